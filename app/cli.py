@@ -96,21 +96,21 @@ COMMANDS = (
     Command("sandbox", "run the Amazon stand-in", "dev.commands:sandbox"),
     Command(
         "example",
-        "make the example destination at the sandbox (up does)",
+        "create the example destination at the sandbox (up does)",
         "dev.commands:example",
         COMPLETE,
         "dev.commands:example_arguments",
     ),
     Command(
         "plan",
-        "show what a configuration file would change (ends with 2 when anything)",
+        "show what a configuration file would change (exits with 2 on differences)",
         "app.config_as_code.commands:plan",
         COMPLETE,
         "app.config_as_code.commands:file_arguments",
     ),
     Command(
         "apply",
-        "make destinations, limits and mappings as a configuration file says",
+        "apply a configuration file: destinations, limits and mappings",
         "app.config_as_code.commands:apply",
         COMPLETE,
         "app.config_as_code.commands:file_arguments",
@@ -136,7 +136,7 @@ COMMANDS = (
     ),
     Command(
         "backfill",
-        "send the rows of a CSV or NDJSON file as events, behind what is live",
+        "send the rows of a CSV or NDJSON file as events, behind live traffic",
         "app.commands.backfill:run",
         KEYS,
         "app.commands.backfill:arguments",
@@ -192,34 +192,34 @@ COMMANDS = (
     ),
     Command(
         "keys",
-        "list, make, rotate and revoke API keys",
+        "list, create, rotate and revoke API keys",
         "app.commands.keys:run",
         COMPLETE,
         "app.commands.keys:arguments",
     ),
     Command(
         "rotate-keys",
-        "seal everything stored under the first of ENCRYPTION_KEYS",
+        "re-encrypt stored values with the first of ENCRYPTION_KEYS",
         "app.commands.rotate_encryption_keys:run",
         COMPLETE,
     ),
     Command(
         "audit",
-        "verify: is the audit what was written, row by row?",
+        "verify the audit: every row is as it was written",
         "app.commands.audit:run",
         COMPLETE,
         "app.commands.audit:arguments",
     ),
     Command(
         "balance",
-        "do ledger, batches and counts say the same of every event?",
+        "check that ledger, batches and counts agree on every event",
         "app.commands.balance:run",
         COMPLETE,
         "app.commands.balance:arguments",
     ),
     Command(
         "hash",
-        "show the cleaned form and the hash of a value, and keep neither",
+        "print the normalised form and the hash of a value; store neither",
         "app.commands.hash:run",
         PLAIN,
         "app.commands.hash:arguments",
@@ -232,7 +232,10 @@ COMMANDS = (
         "app.commands.show_fast_path:arguments",
     ),
     Command(
-        "doctor", "is this deployment healthy and safely configured?", "app.commands.doctor:run", COMPLETE
+        "doctor",
+        "check that the deployment is healthy and safely configured",
+        "app.commands.doctor:run",
+        COMPLETE,
     ),
     Command(
         "scan-personal-data",
@@ -263,8 +266,8 @@ COMMANDS = (
         "dev.checks:test_arguments",
     ),
     Command("check", "format, lint, types, imports, migrations, tests", "dev.checks:run"),
-    Command("bench", "what an event costs", "bench.command:run", PLAIN, "bench.command:arguments"),
-    Command("lock", "write requirements/*.txt anew from pyproject.toml", "dev.checks:lock"),
+    Command("bench", "measure the cost of an event", "bench.command:run", PLAIN, "bench.command:arguments"),
+    Command("lock", "regenerate requirements/*.txt from pyproject.toml", "dev.checks:lock"),
 )
 
 

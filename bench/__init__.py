@@ -1,16 +1,16 @@
-"""What an event costs: the whole road under load, beside bare loops that do as little as can be done.
+"""Measures the cost of an event: the pipeline under load, compared with a minimal reference.
 
-`./run bench` starts all of it (own Postgres with fsync on, API, worker, a stand-in for Amazon), drives load
-from a process of its own, and prints figures and ratios. The machine may be shared and noisy: read the
-ratios, and processor time rather than rates. docs/performance.md holds results and says how they were taken.
+`./run bench` starts its own Postgres with fsync on, API, worker and a stand-in for Amazon, and sends load
+from a separate process. The machine may be shared: compare ratios and CPU time. Results and
+method: docs/performance.md.
 
-    command     arguments, the order of things
-    stage       what runs, and what it cost: processor time, WAL, database, memory
+    command     arguments and order of the parts
+    stage       the processes, and their CPU time, WAL, database size and memory
     events      a realistic event, its mapping, the bodies of posts
-    load        the process that posts: open loop or as fast as it is answered
-    answerer    the stand-in for Amazon that answers at once and notes when what arrived
-    road        rounds over the road
-    reference   rounds over the bare loops
+    load        the process that posts: open or closed loop
+    stand_in    the stand-in for Amazon: accepts immediately and records arrivals
+    pipeline    rounds through the pipeline
+    reference   rounds of the reference
     backlog     claim and settle with thousands and millions waiting
     report      tables
 """

@@ -1,8 +1,7 @@
-"""Claim and settle with much waiting: the store's own functions on rows that SQL made, nothing else running.
+"""Measures claim and settle with many waiting events: the store's functions on rows created by SQL.
 
-What is timed is what a worker asks the database for one request: which queue is due, the whole batches that
-fill it, the attempt's start, and the settlement in one transaction. Opening and sending are the same whatever
-waits and are left out.
+Times the database work of a worker for one request: find the due queue, read its batches, start the attempt,
+settle in one transaction. Decryption and sending do not depend on the backlog and are excluded.
 """
 
 import asyncio
@@ -32,7 +31,7 @@ _CONTENT = 243 * FULL  # what a full batch of realistic events takes
 
 
 def run(settings: Settings, *, millions: tuple[int, ...]) -> None:
-    """Print how claim and settle depend on what waits, on lanes, and on a foreign snapshot."""
+    """Print the times of claim and settle by waiting events and lanes, with and without a snapshot."""
     del settings
     with tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder:
         Path(folder).chmod(0o755)
@@ -73,7 +72,7 @@ async def _run(dsn: str, millions: tuple[int, ...]) -> None:
 
 
 async def _lone(dsn: str, connection: asyncpg.Connection) -> None:
-    """The worst case: batches of one event each, drained while a foreign snapshot keeps all dead rows."""
+    """Measure the worst case: batches of one event, delivered while a snapshot prevents vacuum."""
     rows = []
     for number in (10_000, 200_000):
         await _fill(connection, lanes_=1, batches_=number, size=1)
@@ -115,7 +114,7 @@ async def _free(connection: asyncpg.Connection) -> None:
 
 
 async def _fill(connection: asyncpg.Connection, *, lanes_: int, batches_: int, size: int) -> None:
-    """Empty the road and put batches on it, dealt over as many lanes with one destination each."""
+    """Delete all batches and insert new ones, distributed over this number of lanes."""
     await connection.execute(
         "TRUNCATE batches, batch_states, attempts, exceptions, counts, sign_ins, destinations, lanes CASCADE"
     )
@@ -161,10 +160,9 @@ async def _fill(connection: asyncpg.Connection, *, lanes_: int, batches_: int, s
 
 
 async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = CLAIMS) -> str:
-    """Serve lanes in turn, one request each; tell the median of a request's time.
+    """Serve lanes in turn, one request each; return the median time per request.
 
-    In milliseconds, and in times of a fixed query that runs in between: machines change their speed within
-    seconds, and it changes with them.
+    In milliseconds, and relative to a fixed query that runs in between, since the machine's speed varies.
     """
     rows = await connection.fetch("SELECT lane, number FROM destinations ORDER BY lane LIMIT $1", lanes_)
     took, fixed = [], []

@@ -16,8 +16,8 @@ from pathlib import Path
 from app.settings import Settings
 from bench import backlog, dedupe, fairness, reference, waiting
 from bench.events import bodies
+from bench.pipeline import Pipeline, Round
 from bench.report import MIB, ROUND_HEAD, middle, quantile, row_of, table
-from bench.road import Road, Round
 from bench.stage import Stage, stage
 
 # (events a post, events a round quick, full, connections): enough for a second or two each.
@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, help="interleaved rounds (3, in full 5)")
     parser.add_argument(
         "--only",
-        choices=("road", "latency", "drain", "waiting", "backlog", "fairness"),
+        choices=("pipeline", "latency", "drain", "waiting", "backlog", "fairness"),
         help="one part alone",
     )
 
@@ -42,21 +42,21 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
     parts = (
         [asked.only]
         if asked.only
-        else ["road", "latency", *(["drain", "waiting", "backlog", "fairness"] if asked.full else [])]
+        else ["pipeline", "latency", *(["drain", "waiting", "backlog", "fairness"] if asked.full else [])]
     )
     print(f"# Bench\n\n{_where()}\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder:
         if set(parts) - {"backlog", "fairness"}:
             with stage(settings, Path(folder), lanes=lanes) as running:
-                road = Road(running)
-                road.connect(min(10, lanes))
+                pipeline = Pipeline(running)
+                pipeline.connect(min(10, lanes))
                 running.start_worker()
-                road.run(2_000, 100, 10, connections=4)  # plans prepared, lanes owned, codes compiled
+                pipeline.run(2_000, 100, 10, connections=4)  # plans prepared, lanes owned, codes compiled
                 actions: dict[str, Callable[[], None]] = {
-                    "road": lambda: _road(running, road, rounds, lanes, full=asked.full),
-                    "latency": lambda: _latency(road, seconds=20 if asked.full else 6),
-                    "drain": lambda: _drain(running, road, 1_000_000 if asked.full else 100_000),
-                    "waiting": lambda: waiting.run(running, road, sizes=(10_000, 1_000_000)),
+                    "pipeline": lambda: _pipeline(running, pipeline, rounds, lanes, full=asked.full),
+                    "latency": lambda: _latency(pipeline, seconds=20 if asked.full else 6),
+                    "drain": lambda: _drain(running, pipeline, 1_000_000 if asked.full else 100_000),
+                    "waiting": lambda: waiting.run(running, pipeline, sizes=(10_000, 1_000_000)),
                 }
                 for part in parts:
                     if part in actions:
@@ -68,7 +68,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
     return 0
 
 
-def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) -> None:
+def _pipeline(running: Stage, pipeline: Pipeline, rounds: int, lanes: int, *, full: bool) -> None:
     posts = list(bodies("reference", 20_000, 500, ["dst_reference"]))
     rows = reference.finished(20_000)
     measured: dict[int, list[Round]] = defaultdict(list)
@@ -81,16 +81,16 @@ def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) ->
         return bare["COPY"][-1]
 
     def inserted() -> reference.Bare:
-        bare["lone INSERTs"].append(asyncio.run(reference.lone_inserts(running, rows[:5_000])))
-        return bare["lone INSERTs"][-1]
+        bare["single INSERTs"].append(asyncio.run(reference.single_inserts(running, rows[:5_000])))
+        return bare["single INSERTs"][-1]
 
     for _ in range(rounds):
-        road.warm(10)
+        pipeline.warm(10)
         bare["loop"].append(reference.loop(posts)[0])
         # What a share is taken of runs right before and after: machines change their speed within seconds.
         before = copied()
         for per_post, quick, long, connections in SIZES:
-            one = road.run(long if full else quick, per_post, 10, connections=connections)
+            one = pipeline.run(long if full else quick, per_post, 10, connections=connections)
             after = copied()
             measured[per_post].append(one)
             if per_post == 500:
@@ -99,19 +99,19 @@ def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) ->
         bare["grouped INSERTs"].append(asyncio.run(reference.inserts(running, rows[:5_000])))
         step_by_step = reference.inserts(running, rows[:5_000], in_one_trip=False)
         bare["grouped, a trip each"].append(asyncio.run(step_by_step))
-        ratios["beside / lone"].append(measured[1][-1].accept_rate / inserted().rate)
-        before = bare["lone INSERTs"][-1]
+        ratios["beside / single"].append(measured[1][-1].accept_rate / inserted().rate)
+        before = bare["single INSERTs"][-1]
         for over, processes in ((1, 1), (10, 1), (10, 2)):
-            accepted = road.accepted_alone(15_000, over, connections=64, api_processes=processes)
+            accepted = pipeline.accepted_alone(15_000, over, connections=64, api_processes=processes)
             after = inserted()
-            ratios[f"{over}, {processes} / lone"].append(accepted * 2 / (before.rate + after.rate))
+            ratios[f"{over}, {processes} / single"].append(accepted * 2 / (before.rate + after.rate))
             ratios[f"{over}, {processes} / grouped"].append(accepted / bare["grouped INSERTs"][-1].rate)
             ratios[f"{over}, {processes} / a trip each"].append(
                 accepted / bare["grouped, a trip each"][-1].rate
             )
             before = after
         deduped.append(dedupe.measure(running))
-    print(f"## The road beside bare loops ({rounds} interleaved rounds, medians)\n")
+    print(f"## The pipeline beside bare loops ({rounds} interleaved rounds, medians)\n")
     print(table(ROUND_HEAD, [row_of(found) for found in measured.values()]))
     print(
         table(
@@ -130,19 +130,19 @@ def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) ->
         table(
             ("ratio, median over the rounds", "measured", "must", "aim"),
             [
-                ("CPU of the road at 500 / COPY's", share["CPU / COPY"], "≤ 6", "≤ 4"),
-                ("CPU of the road at 500 / the bare loop's", whole[500] / loop_cpu, "", ""),
+                ("CPU of the pipeline at 500 / COPY's", share["CPU / COPY"], "≤ 6", "≤ 4"),
+                ("CPU of the pipeline at 500 / the bare loop's", whole[500] / loop_cpu, "", ""),
                 ("delivered/s at 500 / COPY's rows/s", share["rate / COPY"], "≥ 0.2", "≥ 0.4"),
                 ("dedupe at 500, us: digests and ledger row", told_apart, "≤ 12", "≤ 6"),
                 ("CPU at 500, us", whole[500], "≤ 30", "≤ 21"),
                 ("CPU at 100, us", whole[100], "≤ 32", "≤ 22"),
                 ("CPU at 1, us", whole[1], "≤ 180", "≤ 110"),
-                ("lone accepts/s over 1 lane / grouped INSERTs", share["1, 1 / grouped"], "≥ 0.6", "≥ 1"),
+                ("single accepts/s over 1 lane / grouped INSERTs", share["1, 1 / grouped"], "≥ 0.6", "≥ 1"),
                 ("over 1 lane / grouped INSERTs, a trip each", share["1, 1 / a trip each"], "≥ 0.6", "≥ 1"),
-                ("over 1 lane / lone INSERTs of 64 connections", share["1, 1 / lone"], "≥ 0.6", "≥ 1"),
-                ("over 10 lanes / lone INSERTs", share["10, 1 / lone"], "≥ 0.6", "≥ 1"),
-                ("over 10, two API processes, / lone INSERTs", share["10, 2 / lone"], "≥ 0.6", "≥ 1"),
-                ("over 10, while the worker sends, / lone INSERTs", share["beside / lone"], "", ""),
+                ("over 1 lane / single INSERTs of 64 connections", share["1, 1 / single"], "≥ 0.6", "≥ 1"),
+                ("over 10 lanes / single INSERTs", share["10, 1 / single"], "≥ 0.6", "≥ 1"),
+                ("over 10, two API processes, / single INSERTs", share["10, 2 / single"], "≥ 0.6", "≥ 1"),
+                ("over 10, while the worker sends, / single INSERTs", share["beside / single"], "", ""),
             ],
         ),
         flush=True,
@@ -150,28 +150,28 @@ def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) ->
     peaks = measured[500][-1].resident
     print("Resident, MB: " + ", ".join(f"{name} {size / MIB:.0f}" for name, size in peaks.items()) + "\n")
     if full:
-        _lanes(road, lanes)
+        _lanes(pipeline, lanes)
 
 
-def _lanes(road: Road, lanes: int) -> None:
+def _lanes(pipeline: Pipeline, lanes: int) -> None:
     print("## Lanes (one round each)\n")
     rows = []
     for number in (1, 10, lanes):
-        road.connect(number)
+        pipeline.connect(number)
         for per_post, quick, _, connections in SIZES:
             rows.append(
-                row_of([road.run(max(quick, 10 * number), per_post, number, connections=connections)])
+                row_of([pipeline.run(max(quick, 10 * number), per_post, number, connections=connections)])
             )
     print(table(ROUND_HEAD, rows), flush=True)
 
 
-def _latency(road: Road, seconds: float) -> None:
+def _latency(pipeline: Pipeline, seconds: float) -> None:
     """Find the highest rate with 100-event posts and singles, then load with a share of it."""
     rows = []
     for per_post, _, long, connections in SIZES[1:]:
-        best = road.run(long // 2, per_post, 10, connections=connections).rate
+        best = pipeline.run(long // 2, per_post, 10, connections=connections).rate
         for share in (0.2, 0.8):
-            one = road.run(
+            one = pipeline.run(
                 max(per_post, int(best * share * seconds)),
                 per_post,
                 10,
@@ -204,11 +204,11 @@ def _latency(road: Road, seconds: float) -> None:
     print(table(head, rows), flush=True)
 
 
-def _drain(running: Stage, road: Road, waiting: int) -> None:
+def _drain(running: Stage, pipeline: Pipeline, waiting: int) -> None:
     """Accept while no worker runs, then let one loose on it."""
     running.end("worker")
-    stored = road.run(waiting, 500, 10, connections=4, deliver=False)
-    rate, cost = road.drain(stored.events)
+    stored = pipeline.run(waiting, 500, 10, connections=4, deliver=False)
+    rate, cost = pipeline.drain(stored.events)
     cpu = (cost.seconds["worker"] + cost.seconds["postgres"]) / stored.events * 1e6
     print(f"## {stored.events:,} waiting, then drained\n")
     print(

@@ -15,8 +15,8 @@ import asyncpg
 from app.crypto import Vault
 from app.settings import Settings
 from bench.events import bodies
+from bench.pipeline import Pipeline, Round
 from bench.report import quantile, table
-from bench.road import Road, Round
 from bench.stage import Stage, stage
 from bench.waiting import FULL, multiply
 
@@ -32,17 +32,17 @@ def run(settings: Settings) -> None:
         tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder,
         stage(settings, Path(folder), lanes=OTHERS + 3, hostile=hostile) as running,
     ):
-        road = Road(running)
-        road.connect(OTHERS + 3)
+        pipeline = Pipeline(running)
+        pipeline.connect(OTHERS + 3)
         running.start_worker()
-        road.run(OTHERS * 10, 1, OTHERS, connections=8)  # every lane is owned, plans are prepared
-        rounds = [("alone", _trickle(road))]
+        pipeline.run(OTHERS * 10, 1, OTHERS, connections=8)  # every lane is owned, plans are prepared
+        rounds = [("alone", _trickle(pipeline))]
         running.end("worker")
-        asyncio.run(_crowd(running, road))
+        asyncio.run(_crowd(running, pipeline))
         running.start_worker()
-        road.run(OTHERS, 1, OTHERS, connections=8)
-        rounds.append(("beside three hostile lanes", _trickle(road)))
-        requests = json.loads(running.told("/_hostile"))
+        pipeline.run(OTHERS, 1, OTHERS, connections=8)
+        rounds.append(("beside three hostile lanes", _trickle(pipeline)))
+        requests = json.loads(running.fetch("/_hostile"))
     print("## Latency of 47 lanes beside three hostile ones\n")
     head = ("", "events", "accept p50 ms", "p99", "to delivery p50 ms", "p90", "p99", "worst")
     print(table(head, [_row(name, one) for name, one in rounds]))
@@ -50,8 +50,8 @@ def run(settings: Settings) -> None:
     print(f"p99 beside / alone: {ratio:.2f}. Requests of the hostile ones: {requests}.\n", flush=True)
 
 
-def _trickle(road: Road) -> Round:
-    return road.run(PER_SECOND * SECONDS, 1, OTHERS, connections=32, per_second=PER_SECOND)
+def _trickle(pipeline: Pipeline) -> Round:
+    return pipeline.run(PER_SECOND * SECONDS, 1, OTHERS, connections=32, per_second=PER_SECOND)
 
 
 def _row(name: str, one: Round) -> tuple[object, ...]:
@@ -62,15 +62,15 @@ def _row(name: str, one: Round) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-async def _crowd(running: Stage, road: Road) -> None:
+async def _crowd(running: Stage, pipeline: Pipeline) -> None:
     """Let a million wait in one lane, and some hundred in the two others."""
     for lane, events in ((CROWDED, FULL), (SLOW, 100), (FAILING, 100)):
-        (body,) = bodies("hostile", events, events, [road.destinations[lane]])
+        (body,) = bodies("hostile", events, events, [pipeline.destinations[lane]])
         await asyncio.to_thread(_post, running, body)
     connection = await asyncpg.connect(running.dsn)
     try:
         number = await connection.fetchval(
-            "SELECT number FROM destinations WHERE id = $1", road.destinations[CROWDED]
+            "SELECT number FROM destinations WHERE id = $1", pipeline.destinations[CROWDED]
         )
         await multiply(connection, Vault(running.settings.named_keys), number, times=1_000_000 // FULL)
     finally:

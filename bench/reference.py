@@ -3,7 +3,7 @@
 `loop` reads the JSON, normalises, hashes and writes the Amazon event, with plain code and no I/O. `copy` puts
 the finished events into Postgres by COPY, a transaction of 500 rows at a time. `inserts` puts them in one row
 at a time, with one commit with fsync for all of 64 waiting callers, and one round trip for all of them or one
-for each; `lone_inserts` has a connection and a commit for each caller, and leaves the grouping to Postgres.
+for each; `single_inserts` has a connection and a commit for each caller, and leaves the grouping to Postgres.
 """
 
 import asyncio
@@ -159,7 +159,7 @@ async def _insert(
     writing.cancel()
 
 
-async def lone_inserts(stage: Stage, rows: Sequence[bytes], *, callers: int = 64) -> Bare:
+async def single_inserts(stage: Stage, rows: Sequence[bytes], *, callers: int = 64) -> Bare:
     """Insert one row after another on each of `callers` connections, each in a transaction of its own."""
     connections = [await asyncpg.connect(stage.dsn) for _ in range(callers)]
     try:

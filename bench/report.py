@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from bench.road import Round
+from bench.pipeline import Round
 
 MIB = 1024 * 1024
 

@@ -1,4 +1,4 @@
-"""What runs during a bench, and what it cost."""
+"""The processes of a bench and their cost."""
 
 import asyncio
 import os
@@ -28,10 +28,10 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass(slots=True)
 class Stage:
-    """The processes of a bench. `settings` are those the API and the worker run under."""
+    """The processes of a bench. `settings` are those of API and worker."""
 
     settings: Settings
-    answerer_port: int
+    stand_in_port: int
     postmaster: int
     door: socket.socket  # that all API processes accept from, as under `./run`
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -47,32 +47,32 @@ class Stage:
         return self.settings.bootstrap_admin_key.get_secret_value()
 
     def start(self, name: str, *arguments: str, keep_open: Sequence[int] = ()) -> None:
-        """Start one process of ours, with the descriptors `keep_open` inherited."""
+        """Start a process that inherits the descriptors `keep_open`."""
         environment = {**os.environ, **as_environment(self.settings)}
         self.processes[name] = subprocess.Popen(
             [sys.executable, "-m", *arguments], env=environment, pass_fds=keep_open
         )
 
     def end(self, name: str) -> None:
-        """End one process of ours, in order."""
+        """Stop a process with SIGTERM."""
         process = self.processes.pop(name)
         process.terminate()
         process.wait(60)
 
     def start_api(self, number: int = 1) -> None:
-        """Start so many API processes and wait until they are ready."""
+        """Start this number of API processes and wait until they are ready."""
         door = self.door.fileno()
         serve = ("app", "serve", "--socket", str(door))
         self.start("api", *serve, keep_open=[door])
         wait_for(f"http://127.0.0.1:{self.settings.port}/health/ready")
         for nth in range(2, number + 1):
-            # Behind one door nobody can tell who answered: this one is asked on a port of its own.
+            # The processes share one socket; readiness is checked on each one's own port.
             port = free_port()
             self.start(f"api {nth}", *serve, "--metrics-port", str(port), keep_open=[door])
             wait_for(f"http://127.0.0.1:{port}/health/ready")
 
     def end_api(self) -> None:
-        """End every API process."""
+        """Stop all API processes."""
         for name in [name for name in self.processes if name.startswith("api")]:
             self.end(name)
 
@@ -80,13 +80,13 @@ class Stage:
         """Start the worker."""
         self.start("worker", "app", "work")
 
-    def told(self, path: str) -> bytes:
-        """Ask the stand-in."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.answerer_port}{path}", timeout=60) as answer:
+    def fetch(self, path: str) -> bytes:
+        """Send a request to the stand-in."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.stand_in_port}{path}", timeout=60) as answer:
             return bytes(answer.read())
 
     def spent(self) -> "Spent":
-        """Return what all of it has cost so far."""
+        """Return the cost so far."""
         seconds: Counter[str] = Counter()
         for name, process in self.processes.items():
             seconds[name.split()[0]] += cpu_of(process.pid)
@@ -95,12 +95,12 @@ class Stage:
         return Spent(time.monotonic(), dict(seconds), wal, fpi, database)
 
     def postgres_seconds(self) -> float:
-        """Return the processor seconds of Postgres: all its processes, ended ones too."""
+        """Return the CPU seconds of all Postgres processes, including ended ones."""
         backends = sum(map(cpu_of, children_of(self.postmaster)))
         return cpu_of(self.postmaster, with_dead=True) + backends
 
     def resident(self) -> dict[str, int]:
-        """Return resident bytes now, and the highest since the start, of API and worker."""
+        """Return the current and the peak resident bytes of API and worker."""
         found = {}
         for name in ("api", "worker"):
             if name in self.processes:
@@ -124,7 +124,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """A reading: processor seconds by process; bytes of WAL, full-page images in it, bytes of database."""
+    """CPU seconds by process; bytes of WAL, of its full-page images, and of the database."""
 
     at: float
     seconds: dict[str, float]
@@ -146,14 +146,14 @@ class Spent:
 
 @contextmanager
 def stage(settings: Settings, folder: Path, *, lanes: int, hostile: Sequence[str] = ()) -> Iterator[Stage]:
-    """Start Postgres with fsync on, the stand-in and the API; end all of it at the end.
+    """Run Postgres with fsync on, the stand-in and the API during the block.
 
-    `hostile` names lanes by their number and how they behave, as in `3=slow`.
+    `hostile` lists lanes by number and behaviour, such as `3=slow`.
     """
     folder.chmod(0o755)
     cluster = Cluster(folder, settings=DURABLE)
     cluster.start()
-    answerer = free_port()
+    stand_in = free_port()
     door = socket.create_server(("127.0.0.1", 0), backlog=2048)
     settings = with_keys(settings.model_copy(update={"data_dir": folder}))
     settings = with_url(settings, cluster.url).model_copy(
@@ -161,18 +161,18 @@ def stage(settings: Settings, folder: Path, *, lanes: int, hostile: Sequence[str
             "port": (port := door.getsockname()[1]),
             "sandbox_port": free_port(),
             "public_url": f"http://127.0.0.1:{port}",
-            "amazon_base_url": f"http://127.0.0.1:{answerer}",
+            "amazon_base_url": f"http://127.0.0.1:{stand_in}",
             "amazon_client_id": "bench",
             "amazon_client_secret": SecretStr(secrets.token_hex(8)),
             "log_level": "warning",
         }
     )
     postmaster = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
-    running = Stage(settings, answerer, postmaster, door)
+    running = Stage(settings, stand_in, postmaster, door)
     try:
         migrate.upgrade(cluster.url)
-        running.start("answerer", "bench.answerer", str(answerer), str(lanes), *hostile)
-        wait_for(f"http://127.0.0.1:{answerer}/_count")
+        running.start("stand_in", "bench.stand_in", str(stand_in), str(lanes), *hostile)
+        wait_for(f"http://127.0.0.1:{stand_in}/_count")
         running.start_api()
         yield running
     finally:
@@ -183,7 +183,7 @@ def stage(settings: Settings, folder: Path, *, lanes: int, hostile: Sequence[str
 
 
 def wait_for(address: str, seconds: float = 60.0) -> None:
-    """Return once an address answers."""
+    """Wait until an address responds."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -196,7 +196,7 @@ def wait_for(address: str, seconds: float = 60.0) -> None:
 
 
 def cpu_of(pid: int, *, with_dead: bool = False) -> float:
-    """Return the processor seconds of a process, and of its children that ended where asked."""
+    """Return the CPU seconds of a process, with `with_dead` also of its ended children."""
     try:
         rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -205,7 +205,7 @@ def cpu_of(pid: int, *, with_dead: bool = False) -> float:
 
 
 def children_of(parent: int) -> list[int]:
-    """Return the processes whose parent this is: of a postmaster, its backends, writers and the like."""
+    """Return the child processes of a process, such as the backends of a postmaster."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

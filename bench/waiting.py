@@ -1,7 +1,7 @@
-"""What a million waiting costs the processes: memory of API and worker, and recovery after kill -9.
+"""Measures memory and recovery after kill -9 with a million waiting events.
 
-One post is stored as usual; its batch is then sealed again, under keys of its own each time, as often as it
-takes. So what waits is real to the worker, and is there in seconds.
+One post is stored; its batch is then copied, encrypted under a new key each time. So real batches exist
+within seconds.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ import asyncpg
 from app.crypto import Vault, batch_place, decrypt, encrypt, new_data_key
 from app.domain.ids import BatchId
 from app.store import PipelineConnection, batches, flush
+from bench.pipeline import Pipeline
 from bench.report import MIB, table
-from bench.road import Road
 from bench.stage import Stage
 
 FULL = 500
@@ -28,39 +28,39 @@ HEAD = (
 )  # fmt: skip
 
 
-def run(running: Stage, road: Road, *, sizes: tuple[int, ...]) -> None:
-    """Print memory and recovery with each of these numbers of events waiting, none of them sent before."""
+def run(running: Stage, pipeline: Pipeline, *, sizes: tuple[int, ...]) -> None:
+    """Print memory and recovery for each number of waiting events."""
     if "worker" in running.processes:
         running.end("worker")
-    road.connect(1)
+    pipeline.connect(1)
     vault = Vault(running.settings.named_keys)
     rows = []
     for events in sizes:
-        asyncio.run(_wait(running, road, vault, events))
+        asyncio.run(_wait(running, pipeline, vault, events))
         rows.append(_measured(running, events))
     print("## Memory, and recovery after kill -9\n")
     print(table(HEAD, rows), flush=True)
 
 
 def _measured(running: Stage, events: int) -> tuple[object, ...]:
-    running.told("/_log")
+    running.fetch("/_log")
     _ask_api(running)
     started = _until_first(running)
-    running.told("/_log")
+    running.fetch("/_log")
     if events > 100_000:
-        while int(running.told("/_count")) < events * DRAINED:
+        while int(running.fetch("/_count")) < events * DRAINED:
             time.sleep(0.05)
     before = running.resident()
     worker = running.processes.pop("worker")
     worker.send_signal(signal.SIGKILL)
     killed = time.monotonic()
     worker.wait()
-    running.told("/_log")
+    running.fetch("/_log")
     _until_first(running)
     recovered = time.monotonic() - killed
-    seen = int(running.told("/_count"))
+    seen = int(running.fetch("/_count"))
     time.sleep(5)
-    after = (int(running.told("/_count")) - seen) / FULL
+    after = (int(running.fetch("/_count")) - seen) / FULL
     resident = running.resident()
     running.end("worker")
     return (
@@ -78,7 +78,7 @@ def _until_first(running: Stage) -> float:
     """Start a worker; return the seconds until its first request arrives."""
     began = time.monotonic()
     running.start_worker()
-    while int(running.told("/_count")) == 0:
+    while int(running.fetch("/_count")) == 0:
         if time.monotonic() - began > 60:
             raise TimeoutError("the worker sends nothing")
         time.sleep(0.005)
@@ -86,7 +86,7 @@ def _until_first(running: Stage) -> float:
 
 
 def _ask_api(running: Stage) -> None:
-    """Let the API look at what waits, as the console does."""
+    """Query the API about waiting events, as the console does."""
     for _ in range(20):
         request = urllib.request.Request(
             f"http://127.0.0.1:{running.settings.port}/destinations", headers={"X-Api-Key": running.key}
@@ -94,12 +94,12 @@ def _ask_api(running: Stage) -> None:
         urllib.request.urlopen(request, timeout=60).close()
 
 
-async def _wait(running: Stage, road: Road, vault: Vault, events: int) -> None:
-    """Empty the road, and let this many events wait on it."""
+async def _wait(running: Stage, pipeline: Pipeline, vault: Vault, events: int) -> None:
+    """Delete all batches and store this number of waiting events."""
     connection = await asyncpg.connect(running.dsn)
     try:
         await connection.execute("TRUNCATE batches, batch_states, exceptions, attempts, counts")
-        await asyncio.to_thread(road.run, FULL, FULL, 1, connections=1, deliver=False)
+        await asyncio.to_thread(pipeline.run, FULL, FULL, 1, connections=1, deliver=False)
         destination = await connection.fetchval("SELECT destination FROM batch_states")
         await multiply(connection, vault, destination, times=events // FULL)
         await connection.execute("UPDATE counts SET accepted = $1 WHERE accepted > 0", events // FULL * FULL)
@@ -109,7 +109,7 @@ async def _wait(running: Stage, road: Road, vault: Vault, events: int) -> None:
 
 
 async def multiply(connection: PipelineConnection, vault: Vault, destination: int, *, times: int) -> None:
-    """Let the one batch of a destination wait that many times, each under an id and a key of its own."""
+    """Copy the only batch of a destination this many times, each with its own id and key."""
     made = await connection.fetchrow(
         "SELECT * FROM batches p JOIN batch_states s ON s.batch = p.id WHERE s.destination = $1",
         destination,

@@ -1,4 +1,4 @@
-"""The screen at the end of `./run`: what is where, and a line to paste that sends a first event."""
+"""The welcome screen of `./run`: addresses, and a command that sends a first event."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from dev.example import Example
 
 
 def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_sandbox: bool) -> str:
-    """Return the screen. A key that the operator chose is not shown: `$BOOTSTRAP_ADMIN_KEY` stands for it."""
+    """Return the screen. A key set by the operator is replaced by `$BOOTSTRAP_ADMIN_KEY`."""
     here = f"http://localhost:{settings.port}"
     assert settings.bootstrap_admin_key is not None
     key = settings.bootstrap_admin_key.get_secret_value() if show_key else "$BOOTSTRAP_ADMIN_KEY"
@@ -29,7 +29,7 @@ def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_
             "",
             first_event(here, key, example, datetime.now(UTC)),
             "",
-            "  It shows in the sandbox's Events manager: "
+            "  See it in the sandbox's Events manager: "
             f"http://localhost:{settings.sandbox_port}/events-manager",
             "",
         ]
@@ -37,7 +37,7 @@ def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_
 
 
 def first_event(address: str, key: str, example: Example, now: datetime) -> str:
-    """The line to paste; double quotes around the key so that a variable in it is filled in."""
+    """Return the command. The key is in double quotes so that the shell expands a variable in it."""
     event = {
         "destination_id": example.destination_id,
         "event": {

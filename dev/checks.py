@@ -1,4 +1,4 @@
-"""`check`, `test` and `lock`: what a change must pass, the same here and in CI."""
+"""`check`, `test` and `lock`: the checks of a change, identical in CI."""
 
 import argparse
 import os
@@ -18,20 +18,20 @@ ROOT = migrate.ROOT
 PYTHON = sys.executable
 
 SQUAWK_EXCLUDED = {
-    "ban-drop-constraint": "a list of words is widened by dropping its CHECK and adding it anew",
-    "ban-create-domain-with-constraint": "the one domain bounds what Python can read; it never changes",
-    "prefer-bigint-over-int": "counts and numbers that are bounded by a CHECK or by how people work",
-    "prefer-bigint-over-smallint": "a position among 500; narrow rows keep the pipeline fast",
+    "ban-drop-constraint": "a list of values is extended by dropping its CHECK and adding a new one",
+    "ban-create-domain-with-constraint": "the only domain limits values to what Python can read",
+    "prefer-bigint-over-int": "these numbers are bounded by a CHECK or by manual use",
+    "prefer-bigint-over-smallint": "a position up to 500; narrow rows keep the pipeline fast",
     "prefer-robust-stmts": "each migration is one transaction (migrations/env.py)",
     "prefer-text-field": "the only varchar is in Alembic's own version table",
     "require-timeout-settings": "migrations/env.py sets both on the connection",
 }
-"""Rules of squawk that do not apply here, each with its reason; all others do."""
+"""Excluded squawk rules, each with its reason."""
 
 
 SLOW_FOLDERS = ("chaos", "edge")
 SLOW_MODULES = re.compile(r"tests\.(pipeline\.processes|console\.browsing|chaos|edge)\b|playwright|browser")
-"""What `test --fast` leaves out: campaigns and proxies, and tests that start processes or a browser."""
+"""Excluded from `test --fast`: campaigns, proxies, and tests that start processes or a browser."""
 
 
 def test_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def test(_settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def slow_tests() -> list[Path]:
-    """Return the test modules that `test --fast` leaves out."""
+    """Return the test modules that `test --fast` excludes."""
     return [
         path
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
@@ -98,12 +98,12 @@ def _migrations() -> int:
 
 def _squawk() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder, "migrations.sql")
-        written.write_text(migrate.as_sql())
+        script = Path(folder, "migrations.sql")
+        script.write_text(migrate.as_sql())
         return _call(
             [
                 str(Path(PYTHON).with_name("squawk")), "--pg-version", "15.0",
-                *(f"--exclude={rule}" for rule in SQUAWK_EXCLUDED), str(written),
+                *(f"--exclude={rule}" for rule in SQUAWK_EXCLUDED), str(script),
             ]
         )  # fmt: skip
 
@@ -124,7 +124,10 @@ STEPS: Sequence[tuple[str, Callable[[], int]]] = (
 
 
 def lock(_settings: Settings, _asked: argparse.Namespace) -> int:
-    """Write the requirement lists with the newest versions that pyproject.toml allows, without host names."""
+    """Write the requirement lists with the newest versions that pyproject.toml allows, without host names.
+
+    uv.lock is deleted: it names the registry that resolved it.
+    """
     uv = [PYTHON, "-m", "uv", "--no-cache", "-q"]
     export = [*uv, "export", "--no-emit-project", "--no-header", "--no-annotate", "--frozen"]
     lists = {
@@ -135,7 +138,7 @@ def lock(_settings: Settings, _asked: argparse.Namespace) -> int:
     code = _call([*uv, "lock", "--upgrade"])
     for name, groups in lists.items():
         code = code or _call([*export, *groups, "-o", str(ROOT / "requirements" / name)])
-    # Not committed: it names the registry that it was resolved from.
+
     (ROOT / "uv.lock").unlink(missing_ok=True)
     return code
 

@@ -1,4 +1,4 @@
-"""The processes of a launcher: started in its process group, watched, restarted, ended in order."""
+"""The child processes of the launcher: started in its process group, restarted, stopped in order."""
 
 import os
 import signal
@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from app.processes import parent_watch
 
 STOP_SECONDS = 40.0
-"""Longer than a request to Amazon may take (25 s), so that a worker can finish the one it sent."""
+"""Longer than the timeout of a request to Amazon (25 s), so that a worker can finish it."""
 
 RESTARTS, PER_SECONDS = 5, 60.0
-"""A child that dies more often than this is broken, and a restart hides it."""
+"""A child that exits more often is broken."""
 
 
 @dataclass(slots=True)
 class Child:
-    """One `python -m app …` and how often it had to be started lately."""
+    """A `python -m app …` process and the times of its recent starts."""
 
     name: str
     arguments: Sequence[str]
@@ -30,7 +30,7 @@ class Child:
 
 
 class Children:
-    """Starts children and keeps them running until told to end them, last started first."""
+    """Starts children, restarts those that exit, and stops them, last started first."""
 
     def __init__(self, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
         self._environment = dict(environment)
@@ -46,8 +46,8 @@ class Children:
         self._run(child)
 
     def _run(self, child: Child) -> None:
-        # SIGINT stays blocked in the child: Ctrl-C reaches the whole group, and the order in which
-        # things end is the launcher's to decide. It asks with SIGTERM.
+        # SIGINT stays blocked in the child: Ctrl-C reaches the process group, but the launcher decides the
+        # stop order and sends SIGTERM.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             child.process = subprocess.Popen(
@@ -65,11 +65,11 @@ class Children:
         child.starts.append(time.monotonic())
 
     def go(self) -> None:
-        """Let those that wait for it begin, and those started later not wait at all."""
+        """Give the start signal; children started later do not wait."""
         os.close(self._go_ours)
 
     def restart_exited(self) -> str | None:
-        """Start what has died again; return the name of a child that dies too often."""
+        """Restart children that exited; return the name of one that exits too often."""
         for child in self._all:
             if child.process is None or child.process.poll() is None:
                 continue
@@ -77,17 +77,19 @@ class Children:
                 child.starts.popleft()
             if len(child.starts) > RESTARTS:
                 return child.name
-            self._say(f"{child.name} ended ({_how(child.process.returncode)}); starting it again")
+            self._say(
+                f"The {child.name} process exited ({_exit_reason(child.process.returncode)}). Restarting it."
+            )
             self._run(child)
         return None
 
     def dead(self) -> str | None:
-        """The name of a child that has ended, if any has."""
-        ended = (child.name for child in self._all if child.process and child.process.poll() is not None)
-        return next(ended, None)
+        """Return the name of a child that has exited, if any."""
+        exited = (child.name for child in self._all if child.process and child.process.poll() is not None)
+        return next(exited, None)
 
     def end(self) -> None:
-        """Ask every child to finish, group by group: those started last have nobody waiting for them."""
+        """Send SIGTERM and wait, name by name, last started first; kill after STOP_SECONDS."""
         for name in dict.fromkeys(child.name for child in reversed(self._all)):
             group = [child.process for child in self._all if child.name == name and child.process]
             for process in group:
@@ -98,11 +100,11 @@ class Children:
                 try:
                     process.wait(max(0.0, deadline - time.monotonic()))
                 except subprocess.TimeoutExpired:
-                    self._say(f"{name} did not finish within {STOP_SECONDS:.0f} s and was killed")
+                    self._say(f"The {name} process did not stop within {STOP_SECONDS:.0f} s and was killed.")
                     process.kill()
                     process.wait()
         self._all.clear()
 
 
-def _how(code: int) -> str:
+def _exit_reason(code: int) -> str:
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -1,4 +1,4 @@
-"""Commands of a development machine: `up`, `sandbox` and `example`. None of them runs in production."""
+"""Development commands: `up`, `sandbox` and `example`. None runs in production."""
 
 import argparse
 import sys
@@ -7,9 +7,11 @@ from app.settings import Settings, SettingsError
 
 
 def sandbox(settings: Settings, _asked: argparse.Namespace) -> int:
-    """Run the Amazon stand-in; what it must remember is kept in DATA_DIR."""
+    """Run the Amazon stand-in; it stores its state in DATA_DIR."""
     if settings.production:
-        sys.stderr.write("The sandbox takes events in Amazon's place; it does not run in production.\n")
+        sys.stderr.write(
+            "The sandbox does not run in production: it would receive events in Amazon's place.\n"
+        )
         return 2
     import uvicorn
 
@@ -39,24 +41,24 @@ def up(settings: Settings, _asked: argparse.Namespace) -> int:
 
 
 def example_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--api", help="address of the API, where it is not on this machine")
+    parser.add_argument("--api", help="address of the API; default: this machine")
 
 
 def example(settings: Settings, asked: argparse.Namespace) -> int:
-    """Make the example destination and print the welcome screen: `up`'s last step, for containers."""
+    """Create the example destination and print the welcome screen: the last step of `up`, for containers."""
     from dev.banner import welcome
     from dev.environment import DevelopmentKeys
     from dev.example import ExampleError, ensure_example
 
     if settings.production:
-        sys.stderr.write("The example sends to the sandbox; there is none in production.\n")
+        sys.stderr.write("The example needs the sandbox, which does not run in production.\n")
         return 2
     try:
-        made = ensure_example(settings, asked.api or settings.local_url(settings.port))
+        destination = ensure_example(settings, asked.api or settings.local_url(settings.port))
     except ExampleError as problem:
-        sys.stderr.write(f"The example destination could not be made: {problem}.\n")
+        sys.stderr.write(f"The example destination was not created: {problem}.\n")
         return 1
     assert settings.bootstrap_admin_key is not None
-    ours = settings.bootstrap_admin_key.get_secret_value() == DevelopmentKeys.of(settings.data_dir).admin
-    sys.stdout.write(welcome(settings, made, show_key=ours, own_sandbox=True))
+    generated = settings.bootstrap_admin_key.get_secret_value() == DevelopmentKeys.of(settings.data_dir).admin
+    sys.stdout.write(welcome(settings, destination, show_key=generated, own_sandbox=True))
     return 0

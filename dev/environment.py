@@ -1,7 +1,7 @@
-"""What a bare machine lacks: a database, keys, an Amazon. Furnished in `DATA_DIR`, outside production only.
+"""Development defaults for unset settings: a database, keys and the sandbox, in `DATA_DIR`.
 
-What the operator has set is never replaced. Made things are kept, so that a second start finds the same
-database, the same keys and the same example destination.
+Values set by the operator are never replaced. The defaults are stored, so that the next start uses the same
+database, keys and example destination.
 """
 
 import base64
@@ -23,40 +23,40 @@ SANDBOX_CLIENT = "sandbox-client"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DevelopmentKeys:
-    """The keys that a developer need not think of; readable by the owner of `DATA_DIR` only."""
+    """The generated keys of a development machine; only the owner of `DATA_DIR` can read them."""
 
     encryption: str
     admin: str
 
     @classmethod
     def of(cls, folder: Path) -> "DevelopmentKeys":
-        """Read the kept keys, or make them once."""
+        """Read the stored keys, or generate them."""
         path = folder / "development-keys.json"
         try:
             return cls(**json.loads(path.read_text()))
         except FileNotFoundError:
             folder.mkdir(parents=True, exist_ok=True)
         encryption = base64.b64encode(secrets.token_bytes(32)).decode()
-        made = cls(f"development:{encryption}", f"dev_{secrets.token_urlsafe(32)}")
-        write_private(path, json.dumps({"encryption": made.encryption, "admin": made.admin}))
-        return made
+        generated = cls(f"development:{encryption}", f"dev_{secrets.token_urlsafe(32)}")
+        write_private(path, json.dumps({"encryption": generated.encryption, "admin": generated.admin}))
+        return generated
 
 
 def with_keys(settings: Settings) -> Settings:
-    """Fill in the keys that are not set. In production nothing is filled in."""
+    """Fill in unset keys, outside production only."""
     if settings.production:
         return settings
-    kept = DevelopmentKeys.of(settings.data_dir)
+    stored = DevelopmentKeys.of(settings.data_dir)
     return settings.model_copy(
         update={
-            "encryption_keys": settings.encryption_keys or SecretStr(kept.encryption),
-            "bootstrap_admin_key": settings.bootstrap_admin_key or SecretStr(kept.admin),
+            "encryption_keys": settings.encryption_keys or SecretStr(stored.encryption),
+            "bootstrap_admin_key": settings.bootstrap_admin_key or SecretStr(stored.admin),
         }
     )
 
 
 def with_sandbox(settings: Settings) -> Settings:
-    """Point a development set-up without an Amazon at the sandbox."""
+    """Use the sandbox if AMAZON_BASE_URL is not set, outside production only."""
     if settings.production or settings.amazon_base_url:
         return settings
     return settings.model_copy(
@@ -69,17 +69,16 @@ def with_sandbox(settings: Settings) -> Settings:
 
 
 def with_url(settings: Settings, url: str) -> Settings:
-    """Settle on a database."""
+    """Set the URL of the database for all roles."""
     urls = ("migration_database_url", "database_url", "worker_database_url")
     return settings.model_copy(update=dict.fromkeys(urls, SecretStr(url)))
 
 
 @contextmanager
 def with_dev_defaults(settings: Settings) -> Iterator[Settings]:
-    """Complete the settings for one command, for as long as the block runs.
+    """Complete the settings for the duration of a command.
 
-    The embedded Postgres of a running `./run` is used; where none runs, it is started for the while and
-    migrated, as `./run` would.
+    Uses the embedded Postgres of a running `./run`; otherwise starts it for the command and migrates it.
     """
     settings = with_keys(settings)
     if settings.amazon_client_id is None:
@@ -94,7 +93,7 @@ def with_dev_defaults(settings: Settings) -> Iterator[Settings]:
         return
     cluster.start()
     try:
-        # Imported here: most commands find a database running, and do without Alembic.
+        # Imported here: with a running database Alembic is not needed.
         from app.store import migrate
 
         migrate.upgrade(cluster.url)
@@ -104,14 +103,14 @@ def with_dev_defaults(settings: Settings) -> Iterator[Settings]:
 
 
 def as_environment(settings: Settings) -> Mapping[str, str]:
-    """The settings as environment variables, for a child process."""
-    told: dict[str, str] = {}
+    """Return the settings as environment variables for a child process."""
+    variables: dict[str, str] = {}
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
-            told[name.upper()] = value.get_secret_value()
+            variables[name.upper()] = value.get_secret_value()
         elif isinstance(value, tuple):
-            told[name.upper()] = ",".join(map(str, value))
+            variables[name.upper()] = ",".join(map(str, value))
         elif value is not None:
-            told[name.upper()] = str(value)
-    return told
+            variables[name.upper()] = str(value)
+    return variables

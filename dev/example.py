@@ -1,8 +1,7 @@
-"""The example destination of `./run`, made as a person would make it: through the product's own API.
+"""Creates the example destination of `./run` through the public API.
 
-Create, sign in at the sandbox, map, publish. Every step looks first whether it was taken already, so a
-second start changes nothing. This file speaks HTTP to our own API and to the sandbox, never to Amazon,
-and is with the command line the only one outside `app.amazon` that may use httpx.
+Steps: create, sign in at the sandbox, map, publish. Each step is skipped if its result exists, so a second
+start changes nothing.
 """
 
 from dataclasses import dataclass
@@ -18,18 +17,18 @@ ADVERTISER = "4000000000001"
 
 
 class ExampleError(Exception):
-    """The example could not be made; the text says at which step."""
+    """The example was not created; the text names the failed step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The destination that the welcome screen's event goes to."""
+    """The destination of the welcome screen's event."""
 
     destination_id: str
 
 
 def ensure_example(settings: Settings, api: str) -> Example:
-    """Make the example destination at the API's address, or find the one made before. Raises ExampleError."""
+    """Create the example destination at the API's address, or find it. Raises ExampleError."""
     assert settings.bootstrap_admin_key is not None
     key = settings.bootstrap_admin_key.get_secret_value()
     client = httpx.Client(
@@ -40,7 +39,7 @@ def ensure_example(settings: Settings, api: str) -> Example:
     )
     with client:
         try:
-            destination = _find(client) or _ask(
+            destination = _find(client) or _body(
                 client.post(
                     "/destinations",
                     json={"name": NAME, "advertiser_id": ADVERTISER, "region": "NA", "currency": "USD"},
@@ -49,11 +48,11 @@ def ensure_example(settings: Settings, api: str) -> Example:
             path = f"/destinations/{destination['id']}"
             if destination["state"] in {"draft", "needs_reconnect"}:
                 _sign_in(client, path)
-            if not _ask(client.get(f"{path}/mappings"))["items"]:
-                _ask(client.post(f"{path}/mappings", json={**EXAMPLE_MAPPING, "name": "Add to cart"}))
-            if _ask(client.get(path))["state"] == "connected":
-                mapping = _ask(client.get(f"{path}/mappings"))["items"][0]
-                _ask(client.post(f"{path}/mappings/{mapping['id']}/publish"))
+            if not _body(client.get(f"{path}/mappings"))["items"]:
+                _body(client.post(f"{path}/mappings", json={**EXAMPLE_MAPPING, "name": "Add to cart"}))
+            if _body(client.get(path))["state"] == "connected":
+                mapping = _body(client.get(f"{path}/mappings"))["items"][0]
+                _body(client.post(f"{path}/mappings/{mapping['id']}/publish"))
         except (httpx.HTTPError, KeyError, ValueError) as error:
             raise ExampleError(type(error).__name__) from None
         return Example(destination["id"])
@@ -62,10 +61,10 @@ def ensure_example(settings: Settings, api: str) -> Example:
 def _find(client: httpx.Client) -> dict[str, Any] | None:
     cursor = None
     while True:
-        page = _ask(client.get("/destinations", params={"cursor": cursor} if cursor else {}))
-        for one in page["items"]:
-            if one["name"] == NAME and one["state"] != "archived":
-                return dict(one)
+        page = _body(client.get("/destinations", params={"cursor": cursor} if cursor else {}))
+        for destination in page["items"]:
+            if destination["name"] == NAME and destination["state"] != "archived":
+                return dict(destination)
         cursor = page["next_cursor"]
         if cursor is None:
             return None
@@ -73,20 +72,20 @@ def _find(client: httpx.Client) -> dict[str, Any] | None:
 
 def _sign_in(client: httpx.Client, path: str) -> None:
     """Click Allow on the sandbox's page and follow it back."""
-    address = _ask(client.post(f"{path}/connect"))["authorize_url"]
-    # The sandbox must not see our key: a fresh request without the client's headers.
+    address = _body(client.post(f"{path}/connect"))["authorize_url"]
+    # A request without the client's headers: the sandbox must not receive the API key.
     allowed = httpx.post(
         address, data={"decision": "allow", "advertiser_id": ADVERTISER}, timeout=20, trust_env=False
     )
     if not allowed.is_redirect:
-        raise ExampleError(f"the sandbox's sign-in page answered {allowed.status_code}")
-    back = httpx.URL(allowed.headers["location"])
-    # PUBLIC_URL may be an address that only browsers reach; the callback is ours in any case.
-    _ask(client.get(back.raw_path.decode()))
+        raise ExampleError(f"the sandbox's sign-in page returned {allowed.status_code}")
+    callback = httpx.URL(allowed.headers["location"])
+    # The path only: PUBLIC_URL may be an address that only browsers reach.
+    _body(client.get(callback.raw_path.decode()))
 
 
-def _ask(answer: httpx.Response) -> dict[str, Any]:
-    if not answer.is_success:
-        request = answer.request
-        raise ExampleError(f"{request.method} {request.url.path} answered {answer.status_code}")
-    return dict(answer.json())
+def _body(response: httpx.Response) -> dict[str, Any]:
+    if not response.is_success:
+        request = response.request
+        raise ExampleError(f"{request.method} {request.url.path} returned {response.status_code}")
+    return dict(response.json())

@@ -62,10 +62,10 @@ class ThrowawayCluster:
     def sweep() -> None:
         """End clusters of runs that were killed: nobody holds their lock any more."""
         for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
-            if time.time() - folder.stat().st_ctime < YOUNG:
-                continue  # perhaps another run is just making it
             try:
-                left_over = Cluster(folder, settings=THROWAWAY, patience=0)
+                if time.time() - folder.stat().st_ctime < YOUNG:
+                    continue  # perhaps another run is just making it
+                left_over = Cluster(folder, settings=THROWAWAY, lock_timeout=0)
                 if (folder / "postgres" / "postmaster.pid").exists():
                     left_over.start()
                     left_over.stop()

@@ -1,9 +1,13 @@
 """Statistics of one destination: counts that add up, waiting events, rates, match keys, failures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.event_list import find_visible_row
+from app.admin.journey_stats import journey_counts_of
 from app.domain.destination import State
 from app.domain.observed.coverage import match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
@@ -35,6 +39,27 @@ class DestinationStats:
     lane_owned: bool
     rejections: list[dict[str, Any]]
     dead_letters: list[dict[str, Any]]
+
+
+async def read_stats(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    *,
+    journey_id: str | None = None,
+    node_id: str | None = None,
+) -> DestinationStats:
+    """Return the statistics of a destination, with the counts of a journey or node if one is given.
+
+    Raises Refusal (404).
+    """
+    async with context.pool.acquire() as connection:
+        destination = await find_visible_row(connection, caller, destination_id)
+        stats = await destination_stats(connection, destination, max_event_age=context.max_event_age)
+        if journey_id is None and node_id is None:
+            return stats
+        counts = await journey_counts_of(connection, destination, journey_id=journey_id, node_id=node_id)
+        return replace(stats, counts=counts)
 
 
 async def destination_stats(

@@ -6,6 +6,7 @@ from datetime import datetime
 from time import monotonic
 
 from app.admin.access import Caller
+from app.admin.context import AppContext
 from app.admin.ids import require_destination_id
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import EventMetadata, may_hold_id, read_shapes
@@ -91,6 +92,24 @@ async def find_visible_row(
     if found is None:
         raise Refusal(ErrorCode.NOT_FOUND)
     return found
+
+
+async def list_destination_events(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    wanted: EventFilter,
+    *,
+    before: tuple[BatchId, int] | None,
+    limit: int,
+) -> EventPage:
+    """Return a page of a destination's events in one snapshot. Raises Refusal (404)."""
+    async with (
+        context.pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        destination = await find_visible_row(connection, caller, destination_id)
+        return await list_events(connection, destination, wanted, before=before, limit=limit)
 
 
 async def list_events(

@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from app.admin.access import Scope
@@ -18,6 +26,13 @@ class RequestBody(BaseModel):
     """A request body. Unknown fields are refused, and `"5"` is not a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_a_fraction(cls, value: Any) -> Any:
+        # FastAPI validates with `from_attributes`, which refuses all JSON values but objects. A fraction is
+        # parsed as a Decimal, which passes for an object without any of the fields.
+        return float(value) if isinstance(value, Decimal) else value
 
 
 def validation_error(code: str, sentence: str = "") -> PydanticCustomError:
@@ -92,7 +107,11 @@ AdvertiserIdText = Annotated[
 Currency = Annotated[
     str, AfterValidator(_currency), WithJsonSchema({"type": "string", "enum": sorted(CURRENCIES)})
 ]
-DatasetName = Annotated[str, AfterValidator(_dataset_name)]
+DatasetName = Annotated[
+    str,
+    AfterValidator(_dataset_name),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]{4,99}$"}),
+]
 RegionName = Literal["NA", "EU", "FE"]
 ProfileName = Literal["amazon", "segment", "amazon_gtm"]
 Instant = Annotated[

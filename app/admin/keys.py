@@ -1,8 +1,8 @@
 """Create, rotate and revoke API keys. Every change writes a row in the audit.
 
-`create_key`, `rotate_key` and `revoke_key` are the use cases of API and console: each opens its transaction
-and raises `Refusal`. The other functions run in the caller's transaction and check no permission; the command
-line uses them. A key's secret is returned once and never stored.
+`list_keys`, `create_key`, `rotate_key` and `revoke_key` are the use cases of API and console: each opens its
+transaction and raises `Refusal`. The other functions run in the caller's transaction and check no permission;
+the command line uses them. A key's secret is returned once and never stored.
 """
 
 import hashlib
@@ -55,6 +55,20 @@ def audit_view(key: ApiKey) -> dict[str, Any]:
         "destination_ids": None if key.destination_ids is None else list(key.destination_ids),
         "expires_at": key.expires_at,
     }
+
+
+async def list_keys(
+    context: AppContext, caller: Caller, *, limit: int, after: tuple[datetime, str] | None = None
+) -> list[ApiKey]:
+    """Return up to `limit` keys that the caller may see, oldest first, from after a time and an id."""
+    async with context.engine.connect() as connection:
+        return await keys.page(
+            connection,
+            limit=limit,
+            after=after,
+            only=caller.only,
+            without_scope=None if caller.is_platform else Scope.ORGANISATIONS_ADMIN,
+        )
 
 
 async def create_key(context: AppContext, caller: Caller, body: NewKey) -> tuple[ApiKey, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,7 +31,7 @@ class MappingDetails:
     warnings: Sequence[LintWarning | SchemaMismatch]
 
     @property
-    def state(self) -> str:
+    def state(self) -> Literal["archived", "draft", "published"]:
         """Return 'archived', 'draft' or 'published'."""
         if self.mapping.archived_at is not None:
             return "archived"

@@ -42,6 +42,12 @@ _CUSTOM = [
 ]
 
 
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Allow null, which counts as absent: a draft may lack any member but its name."""
+    about = {"description": schema["description"]} if "description" in schema else {}
+    return {"anyOf": [{k: v for k, v in schema.items() if k not in about}, {"type": "null"}], **about}
+
+
 def _choice(values: list[str]) -> dict[str, Any]:
     return {"anyOf": [{"type": "string", "enum": values}, *_SOURCE["anyOf"][1:]]}
 
@@ -52,30 +58,34 @@ DOCUMENT_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "name": {"type": "string", "minLength": 1, "maxLength": 100},
-        "action": {"type": "string", "const": "send_events"},
-        "event_type": _choice(list(EVENT_TYPES)),
-        "event_source": _choice(list(EVENT_SOURCES)),
-        "event_name": {"type": "string", "minLength": 1, "maxLength": 256},
-        "country_code": _SOURCE,
-        "fields": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                name: {**_SOURCE, "description": f"{field.label}. {field.help}"}
-                for name, field in FIELDS.items()
-            },
-        },
-        "custom_data": {"type": "array", "maxItems": 13, "items": {"anyOf": _CUSTOM}},
-        "consent": {
-            "type": "object",
-            "required": ["mode"],
-            "properties": {
-                "mode": {"type": "string", "enum": ["granted", "amazon", "tcf", "gpp", "none"]},
-                "user_data": _SOURCE,
-                "ad_storage": _SOURCE,
-                "string": _SOURCE,
-            },
-        },
+        "action": _or_null({"type": "string", "const": "send_events"}),
+        "event_type": _or_null(_choice(list(EVENT_TYPES))),
+        "event_source": _or_null(_choice(list(EVENT_SOURCES))),
+        "event_name": _or_null({"type": "string", "minLength": 1, "maxLength": 256}),
+        "country_code": _or_null(_SOURCE),
+        "fields": _or_null(
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    name: _or_null({**_SOURCE, "description": f"{field.label}. {field.help}"})
+                    for name, field in FIELDS.items()
+                },
+            }
+        ),
+        "custom_data": _or_null({"type": "array", "maxItems": 13, "items": {"anyOf": _CUSTOM}}),
+        "consent": _or_null(
+            {
+                "type": "object",
+                "required": ["mode"],
+                "properties": {
+                    "mode": {"type": "string", "enum": ["granted", "amazon", "tcf", "gpp", "none"]},
+                    "user_data": _or_null(_SOURCE),
+                    "ad_storage": _or_null(_SOURCE),
+                    "string": _or_null(_SOURCE),
+                },
+            }
+        ),
     },
     "example": EXAMPLE_MAPPING,
 }

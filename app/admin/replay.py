@@ -2,17 +2,21 @@
 
 import math
 import secrets
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from app.admin.access import Caller
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.admin.access import Caller, Scope
 from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
 from app.admin.replay_selection import ALL_EVENTS, EventSelection, selected
 from app.amazon.wire import MAX_EVENTS
-from app.domain.ids import DestinationNumber, LaneId
+from app.domain.ids import DestinationNumber, KeyId, LaneId
 from app.domain.pacing.fair_queueing import REPLAY_SHARE
 from app.store import PipelineConnection, audit, counts, driver_of, lanes, replays
+from app.store.destinations import Destination
 
 MOST = 50_000  # events in a transaction; further transactions replay the rest
 _TIME_LIMIT_S = 20.0  # for all transactions of a request
@@ -71,27 +75,86 @@ async def _replay_some(
     *,
     dry_run: bool,
 ) -> ReplayResult:
-    """Replay the events of one transaction, record it in the audit, and wake the workers."""
+    """Replay the events of one transaction and wake the workers."""
     async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
-        # The driver's own connection, in the same transaction: the destination stays locked.
-        driver = await driver_of(connection)
-        wanted = await selected(driver, destination.id, destination.number, wanted, selection)
-        result = await replay(
-            driver,
-            destination.number,
-            await replays.lane_of(driver, destination.number),
+        result = await _replay_and_record(
+            connection,
+            destination,
             wanted,
+            selection,
             max_age=context.max_event_age,
             writer=_WRITER,
             by=caller.actor,
             dry_run=dry_run,
         )
-        if dry_run:
-            return result
+    if not dry_run:
+        await context.wake(destination.number)
+    return result
+
+
+async def replay_by_transaction(
+    engine: AsyncEngine,
+    destination_id: str,
+    wanted: replays.ReplayFilter,
+    *,
+    max_age: timedelta,
+    writer: int,
+    by: str,
+    dry_run: bool,
+) -> AsyncIterator[ReplayResult]:
+    """Queue all matching events again without a time limit; yield the result of each transaction.
+
+    For an operator on the command line, who may see every destination. Raises Refusal (404, 409).
+    """
+    operator = Caller(KeyId(by), frozenset(Scope))
+    while True:
+        async with engine.begin() as connection:
+            destination = await lock_visible(connection, operator, destination_id)
+            result = await _replay_and_record(
+                connection,
+                destination,
+                wanted,
+                ALL_EVENTS,
+                max_age=max_age,
+                writer=writer,
+                by=by,
+                dry_run=dry_run,
+            )
+        yield result
+        if dry_run or not result.remaining or not result.replayed:
+            return
+
+
+async def _replay_and_record(
+    connection: AsyncConnection,
+    destination: Destination,
+    wanted: replays.ReplayFilter,
+    selection: EventSelection,
+    *,
+    max_age: timedelta,
+    writer: int,
+    by: str,
+    dry_run: bool,
+) -> ReplayResult:
+    """Replay the events of one transaction and record it in the audit."""
+    # The driver's own connection, in the same transaction: the destination stays locked.
+    driver = await driver_of(connection)
+    wanted = await selected(driver, destination.id, destination.number, wanted, selection)
+    result = await replay(
+        driver,
+        destination.number,
+        await replays.lane_of(driver, destination.number),
+        wanted,
+        max_age=max_age,
+        writer=writer,
+        by=by,
+        dry_run=dry_run,
+    )
+    if not dry_run:
         await audit.record(
             connection,
-            actor=caller.actor,
+            actor=by,
             action=audit.AuditAction.EVENTS_REPLAYED,
             subject=destination.id,
             destination=destination.id,
@@ -103,7 +166,6 @@ async def _replay_some(
                 "matched": result.matched,
             },
         )
-    await context.wake(destination.number)
     return result
 
 

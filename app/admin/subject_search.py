@@ -9,11 +9,15 @@ from datetime import datetime, timedelta
 import asyncpg
 import msgspec
 
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.erasure import require_unlimited
+from app.admin.ids import new_id
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.due_work import open_bodies
 from app.delivery.erasure import erasure_place
 from app.domain.erasure import carries_key, erasure_keys
-from app.store import subjects
+from app.store import audit, subjects
 from app.store.subjects import BatchPage
 
 _BATCHES = 20  # of up to 500 events, decrypted in a thread
@@ -44,6 +48,34 @@ class SubjectSearch:
     batches: int = 0
     unreadable: int = 0
     cursor: int | None = None
+
+
+async def find_person(
+    context: AppContext, caller: Caller, identifiers: Mapping[str, str], *, after: int
+) -> tuple[str, SubjectSearch]:
+    """Search for a person, audited without the values; return the id of the search and what it found.
+
+    Raises Refusal (403).
+    """
+    require_unlimited(caller)
+    id_ = new_id("sub_")
+    async with context.engine.begin() as connection:
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            action=audit.AuditAction.SUBJECT_SEARCHED,
+            subject=id_,
+            after={"identifiers": sorted(identifiers)},
+        )
+    found = await search(
+        context.pool,
+        context.vault,
+        identifiers,
+        after=after,
+        now=context.now(),
+        monotonic=context.monotonic,
+    )
+    return id_, found
 
 
 async def search(

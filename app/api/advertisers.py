@@ -4,20 +4,13 @@ from datetime import datetime
 
 from fastapi import APIRouter
 from pydantic import Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin import publishing
-from app.admin.access import Caller, Scope
+from app.admin.access import Scope
+from app.admin.event_names import list_event_names, rename_event
 from app.admin.inputs import EventNameChange
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.paging import PAGE, Cursor, Limit, Page, slice_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.domain.conversion.event_types import EVENT_TYPES
-from app.domain.destination import advertiser_id_problem
-from app.domain.ids import AdvertiserId
-from app.domain.mapping.event_name import clean_event_name, event_name_problem
-from app.store import audit, destinations, event_names
 from app.store.mappings import StoredMapping
 
 router = APIRouter(route_class=SecuredRoute, tags=["event names"])
@@ -56,28 +49,13 @@ class RenamedEventView(ResponseBody):
     )
 
 
-async def _require_all_visible(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
-    """Refuse a caller who cannot see every destination of the advertiser: they share its event names."""
-    if advertiser_id_problem(advertiser):
-        raise Refusal(ErrorCode.NOT_FOUND)
-    if caller.destination_ids is None:
-        return
-    ids = await destinations.ids_of_advertiser(connection, advertiser)
-    if not any(caller.sees(destination) for destination in ids):
-        raise Refusal(ErrorCode.NOT_FOUND)
-    if not all(caller.sees(destination) for destination in ids):
-        raise Refusal(ErrorCode.FORBIDDEN, "Destinations that this key cannot see share these names.")
-
-
 @router.get("/advertisers/{advertiser_id}/event-names", summary="List pinned event names")
 @requires(Scope.DESTINATIONS_READ)
 async def list_all(
     advertiser_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> EventNamePage:
     """List the pinned name of each event type of an advertiser."""
-    async with context.engine.connect() as connection:
-        await _require_all_visible(connection, caller, advertiser_id)
-        pins = await event_names.of_advertiser(connection, advertiser_id)
+    pins = await list_event_names(context, caller, advertiser_id)
     shown, next_cursor = slice_page(pins, limit, cursor)
     return EventNamePage(items=[EventNameView.model_validate(pin) for pin in shown], next_cursor=next_cursor)
 
@@ -95,32 +73,14 @@ async def rename(
     the type from the event are not changed (`mappings_left`): their events of this type are rejected until
     you change their name.
     """
-    if problem := event_name_problem(body.to):
-        raise Refusal(ErrorCode.INVALID, problem, FieldProblem("to", "event_name_invalid"))
-    if event_type not in EVENT_TYPES:
-        raise Refusal(ErrorCode.NOT_FOUND)
-    name = clean_event_name(body.to)
-    async with context.engine.begin() as connection:
-        await _require_all_visible(connection, caller, advertiser_id)
-        before, republished, unchanged = await publishing.rename(
-            connection, AdvertiserId(advertiser_id), event_type, name, caller.actor
-        )
-        if before.name != name:
-            await audit.record(
-                connection,
-                actor=caller.actor,
-                action=audit.AuditAction.EVENT_NAME_RENAMED,
-                subject=f"{advertiser_id}/{event_type}",
-                before={"name": before.name},
-                after={"name": name, "mappings": [mapping.id for mapping in republished]},
-            )
+    renamed = await rename_event(context, caller, advertiser_id, event_type, body.to)
     return RenamedEventView(
         advertiser_id=advertiser_id,
         event_type=event_type,
-        name=name,
-        previous_name=before.name,
-        mappings=[_reference(mapping) for mapping in republished],
-        mappings_left=[_reference(mapping) for mapping in unchanged],
+        name=renamed.name,
+        previous_name=renamed.previous_name,
+        mappings=[_reference(mapping) for mapping in renamed.republished],
+        mappings_left=[_reference(mapping) for mapping in renamed.unchanged],
     )
 
 

@@ -8,11 +8,12 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.admin.access import Scope
+from app.admin.audit import list_audit
 from app.api.export import ROWS, ExportPage, Format, export
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store import audit
+from app.store.audit import AuditEntry
 
 router = APIRouter(route_class=SecuredRoute, tags=["audit"])
 
@@ -33,7 +34,7 @@ class AuditEntryView(ResponseBody):
     hash: str | None
 
     @classmethod
-    def of(cls, entry: audit.AuditEntry) -> "AuditEntryView":
+    def of(cls, entry: AuditEntry) -> "AuditEntryView":
         """Return the view of an entry."""
         return cls(
             id=str(entry.id),
@@ -73,15 +74,14 @@ async def list_all(
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
 
     async def page_at(position: str | None, most: int) -> AuditPage:
-        async with context.engine.connect() as connection:
-            rows = await audit.newest(
-                connection,
-                limit=most + 1,
-                below=number_of(position),
-                destination=destination_id,
-                action=action,
-                only=caller.only,
-            )
+        rows = await list_audit(
+            context,
+            caller,
+            limit=most + 1,
+            below=number_of(position),
+            destination_id=destination_id,
+            action=action,
+        )
         items, has_more = split_page(rows, most)
         return AuditPage(
             items=[AuditEntryView.of(item) for item in items],

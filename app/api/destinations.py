@@ -1,43 +1,39 @@
 """Destinations over HTTP: create, list, read, change, pause, resume, disconnect, delete."""
 
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller, Scope
+from app.admin.access import Scope
 from app.admin.alerting_input import DestinationUpdate
-from app.admin.destinations import (
-    archive_destination,
+from app.admin.context import AppContext
+from app.admin.destination_settings import (
+    SettingsResult,
     change_destination,
     create_destination,
+    list_destinations,
+)
+from app.admin.destinations import (
+    archive_destination,
     disconnect_destination,
-    draft_of,
     find_visible,
-    lock_visible,
     pause_destination,
     public_view,
     resume_destination,
 )
-from app.admin.ids import new_id
-from app.admin.incidents import change_alerting, monitoring_of
-from app.admin.inputs import DestinationChange, NewDestination
-from app.admin.organisations import require_destination_allowance
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.api.confusable import skeleton
-from app.api.etags import etag, require_match
+from app.admin.incidents import monitoring_of
+from app.admin.inputs import NewDestination
+from app.api.etags import etag, expected_versions, require_match
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.destination import Region, State
-from app.domain.ids import AdvertiserId, DestinationId
 from app.domain.incidents.health import Health
-from app.store import destinations
-from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
+from app.store.destinations import Destination
 
 router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 
@@ -116,28 +112,11 @@ async def create(
 
     A name that looks like another destination's is accepted with the warning `name_confusable`.
     """
-    if caller.destination_ids is not None:
-        raise Refusal(
-            ErrorCode.FORBIDDEN, "This key is limited to certain destinations and cannot create others."
-        )
-    rate = body.rate_limit
-    draft = DestinationDraft(
-        name=body.name,
-        advertiser_id=AdvertiserId(body.advertiser_id),
-        region=Region(body.region),
-        currency=body.currency,
-        identity_profile=body.identity_profile,
-        dataset_name=body.dataset_name,
-        rate=ConfiguredRate() if rate is None else ConfiguredRate(rate.requests_per_second, rate.burst),
-    )
-    async with context.engine.begin() as connection:
-        await require_destination_allowance(connection)
-        warnings = await _warnings(connection, caller, draft.name)
-        created = await create_destination(connection, DestinationId(new_id("dst_")), draft, by=caller.actor)
-        monitoring = await monitoring_of(connection, [created], context.now())
+    saved = await create_destination(context, caller, body)
+    created = saved.destination
     response.headers["ETag"] = etag(created.version)
     response.headers["Location"] = f"/destinations/{created.id}"
-    return SavedDestination.of(created, **monitoring[created.id], warnings=warnings)
+    return SavedDestination.of(created, **await _monitoring_of(context, created), warnings=_warnings(saved))
 
 
 @router.get("/destinations", summary="List destinations")
@@ -156,18 +135,13 @@ async def list_all(
     cursor: Cursor = None,
 ) -> DestinationPage:
     """List the destinations that this key can access, oldest first."""
-    async with context.engine.connect() as connection:
-        found = await destinations.page(
-            connection,
-            limit=limit + 1,
-            after=number_of(cursor),
-            search=q.strip() or None if q else None,
-            state=state,
-            only=caller.only,
-        )
-        items, has_more = split_page(found, limit)
-        monitoring = await monitoring_of(connection, items, context.now())
+    found = await list_destinations(
+        context, caller, limit=limit + 1, after=number_of(cursor), search=q, state=state
+    )
+    items, has_more = split_page(found, limit)
     next_cursor = cursor_of(items[-1].number) if has_more else None
+    async with context.engine.connect() as connection:
+        monitoring = await monitoring_of(connection, items, context.now())
     views = [MonitoredDestination.of(item, **monitoring[item.id]) for item in items]
     return DestinationPage(items=views, next_cursor=next_cursor)
 
@@ -180,9 +154,8 @@ async def read(
     """Read a destination. Send its `ETag` as `If-Match` of a change."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination_id)
-        monitoring = await monitoring_of(connection, [found], context.now())
     response.headers["ETag"] = etag(found.version)
-    return MonitoredDestination.of(found, **monitoring[found.id])
+    return MonitoredDestination.of(found, **await _monitoring_of(context, found))
 
 
 @router.patch("/destinations/{destination_id}", summary="Change a destination")
@@ -201,23 +174,10 @@ async def change(
     Advertiser id and region are fixed once the destination was connected or accepted an event, so that
     events never reach another account.
     """
-    async with context.engine.begin() as connection:
-        before = await lock_visible(connection, caller, destination_id)
-        require_match(request, before.version)
-        draft = _changed(before, body)
-        warnings: list[NameWarning] = []
-        if draft.name != before.name:
-            warnings = await _warnings(connection, caller, draft.name, exclude=before.id)
-        after = await change_destination(connection, before, draft, by=caller.actor)
-        if "alerting" in body.model_fields_set and await change_alerting(
-            connection, after, body.alerting or {}, by=caller.actor
-        ):
-            after = await destinations.touch(connection, after.id)
-        monitoring = await monitoring_of(connection, [after], context.now())
-    if after is not before:
-        await context.wake(after.number)
-    response.headers["ETag"] = etag(after.version)
-    return SavedDestination.of(after, **monitoring[after.id], warnings=warnings)
+    saved = await change_destination(context, caller, destination_id, body, expected_versions(request))
+    response.headers["ETag"] = etag(saved.destination.version)
+    monitoring = await _monitoring_of(context, saved.destination)
+    return SavedDestination.of(saved.destination, **monitoring, warnings=_warnings(saved))
 
 
 @router.post("/destinations/{destination_id}/pause", summary="Pause a destination")
@@ -272,39 +232,11 @@ async def delete(
     return ArchivedDestination.of(archived, discarded=discarded)
 
 
-_NULLABLE = frozenset({"dataset_name", "rate_limit"})
+async def _monitoring_of(context: AppContext, found: Destination) -> Mapping[str, Any]:
+    """Return the health, open incidents and alerting of a destination."""
+    async with context.engine.connect() as connection:
+        return (await monitoring_of(connection, [found], context.now()))[found.id]
 
 
-def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:
-    """Return the destination's fields after a change. Raises Refusal for a null that is not allowed."""
-    changes = {name: getattr(body, name) for name in body.model_fields_set if name != "alerting"}
-    nulls = [
-        FieldProblem(name, "missing")
-        for name, value in changes.items()
-        if value is None and name not in _NULLABLE
-    ]
-    if nulls:
-        raise Refusal(ErrorCode.INVALID, None, *nulls)
-    if "rate_limit" in changes:
-        rate = changes.pop("rate_limit")
-        changes["rate"] = ConfiguredRate()
-        if rate is not None:
-            # Members of the limit that are left out keep their values.
-            changes["rate"] = replace(
-                before.rate, **{name: getattr(rate, name) for name in rate.model_fields_set}
-            )
-    if "region" in changes:
-        changes["region"] = Region(changes["region"])
-    return replace(draft_of(before), **changes)
-
-
-async def _warnings(
-    connection: AsyncConnection, caller: Caller, name: str, *, exclude: str | None = None
-) -> list[NameWarning]:
-    """Return a warning for each destination whose name looks like this one."""
-    name_skeleton = skeleton(name)
-    return [
-        NameWarning(code="name_confusable", field="name", destination_id=id_)
-        for id_, other_name in await destinations.names(connection, only=caller.only)
-        if id_ != exclude and skeleton(other_name) == name_skeleton
-    ]
+def _warnings(saved: SettingsResult) -> list[NameWarning]:
+    return [NameWarning(code="name_confusable", field="name", destination_id=id_) for id_ in saved.similar]

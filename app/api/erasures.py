@@ -1,17 +1,18 @@
 """Erasures over HTTP: erase the stored data of a person, and read the signed receipt."""
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import Field as Described
 from pydantic import model_validator
 
-from app.admin import erasure, subject_search
+from app.admin import erasure
 from app.admin.access import Scope
-from app.admin.ids import new_id
 from app.admin.inputs import RequestBody, validation_error
+from app.admin.subject_search import NOT_SEARCHED, find_person
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store import audit
 
 router = APIRouter(route_class=SecuredRoute, tags=["subjects"])
 
@@ -49,9 +50,45 @@ class Subject(RequestBody):
         return {name: value for name in type(self).model_fields if (value := getattr(self, name))}
 
 
+class ErasureView(ResponseBody):
+    """An erasure that was requested."""
+
+    id: str
+    status: Literal["under_way"]
+    requested_at: datetime
+
+
+class ErasureCounts(ResponseBody):
+    """The numbers of erased events, by their status before."""
+
+    waiting: int
+    dead: int
+    delivered: int
+
+
+class ErasureReceiptView(ResponseBody):
+    """The signed receipt of an erasure. The text in `signed` contains the members before it."""
+
+    id: str
+    status: Literal["under_way", "finished", "unreadable"] = Described(
+        description="`unreadable`: the stored identifiers are damaged; request the erasure again."
+    )
+    requested_at: datetime
+    finished_at: datetime | None
+    requested_by: str
+    identifiers: list[str]
+    batches_scanned: int
+    unreadable_batches: int = Described(description="Damaged; not searched.")
+    erased: ErasureCounts
+    kept_elsewhere: list[str]
+    signed: str = Described(description="The signed text: the members above, as JSON.")
+    signature: str = Described(description="Ed25519, base64.")
+    public_key: str = Described(description="Ed25519, base64; unique to this installation.")
+
+
 @router.post("/subjects/erase", status_code=202, summary="Erase a person")
 @requires(Scope.ERASE)
-async def erase(body: Subject, caller: CurrentCaller, context: Context, response: Response) -> dict[str, Any]:
+async def erase(body: Subject, caller: CurrentCaller, context: Context, response: Response) -> ErasureView:
     """Erase a person's events under all destinations.
 
     After the response, no stored event of the person is sent. Waiting and dead events become `erased`;
@@ -59,7 +96,7 @@ async def erase(body: Subject, caller: CurrentCaller, context: Context, response
     """
     id, at = await erasure.erase_person(context, caller, body.identifiers())  # noqa: A001
     response.headers["Location"] = f"/subjects/erasures/{id}"
-    return {"id": id, "status": "under_way", "requested_at": at}
+    return ErasureView(id=id, status="under_way", requested_at=at)
 
 
 class WantedSubject(Subject):
@@ -72,56 +109,63 @@ class WantedSubject(Subject):
         return {name: value for name, value in super().identifiers().items() if name != "cursor"}
 
 
+class StoredEventsView(ResponseBody):
+    """The number of a person's stored events in a destination, by table and status."""
+
+    destination_id: str
+    table: Literal["batches"]
+    status: Literal["waiting", "delivered", "dead"]
+    events: int
+
+
+class SubjectSearchView(ResponseBody):
+    """Where a person is stored: counts and no values."""
+
+    id: str = Described(description="Of this search, as the audit records it.")
+    identifiers: list[str]
+    events: int = Described(description="Stored events that carry a match key of the person.")
+    items: list[StoredEventsView]
+    pending_erasures: int = Described(description="Unfinished erasures of the same person.")
+    batches_searched: int
+    unreadable_batches: int = Described(description="Damaged; not searched.")
+    not_searched: list[str]
+    next_cursor: str | None = Described(description="Repeat with this `cursor` until it is null.")
+
+
 @router.post("/subjects/find", summary="Read where a person is stored")
 @requires(Scope.ERASE)
-async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> dict[str, Any]:
+async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> SubjectSearchView:
     """Count a person's stored events by destination and status, by the same hashes as an erasure. No values.
 
     A request searches for about five seconds; repeat it with `next_cursor` until that is null, and add the
     counts up. Every search is audited, without what was searched for.
     """
-    erasure.require_unlimited(caller)
-    id = new_id("sub_")  # noqa: A001
-    async with context.engine.begin() as connection:
-        await audit.record(
-            connection,
-            actor=caller.actor,
-            action=audit.AuditAction.SUBJECT_SEARCHED,
-            subject=id,
-            after={"identifiers": sorted(body.identifiers())},
-        )
-    found = await subject_search.search(
-        context.pool,
-        context.vault,
-        body.identifiers(),
-        after=int(body.cursor or 0),
-        now=context.now(),
-        monotonic=context.monotonic,
+    id, found = await find_person(  # noqa: A001
+        context, caller, body.identifiers(), after=int(body.cursor or 0)
     )
-    return {
-        "id": id,
-        "identifiers": sorted(body.identifiers()),
-        "events": found.events.total(),
-        "items": [
-            {"destination_id": destination, "table": table, "status": status, "events": number}
+    return SubjectSearchView(
+        id=id,
+        identifiers=sorted(body.identifiers()),
+        events=found.events.total(),
+        items=[
+            StoredEventsView.model_validate(
+                {"destination_id": destination, "table": table, "status": status, "events": number}
+            )
             for (destination, table, status), number in sorted(found.events.items())
         ],
-        "pending_erasures": found.pending_erasures,
-        "batches_searched": found.batches,
-        "unreadable_batches": found.unreadable,
-        "not_searched": list(subject_search.NOT_SEARCHED),
-        "next_cursor": None if found.cursor is None else str(found.cursor),
-    }
+        pending_erasures=found.pending_erasures,
+        batches_searched=found.batches,
+        unreadable_batches=found.unreadable,
+        not_searched=list(NOT_SEARCHED),
+        next_cursor=None if found.cursor is None else str(found.cursor),
+    )
 
 
 @router.get("/subjects/erasures/{erasure_id}", summary="Read an erasure receipt")
 @requires(Scope.ERASE)
-async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> dict[str, Any]:
+async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> ErasureReceiptView:
     """Read the state of an erasure. `signature` (Ed25519, base64) is over the text in `signed`."""
     receipt = await erasure.find_receipt(context, caller, erasure_id)
-    return {
-        **receipt.body,
-        "signed": receipt.signed,
-        "signature": receipt.signature,
-        "public_key": receipt.public_key,
-    }
+    return ErasureReceiptView(
+        **receipt.body, signed=receipt.signed, signature=receipt.signature, public_key=receipt.public_key
+    )

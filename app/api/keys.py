@@ -7,11 +7,10 @@ from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.inputs import KeyRotation, NewKey
-from app.admin.keys import create_key, revoke_key, rotate_key
+from app.admin.keys import create_key, list_keys, revoke_key, rotate_key
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, split_page, time_and_id_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, key_ring_of, requires
-from app.store import keys
 
 router = APIRouter(route_class=SecuredRoute, tags=["keys"])
 
@@ -72,15 +71,7 @@ async def list_all(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> KeyPage:
     """List keys, oldest first, revoked ones included. Secrets are never listed."""
-    after = time_and_id_of(cursor)
-    async with context.engine.connect() as connection:
-        rows = await keys.page(
-            connection,
-            limit=limit + 1,
-            after=after,
-            only=caller.only,
-            without_scope=None if caller.is_platform else Scope.ORGANISATIONS_ADMIN,
-        )
+    rows = await list_keys(context, caller, limit=limit + 1, after=time_and_id_of(cursor))
     items, has_more = split_page(rows, limit)
     next_cursor = cursor_of(items[-1].created_at.isoformat(), items[-1].id) if has_more else None
     return KeyPage(items=[KeyView.model_validate(item) for item in items], next_cursor=next_cursor)

@@ -1,9 +1,12 @@
 """Mappings over HTTP: create, edit, publish, roll back and delete."""
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Request
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from app.admin import mapping_drafts, mapping_versions
 from app.admin.access import Scope
@@ -13,9 +16,12 @@ from app.admin.mapping_schema import DOCUMENT_SCHEMA
 from app.admin.mapping_versions import VersionDetails
 from app.admin.refusals import field_problem_of
 from app.api.etags import etag, expected_versions
+from app.api.event_models import WarningView
 from app.api.json_response import ExactJsonResponse
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page_body, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.domain.mapping.example import EXAMPLE_MAPPING
 
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 
@@ -25,11 +31,101 @@ MAPPING = MAPPINGS + "/{mapping_id}"
 DraftBody = Annotated[dict[str, Any], Body(json_schema_extra=DOCUMENT_SCHEMA)]
 
 
+class DraftProblem(TypedDict):
+    """A problem that prevents publishing."""
+
+    field: str
+    problem: str
+    detail: str
+
+
+class MappingState(TypedDict):
+    """The members of a mapping beside those of its draft."""
+
+    id: str
+    destination_id: str
+    state: Literal["archived", "draft", "published"]
+    published_version: int | None
+    unpublished_changes: bool
+    problems: list[DraftProblem]
+    warnings: list[WarningView]
+    version: Annotated[int, Field(description="Also the `ETag`. Counts edits, not published versions.")]
+    created_at: datetime
+    updated_at: datetime
+
+
+_EXAMPLE: dict[str, Any] = {
+    **EXAMPLE_MAPPING,
+    "id": "map_0a1b2c3d4e5f6g7h8i9j",
+    "destination_id": "dst_0a1b2c3d4e5f6g7h8i9j",
+    "state": "published",
+    "published_version": 1,
+    "unpublished_changes": False,
+    "problems": [],
+    "warnings": [],
+    "version": 1,
+    "created_at": "2026-11-24T10:00:00Z",
+    "updated_at": "2026-11-24T10:00:00Z",
+}
+
+
+def _add_document(schema: dict[str, Any]) -> None:
+    """Add the members of a mapping document, which may be missing in a draft, except for the name."""
+    schema["properties"] = {**DOCUMENT_SCHEMA["properties"], **schema["properties"]}
+    schema["required"] = ["name", *schema["required"]]
+    schema["example"] = _EXAMPLE
+
+
+class MappingView(MappingState):
+    """A mapping: the members of its draft, and its state. Decimals are exact."""
+
+    __pydantic_config__ = ConfigDict(json_schema_extra=_add_document)  # type: ignore[misc]
+
+
+class MappingPage(Page[MappingView]):
+    """A page of mappings."""
+
+
+class MappingChange(ResponseBody):
+    """A change of a member between two versions."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+class MappingVersionView(ResponseBody):
+    """A published version. `current` is true for the version that new events use."""
+
+    version: int
+    current: bool
+    mapping: dict[str, Any] = Field(description="The mapping document. Decimals are exact.")
+    changes: list[MappingChange] = Field(description="The changes from the previous version.")
+    published_by: str
+    published_at: datetime
+
+    @classmethod
+    def of(cls, details: VersionDetails) -> "MappingVersionView":
+        """Return the view of a version."""
+        version = details.version
+        return cls(
+            version=version.version,
+            current=details.current,
+            mapping=dict(version.document),
+            changes=[MappingChange.model_validate(change) for change in details.changes],
+            published_by=version.published_by,
+            published_at=version.published_at,
+        )
+
+
+class MappingVersionPage(Page[MappingVersionView]):
+    """A page of published versions."""
+
+
 def _mapping_body(details: MappingDetails) -> dict[str, Any]:
-    """Return a mapping's body: the members of its draft, its state, and what prevents publishing."""
+    """Return a mapping's body: the members of its draft in their order, then its state."""
     mapping = details.mapping
-    return {
-        **mapping.draft,
+    state: MappingState = {
         "id": mapping.id,
         "destination_id": mapping.destination,
         "state": details.state,
@@ -44,6 +140,7 @@ def _mapping_body(details: MappingDetails) -> dict[str, Any]:
         "created_at": mapping.created_at,
         "updated_at": mapping.updated_at,
     }
+    return {**mapping.draft, **state}
 
 
 def _response(details: MappingDetails, status: int = 200, **headers: str) -> Response:
@@ -51,7 +148,7 @@ def _response(details: MappingDetails, status: int = 200, **headers: str) -> Res
     return ExactJsonResponse(_mapping_body(details), status, headers)
 
 
-@router.post(MAPPINGS, status_code=201, summary="Create a mapping", response_model=None)
+@router.post(MAPPINGS, status_code=201, summary="Create a mapping", response_model=MappingView)
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, context: Context) -> Response:
     """Create a draft. It may lack members that publishing needs; the members it has must be valid."""
@@ -60,7 +157,7 @@ async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, co
     return _response(created, 201, Location=f"/destinations/{mapping.destination}/mappings/{mapping.id}")
 
 
-@router.get(MAPPINGS, summary="List mappings", response_model=None)
+@router.get(MAPPINGS, summary="List mappings", response_model=MappingPage)
 @requires(Scope.DESTINATIONS_READ)
 async def list_all(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
@@ -71,17 +168,17 @@ async def list_all(
     )
     items, more = split_page(found, limit)
     next_cursor = cursor_of(items[-1].mapping.number) if more else None
-    return ExactJsonResponse(page_body([_mapping_body(item) for item in items], next_cursor))
+    return ExactJsonResponse({"items": [_mapping_body(item) for item in items], "next_cursor": next_cursor})
 
 
-@router.get(MAPPING, summary="Read a mapping", response_model=None)
+@router.get(MAPPING, summary="Read a mapping", response_model=MappingView)
 @requires(Scope.DESTINATIONS_READ)
 async def read(destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context) -> Response:
     """Read the draft, the number of the published version, and what prevents publishing."""
     return _response(await mapping_drafts.read_mapping(context, caller, destination_id, mapping_id))
 
 
-@router.patch(MAPPING, summary="Edit a mapping's draft", response_model=None)
+@router.patch(MAPPING, summary="Edit a mapping's draft", response_model=MappingView)
 @requires(Scope.DESTINATIONS_WRITE)
 async def change(
     *,
@@ -99,7 +196,7 @@ async def change(
     )
 
 
-@router.delete(MAPPING, summary="Delete a mapping", response_model=None)
+@router.delete(MAPPING, summary="Delete a mapping", response_model=MappingView)
 @requires(Scope.DESTINATIONS_WRITE)
 async def delete(
     destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context, request: Request
@@ -110,7 +207,7 @@ async def delete(
     return ExactJsonResponse(_mapping_body(deleted))
 
 
-@router.post(MAPPING + "/publish", summary="Publish a mapping", response_model=None)
+@router.post(MAPPING + "/publish", summary="Publish a mapping", response_model=MappingView)
 @requires(Scope.DESTINATIONS_WRITE)
 async def publish(
     *,
@@ -131,7 +228,7 @@ async def publish(
     )
 
 
-@router.get(MAPPING + "/versions", summary="List published versions", response_model=None)
+@router.get(MAPPING + "/versions", summary="List published versions", response_model=MappingVersionPage)
 @requires(Scope.DESTINATIONS_READ)
 async def versions(
     *,
@@ -148,25 +245,11 @@ async def versions(
     )
     items, more = split_page(found, limit)
     next_cursor = cursor_of(items[-1].version.version) if more else None
-    return ExactJsonResponse(page_body([_version_body(item) for item in items], next_cursor))
+    page = MappingVersionPage(items=[MappingVersionView.of(item) for item in items], next_cursor=next_cursor)
+    return ExactJsonResponse(page.model_dump())
 
 
-def _version_body(details: VersionDetails) -> dict[str, Any]:
-    version = details.version
-    return {
-        "version": version.version,
-        "current": details.current,
-        "mapping": version.document,
-        "changes": [
-            {"path": difference.path, "before": difference.before, "after": difference.after}
-            for difference in details.changes
-        ],
-        "published_by": version.published_by,
-        "published_at": version.published_at,
-    }
-
-
-@router.post(MAPPING + "/rollback", summary="Roll back to a published version", response_model=None)
+@router.post(MAPPING + "/rollback", summary="Roll back to a published version", response_model=MappingView)
 @requires(Scope.DESTINATIONS_WRITE)
 async def rollback(
     *,

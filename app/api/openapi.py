@@ -9,7 +9,6 @@ from pydantic import TypeAdapter
 
 from app.admin.refusals import SENTENCES, ErrorCode
 from app.api.errors import STATUSES, ErrorBody
-from app.api.response_schemas import SHAPES, answer_schema
 from app.api.secured_route import scopes_of
 
 DESCRIPTION = """
@@ -113,7 +112,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     error = TypeAdapter(ErrorBody).json_schema(ref_template=_REFERENCE)
-    schemas |= {**error.pop("$defs"), "ErrorBody": error, **SHAPES}
+    schemas |= {**error.pop("$defs"), "ErrorBody": error}
     for path, method, route in routes_of(app):
         operation = described["paths"].get(path, {}).get(method.lower())
         if operation is None:
@@ -125,19 +124,10 @@ def describe(app: FastAPI) -> dict[str, Any]:
             operation["description"] = f"{operation.get('description', '')}\n\nScope: {alternatives}.".strip()
         if "HTTPValidationError" in str(operation["responses"].get("422")):
             del operation["responses"]["422"]
-        _describe_success(operation, method, path)
         for status in _error_statuses(path, method, requires_key=bool(scopes)):
             operation["responses"].setdefault(str(status), _error_response(status, method, path))
         _describe_headers(operation, method, path)
     return described
-
-
-def _describe_success(operation: dict[str, Any], method: str, path: str) -> None:
-    """Add the response schema of a route that does not declare a response model."""
-    schema = answer_schema(method, path)
-    if schema is not None:
-        success = next(status for status in operation["responses"] if status.startswith("2"))
-        operation["responses"][success] |= {"content": {"application/json": {"schema": schema}}}
 
 
 def _describe_headers(operation: dict[str, Any], method: str, path: str) -> None:

@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
 from pydantic import Field
@@ -101,18 +101,3 @@ def slice_page(items: Sequence[Item], limit: int, cursor: str | None) -> tuple[l
     begin = number_of(cursor) or 0
     end = begin + limit
     return list(items[begin:end]), cursor_of(end) if end < len(items) else None
-
-
-def page_from(items: Sequence[Any], limit: int, cursor: str | None) -> dict[str, Any]:
-    """Return the body of one page of a list that is in memory."""
-    return page_body(*slice_page(items, limit, cursor))
-
-
-def page_body(items: Sequence[Any], next_cursor: str | None) -> dict[str, Any]:
-    """Return the body of a list response."""
-    return {"items": items, "next_cursor": next_cursor}
-
-
-def partial_page(items: Sequence[Any], next_cursor: str | None, unreadable_batches: int) -> dict[str, Any]:
-    """Return the body of a list of stored events, with the number of unreadable batches on the page."""
-    return {**page_body(items, next_cursor), "unreadable_batches": unreadable_batches}

@@ -1,27 +1,63 @@
 """Preview over HTTP: convert an event with the saved draft or with a mapping in the request."""
 
+from typing import Any, Literal
+
 from fastapi import APIRouter
-from starlette.responses import Response
+from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.inputs import PreviewRequest
 from app.admin.previewing import preview_event
-from app.api.json_response import ExactJsonResponse
+from app.api.event_models import WarningView
 from app.api.mappings import MAPPING
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.domain.outcomes.reasons import JourneyCode
 
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 
 
-@router.post(MAPPING + "/preview", summary="Preview a conversion", response_model=None)
+class PreviewStep(ResponseBody):
+    """One step of a conversion."""
+
+    field: str = Field(description="The field of the mapping.")
+    source: str | None = Field(description="The path in the event; null for a constant.")
+    found: bool
+    rule: str
+    result: Any = Field(description="Only the start of a hash of a personal value; `…` for an unhashed id.")
+
+
+class ConversionPreview(ResponseBody):
+    """The preview of an event that would be sent."""
+
+    ok: Literal[True]
+    event_id: str
+    amazon_event: dict[str, Any] = Field(description="The exact JSON that would be sent.")
+    steps: list[PreviewStep]
+    warnings: list[WarningView]
+
+
+class RejectionPreview(ResponseBody):
+    """The preview of an event that would be rejected."""
+
+    ok: Literal[False]
+    code: JourneyCode
+    reason: str
+    field: str | None
+    mapping_field: str | None
+    detail: str
+
+
+@router.post(MAPPING + "/preview", summary="Preview a conversion")
 @requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 async def preview(
     destination_id: str, mapping_id: str, body: PreviewRequest, caller: CurrentCaller, context: Context
-) -> Response:
+) -> ConversionPreview | RejectionPreview:
     """Convert one event and show each step. Nothing is stored or sent.
 
     200 also when the event would be rejected (`ok` is false); 422 only for an invalid request or mapping.
     """
-    return ExactJsonResponse(
-        await preview_event(context, caller, destination_id, mapping_id, body.event, body.mapping)
-    )
+    result = await preview_event(context, caller, destination_id, mapping_id, body.event, body.mapping)
+    if result["ok"]:
+        return ConversionPreview.model_validate(result)
+    return RejectionPreview.model_validate(result)

@@ -1,10 +1,7 @@
-"""`backfill`: the rows of a CSV or NDJSON file are posted as events, through the product's own front door.
+"""`backfill`: posts the rows of a CSV or NDJSON file to `POST /events` with `priority=low`.
 
-The same road as every event: judged, hashed at the door, taken once. `priority=low` keeps them behind what is
-live. The file is read in a stream and never copied; what is kept between two runs is a place in it and
-numbers of rows. Rows whose answer got lost are sent again, and are duplicates then.
-
-This file speaks HTTP to our own API only, and may use httpx as the command line does.
+The file is streamed, never copied. A checkpoint holds an offset and row numbers, no values. Rows whose
+response was lost are sent again and reported as duplicates.
 """
 
 import argparse
@@ -23,19 +20,19 @@ from app.commands.checkpoint import Checkpoint, Progress
 from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson
 from app.settings import Settings
 
-EVENTS_AT_ONCE: Final = 500
-BYTES_AT_ONCE: Final = 1024 * 1024
-PATIENCE_S: Final = 600.0
+MAX_EVENTS: Final = 500
+MAX_BYTES: Final = 1024 * 1024
+RETRY_FOR_S: Final = 600.0
 _FORMATS: Final = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 
 
-class _Stop(Exception):
-    """It cannot go on; the text is one sentence for the person at the terminal."""
+class _Stopped(Exception):
+    """The backfill cannot continue; the text is a sentence for the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What is read. `size` is None for a stream, which nobody can go back in."""
+    """The input. `size` is None for a stream, which cannot be resumed."""
 
     file: BinaryIO
     format: str
@@ -44,117 +41,121 @@ class _Source:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("file", help="a .csv, .ndjson or .jsonl file, or - for standard input")
-    parser.add_argument("--destination", required=True, help="its id, dst_…, for rows that name none")
-    parser.add_argument("--mapping", help="its id, map_…, where the destination has several")
-    parser.add_argument("--format", choices=("csv", "ndjson"), help="where the file's name does not tell")
-    parser.add_argument("--api", help="address of the API; default: the one on this machine")
+    parser.add_argument("--destination", required=True, help="id, dst_…, for rows without one")
+    parser.add_argument("--mapping", help="id, map_…, if the destination has several")
+    parser.add_argument("--format", choices=("csv", "ndjson"), help="default: by the file's extension")
+    parser.add_argument("--api", help="address of the API; default: this machine")
     parser.add_argument("--key-file", type=Path, help="file with an API key; default: BOOTSTRAP_ADMIN_KEY")
-    parser.add_argument("--dry-run", action="store_true", help="judge every row, and store nothing")
-    parser.add_argument("--restart", action="store_true", help="begin at the first row again")
+    parser.add_argument("--dry-run", action="store_true", help="validate every row and store nothing")
+    parser.add_argument(
+        "--restart", action="store_true", help="ignore the checkpoint and start at the first row"
+    )
 
 
-def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Send the file's rows; 0 when every row was taken, 1 when some were not or it had to stop."""
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Send the file's rows; return 0 if all were accepted, 1 if some were rejected or it stopped, else 2."""
     with ExitStack() as stack:
         try:
-            source = _opened(asked, stack)
-            key = _key(settings, asked.key_file)
-        except (OSError, _Stop) as problem:
-            words = problem if isinstance(problem, _Stop) else f"{problem.filename}: {problem.strerror}"
-            print(words, file=sys.stderr)
+            source = _open(options, stack)
+            key = _key(settings, options.key_file)
+        except (OSError, _Stopped) as problem:
+            sentence = problem if isinstance(problem, _Stopped) else f"{problem.filename}: {problem.strerror}"
+            print(sentence, file=sys.stderr)
             return 2
-        bookmark = None
-        if source.size is not None and not asked.dry_run:
-            bookmark = Checkpoint.of(settings.data_dir, Path(asked.file), asked.destination, asked.mapping)
-        filled = Progress(source.size or 0, source.changed_ns)
-        kept = None if bookmark is None or asked.restart else bookmark.read()
-        if kept is not None:
-            if (kept.size, kept.changed_ns) != (filled.size, filled.changed_ns):
+        checkpoint = None
+        if source.size is not None and not options.dry_run:
+            checkpoint = Checkpoint.of(
+                settings.data_dir, Path(options.file), options.destination, options.mapping
+            )
+        progress = Progress(source.size or 0, source.changed_ns)
+        saved = None if checkpoint is None or options.restart else checkpoint.read()
+        if saved is not None:
+            if (saved.size, saved.changed_ns) != (progress.size, progress.changed_ns):
                 print(
-                    "The file has changed since it was sent in part: --restart sends it anew.",
+                    "The file has changed since part of it was sent. Use --restart to send all rows again.",
                     file=sys.stderr,
                 )
                 return 2
-            filled = kept
-            print(f"Going on behind row {filled.row:,}.", file=sys.stderr)
+            progress = saved
+            print(f"Resuming after row {progress.row:,}.", file=sys.stderr)
         client = stack.enter_context(
             httpx.Client(
-                base_url=asked.api or settings.local_url(settings.port),
+                base_url=options.api or settings.local_url(settings.port),
                 headers={"Authorization": f"Bearer {key}", "Content-Type": "application/x-ndjson"},
                 timeout=60,
                 trust_env=False,
             )
         )
-        return _send_all(Sender(client, asked), source, filled, bookmark)
+        return _send_all(Sender(client, options), source, progress, checkpoint)
 
 
-def _send_all(sender: "Sender", source: _Source, filled: Progress, bookmark: Checkpoint | None) -> int:
-    bar = _Bar(source.size, filled)
+def _send_all(sender: "Sender", source: _Source, progress: Progress, checkpoint: Checkpoint | None) -> int:
+    line = _ProgressLine(source.size, progress)
     problem = None
     try:
-        for batch in _batches(source, filled):
-            if bookmark is not None:
-                # Before the first request: a run that ends in the middle of it is gone on with, too.
-                bookmark.write(filled)
-            sender.send(batch, filled)
-            bar.show()
-    except (FileError, _Stop) as error:
+        for batch in _batches(source, progress):
+            if checkpoint is not None:
+                # Before the first request, so that a run interrupted during it can be resumed.
+                checkpoint.write(progress)
+            sender.send(batch, progress)
+            line.print()
+    except (FileError, _Stopped) as error:
         problem = str(error)
     finally:
-        bar.end()
-        if bookmark is not None and filled.rows:
-            bookmark.write(filled)
-        print(*filled.report(dry_run=sender.dry_run), sep="\n")
+        line.end()
+        if checkpoint is not None and progress.rows:
+            checkpoint.write(progress)
+        print(*progress.report(dry_run=sender.dry_run), sep="\n")
     if problem is not None:
         print(problem, file=sys.stderr)
         return 1
-    if bookmark is not None:
-        bookmark.forget()
-    return 1 if filled.rejected else 0
+    if checkpoint is not None:
+        checkpoint.delete()
+    return 1 if progress.rejected else 0
 
 
-def _opened(asked: argparse.Namespace, stack: ExitStack) -> _Source:
-    form = asked.format or _FORMATS.get(Path(asked.file).suffix.lower())
+def _open(options: argparse.Namespace, stack: ExitStack) -> _Source:
+    form = options.format or _FORMATS.get(Path(options.file).suffix.lower())
     if form is None:
-        raise _Stop("Say with --format whether this is csv or ndjson.")
-    if asked.file == "-":
+        raise _Stopped("The format is unknown. Add --format csv or --format ndjson.")
+    if options.file == "-":
         return _Source(sys.stdin.buffer, form, None, 0)
-    path = Path(asked.file)
+    path = Path(options.file)
     file = stack.enter_context(path.open("rb"))
-    told = path.stat()
-    # A pipe has a name, too.
-    size = told.st_size if path.is_file() else None
-    return _Source(file, form, size, told.st_mtime_ns)
+    status = path.stat()
+    # A named pipe has a path but cannot be resumed.
+    size = status.st_size if path.is_file() else None
+    return _Source(file, form, size, status.st_mtime_ns)
 
 
 def _key(settings: Settings, file: Path | None) -> str:
     if file is not None:
         return file.read_text().strip()
     if settings.bootstrap_admin_key is None:
-        raise _Stop("Name a file that holds an API key with the scope events:write: --key-file.")
+        raise _Stopped("There is no API key. Add --key-file with a key that has the scope events:write.")
     return settings.bootstrap_admin_key.get_secret_value()
 
 
-def _batches(source: _Source, filled: Progress) -> Iterator[list[ImportRow]]:
-    """Yield rows in portions of one request."""
+def _batches(source: _Source, progress: Progress) -> Iterator[list[ImportRow]]:
+    """Yield the rows of each request."""
     if source.format == "csv":
-        rows = read_csv(source.file, start=filled.offset, number=max(1, filled.row))
+        rows = read_csv(source.file, start=progress.offset, number=max(1, progress.row))
     else:
-        rows = read_ndjson(source.file, start=filled.offset, number=filled.row)
+        rows = read_ndjson(source.file, start=progress.offset, number=progress.row)
     batch: list[ImportRow] = []
     size = 0
     try:
         for row in rows:
             length = len(row.event or b"")
-            if batch and (len(batch) == EVENTS_AT_ONCE or size + length > BYTES_AT_ONCE):
+            if batch and (len(batch) == MAX_EVENTS or size + length > MAX_BYTES):
                 yield batch
                 batch, size = [], 0
             batch.append(row)
             size += length
     except FileError:
-        # What stands before the row that cannot be read is still sent.
+        # Send the rows before the unreadable one.
         if batch:
             yield batch
         raise
@@ -163,119 +164,122 @@ def _batches(source: _Source, filled: Progress) -> Iterator[list[ImportRow]]:
 
 
 class Sender:
-    """Posts portions, again and again until they are answered for."""
+    """Posts rows and retries until the API accepts or refuses the request."""
 
-    def __init__(self, client: httpx.Client, asked: argparse.Namespace) -> None:
+    def __init__(self, client: httpx.Client, options: argparse.Namespace) -> None:
         self._client = client
-        self.dry_run: bool = asked.dry_run
-        self._query = {"destination_id": asked.destination, "priority": "low"}
-        if asked.mapping:
-            self._query["mapping_id"] = asked.mapping
-        if asked.dry_run:
+        self.dry_run: bool = options.dry_run
+        self._query = {"destination_id": options.destination, "priority": "low"}
+        if options.mapping:
+            self._query["mapping_id"] = options.mapping
+        if options.dry_run:
             self._query["dry_run"] = "true"
 
-    def send(self, batch: Sequence[ImportRow], filled: Progress) -> None:
-        """Send a portion and count its answers. Raises _Stop; what was counted then stays right."""
+    def send(self, batch: Sequence[ImportRow], progress: Progress) -> None:
+        """Send the rows of one request and count the results. Raises _Stopped."""
         events = [row for row in batch if row.event is not None]
         results = self._post(b"\n".join(row.event or b"" for row in events)) if events else []
         if len(results) != len(events):
-            raise _Stop("The API answered for another number of rows than were sent.")
-        answers = iter(results)
+            raise _Stopped(f"The API returned {len(results)} results for {len(events)} rows.")
+        remaining = iter(results)
         for row in batch:
             if row.event is None:
-                filled.reject(row.number, f"{row.problem}{f' in column {row.column}' if row.column else ''}")
+                progress.reject(
+                    row.number, f"{row.problem}{f' in column {row.column}' if row.column else ''}"
+                )
             else:
-                _count(row.number, next(answers), filled)
-        filled.offset, filled.row = batch[-1].end, batch[-1].number
+                _count(row.number, next(remaining), progress)
+        progress.offset, progress.row = batch[-1].end, batch[-1].number
 
     def _post(self, body: bytes) -> list[dict[str, Any]]:
-        until, tries = time.monotonic() + PATIENCE_S, 0
+        until, tries = time.monotonic() + RETRY_FOR_S, 0
         while True:
             tries += 1
             try:
-                answer = self._client.post("/events", params=self._query, content=body)
+                response = self._client.post("/events", params=self._query, content=body)
             except httpx.TransportError as error:
                 wait, why = None, f"The API cannot be reached ({type(error).__name__})"
             else:
-                if answer.status_code in {200, 202, 207, 422} and (told := _results(answer)) is not None:
-                    return told
-                if answer.status_code not in {429, 500, 502, 503, 504}:
-                    raise _Stop(_refusal(answer))
-                wait, why = _retry_after(answer), f"The API keeps answering {answer.status_code}"
+                if response.status_code in {200, 202, 207, 422}:
+                    results = _results(response)
+                    if results is not None:
+                        return results
+                if response.status_code not in {429, 500, 502, 503, 504}:
+                    raise _Stopped(_refusal(response))
+                wait, why = _retry_after(response), f"The API keeps responding with {response.status_code}"
             if time.monotonic() > until:
-                raise _Stop(f"{why}. Run the same command again to go on.")
-            # As long as it was asked to, and a little longer: not everybody in the same instant.
-            luck = random.random()  # noqa: S311
-            time.sleep(min(2.0**tries, 60) * luck if wait is None else wait + luck / 4)
+                raise _Stopped(f"{why}. Run the same command again to resume.")
+            jitter = random.random()  # noqa: S311
+            time.sleep(min(2.0**tries, 60) * jitter if wait is None else wait + jitter / 4)
 
 
-def _count(number: int, result: dict[str, Any], filled: Progress) -> None:
+def _count(number: int, result: dict[str, Any], progress: Progress) -> None:
     match result["status"]:
         case "accepted":
-            filled.accepted += 1
+            progress.accepted += 1
         case "duplicate":
-            filled.duplicates += 1
+            progress.duplicates += 1
         case _:
-            # Code, reason and the path in the mapping: nothing of the row's.
+            # Code, reason and the path in the mapping; no value of the row.
             where = f" at {result['field']}" if result.get("field") else ""
-            filled.reject(number, f"{result['code']} {result['reason']}{where}")
+            progress.reject(number, f"{result['code']} {result['reason']}{where}")
     for warning in result.get("warnings", ()):
         if warning["code"] != "event_id_derived":
-            filled.warn(number, warning["code"] + (f" at {warning['field']}" if warning["field"] else ""))
+            progress.warn(number, warning["code"] + (f" at {warning['field']}" if warning["field"] else ""))
 
 
-def _results(answer: httpx.Response) -> list[dict[str, Any]] | None:
+def _results(response: httpx.Response) -> list[dict[str, Any]] | None:
     try:
-        results = answer.json()["results"]
+        results = response.json()["results"]
     except (ValueError, KeyError, TypeError):
         return None
     return list(results) if isinstance(results, list) else None
 
 
-def _refusal(answer: httpx.Response) -> str:
+def _refusal(response: httpx.Response) -> str:
     try:
-        return f"The API refused with {answer.status_code}: {answer.json()['detail']}"
+        return f"The API refused with {response.status_code}: {response.json()['detail']}"
     except (ValueError, KeyError, TypeError):
-        return f"The API refused with {answer.status_code}; is --api the address of this product?"
+        return f"The API refused with {response.status_code}. Check the address in --api."
 
 
-def _retry_after(answer: httpx.Response) -> float | None:
-    text = answer.headers.get("retry-after", "")
+def _retry_after(response: httpx.Response) -> float | None:
+    text = response.headers.get("retry-after", "")
     return min(float(text), 300.0) if text.isdecimal() else None
 
 
-class _Bar:
-    """A line that says how far it is: rewritten in place at a terminal, else written now and then."""
+class _ProgressLine:
+    """A progress line: rewritten in place at a terminal, else printed every 10 seconds."""
 
     _EVERY_S = 10.0
 
-    def __init__(self, size: int | None, filled: Progress) -> None:
+    def __init__(self, size: int | None, progress: Progress) -> None:
         self._size = size
-        self._filled = filled
+        self._filled = progress
         self._began = time.monotonic()
-        self._began_at = filled.offset, filled.rows
+        self._began_at = progress.offset, progress.rows
         self._terminal = sys.stderr.isatty()
-        self._shown = self._began
+        self._printed_at = self._began
 
-    def show(self) -> None:
+    def print(self) -> None:
         now = time.monotonic()
-        if not self._terminal and now - self._shown < self._EVERY_S:
+        if not self._terminal and now - self._printed_at < self._EVERY_S:
             return
-        self._shown = now
+        self._printed_at = now
         sys.stderr.write(f"\r{self._line(now):<100}" if self._terminal else self._line(now) + "\n")
         sys.stderr.flush()
 
     def end(self) -> None:
-        if self._terminal and self._shown > self._began:
+        if self._terminal and self._printed_at > self._began:
             sys.stderr.write("\n")
 
     def _line(self, now: float) -> str:
-        filled, took = self._filled, max(now - self._began, 0.001)
-        rate = (filled.rows - self._began_at[1]) / took
-        line = f"{filled.rows:,} rows, {rate:,.0f} a second"
+        progress, took = self._filled, max(now - self._began, 0.001)
+        rate = (progress.rows - self._began_at[1]) / took
+        line = f"{progress.rows:,} rows, {rate:,.0f} a second"
         if not self._size:
             return line
-        share = min(filled.offset / self._size, 1.0)
-        done = filled.offset - self._began_at[0]
-        left = (self._size - filled.offset) / done * took if done else 0
+        share = min(progress.offset / self._size, 1.0)
+        done = progress.offset - self._began_at[0]
+        left = (self._size - progress.offset) / done * took if done else 0
         return f"[{'#' * int(share * 30):<30}] {share:4.0%}  {line}, about {left:,.0f} s left"

@@ -1,4 +1,4 @@
-"""`balance`: do ledger, batches, states, exceptions and counts say the same of every event?"""
+"""`balance`: check that ledger, batches, states, exceptions and counts agree on every event."""
 
 import argparse
 import asyncio
@@ -15,19 +15,19 @@ from app.store import balance
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--days", type=_number, help="check only the newest days; default: all that are kept")
+    parser.add_argument("--days", type=_number, help="check only the newest days; default: all stored days")
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Check every event that is kept and print what does not add up; end with 1 when anything does not."""
+    """Check every stored event and print the mismatches; return 1 if there are any."""
     return asyncio.run(_run(settings, asked))
 
 
 async def _run(settings: Settings, asked: argparse.Namespace) -> int:
-    def newest(kept: Sequence[date]) -> Sequence[date]:
-        return kept[: asked.days]
+    def newest(stored: Sequence[date]) -> Sequence[date]:
+        return stored[: asked.days]
 
     async with open_resources(settings, role="balance", pool_size=1) as resources:
         check = BalanceCheck(resources.pool, BalanceScope(days=newest))
@@ -39,35 +39,33 @@ async def _run(settings: Settings, asked: argparse.Namespace) -> int:
                 connection, imbalance=check.imbalance, batches=check.batches, mismatches=report
             )
     if asked.json:
-        told = {"imbalance": check.imbalance, "batches": check.batches, "mismatches": report}
-        sys.stdout.write(json.dumps(told) + "\n")
+        result = {"imbalance": check.imbalance, "batches": check.batches, "mismatches": report}
+        sys.stdout.write(json.dumps(result) + "\n")
     else:
-        sys.stdout.writelines(f"{sentence(one)}\n" for one in report)
-        verdict = "All adds up" if not check.imbalance else f"{check.imbalance:,} events do not add up"
-        sys.stdout.write(f"{verdict}. {check.batches:,} batches were checked.\n")
+        sys.stdout.writelines(f"{sentence(mismatch)}\n" for mismatch in report)
+        verdict = "No mismatches" if not check.imbalance else f"{check.imbalance:,} mismatched events"
+        sys.stdout.write(f"{verdict} in {check.batches:,} batches.\n")
     return int(check.imbalance > 0)
 
 
 _SENTENCES = {
-    "state_missing": "are in a batch without a state: nothing will send them",
-    "batch_missing": "have a state but no batch: they cannot be sent",
-    "exception_without_batch": "have an exception but no batch",
-    "ledger_missing": "are not in the ledger: sent again, they would be accepted again",
-    "ledger_elsewhere": "stand in the ledger under another place",
-    "twin": "are in a batch whose id was given twice",
-    "batch_count": "are missing from, or too many in, what the state of their batch says",
-    "unreadable": "batches cannot be read: their page or row is damaged",
-    "accepted_count": "is by how much the count of accepted events is wrong",
-    "waiting_count": "is by how much the count of waiting events is wrong",
-    "retrying_count": "is by how much the count of retrying events is wrong",
-    "dead_count": "is by how much the count of dead events is wrong",
-    "expired_count": "is by how much the count of expired events is wrong",
-    "erased_count": "is by how much the count of erased events is wrong",
+    "state_missing": "events are in a batch without a state and will not be sent",
+    "batch_missing": "events have a state but no batch and cannot be sent",
+    "exception_without_batch": "events have an exception but no batch",
+    "ledger_missing": "events are not in the ledger: a duplicate would be accepted",
+    "ledger_elsewhere": "events are in the ledger under another batch or position",
+    "twin": "events are in a batch with a duplicate id",
+    "batch_count": "events differ between a batch and the count in its state",
+    "unreadable": "batches are unreadable: their page or row is damaged",
+    **{
+        f"{name}_count": f"events differ between the count of {name} events and the stored events"
+        for name in ("accepted", "waiting", "retrying", "dead", "expired", "erased")
+    },
 }
 
 
 def sentence(mismatch: dict[str, Any]) -> str:
-    """Return a mismatch as a line to read."""
+    """Return a mismatch as a sentence."""
     where = mismatch["destination_id"] or "unknown destination"
     when = f" on {mismatch['day']}" if mismatch["day"] else ""
     return f"{where}{when}: {mismatch['events']:,} {_SENTENCES[mismatch['kind']]} ({mismatch['kind']})."

@@ -1,4 +1,4 @@
-"""How far a backfill has come: offsets, numbers of rows and words, never a value; kept to go on from."""
+"""The progress of a backfill, stored so that it can resume: offsets, row numbers and reasons, no values."""
 
 import hashlib
 import json
@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from app.commands.private_files import delete_private, write_private
 
-_SPANS_KEPT: Final = 200
+_MAX_SPANS: Final = 200
 
 
 @dataclass(slots=True)
 class Tally:
-    """How many rows went one way, and the first spans of them as [from, to]."""
+    """The number of rows with the same result, and their first spans as [from, to]."""
 
     rows: int = 0
     spans: list[list[int]] = field(default_factory=list)
@@ -24,11 +24,11 @@ class Tally:
         self.rows += 1
         if self.spans and self.spans[-1][1] == number - 1:
             self.spans[-1][1] = number
-        elif len(self.spans) < _SPANS_KEPT:
+        elif len(self.spans) < _MAX_SPANS:
             self.spans.append([number, number])
 
-    def told(self) -> str:
-        """Return the rows as a person would list them."""
+    def describe(self) -> str:
+        """Return the rows as text, such as `2-4, 9 and 302 more`."""
         spans = [str(a) if a == b else f"{a}-{b}" for a, b in self.spans]
         left = self.rows - sum(b - a + 1 for a, b in self.spans)
         return ", ".join(spans) + (f" and {left:,} more" if left else "")
@@ -36,7 +36,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Progress:
-    """What was answered for so far. `offset` is behind the last such row, `row` its number."""
+    """The results so far. `row` is the number of the last row with a result, `offset` the place after it."""
 
     size: int
     changed_ns: int
@@ -48,58 +48,58 @@ class Progress:
     warned: dict[str, Tally] = field(default_factory=dict)
 
     def reject(self, number: int, why: str) -> None:
-        """Count a row that was not taken."""
+        """Count a rejected row."""
         self.rejected.setdefault(why, Tally()).add(number)
 
-    def warn(self, number: int, word: str) -> None:
-        """Count a row that was taken with a warning."""
-        self.warned.setdefault(word, Tally()).add(number)
+    def warn(self, number: int, code: str) -> None:
+        """Count an accepted row with a warning."""
+        self.warned.setdefault(code, Tally()).add(number)
 
     @property
     def rows(self) -> int:
-        """How many rows were answered for."""
+        """The number of rows with a result."""
         return self.accepted + self.duplicates + sum(tally.rows for tally in self.rejected.values())
 
     def report(self, *, dry_run: bool) -> Iterator[str]:
-        """Yield the lines of the report: numbers, words and rows."""
-        taken = "would be accepted" if dry_run else "accepted"
+        """Yield the lines of the report: numbers, reasons and rows."""
+        accepted = "would be accepted" if dry_run else "accepted"
         rejected = sum(tally.rows for tally in self.rejected.values())
         yield (
-            f"{self.rows:,} rows: {self.accepted:,} {taken}, {self.duplicates:,} duplicates, "
+            f"{self.rows:,} rows: {self.accepted:,} {accepted}, {self.duplicates:,} duplicates, "
             f"{rejected:,} rejected."
         )
         for title, tallies in (("Rejected", self.rejected), ("With a warning", self.warned)):
-            for word, tally in sorted(tallies.items(), key=lambda one: -one[1].rows):
-                yield f"  {title}: {word}: {tally.rows:,} (row {tally.told()})"
+            for reason, tally in sorted(tallies.items(), key=lambda item: -item[1].rows):
+                yield f"  {title}: {reason}: {tally.rows:,} (row {tally.describe()})"
 
 
 class Checkpoint:
-    """The file in which a backfill's progress is kept between two runs."""
+    """The file that stores the progress of a backfill between two runs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def of(cls, folder: Path, file: Path, destination: str, mapping: str | None) -> "Checkpoint":
-        """Return the bookmark of this file for this destination."""
+        """Return the checkpoint of this file for this destination and mapping."""
         name = json.dumps([str(file.resolve()), destination, mapping])
         return cls(folder / "backfill" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.json")
 
     def read(self) -> Progress | None:
-        """Return what was kept, None where nothing was, or nothing that can be read."""
+        """Return the stored progress, or None if there is none or it is unreadable."""
         try:
-            kept: dict[str, Any] = json.loads(self.path.read_text())
+            stored: dict[str, Any] = json.loads(self.path.read_text())
             for name in ("rejected", "warned"):
-                kept[name] = {word: Tally(**tally) for word, tally in kept[name].items()}
-            return Progress(**kept)
+                stored[name] = {reason: Tally(**tally) for reason, tally in stored[name].items()}
+            return Progress(**stored)
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
 
-    def write(self, filled: Progress) -> None:
-        """Keep it, whole or not at all."""
+    def write(self, progress: Progress) -> None:
+        """Replace the stored progress atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(self.path, json.dumps(asdict(filled)))
+        write_private(self.path, json.dumps(asdict(progress)))
 
-    def forget(self) -> None:
-        """Delete it: the file was answered for to its end."""
+    def delete(self) -> None:
+        """Delete the checkpoint."""
         delete_private(self.path)

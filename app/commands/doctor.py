@@ -1,7 +1,7 @@
-"""`doctor`: is this deployment healthy and safely configured?
+"""`doctor`: check that the deployment is healthy and safely configured.
 
-The facts are read once; every check is a pure function of them, one row a check. A failure means that
-events may be lost, refused or exposed; a warning means that somebody should know.
+The facts are read once; each check is a pure function of them. A failure means that events may be lost,
+refused or exposed; a warning needs attention.
 """
 
 import argparse
@@ -25,17 +25,17 @@ from app.store import migrate
 from app.store.damage import DamagedBatch, check
 from app.store.deployment import Deployment, read_deployment
 
-OLDEST_POSTGRES = 150_000
-MOST_SKEW = timedelta(seconds=2)
-FEWEST_DAYS_AHEAD = 2
-"""The same bound at which `/health/ready` turns red."""
-CONNECTIONS_A_PROCESS = 12
-OLDEST_BALANCE = timedelta(hours=6)
+MIN_POSTGRES_VERSION = 150_000
+MAX_SKEW = timedelta(seconds=2)
+MIN_DAYS_AHEAD = 2
+"""The limit below which `/health/ready` fails."""
+CONNECTIONS_PER_PROCESS = 12
+MAX_BALANCE_AGE = timedelta(hours=6)
 CHECKED_BATCHES = 2_000
-MOST_NAMED = 5
-MOST_SEALS = 2**31
-"""Seals of one key, then a warning. NIST SP 800-38D allows 2^32 with random nonces; at 300 batches a
-second the other half lasts 80 days."""
+MAX_LISTED = 5
+MAX_SEALS = 2**31
+"""Seals with one key before a warning. NIST SP 800-38D allows 2^32 with random nonces; at 300 batches per
+second the rest lasts 80 days."""
 
 
 class Grade(StrEnum):
@@ -46,7 +46,7 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything the checks look at. `lag` is our clock minus the database's."""
+    """The input of the checks. `lag` is the local clock minus the database's clock."""
 
     settings: Settings
     database: Deployment
@@ -65,19 +65,21 @@ Check = Callable[[Facts], Finding]
 def _durable(name: str) -> Check:
     def check(facts: Facts) -> Finding:
         value = getattr(facts.database, name)
-        # Stronger settings of synchronous_commit wait for replicas as well.
+        # remote_apply and remote_write also wait for replicas.
         if value in {"on", "remote_apply", "remote_write"}:
             return Grade.OK, f"is {value}"
-        return Grade.FAILURE, f"is {value}: an event answered with 202 can be lost when the power fails"
+        return Grade.FAILURE, f"is {value}: a power failure can lose events answered with 202; set it to on"
 
     return check
 
 
 def _version(facts: Facts) -> Finding:
     major = facts.database.version // 10_000
-    good = facts.database.version >= OLDEST_POSTGRES
+    good = facts.database.version >= MIN_POSTGRES_VERSION
     return (
-        (Grade.OK, f"is Postgres {major}") if good else (Grade.FAILURE, f"is Postgres {major}; 15 is needed")
+        (Grade.OK, f"is Postgres {major}")
+        if good
+        else (Grade.FAILURE, f"is Postgres {major}; 15 or newer is required")
     )
 
 
@@ -86,44 +88,47 @@ def _role(facts: Facts) -> Finding:
         return Grade.WARNING, "is a superuser; give API and workers roles of their own (`database-roles`)"
     if facts.database.owner and facts.settings.production:
         return Grade.WARNING, (
-            "owns the tables, so that the API can change the audit: set MIGRATION_DATABASE_URL to the owner, "
-            "DATABASE_URL and WORKER_DATABASE_URL to roles of their own (`database-roles`)"
+            "owns the tables, so the API can change the audit: set MIGRATION_DATABASE_URL to the owner, "
+            "DATABASE_URL and WORKER_DATABASE_URL to other roles (`database-roles`)"
         )
-    return Grade.OK, "has no more rights than this environment warrants"
+    return Grade.OK, "has acceptable privileges for this environment"
 
 
 def _connections(facts: Facts) -> Finding:
     processes = facts.settings.api_processes + facts.settings.worker_processes
-    wanted, offered = processes * CONNECTIONS_A_PROCESS, facts.database.max_connections
+    wanted, offered = processes * CONNECTIONS_PER_PROCESS, facts.database.max_connections
     if wanted > offered:
-        return Grade.WARNING, f"allows {offered}; {processes} processes of one host may use {wanted}"
+        return (
+            Grade.WARNING,
+            f"allows {offered}; {processes} processes of this host may open {wanted}: raise it",
+        )
     return Grade.OK, f"allows {offered}"
 
 
 def _migrations(facts: Facts) -> Finding:
     if facts.database.revision == facts.newest:
         return Grade.OK, f"are at {facts.newest}"
-    at = facts.database.revision or "nothing yet"
-    return Grade.FAILURE, f"are at {at}, this version needs {facts.newest}: run migrate"
+    revision = facts.database.revision or "no revision"
+    return Grade.FAILURE, f"are at {revision}; this version needs {facts.newest}: run migrate"
 
 
 def _clock(facts: Facts) -> Finding:
-    if abs(facts.lag) <= MOST_SKEW:
+    if abs(facts.lag) <= MAX_SKEW:
         return Grade.OK, "agrees with the database's"
     return (
         Grade.WARNING,
-        f"is {facts.lag.total_seconds():+.0f} s off the database's, by which ages are judged: "
-        f"set it; beyond {MOST_SKEW_S:.0f} s no process is ready",
+        f"differs from the database's by {facts.lag.total_seconds():+.0f} s: synchronise both clocks; beyond "
+        f"{MOST_SKEW_S:.0f} s no process is ready",
     )
 
 
 def _partitions(facts: Facts) -> Finding:
     ahead = facts.database.days_ahead
-    if ahead is None or ahead >= FEWEST_DAYS_AHEAD:
-        return Grade.OK, "are made ahead" if ahead else "are not made yet"
+    if ahead is None or ahead >= MIN_DAYS_AHEAD:
+        return Grade.OK, f"exist {ahead} days ahead" if ahead else "do not exist yet"
     if ahead < 0:
-        return Grade.WARNING, "are not made for today; the first worker that starts makes them"
-    return Grade.FAILURE, f"are made {ahead} days ahead: is no worker running?"
+        return Grade.WARNING, "do not exist for today; start a worker, which creates them"
+    return Grade.FAILURE, f"exist only {ahead} days ahead: check that a worker is running"
 
 
 def _keys(facts: Facts) -> Finding:
@@ -132,47 +137,47 @@ def _keys(facts: Facts) -> Finding:
         return Grade.FAILURE, "are not set"
     vault = Vault(keys)
     if vault.open(vault.seal(b"doctor", place="doctor"), place="doctor") != b"doctor":
-        return Grade.FAILURE, "do not open what they seal"
+        return Grade.FAILURE, "cannot decrypt what they encrypt"
     if not facts.keys_open:
-        return Grade.FAILURE, "do not open what the database holds: they are not the keys that sealed it"
+        return Grade.FAILURE, "cannot decrypt the database's secret: set the keys that encrypted it"
     if weak := weak_key_ids(keys):
         grade = Grade.FAILURE if facts.settings.production else Grade.WARNING
-        return grade, f"hold {', '.join(weak)}, which was not drawn at random: rotate to a random key"
+        return grade, f"contain {', '.join(weak)}, which is not random: rotate to a random key"
     known = {key.id for key in keys}
     lost = sorted((facts.database.key_ids or frozenset()) - known)
     if lost:
-        return Grade.FAILURE, f"lack {', '.join(lost)}, under which stored values are sealed"
-    if (sealed := facts.database.seals.get(keys[0].id, 0)) >= MOST_SEALS:
+        return Grade.FAILURE, f"lack {', '.join(lost)}, which encrypts stored values: add it again"
+    if (sealed := facts.database.seals.get(keys[0].id, 0)) >= MAX_SEALS:
         return (
             Grade.WARNING,
-            f"write with {keys[0].id}, which has sealed {sealed:,} values; rotate to a new key before 2^32",
+            f"use {keys[0].id}, which has encrypted {sealed:,} values: rotate to a new key before 2^32",
         )
     unused = sorted(known - {keys[0].id} - (facts.database.key_ids or frozenset()))
     if unused and facts.database.key_ids:
         return (
             Grade.OK,
-            f"write with {keys[0].id}; {', '.join(unused)} can be removed, nothing is sealed under it",
+            f"use {keys[0].id}; {', '.join(unused)} encrypts nothing and can be removed",
         )
-    return Grade.OK, f"write with {keys[0].id}"
+    return Grade.OK, f"use {keys[0].id}"
 
 
 def _checksums(facts: Facts) -> Finding:
     if failures := facts.database.checksum_failures:
         return (
             Grade.FAILURE,
-            f"failed {failures} times: pages of this database are damaged; restore them from a backup",
+            f"failed {failures} times: pages of this database are damaged; restore from a backup",
         )
     if not facts.database.checksums and facts.settings.production:
-        return Grade.WARNING, "are off: damaged pages are not noticed"
-    return Grade.OK, "are on and none has failed" if facts.database.checksums else "are off"
+        return Grade.WARNING, "are off: damaged pages are not detected; run pg_checksums --enable"
+    return Grade.OK, "are on, without failures" if facts.database.checksums else "are off"
 
 
 def _stored_batches(facts: Facts) -> Finding:
     damaged = facts.damaged_batches
     if not damaged:
-        return Grade.OK, f"can be read: checked the {facts.checked_batches:,} newest"
-    named = ", ".join(f"{each.batch} ({each.reason})" for each in damaged[:MOST_NAMED])
-    more = f" and {len(damaged) - MOST_NAMED:,} more" if len(damaged) > MOST_NAMED else ""
+        return Grade.OK, f"are readable: checked the {facts.checked_batches:,} newest"
+    named = ", ".join(f"{each.batch} ({each.reason})" for each in damaged[:MAX_LISTED])
+    more = f" and {len(damaged) - MAX_LISTED:,} more" if len(damaged) > MAX_LISTED else ""
     return Grade.FAILURE, (
         f"are damaged, {len(damaged):,} of the {facts.checked_batches:,} newest: {named}{more}; "
         "see Damaged data in docs/operations.md"
@@ -181,34 +186,40 @@ def _stored_batches(facts: Facts) -> Finding:
 
 def _damaged(facts: Facts) -> Finding:
     if not facts.database.damaged:
-        return Grade.OK, "were not found among sealed values"
+        return Grade.OK, "were not found"
     places = [
-        f"{name} ({'a page cannot be read' if rows is None else rows})"
+        f"{name} ({'unreadable page' if rows is None else rows})"
         for name, rows in sorted(facts.database.damaged.items())
     ]
-    return Grade.FAILURE, f"were found: {', '.join(places)}; what they hold cannot be sent or used"
+    return Grade.FAILURE, (
+        f"were found: {', '.join(places)}; their content cannot be used, see Damaged data in "
+        "docs/operations.md"
+    )
 
 
 def _balance(facts: Facts) -> Finding:
     last = facts.database.balance
     if last is None:
-        return Grade.OK, "was not checked yet; workers check it each hour, `balance` now"
+        return (
+            Grade.OK,
+            "was not checked yet; workers check it each hour, the command `balance` checks it now",
+        )
     if last.imbalance:
         return (
             Grade.FAILURE,
-            f"is off for {last.imbalance:,} events: {sentence(last.mismatches[0])} Run `balance` for all.",
+            f"is wrong for {last.imbalance:,} events: {sentence(last.mismatches[0])} Run `balance` for all.",
         )
     age = facts.database.now - last.finished_at
-    if age > OLDEST_BALANCE:
+    if age > MAX_BALANCE_AGE:
         hours = age.total_seconds() / 3600
-        return Grade.WARNING, f"was last checked {hours:.0f} hours ago: is no worker running?"
-    return Grade.OK, f"adds up, as checked at {last.finished_at:%Y-%m-%d %H:%M} UTC"
+        return Grade.WARNING, f"was last checked {hours:.0f} hours ago: check that a worker is running"
+    return Grade.OK, f"has no mismatches, checked at {last.finished_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _amazon(facts: Facts) -> Finding:
     settings = facts.settings
     if settings.amazon_base_url is not None:
-        return Grade.OK, "is replaced by a stand-in"
+        return Grade.OK, "is replaced by a stand-in (AMAZON_BASE_URL)"
     if settings.amazon_client_id and settings.amazon_client_secret:
         return Grade.OK, "credentials are set"
     grade = Grade.FAILURE if settings.production else Grade.WARNING
@@ -217,10 +228,10 @@ def _amazon(facts: Facts) -> Finding:
 
 def _public_url(facts: Facts) -> Finding:
     parts = urlsplit(facts.settings.public_url)
-    back = f"{facts.settings.public_url}/oauth/amazon/callback"
+    callback = f"{facts.settings.public_url}/oauth/amazon/callback"
     if facts.settings.production and parts.hostname in {"localhost", "127.0.0.1", "::1"}:
-        return Grade.FAILURE, "names this machine itself, where no browser comes back after signing in"
-    return Grade.OK, f"makes {back} the address to allow at Amazon"
+        return Grade.FAILURE, "is a local address, which browsers cannot reach after signing in at Amazon"
+    return Grade.OK, f"requires that Amazon's application allows {callback}"
 
 
 def _admin(facts: Facts) -> Finding:
@@ -229,14 +240,14 @@ def _admin(facts: Facts) -> Finding:
         grade = Grade.FAILURE if facts.settings.production else Grade.WARNING
         return grade, "can be guessed: it is short, repetitive, or made of known words"
     if facts.settings.production and key is not None:
-        return Grade.WARNING, "is set and holds every scope: make keys with fewer, then unset it"
-    return Grade.OK, "is as this environment warrants"
+        return Grade.WARNING, "is set and grants every scope: create keys with fewer scopes, then unset it"
+    return Grade.OK, "is acceptable for this environment"
 
 
 def _environment(facts: Facts) -> Finding:
     if facts.settings.production:
         return Grade.OK, "is production"
-    return Grade.WARNING, "is development: never for real people's events"
+    return Grade.WARNING, "is development: do not send real people's events"
 
 
 CHECKS: Sequence[tuple[str, Check]] = (
@@ -262,21 +273,21 @@ CHECKS: Sequence[tuple[str, Check]] = (
 
 
 def examine(facts: Facts) -> list[tuple[Grade, str, str]]:
-    """Return grade, subject and words of every check, in their order."""
+    """Return the grade, sentence and subject of each check, in order."""
     return [(*check(facts), subject) for subject, check in CHECKS]
 
 
 def run(settings: Settings, _asked: argparse.Namespace) -> int:
-    """Print every finding; return 1 when one is a failure."""
+    """Print every finding; return 1 if there is a failure."""
     try:
         facts = asyncio.run(_read(settings))
     except (OSError, asyncpg.PostgresError, TimeoutError) as problem:
         sys.stdout.write(f"FAILURE  database: cannot be reached ({type(problem).__name__})\n")
         return 1
-    found = examine(facts)
-    for grade, words, subject in found:
-        sys.stdout.write(f"{grade:<8} {subject} {words}\n")
-    return int(any(grade is Grade.FAILURE for grade, _, _ in found))
+    findings = examine(facts)
+    for grade, text, subject in findings:
+        sys.stdout.write(f"{grade:<8} {subject} {text}\n")
+    return int(any(grade is Grade.FAILURE for grade, _, _ in findings))
 
 
 async def _read(settings: Settings) -> Facts:
@@ -291,7 +302,7 @@ async def _read(settings: Settings) -> Facts:
         damaged, checked = await _read_batches(connection, settings) if database.days_ahead else ([], 0)
     finally:
         await connection.close(timeout=5)
-    # The database read its clock between our two readings: only what lies outside them is skew.
+    # The database read its clock between the two local readings: only a time outside them is skew.
     lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
     return Facts(settings, database, lag, migrate.newest(), keys_open, damaged, checked)
 
@@ -309,7 +320,7 @@ async def _keys_open(connection: asyncpg.Connection, settings: Settings) -> bool
 
 
 async def _read_batches(connection: asyncpg.Connection, settings: Settings) -> tuple[list[DamagedBatch], int]:
-    """Return which of the newest batches cannot be read, and how many were checked."""
+    """Return the damaged batches among the newest, and the number checked."""
     vault = Vault(settings.named_keys) if settings.named_keys else None
     newest: int = await connection.fetchval("SELECT last_value FROM batch_ids")
     opens = None if vault is None else partial(opens_under, vault)

@@ -1,5 +1,5 @@
-"""How a command ends when it cannot do its work."""
+"""The exception of a command that fails."""
 
 
 class CommandFailed(Exception):
-    """Ends a command with exit code 1; the text is one sentence for the person at the terminal."""
+    """Ends a command with exit code 1; the text is printed to the terminal."""

@@ -1,7 +1,7 @@
-"""`hash FIELD [VALUE]`: what a value becomes on its way to Amazon. Kept nowhere.
+"""`hash FIELD [VALUE]`: print the normalised form and the hash of a value. Nothing is stored.
 
-Without VALUE it is read from standard input, where a real person's belongs: arguments are seen by everyone on
-the machine, and stay in the shell's history.
+Pass a real person's value on standard input: other users of the machine can read arguments, and the shell
+stores them in its history.
 """
 
 import argparse
@@ -17,31 +17,31 @@ _RULES = {rule.field: rule for rule in MATCH_KEYS}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("field", choices=list(_RULES), metavar="FIELD", help=", ".join(_RULES))
     parser.add_argument(
         "value",
         nargs="?",
         metavar="VALUE",
-        help="for made-up values; a real one goes to standard input, where nobody else sees it",
+        help="for test values only; pass a real person's value on standard input",
     )
-    parser.add_argument("--profile", choices=[one.value for one in Profile], default="amazon")
+    parser.add_argument("--profile", choices=[profile.value for profile in Profile], default="amazon")
     parser.add_argument("--country", default="US", help="the event's country, for phones and addresses")
 
 
 def run(_settings: Settings, asked: argparse.Namespace) -> int:
-    """Read one value and print its cleaned form and its match key."""
+    """Read a value and print its normalised form and its match key."""
     country = read_country(asked.country)
     if country is None:
-        sys.stderr.write("There is no such country.\n")
+        sys.stderr.write("The country is unknown. Use an ISO 3166-1 alpha-2 code such as US.\n")
         return 2
     value = asked.value
     if value is None:
-        typed = sys.stdin.isatty()
-        value = getpass.getpass("Value (not shown): ") if typed else sys.stdin.read().removesuffix("\n")
-    shown = hash_trait(Profile(asked.profile), _RULES[asked.field], value[:1024], country=country.code)
-    if shown.match_key is None:
-        sys.stdout.write(f"dropped   {shown.dropped}\n")
+        terminal = sys.stdin.isatty()
+        value = getpass.getpass("Value (hidden): ") if terminal else sys.stdin.read().removesuffix("\n")
+    result = hash_trait(Profile(asked.profile), _RULES[asked.field], value[:1024], country=country.code)
+    if result.match_key is None:
+        sys.stdout.write(f"dropped   {result.dropped}\n")
         return 1
-    sys.stdout.write(f"cleaned   {shown.cleaned}\nsent      {shown.match_key}\nrule      {shown.rule}\n")
+    sys.stdout.write(f"cleaned   {result.cleaned}\nsent      {result.match_key}\nrule      {result.rule}\n")
     return 0

@@ -1,8 +1,8 @@
-"""The rows of a file as events, one at a time, each with the offset behind it. Nothing is kept or copied.
+"""Reads the rows of a file as events, as a stream; each row has the offset after it.
 
-CSV: the header names paths of the event document (`user.email`), with `:number`, `:boolean` or `:json` behind
-a name where a text will not do; an empty cell is an absent field. NDJSON: one event a line, sent as it is.
-A row that cannot be read is told by its number and column, never by what stands in it.
+CSV: the header names paths of the event document (`user.email`), followed by `:number`, `:boolean` or `:json`
+for values that are not text; an empty cell is an absent field. NDJSON: one event per line, sent unchanged.
+Problems name row and column, never a value.
 """
 
 import csv
@@ -14,13 +14,13 @@ from typing import Any, BinaryIO, Final
 
 from app.domain.mapping.paths import parse_path
 
-LONGEST_LINE: Final = 1024 * 1024
+MAX_LINE_BYTES: Final = 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 
 
 class FileError(Exception):
-    """The file cannot be sent, or not from here on; the text names row and column and holds no value."""
+    """The file, or the rest of it, cannot be read; the text names row and column and contains no value."""
 
 
 class _NotUtf8(ValueError):
@@ -28,14 +28,14 @@ class _NotUtf8(ValueError):
 
 
 class _TooLong(ValueError):
-    """A line has more bytes than LONGEST_LINE; it was passed over."""
+    """A line is longer than MAX_LINE_BYTES; it was skipped."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ImportRow:
-    """One event as JSON bytes, or the word for why there is none. `end` is the offset of the next row.
+    """An event as JSON bytes, or a problem code. `end` is the offset of the next row.
 
-    `number` counts as an editor or a spreadsheet does: the first row of the file, in CSV the header, is 1.
+    `number` counts from 1 and includes the CSV header, as in a spreadsheet.
     """
 
     number: int
@@ -47,7 +47,7 @@ class ImportRow:
 
 @dataclass(frozen=True, slots=True)
 class CsvColumn:
-    """A column of a CSV file: where its cells go, and as what."""
+    """A column of a CSV file: the event path and the type of its cells."""
 
     name: str
     steps: tuple[str, ...]
@@ -82,39 +82,39 @@ _KINDS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
 def read_header(cells: Sequence[str]) -> tuple[CsvColumn, ...]:
     """Return the columns that a CSV header names. Raises FileError."""
     columns: list[CsvColumn] = []
-    for place, cell in enumerate(cells, start=1):
+    for number, cell in enumerate(cells, start=1):
         path, colon, kind = cell.strip().rpartition(":")
         if not colon:
             path, kind = cell.strip(), ""
         steps = parse_path(path)
         if kind not in _KINDS or steps is None or not all(isinstance(step, str) for step in steps):
             raise FileError(
-                f"Row 1, column {place}: the header must name a path such as user.email, "
-                "perhaps with :number, :boolean or :json behind it."
+                f"Row 1, column {number}: the header must be a path such as user.email, "
+                "optionally followed by :number, :boolean or :json."
             )
         read, problem = _KINDS[kind]
         columns.append(CsvColumn(path, tuple(map(str, steps)), read, problem))
-    for nth, one in enumerate(columns):
-        for other in columns[:nth]:
-            shorter = min(len(one.steps), len(other.steps))
-            if one.steps[:shorter] == other.steps[:shorter]:
-                raise FileError(f"Row 1: the columns {other.name} and {one.name} name the same field.")
+    for index, column in enumerate(columns):
+        for other in columns[:index]:
+            shorter = min(len(column.steps), len(other.steps))
+            if column.steps[:shorter] == other.steps[:shorter]:
+                raise FileError(f"Row 1: the columns {other.name} and {column.name} name the same field.")
     return tuple(columns)
 
 
 def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[ImportRow]:
-    """Yield the rows behind the header, or behind the offset `start`, which ends row `number`.
+    """Yield the rows after the header, or after the offset `start`, where row `number` ends.
 
-    Raises FileError for a header that cannot be used, and where quotes no longer say what is a row.
+    Raises FileError for an invalid header and for quotes that are not closed.
     """
     lines = _Lines(file)
-    # Strict: a quote in the wrong place is told, not guessed at.
+    # Strict: a misplaced quote is an error.
     header = next(csv.reader(lines, strict=True), None)
     if header is None:
         raise FileError("The file is empty; the first row of a CSV file names its columns.")
     columns = read_header(header)
     if start:
-        lines.go_to(start)
+        lines.seek(start)
     reader = csv.reader(lines, strict=True)
     while True:
         number += 1
@@ -128,7 +128,7 @@ def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[Imp
             yield ImportRow(number, lines.offset, None, "row_too_long")
         except csv.Error:
             raise FileError(
-                f"Row {number}: the quotes of this row cannot be read; nothing behind it was."
+                f"Row {number}: its quotes are invalid. Neither it nor the rows after it were sent."
             ) from None
         else:
             if cells:
@@ -146,10 +146,10 @@ def _row(number: int, end: int, cells: Sequence[str], columns: Sequence[CsvColum
             value = column.read(cell)
         except (ValueError, KeyError, RecursionError):
             return ImportRow(number, end, None, column.problem, column.name)
-        at = event
+        parent = event
         for step in column.steps[:-1]:
-            at = at.setdefault(step, {})
-        at[column.steps[-1]] = value
+            parent = parent.setdefault(step, {})
+        parent[column.steps[-1]] = value
     try:
         return ImportRow(number, end, json.dumps(event, allow_nan=False).encode())
     except ValueError:
@@ -157,10 +157,10 @@ def _row(number: int, end: int, cells: Sequence[str], columns: Sequence[CsvColum
 
 
 def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[ImportRow]:
-    """Yield the lines of the file, or those behind the offset `start`, which ends line `number`."""
+    """Yield the lines of the file, or those after the offset `start`, where line `number` ends."""
     lines = _Lines(file)
     if start:
-        lines.go_to(start)
+        lines.seek(start)
     while True:
         number += 1
         try:
@@ -175,7 +175,7 @@ def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[
 
 
 class _Lines:
-    """Lines of a file, none held longer than it takes to read; `offset` is the place behind the last one."""
+    """Streams the lines of a file; `offset` is the place after the last line read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -194,17 +194,17 @@ class _Lines:
             raise _NotUtf8 from None
 
     def next_line(self) -> bytes:
-        """Return the next line with its end, nothing at the end of the file. Raises _TooLong."""
-        line = self._file.readline(LONGEST_LINE + 1)
+        """Return the next line with its line end; empty at the end of the file. Raises _TooLong."""
+        line = self._file.readline(MAX_LINE_BYTES + 1)
         first = self.offset == 0
         self.offset += len(line)
-        if len(line) > LONGEST_LINE:
+        if len(line) > MAX_LINE_BYTES:
             while line and not line.endswith(b"\n"):
-                line = self._file.readline(LONGEST_LINE)
+                line = self._file.readline(MAX_LINE_BYTES)
                 self.offset += len(line)
             raise _TooLong
         return line.removeprefix(_BOM) if first else line
 
-    def go_to(self, offset: int) -> None:
+    def seek(self, offset: int) -> None:
         self._file.seek(offset)
         self.offset = offset

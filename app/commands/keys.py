@@ -1,4 +1,4 @@
-"""`keys`: list, make, rotate and revoke API keys from the machine itself, with no key at hand."""
+"""`keys`: list, create, rotate and revoke API keys on the server, without an API key."""
 
 import argparse
 import asyncio
@@ -14,77 +14,77 @@ from app.settings import Settings
 from app.store import destinations, keys
 from app.store.keys import ApiKey
 
-_MOST = 10_000
+_MAX_LISTED = 10_000
 
 # Only the bootstrap key grants organisations:admin.
 _GRANTABLE = [scope.value for scope in Scope if scope is not Scope.ORGANISATIONS_ADMIN]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    actions = parser.add_subparsers(dest="action", metavar="ACT", required=True)
-    actions.add_parser("list", help="list keys, without the keys themselves")
-    make = actions.add_parser("make", help="make a key and print it, this once")
-    make.add_argument("name")
-    make.add_argument("scopes", nargs="+", choices=_GRANTABLE, metavar="SCOPE")
-    make.add_argument("--destination", action="append", metavar="ID", help="limit it; may be repeated")
-    make.add_argument("--days", type=int, help="let it end after so many days")
-    rotate = actions.add_parser("rotate", help="make a key that replaces another, and print it, this once")
+    """Add the command's arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", help="list keys without their secrets")
+    create = actions.add_parser("create", help="create a key and print its secret once")
+    create.add_argument("name")
+    create.add_argument("scopes", nargs="+", choices=_GRANTABLE, metavar="SCOPE")
+    create.add_argument("--destination", action="append", metavar="ID", help="limit it; repeatable")
+    create.add_argument("--days", type=int, help="days until the key expires; default: never")
+    rotate = actions.add_parser("rotate", help="create a replacement for a key and print its secret once")
     rotate.add_argument("key", metavar="KEY_ID")
-    rotate.add_argument("--overlap-hours", type=int, default=24, help="how long the old one works on")
+    rotate.add_argument("--overlap-hours", type=int, default=24, help="how long the old key stays valid")
     revoke = actions.add_parser("revoke", help="revoke a key permanently")
     revoke.add_argument("key", metavar="KEY_ID")
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Do it; ends with 1 when there is no such key or destination."""
+    """Run the action; return 1 if the key or a destination does not exist."""
     return asyncio.run(_run(settings, asked))
 
 
 async def _run(settings: Settings, asked: argparse.Namespace) -> int:
-    actions = {"list": _list, "make": _make, "rotate": _rotate, "revoke": _revoke}
+    actions = {"list": _list, "create": _create, "rotate": _rotate, "revoke": _revoke}
     async with open_resources(settings, role="keys", pool_size=1) as resources:
         return await actions[asked.action](resources, asked)
 
 
 async def _list(resources: Resources, _asked: argparse.Namespace) -> int:
     async with resources.engine_of(DEFAULT_ORGANISATION).connect() as connection:
-        found = await keys.page(connection, limit=_MOST)
+        found = await keys.page(connection, limit=_MAX_LISTED)
     for key in found:
-        used = "never used" if key.last_used_at is None else f"last used {_day(key.last_used_at)}"
+        used = "never used" if key.last_used_at is None else f"last used {_minute(key.last_used_at)}"
         limited = "" if key.destination_ids is None else f", only {' '.join(key.destination_ids)}"
-        _say(f"{key.id}  {key.hint}…  {_standing(key)}, {used}  {' '.join(key.scopes)}{limited}  {key.name}")
+        _print(f"{key.id}  {key.hint}…  {_state(key)}, {used}  {' '.join(key.scopes)}{limited}  {key.name}")
     return 0
 
 
-def _standing(key: ApiKey) -> str:
+def _state(key: ApiKey) -> str:
     if key.revoked_at is not None:
         return "revoked"
     if key.expires_at is None:
-        return "good"
-    ended = key.expires_at <= datetime.now(UTC)
-    return f"{'ended' if ended else 'good until'} {_day(key.expires_at)}"
+        return "valid"
+    expired = key.expires_at <= datetime.now(UTC)
+    return f"{'expired' if expired else 'valid until'} {_minute(key.expires_at)}"
 
 
-def _day(at: datetime) -> str:
-    return at.strftime("%Y-%m-%d %H:%M")
+def _minute(time: datetime) -> str:
+    return time.strftime("%Y-%m-%d %H:%M")
 
 
-async def _make(resources: Resources, asked: argparse.Namespace) -> int:
-    ends = None if asked.days is None else datetime.now(UTC) + timedelta(days=asked.days)
+async def _create(resources: Resources, asked: argparse.Namespace) -> int:
+    expires_at = None if asked.days is None else datetime.now(UTC) + timedelta(days=asked.days)
     async with resources.engine_of(DEFAULT_ORGANISATION).begin() as connection:
         unknown = await destinations.missing(connection, asked.destination or [])
         if unknown:
-            return _fail(f"There is no destination {', '.join(sorted(unknown))}.")
-        made, secret = await insert_key(
+            return _fail(f"Destination {', '.join(sorted(unknown))} does not exist. No key was created.")
+        created, secret = await insert_key(
             connection,
             name=asked.name,
             scopes=asked.scopes,
             destination_ids=asked.destination,
-            expires_at=ends,
+            expires_at=expires_at,
             by=actor(),
         )
-    _say(f"{made.id}  {secret}")
+    _print(f"{created.id}  {secret}")
     return 0
 
 
@@ -98,13 +98,13 @@ async def _rotate(resources: Resources, asked: argparse.Namespace) -> int:
             by=actor(),
         )
     if done is NotRotated.ENDED:
-        return _fail("There is no such key, or it is revoked or has expired.")
+        return _fail("The key does not exist, is revoked, or has expired.")
     if isinstance(done, NotRotated):
-        return _fail("The key was rotated before; rotate the key that replaces it, or revoke that one first.")
-    made, secret, old = done
+        return _fail("The key was rotated before. Rotate its replacement, or revoke the replacement first.")
+    created, secret, old = done
     assert old.expires_at is not None
-    _say(f"{made.id}  {secret}")
-    _say(f"{old.id} works on until {_day(old.expires_at)}.")
+    _print(f"{created.id}  {secret}")
+    _print(f"{old.id} stays valid until {_minute(old.expires_at)}.")
     return 0
 
 
@@ -112,16 +112,16 @@ async def _revoke(resources: Resources, asked: argparse.Namespace) -> int:
     async with resources.engine_of(DEFAULT_ORGANISATION).begin() as connection:
         key = await keys.find(connection, asked.key)
         if key is None:
-            return _fail("There is no such key.")
+            return _fail("The key does not exist.")
         await mark_revoked(connection, key, by=actor())
-    _say(f"{key.id} is refused everywhere within five seconds.")
+    _print(f"{key.id} is revoked. All processes refuse it within 5 seconds.")
     return 0
 
 
-def _say(words: str) -> None:
-    sys.stdout.write(words + "\n")
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
 
 
-def _fail(words: str) -> int:
-    sys.stderr.write(words + "\n")
+def _fail(sentence: str) -> int:
+    sys.stderr.write(sentence + "\n")
     return 1

@@ -1,4 +1,4 @@
-"""Files that hold secrets of this machine."""
+"""Files that only their owner can read."""
 
 import os
 import tempfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step; nobody but its owner can read it at any moment."""
+    """Replace a file atomically; only its owner can read it at any time."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
@@ -16,7 +16,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def delete_private(path: Path) -> None:
-    """Delete a file, and what a process that was killed while it replaced the file has left beside it."""
+    """Delete a file and the temporary files of interrupted replacements."""
     path.unlink(missing_ok=True)
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink(missing_ok=True)
+    for temporary in path.parent.glob(f".{path.name}.*"):
+        temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""`serve`, `work` and `migrate`. Each imports what it runs when it runs, so that `--help` stays quick."""
+"""`serve`, `work` and `migrate`. Imports are inside the functions so that `--help` stays fast."""
 
 import argparse
 import socket
@@ -15,7 +15,7 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def work_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--metrics-port", type=int, help="this process's own, instead of METRICS_PORT")
+    parser.add_argument("--metrics-port", type=int, help="port of this process, instead of METRICS_PORT")
 
 
 def serve(settings: Settings, asked: argparse.Namespace) -> None:
@@ -23,8 +23,8 @@ def serve(settings: Settings, asked: argparse.Namespace) -> None:
     from app.processes import api
 
     parent_watch.wait_for_start()
-    given = None if asked.socket is None else [socket.socket(fileno=asked.socket)]
-    api.serve(_with_port(settings, asked), sockets=given)
+    sockets = None if asked.socket is None else [socket.socket(fileno=asked.socket)]
+    api.serve(_with_port(settings, asked), sockets=sockets)
 
 
 def work(settings: Settings, asked: argparse.Namespace) -> None:
@@ -40,7 +40,7 @@ def _with_port(settings: Settings, asked: argparse.Namespace) -> Settings:
 
 
 def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
-    """Bring the database to the newest schema, and its roles to the privileges of this release."""
+    """Migrate the database to the newest schema and grant the privileges of this release to its roles."""
     from app.store.migrate import newest
 
     migrate(settings)
@@ -48,7 +48,7 @@ def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
 
 
 def migrate(settings: Settings) -> None:
-    """Migrate as the owner of the tables. Raises CommandFailed where a role of another process is missing."""
+    """Migrate as the owner of the tables. Raises CommandFailed if a role of another process is missing."""
     from app.commands.database_roles import role_names
     from app.store import migrate
 

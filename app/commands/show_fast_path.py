@@ -1,4 +1,4 @@
-"""`show-fast-path FILE`: print the function that is generated for a mapping, and the values bound in it."""
+"""`show-fast-path FILE`: print the function generated for a mapping and its bound values."""
 
 import argparse
 import inspect
@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(_settings: Settings, options: argparse.Namespace) -> int:
-    """Print the bound values as comments, then the source. Exit with 1 where the mapping has no fast path."""
+    """Print the bound values as comments, then the source. Return 1 if the mapping has no fast path."""
     mapping = _read(options.file)
     rules = Rules(
         destination_id="dst_example",
@@ -40,11 +40,11 @@ def run(_settings: Settings, options: argparse.Namespace) -> int:
     fast_path: Any = compile_fast_path(mapping, rules)
     if fast_path is None:
         raise CommandFailed(
-            "This mapping has no fast path: all its events take app.domain.conversion.convert."
+            "This mapping has no fast path: app.domain.conversion.convert converts all its events."
         )
     for name, value in fast_path.__globals__.items():
         if name.startswith("bound_"):
-            sys.stdout.write(f"# {name} = {_described(value)}\n")
+            sys.stdout.write(f"# {name} = {_describe(value)}\n")
     sys.stdout.write(inspect.getsource(fast_path) + "\n")
     return 0
 
@@ -61,8 +61,8 @@ def _read(file: str) -> Mapping:
     raise CommandFailed("\n".join(f"{problem.path}: {problem.sentence}" for problem in compiled))
 
 
-def _described(value: Any) -> str:
-    """Return a constant as Python writes it, and of anything else where it is defined."""
+def _describe(value: Any) -> str:
+    """Return the literal of a constant, or the qualified name of anything else."""
     if isinstance(value, str | int | tuple):
         return repr(value)
     value = value.func if isinstance(value, partial) else value

@@ -1,5 +1,5 @@
-"""Configuration as code: destinations, mappings and limits as one YAML file, planned, applied, exported.
+"""Configuration as code: destinations, mappings and limits in one YAML file.
 
-`reading` takes a file apart, `planning` says what differs, `applying` makes it so in one transaction,
-`showing` prints it, `commands` are the words of the command line. ADR 0015 says how things are told apart.
+`read` parses the file, `plan` compares it with what is stored, `apply` applies it in one transaction, `show`
+prints the plan, `export` writes a file, `commands` are the CLI. ADR 0015 describes how entries are matched.
 """

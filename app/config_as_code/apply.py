@@ -1,6 +1,6 @@
-"""Making what is there agree with a file: in one transaction, through the same acts as the API.
+"""Applies a configuration file in one transaction, through the use cases of the API.
 
-A plan is an apply whose transaction is rolled back: whatever would be refused is refused by the plan, too.
+A plan is an apply that is rolled back, so it reports the same refusals.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ from app.config_as_code.plan import (
     PlannedAction,
     plan,
 )
-from app.config_as_code.read import DesiredState, FileProblem, UnreadableFile
+from app.config_as_code.read import DesiredState, FileProblem, InvalidFile
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.ids import DestinationId, MappingId
 from app.domain.observed.backtest import Backtest
@@ -35,11 +35,11 @@ from app.store.mappings import StoredMapping
 
 
 @dataclass(frozen=True, slots=True)
-class SharedSettings:
-    """On which terms a file is applied: by whom, and what it may do.
+class ApplyOptions:
+    """Who applies a file, and the limits of its changes.
 
     `max_loss` is the largest share of recent events that may lose a match key or be newly rejected by a
-    change, None for any. The rest is what events are judged by.
+    change; None sets no limit. Backtests use the event ages and the consent settings.
     """
 
     by: str
@@ -53,35 +53,32 @@ class SharedSettings:
 
 @dataclass(frozen=True, slots=True)
 class AppliedPlan:
-    """What was planned, and the destinations of the file as they are now, in its order.
-
-    `backtests` says, by mapping, what each changed mapping would have done to its recent events.
-    """
+    """A plan, the file's destinations after it in the file's order, and a backtest per changed mapping."""
 
     plan: Plan
     destinations: tuple[Destination, ...]
     backtests: Mapping[str, Backtest]
 
 
-async def rehearse(
-    engine: AsyncEngine, wanted: Sequence[DesiredState], terms: SharedSettings
-) -> AppliedPlan | UnreadableFile:
-    """Do everything that `apply` would do, and undo it."""
+async def dry_run(
+    engine: AsyncEngine, desired: Sequence[DesiredState], options: ApplyOptions
+) -> AppliedPlan | InvalidFile:
+    """Apply the file and roll back."""
     async with engine.connect() as connection:
         await connection.begin()
         try:
-            return await _carry_out(connection, wanted, terms)
+            return await _apply_plan(connection, desired, options)
         finally:
             await connection.rollback()
 
 
 async def apply(
-    engine: AsyncEngine, wanted: Sequence[DesiredState], terms: SharedSettings
-) -> AppliedPlan | UnreadableFile:
-    """Make what is there agree with the file, all of it or nothing."""
+    engine: AsyncEngine, desired: Sequence[DesiredState], options: ApplyOptions
+) -> AppliedPlan | InvalidFile:
+    """Apply the whole file, or nothing if it has a problem."""
     async with engine.connect() as connection:
         await connection.begin()
-        done = await _carry_out(connection, wanted, terms)
+        done = await _apply_plan(connection, desired, options)
         if isinstance(done, AppliedPlan):
             await connection.commit()
         else:
@@ -89,110 +86,107 @@ async def apply(
         return done
 
 
-async def _carry_out(
-    connection: AsyncConnection, wanted: Sequence[DesiredState], terms: SharedSettings
-) -> AppliedPlan | UnreadableFile:
+async def _apply_plan(
+    connection: AsyncConnection, desired: Sequence[DesiredState], options: ApplyOptions
+) -> AppliedPlan | InvalidFile:
     await configuration.lock_all(connection)
-    known = ExistingConfiguration(
+    existing = ExistingConfiguration(
         await destinations.everything(connection), await mappings.everything(connection)
     )
-    planned = plan(wanted, known, prune=terms.prune)
+    planned = plan(desired, existing, prune=options.prune)
     if not isinstance(planned, Plan):
         return planned
-    refused: list[FileProblem] = []
+    problems: list[FileProblem] = []
     after = []
-    tested: dict[str, Backtest] = {}
+    backtests: dict[str, Backtest] = {}
     for step in planned.steps:
         try:
-            after.append(await _destination(connection, step, terms.by))
+            after.append(await _destination(connection, step, options.by))
         except Refusal as refusal:
-            refused.append(_wrong(step.wanted.at, refusal))
+            problems.append(_problem(step.desired.path, refusal))
             continue
         for mapping in step.mappings:
-            at = mapping.wanted.at if mapping.wanted else step.wanted.at
+            path = mapping.desired.path if mapping.desired else step.desired.path
             try:
-                if told := await _tested(connection, after[-1], mapping, terms):
-                    tested[told[0]] = told[1]
-                await _mapping(connection, after[-1], mapping, terms.by)
+                if backtest := await _backtest(connection, after[-1], mapping, options):
+                    backtests[backtest[0]] = backtest[1]
+                await _mapping(connection, after[-1], mapping, options.by)
             except Refusal as refusal:
-                refused.append(_wrong(at, refusal))
+                problems.append(_problem(path, refusal))
         after[-1] = await destinations.find(connection, after[-1].id) or after[-1]
-    refused += _losing(planned, tested, terms)
-    return UnreadableFile(tuple(refused)) if refused else AppliedPlan(planned, tuple(after), tested)
+    problems += _check_loss(planned, backtests, options)
+    return InvalidFile(tuple(problems)) if problems else AppliedPlan(planned, tuple(after), backtests)
 
 
-async def _tested(
-    connection: AsyncConnection, destination: Destination, step: MappingStep, terms: SharedSettings
+async def _backtest(
+    connection: AsyncConnection, destination: Destination, step: MappingStep, options: ApplyOptions
 ) -> tuple[str, Backtest] | None:
-    """Try a changed mapping against the recent events of the published one. Raises Refusal (422)."""
-    if step.action is not PlannedAction.CHANGE or step.found is None or step.found.published is None:
+    """Backtest a changed mapping with the recent events of the published one. Raises Refusal (422)."""
+    if step.action is not PlannedAction.CHANGE or step.existing is None or step.existing.published is None:
         return None
     draft = publishing.compile_or_refuse(step.document)
-    return step.found.id, await compare_draft(connection, terms, destination, step.found, draft)
+    return step.existing.id, await compare_draft(connection, options, destination, step.existing, draft)
 
 
-def _losing(planned: Plan, tested: Mapping[str, Backtest], terms: SharedSettings) -> list[FileProblem]:
-    """Return a problem for each change that would cost more than it may."""
-    wrong = []
+def _check_loss(planned: Plan, backtests: Mapping[str, Backtest], options: ApplyOptions) -> list[FileProblem]:
+    """Return a problem for each change whose loss exceeds `max_loss`."""
+    problems = []
     for mapping in (mapping for step in planned.steps for mapping in step.mappings):
-        told = tested.get(mapping.found.id) if mapping.found else None
-        if terms.max_loss is None or told is None or told.loss <= terms.max_loss or mapping.wanted is None:
+        backtest = backtests.get(mapping.existing.id) if mapping.existing else None
+        if options.max_loss is None or backtest is None or mapping.desired is None:
             continue
-        most = f"{float(terms.max_loss):.2%}"
-        wrong.append(
-            FileProblem(
-                mapping.wanted.at, f"{summary(told)} The loss is {float(told.loss):.2%}, the most {most}."
-            )
-        )
-    return wrong
+        if backtest.loss > options.max_loss:
+            loss = f"The loss is {float(backtest.loss):.2%}; --max-loss allows {float(options.max_loss):.2%}."
+            problems.append(FileProblem(mapping.desired.path, f"{summary(backtest)} {loss}"))
+    return problems
 
 
-def _wrong(at: str, refusal: Refusal) -> FileProblem:
-    said = error_body(refusal.problem)
-    return FileProblem(at, f"{said['error']}: {said['detail']}")
+def _problem(path: str, refusal: Refusal) -> FileProblem:
+    body = error_body(refusal.problem)
+    return FileProblem(path, f"{body['error']}: {body['detail']}")
 
 
 async def _destination(connection: AsyncConnection, step: DestinationStep, by: str) -> Destination:
-    if step.found is not None and step.action is PlannedAction.NOTHING:
-        return step.found
-    if step.found is None:
-        id_ = DestinationId(step.wanted.destination.id or new_id("dst_"))
+    if step.existing is not None and step.action is PlannedAction.NOTHING:
+        return step.existing
+    if step.existing is None:
+        id_ = DestinationId(step.desired.destination.id or new_id("dst_"))
         after = await destination_use_cases.create_destination(connection, id_, step.draft, by=by)
     else:
-        before = await destinations.lock(connection, step.found.id)
+        before = await destinations.lock(connection, step.existing.id)
         assert before is not None
         after = await destination_use_cases.change_destination(connection, before, step.draft, by=by)
-    told = step.wanted.destination.status_callback
-    if told is not None and told != after.status_callback:
-        await destination_use_cases.set_status_callback(connection, after, told, by=by)
+    enabled = step.desired.destination.status_callback
+    if enabled is not None and enabled != after.status_callback:
+        await destination_use_cases.set_status_callback(connection, after, enabled, by=by)
     return after
 
 
 async def _mapping(connection: AsyncConnection, destination: Destination, step: MappingStep, by: str) -> None:
     if step.action is PlannedAction.NOTHING:
         return
-    # First the advertiser, then the mapping: the order in which a publish over HTTP takes its locks.
+    # The same lock order as a publish over HTTP: the advertiser, then the mapping.
     destination = await publishing.lock_advertiser(connection, destination)
-    if step.wanted is None:
-        assert step.found is not None
-        await mapping_use_cases.archive_mapping(connection, await _locked(connection, step.found), by=by)
+    if step.desired is None:
+        assert step.existing is not None
+        await mapping_use_cases.archive_mapping(connection, await _lock(connection, step.existing), by=by)
         return
     document = valid_draft(step.document)
-    if step.found is None:
-        id_ = MappingId(step.wanted.id or new_id("map_"))
+    if step.existing is None:
+        id_ = MappingId(step.desired.id or new_id("map_"))
         await mapping_use_cases.create_mapping(connection, destination.id, id_, document, by=by)
     else:
-        id_ = step.found.id
+        id_ = step.existing.id
         await mapping_use_cases.change_mapping(
-            connection, await _locked(connection, step.found), document, by=by
+            connection, await _lock(connection, step.existing), document, by=by
         )
-    if step.wanted.published:
-        made = await mappings.lock(connection, destination.id, id_)
-        assert made is not None
-        await mapping_use_cases.publish_mapping(connection, destination, made, by=by)
+    if step.desired.published:
+        mapping = await mappings.lock(connection, destination.id, id_)
+        assert mapping is not None
+        await mapping_use_cases.publish_mapping(connection, destination, mapping, by=by)
 
 
-async def _locked(connection: AsyncConnection, found: StoredMapping) -> StoredMapping:
-    locked = await mappings.lock(connection, found.destination, found.id)
+async def _lock(connection: AsyncConnection, mapping: StoredMapping) -> StoredMapping:
+    locked = await mappings.lock(connection, mapping.destination, mapping.id)
     assert locked is not None
     return locked

@@ -1,7 +1,6 @@
-"""`plan`, `apply`, `export` and `schema`: the words of the command line for configuration as code.
+"""The commands `plan`, `apply`, `export` and `schema`.
 
-Exit codes: 0 nothing differs or it is done, 1 it cannot be done and nothing was changed, 2 (`plan`) something
-differs.
+Exit codes: 0 done or no difference; 1 refused, nothing changed; 2 (`plan`) differences match.
 """
 
 import argparse
@@ -23,8 +22,8 @@ from app.admin.delivery_control import StoreDeliveryControl
 from app.config_as_code import apply as applying
 from app.config_as_code import export as exporting
 from app.config_as_code import model, read, show
-from app.config_as_code.apply import AppliedPlan, SharedSettings
-from app.config_as_code.read import FileProblem, UnreadableFile
+from app.config_as_code.apply import AppliedPlan, ApplyOptions
+from app.config_as_code.read import FileProblem, InvalidFile
 from app.config_as_code.source_locations import with_lines
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
@@ -37,7 +36,7 @@ DRIFT = 2
 
 
 def file_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `plan` and `apply` take."""
+    """Add the arguments of `plan` and `apply`."""
     parser.add_argument("file", metavar="FILE", help="the YAML file, - for standard input")
     parser.add_argument(
         "--prune", action="store_true", help="archive mappings of a named destination that the file lacks"
@@ -46,29 +45,29 @@ def file_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-loss",
         type=_share,
         metavar="SHARE",
-        help="refuse a change by which more than this share of recent events, as 1%%, loses a match key",
+        help="refuse a change that costs more than this share of recent events a match key, such as 1%%",
     )
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `export` takes."""
+    """Add the arguments of `export`."""
     parser.add_argument(
-        "--without-ids", action="store_true", help="tell things apart by name, for another instance"
+        "--without-ids", action="store_true", help="omit ids, so that another instance matches by name"
     )
 
 
 def plan(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print what `apply` would do; end with 2 when that is anything."""
+    """Print the changes that `apply` would make; exit with 2 if there are any."""
     return _run(_plan(settings, asked))
 
 
 def apply(settings: Settings, asked: argparse.Namespace) -> int:
-    """Make what is there agree with the file, all of it or nothing."""
+    """Apply the whole file, or nothing if it has a problem."""
     return _run(_apply(settings, asked))
 
 
 def export(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print what is there as a file."""
+    """Print the stored configuration as a file."""
     return _run(_export(settings, asked))
 
 
@@ -83,55 +82,59 @@ def _run(work: Coroutine[None, None, int]) -> int:
         return asyncio.run(work)
     except (OSError, SQLAlchemyError, asyncpg.PostgresError) as problem:
         name = type(getattr(problem, "orig", None) or problem).__name__
-        sys.stderr.write(f"The database could not be used ({name}). Was it migrated (./run migrate)?\n")
+        sys.stderr.write(
+            f"The database cannot be used ({name}). Nothing was changed. Check DATABASE_URL and run "
+            "`./run migrate`.\n"
+        )
         return 1
 
 
 async def _plan(settings: Settings, asked: argparse.Namespace) -> int:
-    text, wanted = _read(asked.file)
-    if isinstance(wanted, UnreadableFile):
-        return _refuse(wanted, text)
+    text, desired = _read(asked.file)
+    if isinstance(desired, InvalidFile):
+        return _refuse(desired, text)
     async with open_resources(settings, role="plan", pool_size=1) as resources:
-        done = await applying.rehearse(
-            resources.engine_of(DEFAULT_ORGANISATION), wanted, _terms(settings, asked)
+        done = await applying.dry_run(
+            resources.engine_of(DEFAULT_ORGANISATION), desired, _options(settings, asked)
         )
-    if isinstance(done, UnreadableFile):
+    if isinstance(done, InvalidFile):
         return _refuse(done, text)
     _print(show.lines(done.plan, done.backtests))
     return DRIFT if done.plan.actions else 0
 
 
 async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
-    text, wanted = _read(asked.file)
-    if isinstance(wanted, UnreadableFile):
-        return _refuse(wanted, text)
+    text, desired = _read(asked.file)
+    if isinstance(desired, InvalidFile):
+        return _refuse(desired, text)
     async with open_resources(settings, role="apply", pool_size=1) as resources:
         done = await applying.apply(
-            resources.engine_of(DEFAULT_ORGANISATION), wanted, _terms(settings, asked)
+            resources.engine_of(DEFAULT_ORGANISATION), desired, _options(settings, asked)
         )
-        if isinstance(done, UnreadableFile):
+        if isinstance(done, InvalidFile):
             return _refuse(done, text)
         await _wake(resources, done)
     _print(show.lines(done.plan, done.backtests, done=True))
-    for one in done.destinations:
-        if one.state in (State.DRAFT, State.NEEDS_RECONNECT):
+    for destination in done.destinations:
+        if destination.state in (State.DRAFT, State.NEEDS_RECONNECT):
             sys.stdout.write(
-                f"{one.name} ({one.id}) is not connected to Amazon: connect it in the console.\n"
+                f"{destination.name} ({destination.id}) is not connected to Amazon: connect it in the "
+                "console.\n"
             )
     return 0
 
 
 async def _wake(resources: Resources, done: AppliedPlan) -> None:
-    """Tell workers at once; they would find out by themselves, only later."""
-    holding = StoreDeliveryControl(
+    """Wake the workers of changed destinations; without it they notice at their next poll."""
+    control = StoreDeliveryControl(
         pool=resources.pool,
         writer=resources.writer,
         monotonic=time.monotonic,
         callbacks_enabled=resources.settings.status_callback_url is not None,
     )
-    for step, one in zip(done.plan.steps, done.destinations, strict=True):
-        if step.touched:
-            await holding.wake(one.number)
+    for step, destination in zip(done.plan.steps, done.destinations, strict=True):
+        if step.changed:
+            await control.wake(destination.number)
 
 
 async def _export(settings: Settings, asked: argparse.Namespace) -> int:
@@ -139,37 +142,37 @@ async def _export(settings: Settings, asked: argparse.Namespace) -> int:
         open_resources(settings, role="export", pool_size=1) as resources,
         resources.engine_of(DEFAULT_ORGANISATION).connect() as connection,
     ):
-        every = await destinations.everything(connection)
-        theirs = await mappings.everything(connection)
-    sys.stdout.write(exporting.export(every, theirs, ids=not asked.without_ids))
-    for one in theirs:
-        if one.archived_at is None and one.published is not None and one.draft != one.published:
+        stored = await destinations.everything(connection)
+        stored_mappings = await mappings.everything(connection)
+    sys.stdout.write(exporting.export(stored, stored_mappings, ids=not asked.without_ids))
+    for mapping in stored_mappings:
+        if mapping.archived_at is None and mapping.published not in (None, mapping.draft):
             sys.stderr.write(
-                f"Mapping {one.name} ({one.id}) has a draft that is not published and not here.\n"
+                f"Mapping {mapping.name} ({mapping.id}) has unpublished changes. They are not exported.\n"
             )
     return 0
 
 
-def _read(file: str) -> tuple[str, list[read.DesiredState] | UnreadableFile]:
+def _read(file: str) -> tuple[str, list[read.DesiredState] | InvalidFile]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except OSError as problem:
-        return "", UnreadableFile((FileProblem(file, f"It cannot be read ({problem.strerror})."),))
+        return "", InvalidFile((FileProblem(file, f"It cannot be read ({problem.strerror})."),))
     except UnicodeDecodeError:
-        return "", UnreadableFile((FileProblem(file, "It is not UTF-8."),))
+        return "", InvalidFile((FileProblem(file, "It is not UTF-8."),))
     return text, read.read(text)
 
 
 def _share(text: str) -> Fraction:
-    """Read a share written as `1%` or `0.5%`."""
-    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)\s*%", text.strip(), re.ASCII)
-    if found is None or (share := Fraction(found[1]) / 100) > 1:
-        raise argparse.ArgumentTypeError("a share looks like 1% or 0.5%")
+    """Parse a share such as `1%` or `0.5%`."""
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)\s*%", text.strip(), re.ASCII)
+    if match is None or (share := Fraction(match[1]) / 100) > 1:
+        raise argparse.ArgumentTypeError("must be a percentage such as 1% or 0.5%")
     return share
 
 
-def _terms(settings: Settings, asked: argparse.Namespace) -> SharedSettings:
-    return SharedSettings(
+def _options(settings: Settings, asked: argparse.Namespace) -> ApplyOptions:
+    return ApplyOptions(
         by=actor(),
         prune=asked.prune,
         max_loss=asked.max_loss,
@@ -179,10 +182,10 @@ def _terms(settings: Settings, asked: argparse.Namespace) -> SharedSettings:
     )
 
 
-def _print(words: Iterable[str]) -> None:
-    sys.stdout.write("\n".join(words) + "\n")
+def _print(lines: Iterable[str]) -> None:
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _refuse(refused: UnreadableFile, text: str) -> int:
-    sys.stderr.write("\n".join(show.refused_lines(with_lines(refused, text))) + "\n")
+def _refuse(file: InvalidFile, text: str) -> int:
+    sys.stderr.write("\n".join(show.problem_lines(with_lines(file, text))) + "\n")
     return 1

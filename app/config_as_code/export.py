@@ -1,4 +1,4 @@
-"""Writing what is there as a configuration file, such that applying it anywhere gives the same file again."""
+"""Writes the stored configuration as a file. Exporting after applying it elsewhere gives the same file."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -11,7 +11,7 @@ from app.domain.destination import State
 from app.store.destinations import Destination
 from app.store.mappings import StoredMapping
 
-# As a person would write a mapping: what it is called, what it is, what it reads.
+# The order in which people write the members of a mapping.
 _ORDER = (
     "name",
     "action",
@@ -28,18 +28,18 @@ _ORDER = (
 def export(
     destinations: Sequence[Destination], mappings: Sequence[StoredMapping], *, ids: bool = True
 ) -> str:
-    """Return the file of these destinations and mappings, without what was deleted and without secrets.
+    """Return the file of these destinations and mappings, without archived ones and without secrets.
 
-    A published mapping is written as events use it, whatever its draft holds meanwhile. Without `ids`
-    things are told apart by name, so that the file serves another instance.
+    A published mapping is written in its published version, not its draft. Without `ids` the file can be
+    applied to another instance, which matches entries by name.
     """
-    told = [
-        _destination(one, [each for each in mappings if each.destination == one.id], ids=ids)
-        for one in destinations
-        if one.state is not State.ARCHIVED
+    entries = [
+        _destination(each, [mapping for mapping in mappings if mapping.destination == each.id], ids=ids)
+        for each in destinations
+        if each.state is not State.ARCHIVED
     ]
     return yaml.dump(
-        {"version": VERSION, "destinations": told},
+        {"version": VERSION, "destinations": entries},
         Dumper=_Plain,
         sort_keys=False,
         allow_unicode=True,
@@ -47,37 +47,37 @@ def export(
     )
 
 
-def _destination(one: Destination, mappings: Sequence[StoredMapping], *, ids: bool) -> dict[str, Any]:
-    rate = one.rate.requests_per_second
-    said = {
-        "id": one.id if ids else None,
-        "name": one.name,
-        "advertiser_id": str(one.advertiser_id),
-        "region": one.region.value,
-        "currency": one.currency,
-        "identity_profile": one.identity_profile,
-        "dataset_name": one.dataset_name,
+def _destination(destination: Destination, mappings: Sequence[StoredMapping], *, ids: bool) -> dict[str, Any]:
+    rate = destination.rate.requests_per_second
+    members = {
+        "id": destination.id if ids else None,
+        "name": destination.name,
+        "advertiser_id": str(destination.advertiser_id),
+        "region": destination.region.value,
+        "currency": destination.currency,
+        "identity_profile": destination.identity_profile,
+        "dataset_name": destination.dataset_name,
         "rate_limit": {
             "requests_per_second": int(rate) if rate == int(rate) else rate,
-            "burst": one.rate.burst,
+            "burst": destination.rate.burst,
         },
-        "status_callback": one.status_callback,
-        "mappings": [_mapping(each, ids=ids) for each in mappings if each.archived_at is None],
+        "status_callback": destination.status_callback,
+        "mappings": [_mapping(mapping, ids=ids) for mapping in mappings if mapping.archived_at is None],
     }
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in members.items() if value is not None}
 
 
-def _mapping(one: StoredMapping, *, ids: bool) -> dict[str, Any]:
-    document = one.draft if one.published is None else one.published
-    said: dict[str, Any] = {"id": one.id} if ids else {}
-    if one.published is None:
-        said["published"] = False
-    said |= {name: document[name] for name in _ORDER if name in document}
-    return said | {name: value for name, value in document.items() if name not in _ORDER}
+def _mapping(mapping: StoredMapping, *, ids: bool) -> dict[str, Any]:
+    document = mapping.draft if mapping.published is None else mapping.published
+    members: dict[str, Any] = {"id": mapping.id} if ids else {}
+    if mapping.published is None:
+        members["published"] = False
+    members |= {name: document[name] for name in _ORDER if name in document}
+    return members | {name: value for name, value in document.items() if name not in _ORDER}
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes plain values; what YAML 1.1 would read as something else stands in quotes."""
+    """Writes plain values; texts that YAML 1.1 reads as another type are quoted."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

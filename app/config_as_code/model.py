@@ -1,4 +1,4 @@
-"""What a configuration file says: destinations with their limits and mappings, and never a secret."""
+"""The model of a configuration file: destinations with limits and mappings; no secrets."""
 
 from typing import Annotated, Any, Literal
 
@@ -14,25 +14,25 @@ _MAPPING_ID = r"^map_[0-9a-z]{16,32}$"
 
 
 class DesiredDestination(NewDestination):
-    """A destination as the file wants it. Without `id` it is told apart by its name."""
+    """A destination in the file. Without `id` it is matched by its name."""
 
     id: Annotated[str, Field(pattern=_DESTINATION_ID)] | None = None
     status_callback: Annotated[
         bool | None,
-        Field(description="Whether the journey engine is told of final states; left out, it stays as it is."),
+        Field(description="Report final states to the journey engine. If absent, the stored value stays."),
     ] = None
     mappings: Annotated[list[dict[str, Any]], Field(max_length=1_000, default_factory=list)]
 
 
 class File(RequestBody):
-    """A whole file."""
+    """A configuration file."""
 
     version: Literal[1]
     destinations: Annotated[list[DesiredDestination], Field(max_length=10_000)]
 
 
 class MappingMembers(RequestBody):
-    """What a mapping of a file has beside its document: an id, and whether it is to be published."""
+    """The members of a mapping besides its document."""
 
     id: Annotated[str, Field(pattern=_MAPPING_ID)] | None = None
     published: bool = True
@@ -49,7 +49,7 @@ def schema() -> dict[str, Any]:
             "published": {
                 "type": "boolean",
                 "default": True,
-                "description": "Whether events use it; false keeps it a draft.",
+                "description": "Whether events use the mapping. false leaves it a draft.",
             },
             **DOCUMENT_SCHEMA["properties"],
         },

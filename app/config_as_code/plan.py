@@ -1,15 +1,15 @@
-"""What differs between a file and what is there, told as the acts that would make it agree. Pure.
+"""Compares a configuration file with the stored configuration and plans the changes. Pure.
 
-The file speaks of what is published: a draft that somebody edits meanwhile is nobody's drift, and stays.
-What the file does not name is left alone, since a line that got lost must not stop events.
+The file describes published mappings: an unpublished draft is no difference and is kept. Entries that the
+file does not name stay unchanged, since a lost line must not stop events.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from app.admin.destinations import draft_of
-from app.config_as_code.read import DesiredMapping, DesiredState, FileProblem, UnreadableFile
+from app.config_as_code.read import DesiredMapping, DesiredState, FileProblem, InvalidFile
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId
 from app.domain.mapping.diff import Difference, differences
@@ -20,9 +20,9 @@ from app.store.mappings import Document, StoredMapping
 
 
 class PlannedAction(StrEnum):
-    """What is done to a destination or a mapping."""
+    """The change to a destination or a mapping."""
 
-    MAKE = "make"
+    CREATE = "create"
     CHANGE = "change"
     ARCHIVE = "archive"
     NOTHING = "nothing"
@@ -30,161 +30,172 @@ class PlannedAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MappingStep:
-    """What becomes of one mapping; `wanted` is None for one that is archived or left alone."""
+    """The change to one mapping; `desired` is None if the file does not name it."""
 
     action: PlannedAction
-    wanted: DesiredMapping | None
+    desired: DesiredMapping | None
     document: Document
-    found: StoredMapping | None
+    existing: StoredMapping | None
     changes: tuple[Difference, ...] = ()
 
     @property
     def name(self) -> str:
-        """Return what people call the mapping."""
-        return self.wanted.name if self.wanted else self.found.name if self.found else ""
+        """Return the name of the mapping."""
+        return self.desired.name if self.desired else self.existing.name if self.existing else ""
 
 
 @dataclass(frozen=True, slots=True)
 class DestinationStep:
-    """What becomes of one destination and its mappings."""
+    """The changes to one destination and its mappings."""
 
     action: PlannedAction
-    wanted: DesiredState
+    desired: DesiredState
     draft: DestinationDraft
-    found: Destination | None
+    existing: Destination | None
     changes: tuple[Difference, ...]
     mappings: tuple[MappingStep, ...]
 
     @property
     def actions(self) -> list[PlannedAction]:
-        """Return what is done to the destination, then to its mappings."""
-        return [self.action, *[one.action for one in self.mappings]]
+        """Return the action on the destination, then those on its mappings."""
+        return [self.action, *[mapping.action for mapping in self.mappings]]
 
     @property
-    def touched(self) -> bool:
-        """Return whether anything is done to the destination or one of its mappings."""
+    def changed(self) -> bool:
+        """Whether the destination or one of its mappings changes."""
         return any(action is not PlannedAction.NOTHING for action in self.actions)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every step, in the order of the file, and the destinations that the file does not name."""
+    """The steps in the order of the file, and the destinations that the file does not name."""
 
     steps: tuple[DestinationStep, ...]
-    left: tuple[Destination, ...]
+    unmanaged: tuple[Destination, ...]
 
     @property
     def actions(self) -> list[PlannedAction]:
-        """Return what would be done, nothing left out but what stays as it is."""
-        every = [action for step in self.steps for action in step.actions]
-        return [action for action in every if action is not PlannedAction.NOTHING]
+        """Return every action except NOTHING."""
+        actions = [action for step in self.steps for action in step.actions]
+        return [action for action in actions if action is not PlannedAction.NOTHING]
 
 
 @dataclass(frozen=True, slots=True)
 class ExistingConfiguration:
-    """Everything that is there, archived things too."""
+    """All stored destinations and mappings, including archived ones."""
 
     destinations: Sequence[Destination]
     mappings: Sequence[StoredMapping]
 
 
 def plan(
-    wanted: Sequence[DesiredState], known: ExistingConfiguration, *, prune: bool = False
-) -> Plan | UnreadableFile:
-    """Match the file's things with what is there, by id or else by name, and say what differs.
+    desired: Sequence[DesiredState], configuration: ExistingConfiguration, *, prune: bool = False
+) -> Plan | InvalidFile:
+    """Match the file's entries with the stored ones, by id or else by name, and plan the changes.
 
-    With `prune`, mappings of a named destination that the file lacks are archived. Destinations never are:
-    events may wait there, and deleting them is an act of its own.
+    With `prune`, mappings of a named destination that the file lacks are archived. Destinations are never
+    archived: events may wait there.
     """
-    wrong: list[FileProblem] = []
+    problems: list[FileProblem] = []
     steps = []
-    for one in wanted:
-        found = _destination(one, known, wrong)
-        steps.append(_step(one, found, known, wrong, prune=prune))
-    _refuse_twice(
+    for entry in desired:
+        existing = _destination(entry, configuration, problems)
+        steps.append(_step(entry, existing, configuration, problems, prune=prune))
+    _refuse_duplicates(
         [
-            _NamedItems(
-                one.at, step.found.id if step.found else None, one.destination.id, one.destination.name
+            _FileEntry(
+                entry.path,
+                step.existing.id if step.existing else None,
+                entry.destination.id,
+                entry.destination.name,
             )
-            for one, step in zip(wanted, steps, strict=True)
+            for entry, step in zip(desired, steps, strict=True)
         ],
-        wrong,
+        problems,
     )
-    named = {step.found.id for step in steps if step.found}
-    left = [one for one in known.destinations if one.state is not State.ARCHIVED and one.id not in named]
-    return UnreadableFile(tuple(wrong)) if wrong else Plan(tuple(steps), tuple(left))
+    named = {step.existing.id for step in steps if step.existing}
+    unmanaged = [
+        destination
+        for destination in configuration.destinations
+        if destination.state is not State.ARCHIVED and destination.id not in named
+    ]
+    return InvalidFile(tuple(problems)) if problems else Plan(tuple(steps), tuple(unmanaged))
 
 
 def _destination(
-    wanted: DesiredState, known: ExistingConfiguration, wrong: list[FileProblem]
+    desired: DesiredState, configuration: ExistingConfiguration, problems: list[FileProblem]
 ) -> Destination | None:
-    said = wanted.destination
-    if said.id is not None:
-        found = next((one for one in known.destinations if one.id == said.id), None)
-        if found is not None and found.state is State.ARCHIVED:
-            wrong.append(FileProblem(f"{wanted.at}.id", "This destination was deleted; leave the id out."))
-        return found
-    alike = [one for one in known.destinations if one.name == said.name and one.state is not State.ARCHIVED]
-    if len(alike) > 1:
-        ids = ", ".join(one.id for one in alike)
-        wrong.append(
-            FileProblem(f"{wanted.at}.name", f"Several destinations have this name; give one's id: {ids}.")
+    declared = desired.destination
+    if declared.id is not None:
+        existing = next((each for each in configuration.destinations if each.id == declared.id), None)
+        if existing is not None and existing.state is State.ARCHIVED:
+            problems.append(FileProblem(f"{desired.path}.id", "This destination was deleted. Remove the id."))
+        return existing
+    same_name = [
+        each
+        for each in configuration.destinations
+        if each.name == declared.name and each.state is not State.ARCHIVED
+    ]
+    if len(same_name) > 1:
+        ids = ", ".join(each.id for each in same_name)
+        problems.append(
+            FileProblem(f"{desired.path}.name", f"Several destinations have this name. Add the id: {ids}.")
         )
-    return alike[0] if alike else None
+    return same_name[0] if same_name else None
 
 
-def _draft(wanted: DesiredState) -> DestinationDraft:
-    said, rate = wanted.destination, wanted.destination.rate_limit
+def _draft(desired: DesiredState) -> DestinationDraft:
+    declared, rate = desired.destination, desired.destination.rate_limit
     return DestinationDraft(
-        name=said.name,
-        advertiser_id=AdvertiserId(said.advertiser_id),
-        region=Region(said.region),
-        currency=said.currency,
-        identity_profile=said.identity_profile,
-        dataset_name=said.dataset_name,
+        name=declared.name,
+        advertiser_id=AdvertiserId(declared.advertiser_id),
+        region=Region(declared.region),
+        currency=declared.currency,
+        identity_profile=declared.identity_profile,
+        dataset_name=declared.dataset_name,
         rate=ConfiguredRate() if rate is None else ConfiguredRate(rate.requests_per_second, rate.burst),
     )
 
 
 def _step(
-    wanted: DesiredState,
-    found: Destination | None,
-    known: ExistingConfiguration,
-    wrong: list[FileProblem],
+    desired: DesiredState,
+    existing: Destination | None,
+    configuration: ExistingConfiguration,
+    problems: list[FileProblem],
     *,
     prune: bool,
 ) -> DestinationStep:
-    draft = _draft(wanted)
-    changes = () if found is None else tuple(differences(_said(draft_of(found)), _said(draft)))
-    told = wanted.destination.status_callback
-    if found is not None and told is not None and told != found.status_callback:
-        changes += (Difference("status_callback", found.status_callback, told),)
+    draft = _draft(desired)
+    changes = () if existing is None else tuple(differences(_members(draft_of(existing)), _members(draft)))
+    enabled = desired.destination.status_callback
+    if existing is not None and enabled is not None and enabled != existing.status_callback:
+        changes += (Difference("status_callback", existing.status_callback, enabled),)
     action = (
-        PlannedAction.MAKE if found is None else PlannedAction.CHANGE if changes else PlannedAction.NOTHING
+        PlannedAction.CREATE
+        if existing is None
+        else PlannedAction.CHANGE
+        if changes
+        else PlannedAction.NOTHING
     )
-    theirs = [one for one in known.mappings if found and one.destination == found.id]
-    steps = [_mapping_step(one, theirs, known, wrong) for one in wanted.mappings]
-    _refuse_twice(
+    siblings = [each for each in configuration.mappings if existing and each.destination == existing.id]
+    steps = [_mapping_step(entry, siblings, configuration, problems) for entry in desired.mappings]
+    _refuse_duplicates(
         [
-            _NamedItems(one.at, step.found.id if step.found else None, one.id, one.name)
-            for one, step in _paired(wanted, steps)
+            _FileEntry(entry.path, step.existing.id if step.existing else None, entry.id, entry.name)
+            for entry, step in zip(desired.mappings, steps, strict=True)
         ],
-        wrong,
+        problems,
     )
-    named = {step.found.id for step in steps if step.found}
+    named = {step.existing.id for step in steps if step.existing}
     steps += [
-        MappingStep(PlannedAction.ARCHIVE if prune else PlannedAction.NOTHING, None, one.draft, one)
-        for one in theirs
-        if one.archived_at is None and one.id not in named
+        MappingStep(PlannedAction.ARCHIVE if prune else PlannedAction.NOTHING, None, each.draft, each)
+        for each in siblings
+        if each.archived_at is None and each.id not in named
     ]
-    return DestinationStep(action, wanted, draft, found, changes, tuple(steps))
+    return DestinationStep(action, desired, draft, existing, changes, tuple(steps))
 
 
-def _paired(wanted: DesiredState, steps: list[MappingStep]) -> Iterable[tuple[DesiredMapping, MappingStep]]:
-    return zip(wanted.mappings, steps, strict=True)
-
-
-def _said(draft: DestinationDraft) -> dict[str, object]:
+def _members(draft: DestinationDraft) -> dict[str, object]:
     return {
         "name": draft.name,
         "advertiser_id": draft.advertiser_id,
@@ -200,74 +211,76 @@ def _said(draft: DestinationDraft) -> dict[str, object]:
 
 
 def _mapping_step(
-    wanted: DesiredMapping,
-    theirs: Sequence[StoredMapping],
-    known: ExistingConfiguration,
-    wrong: list[FileProblem],
+    desired: DesiredMapping,
+    siblings: Sequence[StoredMapping],
+    configuration: ExistingConfiguration,
+    problems: list[FileProblem],
 ) -> MappingStep:
-    members = {name: member for name, member in wanted.document.items() if member is not None}
+    members = {name: member for name, member in desired.document.items() if member is not None}
     document = {"action": ACTION, **with_clean_event_name(members)}
-    found = _mapping(wanted, theirs, known, wrong)
-    if found is None:
-        return MappingStep(PlannedAction.MAKE, wanted, document, None)
-    # A mapping that the file wants published is compared with what events use, any other with its draft.
-    before = found.published if wanted.published else found.draft
-    if not wanted.published and found.published_version is not None:
-        sentence = "It is published. What was published cannot become a draft again; delete it instead."
-        wrong.append(FileProblem(f"{wanted.at}.published", sentence))
+    existing = _mapping(desired, siblings, configuration, problems)
+    if existing is None:
+        return MappingStep(PlannedAction.CREATE, desired, document, None)
+    # A mapping to publish is compared with the published version, any other with its draft.
+    before = existing.published if desired.published else existing.draft
+    if not desired.published and existing.published_version is not None:
+        sentence = "A published mapping cannot become a draft again. Delete it instead."
+        problems.append(FileProblem(f"{desired.path}.published", sentence))
     if before == document:
-        return MappingStep(PlannedAction.NOTHING, wanted, document, found)
-    changes = tuple(differences(before if before is not None else found.draft, document))
-    return MappingStep(PlannedAction.CHANGE, wanted, document, found, changes)
+        return MappingStep(PlannedAction.NOTHING, desired, document, existing)
+    changes = tuple(differences(before if before is not None else existing.draft, document))
+    return MappingStep(PlannedAction.CHANGE, desired, document, existing, changes)
 
 
 def _mapping(
-    wanted: DesiredMapping,
-    theirs: Sequence[StoredMapping],
-    known: ExistingConfiguration,
-    wrong: list[FileProblem],
+    desired: DesiredMapping,
+    siblings: Sequence[StoredMapping],
+    configuration: ExistingConfiguration,
+    problems: list[FileProblem],
 ) -> StoredMapping | None:
-    if wanted.id is not None:
-        found = next((one for one in known.mappings if one.id == wanted.id), None)
-        if found is not None and found not in theirs:
-            wrong.append(FileProblem(f"{wanted.at}.id", "This mapping belongs to another destination."))
-        elif found is not None and found.archived_at is not None:
-            wrong.append(FileProblem(f"{wanted.at}.id", "This mapping was deleted; leave the id out."))
-        return found
-    alike = [one for one in theirs if one.name == wanted.name and one.archived_at is None]
-    if len(alike) > 1:
-        ids = ", ".join(one.id for one in alike)
-        wrong.append(
-            FileProblem(f"{wanted.at}.name", f"Several mappings have this name; give one's id: {ids}.")
+    if desired.id is not None:
+        existing = next((each for each in configuration.mappings if each.id == desired.id), None)
+        if existing is not None and existing not in siblings:
+            problems.append(FileProblem(f"{desired.path}.id", "This mapping belongs to another destination."))
+        elif existing is not None and existing.archived_at is not None:
+            problems.append(FileProblem(f"{desired.path}.id", "This mapping was deleted. Remove the id."))
+        return existing
+    same_name = [each for each in siblings if each.name == desired.name and each.archived_at is None]
+    if len(same_name) > 1:
+        ids = ", ".join(each.id for each in same_name)
+        problems.append(
+            FileProblem(f"{desired.path}.name", f"Several mappings have this name. Add the id: {ids}.")
         )
-    return alike[0] if alike else None
+    return same_name[0] if same_name else None
 
 
 @dataclass(frozen=True, slots=True)
-class _NamedItems:
-    """A thing of the file: what it is there already, and what the file calls it."""
+class _FileEntry:
+    """An entry of the file: its path, the stored id it matches, its own id and name."""
 
-    at: str
-    found: str | None
+    path: str
+    existing: str | None
     id: str | None
     name: str
 
-    def is_again(self, other: "_NamedItems") -> bool:
-        """Tell whether both are one thing, or could be: two may share a name when each has its id."""
-        mine, theirs = self.found or self.id, other.found or other.id
-        if mine is not None and mine == theirs:
+    def duplicates(self, other: "_FileEntry") -> bool:
+        """Return whether both may mean the same thing. Two entries with ids may share a name."""
+        own_id, other_id = self.existing or self.id, other.existing or other.id
+        if own_id is not None and own_id == other_id:
             return True
         return self.name == other.name and (self.id is None or other.id is None)
 
 
-def _refuse_twice(things: Sequence[_NamedItems], wrong: list[FileProblem]) -> None:
-    """Refuse a thing that the file names twice, by its id or by its name."""
-    # By id and by name, so that a file of ten thousand is not compared pair by pair.
-    seen: dict[str, list[_NamedItems]] = {}
-    for one in things:
-        keys = [f"name {one.name}", *filter(None, {one.found or one.id})]
-        same = next((other for key in keys for other in seen.get(key, ()) if one.is_again(other)), None)
-        if same is not None:
-            wrong.append(FileProblem(one.at, f"This is {same.at} again; give each another name, or an id."))
+def _refuse_duplicates(entries: Sequence[_FileEntry], problems: list[FileProblem]) -> None:
+    """Report entries that the file names twice, by id or by name."""
+    # Indexed by id and name: comparing 10,000 entries pairwise would take too long.
+    index: dict[str, list[_FileEntry]] = {}
+    for entry in entries:
+        keys = [f"name {entry.name}", *filter(None, {entry.existing or entry.id})]
+        first = next((other for key in keys for other in index.get(key, ()) if entry.duplicates(other)), None)
+        if first is not None:
+            problems.append(
+                FileProblem(entry.path, f"It repeats {first.path}. Give each its own name or id.")
+            )
         for key in keys:
-            seen.setdefault(key, []).append(one)
+            index.setdefault(key, []).append(entry)

@@ -1,4 +1,4 @@
-"""A plan in words: one line a thing, one line a member that differs."""
+"""Prints a plan: one line per destination and mapping, one line per changed member."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,89 +7,89 @@ import msgspec
 
 from app.admin.backtest import summary
 from app.config_as_code.plan import DestinationStep, MappingStep, Plan, PlannedAction
-from app.config_as_code.read import UnreadableFile
+from app.config_as_code.read import InvalidFile
 from app.domain.mapping.diff import Difference
 from app.domain.observed.backtest import Backtest
 
 _SIGNS = {
-    PlannedAction.MAKE: "+",
+    PlannedAction.CREATE: "+",
     PlannedAction.CHANGE: "~",
     PlannedAction.ARCHIVE: "-",
     PlannedAction.NOTHING: "=",
 }
-_DONE = {PlannedAction.MAKE: "made", PlannedAction.CHANGE: "changed", PlannedAction.ARCHIVE: "archived"}
-_WILL = {
-    PlannedAction.MAKE: "to make",
+_DONE = {PlannedAction.CREATE: "created", PlannedAction.CHANGE: "changed", PlannedAction.ARCHIVE: "archived"}
+_TO_DO = {
+    PlannedAction.CREATE: "to create",
     PlannedAction.CHANGE: "to change",
     PlannedAction.ARCHIVE: "to archive",
 }
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
-_LONGEST = 120
+_MAX_LENGTH = 120
 
 
-def lines(plan: Plan, tested: Mapping[str, Backtest], *, done: bool = False) -> Iterator[str]:
-    """Yield the plan, or what was done of it, as lines; the last one sums it up."""
+def lines(plan: Plan, backtests: Mapping[str, Backtest], *, done: bool = False) -> Iterator[str]:
+    """Yield the lines of a plan, or of an applied plan; the last line counts the actions."""
     for step in plan.steps:
-        if step.touched:
-            yield from _destination(step, tested)
-    for one in plan.left:
-        yield f"  destination {one.name} ({one.id}) is not in the file and is left alone"
+        if step.changed:
+            yield from _destination(step, backtests)
+    for destination in plan.unmanaged:
+        yield f"  destination {destination.name} ({destination.id}) is not in the file: unchanged"
     yield _sum(plan, done=done)
 
 
-def refused_lines(refused: UnreadableFile) -> Iterator[str]:
-    """Yield what keeps a file from being applied."""
-    for one in refused.wrong:
-        yield f"{one.at}: {one.sentence}"
+def problem_lines(file: InvalidFile) -> Iterator[str]:
+    """Yield the problems of a file."""
+    for problem in file.problems:
+        yield f"{problem.path}: {problem.sentence}"
     yield "Nothing was changed."
 
 
-def _destination(step: DestinationStep, tested: Mapping[str, Backtest]) -> Iterator[str]:
+def _destination(step: DestinationStep, backtests: Mapping[str, Backtest]) -> Iterator[str]:
     where = f"{step.draft.advertiser_id} in {step.draft.region.value}"
-    id_ = step.found.id if step.found else "new"
+    id_ = step.existing.id if step.existing else "new"
     yield f"{_SIGNS[step.action]} destination {step.draft.name} ({id_}), {where}"
     yield from _members(step.changes, 4)
     for mapping in step.mappings:
         yield from _mapping(mapping)
-        if mapping.found and (told := tested.get(mapping.found.id)):
-            yield f"      backtest: {summary(told)}"
+        if mapping.existing and (backtest := backtests.get(mapping.existing.id)):
+            yield f"      backtest: {summary(backtest)}"
 
 
 def _mapping(step: MappingStep) -> Iterator[str]:
-    found = step.found
-    name = f"mapping {step.name} ({found.id if found else 'new'})"
+    existing = step.existing
+    name = f"mapping {step.name} ({existing.id if existing else 'new'})"
     match step.action:
-        case PlannedAction.NOTHING if step.wanted is None:
-            yield f"    {name} is not in the file and is left alone"
+        case PlannedAction.NOTHING if step.desired is None:
+            yield f"    {name} is not in the file: unchanged"
         case PlannedAction.NOTHING:
             return
         case PlannedAction.ARCHIVE:
-            yield f"  - {name}: takes no more events"
-        case PlannedAction.MAKE | PlannedAction.CHANGE:
-            now = None if found is None else found.published_version
-            to = "published" if step.wanted and step.wanted.published else "kept as a draft"
-            what = f"{to}, in place of version {now}" if now is not None else to
-            yield f"  {_SIGNS[step.action]} {name}: {what}"
+            yield f"  - {name}: archived, receives no more events"
+        case PlannedAction.CREATE | PlannedAction.CHANGE:
+            version = None if existing is None else existing.published_version
+            state = "published" if step.desired and step.desired.published else "draft"
+            replaces = "" if version is None else f", replaces version {version}"
+            yield f"  {_SIGNS[step.action]} {name}: {state}{replaces}"
             yield from _members(step.changes, 6)
 
 
 def _members(changes: Sequence[Difference], indent: int) -> Iterator[str]:
     for change in changes:
-        yield f"{' ' * indent}{change.path}: {_shown(change.before)} -> {_shown(change.after)}"
+        yield f"{' ' * indent}{change.path}: {_json(change.before)} -> {_json(change.after)}"
 
 
-def _shown(value: Any) -> str:
+def _json(value: Any) -> str:
     if value is None:
-        return "(nothing)"
+        return "(none)"
     text = _ENCODER.encode(value).decode()
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 1] + "…"
 
 
 def _sum(plan: Plan, *, done: bool) -> str:
-    words = _DONE if done else _WILL
+    words = _DONE if done else _TO_DO
     actions = plan.actions
     if not actions:
-        return "Everything is as the file says."
+        return "No differences."
     return (
         ", ".join(f"{actions.count(action)} {word}" for action, word in words.items() if action in actions)
         + "."

@@ -1,20 +1,22 @@
-"""Where things stand in a configuration file: the line of each path, for who mends what is wrong."""
+"""Finds the line of each path in a configuration file, for error messages."""
 
 from collections.abc import Iterator, Mapping
 
 import yaml
 
-from app.config_as_code.read import FileProblem, UnambiguousLoader, UnreadableFile
+from app.config_as_code.read import FileProblem, InvalidFile, UnambiguousLoader
 
 
-def with_lines(refused: UnreadableFile, text: str) -> UnreadableFile:
-    """Return the same problems, each with the line in front of its path, where that is known."""
+def with_lines(file: InvalidFile, text: str) -> InvalidFile:
+    """Put the line number before the path of each problem, if it is known."""
     lines = lines_of(text)
-    return UnreadableFile(tuple(FileProblem(_placed(one.at, lines), one.sentence) for one in refused.wrong))
+    return InvalidFile(
+        tuple(FileProblem(_with_line(each.path, lines), each.sentence) for each in file.problems)
+    )
 
 
 def lines_of(text: str) -> Mapping[str, int]:
-    """Return the line, from 1, of each path such as `destinations[0].name`; nothing for what is no YAML."""
+    """Return the line, from 1, of each path such as `destinations[0].name`; empty if the text is not YAML."""
     try:
         root = yaml.compose(text, UnambiguousLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
@@ -27,7 +29,7 @@ def _walk(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
         case yaml.MappingNode():
             for key, value in node.value:
                 place = f"{path}.{key.value}" if path else str(key.value)
-                # An object begins a line below its name; people look for the name.
+                # The line of the name; the value of an object begins a line below.
                 yield place, key.start_mark.line + 1
                 yield from _walk(value, place)
         case yaml.SequenceNode():
@@ -37,9 +39,9 @@ def _walk(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
                 yield from _walk(item, place)
 
 
-def _placed(at: str, lines: Mapping[str, int]) -> str:
-    """Return a path behind its line; what is missing stands where it would belong."""
-    place = at
-    while place and place not in lines:
-        place = place[: max(place.rfind("."), place.rfind("["), 0)]
-    return f"line {lines[place]}, {at}" if place else at
+def _with_line(path: str, lines: Mapping[str, int]) -> str:
+    """Return a path after its line. A missing member gets the line of the object that lacks it."""
+    parent = path
+    while parent and parent not in lines:
+        parent = parent[: max(parent.rfind("."), parent.rfind("["), 0)]
+    return f"line {lines[parent]}, {path}" if parent else path

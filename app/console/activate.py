@@ -1,8 +1,7 @@
 """Activate page (R13): settings for the journey's node, and a test event."""
 
 import json
-import secrets
-from typing import Any
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -10,9 +9,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
+from app.admin.keys import list_keys
 from app.admin.mapping_drafts import list_mappings
-from app.admin.refusals import ErrorCode, Refusal
-from app.api import events, keys
+from app.admin.sample_event import send_sample_event
 from app.api.paging import MOST
 from app.api.secured_route import Context, requires
 from app.console import pages
@@ -20,10 +19,9 @@ from app.console.activate_view import body_forms
 from app.console.destination import PAGE, content_of
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
-from app.domain.ids import DestinationId
 from app.domain.mapping.example import example_event
-from app.ingest.group_commit import NotStored, SenderAccess
 from app.store import destinations as stored
+from app.store.keys import ApiKey
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -59,19 +57,18 @@ async def page(request: Request, destination_id: str, context: Context, visitor:
     )
 
 
-async def _keys(context: AppContext, visitor: Visitor, found: stored.Destination) -> list[dict[str, Any]]:
+async def _keys(context: AppContext, visitor: Visitor, found: stored.Destination) -> Sequence[ApiKey]:
     """Return the keys that can send to this destination now; empty unless the user may see keys."""
     if not visitor.caller.may(Scope.KEYS_ADMIN):
         return []
-    items = pages.plain(await keys.list_all(visitor.caller, context, MOST, None))["items"]
-    now = context.now().isoformat()
+    now = context.now()
     return [
         key
-        for key in items
-        if Scope.EVENTS_WRITE in key["scopes"]
-        and key["revoked_at"] is None
-        and (key["expires_at"] is None or key["expires_at"] > now)
-        and (key["destination_ids"] is None or found.id in key["destination_ids"])
+        for key in await list_keys(context, visitor.caller, limit=MOST)
+        if Scope.EVENTS_WRITE in key.scopes
+        and key.revoked_at is None
+        and (key.expires_at is None or key.expires_at > now)
+        and (key.destination_ids is None or found.id in key.destination_ids)
     ]
 
 
@@ -81,33 +78,14 @@ async def test(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Send one test event through the full pipeline; development only, to the sandbox."""
-    if not context.development:
-        raise Refusal(
-            ErrorCode.FORBIDDEN,
-            "Test events are only for the sandbox; in production, Amazon would count them.",
-        )
-    async with context.engine.connect() as connection:
-        await find_visible(connection, visitor.caller, destination_id)
-    event = {**example_event(context.now()), "event_id": f"console-test-{secrets.token_hex(5)}"}
-    body = json.dumps(event).encode()
-    read = events.read_body(body, "application/json", destination_id, form_text(form, "mapping_id") or None)
-    allowed = visitor.caller.destination_ids
-    results = await context.intake.receive(
-        read,
-        access=SenderAccess(
-            visitor.caller.organisation,
-            None if allowed is None else frozenset(map(DestinationId, allowed)),
-        ),
-    )
-    if isinstance(results, NotStored):
-        raise Refusal(ErrorCode.UNAVAILABLE)
-    (result,) = results
+    mapping_id = form_text(form, "mapping_id") or None
+    sent = await send_sample_event(context, visitor.caller, destination_id, mapping_id)
     content = {
         "destination_id": destination_id,
-        "status": result.status,
-        "event_id": event["event_id"],
-        "rejection": result.rejection,
+        "status": sent.result.status,
+        "event_id": sent.event_id,
+        "rejection": sent.result.rejection,
     }
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("test_part.html", **content))
-    return RedirectResponse(f"/console/destinations/{destination_id}/event?id={event['event_id']}", 303)
+    return RedirectResponse(f"/console/destinations/{destination_id}/event?id={sent.event_id}", 303)

@@ -1,10 +1,9 @@
 """Present audit entries as sentences. Pure."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from app.console.mapping_view import Change, changes
-from app.store.audit import AuditAction
+from app.store.audit import AuditAction, AuditEntry
 
 SENTENCES: Mapping[str, str] = {
     AuditAction.DESTINATION_CREATED: "created the destination",
@@ -44,16 +43,14 @@ def sentence(action: str) -> str:
     return SENTENCES.get(action, action.replace("_", " ").replace(".", ": "))
 
 
-def page_of(entry: Mapping[str, Any]) -> str | None:
+def page_of(entry: AuditEntry) -> str | None:
     """Return the address of the page of an entry's subject, or None if it has none."""
-    if entry["destination_id"] is None:
+    if entry.destination is None:
         return None
-    destination = f"/console/destinations/{entry['destination_id']}"
-    return (
-        f"{destination}/mappings/{entry['subject']}" if entry["subject"].startswith("map_") else destination
-    )
+    destination = f"/console/destinations/{entry.destination}"
+    return f"{destination}/mappings/{entry.subject}" if entry.subject.startswith("map_") else destination
 
 
-def differences(entry: Mapping[str, Any]) -> list[Change]:
+def differences(entry: AuditEntry) -> list[Change]:
     """Return the changes that an entry records."""
-    return changes(entry["before"], entry["after"] or {})
+    return changes(entry.before, entry.after or {})

@@ -10,10 +10,10 @@ from starlette.responses import HTMLResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
+from app.admin.destination_settings import create_destination
 from app.admin.field_problems import field_problems
 from app.admin.inputs import NewDestination
 from app.admin.refusals import Refusal
-from app.api import destinations
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
 from app.console import confirmations, form_view, pages
@@ -47,12 +47,14 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
         problems = form_view.of_errors(errors, field_problems(errors))
         return _show(request, values, problems, status=422)
     try:
-        created = await destinations.create(body, visitor.caller, context, Response())
+        created = await create_destination(context, visitor.caller, body)
     except Refusal as refusal:
         problems = form_view.of_fields(refusal.problem.fields) or {"": refusal.problem.detail or ""}
         return _show(request, values, problems, status=status_of(refusal.problem))
-    query = "?alike=1" if created.warnings else ""
-    return confirmations.redirect(f"/console/destinations/{created.id}{query}", "created")
+    query = "?alike=1" if created.similar else ""
+    return confirmations.redirect(
+        context, f"/console/destinations/{created.destination.id}{query}", "created"
+    )
 
 
 @router.get("/console/hints/advertiser-id", response_model=None)

@@ -11,6 +11,8 @@ from app.admin.access import Scope
 from app.admin.alerting_input import DestinationUpdate
 from app.admin.amazon_connection import begin_connection
 from app.admin.context import AppContext
+from app.admin.destination_settings import change_destination
+from app.admin.destination_stats import read_stats
 from app.admin.destinations import (
     archive_destination,
     disconnect_destination,
@@ -22,15 +24,14 @@ from app.admin.destinations import (
 from app.admin.mapping_drafts import list_mappings
 from app.admin.preflight import check_setup
 from app.admin.refusals import ErrorCode, Refusal
-from app.api import destinations, event_reports
 from app.api.secured_route import Context, requires
 from app.console import confirmations, pages
 from app.console import destination_view as present
 from app.console.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
 from app.console.sessions import Visitor
 from app.console.setup_view import check_views, steps
-from app.console.wording import REGIONS, STATES, events
+from app.console.wording import REGIONS, STATES
 from app.domain.destination import Region
 from app.store import amazon_accounts, metrics
 from app.store import destinations as stored
@@ -52,7 +53,6 @@ async def page(
     context: Context,
     visitor: CurrentVisitor,
     alike: bool = False,
-    replayed: int | None = None,
 ) -> Response:
     """Show the overview of a destination."""
     async with context.engine.connect() as connection:
@@ -66,7 +66,6 @@ async def page(
         leads_to=sign_in_origin(context, found.region),
         **content_of(context, found, visitor, "overview"),
         alike=alike,
-        replayed=None if replayed is None else events(replayed),
         configured=context.amazon_configured,
         steps=steps(pages.plain(public_view(found)), mappings, panel["stats"]["counts"]["accepted"]),
         checks=check_views(preflight.checks),
@@ -94,7 +93,7 @@ def content_of(context: AppContext, found: Destination, visitor: Visitor, tab: s
 
 async def panel_of(context: AppContext, visitor: Visitor, found: Destination) -> dict[str, Any]:
     """Return the live part of the page: diagnosis, counts, gauges, charts. Uses one connection."""
-    stats = pages.plain(await event_reports.stats(found.id, visitor.caller, context))
+    stats = pages.plain(await read_stats(context, visitor.caller, found.id))
     now = datetime.now(UTC)
     async with context.pool.acquire() as connection:
         about = await metrics.connection_of(connection, found.number)
@@ -126,7 +125,7 @@ async def panel_of(context: AppContext, visitor: Visitor, found: Destination) ->
 
 async def diagnosis_of(context: AppContext, visitor: Visitor, found: Destination) -> Diagnosis:
     """Return the diagnosis of a destination, for pages without its overview."""
-    stats = pages.plain(await event_reports.stats(found.id, visitor.caller, context))
+    stats = pages.plain(await read_stats(context, visitor.caller, found.id))
     async with context.pool.acquire() as connection:
         about = await metrics.connection_of(connection, found.number)
         requests = await metrics.requests(connection, found.number, _REQUESTS)
@@ -159,7 +158,7 @@ async def connect(destination_id: str, context: Context, visitor: CurrentVisitor
 async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Pause delivery."""
     await pause_destination(context, visitor.caller, destination_id)
-    return _back(destination_id, "paused")
+    return _back(context, destination_id, "paused")
 
 
 @router.post(PAGE + "/resume", response_model=None)
@@ -167,13 +166,13 @@ async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, 
 async def resume(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Resume delivery."""
     await resume_destination(context, visitor.caller, destination_id)
-    return _back(destination_id, "resumed")
+    return _back(context, destination_id, "resumed")
 
 
 @router.post(PAGE + "/currency", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def follow_account_currency(
-    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
+    destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Set the destination's currency to that of the Amazon account."""
     async with context.engine.connect() as connection:
@@ -181,15 +180,9 @@ async def follow_account_currency(
         account = await amazon_accounts.find(connection, found.id)
     if account is None or account.currency is None:
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
-    await destinations.change(
-        destination_id=destination_id,
-        body=DestinationUpdate.model_validate({"currency": account.currency}),
-        caller=visitor.caller,
-        context=context,
-        request=with_if_match(request, form_text(form, "version")),
-        response=Response(),
-    )
-    return _back(destination_id, "currency_changed")
+    body = DestinationUpdate.model_validate({"currency": account.currency})
+    await change_destination(context, visitor.caller, destination_id, body, form_version(form))
+    return _back(context, destination_id, "currency_changed")
 
 
 @router.post(PAGE + "/disconnect", response_model=None)
@@ -197,7 +190,7 @@ async def follow_account_currency(
 async def disconnect(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Delete the Amazon tokens."""
     await disconnect_destination(context, visitor.caller, destination_id)
-    return _back(destination_id, "disconnected")
+    return _back(context, destination_id, "disconnected")
 
 
 @router.post(PAGE + "/delete", response_model=None)
@@ -212,8 +205,8 @@ async def delete(destination_id: str, context: Context, visitor: CurrentVisitor,
         )
     discard = form_text(form, "discard") == "on"
     await archive_destination(context, visitor.caller, destination_id, discard=discard)
-    return confirmations.redirect("/console", "deleted")
+    return confirmations.redirect(context, "/console", "deleted")
 
 
-def _back(destination_id: str, done: str) -> Response:
-    return confirmations.redirect(f"/console/destinations/{destination_id}", done)
+def _back(context: AppContext, destination_id: str, done: str) -> Response:
+    return confirmations.redirect(context, f"/console/destinations/{destination_id}", done)

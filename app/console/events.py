@@ -9,9 +9,11 @@ from starlette.responses import RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
+from app.admin.event_history import read_event_history
+from app.admin.event_list import EventFilter, list_destination_events
 from app.admin.mapping_drafts import find_mapping
 from app.admin.refusals import ErrorCode, Refusal
-from app.api import event_reports
+from app.api.paging import cursor_of, event_place_of
 from app.api.secured_route import Context, requires
 from app.console import event_view as present
 from app.console import pages
@@ -46,25 +48,22 @@ async def list_events(
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     wanted = Status(status) if status in STATUSES else None
-    response = await event_reports.list_events(
-        destination_id,
-        visitor.caller,
+    wanted_events = EventFilter(status=wanted, reason=reason or None, execution_id=execution or None)
+    listed = await list_destination_events(
         context,
-        status=wanted,
-        reason=reason or None,
-        since=None,
-        execution_id=execution or None,
-        cursor=cursor,
+        visitor.caller,
+        destination_id,
+        wanted_events,
+        before=event_place_of(cursor),
         limit=_PAGE_SIZE,
     )
-    listed = pages.plain(response)
     return pages.show(
         request,
         "events.html",
         **content_of(context, found, visitor, "events"),
-        items=listed["items"],
-        next_cursor=listed["next_cursor"],
-        unreadable=listed["unreadable_batches"],
+        items=pages.plain(listed.items),
+        next_cursor=cursor_of(*listed.last_place) if listed.last_place else None,
+        unreadable=listed.unreadable_batches,
         chosen=status if wanted else "",
         reason=reason,
         execution=execution,
@@ -92,7 +91,7 @@ async def event_page(
         found = await find_visible(connection, visitor.caller, destination_id)
     content = content_of(context, found, visitor, "events")
     try:
-        response = await event_reports.read_event(id, visitor.caller, context, destination_id, mapping)
+        history = await read_event_history(context, visitor.caller, destination_id, id, mapping)
     except Refusal as refusal:
         if refusal.problem.code is ErrorCode.NOT_FOUND:
             detail = refusal.problem.detail
@@ -102,11 +101,11 @@ async def event_page(
             choices = [(mapping_id, await _name(context, found, mapping_id)) for mapping_id in ids]
             return pages.show(request, "event_choice.html", **content, id=id, choices=choices)
         raise
-    if response.status == "rejected":
-        detail = response.explanation
+    if history.status == "rejected":
+        detail = history.explanation
         return pages.show(request, "event_missing.html", status=404, **content, id=id, detail=detail)
     return pages.show(
-        request, "event.html", **await event_content(context, visitor, found, pages.plain(response))
+        request, "event.html", **await event_content(context, visitor, found, pages.plain(history))
     )
 
 

@@ -1,6 +1,7 @@
 """The keys page: create, rotate and revoke keys."""
 
-from datetime import timedelta
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -9,18 +10,20 @@ from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
+from app.admin.destination_settings import list_destinations
 from app.admin.field_problems import field_problems
 from app.admin.inputs import KeyRotation, NewKey
-from app.admin.keys import create_key, revoke_key, rotate_key
+from app.admin.keys import create_key, list_keys, revoke_key, rotate_key
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.roles import ROLES, PersonRole, role_of
-from app.api import destinations, keys
 from app.api.errors import status_of
-from app.api.paging import MOST, Cursor
+from app.api.paging import MOST, Cursor, cursor_of, split_page, time_and_id_of
+from app.api.paging import PAGE as PAGE_SIZE
 from app.api.secured_route import Context, key_ring_of, requires
 from app.console import confirmations, form_view, pages
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
+from app.store.keys import ApiKey
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -86,7 +89,7 @@ async def revoke(
     """Revoke a key and end its sessions."""
     key = await revoke_key(context, visitor.caller, key_id)
     key_ring_of(request).forget(key.id)
-    return confirmations.redirect("/console/keys", "key_revoked")
+    return confirmations.redirect(context, "/console/keys", "key_revoked")
 
 
 @router.post("/console/keys/{key_id}/rotate", response_model=None)
@@ -116,18 +119,17 @@ async def _page(
 ) -> Response:
     if not visitor.caller.may(Scope.KEYS_ADMIN):
         return pages.show(request, "not_yours.html", what="Keys", who="admins")
-    listed = pages.plain(await keys.list_all(visitor.caller, context, 50, cursor))
-    known = pages.plain(
-        await destinations.list_all(caller=visitor.caller, context=context, q=None, state=None, limit=MOST)
-    )
-    now = context.now().isoformat()
+    found = await list_keys(context, visitor.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(cursor))
+    listed, has_more = split_page(found, PAGE_SIZE)
+    last = listed[-1] if has_more else None
+    now = context.now()
     return pages.show(
         request,
         "keys.html",
         status=status,
-        keys=[_row(key, now) for key in listed["items"]],
-        next_cursor=listed["next_cursor"],
-        destinations=known["items"],
+        keys=[_row(key, now) for key in listed],
+        next_cursor=cursor_of(last.created_at.isoformat(), last.id) if last else None,
+        destinations=await list_destinations(context, visitor.caller, limit=MOST),
         purposes=PURPOSES,
         lifetimes=LIFETIMES,
         overlaps=OVERLAPS,
@@ -136,8 +138,13 @@ async def _page(
     )
 
 
-def _row(key: dict[str, Any], now: str) -> dict[str, Any]:
-    ended = "revoked" if key["revoked_at"] else "expired" if (key["expires_at"] or "9") < now else None
-    scopes = frozenset(key["scopes"])
+def _row(key: ApiKey, now: datetime) -> dict[str, Any]:
+    ended = None
+    if key.revoked_at:
+        ended = "revoked"
+    elif key.expires_at and key.expires_at < now:
+        ended = "expired"
+    scopes = frozenset(key.scopes)
     purpose = next((label for _, label, _, needed in PURPOSES if needed == scopes), None)
-    return {**key, "ended": ended, "purpose": purpose or role_of(scopes) or ", ".join(sorted(scopes))}
+    purpose = purpose or role_of(scopes) or ", ".join(sorted(scopes))
+    return {**asdict(key), "ended": ended, "purpose": purpose}

@@ -12,8 +12,8 @@ from starlette.responses import Response, StreamingResponse
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
+from app.admin.event_history import read_event_history
 from app.admin.refusals import Refusal
-from app.api import event_reports
 from app.api.secured_route import Context, requires
 from app.console import pages, sessions
 from app.console.destination import PAGE, content_of, panel_of
@@ -57,10 +57,10 @@ async def live_event(
 
     async def read() -> Panel | None:
         try:
-            response = await event_reports.read_event(id, visitor.caller, context, found.id, mapping)
+            history = await read_event_history(context, visitor.caller, found.id, id, mapping)
         except Refusal:
             return None  # erased or expired since the page was opened
-        content = await event_content(context, visitor, found, pages.plain(response))
+        content = await event_content(context, visitor, found, pages.plain(history))
         return Panel(pages.part("event_part.html", visitor=visitor, **content), final=content["final"])
 
     return _streamed(request, context, read)

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.datastructures import FormData
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
@@ -27,7 +27,7 @@ from app.api.errors import status_of
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, cursor_of, number_of, split_page
 from app.api.secured_route import Context, requires
-from app.console import pages
+from app.console import confirmations, pages
 from app.console.destination import PAGE, content_of
 from app.console.form_view import of_fields
 from app.console.mapping_form import from_form, keep_short_forms, to_form
@@ -95,7 +95,8 @@ async def create(
             raise
         problems = of_fields(refusal.problem.fields)
         return await _new(request, destination_id, context, visitor, name, problems, 422)
-    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{created.mapping.id}", 303)
+    address = f"/console/destinations/{destination_id}/mappings/{created.mapping.id}"
+    return confirmations.redirect(context, address, "mapping_created")
 
 
 async def _new(
@@ -122,12 +123,11 @@ async def page(
     mapping_id: str,
     context: Context,
     visitor: CurrentVisitor,
-    saved: Annotated[bool, Query()] = False,
 ) -> Response:
     """Show the mapping form beside a preview of an example event."""
     content = await _content(context, visitor, destination_id)
     found = await read_mapping(context, visitor.caller, destination_id, mapping_id)
-    return await _editor(request, context, content, found, found.mapping.draft, saved=saved)
+    return await _editor(request, context, content, found, found.mapping.draft)
 
 
 @router.post(MAPPING, response_model=None)
@@ -161,8 +161,10 @@ async def save(
         return await _editor(
             request, context, content, found, document, status=status_of(refusal.problem), refused=message
         )
-    next_page = "/publish" if form_text(form, "then") == "publish" else "?saved=1"
-    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}{next_page}", 303)
+    address = f"/console/destinations/{destination_id}/mappings/{mapping_id}"
+    if form_text(form, "then") == "publish":
+        address += "/publish"
+    return confirmations.redirect(context, address, "draft_saved")
 
 
 @router.post(MAPPING + "/preview", response_model=None)
@@ -209,7 +211,8 @@ async def delete(
 ) -> Response:
     """Archive the mapping."""
     await delete_mapping(context, visitor.caller, destination_id, mapping_id, None)
-    return RedirectResponse(f"/console/destinations/{destination_id}/mappings", 303)
+    address = f"/console/destinations/{destination_id}/mappings"
+    return confirmations.redirect(context, address, "mapping_deleted")
 
 
 def _problem_views(problems: Sequence[MappingProblem]) -> list[ProblemView]:
@@ -234,7 +237,6 @@ async def _editor(
     document: Mapping[str, Any],
     *,
     status: int = 200,
-    saved: bool = False,
     refused: str | None = None,
 ) -> Response:
     async with context.engine.connect() as connection:
@@ -265,7 +267,6 @@ async def _editor(
         wrong=_problem_views(problems),
         lacking=_problem_views(missing),
         refused=refused,
-        saved=saved,
         kind=kind,
         most=MAX_CUSTOM_FIELDS,
         pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],

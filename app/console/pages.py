@@ -63,7 +63,7 @@ def show(
     headers = {"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"}
     response = HTMLResponse(html, status, headers)
     if done is not None:
-        confirmations.forget(response)
+        confirmations.forget(request.app.state.context, response)
     return response
 
 

@@ -44,7 +44,7 @@ async def confirm(destination_id: str, context: Context, visitor: CurrentVisitor
     confirmed = form_text(form, "confirmed") == "yes"
     await confirm_check(context, visitor.caller, destination_id, check, confirmed=confirmed)
     done = "check_confirmed" if confirmed else "check_withdrawn"
-    return confirmations.redirect(f"/console/destinations/{destination_id}/preflight", done)
+    return confirmations.redirect(context, f"/console/destinations/{destination_id}/preflight", done)
 
 
 async def _show(

@@ -5,20 +5,19 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import FormData
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.backtest import backtest_draft, needs_confirmation
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.inputs import EventNameChange
+from app.admin.event_names import rename_event
 from app.admin.mapping_drafts import MappingDetails, change_draft, read_mapping
 from app.admin.mapping_versions import list_versions, publish_draft, roll_back
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
-from app.api import advertisers
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
-from app.console import pages
+from app.console import confirmations, pages
 from app.console.destination import content_of
 from app.console.mapping_editor import MAPPING
 from app.console.mapping_view import changes
@@ -38,13 +37,6 @@ _NAME_REQUIRED = (
     "The draft would reject recent events or lose match keys. Type the exact name of the mapping to publish "
     "it. Nothing was published."
 )
-# What an action did, shown on the page after it.
-_DONE = {
-    "published": "Version {version} published. It applies to new events.",
-    "rolled-back": "Rolled back to version {version}. It applies to new events; your draft is kept.",
-    "name-changed": "The draft now uses the pinned event name. It is not published yet.",
-    "renamed": "Event type renamed. Published mappings of this type were updated.",
-}
 
 
 @router.get(MAPPING + "/publish", response_model=None)
@@ -56,10 +48,9 @@ async def page(
     mapping_id: str,
     context: Context,
     visitor: CurrentVisitor,
-    done: str = "",
 ) -> Response:
     """Show what publishing would change, and all versions."""
-    return await _page(request, destination_id, mapping_id, context, visitor, done=done)
+    return await _page(request, destination_id, mapping_id, context, visitor)
 
 
 @router.post(MAPPING + "/publish", response_model=None)
@@ -76,10 +67,12 @@ async def publish(
     """Publish the draft, or show why it cannot be published."""
     try:
         await _require_name(context, visitor, destination_id, mapping_id, form)
-        await publish_draft(context, visitor.caller, destination_id, mapping_id, form_version(form))
+        published = await publish_draft(
+            context, visitor.caller, destination_id, mapping_id, form_version(form)
+        )
     except Refusal as refusal:
         return await _page(request, destination_id, mapping_id, context, visitor, problem=refusal.problem)
-    return _back(destination_id, mapping_id, "published")
+    return _back(context, destination_id, mapping_id, "published", published.mapping.published_version)
 
 
 async def _require_name(
@@ -125,7 +118,7 @@ async def rollback(
         await roll_back(context, visitor.caller, destination_id, mapping_id, int(version), form_version(form))
     except Refusal as refusal:
         return await _page(request, destination_id, mapping_id, context, visitor, problem=refusal.problem)
-    return _back(destination_id, mapping_id, "rolled-back")
+    return _back(context, destination_id, mapping_id, "rolled_back", int(version))
 
 
 @router.post(MAPPING + "/take-name", response_model=None)
@@ -136,7 +129,7 @@ async def take_name(
     """Set the draft's event name to the pinned one."""
     members = {"event_name": form_text(form, "name")}
     await change_draft(context, visitor.caller, destination_id, mapping_id, members, form_version(form))
-    return _back(destination_id, mapping_id, "name-changed")
+    return _back(context, destination_id, mapping_id, "name_changed")
 
 
 @router.post(MAPPING + "/rename-pin", response_model=None)
@@ -147,14 +140,17 @@ async def rename_pin(
     """Rename an event type for the advertiser; recorded in the audit."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    to = EventNameChange(to=form_text(form, "name"))
-    await advertisers.rename(found.advertiser_id, form_text(form, "event_type"), to, visitor.caller, context)
-    return _back(destination_id, mapping_id, "renamed")
+    await rename_event(
+        context, visitor.caller, found.advertiser_id, form_text(form, "event_type"), form_text(form, "name")
+    )
+    return _back(context, destination_id, mapping_id, "renamed")
 
 
-def _back(destination_id: str, mapping_id: str, done: str) -> Response:
+def _back(
+    context: AppContext, destination_id: str, mapping_id: str, done: str, number: int | None = None
+) -> Response:
     page_path = f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish"
-    return RedirectResponse(f"{page_path}?done={done}", 303)
+    return confirmations.redirect(context, page_path, done, number)
 
 
 async def _page(
@@ -165,7 +161,6 @@ async def _page(
     visitor: Visitor,
     *,
     problem: Problem | None = None,
-    done: str = "",
 ) -> Response:
     details = await read_mapping(context, visitor.caller, destination_id, mapping_id)
     versions = await list_versions(context, visitor.caller, destination_id, mapping_id, limit=_VERSIONS)
@@ -194,7 +189,6 @@ async def _page(
         problems=problem_views((each.path, each.sentence) for each in details.problems),
         backtest=None if backtest is None else backtest_view(backtest),
         needs_name=backtest is not None and needs_confirmation(mapping.draft, backtest),
-        outcome=_DONE.get(done, "").format(version=mapping.published_version),
         conflict=conflict,
         refused=_refusal_text(problem) if problem and not conflict else None,
     )

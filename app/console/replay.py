@@ -3,14 +3,14 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.destinations import find_visible
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.replay import replay_events
 from app.api.secured_route import Context, requires
-from app.console import pages
+from app.console import confirmations, pages
 from app.console.destination import PAGE, content_of
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.wording import STATUSES, age, number
@@ -57,4 +57,6 @@ async def action(destination_id: str, context: Context, visitor: CurrentVisitor,
         raise Refusal(ErrorCode.INVALID, "Choose dead or expired events.")
     wanted = ReplayFilter(status, form_text(form, "reason") or None)
     result = await replay_events(context, visitor.caller, destination_id, wanted)
-    return RedirectResponse(f"/console/destinations/{destination_id}?replayed={result.replayed}", 303)
+    return confirmations.redirect(
+        context, f"/console/destinations/{destination_id}", "replayed", result.replayed
+    )

@@ -164,11 +164,3 @@ def form_version(form: FormData) -> frozenset[int] | None:
     if not (version.isascii() and version.isdigit() and len(version) < 19):
         return None
     return frozenset({int(version)})
-
-
-def with_if_match(request: Request, version: str) -> Request:
-    """Return the request with If-Match: the form changes the version that its page showed."""
-    if not version.isascii() or not version.isdigit():
-        return request
-    headers = [*request.scope["headers"], (b"if-match", f'"{version}"'.encode())]
-    return Request({**request.scope, "headers": headers})

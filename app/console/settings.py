@@ -5,23 +5,23 @@ import sys
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.alerting_input import DestinationUpdate
 from app.admin.context import AppContext
+from app.admin.destination_settings import change_destination
 from app.admin.destinations import find_visible
 from app.admin.field_problems import field_problems
 from app.admin.refusals import Refusal
 from app.admin.roles import ROLES
-from app.api import destinations
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
-from app.console import form_view, pages
+from app.console import confirmations, form_view, pages
 from app.console.create_destination import body_of
 from app.console.destination import PAGE, content_of
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
 from app.console.sessions import Visitor
 from app.console.wording import age
 from app.store import sessions
@@ -59,10 +59,10 @@ async def page(request: Request, context: Context, visitor: CurrentVisitor) -> R
 @router.get(PAGE + "/settings", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def destination_page(
-    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, saved: bool = False
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor
 ) -> Response:
     """Show the destination's settings in a form."""
-    return await _show(request, destination_id, context, visitor, saved=saved)
+    return await _show(request, destination_id, context, visitor)
 
 
 @router.post(PAGE + "/settings", response_model=None)
@@ -80,14 +80,7 @@ async def change(
             request, destination_id, context, visitor, form=form, problems=problems, status=422
         )
     try:
-        await destinations.change(
-            destination_id=destination_id,
-            body=body,
-            caller=visitor.caller,
-            context=context,
-            request=with_if_match(request, form_text(form, "version")),
-            response=Response(),
-        )
+        await change_destination(context, visitor.caller, destination_id, body, form_version(form))
     except Refusal as refusal:
         problems = form_view.of_fields(refusal.problem.fields) or {
             "": refusal.problem.detail
@@ -97,7 +90,9 @@ async def change(
         return await _show(
             request, destination_id, context, visitor, form=form, problems=problems, status=status
         )
-    return RedirectResponse(f"/console/destinations/{destination_id}/settings?saved=1", 303)
+    return confirmations.redirect(
+        context, f"/console/destinations/{destination_id}/settings", "settings_saved"
+    )
 
 
 async def _show(
@@ -108,7 +103,6 @@ async def _show(
     *,
     form: FormData | None = None,
     problems: dict[str, str] | None = None,
-    saved: bool = False,
     status: int = 200,
 ) -> Response:
     async with context.engine.connect() as connection:
@@ -130,7 +124,6 @@ async def _show(
         **content,
         values=values,
         problems=problems or {},
-        saved=saved,
         fields={field.name: field for field in catalog.AMAZON.fields},
         # The API decides. The form offers these fields while the destination is a draft.
         editable=content["may_write"] and destination["state"] == "draft",

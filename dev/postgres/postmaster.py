@@ -1,7 +1,7 @@
-"""Whether a server process runs for a cluster, and what a dead one left behind.
+"""Finds and cleans up the server processes of a cluster.
 
-A postmaster keeps its cluster as its working directory, and so do its backends: that, and not a
-number in a file, tells whose process it is.
+A postmaster and its backends have the cluster as their working directory, which identifies them; the pid in a
+file does not.
 """
 
 import fcntl
@@ -28,12 +28,12 @@ class PidFile:
 
     @property
     def ready(self) -> bool:
-        """Whether the server takes connections (what `pg_ctl` looks at, too)."""
+        """Whether the server accepts connections; `pg_ctl` uses the same field."""
         return self.state == "ready"
 
     @classmethod
     def of(cls, home: Path) -> "PidFile | None":
-        """Read a cluster's file; None when there is none, or one that a crash left empty."""
+        """Read a cluster's file; return None if it is missing or empty."""
         try:
             lines = (home / "postmaster.pid").read_text().split("\n")
         except FileNotFoundError:
@@ -45,7 +45,7 @@ class PidFile:
 
 
 def is_of_cluster(pid: int, home: Path) -> bool:
-    """Whether `pid` is a live process of the cluster in `home`."""
+    """Return whether `pid` is a live process of the cluster in `home`."""
     if not _exists(pid):
         return False
     try:
@@ -53,20 +53,19 @@ def is_of_cluster(pid: int, home: Path) -> bool:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
             return state != "Z" and os.path.samestat(os.stat(f"/proc/{pid}/cwd"), home.stat())
         else:
-            told = subprocess.run(
+            listed = subprocess.run(
                 ["/bin/ps", "-p", str(pid), "-o", "command="], capture_output=True, check=False
             )
-            return str(home).encode() in told.stdout
+            return str(home).encode() in listed.stdout
     except OSError:
         return False
 
 
 def clear_pid_file(home: Path) -> None:
-    """Remove a pid file that is empty or names a stranger.
+    """Remove a pid file that is empty or names another program's process.
 
-    Postgres itself removes one whose process is gone, but takes any live process of its own account
-    for a postmaster. What protects a cluster from two of them is the launcher's lock on the folder and
-    the server's own check of the shared memory that old backends still hold.
+    Postgres removes one whose process has ended, but takes any live process of its account for a postmaster.
+    The launcher's lock on the folder and the server's check of shared memory prevent two postmasters.
     """
     path = home / "postmaster.pid"
     found = PidFile.of(home)
@@ -75,21 +74,20 @@ def clear_pid_file(home: Path) -> None:
 
 
 def end_orphans(home: Path) -> None:
-    """End backends whose postmaster is dead and who did not notice (busy ones do not look)."""
+    """Kill backends that outlive their postmaster (busy ones do not check for it)."""
     for entry in Path("/proc").glob("[0-9]*"):
         pid = int(entry.name)
         if is_of_cluster(pid, home) and (entry / "comm").read_text().startswith("postgres"):
             os.kill(pid, signal.SIGKILL)
 
 
-def hold_folder(folder: Path, patience: float) -> IO[str]:
-    """Make this process the only launcher of the cluster in `folder`, until the file is closed.
+def lock_folder(folder: Path, timeout: float) -> IO[str]:
+    """Lock `folder` for this launcher until the returned file is closed or the process ends.
 
-    The kernel lets go when the holder dies, however that happens. A predecessor that is shutting down
-    is waited for, `patience` seconds at most.
+    Waits up to `timeout` seconds for a predecessor that is shutting down.
     """
     lock = (folder / "postgres.lock").open("a")
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,7 +95,7 @@ def hold_folder(folder: Path, patience: float) -> IO[str]:
             if time.monotonic() > deadline:
                 lock.close()
                 raise EmbeddedError(
-                    f"Another ./run uses {folder}; stop it, or set DATA_DIR to another folder."
+                    f"Another ./run uses {folder}. Stop it, or set DATA_DIR to another folder."
                 ) from None
             time.sleep(0.1)
         else:
@@ -105,7 +103,7 @@ def hold_folder(folder: Path, patience: float) -> IO[str]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at this moment."""
+    """Return a free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -113,9 +111,9 @@ def free_port() -> int:
 
 
 def port_taken(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether somebody listens there."""
+    """Return whether the port has a listener."""
     with socket.socket() as probe:
-        # As a server itself binds: a connection in TIME_WAIT is no obstacle, a listener is.
+        # The option of a server: a connection in TIME_WAIT does not block the port, a listener does.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -21,17 +21,17 @@ class Outcome:
 def outcome(status: int, body: Any, *, events: int) -> Outcome:
     """Return the outcomes in a 207. Raises Differs if its form is wrong."""
     if status != 207:
-        raise Differs(f"answered {status}, where 207 is the only good answer")
+        raise Differs(f"returned {status}, only 207 is correct")
     if not isinstance(body, dict):
         raise Differs("the body of the 207 is no JSON object")
     success, error = _list(body, "success"), _list(body, "error")
     taken = [_index(one, "success") for one in success]
     refused = {_index(one, "error"): _codes(one) for one in error}
-    told = [*taken, *(_index(one, "error") for one in error)]
-    if len(set(told)) != len(told):
+    indexes = [*taken, *(_index(one, "error") for one in error)]
+    if len(set(indexes)) != len(indexes):
         raise Differs("an index stands in the lists twice")
-    if set(told) != set(range(events)):
-        odd = sorted(set(told) ^ set(range(events)))
+    if set(indexes) != set(range(events)):
+        odd = sorted(set(indexes) ^ set(range(events)))
         raise Differs(
             f"the indexes are not those of the {events} events sent, counted from zero: "
             f"{odd[:3]} missing or too many"
@@ -42,18 +42,18 @@ def outcome(status: int, body: Any, *, events: int) -> Outcome:
 def problem(status: int, body: Any, *statuses: int) -> None:
     """Check a response that refuses the whole request. Raises Differs."""
     if status not in statuses:
-        raise Differs(f"answered {status}, not {' or '.join(map(str, statuses))}")
+        raise Differs(f"returned {status}, not {' or '.join(map(str, statuses))}")
     code = body.get("code") if isinstance(body, dict) else None
     if not isinstance(code, str) or not _CODE.fullmatch(code):
-        raise Differs(f"the {status} carries no error code such as BAD_REQUEST")
+        raise Differs(f"the {status} has no error code such as BAD_REQUEST")
     if not isinstance(body.get("message"), str):
-        raise Differs(f"the {status} carries no message")
+        raise Differs(f"the {status} has no message")
 
 
 def _list(body: Mapping[str, Any], name: str) -> list[Any]:
     found = body.get(name, [])
     if not isinstance(found, list):
-        raise Differs(f"{name} is no list")
+        raise Differs(f"{name} is not a list")
     return found
 
 

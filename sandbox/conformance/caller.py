@@ -11,7 +11,7 @@ import httpx
 
 SCOPE: Final = "advertising::campaign_management"
 RETURN_TO: Final = "http://127.0.0.1:1/oauth/amazon/callback"  # never followed
-_PATIENCE: Final = 8  # 429 responses in a row
+_MAX_THROTTLED: Final = 8  # 429 responses in a row
 
 
 class Differs(Exception):
@@ -38,14 +38,14 @@ class Caller:
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Send one request. Wait and retry after 429: rate limits are not part of the cases."""
-        for _ in range(_PATIENCE):
+        for _ in range(_MAX_THROTTLED):
             try:
-                answer = self.http.request(method, self.address(path), **more)
+                response = self.http.request(method, self.address(path), **more)
             except httpx.HTTPError as error:
-                raise Differs(f"no answer ({type(error).__name__})") from None
-            if answer.status_code != 429:
-                return answer
-            wait = answer.headers.get("retry-after", "1")
+                raise Differs(f"no response ({type(error).__name__})") from None
+            if response.status_code != 429:
+                return response
+            wait = response.headers.get("retry-after", "1")
             time.sleep(min(int(wait) if wait.isdecimal() else 1, 10))
         raise Differs("answered 429 again and again")
 
@@ -62,11 +62,11 @@ class Caller:
             **changes,
         }
         # The query contains the request, the form the click; some pages read all from the form.
-        answer = self.ask("POST", "/ap/oa", params=asked, data={**asked, "decision": decision})
-        if not answer.is_redirect:
-            raise Differs(f"the sign-in page answered {answer.status_code}, not a redirect")
+        response = self.ask("POST", "/ap/oa", params=asked, data={**asked, "decision": decision})
+        if not response.is_redirect:
+            raise Differs(f"the sign-in page returned {response.status_code}, not a redirect")
         return {
-            name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()
+            name: values[0] for name, values in parse_qs(urlsplit(response.headers["location"]).query).items()
         }
 
     def exchange(self, form: Mapping[str, str], **more: Any) -> httpx.Response:
@@ -85,18 +85,18 @@ class Caller:
         code = self.authorize("allow").get("code")
         if code is None:
             raise Differs("the redirect after Allow carries no code")
-        answer = self.redeem(code)
-        tokens = document(answer)
-        if answer.status_code != 200 or not isinstance(tokens, dict) or "access_token" not in tokens:
-            raise Differs(f"the token endpoint answered {answer.status_code}, no tokens")
+        response = self.redeem(code)
+        tokens = document(response)
+        if response.status_code != 200 or not isinstance(tokens, dict) or "access_token" not in tokens:
+            raise Differs(f"the token endpoint returned {response.status_code}, no tokens")
         self.token, self.refresh_token = str(tokens["access_token"]), str(tokens.get("refresh_token", ""))
 
     def find_advertiser(self) -> None:
         """Choose the first visible advertiser if none was given. Raises Differs."""
         if self.advertiser_id:
             return
-        for answer in (self.accounts({}), self.dsp_advertisers()):
-            found = _advertisers(document(answer)) if answer.status_code == 200 else []
+        for response in (self.accounts({}), self.dsp_advertisers()):
+            found = _advertisers(document(response)) if response.status_code == 200 else []
             if found:
                 self.advertiser_id = found[0]
                 return
@@ -106,13 +106,16 @@ class Caller:
 
     def profiles(self, **headers: str) -> httpx.Response:
         """Get the profiles, with the old client header that this call still requires."""
-        told = {"Authorization": f"Bearer {self.token}", "Amazon-Advertising-API-ClientId": self.client_id}
-        return self.ask("GET", "/v2/profiles", headers={**told, **headers})
+        own_headers = {
+            "Authorization": f"Bearer {self.token}",
+            "Amazon-Advertising-API-ClientId": self.client_id,
+        }
+        return self.ask("GET", "/v2/profiles", headers={**own_headers, **headers})
 
     def accounts(self, query: Mapping[str, Any]) -> httpx.Response:
         """Query the advertiser accounts."""
-        told = {"Authorization": f"Bearer {self.token}", "Amazon-Ads-ClientId": self.client_id}
-        return self.ask("POST", "/adsApi/v1/query/advertiserAccounts", headers=told, json=dict(query))
+        own_headers = {"Authorization": f"Bearer {self.token}", "Amazon-Ads-ClientId": self.client_id}
+        return self.ask("POST", "/adsApi/v1/query/advertiserAccounts", headers=own_headers, json=dict(query))
 
     def dsp_advertisers(self, profile: str | None = None) -> httpx.Response:
         """Get the advertisers of a profile, by default the first visible profile."""
@@ -143,23 +146,23 @@ class Caller:
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> httpx.Response:
         """Send any body to the events call; `raw` for a body that is not JSON."""
-        told = {
+        own_headers = {
             "Authorization": f"Bearer {self.token}",
             "Amazon-Ads-ClientId": self.client_id,
             "Amazon-Ads-AccountId": self.advertiser_id,
             "Content-Type": "application/json",
             **headers,
         }
-        told.pop(without or "", None)
+        own_headers.pop(without or "", None)
         what: dict[str, Any] = {"json": body} if raw is None else {"content": raw}
         self.sent += 1
-        return self.ask("POST", "/adsApi/v1/create/events", headers=told, **what)
+        return self.ask("POST", "/adsApi/v1/create/events", headers=own_headers, **what)
 
 
-def document(answer: httpx.Response) -> Any:
+def document(response: httpx.Response) -> Any:
     """Return the JSON of a response, or None."""
     try:
-        return answer.json()
+        return response.json()
     except ValueError:
         return None
 

@@ -29,7 +29,7 @@ class Line:
     word: str
     why: str = ""
 
-    def told(self) -> str:
+    def text(self) -> str:
         """Return the result as a line of text."""
         why = f": {self.why}" if self.why else ""
         return f"  {self.word:<8} {self.case.id:<24} {self.case.says}{why}  [{self.case.source}]"
@@ -42,17 +42,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--advertiser", default="", help="its id; default: the first that the sign-in shows")
     parser.add_argument("--client-id", default=_CLIENT)
     parser.add_argument("--client-secret-file", type=Path, help="default: the sandbox's")
-    parser.add_argument("--strict", action="store_true", help="fail also where the sources are not sure")
+    parser.add_argument("--strict", action="store_true", help="also fail cases whose sources are uncertain")
 
 
 def run(_settings: object, asked: argparse.Namespace) -> int:
     """Run every case in every requested region."""
     host = (urlsplit(asked.url).hostname or "").lower()
     if not host:
-        print("Name the stand-in's address, such as http://127.0.0.1:8001.", file=sys.stderr)
+        print("The address is not valid. Use one such as http://127.0.0.1:8001.", file=sys.stderr)
         return 2
     if any(part.startswith("amazon") for part in host.split(".")) or "media-amazon" in host:
-        print("This is Amazon itself: the cases send events that it would count.", file=sys.stderr)
+        print(
+            "This is Amazon. The cases would send events to a real account. Use the address of a stand-in.",
+            file=sys.stderr,
+        )
         return 2
     secret = asked.client_secret_file
     failed = False
@@ -69,7 +72,7 @@ def run(_settings: object, asked: argparse.Namespace) -> int:
             print(f"{caller.base}/{region}")
             counted: Counter[str] = Counter()
             for line in lines(caller, strict=asked.strict):
-                print(line.told(), flush=True)
+                print(line.text(), flush=True)
                 counted[line.word] += 1
             print("  " + ", ".join(f"{number} {word}" for word, number in counted.items()) + "\n")
             failed = failed or counted["FAIL"] > 0
@@ -96,8 +99,8 @@ def _sign_in(caller: Caller) -> None:
 def _line(case: Case, caller: Caller, *, strict: bool) -> Line:
     try:
         case.check(caller)
-    except Differs as told:
-        return Line(case, "FAIL" if case.sure or strict else "differs", str(told))
+    except Differs as difference:
+        return Line(case, "FAIL" if case.sure or strict else "differs", str(difference))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         # A response of an unexpected shape is the stand-in's fault, not the case's.
         return Line(

@@ -31,8 +31,8 @@ def _now() -> datetime:
 
 
 def _sent(caller: Caller, events: list[Any]) -> Outcome:
-    answer = caller.send(events)
-    return outcome(answer.status_code, document(answer), events=len(events))
+    response = caller.send(events)
+    return outcome(response.status_code, document(response), events=len(events))
 
 
 def _event(case: EventCase) -> Callable[[Caller], None]:
@@ -43,11 +43,11 @@ def _event(case: EventCase) -> Callable[[Caller], None]:
             if refused:
                 raise Differs(f"it was refused with {', '.join(refused[0])}")
             return
-        answer = caller.send([event])
-        if answer.status_code == 400:
+        response = caller.send([event])
+        if response.status_code == 400:
             # Sources document both: one bad event may make Amazon refuse the whole request (contract 10).
-            problem(answer.status_code, document(answer), 400)
-        elif not outcome(answer.status_code, document(answer), events=1).refused:
+            problem(response.status_code, document(response), 400)
+        elif not outcome(response.status_code, document(response), events=1).refused:
             raise Differs("it was taken")
 
     return check
@@ -67,17 +67,15 @@ def _list(changes: list[dict[str, Any]]) -> Callable[[Caller], None]:
 
 def _partial(caller: Caller) -> None:
     events = [good(_now(), _BAD_TIME if nth in (1, 4) else {}) for nth in range(6)]
-    told = _sent(caller, events)
-    if set(told.refused) != {1, 4}:
-        raise Differs(
-            f"of six events the second and the fifth are bad; refused were the indexes {sorted(told.refused)}"
-        )
+    result = _sent(caller, events)
+    if set(result.refused) != {1, 4}:
+        raise Differs(f"events 1 and 4 of six are bad, but the refused indexes are {sorted(result.refused)}")
 
 
 def _bad_time_code(caller: Caller) -> None:
-    told = _sent(caller, [good(_now(), _BAD_TIME)])
-    if "BAD_REQUEST" not in told.refused.get(0, ()):
-        raise Differs(f"the codes are {list(told.refused.get(0, ()))}")
+    result = _sent(caller, [good(_now(), _BAD_TIME)])
+    if "BAD_REQUEST" not in result.refused.get(0, ()):
+        raise Differs(f"the codes are {list(result.refused.get(0, ()))}")
 
 
 def _again(caller: Caller) -> None:
@@ -102,40 +100,40 @@ def _large(caller: Caller) -> None:
 
 
 def _too_many(caller: Caller) -> None:
-    answer = caller.send([good(_now()) for _ in range(501)])
-    problem(answer.status_code, document(answer), 400, 413)
+    response = caller.send([good(_now()) for _ in range(501)])
+    problem(response.status_code, document(response), 400, 413)
 
 
 def _refused_body(body: Any, raw: bytes | None = None) -> Callable[[Caller], None]:
     def check(caller: Caller) -> None:
-        answer = caller.send_body(body, raw=raw)
-        problem(answer.status_code, document(answer), 400)
+        response = caller.send_body(body, raw=raw)
+        problem(response.status_code, document(response), 400)
 
     return check
 
 
 def _no_event(caller: Caller) -> None:
-    answer = caller.send([good(_now()), 5])
-    if answer.status_code == 400:
-        problem(400, document(answer), 400)
-    elif 1 not in outcome(answer.status_code, document(answer), events=2).refused:
+    response = caller.send([good(_now()), 5])
+    if response.status_code == 400:
+        problem(400, document(response), 400)
+    elif 1 not in outcome(response.status_code, document(response), events=2).refused:
         raise Differs("a number was taken for an event")
 
 
 def _headers(*statuses: int, without: str | None = None, **headers: str) -> Callable[[Caller], None]:
     def check(caller: Caller) -> None:
-        told = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = caller.send([good(_now())], without=without, **told)
-        problem(answer.status_code, document(answer), *statuses)
+        own_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        response = caller.send([good(_now())], without=without, **own_headers)
+        problem(response.status_code, document(response), *statuses)
 
     return check
 
 
 def _unknown_path(caller: Caller) -> None:
-    told = {"Authorization": f"Bearer {caller.token}", "Amazon-Ads-ClientId": caller.client_id}
-    answer = caller.ask("POST", "/adsApi/v1/create/conversions", headers=told, json={})
-    if answer.status_code != 404:
-        raise Differs(f"answered {answer.status_code}")
+    own_headers = {"Authorization": f"Bearer {caller.token}", "Amazon-Ads-ClientId": caller.client_id}
+    response = caller.ask("POST", "/adsApi/v1/create/conversions", headers=own_headers, json={})
+    if response.status_code != 404:
+        raise Differs(f"returned {response.status_code}")
 
 
 def _request_id(caller: Caller) -> None:
@@ -152,7 +150,12 @@ REQUESTS: Final = (
         _partial,
     ),
     Case("gtmdoc-001-code", "GTMDOC 2.1", "a bad time is a 207 with BAD_REQUEST", _bad_time_code),
-    Case("oas-limit-500", "OAS 2", "500 events are taken, each index told once, from 0 to 499", _many(500)),
+    Case(
+        "oas-limit-500",
+        "OAS 2",
+        "500 events are accepted, each index reported once, from 0 to 499",
+        _many(500),
+    ),
     Case("p12-megabyte", "P12", "500 events of together nearly a megabyte are taken", _large),
     Case("oas-limit-501", "OAS 2", "501 events are too many", _too_many),
     Case("oas-001", "OAS 2", "an empty list of events is refused", _refused_body({"events": []})),
@@ -193,7 +196,7 @@ REQUESTS: Final = (
         sure=False,
     ),
     Case("docs-404", "OAS 4.1", "another path is 404", _unknown_path, sure=False),
-    Case("sdk-request-id", "third-party SDK 4.1", "an answer has a request id", _request_id, sure=False),
+    Case("sdk-request-id", "third-party SDK 4.1", "a response has a request id", _request_id, sure=False),
 )
 
 

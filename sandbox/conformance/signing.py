@@ -35,9 +35,9 @@ def _exchange(caller: Caller) -> None:
 
 def _refresh(caller: Caller) -> None:
     fresh = _tokens(caller.exchange(_refreshing(caller)))
-    answer = caller.profiles(Authorization=f"Bearer {fresh['access_token']}")
-    if answer.status_code != 200:
-        raise Differs(f"with the fresh token the profiles answer {answer.status_code}")
+    response = caller.profiles(Authorization=f"Bearer {fresh['access_token']}")
+    if response.status_code != 200:
+        raise Differs(f"with the fresh token the profiles return {response.status_code}")
 
 
 def _again(caller: Caller) -> None:
@@ -68,22 +68,22 @@ def _without_token(caller: Caller) -> None:
 
 
 def _stray_authorization(caller: Caller) -> None:
-    answer = caller.exchange(_refreshing(caller), headers={"Authorization": f"Bearer {caller.token}"})
-    if answer.is_success:
+    response = caller.exchange(_refreshing(caller), headers={"Authorization": f"Bearer {caller.token}"})
+    if response.is_success:
         raise Differs("it worked, where Amazon's fails")
 
 
 def _as_json(caller: Caller) -> None:
     who = {"client_id": caller.client_id, "client_secret": caller.client_secret}
-    answer = caller.ask("POST", "/auth/o2/token", json={**who, **_refreshing(caller)})
-    if answer.is_success:
+    response = caller.ask("POST", "/auth/o2/token", json={**who, **_refreshing(caller)})
+    if response.is_success:
         raise Differs("it worked")
 
 
 def _profiles(caller: Caller) -> None:
     shown = document(_good(caller.profiles()))
     if not isinstance(shown, list):
-        raise Differs("the answer is no list")
+        raise Differs("the response is not a list")
     for one in shown:
         if "profileId" not in one or one.get("accountInfo", {}).get("type") not in {
             "vendor",
@@ -94,14 +94,14 @@ def _profiles(caller: Caller) -> None:
 
 
 def _profiles_without(caller: Caller) -> None:
-    answer = caller.profiles(Authorization="Bearer Atza|none")
-    problem(answer.status_code, document(answer), 401)
+    response = caller.profiles(Authorization="Bearer Atza|none")
+    problem(response.status_code, document(response), 401)
 
 
 def _profiles_header(caller: Caller) -> None:
-    told = {"Authorization": f"Bearer {caller.token}", "Amazon-Ads-ClientId": caller.client_id}
-    answer = caller.ask("GET", "/v2/profiles", headers=told)
-    if answer.is_success:
+    headers = {"Authorization": f"Bearer {caller.token}", "Amazon-Ads-ClientId": caller.client_id}
+    response = caller.ask("GET", "/v2/profiles", headers=headers)
+    if response.is_success:
         raise Differs("it worked with Amazon-Ads-ClientId")
 
 
@@ -135,19 +135,19 @@ def _refreshing(caller: Caller) -> dict[str, str]:
     return {"grant_type": "refresh_token", "refresh_token": caller.refresh_token}
 
 
-def _good(answer: httpx.Response) -> httpx.Response:
-    if answer.status_code != 200:
-        raise Differs(f"answered {answer.status_code}")
-    return answer
+def _good(response: httpx.Response) -> httpx.Response:
+    if response.status_code != 200:
+        raise Differs(f"returned {response.status_code}")
+    return response
 
 
-def _tokens(answer: httpx.Response) -> dict[str, Any]:
-    tokens = document(_good(answer))
+def _tokens(response: httpx.Response) -> dict[str, Any]:
+    tokens = document(_good(response))
     if not isinstance(tokens, dict):
-        raise Differs("the answer is no JSON object")
+        raise Differs("the response is no JSON object")
     for name in ("access_token", "refresh_token"):
         if not isinstance(tokens.get(name), str) or not 0 < len(tokens[name]) <= _TOKEN_LENGTH:
-            raise Differs(f"{name} is no text of up to {_TOKEN_LENGTH} characters")
+            raise Differs(f"{name} is not a text of up to {_TOKEN_LENGTH} characters")
     if str(tokens.get("token_type", "")).lower() != "bearer":
         raise Differs("token_type is not bearer")
     if type(tokens.get("expires_in")) is not int or tokens["expires_in"] <= 0:
@@ -155,11 +155,11 @@ def _tokens(answer: httpx.Response) -> dict[str, Any]:
     return tokens
 
 
-def _error(answer: httpx.Response, error: str, *statuses: int) -> None:
-    told = document(answer)
-    said = told.get("error") if isinstance(told, dict) else None
-    if answer.status_code not in statuses or said != error:
-        raise Differs(f"answered {answer.status_code} {said}, not {statuses[0]} {error}")
+def _error(response: httpx.Response, error: str, *statuses: int) -> None:
+    headers = document(response)
+    said = headers.get("error") if isinstance(headers, dict) else None
+    if response.status_code not in statuses or said != error:
+        raise Differs(f"returned {response.status_code} {said}, not {statuses[0]} {error}")
 
 
 CASES: Final = (

@@ -354,6 +354,8 @@ async def test_the_owner_and_the_platform_see_it(two: Two) -> None:
     for path, method in asked():
         if method != "GET" or "{" not in path or path.startswith("/organisations"):
             continue
+        if "{incident_id}" in path or "{replay_id}" in path:
+            continue
         if path in (
             "/console/static/{name}",
             "/console/{anywhere:path}",

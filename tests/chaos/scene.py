@@ -1,4 +1,4 @@
-"""One run of one schedule on a stage: load, trouble, healing, a last event, and the judgement."""
+"""One run of one schedule: load, faults, repair, a last event, and the judge."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What campaigns found, in its smallest form."""
+"""Defects that campaigns found, in their smallest form."""
 
 import asyncpg
 

@@ -1,4 +1,4 @@
-"""`backfill`: rows become events through the front door; killed it goes on; no value is told or kept."""
+"""`backfill` posts rows as events, resumes after kill -9, and neither prints nor stores values."""
 
 import json
 import os
@@ -89,12 +89,12 @@ def test_reading_on_from_any_row_gives_the_rest(reader: Any) -> None:
         if reader is read_csv
         else b'{"a":1}\n\n {"b":2}\n{"c":3}'
     )
-    whole = list(reader(BytesIO(text)))
-    assert len(whole) == 3
-    for nth, row in enumerate(whole):
+    rows = list(reader(BytesIO(text)))
+    assert len(rows) == 3
+    for index, row in enumerate(rows):
         rest = list(reader(BytesIO(text), start=row.end, number=row.number))
         assert [(one.number, one.end, one.event) for one in rest] == [
-            (one.number, one.end, one.event) for one in whole[nth + 1 :]
+            (one.number, one.end, one.event) for one in rows[index + 1 :]
         ]
 
 
@@ -275,7 +275,7 @@ def test_what_a_run_left_that_was_killed_while_it_wrote_goes_with_the_bookmark(t
     for bookmark in (mine, other):
         bookmark.write(Progress(0, 0))
         bookmark.path.with_name(f".{bookmark.path.name}.x1y2z3").touch()
-    mine.forget()
+    mine.delete()
     left = {path.name for path in (tmp_path / "backfill").iterdir()}
     assert left == {other.path.name, f".{other.path.name}.x1y2z3"}
 
@@ -323,7 +323,7 @@ async def test_killed_in_the_middle_it_goes_on_and_every_row_is_there_once(
         counts = await operator.counts(dst)
     assert ended.returncode == 1, ended.stderr
     assert counts["accepted"] == rows - 2 * bad
-    assert "Going on behind row" in ended.stderr
+    assert "Resuming after row" in ended.stderr
     told = re.search(r"20,000 rows: ([0-9,]+) accepted, ([0-9,]+) duplicates, 40 rejected", ended.stdout)
     assert told is not None, ended.stdout
     assert int(told[1].replace(",", "")) + int(told[2].replace(",", "")) == rows - 2 * bad

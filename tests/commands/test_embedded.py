@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def throwaway(folder: Path, patience: float = 5) -> Cluster:
-    return Cluster(folder, settings=THROWAWAY, patience=patience)
+    return Cluster(folder, settings=THROWAWAY, lock_timeout=patience)
 
 
 def killed_launcher(folder: Path) -> None:
@@ -210,14 +210,14 @@ def test_a_folder_of_somebody_elses_files_is_refused(folder: Path) -> None:
     """Files where the cluster would be are not overwritten."""
     (folder / "postgres").mkdir()
     (folder / "postgres" / "precious").write_text("stays")
-    with pytest.raises(EmbeddedError, match="holds files but no Postgres cluster"):
+    with pytest.raises(EmbeddedError, match="contains files but no Postgres cluster"):
         throwaway(folder).start()
     assert (folder / "postgres" / "precious").read_text() == "stays"
 
 
 async def test_secrets_are_readable_by_their_owner_only_and_the_server_is_durable(folder: Path) -> None:
     """The default settings are the durable ones; the password is in a file of mode 0600."""
-    cluster = Cluster(folder, patience=0)
+    cluster = Cluster(folder, lock_timeout=0)
     cluster.start()
     try:
         for name in ("fsync", "synchronous_commit", "full_page_writes"):

@@ -34,7 +34,7 @@ def test_a_start_that_fails_is_tried_again(capfd: pytest.CaptureFixture[str]) ->
         _watch(Children({}, print), postgres, every_s=0.01)
     assert postgres.starts == 3
     said = capfd.readouterr().err
-    assert said.count("Postgres did not start: it said nothing. Trying again.") == 2
+    assert said.count("Postgres did not start: it said nothing. Retrying.") == 2
 
 
 def test_starts_that_keep_failing_end_it(capfd: pytest.CaptureFixture[str]) -> None:
@@ -42,4 +42,4 @@ def test_starts_that_keep_failing_end_it(capfd: pytest.CaptureFixture[str]) -> N
     postgres = Flaky(failing=100)
     assert _watch(Children({}, print), postgres, every_s=0.01) == 1
     assert postgres.starts == RESTARTS
-    assert "Postgres keeps ending; giving up" in capfd.readouterr().err
+    assert "Postgres keeps exiting. Stopping." in capfd.readouterr().err

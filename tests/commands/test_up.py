@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from dev.postgres.postmaster import PidFile, free_port, is_of_cluster
-from tests.commands.test_watched import ports_of
+from tests.commands.test_monitoring_port import ports_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 90

@@ -53,9 +53,9 @@ async def test_every_command_says_so_in_one_sentence(
     for command in commands:
         ended = await asyncio.to_thread(run, database_url, command, f"{wrong}:{key('wrong')}")
         assert ended.returncode == 2, (command, ended.stdout, ended.stderr)
-        assert "ENCRYPTION_KEYS: do not open what the database holds" in ended.stderr, command
+        assert "ENCRYPTION_KEYS: they cannot decrypt the database's secret" in ended.stderr, command
         assert "Traceback" not in ended.stderr + ended.stdout, command
         assert key("wrong") not in ended.stderr + ended.stdout
     doctor = await asyncio.to_thread(run, database_url, "doctor", f"{wrong}:{key('wrong')}")
-    assert "FAILURE  ENCRYPTION_KEYS do not open what the database holds" in doctor.stdout
+    assert "FAILURE  ENCRYPTION_KEYS cannot decrypt the database's secret" in doctor.stdout
     assert doctor.returncode == 1

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config_as_code import apply as applying
 from app.config_as_code import export
-from app.config_as_code.apply import AppliedPlan, SharedSettings
-from app.config_as_code.read import DesiredState, UnreadableFile, read
+from app.config_as_code.apply import AppliedPlan, ApplyOptions
+from app.config_as_code.read import DesiredState, InvalidFile, read
 from app.store import destinations, mappings
 from tests.api.world import DESTINATION, MAPPING
 
@@ -31,32 +31,32 @@ def acme(*maps: dict[str, Any], **changes: Any) -> dict[str, Any]:
 def wanted(text: str) -> list[DesiredState]:
     """Read a file that is right."""
     found = read(text)
-    assert not isinstance(found, UnreadableFile), found
+    assert not isinstance(found, InvalidFile), found
     return found
 
 
 async def apply(engine: AsyncEngine, text: str, *, prune: bool = False) -> AppliedPlan:
     """Apply a file that can be applied."""
-    done = await applying.apply(engine, wanted(text), SharedSettings(BY, prune))
+    done = await applying.apply(engine, wanted(text), ApplyOptions(BY, prune))
     assert isinstance(done, AppliedPlan), done
     return done
 
 
 async def plan(engine: AsyncEngine, text: str, *, prune: bool = False) -> AppliedPlan:
     """Plan a file that can be applied."""
-    done = await applying.rehearse(engine, wanted(text), SharedSettings(BY, prune))
+    done = await applying.dry_run(engine, wanted(text), ApplyOptions(BY, prune))
     assert isinstance(done, AppliedPlan), done
     return done
 
 
-async def refused(engine: AsyncEngine, text: str) -> UnreadableFile:
+async def refused(engine: AsyncEngine, text: str) -> InvalidFile:
     """Apply a file that cannot be applied; planning it must say the same."""
     found = read(text)
-    if isinstance(found, UnreadableFile):
+    if isinstance(found, InvalidFile):
         return found
-    applied = await applying.apply(engine, found, SharedSettings(BY))
-    planned = await applying.rehearse(engine, found, SharedSettings(BY))
-    assert isinstance(applied, UnreadableFile), applied
+    applied = await applying.apply(engine, found, ApplyOptions(BY))
+    planned = await applying.dry_run(engine, found, ApplyOptions(BY))
+    assert isinstance(applied, InvalidFile), applied
     assert planned == applied
     return applied
 

@@ -6,11 +6,11 @@ from fractions import Fraction
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config_as_code import apply as applying
-from app.config_as_code.apply import AppliedPlan, SharedSettings
+from app.config_as_code.apply import AppliedPlan, ApplyOptions
 from app.config_as_code.plan import PlannedAction
-from app.config_as_code.read import UnreadableFile
+from app.config_as_code.read import InvalidFile
 from app.config_as_code.show import lines
-from tests.api.test_learned import WITH, WITHOUT, saw
+from tests.api.test_catalog_and_backtests import WITH, WITHOUT, saw
 from tests.api.world import MAPPING, World
 from tests.config_as_code.files import BY, acme, apply, exported, file, plan, refused, wanted
 
@@ -63,8 +63,8 @@ async def test_a_plan_says_what_an_apply_would_do_and_does_nothing(world: World)
     assert planned.plan.actions == [
         PlannedAction.CHANGE,
         PlannedAction.CHANGE,
-        PlannedAction.MAKE,
-        PlannedAction.MAKE,
+        PlannedAction.CREATE,
+        PlannedAction.CREATE,
     ]
     (step, _) = planned.plan.steps
     assert [tuple(one) for one in step.changes] == [("currency", "USD", "EUR")]
@@ -78,9 +78,12 @@ async def test_one_refusal_leaves_nothing_of_the_whole_file(world: World) -> Non
     other = {**MAPPING, "name": "Other", "event_name": "added to cart"}
     unready = {"name": "No consent", "fields": {"email": "user.email"}}
     found = await refused(world.engine, file(acme(), acme(other, unready, **EU)))
-    assert [one.at for one in found.wrong] == ["destinations[1].mappings[0]", "destinations[1].mappings[1]"]
-    assert "'Added to cart'" in found.wrong[0].sentence
-    assert "not_publishable" in found.wrong[1].sentence
+    assert [one.path for one in found.problems] == [
+        "destinations[1].mappings[0]",
+        "destinations[1].mappings[1]",
+    ]
+    assert "'Added to cart'" in found.problems[0].sentence
+    assert "not_publishable" in found.problems[1].sentence
     assert await world.sql("SELECT 1 FROM destinations") == []
     assert await world.actions() == []
 
@@ -120,7 +123,7 @@ async def test_things_of_one_name_are_told_apart_by_their_ids(
     by_name = acme(name="Twin")
     for twice in (file(acme(id=other["id"], name="Twin"), by_name), file(by_name, by_name)):
         found = await refused(empty_instance, twice)
-        assert found.wrong[-1].at.startswith("destinations[1]")
+        assert found.problems[-1].path.startswith("destinations[1]")
 
 
 async def test_a_file_says_whether_the_journey_engine_is_told(
@@ -177,7 +180,7 @@ async def test_what_the_file_does_not_name_is_left_alone(world: World) -> None:
     """A destination and a mapping made by hand stay; with --prune the mapping goes, never the destination."""
     await apply(world.engine, file(acme()))
     by_hand = await world.made(name="By hand")
-    (one,) = (await plan(world.engine, file(acme()))).plan.left
+    (one,) = (await plan(world.engine, file(acme()))).plan.unmanaged
     assert one.id == by_hand["id"]
     acme_id = (await plan(world.engine, file(acme()))).destinations[0].id
     extra = await world.published(acme_id, name="Extra")
@@ -213,7 +216,7 @@ async def test_a_fixed_advertiser_is_refused_as_over_http(world: World) -> None:
     made = await world.made()
     await world.connected(made)
     found = await refused(world.engine, file(acme(id=made["id"], advertiser_id="42")))
-    assert found.wrong[0].sentence.startswith("destination_fixed")
+    assert found.problems[0].sentence.startswith("destination_fixed")
 
 
 async def test_a_deleted_destinations_id_is_not_brought_back(world: World) -> None:
@@ -222,19 +225,17 @@ async def test_a_deleted_destinations_id_is_not_brought_back(world: World) -> No
     taken = await world.mapped(other["id"])
     await world.call("DELETE", f"/destinations/{gone['id']}")
     found = await refused(world.engine, file(acme(id=gone["id"]), acme({**MAPPING, "id": taken["id"]}, **EU)))
-    assert [one.at for one in found.wrong] == ["destinations[0].id", "destinations[1].mappings[0].id"]
+    assert [one.path for one in found.problems] == ["destinations[0].id", "destinations[1].mappings[0].id"]
 
 
 async def test_two_applies_at_once_take_turns(world: World) -> None:
     """Ten at a time make one destination, and the others find it made."""
     text = file(acme(), acme(**EU))
     done = await asyncio.gather(
-        *(applying.apply(world.engine, wanted(text), SharedSettings(BY)) for _ in range(8))
+        *(applying.apply(world.engine, wanted(text), ApplyOptions(BY)) for _ in range(8))
     )
     assert all(isinstance(one, AppliedPlan) for one in done)
-    assert sorted(len(one.plan.actions) for one in done if not isinstance(one, UnreadableFile)) == [0] * 7 + [
-        4
-    ]
+    assert sorted(len(one.plan.actions) for one in done if not isinstance(one, InvalidFile)) == [0] * 7 + [4]
     assert len(await world.sql("SELECT 1 FROM destinations")) == 2
 
 
@@ -248,10 +249,10 @@ async def test_a_plan_backtests_each_change_and_fails_beyond_the_most_loss(world
     await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
     planned = await plan(world.engine, file(acme(broken)))
     assert "Of the last 10: 6 lose PHONE." in "\n".join(lines(planned.plan, planned.backtests))
-    strict = SharedSettings(BY, max_loss=Fraction(1, 100))
-    for action in (applying.rehearse, applying.apply):
+    strict = ApplyOptions(BY, max_loss=Fraction(1, 100))
+    for action in (applying.dry_run, applying.apply):
         found = await action(world.engine, wanted(file(acme(broken))), strict)
-        assert isinstance(found, UnreadableFile)
-        assert "6 lose PHONE" in found.wrong[0].sentence
+        assert isinstance(found, InvalidFile)
+        assert "6 lose PHONE" in found.problems[0].sentence
     assert await action(world.engine, wanted(file(acme(phone))), strict)
     assert (await plan(world.engine, file(acme(phone)))).plan.actions == []

@@ -1,4 +1,4 @@
-"""A configuration file is read with one meaning only, and every problem is told with its place."""
+"""A configuration file is unambiguous, and every problem has a path."""
 
 import json
 from decimal import Decimal
@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from app.config_as_code.model import schema
-from app.config_as_code.read import FileProblem, UnreadableFile, read
+from app.config_as_code.read import FileProblem, InvalidFile, read
 from app.config_as_code.source_locations import with_lines
 from tests.api.world import MAPPING
 from tests.config_as_code.files import acme, file
@@ -23,7 +23,7 @@ HEAD = (
 def const(written: str) -> object:
     """Read one constant of a mapping."""
     found = read(HEAD % f"{{name: m, country_code: {{const: {written}}}}}")
-    assert not isinstance(found, UnreadableFile), found
+    assert not isinstance(found, InvalidFile), found
     return found[0].mappings[0].document["country_code"]["const"]
 
 
@@ -89,9 +89,9 @@ def test_a_scalar_means_what_it_looks_like(written: str, meant: object) -> None:
 def test_what_is_wrong_is_told_with_its_place(text: str, at: str, word: str) -> None:
     """By line where it is no YAML, by path where it is."""
     found = read(text)
-    assert isinstance(found, UnreadableFile)
-    assert found.wrong[0].at == at
-    assert word in found.wrong[0].sentence
+    assert isinstance(found, InvalidFile)
+    assert found.problems[0].path == at
+    assert word in found.problems[0].sentence
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_a_path_is_told_with_its_line(at: str, placed: str) -> None:
         "version: 1\ndestinations:\n- name: A\n  advertiser_id: '1'\n  mappings:\n"
         "  - name: m\n  - name: n\n    fields: {email: 1}\n"
     )
-    [found] = with_lines(UnreadableFile((FileProblem(at, "."),)), text).wrong
-    assert found.at == placed
+    [found] = with_lines(InvalidFile((FileProblem(at, "."),)), text).problems
+    assert found.path == placed
 
 
 def test_the_published_schema_is_the_programs_own() -> None:
@@ -139,5 +139,5 @@ def test_the_schema_takes_the_documented_example_and_refuses_slips() -> None:
 def test_the_example_of_the_document_can_be_applied() -> None:
     """docs/configuration-as-code.md shows a file that is read without a problem, and fits the schema."""
     text = (DOCS / "configuration-as-code.md").read_text().split("```yaml\n")[1].split("```")[0]
-    assert not isinstance(read(text), UnreadableFile)
+    assert not isinstance(read(text), InvalidFile)
     jsonschema.validate(yaml.safe_load(text), schema())

@@ -1,4 +1,4 @@
-"""Each pipe function does what its row says, and every one answers every value."""
+"""Each pipe function does what its row states, and accepts every value."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""How fast events come in and leave, as the figures of a destination tell it."""
+"""The rates of incoming and outgoing events of a destination."""
 
 from datetime import timedelta
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import httpx
 
-from app.admin.replay import ReplayResult, replay
-from app.domain.ids import LaneId
+from app.admin.replay import ReplayResult, replay, replay_by_transaction
+from app.domain.ids import DEFAULT_ORGANISATION, LaneId
 from app.processes import api
 from app.processes.resources import open_resources
+from app.store.organisation_scope import scoped_engine
 from app.store.replays import ReplayFilter, lane_of
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.processes import ADMIN
@@ -203,3 +204,23 @@ async def test_one_call_replays_all_that_match_however_many(database_url: str) -
                 assert numbers == {"matched": events, "replayed": events, "remaining": 0}
         counts = await world.counts(dst)
         assert (counts["dead"], counts["queued"]) == (0, events)
+
+
+async def test_a_replay_from_the_command_line_is_audited(world: World) -> None:
+    """A dry run changes nothing; a replay is recorded under the operator's account."""
+    dst = await dead(world, 3)
+    world.amazon.script = None
+    for dry_run, recorded in ((True, []), (False, [("cli:ops", "events.replayed")])):
+        results = replay_by_transaction(
+            scoped_engine(world.resources.engine, DEFAULT_ORGANISATION),
+            dst,
+            ReplayFilter("dead"),
+            max_age=MAX_AGE,
+            writer=1,
+            by="cli:ops",
+            dry_run=dry_run,
+        )
+        assert [(one.matched, one.replayed) async for one in results] == [(3, 3)]
+        rows = await world.fetch("SELECT actor, action FROM audit WHERE action = 'events.replayed'")
+        assert [tuple(row) for row in rows] == recorded
+    await world.until(dst, delivered=3, dead=0)

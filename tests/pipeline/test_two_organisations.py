@@ -13,7 +13,7 @@ from app.domain.pacing.fair_queueing import WorkKind
 from app.store import organisation_usage, organisations
 from app.store.lanes import DestinationQueue
 from app.store.organisation_scope import EVERY, ScopedPool, prepare_engine, scoped_engine
-from tests.pipeline.test_looks import lane
+from tests.pipeline.test_poll_cache import lane
 from tests.pipeline.world import MAPPING, World, event
 
 ACME, BETA = OrganisationId("acme"), OrganisationId("beta")

@@ -20,54 +20,6 @@ BANNED_WORDS = frozenset(_BANNED_WORDS.split())
 _BANNED_ALONE = "acts at at_once data info make mend more nth one whom"
 BANNED_ALONE = frozenset(_BANNED_ALONE.split())
 
-# What is left to rename. Remove a name here with its last use; never add one.
-_ALLOWED = """
-    admin.mapping_schema._doubted
-    amazon.wire._whole_error
-    api.advertisers._require_whole
-    api.advertisers.shown
-    api.audit.shown
-    api.events._shown
-    api.keys.shown
-    api.status_callback._shown
-    commands.checkpoint.told
-    commands.keys._make
-    config_as_code.plan._said
-    config_as_code.read._whole
-    config_as_code.show._shown
-    console.diagnosis_view._gate
-    console.keys._shown
-    console.mapping_view._shown
-    delivery.access_tokens.kept
-    delivery.balance_check._look
-    delivery.delivery._look
-    delivery.lane.ready_gate
-    delivery.maintenance._look_after_partitions
-    delivery.maintenance.sweep
-    domain.batch._at
-    domain.conversion.values.is_usual
-    domain.identity.letters.kept
-    domain.identity.letters.kept_composed
-    domain.outcomes.explain._at
-    domain.pacing.capacity_hypotheses.is_roomy
-    domain.pacing.capacity_hypotheses.taken
-    domain.pacing.rate_estimator.held
-    domain.pacing.rate_estimator.kept
-    domain.pacing.rate_estimator.taken
-    domain.pacing.watermarks.at
-    ingest.destination_cache._held
-    ingest.flush_writer._is_usual
-    ingest.queue_age.look
-    processes.monitoring_port._door
-    processes.resources._patience_of
-    server.connection.look
-    server.fast_events._told
-    server.request_body.whole
-    server.server._sweep
-    store.destinations._one
-    """
-ALLOWED = frozenset(_ALLOWED.split())
-
 
 def declared(tree: ast.AST) -> Iterator[str]:
     """Yield the names of all classes and functions of a module."""
@@ -109,14 +61,20 @@ def test_no_two_modules_of_a_package_differ_by_an_s() -> None:
     assert twins == []
 
 
+def test_a_test_module_name_is_unique() -> None:
+    """pytest imports test modules by file name: two with one name stop the collection."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, number in names.items() if number > 1] == []
+
+
 def test_names_are_standard_terms() -> None:
-    """No class or function name holds a banned word, those that are left to rename excepted."""
+    """No class or function name holds a banned word."""
     found = {
         f"{path.relative_to(ROOT / 'app').with_suffix('').as_posix().replace('/', '.')}.{name}"
         for path in MODULES
         for name in private_names(path.read_text())
     }
-    assert sorted(found - ALLOWED) == []
+    assert sorted(found) == []
 
 
 def test_a_banned_word_is_found() -> None:
@@ -126,9 +84,3 @@ def test_a_banned_word_is_found() -> None:
         "_at_the_door",
         "look",
     }
-
-
-def test_the_name_of_a_test_module_is_unique() -> None:
-    """Pytest imports them by their base name: it collects no second one."""
-    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
-    assert [name for name, number in names.items() if number > 1] == []

@@ -108,7 +108,7 @@ def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:
         COUNTRIES=COUNTRIES,
         read_time=read_time,
         sha256=sha256,
-        is_usual=values.is_usual,
+        is_plain=values.is_plain,
     )
     return fast_path
 
@@ -152,7 +152,7 @@ def _write_row(code: FunctionBuilder, row: CustomField) -> str:
     value, json_text = code.read(row.source), code.variable()
     opening = "," + _opening({"name": row.name}, "value")
     code.add(
-        f"if is_usual({value}): {json_text} = f'{{{code.name(opening)}}}\"{{{value}}}\"}}}}'",
+        f"if is_plain({value}): {json_text} = f'{{{code.name(opening)}}}\"{{{value}}}\"}}}}'",
         f"elif {value} is None: {json_text} = ''",
         "else:",
         f"    {json_text} = {code.name(partial(_unusual_row, row, opening))}(content, warnings)",
@@ -171,7 +171,7 @@ def _unusual_row(
     text = found if type(found) is SourceFailed else values.read_custom(found)
     if text is None or type(text) is SourceFailed:
         return None
-    if not values.is_usual(text):
+    if not values.is_plain(text):
         warnings.append(EventWarning("custom_value_unusual", row.source.path or row.field))
     return f"{opening}{_text(text)}}}"
 

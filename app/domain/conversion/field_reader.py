@@ -188,7 +188,7 @@ class FieldReader:
                 self._note_absent(row.field, row.source)
                 continue
             text = raw
-            if not values.is_usual(raw):
+            if not values.is_plain(raw):
                 text = raw if isinstance(raw, SourceFailed) else values.read_custom(raw)
                 if text is None:
                     self.warnings.append(EventWarning("custom_value_dropped", row.source.path or row.field))
@@ -197,7 +197,7 @@ class FieldReader:
                     continue
                 if isinstance(text, SourceFailed):
                     return self.refuse(text, row.field, row.source)
-                if not values.is_usual(text):
+                if not values.is_plain(text):
                     self.warnings.append(EventWarning("custom_value_unusual", row.source.path or row.field))
             read.append({"name": row.name, "value": text})
             if self._trace:

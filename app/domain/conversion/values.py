@@ -29,7 +29,7 @@ MAX_TOKENS: Final = 1024
 Reader = Callable[[Any], Any]
 
 _TOKENS: Final = re.compile(r"[A-Za-z0-9]{10}\.[0-9]{13}(?:\|[A-Za-z0-9]{10}\.[0-9]{13})*", re.ASCII)
-_USUAL_CUSTOM: Final = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
+_PLAIN_CUSTOM: Final = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 # An e-mail address anywhere in a text, and a text that is an international phone number.
 _EMAIL_SHAPED: Final = re.compile(r"[^\s@]@[^\s@]")
 _PHONE_SHAPED: Final = re.compile(r"\s*\+[\d\s().\-/]+", re.ASCII)
@@ -166,7 +166,7 @@ def _looks_like_phone(text: str) -> bool:
     return bool(_PHONE_SHAPED.fullmatch(text)) and 8 <= sum(c.isdigit() for c in text) <= 15
 
 
-def is_usual(custom: Any) -> bool:
+def is_plain(custom: Any) -> bool:
     """Return whether a custom value is a text that all of Amazon's sources allow.
 
     Other clients send more than the schema's text allows, so the rest passes with a warning (P10).
@@ -174,7 +174,7 @@ def is_usual(custom: Any) -> bool:
     return (
         type(custom) is str
         and len(custom) <= MAX_CUSTOM_LENGTH
-        and _USUAL_CUSTOM.fullmatch(custom) is not None
+        and _PLAIN_CUSTOM.fullmatch(custom) is not None
     )
 
 

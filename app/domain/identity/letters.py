@@ -16,10 +16,10 @@ def keep(characters: str) -> Callable[[str], str]:
     """
     strip = re.compile(f"[^{characters}]+")
 
-    def kept(text: str) -> str:
+    def normalise(text: str) -> str:
         return strip.sub("", text.lower())
 
-    return kept
+    return normalise
 
 
 def keep_composed(characters: str) -> Callable[[str], str]:
@@ -28,12 +28,12 @@ def keep_composed(characters: str) -> Callable[[str], str]:
     `é` is one character, or an `e` and a combining mark. Composing first drops the letter in both cases, so
     that one person has one hash.
     """
-    kept = keep(characters)
+    normalise = keep(characters)
 
-    def kept_composed(text: str) -> str:
-        return kept(composed(text))
+    def compose_and_normalise(text: str) -> str:
+        return normalise(composed(text))
 
-    return kept_composed
+    return compose_and_normalise
 
 
 def composed(text: str) -> str:

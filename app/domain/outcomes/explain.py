@@ -51,18 +51,22 @@ def explain(state: EventState) -> str:
         case Status.DELIVERED:
             if state.erased_at is not None:
                 return (
-                    f"Amazon accepted it{_at(state.finished_at)}. The person's data was erased here on "
-                    f"request{_at(state.erased_at)}. Ask Amazon to erase its copy."
+                    f"Amazon accepted it{_at_time(state.finished_at)}. The person's data was erased here on "
+                    f"request{_at_time(state.erased_at)}. Ask Amazon to erase its copy."
                 )
-            return f"Amazon accepted it{_at(state.finished_at)}. No action needed."
+            return f"Amazon accepted it{_at_time(state.finished_at)}. No action needed."
         case Status.DEAD:
             message = (state.amazon_message or "").rstrip(". ")
             cause = UNCLEAR_ANSWERS.get(message, f"Amazon's message: {message}." if message else "")
-            return _sentences(f"Failed permanently{_at(state.finished_at)}.", cause, _remedy(state.reason))
+            return _sentences(
+                f"Failed permanently{_at_time(state.finished_at)}.", cause, _remedy(state.reason)
+            )
         case Status.EXPIRED:
             return f"It passed Amazon's age limit of {state.max_age.days} days before it could be sent."
         case Status.ERASED:
-            return f"The person's data was erased on request{_at(state.erased_at)}. The event is not sent."
+            return (
+                f"The person's data was erased on request{_at_time(state.erased_at)}. The event is not sent."
+            )
         case _:
             assert_never(state.status)
 
@@ -78,7 +82,7 @@ def explain_duplicate(
     original = f"event {event_id}" if event_id is not None else "an event"
     place = "" if is_here else " of another destination of this advertiser"
     return (
-        f"Answered as a duplicate{_at(answered_at)}: its mapped Amazon eventId was already used by "
+        f"Answered as a duplicate{_at_time(answered_at)}: its mapped Amazon eventId was already used by "
         f"{original}{place}, and Amazon counts an eventId once. That event: {original_explanation}"
     )
 
@@ -118,7 +122,7 @@ def _deadline(state: EventState) -> str:
     return f"It expires at {_time(state.expires_at)}."
 
 
-def _at(moment: datetime | None) -> str:
+def _at_time(moment: datetime | None) -> str:
     return f" at {_time(moment)}" if moment is not None else ""
 
 

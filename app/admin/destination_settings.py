@@ -1,0 +1,138 @@
+"""Use cases on the settings of destinations: list, create, change. Each runs in its own transaction."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin import destinations as changes
+from app.admin.access import Caller
+from app.admin.alerting_input import DestinationUpdate
+from app.admin.context import AppContext
+from app.admin.ids import new_id
+from app.admin.incidents import change_alerting
+from app.admin.inputs import DestinationChange, NewDestination
+from app.admin.organisations import require_destination_allowance
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.domain.confusable import skeleton
+from app.domain.destination import Region, State
+from app.domain.ids import AdvertiserId, DestinationId
+from app.store import destinations
+from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
+
+_NULLABLE = frozenset({"dataset_name", "rate_limit"})
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsResult:
+    """A destination after a change. `similar` are the ids of destinations whose name looks like its name."""
+
+    destination: Destination
+    similar: tuple[str, ...] = ()
+
+
+async def list_destinations(
+    context: AppContext,
+    caller: Caller,
+    *,
+    limit: int,
+    after: int | None = None,
+    search: str | None = None,
+    state: State | None = None,
+) -> list[Destination]:
+    """Return up to `limit` destinations that the caller may see, oldest first."""
+    async with context.engine.connect() as connection:
+        return await destinations.page(
+            connection,
+            limit=limit,
+            after=after,
+            search=search.strip() or None if search else None,
+            state=state,
+            only=caller.only,
+        )
+
+
+async def create_destination(context: AppContext, caller: Caller, body: NewDestination) -> SettingsResult:
+    """Create a destination in state `draft`. Raises Refusal (403) for a key limited to destinations."""
+    if caller.destination_ids is not None:
+        raise Refusal(
+            ErrorCode.FORBIDDEN, "This key is limited to certain destinations and cannot create others."
+        )
+    rate = body.rate_limit
+    draft = DestinationDraft(
+        name=body.name,
+        advertiser_id=AdvertiserId(body.advertiser_id),
+        region=Region(body.region),
+        currency=body.currency,
+        identity_profile=body.identity_profile,
+        dataset_name=body.dataset_name,
+        rate=ConfiguredRate() if rate is None else ConfiguredRate(rate.requests_per_second, rate.burst),
+    )
+    async with context.engine.begin() as connection:
+        await require_destination_allowance(connection)
+        similar = await _similar(connection, caller, draft.name)
+        created = await changes.create_destination(
+            connection, DestinationId(new_id("dst_")), draft, by=caller.actor
+        )
+    return SettingsResult(created, similar)
+
+
+async def change_destination(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    body: DestinationUpdate,
+    expected: Collection[int] | None,
+) -> SettingsResult:
+    """Change the given fields. Raises Refusal: 404, 409 if archived or fixed, 412 unless `expected`."""
+    async with context.engine.begin() as connection:
+        before = await changes.lock_visible(connection, caller, destination_id)
+        if expected is not None and before.version not in expected:
+            raise Refusal(ErrorCode.STALE)
+        draft = _changed(before, body)
+        similar: tuple[str, ...] = ()
+        if draft.name != before.name:
+            similar = await _similar(connection, caller, draft.name, exclude=before.id)
+        after = await changes.change_destination(connection, before, draft, by=caller.actor)
+        if "alerting" in body.model_fields_set and await change_alerting(
+            connection, after, body.alerting or {}, by=caller.actor
+        ):
+            after = await destinations.touch(connection, after.id)
+    if after is not before:
+        await context.wake(after.number)
+    return SettingsResult(after, similar)
+
+
+def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:
+    """Return the destination's fields after a change. Raises Refusal for a null that is not allowed."""
+    members = {name: getattr(body, name) for name in body.model_fields_set if name != "alerting"}
+    nulls = [
+        FieldProblem(name, "missing")
+        for name, value in members.items()
+        if value is None and name not in _NULLABLE
+    ]
+    if nulls:
+        raise Refusal(ErrorCode.INVALID, None, *nulls)
+    if "rate_limit" in members:
+        rate = members.pop("rate_limit")
+        members["rate"] = ConfiguredRate()
+        if rate is not None:
+            # Members of the limit that are left out keep their values.
+            members["rate"] = replace(
+                before.rate, **{name: getattr(rate, name) for name in rate.model_fields_set}
+            )
+    if "region" in members:
+        members["region"] = Region(members["region"])
+    return replace(changes.draft_of(before), **members)
+
+
+async def _similar(
+    connection: AsyncConnection, caller: Caller, name: str, *, exclude: str | None = None
+) -> tuple[str, ...]:
+    """Return the ids of the destinations whose name looks like this one."""
+    name_skeleton = skeleton(name)
+    return tuple(
+        id_
+        for id_, other_name in await destinations.names(connection, only=caller.only)
+        if id_ != exclude and skeleton(other_name) == name_skeleton
+    )

@@ -1,0 +1,205 @@
+"""Rounds through the pipeline (posted, stored, sent, settled) and their latencies."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+
+from bench.events import MAPPING
+from bench.load import Plan, Posted
+from bench.stage import Spent, Stage
+from bench.stand_in import ADVERTISER
+
+# What a process costs that is young (its first outlines, memory that it never used, code that is not
+# specialised yet) is not what it costs: over so many events it takes a third longer for each.
+_WARMING = 6_000
+
+
+@dataclass(slots=True)
+class Round:
+    """The result of a run: events per second, latencies in ms, cost per event in µs and bytes."""
+
+    events: int
+    per_post: int
+    lanes: int
+    rate: float  # first post to last arrival at the stand-in
+    accept_rate: float
+    accept_ms: list[float]
+    delivered_ms: list[float]  # from the answer to the caller to the arrival at the stand-in, one an event
+    cpu_us: dict[str, float]
+    wal: float
+    images: float  # full-page images after a checkpoint, of the WAL
+    database: float
+    resident: dict[str, int]
+    failures: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def cpu(self) -> float:
+        """CPU time per event of Python and Postgres, without load and stand-in."""
+        return sum(self.cpu_us[name] for name in ("api", "worker", "postgres") if name in self.cpu_us)
+
+
+class Pipeline:
+    """Posts events and waits until the stand-in has received all of them."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._runs = 0
+        self.destinations: list[str] = []
+
+    def connect(self, lanes: int) -> None:
+        """Create destinations up to this number, one per lane, each with a published mapping."""
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{self._stage.settings.port}",
+            headers={"X-Api-Key": self._stage.key, "Accept": "application/json"},
+            timeout=60,
+            trust_env=False,
+        ) as client:
+            while len(self.destinations) < lanes:
+                self.destinations.append(_destination(client, len(self.destinations)))
+
+    def run(
+        self,
+        events: int,
+        per_post: int,
+        lanes: int,
+        *,
+        connections: int,
+        per_second: float | None = None,
+        deliver: bool = True,
+    ) -> Round:
+        """Post events and wait until all have arrived, or with `deliver=False` until all are stored."""
+        self._runs += 1
+        self._stage.fetch("/_log")
+        plan = Plan(
+            port=self._stage.settings.port,
+            key=self._stage.key,
+            run=f"r{self._runs}-{time.time_ns() // 1_000_000}",
+            events=events,
+            per_post=per_post,
+            destinations=self.destinations[:lanes],
+            connections=connections,
+            per_second=None if per_second is None else per_second / per_post,
+        )
+        before = self._stage.spent()
+        posted = _post(plan)
+        log = self._arrived(posted.accepted) if deliver else []
+        cost = self._stage.spent().since(before)
+        last_answer = max((at for at in posted.answered if at is not None), default=posted.began)
+        last_arrival = max((at for at, _ in log), default=last_answer)
+        return Round(
+            events=posted.accepted,
+            per_post=per_post,
+            lanes=lanes,
+            rate=posted.accepted / (last_arrival - posted.began),
+            accept_rate=posted.accepted / (last_answer - posted.began),
+            accept_ms=[
+                (at - due) * 1e3
+                for due, at in zip(posted.due, posted.answered, strict=True)
+                if at is not None
+            ],
+            delivered_ms=_delays(posted, log, per_post),
+            cpu_us={name: seconds / posted.accepted * 1e6 for name, seconds in cost.seconds.items()},
+            wal=cost.wal / posted.accepted,
+            images=cost.images / posted.accepted,
+            database=cost.database / posted.accepted,
+            resident=self._stage.resident(),
+            failures=posted.failures,
+        )
+
+    def warm(self, lanes: int, *, events: int = _WARMING, deliver: bool = True) -> Round:
+        """Post unmeasured events to new processes."""
+        return self.run(events, 1, lanes, connections=64, deliver=deliver)
+
+    def accepted_alone(self, events: int, lanes: int, *, connections: int, api_processes: int = 1) -> float:
+        """Post single events without a running worker; return the accepted events per second.
+
+        The reference also has both cores to itself.
+        """
+        self._stage.end("worker")
+        self._stage.end_api()
+        self._stage.start_api(api_processes)
+        first = self.warm(lanes, events=_WARMING * api_processes, deliver=False)
+        taken = self.run(events, 1, lanes, connections=connections, deliver=False)
+        self._stage.end_api()
+        self._stage.start_api()
+        self._stage.start_worker()
+        self._arrived(first.events + taken.events)
+        return taken.accept_rate
+
+    def drain(self, waiting: int) -> tuple[float, Spent]:
+        """Start the worker on waiting events; return events per second, first to last arrival, and cost."""
+        self._stage.fetch("/_log")
+        before = self._stage.spent()
+        self._stage.start_worker()
+        log = self._arrived(waiting)
+        cost = self._stage.spent().since(before)
+        first, last = min(at for at, _ in log), max(at for at, _ in log)
+        return waiting / (last - first), cost
+
+    def _arrived(self, events: int, patience: float = 300.0) -> list[tuple[float, list[int]]]:
+        deadline = time.monotonic() + patience
+        while int(self._stage.fetch("/_count")) < events:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self._stage.fetch('/_count').decode()} of {events} events arrived")
+            time.sleep(0.05)
+        return [(at, numbers) for at, numbers in json.loads(self._stage.fetch("/_log"))]
+
+
+def _post(plan: Plan) -> Posted:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.load"],
+        input=json.dumps(asdict(plan)).encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    told: dict[str, Any] = json.loads(done.stdout)
+    return Posted(**told)
+
+
+def _delays(posted: Posted, log: Sequence[tuple[float, list[int]]], per_post: int) -> list[float]:
+    delays = []
+    for at, numbers in log:
+        for number in numbers:
+            answered = posted.answered[number // per_post]
+            if answered is not None:
+                delays.append((at - answered) * 1e3)
+    return delays
+
+
+def _destination(client: httpx.Client, nth: int) -> str:
+    """Create a destination, sign in at the stand-in, create a mapping and publish it."""
+    made = _ask(
+        client.post(
+            "/destinations",
+            json={
+                "name": f"Bench {nth}",
+                "advertiser_id": str(ADVERTISER + nth),
+                "region": "NA",
+                "currency": "USD",
+                # The rate limit must not limit the measurement.
+                "rate_limit": {"requests_per_second": 1000, "burst": 1000},
+            },
+        )
+    )
+    path = f"/destinations/{made['id']}"
+    address = _ask(client.post(f"{path}/connect"))["authorize_url"]
+    state = dict(parse_qsl(urlsplit(address).query))["state"]
+    _ask(client.get("/oauth/amazon/callback", params={"code": "bench", "state": state}))
+    mapping = _ask(client.post(f"{path}/mappings", json=MAPPING))
+    _ask(client.post(f"{path}/mappings/{mapping['id']}/publish"))
+    return str(made["id"])
+
+
+def _ask(answer: httpx.Response) -> dict[str, Any]:
+    if not answer.is_success:
+        raise RuntimeError(
+            f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text}"
+        )
+    return dict(answer.json())

@@ -1,0 +1,134 @@
+"""Catalogue and backtests over HTTP: they read event schema samples and warn about drafts."""
+
+from typing import Any
+
+from app.domain.observed.schema_sample import SchemaSample, pack, take_sample
+from tests.api.world import EVENT, MAPPING, World
+
+PHONE = {**MAPPING["fields"], "phone": {"path": "user.phone"}}
+WITH = take_sample({**EVENT, "user": {**EVENT["user"], "phone": "+12025550173"}})
+WITHOUT = take_sample(EVENT)
+
+
+async def saw(world: World, mapping: str, *seen: tuple[SchemaSample, int]) -> None:
+    """Let a mapping have seen events of these outlines."""
+    ((number,),) = await world.sql("SELECT number FROM mappings WHERE id = :id", id=mapping)
+    for shape, times in seen:
+        await world.sql(
+            "INSERT INTO schema_samples (mapping, events, content) VALUES (:mapping, :events, :content)",
+            mapping=number,
+            events=times,
+            content=pack({shape: times}),
+        )
+
+
+async def ready(world: World) -> tuple[str, str]:
+    """Publish a mapping with a phone, and return the paths of its destination and of it."""
+    made = await world.made()
+    mapping = await world.published(made["id"], fields=PHONE)
+    await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
+    destination = f"/destinations/{made['id']}"
+    return destination, f"{destination}/mappings/{mapping['id']}"
+
+
+async def test_the_catalogue_shows_paths_types_and_what_to_map_them_to(world: World) -> None:
+    """Never a value."""
+    destination, _ = await ready(world)
+    answer = (await world.call("GET", f"{destination}/event-schema")).json()
+    paged, cursor = [], ""
+    while cursor is not None:
+        part = (
+            await world.call("GET", f"{destination}/event-schema?limit=2{cursor and '&cursor=' + cursor}")
+        ).json()
+        paged += part["items"]
+        cursor = part["next_cursor"]
+    assert (paged, answer["next_cursor"]) == (answer["items"], None)
+    assert len(paged) > 2
+    assert answer["events"] == 10
+    items = {item["path"]: item for item in answer["items"]}
+    assert items["user.phone"] == {
+        "path": "user.phone",
+        "types": {"text": 1.0},
+        "forms": ["phone"],
+        "fill_rate": 0.6,
+        "suggested_for": ["phone"],
+    }
+    assert answer["suggestions"]["email"] == ["user.email"]
+    assert "ada@example.com" not in str(answer)
+
+
+async def test_a_broken_draft_is_told_by_number(world: World) -> None:
+    """Six of ten lose PHONE; an unsaved mapping is tried likewise."""
+    _, mapping = await ready(world)
+    broken = {**PHONE, "phone": {"path": "user.fone"}}
+    await world.call("PATCH", mapping, {"fields": broken})
+    saved = (await world.call("POST", f"{mapping}/backtest")).json()
+    assert saved["lost"] == {"PHONE": 6}
+    assert saved["summary"] == "Of the last 10: 6 lose PHONE."
+    assert saved["loss"] == 0.6
+    sent = await world.call("POST", f"{mapping}/backtest", {"mapping": {**MAPPING, "fields": broken}})
+    assert sent.json() == saved
+    fewer = (await world.call("POST", f"{mapping}/backtest", {"events": 4})).json()
+    assert (fewer["events"], fewer["lost"]) == (4, {})
+
+
+async def test_a_backtest_compares_everything_that_is_sent(world: World) -> None:
+    """Type and consent lose no key and reject nothing, and still change each event."""
+    _, mapping = await ready(world)
+    draft = {**MAPPING, "fields": PHONE, "event_type": "LEAD", "event_name": "Lead"}
+    told = (await world.call("POST", f"{mapping}/backtest", {"mapping": draft})).json()
+    assert {"event_type", "event_name"} <= set(told["changed"])
+    assert (told["lost"], told["gained"], told["newly_rejected"]) == ({}, {}, [])
+    assert "10 send a different event_type" in told["summary"]
+    draft = {**MAPPING, "fields": {**PHONE, "event_timestamp": "user.nowhere"}}
+    told = (await world.call("POST", f"{mapping}/backtest", {"mapping": draft})).json()
+    assert told["newly_rejected"] == [
+        {
+            "reason": "timestamp_missing",
+            "field": "user.nowhere",
+            "mapping_field": "event_timestamp",
+            "events": 10,
+        }
+    ]
+
+
+async def test_a_backtest_needs_something_published_and_a_draft_that_can_be(world: World) -> None:
+    """422 with what is missing."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    assert (await world.call("POST", f"{path}/backtest")).json()["error"] == "not_publishable"
+    answer = await world.call("POST", f"{path}/backtest", {"mapping": {"name": "x"}})
+    assert answer.status_code == 422
+    assert {"field": "mapping.consent", "problem": "missing"} in answer.json()["fields"]
+
+
+async def test_a_draft_is_doubted_where_no_event_has_the_path(world: World) -> None:
+    """As one types; nothing is refused."""
+    _, mapping = await ready(world)
+    answer = await world.call("PATCH", mapping, {"fields": {**PHONE, "phone": {"path": "user.fone"}}})
+    assert answer.status_code == 200
+    assert {"code": "path_unknown", "field": "fields.phone"} in answer.json()["warnings"]
+    await world.call("PATCH", mapping, {"fields": PHONE})
+    assert {"code": "path_unknown", "field": "fields.phone"} not in (await world.call("GET", mapping)).json()[
+        "warnings"
+    ]
+
+
+async def test_the_catalogue_type_offers_twelve_presets(world: World) -> None:
+    """Each with a draft that can be saved as it is."""
+    (amazon,) = (await world.call("GET", "/catalog")).json()["items"]
+    assert len(amazon["presets"]) == 12
+    made = await world.made()
+    preset: dict[str, Any] = amazon["presets"][0]["mapping"]
+    assert (await world.mapped(made["id"], **preset))["problems"] == []
+
+
+async def test_a_damaged_outline_is_left_out(world: World) -> None:
+    """Of the catalogue and of a backtest; the rest of the ring is read."""
+    destination, mapping = await ready(world)
+    await world.sql("UPDATE schema_samples SET content = substring(content FOR 9) WHERE events = 6")
+    assert (await world.call("GET", f"{destination}/event-schema")).json()["events"] == 4
+    await world.call("PATCH", mapping, {"fields": MAPPING["fields"]})
+    answer = await world.call("POST", f"{mapping}/backtest")
+    assert answer.status_code == 200, answer.text

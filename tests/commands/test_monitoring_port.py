@@ -1,0 +1,114 @@
+"""The monitoring port of a process: its content, and that it does not disturb or outlive the process."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.pipeline.processes import Product, free_port
+
+
+@pytest.fixture
+def product(database_url: str, tmp_path: Path) -> Iterator[Product]:
+    running = Product(database_url, tmp_path / "log.txt")
+    yield running
+    running.close()
+
+
+def doors(product: Product, name: str) -> set[int]:
+    """The ports on which a process listens; the one that tests hand down to every process left out."""
+    return ports_of(product.children[name].pid) - {product.api_port}
+
+
+def sockets_of(pid: int) -> set[str]:
+    """The inodes of a process's sockets. A file that is listed may be closed when it is looked at."""
+    targets = set()
+    for name in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            targets.add(os.readlink(name))
+    return {match[1] for target in targets if (match := re.fullmatch(r"socket:\[(\d+)\]", target))}
+
+
+def ports_of(pid: int) -> set[int]:
+    inodes = sockets_of(pid)
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[1].partition(":")[2], 16) for row in rows if row[3] == "0A" and row[9] in inodes}
+
+
+@pytest.mark.parametrize("command", ["serve", "work"])
+def test_each_process_shows_its_health_and_its_numbers(product: Product, command: str) -> None:
+    """API and worker alike; nothing else is there."""
+    port = free_port()
+    more = ("--socket", str(product.listener.fileno())) if command == "serve" else ()
+    product.start(command, command, *more, "--metrics-port", str(port))
+    address = f"http://127.0.0.1:{port}"
+    product.ready(f"{address}/health/live")
+    ready = httpx.get(f"{address}/health/ready")
+    assert ready.status_code == 503  # the tests' database is not durable, and this is where it is told
+    assert "fsync_off" in ready.json()["reasons"]
+    numbers = httpx.get(f"{address}/metrics").text
+    for name in (
+        "amazon_conversions_database_errors_total",
+        "amazon_conversions_event_count_imbalance",
+        "amazon_conversions_lane_errors_total",
+        "amazon_conversions_oldest_waiting_age_seconds",
+        "amazon_conversions_waiting_events",
+        "amazon_conversions_lanes_owned",
+        "amazon_conversions_events_settled",
+        "process_resident_memory_bytes",
+    ):
+        assert re.search(rf"(?m)^# TYPE {name}", numbers), name
+    assert httpx.get(f"{address}/destinations").status_code == 404
+    assert httpx.post(f"{address}/metrics").status_code == 405
+    assert httpx.get(f"{address}/metrics").headers["x-content-type-options"] == "nosniff"
+
+
+def test_it_listens_to_this_machine_only_and_to_nothing_where_no_port_is_set(product: Product) -> None:
+    """HOST decides, and its default is 127.0.0.1; without METRICS_PORT a worker has no door at all."""
+    port = free_port()
+    product.more = {"METRICS_PORT": str(port)}
+    product.work("watched")
+    product.ready(f"http://127.0.0.1:{port}/health/live")
+    assert doors(product, "watched") == {port}
+    local = f"0100007F:{port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    assert [row[1] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")] == [local]
+    product.kill("watched")
+    product.more = {}
+    product.work("unwatched")
+    until = time.monotonic() + 30
+    # Its own sessions with the database stand: it got as far as it goes.
+    while len(sockets_of(product.children["unwatched"].pid)) < 5:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert doors(product, "unwatched") == set()
+
+
+def test_a_port_in_use_is_told_in_one_sentence(product: Product) -> None:
+    """Before anything is delivered, with exit code 2 as for every wrong setting."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = product.run("work", "--metrics-port", str(port))
+    assert ended.returncode == 2, ended.stderr
+    assert f"METRICS_PORT: port {port} is in use" in ended.stderr
+
+
+def test_asked_to_stop_a_watched_worker_ends_and_takes_its_port_along(product: Product) -> None:
+    """The signal is the worker's; a watcher that keeps its connection does not hold it up."""
+    port = free_port()
+    product.start("worker", "work", "--metrics-port", str(port))
+    product.ready(f"http://127.0.0.1:{port}/health/live")
+    with httpx.Client() as watcher:
+        watcher.get(f"http://127.0.0.1:{port}/metrics")
+        child = product.children.pop("worker")
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(20) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/health/live")

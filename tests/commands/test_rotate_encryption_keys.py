@@ -1,0 +1,169 @@
+"""`rotate-keys` re-encrypts every value, can be interrupted and repeated, and reports unreadable values."""
+
+import base64
+from collections.abc import Callable
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from app.commands.rotate_encryption_keys import rotate
+from app.crypto import NamedKey, Vault
+from app.processes.resources import open_resources
+from app.settings import Settings, SettingsError
+from app.store import encryption_keys
+from app.store.deployment import read_deployment
+
+OLD, NEW, LOST = (NamedKey(name, name.encode()[:1] * 32) for name in ("old", "new", "lost"))
+
+
+def settings_of(url: str, *keys: NamedKey) -> Settings:
+    written = ",".join(f"{key.id}:{base64.b64encode(key.key).decode()}" for key in keys)
+    made: Settings = Settings.model_construct(database_url=SecretStr(url), encryption_keys=SecretStr(written))
+    return made
+
+
+def dsn(url: str) -> str:
+    return url.replace("+asyncpg", "")
+
+
+async def furnish(connection: asyncpg.Connection, seal: Callable[..., bytes], batches: int) -> None:
+    """Put a sealed value into every column that takes one."""
+    destination = "dst_0123456789abcdefghij"
+    await connection.execute("INSERT INTO lanes (region, advertiser_id) VALUES ('NA', '1')")
+    await connection.execute(
+        "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency) "
+        "VALUES ($1, 1, 'a', '1', 'NA', 'USD')",
+        destination,
+    )
+    place = {one.table + "." + one.column: one.place for one in encryption_keys.COLUMNS}
+    await connection.execute(
+        "INSERT INTO sign_ins (destination, refresh_token, access_token, connected_by) "
+        "VALUES ($1, $2, $3, 'k')",
+        destination,
+        seal(b"refresh", place=place["sign_ins.refresh_token"](destination)),
+        seal(b"access", place=place["sign_ins.access_token"](destination)),
+    )
+    await connection.execute(
+        "INSERT INTO oauth_states (state_hash, destination, key_id, code_verifier, expires_at) "
+        "VALUES ($1, $2, 'k', $3, now())",
+        b"h" * 32,
+        destination,
+        seal(b"verifier", place=place["oauth_states.code_verifier"](b"h" * 32)),
+    )
+    era = "era_0123456789abcdefghij"
+    await connection.execute(
+        "INSERT INTO erasures (id, requested_by, kinds, sealed) VALUES ($1, 'k', '{email}', $2)",
+        era,
+        seal(b"values", place=place["erasures.sealed"](era)),
+    )
+    await connection.executemany(
+        "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
+        "data_key) VALUES ($1, current_date, 1, 1, 1, now(), now(), $2)",
+        [
+            (number, seal(b"d" * 32, place=place["batch_states.data_key"](number)))
+            for number in range(1, batches + 1)
+        ],
+    )
+
+
+async def opens(connection: asyncpg.Connection, vault: Vault) -> int:
+    """Open every sealed value with these keys; return how many there are."""
+    number = 0
+    for column in encryption_keys.COLUMNS:
+        for row in await connection.fetch(
+            f"SELECT {column.key} AS key, {column.column} AS value FROM {column.table}"
+        ):
+            vault.open(bytes(row["value"]), place=column.place(row["key"]))
+            number += 1
+    return number
+
+
+async def test_everything_is_sealed_anew_and_the_old_key_can_go(database_url: str) -> None:
+    """Stopped after the second batch and run again: nothing is lost, nothing is done twice."""
+    connection = await asyncpg.connect(dsn(database_url))
+    try:
+        # The first opening makes the pepper, sealed under the old key.
+        async with open_resources(settings_of(database_url, OLD), role="test", pool_size=1):
+            pass
+        await furnish(connection, Vault([OLD]).seal, 1_200)
+        settings = settings_of(database_url, NEW, OLD)
+        async with open_resources(settings, role="test", pool_size=1) as resources:
+            async for progress in rotate(resources):
+                if progress.column.table == "batch_states" and progress.done:
+                    break
+            done = 0
+            async for progress in rotate(resources):
+                done += progress.of if not progress.done else 0
+            assert done == 700
+        assert (await read_deployment(connection)).key_ids == {"new"}
+        assert await opens(connection, Vault([NEW])) == 1_205
+    finally:
+        await connection.close()
+
+
+async def test_what_does_not_open_is_left_and_named(database_url: str) -> None:
+    """A key that was removed too early: everything else is sealed anew all the same."""
+    connection = await asyncpg.connect(dsn(database_url))
+    try:
+        await furnish(connection, Vault([OLD]).seal, 3)
+        stray = Vault([LOST]).seal(b"d" * 32, place="batch:2")
+        await connection.execute("UPDATE batch_states SET data_key = $1 WHERE batch = 2", stray)
+        async with open_resources(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
+            lost = {one for progress in [p async for p in rotate(resources)] for one in progress.lost}
+        assert lost == {"batch_states under lost"}
+        assert (await read_deployment(connection)).key_ids == {"new", "lost"}
+        kept = await connection.fetchval("SELECT data_key FROM batch_states WHERE batch = 2")
+        assert kept == stray
+    finally:
+        await connection.close()
+
+
+async def test_damaged_values_are_named_and_the_others_sealed_anew(database_url: str) -> None:
+    """A value that names no key, an empty one, and a row that cannot be written."""
+    connection = await asyncpg.connect(dsn(database_url))
+    try:
+        await furnish(connection, Vault([OLD]).seal, 6)
+        await connection.execute("UPDATE batch_states SET data_key = '\\x03ff' WHERE batch = 2")
+        await connection.execute("UPDATE batch_states SET data_key = '' WHERE batch = 3")
+        async with open_resources(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
+            lost = {one for progress in [p async for p in rotate(resources)] for one in progress.lost}
+        assert lost == {"batch_states under a damaged name"}
+        facts = await read_deployment(connection)
+        assert (facts.key_ids, facts.damaged) == ({"new"}, {"batch_states.data_key": 2})
+    finally:
+        await connection.close()
+
+
+async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
+    """Every bytea of the schema is either in the table of sealed columns, or known to be no such thing."""
+    plain = {
+        ("api_keys", "digest"), ("audit", "hash"), ("audit", "prev_hash"), ("console_sessions", "digest"),
+        ("console_sessions", "key_digest"), ("ledger", "content"), ("ledger", "key"),
+        ("mapped_duplicates", "key"), ("oauth_states", "state_hash"), ("schema_samples", "content"),
+        ("batches", "content"),
+        ("batches", "shapes"),
+    }  # fmt: skip
+    connection = await asyncpg.connect(dsn(database_url))
+    try:
+        rows = await connection.fetch(
+            "SELECT table_name AS t, column_name AS c FROM information_schema.columns c "
+            "JOIN pg_class k ON k.relname = c.table_name AND NOT k.relispartition "
+            "WHERE table_schema = 'public' AND data_type = 'bytea'"
+        )
+    finally:
+        await connection.close()
+    sealed = {(one.table, one.column) for one in encryption_keys.COLUMNS}
+    assert {(row["t"], row["c"]) for row in rows} == sealed | plain
+
+
+async def test_a_process_with_other_keys_ends_with_a_sentence(database_url: str) -> None:
+    """Neither another key nor another value under the same id opens what is stored."""
+    async with open_resources(settings_of(database_url, OLD), role="test", pool_size=1):
+        pass
+    for wrong in (LOST, NamedKey(OLD.id, LOST.key)):
+        with pytest.raises(
+            SettingsError, match=r"^ENCRYPTION_KEYS: they cannot decrypt the database's secret"
+        ):
+            async with open_resources(settings_of(database_url, wrong), role="test", pool_size=1):
+                pass

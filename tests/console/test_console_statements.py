@@ -1,0 +1,120 @@
+"""The console says what an action did and since when a hold lasts; it preselects nothing of the account's."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from starlette.responses import Response
+
+from app.console import confirmations
+from tests.api.world import World
+from tests.console.test_sessions import csrf, sign_in, world
+
+__all__ = ["world"]  # a fixture
+
+
+async def test_each_action_says_what_it_did_once(world: World) -> None:
+    """On the next page, and not on the one after it."""
+    await sign_in(world)
+    form = {
+        "csrf": await csrf(world),
+        "name": "Acme",
+        "advertiser_id": "42",
+        "region": "EU",
+        "currency": "EUR",
+    }
+    made = await world.client.post("/console/destinations/new", data=form)
+    here = made.headers["location"]
+    assert "Destination created." in (await world.client.get(here)).text
+    assert "Destination created." not in (await world.client.get(here)).text
+    await world.sql("UPDATE destinations SET sign_in = 'valid'")
+    for action, sentence in (("pause", "Delivery paused."), ("resume", "Delivery resumed.")):
+        assert (await world.client.post(f"{here}/{action}", data={"csrf": form["csrf"]})).status_code == 303
+        assert sentence in (await world.client.get(here)).text
+    gone = await world.client.post(f"{here}/delete", data={"csrf": form["csrf"], "name": "Acme"})
+    assert "Destination deleted." in (await world.client.get(gone.headers["location"])).text
+
+
+async def test_a_forged_word_shows_nothing(world: World) -> None:
+    """The sentences are fixed."""
+    await sign_in(world)
+    world.client.cookies.set("console_done", "<b>Send your key to Mallory</b>", path="/console")
+    page = (await world.client.get("/console")).text
+    assert "Mallory" not in page
+    assert 'class="notice good"' not in page
+
+
+@pytest.mark.parametrize("word", ["published", "published.x", "published.1234567890", "replayed.-1"])
+async def test_a_sentence_without_its_number_is_not_shown(world: World, word: str) -> None:
+    """The number is digits only."""
+    await sign_in(world)
+    world.client.cookies.set("console_done", word, path="/console")
+    assert 'class="notice good"' not in (await world.client.get("/console")).text
+
+
+@pytest.mark.parametrize(("url", "secure"), [("https://x.example", True), ("http://localhost", False)])
+def test_the_word_is_as_secure_as_the_session(world: World, url: str, secure: bool) -> None:
+    """Over TLS the cookie is never sent in clear text, nor is its removal."""
+    context = replace(world.context, public_url=url)
+    removal = Response()
+    confirmations.forget(context, removal)
+    for response in (confirmations.redirect(context, "/console", "replayed", 4), removal):
+        assert ("; Secure" in response.headers["set-cookie"]) is secure
+
+
+async def test_a_mapping_says_what_was_done_with_it(world: World) -> None:
+    """Create, change and delete; a replay tells how many events."""
+    await sign_in(world)
+    here = f"/console/destinations/{(await world.made())['id']}"
+    form = {"csrf": await csrf(world), "name": "Cart", "action": "send_events"}
+    made = (await world.client.post(f"{here}/mappings/new", data=form)).headers["location"]
+    assert "Mapping created." in (await world.client.get(made)).text
+    saved = await world.client.post(made, data={**form, "version": "1"})
+    assert (saved.status_code, saved.headers["location"]) == (303, made)
+    assert "Draft saved." in (await world.client.get(made)).text
+    deleted = await world.client.post(f"{made}/delete", data=form)
+    assert "Mapping deleted." in (await world.client.get(deleted.headers["location"])).text
+    replayed = await world.client.post(f"{here}/replay", data={**form, "status": "dead"})
+    assert replayed.headers["location"] == here
+    assert "0 events queued again" in (await world.client.get(here)).text
+
+
+async def test_region_and_currency_are_not_preselected(world: World) -> None:
+    """And a form without them says what is missing."""
+    await sign_in(world)
+    page = (await world.client.get("/console/destinations/new")).text
+    assert " checked" not in page
+    assert '<option value="" selected>Choose the account&#39;s currency</option>' in page
+    form = {"csrf": await csrf(world), "name": "Acme", "advertiser_id": "42", "currency": "", "region": ""}
+    answer = await world.client.post("/console/destinations/new", data=form)
+    assert answer.status_code == 422
+    assert answer.text.count('class="wrong"') >= 2
+
+
+async def test_the_currency_follows_the_account_with_one_click(world: World) -> None:
+    """From the setup check; the overview offers the same."""
+    await sign_in(world)
+    made = (await world.made(currency="USD"))["id"]
+    await world.sql("UPDATE destinations SET sign_in = 'valid', published_mappings = 1")
+    await world.sql("INSERT INTO amazon_accounts (destination, currency) VALUES (:id, 'CAD')", id=made)
+    here = f"/console/destinations/{made}"
+    assert ">Change to CAD</button>" in (await world.client.get(f"{here}/preflight")).text
+    version = (await world.call("GET", f"/destinations/{made}")).json()["version"]
+    form = {"csrf": await csrf(world), "version": str(version)}
+    assert (await world.client.post(f"{here}/currency", data=form)).status_code == 303
+    assert (await world.call("GET", f"/destinations/{made}")).json()["currency"] == "CAD"
+    assert "Currency changed" in (await world.client.get(here)).text
+
+
+async def test_a_hold_keeps_its_beginning(world: World) -> None:
+    """A later change of a setting does not move it; resuming ends it."""
+    made = (await world.made())["id"]
+    await world.sql("UPDATE destinations SET sign_in = 'valid', paused = true")
+    ((paused,),) = await world.sql("SELECT paused_since FROM destinations")
+    await world.sql("UPDATE destinations SET name = 'Other', updated_at = now() + interval '1 hour'")
+    await world.sql("UPDATE destinations SET paused = true, sign_in = 'broken', sign_in_reason = 'revoked'")
+    ((since, broken),) = await world.sql("SELECT paused_since, broken_since FROM destinations")
+    assert since == paused
+    assert timedelta(0) <= broken - paused < timedelta(minutes=1)
+    await world.sql("UPDATE destinations SET paused = false WHERE id = :id", id=made)
+    assert await world.sql("SELECT paused_since, broken_since FROM destinations") == [(None, broken)]

@@ -1,0 +1,174 @@
+"""The status, attempts and explanation of one event, from its rows."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.domain.destination import State
+from app.domain.outcomes.event_history import (
+    AttemptRecord,
+    EventLife,
+    ItemOutcome,
+    carrying_attempts,
+    item_outcomes,
+)
+from app.domain.outcomes.explain import EventState, explain, explain_duplicate
+from app.domain.outcomes.missing_endpoint import has_answered
+from app.domain.outcomes.outcome import Forbidden, Missing, PerItemReply, ServerError, TransportError
+from app.domain.outcomes.status import FINAL, CountTotals, Status, status_of, tally
+
+AT = datetime(2026, 11, 24, 10, 0, 2, tzinfo=UTC)
+HOUR, AGE = timedelta(hours=1), timedelta(days=21)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "tries", "exception", "state", "status"),
+    [
+        (None, 0, None, State.ACTIVE, Status.QUEUED),
+        (None, 1, None, State.ACTIVE, Status.RETRYING),
+        (None, 0, "retrying", State.ACTIVE, Status.RETRYING),
+        ("sent", 0, "retrying", State.ACTIVE, Status.RETRYING),
+        ("sent", 0, "dead", State.PAUSED, Status.DEAD),
+        (None, 1, "erased", State.ACTIVE, Status.ERASED),
+        ("sent", 2, None, State.PAUSED, Status.DELIVERED),
+        ("expired", 2, None, State.ACTIVE, Status.EXPIRED),
+        ("discarded", 2, None, State.ACTIVE, Status.DEAD),
+        (None, 1, None, State.PAUSED, Status.HELD),
+        (None, 0, None, State.NEEDS_RECONNECT, Status.PARKED),
+        (None, 1, None, State.DRAFT, Status.PARKED),
+        (None, 0, None, State.ARCHIVED, Status.QUEUED),
+    ],
+)
+def test_a_status_follows_from_three_rows(
+    disposition: str | None, tries: int, exception: str | None, state: State, status: Status
+) -> None:
+    """The batch's row, the exception row and the destination's state."""
+    assert status_of(disposition=disposition, tries=tries, exception=exception, state=state) is status
+
+
+@pytest.mark.parametrize(
+    ("state", "waiting"),
+    [
+        (State.ACTIVE, {"queued": 2, "retrying": 3}),
+        (State.PAUSED, {"held": 5}),
+        (State.DRAFT, {"parked": 5}),
+    ],
+)
+def test_counts_add_up(state: State, waiting: dict[str, int]) -> None:
+    """Duplicates and rejections are counted apart."""
+    totals = CountTotals(20, 7, 8, retrying=3, delivered=4, dead=5, expired=1, erased=5)
+    counts = tally(totals, state)
+    zeros = dict.fromkeys(("queued", "retrying", "held", "parked"), 0)
+    final = {"delivered": 4, "dead": 5, "expired": 1, "erased": 5}
+    assert counts == {"accepted": 20, "duplicates": 7, "rejected": 8, **zeros, **final, **waiting}
+    assert sum(counts[status] for status in Status) == 20
+    assert set(tally(CountTotals(), state).values()) == {0}
+    assert {status.value for status in FINAL} == set(final)
+
+
+@pytest.mark.parametrize(
+    ("reply", "answered"),
+    [(Missing("", ""), False), (ServerError(""), False), (TransportError(""), False), (Forbidden(), True)],
+)
+def test_which_replies_show_that_amazon_knows_the_endpoint(reply: object, answered: bool) -> None:
+    assert has_answered(reply) is answered  # type: ignore[arg-type]
+    assert has_answered(PerItemReply(())) is True
+
+
+def attempt(
+    number: int, started: datetime, *, outcome: str = "answered", retry: bool = False
+) -> AttemptRecord:
+    return AttemptRecord(number, started, started, outcome, 207, None, None, 5, 1, retry)
+
+
+ATTEMPTS = [
+    attempt(1, AT),
+    attempt(2, AT + HOUR),
+    attempt(3, AT + 2 * HOUR),
+    attempt(4, AT + 99 * HOUR, retry=True),
+]
+LIFE = EventLife(Status.RETRYING, AT, None, None, AGE)
+
+
+@pytest.mark.parametrize(
+    ("life", "carried"),
+    [
+        pytest.param(LIFE, [1, 2, 3, 4], id="waiting"),
+        pytest.param(replace(LIFE, delivered_at=AT + HOUR), [1, 2, 4], id="not after its delivery"),
+        pytest.param(
+            replace(LIFE, status=Status.ERASED, erased_at=AT + HOUR), [1, 2, 4], id="not after its erasure"
+        ),
+        pytest.param(replace(LIFE, status=Status.DELIVERED, erased_at=AT), [1, 2, 3, 4], id="erased later"),
+        pytest.param(replace(LIFE, max_age=HOUR), [1, 2, 4], id="not after its age limit"),
+        pytest.param(EventLife(Status.ERASED, AT, AT, AT + HOUR, AGE), [1, 4], id="the first of two ends"),
+    ],
+)
+def test_the_attempts_that_carried_an_event(life: EventLife, carried: list[int]) -> None:
+    """A retry of single events always carried it."""
+    assert [each.id for each in carrying_attempts(life, ATTEMPTS)] == carried
+
+
+def test_what_amazon_answered_for_an_event() -> None:
+    """An acceptance is not stored: it belongs to the last answered attempt of a delivered event."""
+    stored = [json.dumps({"attempt": 2, "outcome": "amazon_item_failed", "code": "X", "message": "y"})]
+    failed = ItemOutcome("amazon_item_failed", "X", "y")
+    accepted = ItemOutcome("accepted", None, None)
+    lost = attempt(9, AT, outcome="lost")
+    assert item_outcomes(stored, [*ATTEMPTS, lost], is_delivered=True) == {2: failed, 4: accepted}
+    assert item_outcomes(stored, ATTEMPTS, is_delivered=False) == {2: failed}
+    assert item_outcomes(stored, ATTEMPTS[:2], is_delivered=True) == {2: failed}
+    assert item_outcomes([], [lost], is_delivered=True) == {}
+
+
+def state_of(status: Status, reason: str | None = None, **more: object) -> EventState:
+    facts = EventState(status, 1, reason, AT, AT + HOUR, AT, None, AGE)
+    return replace(facts, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (state_of(Status.QUEUED), "is in the queue and is sent automatically"),
+        (state_of(Status.QUEUED, "throttled"), "sent automatically after 2026-11-24 11:00:02 UTC"),
+        (state_of(Status.QUEUED, "throttled", due_at=None), "is in the queue"),
+        (state_of(Status.RETRYING), "1 failed attempt. "),
+        (state_of(Status.RETRYING, tries=2), "2 failed attempts. "),
+        (state_of(Status.HELD), "paused. The event is on hold until it is resumed. It expires at 2026-12-15"),
+        (state_of(Status.PARKED), "revoked or has expired"),
+        (state_of(Status.PARKED, "endpoint_not_found"), "until a probe succeeds"),
+        (state_of(Status.DELIVERED), "Amazon accepted it at 2026-11-24 10:00:02 UTC. No action needed."),
+        (state_of(Status.DELIVERED, finished_at=None), "Amazon accepted it. No action needed."),
+        (
+            state_of(Status.DELIVERED, erased_at=AT + HOUR),
+            "erased here on request at 2026-11-24 11:00:02 UTC.",
+        ),
+        (state_of(Status.DEAD, "amazon_refused"), "Failed permanently at 2026-11-24 10:00:02 UTC."),
+        (state_of(Status.DEAD, "gave_up", amazon_message="missing_index"), "did not mention this event."),
+        (state_of(Status.EXPIRED), "age limit of 21 days"),
+        (state_of(Status.ERASED, erased_at=AT), "erased on request at 2026-11-24 10:00:02 UTC."),
+    ],
+)
+def test_a_status_is_explained(state: EventState, words: str) -> None:
+    """What happened, since when, and what to do."""
+    assert words in explain(state)
+
+
+def test_a_message_is_quoted_only_where_there_is_one() -> None:
+    assert "message" not in explain(state_of(Status.DEAD, "a reason without a row"))
+
+
+@pytest.mark.parametrize(
+    ("event_id", "is_here", "words"),
+    [
+        ("ord-1", True, "by event ord-1, and"),
+        (None, True, "by an event, and"),
+        ("ord-1", False, "by event ord-1 of another destination of this advertiser, and"),
+    ],
+)
+def test_a_duplicate_names_the_event_that_was_first(event_id: str | None, is_here: bool, words: str) -> None:
+    explanation = explain_duplicate(event_id, AT, "It waits.", is_here=is_here)
+    assert words in explanation
+    assert explanation.startswith("Answered as a duplicate at 2026-11-24 10:00:02 UTC:")
+    assert explanation.endswith("It waits.")

@@ -1,0 +1,107 @@
+"""Lint warnings of a draft: reported while it is edited, never a refusal."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.destination import Region
+from app.domain.mapping.document import check_draft
+from app.domain.mapping.lint import LINT_WARNINGS, lint
+from app.domain.mapping.presets import PRESETS
+
+FIELDS = {"event_timestamp": "t", "email": "user.email"}
+PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES"}
+NONE = {"consent": {"mode": "none"}}
+
+
+@pytest.mark.parametrize(
+    ("draft", "region", "found"),
+    [
+        pytest.param({}, "EU", [], id="an empty draft"),
+        pytest.param({"fields": "x", "custom_data": 1, "consent": []}, "EU", [], id="a draft of nonsense"),
+        pytest.param(
+            {"event_type": "OTHER", "fields": {**FIELDS, "currency": "c", "units_sold": "u"}},
+            "NA",
+            [("field_ignored", "fields.currency"), ("field_ignored", "fields.units_sold")],
+            id="what only purchases carry",
+        ),
+        pytest.param(
+            {"event_type": {"path": "type"}, "fields": {**FIELDS, "currency": "c"}},
+            "NA",
+            [],
+            id="a type that is read from the event may be a purchase",
+        ),
+        pytest.param(
+            {"event_type": {"const": "LEAD"}, "fields": FIELDS},
+            "NA",
+            [("field_advised", "fields.value")],
+            id="a lead without value",
+        ),
+        pytest.param({"event_type": "SEARCH", "fields": FIELDS}, "NA", [], id="a search needs no value"),
+        pytest.param(
+            {**PURCHASE, "fields": {**FIELDS, "value": {"const": -1}}},
+            "NA",
+            [("every_event_rejected", "fields.value")],
+            id="a purchase of less than nothing",
+        ),
+        pytest.param(
+            {"event_type": "LEAD", "fields": {**FIELDS, "value": {"const": -1}}},
+            "NA",
+            [],
+            id="other values are scores and may be negative",
+        ),
+        pytest.param(
+            {"fields": {"event_id": {"const": "x"}, "email": {"const": "a@b.co"}}},
+            "NA",
+            [("same_for_every_event", "fields.email"), ("same_for_every_event", "fields.event_id")],
+            id="one id and one person for all",
+        ),
+        pytest.param(NONE, "EU", [("every_event_rejected", "consent.mode")], id="no consent in the EU"),
+        pytest.param(
+            {**NONE, "country_code": "uk"},
+            "NA",
+            [("every_event_rejected", "consent.mode")],
+            id="no consent in a country that asks for it",
+        ),
+        pytest.param(
+            {**NONE, "country_code": {"path": "c", "default": "DE"}},
+            "NA",
+            [],
+            id="a country of each event's own",
+        ),
+        pytest.param(
+            {"fields": {"email": "user.maid"}, "custom_data": ["a.phone", {"name": "x", "path": "email"}]},
+            "NA",
+            [
+                ("path_names_another_field", "fields.email"),
+                ("custom_data_personal", "custom_data[0]"),
+                ("custom_data_personal", "custom_data[1]"),
+            ],
+            id="paths that name something else",
+        ),
+        pytest.param(
+            {"custom_data": [{"name": "x", "path": "email", "pipe": ["sha256_lower"]}]},
+            "NA",
+            [],
+            id="hashed it may go",
+        ),
+    ],
+)
+def test_what_is_odd_is_said(draft: dict[str, Any], region: str, found: list[tuple[str, str]]) -> None:
+    """Each with the member that it is about."""
+    assert [tuple(one) for one in lint(draft, Region(region))] == found
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.event_type)
+def test_nothing_is_odd_about_a_preset(preset: Any) -> None:
+    """What we offer is right, in every region."""
+    document = preset.document()
+    assert check_draft(document) == []
+    assert [one for region in Region for one in lint(document, region)] == []
+
+
+def test_every_word_stands_in_the_documentation() -> None:
+    """docs/api.md, in the table of warnings."""
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    assert [word for word in LINT_WARNINGS if f"| `{word}` |" not in text] == []

@@ -1,0 +1,157 @@
+"""What follows from each reply of Amazon, and how long a retry waits."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.outcomes import outcome as o
+from app.domain.outcomes.settle import (
+    Dead,
+    Deferred,
+    Delivered,
+    PerItem,
+    Retry,
+    RetryAll,
+    RetryPolicy,
+    Settlement,
+    settle,
+)
+
+POLICY = RetryPolicy(first_wait=2, longest_wait=300, item_tries=12)
+
+
+def settled(reply: o.Reply, *tries: int, jitter: float = 0.5) -> Settlement:
+    return settle(reply, tries or (0, 0), policy=POLICY, jitter=jitter)
+
+
+@pytest.mark.parametrize(
+    ("reply", "settlement"),
+    [
+        (o.Throttled(7.0), Deferred("throttled")),
+        (o.NotSent(), Deferred("throttled")),
+        (o.Unauthorized(), Deferred("sign_in_unauthorized")),
+        (o.Forbidden(), Deferred("sign_in_forbidden")),
+        (o.ServerError("amazon_error"), RetryAll("amazon_error", 1.0)),
+        (o.ServerError("amazon_unreadable", 0.25), RetryAll("amazon_unreadable", 1.0)),
+        (o.ServerError("amazon_error", 90.0), RetryAll("amazon_error", 90.0)),
+        (o.TransportError("connect"), RetryAll("amazon_unreachable", 1.0)),
+        (o.TransportError("timeout"), RetryAll("outcome_unknown", 1.0)),
+        (o.Missing("NOT_FOUND", ""), RetryAll("endpoint_not_found", 1.0)),
+        (o.Unexpected(418, "X", "tea"), PerItem((Dead("amazon_unexpected", "X", "tea"),) * 2)),
+        (o.PerItemReply((o.ACCEPTED, o.ItemAccepted())), PerItem((Delivered(), Delivered()))),
+    ],
+)
+def test_a_reply_settles_its_request(reply: o.Reply, settlement: Settlement) -> None:
+    """Two conversions on their first try."""
+    assert settled(reply) == settlement
+
+
+def test_a_request_that_amazon_refuses_is_divided_until_one_conversion_is_left() -> None:
+    """The halves cost no try; the middle one of an odd number is in the second half."""
+    reply = o.Divisible("BAD_REQUEST", "no")
+    halves = settled(reply, 0, 5, 1)
+    assert halves == PerItem(
+        tuple(Retry("amazon_request_refused", 0.0, half, False, "BAD_REQUEST", "no") for half in (0, 1, 1))
+    )
+    four = settled(reply, 0, 0, 0, 0)
+    assert isinstance(four, PerItem)
+    assert [each.half for each in four.dispositions if isinstance(each, Retry)] == [0, 0, 1, 1]
+    assert settled(reply, 3) == PerItem((Dead("amazon_request_refused", "BAD_REQUEST", "no"),))
+
+
+@pytest.mark.parametrize(
+    ("item", "tries", "disposition"),
+    [
+        (o.ACCEPTED, 99, Delivered()),
+        (o.ItemRefused("BAD", "no"), 0, Dead("amazon_refused", "BAD", "no")),
+        (o.ItemRefused("BAD", "no", "a.b"), 0, Dead("amazon_refused", "BAD", "a.b: no")),
+        (
+            o.ItemFailed("CONFLICT", "later"),
+            0,
+            Retry("amazon_item_failed", 1.0, amazon_code="CONFLICT", amazon_message="later"),
+        ),
+        (
+            o.ItemFailed("CONFLICT", "later"),
+            10,
+            Retry("amazon_item_failed", 150.0, amazon_code="CONFLICT", amazon_message="later"),
+        ),
+        (
+            o.ItemFailed("CONFLICT", "later"),
+            1,
+            Retry("amazon_item_failed", 2.0, amazon_code="CONFLICT", amazon_message="later"),
+        ),
+        (o.ItemFailed("CONFLICT", "later"), 11, Dead("gave_up", "CONFLICT", "later")),
+        (o.ItemUnknown("missing_index"), 1, Retry("outcome_unknown", 2.0, amazon_message="missing_index")),
+        (o.ItemUnknown("missing_index"), 10, Retry("outcome_unknown", 150.0, amazon_message="missing_index")),
+        (o.ItemUnknown("contradictory"), 11, Dead("gave_up", amazon_message="contradictory")),
+    ],
+)
+def test_a_conversion_gets_what_amazon_said_of_it(item: o.Outcome, tries: int, disposition: object) -> None:
+    """Beside a delivered one, which it does not concern."""
+    settlement = settled(o.PerItemReply((o.ACCEPTED, item)), 0, tries)
+    assert settlement == PerItem((Delivered(), disposition))  # type: ignore[arg-type]
+    assert isinstance(settlement, PerItem)
+    assert settlement.delivered == 1 + (item is o.ACCEPTED)
+    assert settlement.is_delivered is (item is o.ACCEPTED)
+
+
+def test_a_retry_costs_a_try_and_keeps_its_request_together_unless_it_says_otherwise() -> None:
+    """The defaults of a retry."""
+    assert (Retry("x", 1.0).costs_try, Retry("x", 1.0).half) == (True, None)
+
+
+def test_outcomes_and_conversions_must_be_as_many() -> None:
+    """A reply of another length is a defect, not a delivery."""
+    for outcomes in ((o.ACCEPTED,), (o.ACCEPTED,) * 3):
+        with pytest.raises(ValueError, match="zip"):
+            settled(o.PerItemReply(outcomes), 0, 0)
+
+
+def test_a_reply_without_retry_after_adds_no_wait() -> None:
+    """Only the jitter counts."""
+    assert settled(o.ServerError("amazon_error"), jitter=0.0) == RetryAll("amazon_error", 0.05)
+
+
+def test_a_request_waits_as_long_as_its_youngest_conversion() -> None:
+    """The fewest tries decide."""
+    assert settled(o.TransportError("cut"), 6, 2, 9) == RetryAll("outcome_unknown", 4.0)
+
+
+@pytest.mark.parametrize(
+    ("tries", "jitter", "wait"),
+    [
+        (0, 0.5, 1.0),
+        (1, 0.5, 1.0),
+        (2, 0.5, 2.0),
+        (3, 0.25, 2.0),
+        (8, 0.5, 128.0),
+        (9, 0.5, 150.0),
+        (10_000, 1.0, 300.0),
+        (1, 0.0, 0.05),
+        (1, 0.026, 0.052),
+    ],
+)
+def test_the_wait_doubles_up_to_its_limit(tries: int, jitter: float, wait: float) -> None:
+    """Full jitter, and never less than a twentieth of a second."""
+    assert POLICY.wait(tries, jitter=jitter) == pytest.approx(wait)
+
+
+def test_the_wait_of_very_many_tries_is_not_computed_without_a_limit() -> None:
+    """The exponent stops at 16."""
+    assert RetryPolicy(first_wait=1, longest_wait=1e9).wait(500, jitter=1.0) == 2**16
+
+
+def test_the_policy_in_force() -> None:
+    """docs/delivery.md: 2 s doubled up to 5 minutes, twelve tries for one conversion."""
+    assert RetryPolicy() == POLICY
+
+
+@given(st.integers(0, 40), st.floats(0, 1, exclude_max=True))
+def test_a_wait_keeps_within_its_ends(tries: int, jitter: float) -> None:
+    assert 0.05 <= POLICY.wait(tries, jitter=jitter) <= 300
+
+
+@pytest.mark.parametrize("reply", o.OUTCOMES)
+def test_every_reply_has_a_word_for_its_attempt(reply: type[o.Reply]) -> None:
+    """The word is in the attempt's row."""
+    assert o.SentRequest(object.__new__(reply), None, None, 3).outcome == o.OUTCOMES[reply]

@@ -1,0 +1,420 @@
+"""Every final state is reported to the journey engine at least once, signed, outside the pipeline."""
+
+import asyncio
+import base64
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import pytest_asyncio
+
+from app.admin import erasure
+from app.callback_client import CallbackClient
+from app.domain.callback import Acknowledged, NotAcknowledged
+from app.store import callbacks
+from tests.pipeline.amazon import Request
+from tests.pipeline.damaging import HARMLESS, UNREADABLE
+from tests.pipeline.processes import Operator, Product
+from tests.pipeline.world import World, event, eventually
+
+SECRETS = (bytes(range(32)), bytes(range(1, 33)))
+NAMED = [f"whsec_{base64.b64encode(secret).decode()}" for secret in SECRETS]
+
+
+def _verifier() -> Callable[..., bool]:
+    """The function that the documentation gives to whoever receives notices, as it stands there."""
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    code = re.search(r"```python\n(import base64, hashlib.*?)```", text, re.DOTALL)
+    assert code is not None
+    room: dict[str, Any] = {}
+    exec(code[1], room)
+    return room["is_ours"]  # type: ignore[no-any-return]
+
+
+is_ours = _verifier()
+
+
+@dataclass
+class Receiver:
+    """A journey engine: a bare HTTP server that keeps what it got, and answers as told."""
+
+    answers: list[str] = field(default_factory=list)
+    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    taken: list[dict[str, Any]] = field(default_factory=list)
+    url: str = ""
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator["Receiver"]:
+        server = await asyncio.start_server(self._converse, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/notices"
+        try:
+            yield self
+        finally:
+            server.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                pairs = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:] if line)
+                headers = {name.lower(): value.strip() for name, _, value in pairs}
+                body = await reader.readexactly(int(headers["content-length"]))
+                self.got.append((headers, body))
+                answer = self.answers.pop(0) if self.answers else "204 No Content"
+                if answer == "hang":
+                    await reader.read()  # until the other side gives up
+                    return
+                if answer.startswith("2"):
+                    self.taken += msgspec.json.decode(body)["data"]["events"]
+                writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def states(self) -> Counter[str]:
+        return Counter(one["state"] for one in self.taken)
+
+
+@pytest_asyncio.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with Receiver().listening() as made:
+        yield made
+
+
+async def tell(world: World, dst: str) -> None:
+    async with world.pool.acquire() as c:
+        await callbacks.enable(c, await world.number(dst), by="test")
+
+
+def engine_of(receiver: Receiver) -> CallbackClient:
+    return CallbackClient(receiver.url, SECRETS, now=lambda: datetime.now(UTC))
+
+
+async def told(receiver: Receiver, number: int) -> list[dict[str, Any]]:
+    async def enough() -> bool:
+        return len(receiver.taken) >= number
+
+    await eventually(enough)
+    return receiver.taken
+
+
+def refuse_odd(request: Request) -> httpx.Response:
+    errors = [
+        {"index": n, "errors": [{"code": "FIELD_VALUE_IS_INVALID", "message": "no"}]}
+        for n in range(len(request.events))
+        if n % 2
+    ]
+    taken = [{"index": n} for n in range(len(request.events)) if not n % 2]
+    return httpx.Response(207, json={"success": taken, "error": errors})
+
+
+async def test_what_became_final_is_told_in_batches_and_verifies(world: World, receiver: Receiver) -> None:
+    """1,000 events, half refused: each is told once, and every notice verifies by the code in the docs."""
+    dst = await world.destination()
+    await tell(world, dst)
+    world.amazon.script = refuse_odd
+    await world.post(dst, *(event(n) for n in range(1000)))
+    world.work(journey=engine_of(receiver))
+    events = await told(receiver, 1000)
+    assert Counter(one["event_id"] for one in events) == {f"ord-{n}": 1 for n in range(1000)}
+    assert {(one["state"], one["code"], one["reason"]) for one in events} == {
+        ("delivered", None, None),
+        ("dead", "BAD_REQUEST", "amazon_refused"),
+    }
+    assert receiver.states() == {"delivered": 500, "dead": 500}
+    assert {one["destination_id"] for one in events} == {dst}
+    assert all(one["mapping_id"].startswith("map_") for one in events)
+    assert 2 <= len(receiver.got) <= 6
+    for headers, body in receiver.got:
+        assert all(is_ours(headers, body, secret) for secret in NAMED)
+        assert not is_ours(headers, body + b" ", NAMED[0])
+        assert not is_ours(headers, body, "whsec_" + "A" * 43 + "=")
+        assert not is_ours(headers, body, NAMED[0], now=datetime.now(UTC).timestamp() + 301)
+        assert b"person" not in body
+        assert b"example.com" not in body
+    assert await nothing_owed(world)
+
+
+async def nothing_owed(world: World) -> bool:
+    async def none() -> bool:
+        rows = await world.fetch(
+            "SELECT (SELECT count(*) FROM callback_events), (SELECT count(*) FROM callbacks)"
+        )
+        return tuple(rows[0]) == (0, 0)
+
+    return bool(await eventually(none))
+
+
+async def test_a_notice_that_is_refused_comes_again_under_its_id_with_its_bytes(
+    world: World, receiver: Receiver
+) -> None:
+    """After a 500, a redirect and a hang-up; the signature is fresh, the notice the same."""
+    dst = await world.destination()
+    await tell(world, dst)
+    receiver.answers = ["500 No", "302 Elsewhere\r\nLocation: http://127.0.0.1:1/"]
+    await world.post(dst, event(1))
+    world.work(journey=engine_of(receiver))
+    await told(receiver, 1)
+    assert len(receiver.got) == 3
+    assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
+    assert len({body for _, body in receiver.got}) == 1
+    assert await nothing_owed(world)
+
+
+@pytest.mark.parametrize("name", ["shapes: empty", "batches: row missing", "page: chunks missing (XX001)"])
+async def test_a_damaged_batch_holds_no_other_notice_up(world: World, receiver: Receiver, name: str) -> None:
+    """Nothing can be told of a batch whose event ids cannot be read; the others are told once."""
+    dst = await world.destination()
+    await tell(world, dst)
+    await world.post(dst, *(event(n) for n in range(80)))
+    (row,) = await world.fetch("SELECT batch FROM batch_states")
+    async with world.resources.pool.acquire() as c:
+        await (UNREADABLE | HARMLESS)[name](c, row["batch"])
+    await world.post(dst, event(1001))
+    world.work(journey=engine_of(receiver))
+
+    async def is_told() -> bool:
+        return "ord-1001" in {one["event_id"] for one in receiver.taken}
+
+    await eventually(is_told)
+
+    async def is_done() -> bool:
+        return not await world.fetch("SELECT FROM callback_events UNION ALL SELECT FROM callbacks")
+
+    await eventually(is_done)
+
+
+async def test_a_receiver_that_hangs_delays_nobody_but_itself(world: World, receiver: Receiver) -> None:
+    """While the first notice waits for its answer, events are delivered all the same."""
+    dst = await world.destination()
+    await tell(world, dst)
+    receiver.answers = ["hang"]
+    world.work(journey=engine_of(receiver))
+    await world.post(dst, event(1))
+
+    async def hangs() -> bool:
+        return len(receiver.got) == 1
+
+    await eventually(hangs)
+    await world.post(dst, *(event(n) for n in range(2, 600)))
+    await world.until(dst, delivered=599, seconds=10)
+    assert not receiver.taken
+
+
+async def test_nothing_is_written_where_nobody_is_told(world: World, receiver: Receiver) -> None:
+    """Off for the process, or off for the destination: no row, no request."""
+    silent, spoken = await world.destination(), await world.destination()
+    await tell(world, spoken)
+    world.work()  # a worker without a journey engine
+    await world.post(spoken, event(1))
+    await world.until(spoken, delivered=1)
+    await world.stop_workers()
+    assert await world.fetch("SELECT FROM callback_events") == []
+    world.work(journey=engine_of(receiver))
+    await world.post(silent, event(1))
+    await world.until(silent, delivered=1)
+    assert await world.fetch("SELECT FROM callback_events") == []
+    await world.post(spoken, event(2))
+    assert [one["event_id"] for one in await told(receiver, 1)] == ["ord-2"]
+
+
+async def test_expiry_and_discarding_are_told_too(world: World, receiver: Receiver) -> None:
+    """Whatever ends an event writes its notice in the same transaction."""
+    dst = await world.destination()
+    await tell(world, dst)
+    await world.post(dst, event(1), event(2))
+    await world.fetch("UPDATE destinations SET paused = true")
+    long_ago = timedelta(days=22)
+    await world.fetch(
+        "UPDATE batch_states SET first_event = first_event - $1::interval, "
+        "last_event = last_event - $1::interval",
+        long_ago,
+    )
+    world.work(journey=engine_of(receiver))
+    await told(receiver, 2)
+    assert receiver.states() == {"expired": 2}
+    assert {(one["code"], one["reason"]) for one in receiver.taken} == {("MISC_ERROR", "expired")}
+
+    await world.post(dst, event(3), event(4))
+    holding = world.holding(callbacks_enabled=True)
+    async with world.resources.engine.begin() as connection:
+        await holding.discard(connection, await world.number(dst))
+    await told(receiver, 4)
+    assert receiver.states() == {"expired": 2, "dead": 2}
+    assert receiver.taken[-1]["reason"] == "discarded"
+
+
+async def test_an_erased_event_is_told_as_erased_and_its_neighbours_as_delivered(
+    world: World, receiver: Receiver
+) -> None:
+    """The id alone is told; what it was about is gone."""
+    dst = await world.destination()
+    await tell(world, dst)
+    await world.post(dst, *(event(n) for n in range(5)))
+    await erasure.request_erasure(
+        world.pool,
+        world.resources.vault,
+        {"email": "person3@example.com"},
+        by="key_test",
+        monotonic=asyncio.get_running_loop().time,
+    )
+    world.work(journey=engine_of(receiver))
+    states = {one["event_id"]: one["state"] for one in await told(receiver, 5)}
+    assert states == {f"ord-{n}": "erased" if n == 3 else "delivered" for n in range(5)}
+    assert await nothing_owed(world)
+    assert receiver.states() == {"delivered": 4, "erased": 1}
+
+
+async def test_a_notice_whose_commit_was_undone_is_never_told(world: World) -> None:
+    """The notice lives and dies with the transaction that makes it true."""
+    dst = await world.destination()
+    await tell(world, dst)
+    await world.post(dst, event(1))
+    with pytest.raises(ZeroDivisionError):
+        async with world.resources.engine.begin() as connection:
+            await world.holding(callbacks_enabled=True).discard(connection, await world.number(dst))
+            raise ZeroDivisionError
+    assert await world.fetch("SELECT FROM callback_events") == []
+
+
+async def test_a_notice_that_commits_late_is_not_passed_by(world: World, receiver: Receiver) -> None:
+    """One that was written first and committed last is told as well: there is no cursor to be behind."""
+    first, second = await world.destination(), await world.destination()
+    for dst in (first, second):
+        await tell(world, dst)
+    await world.post(first, event(1))
+    await world.post(second, event(2))
+    held = await world.resources.connect()
+    transaction = held.transaction()
+    await transaction.start()
+    final = callbacks.FinalBatch(1, datetime.now(UTC).date(), (0,), 1, "erased")
+    rows = await held.fetch(
+        "SELECT batch, day FROM batch_states WHERE destination = $1", await world.number(first)
+    )
+    final = callbacks.FinalBatch(rows[0]["batch"], rows[0]["day"], (0,), 1, "erased")
+    await callbacks.note(held, await world.number(first), [final])
+    world.work(journey=engine_of(receiver))
+    await told(receiver, 2)
+    await transaction.commit()
+    await held.close()
+    await told(receiver, 3)
+    assert receiver.states() == {"delivered": 2, "erased": 1}
+
+
+class DyingJourney:
+    """Takes the notice, and dies before anybody learns of it, as a worker does that is killed."""
+
+    def __init__(self, receiver: CallbackClient, deaths: int) -> None:
+        self._receiver = receiver
+        self._deaths = deaths
+
+    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+        answer = await self._receiver.deliver(id, body)
+        self._deaths -= 1
+        if self._deaths >= 0:
+            raise asyncio.CancelledError
+        return answer
+
+
+async def test_a_notice_that_was_taken_unseen_comes_again_under_its_id(
+    world: World, receiver: Receiver
+) -> None:
+    """At least once: a death lies between answer and commit, and the receiver can tell it by the id."""
+    dst = await world.destination()
+    await tell(world, dst)
+    await world.post(dst, event(1))
+    world.work(journey=DyingJourney(engine_of(receiver), 1))
+    await told(receiver, 1)
+    await world.until(dst, delivered=1)
+    await world.stop_workers()
+    # Nobody takes it before its lease has lapsed; then the next worker does.
+    await world.fetch("UPDATE callbacks SET leased_until = now() - interval '1 second'")
+    world.work(journey=engine_of(receiver))
+    await told(receiver, 2)
+    assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
+    assert await nothing_owed(world)
+
+
+async def test_after_seven_days_a_notice_is_given_up_and_counted(world: World, receiver: Receiver) -> None:
+    """It does not vanish in silence: the metrics say so."""
+    dst = await world.destination()
+    await tell(world, dst)
+    receiver.answers = ["500 No"] * 2
+    await world.post(dst, event(1))
+    world.work(journey=engine_of(receiver))
+
+    async def failed() -> bool:
+        return bool(await world.fetch("SELECT FROM callbacks WHERE problem = 'status_500'"))
+
+    await eventually(failed)
+    await world.fetch("UPDATE callbacks SET made_at = now() - interval '8 days', due_at = now()")
+    assert await nothing_owed(world)
+    registry = world.resources.telemetry.registry
+    assert registry.get_sample_value("amazon_conversions_status_callbacks_total", {"result": "given_up"}) == 1
+
+
+async def test_no_final_state_is_lost_when_workers_are_killed(
+    database_url: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    """Whole processes, kill -9 over and over: the set told is the set delivered."""
+    product = Product(database_url, tmp_path / "log.txt")
+    product.more = {"STATUS_CALLBACK_URL": receiver.url, "STATUS_CALLBACK_SECRETS": ",".join(NAMED)}
+    product.start("sandbox", "sandbox")
+    product.serve("api")
+    product.ready(f"{product.amazon}/_sandbox/health", f"{product.api}/health/live")
+    try:
+        async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+            operator = Operator(product, client)
+            dst = await operator.destination("4000000000001", rate=50)
+            shown = await operator.call("POST", f"/destinations/{dst}/status-callback", {"enabled": True})
+            assert (shown["enabled"], shown["configured"], shown["waiting"]) == (True, True, 0)
+            product.work("worker")
+            for round_ in range(4):
+                for start in range(5):
+                    numbers = range(round_ * 500 + start * 100, round_ * 500 + start * 100 + 100)
+                    await operator.post([{**event(n), "destination_id": dst} for n in numbers])
+                before = len(receiver.got)
+
+                async def some(before: int = before) -> bool:
+                    return len(receiver.got) > before
+
+                await eventually(some, seconds=60)
+                product.kill("worker")
+                product.work("worker")
+            # Those whose worker died while they were under way are free again once their lease has lapsed.
+
+            async def all_told() -> bool:
+                async with _connected(database_url) as c:
+                    await c.execute(
+                        "UPDATE callbacks SET leased_until = now() "
+                        "WHERE leased_until > now() + interval '30 s'"
+                    )
+                return {one["event_id"] for one in receiver.taken} >= {f"ord-{n}" for n in range(2000)}
+
+            await eventually(all_told, seconds=90, every=3)
+            assert (await operator.counts(dst))["delivered"] == 2000
+            assert receiver.states().keys() == {"delivered"}
+            taken = {headers["webhook-id"]: body for headers, body in receiver.got}
+            assert all(taken[headers["webhook-id"]] == body for headers, body in receiver.got)
+    finally:
+        product.close()
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[Any]:
+    import asyncpg
+
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        yield connection
+    finally:
+        await connection.close()

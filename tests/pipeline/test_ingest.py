@@ -1,0 +1,288 @@
+"""Ingest returns one result per event, stable ids, and current versions."""
+
+import asyncio
+import json
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.domain.event import read_events
+from app.domain.ids import DEFAULT_ORGANISATION
+from app.ingest.group_commit import NotStored, SenderAccess
+from tests.pipeline.world import MAPPING, World, event, stamp
+
+OTHER = "map_other000000000000000"
+
+
+async def test_each_event_gets_one_result_in_its_order(world: World) -> None:
+    """A bad member is rejected alone; its neighbours are accepted under their own indexes."""
+    dst = await world.destination()
+    bad = event(2, user={"email": 5})
+    results = await world.post(dst, event(1), bad, event(3))
+    assert [(r.index, r.event_id, r.status) for r in results] == [
+        (0, "ord-1", "accepted"),
+        (1, "ord-2", "rejected"),
+        (2, "ord-3", "accepted"),
+    ]
+    assert results[1].rejection is not None
+    assert results[1].rejection.reason == "wrong_type"
+    assert await world.counts(dst) == await world.until(dst, accepted=2, rejected=1, queued=2)
+
+
+async def test_an_id_with_the_same_content_is_a_duplicate_and_stored_once(world: World) -> None:
+    """Also when members stand in another order, and across posts."""
+    dst = await world.destination()
+    first = event(1)
+    reordered = dict(reversed(list(first.items())))
+    assert [r.status for r in await world.post(dst, first, reordered)] == ["accepted", "duplicate"]
+    assert [r.status for r in await world.post(dst, first)] == ["duplicate"]
+    counts = await world.counts(dst)
+    assert (counts["accepted"], counts["duplicates"]) == (1, 2)
+
+
+async def test_an_id_with_other_content_is_a_conflict(world: World) -> None:
+    """In one batch, and across posts; the first one stands."""
+    dst = await world.destination()
+    other = event(1, user={"email": "somebody@example.com"})
+    for results in (await world.post(dst, event(1), other), await world.post(dst, event(1), other)):
+        assert results[1].status == "rejected"
+        assert results[1].rejection is not None
+        assert results[1].rejection.reason == "event_id_conflict"
+    assert (await world.counts(dst))["accepted"] == 1
+
+
+async def test_a_derived_id_comes_from_the_content(world: World) -> None:
+    """The same event without an id is a duplicate of itself, and says that its id was derived."""
+    dst = await world.destination()
+    nameless = event(1)
+    del nameless["event_id"]
+    (first,), (second,) = await world.post(dst, nameless), await world.post(dst, nameless)
+    assert (first.status, second.status) == ("accepted", "duplicate")
+    assert first.event_id == second.event_id
+    assert [w.code for w in first.warnings] == ["event_id_derived"]
+
+
+async def test_fifty_posts_of_one_id_at_once_store_it_once(world: World) -> None:
+    """Whatever flush each of them falls into."""
+    dst = await world.destination()
+    same = event(1)
+    statuses = [r.status for (r,) in await asyncio.gather(*(world.post(dst, same) for _ in range(50)))]
+    assert sorted(statuses) == ["accepted"] + ["duplicate"] * 49
+
+
+async def test_the_same_ids_in_opposite_order_do_not_deadlock(world: World, database_url: str) -> None:
+    """Two processes insert a hundred ids against each other; every id is accepted once."""
+    from tests.pipeline.world import make_world
+
+    dst = await world.destination()
+    events = [event(number) for number in range(100)]
+    async with make_world(database_url) as other:
+        for turn in range(5):
+            named = [{**e, "event_id": f"{e['event_id']}-{turn}"} for e in events]
+            ours, theirs = await asyncio.gather(world.post(dst, *named), other.post(dst, *reversed(named)))
+            won = [r.event_id for r in (*ours, *theirs) if r.status == "accepted"]
+            assert sorted(won) == sorted(e["event_id"] for e in named)
+
+
+async def test_a_mapped_amazon_id_is_taken_once_for_an_advertiser(world: World) -> None:
+    """Two events that name one Amazon id: Amazon would count one and drop the other unseen."""
+    mapped = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}
+    dst = await world.destination(mapping=mapped)
+    (first,) = await world.post(dst, event(1, order="A-1"))
+    (second,) = await world.post(dst, event(2, order="A-1"))
+    (third,) = await world.post(dst, event(2, order="A-2"))
+    assert (first.status, second.status, third.status) == ("accepted", "rejected", "accepted")
+    assert second.rejection is not None
+    assert second.rejection.reason == "event_id_conflict"
+
+
+async def test_a_publish_holds_from_its_answer_on(world: World) -> None:
+    """The next event is converted by the new version, and both keep theirs."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    async with world.resources.pool.acquire() as c, c.transaction():
+        later = {**MAPPING, "custom_data": []}
+        await world.publish(c, dst, f"map_{1:020d}", later, version=2)
+    await world.post(dst, event(2))
+    world.work()
+    await world.until(dst, delivered=2)
+    sent = {e["eventId"].split(":")[1]: e for r in world.amazon.requests for e in r.events}
+    assert "customData" in sent["ord-1"]
+    assert "customData" not in sent["ord-2"]
+
+
+async def test_what_was_refused_is_refused_by_the_current_version_only(world: World) -> None:
+    """A destination that was a draft a moment ago takes events as soon as it is connected."""
+    dst = await world.destination()
+    await world.fetch("UPDATE destinations SET sign_in = 'none', version = version + 1 WHERE id = $1", dst)
+    (refused,) = await world.post(dst, event(1))
+    assert refused.rejection is not None
+    assert refused.rejection.reason == "destination_draft"
+    await world.fetch("UPDATE destinations SET sign_in = 'valid', version = version + 1 WHERE id = $1", dst)
+    (taken,) = await world.post(dst, event(1))
+    assert taken.status == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ("archived_at = now()", "destination_archived"),
+        ("sign_in = 'none'", "destination_draft"),
+    ],
+)
+async def test_a_destination_that_takes_nothing_says_why(world: World, facts: str, reason: str) -> None:
+    """ENDPOINT_NOT_FOUND with the word for it."""
+    dst = await world.destination()
+    await world.fetch(f"UPDATE destinations SET {facts}, version = version + 1 WHERE id = $1", dst)
+    (result,) = await world.post(dst, event(1))
+    assert result.rejection is not None
+    assert (result.rejection.reason, result.rejection.code) == (reason, "ENDPOINT_NOT_FOUND")
+
+
+@pytest.mark.parametrize("facts", ["paused = true", "sign_in = 'broken', sign_in_reason = 'revoked'"])
+async def test_a_paused_or_parked_destination_takes_events_and_keeps_them(world: World, facts: str) -> None:
+    """They wait; nothing is sent."""
+    dst = await world.destination()
+    await world.fetch(f"UPDATE destinations SET {facts}, version = version + 1 WHERE id = $1", dst)
+    (result,) = await world.post(dst, event(1))
+    assert result.status == "accepted"
+    counts = await world.counts(dst)
+    assert counts["held"] + counts["parked"] == 1
+
+
+async def test_a_key_limited_to_another_destination_is_told_that_there_is_none(world: World) -> None:
+    """It learns nothing of what it may not see."""
+    dst = await world.destination()
+    read = read_events([event(1)], default_destination=dst, default_mapping=None)
+    assert isinstance(read, list)
+    results = await world.intake.receive(read, access=SenderAccess(DEFAULT_ORGANISATION, frozenset()))
+    assert not isinstance(results, NotStored)
+    assert results[0].rejection is not None
+    assert results[0].rejection.reason == "destination_unknown"
+
+
+async def test_a_database_that_refuses_writes_is_answered_by_not_stored(world: World) -> None:
+    """Nothing is acknowledged; once it writes again, so do we, on a fresh connection."""
+    dst = await world.destination()
+    name = (await world.fetch("SELECT current_database()"))[0][0]
+    await world.post(dst, event(1))
+    await world.fetch(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await world.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'conversions-own'"
+    )
+
+    async def refused() -> bool:
+        return isinstance(await world.try_post(dst, event(2)), NotStored)
+
+    assert await refused() or await refused()
+    connection = await asyncpg.connect(world.resources.dsn)
+    await connection.execute("SET default_transaction_read_only = off")
+    await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+    await connection.close()
+    (result,) = await world.post(dst, event(2))
+    assert result.status == "accepted"
+    assert (await world.counts(dst))["accepted"] == 2
+
+
+async def test_a_caller_who_hangs_up_does_not_cancel_the_flush(world: World) -> None:
+    """What was gathered is written; the same request again finds a duplicate."""
+    dst = await world.destination()
+    calls = [asyncio.create_task(world.post(dst, event(number))) for number in range(20)]
+    await asyncio.sleep(0)
+    for call in calls[::2]:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await world.until(dst, accepted=20)
+
+
+async def test_a_rehearsal_answers_as_the_call_would_and_stores_nothing(world: World) -> None:
+    """With a preview that shows exactly what would be sent, and hashes in place of traits."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    read = read_events([event(1), event(2), event(1, user={})], default_destination=dst, default_mapping=None)
+    assert isinstance(read, list)
+    results = await world.intake.dry_run(read, access=SenderAccess(DEFAULT_ORGANISATION))
+    assert not isinstance(results, NotStored)
+    assert [r.status for r in results] == ["duplicate", "accepted", "rejected"]
+    assert results[1].preview is not None
+    assert results[1].preview["amazon_event"]["eventId"].endswith(":ord-2")
+    assert "person2" not in json.dumps(results[1].preview, default=str)
+    assert (await world.counts(dst))["accepted"] == 1
+
+
+async def test_an_old_event_is_refused_and_an_ageing_one_warned_of(world: World) -> None:
+    """21 days and 7 days (P6)."""
+    dst = await world.destination()
+    old = event(1, event={"timestamp": stamp(ago=timedelta(days=22))})
+    ageing = event(2, event={"timestamp": stamp(ago=timedelta(days=8))})
+    first, second = await world.post(dst, old, ageing)
+    assert first.rejection is not None
+    assert first.rejection.reason == "event_too_old"
+    assert [w.code for w in second.warnings] == ["event_aging"]
+
+
+async def test_the_first_name_of_a_type_read_from_events_is_pinned_as_they_are_stored(world: World) -> None:
+    """A second mapping with another name for that type is refused with the first name shown (R12)."""
+    by_event = {**MAPPING, "event_type": {"path": "event.kind"}}
+    first = await world.destination(advertiser="77", mapping=by_event)
+    second = await world.destination(advertiser="77", mapping={**by_event, "event_name": "Other"})
+    kind = {"timestamp": stamp(), "kind": "LEAD"}
+    assert [r.status for r in await world.post(first, event(1, event=kind))] == ["accepted"]
+    (refused,) = await world.post(second, event(2, event=kind))
+    assert refused.rejection is not None
+    assert refused.rejection.reason == "event_name_conflict"
+    assert "Added to cart" in refused.rejection.detail
+
+
+async def test_a_name_pinned_as_events_are_stored_holds_for_every_mapping(world: World) -> None:
+    """R12, where two mappings read their type from the event: none leaves under a second name."""
+    typed = {**MAPPING, "event_type": {"path": "event.type"}}
+    dst = await world.destination(mapping={**typed, "event_name": "One"})
+    async with world.resources.pool.acquire() as c, c.transaction():
+        await world.publish(c, dst, OTHER, {**typed, "name": "Other", "event_name": "Two"}, version=1)
+
+    def search(number: int, mapping: str) -> dict[str, Any]:
+        return event(number, mapping_id=mapping, event={"type": "SEARCH", "timestamp": stamp()})
+
+    first, other = f"map_{1:020d}", OTHER
+    rounds = [
+        await world.post(dst, search(1, first), search(2, other)),
+        await world.post(dst, search(3, other), search(4, first)),
+        await world.post(dst, search(5, other)),
+    ]
+    told = [(r.event_id, r.status, r.rejection and r.rejection.reason) for one in rounds for r in one]
+    wrong = "event_name_conflict"
+    assert told == [
+        ("ord-1", "accepted", None),
+        ("ord-2", "rejected", wrong),
+        ("ord-3", "rejected", wrong),
+        ("ord-4", "accepted", None),
+        ("ord-5", "rejected", wrong),
+    ]
+
+
+async def test_a_rehearsal_is_held_to_the_names_that_another_process_pinned(world: World) -> None:
+    """The same answer as the real call's, and nothing is pinned by it."""
+    typed = {**MAPPING, "event_type": {"path": "event.type"}, "event_name": "One"}
+    dst = await world.destination(mapping=typed)
+    read = read_events(
+        [event(1, event={"type": "SEARCH", "timestamp": stamp()})],
+        default_destination=dst,
+        default_mapping=None,
+    )
+    assert isinstance(read, list)
+
+    async def rehearsed() -> str:
+        results = await world.intake.dry_run(read, access=SenderAccess(DEFAULT_ORGANISATION))
+        assert isinstance(results, list)
+        return results[0].status
+
+    assert await rehearsed() == "accepted"
+    assert await world.fetch("SELECT 1 FROM event_names") == []
+    # As another process would as it stores an event: the destination's version stays as it was.
+    await world.fetch(
+        "INSERT INTO event_names (advertiser_id, event_type, name) VALUES ('1001', 'SEARCH', 'Two')"
+    )
+    assert await rehearsed() == "rejected"

@@ -1,0 +1,184 @@
+"""A process that stops loses nothing: requests are answered, attempts settled, lanes released."""
+
+import asyncio
+import itertools
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest_asyncio
+
+from tests.pipeline.amazon import Request
+from tests.pipeline.processes import ADMIN, Operator, Product, free_port
+from tests.pipeline.test_processes import sandbox_events
+from tests.pipeline.world import World, event, eventually
+
+
+async def test_a_stopping_worker_hands_idle_lanes_over_at_once_and_settles_what_it_sent(world: World) -> None:
+    """While one request hangs at Amazon its lane stays, and every other lane has a new owner at once."""
+    busy, idle = await world.destination(advertiser="1"), await world.destination(advertiser="2")
+    answered, came = asyncio.Event(), asyncio.Event()
+
+    async def hang(request: Request) -> httpx.Response:
+        if request.advertiser_id == "1":
+            came.set()
+            await answered.wait()
+        return world.amazon.take(request)
+
+    world.amazon.script = hang
+    leaving = world.work()
+    await world.post(idle, event(1))
+    await world.until(idle, delivered=1)
+    await world.post(busy, event(2))
+    await asyncio.wait_for(came.wait(), 10)
+    assert len(leaving._leases.owned) == 2
+
+    leaving.stop()
+
+    async def handed_over() -> bool:
+        (lane,) = await world.fetch("SELECT owner FROM lanes WHERE advertiser_id = '2'")
+        return lane["owner"] is None
+
+    # Before there is anything to send: a look that was under way at the stop may still find what comes now.
+    await eventually(handed_over, seconds=5)
+    following = world.work()
+    await world.post(idle, event(3))
+    await world.until(idle, delivered=2, seconds=10)
+    assert not answered.is_set()
+    assert len(following._leases.owned) == 1
+    # Not taken from it: what hangs may still arrive, and is settled by the one who sent it.
+    (held,) = await world.fetch("SELECT owner FROM lanes WHERE advertiser_id = '1'")
+    assert held["owner"] is not None
+
+    answered.set()
+    await world.until(busy, delivered=1)
+    await asyncio.wait_for(world.workers[0][1], 10)
+    await world.post(busy, event(4))
+    await world.until(busy, delivered=2, seconds=10)
+    assert set(world.amazon.times.values()) == {1}
+    (row,) = await world.fetch("SELECT count(*) FILTER (WHERE outcome IS NULL) AS left FROM attempts")
+    assert row["left"] == 0
+
+
+@dataclass
+class Balancer:
+    """Spreads posts over API processes by turns, and leaves out one that says it is stopping or is silent."""
+
+    apis: dict[str, str]
+    client: httpx.AsyncClient
+    good: set[str] = field(default_factory=set)
+    turn: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    async def watch(self) -> None:
+        """Ask each for its readiness, as a load balancer does: every fifth of a second."""
+        async with httpx.AsyncClient(timeout=2) as asking:
+            while True:
+                for name, address in self.apis.items():
+                    try:
+                        reasons = (await asking.get(address + "/health/ready")).json()["reasons"]
+                        # The tests' cluster is not durable, and says so: the only red that is let pass.
+                        up = not {"stopping", "database_unavailable", "database_refused"} & set(reasons)
+                    except httpx.HTTPError:
+                        up = False
+                    (self.good.add if up else self.good.discard)(name)
+                await asyncio.sleep(0.2)
+
+    async def post(self, event_: dict[str, object], destination: str) -> str:
+        """Post once, without any retry; return the status, or the error, as a word."""
+        names = sorted(self.good)
+        address = self.apis[names[next(self.turn) % len(names)]]
+        try:
+            answer = await self.client.post(
+                f"{address}/events?destination_id={destination}", json=event_, headers={"X-Api-Key": ADMIN}
+            )
+        except httpx.HTTPError as error:
+            return type(error).__name__
+        return str(answer.status_code)
+
+
+@pytest_asyncio.fixture
+async def product(database_url: str, tmp_path: Path) -> AsyncIterator[Product]:
+    """Two API processes, each on a port of its own, two workers and the sandbox."""
+    made = Product(database_url, tmp_path / "everything.log")
+    try:
+        made.listener.close()  # here each listens for itself
+        made.ports = {"api-1": made.api_port, "api-2": free_port()}
+        made.start("sandbox", "sandbox")
+        for name, port in made.ports.items():
+            made.start(name, "serve", PORT=str(port), SHUTDOWN_DELAY_SECONDS="1")
+        made.work("worker-1")
+        made.work("worker-2")
+        addresses = [f"http://127.0.0.1:{port}/health/live" for port in made.ports.values()]
+        made.ready(*addresses, made.amazon + "/_sandbox/health")
+        yield made
+    finally:
+        await asyncio.to_thread(made.close)
+
+
+async def test_a_rolling_restart_of_everything_fails_no_request(product: Product) -> None:
+    """An API and a worker, then the others, under load, with a client that never sends anything again.
+
+    Every post is answered 202, every event arrives once, and nothing has to be recovered.
+    """
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+    async with httpx.AsyncClient(timeout=30, limits=limits) as client:
+        operator = Operator(product, client)
+        ids = [str(7_000_000_000 + number) for number in range(4)]
+        named = [{"advertiser_id": one, "region": "NA", "name": one} for one in ids]
+        await client.post(f"{product.amazon}/_sandbox/advertisers", json={"advertisers": named})
+        destinations = [await operator.destination(one) for one in ids]
+        apis = {name: f"http://127.0.0.1:{port}" for name, port in product.ports.items()}
+        balancer = Balancer(apis, client)
+        watching = asyncio.create_task(balancer.watch())
+        await eventually(lambda: _are(balancer, 2))
+
+        answers: list[asyncio.Task[str]] = []
+        done = asyncio.Event()
+
+        async def load() -> None:
+            for number in itertools.count():
+                if done.is_set():
+                    return
+                answers.append(
+                    asyncio.create_task(
+                        balancer.post(event(number), destinations[number % len(destinations)])
+                    )
+                )
+                await asyncio.sleep(0.02)
+
+        loading = asyncio.create_task(load())
+        for pair in (("api-1", "worker-1"), ("api-2", "worker-2")):
+            for name in pair:
+                product.children[name].send_signal(signal.SIGTERM)
+            for name in pair:
+                assert await asyncio.to_thread(product.children[name].wait, 40) == 0, name
+            product.start(pair[0], "serve", PORT=str(product.ports[pair[0]]), SHUTDOWN_DELAY_SECONDS="1")
+            product.work(pair[1])
+            await eventually(lambda: _are(balancer, 2), seconds=30)
+        done.set()
+        await loading
+        told = Counter(await asyncio.gather(*answers))
+        watching.cancel()
+        assert told == {"202": len(answers)}
+        assert len(answers) > 100
+
+        async def all_there() -> bool:
+            counts = [await operator.counts(one) for one in destinations]
+            return sum(c["delivered"] for c in counts) == len(answers)
+
+        await eventually(all_there, seconds=60, every=0.2)
+        arrived = await sandbox_events(operator)
+    assert {item["times"] for item in arrived} == {1}
+    assert {item["event_id"].split(":", 1)[1] for item in arrived} == {
+        f"ord-{number}" for number in range(len(answers))
+    }
+    log = product.log.read_text(errors="replace")
+    assert "attempt.recovered" not in log
+    assert "lane.lost" not in log
+
+
+async def _are(balancer: Balancer, number: int) -> bool:
+    return len(balancer.good) == number

@@ -1,0 +1,258 @@
+"""A single-round-trip flush assumes new keys and current versions and falls back otherwise (ADR 0029)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.domain.conversion.consent import ConsentSettings
+from app.ingest.destination_cache import AgeLimits
+from app.ingest.flush_writer import CAUTIOUS_FLUSHES
+from app.ingest.group_commit import FLUSH_MIN_REQUESTS
+from app.processes import api
+from app.processes.resources import open_resources
+from app.store import partitions
+from app.store.partitions import FLUSH_LOCK
+from tests.chaos.amazon import StandIn, take
+from tests.chaos.fuse import Fuse
+from tests.chaos.rehearsal import rehearse
+from tests.pipeline.world import MAPPING, World, event, eventually, make_world, settings_of
+
+
+def many(first: int, events: int = 200) -> list[dict[str, Any]]:
+    return [event(number) for number in range(first, first + events)]
+
+
+def statuses(results: Any) -> list[str]:
+    return [result.status for result in results]
+
+
+@asynccontextmanager
+async def taking_posts(url: str) -> AsyncIterator[Callable[..., Awaitable[list[bool]]]]:
+    """Open a road; yield how to post ids, and be told of each flush whether it went in one round trip."""
+    async with rehearse(url, StandIn(take)) as stage:
+        dst, fuse = await stage.destination(), Fuse()
+        async with stage.life(fuse) as life:
+            assert await life.post(dst, "first")  # by which it learns the generation
+
+            async def post(*names: str) -> list[bool]:
+                fuse.calls.clear()
+                assert await life.post(dst, *names)
+                return [
+                    "store_flush" in call for call in fuse.calls if "store_flush" in call or "BEGIN" in call
+                ]
+
+            yield post
+
+
+async def test_the_usual_flush_is_one_call(database_url: str) -> None:
+    """One event or many: nothing else is asked."""
+    async with taking_posts(database_url) as post:
+        assert await post("a") == [True]
+        assert await post(*(f"b-{n}" for n in range(300))) == [True]
+
+
+async def test_after_a_repeat_flushes_are_cautious_for_a_while(database_url: str) -> None:
+    """Where a caller repeats once it often does again, and each flush that fails is written twice."""
+    async with taking_posts(database_url) as post:
+        assert await post("first") == [True, False]
+        for turn in range(CAUTIOUS_FLUSHES):
+            assert await post(f"a-{turn}") == [False]
+        assert await post("b") == [True]
+
+
+async def test_repeats_in_a_post_are_told_apart_from_what_is_new(world: World) -> None:
+    """One that is new, one that is other than it was, and the rest the same as before."""
+    dst = await world.destination()
+    await world.post(dst, event(20_000))
+    assert set(statuses(await world.post(dst, *many(0)))) == {"accepted"}
+    other = event(1, user={"email": "somebody@example.com"})
+    told = await world.post(dst, event(10_000), other, *many(2))
+    assert statuses(told) == ["accepted", "rejected"] + ["duplicate"] * 198 + ["accepted"] * 2
+    assert told[1].rejection is not None
+    assert told[1].rejection.reason == "event_id_conflict"
+    await world.until(dst, accepted=204, duplicates=198, rejected=1)
+
+
+async def test_repeats_within_a_post_are_counted_with_it(world: World) -> None:
+    """They are judged by the first of their id, which is in the same flush."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    assert statuses(await world.post(dst, event(2), event(3), event(2))) == ["accepted"] * 2 + ["duplicate"]
+    await world.until(dst, accepted=3, duplicates=1)
+
+
+async def test_a_key_of_an_earlier_generation_is_met(world: World) -> None:
+    """One and two generations back, by a flush that inserts into the third."""
+    dst = await world.destination()
+    await world.post(dst, event(7))
+    async with world.resources.pool.acquire() as c:
+        for turn in (1, 2):
+            await c.execute("UPDATE ledger_generations SET began_at = began_at - interval '11 days'")
+            assert await partitions.rotate_ledger(c) == 1 + turn
+            async with make_world(world.url) as other:  # not cautious yet
+                await other.post(dst, event(turn * 1000))
+                assert statuses(await other.post(dst, event(turn * 1000 + 1), event(7))) == [
+                    "accepted",
+                    "duplicate",
+                ]
+    rows = await world.fetch("SELECT generation, count(*) AS keys FROM ledger GROUP BY 1 ORDER BY 1")
+    assert [tuple(row) for row in rows] == [(1, 1), (2, 2), (3, 2)]
+
+
+async def two_wait(world: World) -> bool:
+    waiting = await world.fetch("SELECT FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
+    return len(waiting) == 2
+
+
+async def test_the_same_ids_in_opposite_order_do_not_deadlock(world: World, database_url: str) -> None:
+    """Two processes insert them against each other; every id is accepted once, and nobody is thrown out."""
+    dst = await world.destination()
+    (name,) = (await world.fetch("SELECT current_database()"))[0]
+    # Postgres finds a deadlock after a second, and the flush is tried again: here it would stand for an hour.
+    await world.fetch(f"ALTER DATABASE {name} SET deadlock_timeout = '1h'")
+    async with make_world(database_url) as one, make_world(database_url) as other, asyncio.timeout(60):
+        await asyncio.gather(one.post(dst, event(1)), other.post(dst, event(2)))
+        for turn in range(1, 4):
+            named = many(turn * 1000, 500)
+            async with world.resources.pool.acquire() as barrier, barrier.transaction():
+                await barrier.execute(f"SELECT pg_advisory_xact_lock({FLUSH_LOCK})")
+                both = asyncio.gather(one.post(dst, *named), other.post(dst, *reversed(named)))
+                await eventually(lambda: two_wait(world))
+            ours, theirs = await both
+            won = [r.event_id for r in (*ours, *theirs) if r.status == "accepted"]
+            assert sorted(won) == sorted(e["event_id"] for e in named)
+
+
+@pytest.mark.parametrize(("end", "first"), [("ROLLBACK", "accepted"), ("COMMIT", "duplicate")])
+async def test_a_key_under_way_elsewhere_is_waited_for(world: World, end: str, first: str) -> None:
+    """It is free again when the other rolls back, and a repeat when the other commits."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    (row,) = await world.fetch("DELETE FROM ledger RETURNING *")
+    other = await asyncpg.connect(world.resources.dsn)
+    await other.execute("BEGIN")
+    await other.execute("INSERT INTO ledger VALUES ($1, $2, $3, $4, $5)", *row.values())
+    posting = asyncio.create_task(world.post(dst, *many(1)))
+    await eventually(lambda: world.fetch("SELECT FROM pg_locks WHERE NOT granted"))
+    assert not posting.done()
+    await other.execute(end)
+    assert statuses(await posting) == [first] + ["accepted"] * 199
+    await other.close()
+
+
+async def test_what_is_committed_while_it_waits_for_the_lock_holds(world: World) -> None:
+    """Its statements have a snapshot each: the version that it compares is read after the lock was given."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    other = await asyncpg.connect(world.resources.dsn)
+    await other.execute(f"BEGIN; SELECT pg_advisory_xact_lock({FLUSH_LOCK})")
+    posting = asyncio.create_task(world.post(dst, event(2)))
+    await eventually(lambda: world.fetch("SELECT FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"))
+    await world.publish(other, dst, f"map_{1:020d}", {**MAPPING, "custom_data": []}, version=2)
+    await other.execute("COMMIT")
+    assert statuses(await posting) == ["accepted"]
+    await other.close()
+    world.work()
+    await world.until(dst, delivered=2)
+    sent = {e["eventId"].split(":")[1]: e for r in world.amazon.requests for e in r.events}
+    assert "customData" in sent["ord-1"]
+    assert "customData" not in sent["ord-2"]
+
+
+async def test_an_account_that_may_not_make_the_function_does_without(world: World) -> None:
+    """It needs the right TEMPORARY on the database, which an administrator may have taken from everybody."""
+    dst = await world.destination()
+    [(name, owner)] = await world.fetch("SELECT current_database(), current_user")
+    plain = f"plain_{name}"
+    await world.fetch(f"CREATE ROLE {plain} IN ROLE pg_read_all_data, pg_write_all_data")
+    await world.fetch(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {plain}")
+    await world.fetch(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
+    await world.fetch(f"ALTER ROLE {owner} IN DATABASE {name} SET role = '{plain}'")
+    try:
+        async with make_world(world.url) as other:
+            [may] = await other.fetch("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
+            assert may[0] is False
+            for turn in range(3):
+                assert statuses(await other.post(dst, event(turn))) == ["accepted"]
+    finally:
+        await world.fetch(f"ALTER ROLE {owner} IN DATABASE {name} RESET role")
+        await world.fetch(f"DROP OWNED BY {plain}")
+        await world.fetch(f"DROP ROLE {plain}")
+
+
+async def test_a_session_that_lost_its_function_does_without(database_url: str) -> None:
+    """As behind a pooler, which hands out another session or discards what was made in it."""
+    async with rehearse(database_url, StandIn(take)) as stage:
+        dst, fuse = await stage.destination(), Fuse()
+        async with stage.life(fuse) as life:
+            for names in (("a",), ("b",)):
+                assert await life.post(dst, *names)
+            for connection in fuse.connections:
+                await connection.execute("DISCARD TEMP")
+            assert await life.post(dst, "c")
+            fuse.calls.clear()
+            assert await life.post(dst, "d")
+            assert not any("store_flush" in call for call in fuse.calls)
+
+
+async def test_a_server_that_cannot_plan_the_function_is_written_to_in_steps(database_url: str) -> None:
+    """As Citus answers under generic plans (0A000); every post would be refused for ever otherwise."""
+    async with rehearse(database_url, StandIn(take)) as stage:
+        dst, fuse = await stage.destination(), Fuse()
+        async with stage.life(fuse) as life:
+            assert await life.post(dst, "a")
+            for connection in fuse.connections:
+                await connection.execute(_CANNOT_PLAN)
+            assert await life.post(dst, "b")
+            fuse.calls.clear()
+            assert await life.post(dst, "c")
+            assert not any("store_flush" in call for call in fuse.calls)
+
+
+async def test_a_flush_whose_cached_plan_became_invalid_is_written_once(world: World) -> None:
+    """0A000 inside the transaction, after a schema change: nothing is refused, lost or stored twice."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    assert statuses(await world.post(dst, event(1))) == ["duplicate"]  # the next flushes go step by step
+    await world.fetch("ALTER TABLE destinations ALTER COLUMN version TYPE integer")
+    assert statuses(await world.post(dst, event(1), event(2))) == ["duplicate", "accepted"]
+    world.work()
+    await world.until(dst, accepted=2, duplicates=2, delivered=2)
+
+
+_CANNOT_PLAN = """
+DO $$
+DECLARE types text;
+BEGIN
+  SELECT pg_get_function_identity_arguments(p.oid) INTO types FROM pg_proc p
+  WHERE p.proname = 'store_flush' AND p.pronamespace = pg_my_temp_schema();
+  EXECUTE format('CREATE OR REPLACE FUNCTION pg_temp.store_flush(%s) RETURNS text LANGUAGE plpgsql AS '
+    || quote_literal('BEGIN RAISE ''could not plan'' USING ERRCODE = ''0A000''; END'), types);
+END $$
+"""
+
+
+async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: World) -> None:
+    """Where posts come together a flush waits for more of them, but not for ever more (ADR 0030)."""
+    dst = await world.destination()
+    patient = settings_of(world.url).model_copy(update={"flush_wait_ms": 600_000})
+    async with open_resources(patient, role="worker", pool_size=2) as resources:
+        intake, _ = api.build_ingest(resources, AgeLimits(), ConsentSettings())
+        running = asyncio.create_task(intake.run())
+        road = World(resources, world.amazon, intake, world.url)
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(road.post(dst, event(n)) for n in range(3)))  # they came together
+            posting = [
+                asyncio.create_task(road.post(dst, event(10 + n))) for n in range(FLUSH_MIN_REQUESTS - 1)
+            ]
+            while intake.waiting < FLUSH_MIN_REQUESTS - 1:
+                await asyncio.sleep(0)
+            assert not any(one.done() for one in posting)
+            await road.post(dst, event(1_000))
+            await asyncio.gather(*posting)
+            intake.close()
+            await running

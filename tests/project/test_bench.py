@@ -1,0 +1,84 @@
+"""The bench measures a realistic event, processed by the product and counted individually."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from app.amazon.wire import read_reply, request_body
+from app.domain import strict_json
+from app.domain.conversion.convert import Conversion, Rules, convert
+from app.domain.destination import Region
+from app.domain.event import Event, read_events
+from app.domain.identity import Profile
+from app.domain.mapping.document import Mapping, compile_mapping
+from app.domain.outcomes.outcome import ItemAccepted, PerItemReply
+from bench import reference
+from bench.events import MAPPING, bodies
+from bench.report import quantile, table
+from bench.stand_in import StandIn
+
+RULES = Rules("dst_1", "map_1", 1, Region.NA, Profile.AMAZON, "USD", None, {})
+
+
+def conversions(events: int) -> list[Conversion]:
+    """Turn the bench's events into conversions, as the door does."""
+    mapping = compile_mapping(MAPPING)
+    assert isinstance(mapping, Mapping), mapping
+    (body,) = bodies("run", events, events, ["dst_1"])
+    read = read_events(strict_json.parse(body), default_destination=None, default_mapping=None)
+    assert isinstance(read, list)
+    made = []
+    for event in read:
+        assert isinstance(event, Event)
+        made.append(convert(event, event.event_id or "", mapping, RULES, now=datetime.now(UTC)))
+    assert all(isinstance(one, Conversion) for one in made), made
+    return [one for one in made if isinstance(one, Conversion)]
+
+
+def test_the_event_is_a_realistic_one() -> None:
+    """Five match keys, three custom fields, nothing dropped, nothing warned of."""
+    for conversion in conversions(40):
+        sent = json.loads(conversion.body)
+        assert len(sent["matchKeys"]) == 5
+        assert len(sent["customData"]) == 3
+        assert conversion.warnings == ()
+
+
+def test_the_bare_loop_makes_an_event_of_the_same_kind() -> None:
+    """The same members and nearly the same length, or the ratio would compare two things."""
+    bare, ours = reference.finished(1)[0], conversions(1)[0].body
+    assert json.loads(bare).keys() == json.loads(ours).keys()
+    assert abs(len(bare) - len(ours)) < 40
+
+
+def ask(stand_in: StandIn, path: str, body: bytes = b"") -> bytes:
+    """Ask the stand-in as a server would."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(stand_in({"type": "http", "path": path}, receive, send))
+    return bytes(sent[1]["body"])
+
+
+def test_the_stand_in_counts_every_event_and_the_product_believes_its_answer() -> None:
+    """Each event by its number, once; every outcome an acceptance."""
+    stand_in, made = StandIn(1), conversions(7)
+    reply = ask(stand_in, "/na/adsApi/v1/create/events", request_body([one.body for one in made]))
+    assert read_reply(207, {}, reply, sent=7) == PerItemReply((ItemAccepted(),) * 7)
+    assert ask(stand_in, "/_count") == b"7"
+    ((_, numbers),) = json.loads(ask(stand_in, "/_log"))
+    assert numbers == list(range(7))
+    assert ask(stand_in, "/_count") == b"0"
+
+
+def test_a_quantile_is_a_value_that_was_measured() -> None:
+    """The share below it is the one asked for."""
+    assert quantile([3, 1, 2, 4], 0.5) == 3
+    assert quantile(range(100), 0.99) == 99
+    assert "| 1,234 | 12.3 | 1.23 |" in table(("a", "b", "c"), [(1234.4, 12.34, 1.234)])
