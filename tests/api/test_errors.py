@@ -244,7 +244,7 @@ async def test_every_route_answers_a_wrong_key_in_the_one_shape(world: World) ->
     for path, method, _ in routes_of(create_application(world.context.__class__(**_fields(world)))):
         url = path.replace("{destination_id}", "dst_00000000000000000000")
         answer = await world.call(method, url.replace("{", "x").replace("}", ""), key="wrong")
-        if answer.status_code >= 400:
+        if answer.status_code >= 400 and not path.startswith("/console"):
             assert set(answer.json()) >= {"error", "detail", "fields"}, path
 
 

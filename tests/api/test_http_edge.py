@@ -285,8 +285,15 @@ async def test_a_client_that_writes_all_before_it_reads_reads_its_refusal(port: 
 async def test_a_refused_body_is_drained_and_the_connection_goes_on(port: int) -> None:
     """Without `Connection: close` the next request is served, and nothing of the body is kept."""
     large = post(b"x" * 6 * MIB).replace(BOOTSTRAP.encode(), b"nobody")
-    got = await exchanged(port, large, chunked(b"y" * 6 * MIB), GET)
+    got = await exchanged(port, large, post(b"y" * 6 * MIB), GET)
     assert statuses(got) == [401, 413, 200]
+
+
+async def test_a_refused_chunked_body_is_drained_and_ends_the_connection(port: int) -> None:
+    """Its end may be malformed; the response says that it is the last."""
+    got = await exchanged(port, chunked(b"y" * 6 * MIB), GET)
+    assert statuses(got) == [413]
+    assert b"connection: close" in got.lower()
 
 
 async def test_a_body_that_breaks_after_its_refusal_gets_no_second_answer(port: int) -> None:

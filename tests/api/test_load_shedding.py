@@ -27,7 +27,12 @@ class HoldsUntilTold:
     came: int = 0
 
     async def receive(
-        self, events: Sequence[Event | Rejection], *, access: Any, low_priority: bool = False
+        self,
+        events: Sequence[Event | Rejection],
+        *,
+        access: Any,
+        low_priority: bool = False,
+        request_id: str | None = None,
     ) -> list[EventResult]:
         self.came += 1
         await self.go.wait()

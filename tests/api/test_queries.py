@@ -18,7 +18,7 @@ from tests.api.test_matrix import routes_of
 from tests.api.world import BOOTSTRAP, World
 
 # They take what another server wrote, or answer 404 to whatever address.
-IGNORING = {"/oauth/amazon/callback", "/console/{anywhere:path}"}
+IGNORING = {"/oauth/amazon/callback", "/console/oidc/callback", "/console/{anywhere:path}"}
 
 
 def application_of(world: World) -> Any:
@@ -151,10 +151,13 @@ async def test_every_list_takes_limit_and_cursor(world: World) -> None:
         content = methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
         schema = content.get("application/json", {}).get("schema", {})
         schema = schemas[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
+        if path.endswith("/rejections/summary"):
+            continue  # groups, as interface §10 defines them
         if "items" in schema.get("properties", {}):
             assert "next_cursor" in schema["properties"], path
             names = {one["name"] for one in methods["get"]["parameters"]}
-            assert {"limit", "cursor"} <= names, path
+            # The usage of an organisation has a row a day between `from` and `to`.
+            assert {"limit", "cursor"} <= names or path.endswith("/usage"), path
             lists += 1
     assert lists > 8
 

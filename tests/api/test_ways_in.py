@@ -28,7 +28,12 @@ class TakesAll:
     """An intake that accepts whatever it is given."""
 
     async def receive(
-        self, events: Sequence[Event | Rejection], *, access: Any, low_priority: bool
+        self,
+        events: Sequence[Event | Rejection],
+        *,
+        access: Any,
+        low_priority: bool,
+        request_id: str | None = None,
     ) -> list[EventResult]:
         return [
             EventResult(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)
@@ -134,7 +139,12 @@ class Breaks:
     """An intake with a defect."""
 
     async def receive(
-        self, events: Sequence[Event | Rejection], *, access: Any, low_priority: bool
+        self,
+        events: Sequence[Event | Rejection],
+        *,
+        access: Any,
+        low_priority: bool,
+        request_id: str | None = None,
     ) -> list[EventResult]:
         raise ZeroDivisionError
 
@@ -283,7 +293,9 @@ async def test_a_query_sets_what_events_leave_out(world: World) -> None:
     came: list[Any] = []
 
     class Notes(TakesAll):
-        async def receive(self, events: Any, *, access: Any, low_priority: bool) -> list[EventResult]:
+        async def receive(
+            self, events: Any, *, access: Any, low_priority: bool, request_id: str | None = None
+        ) -> list[EventResult]:
             came.append((events[0].destination_id, events[0].mapping_id, low_priority))
             return await super().receive(events, access=access, low_priority=low_priority)
 
@@ -303,7 +315,12 @@ class OutOfMemory(TakesAll):
     """An intake for which there is no memory."""
 
     async def receive(
-        self, events: Sequence[Event | Rejection], *, access: Any, low_priority: bool
+        self,
+        events: Sequence[Event | Rejection],
+        *,
+        access: Any,
+        low_priority: bool,
+        request_id: str | None = None,
     ) -> list[EventResult]:
         raise MemoryError
 
