@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.audit import list_audit
-from app.api.export import ROWS, ExportPage, Format, export
+from app.api.export import EXPORTED, ROWS, ExportPage, Format, export
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -55,7 +55,7 @@ class AuditPage(Page[AuditEntryView]):
     """A page of administrative actions."""
 
 
-@router.get("/audit", summary="List administrative actions", response_model=AuditPage)
+@router.get("/audit", summary="List administrative actions", response_model=AuditPage, responses=EXPORTED)
 @requires(Scope.KEYS_ADMIN)
 async def list_all(
     *,

@@ -10,7 +10,7 @@ from pydantic import Field
 from app.admin.access import Scope
 from app.admin.consent_records import blocked_by_consent, list_consent_records
 from app.admin.inputs import Instant
-from app.api.export import ROWS, ExportPage, Format, export
+from app.api.export import EXPORTED, ROWS, ExportPage, Format, export
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -54,6 +54,7 @@ class ConsentRecordPage(ResponseBody):
     "/destinations/{destination_id}/consent-records",
     summary="List consent records",
     response_model=ConsentRecordPage,
+    responses=EXPORTED,
 )
 @requires(Scope.EVENTS_READ, Scope.ERASE)
 async def list_all(

@@ -11,7 +11,7 @@ from app.admin.event_history import read_event_history
 from app.admin.event_list import EventFilter, list_destination_events
 from app.admin.inputs import Instant
 from app.api.event_models import EventHistoryView, ListedEventsPage, ListedEventView, StatsView
-from app.api.export import ROWS, ExportPage, Format, export
+from app.api.export import EXPORTED, ROWS, ExportPage, Format, export
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.outcomes.status import Status
@@ -36,7 +36,12 @@ async def read_event(
     )
 
 
-@router.get("/destinations/{destination_id}/events", summary="List events", response_model=ListedEventsPage)
+@router.get(
+    "/destinations/{destination_id}/events",
+    summary="List events",
+    response_model=ListedEventsPage,
+    responses=EXPORTED,
+)
 @requires(Scope.EVENTS_READ)
 async def list_events(
     destination_id: str,

@@ -32,6 +32,16 @@ _CUT_SHORT: Final = {
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
+# What a route with a `format` answers beside JSON.
+EXPORTED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "content": {
+            media_type: {"schema": {"type": "string"}} for media_type in ("text/csv", "application/x-ndjson")
+        }
+    }
+}
+
+
 class ExportFormat(StrEnum):
     """The format of an export."""
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from app.admin.access import Scope
 from app.admin.event_list import find_visible_row
 from app.admin.inputs import Instant
-from app.api.export import ROWS, ExportPage, Format, export
+from app.api.export import EXPORTED, ROWS, ExportPage, Format, export
 from app.api.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, place_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -95,6 +95,7 @@ async def summary(
     "/destinations/{destination_id}/rejections",
     summary="List rejected events",
     response_model=RejectionPage,
+    responses=EXPORTED,
 )
 @requires(Scope.EVENTS_READ)
 async def list_rejections(

@@ -35,9 +35,8 @@ OUTCOME_TESTS = (
     "tests/domain/test_reasons.py",
 )
 PACING_TESTS = (
-    "tests/domain/test_floors.py",
+    "tests/domain/test_watermarks.py",
     "tests/domain/test_lane_limits.py",
-    "tests/domain/test_pacing_edges.py",
     "tests/domain/test_lanes.py",
 )
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

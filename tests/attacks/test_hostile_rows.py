@@ -22,7 +22,7 @@ ELSEWHERE = {
     "HI-FA": "replies of Amazon: tests/amazon/test_events_client.py, test_wire.py, test_broken_replies.py",
     "HI-FL": "replies of the token server: tests/amazon/test_sign_in.py",
     "HI-DB": "the database: tests/chaos, tests/pipeline/test_damaged_data.py, test_readiness.py",
-    "HI-CF": "start: tests/commands/test_settings.py, test_doctor.py; tests/project/test_the_containers.py",
+    "HI-CF": "start: tests/commands/test_settings.py, test_doctor.py; tests/project/test_containers.py",
     "HI-LG": "logs: tests/console/test_seeded_faults.py, tests/api/test_errors.py",
     "HI-CO": "the console: tests/console/test_sessions.py, tests/console/test_roles.py",
     "HI-OA-003": "tests/api/test_oauth.py::test_a_used_state_is_400_and_asks_amazon_nothing",
@@ -37,8 +37,8 @@ ELSEWHERE = {
     "HI-TR-024": "one minute of dripping: tests/api/test_slow_clients.py, tests/edge/stalled.py",
     "HI-TR-025": "two minutes of dripping: tests/api/test_slow_clients.py, tests/edge/stalled.py",
     "HI-TR-032": "tests/api/test_slow_clients.py: a body that is announced and never sent",
-    "HI-TR-036": "tests/pipeline/test_flushes_at_once.py, test_receiving.py",
-    "HI-EB-007": "tests/pipeline/test_flushes_at_once.py",
+    "HI-TR-036": "tests/pipeline/test_single_round_trip_flush.py, test_ingest.py",
+    "HI-EB-007": "tests/pipeline/test_single_round_trip_flush.py",
 }
 NOT_APPLICABLE = {
     "HI-OA-010": "no /oauth/start: POST /destinations/{id}/connect starts a sign-in and takes no address",
