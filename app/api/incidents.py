@@ -154,7 +154,7 @@ async def list_channels(
     channels = sorted(ours, key=lambda channel: channel.name)
     items = []
     for channel in channels[begin : begin + limit]:
-        known = health.get((channel.organisation, channel.name), notifications.ChannelHealth())
+        known = health.get(channel.name, notifications.ChannelHealth())
         items.append(
             ChannelView(
                 name=channel.name,

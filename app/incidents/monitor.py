@@ -11,6 +11,7 @@ import asyncpg
 from app.domain.incidents.conditions import (
     Finding,
     ServiceLimits,
+    channel_finding,
     destination_findings,
     service_findings,
 )
@@ -32,7 +33,8 @@ from app.telemetry import Telemetry
 SILENT_AFTER: Final = timedelta(seconds=20)  # a session that said nothing for so long is frozen
 _FORGET_EVERY_S: Final = 600.0
 
-_Subject = tuple[str | None, Kind]
+_Subject = tuple[str, str | None, Kind]
+"""Organisation, destination (None for kinds without one) and kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +134,20 @@ def decide(
     """Return the incidents that an observation opens, updates, reopens or resolves. Pure."""
     latest: dict[_Subject, StoredIncident] = {}
     for each in stored:
-        subject = (each.incident.destination, each.incident.kind)
+        subject = (each.organisation, each.incident.destination, each.incident.kind)
         if subject not in latest or not latest[subject].incident.is_open:
             latest[subject] = each
     of_service = service_findings(observation.service, limits)
     watched = {each.id: each for each in observation.destinations}
-    findings: dict[_Subject, Finding] = {(None, found.kind): found for found in of_service}
+    findings: dict[_Subject, Finding] = {
+        (DEFAULT_ORGANISATION, None, found.kind): found for found in of_service
+    }
+    for organisation, failing in observation.failing_channels.items():
+        if (found := channel_finding(failing, limits)) is not None:
+            findings[organisation, None, found.kind] = found
     for destination in observation.destinations:
         for finding in destination_findings(destination.facts, destination.alerting, observation.now):
-            findings[destination.id, finding.kind] = finding
+            findings[destination.organisation, destination.id, finding.kind] = finding
     explained = explains_others(
         [found.kind for found in of_service]
         + [each.incident.kind for each in latest.values() if each.incident.is_open]
@@ -163,7 +170,7 @@ def _change(
     now: datetime,
     explained: bool,
 ) -> _Change | None:
-    destination_id, kind = subject
+    organisation, destination_id, kind = subject
     destination = None if destination_id is None else watched.get(destination_id)
     silent = explained and not KINDS[kind].silences_others
     if stored is not None:
@@ -184,6 +191,5 @@ def _change(
             return _Change(stored.id, stored.organisation, after, transition)
     if finding is None:
         return None
-    organisation = destination.organisation if destination else DEFAULT_ORGANISATION
     opened = open_incident(finding, destination_id, now, silent=silent)
     return _Change(None, organisation, opened, Transition.OPENED)

@@ -39,6 +39,8 @@ class Observation:
     now: datetime
     destinations: Sequence[ObservedDestination]
     service: ServiceFacts
+    # For how long channels fail, by organisation and name.
+    failing_channels: Mapping[str, Mapping[str, timedelta]]
 
 
 class Stopwatch:
@@ -85,7 +87,11 @@ class Observer:
         now: datetime = await connection.fetchval("SELECT now()")
         watched = await incident_facts.watched(connection)
         destinations = await self._destinations(connection, watched, now)
-        return Observation(now, destinations, await self._service(connection, now, commit_s))
+        failing: dict[str, dict[str, timedelta]] = {}
+        for (organisation, name), since in (await notifications.failing_channels(connection)).items():
+            failing.setdefault(organisation, {})[name] = now - since
+        service = await self._service(connection, now, commit_s)
+        return Observation(now, destinations, service, failing)
 
     async def _destinations(
         self, connection: PipelineConnection, watched: Sequence[WatchedDestination], now: datetime
@@ -164,16 +170,10 @@ class Observer:
         if oldest is not None and absent_for >= _WORKER_GRACE:
             # From the database: this process may have taken over only now.
             absent = now - max(oldest, workers.lapsed_at or oldest)
-        channels = await notifications.channel_health(connection)
         return ServiceFacts(
             without_worker_for=absent,
             oldest_waiting_at=oldest,
             slow_commits_for=self._commits.measure(commit_s > SLOW_COMMIT_S),
-            failing_channels={
-                name: now - health.failing_since
-                for (_, name), health in channels.items()
-                if health.failing_since is not None
-            },
         )
 
 

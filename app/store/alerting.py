@@ -27,7 +27,7 @@ async def read(connection: PipelineConnection, destination: DestinationId) -> Al
     """Return what a destination sets; without a row, the defaults."""
     row = await connection.fetchrow(
         "SELECT alerting::text AS alerting, channels, kinds, min_severity FROM destination_alerting "
-        "WHERE destination = $1",
+        "WHERE organisation_id = acting_organisation() AND destination = $1",
         destination,
     )
     return DEFAULT_ROW if row is None else alerting_row(row)
@@ -37,7 +37,8 @@ async def read_all(connection: PipelineConnection, destinations: Sequence[str]) 
     """Return what these destinations set; those without a row are missing."""
     rows = await connection.fetch(
         "SELECT destination, alerting::text AS alerting, channels, kinds, min_severity "
-        "FROM destination_alerting WHERE destination = ANY ($1::text[])",
+        "FROM destination_alerting "
+        "WHERE organisation_id = acting_organisation() AND destination = ANY ($1::text[])",
         list(destinations),
     )
     return {row["destination"]: alerting_row(row) for row in rows}
@@ -50,7 +51,8 @@ async def write_alerting(
     await connection.execute(
         """
         INSERT INTO destination_alerting (organisation_id, destination, alerting)
-        SELECT organisation_id, id, $2::jsonb FROM destinations WHERE id = $1
+        SELECT organisation_id, id, $2::jsonb FROM destinations
+        WHERE organisation_id = acting_organisation() AND id = $1
         ON CONFLICT (destination) DO UPDATE SET alerting = excluded.alerting
         """,
         destination,
@@ -65,7 +67,8 @@ async def write_preference(
     await connection.execute(
         """
         INSERT INTO destination_alerting (organisation_id, destination, channels, kinds, min_severity)
-        SELECT organisation_id, id, $2, $3, $4 FROM destinations WHERE id = $1
+        SELECT organisation_id, id, $2, $3, $4 FROM destinations
+        WHERE organisation_id = acting_organisation() AND id = $1
         ON CONFLICT (destination) DO UPDATE
         SET channels = excluded.channels, kinds = excluded.kinds, min_severity = excluded.min_severity
         """,

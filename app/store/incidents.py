@@ -88,7 +88,7 @@ async def insert(
         INSERT INTO incidents (organisation_id, id, destination, kind, severity, state, opened_at,
           last_seen_at, summary, affected_events, oldest_event_at, expires_at, is_silent)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-        ON CONFLICT (coalesce(destination, ''), kind) WHERE state <> 'resolved' DO NOTHING
+        ON CONFLICT (organisation_id, coalesce(destination, ''), kind) WHERE state <> 'resolved' DO NOTHING
         """,
         organisation,
         id,

@@ -19,10 +19,14 @@ async def add_rejected(
     rows = [(*key, events) for key, events in sorted(rejected.items())]
     await connection.execute(
         """
-        INSERT INTO journey_rejections AS r (destination, day, writer, journey_id, node_id, rejected)
-        SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.journey_id, x.node_id, x.rejected
+        INSERT INTO journey_rejections AS r
+          (organisation_id, destination, day, writer, journey_id, node_id, rejected)
+        SELECT d.organisation_id, x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.journey_id,
+          x.node_id, x.rejected
         FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[])
-          AS x (destination, journey_id, node_id, rejected)
+          WITH ORDINALITY AS x (destination, journey_id, node_id, rejected, position)
+        JOIN destinations d ON d.number = x.destination
+        ORDER BY x.position
         ON CONFLICT (destination, day, writer, journey_id, node_id)
         DO UPDATE SET rejected = r.rejected + excluded.rejected
         """,
@@ -40,7 +44,8 @@ async def rejected(
 ) -> int:
     """Return how many events of a journey, or a node, were rejected."""
     found: int = await connection.fetchval(
-        "SELECT coalesce(sum(rejected), 0)::bigint FROM journey_rejections WHERE destination = $1 "
+        "SELECT coalesce(sum(rejected), 0)::bigint FROM journey_rejections "
+        "WHERE organisation_id = acting_organisation() AND destination = $1 "
         "AND ($2::text IS NULL OR journey_id = $2) AND ($3::text IS NULL OR node_id = $3)",
         number,
         journey_id,

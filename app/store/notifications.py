@@ -189,14 +189,22 @@ class ChannelHealth:
     last_error: str | None = None
 
 
-async def channel_health(connection: PipelineConnection) -> dict[tuple[str, str], ChannelHealth]:
-    """Return the health of every channel that was ever used, by organisation and name."""
+async def channel_health(connection: PipelineConnection) -> dict[str, ChannelHealth]:
+    """Return the health of every channel of the acting organisation that was ever used, by name."""
     rows = await connection.fetch(
-        "SELECT organisation_id, name, last_success_at, failing_since, last_error FROM notification_channels"
+        "SELECT name, last_success_at, failing_since, last_error FROM notification_channels "
+        "WHERE organisation_id = acting_organisation()"
     )
     return {
-        (row["organisation_id"], row["name"]): ChannelHealth(
-            row["last_success_at"], row["failing_since"], row["last_error"]
-        )
+        row["name"]: ChannelHealth(row["last_success_at"], row["failing_since"], row["last_error"])
         for row in rows
     }
+
+
+async def failing_channels(connection: PipelineConnection) -> dict[tuple[str, str], datetime]:
+    """Return since when each failing channel of all organisations fails, by organisation and name."""
+    rows = await connection.fetch(
+        "SELECT organisation_id, name, failing_since FROM notification_channels "
+        "WHERE failing_since IS NOT NULL"
+    )
+    return {(row["organisation_id"], row["name"]): row["failing_since"] for row in rows}

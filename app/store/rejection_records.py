@@ -112,7 +112,8 @@ async def page(
         SELECT r.id, r.event_id, r.received_at, m.id AS mapping_id, r.code, r.reason, r.field,
           r.mapping_field, r.request_id, r.execution_id, r.journey_id, r.node_id
         FROM rejection_records r LEFT JOIN mappings m ON m.number = r.mapping
-        WHERE r.destination = $1 AND ($2::timestamptz IS NULL OR r.received_at >= $2)
+        WHERE r.organisation_id = acting_organisation() AND r.destination = $1
+          AND ($2::timestamptz IS NULL OR r.received_at >= $2)
           AND ($3::timestamptz IS NULL OR r.received_at < $3) AND ($4::text IS NULL OR r.reason = $4)
           AND ($5::text IS NULL OR r.field = $5) AND ($6::text IS NULL OR m.id = $6)
           AND ($7::text IS NULL OR r.execution_id = $7) AND ($8::text IS NULL OR r.journey_id = $8)
@@ -163,7 +164,8 @@ async def summary(
         """
         SELECT r.code, r.reason, nullif(r.field, '') AS field, m.id AS mapping_id,
           sum(r.rejected)::bigint AS count, min(r.first_at) AS first_at, max(r.last_at) AS last_at
-        FROM rejections r LEFT JOIN mappings m ON m.number = r.mapping
+        FROM rejections r
+        LEFT JOIN mappings m ON m.organisation_id = acting_organisation() AND m.number = r.mapping
         WHERE r.destination = $1 AND r.day > (now() AT TIME ZONE 'UTC')::date - $2::int
           AND ($3::timestamptz IS NULL OR r.day >= ($3::timestamptz AT TIME ZONE 'UTC')::date)
           AND ($4::timestamptz IS NULL OR r.day <= ($4::timestamptz AT TIME ZONE 'UTC')::date)

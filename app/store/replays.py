@@ -267,8 +267,10 @@ async def progress(
     """Return the replays of a destination with their progress, newest first."""
     rows = await connection.fetch(
         f"""
-        WITH page AS (SELECT * FROM replays WHERE destination = $1 AND ($2::integer IS NULL OR number < $2)
-          AND ($3::text IS NULL OR id = $3) ORDER BY number DESC LIMIT $4),
+        WITH page AS (SELECT * FROM replays
+          WHERE organisation_id = acting_organisation() AND destination = $1
+            AND ($2::integer IS NULL OR number < $2) AND ($3::text IS NULL OR id = $3)
+          ORDER BY number DESC LIMIT $4),
         -- The events of these replays by status: exceptions one by one, other events with their batch.
         events AS (
           SELECT p.number, e.status, count(*)::bigint AS n FROM page p JOIN exceptions e

@@ -564,7 +564,7 @@ CREATE TABLE organisation_usage (
 
 -- Rejected events by journey and node; '' for none, and for what exceeds the bound of a process.
 CREATE TABLE journey_rejections (
-  organisation_id text NOT NULL DEFAULT 'default',
+  organisation_id text NOT NULL,
   destination     integer NOT NULL,
   day             date NOT NULL,
   writer          smallint NOT NULL,
@@ -576,7 +576,7 @@ CREATE TABLE journey_rejections (
 
 -- Rejected events, without a value of them: up to 600 a minute and destination.
 CREATE TABLE rejection_records (
-  organisation_id text NOT NULL DEFAULT 'default',
+  organisation_id text NOT NULL,
   id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   destination     integer NOT NULL,
   received_at     instant NOT NULL,
@@ -611,7 +611,7 @@ CREATE TABLE consent_stops (
 
 -- What a destination sets for its incidents; without a row, the defaults hold.
 CREATE TABLE destination_alerting (
-  organisation_id text NOT NULL DEFAULT 'default',
+  organisation_id text NOT NULL,
   destination     text PRIMARY KEY,
   -- Thresholds by kind, and `muted_until` for a maintenance window.
   alerting        jsonb NOT NULL DEFAULT '{}',
@@ -629,7 +629,7 @@ CREATE TABLE commit_probes (
 );
 
 CREATE TABLE incidents (
-  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  organisation_id text NOT NULL REFERENCES organisations (id),
   id              text PRIMARY KEY CHECK (id ~ '^inc_[0-9a-z]{16,32}$'),
   number          bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
   -- NULL for kinds of the whole service.
@@ -653,14 +653,15 @@ CREATE TABLE incidents (
   UNIQUE (organisation_id, id),
   FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
 );
--- One incident per destination and kind.
-CREATE UNIQUE INDEX incidents_open ON incidents (coalesce(destination, ''), kind) WHERE state <> 'resolved';
+-- One incident per destination and kind, or per organisation and kind.
+CREATE UNIQUE INDEX incidents_open ON incidents (organisation_id, coalesce(destination, ''), kind)
+  WHERE state <> 'resolved';
 CREATE INDEX incidents_resolved ON incidents (resolved_at) WHERE state = 'resolved';
 CREATE INDEX incidents_destination ON incidents (destination, number);
 
 -- Which messages about an incident each channel got.
 CREATE TABLE incident_messages (
-  organisation_id text NOT NULL DEFAULT 'default',
+  organisation_id text NOT NULL,
   incident        text NOT NULL,
   channel         text NOT NULL,
   opened_at       instant,
@@ -673,7 +674,7 @@ CREATE TABLE incident_messages (
 
 -- Messages that are still to be delivered, and those of the last minutes. No address, no value of an event.
 CREATE TABLE notifications (
-  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  organisation_id text NOT NULL REFERENCES organisations (id),
   id              text PRIMARY KEY CHECK (id ~ '^msg_[0-9a-z]{16,32}$'),
   number          bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
   channel         text NOT NULL,
@@ -690,7 +691,7 @@ CREATE INDEX notifications_due ON notifications (due_at) WHERE finished_at IS NU
 CREATE INDEX notifications_recent ON notifications (created_at);
 
 CREATE TABLE notification_channels (
-  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  organisation_id text NOT NULL REFERENCES organisations (id),
   name            text NOT NULL,
   last_success_at instant,
   -- The first failure since the last success.
@@ -701,7 +702,7 @@ CREATE TABLE notification_channels (
 
 -- Events received and rejected in steps of five seconds, kept for an hour and a half, for the kind `rejections`.
 CREATE TABLE intake_steps (
-  organisation_id text NOT NULL DEFAULT 'default',
+  organisation_id text NOT NULL,
   destination     integer NOT NULL,
   at              instant NOT NULL,
   received        bigint NOT NULL DEFAULT 0,
@@ -712,7 +713,7 @@ CREATE INDEX intake_steps_at ON intake_steps (at);
 
 -- Events received by hour, kept for 15 days, for the kind `volume_drop`.
 CREATE TABLE intake_hours (
-  organisation_id text NOT NULL DEFAULT 'default',
+  organisation_id text NOT NULL,
   destination     integer NOT NULL,
   hour            instant NOT NULL,
   received        bigint NOT NULL DEFAULT 0,
@@ -721,7 +722,7 @@ CREATE TABLE intake_hours (
 
 -- The counts of the last two days as they were when the steps were last written.
 CREATE TABLE intake_totals (
-  organisation_id text NOT NULL DEFAULT 'default',
+  organisation_id text NOT NULL,
   destination     integer NOT NULL,
   day             date NOT NULL,
   received        bigint NOT NULL,

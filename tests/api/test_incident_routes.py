@@ -38,8 +38,9 @@ async def opened(
     world: World, destination: str | None, *, kind: str = "backlog", incident: str = INCIDENT
 ) -> None:
     await world.sql(
-        "INSERT INTO incidents (id, destination, kind, severity, state, opened_at, last_seen_at, summary) "
-        "VALUES (:id, :destination, :kind, 'warning', 'open', now(), now(), 's.')",
+        "INSERT INTO incidents "
+        "(organisation_id, id, destination, kind, severity, state, opened_at, last_seen_at, summary) "
+        "VALUES ('default', :id, :destination, :kind, 'warning', 'open', now(), now(), 's.')",
         id=incident,
         destination=destination,
         kind=kind,
@@ -134,7 +135,8 @@ async def test_a_bad_threshold_is_refused(world: World, alerting: Any) -> None:
 async def test_channels_are_listed_without_addresses(world: World) -> None:
     """Their state is that of the last delivery."""
     await world.sql(
-        "INSERT INTO notification_channels (name, failing_since, last_error) VALUES ('ops', now(), 'timeout')"
+        "INSERT INTO notification_channels (organisation_id, name, failing_since, last_error) "
+        "VALUES ('default', 'ops', now(), 'timeout')"
     )
     answer = await world.call("GET", "/notification-channels")
     assert [(item["name"], item["type"], item["state"]) for item in answer.json()["items"]] == [

@@ -11,6 +11,7 @@ from app.domain.incidents.conditions import (
     Finding,
     ServiceFacts,
     ServiceLimits,
+    channel_finding,
     destination_findings,
     service_findings,
 )
@@ -83,14 +84,16 @@ def test_the_kinds_of_the_service() -> None:
     minute = timedelta(minutes=1)
     limits = ServiceLimits()
     assert service_findings(ServiceFacts(), limits) == []
-    facts = ServiceFacts(
-        without_worker_for=minute, slow_commits_for=minute, failing_channels={"ops": 15 * minute}
-    )
-    assert [found.kind for found in service_findings(facts, limits)] == [
-        Kind.NO_WORKER,
-        Kind.DATABASE_SLOW,
-        Kind.NOTIFICATIONS_FAILING,
-    ]
+    facts = ServiceFacts(without_worker_for=minute, slow_commits_for=minute)
+    assert [found.kind for found in service_findings(facts, limits)] == [Kind.NO_WORKER, Kind.DATABASE_SLOW]
+
+
+def test_channels_of_an_organisation_fail_after_a_while() -> None:
+    """The finding names those that do."""
+    minute = timedelta(minutes=1)
+    assert channel_finding({"ops": 14 * minute}, ServiceLimits()) is None
+    found = channel_finding({"ops": 15 * minute, "mail": minute}, ServiceLimits())
+    assert found == Finding(Kind.NOTIFICATIONS_FAILING, "Channels do not take messages: ops.")
 
 
 def test_thresholds_are_merged_member_by_member() -> None:

@@ -17,7 +17,8 @@ IMPATIENT = RetryPolicy(first_wait=0.05, longest_wait=0.2)
 
 async def set_alerting(watch: Watch, destination: str, **alerting: object) -> None:
     await watch.world.fetch(
-        "INSERT INTO destination_alerting (destination, alerting) VALUES ($1, $2)",
+        "INSERT INTO destination_alerting (organisation_id, destination, alerting) "
+        "VALUES ('default', $1, $2)",
         destination,
         json.dumps(alerting),
     )
@@ -160,15 +161,15 @@ async def test_a_drop_of_volume_opens(watch: Watch) -> None:
     """Seven days with a hundred events an hour, and an hour with none."""
     destination = await watch.world.number(await watch.world.destination())
     await watch.world.fetch(
-        "INSERT INTO intake_hours (destination, hour, received) "
-        "SELECT $1, date_trunc('hour', now()) - make_interval(hours => n), 100 "
+        "INSERT INTO intake_hours (organisation_id, destination, hour, received) "
+        "SELECT 'default', $1, date_trunc('hour', now()) - make_interval(hours => n), 100 "
         "FROM generate_series(2, 200) n",
         destination,
     )
     await watch.until_open("volume_drop")
     await watch.world.fetch(
-        "INSERT INTO intake_hours (destination, hour, received) "
-        "VALUES ($1, date_trunc('hour', now()) - interval '1 hour', 50)",
+        "INSERT INTO intake_hours (organisation_id, destination, hour, received) "
+        "VALUES ('default', $1, date_trunc('hour', now()) - interval '1 hour', 50)",
         destination,
     )
     await watch.resolved("volume_drop")
@@ -194,8 +195,10 @@ async def test_what_opens_during_an_outage_of_the_service_is_silent(watch: Watch
     """A wider incident explains it."""
     destination = await watch.world.destination()
     await watch.world.fetch(
-        "INSERT INTO incidents (id, kind, severity, state, opened_at, last_seen_at, summary) "
-        "VALUES ('inc_00000000000000000000', 'database_slow', 'critical', 'open', now(), now(), 's')"
+        "INSERT INTO incidents "
+        "(organisation_id, id, kind, severity, state, opened_at, last_seen_at, summary) "
+        "VALUES ('default', 'inc_00000000000000000000', 'database_slow', 'critical', 'open', "
+        "now(), now(), 's')"
     )
     await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
     found = await watch.until_open("sign_in_lost")

@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest_asyncio
 
-from app.api.event_response_schemas import EVENT_SCHEMAS
+from app.api.erasures import SubjectSearchView
 from app.store import privileges
 from tests.conftest import ROLES, acting_as
 from tests.pipeline.processes import Operator, Product
@@ -59,7 +59,7 @@ async def test_everything_works_with_least_privileges(operator: Operator) -> Non
     await eventually(lambda: settled("delivered", 5), seconds=60)
     person = {"email": "person3@example.com"}
     found = await operator.call("POST", "/subjects/find", person)
-    assert set(found) == set(EVENT_SCHEMAS["SubjectSearch"]["properties"])
+    assert set(found) == set(SubjectSearchView.model_fields)
     assert [(item["status"], item["events"]) for item in found["items"]] == [("delivered", 1)]
     receipt = await operator.call("POST", "/subjects/erase", person, status=202)
 

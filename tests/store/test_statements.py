@@ -19,7 +19,6 @@ _TOKENS = "a worker refreshes the tokens of the destination that it serves, name
 _SESSION = "the digest of the cookie names the session, and the session its key"
 _REPORTS = "a worker reports final states of destinations that it names by number"
 _MONITOR = "the monitor watches all organisations; each incident carries its own"
-_DESTINATION = "names the destination, which a scoped statement found"
 _BALANCE = "a worker compares all counts with all batches"
 _SCAN = "a worker scans for all organisations, each erasure in the batches of its own"
 FOR_ALL = {
@@ -79,7 +78,6 @@ FOR_ALL = {
     "token_leases.confirm_token": _TOKENS,
     "token_leases.park": _TOKENS,
     "token_leases.endpoint_found": _TOKENS,
-    "alerting.read_all": _MONITOR,
     "incident_facts.watched": _MONITOR,
     "incident_facts.workers": _MONITOR,
     "incident_facts.record_intake": _MONITOR,
@@ -102,18 +100,12 @@ FOR_ALL = {
     "notifications.forget": _MONITOR,
     "notifications.channel_succeeded": _MONITOR,
     "notifications.channel_failed": _MONITOR,
-    "notifications.channel_health": _MONITOR,
-    "alerting.read": _DESTINATION,
-    "alerting.write_alerting": _DESTINATION,
-    "alerting.write_preference": _DESTINATION,
-    "journey_counts.rejected": _DESTINATION,
-    "rejection_records.page": _DESTINATION,
-    "rejection_records.summary": _DESTINATION,
-    "replays.progress": _DESTINATION,
+    "notifications.failing_channels": _MONITOR,
     "journey_counts.add_rejected": "one flush counts rejections of many organisations, by destination",
     "rejection_records.add": "one flush counts rejections of many organisations, by destination",
     "rejection_records.delete_old": "maintenance deletes whole days",
     "waiting_events.read": "gauges of a worker, without a label of an organisation",
+    "waiting_events.paces": "gauges of a worker, without a label of an organisation",
     "waiting_events.longest_waits": "gauges of a worker, without a label of an organisation",
 }
 

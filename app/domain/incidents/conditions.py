@@ -59,7 +59,6 @@ class ServiceFacts:
     waiting_events: int = 0
     oldest_waiting_at: datetime | None = None
     slow_commits_for: timedelta = timedelta(0)
-    failing_channels: Mapping[str, timedelta] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +215,14 @@ def _service_findings(facts: ServiceFacts, limits: ServiceLimits) -> Iterator[Fi
         )
     if facts.slow_commits_for >= limits.slow_commits:
         yield Finding(Kind.DATABASE_SLOW, "Commits to the database take more than a second.")
-    names = sorted(
-        name for name, since in (facts.failing_channels or {}).items() if since >= limits.channel_failing
-    )
-    if names:
-        yield Finding(Kind.NOTIFICATIONS_FAILING, f"Channels do not take messages: {', '.join(names)}.")
+
+
+def channel_finding(failing: Mapping[str, timedelta], limits: ServiceLimits) -> Finding | None:
+    """Return what is wrong with the channels of one organisation; `failing` says for how long, by name."""
+    names = sorted(name for name, lasted in failing.items() if lasted >= limits.channel_failing)
+    if not names:
+        return None
+    return Finding(Kind.NOTIFICATIONS_FAILING, f"Channels do not take messages: {', '.join(names)}.")
 
 
 def _waiting(kind: Kind, text: str, facts: DestinationFacts) -> Finding:

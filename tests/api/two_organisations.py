@@ -1,0 +1,249 @@
+"""Two organisations behind one wall alone: what both have, and how each asks for what `alpha` has."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.admin.access import Scope
+from app.admin.erasure import request_erasure
+from app.console.sessions import csrf_of
+from app.domain.ids import OrganisationId
+from app.domain.incidents.kinds import Kind, Severity
+from app.domain.incidents.machine import Incident, IncidentState
+from app.domain.notifications.channels import read_webhooks
+from app.store import counts, incidents, journey_counts, notifications, rejection_records, replays
+from app.store.organisation_scope import EVERY, SETTING, ScopedPool, prepare_engine
+from app.store.rejection_records import NewRejection
+from tests.api.test_matrix import BODIES
+from tests.api.world import DESTINATION, MAPPING, PUBLIC, World, make_world
+
+EVERY_SCOPE = [scope for scope in Scope if scope is not Scope.ORGANISATIONS_ADMIN]
+TODAY = datetime.now(UTC).date()
+
+SENT: dict[tuple[str, str], Any] = {
+    **BODIES,
+    ("POST", "/organisations"): {"id": "alpha", "name": "Taken"},
+    ("PATCH", "/organisations/{id}"): {"name": "Changed"},
+    ("POST", "/destinations/{destination_id}/replay"): {"status": "dead", "dry_run": True},
+    ("POST", "/destinations/{destination_id}/dead-letters/dismiss"): {"status": "dead"},
+    ("PUT", "/destinations/{destination_id}/notifications"): {"min_severity": "critical"},
+    ("POST", "/incidents/{incident_id}/acknowledge"): {"note": "n"},
+    ("POST", "/incidents/{incident_id}/mute"): {"until": "2030-01-01T00:00:00Z"},
+    ("POST", "/subjects/erase"): {"email": "nobody@example.com"},
+    ("POST", "/subjects/find"): {"email": "ada@example.com"},
+}
+QUERIES = {
+    "/organisations/{id}/usage": f"from={TODAY}&to={TODAY}",
+    "/events/{event_id:path}": "destination_id={destination_id}",
+    "/audit": "destination_id={destination_id}",
+    "/incidents": "destination_id={destination_id}",
+    "/destinations/{destination_id}/stats": "journey_id=journey-alpha",
+    "/console/audit": "destination={destination_id}",
+    "/console/events": "q={event_id}",
+    "/console/destinations/{destination_id}/event": "id={event_id}",
+    "/console/destinations/{destination_id}/event/live": "id={event_id}",
+}
+
+
+@dataclass
+class Two:
+    """Two organisations on one advertiser: what `alpha` has, and the keys of both."""
+
+    world: World
+    ids: dict[str, str]
+    keys: dict[str, str]
+    cookies: dict[str, str]
+
+    def address(self, path: str, ids: dict[str, str], *, query: bool = True) -> str:
+        wanted = f"{path}?{QUERIES[path]}" if query and path in QUERIES else path
+        return wanted.replace(":path}", "}").format(**ids)
+
+    async def ask(
+        self, who: str, path: str, method: str, ids: dict[str, str], extra: str = ""
+    ) -> tuple[int, str]:
+        """Return status and content of an answer, without the ids sent and what always differs."""
+        address = self.address(path, ids)
+        if extra:
+            address += ("&" if "?" in address else "?") + extra
+        if path.startswith("/console"):
+            token = self.cookies[who]
+            form = {
+                "csrf": csrf_of(token),
+                "q": "",
+                "hours": "1",
+                "event": "{}",
+                "name": "n",
+                "version": "1",
+                "to": "n",
+            }
+            answer = await self.world.client.request(
+                method,
+                address,
+                data=form if method == "POST" else None,
+                headers={"Origin": PUBLIC, "Cookie": f"__Host-console={token}"},
+            )
+        else:
+            answer = await self.world.call(method, address, SENT.get((method, path)), key=self.keys[who])
+        content = answer.text + " ".join(f"{name}: {value}" for name, value in answer.headers.items())
+        for name, value in ids.items():
+            content = content.replace(value, f"<{name}>")
+        return answer.status_code, _stable(content)
+
+
+def _stable(content: str) -> str:
+    content = re.sub(r"x-request-id: \S+|content-length: \d+|etag: \S+", "", content)
+    content = re.sub(
+        r'"(key|id|hint|public_key|signed|signature|code_verifier|authorize_url)": ?"[^"]*"', "", content
+    )
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\b(era|inc|key|dst|map|org|rpl)_[0-9a-z]{16,32}\b", "", content)
+
+
+NOBODY = {
+    "destination_id": "dst_" + "0" * 20,
+    "mapping_id": "map_" + "0" * 20,
+    "key_id": "key_" + "0" * 20,
+    "erasure_id": "era_" + "0" * 20,
+    "incident_id": "inc_" + "0" * 20,
+    "replay_id": "rpl_" + "0" * 20,
+    "id": "nobody",
+    "event_id": "nowhere-1",
+    "advertiser_id": "999999999999",
+    "event_type": "ADD_TO_SHOPPING_CART",
+    "name": "console.css",
+    "anywhere": "nowhere",
+}
+
+
+@pytest_asyncio.fixture(params=["statements", "row-level security"])
+async def two(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[Two]:
+    """Two organisations, behind one wall alone."""
+    role = await _restricted_role(database_url) if request.param != "statements" else None
+    settings = {SETTING: ""} | ({"role": role} if role else {})
+    engine = create_async_engine(database_url, connect_args={"server_settings": settings})
+    channels = read_webhooks(
+        "ops=https://a.test/,ops-alpha@alpha=https://b.test/,ops-beta@beta=https://c.test/"
+    )
+    prepare_engine(engine)
+    pool = await asyncpg.create_pool(
+        database_url.replace("+asyncpg", ""),
+        min_size=1,
+        max_size=3,
+        server_settings=settings | {SETTING: EVERY},
+        reset=_keep,
+    )
+    world = make_world(engine)
+    application = world.client._transport.app  # type: ignore[attr-defined]
+    world.context = application.state.context = replace(world.context, pool=pool, channels=channels)
+    yield await _made(world)
+    await world.client.aclose()
+    pool.terminate()  # a test that failed may hold a connection
+    await engine.dispose()
+
+
+async def _keep(connection: asyncpg.Connection) -> None:
+    """As the application does: nothing is reset."""
+
+
+async def _restricted_role(database_url: str) -> str:
+    """Return a role that owns nothing: the API and a worker in one."""
+    c = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    role = f"application_{await c.fetchval('SELECT current_database()')}"
+    with suppress(asyncpg.DuplicateObjectError):
+        await c.execute(f"CREATE ROLE {role} NOLOGIN")
+    await c.execute(f"GRANT USAGE ON SCHEMA public TO {role}")
+    await c.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    await c.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}")
+    await c.close()
+    return role
+
+
+async def _made(world: World) -> Two:
+    keys: dict[str, str] = {"platform": await world.key(Scope.ORGANISATIONS_ADMIN, *EVERY_SCOPE)}
+    ids: dict[str, str] = {**NOBODY, "id": "alpha", "event_id": "ord-alpha-1"}
+    for name in ("alpha", "beta"):
+        made = await world.call("POST", "/organisations", {"id": name, "name": f"Organisation {name}"})
+        assert made.status_code == 201, made.text
+        wanted = {"name": f"engine of {name}", "scopes": EVERY_SCOPE}
+        key = await world.call("POST", f"/keys?organisation_id={name}", wanted)
+        assert key.status_code == 201, key.text
+        keys[name] = key.json()["key"]
+        destination = await world.call(
+            "POST", "/destinations", {**DESTINATION, "name": f"Shop of {name}"}, key=keys[name]
+        )
+        assert destination.status_code == 201, destination.text
+        path = f"/destinations/{destination.json()['id']}/mappings"
+        mapping = await world.call(
+            "POST", path, {**MAPPING, "name": f"Cart of {name}", "event_name": f"Cart {name}"}, key=keys[name]
+        )
+        published = await world.call("POST", f"{path}/{mapping.json()['id']}/publish", key=keys[name])
+        assert published.status_code == 200, published.text
+        made = await _observed(world.context.pool, OrganisationId(name), destination.json()["id"])
+        if name == "alpha":
+            ids |= made
+            erasure, _ = await request_erasure(
+                ScopedPool(world.context.pool, OrganisationId("alpha")),  # type: ignore[arg-type]
+                world.context.vault,
+                {"email": "ada@example.com"},
+                by="alpha",
+                monotonic=lambda: 0.0,
+            )
+            ids |= {
+                "destination_id": destination.json()["id"],
+                "mapping_id": mapping.json()["id"],
+                "key_id": key.json()["id"],
+                "erasure_id": erasure,
+            }
+            ids["advertiser_id"] = DESTINATION["advertiser_id"]
+    cookies = {}
+    for who, key_text in keys.items():
+        answer = await world.client.post(
+            "/console/sign-in", data={"key": key_text}, headers={"Origin": PUBLIC}
+        )
+        assert answer.status_code == 303, answer.text
+        cookies[who] = re.findall(r"console=([\w-]{40,})", answer.headers["set-cookie"])[-1]
+        world.client.cookies.clear()
+    return Two(world, ids, keys, cookies)
+
+
+async def _observed(pool: asyncpg.Pool, organisation: OrganisationId, destination: str) -> dict[str, str]:
+    """Store what ingest, the monitor and a replay store for a destination, as they do; return the ids."""
+    now, incident, replay = (
+        datetime.now(UTC),
+        f"inc_{'1' * 15}{organisation:a>5}",
+        f"rpl_{'1' * 15}{organisation:a>5}",
+    )
+    async with pool.acquire() as c:
+        number = await c.fetchval("SELECT number FROM destinations WHERE id = $1", destination)
+        record = dict.fromkeys((each.name for each in fields(NewRejection)), None) | {
+            "destination": number,
+            "received_at": now,
+            "event_id": f"rejected by {organisation}",
+            "code": "BAD_REQUEST",
+            "reason": "timestamp_missing",
+        }
+        await rejection_records.add(c, [NewRejection(**record)])
+        await journey_counts.add_rejected(c, 1, {(number, f"journey-{organisation}", ""): 1})
+        await counts.add_rejections(c, 1, {(number, "BAD_REQUEST", "timestamp_missing", 0, ""): 1})
+        for id_, of_destination in ((incident, destination), (incident.replace("1", "2"), None)):
+            opened = Incident(
+                kind=Kind.FAILING if of_destination else Kind.NOTIFICATIONS_FAILING,
+                destination=of_destination,
+                severity=Severity.CRITICAL,
+                state=IncidentState.OPEN,
+                opened_at=now,
+                last_seen_at=now,
+                summary=f"Trouble of {organisation}.",
+            )
+            await incidents.insert(c, opened, id=id_, organisation=organisation)
+        await notifications.channel_failed(c, organisation, f"ops-{organisation}", "timeout")
+    async with ScopedPool(pool, organisation).acquire() as c:
+        await replays.begin(c, replay, number, replays.ReplayFilter("dead"), by=f"engine of {organisation}")
+    return {"incident_id": incident, "replay_id": replay}

@@ -1,0 +1,86 @@
+"""Incidents of two organisations: each row, message and answer is of the organisation of its destination."""
+
+from datetime import timedelta
+
+from app.domain.notifications.channels import read_webhooks
+from app.incidents.delivery import NotificationDelivery
+from app.incidents.observation import Observer
+from tests.incidents.conftest import Service, Watch
+from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver
+from tests.incidents.test_rejections import nameless
+from tests.pipeline.world import event, eventually
+
+
+def add_channel(watch: Watch, receiver: WebhookReceiver, name: str) -> NotificationDelivery:
+    """Configure one more channel, as the operator does; return what delivers its messages."""
+    channels = read_webhooks(f"{name}={receiver.url}", f"{name}={SECRET}")
+    watch.monitor._planner._channels += channels
+    pool, telemetry = watch.delivery._pool, watch.delivery._telemetry
+    return NotificationDelivery(
+        channels[0], pool=pool, client=watch.clients, jitter=lambda: 0.5, telemetry=telemetry
+    )
+
+
+async def test_a_message_goes_to_the_organisation_of_its_destination_only(watch: Watch) -> None:
+    """Also where both have a channel of the same name."""
+    mine = await watch.world.destination()
+    theirs = await watch.world.destination(organisation="acme")
+    await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
+    async with webhook_receiver() as receiver:
+        delivery = add_channel(watch, receiver, "ops@acme")
+        await watch.until_open("sign_in_lost")
+        await delivery.run()
+        for taken, destination in ((watch.receiver, mine), (receiver, theirs)):
+            assert [message["data"]["destination_id"] for message in taken.messages] == [destination]
+    rows = await watch.world.fetch("SELECT organisation_id, destination FROM incidents ORDER BY 1")
+    assert [tuple(row) for row in rows] == [("acme", theirs), ("default", mine)]
+    for table in ("incident_messages", "notifications", "notification_channels"):
+        rows = await watch.world.fetch(f"SELECT organisation_id FROM {table} ORDER BY 1")
+        assert [row["organisation_id"] for row in rows] == ["acme", "default"], table
+
+
+async def test_a_failing_channel_is_an_incident_of_its_organisation(watch: Watch) -> None:
+    """Its name is shown to no other one; both may have such an incident at once."""
+    await watch.world.destination(organisation="acme")
+    await watch.world.fetch(
+        "INSERT INTO notification_channels (organisation_id, name, failing_since, last_error) "
+        "SELECT id, 'ops-of-' || id, now() - interval '16 minutes', 'timeout' FROM organisations"
+    )
+    await watch.until_open("notifications_failing")
+    rows = await watch.world.fetch("SELECT organisation_id, destination, summary FROM incidents ORDER BY 1")
+    assert [tuple(row) for row in rows] == [
+        (each, None, f"Channels do not take messages: ops-of-{each}.") for each in ("acme", "default")
+    ]
+
+
+async def test_what_ingest_and_the_monitor_store_is_of_the_destinations_organisation(
+    service: Service,
+) -> None:
+    """Rejections, journeys and intake of `acme`, sent with a key of its own."""
+    destination = await service.world.destination(organisation="acme")
+    made = await service.send(
+        "/keys?organisation_id=acme",
+        name="k",
+        scopes=["events:write", "events:read", "destinations:read"],
+    )
+    assert made.status_code == 201, made.text
+    service.client.headers["Authorization"] = f"Bearer {made.json()['key']}"
+    await service.post(destination, nameless(1, journey={"id": "j1", "node_id": "n1"}), event(2))
+    path = f"/destinations/{destination}"
+    assert [item["event_id"] for item in (await service.get(f"{path}/rejections"))["items"]] == ["no-1"]
+    assert (await service.get("/events/no-1", destination_id=destination))["status"] == "rejected"
+
+    async def counted() -> bool:
+        return bool((await service.get(f"{path}/stats", journey_id="j1"))["counts"]["rejected"] == 1)
+
+    await eventually(counted)
+    resources = service.world.resources
+    connection = await resources.connect()
+    try:
+        observer = Observer(timedelta(days=21), lambda: 0.0)
+        await observer.observe(connection, commit_s=0.0)
+    finally:
+        await connection.close()
+    for table in ("rejection_records", "journey_rejections", "intake_steps", "intake_hours", "intake_totals"):
+        rows = await service.world.fetch(f"SELECT DISTINCT organisation_id FROM {table}")
+        assert [row["organisation_id"] for row in rows] == ["acme"], table
