@@ -186,8 +186,8 @@ def test_a_child_that_is_killed_is_started_again(machine: Machine) -> None:
 
     eventually(takes_events)
     eventually(lambda: len(machine.arrived()) >= 1)
-    for name in ("API", "worker", "sandbox", "Postgres"):
-        assert f"{name} process exited" in machine.screen
+    for name in ("API process", "worker process", "sandbox process", "Postgres"):
+        assert f"{name} exited" in machine.screen
 
 
 def test_a_key_that_the_operator_chose_is_never_printed(machine: Machine) -> None:
