@@ -13,11 +13,14 @@ from tests.edge.service import Service, running_service
 from tests.pipeline.processes import ADMIN
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def attacked(
     cluster: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Service, Target, Path]]:
-    """A service with one destination and the mapping of the rows."""
+    """A service of the module, with one destination and the mapping of the rows.
+
+    Generated requests change it: they disconnect destinations and suspend organisations.
+    """
     name, office = f"hostile_{os.getpid()}", cluster.format("postgres")
     asyncio.run(_execute(office, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY"))
     folder = tmp_path_factory.mktemp("hostile")
