@@ -34,6 +34,10 @@ SENTENCES: Mapping[str, str] = {
     AuditAction.KEY_CREATED: "created a key",
     AuditAction.KEY_ROTATED: "rotated a key",
     AuditAction.KEY_REVOKED: "revoked a key",
+    AuditAction.ORGANISATION_CREATED: "created the organisation",
+    AuditAction.ORGANISATION_CHANGED: "changed the organisation",
+    AuditAction.ORGANISATION_SUSPENDED: "suspended the organisation",
+    AuditAction.ORGANISATION_RESUMED: "resumed the organisation",
 }
 
 

@@ -254,7 +254,8 @@ class Stage:
         bounds = {
             "conversions-api": 16 * self.apis_wanted,
             "conversions-worker": 20 * self.workers_wanted,
-            "conversions-own": self.apis_wanted + 2 * self.workers_wanted,
+            # Flushes and the incident monitor of an API; leases, notifications and the monitor of a worker.
+            "conversions-own": 2 * self.apis_wanted + 3 * self.workers_wanted,
         }
         found: list[str] = []
         for _ in range(100):  # a server notices a killed client within seconds
