@@ -27,6 +27,8 @@ def test_a_double_click_makes_one_thing(site: Site, furnished: Furnished) -> Non
     site.open("/console/destinations/new")
     site.page.get_by_label("Destination Name").fill("Clicked twice")
     site.page.get_by_label("Advertiser ID").fill("777")
+    site.page.get_by_label("North America").check()
+    site.page.get_by_label("Account Currency").select_option("USD")
     sent: list[str] = []
     site.page.on("request", lambda one: sent.append(one.url) if one.method == "POST" else None)
     site.page.evaluate(

@@ -132,6 +132,8 @@ def test_a_hostile_name_is_shown_as_text(site: Site, furnished: Furnished, name:
     site.open("/console/destinations/new")
     page.get_by_label("Destination Name").fill(name)
     page.get_by_label("Advertiser ID").fill("4242")
+    page.get_by_label("North America").check()
+    page.get_by_label("Account Currency").select_option("USD")
     page.get_by_role("button", name="Create destination").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(name)
     here = page.url.split("?")[0]

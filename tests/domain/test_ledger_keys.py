@@ -5,7 +5,7 @@ from hashlib import blake2b
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.ids import AdvertiserId, DestinationId, MappingId
+from app.domain.ids import DEFAULT_ORGANISATION, AdvertiserId, DestinationId, MappingId
 from app.domain.ledger_keys import KEY_BYTES, amazon_key, event_key
 
 texts = st.text(max_size=12)
@@ -17,8 +17,17 @@ def test_a_key_is_blake2b_of_its_length_prefixed_parts() -> None:
     key = event_key(DestinationId("dst_1"), MappingId("map_1"), "ord-1")
     assert key == blake2b(parts, digest_size=16).digest()
     assert len(key) == KEY_BYTES == 16
-    parts = b"\0\0\0\6amazon" + b"\0\0\0\2EU" + b"\0\0\0\4" + b"1000" + b"\0\0\0\4\xc3\xbc" + b"-1"
-    assert amazon_key("EU", AdvertiserId("1000"), "ü-1") == blake2b(parts, digest_size=16).digest()
+    parts = (
+        b"\0\0\0\6amazon"
+        + b"\0\0\0\7default"
+        + b"\0\0\0\2EU"
+        + b"\0\0\0\4"
+        + b"1000"
+        + b"\0\0\0\4\xc3\xbc"
+        + b"-1"
+    )
+    key = amazon_key(DEFAULT_ORGANISATION, "EU", AdvertiserId("1000"), "ü-1")
+    assert key == blake2b(parts, digest_size=16).digest()
 
 
 @given(st.tuples(texts, texts, texts), st.tuples(texts, texts, texts))
@@ -29,7 +38,7 @@ def test_different_parts_have_different_keys(one: tuple[str, str, str], other: t
         return event_key(DestinationId(parts[0]), MappingId(parts[1]), parts[2])
 
     assert (key(one) == key(other)) is (one == other)
-    assert key(one) != amazon_key(one[0], AdvertiserId(one[1]), one[2])
+    assert key(one) != amazon_key(DEFAULT_ORGANISATION, one[0], AdvertiserId(one[1]), one[2])
 
 
 def test_a_key_does_not_depend_on_the_keys_before_it() -> None:
