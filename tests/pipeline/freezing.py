@@ -27,7 +27,7 @@ class FreezableWorker(threading.Thread):
 
     async def _work(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with make_world(self._url, self._amazon) as self.world:
+        async with make_world(self._url, self._amazon, with_roles=True) as self.world:
             self.world.work(times=self._times)
             self._started.set()
             await self._stop.wait()

@@ -3,7 +3,7 @@
 import pytest
 
 from app.domain.conversion.consent import ConsentSettings
-from app.domain.ids import AdvertiserId, DestinationId
+from app.domain.ids import DEFAULT_ORGANISATION, AdvertiserId, DestinationId
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.ingest.destination_cache import AgeLimits, DestinationCache
 from tests.pipeline.world import World
@@ -20,4 +20,4 @@ async def test_the_setting_decides_whether_mappings_have_a_fast_path(world: Worl
         target = cache.get(destination)
         assert target is not None
         assert [mapping.fast_path is not None for mapping in target.published] == [enabled]
-        cache.add_pins({(AdvertiserId("77"), "LEAD"): "Lead"})
+        cache.add_pins({(DEFAULT_ORGANISATION, AdvertiserId("77"), "LEAD"): "Lead"})

@@ -15,6 +15,7 @@ def merging(world: World) -> World:
     """A pipeline whose merge window is much longer than every other wait."""
     settings = world.resources.settings.model_copy(update={"merge_window_ms": round(WINDOW_S * 1000)})
     world.resources = replace(world.resources, settings=settings)
+    world.delivering = replace(world.delivering, settings=settings)
     return world
 
 
