@@ -43,8 +43,9 @@ def test_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def test(_settings: Settings, arguments: argparse.Namespace) -> int:
-    """Run the tests with pytest, on one process per core unless `-n` is given."""
-    workers = [] if any(word.startswith("-n") for word in arguments.rest) else ["-n", "auto"]
+    """Run the tests with pytest, on one process more than cores unless `-n` is given: many tests wait."""
+    several = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
+    workers = [] if any(word.startswith("-n") for word in arguments.rest) else several
     ignored = [f"--ignore={path}" for path in slow_tests()] if arguments.fast else []
     return _call([PYTHON, "-m", "pytest", *workers, *ignored, *arguments.rest])
 
