@@ -27,7 +27,7 @@ def is_transient(error: BaseException) -> bool:
 def is_unavailable(error: BaseException) -> bool:
     """Return whether nothing was written and the same request may succeed later.
 
-    asyncpg's InterfaceError does not count: it also reports values of the wrong type.
+    asyncpg's InterfaceError counts only for a closed connection: it also reports values of the wrong type.
     """
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -39,5 +39,7 @@ def is_unavailable(error: BaseException) -> bool:
     # While connecting, the driver's own errors arrive unwrapped.
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, OSError | asyncpg.InternalClientError):
+        return True
+    if isinstance(cause, asyncpg.InterfaceError) and "connection is closed" in str(cause):
         return True
     return (getattr(cause, "sqlstate", None) or "").startswith(_RETRYABLE)

@@ -16,7 +16,7 @@ class FreezableWorker(threading.Thread):
     def __init__(self, url: str, amazon: FakeAmazon, times: Times) -> None:
         super().__init__(daemon=True)
         self._url, self._amazon, self._times = url, amazon, times
-        self._started, self._awake = threading.Event(), threading.Event()
+        self._ready, self._awake = threading.Event(), threading.Event()
         self._frozen = threading.Event()
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
@@ -29,7 +29,7 @@ class FreezableWorker(threading.Thread):
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         async with make_world(self._url, self._amazon, with_roles=True) as self.world:
             self.world.work(times=self._times)
-            self._started.set()
+            self._ready.set()
             await self._stop.wait()
 
     @property
@@ -62,7 +62,7 @@ def freezable_worker(url: str, amazon: FakeAmazon, times: Times) -> Iterator[Fre
     """Run a worker that can be frozen."""
     made = FreezableWorker(url, amazon, times)
     made.start()
-    assert made._started.wait(20)
+    assert made._ready.wait(20)
     try:
         yield made
     finally:

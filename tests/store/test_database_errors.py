@@ -11,6 +11,7 @@ AWAY = [
     pytest.param(asyncpg.AdminShutdownError(), id="the server was told to stop"),
     pytest.param(asyncpg.TooManyConnectionsError(), id="no connection is left"),
     pytest.param(asyncpg.InternalClientError(), id="the session ended between two statements"),
+    pytest.param(asyncpg.InterfaceError("connection is closed"), id="the session ended before a statement"),
 ]
 
 
