@@ -18,7 +18,7 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.delivery import SETTLED_WITHIN
 from app.delivery.erasure import erasure_place
-from app.domain.erasure import erasure_keys
+from app.domain.erasure import HASH, IDENTIFYING_FIELDS, erasure_keys
 from app.store import audit, erasures
 from app.store import secrets as stored_secrets
 
@@ -69,18 +69,7 @@ async def request_erasure(
     return id, at
 
 
-IDENTIFIERS = (
-    "email",
-    "phone",
-    "maid",
-    "ramp_id",
-    "match_id",
-    "real_id",
-    "merkle_id",
-    "kantar_id",
-    "fip",
-    "hash",
-)
+IDENTIFIERS = (*IDENTIFYING_FIELDS, HASH)
 """By what a person is found; `hash` is a SHA-256 in hex, of any of the others."""
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.audit import list_audit
-from app.api.export import EXPORTED, ROWS, ExportPage, Format, export
+from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -88,11 +88,6 @@ async def list_all(
             next_cursor=cursor_of(items[-1].id) if has_more else None,
         )
 
-    if export_format is None:
-        return await page_at(cursor, limit)
-
-    async def fetch(position: str | None) -> ExportPage:
-        page = await page_at(position, ROWS)
-        return ExportPage(page.items, page.next_cursor)
-
-    return await export(export_format, AuditEntryView, fetch, name="audit", cursor=cursor)
+    return await page_or_export(
+        export_format, page_at, AuditEntryView, name="audit", cursor=cursor, limit=limit
+    )

@@ -11,7 +11,7 @@ from app.admin.event_history import read_event_history
 from app.admin.event_list import EventFilter, list_destination_events
 from app.admin.inputs import Instant
 from app.api.event_models import EventHistoryView, ListedEventsPage, ListedEventView, StatsView
-from app.api.export import EXPORTED, ROWS, ExportPage, Format, export
+from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.outcomes.status import Status
@@ -92,14 +92,9 @@ async def list_events(
             unreadable_batches=page.unreadable_batches,
         )
 
-    if export_format is None:
-        return await page_at(cursor, limit)
-
-    async def fetch(position: str | None) -> ExportPage:
-        page = await page_at(position, ROWS)
-        return ExportPage(page.items, page.next_cursor)
-
-    return await export(export_format, ListedEventView, fetch, name="events", cursor=cursor)
+    return await page_or_export(
+        export_format, page_at, ListedEventView, name="events", cursor=cursor, limit=limit
+    )
 
 
 @router.get("/destinations/{destination_id}/stats", summary="Read the statistics")

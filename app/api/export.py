@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from fastapi import Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.refusals import Refusal
+from app.api.paging import Page
 from app.api.response_body import ResponseBody
 from app.telemetry import describe_exception
 
@@ -133,3 +134,26 @@ def cell(value: Any) -> str:
         return str(value)
     text = str(value) if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+
+
+_Page = TypeVar("_Page", bound=Page[Any])
+
+
+async def page_or_export(
+    format_: ExportFormat | None,
+    page_at: Callable[[str | None, int], Awaitable[_Page]],
+    row: type[ResponseBody],
+    *,
+    name: str,
+    cursor: str | None,
+    limit: int,
+) -> _Page | StreamingResponse:
+    """Return the page at a cursor, or the export of it and all pages after it."""
+    if format_ is None:
+        return await page_at(cursor, limit)
+
+    async def fetch(position: str | None) -> ExportPage:
+        page = await page_at(position, ROWS)
+        return ExportPage(page.items, page.next_cursor)
+
+    return await export(format_, row, fetch, name=name, cursor=cursor)

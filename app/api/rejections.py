@@ -11,8 +11,8 @@ from pydantic import Field
 from app.admin.access import Scope
 from app.admin.event_list import find_visible_row
 from app.admin.inputs import Instant
-from app.api.export import EXPORTED, ROWS, ExportPage, Format, export
-from app.api.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, place_of, split_page
+from app.api.export import EXPORTED, Format, page_or_export
+from app.api.paging import PAGE, Cursor, Limit, Page, bad_cursor, cursor_of, place_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.outcomes.rejection_details import rejection_detail
@@ -45,11 +45,8 @@ class RejectionView(ResponseBody):
         return cls.model_validate({**asdict(record), "detail": detail})
 
 
-class RejectionPage(ResponseBody):
+class RejectionPage(Page[RejectionView]):
     """A page of rejected events, newest first."""
-
-    items: list[RejectionView]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page. Null on the last.")
 
 
 class RejectionSummaryView(ResponseBody):
@@ -138,14 +135,9 @@ async def list_rejections(
             next_cursor=cursor_of(items[-1].id) if has_more else None,
         )
 
-    if export_format is None:
-        return await page_at(cursor, limit)
-
-    async def fetch(position: str | None) -> ExportPage:
-        page = await page_at(position, ROWS)
-        return ExportPage(page.items, page.next_cursor)
-
-    return await export(export_format, RejectionView, fetch, name="rejections", cursor=cursor)
+    return await page_or_export(
+        export_format, page_at, RejectionView, name="rejections", cursor=cursor, limit=limit
+    )
 
 
 def _below(cursor: str | None) -> int | None:

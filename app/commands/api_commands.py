@@ -276,5 +276,5 @@ def _text(value: Any) -> str:
         return "-"
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    # A terminal must not be told to do anything by a name.
+    # Control characters in a name must not reach the terminal.
     return "".join(letter if letter.isprintable() else "?" for letter in str(value))

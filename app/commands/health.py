@@ -2,7 +2,7 @@
 
 A health check must not kill what it cannot judge, so the role is that of the running process: `serve` and
 `work` are asked on METRICS_PORT (the API otherwise on PORT), the sandbox on SANDBOX_PORT, and a command that
-ends by itself is healthy while it runs.
+ends when its work is done is healthy while it runs.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main(words: Sequence[str]) -> int:
 def problem_of(role: str, environment: Mapping[str, str]) -> str | None:
     """Return why the process of a role is not ready; None if it is."""
     if role not in LISTENING:
-        return None  # ends by itself, and runs until then
+        return None  # ends when its work is done
     if (address := target(role, environment)) is None:
         return "METRICS_PORT is not set: a worker has no other port to ask"
     return ask(*address)

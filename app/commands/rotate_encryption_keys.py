@@ -1,7 +1,7 @@
 """`rotate-keys`: everything that is sealed is sealed anew under the first of ENCRYPTION_KEYS.
 
 Batches are not read: each has a data key of its own, and only that is sealed anew. Batch by batch, each
-committed by itself, so that it can be stopped at any moment and run again; what is done is not done twice.
+committed in its own transaction: it can be stopped at any time, and a new run continues.
 """
 
 import argparse
