@@ -9,6 +9,7 @@ from app.api.query_parameters import ignores_unknown_parameters
 from app.api.secured_route import Context, public
 from app.console import (
     activate,
+    api_reference,
     audit,
     consent_records,
     create_destination,
@@ -35,6 +36,7 @@ from app.console import (
 from app.console.secured_page import SecuredPage
 
 ROUTERS: tuple[APIRouter, ...] = (
+    api_reference.router,
     static_files.router,
     sign_in.router,
     people_sign_in.router,

@@ -15,7 +15,6 @@ from app.api import (
     catalog,
     consent_records,
     destinations,
-    docs,
     erasures,
     errors,
     event_reports,
@@ -53,7 +52,9 @@ from app.telemetry import VERSION
 TITLE = "Amazon Conversions destination"
 
 # One line per resource. Adding a router here adds it to the application, the description and the tests.
+# `POST /events` comes first in the description.
 ROUTERS: tuple[APIRouter, ...] = (
+    events.router,
     destinations.router,
     oauth.router,
     preflight.router,
@@ -67,7 +68,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     keys.router,
     audit.router,
     organisations.router,
-    events.router,
     event_reports.router,
     rejections.router,
     replay.router,
@@ -76,7 +76,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     erasures.router,
     incidents.router,
     health.router,
-    docs.router,
+    openapi.router,
     console_router,
 )
 
