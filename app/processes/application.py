@@ -38,7 +38,7 @@ from app.api import (
 from app.api.auth import KeyRing
 from app.api.health import API, Readiness
 from app.api.organisation_cache import OrganisationCache
-from app.console import pages
+from app.console import confirmations, pages
 from app.console.router import router as console_router
 from app.server.admission import AdmissionController, resident_bytes
 from app.server.fast_events import EventsEndpoint
@@ -117,15 +117,14 @@ def create_application(context: AppContext) -> Application:
         redirect_slashes=False,
     )
     app.state.context = context
-    # The OAuth callback shows a console page, and `api` does not import `console`.
+    # The OAuth callback leads to pages of the console, and `api` does not import `console`.
     app.state.not_connected_page = partial(pages.show, template="not_connected.html")
+    app.state.connected_page = confirmations.redirect
     # Keys, sessions and readiness belong to no organisation before their row is read.
     every = context.within(EVERY)
     app.state.key_ring = KeyRing(
         every.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic
     )
-    # The API renders no HTML; a browser that comes back from Amazon gets the page of the console.
-    app.state.not_connected_page = partial(pages.show, template="not_connected.html")
     app.state.organisations = OrganisationCache(every.engine, monotonic=context.monotonic)
     app.state.readiness = Readiness(
         every.engine, context.monotonic, role=API, outcomes=context.outcomes, clock=context.clock
