@@ -1,5 +1,6 @@
 """The keys page: create, rotate and revoke keys."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -127,7 +128,7 @@ async def _page(
         request,
         "keys.html",
         status=status,
-        keys=[_row(key, now) for key in listed],
+        keys=_rows(listed, now),
         next_cursor=cursor_of(last.created_at.isoformat(), last.id) if last else None,
         destinations=await list_destinations(context, visitor.caller, limit=MOST),
         purposes=PURPOSES,
@@ -136,6 +137,20 @@ async def _page(
         problems=problems or {},
         created=created,
     )
+
+
+def _rows(keys: Sequence[ApiKey], now: datetime) -> list[dict[str, Any]]:
+    """Return the rows of the list, each with the keys that it replaces and is replaced by."""
+    names = {key.id: key.name for key in keys}
+    successors = {key.replaces: key for key in keys if key.replaces is not None}
+    return [
+        {
+            **_row(key, now),
+            "replaced_by": successors.get(key.id),
+            "replaces_name": None if key.replaces is None else names.get(key.replaces, key.replaces),
+        }
+        for key in keys
+    ]
 
 
 def _row(key: ApiKey, now: datetime) -> dict[str, Any]:
