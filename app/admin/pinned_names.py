@@ -23,9 +23,7 @@ async def list_pinned_names(
 ) -> Sequence[Pin]:
     """Return up to `limit` pinned names of the advertisers that the caller sees as a whole."""
     async with context.engine.connect() as connection:
-        return await event_names.page(
-            connection, limit=limit, after=after, search=search, only=caller.only
-        )
+        return await event_names.page(connection, limit=limit, after=after, search=search, only=caller.only)
 
 
 @dataclass(frozen=True, slots=True)

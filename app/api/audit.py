@@ -33,7 +33,8 @@ async def list_all(
         str | None, Query(max_length=64, description="Only actions that begin so, such as `mapping`.")
     ] = None,
     actor: Annotated[
-        str | None, Query(max_length=200, description="Only of this key, or of people with this in their name.")
+        str | None,
+        Query(max_length=200, description="Only of this key, or of people with this in their name."),
     ] = None,
     target: Annotated[
         str | None, Query(max_length=200, description="Only on this id, or on this destination.")

@@ -1,4 +1,4 @@
-"""Hash tester: how a typed value becomes a match key. The value is in the form's body only; nothing is stored."""
+"""Hash tester: how a typed value becomes a match key. The value is only in the form's body, never stored."""
 
 from typing import Any
 

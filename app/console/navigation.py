@@ -64,9 +64,7 @@ def navigation_of(visitor: Visitor, path: str) -> Navigation:
     )
 
 
-def _item(
-    visitor: Visitor, path: str, address: str, label: str, scopes: tuple[Scope, ...]
-) -> NavigationItem:
+def _item(visitor: Visitor, path: str, address: str, label: str, scopes: tuple[Scope, ...]) -> NavigationItem:
     below = "/console/destinations" if address == "/console" else address
     is_current = path == address or path.startswith(below)
     roles = "" if visitor.caller.may(*scopes) else ", ".join(roles_with(scopes))

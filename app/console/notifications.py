@@ -1,4 +1,4 @@
-"""Notifications: the channels, and of a destination its messages, thresholds, maintenance window, callbacks."""
+"""Notifications: the channels; messages, thresholds, maintenance window and callbacks of a destination."""
 
 from datetime import timedelta
 from typing import Any

@@ -16,7 +16,6 @@ from app.api.paging import Cursor, cursor_of, split_page, time_and_id_of
 from app.api.secured_route import Context, requires
 from app.console import confirmations, form_view, pages, sessions
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
-from app.domain.ids import OrganisationId
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -55,7 +54,6 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
 @router.post("/console/organisations/{id}", response_model=None)
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def change(
-    request: Request,
     id: str,  # noqa: A002
     context: Context,
     visitor: CurrentVisitor,
@@ -73,7 +71,6 @@ async def change(
     await organisations.change_organisation(
         context, visitor.caller, id, body, check_version=lambda version: None
     )
-    request.app.state.organisations.forget(OrganisationId(id))
     return confirmations.redirect(context, _ADDRESS, "organisation_changed")
 
 
@@ -95,30 +92,26 @@ async def switch(
 @router.post("/console/organisations/{id}/suspend", response_model=None)
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def suspend(
-    request: Request,
     id: str,  # noqa: A002
     context: Context,
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
     """Suspend an organisation."""
-    changed = await organisations.suspend_organisation(context, visitor.caller, id)
-    request.app.state.organisations.forget(changed.id)
+    await organisations.suspend_organisation(context, visitor.caller, id)
     return confirmations.redirect(context, _ADDRESS, "organisation_suspended")
 
 
 @router.post("/console/organisations/{id}/resume", response_model=None)
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def resume(
-    request: Request,
     id: str,  # noqa: A002
     context: Context,
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
     """Resume an organisation."""
-    changed = await organisations.resume_organisation(context, visitor.caller, id)
-    request.app.state.organisations.forget(changed.id)
+    await organisations.resume_organisation(context, visitor.caller, id)
     return confirmations.redirect(context, _ADDRESS, "organisation_resumed")
 
 

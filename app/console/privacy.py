@@ -138,7 +138,9 @@ def _continued(context: AppContext, form: FormData) -> _Found | None:
     if not text:
         return None
     try:
-        return msgspec.json.decode(context.vault.open(base64.urlsafe_b64decode(text), place=_PLACE), type=_Found)
+        return msgspec.json.decode(
+            context.vault.open(base64.urlsafe_b64decode(text), place=_PLACE), type=_Found
+        )
     except (binascii.Error, ValueError, CannotDecrypt, msgspec.DecodeError):
         raise Refusal(ErrorCode.INVALID, "This search cannot be continued. Start it again.") from None
 

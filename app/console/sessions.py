@@ -126,7 +126,9 @@ async def visitor_of(context: AppContext, request: Request, *, note: bool = True
         assert session.name is not None
         assert session.role is not None
         assert session.organisation is not None
-        person = _acting(person_caller(session.subject, session.name, session.role, session.organisation), session)
+        person = _acting(
+            person_caller(session.subject, session.name, session.role, session.organisation), session
+        )
         return Visitor(
             person,
             session.name,

@@ -26,7 +26,14 @@ class SystemCheck:
 
 def checks(state: SystemState) -> Sequence[SystemCheck]:
     """Return the checks of the installation, failed ones first."""
-    rows = [_workers(state), _durability(state), _clock(state), _partitions(state), _balance(state), _keys(state)]
+    rows = [
+        _workers(state),
+        _durability(state),
+        _clock(state),
+        _partitions(state),
+        _balance(state),
+        _keys(state),
+    ]
     return sorted(rows, key=lambda row: row.passed)
 
 
@@ -36,7 +43,9 @@ def _workers(state: SystemState) -> SystemCheck:
         sentence = f"No worker is running. {events(state.waiting)} wait. Start one with ./run work."
         return SystemCheck("Workers", False, sentence)
     return SystemCheck(
-        "Workers", True, f"{number(count)} worker{'' if count == 1 else 's'} running. {events(state.waiting)} wait."
+        "Workers",
+        True,
+        f"{number(count)} worker{'' if count == 1 else 's'} running. {events(state.waiting)} wait.",
     )
 
 
@@ -45,11 +54,16 @@ def _durability(state: SystemState) -> SystemCheck:
         return SystemCheck("Durability", True, "Commits reach the disk before a 202 is returned.")
     names = [
         name
-        for name, is_on in (("fsync", state.database.fsync), ("synchronous_commit", state.database.synchronous_commit))
+        for name, is_on in (
+            ("fsync", state.database.fsync),
+            ("synchronous_commit", state.database.synchronous_commit),
+        )
         if not is_on
     ]
     return SystemCheck(
-        "Durability", False, f"{' and '.join(names)} is off: a power failure can lose accepted events. Set it to on."
+        "Durability",
+        False,
+        f"{' and '.join(names)} is off: a power failure can lose accepted events. Set it to on.",
     )
 
 
@@ -80,7 +94,9 @@ def _balance(state: SystemState) -> SystemCheck:
         return SystemCheck("Event balance", False, sentence, last.finished_at)
     is_old = state.database.now - last.finished_at > _MAX_BALANCE_AGE
     if is_old:
-        return SystemCheck("Event balance", False, "Check that a worker is running. Last checked", last.finished_at)
+        return SystemCheck(
+            "Event balance", False, "Check that a worker is running. Last checked", last.finished_at
+        )
     return SystemCheck(
         "Event balance", True, f"No mismatches in {number(last.batches)} batches. Checked", last.finished_at
     )

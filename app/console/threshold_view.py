@@ -54,9 +54,7 @@ class ThresholdRow:
     inputs: Sequence[ThresholdInput]
 
 
-def threshold_rows(
-    alerting: Mapping[str, Any], typed: Mapping[str, str] | None = None
-) -> list[ThresholdRow]:
+def threshold_rows(alerting: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> list[ThresholdRow]:
     """Return one row for each kind that a destination can set."""
     return [_row(kind.value, alerting[kind.value], typed) for kind in DEFAULTS]
 

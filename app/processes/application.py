@@ -1,6 +1,7 @@
 """Builds the ASGI application from the routers, the request middleware and the events endpoint."""
 
 import random
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -116,16 +117,16 @@ def create_application(context: AppContext) -> Application:
         # A redirect would repeat the client's Host field.
         redirect_slashes=False,
     )
-    app.state.context = context
     # The OAuth callback leads to pages of the console, and `api` does not import `console`.
     app.state.not_connected_page = partial(pages.show, template="not_connected.html")
     app.state.connected_page = confirmations.redirect
     # Keys, sessions and readiness belong to no organisation before their row is read.
     every = context.within(EVERY)
-    app.state.key_ring = KeyRing(
-        every.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic
-    )
-    app.state.organisations = OrganisationCache(every.engine, monotonic=context.monotonic)
+    keys_in_use = KeyRing(every.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic)
+    organisations_in_use = OrganisationCache(every.engine, monotonic=context.monotonic)
+    app.state.key_ring, app.state.organisations = keys_in_use, organisations_in_use
+    context = replace(context, forget_key=keys_in_use.forget, forget_organisation=organisations_in_use.forget)
+    app.state.context = context
     app.state.readiness = Readiness(
         every.engine, context.monotonic, role=API, outcomes=context.outcomes, clock=context.clock
     )

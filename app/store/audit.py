@@ -136,7 +136,7 @@ async def newest(
             "AND (CAST(:action AS text) IS NULL OR action = :action) "
             "AND (CAST(:kind AS text) IS NULL OR split_part(action, '.', 1) = :kind) "
             # A person is written as `name (oidc:subject)`.
-            "AND (CAST(:actor AS text) IS NULL OR actor = :actor OR position(lower(:actor) IN lower(actor)) > 0) "
+            "AND (CAST(:actor AS text) IS NULL OR position(lower(:actor) IN lower(actor)) > 0) "
             "AND (CAST(:target AS text) IS NULL OR subject = :target OR destination = :target) "
             "AND (CAST(:since AS timestamptz) IS NULL OR at >= :since) "
             "AND (CAST(:until AS timestamptz) IS NULL OR at < :until) "

@@ -9,8 +9,19 @@ from app.console import assets
 
 FOLDER = assets._FOLDER
 TABLE = (FOLDER / "VENDORED.md").read_text()
-ROWS = re.findall(r"^\| `([\w.-]+)` \|.*\| [^|]*`([\w-]+\.LICENSE)` \| `([0-9a-f]{64})` \|$", TABLE, re.MULTILINE)
-OWN = {"api_reference.css", "api_reference.js", "console.css", "console.js", "icon.svg", "noscript.css", "theme.js"}
+ROWS = re.findall(
+    r"^\| `([\w.-]+)` \|.*\| [^|]*`([\w-]+\.LICENSE)` \| `([0-9a-f]{64})` \|$", TABLE, re.MULTILINE
+)
+OWN = {
+    "api_reference.css",
+    "api_reference.js",
+    "console.css",
+    "console.js",
+    "icon.svg",
+    "interactions.js",
+    "noscript.css",
+    "theme.js",
+}
 
 
 @pytest.mark.parametrize(("name", "licence", "digest"), ROWS, ids=[row[0] for row in ROWS])
