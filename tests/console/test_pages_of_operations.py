@@ -1,28 +1,20 @@
-"""Audit, event names, hash tester, privacy, notifications and system: what the pages find, change and hide."""
+"""Audit, event names, hash tester, privacy, notifications, system: what the pages find, change and hide."""
 
 import csv
 import io
 import re
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
-from tests.console.test_confirmations import D, Case, case
+from tests.console.test_confirmations import Case, D, case
 from tests.console.test_sessions import csrf, sign_in
 from tests.store.test_audit_chain import tamper_with
 
 __all__ = ["case"]  # a fixture
 
 PERSON = "ada.lovelace@example.com"
-
-
-@pytest_asyncio.fixture
-async def page(case: Case) -> AsyncIterator[Case]:
-    """The same instance."""
-    yield case
 
 
 async def text_of(case: Case, path: str) -> str:
