@@ -72,9 +72,9 @@ async def processes(connection: PipelineConnection, prefix: str) -> list[Process
     """Return the sessions by role of process. Their application name begins with `prefix`."""
     rows = await connection.fetch(
         """
-        SELECT substr(application_name, length($1) + 1) AS role, count(*)::int AS sessions,
+        SELECT substr(application_name, length($1::text) + 1) AS role, count(*)::int AS sessions,
           count(*) FILTER (WHERE state = 'active')::int AS active, min(backend_start) AS since
-        FROM pg_stat_activity WHERE datname = current_database() AND starts_with(application_name, $1)
+        FROM pg_stat_activity WHERE datname = current_database() AND starts_with(application_name, $1::text)
         GROUP BY 1 HAVING min(backend_start) IS NOT NULL ORDER BY 1
         """,
         prefix,

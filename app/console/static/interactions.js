@@ -10,7 +10,8 @@
     const message = document.getElementById(`p-${field.id.replace(/^f-/, "")}`);
     field.toggleAttribute("aria-invalid", isWrong);
     if (isWrong) field.setAttribute("aria-invalid", "true");
-    if (message) message.hidden = !isWrong;
+    // A live region is filled as one types.
+    if (message && !message.hasAttribute("aria-live")) message.hidden = !isWrong;
     const form = field.form;
     const summary = document.querySelector('.notice.bad[role="alert"]');
     if (form && summary) summary.hidden = !form.querySelector('[aria-invalid="true"]');
