@@ -36,9 +36,8 @@ async def page(request: Request) -> Response:
 @requires(Scope.DESTINATIONS_READ)
 async def show_hash(request: Request, form: Form) -> Response:
     """Show the match key of the typed value on the response alone."""
-    chosen = {name: form_text(form, name) for name in _DEFAULTS}
+    chosen = {name: form_text(form, name) or default for name, default in _DEFAULTS.items()}
     body: dict[str, Any] = {**chosen, "value": str(form.get("value") or "")}
-    body["country"] = chosen["country"] or "US"
     try:
         result = hash_value(HashRequest.model_validate(body))
     except ValidationError as error:

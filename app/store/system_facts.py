@@ -92,7 +92,7 @@ async def lanes_by_worker(connection: PipelineConnection) -> Sequence[WorkerLane
           max(l.leased_until) AS leased_until
         FROM lanes l WHERE EXISTS (SELECT FROM destinations d WHERE d.lane = l.id
           AND d.organisation_id = acting_organisation() AND d.archived_at IS NULL)
-        GROUP BY 1 ORDER BY owner IS NULL, lanes DESC LIMIT 50
+        GROUP BY 1 ORDER BY count(*) DESC LIMIT 50
         """
     )
     return [WorkerLanes(**dict(row)) for row in rows]

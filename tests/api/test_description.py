@@ -179,11 +179,10 @@ async def test_every_operation_is_described_completely(world: World) -> None:
                 assert "Retry-After" in response["headers"], place
             if status.startswith(("4", "5")) and (method, path, status) != ("POST", "/events", "422"):
                 content = response["content"]["application/json"]
-                assert content["examples"], place
-                for code, example in content["examples"].items():
-                    description.validate(content["schema"], example["value"])
-                    assert example["value"]["error"] == code, place
-                    assert STATUSES[ErrorCode(code)] == int(status), place
+                examples = [each["value"] for each in content.get("examples", {}).values()]
+                for example in examples or [content["example"]]:
+                    description.validate(content["schema"], example)
+                    assert STATUSES[ErrorCode(example["error"])] == int(status), place
     ambiguous = operations["GET", "/events/{event_id}"]["responses"]["409"]
     assert ambiguous["description"] == "event_ambiguous"
 

@@ -170,12 +170,13 @@ async def roll_back(case: Case) -> httpx.Response:
 
 async def take_name(case: Case) -> httpx.Response:
     await draft(case, event_name="Another")
-    return await case.post(M + "/take-name", version=await case.version("mapping"))
+    return await case.post(M + "/take-name", name="Added to cart", version=await case.version("mapping"))
 
 
 async def rename_pin(case: Case) -> httpx.Response:
     await draft(case, event_name="Another")
-    return await case.post(M + "/rename-pin", version=await case.version("mapping"))
+    form = {"event_type": "ADD_TO_SHOPPING_CART", "name": "Another"}
+    return await case.post(M + "/rename-pin", **form, version=await case.version("mapping"))
 
 
 ACTS: dict[str, Act] = {
