@@ -14,9 +14,8 @@
     [".content-type, .body-param-content-type select", "aria-label", "Media type"],
     ["select", "aria-label", "Value"],
     ["pre.microlight", "tabindex", "0"],
-    [".information-container, .scheme-container", "role", "region"],
-    [".scheme-container", "aria-label", "Server and key"],
-    [".information-container", "aria-label", "About this API"],
+    ["main#operations", "role", "group"], // the page around it is the main part
+    ["main#operations", "aria-label", "Operations"],
     [".opblock-tag", "aria-level", "2"],
     [".opblock-section-header h4, .responses-inner h4, .responses-inner h5", "aria-level", "3"],
   ];
@@ -35,6 +34,7 @@
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
     const spec = { ...(await response.json()), servers: [{ url: here.href.replace(/\/$/, "") }] };
     place.replaceChildren();
+    place.setAttribute("role", "main");
     new MutationObserver(complete).observe(place, { childList: true, subtree: true });
     SwaggerUIBundle({
       spec,
