@@ -93,7 +93,8 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
 
 Lost events: {len(lost)}
 """
-    return report, not (lost or load.failed or totals["other_bytes"])
+    same_code = asked.source is None and forward == back
+    return report, not (lost or load.failed or totals["other_bytes"] or same_code)
 
 
 def _check_out(source: str, folder: Path) -> None:
@@ -137,6 +138,10 @@ async def _hold_lock(stage: Stage, holding: threading.Event) -> None:
     async with connection.transaction():
         await connection.execute("LOCK TABLE destinations IN ACCESS SHARE MODE")
         holding.set()
+        waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'destinations'::regclass AND NOT granted"
+        async with asyncio.timeout(60):
+            while not await connection.fetchval(waiting):
+                await asyncio.sleep(0.01)
         await asyncio.sleep(LOCK_HELD_SECONDS)
     await connection.close()
 
