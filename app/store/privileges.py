@@ -84,6 +84,8 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "intake_steps": TablePrivileges(_ALL, _ALL),
     "intake_hours": TablePrivileges(_ALL, _ALL),
     "intake_totals": TablePrivileges(_ALL, _ALL),
+    "outcome_history": TablePrivileges(_ALL, _ALL),
+    "outcome_totals": TablePrivileges(_ALL, _ALL),
     "callback_destinations": TablePrivileges("SELECT, INSERT, DELETE", "SELECT"),
     "callbacks": TablePrivileges("SELECT", _ALL),
     "callback_events": TablePrivileges("SELECT, INSERT, DELETE", _ALL),

@@ -36,7 +36,9 @@ CREATE TABLE secrets (
 -- One row, written by readiness checks: its commit proves that the database takes writes.
 CREATE TABLE readiness (
   id smallint PRIMARY KEY CHECK (id = 1),
-  at instant NOT NULL
+  at instant NOT NULL,
+  -- Until when outcome_history contains the settled requests.
+  outcomes_recorded_at instant NOT NULL DEFAULT now()
 );
 
 -- Since which batch each encryption key writes: bounds how often it has sealed.
@@ -730,6 +732,42 @@ CREATE TABLE intake_totals (
   PRIMARY KEY (destination, day)
 );
 
+-- What became of events, in buckets of several widths, for the console. Written by the monitor from `counts`.
+CREATE TABLE outcome_history (
+  organisation_id        text NOT NULL,
+  destination            integer NOT NULL,
+  bucket_seconds         integer NOT NULL,
+  at                     instant NOT NULL,
+  accepted               bigint NOT NULL DEFAULT 0,
+  duplicates             bigint NOT NULL DEFAULT 0,
+  rejected               bigint NOT NULL DEFAULT 0,
+  delivered              bigint NOT NULL DEFAULT 0,
+  dead                   bigint NOT NULL DEFAULT 0,
+  expired                bigint NOT NULL DEFAULT 0,
+  requests               bigint NOT NULL DEFAULT 0,
+  failed_requests        bigint NOT NULL DEFAULT 0,
+  retried                bigint NOT NULL DEFAULT 0,
+  -- The highest age of a waiting event within the bucket; NULL: none waited.
+  oldest_waiting_seconds real,
+  learned_rate           real,
+  PRIMARY KEY (destination, bucket_seconds, at)
+) WITH (fillfactor = 70);
+CREATE INDEX outcome_history_at ON outcome_history (bucket_seconds, at);
+
+-- The counts of the last two days as they were when outcome_history was last written.
+CREATE TABLE outcome_totals (
+  organisation_id text NOT NULL,
+  destination     integer NOT NULL,
+  day             date NOT NULL,
+  accepted        bigint NOT NULL,
+  duplicates      bigint NOT NULL,
+  rejected        bigint NOT NULL,
+  delivered       bigint NOT NULL,
+  dead            bigint NOT NULL,
+  expired         bigint NOT NULL,
+  PRIMARY KEY (destination, day)
+);
+
 -- Status callbacks -----------------------------------------------------------------------------------------
 
 -- Destinations whose final states are reported to the journey engine.
@@ -860,7 +898,7 @@ END $isolation$
 """
 
 TABLES = """
-intake_totals intake_hours intake_steps notification_channels notifications incident_messages incidents
+outcome_totals outcome_history intake_totals intake_hours intake_steps notification_channels notifications incident_messages incidents
 commit_probes destination_alerting
 callback_events callbacks callback_destinations organisation_usage consent_stops journey_rejections rejection_records rejections counts replays attempts exceptions
 batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys
