@@ -12,11 +12,13 @@ from typing import Final
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 
-# The width of the buckets, and for how long they are stored. Each time range of the console reads one width.
+# The width of the buckets, and for how long they are stored. A time range of the console reads one width.
 RETENTION: Final[Mapping[timedelta, timedelta]] = {
     timedelta(minutes=1): timedelta(hours=2),
     timedelta(minutes=5): timedelta(hours=7),
     timedelta(minutes=15): timedelta(hours=26),
+    # For incidents of the kind `volume_drop`.
+    timedelta(hours=1): timedelta(days=15),
     timedelta(hours=3): timedelta(days=8),
     timedelta(days=1): timedelta(days=32),
 }

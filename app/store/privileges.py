@@ -82,7 +82,6 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "notifications": TablePrivileges(_ALL, _ALL),
     "notification_channels": TablePrivileges(_READ_WRITE, _READ_WRITE),
     "intake_steps": TablePrivileges(_ALL, _ALL),
-    "intake_hours": TablePrivileges(_ALL, _ALL),
     "intake_totals": TablePrivileges(_ALL, _ALL),
     "outcome_history": TablePrivileges(_ALL, _ALL),
     "outcome_totals": TablePrivileges(_ALL, _ALL),

@@ -713,15 +713,6 @@ CREATE TABLE intake_steps (
 );
 CREATE INDEX intake_steps_at ON intake_steps (at);
 
--- Events received by hour, kept for 15 days, for the kind `volume_drop`.
-CREATE TABLE intake_hours (
-  organisation_id text NOT NULL,
-  destination     integer NOT NULL,
-  hour            instant NOT NULL,
-  received        bigint NOT NULL DEFAULT 0,
-  PRIMARY KEY (destination, hour)
-);
-
 -- The counts of the last two days as they were when the steps were last written.
 CREATE TABLE intake_totals (
   organisation_id text NOT NULL,
@@ -898,7 +889,7 @@ END $isolation$
 """
 
 TABLES = """
-outcome_totals outcome_history intake_totals intake_hours intake_steps notification_channels notifications incident_messages incidents
+outcome_totals outcome_history intake_totals intake_steps notification_channels notifications incident_messages incidents
 commit_probes destination_alerting
 callback_events callbacks callback_destinations organisation_usage consent_stops journey_rejections rejection_records rejections counts replays attempts exceptions
 batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys
