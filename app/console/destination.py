@@ -107,7 +107,7 @@ async def panel_of(
     return {
         "stats": stats,
         "chosen": chosen,
-        "tiles": present.tiles(stats["counts"], stats["dead_open"], overview.history),
+        "tiles": present.tiles(stats["counts"], stats["dead_open"], overview.history, chosen.name),
         "rejections": present.causes(
             [{"code": code, "reason": reason, "count": count} for code, reason, count in overview.rejections]
         ),

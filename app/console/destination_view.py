@@ -37,7 +37,9 @@ class Tiles:
     total: str
 
 
-def tiles(counts: Mapping[str, int], dead_open: int, history: Sequence[OutcomeBucket]) -> Tiles:
+def tiles(
+    counts: Mapping[str, int], dead_open: int, history: Sequence[OutcomeBucket], range_name: str
+) -> Tiles:
     """Return the tiles; `counts` are the API's, `history` is that of the range."""
     received = (
         _tile("Accepted", history, "accepted", "good", "Stored on disk before the journey got its response."),
@@ -47,7 +49,7 @@ def tiles(counts: Mapping[str, int], dead_open: int, history: Sequence[OutcomeBu
             "rejected",
             "bad",
             "The response to the journey has the reason.",
-            "/rejections",
+            f"/rejections?range={range_name}",
         ),
         _tile("Duplicates", history, "duplicates", "quiet", "Already received, so not stored again."),
     )
@@ -58,7 +60,7 @@ def tiles(counts: Mapping[str, int], dead_open: int, history: Sequence[OutcomeBu
             name,
             STATUSES[name].tone,
             STATUSES[name].meaning,
-            f"/events?status={name}",
+            f"/events?status={name}&range={range_name}",
         )
         for name in ("delivered", "dead", "expired")
     ]

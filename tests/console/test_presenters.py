@@ -109,13 +109,15 @@ def test_tiles_count_the_range_and_what_is_the_case_now() -> None:
     """Red ends with the range, and with the replay or dismissal of the failures."""
     counts = {**ZERO, "accepted": 12, "delivered": 9, "dead": 1, "queued": 2}
     hour_ago = OutcomeBucket(1, NOW - timedelta(hours=1), accepted=3, delivered=2, rejected=4)
-    tiles = present.tiles(counts, 0, [hour_ago, replace(hour_ago, at=NOW, rejected=0)])
+    tiles = present.tiles(counts, 0, [hour_ago, replace(hour_ago, at=NOW, rejected=0)], "24h")
     figures = {tile.label: tile.count for group in (tiles.received, tiles.ended, tiles.now) for tile in group}
     assert (figures["Accepted"], figures["Delivered"], figures["Rejected"]) == ("6", "4", "4")
     assert (figures["Dead"], figures["Open failures"], figures["Queued"]) == ("0", "0", "2")
     assert tiles.total == "12 accepted = 2 queued + 9 delivered + 1 dead"
     assert {tile.tone for tile in tiles.ended if not tile.nonzero} == {"quiet"}
-    assert next(tile.address for tile in tiles.received if tile.label == "Rejected") == "/rejections"
+    assert (
+        next(tile.address for tile in tiles.received if tile.label == "Rejected") == "/rejections?range=24h"
+    )
 
 
 def test_a_line_of_zeros_lies_at_the_bottom() -> None:
