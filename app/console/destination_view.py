@@ -60,7 +60,8 @@ def tiles(
             name,
             STATUSES[name].tone,
             STATUSES[name].meaning,
-            f"/events?status={name}&range={range_name}",
+            # An event that failed may have been accepted before the range.
+            f"/events?status={name}" + (f"&range={range_name}" if name == "delivered" else ""),
         )
         for name in ("delivered", "dead", "expired")
     ]
