@@ -110,7 +110,14 @@ def charts(
             "rate",
             "Request rate",
             "requests/s",
-            (_measured("Adaptive rate", "accent", [row and row.learned_rate for row in rows], "requests/s"),),
+            (
+                _measured(
+                    "Adaptive rate",
+                    "accent",
+                    [row.learned_rate if row else None for row in rows],
+                    "requests/s",
+                ),
+            ),
             "No measurements in this time range.",
             "The rate that Amazon accepts, as learned from its responses.",
         ),

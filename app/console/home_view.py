@@ -10,6 +10,7 @@ from app.console.incident_view import TITLES, TONES
 from app.console.sparkline import condensed, line
 from app.console.time_range import TimeRange
 from app.console.wording import REGIONS, STATES, Label, age, events, number
+from app.domain.ids import DestinationNumber
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity
 from app.store.destination_health import Condition, ListedDestination, Sort
 from app.store.incidents import OpenIncident
@@ -161,7 +162,7 @@ def _resume(state: str | None, page: str, reconnect: RemedyButton) -> RemedyButt
 
 
 @dataclass(frozen=True, slots=True)
-class DestinationRow:
+class HomeRow:
     """One row of the table; figures are those of the chosen range."""
 
     id: str
@@ -185,9 +186,9 @@ _WAITS_LONG_S: Final = 900  # the threshold of the incident kind `backlog`
 
 def destination_rows(
     items: Sequence[ListedDestination],
-    history: Mapping[int, Sequence[OutcomeBucket]],
+    history: Mapping[DestinationNumber, Sequence[OutcomeBucket]],
     chosen: TimeRange,
-) -> list[DestinationRow]:
+) -> list[HomeRow]:
     """Return the rows of a page."""
     starts = {start: index for index, start in enumerate(chosen.bucket_starts())}
     return [_destination_row(item, history.get(item.number, ()), starts, chosen) for item in items]
@@ -198,7 +199,7 @@ def _destination_row(
     history: Sequence[OutcomeBucket],
     starts: Mapping[datetime, int],
     chosen: TimeRange,
-) -> DestinationRow:
+) -> HomeRow:
     delivered, failed = [0] * len(starts), [0] * len(starts)
     for bucket in history:
         if (index := starts.get(bucket.at)) is not None:
@@ -207,7 +208,7 @@ def _destination_row(
     rejected = sum(bucket.rejected for bucket in history)
     waits = item.oldest_waiting_seconds or 0
     figures = f"{number(sum(delivered))} delivered, {number(sum(failed))} failed"
-    return DestinationRow(
+    return HomeRow(
         id=item.id,
         name=item.name,
         advertiser_id=item.advertiser_id,

@@ -36,9 +36,7 @@ CREATE TABLE secrets (
 -- One row, written by readiness checks: its commit proves that the database takes writes.
 CREATE TABLE readiness (
   id smallint PRIMARY KEY CHECK (id = 1),
-  at instant NOT NULL,
-  -- Until when outcome_history contains the settled requests.
-  outcomes_recorded_at instant NOT NULL DEFAULT now()
+  at instant NOT NULL
 );
 
 -- Since which batch each encryption key writes: bounds how often it has sealed.
@@ -627,7 +625,9 @@ CREATE TABLE destination_alerting (
 -- One row, written by the process that computes incidents: how long its commit takes.
 CREATE TABLE commit_probes (
   id smallint PRIMARY KEY CHECK (id = 1),
-  at instant NOT NULL
+  at instant NOT NULL,
+  -- Until when outcome_history contains the settled requests.
+  outcomes_recorded_at instant NOT NULL DEFAULT now()
 );
 
 CREATE TABLE incidents (

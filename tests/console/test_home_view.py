@@ -112,7 +112,7 @@ def test_a_row_sums_the_range_and_draws_it() -> None:
     chosen = time_range(RangeName.DAY, NOW)
     bucket = OutcomeBucket(DESTINATION.number, chosen.since, delivered=1_000, dead=1, expired=2, rejected=4)
     later = replace(bucket, at=chosen.bucket_starts()[-1], dead=0, expired=0, rejected=0)
-    (row,) = home_view.destination_rows([DESTINATION], {1: [bucket, later]}, chosen)
+    (row,) = home_view.destination_rows([DESTINATION], {DESTINATION.number: [bucket, later]}, chosen)
     assert (row.delivered, row.failed, row.failed_tone, row.rejected) == ("2,000", "3", "bad", "4")
     assert row.line_label == "Last 24 hours: 2,000 delivered, 3 failed"
     assert row.failed_line is not None
