@@ -42,9 +42,12 @@
       const { unit, daily } = box.dataset;
       const times = JSON.parse(box.dataset.times);
       const tones = JSON.parse(box.dataset.tones);
+      const values = JSON.parse(box.dataset.series);
+      // A line through few measurements is not seen without its points.
+      const sparse = values.some((line) => line.filter((value) => value !== null).length < 25);
       const shown = (_, value) => (value === null || value === undefined ? "–" : `${value.toLocaleString()} ${unit}`);
       const lines = JSON.parse(box.dataset.lines).map((label, index) => ({
-        label, stroke: resolved(`tone-${tones[index]}`), width: 1.6, value: shown, points: { show: false },
+        label, stroke: resolved(`tone-${tones[index]}`), width: 1.6, value: shown, points: { show: sparse, size: 4 },
       }));
       const long = times.at(-1) - times[0] > 90000;
       const tick = (x) => {
@@ -59,10 +62,10 @@
         scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
         series: [{ label: "Time", value: (_, x) => (x === null ? "–" : tick(x)) }, ...lines],
         axes: [
-          { ...axis, space: long ? 95 : 60, label: daily !== undefined ? "UTC" : zone, values: (_, ticks) => ticks.map(tick) },
+          { ...axis, size: 28, space: long ? 95 : 60, label: daily !== undefined ? "UTC" : zone, values: (_, ticks) => ticks.map(tick) },
           { ...axis, size: 52, label: unit },
         ],
-      }, [times, ...JSON.parse(box.dataset.series)], box);
+      }, [times, ...values], box);
       new ResizeObserver(() => made.setSize({ width: Math.max(240, box.clientWidth), height: 170 })).observe(box);
     }
   }
