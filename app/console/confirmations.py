@@ -42,7 +42,6 @@ SENTENCES: Final[Mapping[str, str]] = {
     "replayed": "{events} queued again, after live traffic.",
     "event_renamed": "Event type renamed. {mappings} republished with the new name; new events use it.",
     "event_name_kept": "This event type already has that name. Nothing changed.",
-    "incident_acknowledged": "Incident acknowledged. It sends no more daily reminders.",
     "incident_muted": "Incident muted for {number} h. It stays open and sends no messages.",
     "incident_unmuted": "Mute ended. Messages about this incident are sent again.",
     "notifications_saved": "Notification settings saved. They apply to the next message.",
@@ -57,6 +56,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "organisation_suspended": "Organisation suspended. New events are rejected; accepted events wait.",
     "organisation_resumed": "Organisation resumed. Events are accepted again; waiting ones are being sent.",
     "organisation_switched": "You now act for another organisation. Its name is at the top of every page.",
+    "acknowledged": "Incident acknowledged. Its daily reminders end; its end is still announced.",
 }
 
 # Where each sentence leads: a label and an address. {here} is the page of the destination, {mapping} that of
@@ -84,7 +84,7 @@ LINKS: Final[Mapping[str, tuple[str, str]]] = {
     "replayed": ("Events", "{here}/events"),
     "event_renamed": ("Audit entry", "/console/audit?action=event_name.renamed"),
     "event_name_kept": ("Event names", "/console/event-names"),
-    "incident_acknowledged": ("All incidents", "/console/incidents"),
+    "acknowledged": ("All incidents", "/console/incidents"),
     "incident_muted": ("All incidents", "/console/incidents"),
     "incident_unmuted": ("All incidents", "/console/incidents"),
     "notifications_saved": ("Channels", "/console/notifications"),

@@ -74,7 +74,7 @@ async def acknowledge(incident_id: str, context: Context, visitor: CurrentVisito
     if note is not None and len(note) > 1_000:
         raise Refusal(ErrorCode.INVALID, "A note has at most 1,000 characters.")
     await use_cases.acknowledge_incident(context, visitor.caller, incident_id, note=note)
-    return confirmations.redirect(context, f"{PAGE}/{incident_id}", "incident_acknowledged")
+    return confirmations.redirect(context, f"{PAGE}/{incident_id}", "acknowledged")
 
 
 @router.post(PAGE + "/{incident_id}/mute", response_model=None)
