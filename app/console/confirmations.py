@@ -67,7 +67,7 @@ LINKS: Final[Mapping[str, tuple[str, str]]] = {
     "paused": ("Waiting events", "{here}/events?status=held"),
     "resumed": ("Events", "{here}/events"),
     "disconnected": ("Connect again", "{here}"),
-    "deleted": ("Deleted destinations", "/console?state=archived"),
+    "deleted": ("Deleted destinations", "/console?health=deleted"),
     "settings_saved": ("Overview", "{here}"),
     "currency_changed": ("Settings", "{here}/settings"),
     "check_confirmed": ("Overview", "{here}"),
