@@ -43,9 +43,9 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
 
 async def _run(settings: Settings, head: str | None) -> int:
     async with open_resources(settings, role="audit", pool_size=1) as resources:
-        told, known = await followed(resources.engine, head)
-    if isinstance(told, ChainBroken):
-        sys.stdout.write(f"The chain breaks at audit row {told.id}. {told.sentence}\n")
+        last, known = await followed(resources.engine, head)
+    if isinstance(last, ChainBroken):
+        sys.stdout.write(f"The chain breaks at audit row {last.id}. {last.sentence}\n")
         return 1
     if not known:
         sys.stdout.write(
@@ -53,22 +53,22 @@ async def _run(settings: Settings, head: str | None) -> int:
             "the hash of another database.\n"
         )
         return 1
-    sys.stdout.write(f"The chain of {told.rows:,} rows holds. Its head is {told.hash.hex()}\n")
+    sys.stdout.write(f"The chain of {last.rows:,} rows holds. Its head is {last.hash.hex()}\n")
     return 0
 
 
 async def followed(engine: AsyncEngine, head: str | None = None) -> tuple[ChainHead | ChainBroken, bool]:
-    """Follow the whole chain; also return whether `head` is the hash of one of its rows (or None given)."""
-    known, told = head is None, ChainHead(0, bytes(32))
+    """Verify the chain. Return its last or its broken link, and whether `head` is None or a hash in it."""
+    known, last = head is None, ChainHead(0, bytes(32))
     async with engine.connect() as connection:
-        # One snapshot: acts that commit meanwhile are for the next run.
+        # One snapshot: actions that commit meanwhile are checked by the next run.
         await connection.execution_options(isolation_level="REPEATABLE READ")
         for unlinked in await audit.unlinked(connection):
             return verify([unlinked]), known
-        while links := await audit.chain(connection, after=told.rows, limit=_AT_ONCE):
-            known = known or any(one.hash is not None and one.hash.hex() == head for one in links)
-            found = verify(links, told)
+        while links := await audit.chain(connection, after=last.rows, limit=_AT_ONCE):
+            known = known or any(link.hash is not None and link.hash.hex() == head for link in links)
+            found = verify(links, last)
             if isinstance(found, ChainBroken):
                 return found, known
-            told = found
-    return told, known
+            last = found
+    return last, known

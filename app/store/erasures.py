@@ -249,7 +249,10 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
 
 @dataclass(frozen=True, slots=True)
 class ErasedEvents:
-    """A conversion to erase: its new status, and whether the batch's state still counts it."""
+    """A conversion to erase: its place in the batch and its new status.
+
+    `left_batch`: the batch's own state still counts it, so the erasure must take it out of that count.
+    """
 
     place: int
     status: str
