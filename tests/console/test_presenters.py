@@ -127,9 +127,9 @@ def test_a_line_of_zeros_lies_at_the_bottom() -> None:
 
 
 def test_a_condensed_line_keeps_its_sum() -> None:
-    """At most 32 points, whatever the range."""
+    """At most 24 points, whatever the range."""
     values = list(range(97))
-    assert len(condensed(values)) <= 32
+    assert len(condensed(values)) <= 24
     assert sum(condensed(values)) == sum(values)
     assert condensed([1, 2]) == [1, 2]
 
