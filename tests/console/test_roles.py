@@ -36,6 +36,7 @@ ACTS = {
     ("POST", D + "/preflight/confirm"): "editor",
     ("GET", D + "/mappings/new"): "editor",
     ("POST", D + "/mappings/new"): "editor",
+    ("POST", "/console/acknowledge"): "editor",
     ("POST", "/console/incidents/{incident_id}/acknowledge"): "editor",
     ("POST", "/console/incidents/{incident_id}/mute"): "editor",
     ("POST", M): "editor",
