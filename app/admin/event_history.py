@@ -232,7 +232,7 @@ async def _describe(
     shape: EventMetadata | None,
     mappings: Mappings,
 ) -> EventHistory:
-    found = await event_history.exceptions(connection, destination.number, [batch.id])
+    found = await event_history.exceptions(connection, [destination.number], [batch.id])
     exception = found.get((batch.id, place))
     if exception is not None and exception.day != batch.day:
         exception = None
