@@ -19,6 +19,7 @@
       time.title = `${utc} (shown in ${zone})`;
       time.dataset.done = "";
     }
+    for (const name of root.querySelectorAll("[data-zone]")) name.textContent = zone;
   }
 
   // uPlot paints on a canvas, which cannot resolve light-dark().
