@@ -157,6 +157,13 @@ async def list_destination_events(
     return EventPage([item.event for item in scan.items], scan.following, scan.unreadable_batches)
 
 
+async def mapping_names(context: AppContext, caller: Caller, destination_id: str) -> dict[str, str]:
+    """Return the names of a destination's mappings by id, deleted ones too. Raises Refusal (404)."""
+    async with context.pool.acquire() as connection:
+        destination = await find_visible_row(connection, caller, destination_id)
+        return dict((await event_history.mappings(connection, destination.id)).values())
+
+
 async def scan_events(
     connection: PipelineConnection,
     destinations: Mapping[DestinationNumber, DestinationRef],

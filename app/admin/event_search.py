@@ -117,6 +117,12 @@ async def search_events(
         return await search.page(before, limit, rejected=rejected)
 
 
+async def destination_names(context: AppContext, caller: Caller, *, limit: int) -> list[tuple[str, str]]:
+    """Return ids and names of the destinations that a caller may see, by name."""
+    async with context.pool.acquire() as connection:
+        return await event_search.names(connection, caller.only, limit=limit)
+
+
 async def _open(
     connection: PipelineConnection, caller: Caller, destination_id: str | None, wanted: EventFilter
 ) -> "_Search":
@@ -347,12 +353,8 @@ def _may_be_rejected(wanted: EventFilter) -> bool:
 
 
 def _is_wanted(item: FoundEvent, wanted: EventFilter, rejected: bool | None) -> bool:
-    """Return whether an event that was found by its id matches the rest of the filter."""
+    """Return whether an event that was found by its id matches the filter, whatever its time."""
     if rejected is not None and (item.status == REJECTED) is not rejected:
-        return False
-    if wanted.since is not None and item.received_at < wanted.since:
-        return False
-    if wanted.until is not None and item.received_at >= wanted.until:
         return False
     return all(
         value in (None, getattr(item, name))

@@ -18,6 +18,7 @@ from app.api.secured_route import Context, requires
 from app.console import pages, sessions
 from app.console.destination import PAGE, content_of, panel_of
 from app.console.events import event_content
+from app.console.replay import replay_content
 from app.console.secured_page import CurrentVisitor, SecuredPage
 from app.console.sessions import Visitor
 from app.domain.ids import DestinationId
@@ -37,7 +38,7 @@ async def live(request: Request, destination_id: str, context: Context, visitor:
     """Stream the panel of a destination while its page is open, for at most five minutes."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    return _streamed(request, context, lambda: _panel(context, visitor, found.id))
+    return streamed(request, context, lambda: _panel(context, visitor, found.id))
 
 
 @router.get(PAGE + "/event/live", response_model=None)
@@ -63,7 +64,27 @@ async def live_event(
         content = await event_content(context, visitor, found, pages.plain(history))
         return Panel(pages.part("event_part.html", visitor=visitor, **content), final=content["final"])
 
-    return _streamed(request, context, read)
+    return streamed(request, context, read)
+
+
+@router.get(PAGE + "/replays/{replay_id}/live", response_model=None)
+@requires(Scope.EVENTS_READ, Scope.REPLAY)
+async def live_replay(
+    request: Request, destination_id: str, replay_id: str, context: Context, visitor: CurrentVisitor
+) -> Response:
+    """Stream the progress of a replay until no event waits, for at most five minutes."""
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, visitor.caller, destination_id)
+    await replay_content(context, visitor, found, replay_id)  # 404 for a replay that does not exist
+
+    async def read() -> Panel | None:
+        try:
+            content = await replay_content(context, visitor, found, replay_id)
+        except Refusal:
+            return None
+        return Panel(pages.part("replay_part.html", **content), final=content["replay"]["is_final"])
+
+    return streamed(request, context, read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +98,8 @@ class Panel:
 ReadPanel = Callable[[], Awaitable[Panel | None]]
 
 
-def _streamed(request: Request, context: AppContext, read: ReadPanel) -> Response:
+def streamed(request: Request, context: AppContext, read: ReadPanel) -> Response:
+    """Return the stream of a panel, or 204 if too many are open."""
     if getattr(request.app.state, "console_streams", 0) >= MAX_STREAMS:
         return Response(status_code=204)  # the page tries again, with growing intervals
     return StreamingResponse(

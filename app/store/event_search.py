@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Final
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
@@ -87,7 +86,6 @@ class CarriedBatches:
     """The batches of one request to Amazon; `places` are those of single events, None for whole batches."""
 
     destination: DestinationNumber
-    day: date
     batches: tuple[BatchId, ...]
     places: tuple[int, ...] | None
 
@@ -98,8 +96,8 @@ async def find_request(
     """Return what a request carried, by Amazon's request id; None if no recent request had it."""
     row = await connection.fetchrow(
         """
-        SELECT destination, day, batches, places FROM (
-          SELECT id, destination, day, batches, places, request_id FROM attempts ORDER BY id DESC LIMIT $3
+        SELECT destination, batches, places FROM (
+          SELECT destination, batches, places, request_id FROM attempts ORDER BY id DESC LIMIT $3
         ) newest WHERE request_id = $2 AND destination = ANY($1::integer[]) LIMIT 1
         """,
         list(numbers),
@@ -110,18 +108,32 @@ async def find_request(
         return None
     return CarriedBatches(
         DestinationNumber(row["destination"]),
-        row["day"],
         tuple(map(BatchId, row["batches"])),
         None if row["places"] is None else tuple(row["places"]),
     )
 
 
-async def batches_of_request(connection: PipelineConnection, carried: CarriedBatches) -> list[BatchRow]:
-    """Return the batches of a request, newest first."""
+async def batches(
+    connection: PipelineConnection, number: DestinationNumber, ids: Collection[BatchId]
+) -> list[BatchRow]:
+    """Return these batches of a destination, newest first."""
     rows = await connection.fetch(
         f"SELECT {STATE} FROM batch_states s WHERE s.batch = ANY($2::bigint[]) AND s.destination = $1 "
         f"AND {STORED} ORDER BY s.batch DESC",
-        carried.destination,
-        list(carried.batches),
+        number,
+        list(ids),
     )
     return await with_shapes(connection, rows)
+
+
+async def names(
+    connection: PipelineConnection, only: Collection[str] | None, *, limit: int
+) -> list[tuple[str, str]]:
+    """Return ids and names of destinations that are not archived, by name; `only` limits them to these."""
+    rows = await connection.fetch(
+        "SELECT id, name FROM destinations WHERE organisation_id = acting_organisation() "
+        "AND archived_at IS NULL AND ($1::text[] IS NULL OR id = ANY($1)) ORDER BY name, id LIMIT $2",
+        None if only is None else list(only),
+        limit,
+    )
+    return [(row["id"], row["name"]) for row in rows]
