@@ -152,8 +152,10 @@ async def _history_of_duplicate(
             original_id, duplicate.answered_at, original.explanation, is_here=is_here
         ),
     )
-    return shown if is_here else replace(
-        shown, attempts=(), replays=(), execution_id=None, journey_id=None, node_id=None
+    return (
+        shown
+        if is_here
+        else replace(shown, attempts=(), replays=(), execution_id=None, journey_id=None, node_id=None)
     )
 
 

@@ -198,9 +198,7 @@ async def scan_events(
             for shape in shapes:
                 if before and batch.id == before[0] and shape.place >= before[1]:
                     continue
-                event = listed_event(
-                    destinations[number], batch, shape, of_batch.get(shape.place), mappings
-                )
+                event = listed_event(destinations[number], batch, shape, of_batch.get(shape.place), mappings)
                 items.append(ScannedEvent(number, (batch.id, shape.place), event))
                 if len(items) == limit:
                     return EventScan(items, (batch.id, shape.place), unreadable, back_to)

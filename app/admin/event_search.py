@@ -21,8 +21,8 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import read_shapes
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.ledger_keys import event_key
-from app.domain.outcomes.rejection_details import rejection_detail
 from app.domain.outcomes.reasons import JourneyCode
+from app.domain.outcomes.rejection_details import rejection_detail
 from app.domain.outcomes.status import Status
 from app.store import PipelineConnection, event_history, event_search, ledger, metrics, rejection_records
 from app.store.event_search import NamedDestination
@@ -220,9 +220,7 @@ class _Search:
         wanted = rejection_filter(self.wanted)
         if len(self.destinations) == 1:
             (number,) = self.destinations
-            return await rejection_records.page(
-                self.connection, number, wanted, limit=limit, below=below
-            )
+            return await rejection_records.page(self.connection, number, wanted, limit=limit, below=below)
         return await rejection_records.search(
             self.connection, list(self.destinations), wanted, limit=limit, below=below
         )
@@ -249,7 +247,9 @@ class _Search:
         )
         from_accepted, from_records = chosen.count(True), chosen.count(False)
         taken, rejected = iter(accepted.items), iter(records)
-        items = [self._of(next(taken)) if is_accepted else self._rejected(next(rejected)) for is_accepted in chosen]
+        items = [
+            self._of(next(taken)) if is_accepted else self._rejected(next(rejected)) for is_accepted in chosen
+        ]
         if from_accepted == len(accepted.items):
             batch, place = accepted.following or _END_OF_ACCEPTED
         elif from_accepted:

@@ -91,7 +91,9 @@ async def read_journey_figures(
             if monotonic() > deadline:
                 break
             before = BatchId(batches[-1].id - 1)
-    rows = [node_figures(key, counts.get(key, Counter()), rejected.get(key, 0)) for key in {*counts, *rejected}]
+    rows = [
+        node_figures(key, counts.get(key, Counter()), rejected.get(key, 0)) for key in {*counts, *rejected}
+    ]
     rows.sort(key=lambda row: (-(row.accepted + row.rejected), row.journey_id, row.node_id))
     events = sum(counter.total() for counter in counts.values())
     return JourneyFigures(rows[:_MOST_ROWS], events, back_to, max(0, len(rows) - _MOST_ROWS))

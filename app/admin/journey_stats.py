@@ -29,9 +29,7 @@ async def journey_counts_of(
         batches = await event_history.newest(
             connection, destination.number, wanted=None, before=before, limit=_BATCHES
         )
-        candidates = [
-            batch for batch in batches if wanted.may_match(batch.shapes)
-        ]
+        candidates = [batch for batch in batches if wanted.may_match(batch.shapes)]
         exceptions: dict[BatchId, dict[int, ExceptionRow]] = {}
         found = await event_history.exceptions(
             connection, [destination.number], [batch.id for batch in candidates]

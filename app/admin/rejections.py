@@ -33,12 +33,8 @@ async def list_rejections(
     await context.write_rejections()
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
-        rows = await rejection_records.page(
-            connection, destination.number, wanted, limit=limit, below=below
-        )
-    return [
-        Rejection(row, rejection_detail(row.reason, row.field, row.mapping_field)) for row in rows
-    ]
+        rows = await rejection_records.page(connection, destination.number, wanted, limit=limit, below=below)
+    return [Rejection(row, rejection_detail(row.reason, row.field, row.mapping_field)) for row in rows]
 
 
 async def summarize_rejections(

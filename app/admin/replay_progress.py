@@ -14,9 +14,7 @@ async def list_replays(
     """Return up to `limit` replays of a destination, newest first. Raises Refusal (404)."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination_id)
-        return await replays.progress(
-            await driver_of(connection), found.number, limit=limit, below=below
-        )
+        return await replays.progress(await driver_of(connection), found.number, limit=limit, below=below)
 
 
 async def find_replay(

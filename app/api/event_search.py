@@ -20,9 +20,7 @@ router = APIRouter(route_class=SecuredRoute, tags=["events"])
 _Id = Annotated[str | None, Query(max_length=256)]
 
 
-@router.get(
-    "/event-search", summary="Search events", response_model=FoundEventsPage, responses=EXPORTED
-)
+@router.get("/event-search", summary="Search events", response_model=FoundEventsPage, responses=EXPORTED)
 @requires(Scope.EVENTS_READ)
 async def search(
     *,

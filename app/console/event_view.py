@@ -113,9 +113,7 @@ def collapse(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
             continue
         first, last = similar[0], similar[-1]
         headline = f"{first.headline} {number(len(similar))} times"
-        collapsed.append(
-            replace(first, headline=headline, last_at=last.at, request_id=None, similar=similar)
-        )
+        collapsed.append(replace(first, headline=headline, last_at=last.at, request_id=None, similar=similar))
     return collapsed
 
 

@@ -163,9 +163,7 @@ async def action(destination_id: str, context: Context, visitor: CurrentVisitor,
     """Replay the events and open the page of the replay."""
     chosen = ChosenEvents.of(form)
     wanted = chosen.filter(context.now())
-    result = await replay_events(
-        context, visitor.caller, destination_id, wanted, selection=chosen.selection
-    )
+    result = await replay_events(context, visitor.caller, destination_id, wanted, selection=chosen.selection)
     address = f"/console/destinations/{destination_id}/replays/{result.replay_id}"
     return confirmations.redirect(context, address, "replayed", result.replayed)
 
@@ -220,9 +218,7 @@ async def replay_page(
     """Show a replay and what became of its events so far."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    return pages.show(
-        request, "replay_job.html", **await replay_content(context, visitor, found, replay_id)
-    )
+    return pages.show(request, "replay_job.html", **await replay_content(context, visitor, found, replay_id))
 
 
 async def replay_content(
@@ -256,10 +252,14 @@ def present(replay: ReplayProgress) -> dict[str, Any]:
         ("erased", "Erased", replay.erased, "quiet"),
     )
     return {
-        **{name: getattr(replay, name) for name in ("id", "requested_at", "requested_by", "status", "reason")},
+        **{
+            name: getattr(replay, name) for name in ("id", "requested_at", "requested_by", "status", "reason")
+        },
         "replayed": number(replay.replayed),
         "unknown": number(max(0, replay.replayed - counted)) if replay.replayed > counted else None,
-        "parts": [(key, label, number(count), tone if count else "none") for key, label, count, tone in parts],
+        "parts": [
+            (key, label, number(count), tone if count else "none") for key, label, count, tone in parts
+        ],
         "percent": 100 if not counted else 100 * final // counted,
         "is_final": replay.waiting == 0,
         "failed": replay.dead + replay.expired,

@@ -67,9 +67,7 @@ async def newest(
         limit,
     )
     batches = await with_shapes(connection, rows)
-    return [
-        (DestinationNumber(row["destination"]), batch) for row, batch in zip(rows, batches, strict=True)
-    ]
+    return [(DestinationNumber(row["destination"]), batch) for row, batch in zip(rows, batches, strict=True)]
 
 
 _OF_FEW: Final = """
