@@ -50,7 +50,12 @@ def pipeline(counts: Mapping[str, int]) -> Pipeline:
     """Return the stages from the API's counts."""
     received = [
         PipelineStage(
-            label, number(counts[name]), counts[name] > 0, tone if counts[name] else "quiet", meaning, None
+            label,
+            number(counts[name]),
+            counts[name] > 0,
+            tone if counts[name] else "quiet",
+            meaning,
+            name if name == "rejected" else None,  # the list of events has no page for the others
         )
         for name, (label, tone, meaning) in _ON_RECEIPT.items()
     ]

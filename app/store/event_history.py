@@ -249,15 +249,18 @@ async def with_shapes(connection: PipelineConnection, rows: Sequence[Record]) ->
     shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
     return [
         BatchRow(
-            **{
-                **dict(row),
-                "attempts": tuple(row["attempts"]),
-                "replays": tuple(row["replays"] or ()),
-            },
+            **{name: row[name] for name in _READ_AS_THEY_ARE},
+            attempts=tuple(row["attempts"]),
+            replays=tuple(row["replays"] or ()),
             shapes=shapes.get(row["id"]),
         )
         for row in rows
     ]
+
+
+_READ_AS_THEY_ARE = (
+    "id", "day", "accepted_at", "due_at", "tries", "first_event", "disposition", "settled_at", "reason",
+)  # fmt: skip
 
 
 # The newest batches of one kind. An index of its own finds a rare kind; a walk from the newest on finds a

@@ -86,6 +86,7 @@ class Two:
                 "name": "n",
                 "version": "1",
                 "to": "n",
+                "status": "dead",
             }
             answer = await self.world.client.request(
                 method,

@@ -26,8 +26,6 @@ ACTS = {
     ("POST", D + "/replay"): "operator",
     ("POST", D + "/replay/selection"): "operator",
     ("POST", D + "/dismiss"): "operator",
-    ("GET", D + "/replays"): "operator",
-    ("GET", D + "/replays/{replay_id}"): "operator",
     ("GET", "/console/destinations/new"): "editor",
     ("POST", "/console/destinations/new"): "editor",
     ("POST", D + "/connect"): "editor",
