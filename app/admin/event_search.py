@@ -24,7 +24,15 @@ from app.domain.ledger_keys import event_key
 from app.domain.outcomes.reasons import JourneyCode
 from app.domain.outcomes.rejection_details import rejection_detail
 from app.domain.outcomes.status import Status
-from app.store import PipelineConnection, event_history, event_search, ledger, metrics, rejection_records
+from app.store import (
+    PipelineConnection,
+    driver_of,
+    event_history,
+    event_search,
+    ledger,
+    metrics,
+    rejection_records,
+)
 from app.store.event_search import NamedDestination
 from app.store.rejection_records import RejectionFilter, RejectionRecord
 
@@ -119,8 +127,8 @@ async def search_events(
 
 async def destination_names(context: AppContext, caller: Caller, *, limit: int) -> list[tuple[str, str]]:
     """Return ids and names of the destinations that a caller may see, by name."""
-    async with context.pool.acquire() as connection:
-        return await event_search.names(connection, caller.only, limit=limit)
+    async with context.engine.connect() as connection:
+        return await event_search.names(await driver_of(connection), caller.only, limit=limit)
 
 
 async def _open(

@@ -13,7 +13,7 @@ from app.store.rejection_records import RejectionFilter, RejectionRecord, Reject
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
+class RejectionEntry:
     """A record of a rejected event, with the fixed sentence of its reason."""
 
     record: RejectionRecord
@@ -28,13 +28,13 @@ async def list_rejections(
     *,
     limit: int,
     below: int | None = None,
-) -> list[Rejection]:
+) -> list[RejectionEntry]:
     """Return up to `limit` records of a destination, newest first. Raises Refusal (404)."""
     await context.write_rejections()
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
         rows = await rejection_records.page(connection, destination.number, wanted, limit=limit, below=below)
-    return [Rejection(row, rejection_detail(row.reason, row.field, row.mapping_field)) for row in rows]
+    return [RejectionEntry(row, rejection_detail(row.reason, row.field, row.mapping_field)) for row in rows]
 
 
 async def summarize_rejections(

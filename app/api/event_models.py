@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
-from app.admin.rejections import Rejection
+from app.admin.rejections import RejectionEntry
 from app.api.destinations import RateLimitView
 from app.api.paging import Page
 from app.api.response_body import ResponseBody
@@ -168,7 +168,7 @@ class RejectionView(ResponseBody):
     node_id: str | None
 
     @classmethod
-    def of(cls, rejection: Rejection) -> "RejectionView":
+    def of(cls, rejection: RejectionEntry) -> "RejectionView":
         """Return the view of a record."""
         return cls.model_validate({**asdict(rejection.record), "detail": rejection.detail})
 
