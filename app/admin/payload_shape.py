@@ -1,6 +1,6 @@
 """Use case: which fields an event's payload has, from the mapping version that converted it. No values."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ async def payload_shape(
     return [] if found is None else list(fields_of(found.document, match_keys))
 
 
-def fields_of(document: dict[str, Any], match_keys: Collection[str]) -> Iterator[PayloadField]:
+def fields_of(document: Mapping[str, Any], match_keys: Collection[str]) -> Iterator[PayloadField]:
     """Yield the fields of a mapping document, match keys in the order of the form."""
     for name in _TOP:
         if name in document:

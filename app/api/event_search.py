@@ -64,7 +64,7 @@ async def search(
     """
     rejected = None if status is None else status == REJECTED
     wanted = EventFilter(
-        status=None if status == REJECTED else status,  # type: ignore[arg-type]
+        status=None if status == REJECTED else status,
         reason=reason,
         since=since,
         until=until,

@@ -61,8 +61,16 @@ class ChosenEvents:
         events = [value for value in form.getlist("event") if isinstance(value, str) and value]
         if len(events) > _MOST_EVENTS:
             raise Refusal(ErrorCode.INVALID, f"Select at most {_MOST_EVENTS} events.")
-        names = ("reason", "mapping", "execution", "journey", "node")
-        return cls(status, *(form_text(form, name) for name in names), range_name, events)
+        return cls(
+            status,
+            reason=form_text(form, "reason"),
+            mapping=form_text(form, "mapping"),
+            execution=form_text(form, "execution"),
+            journey=form_text(form, "journey"),
+            node=form_text(form, "node"),
+            range_name=range_name,
+            events=events,
+        )
 
     @property
     def fields(self) -> list[tuple[str, str]]:
