@@ -19,6 +19,7 @@ from app.console.destination import PAGE, content_of
 from app.console.event_filter import Events
 from app.console.secured_page import CurrentVisitor, SecuredPage
 from app.console.wording import EVENT_STATUSES, number
+from app.console.wording import events as event_count
 from app.domain.outcomes.reasons import REASONS
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -50,6 +51,7 @@ async def errors(
         remedies={word: reason.remedy for word, reason in REASONS.items()},
         statuses=EVENT_STATUSES,
         number=number,
+        event_count=event_count,
     )
 
 
@@ -91,6 +93,7 @@ async def rejections(
         mappings=await mapping_names(context, visitor.caller, destination_id),
         days=context.rejection_days,
         number=number,
+        event_count=event_count,
         next_cursor=cursor_of(items[-1].record.id) if has_more else None,
         later=cursor is not None,
     )
