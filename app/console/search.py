@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
 from app.admin.event_search import FoundEvent, SearchPage, destination_names, search_events
+from app.admin.refusals import ErrorCode, Refusal
 from app.api.paging import Cursor, cursor_of, search_position_of
 from app.api.secured_route import Context, requires
 from app.console import pages
@@ -39,15 +40,20 @@ async def search(
     result = SearchPage([], None)
     is_asked = bool(text or destination or not query.is_empty)
     if is_asked:
-        result = await search_events(
-            context,
-            visitor.caller,
-            query.events(chosen.since, text or None),
-            destination_id=destination or None,
-            rejected=query.rejected,
-            before=search_position_of(cursor),
-            limit=_PAGE_SIZE,
-        )
+        before = search_position_of(cursor)
+        try:
+            result = await search_events(
+                context,
+                visitor.caller,
+                query.events(chosen.since, text or None),
+                destination_id=destination or None,
+                rejected=query.rejected,
+                before=before,
+                limit=_PAGE_SIZE,
+            )
+        except Refusal as refusal:  # no such destination, for this visitor
+            if refusal.problem.code is not ErrorCode.NOT_FOUND:
+                raise
         if (only := only_event(result)) is not None:
             return RedirectResponse(event_address(only), 303)
     names = await destination_names(context, visitor.caller, limit=MOST_LISTED + 1)

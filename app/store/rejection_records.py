@@ -125,7 +125,8 @@ async def search(
 ) -> list[RejectionRecord]:
     """Return up to `limit` records of these destinations, newest first, among the newest records of all."""
     source = f"""(SELECT * FROM rejection_records
-          WHERE organisation_id = acting_organisation() AND destination = ANY($1::integer[]) AND ($12::bigint IS NULL OR id < $12)
+          WHERE organisation_id = acting_organisation() AND destination = ANY($1::integer[])
+            AND ($12::bigint IS NULL OR id < $12)
           ORDER BY id DESC LIMIT {MOST_SEARCHED}) r"""
     return await _read(connection, source, list(numbers), wanted, limit=limit, below=below)
 

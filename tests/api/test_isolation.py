@@ -45,6 +45,7 @@ LOCKED = [route for route in ROUTES if route[2]]
 
 # Streams: the first answer is the same page, and the stream would not end.
 STREAMS = {
+    "/console/live",
     "/console/tail/live",
     "/console/destinations/{destination_id}/live",
     "/console/destinations/{destination_id}/event/live",
