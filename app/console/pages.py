@@ -17,6 +17,7 @@ from app.api.negotiation import wants
 from app.console import assets, confirmations
 from app.console.form_view import of_fields
 from app.console.sessions import Visitor
+from app.console.wording import amazon_message
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -37,6 +38,7 @@ def timed(sentence: str) -> Markup:
 
 
 _TEMPLATES.filters["timed"] = timed
+_TEMPLATES.filters["amazon_message"] = amazon_message
 
 # No foreign and no inline resources: text that a person typed cannot become a script.
 POLICY = (

@@ -13,10 +13,12 @@ from app.console import (
     consent_records,
     create_destination,
     destination,
+    errors,
     event_schema,
     events,
     home,
     incidents,
+    journeys,
     keys,
     live_updates,
     mapping_editor,
@@ -31,6 +33,7 @@ from app.console import (
     settings,
     sign_in,
     static_files,
+    tail,
 )
 from app.console.secured_page import SecuredPage
 
@@ -49,6 +52,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     activate.router,
     events.router,
     search.router,
+    tail.router,
+    errors.router,
+    journeys.router,
     consent_records.router,
     replay.router,
     incidents.router,

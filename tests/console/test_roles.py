@@ -24,6 +24,8 @@ ACTS = {
     ("POST", D + "/test"): "operator",
     ("GET", D + "/replay"): "operator",
     ("POST", D + "/replay"): "operator",
+    ("POST", D + "/replay/selection"): "operator",
+    ("POST", D + "/dismiss"): "operator",
     ("GET", "/console/destinations/new"): "editor",
     ("POST", "/console/destinations/new"): "editor",
     ("POST", D + "/connect"): "editor",

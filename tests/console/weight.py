@@ -49,7 +49,7 @@ async def make_room(dsn: str, batches: int) -> None:
 
 
 async def fill(dsn: str, cast: Cast, *, events: int, size: int) -> None:
-    """Add a past to the shop: so many delivered events, one in a hundred of them dead, requests, audit."""
+    """Add a past to the shop: delivered events, one in a hundred dead, a tenth as many rejected, requests."""
     connection = await asyncpg.connect(dsn)
     try:
         await _fill(connection, cast, events=events, size=size)
@@ -120,6 +120,20 @@ async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size
         "SELECT $1, (now() AT TIME ZONE 'UTC')::date - n % 30, 600 + n / 30, $2::bigint / 120, "
         "  $2::bigint / 120 - $2::bigint / 12000, $2::bigint / 12000 FROM generate_series(0, 119) n",
         number, events,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO rejection_records (organisation_id, destination, received_at, event_id, mapping, code, "
+        "  reason, field, mapping_field, request_id, execution_id, journey_id, node_id) "
+        "SELECT 'default', $1, now() - (($2 - n) * 3500.0 / $2 + 60) * interval '1 s', 'bad-' || n, $3, "
+        "  'BAD_REQUEST', 'timestamp_missing', 'event.timestamp', 'event_timestamp', 'req-' || n / 50, "
+        "  'run-' || n, 'cart-reminder', 'n' || n % 20 FROM generate_series(1, $2::int) n",
+        number, events // 10, mapping,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO rejections (destination, day, writer, code, reason, mapping, field, rejected) "
+        "SELECT $1, (now() AT TIME ZONE 'UTC')::date - d, 500, 'BAD_REQUEST', 'wrong_type', $2, "
+        "  'event.properties.p' || n, 1 + n FROM generate_series(0, 6) d, generate_series(1, 60) n",
+        number, mapping,
     )  # fmt: skip
     await connection.execute(
         "INSERT INTO lanes (region, advertiser_id) SELECT 'NA', (6000000000000 + n)::text "

@@ -113,18 +113,21 @@
     // Do not replace the panel while text in it is selected.
     const show = () => {
       const marked = getSelection();
-      if (news === undefined || (!marked.isCollapsed && panel.contains(marked.anchorNode))) return;
+      if (news === undefined || panel.dataset.paused !== undefined || (!marked.isCollapsed && panel.contains(marked.anchorNode))) return;
       renew(panel, news);
       news = undefined;
     };
     const begin = () => {
-      if (ended || document.hidden || (source && source.readyState !== EventSource.CLOSED)) return;
+      if (ended || document.hidden || panel.dataset.paused !== undefined || (source && source.readyState !== EventSource.CLOSED)) return;
       source = new EventSource(panel.dataset.live);
       source.addEventListener("open", () => { waited = 0; say(true, "Live"); });
       source.addEventListener("error", () => {
         say(false, "Reconnecting…");
         // The browser reconnects automatically, except after a response that is no stream, such as a 502.
         if (source.readyState !== EventSource.CLOSED) return;
+        // A redirect means that the session ended: show the sign-in page.
+        fetch(panel.dataset.live, { method: "HEAD", redirect: "manual" })
+          .then((answer) => { if (answer.type === "opaqueredirect") location.reload(); }, () => {});
         waited = Math.min(60, waited * 2 || 5);
         later = setTimeout(begin, waited * 1000);
       });
@@ -135,7 +138,7 @@
     const end = () => {
       clearTimeout(later);
       source?.close();
-      if (!ended) say(false, "As of now");
+      if (!ended) say(false, panel.dataset.paused === undefined ? "As of now" : "Paused");
     };
     begin();
     // A search replaces the panel by one with another address.
@@ -149,6 +152,8 @@
       begin();
     });
     document.addEventListener("selectionchange", show);
+    document.addEventListener("live:pause", () => { end(); say(false, "Paused"); });
+    document.addEventListener("live:resume", () => { say(false, "Connecting…"); begin(); });
     // Browsers open six connections per host. Hidden tabs close theirs, or the seventh tab never loads.
     document.addEventListener("visibilitychange", () => { if (document.hidden) end(); else begin(); });
     addEventListener("pagehide", end);
