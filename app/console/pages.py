@@ -16,6 +16,7 @@ from app.api.errors import error_response, status_of
 from app.api.negotiation import wants
 from app.console import assets, confirmations
 from app.console.form_view import of_fields
+from app.console.navigation import navigation_of
 from app.console.sessions import Visitor
 from app.console.wording import amazon_message
 
@@ -56,9 +57,13 @@ def show(
     sign-in must name that origin.
     """
     visitor: Visitor | None = getattr(request.state, "visitor", None)
-    done = confirmations.sentence_of(request) if visitor is not None else None
+    done = confirmations.confirmation_of(request) if visitor is not None else None
     html = _TEMPLATES.get_template(template).render(
-        visitor=visitor, path=request.url.path, done=done, **content
+        visitor=visitor,
+        navigation=None if visitor is None else navigation_of(visitor, request.url.path),
+        path=request.url.path,
+        done=done,
+        **content,
     )
     policy = f"{POLICY} {leads_to}".rstrip()
     # Not no-referrer: with that, browsers send `Origin: null` from our own forms too.

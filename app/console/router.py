@@ -9,19 +9,23 @@ from app.api.query_parameters import ignores_unknown_parameters
 from app.api.secured_route import Context, public
 from app.console import (
     activate,
+    api_reference,
     audit,
     consent_records,
     create_destination,
     destination,
     errors,
+    event_names,
     event_schema,
     events,
+    hash_tester,
     home,
     incidents,
     journeys,
     keys,
     live_updates,
     mapping_editor,
+    notifications,
     organisations,
     people_sign_in,
     preflight,
@@ -33,11 +37,13 @@ from app.console import (
     settings,
     sign_in,
     static_files,
+    system,
     tail,
 )
 from app.console.secured_page import SecuredPage
 
 ROUTERS: tuple[APIRouter, ...] = (
+    api_reference.router,
     static_files.router,
     sign_in.router,
     people_sign_in.router,
@@ -58,6 +64,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     consent_records.router,
     replay.router,
     incidents.router,
+    notifications.router,
+    event_names.router,
+    hash_tester.router,
+    system.router,
     keys.router,
     privacy.router,
     organisations.router,

@@ -4,8 +4,14 @@
 
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
-  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-  const exact = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const exact = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  // The zone as its distance from UTC at that time: `UTC+1`.
+  const offset = (at) => {
+    const minutes = -at.getTimezoneOffset();
+    const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
+    return minutes ? `UTC${minutes < 0 ? "−" : "+"}${hours}${rest ? `:${String(rest).padStart(2, "0")}` : ""}` : "UTC";
+  };
 
   const dayAndMonth = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
   const dayOfUtc = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
@@ -16,9 +22,8 @@
       const at = new Date(time.dateTime);
       if (Number.isNaN(at.getTime())) continue;
       const utc = `${at.toISOString().slice(0, 19).replace("T", " ")} UTC`;
-      const today = day.format(at) === day.format(new Date());
       const hour = ("seconds" in time.dataset ? exact : clock).format(at);
-      time.textContent = today ? hour : `${day.format(at)}, ${hour}`;
+      time.textContent = `${day.format(at)}, ${hour} ${offset(at)}`;
       time.title = `${utc} (shown in ${zone})`;
       time.dataset.done = "";
     }
@@ -300,6 +305,8 @@
   const done = document.querySelector("[data-address]");
   if (done) history.replaceState(null, "", done.dataset.address);
 
+  const named = document.getElementById("zone");
+  if (named) named.textContent = `${zone} (${offset(new Date())}); hold the pointer over a time to see UTC`;
   furnish(document);
   conditional();
   for (const rows of document.querySelectorAll("[data-next]")) count(rows);
