@@ -104,6 +104,10 @@ def form(path: str, **data: Any) -> Act:
     return lambda case: case.post(path, **data)
 
 
+async def acknowledge_at_home(case: Case) -> httpx.Response:
+    return await case.post("/console/acknowledge", incident=INCIDENT)
+
+
 async def resume(case: Case) -> httpx.Response:
     await case.post(D + "/pause")
     return await case.post(D + "/resume")
@@ -188,6 +192,7 @@ ACTS: dict[str, Act] = {
         currency="USD",
         identity_profile="amazon",
     ),
+    "/console/acknowledge": acknowledge_at_home,
     D + "/connect": connect,
     D + "/disconnect": form(D + "/disconnect"),
     D + "/pause": form(D + "/pause"),
