@@ -29,7 +29,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "settings_saved": "Settings saved.",
     "currency_changed": "Currency changed to that of the Amazon account. New purchases use it.",
     "check_confirmed": "Confirmed. Your key is recorded in the audit.",
-    "check_withdrawn": "Confirmation withdrawn.",
+    "check_withdrawn": "ActionConfirmation withdrawn.",
     "key_revoked": "Key revoked. Requests with it are refused, and its sessions have ended.",
     "mapping_created": "Mapping created. Complete its fields, then publish it.",
     "draft_saved": "Draft saved. Publish it to use it for new events.",
@@ -105,7 +105,7 @@ _PLACE: Final = re.compile(r"(/console/destinations/dst_[0-9a-z]+)(/mappings/map
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmation:
+class ActionConfirmation:
     """What an action did, and a link onward; `label` is None without one."""
 
     sentence: str
@@ -132,7 +132,7 @@ def redirect(context: AppContext, address: str, done: str, number: int | None = 
     return response
 
 
-def confirmation_of(request: Request) -> Confirmation | None:
+def confirmation_of(request: Request) -> ActionConfirmation | None:
     """Return what the action before this page did, if there was one."""
     word, _, number = request.cookies.get(_COOKIE, "").partition(".")
     sentence = SENTENCES.get(word)
@@ -147,10 +147,10 @@ def confirmation_of(request: Request) -> Confirmation | None:
     label, link = LINKS.get(word, (None, ""))
     place = _PLACE.match(request.url.path)
     if place is None and "{" in link:
-        return Confirmation(sentence)
+        return ActionConfirmation(sentence)
     if place is not None:
         link = link.format(here=place[1], mapping=place[0] if place[2] else place[1] + "/mappings")
-    return Confirmation(sentence, label, link)
+    return ActionConfirmation(sentence, label, link)
 
 
 def forget(context: AppContext, response: Response) -> None:
