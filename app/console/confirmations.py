@@ -29,7 +29,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "settings_saved": "Settings saved.",
     "currency_changed": "Currency changed to that of the Amazon account. New purchases use it.",
     "check_confirmed": "Confirmed. Your key is recorded in the audit.",
-    "check_withdrawn": "ActionConfirmation withdrawn.",
+    "check_withdrawn": "Confirmation withdrawn.",
     "key_revoked": "Key revoked. Requests with it are refused, and its sessions have ended.",
     "mapping_created": "Mapping created. Complete its fields, then publish it.",
     "draft_saved": "Draft saved. Publish it to use it for new events.",

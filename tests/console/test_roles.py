@@ -47,7 +47,6 @@ ACTS = {
     ("POST", D + "/notifications/maintenance"): "editor",
     ("POST", D + "/notifications/callback"): "editor",
     ("POST", "/console/hash-tester"): "viewer",
-    ("POST", "/console/acknowledge"): "editor",
     ("GET", "/console/audit/export"): "admin",
     ("POST", "/console/audit/verify"): "admin",
     ("GET", "/console/privacy/receipt"): "admin",
