@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
@@ -14,7 +14,7 @@ from app.admin.mapping_drafts import list_mappings
 from app.admin.sample_event import send_sample_event
 from app.api.paging import MOST
 from app.api.secured_route import Context, requires
-from app.console import pages
+from app.console import confirmations, pages
 from app.console.activate_view import body_forms
 from app.console.destination import PAGE, content_of
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
@@ -88,4 +88,5 @@ async def test(
     }
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("test_part.html", **content))
-    return RedirectResponse(f"/console/destinations/{destination_id}/event?id={sent.event_id}", 303)
+    page = f"/console/destinations/{destination_id}/event?id={sent.event_id}"
+    return confirmations.redirect(context, page, "test_sent")

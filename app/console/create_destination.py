@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
+from app.admin.context import AppContext
 from app.admin.destination_settings import create_destination
 from app.admin.field_problems import field_problems
 from app.admin.inputs import NewDestination
@@ -17,8 +18,9 @@ from app.admin.refusals import Refusal
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
 from app.console import confirmations, form_view, pages
+from app.console.destination import sign_in_origin
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
-from app.domain.destination import advertiser_id_problem
+from app.domain.destination import Region, advertiser_id_problem
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -26,6 +28,12 @@ NEW = "/console/destinations/new"
 _TEXT_FIELDS = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
 # Region and currency are the account's: a preselected one would be kept unread.
 DEFAULTS = {"identity_profile": "amazon"}
+# Advertisers that the sandbox has from the start.
+SANDBOX_ADVERTISERS = (
+    ("1000000001", "North America"),
+    ("2000000001", "Europe"),
+    ("3000000001", "Far East"),
+)
 
 
 @router.get(NEW, response_model=None)
@@ -101,4 +109,9 @@ def _show(
         fields={field.name: field for field in kind.fields},
         values=values,
         problems=problems,
+        sandbox=SANDBOX_ADVERTISERS if _has_sandbox(request.app.state.context) else (),
     )
+
+
+def _has_sandbox(context: AppContext) -> bool:
+    return context.development and "amazon.com" not in sign_in_origin(context, Region.NA)

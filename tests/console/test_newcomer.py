@@ -89,4 +89,4 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
     expect(page.get_by_role("row", name="Added to cart ADD_TO_SHOPPING_CART WEBSITE")).to_contain_text("1")
 
     site.open("/console")
-    expect(page.get_by_role("row", name="Acme US")).to_contain_text("Active")
+    expect(page.get_by_role("row", name="Acme US")).to_contain_text("Healthy")
