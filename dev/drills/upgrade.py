@@ -140,7 +140,7 @@ async def _hold_lock(stage: Stage, holding: threading.Event) -> None:
         holding.set()
         waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'destinations'::regclass AND NOT granted"
         until = time.monotonic() + 60
-        while not await connection.fetchval(waiting) and time.monotonic() < until:
+        while not await connection.fetchval(waiting) and time.monotonic() < until:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await asyncio.sleep(LOCK_HELD_SECONDS)
     await connection.close()
