@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
+from app.admin.mapping_schema import draft_warnings
 from app.console import destination_view as present
 from app.console.diagnosis_view import DiagnosisInput, diagnose
 from app.console.event_view import match_keys, timeline
-from app.console.mapping_view import Change, changes, lint_warnings, paths
+from app.console.mapping_view import Change, changes, paths, warning_lines
 from app.console.overview_view import by_day, line, rows
 from app.console.setup_view import steps
 from app.console.wording import age, number, share
+from app.domain.destination import Region
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
+from app.domain.observed.schema_sample import ValueKind
 from app.store.metrics import ChartStep, ConnectionInfo, DayCounts, FailureRun, RequestRow
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -522,8 +525,14 @@ def test_match_keys_are_named_as_people_do() -> None:
 def test_the_editor_says_what_is_mostly_a_slip() -> None:
     """In a sentence, by the member; a draft that is right has none."""
     draft = {"consent": {"mode": "none"}, "event_type": "SEARCH", "fields": {"units_sold": "u"}}
-    assert lint_warnings(draft, "EU") == [
-        ("fields.units_sold", "This event type does not carry the field."),
-        ("consent.mode", "No event can be taken with this."),
+    assert warning_lines(draft_warnings(draft, Region.EU)) == [
+        ("Units Sold", "This event type does not carry the field.", ""),
+        ("Consent", "No event can be taken with this.", ""),
     ]
-    assert lint_warnings({"event_type": "SEARCH", "fields": {"email": "user.email"}}, "EU") == []
+    schema = EventSchema(1, {"user.email": SchemaEntry("user.email", 1, 1, {ValueKind.EMAIL: 1})})
+    good = {"event_type": "SEARCH", "fields": {"email": "user.email"}}
+    assert warning_lines(draft_warnings(good, Region.EU, schema)) == []
+    unknown = {**good, "fields": {"email": "user.mail"}}
+    assert warning_lines(draft_warnings(unknown, Region.EU, schema)) == [
+        ("Email", "No recent event had this field.", "user.mail")
+    ]
