@@ -30,8 +30,8 @@ async def copy_destination(
 ) -> SettingsResult:
     """Create a destination with another's settings and mappings.
 
-    The mappings become drafts. The Amazon sign-in, the alerting and the keys are not copied. Raises Refusal as
-    `create_destination` does.
+    The mappings become drafts. The Amazon sign-in, the alerting and the keys are not copied. Raises Refusal
+    as `create_destination` does.
     """
     async with context.engine.begin() as connection:
         source = await find_visible(connection, caller, destination_id)

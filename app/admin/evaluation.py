@@ -14,7 +14,6 @@ from app.store import event_names
 from app.store.destinations import Destination
 from app.store.mappings import StoredMapping
 
-
 UNSAVED: Final = MappingId("map_unsaved")
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-
 # Status codes of POST /events: (code, meaning, what the journey engine does).
 RESPONSES: Sequence[tuple[str, str, str]] = (
     ("202", "Every event is stored or a duplicate.", "Continue."),

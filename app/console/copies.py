@@ -63,9 +63,7 @@ async def post_mapping(
     """Copy the mapping as a draft and redirect to the copy."""
     to, name = form_text(form, "to"), form_text(form, "name")
     try:
-        copied = await copy_mapping(
-            context, visitor.caller, destination_id, mapping_id, to=to, name=name
-        )
+        copied = await copy_mapping(context, visitor.caller, destination_id, mapping_id, to=to, name=name)
     except Refusal as refusal:
         problem = refusal.problem
         if status_of(problem) != 422:
@@ -94,9 +92,7 @@ async def _mapping_page(
     content = await content_of_mappings(context, visitor, destination_id)
     targets = [
         each
-        for each in await list_destinations(
-            context, visitor.caller, limit=_TARGETS + 1, search=query or None
-        )
+        for each in await list_destinations(context, visitor.caller, limit=_TARGETS + 1, search=query or None)
         if each.state is not State.ARCHIVED and each.id != destination_id
     ]
     return pages.show(

@@ -56,9 +56,7 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
         return _show(request, context, values, problems, status=status_of(refusal.problem))
     if form_text(form, "then") == "connect" and context.amazon_configured and not created.similar:
         # A similar name is shown first: it may be the same account once more.
-        return RedirectResponse(
-            await begin_connection(context, visitor.caller, created.destination.id), 303
-        )
+        return RedirectResponse(await begin_connection(context, visitor.caller, created.destination.id), 303)
     query = "?alike=1" if created.similar else ""
     return confirmations.redirect(
         context, f"/console/destinations/{created.destination.id}{query}", "created"

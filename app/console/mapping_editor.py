@@ -216,9 +216,7 @@ async def _results(
         sample_problem = "The sample must be one event: a JSON object."
     results, view = {}, None
     if isinstance(event, dict):
-        answer = await preview_draft(
-            context, visitor.caller, destination["id"], mapping_id, event, document
-        )
+        answer = await preview_draft(context, visitor.caller, destination["id"], mapping_id, event, document)
         results = field_results(answer.fields, custom)
         view = None if answer.conversion is None else preview(answer.conversion)
     region = Region(destination["region"])

@@ -12,8 +12,8 @@ from app.console.mapping_text import write_pipe
 from app.console.problem_view import label
 from app.console.wording import share
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.pipes import PIPES
 from app.domain.mapping.lint import LINT_WARNINGS, LintWarning
+from app.domain.mapping.pipes import PIPES
 from app.domain.observed.event_schema import EventSchema, SchemaMismatch, fields_by_path
 from app.domain.outcomes.reasons import WARNINGS
 
@@ -191,7 +191,7 @@ def paths(event: Any, schema: EventSchema) -> list[PathOffer]:
     found = {
         entry.path: PathOffer(
             entry.path,
-            f"{share(entry.filled, schema.events)} of events · {', '.join(entry.types)}",
+            " · ".join([f"{share(entry.filled, schema.events)} of events", *entry.types]),
             " ".join(_input_of(name) for name in fields.get(entry.path, ())),
         )
         for entry in observed[:MAX_OBSERVED_PATHS]

@@ -54,9 +54,7 @@ def statements(document: Mapping[str, Any]) -> list[Statement]:
     return [Statement(place, found[place]) for place in _order(found)]
 
 
-def statement_changes(
-    before: Mapping[str, Any] | None, after: Mapping[str, Any]
-) -> list[StatementChange]:
+def statement_changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[StatementChange]:
     """Return every difference between two mappings, in the order of the form."""
     old = {each.place: each.text for each in statements(before)} if before else {}
     new = {each.place: each.text for each in statements(after)}
@@ -110,7 +108,8 @@ def _order(places: Iterable[str]) -> list[str]:
     """Return the places in the order of the form; custom data keeps its own order."""
     unique = dict.fromkeys(places)
     return sorted(
-        unique, key=lambda place: _RANKS.get("custom_data" if place.startswith("custom_data.") else place, 999)
+        unique,
+        key=lambda place: _RANKS.get("custom_data" if place.startswith("custom_data.") else place, 999),
     )
 
 

@@ -66,9 +66,7 @@ async def publish(
     """Publish the draft, or show why it cannot be published."""
     note = form_text(form, "note")
     try:
-        if len(note) > MAX_NOTE:
-            raise Refusal(ErrorCode.INVALID, _NOTE_TOO_LONG, FieldProblem("note", "too_long"))
-        await _require_name(context, visitor, destination_id, mapping_id, form)
+        await _require_answers(context, visitor, destination_id, mapping_id, form)
         published = await publish_draft(
             context, visitor.caller, destination_id, mapping_id, form_version(form), note
         )
@@ -89,10 +87,14 @@ async def landing(context: AppContext, visitor: Visitor, published: StoredMappin
     return confirmations.redirect(context, address, "published", published.published_version)
 
 
-async def _require_name(
+async def _require_answers(
     context: AppContext, visitor: Visitor, destination_id: str, mapping_id: str, form: FormData
 ) -> None:
-    """Raise Refusal when the draft is harmful and the form does not repeat the mapping's name."""
+    """Raise Refusal for a note that is too long, and when the draft is harmful and the form does not repeat
+    the mapping's name.
+    """
+    if len(form_text(form, "note")) > MAX_NOTE:
+        raise Refusal(ErrorCode.INVALID, _NOTE_TOO_LONG, FieldProblem("note", "too_long"))
     details = await read_mapping(context, visitor.caller, destination_id, mapping_id)
     backtest = await _backtest(context, visitor, details)
     mapping = details.mapping

@@ -135,4 +135,3 @@ def test_the_preview_stands_beside_the_fields_and_opens_over_them_on_a_phone(
             page.get_by_role("link", name="Close preview").click()
             expect(page.get_by_role("link", name="Close preview")).to_be_hidden()
         window.close()
-

@@ -92,9 +92,7 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
     destination = page.url.removesuffix("/activate")
 
     # R14: where to look, and that nothing there is not yet an error.
-    walk.click(
-        page.get_by_role("link", name="Open the sandbox's Events manager"), "Open the Events manager"
-    )
+    walk.click(page.get_by_role("link", name="Open the sandbox's Events manager"), "Open the Events manager")
     counted = page.get_by_role("row", name="Added to cart ADD_TO_SHOPPING_CART WEBSITE")
     for _ in range(50):
         if counted.count():
@@ -116,6 +114,22 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
 
     assert len(walk.done) <= MOST_CLICKS
     assert documented() == walk.done
+
+
+def test_next_is_locked_until_amazon_is_connected(site: Site) -> None:
+    """R8: with its reason, on the page of a destination that was created without connecting it."""
+    site.sign_in()
+    page = site.page
+    site.open("/console/destinations/new")
+    page.get_by_label("Destination Name").fill("Not connected")
+    page.get_by_label("Advertiser ID").fill("580999999999")
+    page.get_by_label("Europe").check()
+    page.get_by_label("Account Currency").select_option("EUR")
+    page.get_by_role("button", name="Create destination").click()
+    expect(page.get_by_role("button", name="Next")).to_be_disabled()
+    expect(page.get_by_text("Next is locked until Amazon is connected")).to_be_visible()
+    page.get_by_role("button", name="Connect Amazon Conversions API").click()
+    expect(page.get_by_text("SANDBOX · this is not Amazon")).to_be_visible()
 
 
 def documented() -> list[str]:

@@ -430,7 +430,7 @@ def test_the_paths_of_real_events_come_first_then_the_samples() -> None:
     learned = EventSchema(2, {"user.mail": SchemaEntry("user.mail", 1, 1, {})})
     found = paths({"user": {"mail": "x"}, "items": [{"sku": 1}], "odd name": 1}, learned)
     assert [(one.path, one.why) for one in found[:2]] == [
-        ("user.mail", "in 50% of recent events"),
+        ("user.mail", "50 % of events"),
         ("items[0].sku", "in the sample"),
     ]
     assert "odd name" not in {one.path for one in found}

@@ -80,7 +80,9 @@ def test_a_time_in_a_sentence_becomes_the_viewers() -> None:
 
 def test_what_is_published_first_differs_in_its_members_only() -> None:
     """There is no row for the nothing that was before."""
-    assert [one.place for one in statement_changes(None, {"consent": {"mode": "granted"}, "name": "Cart"})] == [
+    assert [
+        one.place for one in statement_changes(None, {"consent": {"mode": "granted"}, "name": "Cart"})
+    ] == [
         "name",
         "consent",
     ]

@@ -15,7 +15,7 @@ from app.domain.conversion.convert import Rules
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.conversion.field_reader import FieldReader
 from app.domain.event import Rejection
-from app.domain.identity import MATCH_KEYS
+from app.domain.identity import MATCH_KEYS, DropReason
 from app.domain.mapping.document import DraftParts, KeyField
 from app.domain.mapping.sources import Source
 from app.domain.outcomes.reasons import WARNINGS
@@ -72,9 +72,7 @@ def _previews(
     if parts.event_name:
         yield _event_name(parts.event_name, rules.pins.get(event_type or ""))
     if source := sources.pop("event_source", None):
-        yield _read(
-            event, "event_source", source, FieldReader.choice, "event_source", source, EVENT_SOURCES
-        )
+        yield _read(event, "event_source", source, FieldReader.choice, "event_source", source, EVENT_SOURCES)
     country = ""
     if source := sources.pop("country_code", None):
         preview = _read(event, "country_code", source, FieldReader.country, source)
@@ -91,9 +89,7 @@ def _previews(
             yield _read(event, rule.field, source, FieldReader.match_keys, key, **person)
     purchase = event_type == PURCHASE
     for name, source in sources.items():
-        preview = _read(
-            event, name, source, FieldReader.other_fields, {name: source}, purchase=purchase
-        )
+        preview = _read(event, name, source, FieldReader.other_fields, {name: source}, purchase=purchase)
         if event_type is not None and not purchase and not preview.rejects:
             preview = _without_purchase_fields(preview)
         yield preview
@@ -119,7 +115,8 @@ def _read(
     if step.rule == "absent":
         return FieldPreview(name, source.path, rule=step.rule, note=f"The sample has no {source.path}.")
     if reader.dropped_keys:
-        why = reader.dropped_keys[0][1].replace("_", " ")
+        reason = reader.dropped_keys[0][1]
+        why = "nothing valid remained" if reason == DropReason.EMPTY else reason.replace("_", " ")
         return FieldPreview(name, source.path, rule=step.rule, note=f"Left out: {why}.")
     note = next((WARNINGS[warning.code] for warning in reader.warnings), None)
     return FieldPreview(name, source.path, step.result, step.rule, note)
@@ -140,9 +137,7 @@ def _without_purchase_fields(preview: FieldPreview) -> FieldPreview:
     return FieldPreview(preview.field, preview.source, rule=preview.rule, note=WARNINGS[ignored])
 
 
-def _consent(
-    event: dict[str, Any], parts: DraftParts, rules: Rules, country: str
-) -> Iterator[FieldPreview]:
+def _consent(event: dict[str, Any], parts: DraftParts, rules: Rules, country: str) -> Iterator[FieldPreview]:
     rule = parts.consent
     if rule is None:
         return
