@@ -137,6 +137,7 @@
     }
     const hidden = from.hidden;
     from.hidden = false;
+    from.closest("details")?.setAttribute("open", ""); // what is folded cannot be selected
     getSelection().selectAllChildren(from);
     const done = document.execCommand("copy");
     from.hidden = hidden;
