@@ -39,7 +39,7 @@ from app.domain.mapping.document import MAX_CUSTOM_FIELDS, MappingProblem, check
 from app.domain.mapping.example import example_event
 from app.domain.observed.event_schema import EventSchema, merge_samples
 from app.domain.observed.schema_sample import SchemaSample
-from app.domain.observed.starting_draft import additions_by_type, starting_draft, usual_event_names
+from app.domain.observed.starting_draft import additions_by_type, starting_draft, preset_event_names
 from app.domain.observed.synthetic_event import common_events
 from app.store import event_names
 
@@ -285,7 +285,7 @@ async def _show(
     typed = form_text(form, "sample") if form else ""
     sample = next((each.text for each in samples if each.id == chosen), typed or samples[0].text)
     mapping = found.mapping if found else None
-    names = usual_event_names() | {pin.event_type: pin.name for pin in pins}
+    names = preset_event_names() | {pin.event_type: pin.name for pin in pins}
     parsed = strict_json.parse(sample.encode())
     results = await _results(
         context,

@@ -44,6 +44,6 @@ def additions_by_type(schema: EventSchema) -> dict[str, dict[str, str]]:
     return additions
 
 
-def usual_event_names() -> dict[str, str]:
-    """Return the usual event name of each event type."""
+def preset_event_names() -> dict[str, str]:
+    """Return the event name that the preset of each event type has."""
     return {preset.event_type: preset.event_name for preset in PRESETS}
