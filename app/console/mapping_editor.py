@@ -39,7 +39,7 @@ from app.domain.mapping.document import MAX_CUSTOM_FIELDS, MappingProblem, check
 from app.domain.mapping.example import example_event
 from app.domain.observed.event_schema import EventSchema, merge_samples
 from app.domain.observed.schema_sample import SchemaSample
-from app.domain.observed.starting_draft import additions_by_type, starting_draft, preset_event_names
+from app.domain.observed.starting_draft import additions_by_type, preset_event_names, starting_draft
 from app.domain.observed.synthetic_event import common_events
 from app.store import event_names
 

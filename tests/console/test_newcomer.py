@@ -110,7 +110,7 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
     expect(page.locator(".notice", has_text="Healthy.")).to_be_visible()
     expect(page.get_by_text(re.compile("No activity yet” is normal"))).to_be_visible()
     site.open("/console")
-    expect(page.get_by_role("row", name="Acme US")).to_contain_text("Active")
+    expect(page.get_by_role("row", name="Acme US")).to_contain_text("Healthy")
 
     assert len(walk.done) <= MOST_CLICKS
     assert documented() == walk.done
