@@ -18,6 +18,8 @@ import pytest
 from dev.postgres.postmaster import PidFile, free_port, is_of_cluster
 from tests.commands.test_monitoring_port import ports_of
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 90
 
@@ -209,7 +211,7 @@ def test_two_api_processes_share_the_port(machine: Machine) -> None:
     assert machine.send().status_code == 202
 
 
-def test_a_port_in_use_is_told_in_one_sentence(machine: Machine) -> None:
+def test_a_port_in_use_is_reported_in_one_sentence(machine: Machine) -> None:
     """Before anything is started, and with the setting that moves it."""
     machine.run()
     second = subprocess.run(
