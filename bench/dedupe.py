@@ -1,7 +1,8 @@
-"""What telling a repeat from a new event costs: the digests at the door, and the row in the ledger.
+"""The cost of deduplication: the digests on receipt, and the row in the ledger.
 
-Two flushes of the same size are interleaved, one that enters its 500 keys and one that enters none; their
-difference is the ledger's, Python and Postgres together. The digests are timed by themselves.
+Two flushes are interleaved: one of a batch with 500 keys, and one of a batch that says it holds no event and
+so enters no key. The difference is the cost of the ledger, in Python and Postgres together. The digests are
+timed alone.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -21,7 +23,7 @@ from app.store import batches, flush, ledger
 from bench.events import bodies
 from bench.stage import Stage
 
-_AT_ONCE = 500
+_FLUSH_EVENTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,40 +40,40 @@ def measure(stage: Stage, events: int = 20_000) -> Cost:
 
 
 def _digests(events: int) -> float:
-    made = [one for post in bodies("dedupe", events, _AT_ONCE, ["dst"]) for one in _read(post)]
+    contents = [
+        content for post in bodies("dedupe", events, _FLUSH_EVENTS, ["dst"]) for content in _read(post)
+    ]
     pepper, destination, mapping = os.urandom(32), DestinationId("dst"), MappingId("map")
     began = time.process_time()
-    for one in made:
-        content_digest(one, pepper)
-        event_key(destination, mapping, one["event_id"])
+    for content in contents:
+        content_digest(content, pepper)
+        event_key(destination, mapping, content["event_id"])
     return (time.process_time() - began) / events * 1e6
 
 
-def _read(post: bytes) -> list[dict]:
-    events: list[dict] = msgspec.json.decode(post)["events"]
+def _read(post: bytes) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = msgspec.json.decode(post)["events"]
     return events
 
 
 async def _rows(stage: Stage, events: int) -> float:
-    """Measure flushes as the door makes them, with the ledger and without."""
-    with_it, without = [await asyncpg.connect(stage.dsn) for _ in range(2)]
+    """Measure flushes with ledger keys and without."""
+    connection = await asyncpg.connect(stage.dsn)
     try:
-        await flush.prepare(with_it)
-        await flush.prepare(without, enters=False)
-        generation = await ledger.current_generation(with_it)
-        spent = {with_it: 0.0, without: 0.0}
-        for _ in range(events // _AT_ONCE):
-            keys = [(os.urandom(16), os.urandom(16)) for _ in range(_AT_ONCE)]
-            for connection in spent:
+        await flush.create_function(connection)
+        generation = await ledger.current_generation(connection)
+        spent = {True: 0.0, False: 0.0}
+        for _ in range(events // _FLUSH_EVENTS):
+            keys = [(os.urandom(16), os.urandom(16)) for _ in range(_FLUSH_EVENTS)]
+            for with_keys in spent:
                 before = time.process_time() + stage.postgres_seconds()
                 # Postgres counts its processor time in hundredths of a second: only the sum says anything.
-                await _flush(connection, generation, keys)
-                spent[connection] += time.process_time() + stage.postgres_seconds() - before
-        await with_it.execute("DELETE FROM batch_states WHERE destination = 0")
-        return (spent[with_it] - spent[without]) / events * 1e6
+                await _flush(connection, generation, keys if with_keys else [])
+                spent[with_keys] += time.process_time() + stage.postgres_seconds() - before
+        await connection.execute("DELETE FROM batch_states WHERE destination = 0")
+        return (spent[True] - spent[False]) / events * 1e6
     finally:
-        await with_it.close()
-        await without.close()
+        await connection.close()
 
 
 async def _flush(
@@ -79,8 +81,8 @@ async def _flush(
 ) -> None:
     now = datetime.now(UTC)
     [number] = await batches.reserve_ids(connection, 1)
-    made = batches.NewBatch(number, DestinationNumber(0), b"c", b"s", len(keys), 1, now, now, b"k")
-    outcome = await flush.store(
-        connection, [made], [keys], generation=generation, versions={}, writer=0, deltas={}
+    batch = batches.NewBatch(number, DestinationNumber(0), b"c", b"s", len(keys), 1, now, now, b"k")
+    outcome = await flush.store_in_one_round_trip(
+        connection, [batch], [keys], generation=generation, versions={}, writer=0, deltas={}
     )
     assert outcome is flush.FlushOutcome.STORED

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -45,7 +46,7 @@ def loop(posts: Sequence[bytes]) -> tuple[Bare, list[bytes]]:
     ), made
 
 
-def _event(event: dict) -> bytes:
+def _event(event: dict[str, Any]) -> bytes:
     user, properties = event["user"], event["event"]["properties"]
     keys = [
         {"type": kind, "values": [hashlib.sha256(text.encode()).hexdigest()]}
@@ -98,7 +99,9 @@ async def copy(stage: Stage, rows: Sequence[bytes], *, one_round_trip: int = 500
         await connection.close()
 
 
-async def _copy(connection: asyncpg.Connection, records: Sequence[tuple], one_round_trip: int) -> None:
+async def _copy(
+    connection: asyncpg.Connection, records: Sequence[tuple[Any, ...]], one_round_trip: int
+) -> None:
     for first in range(0, len(records), one_round_trip):
         await connection.copy_records_to_table("bench_rows", records=records[first : first + one_round_trip])
 
@@ -124,10 +127,10 @@ async def inserts(
 
 
 async def _insert(
-    connection: asyncpg.Connection, records: Sequence[tuple], callers: int, in_one_trip: bool
+    connection: asyncpg.Connection, records: Sequence[tuple[Any, ...]], callers: int, in_one_trip: bool
 ) -> None:
     """Each caller waits on a future of its own, as callers of a door do."""
-    waiting: list[tuple[tuple, asyncio.Future[None]]] = []
+    waiting: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
     left = iter(records)
     arrived = asyncio.Event()
 
@@ -182,7 +185,7 @@ async def single_inserts(stage: Stage, rows: Sequence[bytes], *, callers: int = 
             await connection.close()
 
 
-async def _measured(stage: Stage, connection: asyncpg.Connection, rows: int, action: partial) -> Bare:
+async def _measured(stage: Stage, connection: asyncpg.Connection, rows: int, action: partial[Any]) -> Bare:
     wal = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
     before, logged = stage.postgres_seconds(), await connection.fetchval(wal)
     began, cpu = time.perf_counter(), time.process_time()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,7 +87,7 @@ class Stage:
 
     def spent(self) -> "Spent":
         """Return the cost so far."""
-        seconds: Counter[str] = Counter()
+        seconds: defaultdict[str, float] = defaultdict(float)
         for name, process in self.processes.items():
             seconds[name.split()[0]] += cpu_of(process.pid)
         seconds["postgres"] = self.postgres_seconds()
@@ -101,7 +101,7 @@ class Stage:
 
     def resident(self) -> dict[str, int]:
         """Return the current and the peak resident bytes of API and worker."""
-        found = {}
+        found: dict[str, int] = {}
         for name in ("api", "worker"):
             if name in self.processes:
                 status = Path(f"/proc/{self.processes[name].pid}/status").read_text()
@@ -117,6 +117,7 @@ class Stage:
                 "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS wal, "
                 "(SELECT wal_fpi FROM pg_stat_wal) AS fpi, pg_database_size(current_database()) AS size"
             )
+            assert row is not None
             return int(row["wal"]), int(row["fpi"]), int(row["size"])
         finally:
             await connection.close()

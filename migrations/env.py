@@ -1,8 +1,8 @@
 """How migrations run: one at a time, each in a transaction of its own, and never waiting long on a lock.
 
 A migration that waits for a table lock makes every later query wait behind it: `lock_timeout` lets it
-fail and be tried again instead. Two migrators (a rolling deploy starts many) take turns by an advisory
-lock on the connection they migrate with.
+fail, and `app.store.migrate` tries it again. Two migrators (a rolling deploy starts many) take turns by an
+advisory lock on the connection they migrate with.
 
 The migrations are the only description of the schema: no table is described a second time in Python, so
 there is no metadata here, and revisions are written by hand.
@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 TURN = 0x616D7A6D6967  # "amzmig"
 LIMITS = {
-    "lock_timeout": "5s",
+    "lock_timeout": "1s",
     # A statement of a migration is DDL on new or small tables; a backfill is a job, not a migration.
     "statement_timeout": "60s",
     "idle_in_transaction_session_timeout": "120s",

@@ -13,6 +13,8 @@ from typing import Any
 
 import httpcore
 
+_END_OF_HEAD = b"\r\n\r\n"
+
 
 class _Reader(asyncio.StreamReader):
     """Counts the bytes that were received and not read."""
@@ -35,17 +37,27 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
     def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._head = b""  # of a request: not sent before its body follows, or its response is read
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         """Read at least one byte; nothing at the end of the stream."""
         with _mapped(httpcore.ReadError, httpcore.ReadTimeout):
+            if self._head:
+                await self._send(b"")
             return await self._reader.read(max_bytes)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Write all bytes."""
+        """Write all bytes, the head of a request together with the start of its body."""
         with _mapped(httpcore.WriteError, httpcore.WriteTimeout):
-            self._writer.write(buffer)
-            await self._writer.drain()
+            if not self._head and buffer.endswith(_END_OF_HEAD):
+                self._head = buffer
+            elif buffer or self._head:
+                await self._send(buffer)
+
+    async def _send(self, buffer: bytes) -> None:
+        head, self._head = self._head, b""
+        self._writer.writelines((head, buffer))
+        await self._writer.drain()
 
     async def aclose(self) -> None:
         """Close the connection immediately."""

@@ -13,6 +13,7 @@ from app.store.errors import is_unavailable
 from app.store.organisations import Organisation
 
 CACHE_SECONDS = 2.0  # a suspension must be effective everywhere within 5 s
+_REFRESH_SECONDS = 1.0  # for which an old row is used while it is read again
 _MAX_CACHED = 10_000
 
 
@@ -33,6 +34,9 @@ class OrganisationCache:
             return cached[1]
         if len(self._cached) >= _MAX_CACHED:
             self._cached.clear()
+        if cached is not None:
+            # One request reads the row again; the others go on with the old one instead of reading it too.
+            self._cached[id_] = (now + _REFRESH_SECONDS, cached[1])
         try:
             async with self._engine.connect() as connection:
                 found = await organisations.find(connection, id_)

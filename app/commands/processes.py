@@ -48,11 +48,21 @@ def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
 
 
 def migrate(settings: Settings) -> None:
-    """Migrate as the owner of the tables. Raises CommandFailed if a role of another process is missing."""
+    """Migrate as the owner of the tables.
+
+    Raises CommandFailed if a role of another process is missing, or if a lock is not free.
+    """
     from app.commands.database_roles import role_names
     from app.store import migrate
 
-    if missing := migrate.upgrade(settings.database_for("owner"), roles=role_names(settings)):
+    try:
+        missing = migrate.upgrade(settings.database_for("owner"), roles=role_names(settings))
+    except migrate.MigrationBlocked:
+        raise CommandFailed(
+            "Another session holds a lock on a table that a migration changes. Nothing of that migration was "
+            "applied. End long transactions (pg_stat_activity names them), then migrate again."
+        ) from None
+    if missing:
         raise CommandFailed(
             f"The database has no role {', '.join(missing)}: create it with `database-roles`, then migrate."
         )

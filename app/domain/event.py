@@ -38,8 +38,7 @@ class Event(msgspec.Struct, frozen=True):
     __repr__ = object.__repr__
 
 
-@dataclass(frozen=True, slots=True)
-class JourneyIds:
+class JourneyIds(msgspec.Struct, frozen=True):
     """The journey, the node and the run that sent an event, as far as they may be stored and shown."""
 
     journey_id: str | None = None

@@ -2,26 +2,49 @@
 
 import asyncio
 import io
+import logging
+import time
 from pathlib import Path
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
 
 from app.store import partitions, privileges
 from app.store.privileges import RoleNames
 
 ROOT = Path(__file__).resolve().parents[2]
+# A migration waits at most a second for a lock, because every later query of the table waits behind it. The
+# pauses let those queries finish before the next attempt.
+LOCK_ATTEMPTS = 60
+LOCK_PAUSE_SECONDS = 2.0
+_LOCK_NOT_AVAILABLE = "55P03"
+_LOG = logging.getLogger(__name__)
+
+
+class MigrationBlocked(Exception):
+    """Another session holds a lock that a migration needs; nothing of that migration was applied."""
 
 
 def upgrade(url: str, revision: str = "head", roles: RoleNames | None = None) -> list[str]:
     """Run every outstanding migration up to `revision`; then grant to `roles`, and return the missing ones.
 
     Several processes may call it at once: they take turns. It blocks and runs an event loop of its own; from
-    a coroutine, call it in a thread.
+    a coroutine, call it in a thread. Raises MigrationBlocked when a lock is not free for about three minutes.
     """
-    command.upgrade(configured(url), revision)
+    for attempt in range(1, LOCK_ATTEMPTS + 1):
+        try:
+            command.upgrade(configured(url), revision)
+            break
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            if attempt == LOCK_ATTEMPTS:
+                raise MigrationBlocked from error
+            _LOG.warning("migration.lock_not_available", extra={"fields": {"attempt": attempt}})
+            time.sleep(LOCK_PAUSE_SECONDS)
     if revision == "head":
         # A new database accepts events before a worker has run its first maintenance job.
         return asyncio.run(_complete(url, roles))

@@ -23,6 +23,7 @@ class Load:
         self._lock = threading.Lock()
         self.accepted: dict[str, datetime] = {}
         self.answers: Counter[str] = Counter()
+        self._slowest_s = 0.0
         self._threads = [
             threading.Thread(target=self._call, args=(number,), daemon=True) for number in range(callers)
         ]
@@ -36,6 +37,12 @@ class Load:
     def failed(self) -> int:
         """How many requests got no answer, or one of 5xx."""
         return sum(times for answer, times in self.answers.items() if not answer.startswith(("2", "4")))
+
+    def slowest_s(self) -> float:
+        """Return the seconds of the slowest request since the last call."""
+        with self._lock:
+            slowest, self._slowest_s = self._slowest_s, 0.0
+        return slowest
 
     def start(self) -> None:
         """Begin to post."""
@@ -68,6 +75,7 @@ class Load:
         }
 
     def _post(self, client: httpx.Client, ids: list[str], body: list[dict[str, object]]) -> bool:
+        began = time.monotonic()
         try:
             response = client.post("/events", json=body)
         except httpx.HTTPError as error:
@@ -75,6 +83,7 @@ class Load:
                 self.answers[type(error).__name__] += 1
             return False
         with self._lock:
+            self._slowest_s = max(self._slowest_s, time.monotonic() - began)
             self.answers[str(response.status_code)] += 1
             if response.status_code == httpx.codes.ACCEPTED:
                 now = datetime.now(UTC)

@@ -85,7 +85,7 @@ def _follow(stage: Stage, saved: Path) -> "subprocess.Popen[str]":
     """Run `backup --follow`; return once the base backup is complete."""
     child = subprocess.Popen(
         [sys.executable, "-m", "app", "backup", str(saved), "--follow"], cwd=ROOT, text=True,
-        env={**stage.environment(), "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        env={**stage.environment(ROOT), "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert child.stdout is not None
     for line in child.stdout:

@@ -79,10 +79,15 @@ class Stage:
         assert self.settings.bootstrap_admin_key is not None
         return {"Authorization": f"Bearer {self.settings.bootstrap_admin_key.get_secret_value()}"}
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment of a child process."""
+    def environment(self, code: Path) -> dict[str, str]:
+        """Return the environment of a child process that runs from a checkout."""
         keep = {name: value for name, value in os.environ.items() if not name.endswith("_FILE")}
-        return {**keep, **as_environment(self.settings), "PYTHONDONTWRITEBYTECODE": "1"}
+        return {
+            **keep,
+            **as_environment(self.settings),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(code),
+        }
 
     def start(self, name: str, role: str = "serve", *, code: Path = ROOT) -> None:
         """Start a process; the name tells several of one role apart."""
@@ -94,14 +99,14 @@ class Stage:
             words += ["--socket", str(self.listener.fileno())]
         with (self.folder / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(
-                [sys.executable, "-m", "app", *words], cwd=code, env=self.environment(), stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", "app", *words], cwd=code, env=self.environment(code), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, pass_fds=(self.listener.fileno(),), start_new_session=True,
             )  # fmt: skip
 
     def run(self, *words: str, code: Path = ROOT) -> str:
         """Run a command to its end and return what it printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "app", *words], cwd=code, env=self.environment(), stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", "app", *words], cwd=code, env=self.environment(code), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, check=False, timeout=600,
         )  # fmt: skip
         if done.returncode:

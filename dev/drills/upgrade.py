@@ -1,13 +1,23 @@
-"""Replace release N by this one and go back, process by process, under load on one database."""
+"""Replace release N by N+1 and go back, process by process, under load on one database.
+
+Without `--from`, N is this checkout and N+1 is a copy of it with the next version and the first migration of the
+worked example of docs/upgrades.md. With `--from REF`, N is that commit and N+1 is this checkout.
+"""
 
 import argparse
+import asyncio
+import re
 import subprocess
 import tempfile
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import asyncpg
+
 from app.settings import ROOT
+from app.store import migrate
 from dev.drills.load import Load
 from dev.drills.stage import DrillFailed, Stage
 
@@ -15,12 +25,35 @@ SECONDS = 60
 ROLES = (("api-1", "serve"), ("api-2", "serve"), ("worker-1", "work"), ("worker-2", "work"))
 
 
+# How long a foreign transaction reads the table that the migration changes: several attempts of it.
+LOCK_HELD_SECONDS = 6.0
+EXAMPLE_MIGRATION = """
+from alembic import op
+
+revision = "example"
+down_revision = "{head}"
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE destinations ADD COLUMN dataset_id text")
+
+
+def downgrade() -> None:
+    op.execute("ALTER TABLE destinations DROP COLUMN dataset_id")
+"""
+
+
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
     """Return the report, and whether no request failed and no event was lost."""
-    source, seconds = asked.source or "HEAD", asked.seconds or SECONDS
+    seconds = asked.seconds or SECONDS
     with tempfile.TemporaryDirectory(prefix="conversions-release-") as name:
-        old = Path(name)
-        _check_out(source, old)
+        old, new = Path(name) / "old", Path(name) / "new"
+        _check_out(asked.source or "HEAD", old)
+        if asked.source is None:
+            _check_out("HEAD", new)
+            _make_next_release(new)
+        else:
+            new = ROOT
         stage = Stage(folder)
         try:
             stage.open(old, workers=2)
@@ -29,20 +62,27 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
             load.start()
             pause = seconds / (2 * len(ROLES) + 2)
             time.sleep(pause)
-            stage.run("migrate")
-            _replace(stage, ROOT, pause)
+            before = load.slowest_s()
+            migration_s = _migrate_beside_a_reader(stage, new)
+            during = load.slowest_s()
+            _replace(stage, new, pause)
+            forward = _version(stage)
             # Back: the earlier release runs on the newer schema.
             _replace(stage, old, pause)
+            back = _version(stage)
             load.stop()
             counts = stage.drain()
             ids, totals = stage.delivered()
         finally:
             stage.close()
     lost = set(load.accepted) - ids
-    report = f"""Upgrade drill, {datetime.now(UTC):%d %B %Y}: from {source} to this checkout and back
+    report = f"""Upgrade drill, {datetime.now(UTC):%d %B %Y}: from {asked.source or "this checkout"} to {"this checkout" if asked.source else "a release with one more migration"} and back
 
 | question | result |
 |---|---|
+| version reported after the way forward, and back | {forward}, {back} |
+| seconds to migrate while a foreign transaction read the table for {LOCK_HELD_SECONDS:.0f} s | {migration_s:.1f} |
+| slowest request before, and during the migration | {before:.2f} s, {during:.2f} s |
 | requests | {load.requests:,} |
 | requests without an answer or with 5xx | {load.failed} |
 | answers by status | {", ".join(f"{status}: {times:,}" for status, times in sorted(load.answers.items()))} |
@@ -53,14 +93,61 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
 
 Lost events: {len(lost)}
 """
-    return report, not (lost or load.failed or totals["other_bytes"])
+    same_code = asked.source is None and forward == back
+    return report, not (lost or load.failed or totals["other_bytes"] or same_code)
 
 
 def _check_out(source: str, folder: Path) -> None:
+    folder.mkdir()
     packed = subprocess.run(["git", "archive", source], cwd=ROOT, capture_output=True, check=False)
     if packed.returncode:
         raise DrillFailed(f"git has no release {source} here.")
     subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
+
+
+def _make_next_release(folder: Path) -> None:
+    """Raise the version of a checkout and add a migration to it."""
+    project = folder / "pyproject.toml"
+    text, replaced = re.subn(r'(?m)^version = "(\d+)\.(\d+)\.\d+"', _next_minor, project.read_text(), count=1)
+    if not replaced:
+        raise DrillFailed("pyproject.toml has no version.")
+    project.write_text(text)
+    migration = folder / "migrations" / "versions" / "next_release.py"
+    migration.write_text(EXAMPLE_MIGRATION.format(head=migrate.newest()))
+
+
+def _next_minor(version: re.Match[str]) -> str:
+    return f'version = "{version[1]}.{int(version[2]) + 1}.0"'
+
+
+def _migrate_beside_a_reader(stage: Stage, code: Path) -> float:
+    """Migrate while another transaction reads the table that changes; return the seconds."""
+    holding = threading.Event()
+    reader = threading.Thread(target=lambda: asyncio.run(_hold_lock(stage, holding)), daemon=True)
+    reader.start()
+    if not holding.wait(10):
+        raise DrillFailed("The reading transaction did not begin.")
+    began = time.monotonic()
+    stage.run("migrate", code=code)
+    reader.join()
+    return time.monotonic() - began
+
+
+async def _hold_lock(stage: Stage, holding: threading.Event) -> None:
+    connection = await asyncpg.connect(stage.cluster.url.replace("+asyncpg", "", 1))
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE destinations IN ACCESS SHARE MODE")
+        holding.set()
+        waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'destinations'::regclass AND NOT granted"
+        async with asyncio.timeout(60):
+            while not await connection.fetchval(waiting):
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(LOCK_HELD_SECONDS)
+    await connection.close()
+
+
+def _version(stage: Stage) -> str:
+    return str(stage.call("GET", "/openapi.json")["info"]["version"])
 
 
 def _replace(stage: Stage, code: Path, pause: float) -> None:
