@@ -16,6 +16,8 @@ import pytest
 from app.commands.postgres_programs import connection_environment
 from dev.postgres.cluster import THROWAWAY, Cluster
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
