@@ -1,6 +1,6 @@
-"""The console: the owner's screens, rendered here.
+"""The console: pages that are rendered on the server.
 
-A route fetches and acts by calling the functions that the API's routes are made of; a pure presenter
-(`present_*.py`) makes strings and numbers of what they answer; a template prints them. `entrance.py` lets
-people in, `pages.py` renders, `router.py` lists the rooms.
+One module per page reads the request and calls use cases of `app.admin`. Where a page has decisions, its
+`…_view.py` computes what is shown, purely. `templates` prints it. `router.py` lists the pages, `pages.py`
+renders, `secured_page.py` and `sessions.py` know who is signed in, `wording.py` holds the labels.
 """
