@@ -225,11 +225,13 @@ async def record_intake(connection: PipelineConnection) -> None:
           FROM totals t LEFT JOIN intake_totals o ON o.destination = t.destination AND o.day = t.day
           GROUP BY 1, 2 HAVING sum(t.received - coalesce(o.received, 0)) > 0
         ), remembered AS (
+          -- What the next call compares with.
           INSERT INTO intake_totals AS o (organisation_id, destination, day, received, rejected)
           SELECT * FROM totals ON CONFLICT (destination, day)
           DO UPDATE SET received = excluded.received, rejected = excluded.rejected
           WHERE o.received <> excluded.received
         ), hours AS (
+          -- For the drop in volume, which compares hours.
           INSERT INTO intake_hours AS h (organisation_id, destination, hour, received)
           SELECT organisation_id, destination, date_trunc('hour', now()), received FROM changes
           ON CONFLICT (destination, hour) DO UPDATE SET received = h.received + excluded.received
@@ -299,6 +301,7 @@ async def volumes(connection: PipelineConnection) -> dict[DestinationNumber, Vol
     rows = await connection.fetch(
         """
         WITH first AS (
+          -- Each destination's first hour with an event.
           SELECT destination, min(hour) AS hour FROM intake_hours GROUP BY destination
           HAVING min(hour) <= date_trunc('hour', now()) - interval '7 days')
         SELECT f.destination, extract(day FROM now() - f.hour)::int AS days,
