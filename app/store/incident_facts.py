@@ -224,6 +224,7 @@ async def record_intake(connection: PipelineConnection) -> None:
           FROM totals t LEFT JOIN intake_totals o ON o.destination = t.destination AND o.day = t.day
           GROUP BY 1, 2 HAVING sum(t.received - coalesce(o.received, 0)) > 0
         ), remembered AS (
+          -- What the next call compares with.
           INSERT INTO intake_totals AS o (organisation_id, destination, day, received, rejected)
           SELECT * FROM totals ON CONFLICT (destination, day)
           DO UPDATE SET received = excluded.received, rejected = excluded.rejected

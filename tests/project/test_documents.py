@@ -1,6 +1,7 @@
 """The documents name the settings, commands and reasons that the program has."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,32 @@ def test_every_decision_is_in_the_index() -> None:
     for path in records:
         number, _, title = path.read_text().partition("\n")[0].removeprefix("# ").partition(" ")
         assert f"| [{number}]({path.name}) | {title} |" in index
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield the path and the text of each file of code and documents."""
+    for top in ("app", "sandbox", "dev", "migrations", "docs"):
+        for path in (ROOT / top).rglob("*"):
+            if path.suffix in {".py", ".md"}:
+                yield path.relative_to(ROOT).as_posix(), path.read_text()
+    yield "CONTRIBUTING.md", (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_a_decision_that_is_named_exists() -> None:
+    """Code and documents name decisions by number."""
+    numbers = {path.name[:4] for path in (ROOT / "docs" / "adr").glob("[0-9]*.md")}
+    named = {
+        (path, number) for path, text in texts() for number in re.findall(r"(?:ADR |adr/)([0-9]{4})", text)
+    }
+    assert {(path, number) for path, number in named if number not in numbers} == set()
+
+
+def test_a_file_that_is_named_exists() -> None:
+    """A path between backticks leads somewhere; the evidence describes earlier commits too."""
+    named = {
+        (path, name)
+        for path, text in texts()
+        if not path.startswith("docs/evidence/")
+        for name in re.findall(r"`((?:app|sandbox|dev|tests|bench|migrations)/[\w/.-]+)`", text)
+    }
+    assert {(path, name) for path, name in named if not (ROOT / name).exists()} == set()
