@@ -1,9 +1,8 @@
 """Use cases on incidents: list, read, acknowledge, mute; alerting and notifications of a destination."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,7 +16,7 @@ from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
 from app.domain.notifications.policy import Preference
 from app.store import alerting as stored_alerting
-from app.store import audit, driver_of, incidents, notifications
+from app.store import audit, driver_of, incidents
 from app.store.destinations import Destination
 from app.store.incidents import IncidentFilter, StoredIncident
 
@@ -127,33 +126,6 @@ async def change_alerting(
         after={"alerting": after},
     )
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelStatus:
-    """A notification channel of the organisation, and how deliveries to it went. Without its address."""
-
-    name: str
-    type: Literal["webhook", "email"]
-    state: Literal["ok", "failing"]
-    last_success_at: datetime | None
-    last_error: str | None
-
-
-async def list_channels(context: AppContext, caller: Caller) -> list[ChannelStatus]:
-    """Return the channels that the operator configured for the caller's organisation, by name."""
-    async with context.engine.connect() as connection:
-        health = await notifications.channel_health(await driver_of(connection))
-    found = []
-    for channel in sorted(context.channels, key=lambda each: each.name):
-        if channel.organisation != caller.organisation:
-            continue
-        known = health.get(channel.name, notifications.ChannelHealth())
-        state: Literal["ok", "failing"] = "ok" if known.failing_since is None else "failing"
-        found.append(
-            ChannelStatus(channel.name, channel.type, state, known.last_success_at, known.last_error)
-        )
-    return found
 
 
 async def read_preference(context: AppContext, caller: Caller, destination: str) -> Preference:

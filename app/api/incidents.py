@@ -1,6 +1,5 @@
 """Incidents over HTTP: list, read, acknowledge, mute; notification channels and where messages go."""
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ from pydantic import Field
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
 from app.admin.inputs import Instant, RequestBody
+from app.admin.notification_channels import list_channels as list_statuses
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, slice_page, split_page
 from app.api.response_body import ResponseBody
@@ -147,9 +147,8 @@ async def list_channels(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> ChannelPage:
     """List the channels that the operator configured, and how deliveries to them went."""
-    items, next_cursor = slice_page(await use_cases.list_channels(context, caller), limit, cursor)
-    views = [ChannelView.model_validate(asdict(item)) for item in items]
-    return ChannelPage(items=views, next_cursor=next_cursor)
+    items, next_cursor = slice_page(await list_statuses(context, caller), limit, cursor)
+    return ChannelPage(items=[ChannelView.model_validate(item) for item in items], next_cursor=next_cursor)
 
 
 class NotificationPreference(RequestBody):

@@ -29,10 +29,12 @@ SENTENCES: Final[Mapping[str, str]] = {
     "settings_saved": "Settings saved.",
     "currency_changed": "Currency changed to that of the Amazon account. New purchases use it.",
     "check_confirmed": "Confirmed. Your key is recorded in the audit.",
-    "check_withdrawn": "ActionResult withdrawn.",
+    "check_withdrawn": "Confirmation withdrawn.",
     "key_revoked": "Key revoked. Requests with it are refused, and its sessions have ended.",
     "mapping_created": "Mapping created. Complete its fields, then publish it.",
     "draft_saved": "Draft saved. Publish it to use it for new events.",
+    "mapping_copied": "Mapping copied as a draft. Review it, then publish it.",
+    "destination_copied": "Destination copied; its mappings are drafts. Connect it to Amazon next.",
     "mapping_deleted": "Mapping deleted. It accepts no more events.",
     "published": "Version {number} published. It applies to new events.",
     "rolled_back": "Rolled back to version {number}. It applies to new events; your draft is kept.",
@@ -40,6 +42,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "renamed": "Event type renamed. Published mappings of this type were updated.",
     "test_sent": "Test event sent to the sandbox.",
     "replayed": "{events} queued again, after live traffic.",
+    "dismissed": "{events} dismissed. Dismissed events stay in the history and no longer count as open.",
     "event_renamed": "Event type renamed. {mappings} republished with the new name; new events use it.",
     "event_name_kept": "This event type already has that name. Nothing changed.",
     "incident_muted": "Incident muted for {number} h. It stays open and sends no messages.",
@@ -104,7 +107,7 @@ _PLACE: Final = re.compile(r"(/console/destinations/dst_[0-9a-z]+)(/mappings/map
 
 
 @dataclass(frozen=True, slots=True)
-class ActionResult:
+class ActionConfirmation:
     """What an action did, and a link onward; `label` is None without one."""
 
     sentence: str
@@ -131,7 +134,7 @@ def redirect(context: AppContext, address: str, done: str, number: int | None = 
     return response
 
 
-def confirmation_of(request: Request) -> ActionResult | None:
+def confirmation_of(request: Request) -> ActionConfirmation | None:
     """Return what the action before this page did, if there was one."""
     word, _, number = request.cookies.get(_COOKIE, "").partition(".")
     sentence = SENTENCES.get(word)
@@ -146,10 +149,10 @@ def confirmation_of(request: Request) -> ActionResult | None:
     label, link = LINKS.get(word, (None, ""))
     place = _PLACE.match(request.url.path)
     if place is None and "{" in link:
-        return ActionResult(sentence)
+        return ActionConfirmation(sentence)
     if place is not None:
         link = link.format(here=place[1], mapping=place[0] if place[2] else place[1] + "/mappings")
-    return ActionResult(sentence, label, link)
+    return ActionConfirmation(sentence, label, link)
 
 
 def forget(context: AppContext, response: Response) -> None:

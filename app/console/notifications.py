@@ -15,6 +15,7 @@ from app.admin.destination_settings import change_destination
 from app.admin.destinations import find_visible
 from app.admin.field_problems import field_problems
 from app.admin.incidents import monitoring_of
+from app.admin.notification_channels import list_channels
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.status_callback import read_status_callback, switch_status_callback
 from app.api.secured_route import Context, requires
@@ -39,7 +40,7 @@ _KINDS = [(kind.value, TITLES[kind.value]) for kind in KINDS if kind not in RESE
 @requires(Scope.DESTINATIONS_READ)
 async def channels_page(request: Request, context: Context, visitor: CurrentVisitor) -> Response:
     """Show the channels and how deliveries to them went."""
-    channels = await use_cases.list_channels(context, visitor.caller)
+    channels = await list_channels(context, visitor.caller)
     return pages.show(request, "notifications.html", channels=channels)
 
 
@@ -136,7 +137,7 @@ async def _show(
         "destination_notifications.html",
         status=200 if problem is None else 422,
         **content_of(context, found, visitor, "settings"),
-        channels=await use_cases.list_channels(context, visitor.caller),
+        channels=await list_channels(context, visitor.caller),
         preference=preference,
         kinds=_KINDS,
         severities=SEVERITIES,

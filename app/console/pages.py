@@ -18,6 +18,7 @@ from app.console import assets, confirmations
 from app.console.form_view import of_fields
 from app.console.navigation import navigation_of
 from app.console.sessions import Visitor
+from app.console.wording import amazon_message
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -38,6 +39,7 @@ def timed(sentence: str) -> Markup:
 
 
 _TEMPLATES.filters["timed"] = timed
+_TEMPLATES.filters["amazon_message"] = amazon_message
 
 # No foreign and no inline resources: text that a person typed cannot become a script.
 POLICY = (
@@ -49,10 +51,10 @@ POLICY = (
 def show(
     request: Request, template: str, *, status: int = 200, leads_to: str = "", **content: Any
 ) -> HTMLResponse:
-    """Return a page. `leads_to` is a foreign origin that one of its forms redirects to.
+    """Return a page. `leads_to` are foreign origins, separated by blanks, that its forms redirect to.
 
     Browsers apply `form-action` to the redirect after a form too, so the page whose button opens Amazon's
-    sign-in must name that origin.
+    sign-in must name its origin.
     """
     visitor: Visitor | None = getattr(request.state, "visitor", None)
     done = confirmations.confirmation_of(request) if visitor is not None else None
