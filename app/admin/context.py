@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -23,10 +23,11 @@ from app.domain.destination import Region
 from app.domain.ids import DestinationNumber, KeyId, OrganisationId
 from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import Unauthorized
+from app.ingest.intake import Intake
 from app.oidc_client import OidcClient
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
-from app.store.organisation_scope import scoped_engine, scoped_pool
+from app.store.organisation_scope import PipelinePool, scoped_engine, scoped_pool
 from app.telemetry import Spans, describe_exception
 
 logger = logging.getLogger("app.admin.context")
@@ -81,6 +82,9 @@ class AppContext:
     """Everything a use case can use. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
 
     engine: AsyncEngine
+    # Connections for event history and statistics, and the ingest pipeline.
+    pool: PipelinePool
+    intake: Intake
     vault: Vault
     sign_in: SignIn
     find_advertiser: FindAdvertiser
@@ -104,9 +108,6 @@ class AppContext:
     max_event_age: timedelta = timedelta(days=21)
     warn_event_age: timedelta = timedelta(days=7)
     consent: ConsentSettings = field(default_factory=ConsentSettings)
-    # The ingest pipeline, and the pool for event history and metrics.
-    intake: Any = None
-    pool: Any = None
     # The provider at which people sign in, and what its claims mean; None without OpenID Connect.
     people: OidcClient | None = None
     people_claims: PersonClaims = field(default_factory=PersonClaims)

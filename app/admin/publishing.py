@@ -107,14 +107,18 @@ async def pin_for_advertiser(
 
 
 async def publish(
-    connection: AsyncConnection, destination: Destination, mapping: StoredMapping, by: str
+    connection: AsyncConnection,
+    destination: Destination,
+    mapping: StoredMapping,
+    by: str,
+    note: str | None = None,
 ) -> int:
     """Publish the draft and return the version in use. Publishing an unchanged draft keeps the version."""
     compiled = compile_or_refuse(mapping.draft)
     if mapping.published_version is not None and mapping.draft == mapping.published:
         return mapping.published_version
     await pin(connection, destination.advertiser_id, compiled)
-    version = await mappings.publish(connection, mapping.id, mapping.draft, by)
+    version = await mappings.publish(connection, mapping.id, mapping.draft, by, note)
     await destinations.count_published(connection, destination.id)
     return version
 
@@ -158,7 +162,9 @@ async def rename(
         assert mapping.published is not None
         if mapping.draft.get("event_name") == mapping.published.get("event_name"):
             await mappings.change_draft(connection, mapping.id, {**mapping.draft, "event_name": name})
-        await mappings.publish(connection, mapping.id, {**mapping.published, "event_name": name}, by)
+        document = {**mapping.published, "event_name": name}
+        note = f"Event renamed from “{before.name}” to “{name}”."
+        await mappings.publish(connection, mapping.id, document, by, note)
     await destinations.touch_advertiser(connection, advertiser)
     return before, republished, unchanged
 

@@ -33,6 +33,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "key_revoked": "Key revoked. Requests with it are refused, and its sessions have ended.",
     "mapping_created": "Mapping created. Complete its fields, then publish it.",
     "draft_saved": "Draft saved. Publish it to use it for new events.",
+    "mapping_copied": "Mapping copied as a draft. Review it, then publish it.",
+    "destination_copied": "Destination copied; its mappings are drafts. Connect it to Amazon next.",
     "mapping_deleted": "Mapping deleted. It accepts no more events.",
     "published": "Version {number} published. It applies to new events.",
     "rolled_back": "Rolled back to version {number}. It applies to new events; your draft is kept.",

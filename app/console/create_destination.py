@@ -6,10 +6,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
+from app.admin.amazon_connection import begin_connection
 from app.admin.context import AppContext
 from app.admin.destination_settings import create_destination
 from app.admin.field_problems import field_problems
@@ -38,9 +39,9 @@ SANDBOX_ADVERTISERS = (
 
 @router.get(NEW, response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def page(request: Request) -> Response:
+async def page(request: Request, context: Context) -> Response:
     """Show help and an empty form."""
-    return _show(request, DEFAULTS, {})
+    return _show(request, context, DEFAULTS, {})
 
 
 @router.post(NEW, response_model=None)
@@ -53,12 +54,15 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
         problems = form_view.of_errors(errors, field_problems(errors))
-        return _show(request, values, problems, status=422)
+        return _show(request, context, values, problems, status=422)
     try:
         created = await create_destination(context, visitor.caller, body)
     except Refusal as refusal:
         problems = form_view.of_fields(refusal.problem.fields) or {"": refusal.problem.detail or ""}
-        return _show(request, values, problems, status=status_of(refusal.problem))
+        return _show(request, context, values, problems, status=status_of(refusal.problem))
+    if form_text(form, "then") == "connect" and context.amazon_configured and not created.similar:
+        # A similar name is shown first: it may be the same account once more.
+        return RedirectResponse(await begin_connection(context, visitor.caller, created.destination.id), 303)
     query = "?alike=1" if created.similar else ""
     return confirmations.redirect(
         context, f"/console/destinations/{created.destination.id}{query}", "created"
@@ -98,13 +102,20 @@ def _number(text: str) -> float | int | str:
 
 
 def _show(
-    request: Request, values: Mapping[str, str], problems: Mapping[str, str], *, status: int = 200
+    request: Request,
+    context: AppContext,
+    values: Mapping[str, str],
+    problems: Mapping[str, str],
+    *,
+    status: int = 200,
 ) -> Response:
     kind = catalog.AMAZON
     return pages.show(
         request,
         "create.html",
         status=status,
+        leads_to=" ".join(sorted({sign_in_origin(context, region) for region in Region})),
+        configured=context.amazon_configured,
         kind=kind,
         fields={field.name: field for field in kind.fields},
         values=values,

@@ -51,10 +51,10 @@ POLICY = (
 def show(
     request: Request, template: str, *, status: int = 200, leads_to: str = "", **content: Any
 ) -> HTMLResponse:
-    """Return a page. `leads_to` is a foreign origin that one of its forms redirects to.
+    """Return a page. `leads_to` are foreign origins, separated by blanks, that its forms redirect to.
 
     Browsers apply `form-action` to the redirect after a form too, so the page whose button opens Amazon's
-    sign-in must name that origin.
+    sign-in must name its origin.
     """
     visitor: Visitor | None = getattr(request.state, "visitor", None)
     done = confirmations.confirmation_of(request) if visitor is not None else None

@@ -2,11 +2,12 @@
 
 import random
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admin.context import AppContext
@@ -116,6 +117,7 @@ def create_application(context: AppContext) -> Application:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        routes=_routes(),
         # A redirect would repeat the client's Host field.
         redirect_slashes=False,
     )
@@ -132,8 +134,6 @@ def create_application(context: AppContext) -> Application:
     app.state.readiness = Readiness(
         every.engine, context.monotonic, role=API, outcomes=context.outcomes, clock=context.clock
     )
-    for router in ROUTERS:
-        app.include_router(router)
     errors.install_error_handlers(app)
     app.state.admission = AdmissionController(
         bounds=context.bounds,
@@ -164,6 +164,15 @@ def create_application(context: AppContext) -> Application:
     app.entrance = Shortcut(app.state.events_endpoint, middleware)
     _cache_description(app)
     return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """Return the routes of all resources. The applications of a process share them: they hold no state."""
+    resources = APIRouter()
+    for router in ROUTERS:
+        resources.include_router(router)
+    return resources.routes
 
 
 def _cache_description(app: FastAPI) -> None:

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 import asyncpg
 
 from app.domain.ids import BatchId, DestinationNumber, OrganisationId
-from app.store import PipelineConnection, damage, partitions
+from app.store import PipelineConnection, damage, partitions, transactions
 
 ERASER_LOCK = 7_304  # one worker scans at a time
 
@@ -42,6 +42,17 @@ class Erasure:
     number: int = 0
 
 
+async def try_lock_scan(connection: PipelineConnection) -> bool:
+    """Return whether no other session scans. This one holds the lock now, until `unlock_scan` or its end."""
+    is_free: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", ERASER_LOCK)
+    return is_free
+
+
+async def unlock_scan(connection: PipelineConnection) -> None:
+    """Let other sessions scan."""
+    await connection.execute("SELECT pg_advisory_unlock($1)", ERASER_LOCK)
+
+
 async def ask(
     connection: PipelineConnection,
     id: str,  # noqa: A002
@@ -54,7 +65,7 @@ async def ask(
 
     Flushes are blocked meanwhile, so that the scan finds everything acknowledged before.
     """
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", partitions.FLUSH_LOCK)
+    await transactions.lock(connection, partitions.FLUSH_LOCK)
     requested_at: datetime = await connection.fetchval(
         """
         INSERT INTO erasures (organisation_id, id, requested_by, kinds, sealed, requested_at)
@@ -161,7 +172,7 @@ _KEYED = "FROM batch_states WHERE accepted_at <= $1 AND data_key IS NOT NULL"
 async def _next_around_damage(
     connection: PipelineConnection, after: int, accepted_until: datetime, limit: int
 ) -> Portion | None:
-    last: int = await connection.fetchval("SELECT last_value FROM batch_ids")
+    last = await damage.newest_batch(connection)
     if after >= last:
         return None
     to = min(after + limit, last)
@@ -262,7 +273,10 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
 
 @dataclass(frozen=True, slots=True)
 class ErasedEvents:
-    """A conversion to erase: its new status, and whether the batch's state still counts it."""
+    """A conversion to erase: its place in the batch and its new status.
+
+    `left_batch`: the batch's own state still counts it, so the erasure must take it out of that count.
+    """
 
     place: int
     status: str

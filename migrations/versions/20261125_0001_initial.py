@@ -228,6 +228,7 @@ CREATE TABLE mapping_versions (
   document        jsonb NOT NULL,
   published_by    text NOT NULL,
   published_at    instant NOT NULL DEFAULT now(),
+  note            text CHECK (length(note) BETWEEN 1 AND 1000),
   PRIMARY KEY (mapping, version),
   FOREIGN KEY (organisation_id, mapping) REFERENCES mappings (organisation_id, id)
 );

@@ -18,7 +18,7 @@ from app.api.secured_route import SecuredRoute, scopes_of
 from app.domain.mapping.document import check_publishable
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.processes.application import ROUTERS
-from tests.api.description import Description
+from tests.api.description import description_of
 from tests.api.world import MAPPING, World
 
 API = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
@@ -106,12 +106,12 @@ def test_a_response_that_is_not_as_described_fails_its_test(world: World, wrong:
     request = httpx.Request("GET", "http://x/health/live")
     response = httpx.Response(200, json=wrong, headers={"X-Request-Id": "1"}, request=request)
     with pytest.raises(jsonschema.ValidationError):
-        Description(world.app).check(response)
+        description_of(world.app).check(response)
 
 
 def test_every_example_has_its_own_shape(world: World) -> None:
     """An example is what people copy."""
-    description = Description(world.app)
+    description = description_of(world.app)
     examples = 0
     for schema in description.schemas.values():
         for part in (schema, *schema.get("properties", {}).values()):
@@ -156,7 +156,7 @@ async def test_answers_that_are_no_plain_json_are_described(world: World) -> Non
 async def test_every_operation_is_described_completely(world: World) -> None:
     """Successful responses have schemas, errors have examples, and headers are listed where they are sent."""
     described = (await world.call("GET", "/openapi.json")).json()
-    description = Description(world.app)
+    description = description_of(world.app)
     assert described["servers"] == [{"url": world.context.public_url}]
     operations = {
         (method.upper(), path): operation
@@ -200,7 +200,7 @@ async def test_described_etags_are_sent(world: World) -> None:
 
 def test_every_body_of_an_event_post_has_an_example(world: World) -> None:
     """An example for each form that the body may have."""
-    description = Description(world.app)
+    description = description_of(world.app)
     content = world.app.openapi()["paths"]["/events"]["post"]["requestBody"]["content"]
     forms = content["application/json"]["schema"]["anyOf"]
     examples = [example["value"] for example in content["application/json"]["examples"].values()]
@@ -211,7 +211,7 @@ def test_every_body_of_an_event_post_has_an_example(world: World) -> None:
 
 def test_every_body_has_a_valid_example(world: World) -> None:
     """The reference offers it for a trial."""
-    description = Description(world.app)
+    description = description_of(world.app)
     wrong = []
     for path, methods in world.app.openapi()["paths"].items():
         for method, operation in methods.items():

@@ -55,7 +55,8 @@ class Page(HTMLParser):
                 self._within = []
                 self.forms.append((has.get("action", ""), self._within))
         elif self._within is not None and tag in ("input", "select") and has.get("name"):
-            self._within.append((has["name"], "" if tag == "select" else has.get("value", ""), tag))
+            kind = "hidden" if has.get("type") == "hidden" else tag
+            self._within.append((has["name"], "" if tag == "select" else has.get("value", ""), kind))
         elif self._within and tag == "option" and self._within[-1][2].startswith("select"):
             name, chosen, _ = self._within[-1]
             # The first option is what a browser sends untouched; the last one is what is tried beside it.
@@ -71,6 +72,8 @@ class Page(HTMLParser):
         for action, fields in self.forms:
             yield f"{action}?{urlencode([(name, value) for name, value, _ in fields])}"
             for filled, _, kind in fields:
+                if kind == "hidden":
+                    continue  # no visitor fills it
                 other = kind.partition(":")[2] or "nothing-like-it"
                 values = [(name, other if name == filled else value) for name, value, _ in fields]
                 yield f"{action}?{urlencode(values)}"
