@@ -73,7 +73,7 @@ async def _nothing() -> None:
     """Do nothing."""
 
 
-def _forget(id_: Any) -> None:
+def _forget(id_: object) -> None:
     """Forget nothing: this process caches nothing."""
 
 
