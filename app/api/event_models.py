@@ -236,7 +236,7 @@ class EventHistoryView(ListedEventView):
     status: Status | Literal["rejected"]  # type: ignore[assignment]
     accepted_at: datetime | None  # type: ignore[assignment]
     rejections: list[RejectionOfEvent] = Field(
-        description="Earlier rejections under this id, newest first, as far as they were recorded."
+        description="Recorded earlier rejections under this id, newest first."
     )
     destination_id: str
     match_keys: list[str]

@@ -51,6 +51,7 @@ def mappings_arguments(parser: Parser) -> None:
     for action in (publish, rollback):
         action.add_argument("destination", metavar="DESTINATION")
         action.add_argument("mapping", metavar="MAPPING")
+    publish.add_argument("--note", help="why, for other people")
     rollback.add_argument("version", type=int, metavar="VERSION")
 
 
@@ -153,7 +154,8 @@ def _list_mappings(client: ApiClient, asked: argparse.Namespace) -> None:
 
 
 def _publish(client: ApiClient, asked: argparse.Namespace) -> None:
-    _print_object(client.call("POST", f"{_mapping(asked)}/publish"), asked)
+    body = {} if asked.note is None else {"note": asked.note}
+    _print_object(client.call("POST", f"{_mapping(asked)}/publish", body=body), asked)
 
 
 def _rollback(client: ApiClient, asked: argparse.Namespace) -> None:

@@ -41,6 +41,7 @@ async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -
     await connection.execute(
         f"""
         WITH given AS (
+          -- The new records, one array per column.
           SELECT *, date_trunc('minute', received_at) AS minute
           FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
             $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) AS g ({", ".join(_NAMES)})
@@ -51,6 +52,7 @@ async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -
               AND r.received_at < m.minute + interval '1 minute') AS records
           FROM (SELECT DISTINCT destination, minute FROM given) m
         ), ranked AS (
+          -- The oldest of each minute are stored first.
           SELECT g.*, row_number() OVER (PARTITION BY destination, minute ORDER BY received_at) AS rank
           FROM given g
         )

@@ -63,7 +63,7 @@ ALPHA = re.compile(
 )
 
 
-def asked() -> Iterator[tuple[str, str]]:
+def secured_routes() -> Iterator[tuple[str, str]]:
     """Yield every locked route and page, those that change nothing first."""
     for path, method, _ in sorted(LOCKED, key=lambda route: (route[0] in LAST, route[1] != "GET")):
         if path not in STREAMS and (method, path) not in OF_THE_PIPELINE:
@@ -74,7 +74,7 @@ async def test_a_foreign_key_sees_no_data_no_existence_and_no_count(two: Two) ->
     """The same answer as for an id that nobody has, and nothing of `alpha` in it."""
     seen: list[str] = []
     before = await _contents(two.world)
-    for path, method in asked():
+    for path, method in secured_routes():
         if path == "/organisations" or "{advertiser_id}" in path:
             continue  # below
         foreign, nobody = [await two.ask("beta", path, method, ids) for ids in (two.ids, NOBODY)]
@@ -126,7 +126,7 @@ async def test_lists_hold_own_things_only(two: Two) -> None:
 
 async def test_the_owner_and_the_platform_see_it(two: Two) -> None:
     """Else the tests above would pass for an application that shows nothing."""
-    for path, method in asked():
+    for path, method in secured_routes():
         if method != "GET" or "{" not in path or path.startswith("/organisations"):
             continue
         if "{incident_id}" in path or "{replay_id}" in path:

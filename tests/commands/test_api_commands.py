@@ -90,7 +90,8 @@ async def test_mappings_are_published_and_rolled_back(world: World, command: Com
     destination = await world.destination()
     _, out, _ = await command("mappings", "list", destination, "--json")
     mapping = json.loads(out)["items"][0]["id"]
-    assert (await command("mappings", "publish", destination, mapping))[0] == 0
+    _, out, _ = await command("mappings", "publish", destination, mapping, "--note", "why", "--json")
+    assert json.loads(out)["published_version"] == 1
     assert (await command("mappings", "rollback", destination, mapping, "1"))[0] == 0
     code, out, errors = await command("mappings", "rollback", destination, mapping, "99")
     assert (code, out) == (1, "")
