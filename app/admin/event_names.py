@@ -81,7 +81,7 @@ async def find_name_conflict(
 async def list_event_names(context: AppContext, caller: Caller, advertiser_id: str) -> Sequence[Pin]:
     """Return the pinned name of each event type of an advertiser. Raises Refusal (403, 404)."""
     async with context.engine.connect() as connection:
-        await _require_all_visible(connection, caller, advertiser_id)
+        await require_all_visible(connection, caller, advertiser_id)
         return await event_names.of_advertiser(connection, advertiser_id)
 
 
@@ -98,7 +98,7 @@ async def rename_event(
         raise Refusal(ErrorCode.NOT_FOUND)
     name = clean_event_name(to)
     async with context.engine.begin() as connection:
-        await _require_all_visible(connection, caller, advertiser_id)
+        await require_all_visible(connection, caller, advertiser_id)
         before, republished, unchanged = await publishing.rename(
             connection, AdvertiserId(advertiser_id), event_type, name, caller.actor
         )
@@ -114,7 +114,7 @@ async def rename_event(
     return RenamedEvent(name, before.name, republished, unchanged)
 
 
-async def _require_all_visible(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
+async def require_all_visible(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
     """Refuse a caller who cannot see every destination of the advertiser: they share its event names."""
     if advertiser_id_problem(advertiser):
         raise Refusal(ErrorCode.NOT_FOUND)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
@@ -16,7 +16,7 @@ from app.admin.mapping_drafts import list_mappings
 from app.admin.sample_event import send_sample_event
 from app.api.paging import MOST
 from app.api.secured_route import Context, requires
-from app.console import pages
+from app.console import confirmations, pages
 from app.console.activate_view import RESPONSES, body_forms
 from app.console.destination import PAGE, content_of, sign_in_origin
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
@@ -120,4 +120,5 @@ async def test(
     }
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("test_part.html", **content))
-    return RedirectResponse(f"/console/destinations/{destination_id}/event?id={sent.event_id}", 303)
+    page = f"/console/destinations/{destination_id}/event?id={sent.event_id}"
+    return confirmations.redirect(context, page, "test_sent")

@@ -29,6 +29,12 @@ NEW = "/console/destinations/new"
 _TEXT_FIELDS = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
 # Region and currency are the account's: a preselected one would be kept unread.
 DEFAULTS = {"identity_profile": "amazon"}
+# Advertisers that the sandbox has from the start.
+SANDBOX_ADVERTISERS = (
+    ("1000000001", "North America"),
+    ("2000000001", "Europe"),
+    ("3000000001", "Far East"),
+)
 
 
 @router.get(NEW, response_model=None)
@@ -114,4 +120,9 @@ def _show(
         fields={field.name: field for field in kind.fields},
         values=values,
         problems=problems,
+        sandbox=SANDBOX_ADVERTISERS if _has_sandbox(request.app.state.context) else (),
     )
+
+
+def _has_sandbox(context: AppContext) -> bool:
+    return context.development and "amazon.com" not in sign_in_origin(context, Region.NA)

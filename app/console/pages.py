@@ -16,7 +16,9 @@ from app.api.errors import error_response, status_of
 from app.api.negotiation import wants
 from app.console import assets, confirmations
 from app.console.form_view import of_fields
+from app.console.navigation import navigation_of
 from app.console.sessions import Visitor
+from app.console.wording import amazon_message
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -37,6 +39,7 @@ def timed(sentence: str) -> Markup:
 
 
 _TEMPLATES.filters["timed"] = timed
+_TEMPLATES.filters["amazon_message"] = amazon_message
 
 
 def quoted(text: str) -> Markup:
@@ -65,9 +68,13 @@ def show(
     sign-in must name its origin.
     """
     visitor: Visitor | None = getattr(request.state, "visitor", None)
-    done = confirmations.sentence_of(request) if visitor is not None else None
+    done = confirmations.confirmation_of(request) if visitor is not None else None
     html = _TEMPLATES.get_template(template).render(
-        visitor=visitor, path=request.url.path, done=done, **content
+        visitor=visitor,
+        navigation=None if visitor is None else navigation_of(visitor, request.url.path),
+        path=request.url.path,
+        done=done,
+        **content,
     )
     policy = f"{POLICY} {leads_to}".rstrip()
     # Not no-referrer: with that, browsers send `Origin: null` from our own forms too.

@@ -277,6 +277,8 @@ CREATE TABLE console_sessions (
   seen_at         instant NOT NULL DEFAULT now(),
   -- When the person last signed in at the provider.
   signed_in_at    instant NOT NULL DEFAULT now(),
+  -- The organisation that a platform caller chose to act for.
+  acting_for      text REFERENCES organisations (id),
   CHECK (created_at <= seen_at),
   CHECK ((key_digest IS NULL) = (subject IS NOT NULL)),
   CHECK ((subject IS NULL) = (role IS NULL))

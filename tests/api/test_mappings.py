@@ -459,7 +459,7 @@ async def test_preview_refuses_a_bad_request(world: World, body: dict[str, Any])
 
 
 async def test_preview_judges_names_by_the_pins(world: World) -> None:
-    """What publishing or the door would refuse is refused here."""
+    """What publishing or ingest would refuse is refused here."""
     made = await world.made()
     await world.published(made["id"])
     other = await world.mapped(made["id"], event_name="In the cart")

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.console.browsing import Site
+from tests.console.test_sessions import ROUTES
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import MAPPING, event
 
@@ -42,7 +43,15 @@ class Furnished:
             "copy of a destination": f"{here}/copy",
             "activate": f"{here}/activate",
             "events": f"{here}/events",
+            "events that can be chosen": f"{here}/events?status=dead",
             "event": f"{here}/event?id=ord-1",
+            "rejected event": f"{here}/event?id=ord-77",
+            "errors": f"{here}/errors",
+            "rejections": f"{here}/rejections",
+            "replays": f"{here}/replays",
+            "journeys": f"{here}/journeys",
+            "tail": "/console/tail",
+            "tail of a destination": f"/console/tail?destination={self.destination}",
             "destination settings": f"{here}/settings",
             "preflight": f"{here}/preflight",
             "preflight of a draft": f"/console/destinations/{self.draft}/preflight",
@@ -50,11 +59,21 @@ class Furnished:
             "empty event schema": f"/console/destinations/{self.draft}/event-schema",
             "consent": f"{here}/consent",
             "replay": f"{here}/replay?status=dead",
-            "event search": "/console/events?q=ord-1",
+            "event search": "/console/events?status=delivered",
             "execution search": "/console/events?q=run-1",
+            "destination notifications": f"{here}/notifications",
+            "incidents": "/console/incidents",
+            "event names": "/console/event-names",
+            "event name": "/console/event-names/1000000001/ADD_TO_SHOPPING_CART",
+            "notifications": "/console/notifications",
+            "system": "/console/system",
+            "hash tester": "/console/hash-tester",
+            "privacy": "/console/privacy",
+            "organisations": "/console/organisations",
             "keys": "/console/keys",
             "audit": "/console/audit",
             "settings": "/console/settings",
+            "signed out": "/console/signed-out",
         }
 
 
@@ -86,6 +105,25 @@ def furnished(product: Product) -> Iterator[Furnished]:
         while ask("GET", f"/destinations/{made}/stats")["counts"]["delivered"] < 6:
             assert time.monotonic() < until
         yield Furnished(product, made, mapping, draft)
+
+
+# Not a page: a stream, a fragment, a file, or a step of a sign-in. An incident is looked at in its own test.
+NO_PAGE = re.compile(
+    r".*(/live|\.csv|/export|/receipt|/static/.*|/hints/.*|/oidc/.*|/sign-in|/incidents/{incident_id})|/docs"
+    r"|/console/"
+)
+
+
+def test_every_page_is_looked_at(furnished: Furnished) -> None:
+    """A new page of the router must be in the list above."""
+    opened = [path.split("?")[0] for path in furnished.pages.values()]
+    missing = [
+        path
+        for path, method, _ in ROUTES
+        if method == "GET" and not NO_PAGE.fullmatch(path)
+        if not any(re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), address) for address in opened)
+    ]
+    assert missing == []
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")], ids=["desk", "phone"])
@@ -233,7 +271,16 @@ _UNHELPED = """() => [...document.querySelectorAll('main input, main select, mai
 
 
 @pytest.mark.parametrize(
-    "page", ["new destination", "destination settings", "new mapping", "mapping", "keys"]
+    "page",
+    [
+        "new destination",
+        "destination settings",
+        "new mapping",
+        "mapping",
+        "keys",
+        "event name",
+        "hash tester",
+    ],
 )
 def test_every_field_has_its_help(site: Site, furnished: Furnished, page: str) -> None:
     """Beside it, and read with it; rows of custom data share the help above them."""

@@ -17,7 +17,7 @@ from app.domain.conversion import tcf
 from app.domain.mapping.paths import parse_path
 from app.domain.observed.schema_sample import SchemaSample, ValueKind
 
-# Kinds with one invented value. A path cannot be told from another of the same kind.
+# Kinds with one invented value. Paths of the same kind get the same value.
 _SAME: Final[Mapping[ValueKind, Any]] = {
     ValueKind.NULL: None,
     ValueKind.BOOLEAN: True,
