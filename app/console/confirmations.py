@@ -33,6 +33,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "name_changed": "The draft now uses the pinned event name. It is not published yet.",
     "renamed": "Event type renamed. Published mappings of this type were updated.",
     "replayed": "{events} queued again, after live traffic.",
+    "acknowledged": "Incident acknowledged. Its daily reminders end; its end is still announced.",
 }
 
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
@@ -11,6 +11,7 @@ from app.admin.access import Scope
 from app.admin.alerting_input import DestinationUpdate
 from app.admin.amazon_connection import begin_connection
 from app.admin.context import AppContext
+from app.admin.destination_overview import DiagnosisFacts, read_diagnosis_facts, read_overview
 from app.admin.destination_settings import change_destination
 from app.admin.destination_stats import read_stats
 from app.admin.destinations import (
@@ -27,22 +28,23 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.api.secured_route import Context, requires
 from app.console import confirmations, pages
 from app.console import destination_view as present
+from app.console.chart_view import charts
 from app.console.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
 from app.console.sessions import Visitor
 from app.console.setup_view import check_views, steps
+from app.console.time_range import RangeName, RangeParameter, time_range
 from app.console.wording import REGIONS, STATES
 from app.domain.destination import Region
-from app.store import amazon_accounts, metrics
+from app.domain.outcomes.reasons import REASONS
+from app.store import amazon_accounts
 from app.store import destinations as stored
 from app.store.destinations import Destination
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 PAGE = "/console/destinations/{destination_id}"
-_REQUESTS = 20
 _MAPPINGS = 50
-_BATCHES, _SHAPES = 60, 3_000
 
 
 @router.get(PAGE, response_model=None)
@@ -53,13 +55,14 @@ async def page(
     context: Context,
     visitor: CurrentVisitor,
     alike: bool = False,
+    range_name: RangeParameter = RangeName.DAY,
 ) -> Response:
     """Show the overview of a destination."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     preflight = await check_setup(context, visitor.caller, destination_id)
     mappings = await list_mappings(context, visitor.caller, destination_id, limit=_MAPPINGS)
-    panel = await panel_of(context, visitor, found)
+    panel = await panel_of(context, visitor, found, range_name)
     return pages.show(
         request,
         "destination.html",
@@ -91,48 +94,76 @@ def content_of(context: AppContext, found: Destination, visitor: Visitor, tab: s
     }
 
 
-async def panel_of(context: AppContext, visitor: Visitor, found: Destination) -> dict[str, Any]:
-    """Return the live part of the page: diagnosis, counts, gauges, charts. Uses one connection."""
+async def panel_of(
+    context: AppContext, visitor: Visitor, found: Destination, range_name: RangeName
+) -> dict[str, Any]:
+    """Return the live part of the page: diagnosis, tiles, gauges, charts."""
     stats = pages.plain(await read_stats(context, visitor.caller, found.id))
     now = datetime.now(UTC)
-    async with context.pool.acquire() as connection:
-        about = await metrics.connection_of(connection, found.number)
-        requests = await metrics.requests(connection, found.number, _REQUESTS)
-        failures = await metrics.failure_run(connection, found.number)
-        minutes = await metrics.minutes(connection, found.number, span=present.SPAN, step=present.STEP)
-        first = await metrics.first_answer(connection, found.number)
-        samples = await metrics.samples(connection, found.number, _BATCHES)
-    assert about is not None
-    shapes = metrics.shapes_in(samples)[0][:_SHAPES]
+    chosen = time_range(range_name, now)
+    overview = await read_overview(context, found.number, since=chosen.since, bucket=chosen.bucket)
+    facts = overview.facts
     shown = pages.plain(public_view(found))
     return {
         "stats": stats,
-        "pipeline": present.pipeline(stats["counts"]),
-        "rejections": present.causes(stats["rejections"]),
-        "dead_letters": present.causes(stats["dead_letters"]),
-        "diagnosis": diagnose(DiagnosisInput(shown, stats, requests, failures, about, now)),
-        "gauges": present.lane(present.LaneInput(shown["state"], stats, about, requests, failures, now)),
-        "charts": present.charts(minutes, now),
-        "busy": bool(minutes),
-        "coverage": present.coverage(shapes),
-        "sampled": len(shapes),
-        "spanned": present.sample_span([sample.accepted_at for sample in samples or ()]),
+        "chosen": chosen,
+        "tiles": present.tiles(stats["counts"], stats["dead_open"], overview.history, chosen.name),
+        "rejections": present.causes(
+            [{"code": code, "reason": reason, "count": count} for code, reason, count in overview.rejections]
+        ),
+        "dead_letters": present.causes(
+            [
+                {"code": REASONS[reason].code if reason in REASONS else "", "reason": reason, "count": count}
+                for reason, count in facts.open_dead_letters
+            ]
+        ),
+        "diagnosis": _diagnosis(shown, stats, facts, now),
+        "gauges": present.lane(
+            present.LaneInput(shown["state"], stats, facts.about, facts.requests, facts.failures, now)
+        ),
+        "charts": charts(overview.history, overview.response_times, chosen),
+        "coverage": present.coverage(overview.samples),
+        "sampled": sum(len(sample.shapes) for sample in overview.samples),
+        "sampled_days": [sample.day for sample in overview.samples if sample.shapes],
         # Rejected events do not show in Events manager.
-        "viewing": present.events_manager_hint(first if stats["counts"]["delivered"] else None, now),
-        "about": about,
+        "viewing": present.events_manager_hint(
+            overview.first_answer if stats["counts"]["delivered"] else None, now
+        ),
+        "about": facts.about,
     }
 
 
 async def diagnosis_of(context: AppContext, visitor: Visitor, found: Destination) -> Diagnosis:
     """Return the diagnosis of a destination, for pages without its overview."""
     stats = pages.plain(await read_stats(context, visitor.caller, found.id))
-    async with context.pool.acquire() as connection:
-        about = await metrics.connection_of(connection, found.number)
-        requests = await metrics.requests(connection, found.number, _REQUESTS)
-        failures = await metrics.failure_run(connection, found.number)
-    assert about is not None
-    shown = pages.plain(public_view(found))
-    return diagnose(DiagnosisInput(shown, stats, requests, failures, about, datetime.now(UTC)))
+    facts = await read_diagnosis_facts(context, found.number)
+    return _diagnosis(pages.plain(public_view(found)), stats, facts, datetime.now(UTC))
+
+
+def _diagnosis(
+    shown: dict[str, Any], stats: dict[str, Any], facts: DiagnosisFacts, now: datetime
+) -> Diagnosis:
+    return diagnose(
+        DiagnosisInput(
+            shown,
+            stats,
+            facts.requests,
+            facts.failures,
+            facts.about,
+            now,
+            facts.open_dead_letters,
+            facts.recent_rejections,
+            facts.recent,
+        )
+    )
+
+
+def amazon_console(context: AppContext, advertiser_id: str) -> str:
+    """Return the address of Amazon's console; where the sandbox replaces Amazon, of its Events manager."""
+    origin = sign_in_origin(context, Region.NA)
+    if "amazon.com" in origin:
+        return "https://advertising.amazon.com/"
+    return f"{origin}/events-manager?advertiser_id={quote(advertiser_id)}"
 
 
 def sign_in_origin(context: AppContext, region: Region) -> str:

@@ -1,76 +1,106 @@
-"""Views of a destination's page: event counts, delivery health, charts, match keys. Pure."""
+"""Views of a destination's page: event counts, delivery health, match keys. Pure."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.console.overview_view import line
+from app.admin.destination_overview import MatchKeySample
+from app.console.sparkline import line
 from app.console.wording import STATUSES, age, moment, number, share
-from app.domain.batch import EventMetadata
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.reasons import REASONS
-from app.store.metrics import ChartStep, ConnectionInfo, FailureRun, RequestRow
-
-SPAN, STEP = timedelta(hours=1), timedelta(minutes=1)
+from app.store.metrics import ConnectionInfo, FailureRun, RequestRow
+from app.store.outcome_history import OutcomeBucket
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineStage:
-    """One stage of the pipeline. `status` filters the list of events, if the list has it."""
+class Tile:
+    """One figure. `address` leads to its events, below the page of the destination; None without a list."""
 
     label: str
     count: str
     nonzero: bool
     tone: str
     meaning: str
-    status: str | None
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline:
-    """The stages in order; `sum` shows that the statuses add up to the accepted events."""
+class Tiles:
+    """Figures of the chosen range, and what is the case now. `total` is the sum since the creation."""
 
-    received: Sequence[PipelineStage]
-    waiting: Sequence[PipelineStage]
-    ended: Sequence[PipelineStage]
-    sum: str
-
-
-_ON_RECEIPT = {
-    "accepted": ("Accepted", "good", "Stored on disk before the journey received its response."),
-    "rejected": ("Rejected", "bad", "Rejected on receipt; the response to the journey has the reason."),
-    "duplicates": ("Duplicates", "quiet", "Already received, so not stored again."),
-}
+    received: Sequence[Tile]
+    ended: Sequence[Tile]
+    now: Sequence[Tile]
+    total: str
 
 
-def pipeline(counts: Mapping[str, int]) -> Pipeline:
-    """Return the stages from the API's counts."""
-    received = [
-        PipelineStage(
-            label, number(counts[name]), counts[name] > 0, tone if counts[name] else "quiet", meaning, None
-        )
-        for name, (label, tone, meaning) in _ON_RECEIPT.items()
-    ]
-    waiting = [_stage(name, counts[name]) for name in ("queued", "retrying", "held", "parked")]
+def tiles(
+    counts: Mapping[str, int], dead_open: int, history: Sequence[OutcomeBucket], range_name: str
+) -> Tiles:
+    """Return the tiles; `counts` are the API's, `history` is that of the range."""
+    received = (
+        _tile("Accepted", history, "accepted", "good", "Stored on disk before the journey got its response."),
+        _tile(
+            "Rejected",
+            history,
+            "rejected",
+            "bad",
+            "The response to the journey has the reason.",
+            f"/rejections?range={range_name}",
+        ),
+        _tile("Duplicates", history, "duplicates", "quiet", "Already received, so not stored again."),
+    )
     ended = [
-        _stage(name, counts[name])
-        for name in ("delivered", "dead", "expired", "erased")
-        if counts[name] or name in ("delivered", "dead")
+        _tile(
+            STATUSES[name].label,
+            history,
+            name,
+            STATUSES[name].tone,
+            STATUSES[name].meaning,
+            # An event that failed may have been accepted before the range.
+            f"/events?status={name}" + (f"&range={range_name}" if name == "delivered" else ""),
+        )
+        for name in ("delivered", "dead", "expired")
     ]
+    waiting = [
+        _count_tile(
+            STATUSES[name].label,
+            counts[name],
+            STATUSES[name].tone,
+            STATUSES[name].meaning,
+            f"/events?status={name}",
+        )
+        for name in ("queued", "retrying", "held", "parked")
+    ]
+    open_tile = _count_tile(
+        "Open failures",
+        dead_open,
+        "bad",
+        "Failed permanently, neither replayed nor dismissed.",
+        "/events?status=dead",
+    )
     parts = [(name, counts[name]) for name in STATUSES if counts[name] and name in counts]
     breakdown = " + ".join(f"{number(count)} {STATUSES[name].label.lower()}" for name, count in parts)
     total = f"{number(counts['accepted'])} accepted"
-    return Pipeline(received, waiting, ended, f"{total} = {breakdown}" if breakdown else total)
+    return Tiles(received, ended, [*waiting, open_tile], f"{total} = {breakdown}" if breakdown else total)
 
 
-def _stage(name: str, count: int) -> PipelineStage:
-    status = STATUSES[name]
-    return PipelineStage(
-        status.label, number(count), count > 0, status.tone if count else "quiet", status.meaning, name
-    )
+def _tile(
+    label: str,
+    history: Sequence[OutcomeBucket],
+    name: str,
+    tone: str,
+    meaning: str,
+    address: str | None = None,
+) -> Tile:
+    return _count_tile(label, sum(getattr(bucket, name) for bucket in history), tone, meaning, address)
+
+
+def _count_tile(label: str, count: int, tone: str, meaning: str, address: str | None = None) -> Tile:
+    return Tile(label, number(count), count > 0, tone if count else "quiet", meaning, address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,72 +265,44 @@ def _first_expiry(facts: LaneInput) -> Gauge:
     return Gauge("First expiry", "soon" if is_soon else "", meaning, "bad" if is_soon else "quiet", expiry)
 
 
-def charts(minutes: Sequence[ChartStep], now: datetime) -> dict[str, str]:
-    """Return the columns of both charts as JSON: epoch seconds, then one list per line; gaps are null."""
-    first = (now - SPAN).replace(second=0, microsecond=0)
-    times = [first + STEP * index for index in range(int(SPAN / STEP) + 1)]
-    steps = {minute.at: minute for minute in minutes}
-    x = [int(time.timestamp()) for time in times]
-    columns = [steps.get(time) for time in times]
-    throughput = [
-        x,
-        [minute.delivered if minute else 0 for minute in columns],
-        [minute.failed if minute else 0 for minute in columns],
-    ]
-    latency = [
-        x,
-        [_ms(minute.p50_ms) if minute else None for minute in columns],
-        [_ms(minute.p95_ms) if minute else None for minute in columns],
-    ]
-    return {"throughput": json.dumps(throughput), "latency": json.dumps(latency)}
-
-
-def _ms(value: float | None) -> int | None:
-    return None if value is None else round(value)
-
-
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Share of the sampled events that include a match key, with its trend."""
+    """Share of the sampled events that include a match key, with its trend by day (percentages)."""
 
     label: str
     share: str
     percent: int
     spark: str
+    trend: str
 
 
 _WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
-_POINTS = 12
 
 
-def coverage(shapes: Sequence[EventMetadata]) -> list[Coverage]:
-    """Return the coverage of each match key in the samples; `shapes` is newest first."""
-    if not shapes:
-        return []
-    fields = [{_WIRE.get(key, key) for key in shape.match_keys} for shape in reversed(shapes)]
-    size = max(1, len(fields) // _POINTS)
-    groups = [fields[start : start + size] for start in range(0, len(fields), size)]
-    present_keys = [name for name in MATCH_KEY_FIELDS if any(name in keys for keys in fields)]
+def coverage(samples: Sequence[MatchKeySample]) -> list[Coverage]:
+    """Return the coverage of each match key in the samples, which are by day, oldest first."""
+    days = [
+        [{_WIRE.get(key, key) for key in shape.match_keys} for shape in sample.shapes]
+        for sample in samples
+        if sample.shapes
+    ]
+    total = sum(len(day) for day in days)
     rows = []
-    for name in present_keys:
-        count = sum(name in keys for keys in fields)
-        trend = [round(100 * sum(name in keys for keys in group) / len(group)) for group in groups]
+    for name in MATCH_KEY_FIELDS:
+        count = sum(name in keys for day in days for keys in day)
+        if not count:
+            continue
+        trend = [round(100 * sum(name in keys for keys in day) / len(day)) for day in days]
         rows.append(
             Coverage(
                 FIELDS[name].label,
-                share(count, len(fields)),
-                round(100 * count / len(fields)),
-                line([*trend, trend[-1]] if len(trend) == 1 else trend) if any(trend) else "",
+                share(count, total),
+                round(100 * count / total),
+                line(trend) if len(trend) > 1 else "",
+                "by day: " + ", ".join(f"{percent} %" for percent in trend),
             )
         )
     return sorted(rows, key=lambda row: -row.percent)
-
-
-def sample_span(moments: Sequence[datetime]) -> tuple[datetime, datetime] | None:
-    """Return the oldest and newest of times (newest first), or None if they are under two seconds apart."""
-    if not moments or moments[0] - moments[-1] < timedelta(seconds=2):
-        return None
-    return moments[-1], moments[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """Diagnose a destination: what is wrong and what to do. The first rule that applies wins. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.admin.destination_overview import RecentOutcomes
 from app.console.wording import age, events, moment, number, share
 from app.domain.outcomes.reasons import REASONS
 from app.store.metrics import ConnectionInfo, FailureRun, RequestRow
@@ -33,6 +34,9 @@ class DiagnosisInput:
     failures: FailureRun | None
     about: ConnectionInfo
     now: datetime
+    open_dead_letters: Sequence[tuple[str, int]] = ()  # reasons and counts, most frequent first
+    recent_rejections: Sequence[tuple[str, str, int]] = ()  # codes, reasons and counts, most frequent first
+    recent_outcomes: RecentOutcomes = field(default_factory=RecentOutcomes)
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -197,41 +201,45 @@ def _often_throttled(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _dead(facts: DiagnosisInput) -> Diagnosis | None:
-    dead = facts.counts["dead"]
-    if not dead or not facts.stats["dead_letters"]:
+    """Dead letters that were replayed or dismissed need nobody any more."""
+    if not facts.open_dead_letters:
         return None
-    top_cause = max(facts.stats["dead_letters"], key=lambda row: row["count"])
+    dead = sum(count for _, count in facts.open_dead_letters)
+    top_cause = facts.open_dead_letters[0][0]
+    remedy = REASONS[top_cause].remedy if top_cause in REASONS else "Open the events to see why."
     return Diagnosis(
         "bad",
         f"{events(dead)} failed permanently. {'Reason' if dead == 1 else 'Most common reason'}: "
-        f"{top_cause['reason'].replace('_', ' ')}.",
-        top_cause["remedy"],
+        f"{top_cause.replace('_', ' ')}.",
+        f"{remedy} Then replay or dismiss {'it' if dead == 1 else 'them'}.",
         action="dead",
     )
 
 
 def _rejected(facts: DiagnosisInput) -> Diagnosis | None:
-    rejected, accepted = facts.counts["rejected"], facts.counts["accepted"]
-    if not facts.stats["rejections"] or rejected * 20 < accepted + rejected:
+    """The last hour counts: rejections of last week are no fault of today."""
+    rejected = facts.recent_outcomes.rejected_in_hour
+    total = facts.recent_outcomes.accepted_in_hour + rejected
+    if not facts.recent_rejections or not rejected or rejected * 20 < total:
         return None
-    top_cause = max(facts.stats["rejections"], key=lambda row: row["count"])
-    reason = REASONS.get(top_cause["reason"])
+    _, top_cause, _ = facts.recent_rejections[0]
+    reason = REASONS.get(top_cause)
     return Diagnosis(
         "warn",
-        f"{share(rejected, accepted + rejected)} of events were rejected on receipt. Most common reason: "
-        f"{top_cause['reason'].replace('_', ' ')}.",
+        f"{share(rejected, total)} of the events of the last hour were rejected on receipt. Most common "
+        f"reason: {top_cause.replace('_', ' ')}.",
         reason.remedy if reason else "See the reasons below.",
         action="rejected",
     )
 
 
 def _expired(facts: DiagnosisInput) -> Diagnosis | None:
-    expired = facts.counts["expired"]
+    expired = facts.recent_outcomes.expired_in_day
     if not expired:
         return None
     return Diagnosis(
         "bad",
-        f"{events(expired)} expired before delivery: older than Amazon accepts.",
+        f"{events(expired)} expired before delivery in the last 24 hours: older than Amazon accepts.",
         "Send events sooner, and reconnect or resume sooner.",
         action="expired",
     )

@@ -8,7 +8,7 @@ from app.console.wording import Label, events
 MUTE_HOURS: Final = (1, 8, 24, 168)
 STATES: Final[Mapping[str, str]] = {"open": "Open", "acknowledged": "Acknowledged", "resolved": "Resolved"}
 
-_TONES: Final[Mapping[str, str]] = {"critical": "bad", "warning": "warn", "info": "quiet"}
+TONES: Final[Mapping[str, str]] = {"critical": "bad", "warning": "warn", "info": "quiet"}
 
 TITLES: Final[Mapping[str, str]] = {
     "sign_in_lost": "Sign-in lost",
@@ -48,7 +48,7 @@ def present(incident: Mapping[str, Any]) -> dict[str, Any]:
         **incident,
         "title": TITLES[incident["kind"]],
         "tag": Label(
-            incident["severity"].capitalize(), _TONES[incident["severity"]], STATES[incident["state"]]
+            incident["severity"].capitalize(), TONES[incident["severity"]], STATES[incident["state"]]
         ),
         "state_label": STATES[incident["state"]],
         "affected": events(incident["affected_events"]) if incident["affected_events"] else None,

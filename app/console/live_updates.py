@@ -18,26 +18,57 @@ from app.api.secured_route import Context, requires
 from app.console import pages, sessions
 from app.console.destination import PAGE, content_of, panel_of
 from app.console.events import event_content
+from app.console.home import Health, PageNumber, Search, home_content
 from app.console.secured_page import CurrentVisitor, SecuredPage
 from app.console.sessions import Visitor
+from app.console.time_range import RangeName, RangeParameter
 from app.domain.ids import DestinationId
 from app.store import destinations as stored
+from app.store.destination_health import Sort
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 POLL_INTERVAL_S = 2.0
+HOME_POLL_INTERVAL_S = 5.0  # it reads all destinations
 STOP_CHECK_INTERVAL_S = 0.25  # how soon a stream ends when the process stops
 MAX_DURATION_S = 300.0  # then the browser opens a new stream
 MAX_STREAMS = 100  # each polls the database; further pages get no live updates
 
 
+@router.get("/console/live", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def live_home(
+    request: Request,
+    context: Context,
+    visitor: CurrentVisitor,
+    q: Search = "",
+    health: Health = None,
+    sort: Sort = Sort.TROUBLE,
+    page: PageNumber = 1,
+    range_name: RangeParameter = RangeName.DAY,
+) -> Response:
+    """Stream the home page while it is open, for at most five minutes."""
+
+    async def read() -> Panel:
+        content = await home_content(context, visitor, q, health, sort, page, range_name)
+        return Panel(pages.part("home_part.html", visitor=visitor, **content))
+
+    return _streamed(request, context, read, every_s=HOME_POLL_INTERVAL_S)
+
+
 @router.get(PAGE + "/live", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
-async def live(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
+async def live(
+    request: Request,
+    destination_id: str,
+    context: Context,
+    visitor: CurrentVisitor,
+    range_name: RangeParameter = RangeName.DAY,
+) -> Response:
     """Stream the panel of a destination while its page is open, for at most five minutes."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    return _streamed(request, context, lambda: _panel(context, visitor, found.id))
+    return _streamed(request, context, lambda: _panel(context, visitor, found.id, range_name))
 
 
 @router.get(PAGE + "/event/live", response_model=None)
@@ -77,17 +108,21 @@ class Panel:
 ReadPanel = Callable[[], Awaitable[Panel | None]]
 
 
-def _streamed(request: Request, context: AppContext, read: ReadPanel) -> Response:
+def _streamed(
+    request: Request, context: AppContext, read: ReadPanel, *, every_s: float = POLL_INTERVAL_S
+) -> Response:
     if getattr(request.app.state, "console_streams", 0) >= MAX_STREAMS:
         return Response(status_code=204)  # the page tries again, with growing intervals
     return StreamingResponse(
-        _stream(request, context, read),
+        _stream(request, context, read, every_s),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
 
 
-async def _stream(request: Request, context: AppContext, read: ReadPanel) -> AsyncIterator[str]:
+async def _stream(
+    request: Request, context: AppContext, read: ReadPanel, every_s: float
+) -> AsyncIterator[str]:
     started_at, sent, state = monotonic(), "", request.app.state
     state.console_streams = getattr(state, "console_streams", 0) + 1
     try:
@@ -112,7 +147,7 @@ async def _stream(request: Request, context: AppContext, read: ReadPanel) -> Asy
                 yield "event: settled\ndata:\n\n"
                 return
             polled_at = monotonic()
-            while monotonic() - polled_at < POLL_INTERVAL_S:
+            while monotonic() - polled_at < every_s:
                 if _is_stopping(request):
                     return
                 await asyncio.sleep(STOP_CHECK_INTERVAL_S)
@@ -120,12 +155,15 @@ async def _stream(request: Request, context: AppContext, read: ReadPanel) -> Asy
         state.console_streams -= 1
 
 
-async def _panel(context: AppContext, visitor: Visitor, destination: DestinationId) -> Panel | None:
+async def _panel(
+    context: AppContext, visitor: Visitor, destination: DestinationId, range_name: RangeName
+) -> Panel | None:
     async with context.engine.connect() as connection:
         found = await stored.find(connection, destination)
     if found is None:
         return None
-    content = {**content_of(context, found, visitor, "overview"), **await panel_of(context, visitor, found)}
+    panel = await panel_of(context, visitor, found, range_name)
+    content = {**content_of(context, found, visitor, "overview"), **panel}
     return Panel(pages.part("panel_part.html", visitor=visitor, **content))
 
 

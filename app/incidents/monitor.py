@@ -26,12 +26,13 @@ from app.domain.incidents.machine import (
 from app.domain.notifications.channels import DEFAULT_ORGANISATION
 from app.incidents.observation import Observation, ObservedDestination, Observer
 from app.incidents.planner import MessagePlanner
-from app.store import PipelineConnection, incident_facts, incidents, notifications
+from app.store import PipelineConnection, incident_facts, incidents, notifications, outcome_history
 from app.store.incidents import StoredIncident
 from app.telemetry import Telemetry
 
 SILENT_AFTER: Final = timedelta(seconds=20)  # a session that said nothing for so long is frozen
 _FORGET_EVERY_S: Final = 600.0
+_RECORD_EVERY_S: Final = 15.0
 
 _Subject = tuple[str, str | None, Kind]
 """Organisation, destination (None for kinds without one) and kind."""
@@ -73,6 +74,7 @@ class IncidentMonitor:
         self._limits = limits or ServiceLimits()
         self._owned = False
         self._forget_at = monotonic()
+        self._recorded_at: float | None = None
 
     async def run(self) -> None:
         """Observe once, unless another process does, and set the gauges."""
@@ -103,11 +105,26 @@ class IncidentMonitor:
             changes = decide(observation, stored, self._limits)
             await self._write(connection, changes)
             await self._planner.plan(connection, observation)
+        await self._record_outcomes(connection, observation)
         if self._monotonic() - self._forget_at >= _FORGET_EVERY_S:
             self._forget_at = self._monotonic()
             await incidents.delete_old(connection, keep=self._retention)
             await notifications.forget(connection)
             await incident_facts.forget_intake(connection)
+            await outcome_history.forget(connection)
+
+    async def _record_outcomes(self, connection: asyncpg.Connection, observation: Observation) -> None:
+        now = self._monotonic()
+        if self._recorded_at is not None and now - self._recorded_at < _RECORD_EVERY_S:
+            return
+        self._recorded_at = now
+        ages = {
+            each.number: (observation.now - each.facts.oldest_waiting_at).total_seconds()
+            for each in observation.destinations
+            if each.facts.oldest_waiting_at is not None
+        }
+        async with connection.transaction():
+            await outcome_history.record(connection, ages)
 
     async def _write(self, connection: PipelineConnection, changes: Sequence[_Change]) -> None:
         updates = [(each.id, each.incident) for each in changes if each.id is not None]

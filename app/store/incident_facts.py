@@ -13,7 +13,6 @@ from app.store.alerting import AlertingRow, alerting_row
 
 _STEP = timedelta(seconds=5)  # of `intake_steps`
 _KEEP_STEPS = timedelta(minutes=90)
-_KEEP_HOURS = timedelta(days=15)
 _PROBED = 50  # batches of a queue whose age is read
 _MOST_COUNTED = 10_000
 
@@ -207,7 +206,7 @@ async def workers(connection: PipelineConnection) -> WorkerFacts:
 
 
 async def record_intake(connection: PipelineConnection) -> None:
-    """Add what was received since the last call to the steps and hours. The caller's transaction is one."""
+    """Add what was received since the last call to the steps. The caller's transaction is one."""
     await connection.execute(
         """
         WITH totals AS (
@@ -230,11 +229,6 @@ async def record_intake(connection: PipelineConnection) -> None:
           SELECT * FROM totals ON CONFLICT (destination, day)
           DO UPDATE SET received = excluded.received, rejected = excluded.rejected
           WHERE o.received <> excluded.received
-        ), hours AS (
-          -- For the drop in volume, which compares hours.
-          INSERT INTO intake_hours AS h (organisation_id, destination, hour, received)
-          SELECT organisation_id, destination, date_trunc('hour', now()), received FROM changes
-          ON CONFLICT (destination, hour) DO UPDATE SET received = h.received + excluded.received
         )
         INSERT INTO intake_steps AS s (organisation_id, destination, at, received, rejected)
         SELECT organisation_id, destination, date_bin($1, now(), TIMESTAMPTZ '2000-01-01'), received, rejected
@@ -246,9 +240,8 @@ async def record_intake(connection: PipelineConnection) -> None:
 
 
 async def forget_intake(connection: PipelineConnection) -> None:
-    """Delete steps, hours and totals that nothing reads any more."""
+    """Delete steps and totals that nothing reads any more."""
     await connection.execute("DELETE FROM intake_steps WHERE at < now() - $1::interval", _KEEP_STEPS)
-    await connection.execute("DELETE FROM intake_hours WHERE hour < now() - $1::interval", _KEEP_HOURS)
     await connection.execute("DELETE FROM intake_totals WHERE day < (now() AT TIME ZONE 'UTC')::date - 2")
 
 
@@ -301,16 +294,19 @@ async def volumes(connection: PipelineConnection) -> dict[DestinationNumber, Vol
     rows = await connection.fetch(
         """
         WITH first AS (
-          -- Each destination's first hour with an event.
-          SELECT destination, min(hour) AS hour FROM intake_hours GROUP BY destination
-          HAVING min(hour) <= date_trunc('hour', now()) - interval '7 days')
+          -- The first hour with data: one index probe per destination.
+          SELECT d.number AS destination, h.at AS hour FROM destinations d CROSS JOIN LATERAL (
+            SELECT at FROM outcome_history WHERE destination = d.number AND bucket_seconds = 3600
+            ORDER BY at LIMIT 1) h
+          WHERE d.archived_at IS NULL AND h.at <= date_trunc('hour', now()) - interval '7 days')
         SELECT f.destination, extract(day FROM now() - f.hour)::int AS days,
-          coalesce((SELECT received FROM intake_hours h WHERE h.destination = f.destination
-            AND h.hour = date_trunc('hour', now()) - interval '1 hour'), 0) AS last_hour,
+          coalesce((SELECT accepted + duplicates + rejected FROM outcome_history h
+            WHERE h.destination = f.destination AND h.bucket_seconds = 3600
+              AND h.at = date_trunc('hour', now()) - interval '1 hour'), 0) AS last_hour,
           -- An hour without a row had no event.
-          ARRAY(SELECT coalesce(h.received, 0) FROM generate_series(1, 14) AS n
-            LEFT JOIN intake_hours h ON h.destination = f.destination
-              AND h.hour = date_trunc('hour', now()) - interval '1 hour' - make_interval(days => n::int)
+          ARRAY(SELECT coalesce(h.accepted + h.duplicates + h.rejected, 0) FROM generate_series(1, 14) AS n
+            LEFT JOIN outcome_history h ON h.destination = f.destination AND h.bucket_seconds = 3600
+              AND h.at = date_trunc('hour', now()) - interval '1 hour' - make_interval(days => n::int)
             WHERE date_trunc('hour', now()) - interval '1 hour' - make_interval(days => n::int) >= f.hour)
             AS same_hours
         FROM first f

@@ -181,6 +181,55 @@ async def page(
     return [_stored(row) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class OpenIncident:
+    """An incident that is not resolved, the most severe first, and the state of its destination."""
+
+    stored: StoredIncident
+    destination_state: str | None
+    sign_in_reason: str | None
+    advertiser_id: str | None
+    holds: bool  # whether the last run of the monitor found its condition
+
+
+async def most_severe(
+    connection: PipelineConnection, *, only: Sequence[str] | None, holds_for: timedelta, limit: int
+) -> tuple[list[OpenIncident], int]:
+    """Return up to `limit` open incidents, the most severe and oldest first, and how many are open."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS}, d.state AS destination_state, d.sign_in_reason, d.advertiser_id,
+          coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - $2::interval, true) AS holds,
+          count(*) OVER () AS open
+        {_FROM}
+        WHERE i.organisation_id = acting_organisation() AND i.state <> 'resolved'
+          AND ($1::text[] IS NULL OR i.destination = ANY ($1))
+        ORDER BY CASE i.severity WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END,
+          i.state = 'acknowledged', i.opened_at, i.number LIMIT $3
+        """,
+        None if only is None else list(only),
+        holds_for,
+        limit,
+    )
+    found = [
+        OpenIncident(
+            _stored(row),
+            row["destination_state"],
+            row["sign_in_reason"],
+            row["advertiser_id"],
+            row["holds"],
+        )
+        for row in rows
+    ]
+    return found, rows[0]["open"] if rows else 0
+
+
+async def monitored_at(connection: PipelineConnection) -> datetime | None:
+    """Return when incidents were last computed, or None if they never were."""
+    at: datetime | None = await connection.fetchval("SELECT max(at) FROM commit_probes")
+    return at
+
+
 async def find(connection: PipelineConnection, id: str, *, lock: bool = False) -> StoredIncident | None:  # noqa: A002
     """Return an incident; with `lock`, its row is locked until the transaction ends."""
     row = await connection.fetchrow(

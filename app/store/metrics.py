@@ -1,4 +1,4 @@
-"""Read what the console shows beside the figures: days, minutes, requests, sign-ins."""
+"""Read what the console shows beside the figures: response times, requests, samples, sign-ins."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,80 +14,48 @@ _WAS_SENT = "outcome IS DISTINCT FROM 'not_sent'"
 
 
 @dataclass(frozen=True, slots=True)
-class DayCounts:
-    """The counts of one destination on one day (UTC)."""
-
-    destination: DestinationNumber
-    day: date
-    accepted: int
-    rejected: int
-    delivered: int
-    dead: int
-    expired: int
-
-
-async def days(
-    connection: PipelineConnection, numbers: Sequence[DestinationNumber], last: int
-) -> list[DayCounts]:
-    """Return the counts of these destinations over the last days, today included, without idle days."""
-    rows = await connection.fetch(
-        "SELECT destination, day, sum(accepted)::bigint AS accepted, sum(rejected)::bigint AS rejected, "
-        "  sum(delivered)::bigint AS delivered, sum(dead)::bigint AS dead, sum(expired)::bigint AS expired "
-        "FROM counts WHERE destination = ANY($1::int[]) AND day > (now() AT TIME ZONE 'UTC')::date - $2::int "
-        "GROUP BY destination, day ORDER BY destination, day",
-        list(numbers),
-        last,
-    )
-    return [DayCounts(**dict(row)) for row in rows]
-
-
-async def last_answers(
-    connection: PipelineConnection, numbers: Sequence[DestinationNumber]
-) -> dict[DestinationNumber, datetime]:
-    """Return when Amazon last answered each of these destinations with a 2xx; destinations without one are
-    missing.
-    """
-    rows = await connection.fetch(
-        "SELECT n AS number, a.settled_at FROM unnest($1::int[]) AS n, LATERAL ("
-        "  SELECT settled_at FROM attempts WHERE destination = n AND outcome = 'answered' "
-        "  ORDER BY started_at DESC LIMIT 1) a",
-        list(numbers),
-    )
-    return {DestinationNumber(row["number"]): row["settled_at"] for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class ChartStep:
-    """The requests to Amazon started within one step of a chart; times in milliseconds.
-
-    `delivered` counts the events that Amazon accepted in them.
-    """
+class ResponseTimes:
+    """Amazon's response times within a chart's bucket, in milliseconds."""
 
     at: datetime
-    requests: int
-    failed: int
-    delivered: int
-    p50_ms: float | None
-    p95_ms: float | None
+    p50_ms: float
+    p95_ms: float
 
 
-async def minutes(
-    connection: PipelineConnection, destination: DestinationNumber, *, span: timedelta, step: timedelta
-) -> list[ChartStep]:
-    """Return the requests of a destination by step over the last span, without empty steps."""
+_PARTS, _SAMPLED = 4, 50  # of a bucket, and requests of a part
+
+
+async def response_times(
+    connection: PipelineConnection, destination: DestinationNumber, *, since: datetime, bucket: timedelta
+) -> list[ResponseTimes]:
+    """Return the response times of a destination by bucket, without empty ones.
+
+    A busy bucket is sampled: the first requests of each quarter of it.
+    """
     rows = await connection.fetch(
-        "SELECT date_bin($3, started_at, TIMESTAMPTZ '2000-01-01') AS at, count(*) AS requests, "
-        "  count(*) FILTER (WHERE outcome <> 'answered') AS failed, "
-        "  coalesce(sum(delivered), 0)::bigint AS delivered, "
-        "  percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_ms) AS p50_ms, "
-        "  percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_ms) AS p95_ms "
-        "FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval "
-        f"AND {_WAS_SENT} GROUP BY 1 ORDER BY 1",
+        """
+        SELECT part.bucket_at AS at, percentile_cont(0.5) WITHIN GROUP (ORDER BY a.duration_ms) AS p50_ms,
+          percentile_cont(0.95) WITHIN GROUP (ORDER BY a.duration_ms) AS p95_ms
+        FROM (
+          SELECT b AS bucket_at, b + n * $3::interval / $4 AS begins, b + (n + 1) * $3::interval / $4 AS ends
+          FROM generate_series($2::timestamptz, now(), $3::interval) AS b, generate_series(0, $4 - 1) AS n
+        ) part
+        CROSS JOIN LATERAL (
+          SELECT duration_ms FROM attempts
+          -- The days let Postgres skip the other partitions.
+          WHERE destination = $1 AND day BETWEEN (part.begins AT TIME ZONE 'UTC')::date
+              AND (part.ends AT TIME ZONE 'UTC')::date
+            AND started_at >= part.begins AND started_at < part.ends AND duration_ms IS NOT NULL
+          ORDER BY started_at LIMIT $5) a
+        GROUP BY 1 ORDER BY 1
+        """,
         destination,
-        span,
-        step,
+        since,
+        bucket,
+        _PARTS,
+        _SAMPLED,
     )
-    return [ChartStep(**dict(row)) for row in rows]
+    return [ResponseTimes(**dict(row)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +177,47 @@ async def samples(
         return None
     shapes = await damage.read_shapes_of(connection, {row["batch"]: row["day"] for row in rows})
     return [MetadataSample(row["accepted_at"], shapes.get(row["batch"])) for row in rows]
+
+
+async def daily_samples(
+    connection: PipelineConnection, destination: DestinationNumber, *, since: datetime, per_day: int
+) -> list[MetadataSample]:
+    """Return the metadata of the newest batches of each day, newest first; none if unreadable."""
+    try:
+        rows = await connection.fetch(
+            f"""
+            SELECT s.batch, s.day, s.accepted_at
+            FROM generate_series(($2::timestamptz AT TIME ZONE 'UTC')::date, (now() AT TIME ZONE 'UTC')::date,
+              interval '1 day') AS d
+            CROSS JOIN LATERAL (
+              SELECT s.batch, s.day, s.accepted_at FROM batch_states s
+              WHERE s.destination = $1 AND s.day = d::date AND s.accepted_at >= $2 AND {STORED}
+              ORDER BY s.batch DESC LIMIT $3) s
+            ORDER BY s.batch DESC
+            """,
+            destination,
+            since,
+            per_day,
+        )
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        return []
+    shapes = await damage.read_shapes_of(connection, {row["batch"]: row["day"] for row in rows})
+    return [MetadataSample(row["accepted_at"], shapes.get(row["batch"])) for row in rows]
+
+
+async def rejection_reasons(
+    connection: PipelineConnection, destination: DestinationNumber, *, since: date
+) -> list[tuple[str, str, int]]:
+    """Return code, reason and count of rejections since a day (UTC), most frequent first."""
+    rows = await connection.fetch(
+        "SELECT code, reason, sum(rejected)::bigint AS n FROM rejections "
+        "WHERE destination = $1 AND day >= $2 GROUP BY code, reason ORDER BY n DESC, reason LIMIT 50",
+        destination,
+        since,
+    )
+    return [(row["code"], row["reason"], row["n"]) for row in rows]
 
 
 def shapes_in(samples: Sequence[MetadataSample] | None) -> tuple[list[EventMetadata], int]:

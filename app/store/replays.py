@@ -233,6 +233,18 @@ async def dead_open(connection: PipelineConnection, number: DestinationNumber) -
     return found
 
 
+async def open_dead_letters(
+    connection: PipelineConnection, number: DestinationNumber
+) -> list[tuple[str, int]]:
+    """Return reason and count of the dead letters that need a person, most frequent first."""
+    rows = await connection.fetch(
+        "SELECT reason, count(*) AS n FROM exceptions "
+        "WHERE destination = $1 AND status = 'dead' AND dismissed_at IS NULL GROUP BY reason ORDER BY n DESC",
+        number,
+    )
+    return [(row["reason"], row["n"]) for row in rows]
+
+
 @dataclass(frozen=True, slots=True)
 class ReplayProgress:
     """A replay, and what became of its events so far. Events of dropped batches are in none of the counts."""

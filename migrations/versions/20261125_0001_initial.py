@@ -625,7 +625,9 @@ CREATE TABLE destination_alerting (
 -- One row, written by the process that computes incidents: how long its commit takes.
 CREATE TABLE commit_probes (
   id smallint PRIMARY KEY CHECK (id = 1),
-  at instant NOT NULL
+  at instant NOT NULL,
+  -- Until when outcome_history contains the settled requests.
+  outcomes_recorded_at instant NOT NULL DEFAULT now()
 );
 
 CREATE TABLE incidents (
@@ -711,15 +713,6 @@ CREATE TABLE intake_steps (
 );
 CREATE INDEX intake_steps_at ON intake_steps (at);
 
--- Events received by hour, kept for 15 days, for the kind `volume_drop`.
-CREATE TABLE intake_hours (
-  organisation_id text NOT NULL,
-  destination     integer NOT NULL,
-  hour            instant NOT NULL,
-  received        bigint NOT NULL DEFAULT 0,
-  PRIMARY KEY (destination, hour)
-);
-
 -- The counts of the last two days as they were when the steps were last written.
 CREATE TABLE intake_totals (
   organisation_id text NOT NULL,
@@ -727,6 +720,42 @@ CREATE TABLE intake_totals (
   day             date NOT NULL,
   received        bigint NOT NULL,
   rejected        bigint NOT NULL,
+  PRIMARY KEY (destination, day)
+);
+
+-- What became of events, in buckets of several widths, for the console. Written by the monitor from `counts`.
+CREATE TABLE outcome_history (
+  organisation_id        text NOT NULL,
+  destination            integer NOT NULL,
+  bucket_seconds         integer NOT NULL,
+  at                     instant NOT NULL,
+  accepted               bigint NOT NULL DEFAULT 0,
+  duplicates             bigint NOT NULL DEFAULT 0,
+  rejected               bigint NOT NULL DEFAULT 0,
+  delivered              bigint NOT NULL DEFAULT 0,
+  dead                   bigint NOT NULL DEFAULT 0,
+  expired                bigint NOT NULL DEFAULT 0,
+  requests               bigint NOT NULL DEFAULT 0,
+  failed_requests        bigint NOT NULL DEFAULT 0,
+  retried                bigint NOT NULL DEFAULT 0,
+  -- The highest age of a waiting event within the bucket; NULL: none waited.
+  oldest_waiting_seconds real,
+  learned_rate           real,
+  PRIMARY KEY (destination, bucket_seconds, at)
+) WITH (fillfactor = 70);
+CREATE INDEX outcome_history_at ON outcome_history (bucket_seconds, at);
+
+-- The counts of the last two days as they were when outcome_history was last written.
+CREATE TABLE outcome_totals (
+  organisation_id text NOT NULL,
+  destination     integer NOT NULL,
+  day             date NOT NULL,
+  accepted        bigint NOT NULL,
+  duplicates      bigint NOT NULL,
+  rejected        bigint NOT NULL,
+  delivered       bigint NOT NULL,
+  dead            bigint NOT NULL,
+  expired         bigint NOT NULL,
   PRIMARY KEY (destination, day)
 );
 
@@ -860,7 +889,7 @@ END $isolation$
 """
 
 TABLES = """
-intake_totals intake_hours intake_steps notification_channels notifications incident_messages incidents
+outcome_totals outcome_history intake_totals intake_steps notification_channels notifications incident_messages incidents
 commit_probes destination_alerting
 callback_events callbacks callback_destinations organisation_usage consent_stops journey_rejections rejection_records rejections counts replays attempts exceptions
 batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys

@@ -43,7 +43,11 @@ EXPORTS = {
 LOCKED = [route for route in ROUTES if route[2]]
 
 # Streams: the first answer is the same page, and the stream would not end.
-STREAMS = {"/console/destinations/{destination_id}/live", "/console/destinations/{destination_id}/event/live"}
+STREAMS = {
+    "/console/live",
+    "/console/destinations/{destination_id}/live",
+    "/console/destinations/{destination_id}/event/live",
+}
 # What ends the caller's own session or organisation, or has no id to compare.
 LAST = {"/console/sign-out"}
 # Routes of the pipeline: `tests/pipeline/test_two_organisations.py`.

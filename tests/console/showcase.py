@@ -144,8 +144,12 @@ class Cast:
         return {
             "destinations": "/console",
             "destinations-none": "/console?q=nothing-like-it",
+            "destinations-failed": "/console?sort=failed&range=30d",
+            "destinations-backlog": "/console?sort=backlog&page=60&range=1h",
+            "destinations-attention": "/console?health=needs_attention&range=7d&sort=delivered",
             "new-destination": "/console/destinations/new",
             "destination": here,
+            "destination-month": f"{here}?range=30d",
             "destination-parked": f"/console/destinations/{self.europe}",
             "destination-paused": f"/console/destinations/{self.outlet}",
             "destination-draft": f"/console/destinations/{self.japan}",
@@ -234,7 +238,7 @@ def furnish(product: Product, dsn: str) -> Cast:
 async def spread(dsn: str, luck: random.Random) -> None:
     """Tell of the requests as if they had been sent over the last hour, and of the days before.
 
-    What was sent in seconds would be one dot in charts that show an hour and a fortnight.
+    What was sent in seconds would be a single bucket of every chart.
     """
     connection = await asyncpg.connect(dsn)
     try:
@@ -256,6 +260,23 @@ async def spread(dsn: str, luck: random.Random) -> None:
             FROM counts c, LATERAL (SELECT d, 1 + (d * 7 + c.destination * 3) % 5 AS w
               FROM generate_series(1, 13) d) x
             WHERE c.delivered > 0 GROUP BY c.destination, d, w
+            """
+        )
+        await connection.execute(
+            """
+            INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, accepted,
+              delivered, rejected, dead, requests, failed_requests, retried, oldest_waiting_seconds,
+              learned_rate)
+            SELECT 'default', c.destination, w.seconds, b.at, e, e, e * (n % 7) / 90, e * (n % 11) / 400,
+              e / 40 + 1, (n % 9) / 8, e * ((n % 9) / 8), 1 + (n * 5 + c.destination) % 9, 4 + (n % 5) / 5.0
+            FROM (SELECT DISTINCT destination FROM counts WHERE delivered > 0) c,
+              (VALUES (60, 60), (300, 72), (900, 96), (10800, 56), (86400, 30)) AS w (seconds, buckets),
+              LATERAL (SELECT n, date_bin(make_interval(secs => w.seconds), now(),
+                TIMESTAMPTZ '2000-01-01 00:00Z') - n * make_interval(secs => w.seconds) AS at
+                FROM generate_series(1, w.buckets) n) b,
+              LATERAL (SELECT (sqrt(w.seconds) * (3 + 2 * sin(n / 9.0) + (n * 7 + c.destination) % 3))::int
+                AS e) x
+            ON CONFLICT DO NOTHING
             """
         )
     finally:

@@ -177,11 +177,11 @@ async def test_every_link_and_every_form_leads_to_a_page(product: Product) -> No
 
 
 @pytest.mark.parametrize("typed", [{}, {"HX-Request": "true"}], ids=["without JavaScript", "with htmx"])
-async def test_the_search_works_with_any_state(product: Product, typed: dict[str, str]) -> None:
+async def test_the_search_works_with_any_health(product: Product, typed: dict[str, str]) -> None:
     """The empty field of the form's other half is no error."""
     headers = {"Accept": "text/html", "Origin": product.api}
     async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=20) as client:
         assert (await client.post("/console/sign-in", data={"key": ADMIN})).status_code == 303
-        for query in ("q=&state=", "q=acme&state=", "q=&state=paused", "q=acme&state=active"):
+        for query in ("q=&health=", "q=acme&health=", "q=&health=paused", "q=acme&health=healthy&range=1h"):
             answer = await client.get(f"/console?{query}", headers=typed)
             assert answer.status_code == 200, query

@@ -65,7 +65,7 @@ def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, furnished: Fu
     site.sign_in()
     page, answers = site.page, [502]
     page.route(
-        "**/live",
+        "**/live?*",
         lambda route: route.fulfill(status=answers.pop()) if answers else route.continue_(),
     )
     site.open(f"/console/destinations/{furnished.destination}")
@@ -248,3 +248,24 @@ def test_reloading_the_page_that_shows_a_key_makes_no_second_one(site: Site, fur
     expect(site.page.locator("#secret")).to_have_count(0)
     made = [one["name"] for one in api(site, "GET", "/keys?limit=200")["items"]]
     assert made.count("once only") == 1
+
+
+def test_the_home_page_stays_live_after_a_search(site: Site, furnished: Furnished) -> None:
+    """The stream follows what was searched; a range keeps the search, and the catalogue is one click away."""
+    site.sign_in()
+    page, streams = site.page, list[str]()
+    page.on("request", lambda one: streams.append(one.url) if "/console/live" in one.url else None)
+    site.open("/console")
+    expect(page.locator("#live")).to_have_text("Live")
+    page.get_by_role("searchbox").fill("nothing like it")
+    expect(page.get_by_text("No matches.")).to_be_visible()
+    expect(page.locator("#live")).to_have_text("Live")
+    assert "q=nothing+like+it" in streams[-1]
+    page.get_by_role("searchbox").fill("Amazon Conversions API")
+    expect(page.locator("a.tile")).to_be_visible()
+    page.get_by_role("searchbox").fill("")
+    expect(page.locator(".fleet tbody tr").first).to_be_visible()
+    page.get_by_role("link", name="7 d", exact=True).click()
+    expect(page.get_by_role("link", name="7 d", exact=True)).to_have_attribute("aria-current", "true")
+    page.get_by_role("link", name="Add destination").click()
+    expect(page.get_by_label("Destination Name")).to_be_visible()

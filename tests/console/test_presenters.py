@@ -1,21 +1,23 @@
 """Presenters as tables: what is answered in, what is printed out."""
 
-import json
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from app.admin.destination_overview import MatchKeySample, RecentOutcomes
 from app.console import destination_view as present
 from app.console.diagnosis_view import DiagnosisInput, diagnose
 from app.console.event_view import match_keys, timeline
 from app.console.mapping_view import Change, changes, lint_warnings, paths
-from app.console.overview_view import by_day, line, rows
 from app.console.setup_view import steps
+from app.console.sparkline import condensed, line
 from app.console.wording import age, number, share
+from app.domain.batch import EventMetadata
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
-from app.store.metrics import ChartStep, ConnectionInfo, DayCounts, FailureRun, RequestRow
+from app.store.metrics import ConnectionInfo, FailureRun, RequestRow
+from app.store.outcome_history import OutcomeBucket
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ZERO = dict.fromkeys(
@@ -103,28 +105,50 @@ def test_numbers_are_grouped() -> None:
     assert (number(1234567), number(4.5), number(5.0)) == ("1,234,567", "4.5", "5")
 
 
-def test_the_pipeline_says_in_numbers_why_it_adds_up() -> None:
-    """What is nought is left out of the sum."""
+def test_tiles_count_the_range_and_what_is_the_case_now() -> None:
+    """Red ends with the range, and with the replay or dismissal of the failures."""
     counts = {**ZERO, "accepted": 12, "delivered": 9, "dead": 1, "queued": 2}
-    made = present.pipeline(counts)
-    assert made.sum == "12 accepted = 2 queued + 9 delivered + 1 dead"
-    assert [one.label for one in made.ended] == ["Delivered", "Dead"]
+    hour_ago = OutcomeBucket(1, NOW - timedelta(hours=1), accepted=3, delivered=2, rejected=4)
+    tiles = present.tiles(counts, 0, [hour_ago, replace(hour_ago, at=NOW, rejected=0)], "24h")
+    figures = {tile.label: tile.count for group in (tiles.received, tiles.ended, tiles.now) for tile in group}
+    assert (figures["Accepted"], figures["Delivered"], figures["Rejected"]) == ("6", "4", "4")
+    assert (figures["Dead"], figures["Open failures"], figures["Queued"]) == ("0", "0", "2")
+    assert tiles.total == "12 accepted = 2 queued + 9 delivered + 1 dead"
+    assert {tile.tone for tile in tiles.ended if not tile.nonzero} == {"quiet"}
+    assert (
+        next(tile.address for tile in tiles.received if tile.label == "Rejected") == "/rejections?range=24h"
+    )
 
 
-def test_a_destinations_line_counts_errors_of_a_week_and_draws_a_fortnight() -> None:
-    """A day without events is a nought on the line, not a gap."""
-    day = DayCounts(1, NOW.date(), accepted=90, rejected=10, delivered=80, dead=5, expired=0)
-    old = replace(day, day=NOW.date() - timedelta(days=10), dead=90)
-    (row,) = rows([DESTINATION], {"dst_1": [old, day]}, {"dst_1": NOW}, NOW.date())
-    assert (row.errors, row.errors_tone, row.last_delivery) == ("15 %", "bad", NOW)
-    assert row.spark_says == "160 delivered in 14 days, 80 today"
-    assert len(row.spark.split()) == 14
+def test_a_line_of_zeros_lies_at_the_bottom() -> None:
+    """Without a division by zero, also for a single value."""
+    assert {point.split(",")[1] for point in line([0, 0, 0]).split()} == {"22"}
+    assert line([5]) == "0,2"
 
 
-def test_a_line_of_noughts_lies_at_the_bottom() -> None:
-    """Without dividing by nought."""
-    assert set(by_day([], date(2026, 11, 24))) == {0}
-    assert {point.split(",")[1] for point in line([0, 0, 0]).split()} == {"22.0"}
+def test_a_condensed_line_keeps_its_sum() -> None:
+    """At most 32 points, whatever the range."""
+    values = list(range(97))
+    assert len(condensed(values)) <= 32
+    assert sum(condensed(values)) == sum(values)
+    assert condensed([1, 2]) == [1, 2]
+
+
+def test_match_key_coverage_is_a_share_with_a_trend_by_day() -> None:
+    """A day without samples is left out; a key that no event has is too."""
+    day, later = NOW - timedelta(days=2), NOW
+    samples = [
+        MatchKeySample(day, [shape("EMAIL"), shape()]),
+        MatchKeySample(later, [shape("EMAIL", "PHONE")] * 2),
+    ]
+    email, phone = present.coverage(samples)
+    assert (email.label, email.share, email.trend) == ("Email", "75 %", "by day: 50 %, 100 %")
+    assert (phone.percent, phone.trend) == (50, "by day: 0 %, 100 %")
+    assert present.coverage([]) == []
+
+
+def shape(*keys: str) -> EventMetadata:
+    return EventMetadata(0, "e", 1, 1, "ADD_TO_SHOPPING_CART", 0, keys, (), None)
 
 
 ABOUT = ConnectionInfo(NOW, "bootstrap", None, NOW + timedelta(hours=1), None, NOW, 1)
@@ -141,16 +165,12 @@ def request(outcome: str, status: int | None = None, ago: int = 0) -> RequestRow
 
 
 WAITING = {"waiting": 5, "counts": {**ZERO, "accepted": 5, "queued": 5}, "oldest_waiting_seconds": 3.0}
-DEAD = {
-    "counts": {**ZERO, "accepted": 9, "delivered": 6, "dead": 3},
-    "dead_letters": [
-        {"code": "BAD_REQUEST", "reason": "amazon_refused", "count": 3, "remedy": "Mend the mapping."}
-    ],
+DEAD: dict[str, Any] = {"open_dead_letters": [("amazon_refused", 3)]}
+REJECTED: dict[str, Any] = {
+    "recent_rejections": [("BAD_REQUEST", "timestamp_missing", 9)],
+    "recent_outcomes": RecentOutcomes(accepted_in_hour=9, rejected_in_hour=9),
 }
-REJECTED = {
-    "counts": {**ZERO, "accepted": 9, "delivered": 9, "rejected": 9},
-    "rejections": [{"code": "BAD_REQUEST", "reason": "timestamp_missing", "count": 9}],
-}
+EXPIRED: dict[str, Any] = {"recent_outcomes": RecentOutcomes(expired_in_day=1)}
 
 
 @pytest.mark.parametrize(
@@ -200,14 +220,6 @@ REJECTED = {
         ),
         ({}, {**WAITING, "waiting": 1}, [], "1 event is being delivered", "No action needed", None),
         (
-            {},
-            {"counts": {**ZERO, "accepted": 1, "expired": 1}},
-            [],
-            "1 event expired before delivery",
-            "Send events sooner",
-            "expired",
-        ),
-        (
             {"state": "connected", "published_mappings": 0},
             {},
             [],
@@ -234,8 +246,6 @@ REJECTED = {
         ),
         ({}, WAITING, [request("lost")], "time out", "outbound network access", None),
         ({}, WAITING, [request("missing", 404)], "404", "region and the advertiser ID", None),
-        ({}, DEAD, [request("answered", 207)], "3 events failed permanently", "Mend the mapping.", "dead"),
-        ({}, REJECTED, [request("answered", 207)], "50 %", "Event Timestamp", "rejected"),
         ({}, {}, [], "No events received yet", "journey", "activate"),
         (
             {},
@@ -255,15 +265,12 @@ REJECTED = {
         "paused with one",
         "parked, with the clock",
         "one on the way",
-        "one expired",
         "no mapping",
         "no worker",
         "429",
         "5xx",
         "no answer",
         "404",
-        "dead",
-        "rejected",
         "nothing yet",
         "well",
     ],
@@ -282,6 +289,27 @@ def test_the_diagnosis_names_cause_and_remedy(
             {**DESTINATION, **destination}, {**STATS, **stats}, requests, run_of(requests), ABOUT, NOW
         )
     )
+    assert headline in found.headline
+    assert remedy in found.remedy
+    assert found.action == action
+
+
+@pytest.mark.parametrize(
+    ("facts", "headline", "remedy", "action"),
+    [
+        (DEAD, "3 events failed permanently", "Then replay or dismiss them.", "dead"),
+        (REJECTED, "50 % of the events of the last hour", "Event Timestamp", "rejected"),
+        (EXPIRED, "1 event expired before delivery", "Send events sooner", "expired"),
+    ],
+)
+def test_what_is_over_is_no_diagnosis(facts: dict[str, Any], headline: str, remedy: str, action: str) -> None:
+    """The counts since the creation stay; only what is open or recent is red."""
+    counts = {**ZERO, "accepted": 20, "delivered": 10, "dead": 5, "expired": 5, "rejected": 20}
+    given = DiagnosisInput(
+        DESTINATION, {**STATS, "counts": counts}, [request("answered", 207)], None, ABOUT, NOW
+    )
+    assert diagnose(given).tone == "good"
+    found = diagnose(replace(given, **facts))
     assert headline in found.headline
     assert remedy in found.remedy
     assert found.action == action
@@ -363,17 +391,6 @@ def test_the_breaker_agrees_with_the_requests_that_fail() -> None:
     assert gauges["Circuit breaker"].tone == "warn"
     assert "The last 5 requests failed." in gauges["Circuit breaker"].meaning
     assert "0 %" not in gauges["Circuit breaker"].meaning
-
-
-def test_a_minute_without_requests_is_a_nought_of_events_and_no_latency() -> None:
-    """A line of time to answer must not fall to nought where nothing was asked."""
-    at = NOW - timedelta(minutes=5)
-    columns = present.charts([ChartStep(at, 2, 1, 500, 12.4, 30.0)], NOW)
-    places, events, failed = json.loads(columns["throughput"])
-    _, median, _ = json.loads(columns["latency"])
-    struck = places.index(int(at.timestamp()))
-    assert (events[struck], failed[struck], median[struck]) == (500, 1, 12)
-    assert (events[struck + 1], failed[struck + 1], median[struck + 1]) == (0, 0, None)
 
 
 @pytest.mark.parametrize(

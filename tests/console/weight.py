@@ -23,6 +23,7 @@ from tests.console.showcase import Cast, furnish
 from tests.pipeline.processes import ADMIN, Product
 
 MOST_BYTES, MOST_MS = 100_000, 200.0
+DESTINATIONS = 5_000
 _KEYS = ("EMAIL", "PHONE", "FIRST_NAME", "LAST_NAME", "MAID")
 _CONTENT = 243  # bytes that a stored event takes
 _TIMES = 7
@@ -122,18 +123,42 @@ async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size
     )  # fmt: skip
     await connection.execute(
         "INSERT INTO lanes (region, advertiser_id) SELECT 'NA', (6000000000000 + n)::text "
-        "FROM generate_series(1, 300) n"
+        "FROM generate_series(1, $1::int) n",
+        DESTINATIONS,
     )
     await connection.execute(
         "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency) "
         "SELECT 'dst_' || lpad(id::text, 20, '0'), id, 'Shop ' || id, advertiser_id, 'NA', 'USD' FROM lanes "
-        "WHERE advertiser_id LIKE '6000000%'"
+        "WHERE advertiser_id LIKE '600000%'"
     )
+    await _fill_history(connection, every=1 if events >= 1_000_000 else 8)
     await connection.execute(
         "INSERT INTO audit (actor, action, subject, destination, before, after) "
         "SELECT 'key_1', 'destination.changed', $1, $1, '{\"name\": \"a\"}', '{\"name\": \"b\"}' "
         "FROM generate_series(1, 20000)",
         cast.shop,
+    )
+
+
+async def _fill_history(connection: asyncpg.Connection, *, every: int) -> None:
+    """Let each destination have delivered in every n-th bucket, and each tenth be in trouble."""
+    await connection.execute(
+        "INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, accepted, delivered,"
+        "  rejected, dead, requests, oldest_waiting_seconds, learned_rate) "
+        "SELECT 'default', d.number, w.seconds, b.at, 90, 80, 5, d.number % 3, 2, d.number % 900, 4.5 "
+        "FROM destinations d, (VALUES (60, 1), (300, 6), (900, 24), (10800, 168), (86400, 720)) "
+        "  AS w (seconds, hours), LATERAL (SELECT date_bin(make_interval(secs => w.seconds), now(),"
+        "    TIMESTAMPTZ '2000-01-01 00:00Z') - n * make_interval(secs => w.seconds) AS at "
+        "  FROM generate_series(0, w.hours * 3600 / w.seconds, $1::int) n) b "
+        "ON CONFLICT DO NOTHING",
+        every,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO incidents (organisation_id, id, destination, kind, severity, state, opened_at,"
+        "  last_seen_at, summary, affected_events) "
+        "SELECT 'default', 'inc_' || md5(id), id, 'rejections', 'warning', 'acknowledged', now(),"
+        "  now() + interval '1 hour', '40 % of the events of the last 5 minutes were rejected.', 12 "
+        "FROM destinations WHERE number % 10 = 0"
     )
 
 

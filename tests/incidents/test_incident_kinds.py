@@ -161,15 +161,15 @@ async def test_a_drop_of_volume_opens(watch: Watch) -> None:
     """Seven days with a hundred events an hour, and an hour with none."""
     destination = await watch.world.number(await watch.world.destination())
     await watch.world.fetch(
-        "INSERT INTO intake_hours (organisation_id, destination, hour, received) "
-        "SELECT 'default', $1, date_trunc('hour', now()) - make_interval(hours => n), 100 "
+        "INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, accepted) "
+        "SELECT 'default', $1, 3600, date_trunc('hour', now()) - make_interval(hours => n), 100 "
         "FROM generate_series(2, 200) n",
         destination,
     )
     await watch.until_open("volume_drop")
     await watch.world.fetch(
-        "INSERT INTO intake_hours (organisation_id, destination, hour, received) "
-        "VALUES ('default', $1, date_trunc('hour', now()) - interval '1 hour', 50)",
+        "INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, accepted) "
+        "VALUES ('default', $1, 3600, date_trunc('hour', now()) - interval '1 hour', 50)",
         destination,
     )
     await watch.resolved("volume_drop")

@@ -5,6 +5,7 @@ from datetime import timedelta
 from app.domain.notifications.channels import read_webhooks
 from app.incidents.delivery import NotificationDelivery
 from app.incidents.observation import Observer
+from app.store import outcome_history
 from tests.incidents.conftest import Service, Watch
 from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver
 from tests.incidents.test_rejections import nameless
@@ -79,8 +80,15 @@ async def test_what_ingest_and_the_monitor_store_is_of_the_destinations_organisa
     try:
         observer = Observer(timedelta(days=21), lambda: 0.0)
         await observer.observe(connection, commit_s=0.0)
+        await outcome_history.record(connection, {})
     finally:
         await connection.close()
-    for table in ("rejection_records", "journey_rejections", "intake_steps", "intake_hours", "intake_totals"):
+    for table in (
+        "rejection_records",
+        "journey_rejections",
+        "intake_steps",
+        "intake_totals",
+        "outcome_history",
+    ):
         rows = await service.world.fetch(f"SELECT DISTINCT organisation_id FROM {table}")
         assert [row["organisation_id"] for row in rows] == ["acme"], table

@@ -21,7 +21,7 @@ import httpx
 from app.domain.outcomes.settle import RetryPolicy
 from app.processes import api
 from app.processes.resources import open_resources
-from app.store import metrics
+from app.store import outcome_history
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.processes import ADMIN
 from tests.pipeline.world import World, event, settings_of
@@ -347,11 +347,11 @@ class Judge:
         everything = await self._listed(dst)
         self._expect(sorted(everything) == sorted(histories), "lists", dst, f"all: {len(everything)}")
         number = await self._driver.world.number(dst)
-        async with self._driver.world.resources.pool.acquire() as connection:
-            minutes = await metrics.minutes(
-                connection, number, span=timedelta(hours=3), step=timedelta(minutes=1)
+        async with self._driver.world.pool.acquire() as connection:
+            history = await outcome_history.buckets(
+                connection, [number], width=timedelta(days=1), since=datetime.now(UTC) - timedelta(days=2)
             )
-        charted = sum(getattr(one, "delivered", getattr(one, "events", 0)) for one in minutes)
+        charted = sum(bucket.delivered for bucket in history[number])
         self._expect(charted == counts["delivered"], "charts", dst, f"{charted}, {counts['delivered']}")
 
     async def _listed(self, dst: str, **query: Any) -> list[str]:

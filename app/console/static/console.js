@@ -7,6 +7,9 @@
   const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
   const exact = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
+  const dayAndMonth = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+  const dayOfUtc = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
+
   // Pages contain UTC times. Show them in the viewer's zone, and UTC in the tooltip.
   function localTimes(root) {
     for (const time of root.querySelectorAll("time[datetime]:not([data-done])")) {
@@ -19,6 +22,7 @@
       time.title = `${utc} (shown in ${zone})`;
       time.dataset.done = "";
     }
+    for (const name of root.querySelectorAll("[data-zone]")) name.textContent = zone;
   }
 
   // uPlot paints on a canvas, which cannot resolve light-dark().
@@ -35,22 +39,34 @@
     if (!window.uPlot) return;
     for (const box of root.querySelectorAll(".chart[data-series]")) {
       const soft = resolved("tone-quiet");
-      const columns = JSON.parse(box.dataset.series);
-      const unit = box.dataset.unit || "";
-      const shown = (_, value) => (value === null || value === undefined ? "–" : `${value.toLocaleString()}${unit}`);
-      const colours = [resolved("tone-good"), resolved("tone-bad"), resolved("tone-warn")];
-      const lines = JSON.parse(box.dataset.lines).map((label, nth) => ({
-        label, stroke: colours[box.dataset.unit ? nth * 2 : nth], width: 1.6, value: shown, points: { show: box.dataset.unit !== undefined, size: 4 }, spanGaps: true,
+      const { unit, daily } = box.dataset;
+      const times = JSON.parse(box.dataset.times);
+      const tones = JSON.parse(box.dataset.tones);
+      const values = JSON.parse(box.dataset.series);
+      // A line through few measurements is not seen without its points.
+      const sparse = values.some((line) => line.filter((value) => value !== null).length < 25);
+      const shown = (_, value) => (value === null || value === undefined ? "–" : `${value.toLocaleString()} ${unit}`);
+      const lines = JSON.parse(box.dataset.lines).map((label, index) => ({
+        label, stroke: resolved(`tone-${tones[index]}`), width: 1.6, value: shown, points: { show: sparse, size: 4 },
       }));
-      const axis = { stroke: soft, grid: { stroke: soft, width: 0.15 }, ticks: { show: false }, font: "11px system-ui" };
+      const long = times.at(-1) - times[0] > 90000;
+      const tick = (x) => {
+        const at = new Date(x * 1000);
+        if (daily !== undefined) return dayOfUtc.format(at);
+        return long ? `${dayAndMonth.format(at)} ${clock.format(at)}` : clock.format(at);
+      };
+      const axis = { stroke: soft, grid: { stroke: soft, width: 0.15 }, ticks: { show: false }, font: "11px system-ui", labelFont: "11px system-ui", labelSize: 16 };
       box.replaceChildren();
       const made = new uPlot({
-        width: Math.max(240, box.clientWidth), height: 150, cursor: { y: false },
+        width: Math.max(240, box.clientWidth), height: 170, cursor: { y: false },
         scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-        series: [{ value: (_, x) => (x === null ? "–" : clock.format(new Date(x * 1000))) }, ...lines],
-        axes: [{ ...axis, space: 60, values: (_, ticks) => ticks.map((x) => clock.format(new Date(x * 1000))) }, { ...axis, size: 46 }],
-      }, columns, box);
-      new ResizeObserver(() => made.setSize({ width: Math.max(240, box.clientWidth), height: 150 })).observe(box);
+        series: [{ label: "Time", value: (_, x) => (x === null ? "–" : tick(x)) }, ...lines],
+        axes: [
+          { ...axis, size: 28, space: long ? 95 : 60, label: daily !== undefined ? "UTC" : zone, values: (_, ticks) => ticks.map(tick) },
+          { ...axis, size: 52, label: unit },
+        ],
+      }, [times, ...values], box);
+      new ResizeObserver(() => made.setSize({ width: Math.max(240, box.clientWidth), height: 170 })).observe(box);
     }
   }
 
@@ -85,7 +101,7 @@
   }
 
   function live() {
-    const panel = document.querySelector("[data-live]");
+    let panel = document.querySelector("[data-live]");
     if (!panel || !window.EventSource) return;
     const sign = document.getElementById("live");
     let source, later, news, waited = 0, ended = false;
@@ -122,6 +138,16 @@
       if (!ended) say(false, "As of now");
     };
     begin();
+    // A search replaces the panel by one with another address.
+    document.addEventListener("htmx:after:swap", () => {
+      const next = document.querySelector("[data-live]");
+      if (!next || next === panel) return;
+      panel = next;
+      news = undefined;
+      clearTimeout(later);
+      source?.close();
+      begin();
+    });
     document.addEventListener("selectionchange", show);
     // Browsers open six connections per host. Hidden tabs close theirs, or the seventh tab never loads.
     document.addEventListener("visibilitychange", () => { if (document.hidden) end(); else begin(); });
@@ -223,7 +249,7 @@
   document.addEventListener("change", conditional);
   // Show the help text of the selected option.
   document.addEventListener("change", (chosen) => {
-    const message = document.getElementById(chosen.target.dataset?.told || "");
+    const message = document.getElementById(chosen.target.dataset?.helpTarget || "");
     if (message) message.textContent = chosen.target.selectedOptions[0]?.dataset.help || "";
   });
   document.addEventListener("input", (typed) => {

@@ -1,0 +1,125 @@
+"""What the page of a destination shows beside its statistics: history, requests, times, match keys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from app.admin.context import AppContext
+from app.domain.batch import EventMetadata
+from app.domain.ids import DestinationNumber
+from app.store import PipelineConnection, metrics, outcome_history, replays
+from app.store.metrics import ConnectionInfo, FailureRun, RequestRow, ResponseTimes
+from app.store.outcome_history import OutcomeBucket
+
+_REQUESTS: Final = 20
+_BATCHES_PER_DAY: Final = 60
+_SHAPES_PER_DAY: Final = 600
+_BATCHES: Final = 240
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RecentOutcomes:
+    """Counts of the last hour and day, from which the diagnosis tells whether a fault is over."""
+
+    accepted_in_hour: int = 0
+    rejected_in_hour: int = 0
+    expired_in_day: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosisFacts:
+    """What the diagnosis needs beside the statistics."""
+
+    about: ConnectionInfo
+    requests: Sequence[RequestRow]
+    failures: FailureRun | None
+    open_dead_letters: Sequence[tuple[str, int]]
+    recent_rejections: Sequence[tuple[str, str, int]]
+    recent: RecentOutcomes
+
+
+@dataclass(frozen=True, slots=True)
+class MatchKeySample:
+    """The metadata of some events that were accepted on one day (UTC), newest first."""
+
+    day: datetime
+    shapes: Sequence[EventMetadata]
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationOverview:
+    """What happened since the begin of a range. `first_answer` is when Amazon first accepted an event."""
+
+    facts: DiagnosisFacts
+    history: Sequence[OutcomeBucket]
+    response_times: Sequence[ResponseTimes]
+    rejections: Sequence[tuple[str, str, int]]
+    samples: Sequence[MatchKeySample]
+    first_answer: datetime | None
+
+
+async def read_overview(
+    context: AppContext, number: DestinationNumber, *, since: datetime, bucket: timedelta
+) -> DestinationOverview:
+    """Read the overview of a destination that the caller may see."""
+    async with context.pool.acquire() as connection:
+        history = await outcome_history.buckets(connection, [number], width=bucket, since=since)
+        times = await metrics.response_times(connection, number, since=since, bucket=bucket)
+        return DestinationOverview(
+            facts=await _facts(connection, number, context.now()),
+            history=history[number],
+            response_times=times,
+            rejections=await metrics.rejection_reasons(connection, number, since=since.date()),
+            samples=await _samples(connection, number, since),
+            first_answer=await metrics.first_answer(connection, number),
+        )
+
+
+async def read_diagnosis_facts(context: AppContext, number: DestinationNumber) -> DiagnosisFacts:
+    """Read what the diagnosis of a destination needs, for pages without its overview."""
+    async with context.pool.acquire() as connection:
+        return await _facts(connection, number, context.now())
+
+
+async def _facts(connection: PipelineConnection, number: DestinationNumber, now: datetime) -> DiagnosisFacts:
+    about = await metrics.connection_of(connection, number)
+    assert about is not None
+    return DiagnosisFacts(
+        about=about,
+        requests=await metrics.requests(connection, number, _REQUESTS),
+        failures=await metrics.failure_run(connection, number),
+        open_dead_letters=await replays.open_dead_letters(connection, number),
+        recent_rejections=await metrics.rejection_reasons(connection, number, since=(now - _HOUR).date()),
+        recent=await _recent(connection, number, now),
+    )
+
+
+async def _recent(connection: PipelineConnection, number: DestinationNumber, now: datetime) -> RecentOutcomes:
+    minutes = await outcome_history.buckets(
+        connection, [number], width=timedelta(minutes=1), since=now - _HOUR
+    )
+    quarters = await outcome_history.buckets(
+        connection, [number], width=timedelta(minutes=15), since=now - _DAY
+    )
+    return RecentOutcomes(
+        accepted_in_hour=sum(bucket.accepted for bucket in minutes[number]),
+        rejected_in_hour=sum(bucket.rejected for bucket in minutes[number]),
+        expired_in_day=sum(bucket.expired for bucket in quarters[number]),
+    )
+
+
+async def _samples(
+    connection: PipelineConnection, number: DestinationNumber, since: datetime
+) -> list[MatchKeySample]:
+    days = (datetime.now(UTC) - since) // _DAY + 2
+    per_day = max(3, min(_BATCHES_PER_DAY, _BATCHES // days))
+    by_day: dict[datetime, list[metrics.MetadataSample]] = {}
+    for sample in await metrics.daily_samples(connection, number, since=since, per_day=per_day):
+        day = sample.accepted_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        by_day.setdefault(day, []).append(sample)
+    return [
+        MatchKeySample(day, metrics.shapes_in(samples)[0][:_SHAPES_PER_DAY])
+        for day, samples in sorted(by_day.items())
+    ]

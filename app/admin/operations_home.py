@@ -1,0 +1,43 @@
+"""What needs attention now: open incidents, the condition of every destination, and what each delivered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.domain.ids import DestinationNumber
+from app.store import destination_health, incidents, outcome_history
+from app.store.destination_health import HOLDS_FOR, DestinationListing, PageQuery
+from app.store.incidents import OpenIncident
+from app.store.outcome_history import OutcomeBucket
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsHome:
+    """What the home page shows. `history` is that of the listed destinations.
+
+    `monitored_at` is when incidents were last computed, None if they never were.
+    """
+
+    incidents: Sequence[OpenIncident]
+    open_incidents: int
+    listing: DestinationListing
+    history: Mapping[DestinationNumber, Sequence[OutcomeBucket]]
+    monitored_at: datetime | None
+
+
+async def read_home(
+    context: AppContext, caller: Caller, query: PageQuery, *, incident_limit: int
+) -> OperationsHome:
+    """Read the home page of what the caller may see; `query.only` must be the caller's limit."""
+    assert query.only == caller.only
+    async with context.pool.acquire() as connection:
+        found, open_incidents = await incidents.most_severe(
+            connection, only=caller.only, holds_for=HOLDS_FOR, limit=incident_limit
+        )
+        listing = await destination_health.page(connection, query)
+        numbers = [item.number for item in listing.items]
+        history = await outcome_history.buckets(connection, numbers, width=query.width, since=query.since)
+        monitored_at = await incidents.monitored_at(connection)
+    return OperationsHome(found, open_incidents, listing, history, monitored_at)

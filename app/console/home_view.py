@@ -1,0 +1,290 @@
+"""View of the operations home: the conditions, the open incidents, one row per destination. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from urllib.parse import urlencode
+
+from app.console.incident_view import TITLES, TONES
+from app.console.sparkline import condensed, line
+from app.console.time_range import TimeRange
+from app.console.wording import REGIONS, STATES, Label, age, events, number
+from app.domain.ids import DestinationNumber
+from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity
+from app.store.destination_health import Condition, ListedDestination, Sort
+from app.store.incidents import OpenIncident
+from app.store.outcome_history import OutcomeBucket
+
+# One, several, tone. The order is that of the strip and of the filter.
+_CONDITIONS: Final[Mapping[Condition, tuple[str, str, str]]] = {
+    Condition.NEEDS_ATTENTION: ("needs attention", "need attention", "bad"),
+    Condition.RECOVERING: ("recovering", "recovering", "warn"),
+    Condition.PAUSED: ("paused", "paused", "warn"),
+    Condition.HEALTHY: ("healthy", "healthy", "good"),
+    Condition.IDLE: ("idle", "idle", "quiet"),
+    Condition.SETUP: ("in setup", "in setup", "quiet"),
+    Condition.DELETED: ("deleted", "deleted", "quiet"),
+}
+FILTERS: Final[Mapping[str, str]] = {
+    condition.value: several.capitalize() for condition, (_, several, _) in _CONDITIONS.items()
+}
+_ALWAYS: Final = frozenset({Condition.NEEDS_ATTENTION, Condition.RECOVERING, Condition.HEALTHY})
+
+
+@dataclass(frozen=True, slots=True)
+class StripItem:
+    """How many destinations are in a condition, and the link that lists them."""
+
+    count: str
+    label: str
+    tone: str
+    href: str
+    is_current: bool
+
+
+def strip(
+    conditions: Mapping[Condition, int], parameters: Mapping[str, str], chosen: Condition | None
+) -> list[StripItem]:
+    """Return the conditions with their counts; deleted destinations are no concern of the strip."""
+    return [
+        StripItem(
+            number(conditions[condition]),
+            one if conditions[condition] == 1 else several,
+            tone if conditions[condition] else "quiet",
+            address(parameters, health=None if condition is chosen else condition.value),
+            condition is chosen,
+        )
+        for condition, (one, several, tone) in _CONDITIONS.items()
+        if condition is not Condition.DELETED and (conditions[condition] or condition in _ALWAYS)
+    ]
+
+
+def address(parameters: Mapping[str, str], **changes: str | None) -> str:
+    """Return the address of the home page with some parameters changed; the page number is dropped."""
+    kept = {name: value for name, value in {**parameters, "page": None, **changes}.items() if value}
+    return f"/console?{urlencode(kept)}" if kept else "/console"
+
+
+@dataclass(frozen=True, slots=True)
+class RemedyButton:
+    """The button next to an incident: a form that is posted, or a link."""
+
+    label: str
+    address: str
+    is_post: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What the visitor may do."""
+
+    write: bool
+    replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRow:
+    """One open incident."""
+
+    id: str
+    title: str
+    tag: Label
+    summary: str
+    remedy: str
+    since: datetime
+    affected: str | None
+    destination_id: str | None
+    destination_name: str | None
+    button: RemedyButton | None
+    note: str | None
+    may_acknowledge: bool
+
+
+def incident_rows(
+    found: Sequence[OpenIncident], may: Permissions, *, amazon: Mapping[str, str]
+) -> list[IncidentRow]:
+    """Return the rows; `amazon` is the address of Amazon's own console by advertiser id."""
+    return [_incident_row(each, may, amazon.get(each.advertiser_id or "", "")) for each in found]
+
+
+def _incident_row(each: OpenIncident, may: Permissions, amazon: str) -> IncidentRow:
+    stored, incident = each.stored, each.stored.incident
+    note = None if each.holds else "Recovering: the condition does not hold any more."
+    if incident.acknowledged_at is not None:
+        note = f"Acknowledged. {note or ''}".strip()
+    return IncidentRow(
+        id=stored.id,
+        title=TITLES[incident.kind.value],
+        tag=Label(incident.severity.value.capitalize(), TONES[incident.severity.value], "Severity"),
+        summary=incident.summary,
+        remedy=KINDS[incident.kind].remedy,
+        since=incident.opened_at,
+        affected=events(incident.affected_events) if incident.affected_events else None,
+        destination_id=incident.destination,
+        destination_name=stored.destination_name,
+        button=remedy_button(each, may, amazon),
+        note=note,
+        may_acknowledge=may.write and incident.acknowledged_at is None,
+    )
+
+
+def remedy_button(each: OpenIncident, may: Permissions, amazon: str) -> RemedyButton | None:
+    """Return the button for the action of an incident, as far as the visitor may use it."""
+    incident = each.stored.incident
+    if incident.destination is None:
+        is_database = incident.kind is Kind.DATABASE_SLOW
+        return RemedyButton("Check database" if is_database else "Open settings", "/console/settings")
+    page = f"/console/destinations/{incident.destination}"
+    reconnect = RemedyButton("Reconnect", f"{page}/connect", is_post=True)
+    buttons = {
+        Remedy.RECONNECT: reconnect if may.write else None,
+        Remedy.RESUME: _resume(each.destination_state, page, reconnect) if may.write else None,
+        Remedy.REPLAY: (
+            RemedyButton(f"Replay {number(incident.affected_events)}", f"{page}/replay?status=dead")
+            if may.replay
+            else RemedyButton("Open failed events", f"{page}/events?status=dead")
+        ),
+        Remedy.OPEN_MAPPING: RemedyButton("Open mapping", f"{page}/mappings"),
+        Remedy.OPEN_AMAZON: RemedyButton("Open Amazon", amazon) if amazon else None,
+        Remedy.RAISE_LIMIT: RemedyButton("Raise limit", f"{page}/settings") if may.write else None,
+    }
+    return buttons.get(KINDS[incident.kind].action) or RemedyButton("Open destination", page)
+
+
+def _resume(state: str | None, page: str, reconnect: RemedyButton) -> RemedyButton:
+    """Return what lets waiting events go: it depends on why they wait."""
+    if state == "paused":
+        return RemedyButton("Resume", f"{page}/resume", is_post=True)
+    if state == "needs_reconnect":
+        return reconnect
+    return RemedyButton("Raise limit", f"{page}/settings")
+
+
+@dataclass(frozen=True, slots=True)
+class HomeRow:
+    """One row of the table; figures are those of the chosen range."""
+
+    id: str
+    name: str
+    advertiser_id: str
+    region: str
+    health: Label
+    waiting: str
+    waiting_tone: str
+    delivered: str
+    failed: str
+    failed_tone: str
+    rejected: str | None
+    delivered_line: str
+    failed_line: str | None
+    line_label: str
+
+
+_WAITS_LONG_S: Final = 900  # the threshold of the incident kind `backlog`
+
+
+def destination_rows(
+    items: Sequence[ListedDestination],
+    history: Mapping[DestinationNumber, Sequence[OutcomeBucket]],
+    chosen: TimeRange,
+) -> list[HomeRow]:
+    """Return the rows of a page."""
+    starts = {start: index for index, start in enumerate(chosen.bucket_starts())}
+    return [_destination_row(item, history.get(item.number, ()), starts, chosen) for item in items]
+
+
+def _destination_row(
+    item: ListedDestination,
+    history: Sequence[OutcomeBucket],
+    starts: Mapping[datetime, int],
+    chosen: TimeRange,
+) -> HomeRow:
+    delivered, failed = [0] * len(starts), [0] * len(starts)
+    for bucket in history:
+        if (index := starts.get(bucket.at)) is not None:
+            delivered[index] += bucket.delivered
+            failed[index] += bucket.failed
+    rejected = sum(bucket.rejected for bucket in history)
+    waits = item.oldest_waiting_seconds or 0
+    figures = f"{number(sum(delivered))} delivered, {number(sum(failed))} failed"
+    return HomeRow(
+        id=item.id,
+        name=item.name,
+        advertiser_id=item.advertiser_id,
+        region=REGIONS[item.region],
+        health=health_label(item),
+        waiting=age(waits) if waits >= 1 else "–",
+        waiting_tone="warn" if waits > _WAITS_LONG_S else "",
+        delivered=number(sum(delivered)),
+        failed=number(sum(failed)),
+        failed_tone="bad" if sum(failed) else "quiet",
+        rejected=number(rejected) if rejected else None,
+        delivered_line=line(condensed(delivered)),
+        failed_line=line(condensed(failed)) if any(failed) else None,
+        line_label=f"{chosen.label}: {figures}",
+    )
+
+
+def health_label(item: ListedDestination) -> Label:
+    """Return the health of a destination as a pill."""
+    plural = "" if item.open_incidents == 1 else "s"
+    incidents = f"{item.open_incidents} open incident{plural}."
+    match item.condition:
+        case Condition.NEEDS_ATTENTION:
+            if item.state == "needs_reconnect":
+                return STATES[item.state]
+            if item.severity is Severity.CRITICAL:
+                return Label("Failing", "bad", incidents)
+            return Label("Degraded", "warn", incidents)
+        case Condition.RECOVERING:
+            return Label("Recovering", "warn", "The condition of its incident does not hold any more.")
+        case Condition.HEALTHY:
+            return Label("Healthy", "good", "No open incident; events arrived within 24 hours.")
+        case Condition.IDLE:
+            return Label("Idle", "quiet", "No event within 24 hours.")
+        case _:
+            return STATES[item.state]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading that sorts the table; `sort` is None where it does not."""
+
+    label: str
+    sort: Sort | None
+    css: str = ""
+    title: str = ""
+
+
+COLUMNS: Final = (
+    Column("Destination", Sort.NAME),
+    Column("Health", Sort.TROUBLE),
+    Column("Oldest waiting", Sort.BACKLOG, "n", "How long the oldest waiting event has waited"),
+    Column("Delivered", Sort.DELIVERED, "n"),
+    Column("Failed", Sort.FAILED, "n", "Events that failed permanently or expired"),
+    Column("Trend", None, "trend", "Delivered, and in red failed, each on its own scale"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The pages of the table: a sentence, and links to the neighbours."""
+
+    text: str
+    previous: str | None
+    next: str | None
+
+
+def pages(page: int, size: int, matching: int, parameters: Mapping[str, str]) -> Pages | None:
+    """Return the links between pages, or None if there is one page only."""
+    last = max(1, -(-matching // size))
+    if last == 1 and page == 1:
+        return None
+    first_row = (page - 1) * size + 1
+    text = f"{number(first_row)} to {number(min(matching, page * size))} of {number(matching)}"
+    return Pages(
+        text if first_row <= matching else f"{number(matching)} in all",
+        address(parameters, page=str(min(page - 1, last))) if page > 1 else None,
+        address(parameters, page=str(page + 1)) if page < last else None,
+    )

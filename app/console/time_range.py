@@ -1,0 +1,108 @@
+"""The time range of a page, 1 hour to 30 days: its name, begin, end and chart buckets, and its links. Pure.
+
+A route takes it as `range_name: RangeParameter = RangeName.DAY` and calls `time_range(range_name, now)`. The
+range begins at the start of a bucket, so that tiles, charts and lists of a page cover the same time.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Final
+from urllib.parse import urlencode
+
+from fastapi import Query
+
+PARAMETER: Final = "range"
+
+
+class RangeName(StrEnum):
+    """The value of the query parameter."""
+
+    HOUR = "1h"
+    SIX_HOURS = "6h"
+    DAY = "24h"
+    WEEK = "7d"
+    MONTH = "30d"
+
+
+RangeParameter = Annotated[RangeName, Query(alias=PARAMETER)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    label: str
+    short_label: str
+    span: timedelta
+    bucket: timedelta
+
+
+_SPECS: Final = {
+    RangeName.HOUR: _Spec("Last hour", "1 h", timedelta(hours=1), timedelta(minutes=1)),
+    RangeName.SIX_HOURS: _Spec("Last 6 hours", "6 h", timedelta(hours=6), timedelta(minutes=5)),
+    RangeName.DAY: _Spec("Last 24 hours", "24 h", timedelta(hours=24), timedelta(minutes=15)),
+    RangeName.WEEK: _Spec("Last 7 days", "7 d", timedelta(days=7), timedelta(hours=3)),
+    RangeName.MONTH: _Spec("Last 30 days", "30 d", timedelta(days=30), timedelta(days=1)),
+}
+BUCKETS: Final = tuple(spec.bucket for spec in _SPECS.values())
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_DROPPED: Final = frozenset({PARAMETER, "cursor"})  # a cursor belongs to the list of one range
+
+
+@dataclass(frozen=True, slots=True)
+class RangeLink:
+    """A link to the same page with another range."""
+
+    label: str
+    href: str
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """A range that ends now. `since` and `until` are UTC; `bucket` is the width of a chart's steps."""
+
+    name: RangeName
+    since: datetime
+    until: datetime
+
+    @property
+    def label(self) -> str:
+        return _SPECS[self.name].label
+
+    @property
+    def bucket(self) -> timedelta:
+        return _SPECS[self.name].bucket
+
+    def bucket_starts(self) -> list[datetime]:
+        """Return the start of every bucket, oldest first; the last one contains `until`."""
+        count = (self.until - self.since) // self.bucket + 1
+        return [self.since + self.bucket * index for index in range(count)]
+
+    def links(self, parameters: Iterable[tuple[str, str]] = ()) -> list[RangeLink]:
+        """Return a link for each range. `parameters` are those of the address; the cursor is dropped."""
+        kept = [pair for pair in parameters if pair[0] not in _DROPPED]
+        return [
+            RangeLink(spec.short_label, f"?{urlencode([*kept, (PARAMETER, name)])}", name is self.name)
+            for name, spec in _SPECS.items()
+        ]
+
+
+def time_range(name: RangeName, now: datetime) -> TimeRange:
+    """Return the range that ends at `now`, an aware time."""
+    until = now.astimezone(UTC)
+    spec = _SPECS[name]
+    return TimeRange(name, bucket_start(until - spec.span, spec.bucket), until)
+
+
+def bucket_start(moment: datetime, bucket: timedelta) -> datetime:
+    """Return the start of the bucket that contains a moment; buckets of a day begin at midnight UTC."""
+    return moment - (moment - _EPOCH) % bucket
+
+
+def retention_note(chosen: TimeRange, retention: timedelta, what: str) -> str | None:
+    """Return a sentence when a range goes further back than `what` is stored, else None."""
+    if chosen.until - chosen.since <= retention + chosen.bucket:
+        return None
+    days, plural = retention.days, "" if retention.days == 1 else "s"
+    return f"{what} are kept for {days} day{plural}; older ones are not included."

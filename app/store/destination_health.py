@@ -1,0 +1,219 @@
+"""The destinations of an organisation by their condition: how many are in each, and a sorted page of them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
+from app.domain.incidents.health import IDLE_AFTER
+from app.domain.incidents.kinds import Severity
+from app.domain.incidents.machine import REOPEN_WITHIN
+from app.store import PipelineConnection
+
+
+class Condition(StrEnum):
+    """How a destination is doing; each has exactly one condition.
+
+    `recovering`: the condition of its incidents does not hold any more, but one is still open, or was
+    resolved so recently that it would reopen. `idle`: active, but without an event within a day.
+    """
+
+    NEEDS_ATTENTION = "needs_attention"
+    RECOVERING = "recovering"
+    PAUSED = "paused"
+    HEALTHY = "healthy"
+    IDLE = "idle"
+    SETUP = "setup"
+    DELETED = "deleted"
+
+
+class Sort(StrEnum):
+    """The order of the page."""
+
+    TROUBLE = "trouble"
+    NAME = "name"
+    BACKLOG = "backlog"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which destinations to list. `since` and `width` are those of the figures to sort by."""
+
+    since: datetime
+    width: timedelta
+    limit: int
+    offset: int = 0
+    search: str | None = None
+    condition: Condition | None = None
+    sort: Sort = Sort.TROUBLE
+    only: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedDestination:
+    """One destination of the page. `severity` is that of its worst incident whose condition holds."""
+
+    number: DestinationNumber
+    id: DestinationId
+    name: str
+    advertiser_id: AdvertiserId
+    region: str
+    state: str
+    condition: Condition
+    severity: Severity | None
+    open_incidents: int
+    oldest_waiting_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationListing:
+    """A page, how many match it, and how many destinations are in each condition."""
+
+    items: tuple[ListedDestination, ...]
+    matching: int
+    conditions: Mapping[Condition, int]
+
+
+# An incident is updated every few seconds while its condition holds.
+HOLDS_FOR: Final = timedelta(seconds=12)
+_CLASSIFIED: Final = """
+    WITH monitor AS (
+      -- The last run of the incident monitor.
+      SELECT max(at) AS at FROM commit_probes
+    ), trouble AS (
+      -- Open incidents, and those resolved so recently that they would reopen.
+      SELECT i.destination, count(*) FILTER (WHERE i.state <> 'resolved') AS open_incidents,
+        max(CASE i.severity WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 END) FILTER (
+          -- The condition holds if the last run of the monitor found it.
+          WHERE i.state <> 'resolved'
+            AND coalesce(i.last_seen_at > monitor.at - $1::interval, true)) AS severity
+      FROM incidents i CROSS JOIN monitor
+      WHERE i.organisation_id = acting_organisation() AND i.destination IS NOT NULL AND i.severity <> 'info'
+        AND (i.state <> 'resolved' OR i.resolved_at > now() - $2::interval)
+      GROUP BY i.destination
+    ), classified AS MATERIALIZED (
+      -- The health of each destination: the first rule that applies.
+      SELECT d.number, d.id, d.name, d.advertiser_id, d.region, d.state, t.severity,
+        coalesce(t.open_incidents, 0) AS open_incidents,
+        CASE WHEN d.archived_at IS NOT NULL THEN 'deleted'
+          WHEN d.state = 'needs_reconnect' OR t.severity = 2 THEN 'needs_attention'
+          WHEN d.state = 'paused' THEN 'paused'
+          WHEN t.severity = 1 THEN 'needs_attention'
+          WHEN t.destination IS NOT NULL THEN 'recovering'
+          WHEN d.state <> 'active' THEN 'setup'
+          WHEN EXISTS (SELECT FROM counts c WHERE c.destination = d.number AND c.accepted > 0
+              AND c.day = (now() AT TIME ZONE 'UTC')::date)
+            OR EXISTS (SELECT FROM outcome_history h WHERE h.organisation_id = d.organisation_id
+              AND h.destination = d.number AND h.bucket_seconds = 900 AND h.accepted > 0
+              AND h.at > now() - $3::interval) THEN 'healthy'
+          ELSE 'idle' END AS condition
+      FROM destinations d LEFT JOIN trouble t ON t.destination = d.id
+      WHERE d.organisation_id = acting_organisation() AND ($4::text[] IS NULL OR d.id = ANY ($4))
+    )
+"""
+_MATCHES: Final = """
+    -- strpos, not LIKE: in a search, % and _ are not patterns.
+    ($5::text IS NULL OR strpos(lower(c.name), lower($5)) > 0
+      OR strpos(lower(c.advertiser_id), lower($5)) > 0 OR c.id = $5)
+    AND CASE WHEN $6::text IS NULL THEN c.condition <> 'deleted' ELSE c.condition = $6 END
+"""
+# The worst first: critical, warning, recovering, paused, the rest.
+_BY_TROUBLE: Final = """
+    CASE c.condition WHEN 'needs_attention' THEN CASE WHEN c.state = 'needs_reconnect' THEN 2
+        ELSE c.severity END + 10
+      WHEN 'recovering' THEN 3 WHEN 'paused' THEN 2 WHEN 'deleted' THEN 0 ELSE 1 END DESC
+"""
+# Recorded every 15 seconds; a destination without a backlog and without traffic gets no new row.
+_BACKLOG: Final = """
+    LEFT JOIN (
+      SELECT DISTINCT ON (destination) destination, oldest_waiting_seconds AS age FROM outcome_history
+      WHERE organisation_id = acting_organisation() AND bucket_seconds = 60
+        AND at > now() - interval '75 seconds'
+      ORDER BY destination, at DESC) backlog ON backlog.destination = c.number
+"""
+_FIGURES: Final = """
+    LEFT JOIN (
+      SELECT destination, sum(delivered) AS delivered, sum(dead + expired) AS failed FROM outcome_history
+      WHERE organisation_id = acting_organisation() AND bucket_seconds = $9 AND at >= $10
+      GROUP BY destination) figures ON figures.destination = c.number
+"""
+_ORDERS: Final[Mapping[Sort, str]] = {
+    # Ages below a minute change with every recording, and would shuffle the healthy ones.
+    Sort.TROUBLE: f"{_BY_TROUBLE}, CASE WHEN backlog.age > 60 THEN backlog.age END DESC NULLS LAST, "
+    "lower(c.name)",
+    Sort.NAME: "lower(c.name)",
+    Sort.BACKLOG: f"backlog.age DESC NULLS LAST, {_BY_TROUBLE}, lower(c.name)",
+    Sort.DELIVERED: "figures.delivered DESC NULLS LAST, lower(c.name)",
+    Sort.FAILED: f"figures.failed DESC NULLS LAST, {_BY_TROUBLE}, lower(c.name)",
+}
+_BY_FIGURES: Final = frozenset({Sort.DELIVERED, Sort.FAILED})
+
+
+def _statement(sort: Sort) -> str:
+    figures = _FIGURES if sort in _BY_FIGURES else ""
+    return f"""
+        {_CLASSIFIED}, listed AS (
+          SELECT c.*, backlog.age AS oldest_waiting_seconds,
+            row_number() OVER (ORDER BY {_ORDERS[sort]}, c.number) AS place
+          FROM classified c {_BACKLOG} {figures} WHERE {_MATCHES}
+          ORDER BY place LIMIT $7 OFFSET $8)
+        SELECT (SELECT json_object_agg(condition, n)::text FROM (
+            SELECT condition, count(*) AS n FROM classified GROUP BY condition) x) AS conditions,
+          (SELECT count(*) FROM classified c WHERE {_MATCHES}) AS matching, listed.*
+        -- Left: an empty page has its counts too.
+        FROM (SELECT 1) one LEFT JOIN listed ON true ORDER BY listed.place
+    """
+
+
+async def page(connection: PipelineConnection, query: PageQuery) -> DestinationListing:
+    """Return a page of destinations, the worst first unless `sort` says otherwise.
+
+    Deleted ones are listed only when `condition` asks for them. `only` limits everything to these ids.
+    """
+    figures: list[Any] = []
+    if query.sort in _BY_FIGURES:
+        figures = [int(query.width.total_seconds()), query.since]
+    rows = await connection.fetch(
+        _statement(query.sort),
+        HOLDS_FOR,
+        REOPEN_WITHIN,
+        IDLE_AFTER,
+        None if query.only is None else list(query.only),
+        query.search,
+        query.condition,
+        query.limit,
+        query.offset,
+        *figures,
+    )
+    return _listing(rows)
+
+
+def _listing(rows: Sequence[Any]) -> DestinationListing:
+    """Return the listing of a statement's rows; an empty page has one row without a destination."""
+    conditions = json.loads(rows[0]["conditions"] or "{}")
+    return DestinationListing(
+        items=tuple(_listed(row) for row in rows if row["number"] is not None),
+        matching=rows[0]["matching"],
+        conditions={condition: conditions.get(condition, 0) for condition in Condition},
+    )
+
+
+def _listed(row: Any) -> ListedDestination:
+    severities = {2: Severity.CRITICAL, 1: Severity.WARNING}
+    return ListedDestination(
+        number=DestinationNumber(row["number"]),
+        id=DestinationId(row["id"]),
+        name=row["name"],
+        advertiser_id=AdvertiserId(row["advertiser_id"]),
+        region=row["region"],
+        state=row["state"],
+        condition=Condition(row["condition"]),
+        severity=severities.get(row["severity"]),
+        open_incidents=row["open_incidents"],
+        oldest_waiting_seconds=row["oldest_waiting_seconds"],
+    )

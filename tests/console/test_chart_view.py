@@ -1,0 +1,59 @@
+"""The charts of a destination: a value per bucket, gaps where nothing was measured, and units."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from app.console.chart_view import BUCKET_NAMES, charts
+from app.console.time_range import BUCKETS, RangeName, time_range
+from app.domain.ids import DestinationNumber
+from app.store.metrics import ResponseTimes
+from app.store.outcome_history import OutcomeBucket
+
+NOW = datetime(2026, 11, 24, 16, 7, 31, tzinfo=UTC)
+ONE = DestinationNumber(1)
+
+
+def test_a_bucket_without_events_is_zero_and_without_a_measurement_a_gap() -> None:
+    chosen = time_range(RangeName.HOUR, NOW)
+    at = chosen.bucket_starts()[10]
+    history = [OutcomeBucket(ONE, at, accepted=5, delivered=3, dead=1, expired=1, rejected=2, retried=9)]
+    made = charts(history, [ResponseTimes(at, 12.44, 30.0)], chosen)
+    values = {chart.id: json.loads(made.series(chart)) for chart in made.charts}
+    assert json.loads(made.times)[10] == int(at.timestamp())
+    assert [line[10] for line in values["throughput"]] == [5, 3]
+    assert [line[10] for line in values["failures"]] == [2, 2, 9]
+    assert [line[10] for line in values["latency"]] == [12.4, 30.0]
+    assert [line[11] for line in values["throughput"] + values["failures"]] == [0] * 5
+    assert [line[11] for line in values["latency"] + values["rate"]] == [None] * 3
+
+
+def test_failures_have_an_axis_of_their_own() -> None:
+    """Five failures beside two thousand deliveries are no flat line."""
+    made = charts([], [], time_range(RangeName.DAY, NOW))
+    lines = {chart.id: [line.label for line in chart.lines] for chart in made.charts}
+    assert lines["throughput"] == ["Accepted", "Delivered"]
+    assert lines["failures"] == ["Failed permanently", "Rejected", "Retried"]
+    assert all(chart.unit for chart in made.charts)
+    assert not any(chart.has_values for chart in made.charts)
+
+
+def test_the_age_of_a_backlog_has_a_unit_that_fits() -> None:
+    chosen = time_range(RangeName.MONTH, NOW)
+    at = chosen.bucket_starts()[3]
+    for seconds, unit, value in ((40.0, "seconds", 40), (600.0, "minutes", 10), (10_800.0, "hours", 3)):
+        made = charts([OutcomeBucket(ONE, at, oldest_waiting_seconds=seconds)], [], chosen)
+        chart = next(chart for chart in made.charts if chart.id == "backlog-age")
+        assert (chart.unit, chart.lines[0].values[3]) == (unit, value)
+    assert made.is_daily
+
+
+def test_a_chart_is_summed_up_in_words_for_those_who_cannot_see_it() -> None:
+    chosen = time_range(RangeName.HOUR, NOW)
+    buckets = [OutcomeBucket(ONE, at, accepted=3, delivered=2) for at in chosen.bucket_starts()[:4]]
+    made = charts(buckets, [], chosen)
+    assert made.charts[0].summary == "Accepted: 12, at most 3; Delivered: 8, at most 2"
+
+
+def test_every_bucket_has_a_name() -> None:
+    assert set(BUCKET_NAMES) == set(BUCKETS)
+    assert max(BUCKETS) == timedelta(days=1)

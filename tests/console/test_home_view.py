@@ -1,0 +1,157 @@
+"""The operations home as its presenter prints it: conditions, incidents with their buttons, rows, pages."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.console import home_view
+from app.console.home_view import Permissions, RemedyButton
+from app.console.time_range import RangeName, time_range
+from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
+from app.domain.incidents.kinds import KINDS, RESERVED, Kind, Severity
+from app.domain.incidents.machine import Incident, IncidentState
+from app.store.destination_health import Condition, ListedDestination
+from app.store.incidents import OpenIncident, StoredIncident
+from app.store.outcome_history import RETENTION, OutcomeBucket
+
+NOW = datetime(2026, 11, 24, 16, 7, 31, tzinfo=UTC)
+PAGE = "/console/destinations/dst_1"
+ALL, NONE = Permissions(write=True, replay=True), Permissions(write=False, replay=False)
+
+
+def incident(kind: Kind, *, state: str = "active", affected: int = 0, holds: bool = True) -> OpenIncident:
+    of_service = KINDS[kind].of_service
+    found = Incident(
+        kind=kind,
+        destination=None if of_service else "dst_1",
+        severity=KINDS[kind].severity,
+        state=IncidentState.OPEN,
+        opened_at=NOW,
+        last_seen_at=NOW,
+        summary="Summary.",
+        affected_events=affected,
+    )
+    stored = StoredIncident("inc_1", 1, "default", found, None if of_service else "Acme", None, None, None)
+    return OpenIncident(stored, state, None, "580", holds)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "button"),
+    [
+        (Kind.SIGN_IN_LOST, "needs_reconnect", RemedyButton("Reconnect", f"{PAGE}/connect", is_post=True)),
+        (Kind.AMAZON_FORBIDDEN, "needs_reconnect", RemedyButton("Open Amazon", "https://amazon.example")),
+        (Kind.FAILING, "active", RemedyButton("Open Amazon", "https://amazon.example")),
+        (Kind.THROTTLED, "active", RemedyButton("Raise limit", f"{PAGE}/settings")),
+        (Kind.BACKLOG, "paused", RemedyButton("Resume", f"{PAGE}/resume", is_post=True)),
+        (Kind.BACKLOG, "active", RemedyButton("Raise limit", f"{PAGE}/settings")),
+        (Kind.EXPIRING, "needs_reconnect", RemedyButton("Reconnect", f"{PAGE}/connect", is_post=True)),
+        (Kind.DEAD_LETTERS, "active", RemedyButton("Replay 1,200", f"{PAGE}/replay?status=dead")),
+        (Kind.REJECTIONS, "active", RemedyButton("Open mapping", f"{PAGE}/mappings")),
+        (Kind.VOLUME_DROP, "active", RemedyButton("Open destination", PAGE)),
+        (Kind.DATABASE_SLOW, "active", RemedyButton("Check database", "/console/settings")),
+        (Kind.NO_WORKER, "active", RemedyButton("Open settings", "/console/settings")),
+    ],
+)
+def test_each_incident_has_one_button(kind: Kind, state: str, button: RemedyButton) -> None:
+    """The one that removes the cause; what lets events go depends on why they wait."""
+    found = incident(kind, state=state, affected=1_200)
+    assert home_view.remedy_button(found, ALL, "https://amazon.example") == button
+
+
+@pytest.mark.parametrize("kind", sorted(set(Kind) - RESERVED))
+def test_no_button_is_shown_that_the_visitor_may_not_use(kind: Kind) -> None:
+    """A viewer gets links to pages that a viewer may open."""
+    for state in ("active", "paused", "needs_reconnect"):
+        button = home_view.remedy_button(incident(kind, state=state), NONE, "")
+        assert button is not None
+        assert not button.is_post
+        assert "/replay" not in button.address
+
+
+def test_an_incident_says_what_since_when_and_how_many() -> None:
+    (row,) = home_view.incident_rows([incident(Kind.DEAD_LETTERS, affected=1, holds=False)], ALL, amazon={})
+    assert (row.title, row.affected, row.since) == ("Events failed permanently", "1 event", NOW)
+    assert row.note is not None
+    assert row.note.startswith("Recovering")
+    assert row.may_acknowledge
+    (row,) = home_view.incident_rows([incident(Kind.DEAD_LETTERS)], NONE, amazon={})
+    assert not row.may_acknowledge
+
+
+def test_the_strip_counts_destinations_and_lists_them() -> None:
+    """Three figures always; the others where there is one. A second click takes the filter back."""
+    counts = {**dict.fromkeys(Condition, 0), Condition.NEEDS_ATTENTION: 1, Condition.HEALTHY: 4_200}
+    items = home_view.strip({**counts, Condition.DELETED: 3}, {"range": "7d"}, Condition.NEEDS_ATTENTION)
+    assert [(item.count, item.label) for item in items] == [
+        ("1", "needs attention"), ("0", "recovering"), ("4,200", "healthy"),
+    ]  # fmt: skip
+    assert [item.href for item in items] == [
+        "/console?range=7d",
+        "/console?range=7d&health=recovering",
+        "/console?range=7d&health=healthy",
+    ]
+
+
+DESTINATION = ListedDestination(
+    number=DestinationNumber(1),
+    id=DestinationId("dst_1"),
+    name="Acme",
+    advertiser_id=AdvertiserId("580"),
+    region="NA",
+    state="active",
+    condition=Condition.HEALTHY,
+    severity=None,
+    open_incidents=0,
+    oldest_waiting_seconds=None,
+)
+
+
+def test_a_row_sums_the_range_and_draws_it() -> None:
+    """Failures are drawn only where there are some, on a scale of their own."""
+    chosen = time_range(RangeName.DAY, NOW)
+    bucket = OutcomeBucket(DESTINATION.number, chosen.since, delivered=1_000, dead=1, expired=2, rejected=4)
+    later = replace(bucket, at=chosen.bucket_starts()[-1], dead=0, expired=0, rejected=0)
+    (row,) = home_view.destination_rows([DESTINATION], {DESTINATION.number: [bucket, later]}, chosen)
+    assert (row.delivered, row.failed, row.failed_tone, row.rejected) == ("2,000", "3", "bad", "4")
+    assert row.line_label == "Last 24 hours: 2,000 delivered, 3 failed"
+    assert row.failed_line is not None
+    (quiet,) = home_view.destination_rows([DESTINATION], {}, chosen)
+    assert (quiet.failed_line, quiet.failed_tone, quiet.waiting) == (None, "quiet", "–")
+
+
+@pytest.mark.parametrize(
+    ("change", "label", "tone"),
+    [
+        ({}, "Healthy", "good"),
+        ({"condition": Condition.IDLE}, "Idle", "quiet"),
+        ({"condition": Condition.NEEDS_ATTENTION, "severity": Severity.CRITICAL}, "Failing", "bad"),
+        ({"condition": Condition.NEEDS_ATTENTION, "severity": Severity.WARNING}, "Degraded", "warn"),
+        ({"condition": Condition.NEEDS_ATTENTION, "state": "needs_reconnect"}, "Reconnect", "bad"),
+        ({"condition": Condition.RECOVERING}, "Recovering", "warn"),
+        ({"condition": Condition.PAUSED, "state": "paused"}, "Paused", "warn"),
+        ({"condition": Condition.SETUP, "state": "draft"}, "Draft", "quiet"),
+        ({"condition": Condition.DELETED, "state": "archived"}, "Deleted", "quiet"),
+    ],
+)
+def test_the_health_of_a_row(change: dict[str, object], label: str, tone: str) -> None:
+    found = home_view.health_label(replace(DESTINATION, **change))  # type: ignore[arg-type]
+    assert (found.label, found.tone) == (label, tone)
+
+
+def test_pages_lead_to_their_neighbours() -> None:
+    """And say where one is; one page needs none."""
+    assert home_view.pages(1, 50, 50, {}) is None
+    first = home_view.pages(1, 50, 5_000, {"sort": "name"})
+    assert first is not None
+    assert (first.text, first.previous) == ("1 to 50 of 5,000", None)
+    assert first.next == "/console?sort=name&page=2"
+    beyond = home_view.pages(900, 50, 120, {})
+    assert beyond is not None
+    assert (beyond.previous, beyond.next) == ("/console?page=3", None)
+
+
+def test_every_range_reads_buckets_that_are_stored_long_enough() -> None:
+    for name in RangeName:
+        chosen = time_range(name, NOW)
+        assert RETENTION[chosen.bucket] >= chosen.until - chosen.since + timedelta(minutes=1)

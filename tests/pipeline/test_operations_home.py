@@ -1,0 +1,196 @@
+"""The operations home: each destination has one condition, the worst come first, nobody sees another's."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.domain.ids import OrganisationId
+from app.store import destination_health, outcome_history
+from app.store.destination_health import Condition, DestinationListing, PageQuery, Sort
+from app.store.organisation_scope import scoped_pool
+from tests.pipeline.test_event_histories import Service, service
+from tests.pipeline.world import World, event, eventually
+
+__all__ = ["service"]  # a fixture
+
+DAY = timedelta(days=1)
+
+
+async def listing(world: World, organisation: str = "default", **query: Any) -> DestinationListing:
+    defaults = {"since": datetime.now(UTC) - DAY, "width": timedelta(minutes=15), "limit": 50}
+    async with scoped_pool(world.resources.pool, OrganisationId(organisation)).acquire() as connection:
+        return await destination_health.page(connection, PageQuery(**{**defaults, **query}))
+
+
+async def conditions(world: World) -> dict[str, Condition]:
+    return {item.name: item.condition for item in (await listing(world)).items}
+
+
+async def incident(
+    world: World, destination: str, kind: str, severity: str, *, seen: int = 0, resolved: int | None = None
+) -> None:
+    """Write an incident whose condition was found `seen` seconds ago, and that may have been resolved."""
+    await world.fetch(
+        "INSERT INTO incidents (organisation_id, id, destination, kind, severity, state, opened_at,"
+        "  last_seen_at, resolved_at, summary, affected_events) "
+        "SELECT 'default', 'inc_' || md5(random()::text), $1, $2, $3,"
+        "  CASE WHEN $5::int IS NULL THEN 'open' ELSE 'resolved' END, now() - interval '1 hour',"
+        "  now() - make_interval(secs => $4::int), now() - make_interval(secs => $5::int), 'Summary.', 7",
+        destination,
+        kind,
+        severity,
+        seen,
+        resolved,
+    )
+
+
+async def name_of(world: World, destination: str, name: str) -> None:
+    await world.fetch("UPDATE destinations SET name = $2 WHERE id = $1", destination, name)
+
+
+async def fleet(world: World) -> dict[str, str]:
+    """Make one destination per condition and return their ids by name."""
+    await world.fetch("INSERT INTO commit_probes (id, at) VALUES (1, now())")
+    ids = {}
+    for number, name in enumerate(
+        ("critical", "warning", "fading", "resolved", "long resolved", "paused", "broken", "idle", "draft")
+    ):
+        ids[name] = await world.destination(advertiser=str(5_000_000_000 + number))
+        await name_of(world, ids[name], name)
+    await incident(world, ids["critical"], "failing", "critical")
+    await incident(world, ids["warning"], "backlog", "warning")
+    await incident(world, ids["fading"], "failing", "critical", seen=20)
+    await incident(world, ids["resolved"], "backlog", "warning", seen=300, resolved=270)
+    await incident(world, ids["long resolved"], "backlog", "warning", seen=3_000, resolved=2_900)
+    await world.fetch("UPDATE destinations SET paused = true WHERE id = $1", ids["paused"])
+    await world.fetch(
+        "UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked' WHERE id = $1", ids["broken"]
+    )
+    await world.fetch(
+        "UPDATE destinations SET sign_in = 'none', published_mappings = 0 WHERE id = $1", ids["draft"]
+    )
+    await world.fetch(
+        "INSERT INTO counts (destination, day, writer, accepted) "
+        "SELECT number, (now() AT TIME ZONE 'UTC')::date, 999, 1 FROM destinations WHERE name <> 'idle'"
+    )
+    return ids
+
+
+async def test_each_destination_has_one_condition(service: Service) -> None:
+    """Recovering: the monitor does not find the condition any more, or it ended minutes ago."""
+    await fleet(service.world)
+    assert await conditions(service.world) == {
+        "critical": Condition.NEEDS_ATTENTION,
+        "broken": Condition.NEEDS_ATTENTION,
+        "warning": Condition.NEEDS_ATTENTION,
+        "fading": Condition.RECOVERING,
+        "resolved": Condition.RECOVERING,
+        "paused": Condition.PAUSED,
+        "draft": Condition.SETUP,
+        "idle": Condition.IDLE,
+        "long resolved": Condition.HEALTHY,
+    }
+
+
+async def test_the_worst_come_first_and_filters_apply(service: Service) -> None:
+    """The counts of the strip stay those of all destinations."""
+    world = service.world
+    await fleet(world)
+    names = [item.name for item in (await listing(world)).items]
+    assert set(names[:2]) == {"critical", "broken"}
+    assert names[2] == "warning"
+    assert set(names[3:5]) == {"fading", "resolved"}
+    assert names[5] == "paused"
+    found = await listing(world, condition=Condition.RECOVERING, sort=Sort.NAME, limit=1, offset=1)
+    assert [item.name for item in found.items] == ["resolved"]
+    assert (found.matching, found.conditions[Condition.NEEDS_ATTENTION]) == (2, 3)
+    beyond = await listing(world, offset=500)
+    assert (beyond.items, beyond.matching) == ((), 9)
+    assert [item.name for item in (await listing(world, search="RIT")).items] == ["critical"]
+
+
+async def test_a_destination_sorts_by_what_the_range_delivered(service: Service) -> None:
+    world = service.world
+    ids = await fleet(world)
+    await world.fetch(
+        "INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, delivered, dead) "
+        "SELECT 'default', number, 900, now() - interval '2 hours', 7, 0 FROM destinations WHERE id = $1 "
+        "UNION ALL SELECT 'default', number, 900, now() - interval '3 days', 99, 99 FROM destinations",
+        ids["idle"],
+    )
+    for sort in (Sort.DELIVERED, Sort.FAILED, Sort.BACKLOG):
+        assert len((await listing(world, sort=sort)).items) == 9
+    assert (await listing(world, sort=Sort.DELIVERED)).items[0].name == "idle"
+
+
+async def test_an_organisation_sees_its_own_destinations_only(service: Service) -> None:
+    world = service.world
+    await fleet(world)
+    foreign = await listing(world, organisation="acme")
+    assert (foreign.items, sum(foreign.conditions.values())) == ((), 0)
+    only = [(await listing(world)).items[0].id]
+    limited = await listing(world, only=only)
+    assert [item.id for item in limited.items] == only
+    assert sum(limited.conditions.values()) == 1
+
+
+async def test_the_page_has_the_strip_and_one_button_per_incident(service: Service) -> None:
+    """A click on it is a form with its token, or a link; the search works as a plain form."""
+    world = service.world
+    ids = await fleet(world)
+    await incident(world, ids["broken"], "sign_in_lost", "critical")
+    page = await service._console("/console")
+    assert re.search(r"<b>3</b> need attention", page)
+    assert re.search(r"<b>2</b> recovering", page)
+    incidents = page[page.index('class="incidents"') : page.index("Your destinations")]
+    assert incidents.count("<li>") == 4
+    assert incidents.index("Sign-in lost") < incidents.index("Events wait too long")
+    assert f'action="/console/destinations/{ids["broken"]}/connect"' in incidents
+    assert ">Acknowledge</button>" in incidents
+    assert "Incidents are not up to date" not in page
+    found = await service._console("/console", q="Amazon Conversions API", health="", sort="", range="")
+    assert 'href="/console/destinations/new"' in found[found.index('id="catalogue"') :]
+    assert "No matches" in found
+    filtered = await service._console("/console", health="recovering", range="7d", sort="name")
+    assert re.findall(r"<bdi>(\w+)</bdi></a><br>", filtered) == ["fading", "resolved"]
+
+
+@pytest.mark.parametrize("name", ["1h", "6h", "24h", "7d", "30d"])
+async def test_tiles_of_each_range_count_what_was_recorded_and_what_was_not(
+    service: Service, name: str
+) -> None:
+    """The monitor records every 15 seconds; a reader adds the rest."""
+    world = service.world
+    dst = await world.destination()
+    await world.post(dst, event(1), event(2))
+    async with world.resources.pool.acquire() as connection, connection.transaction():
+        await outcome_history.record(connection, {})
+    await world.post(dst, event(3))
+
+    async def three() -> bool:
+        page = await service._console(f"/console/destinations/{dst}", range=name)
+        accepted = re.search(r"<b>([\d,]+)</b><span>Accepted", page)
+        assert accepted is not None
+        return accepted[1] == "3"
+
+    await eventually(three)
+
+
+async def test_acknowledging_on_the_home_page_returns_to_it(service: Service) -> None:
+    world = service.world
+    ids = await fleet(world)
+    page = await service._console("/console")
+    token = re.search(r'name="csrf" value="([^"]+)"', page)
+    chosen = re.search(r'name="incident" value="([^"]+)"', page)
+    assert token is not None
+    assert chosen is not None
+    answer = await service.client.post(
+        "/console/acknowledge",
+        data={"csrf": token[1], "incident": chosen[1]},
+        headers={"Origin": world.resources.settings.public_url},
+    )
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console")
+    (row,) = await world.fetch("SELECT state, destination FROM incidents WHERE id = $1", chosen[1])
+    assert (row["state"], row["destination"]) == ("acknowledged", ids["critical"])
