@@ -30,14 +30,20 @@ SQUAWK_EXCLUDED = {
 
 
 SLOW_FOLDERS = ("chaos", "edge")
-SLOW_MODULES = re.compile(r"tests\.(pipeline\.processes|console\.browsing|chaos|edge)\b|playwright|browser")
-"""Excluded from `test --fast`: campaigns, proxies, and tests that start processes or a browser."""
+SLOW_MODULES = re.compile(
+    r"^(from|import) (playwright|tests\.(pipeline\.processes|console\.browsing|chaos|edge))\b", re.MULTILINE
+)
+"""Excluded from `test --fast`: campaigns, proxies, and modules whose tests start processes or a browser."""
+FAST = "not long and not process"
 
 
 def test_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--fast`; every other argument goes to pytest."""
+    """Add `--fast` and `--slowest`; every other argument goes to pytest."""
     parser.add_argument(
         "--fast", action="store_true", help="no browser, no processes, no campaigns, no proxies"
+    )
+    parser.add_argument(
+        "--slowest", action="store_true", help="report the CPU time of folders, modules and tests"
     )
     parser.set_defaults(rest=[])
 
@@ -46,17 +52,17 @@ def test(_settings: Settings, arguments: argparse.Namespace) -> int:
     """Run the tests with pytest, on one process more than cores unless `-n` is given: many tests wait."""
     several = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
     workers = [] if any(word.startswith("-n") for word in arguments.rest) else several
-    ignored = [f"--ignore={path}" for path in slow_tests()] if arguments.fast else []
-    return _call([PYTHON, "-m", "pytest", *workers, *ignored, *arguments.rest])
+    options = ["-p", "tests.cpu_time"] if arguments.slowest else []
+    if arguments.fast:
+        slow = filter(is_slow, sorted((ROOT / "tests").rglob("test_*.py")))
+        options += ["-m", FAST, *(f"--ignore={path}" for path in slow)]
+    return _call([PYTHON, "-m", "pytest", *workers, *options, *arguments.rest])
 
 
-def slow_tests() -> list[Path]:
-    """Return the test modules that `test --fast` excludes."""
-    return [
-        path
-        for path in sorted((ROOT / "tests").rglob("test_*.py"))
-        if path.relative_to(ROOT / "tests").parts[0] in SLOW_FOLDERS or SLOW_MODULES.search(path.read_text())
-    ]
+def is_slow(path: Path) -> bool:
+    """Return whether all tests of a module are left out of `test --fast`."""
+    folder = path.relative_to(ROOT / "tests").parts[0]
+    return folder in SLOW_FOLDERS or SLOW_MODULES.search(path.read_text()) is not None
 
 
 def run(_settings: Settings, _arguments: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from app.crypto import Vault
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import Region
-from app.domain.ids import DestinationNumber, OrganisationId
+from app.domain.ids import DestinationNumber, KeyId, OrganisationId
 from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import Unauthorized
 from app.ingest.intake import Intake
@@ -73,6 +73,10 @@ async def _nothing() -> None:
     """Do nothing."""
 
 
+def _forget(id_: object) -> None:
+    """Forget nothing: this process caches nothing."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class AppContext:
     """Everything a use case can use. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
@@ -121,6 +125,9 @@ class AppContext:
     # Writes the records of rejected events of this process that are not stored yet.
     write_rejections: Callable[[], Awaitable[None]] = _nothing
     rejection_days: int = 7
+    # Remove a key or an organisation from the caches of this process, after a change was committed.
+    forget_key: Callable[[KeyId], None] = _forget
+    forget_organisation: Callable[[OrganisationId], None] = _forget
 
     def within(self, organisation: OrganisationId) -> "AppContext":
         """Return the same context, whose transactions act for an organisation."""

@@ -4,12 +4,21 @@ import asyncio
 from collections.abc import Callable
 
 import asyncpg
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.delivery.delivery import SETTLED_WITHIN
-from app.domain.ids import DestinationNumber, LaneId
-from app.store import attempts, batches, callbacks, counts, lane_wakeups, partitions
+from app.domain.ids import DestinationNumber
+from app.store import (
+    attempts,
+    batches,
+    callbacks,
+    counts,
+    driver_of,
+    lane_wakeups,
+    partitions,
+    replays,
+    transactions,
+)
 
 _POLL_SECONDS = 0.05
 
@@ -60,16 +69,11 @@ class StoreDeliveryControl:
     async def wake(self, destination: DestinationNumber) -> None:
         """Notify workers that a destination changed. Without it, they notice later."""
         async with self._pool.acquire() as connection:
-            lane = await connection.fetchval("SELECT lane FROM destinations WHERE number = $1", destination)
-            if lane is not None:
-                await lane_wakeups.notify(connection, {LaneId(lane): 0})
+            await lane_wakeups.notify(connection, {await replays.lane_of(connection, destination): 0})
 
 
 async def _driver_in_transaction(connection: AsyncConnection) -> asyncpg.Connection:
     """Return the driver's connection inside the transaction, and block flushes until its end."""
-    # SQLAlchemy begins the transaction with its first statement.
-    await connection.execute(
-        text("SELECT pg_advisory_xact_lock(CAST(:lock AS bigint))"), {"lock": partitions.FLUSH_LOCK}
-    )
-    driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
+    driver = await driver_of(connection)
+    await transactions.lock(driver, partitions.FLUSH_LOCK)
     return driver

@@ -102,6 +102,15 @@ async def find_receipt(context: AppContext, caller: Caller, erasure: str) -> Era
     return await read_receipt(context.pool, context.vault, found)
 
 
+async def list_erasures(
+    context: AppContext, caller: Caller, *, limit: int, below: int | None = None
+) -> list[erasures.Erasure]:
+    """Return up to `limit` erasures of the caller's organisation, newest first. Raises Refusal (403)."""
+    require_unlimited(caller)
+    async with context.pool.acquire() as connection:
+        return await erasures.newest(connection, limit=limit, below=below)
+
+
 def require_unlimited(caller: Caller) -> None:
     """Raise Refusal (403) for a key that is limited to some destinations: a person is erased from all."""
     if caller.destination_ids is not None:

@@ -61,7 +61,7 @@ async def _create(settings: Settings, roles: RoleNames) -> bool:
     try:
         for name in await privileges.missing(connection, roles):
             await privileges.create_role(connection, name, passwords[name])
-        if not await connection.fetchval("SELECT to_regclass('audit') IS NOT NULL"):
+        if not await privileges.tables_exist(connection):
             return False
         await privileges.grant(connection, roles)
     finally:

@@ -21,8 +21,8 @@ from app.crypto import CannotDecrypt, Vault
 from app.delivery.due_work import opens_under
 from app.domain.clock_skew import MOST_SKEW_S
 from app.settings import Settings, is_weak_admin_key, weak_key_ids
-from app.store import migrate
-from app.store.damage import DamagedBatch, check
+from app.store import damage, migrate, secrets
+from app.store.damage import DamagedBatch
 from app.store.deployment import Deployment, read_deployment
 
 MIN_POSTGRES_VERSION = 150_000
@@ -309,7 +309,7 @@ async def _read(settings: Settings) -> Facts:
 
 async def _keys_open(connection: asyncpg.Connection, settings: Settings) -> bool:
     """Return whether the encryption keys open a secret of the database, if it has one."""
-    sealed = await connection.fetchval("SELECT sealed FROM secrets WHERE name = 'content_pepper'")
+    sealed = await secrets.read(connection, "content_pepper")
     if sealed is None or not settings.named_keys:
         return True
     try:
@@ -322,11 +322,11 @@ async def _keys_open(connection: asyncpg.Connection, settings: Settings) -> bool
 async def _read_batches(connection: asyncpg.Connection, settings: Settings) -> tuple[list[DamagedBatch], int]:
     """Return the damaged batches among the newest, and the number checked."""
     vault = Vault(settings.named_keys) if settings.named_keys else None
-    newest: int = await connection.fetchval("SELECT last_value FROM batch_ids")
+    newest = await damage.newest_batch(connection)
     opens = None if vault is None else partial(opens_under, vault)
     damaged: list[DamagedBatch] = []
     checked = 0
-    async for portion in check(connection, first=max(1, newest - CHECKED_BATCHES + 1), opens=opens):
+    async for portion in damage.check(connection, first=max(1, newest - CHECKED_BATCHES + 1), opens=opens):
         damaged += portion.damaged
         checked += portion.batches
     return damaged, checked

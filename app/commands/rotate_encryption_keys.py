@@ -1,6 +1,6 @@
-"""`rotate-keys`: everything that is sealed is sealed anew under the first of ENCRYPTION_KEYS.
+"""`rotate-keys`: encrypt every data key and token again, under the first of ENCRYPTION_KEYS.
 
-Batches are not read: each has a data key of its own, and only that is sealed anew. Batch by batch, each
+Batches are not read: each has a data key of its own, and only that is encrypted again. Batch by batch, each
 committed in its own transaction: it can be stopped at any time, and a new run continues.
 """
 
@@ -15,7 +15,7 @@ from app.crypto import CannotDecrypt, Vault, key_id_of
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import PipelineConnection, encryption_keys
-from app.store.damage import is_damage, name_of
+from app.store.damage import is_damage, name_of, newest_batch
 from app.store.encryption_keys import SealedColumn, SealedValue
 
 _AT_ONCE = 500
@@ -94,7 +94,7 @@ async def _older(
         _note_damage(error, progress)
     if column.kind != "bigint":
         return  # a few rows; what lies behind the damage waits until it is healed
-    last: int = await connection.fetchval("SELECT last_value FROM batch_ids")
+    last = await newest_batch(connection)
     for first in range((after or 0) + 1, last + 1, _AT_ONCE):
         to = min(first + _AT_ONCE - 1, last)
         batch, _ = await encryption_keys.older_between(connection, column, writes, first=first, last=to)

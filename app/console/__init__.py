@@ -1,6 +1,6 @@
-"""The console: pages that are rendered on the server.
+"""The console: HTML pages for people, rendered on the server.
 
-One module per page reads the request and calls use cases of `app.admin`. Where a page has decisions, its
-`…_view.py` computes what is shown, purely. `templates` prints it. `router.py` lists the pages, `pages.py`
-renders, `secured_page.py` and `sessions.py` know who is signed in, `wording.py` holds the labels.
+A route calls use cases of `app.admin`; a pure view (`*_view.py`) turns their results into text and numbers; a
+template prints them. `secured_page.py` checks session, scopes and form token, `pages.py` renders, `router.py`
+lists every route, and `confirmations.py` says on the next page what an action did.
 """

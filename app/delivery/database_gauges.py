@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from app.domain.destination import State
 from app.domain.outcomes.status import Status, waiting_status
-from app.store import waiting_events
+from app.store import transactions, waiting_events
 from app.store.errors import DRIVER_ERRORS
 from app.store.waiting_events import DestinationPace, WaitingCounts
 from app.telemetry import Telemetry
@@ -50,7 +50,7 @@ class DatabaseGauges(Collector):
     async def read(self) -> None:
         """Read all values; a read that takes too long leaves the last ones unchanged."""
         async with self._pool.acquire() as connection, connection.transaction(readonly=True):
-            await connection.execute("SET LOCAL statement_timeout = '5s'")
+            await transactions.set_statement_timeout(connection, seconds=5)
             waiting, paces = await waiting_events.read(connection), await waiting_events.paces(connection)
         self._waiting, self._paces, self._is_read = waiting, paces, True
 

@@ -76,7 +76,7 @@ class ErasureScanner:
             await self.refresh(connection)
             if not self._erasures:
                 return
-            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", erasures.ERASER_LOCK):
+            if not await erasures.try_lock_scan(connection):
                 # A running scan queries the database all the time. A silent one is frozen: end its session.
                 # The next run of any worker continues from its position.
                 ended = await silent_sessions.end_silent(
@@ -88,7 +88,7 @@ class ErasureScanner:
             try:
                 await self._scan(connection)
             finally:
-                await connection.execute("SELECT pg_advisory_unlock($1)", erasures.ERASER_LOCK)
+                await erasures.unlock_scan(connection)
 
     async def _scan(self, connection: PipelineConnection) -> None:
         pending = await erasures.pending(connection)

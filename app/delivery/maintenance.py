@@ -20,6 +20,7 @@ from app.store import (
     exceptions,
     partitions,
     rejection_records,
+    transactions,
 )
 from app.store.damage import is_damage
 from app.telemetry import Telemetry, describe_exception
@@ -99,7 +100,7 @@ class Maintenance:
         """Run a job in a transaction of its own; returns False where another worker holds the lock."""
         try:
             async with connection.transaction():
-                if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _MAINTENANCE_LOCK):
+                if not await transactions.try_lock(connection, _MAINTENANCE_LOCK):
                     return False
                 await job(connection)
         except Exception as error:
@@ -129,11 +130,11 @@ class Maintenance:
         async with connection.transaction():
             await partitions.create_ahead(connection)
         async with connection.transaction():
-            await connection.execute("SET LOCAL lock_timeout = '3s'")
+            await transactions.set_lock_timeout(connection, seconds=3)
             if (generation := await partitions.rotate_ledger(connection)) is not None:
                 self._telemetry.log("ledger.rotated", generation=generation)
         async with connection.transaction():
-            await connection.execute("SET LOCAL lock_timeout = '3s'")
+            await transactions.set_lock_timeout(connection, seconds=3)
             dropped = await partitions.drop_old(connection, keep_days=self._retention.days)
         if dropped.days or dropped.generations:
             self._telemetry.log(

@@ -12,7 +12,7 @@ from app.domain.incidents.alerting import Alerting, ExpiryThreshold, FailingThre
 from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
 from app.domain.incidents.kinds import Kind
 from app.domain.notifications.policy import Preference
-from app.store import PipelineConnection, incident_facts, notifications
+from app.store import PipelineConnection, incident_facts, notifications, transactions
 from app.store.incident_facts import WatchedDestination
 
 SLOW_COMMIT_S = 1.0
@@ -34,7 +34,7 @@ class ObservedDestination:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was read at one moment."""
+    """What was read at one time."""
 
     now: datetime
     destinations: Sequence[ObservedDestination]
@@ -84,7 +84,7 @@ class Observer:
         """Read everything. `commit_s` is how long the last commit took."""
         async with connection.transaction():
             await incident_facts.record_intake(connection)
-        now: datetime = await connection.fetchval("SELECT now()")
+        now = await transactions.started_at(connection)
         watched = await incident_facts.watched(connection)
         destinations = await self._destinations(connection, watched, now)
         failing: dict[str, dict[str, timedelta]] = {}

@@ -14,7 +14,7 @@ import asyncpg
 
 from app.domain.event import NO_JOURNEY, Rejection, journey_id
 from app.domain.ids import DestinationNumber
-from app.store import rejection_records
+from app.store import rejection_records, transactions
 from app.store.errors import DRIVER_ERRORS
 from app.store.rejection_records import MOST_A_MINUTE, NewRejection
 from app.telemetry import Telemetry
@@ -41,7 +41,7 @@ class RejectionRecorder:
         destinations: Sequence[DestinationNumber | None],
         request_id: str | None,
     ) -> None:
-        """Record the rejections of a request, as far as the budgets of their destinations allow."""
+        """Record the rejections of a request, up to the budgets of their destinations."""
         if not any(rejections):
             return
         now = self.now()
@@ -89,7 +89,7 @@ class RejectionRecorder:
                 return
             try:
                 async with self.pool.acquire() as connection, connection.transaction():
-                    await connection.execute("SET LOCAL synchronous_commit = off")
+                    await transactions.commit_without_waiting(connection)
                     await rejection_records.add(connection, records)
             except DRIVER_ERRORS as error:
                 self.telemetry.failed("rejections.write_failed", error, level=30, records=len(records))

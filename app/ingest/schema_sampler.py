@@ -18,7 +18,7 @@ from app.ingest.dedup import DedupResult
 from app.ingest.destination_cache import PublishedMapping
 from app.ingest.evaluate import Candidate
 from app.ingest.group_commit import RequestResults
-from app.store import schema_samples
+from app.store import schema_samples, transactions
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
@@ -75,7 +75,7 @@ class SchemaSampler:
     _write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def observe(self, events: Sequence[Event | Rejection], results: RequestResults) -> None:
-        """Sample accepted events, as far as the budgets allow."""
+        """Sample accepted events, up to the budgets."""
         now = self.monotonic()
         if not self._process_budget.is_available(now):
             return  # the usual case under load
@@ -127,7 +127,7 @@ class SchemaSampler:
             try:
                 async with self.pool.acquire() as connection, connection.transaction():
                     # Losing samples in a crash is harmless, so this commit does not wait for the disk.
-                    await connection.execute("SET LOCAL synchronous_commit = off")
+                    await transactions.commit_without_waiting(connection)
                     await schema_samples.add(connection, samples)
                     if due := [number for number in samples if self._is_trim_due(number)]:
                         await schema_samples.trim(connection, due)

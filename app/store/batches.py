@@ -300,7 +300,7 @@ async def delete_data_keys(connection: PipelineConnection, *, after: timedelta, 
         rows: list[asyncpg.Record] = await connection.fetch(some, after, dead_after, first, last)
         return rows
 
-    last: int = await connection.fetchval("SELECT last_value FROM batch_ids")
+    last = await damage.newest_batch(connection)
     return len((await damage.read_range(delete, connection, 0, last)).rows)
 
 

@@ -177,6 +177,11 @@ class CheckProgress:
 Opens = Callable[[BatchId, bytes, bytes], bool]
 
 
+async def newest_batch(connection: PipelineConnection) -> BatchId:
+    """Return the last id that was reserved for a batch: the bound of a scan that cannot read an index."""
+    return BatchId(await connection.fetchval("SELECT last_value FROM batch_ids"))
+
+
 async def check(
     connection: PipelineConnection,
     *,
@@ -192,7 +197,7 @@ async def check(
     Call it outside a transaction: none stays open between two statements.
     """
     if last is None:
-        last = await connection.fetchval("SELECT last_value FROM batch_ids")
+        last = await newest_batch(connection)
     while first <= last:
         to = min(first + limit - 1, last)
         states = await read_range(_reading(connection, _STATES), connection, first, to)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from app.domain.ids import DestinationNumber, LaneId
-from app.store import PipelineConnection, damage
+from app.store import PipelineConnection, damage, transactions
 
 _HEADS = """
     SELECT extract(epoch FROM live - clock_timestamp())::float8 AS live,
@@ -80,8 +80,7 @@ async def poll_around_damage(
 async def _begin(connection: PipelineConnection) -> datetime:
     # A sequential scan would meet the damaged page for every destination.
     await connection.execute("SET LOCAL enable_seqscan = off")
-    now: datetime = await connection.fetchval("SELECT now()")
-    return now
+    return await transactions.started_at(connection)
 
 
 async def _heads(

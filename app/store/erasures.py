@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 import asyncpg
 
 from app.domain.ids import BatchId, DestinationNumber, OrganisationId
-from app.store import PipelineConnection, damage, partitions
+from app.store import PipelineConnection, damage, partitions, transactions
 
 ERASER_LOCK = 7_304  # one worker scans at a time
 
@@ -39,6 +39,18 @@ class Erasure:
     unreadable: int
     finished_at: datetime | None
     sealed: bytes | None = field(default=None, repr=False)
+    number: int = 0
+
+
+async def try_lock_scan(connection: PipelineConnection) -> bool:
+    """Return whether no other session scans. This one holds the lock now, until `unlock_scan` or its end."""
+    is_free: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", ERASER_LOCK)
+    return is_free
+
+
+async def unlock_scan(connection: PipelineConnection) -> None:
+    """Let other sessions scan."""
+    await connection.execute("SELECT pg_advisory_unlock($1)", ERASER_LOCK)
 
 
 async def ask(
@@ -53,7 +65,7 @@ async def ask(
 
     Flushes are blocked meanwhile, so that the scan finds everything acknowledged before.
     """
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", partitions.FLUSH_LOCK)
+    await transactions.lock(connection, partitions.FLUSH_LOCK)
     requested_at: datetime = await connection.fetchval(
         """
         INSERT INTO erasures (organisation_id, id, requested_by, kinds, sealed, requested_at)
@@ -98,17 +110,29 @@ async def pending(connection: PipelineConnection) -> list[PendingErasure]:
     return [PendingErasure(**dict(row)) for row in rows]
 
 
+_ERASURES = """
+    SELECT id, requested_at, requested_by, kinds, scanned, waiting, dead, delivered, unreadable,
+      finished_at, sealed, number
+    FROM erasures WHERE organisation_id = acting_organisation()
+"""
+
+
 async def find(connection: PipelineConnection, id: str) -> Erasure | None:  # noqa: A002
     """Return an erasure, or None."""
-    row = await connection.fetchrow(
-        """
-        SELECT id, requested_at, requested_by, kinds, scanned, waiting, dead, delivered, unreadable,
-          finished_at, sealed
-        FROM erasures WHERE organisation_id = acting_organisation() AND id = $1
-        """,
-        id,
+    row = await connection.fetchrow(_ERASURES + " AND id = $1", id)
+    return None if row is None else _erasure(row)
+
+
+async def newest(connection: PipelineConnection, *, limit: int, below: int | None) -> list[Erasure]:
+    """Return up to `limit` erasures of the acting organisation, newest first, below a number."""
+    rows = await connection.fetch(
+        _ERASURES + " AND ($1::bigint IS NULL OR number < $1) ORDER BY number DESC LIMIT $2", below, limit
     )
-    return None if row is None else Erasure(**{**dict(row), "kinds": tuple(row["kinds"])})
+    return [_erasure(row) for row in rows]
+
+
+def _erasure(row: asyncpg.Record) -> Erasure:
+    return Erasure(**{**dict(row), "kinds": tuple(row["kinds"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +172,7 @@ _KEYED = "FROM batch_states WHERE accepted_at <= $1 AND data_key IS NOT NULL"
 async def _next_around_damage(
     connection: PipelineConnection, after: int, accepted_until: datetime, limit: int
 ) -> Portion | None:
-    last: int = await connection.fetchval("SELECT last_value FROM batch_ids")
+    last = await damage.newest_batch(connection)
     if after >= last:
         return None
     to = min(after + limit, last)
@@ -249,7 +273,10 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
 
 @dataclass(frozen=True, slots=True)
 class ErasedEvents:
-    """A conversion to erase: its new status, and whether the batch's state still counts it."""
+    """A conversion to erase: its place in the batch and its new status.
+
+    `left_batch`: the batch's own state still counts it, so the erasure must take it out of that count.
+    """
 
     place: int
     status: str

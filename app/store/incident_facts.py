@@ -206,7 +206,7 @@ async def workers(connection: PipelineConnection) -> WorkerFacts:
 
 
 async def record_intake(connection: PipelineConnection) -> None:
-    """Add what was received since the last call to the steps. The caller's transaction is one."""
+    """Add what was received since the last call to the steps. The caller opens the transaction."""
     await connection.execute(
         """
         WITH totals AS (

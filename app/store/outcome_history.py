@@ -31,7 +31,7 @@ def _columns(template: str, names: Sequence[str] = _COUNTED) -> str:
     return ", ".join(template.format(name=name) for name in names)
 
 
-# A replay takes events back from `dead`, which is no failure less: no count of a bucket falls.
+# A replay takes events back from `dead`, but the failures remain counted: no count of a bucket falls.
 _CHANGES: Final = _columns("greatest(sum(t.{name} - coalesce(o.{name}, 0)), 0)::bigint AS {name}")
 _RECORD: Final = f"""
     WITH period AS (

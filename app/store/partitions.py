@@ -6,7 +6,7 @@ The database's own functions create and drop them, because a worker's role does 
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from app.store import PipelineConnection, organisation_usage
+from app.store import PipelineConnection, organisation_usage, transactions
 
 # Every flush holds this lock shared; rotating the ledger and archiving a destination hold it exclusively.
 FLUSH_LOCK = 7_301
@@ -34,7 +34,7 @@ class DroppedPartitions:
 
 async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None:
     """Create the partitions of today and of `days` more, and of this ledger generation and the next."""
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", MAINTENANCE_LOCK)
+    await transactions.lock(connection, MAINTENANCE_LOCK)
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
     # Yesterday too: a transaction that began before midnight may still write into it.
     for offset in range(-1, days + 1):
@@ -70,7 +70,7 @@ async def rotate_ledger(connection: PipelineConnection) -> int | None:
 
     Holds the flush lock exclusively: no flush can read one generation and write into another.
     """
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", FLUSH_LOCK)
+    await transactions.lock(connection, FLUSH_LOCK)
     row = await connection.fetchrow(
         "SELECT generation, now() - began_at AS age FROM ledger_generations ORDER BY generation DESC LIMIT 1"
     )
@@ -88,7 +88,7 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
 
     Takes `ACCESS EXCLUSIVE` briefly: the caller sets a lock timeout and retries later.
     """
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", MAINTENANCE_LOCK)
+    await transactions.lock(connection, MAINTENANCE_LOCK)
     rows = await connection.fetch(_PARTITIONS, "batches")
     limit: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::int", keep_days)
     gone: list[date] = []

@@ -171,6 +171,12 @@ async def create_role(connection: PipelineConnection, name: str, password: str) 
     await connection.execute(creation(name) + with_password)
 
 
+async def tables_exist(connection: PipelineConnection) -> bool:
+    """Return whether the schema was created."""
+    exist: bool = await connection.fetchval("SELECT to_regclass('audit') IS NOT NULL")
+    return exist
+
+
 async def missing(connection: PipelineConnection, roles: RoleNames) -> list[str]:
     """Return those of the roles that do not exist."""
     known = {row[0] for row in await connection.fetch("SELECT rolname FROM pg_roles")}

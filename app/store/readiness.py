@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection, batches, counts, flush, ledger, partitions
+from app.store import PipelineConnection, batches, counts, flush, ledger, partitions, transactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ _NOBODY = DestinationNumber(0)  # no destination has this number
 
 async def try_flush(connection: PipelineConnection) -> None:
     """Write what a flush writes, for the caller to roll back. Raises what a flush would raise."""
-    await connection.execute("SET LOCAL lock_timeout = '1s'")
+    await transactions.set_lock_timeout(connection, seconds=1)
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
     generation = await ledger.current_generation(connection)
     [batch] = await batches.reserve_ids(connection, 1)
@@ -75,7 +75,7 @@ async def try_flush(connection: PipelineConnection) -> None:
 
 async def try_claim(connection: PipelineConnection) -> None:
     """Read and write what a claim does, for the caller to roll back. Raises what a claim would raise."""
-    await connection.execute("SET LOCAL lock_timeout = '1s'")
+    await transactions.set_lock_timeout(connection, seconds=1)
     await connection.fetch(
         """
         (SELECT batch FROM batch_states WHERE settled_at IS NULL

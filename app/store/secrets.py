@@ -8,5 +8,12 @@ async def keep_first(connection: PipelineConnection, name: str, sealed: bytes) -
     await connection.execute(
         "INSERT INTO secrets (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, sealed
     )
-    kept: bytes = await connection.fetchval("SELECT sealed FROM secrets WHERE name = $1", name)
-    return kept
+    stored = await read(connection, name)
+    assert stored is not None
+    return stored
+
+
+async def read(connection: PipelineConnection, name: str) -> bytes | None:
+    """Return the value that is stored under a name."""
+    sealed: bytes | None = await connection.fetchval("SELECT sealed FROM secrets WHERE name = $1", name)
+    return sealed

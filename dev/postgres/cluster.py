@@ -70,7 +70,7 @@ THROWAWAY: Mapping[str, str] = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "128MB",
-    "max_wal_size": "2GB",
+    "max_wal_size": "512MB",
     "max_connections": "200",
 }
 """Server settings of a cluster for tests."""
@@ -202,6 +202,11 @@ class Cluster:
             raise EmbeddedError(f"pg_dump failed: {_last_error(dumped.stderr)}")
         # Newer versions add a random word to each dump.
         return re.sub(r"^\\(un)?restrict .*$", "", dumped.stdout.decode(), flags=re.MULTILINE)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the postmaster that was started or adopted."""
+        return self._pid
 
     def alive(self) -> bool:
         """Return whether the postmaster runs."""

@@ -228,6 +228,7 @@ CREATE TABLE mapping_versions (
   document        jsonb NOT NULL,
   published_by    text NOT NULL,
   published_at    instant NOT NULL DEFAULT now(),
+  note            text CHECK (length(note) BETWEEN 1 AND 1000),
   PRIMARY KEY (mapping, version),
   FOREIGN KEY (organisation_id, mapping) REFERENCES mappings (organisation_id, id)
 );
@@ -276,6 +277,8 @@ CREATE TABLE console_sessions (
   seen_at         instant NOT NULL DEFAULT now(),
   -- When the person last signed in at the provider.
   signed_in_at    instant NOT NULL DEFAULT now(),
+  -- The organisation that a platform caller chose to act for.
+  acting_for      text REFERENCES organisations (id),
   CHECK (created_at <= seen_at),
   CHECK ((key_digest IS NULL) = (subject IS NOT NULL)),
   CHECK ((subject IS NULL) = (role IS NULL))

@@ -28,7 +28,7 @@ class Listener:
     url: str = ""
     connections: int = 0
     heard: list[Heard] = field(default_factory=list)
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    request_arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -44,7 +44,7 @@ class Listener:
                 )
                 request = Heard(head, await reader.readexactly(length), reader)
                 self.heard.append(request)
-                self.asked.set()
+                self.request_arrived.set()
                 await self.script(request, writer)
         except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             pass

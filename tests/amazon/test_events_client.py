@@ -271,10 +271,10 @@ async def test_a_cancelled_call_hangs_up_and_leaves_the_client_usable(listen: Li
     silent = await listen(wait_for_the_end)
     async with EventsClient("client-1", silent.url) as client:
         for _ in range(20):  # more than there are connections: none may leak
-            silent.asked.clear()
+            silent.request_arrived.clear()
             hung_up.clear()
             call = asyncio.create_task(send(client))
-            await silent.asked.wait()
+            await silent.request_arrived.wait()
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
@@ -284,16 +284,16 @@ async def test_a_cancelled_call_hangs_up_and_leaves_the_client_usable(listen: Li
 
 async def test_a_redirect_is_not_followed() -> None:
     """The token would go where Amazon's answer says."""
-    asked: list[str] = []
+    addresses: list[str] = []
 
     def elsewhere(request: httpx.Request) -> httpx.Response:
-        asked.append(str(request.url))
+        addresses.append(str(request.url))
         return httpx.Response(307, headers={"Location": "https://elsewhere.example/"})
 
     async with EventsClient("client-1", None, httpx.MockTransport(elsewhere)) as client:
         sent = await send(client, Region.NA)
     assert sent.reply == Missing("HTTP_307", "")
-    assert asked == ["https://advertising-api.amazon.com/adsApi/v1/create/events"]
+    assert addresses == ["https://advertising-api.amazon.com/adsApi/v1/create/events"]
 
 
 async def test_no_cookie_is_ever_sent_back() -> None:

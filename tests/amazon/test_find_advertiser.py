@@ -36,10 +36,10 @@ class Amazon:
 
     def __init__(self, **answers: Any) -> None:
         self.answers = answers
-        self.asked: list[httpx.Request] = []
+        self.requests: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
+        self.requests.append(request)
         name = {QUERY: "query", PROFILES: "profiles", ADVERTISERS: "advertisers"}[request.url.path]
         answer = self.answers.get(name, GONE)
         if isinstance(answer, Callable):  # type: ignore[arg-type]
@@ -201,7 +201,7 @@ async def test_the_query_is_read_page_by_page() -> None:
 
     amazon = Amazon(query=page)
     assert await find(amazon, "345") == Visible("EUR", "No 345")
-    assert [json.loads(request.content).get("nextToken") for request in amazon.asked] == [
+    assert [json.loads(request.content).get("nextToken") for request in amazon.requests] == [
         None,
         "100",
         "200",
@@ -217,7 +217,7 @@ async def test_a_list_that_leads_back_into_itself_ends() -> None:
     circle = {"advertiserAccounts": [account("9")], "nextToken": "again"}
     amazon = Amazon(query=circle)
     assert await find(amazon) == CannotTell("too_many")
-    assert len(amazon.asked) == 3
+    assert len(amazon.requests) == 3
     assert await find(Amazon(query=circle, profiles=[profile(7)], advertisers=dsp("123"))) == FOUND
 
 
@@ -230,7 +230,7 @@ async def test_a_profiles_advertisers_are_read_page_by_page() -> None:
 
     amazon = Amazon(profiles=[profile(7)], advertisers=page)
     assert await find(amazon, "249") == FOUND
-    by_name, *pages = amazon.asked[2:]
+    by_name, *pages = amazon.requests[2:]
     assert by_name.url.params["advertiserIdFilter"] == "249"
     assert [request.url.params.get("startIndex") for request in pages] == ["0", "100", "200"]
     assert not any("advertiserIdFilter" in request.url.params for request in pages)
@@ -240,7 +240,7 @@ async def test_a_list_that_ignores_its_start_ends() -> None:
     """The same page twice holds nothing new."""
     amazon = Amazon(profiles=[profile(7)], advertisers=dsp("9", totalResults=10**9))
     assert await find(amazon) == NotVisible(("9",))
-    assert len(amazon.asked) == 5
+    assert len(amazon.requests) == 5
 
 
 async def test_an_advertiser_asked_for_by_its_id_is_found_at_once() -> None:
@@ -251,16 +251,16 @@ async def test_an_advertiser_asked_for_by_its_id_is_found_at_once() -> None:
 
     amazon = Amazon(query={"advertiserAccounts": [account("9")]}, profiles=[profile(7)], advertisers=answer)
     assert await find(amazon) == FOUND
-    assert len(amazon.asked) == 3
+    assert len(amazon.requests) == 3
 
 
 async def test_each_call_names_the_client_as_it_wants_to_be_named() -> None:
     """The new header for the new call, the old one for the old: mixing them up breaks one of them (§8.4)."""
     amazon = Amazon(profiles=[profile(7), profile("8")], advertisers=dsp("9"))
     await find(amazon)
-    query, profiles, *listed = amazon.asked
-    assert [request.method for request in amazon.asked] == ["POST", *["GET"] * 5]
-    assert {request.url.host for request in amazon.asked} == {"advertising-api-eu.amazon.com"}
+    query, profiles, *listed = amazon.requests
+    assert [request.method for request in amazon.requests] == ["POST", *["GET"] * 5]
+    assert {request.url.host for request in amazon.requests} == {"advertising-api-eu.amazon.com"}
     assert query.headers["Amazon-Ads-ClientId"] == "client-1"
     assert "Amazon-Advertising-API-ClientId" not in query.headers
     for request in (profiles, *listed):
@@ -269,11 +269,11 @@ async def test_each_call_names_the_client_as_it_wants_to_be_named() -> None:
     assert "Amazon-Advertising-API-Scope" not in profiles.headers
     scopes = [request.headers["Amazon-Advertising-API-Scope"] for request in listed]
     assert scopes == ["7", "7", "8", "8"]
-    assert {request.headers["Authorization"] for request in amazon.asked} == {"Bearer Atza|t"}
+    assert {request.headers["Authorization"] for request in amazon.requests} == {"Bearer Atza|t"}
 
 
 async def test_a_token_that_no_header_can_carry_is_unauthorized_without_a_call() -> None:
     """As for sending."""
     amazon = Amazon()
     assert await find(amazon, token="a\r\nb") == Unauthorized()
-    assert amazon.asked == []
+    assert amazon.requests == []

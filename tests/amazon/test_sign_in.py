@@ -45,18 +45,18 @@ def sign_in(
 
 def answering(*answers: httpx.Response | Exception) -> tuple[httpx.MockTransport, list[httpx.Request]]:
     """Return a transport that gives these answers in turn, the last one for ever, and what it was asked."""
-    asked: list[httpx.Request] = []
+    requests: list[httpx.Request] = []
     left: Iterator[httpx.Response | Exception] = iter(answers)
     last = answers[-1]
 
     def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        requests.append(request)
         one = next(left, last)
         if isinstance(one, Exception):
             raise one
         return httpx.Response(one.status_code, content=one.content, headers=one.headers)
 
-    return httpx.MockTransport(answer), asked
+    return httpx.MockTransport(answer), requests
 
 
 def test_authlibs_client_is_an_httpx_client() -> None:
@@ -242,10 +242,10 @@ async def test_what_the_token_server_says(
     answer: httpx.Response, refreshed: object, exchanged: object
 ) -> None:
     """Each answer as it is read for a refresh and for a code."""
-    transport, asked = answering(answer)
+    transport, requests = answering(answer)
     assert await sign_in(transport).refresh(Region.NA, "Atzr|r") == refreshed
     assert await sign_in(transport).exchange(Region.NA, code="c", code_verifier="v" * 43) == exchanged
-    assert len({str(request.url) for request in asked}) == 1
+    assert len({str(request.url) for request in requests}) == 1
 
 
 @pytest.mark.parametrize(
@@ -290,10 +290,10 @@ def test_a_lifetime_that_is_not_stated_is_a_short_one(stated: object, lifetime: 
 )
 async def test_a_moments_trouble_is_tried_again(first: httpx.Response | Exception) -> None:
     """Twice wrong, then right."""
-    transport, asked = answering(first, first, httpx.Response(200, json=GOOD))
+    transport, requests = answering(first, first, httpx.Response(200, json=GOOD))
     assert await sign_in(transport).refresh(Region.NA, "Atzr|r") == Tokens("Atza|a", "Atzr|r", 3600)
-    assert len(asked) == 3
-    assert len({request.content for request in asked}) == 1
+    assert len(requests) == 3
+    assert len({request.content for request in requests}) == 1
 
 
 @pytest.mark.parametrize(
@@ -311,9 +311,9 @@ async def test_lasting_trouble_is_given_up_and_says_nothing_of_the_sign_in(
     answer: httpx.Response | Exception, why: str, tries: int
 ) -> None:
     """Three tries, and one only where another would press a throttled or confused server."""
-    transport, asked = answering(answer)
+    transport, requests = answering(answer)
     assert await sign_in(transport).refresh(Region.NA, "Atzr|r") == Unavailable(why)
-    assert len(asked) == tries
+    assert len(requests) == tries
 
 
 async def test_a_token_server_that_never_answers_is_left_in_time(listen: Listen) -> None:

@@ -174,7 +174,7 @@ async def test_a_request_is_not_sent_again_when_its_connection_is_lost(listen: L
     assert (server.connections, len(server.heard)) == (1, 2)
 
 
-async def test_who_finds_no_connection_free_in_time_is_told_so(listen: Listen) -> None:
+async def test_a_request_without_a_free_connection_in_time_fails(listen: Listen) -> None:
     """Nothing was sent then, and it costs no try."""
 
     async def stay_silent(heard: Heard, _: asyncio.StreamWriter) -> None:
@@ -183,7 +183,7 @@ async def test_who_finds_no_connection_free_in_time_is_told_so(listen: Listen) -
     server = await listen(stay_silent)
     async with transport(connections=1) as over:
         first = asyncio.create_task(ask(over, server.url))
-        await server.asked.wait()
+        await server.request_arrived.wait()
         with pytest.raises(httpx.PoolTimeout):
             await ask(over, server.url, pool=0.05)
         first.cancel()

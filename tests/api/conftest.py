@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.store.organisation_scope import prepare_engine
 from tests.api.world import World, make_world
-from tests.conftest import ROLES, acting_as
+from tests.databases import ROLES, acting_as
 
 
 @pytest_asyncio.fixture
 async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[World]:
-    """The web, assembled, with Amazon and the road played by fakes; the database role is the API's."""
+    """The web, assembled, with Amazon and the pipeline played by fakes; the database role is the API's."""
     limited = create_async_engine(acting_as(database_url, ROLES.api), hide_parameters=True)
     prepare_engine(limited)
     made = make_world(engine, limited)

@@ -1,13 +1,14 @@
 """Check real responses against the OpenAPI description of the application."""
 
+import json
 import re
 from collections.abc import Awaitable, Callable
-from functools import cache
 from typing import Any
 
 import httpx
-import jsonschema
 from fastapi import FastAPI
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 # Statuses that the connection gives before a route is known, and the method that no route has.
 _OF_NO_ROUTE = frozenset({405, 408, 417, 431, 501, 505})
@@ -26,6 +27,8 @@ class Description:
         ]
         # Paths with fewer parameters first, as a router prefers literal paths.
         self._operations.sort(key=lambda entry: entry[2].count("{"))
+        self._validators: dict[str, Draft202012Validator] = {}
+        self._routes = list(app.routes)  # keeps their ids unique for `description_of`
 
     def check(self, response: httpx.Response) -> None:
         """Validate a JSON response and its headers against its operation and status."""
@@ -48,7 +51,14 @@ class Description:
 
     def validate(self, schema: dict[str, Any], value: Any) -> None:
         """Validate a value against a schema of the description."""
-        jsonschema.validate(value, {**schema, "components": {"schemas": self.schemas}})
+        name = json.dumps(schema)
+        if name not in self._validators:
+            complete = {**schema, "components": {"schemas": self.schemas}}
+            Draft202012Validator.check_schema(complete)
+            self._validators[name] = Draft202012Validator(complete)
+        error = best_match(self._validators[name].iter_errors(value))
+        if error is not None:
+            raise error
 
     def _operation(self, method: str, path: str) -> dict[str, Any] | None:
         return next(
@@ -61,13 +71,23 @@ class Description:
         )
 
 
+_descriptions: dict[tuple[int, ...], Description] = {}
+
+
+def description_of(app: FastAPI) -> Description:
+    """Return the description of an application. Applications with the same routes share it."""
+    routes = tuple(map(id, app.routes))
+    if routes not in _descriptions:
+        _descriptions[routes] = Description(app)
+    return _descriptions[routes]
+
+
 def check_responses(app: FastAPI) -> Callable[[httpx.Response], Awaitable[None]]:
     """Return a hook for a client of the application that checks every response."""
-    description = cache(lambda: Description(app))
 
     async def check(response: httpx.Response) -> None:
         await response.aread()
-        description().check(response)
+        description_of(app).check(response)
 
     return check
 

@@ -115,15 +115,15 @@ async def test_an_expired_key_is_refused(world: World) -> None:
 async def test_a_key_is_looked_up_once_for_many_requests_at_once(world: World) -> None:
     """A hundred requests with a key nobody has asked for yet cost one question."""
     key = await world.key("destinations:read")
-    asked: list[str] = []
+    executed: list[str] = []
     event.listen(
-        world.context.engine.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2])
+        world.context.engine.sync_engine, "before_cursor_execute", lambda *given: executed.append(given[2])
     )
     answers = await asyncio.gather(
         *(world.call("GET", "/catalog", key=key, params={"q": "nothing"}) for _ in range(100))
     )
     assert {answer.status_code for answer in answers} == {200}
-    assert len([statement for statement in asked if "WHERE digest" in statement]) == 1
+    assert len([statement for statement in executed if "WHERE digest" in statement]) == 1
     used = await world.sql("SELECT last_used_at FROM api_keys")
     assert used[0].last_used_at is not None
 

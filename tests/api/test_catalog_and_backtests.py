@@ -57,7 +57,7 @@ async def test_the_catalogue_shows_paths_types_and_what_to_map_them_to(world: Wo
     assert "ada@example.com" not in str(answer)
 
 
-async def test_a_broken_draft_is_told_by_number(world: World) -> None:
+async def test_a_broken_draft_is_reported_in_numbers(world: World) -> None:
     """Six of ten lose PHONE; an unsaved mapping is tried likewise."""
     _, mapping = await ready(world)
     broken = {**PHONE, "phone": {"path": "user.fone"}}
@@ -76,13 +76,13 @@ async def test_a_backtest_compares_everything_that_is_sent(world: World) -> None
     """Type and consent lose no key and reject nothing, and still change each event."""
     _, mapping = await ready(world)
     draft = {**MAPPING, "fields": PHONE, "event_type": "LEAD", "event_name": "Lead"}
-    told = (await world.call("POST", f"{mapping}/backtest", {"mapping": draft})).json()
-    assert {"event_type", "event_name"} <= set(told["changed"])
-    assert (told["lost"], told["gained"], told["newly_rejected"]) == ({}, {}, [])
-    assert "10 send a different event_type" in told["summary"]
+    report = (await world.call("POST", f"{mapping}/backtest", {"mapping": draft})).json()
+    assert {"event_type", "event_name"} <= set(report["changed"])
+    assert (report["lost"], report["gained"], report["newly_rejected"]) == ({}, {}, [])
+    assert "10 send a different event_type" in report["summary"]
     draft = {**MAPPING, "fields": {**PHONE, "event_timestamp": "user.nowhere"}}
-    told = (await world.call("POST", f"{mapping}/backtest", {"mapping": draft})).json()
-    assert told["newly_rejected"] == [
+    report = (await world.call("POST", f"{mapping}/backtest", {"mapping": draft})).json()
+    assert report["newly_rejected"] == [
         {
             "reason": "timestamp_missing",
             "field": "user.nowhere",

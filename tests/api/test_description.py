@@ -18,7 +18,7 @@ from app.api.secured_route import SecuredRoute, scopes_of
 from app.domain.mapping.document import check_publishable
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.processes.application import ROUTERS
-from tests.api.description import Description
+from tests.api.description import description_of
 from tests.api.world import MAPPING, World
 
 API = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
@@ -106,12 +106,12 @@ def test_a_response_that_is_not_as_described_fails_its_test(world: World, wrong:
     request = httpx.Request("GET", "http://x/health/live")
     response = httpx.Response(200, json=wrong, headers={"X-Request-Id": "1"}, request=request)
     with pytest.raises(jsonschema.ValidationError):
-        Description(world.app).check(response)
+        description_of(world.app).check(response)
 
 
 def test_every_example_has_its_own_shape(world: World) -> None:
     """An example is what people copy."""
-    description = Description(world.app)
+    description = description_of(world.app)
     examples = 0
     for schema in description.schemas.values():
         for part in (schema, *schema.get("properties", {}).values()):
@@ -156,7 +156,7 @@ async def test_answers_that_are_no_plain_json_are_described(world: World) -> Non
 async def test_every_operation_is_described_completely(world: World) -> None:
     """Successful responses have schemas, errors have examples, and headers are listed where they are sent."""
     described = (await world.call("GET", "/openapi.json")).json()
-    description = Description(world.app)
+    description = description_of(world.app)
     assert described["servers"] == [{"url": world.context.public_url}]
     operations = {
         (method.upper(), path): operation
@@ -178,9 +178,11 @@ async def test_every_operation_is_described_completely(world: World) -> None:
             if status in ("429", "503"):
                 assert "Retry-After" in response["headers"], place
             if status.startswith(("4", "5")) and (method, path, status) != ("POST", "/events", "422"):
-                example = response["content"]["application/json"]["example"]
-                description.validate(response["content"]["application/json"]["schema"], example)
-                assert STATUSES[ErrorCode(example["error"])] == int(status), place
+                content = response["content"]["application/json"]
+                examples = [each["value"] for each in content.get("examples", {}).values()]
+                for example in examples or [content["example"]]:
+                    description.validate(content["schema"], example)
+                    assert STATUSES[ErrorCode(example["error"])] == int(status), place
     ambiguous = operations["GET", "/events/{event_id}"]["responses"]["409"]
     assert ambiguous["description"] == "event_ambiguous"
 
@@ -198,13 +200,45 @@ async def test_described_etags_are_sent(world: World) -> None:
 
 def test_every_body_of_an_event_post_has_an_example(world: World) -> None:
     """An example for each form that the body may have."""
-    description = Description(world.app)
+    description = description_of(world.app)
     content = world.app.openapi()["paths"]["/events"]["post"]["requestBody"]["content"]
     forms = content["application/json"]["schema"]["anyOf"]
     examples = [example["value"] for example in content["application/json"]["examples"].values()]
     for form, example in zip(forms, examples, strict=True):
         description.validate(form, example)
     description.validate(forms[0], json.loads(content["application/x-ndjson"]["example"]))
+
+
+def test_every_body_has_a_valid_example(world: World) -> None:
+    """The reference offers it for a trial."""
+    description = description_of(world.app)
+    wrong = []
+    for path, methods in world.app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if content is None:
+                continue
+            examples = [each["value"] for each in content.get("examples", {}).values()]
+            examples += [content["example"]] if "example" in content else []
+            if not examples:
+                wrong.append(f"{method} {path}")
+            for example in examples:
+                description.validate(content["schema"], example)
+    assert wrong == []
+
+
+def test_operations_follow_the_journey_of_a_user(world: World) -> None:
+    """`POST /events` is the first; every tag has a description."""
+    described = world.app.openapi()
+    assert next(iter(described["paths"])) == "/events"
+    used = {
+        tag
+        for methods in described["paths"].values()
+        for operation in methods.values()
+        for tag in operation["tags"]
+    }
+    assert used == {tag["name"] for tag in described["tags"]}
+    assert [tag["name"] for tag in described["tags"]][:4] == ["events", "destinations", "sign-in", "mappings"]
 
 
 async def test_every_reference_leads_somewhere(world: World) -> None:

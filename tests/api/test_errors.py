@@ -129,7 +129,7 @@ async def test_json_with_a_charset_of_utf8_is_taken(world: World) -> None:
     assert answer.status_code == 201
 
 
-async def test_a_body_over_one_mib_is_413_told_or_not(world: World) -> None:
+async def test_a_body_over_one_mib_is_413_with_or_without_a_length(world: World) -> None:
     """By Content-Length at once; without one as soon as it is too much."""
     body = b'{"name": "' + b"x" * 1024 * 1024 + b'"}'
     answer = await world.call("POST", "/destinations", body)

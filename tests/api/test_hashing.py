@@ -9,7 +9,7 @@ from tests.api.world import World
 
 
 @pytest.mark.parametrize(
-    ("asked", "cleaned", "sent"),
+    ("body", "cleaned", "sent"),
     [
         pytest.param(
             {"field": "email", "value": " Ada@Example.com "}, "ada@example.com", "hash", id="an address"
@@ -29,10 +29,10 @@ from tests.api.world import World
     ],
 )
 async def test_the_cleaned_form_and_what_is_sent(
-    world: World, asked: dict[str, str], cleaned: str, sent: str
+    world: World, body: dict[str, str], cleaned: str, sent: str
 ) -> None:
-    """As the road would make it."""
-    answer = (await world.call("POST", "/identity/hash", asked)).json()
+    """As the pipeline would make it."""
+    answer = (await world.call("POST", "/identity/hash", body)).json()
     assert answer["cleaned"] == cleaned
     assert answer["sent"] == (hashlib.sha256(cleaned.encode()).hexdigest() if sent == "hash" else cleaned)
 

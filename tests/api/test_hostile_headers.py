@@ -84,9 +84,9 @@ async def test_no_route_breaks_on_a_hostile_query_or_path(world: World, database
                 continue
             declared = parameters_of(route.dependant, route.endpoint).names
             named = re.sub("^(.*/destinations)/x", rf"\1/{made['id']}", address)
-            asked = [f"{named}?{name}={value}" for name in sorted(declared) for value in VALUES]
-            asked += [re.sub("/x(?=/|$)", f"/{value}", address) for value in VALUES if "{" in route.path]
-            for one in asked if method == "GET" else asked[:3]:
+            targets = [f"{named}?{name}={value}" for name in sorted(declared) for value in VALUES]
+            targets += [re.sub("/x(?=/|$)", f"/{value}", address) for value in VALUES if "{" in route.path]
+            for one in targets if method == "GET" else targets[:3]:
                 answer = await world.call(method, one)
                 assert answer.status_code < 500, (method, one, answer.text[:200])
                 tried += 1

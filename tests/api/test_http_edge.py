@@ -109,6 +109,7 @@ async def test_a_head_with_an_offer_is_weighed_once(plain: int) -> None:
         assert statuses(got) == [status]
 
 
+@pytest.mark.process
 async def test_curl_that_offers_http2_is_served(plain: int) -> None:
     """`curl --http2` in clear offers h2c with its first request."""
     command = ["curl", "-sS", "--http2", "-o", "/dev/null", "-w", "%{http_code} ", "-d", (EVENT % 1).decode()]

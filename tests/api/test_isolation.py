@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from inspect import signature
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import pytest
@@ -45,8 +46,10 @@ LOCKED = [route for route in ROUTES if route[2]]
 # Streams: the first answer is the same page, and the stream would not end.
 STREAMS = {
     "/console/live",
+    "/console/tail/live",
     "/console/destinations/{destination_id}/live",
     "/console/destinations/{destination_id}/event/live",
+    "/console/destinations/{destination_id}/replays/{replay_id}/live",
 }
 # What ends the caller's own session or organisation, or has no id to compare.
 LAST = {"/console/sign-out"}
@@ -60,7 +63,7 @@ ALPHA = re.compile(
 )
 
 
-def asked() -> Iterator[tuple[str, str]]:
+def secured_routes() -> Iterator[tuple[str, str]]:
     """Yield every locked route and page, those that change nothing first."""
     for path, method, _ in sorted(LOCKED, key=lambda route: (route[0] in LAST, route[1] != "GET")):
         if path not in STREAMS and (method, path) not in OF_THE_PIPELINE:
@@ -71,7 +74,7 @@ async def test_a_foreign_key_sees_no_data_no_existence_and_no_count(two: Two) ->
     """The same answer as for an id that nobody has, and nothing of `alpha` in it."""
     seen: list[str] = []
     before = await _contents(two.world)
-    for path, method in asked():
+    for path, method in secured_routes():
         if path == "/organisations" or "{advertiser_id}" in path:
             continue  # below
         foreign, nobody = [await two.ask("beta", path, method, ids) for ids in (two.ids, NOBODY)]
@@ -123,7 +126,7 @@ async def test_lists_hold_own_things_only(two: Two) -> None:
 
 async def test_the_owner_and_the_platform_see_it(two: Two) -> None:
     """Else the tests above would pass for an application that shows nothing."""
-    for path, method in asked():
+    for path, method in secured_routes():
         if method != "GET" or "{" not in path or path.startswith("/organisations"):
             continue
         if "{incident_id}" in path or "{replay_id}" in path:
@@ -161,6 +164,9 @@ async def test_the_owner_sees_what_was_observed(two: Two) -> None:
     ]
     listed = (await get("/incidents"))["items"]
     assert [item["summary"] for item in listed] == ["Trouble of alpha."] * 2
+    found = await get(f"/event-search?q={quote('rejected by alpha')}")
+    assert [item["event_id"] for item in found["items"]] == ["rejected by alpha"]
+    assert [item["status"] for item in (await get("/event-search"))["items"]] == ["rejected"]
     assert (await get("/destinations"))["items"][0]["open_incidents"] == 1
     channels = (await get("/notification-channels"))["items"]
     assert [(item["name"], item["last_error"]) for item in channels] == [("ops-alpha", "timeout")]

@@ -20,7 +20,7 @@ async def test_resume_returns_to_the_state_before_the_pause(world: World) -> Non
 
 
 async def test_a_pause_answers_only_after_started_requests_have_settled(world: World) -> None:
-    """The fact is committed first, then the road is waited for."""
+    """The fact is committed first, then the pipeline is waited for."""
     made = await world.made()
     seen: list[bool] = []
     quiesce = world.delivery_control.quiesce
@@ -41,7 +41,7 @@ async def test_pausing_twice_is_one_act(world: World) -> None:
     await world.call("POST", f"/destinations/{made['id']}/pause")
     await world.call("POST", f"/destinations/{made['id']}/pause")
     assert await world.actions() == ["destination.created", "destination.paused"]
-    assert [asked for asked, _ in world.delivery_control.asked] == ["quiesce", "quiesce"]
+    assert [calls for calls, _ in world.delivery_control.calls] == ["quiesce", "quiesce"]
 
 
 async def test_a_pause_survives_a_reconnect(world: World) -> None:
@@ -140,7 +140,7 @@ async def test_delete_with_discard_gives_up_what_waits_after_started_requests_se
     world.delivery_control.owed[1] = 7
     answer = await world.call("DELETE", f"/destinations/{made['id']}?discard=true")
     assert (answer.status_code, answer.json()["discarded"]) == (200, 7)
-    assert [asked for asked, _ in world.delivery_control.asked] == ["waiting", "quiesce", "discard"]
+    assert [calls for calls, _ in world.delivery_control.calls] == ["waiting", "quiesce", "discard"]
 
 
 async def test_deleting_again_finishes_a_discard_that_was_cut_short(world: World) -> None:

@@ -54,15 +54,15 @@ class Sender:
         self,
         body: bytes = b'{"destination_id": "d"}',
         *,
-        told: int | None = -1,
+        body_length: int | None = -1,
         path: str = "/events",
         chunks: int = 1,
     ) -> "Sender":
         size = len(body) // max(chunks, 1)
         pieces = [body[nth * size : (nth + 1) * size if nth < chunks - 1 else None] for nth in range(chunks)]
-        length = (b"content-length", str(len(body) if told == -1 else told).encode())
+        length = (b"content-length", str(len(body) if body_length == -1 else body_length).encode())
         headers = [(b"x-api-key", self.key.encode()), (b"content-type", b"application/json")]
-        headers.append((b"transfer-encoding", b"chunked") if told is None else length)
+        headers.append((b"transfer-encoding", b"chunked") if body_length is None else length)
 
         async def receive() -> dict[str, Any]:
             nth = self.read
@@ -149,7 +149,7 @@ def of_size(size: int) -> bytes:
     return b'{"destination_id": "d", "x": "' + b"y" * (size - 32) + b'"}'
 
 
-async def test_a_post_that_is_turned_away_is_told_when_to_return_and_its_body_is_not_read(
+async def test_a_shed_post_gets_retry_after_and_its_body_is_not_read(
     crowd: Callable[..., Crowd],
 ) -> None:
     """503 in the one shape, with the journey's code and a whole number of seconds; counted by cause."""
@@ -157,8 +157,8 @@ async def test_a_post_that_is_turned_away_is_told_when_to_return_and_its_body_is
     await crowded.hold(of_size(5 * MIB))
     away = await Sender(crowded.app).post(of_size(3 * MIB))
     assert (away.status, away.read) == (503, 0)
-    told = away.answer.json()
-    assert (told["error"], told["code"], told["fields"]) == ("unavailable", "SERVICE_UNAVAILABLE", [])
+    error = away.answer.json()
+    assert (error["error"], error["code"], error["fields"]) == ("unavailable", "SERVICE_UNAVAILABLE", [])
     assert re.fullmatch(r"[1-5]", away.answer.headers["retry-after"])
     assert away.answer.headers["x-request-id"]
     assert crowded.shed("bodies") == 1
@@ -215,7 +215,7 @@ async def test_a_commit_that_hangs_turns_away(crowd: Callable[..., Crowd]) -> No
 
 
 async def test_short_memory_lets_posts_in_one_at_a_time(crowd: Callable[..., Crowd]) -> None:
-    """Never none: memory that is not given back must not shut the door for good."""
+    """Never none: memory that is not given back must not shed every post from then on."""
     crowded = crowd(resident_bytes=1)
     await crowded.hold(of_size(100))
     away = await Sender(crowded.app).post()
@@ -225,15 +225,15 @@ async def test_short_memory_lets_posts_in_one_at_a_time(crowd: Callable[..., Cro
     assert (await Sender(crowded.app).post()).status == 202
 
 
-@pytest.mark.parametrize("told", [-1, None], ids=["a length that was told", "a length nobody told"])
+@pytest.mark.parametrize("body_length", [-1, None], ids=["a length that is declared", "no declared length"])
 async def test_a_body_must_have_room_for_what_it_becomes(
-    crowd: Callable[..., Crowd], told: int | None
+    crowd: Callable[..., Crowd], body_length: int | None
 ) -> None:
     """A megabyte of numbers is thirty of objects: beside others it is not read where so much is not left."""
     crowded = crowd(resident_bytes=resident_bytes() + 24 * MIB)
     await crowded.hold(of_size(100))
     numbers = b'{"destination_id": "d", "x": [' + b"1.5," * 300_000 + b"1.5]}"
-    away = await Sender(crowded.app).post(numbers, told=told, chunks=4)
+    away = await Sender(crowded.app).post(numbers, body_length=body_length, chunks=4)
     assert away.status == 503
     assert crowded.shed("memory") == 1
     await crowded.hold(of_size(len(numbers)))  # as long a text becomes nothing larger
@@ -241,7 +241,7 @@ async def test_a_body_must_have_room_for_what_it_becomes(
     assert (await Sender(crowded.app).post(numbers)).status == 202  # a lone one is taken
 
 
-async def test_more_than_is_answered_in_time_is_turned_away(crowd: Callable[..., Crowd]) -> None:
+async def test_more_than_is_answered_in_time_is_shed(crowd: Callable[..., Crowd]) -> None:
     """Late answers shrink what may be under way; after one late round 2.8 MiB are left of 4."""
     now = [1000.0]
     crowded = crowd(monotonic=lambda: now[0], target_latency_s=3)
@@ -257,15 +257,15 @@ async def test_more_than_is_answered_in_time_is_turned_away(crowd: Callable[...,
     await crowded.let_go()
 
 
-@pytest.mark.parametrize("told", [-1, None], ids=["a length that was told", "a length nobody told"])
+@pytest.mark.parametrize("body_length", [-1, None], ids=["a length that is declared", "no declared length"])
 async def test_a_body_is_charged_as_it_comes(
-    crowd: Callable[..., Crowd], world: World, told: int | None
+    crowd: Callable[..., Crowd], world: World, body_length: int | None
 ) -> None:
     """Where it outgrows the room of all bodies its reading ends, with the same answer."""
     crowded = crowd(body_bytes=5 * MIB)
     await crowded.hold(of_size(4 * MIB))
     other = await world.key("events:write")
-    away = await Sender(crowded.app, key=other).post(of_size(4 * MIB), told=told, chunks=8)
+    away = await Sender(crowded.app, key=other).post(of_size(4 * MIB), body_length=body_length, chunks=8)
     assert away.status == 503
     assert 1 <= away.read <= 3
     assert crowded.shed("bodies") == 1
@@ -326,7 +326,9 @@ async def test_a_body_that_outgrows_the_share_of_its_key_is_not_read_on(
 async def test_declared_lengths_alone_keep_nobody_out(crowd: Callable[..., Crowd], world: World) -> None:
     """Sixty posts that declare 5 MiB each and send nothing: another key's are taken as ever."""
     crowded = crowd()
-    stalling = [asyncio.create_task(Sender(crowded.app).post(b"", told=5 * MIB, chunks=0)) for _ in range(60)]
+    stalling = [
+        asyncio.create_task(Sender(crowded.app).post(b"", body_length=5 * MIB, chunks=0)) for _ in range(60)
+    ]
     while crowded.gauge("amazon_conversions_event_requests_in_flight") < 60:
         await asyncio.sleep(0)
     other = await world.key("events:write")
@@ -352,11 +354,11 @@ async def test_acts_of_an_operator_still_come_in(crowd: Callable[..., Crowd]) ->
     await crowded.let_go()
 
 
-async def test_a_body_that_is_too_large_anyway_is_told_so(crowd: Callable[..., Crowd]) -> None:
+async def test_a_body_that_is_too_large_anyway_gets_413(crowd: Callable[..., Crowd]) -> None:
     """413 says more than 503: coming back would not help."""
     crowded = crowd(body_bytes=5 * MIB)
     await crowded.hold(of_size(3 * MIB))
-    assert (await Sender(crowded.app).post(told=10**12)).status == 413
+    assert (await Sender(crowded.app).post(body_length=10**12)).status == 413
     await crowded.let_go()
 
 
@@ -377,7 +379,7 @@ def app_with_a_late_lane(world: World) -> Any:
     return with_late(world, LATE)
 
 
-async def test_a_post_for_a_queue_that_is_too_long_is_told_so(app_with_a_late_lane: Any) -> None:
+async def test_a_post_for_a_queue_that_is_too_long_is_shed(app_with_a_late_lane: Any) -> None:
     """429 with RATE_LIMIT and minutes to wait; other destinations' events are taken as ever."""
     late = await Sender(app_with_a_late_lane).post(b'{"destination_id": "dst_late"}')
     assert late.status == 429
@@ -386,7 +388,7 @@ async def test_a_post_for_a_queue_that_is_too_long_is_told_so(app_with_a_late_la
     assert (await Sender(app_with_a_late_lane).post()).status == 202
 
 
-async def test_a_key_that_can_only_send_to_it_is_turned_away_unread(world: World) -> None:
+async def test_a_key_that_can_only_send_to_it_is_shed_unread(world: World) -> None:
     late = (await world.made())["id"]
     key = await world.key("events:write", destination_ids=[late])
     app = with_late(world, late)

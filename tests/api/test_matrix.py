@@ -33,8 +33,6 @@ OPEN = {
     "/health/ready",
     "/metrics",
     "/openapi.json",
-    "/docs",
-    "/docs/docs.css",
 }
 
 # Bodies with which a route succeeds, where it needs one.
@@ -56,7 +54,7 @@ ROAD_BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/destinations/{destination_id}/replay"): {"status": "dead", "dry_run": True},
     ("POST", "/destinations/{destination_id}/dead-letters/dismiss"): {"status": "dead", "dry_run": True},
 }
-# Routes of the events themselves have tests of their own with a road behind them.
+# Routes of the events themselves have tests of their own with a pipeline behind them.
 ADMIN = [
     route for route in LOCKED if Scope.EVENTS_WRITE not in route[2] and Scope.EVENTS_READ not in route[2]
 ]
@@ -75,7 +73,7 @@ def routes_of(routes: Iterable[Any]) -> Iterator[Any]:
 
 
 def test_every_route_of_the_application_is_in_the_matrix(world: World) -> None:
-    """Whatever is reachable is a door of a router listed, or a page of the console, which are tried apart."""
+    """Whatever is reachable is a listed route, or a page of the console, which are tried apart."""
     application = world.client._transport.app  # type: ignore[attr-defined]
     known = {(path, method) for path, method, _ in ROUTES}
     strangers = [
@@ -192,11 +190,13 @@ async def test_with_a_foreign_destinations_key_nothing_is_seen(
     assert await world.actions() == before
 
 
-ROAD = [route for route in LOCKED if route not in ADMIN and "{destination_id}" in route[0]]
+OF_A_DESTINATION = [route for route in LOCKED if route not in ADMIN and "{destination_id}" in route[0]]
 
 
 @pytest.mark.parametrize(
-    ("path", "method", "scopes"), ROAD, ids=[f"{method} {path}" for path, method, _ in ROAD]
+    ("path", "method", "scopes"),
+    OF_A_DESTINATION,
+    ids=[f"{method} {path}" for path, method, _ in OF_A_DESTINATION],
 )
 async def test_events_of_a_foreign_destination_are_not_seen(
     world: World, database_url: str, path: str, method: str, scopes: tuple[Scope, ...]

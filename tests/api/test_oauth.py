@@ -212,8 +212,8 @@ async def test_a_token_that_amazon_does_not_take_back_asks_for_a_new_sign_in(wor
     world.advertisers.declines = False
     await world.connected(made)
     world.advertisers.declines = True
-    asked = (await world.call("GET", f"/destinations/{made['id']}/preflight?ask=true")).json()
-    assert {one["name"]: one["status"] for one in asked["checks"]}["account"] != "failed"
+    preflight = (await world.call("GET", f"/destinations/{made['id']}/preflight?ask=true")).json()
+    assert {one["name"]: one["status"] for one in preflight["checks"]}["account"] != "failed"
 
 
 async def test_tokens_are_kept_only_for_what_amazon_was_asked_about(world: World) -> None:
@@ -245,7 +245,7 @@ async def test_reconnecting_heals_needs_reconnect(world: World, reason: str) -> 
     now = await world.connected(made)
     assert (now["state"], now["reason"]) == ("connected", None)
     assert (await world.sql("SELECT generation FROM sign_ins"))[0].generation > before
-    assert world.delivery_control.asked[-1] == ("wake", 1)
+    assert world.delivery_control.calls[-1] == ("wake", 1)
 
 
 @pytest.mark.parametrize("target", ["https://evil.example", "/\\evil.example", "//evil.example"])

@@ -21,7 +21,7 @@ def known(*, reason: str | None = None, sign_in: str = "valid", **changes: Any) 
         reason,  # type: ignore[arg-type]
         False, 1, State.ACTIVE, 1, None, AT, AT,
     )  # fmt: skip
-    told: dict[str, Any] = {
+    given: dict[str, Any] = {
         "configured": True,
         "account": AmazonAccount("Acme", "USD", AT),
         "live_answer": None,
@@ -30,14 +30,14 @@ def known(*, reason: str | None = None, sign_in: str = "valid", **changes: Any) 
         "delivered": 0,
         "seconds_apart": 0.0,
     }
-    return PreflightFacts(destination, **{**told, **changes})
+    return PreflightFacts(destination, **{**given, **changes})
 
 
 TERMS = {"terms": Confirmation("terms", "key_1", AT)}
 
 
 @pytest.mark.parametrize(
-    ("told", "name", "status", "word"),
+    ("given", "name", "status", "word"),
     [
         pytest.param(known(), "account", "ok", "Acme", id="the account that Amazon showed at sign-in"),
         pytest.param(known(account=None), "account", "unknown", "connected", id="nobody was asked yet"),
@@ -91,10 +91,10 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
     ],
 )
 def test_a_line_says_how_it_stands_and_what_to_do(
-    told: PreflightFacts, name: str, status: str, word: str
+    given: PreflightFacts, name: str, status: str, word: str
 ) -> None:
     """One judgement each."""
-    (line,) = [line for line in run_preflight(told) if line.name == name]
+    (line,) = [line for line in run_preflight(given) if line.name == name]
     assert line.status == status
     assert word in line.detail
     assert line.who
@@ -148,7 +148,7 @@ async def test_a_confirmation_is_recorded_once_and_can_be_taken_back(world: Worl
     assert wrong.status_code == 422
 
 
-async def test_an_unknown_application_is_told_apart_from_a_refused_code(world: World) -> None:
+async def test_an_unknown_application_is_distinguished_from_a_refused_code(world: World) -> None:
     """502 for the operator; the destination stays a draft, and the user has nothing to mend."""
     made = await world.made()
     state = await world.state_of_sign_in(made["id"])

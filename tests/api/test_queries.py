@@ -215,7 +215,7 @@ ALLOWED = {
 }
 
 
-async def test_another_method_is_told_which_there_are(world: World) -> None:
+async def test_another_method_gets_405_with_the_allowed_ones(world: World) -> None:
     """OPTIONS too; HEAD wherever GET is."""
     for path, allowed in ALLOWED.items():
         answer = await world.call("OPTIONS", path)

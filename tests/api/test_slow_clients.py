@@ -64,7 +64,7 @@ class Running:
 
 @asynccontextmanager
 async def running(shutdown_delay_s: float = 0, bounds: Limits | None = None) -> AsyncIterator[Running]:
-    """Serve `application` on a port of its own; with bounds, turned away at the door of the server."""
+    """Serve `application` on a port of its own; with bounds, shed by the server."""
     listener = socket.create_server(("127.0.0.1", 0))
     registry = CollectorRegistry()
     admission = None
@@ -274,7 +274,7 @@ async def test_a_huge_head_is_refused_at_once(server: Running, head: str) -> Non
         ),
     ],
 )
-async def test_what_is_no_http_is_told_so_in_the_one_shape(
+async def test_what_is_no_http_gets_400_in_the_usual_shape(
     server: Running, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At once, and once: an application that was asked already does not answer as well."""
@@ -428,7 +428,7 @@ async def test_one_connection_too_many_ends_the_oldest_that_sent_no_complete_hea
         client.writer.close()
 
 
-async def test_where_every_connection_waits_for_an_answer_one_more_is_told_so(server: Running) -> None:
+async def test_where_every_connection_waits_for_an_answer_one_more_gets_503(server: Running) -> None:
     """503 with a time to return: nothing can be closed without losing what was asked."""
     busy = [await Client.of(server) for _ in range(LIMITS.connections)]
     for client in busy:
@@ -496,10 +496,10 @@ async def test_a_post_that_does_not_fit_is_answered_before_its_body_and_the_conn
         assert b"retry-after: 3\r\n" in head
         assert b"x-request-id: mine-1\r\n" in head
         assert b"connection: close" not in head
-        told = json.loads(
+        error = json.loads(
             await client.reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
         )
-        assert (told["error"], told["code"]) == ("unavailable", "SERVICE_UNAVAILABLE")
+        assert (error["error"], error["code"]) == ("unavailable", "SERVICE_UNAVAILABLE")
         await client.say(b"x" * 1_500 + POST.format(900).encode() + b"\r\n" + b"y" * 900)
         head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 1)
         assert status_of(head) == 200
@@ -511,7 +511,7 @@ async def test_a_post_that_does_not_fit_is_answered_before_its_body_and_the_conn
         )
 
 
-async def test_a_post_that_asks_first_whether_to_send_is_told_no_and_the_connection_ends() -> None:
+async def test_a_post_that_expects_100_is_refused_and_the_connection_ends() -> None:
     """With `Expect: 100-continue` nobody knows whether the body follows."""
     async with running(bounds=Limits(body_bytes=2_000)) as crowded:
         client = await Client.of(crowded)
@@ -524,7 +524,7 @@ async def test_a_post_that_asks_first_whether_to_send_is_told_no_and_the_connect
         assert took < 1
 
 
-async def test_a_post_that_was_turned_away_and_then_drips_its_body_is_cut_all_the_same() -> None:
+async def test_a_shed_post_that_drips_its_body_is_cut_all_the_same() -> None:
     async with running(bounds=Limits(body_bytes=2_000)) as crowded:
         client = await Client.of(crowded)
         await client.say(POST.format(1_500) + "\r\n")

@@ -174,8 +174,8 @@ CLOSE = "Connection: close"
 async def test_posts_that_come_together_are_answered_in_their_order(world: World) -> None:
     """Whichever way each of them takes: pipelined ones wait for the one before."""
     async with served(application(world)) as port:
-        asked = [EVENT % number for number in range(4)]
-        got = await exchanged(port, b"".join(map(post, asked)) + post(EVENT % 4, CLOSE))
+        bodies = [EVENT % number for number in range(4)]
+        got = await exchanged(port, b"".join(map(post, bodies)) + post(EVENT % 4, CLOSE))
     assert got.count(b"HTTP/1.1 202") == 5
     assert [got.index(b'"e%d"' % number) for number in range(5)] == sorted(
         got.index(b'"e%d"' % number) for number in range(5)
@@ -232,11 +232,11 @@ async def test_a_caller_that_hangs_up_harms_nobody(world: World) -> None:
         assert b"HTTP/1.1 202" in await exchanged(port, post(EVENT % 2, CLOSE))
 
 
-@pytest.mark.parametrize("told", ["%d ", "%d\t", f"{'0' * 24}%d", f"{'0' * 5000}%d"])
-async def test_a_length_is_charged_however_it_is_spelt(world: World, told: str) -> None:
+@pytest.mark.parametrize("length", ["%d ", "%d\t", f"{'0' * 24}%d", f"{'0' * 5000}%d"])
+async def test_a_length_is_charged_however_it_is_spelt(world: World, length: str) -> None:
     """The server's parser takes blanks behind it and zeros before it: neither makes a body weigh nothing."""
     app = application(world)
-    head = post(b"").replace(b"Content-Length: 0", b"Content-Length: " + (told % 1000).encode())
+    head = post(b"").replace(b"Content-Length: 0", b"Content-Length: " + (length % 1000).encode())
     async with served(app) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(head)
@@ -248,8 +248,10 @@ async def test_a_length_is_charged_however_it_is_spelt(world: World, told: str) 
         while app.state.admission._posts and time.monotonic() < until:
             await asyncio.sleep(0)
         assert app.state.admission._body_bytes == 0
-        too_large = told % (5 * 1024 * 1024 + 1)
-        got = await exchanged(port, head.replace((told % 1000).encode(), f"{too_large}\r\n{CLOSE}".encode()))
+        too_large = length % (5 * 1024 * 1024 + 1)
+        got = await exchanged(
+            port, head.replace((length % 1000).encode(), f"{too_large}\r\n{CLOSE}".encode())
+        )
         assert got.startswith(b"HTTP/1.1 413")
 
 

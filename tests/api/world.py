@@ -1,4 +1,4 @@
-"""The web as tests use it: the real application, a real Postgres, fakes for Amazon and the road."""
+"""The web as tests use it: the real application, a real Postgres, fakes for Amazon and the pipeline."""
 
 import base64
 import hashlib
@@ -43,8 +43,8 @@ class FakeSignIn:
         digest = hashlib.sha256(code_verifier.encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
         self.challenges[state] = challenge
-        asked = {"state": state, "code_challenge": challenge, "code_challenge_method": "S256"}
-        return f"https://amazon.example/{region.value.lower()}/ap/oa?{urlencode(asked)}"
+        query = {"state": state, "code_challenge": challenge, "code_challenge_method": "S256"}
+        return f"https://amazon.example/{region.value.lower()}/ap/oa?{urlencode(query)}"
 
     async def exchange(
         self, region: Region, *, code: str, code_verifier: str
@@ -82,25 +82,25 @@ class FakeAdvertisers:
 
 
 @dataclass
-class FakeRoad:
-    """The road: how many events wait, and in which order the web asked for what."""
+class FakeDeliveryControl:
+    """The pipeline: how many events wait, and in which order the web asked for what."""
 
     owed: dict[int, int] = field(default_factory=dict)
-    asked: list[tuple[str, int]] = field(default_factory=list)
+    calls: list[tuple[str, int]] = field(default_factory=list)
 
     async def quiesce(self, destination: DestinationNumber) -> None:
-        self.asked.append(("quiesce", destination))
+        self.calls.append(("quiesce", destination))
 
     async def waiting(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
-        self.asked.append(("waiting", destination))
+        self.calls.append(("waiting", destination))
         return self.owed.get(destination, 0)
 
     async def discard(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
-        self.asked.append(("discard", destination))
+        self.calls.append(("discard", destination))
         return self.owed.pop(destination, 0)
 
     async def wake(self, destination: DestinationNumber) -> None:
-        self.asked.append(("wake", destination))
+        self.calls.append(("wake", destination))
 
 
 @dataclass
@@ -110,7 +110,7 @@ class World:
     engine: AsyncEngine
     sign_in: FakeSignIn
     advertisers: FakeAdvertisers
-    delivery_control: FakeRoad
+    delivery_control: FakeDeliveryControl
     context: AppContext
     client: httpx.AsyncClient
     app: FastAPI
@@ -218,7 +218,7 @@ EVENT = {
 
 def make_world(engine: AsyncEngine, limited: AsyncEngine | None = None) -> World:
     """Return a world on an engine; the application uses `limited` where it is given."""
-    sign_in, advertisers, delivery_control = FakeSignIn(), FakeAdvertisers(), FakeRoad()
+    sign_in, advertisers, delivery_control = FakeSignIn(), FakeAdvertisers(), FakeDeliveryControl()
     context = AppContext(
         engine=limited or engine,
         pool=None,  # type: ignore[arg-type]  # tests of events have `tests.pipeline.world`

@@ -171,13 +171,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attacks.fuzzing", description=__doc__)
     parser.add_argument("--examples", type=int, default=100_000, help="for each reader")
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     good = True
     for name in TARGETS:
         begun = time.monotonic()
-        findings = fuzz(name, asked.examples, asked.seed)
+        findings = fuzz(name, options.examples, options.seed)
         took_s = time.monotonic() - begun
-        print(f"{name}: {asked.examples} inputs, {len(findings)} findings, {took_s:.0f} s", flush=True)
+        print(f"{name}: {options.examples} inputs, {len(findings)} findings, {took_s:.0f} s", flush=True)
         print("\n".join(f"    {finding}" for finding in findings[:20]), end="\n" if findings else "")
         good = good and not findings
     return 0 if good else 1

@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--phases", default="examples,coverage,fuzzing,stateful")
     parser.add_argument("more", nargs="*", help="further arguments of `schemathesis run`")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="conversions-attacks-") as folder,
         own_database(durable=False) as url,
@@ -98,10 +98,10 @@ def main() -> int:
         done = attack(
             service,
             Path(folder),
-            examples=asked.examples,
-            seed=asked.seed,
-            phases=asked.phases,
-            more=asked.more,
+            examples=options.examples,
+            seed=options.seed,
+            phases=options.phases,
+            more=options.more,
             shown=True,
         )
         log = (Path(folder) / "service.log").read_text()

@@ -8,20 +8,17 @@ import argparse
 import ast
 import contextlib
 import importlib
-import importlib.abc
-import importlib.machinery
 import os
 import signal
 import subprocess
 import sys
 import time
-import types
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.attacks.mutants import Mutant, mutants
+from tests.faulty_module import ROOT, FaultyModule
 
-ROOT = Path(__file__).parents[2]
 REQUIRED = 0.90
 # Loaded once, before the forks. Nothing of `app` is among them.
 PRELOADED = ("hypothesis", "pytest", "pytest_asyncio", "msgspec", "phonenumbers", "jsonschema")
@@ -100,29 +97,6 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 TOO_SLOW = "not moves_is_followed and not stays_costs and not most_of_it_is_used"
 
 
-class FaultyModule(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds one module and gives it other code."""
-
-    def __init__(self, path: Path, tree: ast.Module) -> None:
-        words = path.relative_to(ROOT).with_suffix("").parts
-        self._package = words[-1] == "__init__"
-        self._name = ".".join(words[:-1] if self._package else words)
-        self._path, self._tree = path, tree
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self._name:
-            return None
-        spec = importlib.machinery.ModuleSpec(fullname, self, is_package=self._package)
-        if spec.submodule_search_locations is not None:
-            spec.submodule_search_locations.append(str(self._path.parent))
-        return spec
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        exec(compile(self._tree, str(self._path), "exec"), module.__dict__)
-
-
 def run_tests(path: Path, tree: ast.Module, tests: Sequence[str], limit_s: float) -> str:
     """Run the tests on a module with this code, in a process; return `passed`, `failed` or `hung`."""
     child = os.fork()
@@ -178,7 +152,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attacks.mutation", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all of them")
     parser.add_argument("--module", action="append", default=[], help="only modules whose path holds this")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     for package in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(package)
@@ -187,11 +161,11 @@ def main() -> int:
     )
     print(f"commit {commit.stdout.strip()}", flush=True)
     good = True
-    for part in asked.parts or PARTS:
+    for part in options.parts or PARTS:
         modules, tests = PARTS[part]
         existing = [test for test in tests if (ROOT / test).exists()]
         for name in modules:
-            if asked.module and not any(word in name for word in asked.module):
+            if options.module and not any(word in name for word in options.module):
                 continue
             begun = time.monotonic()
             killed, total, _ = measure(name, existing)

@@ -36,7 +36,7 @@ class Troubles:
 
     async def do(self, step: Step) -> None:
         """Do one act; returns when it is over."""
-        await ACTS[step.action](self, step)
+        await ACTIONS[step.action](self, step)
 
     async def end(self) -> None:
         """Let every destination send again."""
@@ -176,7 +176,7 @@ class Troubles:
 
 Act = Callable[[Troubles, Step], Awaitable[None]]
 
-ACTS: Mapping[str, Act] = {
+ACTIONS: Mapping[str, Act] = {
     "kill an API": lambda t, s: t.signal(t.stage.apis, s, signal.SIGKILL),
     "kill a worker": lambda t, s: t.signal(t.stage.workers, s, signal.SIGKILL),
     "stop an API": lambda t, s: t.signal(t.stage.apis, s, signal.SIGSTOP),

@@ -65,24 +65,24 @@ class StandIn:
     script: Script = take
     requests: list[Request] = field(default_factory=list)
     tokens: int = 0
-    asked: int = 0
+    received: int = 0
 
     def transport(self) -> httpx.MockTransport:
         return httpx.MockTransport(self._answer)
 
-    async def _answer(self, asked: httpx.Request) -> httpx.Response:
-        body = await asked.aread()
-        if asked.url.path.endswith("/auth/o2/token"):
+    async def _answer(self, incoming: httpx.Request) -> httpx.Response:
+        body = await incoming.aread()
+        if incoming.url.path.endswith("/auth/o2/token"):
             self.tokens += 1
             token = {"access_token": f"Atza|{self.tokens}", "token_type": "bearer", "expires_in": 3600}
             return httpx.Response(200, json=token)
         members = msgspec.json.decode(body, type=dict[str, list[msgspec.Raw]])["events"]
         bodies = [bytes(member) for member in members]
-        self.asked += 1
+        self.received += 1
         moment = time.time()
         request = Request(
-            number=self.asked,
-            advertiser=asked.headers["Amazon-Ads-AccountId"],
+            number=self.received,
+            advertiser=incoming.headers["Amazon-Ads-AccountId"],
             began=moment,
             ended=moment,
             status=None,

@@ -1,20 +1,22 @@
-"""Builds that are broken on purpose: a copy of the product with one guard taken out.
+"""Builds that are broken on purpose: the product with one guard taken out.
 
-A replacement whose text is gone fails loudly: a broken build that is none would prove nothing.
+A test process imports one module with other code; no file changes. A replacement whose text is gone fails
+loudly: a broken build that is none would prove nothing.
 """
 
+import ast
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from tests.chaos.lent_cluster import ADDRESS
+from tests.faulty_module import ROOT, FaultyModule
 
-ROOT = Path(__file__).resolve().parents[2]
-TAKEN_ALONG = ("app", "dev", "sandbox", "tests/chaos", "pyproject.toml")
+CLUSTER = "CHAOS_CLUSTER"
+"""Environment variable: the address of the cluster of the run, with `{}` for the name of a database."""
+BUILD = "CHAOS_BUILD"
+"""Environment variable: the name of a broken build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,35 +98,28 @@ BROKEN: Mapping[str, Build] = {
 }
 
 
-def copy(into: Path, build: Build | None) -> None:
-    """Copy what a test run needs, with one guard taken out. Raises AssertionError when the text is gone."""
-    for name in TAKEN_ALONG:
-        source, target = ROOT / name, into / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    shutil.copy(ROOT / "tests/chaos/lent_cluster.py", into / "tests/conftest.py")
-    if build is not None:
-        path = into / build.file
-        before = path.read_text()
-        assert before.count(build.text) == 1, f"{build.file} no longer reads as this build expects"
-        path.write_text(before.replace(build.text, build.instead))
+def faulty_module(build: Build) -> FaultyModule:
+    """Return the module of a build, with its guard taken out. Raises AssertionError when the text is gone."""
+    path = ROOT / build.file
+    text = path.read_text()
+    assert text.count(build.text) == 1, f"{build.file} no longer reads as this build expects"
+    return FaultyModule(path, ast.parse(text.replace(build.text, build.instead)))
 
 
-def run(folder: Path, tests: Sequence[str], cluster: str) -> subprocess.CompletedProcess[str]:
-    """Run some of the promises against a copy, in a process of their own, on the cluster at this address."""
+def run(name: str | None, tests: Sequence[str], cluster: str) -> subprocess.CompletedProcess[str]:
+    """Run some of the promises on a build, or unbroken, in a process on the cluster of this run."""
     named = [f"tests/chaos/test_promises.py::{test}" for test in tests]
-    quick = ["-n", "0", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    plugins = ["-p", "pytest_asyncio.plugin", "-p", "tests.chaos.lent_cluster", "-p", "no:cacheprovider"]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *quick, *named],
-        cwd=folder,
+        [sys.executable, "-m", "pytest", "-q", "--noconftest", *plugins, *named],
+        cwd=ROOT,
         env={
-            "PATH": os.environ.get("PATH", ""),
-            "PYTHONPATH": str(folder),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            ADDRESS: cluster,
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTEST_ADDOPTS": "",
+            CLUSTER: cluster,
+            **({} if name is None else {BUILD: name}),
         },
         capture_output=True,
         text=True,

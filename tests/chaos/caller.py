@@ -31,7 +31,7 @@ class Ledger:
     acknowledged_at: dict[str, float] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     answers: dict[str, int] = field(default_factory=dict)
-    oddities: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
 
     def note(self, answer: str) -> None:
         self.answers[answer] = self.answers.get(answer, 0) + 1
@@ -85,16 +85,16 @@ class Caller:
             else:
                 self.ledger.note(str(answer.status_code))
                 if answer.status_code in {202, 207, 422} and "results" in answer.json():
-                    names = self._told(answer.json()["results"], names)
+                    names = self._note_results(answer.json()["results"], names)
                     if not names:
                         return True
                     body = [event(name, self._day) for name in names]
                 elif answer.status_code not in {429, 503}:
-                    self.ledger.oddities.append(f"POST /events answered {answer.status_code}")
+                    self.ledger.unexpected.append(f"POST /events answered {answer.status_code}")
             await asyncio.sleep(0.2 + 0.6 * self._luck.random())
         return False
 
-    def _told(self, results: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
+    def _note_results(self, results: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
         """Note what was said of each event; return those that may be sent again once somebody reconnects."""
         again = []
         for result, name in zip(results, names, strict=True):
@@ -104,7 +104,7 @@ class Caller:
             elif result["status"] == "rejected":
                 self.ledger.refused.add(name)
                 if result["reason"] != "no_match_key" and not name.startswith("bad"):
-                    self.ledger.oddities.append(f"an event was rejected: {result['reason']}")
+                    self.ledger.unexpected.append(f"an event was rejected: {result['reason']}")
             else:
                 self.ledger.acknowledged.add(name)
                 self.ledger.acknowledged_at.setdefault(name, time.time())

@@ -132,8 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=int, default=1_500)
     parser.add_argument("--replay", type=Path, help="play a kept schedule instead")
     parser.add_argument("--no-shrink", action="store_true")
-    asked = parser.parse_args(arguments)
-    first, _, last = asked.seeds.partition("-")
+    options = parser.parse_args(arguments)
+    first, _, last = options.seeds.partition("-")
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -143,11 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
 
     began = time.monotonic()
-    if asked.replay is not None:
-        reports = [asyncio.run(_replayed(Schedule.read(asked.replay), say))]
+    if options.replay is not None:
+        reports = [asyncio.run(_replayed(Schedule.read(options.replay), say))]
     else:
         seeds = range(int(first), int(last or first) + 1)
-        reports = asyncio.run(run(seeds, asked.events, shrinks=not asked.no_shrink, say=say))
+        reports = asyncio.run(run(seeds, options.events, shrinks=not options.no_shrink, say=say))
     say(f"{'commit ' + commit + ': ' if commit else ''}{total(reports, time.monotonic() - began)}")
     return 1 if any(report.objections for report in reports) else 0
 

@@ -186,13 +186,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.clock_faults", description=__doc__)
     parser.add_argument("--only-host", action="store_true", help="only the jump of the whole host")
     parser.add_argument("--offsets", default=",".join(OFFSETS), help="separated by commas")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     def say(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    offsets = [] if asked.only_host else asked.offsets.removeprefix("=").split(",")
+    offsets = [] if options.only_host else options.offsets.removeprefix("=").split(",")
     return asyncio.run(run(say, offsets))
 
 

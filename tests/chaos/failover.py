@@ -220,15 +220,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=int, default=1_500)
     parser.add_argument("--apart", type=float, default=1.5, help="seconds without sight before the death")
     parser.add_argument("--asynchronous", action="store_true", help="the control: it must lose")
-    asked = parser.parse_args(arguments)
-    first, _, last = asked.seeds.partition("-")
+    options = parser.parse_args(arguments)
+    first, _, last = options.seeds.partition("-")
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     broken = False
     for seed in range(int(first), int(last or first) + 1):
         report, seconds = asyncio.run(
-            fail_over(seed, asked.events, synchronous=not asked.asynchronous, apart=asked.apart)
+            fail_over(seed, options.events, synchronous=not options.asynchronous, apart=options.apart)
         )
         sys.stdout.write(f"commit {commit}, promoted after {seconds:.1f} s: {report.line()}\n")
         tell(report, lambda line: print(line))

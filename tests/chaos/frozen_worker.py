@@ -9,7 +9,7 @@ import asyncio
 import signal
 import sys
 
-from tests.chaos.liveness import evaluated, loaded, percentile, told
+from tests.chaos.liveness import evaluated, loaded, percentile, summary_of
 
 MOST_S = 75.0
 
@@ -36,7 +36,7 @@ async def measure(seconds: float) -> int:
         print(f"lanes of the frozen worker {len(moved)}, of the other {len(stayed)}; events {load.number}")
         print("p50 / p99 / longest wait in seconds")
         for name, waits in (("before", before), ("while frozen", during), ("after the thaw", after)):
-            theirs, others = told(_all(waits, moved)), told(_all(waits, stayed))
+            theirs, others = summary_of(_all(waits, moved)), summary_of(_all(waits, stayed))
             print(f"  {name}: lanes of the frozen worker {theirs}; others {others}")
         print(evaluated(seen))
         longest = max(_all(during, moved), default=0.0)

@@ -8,7 +8,7 @@ import argparse
 import asyncio
 import sys
 
-from tests.chaos.liveness import loaded, percentile, told
+from tests.chaos.liveness import loaded, percentile, summary_of
 
 MOST = 1.5
 # What lies below is the machine's noise, not a wait for a place.
@@ -35,7 +35,7 @@ async def measure(workers: int, seconds: float, rounds: int) -> int:
         for name, parts in spans.items():
             waits = [one for nth in others for span in parts for one in load.waits(span, seen)[nth]]
             p99[name] = max(FLOOR_S, percentile(waits, 0.99))
-            print(f"  {name}: {told(waits)} of {len(waits)}")
+            print(f"  {name}: {summary_of(waits)} of {len(waits)}")
         ratios = {name: p99[name] / p99["0 hanging"] for name in ("1 hanging", "2 hanging")}
         taken = {one for request in seen for one, ok in zip(request.ids, request.taken, strict=True) if ok}
         left = len(load.accepted.keys() - taken)
@@ -49,8 +49,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each phase")
     parser.add_argument("--rounds", type=int, default=3, help="of none, one and two that hang")
-    asked = parser.parse_args()
-    return asyncio.run(measure(asked.workers, asked.seconds, asked.rounds))
+    options = parser.parse_args()
+    return asyncio.run(measure(options.workers, options.seconds, options.rounds))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def nothing_is_invented(seen: Evidence) -> Iterator[str]:
 
 
 def refused_stays_out(seen: Evidence) -> Iterator[str]:
-    """What the door rejected is neither stored nor sent."""
+    """What was rejected on receipt is neither stored nor sent."""
     yield from _some("rejected, yet stored", seen.refused & seen.stored.keys())
     yield from _some("rejected and acknowledged", seen.refused & seen.acknowledged)
 
@@ -51,7 +51,7 @@ def one_state_each(seen: Evidence) -> Iterator[str]:
             for event in seen.stored.keys() | seen.listed.keys()
             if sorted(seen.stored.get(event, [])) != sorted(seen.listed.get(event, []))
         }
-        yield from _some("told otherwise by the API than by the database", differing)
+        yield from _some("reported otherwise by the API than by the database", differing)
 
 
 def delivered_was_taken(seen: Evidence) -> Iterator[str]:

@@ -1,29 +1,22 @@
-"""The fixtures of a broken copy's tests: databases on the cluster of the run that made the copy."""
+"""Pytest plugin of a build's test process: the broken module, and databases on the cluster of the run."""
 
 import os
+import sys
 from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest_asyncio
 
-ADDRESS = "CHAOS_CLUSTER"
-TEMPLATE = "migrated"
+from tests.chaos.builds import BROKEN, BUILD, CLUSTER, faulty_module
+
+if BUILD in os.environ:
+    sys.meta_path.insert(0, faulty_module(BROKEN[os.environ[BUILD]]))
 
 
 @pytest_asyncio.fixture
 async def database_url() -> AsyncIterator[str]:
     """The address of a fresh, migrated database of the test's own."""
-    address = os.environ[ADDRESS]
-    name = f"broken_{os.getpid()}_{id(address)}"
-    await _execute(address, f"DROP DATABASE IF EXISTS {name}")
-    await _execute(address, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
-    yield address.format(name)
-    await _execute(address, f"DROP DATABASE {name} WITH (FORCE)")
+    from tests.databases import create_database, drop_database  # imports modules that a build may break
 
-
-async def _execute(address: str, statement: str) -> None:
-    connection = await asyncpg.connect(address.format("postgres").replace("+asyncpg", ""))
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
+    cluster, name = os.environ[CLUSTER], f"broken_{os.getpid()}"
+    yield await create_database(cluster, name)
+    await drop_database(cluster, name)

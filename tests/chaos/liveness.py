@@ -102,7 +102,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
 
-def told(waits: Sequence[float]) -> str:
+def summary_of(waits: Sequence[float]) -> str:
     """Return p50, p99 and the longest wait in seconds."""
     return " / ".join(f"{percentile(waits, share):.3f}" for share in (0.5, 0.99, 1.0))
 

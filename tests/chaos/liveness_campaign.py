@@ -125,36 +125,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="kinds of damage, separated by commas, in place of all")
     parser.add_argument("--states", action="store_true", help="demand every rare state of the table")
     parser.add_argument("--states-file", type=Path, help="add the states met to this file")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     def say(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
     began = time.monotonic()
-    first, _, last = asked.seeds.partition("-")
+    first, _, last = options.seeds.partition("-")
     schedules = (
-        [LivenessSchedule.read(asked.replay)]
-        if asked.replay is not None
+        [LivenessSchedule.read(options.replay)]
+        if options.replay is not None
         else [draw(seed) for seed in range(int(first), int(last or first) + 1)]
     )
-    if kinds := [kind for kind in asked.only.split(",") if kind]:
+    if kinds := [kind for kind in options.only.split(",") if kind]:
         schedules = [
             replace(
                 one, damages=tuple(sorted({kinds[KINDS.index(kind) % len(kinds)] for kind in one.damages}))
             )
             for one in schedules
         ]
-    reports = asyncio.run(run(schedules, say, until=began + asked.minutes * 60))
+    reports = asyncio.run(run(schedules, say, until=began + options.minutes * 60))
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     say(f"commit {commit}: {total(reports, time.monotonic() - began)}")
     met = set[str]().union(*(report.states for report in reports))
-    missing = rare_states.report(met, say, asked.states_file)
+    missing = rare_states.report(met, say, options.states_file)
     return (
         1
-        if any(report.objections and report.is_judged for report in reports) or (asked.states and missing)
+        if any(report.objections and report.is_judged for report in reports) or (options.states and missing)
         else 0
     )
 

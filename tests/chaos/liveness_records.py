@@ -64,7 +64,9 @@ async def look(run: "Run") -> None:
         name for name in ledger.offered - ledger.acknowledged - ledger.refused if name.startswith("ev-")
     }
     await _ask_about_damage(run)
-    seen.internal_errors = run.errors + sorted({odd for odd in run.operator.oddities if odd.endswith("500")})
+    seen.internal_errors = run.errors + sorted(
+        {odd for odd in run.operator.unexpected if odd.endswith("500")}
+    )
 
 
 async def _record(run: "Run", connection: Any, one: Damage, taken: dict[str, float]) -> DamageRecord:
@@ -112,9 +114,9 @@ async def _ask_about_damage(run: "Run") -> None:
     for one in run.damages:
         path = f"/destinations/{one.destination}"
         event = min(one.events, default=None)
-        asked = [f"{path}/stats", f"{path}/events?status=dead", f"{path}/events"]
-        asked += [f"/events/{event}?destination_id={one.destination}"] if event else []
-        for address in asked:
+        addresses = [f"{path}/stats", f"{path}/events?status=dead", f"{path}/events"]
+        addresses += [f"/events/{event}?destination_id={one.destination}"] if event else []
+        for address in addresses:
             try:
                 await run.operator.ask("GET", address, patience=3, timeout=5)
             except AssertionError as error:
@@ -138,7 +140,7 @@ async def safety(run: "Run") -> Evidence:
     seen.offered = ledger.offered - damaged
     seen.acknowledged = ledger.acknowledged - damaged
     seen.refused = ledger.refused - damaged
-    odd = Counter(one for one in ledger.oddities)
+    odd = Counter(one for one in ledger.unexpected)
     seen.leftovers = [
         *await run.stage.leftovers(),
         *(f"{number}x {text}" for text, number in odd.items()),

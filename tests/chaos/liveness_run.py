@@ -291,7 +291,7 @@ class Run:
         limit *= max(1.0, self.seen.stretch / 2)
         until = time.time() + limit
         numbers = [one.number for one in self.destinations if one.advertiser != self.sick]
-        asked = time.time()
+        requested_at = time.time()
         async with self.stage.office() as connection:
             while time.time() < until:
                 open_now = await stored.waiting(connection, numbers)
@@ -300,7 +300,7 @@ class Run:
                         "SELECT finished_at IS NOT NULL FROM erasures WHERE id = $1", erasure
                     )
                     if state:
-                        self.erasures[erasure] = time.time() - asked
+                        self.erasures[erasure] = time.time() - requested_at
                 if not open_now and None not in self.erasures.values():
                     return
                 await asyncio.sleep(0.4)

@@ -43,12 +43,12 @@ class Destination:
 
 @dataclass
 class Operator:
-    """Asks until it is answered; `oddities` are answers that nobody should get."""
+    """Asks until it is answered; `unexpected` are answers that nobody should get."""
 
     api: str
     amazon: str
     key: str
-    oddities: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._client = httpx.AsyncClient(
@@ -75,7 +75,7 @@ class Operator:
                     return answer
                 trouble = str(answer.status_code)
                 if answer.status_code == 500:
-                    self.oddities.append(f"{method} {path} answered 500")
+                    self.unexpected.append(f"{method} {path} answered 500")
             except httpx.HTTPError as lost:
                 trouble = type(lost).__name__
             if time.monotonic() > until:
@@ -111,8 +111,8 @@ class Operator:
         """Click Allow, until the destination says that it is connected."""
         until = time.monotonic() + patience
         while time.monotonic() < until:
-            asked = await self.ask("POST", f"{destination.path}/connect")
-            address = httpx.URL(asked.json()["authorize_url"])
+            started = await self.ask("POST", f"{destination.path}/connect")
+            address = httpx.URL(started.json()["authorize_url"])
             try:
                 allowed = await self._sandbox.post(
                     f"{address.path}?{address.query.decode()}",

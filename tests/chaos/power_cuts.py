@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fsync", choices=("on", "off"), default="on")
     parser.add_argument("--synchronous-commit", choices=("on", "off"))
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     if (lack := missing()) is not None:
         sys.stderr.write(f"Power cuts need {lack}.\n")
         return 2
@@ -224,7 +224,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("asyncpg").setLevel(logging.CRITICAL)
     began = time.monotonic()
     verdict = asyncio.run(
-        cut_power(asked.cuts, seed=asked.seed, fsync=asked.fsync, synchronous_commit=asked.synchronous_commit)
+        cut_power(
+            options.cuts,
+            seed=options.seed,
+            fsync=options.fsync,
+            synchronous_commit=options.synchronous_commit,
+        )
     )
     sys.stdout.write(verdict.line(time.monotonic() - began) + "\n")
     for objection in verdict.objections:

@@ -1,7 +1,7 @@
 """One service in this process, in as many lives as it takes.
 
 A life is built of the product's own parts, as its roots build them, on wires that go through a fuse. Time
-is a number here: clocks are arguments of the road, and what the database must wait for is moved into the
+is a number here: clocks are arguments of the pipeline, and what the database must wait for is moved into the
 past between two steps, so that nothing sleeps.
 """
 
@@ -203,7 +203,7 @@ class Rehearsal:
 
 
 class Life:
-    """One process, as far as the road goes: an intake, and a worker that is led step by step."""
+    """One process, as far as the pipeline goes: an intake, and a worker that is led step by step."""
 
     def __init__(self, stage: Rehearsal, resources: Resources, fuse: Fuse, clock: Clock) -> None:
         self._stage = stage
@@ -272,9 +272,9 @@ class Life:
             return False  # answered 500 or 503; the caller repeats it
         if isinstance(results, NotStored):
             return False
-        told = {result.event_id or "": result.status for result in results}
-        seen.acknowledged.update(name for name, status in told.items() if status != "rejected")
-        seen.refused.update(name for name, status in told.items() if status == "rejected")
+        statuses = {result.event_id or "": result.status for result in results}
+        seen.acknowledged.update(name for name, status in statuses.items() if status != "rejected")
+        seen.refused.update(name for name, status in statuses.items() if status == "rejected")
         return True
 
     async def deliver(self, *, steps: int = 60) -> None:
@@ -299,10 +299,10 @@ class Life:
         """Serve a lane once, meeting trouble as the dispatcher does."""
         self._clock.now = max(self._clock.now, lane.pace.ready_at(lane.limit, self._clock.now))
         lane.wake_at, lane.claiming = None, True
-        asked: list[bool] = []
+        released: list[bool] = []
         try:
-            await self.delivery.serve(lane, release_slot=lambda: asked.append(True))
-            if asked:  # the token server: with a token in hand it asks for its place again
+            await self.delivery.serve(lane, release_slot=lambda: released.append(True))
+            if released:  # the token server: with a token in hand it asks for its place again
                 lane.wake_at, lane.claiming = None, True
                 await self.delivery.serve(lane)
         except StaleOwner:

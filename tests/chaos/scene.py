@@ -64,14 +64,14 @@ async def play(stage: Stage, schedule: Schedule) -> Report:
         seen.offered |= caller.ledger.offered
         seen.acknowledged |= caller.ledger.acknowledged
         seen.refused |= caller.ledger.refused
-        untold = seen.offered - seen.acknowledged - seen.refused
+        unanswered = seen.offered - seen.acknowledged - seen.refused
         seen.leftovers = [
             *await stage.leftovers(),
             *(
-                f"{number}x {odd}"
-                for odd, number in Counter(caller.ledger.oddities + operator.oddities).items()
+                f"{number}x {answer}"
+                for answer, number in Counter(caller.ledger.unexpected + operator.unexpected).items()
             ),
-            *([f"{len(untold)} events were never answered for"] if untold else []),
+            *([f"{len(unanswered)} events were never answered for"] if unanswered else []),
         ]
         report.objections = judge(seen)
         _figures(report, seen, caller)

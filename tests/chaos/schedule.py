@@ -111,7 +111,7 @@ def _amazon(luck: random.Random) -> dict[str, Any]:
 
 
 # How often each is drawn, and what is drawn with it.
-ACTS: Mapping[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
+ACTIONS: Mapping[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
     "kill an API": (3, _at_once),
     "kill a worker": (3, _at_once),
     "stop an API": (1, _lasting(0.5, 3.0)),
@@ -145,10 +145,10 @@ def draw(seed: int, events: int) -> Schedule:
     """Return the schedule of a seed."""
     luck = random.Random(f"schedule {seed}")
     lasts = round(4.0 + events / 600, 1)
-    names = sorted(ACTS)
-    actions = luck.choices(names, weights=[ACTS[name][0] for name in names], k=luck.randint(3, 7))
+    names = sorted(ACTIONS)
+    actions = luck.choices(names, weights=[ACTIONS[name][0] for name in names], k=luck.randint(3, 7))
     steps = [
-        Step(round(luck.uniform(0.3, lasts), 2), action, luck.randrange(12), **ACTS[action][1](luck))
+        Step(round(luck.uniform(0.3, lasts), 2), action, luck.randrange(12), **ACTIONS[action][1](luck))
         for action in actions
     ]
     return Schedule(seed, events, lasts, tuple(sorted(steps, key=lambda step: step.at)))

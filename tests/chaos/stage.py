@@ -90,8 +90,8 @@ class Stage:
         self.to_database = {"api": Proxy(postgres), "worker": Proxy(postgres)}
         for proxy in (self.to_amazon, *self.to_database.values()):
             await proxy.start()
-        self._door = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.api = f"http://127.0.0.1:{self._door.getsockname()[1]}"
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.api = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.amazon = f"http://127.0.0.1:{self.standin_port}"
         self.key = f"chaos_{secrets.token_urlsafe(32)}"
         self._encryption = base64.b64encode(secrets.token_bytes(32)).decode()
@@ -106,7 +106,7 @@ class Stage:
 
     def staff(self) -> None:
         """Name the processes of the product; the watcher starts them."""
-        descriptor = self._door.fileno()
+        descriptor = self._listener.fileno()
         program = "tests.chaos.tuned" if self.constants else "app"
         self.apis = [
             Process(f"api-{n}", (program, "serve", "--socket", str(descriptor)), (descriptor,))
@@ -168,7 +168,7 @@ class Stage:
         for proxy in (self.to_amazon, *self.to_database.values()):
             await proxy.close()
         await asyncio.to_thread(self.cluster.stop)
-        self._door.close()
+        self._listener.close()
         os.close(self._held)
         os.close(self._lifeline)
 

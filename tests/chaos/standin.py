@@ -142,8 +142,8 @@ def read(folder: Path, *, advertisers: frozenset[str]) -> list[Request]:
             continue
         entry = journal.get(seen["number"])
         if entry is not None and seen["ids"]:
-            told = [(event_id or "").partition(":")[2] for event_id in entry["event_ids"]]
-            assert told in (seen["ids"], []), "witness and sandbox do not speak of the same request"
+            witnessed = [(event_id or "").partition(":")[2] for event_id in entry["event_ids"]]
+            assert witnessed in (seen["ids"], []), "witness and sandbox do not speak of the same request"
         outcomes = entry["outcomes"] if entry is not None else []
         taken = tuple(outcome == "accepted" for outcome in outcomes) or tuple(False for _ in seen["ids"])
         text = seen["retry_after"]
@@ -169,11 +169,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.standin")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
-    asked = parser.parse_args()
-    sandbox = create_sandbox(log_path=asked.folder / JOURNAL, access_life_s=3600)
-    with (asked.folder / WITNESS).open("ab") as log:
+    options = parser.parse_args()
+    sandbox = create_sandbox(log_path=options.folder / JOURNAL, access_life_s=3600)
+    with (options.folder / WITNESS).open("ab") as log:
         uvicorn.run(
-            Witness(sandbox, log), host="127.0.0.1", port=asked.port, log_level="error", access_log=False
+            Witness(sandbox, log), host="127.0.0.1", port=options.port, log_level="error", access_log=False
         )
 
 

@@ -130,7 +130,7 @@ async def counts(connection: asyncpg.Connection, destinations: Sequence[str]) ->
         destinations,
     )
     assert row is not None
-    told = {**dict(row), "held": 0, "parked": 0}
+    totals = {**dict(row), "held": 0, "parked": 0}
     final = ("delivered", "dead", "expired", "erased")
-    told["queued"] = told["accepted"] - told["retrying"] - sum(told[name] for name in final)
-    return told
+    totals["queued"] = totals["accepted"] - totals["retrying"] - sum(totals[name] for name in final)
+    return totals

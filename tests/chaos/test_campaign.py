@@ -7,9 +7,9 @@ import asyncio
 from datetime import date
 from pathlib import Path
 
-from tests.chaos.actions import ACTS as DONE
+from tests.chaos.actions import ACTIONS as IMPLEMENTED
 from tests.chaos.campaign import REGRESSIONS, keep, played, shrink, staged
-from tests.chaos.schedule import ACTS as DRAWN
+from tests.chaos.schedule import ACTIONS as DRAWN
 from tests.chaos.schedule import Schedule, Step, draw
 
 EVENTS = 1_500
@@ -25,9 +25,9 @@ async def test_no_promise_is_broken_whatever_goes_wrong() -> None:
     async with staged() as stage:
         for schedule in schedules:
             report = await played(stage, schedule)
-            told = [report.line(), *map(str, schedule.steps)]
-            assert report.objections == [], told
-            assert report.delivered > 0.9 * schedule.events, told
+            details = [report.line(), *map(str, schedule.steps)]
+            assert report.objections == [], details
+            assert report.delivered > 0.9 * schedule.events, details
 
 
 def test_one_number_decides_everything_that_is_drawn() -> None:
@@ -41,7 +41,7 @@ def test_one_number_decides_everything_that_is_drawn() -> None:
 
 def test_every_act_that_is_drawn_can_be_done() -> None:
     """No schedule asks for what the stage cannot do."""
-    assert set(DRAWN) <= set(DONE)
+    assert set(DRAWN) <= set(IMPLEMENTED)
 
 
 def test_a_kept_schedule_is_read_as_it_was(tmp_path: Path) -> None:

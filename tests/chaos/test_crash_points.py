@@ -43,18 +43,18 @@ def moody(request: Request) -> Reply:
 async def perform(stage: Rehearsal, dst: str, fuse: Fuse) -> None:
     """One life under the fuse, and one after it in which callers repeat and everything must end."""
     stage.amazon.requests.clear()
-    stage.amazon.asked = 0
-    told: set[tuple[str, ...]] = set()
+    stage.amazon.received = 0
+    answered: set[tuple[str, ...]] = set()
     async with stage.life(fuse) as life:
         for post in POSTS:
             if await life.post(dst, *post):
-                told.add(post)
+                answered.add(post)
             await life.deliver(steps=2)
         await life.deliver()
     await stage.time_passes(leases=True)
     async with stage.life() as life:
         for post in POSTS:
-            if post not in told:
+            if post not in answered:
                 assert await life.post(dst, *post)
         await life.deliver()
         assert await life.post(dst, "fresh")

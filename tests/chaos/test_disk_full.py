@@ -118,8 +118,8 @@ class Caller:
 
 
 @pytest_asyncio.fixture
-async def road(disk: SmallDisk) -> AsyncIterator[tuple[World, FastAPI]]:
-    """A road on the small disk, and the application before it."""
+async def pipeline(disk: SmallDisk) -> AsyncIterator[tuple[World, FastAPI]]:
+    """A pipeline on the small disk, and the application before it."""
     settings = settings_of(disk.cluster.url, bootstrap_admin_key=ADMIN)
     async with (
         open_resources(settings, role="test", pool_size=10) as resources,
@@ -132,11 +132,11 @@ async def road(disk: SmallDisk) -> AsyncIterator[tuple[World, FastAPI]]:
             await asyncio.wait_for(made.stop_workers(), 40)
 
 
-async def test_with_a_full_disk_posts_are_told_to_come_back_and_nothing_acknowledged_is_lost(
-    disk: SmallDisk, road: tuple[World, FastAPI]
+async def test_with_a_full_disk_posts_get_503_and_nothing_acknowledged_is_lost(
+    disk: SmallDisk, pipeline: tuple[World, FastAPI]
 ) -> None:
     """Tables that cannot grow, then a log that cannot; a fresh event flows at the end."""
-    world, application = road
+    world, application = pipeline
     destination = await world.destination()
     transport = httpx.ASGITransport(app=application)
     headers = {"X-Api-Key": ADMIN}
@@ -157,8 +157,8 @@ async def test_with_a_full_disk_posts_are_told_to_come_back_and_nothing_acknowle
         assert ready.status_code == 503
 
         for answer in caller.refused:
-            told = answer.json()
-            assert (told["error"], told["code"]) == ("unavailable", "SERVICE_UNAVAILABLE")
+            error = answer.json()
+            assert (error["error"], error["code"]) == ("unavailable", "SERVICE_UNAVAILABLE")
             assert 1 <= int(answer.headers["retry-after"]) <= 10
 
         disk.make_room()

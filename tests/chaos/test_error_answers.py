@@ -25,7 +25,7 @@ MOST_STEPS = 30  # a usual run needs about twelve
 async def perform(stage: Rehearsal, dst: str, fuse: Fuse) -> int:
     """One life that meets the error and goes on; returns how many steps its worker needed."""
     stage.amazon.requests.clear()
-    stage.amazon.asked = 0
+    stage.amazon.received = 0
     async with stage.life(fuse) as life:
         for post in (*POSTS, ("fresh",)):
             for _ in range(3):

@@ -81,7 +81,7 @@ FORGED = {
     "rejected after it was acknowledged": ("refused_stays_out", lambda s: s.refused.add("a")),
     "in two batches": ("one_state_each", lambda s: s.stored.update(a=["delivered", "queued"])),
     "in a state without a name": ("one_state_each", lambda s: s.stored.update(a=["limbo"])),
-    "told otherwise by the API": ("one_state_each", lambda s: s.listed.update(a=["queued"])),
+    "reported otherwise by the API": ("one_state_each", lambda s: s.listed.update(a=["queued"])),
     "missing from the API's lists": ("one_state_each", lambda s: s.listed.pop("a")),
     "called delivered, refused by the stand-in": (
         "delivered_was_taken",
@@ -126,7 +126,7 @@ FORGED = {
         "counts_are_the_sets",
         lambda s: setattr(s, "final_counts", {**NOTHING, "accepted": 4, "delivered": 3, "dead": 1}),
     ),
-    "the road is blocked at the end": ("a_fresh_event_flows", lambda s: s.fresh.update(fresh=False)),
+    "the pipeline is blocked at the end": ("a_fresh_event_flows", lambda s: s.fresh.update(fresh=False)),
     "a connection is left": ("back_to_baseline", lambda s: setattr(s, "leftovers", ["1 connection"])),
 }  # fmt: skip
 

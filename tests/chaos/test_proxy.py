@@ -29,7 +29,7 @@ async def proxy() -> AsyncIterator[Proxy]:
     server.close()
 
 
-async def test_it_passes_on_what_it_is_not_told_to_spoil(proxy: Proxy) -> None:
+async def test_it_passes_on_what_no_fault_concerns(proxy: Proxy) -> None:
     """Both ways, and more than a chunk of it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port, limit=2**20)
     line = b"x" * 200_000 + b"\n"

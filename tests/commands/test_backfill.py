@@ -54,7 +54,7 @@ def test_a_csv_row_becomes_the_event_that_its_header_describes() -> None:
         pytest.param(b"e1,t,1," + b"x" * 1_100_000 + b",y", "row_too_long", None, id="a line without end"),
     ],
 )
-def test_a_row_that_cannot_be_read_is_told_by_number_and_column(
+def test_a_row_that_cannot_be_read_is_reported_by_number_and_column(
     row: bytes, problem: str, column: str | None
 ) -> None:
     """And its neighbours are read all the same."""
@@ -76,9 +76,9 @@ def test_a_header_that_can_be_read_two_ways_is_refused(header: str) -> None:
 def test_quotes_that_do_not_close_end_the_reading_at_their_row() -> None:
     """What comes behind cannot be told apart from the cell."""
     read = []
-    with pytest.raises(FileError, match=r"^Row 3: ") as told:
+    with pytest.raises(FileError, match=r"^Row 3: ") as raised:
         read += list(read_csv(BytesIO(b'a,b\n1,2\n3,"secret" 4\n5,6\n')))
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("reader", [read_csv, read_ndjson], ids=["csv", "ndjson"])
@@ -119,7 +119,7 @@ class Listening(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answering)
         self.before: list[tuple[int, dict[str, str]]] = []
-        self.asked: list[tuple[float, str, list[bytes]]] = []
+        self.requests: list[tuple[float, str, list[bytes]]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -133,7 +133,7 @@ class _Answering(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         lines = body.split(b"\n")
-        self.server.asked.append((time.monotonic(), self.path, lines))
+        self.server.requests.append((time.monotonic(), self.path, lines))
         status, headers = self.server.before.pop(0) if self.server.before else (202, {})
         results = [{"index": n, "event_id": None, "status": "accepted"} for n in range(len(lines))]
         answer = {"results": results} if status == 202 else {"error": "unavailable", "detail": "Later."}
@@ -183,7 +183,7 @@ def test_it_waits_as_long_as_it_is_asked_to(listening: Listening, tmp_path: Path
         tmp_path, str(tmp_path / "f.ndjson"), "--destination", "dst_1", "--api", listening.address
     )
     assert ended.returncode == 0, ended.stderr
-    first, second, third = listening.asked
+    first, second, third = listening.requests
     assert second[0] - first[0] >= 1
     assert third[0] - second[0] >= 1
     assert first[1:] == second[1:] == third[1:]
@@ -205,7 +205,7 @@ def test_standard_input_is_read_like_a_file(listening: Listening, tmp_path: Path
         given=b"event_id\na\n",
     )
     assert ended.returncode == 0, ended.stderr
-    assert listening.asked[0][2] == [b'{"event_id": "a"}']
+    assert listening.requests[0][2] == [b'{"event_id": "a"}']
     assert not list(tmp_path.rglob("backfill/*"))
 
 
@@ -324,9 +324,9 @@ async def test_killed_in_the_middle_it_goes_on_and_every_row_is_there_once(
     assert ended.returncode == 1, ended.stderr
     assert counts["accepted"] == rows - 2 * bad
     assert "Resuming after row" in ended.stderr
-    told = re.search(r"20,000 rows: ([0-9,]+) accepted, ([0-9,]+) duplicates, 40 rejected", ended.stdout)
-    assert told is not None, ended.stdout
-    assert int(told[1].replace(",", "")) + int(told[2].replace(",", "")) == rows - 2 * bad
+    totals = re.search(r"20,000 rows: ([0-9,]+) accepted, ([0-9,]+) duplicates, 40 rejected", ended.stdout)
+    assert totals is not None, ended.stdout
+    assert int(totals[1].replace(",", "")) + int(totals[2].replace(",", "")) == rows - 2 * bad
     assert "BAD_REQUEST no_match_key" in ended.stdout
     assert "cell_not_a_number in column event.total: 20 (row 8, 1008, 2008" in ended.stdout
     assert "person" not in ended.stdout + ended.stderr

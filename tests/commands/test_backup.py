@@ -16,6 +16,8 @@ import pytest
 from app.commands.postgres_programs import connection_environment
 from dev.postgres.cluster import THROWAWAY, Cluster
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -114,6 +116,15 @@ def test_the_password_is_in_the_environment_only() -> None:
     assert named["PGPASSWORD"] == "p@ss"
     assert (named["PGHOST"], named["PGPORT"]) == ("one,two", "5433,5432")
     assert named["PGTARGETSESSIONATTRS"] == "read-write"
+
+
+def test_tls_of_the_address_holds_for_backups_too() -> None:
+    """Else a backup would accept any server, although every other connection verifies it."""
+    url = "postgresql+asyncpg://u:p@one/d?sslmode=verify-full&sslrootcert=%2Fca%20files%2Fca.pem&sslkey="
+    named = connection_environment(url)
+    assert (named["PGSSLMODE"], named["PGSSLROOTCERT"]) == ("verify-full", "/ca files/ca.pem")
+    assert "PGSSLKEY" not in named
+    assert "PGSSLMODE" not in connection_environment("postgresql+asyncpg://u:p@one/d")
 
 
 def test_a_server_of_others_is_restored_on_its_host(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from app.domain.mapping.example import EXAMPLE_MAPPING
 
+pytestmark = pytest.mark.process
+
 KEY = "k1:" + base64.b64encode(hashlib.sha256(b"a key of this test").digest()).decode()
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -99,7 +99,7 @@ def test_every_case_has_a_name_of_its_own_and_a_source() -> None:
     assert apart == {"oas-no-consent", "gtm-consent-eea", "oas-eu-consent", "gtm-consent-ip"}
 
 
-async def test_a_stand_in_that_takes_everything_is_told_what_it_takes() -> None:
+async def test_a_stand_in_that_takes_everything_gets_a_report() -> None:
     """The second stand-in of these tests is no judge of events: it passes in what it answers well."""
     async with OtherAmazon().listening() as url:
         found = await asyncio.to_thread(_of_other, url)
@@ -126,11 +126,11 @@ def _events(scope: Scope, status: int, body: bytes) -> Any:
 
 
 def counted_from_one(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
-    if (told := _events(scope, status, body)) is None:
+    if (reply := _events(scope, status, body)) is None:
         return status, body
-    for one in (*told["success"], *told["error"]):
+    for one in (*reply["success"], *reply["error"]):
         one["index"] += 1
-    return status, json.dumps(told).encode()
+    return status, json.dumps(reply).encode()
 
 
 def plain_200(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
@@ -138,15 +138,15 @@ def plain_200(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
 
 
 def silent_about_errors(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
-    if (told := _events(scope, status, body)) is None:
+    if (reply := _events(scope, status, body)) is None:
         return status, body
-    return status, json.dumps({"success": told["success"]}).encode()
+    return status, json.dumps({"success": reply["success"]}).encode()
 
 
 def everything_taken(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
-    if (told := _events(scope, status, body)) is None:
+    if (reply := _events(scope, status, body)) is None:
         return status, body
-    indexes = sorted(one["index"] for one in (*told["success"], *told["error"]))
+    indexes = sorted(one["index"] for one in (*reply["success"], *reply["error"]))
     return status, json.dumps({"success": [{"index": index} for index in indexes], "error": []}).encode()
 
 

@@ -25,6 +25,7 @@ def test_a_drill_does_not_run_in_production(
     assert "does not run in production" in capsys.readouterr().err
 
 
+@pytest.mark.process
 @pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_a_drill_loses_no_event(name: str) -> None:

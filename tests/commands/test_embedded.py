@@ -15,6 +15,8 @@ import pytest
 from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 from dev.postgres.postmaster import PidFile, end_orphans, is_of_cluster
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # A launcher of its own process, to be killed: starts the cluster, says so, and waits.
@@ -172,7 +174,7 @@ def test_backends_that_do_not_notice_are_ended(folder: Path) -> None:
     cluster.stop()
 
 
-def test_two_launchers_of_one_folder_are_told_apart(folder: Path) -> None:
+def test_two_launchers_of_one_folder_are_distinguished(folder: Path) -> None:
     """The second says who is in its way, and the first goes on."""
     first = throwaway(folder)
     first.start()

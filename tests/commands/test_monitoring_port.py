@@ -22,7 +22,7 @@ def product(database_url: str, tmp_path: Path) -> Iterator[Product]:
     running.close()
 
 
-def doors(product: Product, name: str) -> set[int]:
+def listening_ports(product: Product, name: str) -> set[int]:
     """The ports on which a process listens; the one that tests hand down to every process left out."""
     return ports_of(product.children[name].pid) - {product.api_port}
 
@@ -71,12 +71,12 @@ def test_each_process_shows_its_health_and_its_numbers(product: Product, command
 
 
 def test_it_listens_to_this_machine_only_and_to_nothing_where_no_port_is_set(product: Product) -> None:
-    """HOST decides, and its default is 127.0.0.1; without METRICS_PORT a worker has no door at all."""
+    """HOST decides, and its default is 127.0.0.1; without METRICS_PORT a worker listens nowhere."""
     port = free_port()
     product.more = {"METRICS_PORT": str(port)}
     product.work("watched")
     product.ready(f"http://127.0.0.1:{port}/health/live")
-    assert doors(product, "watched") == {port}
+    assert listening_ports(product, "watched") == {port}
     local = f"0100007F:{port:04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     assert [row[1] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")] == [local]
@@ -88,10 +88,10 @@ def test_it_listens_to_this_machine_only_and_to_nothing_where_no_port_is_set(pro
     while len(sockets_of(product.children["unwatched"].pid)) < 5:
         assert time.monotonic() < until
         time.sleep(0.1)
-    assert doors(product, "unwatched") == set()
+    assert listening_ports(product, "unwatched") == set()
 
 
-def test_a_port_in_use_is_told_in_one_sentence(product: Product) -> None:
+def test_a_port_in_use_is_reported_in_one_sentence(product: Product) -> None:
     """Before anything is delivered, with exit code 2 as for every wrong setting."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -5,11 +5,13 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -17,6 +19,8 @@ import pytest
 
 from dev.postgres.postmaster import PidFile, free_port, is_of_cluster
 from tests.commands.test_monitoring_port import ports_of
+
+pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 90
@@ -37,7 +41,8 @@ class Machine:
     folder: Path
     port: int
     sandbox_port: int
-    launched: list[subprocess.Popen[bytes]]
+    launched: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    metrics_port: int = 0
 
     @property
     def screen(self) -> str:
@@ -95,9 +100,9 @@ class Machine:
         return list(answer["events"] if isinstance(answer, dict) and "events" in answer else answer["items"])
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    made = Machine(tmp_path, free_port(), free_port(), [])
+@contextmanager
+def machine_in(folder: Path) -> Iterator[Machine]:
+    made = Machine(folder, free_port(), free_port())
     yield made
     for process in made.launched:
         for pid in made.group(process):
@@ -106,6 +111,21 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     if (pid := made.postmaster()) is not None:
         os.kill(pid, signal.SIGQUIT)
         eventually(lambda: made.postmaster() is None)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with machine_in(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def large_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A running machine with two processes of each kind and ports to watch them, for tests that only look."""
+    with machine_in(tmp_path_factory.mktemp("large")) as made:
+        made.metrics_port = free_port()
+        made.run(METRICS_PORT=str(made.metrics_port), API_PROCESSES="2", WORKER_PROCESSES="2")
+        yield made
 
 
 def test_a_first_start_takes_the_event_on_the_screen_and_ctrl_c_leaves_nothing(machine: Machine) -> None:
@@ -123,18 +143,17 @@ def test_a_first_start_takes_the_event_on_the_screen_and_ctrl_c_leaves_nothing(m
     assert "was killed" not in machine.screen
 
 
-def test_every_process_can_be_watched_on_a_port_of_its_own(machine: Machine) -> None:
-    """Counted on from METRICS_PORT: both API processes, then the worker."""
-    first = free_port()
-    launcher = machine.run(METRICS_PORT=str(first), API_PROCESSES="2")
-    wanted = [first + nth for nth in range(3)]
+def test_every_process_can_be_watched_on_a_port_of_its_own(large_machine: Machine) -> None:
+    """Counted on from METRICS_PORT: both API processes, then both workers."""
+    (launcher,) = large_machine.launched
+    wanted = [large_machine.metrics_port + nth for nth in range(4)]
 
     def owned() -> list[list[int]]:
-        found = (sorted(ports_of(pid) & set(wanted)) for pid in machine.group(launcher))
+        found = (sorted(ports_of(pid) & set(wanted)) for pid in large_machine.group(launcher))
         return sorted(filter(None, found))
 
     # The welcome screen waits for the API, not for workers.
-    eventually(lambda: len(owned()) == 3)
+    eventually(lambda: len(owned()) == 4)
     assert owned() == [[port] for port in wanted]
     for port in wanted:
         assert httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).status_code == 200
@@ -166,7 +185,8 @@ def test_children_end_when_their_launcher_is_killed(machine: Machine) -> None:
     launcher.kill()
     launcher.wait()
     eventually(lambda: machine.group(launcher) == set())
-    machine.run()
+    for port in (machine.port, machine.sandbox_port):
+        socket.create_server(("127.0.0.1", port)).close()
 
 
 def test_a_child_that_is_killed_is_started_again(machine: Machine) -> None:
@@ -202,24 +222,23 @@ def test_a_key_that_the_operator_chose_is_never_printed(machine: Machine) -> Non
     assert len(json.loads(listed.text)["items"]) == 1
 
 
-def test_two_api_processes_share_the_port(machine: Machine) -> None:
+def test_two_api_processes_share_the_port(large_machine: Machine) -> None:
     """API_PROCESSES and WORKER_PROCESSES are counts of real processes."""
-    launcher = machine.run(API_PROCESSES="2", WORKER_PROCESSES="2")
-    assert len(machine.group(launcher)) == 6
-    assert machine.send().status_code == 202
+    (launcher,) = large_machine.launched
+    assert len(large_machine.group(launcher)) == 6
+    assert large_machine.send().status_code == 202
 
 
-def test_a_port_in_use_is_told_in_one_sentence(machine: Machine) -> None:
+def test_a_port_in_use_is_reported_in_one_sentence(large_machine: Machine) -> None:
     """Before anything is started, and with the setting that moves it."""
-    machine.run()
     second = subprocess.run(
         [sys.executable, "-m", "app"],
         cwd=ROOT,
         env={
             **os.environ,
-            "PORT": str(machine.port),
+            "PORT": str(large_machine.port),
             "SANDBOX_PORT": str(free_port()),
-            "DATA_DIR": str(machine.folder / "other"),
+            "DATA_DIR": str(large_machine.folder / "other"),
         },
         capture_output=True,
         text=True,
@@ -227,5 +246,7 @@ def test_a_port_in_use_is_told_in_one_sentence(machine: Machine) -> None:
         timeout=60,
     )
     assert second.returncode == 1
-    assert f"Port {machine.port} is in use or may not be opened; set PORT to a free one." in second.stderr
+    assert (
+        f"Port {large_machine.port} is in use or may not be opened; set PORT to a free one." in second.stderr
+    )
     assert "Traceback" not in second.stderr

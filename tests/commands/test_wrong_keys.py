@@ -14,6 +14,8 @@ from app.processes.resources import open_resources
 from app.settings import Settings
 from tests.pipeline.processes import free_port
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 # Of each way in which a command opens the database, one.
 COMMANDS = ("serve", "work", "keys list", "export")

@@ -108,7 +108,7 @@ async def test_an_export_applied_to_an_empty_instance_exports_the_same(
     assert (await plan(world.engine, text)).plan.actions == []
 
 
-async def test_things_of_one_name_are_told_apart_by_their_ids(
+async def test_things_of_one_name_are_distinguished_by_their_ids(
     world: World, empty_instance: AsyncEngine
 ) -> None:
     """Made over HTTP, two destinations and two mappings may share a name: their export can be applied."""
@@ -126,21 +126,21 @@ async def test_things_of_one_name_are_told_apart_by_their_ids(
         assert found.problems[-1].path.startswith("destinations[1]")
 
 
-async def test_a_file_says_whether_the_journey_engine_is_told(
+async def test_a_file_sets_whether_the_journey_engine_gets_callbacks(
     world: World, empty_instance: AsyncEngine
 ) -> None:
     """On and off by the act of the API; left out it stays, and an export restores it elsewhere."""
     done = await apply(world.engine, file(acme(status_callback=True)))
     path = f"/destinations/{done.destinations[0].id}/status-callback"
 
-    async def told() -> bool:
+    async def is_enabled() -> bool:
         return bool((await world.call("GET", path)).json()["enabled"])
 
-    assert await told()
+    assert await is_enabled()
     assert (await world.actions()).count("destination.callback_changed") == 1
     assert (await plan(world.engine, file(acme(status_callback=True)))).plan.actions == []
     assert (await apply(world.engine, file(acme()))).plan.actions == []
-    assert await told()
+    assert await is_enabled()
     text = await exported(world.engine)
     await apply(empty_instance, text)
     assert await exported(empty_instance) == text
@@ -148,9 +148,9 @@ async def test_a_file_says_whether_the_journey_engine_is_told(
     off = file(acme(status_callback=False))
     (step,) = (await plan(world.engine, off)).plan.steps
     assert [tuple(one) for one in step.changes] == [("status_callback", True, False)]
-    assert await told()
+    assert await is_enabled()
     await apply(world.engine, off)
-    assert not await told()
+    assert not await is_enabled()
     assert (await world.actions()).count("destination.callback_changed") == 2
     assert "status_callback: false" in await exported(world.engine)
 

@@ -86,7 +86,7 @@ def test_a_scalar_means_what_it_looks_like(written: str, meant: object) -> None:
         pytest.param("version: 1\nname: a: b", "line 2", "YAML", id="two colons"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(text: str, at: str, word: str) -> None:
+def test_a_problem_is_reported_with_its_place(text: str, at: str, word: str) -> None:
     """By line where it is no YAML, by path where it is."""
     found = read(text)
     assert isinstance(found, InvalidFile)
@@ -105,7 +105,7 @@ def test_what_is_wrong_is_told_with_its_place(text: str, at: str, word: str) -> 
     ],
     ids=["what is there", "what is missing", "deep within", "an item too many", "the whole file"],
 )
-def test_a_path_is_told_with_its_line(at: str, placed: str) -> None:
+def test_a_path_is_reported_with_its_line(at: str, placed: str) -> None:
     """Where it stands, or where it would belong."""
     text = (
         "version: 1\ndestinations:\n- name: A\n  advertiser_id: '1'\n  mappings:\n"

@@ -18,8 +18,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.conftest import TEMPLATE
 from tests.console.browsing import ARGUMENTS, CHROMIUM
+from tests.databases import database
 from tests.pipeline.processes import ADMIN, Product, free_port
 
 FOLDER = Path(__file__).parent / "provider"
@@ -94,29 +94,31 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def product(
-    cluster: str, worker_id: str, installed: Path, tmp_path_factory: pytest.TempPathFactory
+    cluster: str,
+    database_names: Iterator[str],
+    installed: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Product, Provider]]:
-    name, office = f"people_{worker_id}", cluster.format("postgres")
-    run(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY", office)
-    made = Product(cluster.format(name), tmp_path_factory.mktemp("people") / "everything.log")
-    provider = Provider(installed, made.api)
-    made.more = {
-        "OIDC_ISSUER": provider.issuer,
-        "OIDC_CLIENT_ID": "console",
-        "OIDC_CLIENT_SECRET": "a-client-secret-of-the-tests",
-        "OIDC_ROLES": "admin=leads,viewer=everyone",
-        "OIDC_ORGANISATION_CLAIM": "organisation",
-        "CONSOLE_KEY_SIGN_IN": "false",
-    }
-    try:
-        provider.start()
-        made.serve("api")
-        made.ready(made.api + "/health/live")
-        yield made, provider
-    finally:
-        provider.stop()
-        made.close()
-        run(f"DROP DATABASE {name} WITH (FORCE)", office)
+    log = tmp_path_factory.mktemp("people") / "everything.log"
+    with database(cluster, next(database_names)) as address:
+        made = Product(address, log)
+        provider = Provider(installed, made.api)
+        made.more = {
+            "OIDC_ISSUER": provider.issuer,
+            "OIDC_CLIENT_ID": "console",
+            "OIDC_CLIENT_SECRET": "a-client-secret-of-the-tests",
+            "OIDC_ROLES": "admin=leads,viewer=everyone",
+            "OIDC_ORGANISATION_CLAIM": "organisation",
+            "CONSOLE_KEY_SIGN_IN": "false",
+        }
+        try:
+            provider.start()
+            made.serve("api")
+            made.ready(made.api + "/health/live")
+            yield made, provider
+        finally:
+            provider.stop()
+            made.close()
 
 
 @pytest.fixture(scope="module")

@@ -42,8 +42,8 @@ def main() -> int:
         "--folder", type=Path, required=True, help="programs and images; kept for the next run"
     )
     parser.add_argument("--only", choices=("image", "compose", "production"), help="one part")
-    asked = parser.parse_args()
-    engine = Engine(asked.folder.resolve())
+    options = parser.parse_args()
+    engine = Engine(options.folder.resolve())
     engine.prepare()
     rows: list[Row] = []
     with engine.building():
@@ -53,7 +53,7 @@ def main() -> int:
     }  # fmt: skip
     with engine.running():
         for name, part in parts.items():
-            if asked.only in {None, name}:
+            if options.only in {None, name}:
                 rows += part(engine)
                 report(rows)
     return 0

@@ -74,7 +74,7 @@ def event(**paths: Any) -> dict[str, Any]:
 def converted(
     content: dict[str, Any], made: dict[str, Any] | None = None, now: datetime = NOW, **rules: Any
 ) -> Conversion | Rejection:
-    """Send an event down the whole road from its bytes to the conversion."""
+    """Send an event down the whole pipeline from its bytes to the conversion."""
     body = strict_json.parse(json.dumps(content).encode())
     [read] = read_events(body, default_destination="dst_1", default_mapping=None)
     if isinstance(read, Rejection):

@@ -35,7 +35,7 @@ EASY = CurrentLoad(
 
 
 @pytest.mark.parametrize(
-    ("pressure", "told", "cause"),
+    ("pressure", "body_length", "cause"),
     [
         pytest.param(EASY, MIB, None, id="little is under way: come in"),
         pytest.param(EASY, None, None, id="a body of unknown length comes in as well"),
@@ -68,10 +68,10 @@ EASY = CurrentLoad(
         ),
     ],
 )
-def test_a_post_is_let_in_or_told_why_not(
-    pressure: CurrentLoad, told: int | None, cause: ShedReason | None
+def test_a_post_is_admitted_or_gets_a_reason(
+    pressure: CurrentLoad, body_length: int | None, cause: ShedReason | None
 ) -> None:
-    assert shed_reason(pressure, AdaptiveLimit(), told, BOUNDS) is cause
+    assert shed_reason(pressure, AdaptiveLimit(), body_length, BOUNDS) is cause
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_the_allowance_settles_where_answers_are_just_in_time(capacity_mib_s: fl
 @pytest.mark.parametrize("cause", ShedReason)
 def test_callers_are_sent_away_for_different_times(cause: ShedReason) -> None:
     """Whole seconds over the cause's span, so that they do not all come back in one instant."""
-    told = {retry_after(cause, jitter / 1000) for jitter in range(1000)}
+    seconds = {retry_after(cause, jitter / 1000) for jitter in range(1000)}
     turning = SHED_SPECS[cause]
-    assert (min(told), max(told)) == (turning.soonest_s, turning.latest_s)
-    assert len(told) >= 5
+    assert (min(seconds), max(seconds)) == (turning.soonest_s, turning.latest_s)
+    assert len(seconds) >= 5

@@ -172,5 +172,5 @@ def test_no_difference_is_called_nothing(data: st.DataObject) -> None:
         return
     mapped = [path for _, path in published.paths]
     sample = take_sample(event.content, mapped, unusable(published, before))
-    told = backtest([(sample, 1)], published, draft, RULES, now=NOW)
-    assert "nothing changes" not in summary(told), (sample, told)
+    result = backtest([(sample, 1)], published, draft, RULES, now=NOW)
+    assert "nothing changes" not in summary(result), (sample, result)

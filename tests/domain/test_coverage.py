@@ -10,9 +10,9 @@ def _shape(*keys: str) -> EventMetadata:
 
 def test_each_key_has_its_share() -> None:
     """In the order in which they are sent; keys that nobody carried are left out."""
-    told = match_key_coverage([_shape("PHONE"), _shape("EMAIL", "PHONE"), _shape("EMAIL", "PHONE", "MAID")])
-    assert told["events"] == 3
-    assert [(one["match_key"], one["events"], one["share"]) for one in told["match_keys"]] == [
+    report = match_key_coverage([_shape("PHONE"), _shape("EMAIL", "PHONE"), _shape("EMAIL", "PHONE", "MAID")])
+    assert report["events"] == 3
+    assert [(one["match_key"], one["events"], one["share"]) for one in report["match_keys"]] == [
         ("EMAIL", 2, 0.6667),
         ("PHONE", 3, 1.0),
         ("MAID", 1, 0.3333),

@@ -183,17 +183,17 @@ def tried(**changes: Any) -> Backtest:
 
 def test_a_draft_that_changes_nothing_loses_nothing() -> None:
     """All ten are judged."""
-    told = tried()
-    assert (told.events, told.unclear, told.loss) == (10, 0, 0)
-    assert not told.lost
-    assert not told.rejected
+    result = tried()
+    assert (result.events, result.unclear, result.loss) == (10, 0, 0)
+    assert not result.lost
+    assert not result.rejected
 
 
 def test_a_broken_phone_path_loses_the_phones_that_were_there() -> None:
     """Eight of ten had one."""
-    told = tried(**fields(phone="user.fone"))
-    assert told.lost == {"PHONE": 8}
-    assert float(told.loss) == 0.8
+    result = tried(**fields(phone="user.fone"))
+    assert result.lost == {"PHONE": 8}
+    assert float(result.loss) == 0.8
 
 
 def test_a_path_to_another_form_loses_the_key_too() -> None:
@@ -203,33 +203,33 @@ def test_a_path_to_another_form_loses_the_key_too() -> None:
 
 def test_a_wrong_type_rejects_and_says_why() -> None:
     """A text where a number is taken."""
-    told = tried(**fields(value="event.properties.brand"))
-    assert told.rejected == {("wrong_type", "event.properties.brand", "value"): 10}
-    assert told.loss == 1
+    result = tried(**fields(value="event.properties.brand"))
+    assert result.rejected == {("wrong_type", "event.properties.brand", "value"): 10}
+    assert result.loss == 1
 
 
 def test_an_event_left_without_any_key_is_newly_rejected() -> None:
     """Only phones are mapped: the two without are refused."""
     changed = {"fields": {"event_timestamp": "event.timestamp", "phone": "user.phone"}}
-    told = tried(**changed)
-    assert told.rejected == {("no_match_key", None, None): 2}
-    assert told.lost == {"EMAIL": 8}
+    result = tried(**changed)
+    assert result.rejected == {("no_match_key", None, None): 2}
+    assert result.lost == {"EMAIL": 8}
 
 
 def test_a_new_key_is_gained() -> None:
     """What the draft adds is said as well."""
     seen = [(take_sample({**EVENT, "user": {**EVENT["user"], "first_name": "Ada"}}), 3)]
-    told = backtest(seen, mapping(), mapping(**fields(first_name="user.first_name")), RULES, now=NOW)
-    assert told.gained == {"FIRST_NAME": 3}
-    assert told.loss == 0
+    result = backtest(seen, mapping(), mapping(**fields(first_name="user.first_name")), RULES, now=NOW)
+    assert result.gained == {"FIRST_NAME": 3}
+    assert result.loss == 0
 
 
 def test_events_that_their_form_does_not_explain_are_unclear_and_do_not_count() -> None:
     """They were taken, so a stand-in that is refused says nothing."""
     seen = [*SEEN, (take_sample({"user": EVENT["user"]}), 5)]
-    told = backtest(seen, mapping(), mapping(**fields(phone="user.fone")), RULES, now=NOW)
-    assert (told.events, told.unclear, told.loss) == (15, 5, told.loss)
-    assert float(told.loss) == 0.8
+    result = backtest(seen, mapping(), mapping(**fields(phone="user.fone")), RULES, now=NOW)
+    assert (result.events, result.unclear, result.loss) == (15, 5, result.loss)
+    assert float(result.loss) == 0.8
 
 
 def test_consent_strings_and_epochs_can_be_stood_in_for() -> None:
@@ -249,14 +249,14 @@ def test_consent_strings_and_epochs_can_be_stood_in_for() -> None:
         )
     ]
     eu = Rules("dst_x", "map_x", 1, Region.EU, Profile.AMAZON, "EUR", None, {})
-    told = backtest(seen, mapping(**changes), mapping(**changes), eu, now=NOW)
-    assert (told.events, told.unclear) == (4, 0)
+    result = backtest(seen, mapping(**changes), mapping(**changes), eu, now=NOW)
+    assert (result.events, result.unclear) == (4, 0)
 
 
 def test_a_pipe_that_looks_at_letters_makes_the_field_uncertain() -> None:
     """A made-up value may give it another answer, and the reader is told."""
-    told = tried(**fields(phone={"path": "user.phone", "pipe": [["replace", "+1", "+49"]]}))
-    assert told.uncertain == ("phone",)
+    result = tried(**fields(phone={"path": "user.phone", "pipe": [["replace", "+1", "+49"]]}))
+    assert result.uncertain == ("phone",)
 
 
 def test_a_draft_that_changes_nothing_says_so() -> None:
@@ -304,9 +304,9 @@ def test_everything_that_is_sent_is_compared(changes: dict[str, Any], changed: s
         "user": {**EVENT["user"], "other_email": "bob@example.com"},
         "ip": "9.9.9.9",
     }
-    told = backtest([(take_sample(event), 5)], mapping(), mapping(**changes), RULES, now=NOW)
-    assert (set(told.changed), set(told.changed.values()), told.loss) == (changed, {5}, 0)
-    assert all(f"5 send a different {name}" in summary(told) for name in changed)
+    result = backtest([(take_sample(event), 5)], mapping(), mapping(**changes), RULES, now=NOW)
+    assert (set(result.changed), set(result.changed.values()), result.loss) == (changed, {5}, 0)
+    assert all(f"5 send a different {name}" in summary(result) for name in changed)
 
 
 @pytest.mark.parametrize(
@@ -333,9 +333,9 @@ def test_what_samples_cannot_show_is_uncertain(changes: dict[str, Any], uncertai
     event = {**EVENT, "shop": {"country": "GB"}, "type": "ADD_TO_SHOPPING_CART", "lines": [{}]}
     event["user"]["country"] = "DE"
     rules = replace(RULES, pins={"OTHER": "Added to cart"})
-    told = backtest([(take_sample(event), 1)], mapping(), mapping(**changes), rules, now=NOW)
-    assert uncertain in (*told.uncertain, *told.changed)
-    assert "nothing changes" not in summary(told)
+    result = backtest([(take_sample(event), 1)], mapping(), mapping(**changes), rules, now=NOW)
+    assert uncertain in (*result.uncertain, *result.changed)
+    assert "nothing changes" not in summary(result)
 
 
 @pytest.mark.parametrize("phone", ["+0000000000", "000-000-0000", "N/A", "{{phone}}"])
@@ -343,9 +343,9 @@ def test_a_placeholder_is_no_match_key_in_a_backtest_either(phone: str) -> None:
     """Without e-mail such events are rejected; they do not only lose a key."""
     seen = [(take_sample({**EVENT, "user": {**EVENT["user"], "phone": phone}}), 5)]
     draft = mapping(fields={"event_timestamp": "event.timestamp", "phone": "user.phone"})
-    told = backtest(seen, mapping(), draft, RULES, now=NOW)
-    assert (told.rejected, told.lost) == ({("no_match_key", None, None): 5}, {})
-    assert summary(told) == "Of the last 5: 5 are newly rejected (no_match_key)."
+    result = backtest(seen, mapping(), draft, RULES, now=NOW)
+    assert (result.rejected, result.lost) == ({("no_match_key", None, None): 5}, {})
+    assert summary(result) == "Of the last 5: 5 are newly rejected (no_match_key)."
 
 
 def test_a_dropped_key_is_sampled_as_such() -> None:
@@ -358,13 +358,13 @@ def test_a_dropped_key_is_sampled_as_such() -> None:
         fields={"event_timestamp": "event.timestamp", "phone": "user.phone", "match_id": "user.id"}
     )
     for profile in Profile:
-        told = backtest([(sample, 2)], mapping(), draft, replace(RULES, profile=profile), now=NOW)
-        assert told.rejected == {("no_match_key", None, None): 2}
+        result = backtest([(sample, 2)], mapping(), draft, replace(RULES, profile=profile), now=NOW)
+        assert result.rejected == {("no_match_key", None, None): 2}
 
 
 def test_one_event_is_singular() -> None:
     """In every part of the sentence."""
-    told = Backtest(
+    result = Backtest(
         events=9,
         unclear=1,
         lost=Counter(EMAIL=1),
@@ -373,7 +373,7 @@ def test_one_event_is_singular() -> None:
         rejected=Counter({RejectionGroup("wrong_type", "a", "value"): 1}),
         uncertain=("phone",),
     )
-    assert summary(told) == (
+    assert summary(result) == (
         "Of the last 9: 1 loses EMAIL, 1 gains CITY, 1 sends a different value, "
         "1 is newly rejected (wrong_type, value), 1 could not be tested, "
         "phone may change, depending on the values."

@@ -64,17 +64,17 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=100_000, help="through each proxy")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--proxy", action="append", choices=list(PROXIES), help="only this one")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )
-    print(f"commit {commit.stdout.strip()}, seed {asked.seed}", flush=True)
+    print(f"commit {commit.stdout.strip()}, seed {options.seed}", flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="conversions-edge-") as folder,
         own_database(durable=False) as url,
         running_service(url, Path(folder), CALLERS) as service,
     ):
-        good = campaign(service, Path(folder), asked.proxy or list(PROXIES), asked.requests, asked.seed)
+        good = campaign(service, Path(folder), options.proxy or list(PROXIES), options.requests, options.seed)
     print("every response belonged to its request" if good else "NOT every response belonged to its request")
     return 0 if good else 1
 

@@ -1,11 +1,10 @@
 """One running service for all edge tests of a test process."""
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import TEMPLATE, _execute
+from tests.databases import database
 from tests.edge.service import Service, running_service
 
 CALLERS = 16
@@ -14,10 +13,8 @@ CALLERS = 16
 @pytest.fixture(scope="session")
 def edge_database(cluster: str, database_names: Iterator[str]) -> Iterator[str]:
     """The address of a migrated database that the edge tests share."""
-    name, office = next(database_names), cluster.format("postgres")
-    asyncio.run(_execute(office, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY"))
-    yield cluster.format(name)
-    asyncio.run(_execute(office, f"DROP DATABASE {name} WITH (FORCE)"))
+    with database(cluster, next(database_names)) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

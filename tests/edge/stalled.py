@@ -126,13 +126,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.edge.stalled", description=__doc__)
     parser.add_argument("--posts", type=int, default=500, help="in each turn")
     parser.add_argument("--rounds", type=int, default=6)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="conversions-edge-") as folder,
         own_database(durable=True) as url,
         running_service(url, Path(folder), 2) as service,
     ):
-        alone, beside, answered = asyncio.run(compare(service, service.callers, asked.posts, asked.rounds))
+        alone, beside, answered = asyncio.run(
+            compare(service, service.callers, options.posts, options.rounds)
+        )
     for name, found in (("alone", alone), ("beside", beside)):
         times = ", ".join(f"p{share:g} {1000 * found.quantile(share / 100):.1f} ms" for share in (50, 90, 99))
         print(f"{name}: {times}; {dict(found.statuses)}")

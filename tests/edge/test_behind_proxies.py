@@ -84,9 +84,9 @@ def test_the_next_caller_is_served_after_every_request_of_the_table(
                 await asyncio.wait_for(attacker.ask(request, is_head=case.head), 0.2)
             attacker.close()
             fields = ("Host: edge", f"X-Api-Key: {victim.key}", "X-Request-Id: next")
-            asked = caller.ask(head(*fields, method="GET", target="/destinations"))
+            answering = caller.ask(head(*fields, method="GET", target="/destinations"))
             try:
-                response = await asyncio.wait_for(asked, 4)
+                response = await asyncio.wait_for(answering, 4)
             except TimeoutError:
                 response = None
             caller.close()

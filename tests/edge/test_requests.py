@@ -67,20 +67,20 @@ def desk(service: Service) -> Iterable[Desk]:
 
 def judge(case: Case, event_id: str, got: Exchange, how: str) -> None:
     """Hold what came on a connection to the table. `got` began with the case and ended with the probe."""
-    told = f"{case.name}, {how}: {got.statuses}, {got.end}, {got.rest[:60]!r}"
-    assert got.responses, told
-    assert got.responses[0].status in case.status, told
-    assert got.responses[0].request_id != "from-a-trailer", told
+    details = f"{case.name}, {how}: {got.statuses}, {got.end}, {got.rest[:60]!r}"
+    assert got.responses, details
+    assert got.responses[0].status in case.status, details
+    assert got.responses[0].request_id != "from-a-trailer", details
     if case.kept is True:
-        assert got.statuses[1:] == [200], told
+        assert got.statuses[1:] == [200], details
     elif case.kept is False:
-        assert got.statuses[1:] == [], told
+        assert got.statuses[1:] == [], details
     else:
-        assert got.statuses[1:] in ([], [200]), told
+        assert got.statuses[1:] in ([], [200]), details
     if got.statuses[1:]:
-        assert got.responses[1].request_id == f"probe-{event_id}", told
-    assert got.end == "eof", told
-    assert not got.rest, told
+        assert got.responses[1].request_id == f"probe-{event_id}", details
+    assert got.end == "eof", details
+    assert not got.rest, details
 
 
 def alone(desk: Desk, case: Case, *segments_at: int) -> tuple[str, Exchange]:

@@ -208,8 +208,8 @@ class Driver:
             await self._replay(self.luck.choice(self.destinations[:3]))
         elif drawn < 0.40 and self.posted[dst]:
             person = self.luck.choice(self.posted[dst])
-            asked = await self.ask("POST", "/subjects/erase", {"email": f"person{person}@example.com"})
-            self.erasures.append(asked["id"])
+            requested = await self.ask("POST", "/subjects/erase", {"email": f"person{person}@example.com"})
+            self.erasures.append(requested["id"])
         elif drawn < 0.6:
             await self._reconnect()
 
@@ -290,9 +290,9 @@ class Judge:
                 replayed.update(one["replay_id"] for one in histories[name].get("replays", ()))
             await self._judge_sums(dst, histories)
         self.report.replayed = sum(self._driver.replays.values())
-        for id_, told in self._driver.replays.items():
+        for id_, reported in self._driver.replays.items():
             self._expect(
-                replayed[id_] == told, "replays", id_, f"{replayed[id_]} events name it, said {told}"
+                replayed[id_] == reported, "replays", id_, f"{replayed[id_]} events name it, said {reported}"
             )
         return self.report
 
@@ -300,10 +300,10 @@ class Judge:
         if not fine:
             self.report.disagreements.append((what, which, detail))
 
-    def _judge_event(self, name: str, told: dict[str, Any], log: list[Exchange]) -> None:
+    def _judge_event(self, name: str, history: dict[str, Any], log: list[Exchange]) -> None:
         self.report.events += 1
-        self.report.statuses[told["status"]] += 1
-        attempts = told["attempts"]
+        self.report.statuses[history["status"]] += 1
+        attempts = history["attempts"]
         self.report.attempts += len(attempts)
         named = [(one["outcome"], one["http_status"]) for one in attempts]
         met = [(one.outcome, one.http_status) for one in log]
@@ -315,15 +315,17 @@ class Judge:
                 fine = said[0] in outcomes and said[1] == code
                 self._expect(fine, "item outcomes", name, f"history {said}, log {(outcomes, code)}")
         accepting = [one for one in log if "accepted" in one.items.get(name, ({None}, None))[0]]
-        self._judge_times(name, told, accepting)
+        self._judge_times(name, history, accepting)
 
-    def _judge_times(self, name: str, told: dict[str, Any], accepting: list[Exchange]) -> None:
-        delivered_at, erased_at = told.get("delivered_at"), told["erased_at"]
-        is_delivered = told["status"] == "delivered"
-        self._expect(is_delivered == bool(accepting), "status", name, f"{told['status']}, {accepting}")
+    def _judge_times(self, name: str, history: dict[str, Any], accepting: list[Exchange]) -> None:
+        delivered_at, erased_at = history.get("delivered_at"), history["erased_at"]
+        is_delivered = history["status"] == "delivered"
+        self._expect(is_delivered == bool(accepting), "status", name, f"{history['status']}, {accepting}")
         self._expect((delivered_at is not None) == is_delivered, "delivered_at", name, str(delivered_at))
         if is_delivered and accepting:
-            said = delivered_at or told["explanation"].partition(" at ")[2][:19].replace(" ", "T") + "+00:00"
+            said = (
+                delivered_at or history["explanation"].partition(" at ")[2][:19].replace(" ", "T") + "+00:00"
+            )
             moment = datetime.fromisoformat(said)
             first, last = accepting[-1].ended, accepting[-1].ended + timedelta(seconds=5)
             slack = timedelta(0) if delivered_at else timedelta(seconds=1)
@@ -331,13 +333,13 @@ class Judge:
             self._expect(fine, "delivered_at", name, f"{moment} outside {first} to {last}")
         if is_delivered and erased_at is not None:
             self.report.erased_after_delivery += 1
-            self._expect("erased" in told["explanation"], "explanation", name, told["explanation"])
+            self._expect("erased" in history["explanation"], "explanation", name, history["explanation"])
 
     async def _judge_sums(self, dst: str, histories: dict[str, dict[str, Any]]) -> None:
-        told = Counter(one["status"] for one in histories.values())
+        statuses = Counter(one["status"] for one in histories.values())
         counts = (await self._driver.ask("GET", f"/destinations/{dst}/stats"))["counts"]
         for status in FINAL:
-            self._expect(counts[status] == told[status], "stats", dst, f"{status}: {counts}, {told}")
+            self._expect(counts[status] == statuses[status], "stats", dst, f"{status}: {counts}, {statuses}")
             listed = dict.fromkeys(await self._listed(dst, status=status), status)
             mine = {name: status for name, one in histories.items() if one["status"] == status}
             self._expect(
@@ -389,17 +391,17 @@ async def compare(database_url: str, *, events: int, seed: int) -> Report:
 
 
 def _run() -> int:
-    from tests.conftest import TEMPLATE, ThrowawayCluster
+    from tests.databases import TEMPLATE, ThrowawayCluster
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=5_000)
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     cluster = ThrowawayCluster()
     try:
         began = time.monotonic()
-        report = asyncio.run(compare(cluster.address(TEMPLATE), events=asked.events, seed=asked.seed))
-        print(f"seed {asked.seed}, {time.monotonic() - began:.0f} s")
+        report = asyncio.run(compare(cluster.address(TEMPLATE), events=options.events, seed=options.seed))
+        print(f"seed {options.seed}, {time.monotonic() - began:.0f} s")
         print("\n".join(report.lines()))
     finally:
         cluster.close()

@@ -1,4 +1,4 @@
-"""Amazon as the road's tests see it: a handler behind httpx's transport, with a log that judges."""
+"""Amazon as the pipeline's tests see it: a handler behind httpx's transport, with a log that judges."""
 
 import asyncio
 import hashlib

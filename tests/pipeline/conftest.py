@@ -1,4 +1,4 @@
-"""A road for each test."""
+"""A pipeline for each test."""
 
 from collections.abc import AsyncIterator
 
@@ -9,6 +9,6 @@ from tests.pipeline.world import World, make_world
 
 @pytest_asyncio.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
-    """Both halves of the road on the test's own database, each with its role's rights; no worker yet."""
+    """Both halves of the pipeline on the test's own database, each with its role's rights; no worker yet."""
     async with make_world(database_url, with_roles=True) as made:
         yield made

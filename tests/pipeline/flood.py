@@ -22,7 +22,7 @@ MARK = b"@MARK@@@"
 
 
 class Line(asyncio.Protocol):
-    """One connection; streams would cost the sender more than the answers cost the door."""
+    """One connection; streams would cost the sender more than the answers cost the API."""
 
     def __init__(self, flood: "Flood") -> None:
         self.flood, self.got, self.wanted, self.began = flood, b"", 0, 0.0
@@ -45,8 +45,8 @@ class Line(asyncio.Protocol):
             head, end, _ = self.got.partition(b"\r\n\r\n")
             if not end:
                 return
-            told = head.lower().partition(b"content-length: ")[2]
-            self.wanted = len(head) + 4 + int(told.split(b"\r\n", 1)[0])
+            length = head.lower().partition(b"content-length: ")[2]
+            self.wanted = len(head) + 4 + int(length.split(b"\r\n", 1)[0])
         if len(self.got) >= self.wanted:
             self.flood.note(self.got[9:12].decode(), self)
 
@@ -93,7 +93,7 @@ class Flood:
             _, line = await loop.create_connection(lambda: Line(self), "127.0.0.1", self.port)
             self.idle.append(line)
         began, due = time.monotonic(), 0
-        # The queue fills first: what is answered until then belongs to neither a calm nor a crowded door.
+        # The queue fills first: what is answered until then belongs to neither a calm nor a crowded API.
         self.since = began + RAMP_S
         self.until = self.since + seconds
         if self.rate is None:
@@ -133,7 +133,7 @@ async def main(
     await flood.run(float(seconds))
     waits = sorted(flood.waits) or [0.0]
     refusals = sorted(flood.refusals) or [0.0]
-    told = {
+    report = {
         "statuses": flood.statuses,
         "sent": flood.sent,
         "kept_back": flood.kept_back,
@@ -142,7 +142,7 @@ async def main(
         "p99_s": waits[len(waits) * 99 // 100],
         "refused_p50_s": refusals[len(refusals) // 2],
     }
-    print(json.dumps(told))
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

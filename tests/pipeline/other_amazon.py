@@ -35,8 +35,8 @@ class OtherAmazon:
                 status, more, answer = self._answer(method, target, headers, body)
                 text = json.dumps(answer).encode()
                 more = {"Content-Type": "application/json", "Content-Length": str(len(text)), **more}
-                told = "".join(f"{name}: {value}\r\n" for name, value in more.items())
-                writer.write(f"HTTP/1.1 {status} X\r\n{told}\r\n".encode() + text)
+                fields = "".join(f"{name}: {value}\r\n" for name, value in more.items())
+                writer.write(f"HTTP/1.1 {status} X\r\n{fields}\r\n".encode() + text)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()

@@ -99,7 +99,7 @@ def engine_of(receiver: Receiver) -> CallbackClient:
     return CallbackClient(receiver.url, SECRETS, now=lambda: datetime.now(UTC))
 
 
-async def told(receiver: Receiver, number: int) -> list[dict[str, Any]]:
+async def received(receiver: Receiver, number: int) -> list[dict[str, Any]]:
     async def enough() -> bool:
         return len(receiver.taken) >= number
 
@@ -117,14 +117,16 @@ def refuse_odd(request: Request) -> httpx.Response:
     return httpx.Response(207, json={"success": taken, "error": errors})
 
 
-async def test_what_became_final_is_told_in_batches_and_verifies(world: World, receiver: Receiver) -> None:
+async def test_final_states_are_delivered_in_batches_with_valid_signatures(
+    world: World, receiver: Receiver
+) -> None:
     """1,000 events, half refused: each is told once, and every notice verifies by the code in the docs."""
     dst = await world.destination()
     await tell(world, dst)
     world.amazon.script = refuse_odd
     await world.post(dst, *(event(n) for n in range(1000)))
     world.work(journey=engine_of(receiver))
-    events = await told(receiver, 1000)
+    events = await received(receiver, 1000)
     assert Counter(one["event_id"] for one in events) == {f"ord-{n}": 1 for n in range(1000)}
     assert {(one["state"], one["code"], one["reason"]) for one in events} == {
         ("delivered", None, None),
@@ -163,7 +165,7 @@ async def test_a_notice_that_is_refused_comes_again_under_its_id_with_its_bytes(
     receiver.answers = ["500 No", "302 Elsewhere\r\nLocation: http://127.0.0.1:1/"]
     await world.post(dst, event(1))
     world.work(journey=engine_of(receiver))
-    await told(receiver, 1)
+    await received(receiver, 1)
     assert len(receiver.got) == 3
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
     assert len({body for _, body in receiver.got}) == 1
@@ -182,10 +184,10 @@ async def test_a_damaged_batch_holds_no_other_notice_up(world: World, receiver: 
     await world.post(dst, event(1001))
     world.work(journey=engine_of(receiver))
 
-    async def is_told() -> bool:
+    async def is_received() -> bool:
         return "ord-1001" in {one["event_id"] for one in receiver.taken}
 
-    await eventually(is_told)
+    await eventually(is_received)
 
     async def is_done() -> bool:
         return not await world.fetch("SELECT FROM callback_events UNION ALL SELECT FROM callbacks")
@@ -210,7 +212,7 @@ async def test_a_receiver_that_hangs_delays_nobody_but_itself(world: World, rece
     assert not receiver.taken
 
 
-async def test_nothing_is_written_where_nobody_is_told(world: World, receiver: Receiver) -> None:
+async def test_nothing_is_written_without_a_receiver(world: World, receiver: Receiver) -> None:
     """Off for the process, or off for the destination: no row, no request."""
     silent, spoken = await world.destination(), await world.destination()
     await tell(world, spoken)
@@ -224,10 +226,10 @@ async def test_nothing_is_written_where_nobody_is_told(world: World, receiver: R
     await world.until(silent, delivered=1)
     assert await world.fetch("SELECT FROM callback_events") == []
     await world.post(spoken, event(2))
-    assert [one["event_id"] for one in await told(receiver, 1)] == ["ord-2"]
+    assert [one["event_id"] for one in await received(receiver, 1)] == ["ord-2"]
 
 
-async def test_expiry_and_discarding_are_told_too(world: World, receiver: Receiver) -> None:
+async def test_expiry_and_discarding_are_reported_too(world: World, receiver: Receiver) -> None:
     """Whatever ends an event writes its notice in the same transaction."""
     dst = await world.destination()
     await tell(world, dst)
@@ -240,7 +242,7 @@ async def test_expiry_and_discarding_are_told_too(world: World, receiver: Receiv
         long_ago,
     )
     world.work(journey=engine_of(receiver))
-    await told(receiver, 2)
+    await received(receiver, 2)
     assert receiver.states() == {"expired": 2}
     assert {(one["code"], one["reason"]) for one in receiver.taken} == {("MISC_ERROR", "expired")}
 
@@ -248,12 +250,12 @@ async def test_expiry_and_discarding_are_told_too(world: World, receiver: Receiv
     holding = world.holding(callbacks_enabled=True)
     async with world.resources.engine.begin() as connection:
         await holding.discard(connection, await world.number(dst))
-    await told(receiver, 4)
+    await received(receiver, 4)
     assert receiver.states() == {"expired": 2, "dead": 2}
     assert receiver.taken[-1]["reason"] == "discarded"
 
 
-async def test_an_erased_event_is_told_as_erased_and_its_neighbours_as_delivered(
+async def test_an_erased_event_is_reported_as_erased_and_its_neighbours_as_delivered(
     world: World, receiver: Receiver
 ) -> None:
     """The id alone is told; what it was about is gone."""
@@ -268,13 +270,13 @@ async def test_an_erased_event_is_told_as_erased_and_its_neighbours_as_delivered
         monotonic=asyncio.get_running_loop().time,
     )
     world.work(journey=engine_of(receiver))
-    states = {one["event_id"]: one["state"] for one in await told(receiver, 5)}
+    states = {one["event_id"]: one["state"] for one in await received(receiver, 5)}
     assert states == {f"ord-{n}": "erased" if n == 3 else "delivered" for n in range(5)}
     assert await nothing_owed(world)
     assert receiver.states() == {"delivered": 4, "erased": 1}
 
 
-async def test_a_notice_whose_commit_was_undone_is_never_told(world: World) -> None:
+async def test_a_callback_whose_commit_was_rolled_back_is_never_sent(world: World) -> None:
     """The notice lives and dies with the transaction that makes it true."""
     dst = await world.destination()
     await tell(world, dst)
@@ -303,10 +305,10 @@ async def test_a_notice_that_commits_late_is_not_passed_by(world: World, receive
     final = callbacks.FinalBatch(rows[0]["batch"], rows[0]["day"], (0,), 1, "erased")
     await callbacks.note(held, await world.number(first), [final])
     world.work(journey=engine_of(receiver))
-    await told(receiver, 2)
+    await received(receiver, 2)
     await transaction.commit()
     await held.close()
-    await told(receiver, 3)
+    await received(receiver, 3)
     assert receiver.states() == {"delivered": 2, "erased": 1}
 
 
@@ -333,13 +335,13 @@ async def test_a_notice_that_was_taken_unseen_comes_again_under_its_id(
     await tell(world, dst)
     await world.post(dst, event(1))
     world.work(journey=DyingJourney(engine_of(receiver), 1))
-    await told(receiver, 1)
+    await received(receiver, 1)
     await world.until(dst, delivered=1)
     await world.stop_workers()
     # Nobody takes it before its lease has lapsed; then the next worker does.
     await world.fetch("UPDATE callbacks SET leased_until = now() - interval '1 second'")
     world.work(journey=engine_of(receiver))
-    await told(receiver, 2)
+    await received(receiver, 2)
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
     assert await nothing_owed(world)
 
@@ -392,7 +394,7 @@ async def test_no_final_state_is_lost_when_workers_are_killed(
                 product.work("worker")
             # Those whose worker died while they were under way are free again once their lease has lapsed.
 
-            async def all_told() -> bool:
+            async def all_received() -> bool:
                 async with _connected(database_url) as c:
                     await c.execute(
                         "UPDATE callbacks SET leased_until = now() "
@@ -400,7 +402,7 @@ async def test_no_final_state_is_lost_when_workers_are_killed(
                     )
                 return {one["event_id"] for one in receiver.taken} >= {f"ord-{n}" for n in range(2000)}
 
-            await eventually(all_told, seconds=90, every=3)
+            await eventually(all_received, seconds=90, every=3)
             assert (await operator.counts(dst))["delivered"] == 2000
             assert receiver.states().keys() == {"delivered"}
             taken = {headers["webhook-id"]: body for headers, body in receiver.got}

@@ -31,18 +31,18 @@ def set_worker(dispatcher: Dispatcher, by: timedelta) -> None:
     dispatcher._delivery._clock = off(by)
 
 
-def set_door(world: World, by: timedelta) -> None:
+def set_api_clock(world: World, by: timedelta) -> None:
     """Set the wall clock of the API off."""
     world.intake._clock = world.intake._group_commit._clock = off(by)
 
 
 @pytest.mark.parametrize(
-    ("door", "works"),
+    ("api_clock", "worker_clock"),
     [(-OFF, OFF), (OFF, -OFF)],
     ids=["the API behind, a worker ahead", "the API ahead, a worker behind"],
 )
 async def test_clocks_that_are_off_lose_and_double_nothing(
-    world: World, door: timedelta, works: timedelta
+    world: World, api_clock: timedelta, worker_clock: timedelta
 ) -> None:
     """An API and a worker are off, another worker is right; 429s and failures on the way, and a takeover."""
     destinations = [await world.destination() for _ in range(4)]
@@ -60,9 +60,9 @@ async def test_clocks_that_are_off_lose_and_double_nothing(
         return None
 
     world.amazon.script = script
-    set_door(world, door)
+    set_api_clock(world, api_clock)
     right, wrong = world.work(), world.work()
-    set_worker(wrong, works)
+    set_worker(wrong, worker_clock)
     # A moment old, as events are: one from the future beyond five minutes would be refused for that.
     old = {"event": {"timestamp": stamp(ago=timedelta(seconds=30)), "total": 1, "brand": "acme"}}
     for number in range(40):
@@ -81,13 +81,13 @@ async def test_clocks_that_are_off_lose_and_double_nothing(
         assert min(gaps) >= WINDOW_S - 0.05, (advertiser, gaps)
 
 
-@pytest.mark.parametrize("door", [-OFF, OFF], ids=["behind", "ahead"])
-async def test_a_door_whose_clock_is_off_takes_an_id_once(world: World, door: timedelta) -> None:
+@pytest.mark.parametrize("api_clock", [-OFF, OFF], ids=["behind", "ahead"])
+async def test_an_api_whose_clock_is_off_takes_an_id_once(world: World, api_clock: timedelta) -> None:
     """Two APIs, one of them off: the second copy of an event is a duplicate whichever takes it."""
     dst = await world.destination()
     old = {"event": {"timestamp": stamp(ago=timedelta(seconds=30)), "total": 1, "brand": "acme"}}
     assert [one.status for one in await world.post(dst, event(1, **old))] == ["accepted"]
-    set_door(world, door)
+    set_api_clock(world, api_clock)
     assert [one.status for one in await world.post(dst, event(1, **old))] == ["duplicate"]
     assert [one.status for one in await world.post(dst, event(2, **old))] == ["accepted"]
 
@@ -101,7 +101,7 @@ async def test_however_far_a_clock_is_off_events_are_judged_by_the_databases(
 ) -> None:
     """By the API what is new and what is old, also in a dry run; by a worker what has expired."""
     dst = await world.destination()
-    set_door(world, by)
+    set_api_clock(world, by)
     ages = {"new": 0, "old": 20, "too old": 22, "future": -1}
     events = [
         event(number, event={"timestamp": stamp(ago=timedelta(days=days)), "total": 1, "brand": "acme"})

@@ -24,7 +24,7 @@ from tests.pipeline.world import World, event, eventually
 
 @pytest_asyncio.fixture
 async def api(world: World, engine: AsyncEngine) -> AsyncIterator[web.World]:
-    """The API on the same database as the road."""
+    """The API on the same database as the pipeline."""
     made = web.make_world(engine)
     application = made.client._transport.app  # type: ignore[attr-defined]
     resources = world.resources

@@ -44,7 +44,7 @@ def test_every_reason_of_a_death_has_a_class() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason", "told"),
+    ("answer", "reason", "dead_letter"),
     [
         pytest.param(
             httpx.Response(207, json={"success": [], "error": [REFUSED]}),
@@ -61,7 +61,7 @@ def test_every_reason_of_a_death_has_a_class() -> None:
     ],
 )
 async def test_figures_and_trace_tell_the_class(
-    database_url: str, answer: httpx.Response, reason: str, told: DeadLetter
+    database_url: str, answer: httpx.Response, reason: str, dead_letter: DeadLetter
 ) -> None:
     """Beside the reason and its remedy."""
     settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
@@ -85,5 +85,5 @@ async def test_figures_and_trace_tell_the_class(
             stats = (await client.get(f"/destinations/{dst}/stats")).json()
             trace = (await client.get("/events/ord-1", params={"destination_id": dst})).json()
     (row,) = stats["dead_letters"]
-    assert (row["reason"], row["class"]) == (reason, told)
-    assert (trace["reason"], trace["dead_letter"]) == (reason, told)
+    assert (row["reason"], row["class"]) == (reason, dead_letter)
+    assert (trace["reason"], trace["dead_letter"]) == (reason, dead_letter)

@@ -177,7 +177,7 @@ async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: 
     assert row["status"] == "erased"
 
 
-async def test_a_batch_that_was_rewritten_after_it_was_claimed_is_left_on_the_road(world: World) -> None:
+async def test_a_batch_that_was_rewritten_after_its_claim_stays_queued(world: World) -> None:
     """Neither expired nor dead, by what was seen of it before: its events wait, all but the erased one."""
     dst = await world.destination()
     await world.post(dst, event(3), event(4))
@@ -224,15 +224,15 @@ async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(wo
     """Between reading and starting lies the erasure: the insert is refused, and the load read anew."""
     dst = await world.destination()
     await world.post(dst, event(3), event(4))
-    asked = asyncio.Event()
+    requested = asyncio.Event()
     dispatcher = world.work()
     delivery = dispatcher._delivery
     access = delivery._tokens.access
 
     async def late(*args: Any, **options: Any) -> Any:
         """Erase after the lane's number was read and before the attempt is started."""
-        if not asked.is_set():
-            asked.set()
+        if not requested.is_set():
+            requested.set()
             await erase(world)
         return await access(*args, **options)
 

@@ -35,7 +35,7 @@ INTERFACE = {
 
 @dataclass
 class Service:
-    """The road, and its API as a client sees it."""
+    """The pipeline, and its API as a client sees it."""
 
     world: World
     client: httpx.AsyncClient
@@ -70,11 +70,11 @@ class Service:
         return answer.text
 
     async def erase(self, person: int) -> None:
-        asked = await self.do("/subjects/erase", {"email": f"person{person}@example.com"})
+        requested = await self.do("/subjects/erase", {"email": f"person{person}@example.com"})
 
         async def finished() -> bool:
-            told = await self.ask(f"/subjects/erasures/{asked['id']}")
-            return bool(told["status"] == "finished")
+            receipt = await self.ask(f"/subjects/erasures/{requested['id']}")
+            return bool(receipt["status"] == "finished")
 
         await eventually(finished)
 
@@ -127,8 +127,8 @@ async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Se
     await world.post(dst, event(1))
     world.work(policy=QUICK)
     await world.until(dst, delivered=1)
-    told = await service.history(dst)
-    outcomes = [(one["outcome"], one["http_status"], one["item_outcome"]) for one in told["attempts"]]
+    history = await service.history(dst)
+    outcomes = [(one["outcome"], one["http_status"], one["item_outcome"]) for one in history["attempts"]]
     assert outcomes == [
         ("throttled", 429, None),
         ("unauthorized", 401, None),
@@ -136,8 +136,8 @@ async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Se
         ("lost", None, None),
         ("answered", 207, "accepted"),
     ]
-    assert told["attempts_complete"]
-    for one in told["attempts"]:
+    assert history["attempts_complete"]
+    for one in history["attempts"]:
         assert one.keys() >= INTERFACE
         assert one["started_at"] <= one["settled_at"]
 
@@ -152,11 +152,11 @@ async def test_a_403_is_in_the_history_of_what_it_parked(service: Service) -> No
     await world.until(dst, parked=1)
 
     async def settled() -> Any:
-        told = await service.history(dst)
-        return told if [one["outcome"] for one in told["attempts"]] == ["forbidden"] else None
+        history = await service.history(dst)
+        return history if [one["outcome"] for one in history["attempts"]] == ["forbidden"] else None
 
-    told = await eventually(settled)
-    assert (told["status"], told["reason"], told["tries"]) == ("parked", "sign_in_forbidden", 0)
+    history = await eventually(settled)
+    assert (history["status"], history["reason"], history["tries"]) == ("parked", "sign_in_forbidden", 0)
 
 
 async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: Service) -> None:
@@ -172,16 +172,16 @@ async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: Service
     world.work()
 
     async def throttled() -> Any:
-        told = await service.history(dst)
-        settled = [attempt for attempt in told["attempts"] if attempt["settled_at"]]
-        return told if told["reason"] and settled else None
+        history = await service.history(dst)
+        settled = [attempt for attempt in history["attempts"] if attempt["settled_at"]]
+        return history if history["reason"] and settled else None
 
-    told = await eventually(throttled)
+    history = await eventually(throttled)
     await world.post(sibling, event(2))
-    assert (told["status"], told["code"], told["reason"]) == ("queued", "RATE_LIMIT", "throttled")
-    assert "429" in told["explanation"]
-    assert datetime.fromisoformat(told["next_attempt_at"]) - datetime.fromisoformat(
-        told["attempts"][0]["settled_at"]
+    assert (history["status"], history["code"], history["reason"]) == ("queued", "RATE_LIMIT", "throttled")
+    assert "429" in history["explanation"]
+    assert datetime.fromisoformat(history["next_attempt_at"]) - datetime.fromisoformat(
+        history["attempts"][0]["settled_at"]
     ) > timedelta(seconds=50)
     for one, name in ((dst, "ord-1"), (sibling, "ord-2")):
         (listed,) = (await service.ask(f"/destinations/{one}/events", reason="throttled"))["items"]
@@ -231,15 +231,15 @@ async def test_an_event_erased_while_it_waited_names_no_attempt_after_that(servi
     world = service.world
     dst = await world.destination()
     await world.post(dst, event(1), event(2))
-    asked = await service.do("/subjects/erase", {"email": "person1@example.com"})
+    receipt = await service.do("/subjects/erase", {"email": "person1@example.com"})
     world.amazon.script = once(httpx.Response(503))
     world.work(policy=QUICK)
     await world.until(dst, delivered=1, erased=1)
-    told = await service.history(dst)
-    assert (told["status"], told["attempts"], told["delivered_at"]) == ("erased", [], None)
-    assert told["erased_at"] is not None
+    history = await service.history(dst)
+    assert (history["status"], history["attempts"], history["delivered_at"]) == ("erased", [], None)
+    assert history["erased_at"] is not None
     assert len((await service.history(dst, "ord-2"))["attempts"]) == 2
-    assert asked["id"]
+    assert receipt["id"]
 
 
 async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
@@ -253,15 +253,15 @@ async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
     world.amazon.script = None
     done = await service.do(f"/destinations/{dst}/replay", {"status": "dead"})
     await world.until(dst, delivered=2)
-    told = await service.history(dst)
-    first, second = told["attempts"]
+    history = await service.history(dst)
+    first, second = history["attempts"]
     assert (first["outcome"], first["item_outcome"]) == ("answered", "amazon_refused")
     assert (first["item_code"], first["item_message"]) == (
         "FIELD_VALUE_IS_INVALID",
         "The value is not valid.",
     )
     assert (second["item_outcome"], second["item_code"], second["item_message"]) == ("accepted", None, None)
-    (replay,) = told["replays"]
+    (replay,) = history["replays"]
     assert (replay["replay_id"], replay["by"]) == (done["replay_id"], "bootstrap")
     assert first["settled_at"] < replay["at"] < second["started_at"]
     page = await service.page(dst, "ord-1")
@@ -306,8 +306,8 @@ async def test_an_answer_that_is_unclear_about_an_event_is_kept(service: Service
     await world.post(dst, event(1))
     world.work(policy=QUICK)
     await world.until(dst, delivered=1)
-    told = await service.history(dst)
-    assert [(one["item_outcome"], one["item_message"]) for one in told["attempts"]] == [
+    history = await service.history(dst)
+    assert [(one["item_outcome"], one["item_message"]) for one in history["attempts"]] == [
         ("outcome_unknown", "missing_index"),
         ("outcome_unknown", "contradictory"),
         ("outcome_unknown", "missing_index"),
@@ -350,12 +350,12 @@ async def test_a_duplicate_by_a_mapped_amazon_id_names_the_other_event(service: 
     world.work()
     await world.until(dst, delivered=1)
     for name in ("k2", "k3"):
-        told = await service.history(dst, name)
-        other = told["duplicate_of"]
-        assert (told["event_id"], told["status"]) == (name, "delivered")
+        history = await service.history(dst, name)
+        other = history["duplicate_of"]
+        assert (history["event_id"], history["status"]) == (name, "delivered")
         assert (other["event_id"], other["destination_id"]) == ("k1", dst)
-        assert "duplicate" in told["explanation"]
-        assert "k1" in told["explanation"]
+        assert "duplicate" in history["explanation"]
+        assert "k1" in history["explanation"]
     assert (await service.history(dst, "k1"))["duplicate_of"] is None
     assert (await world.fetch("SELECT count(*) FROM mapped_duplicates"))[0][0] == 2
 
@@ -374,8 +374,8 @@ async def test_a_duplicate_of_another_destinations_event_is_named_to_those_who_m
     made = await service.do(
         "/keys", {"name": "limited", "scopes": ["events:read"], "destination_ids": [second]}
     )
-    told = await service.history(second, "k2")
-    assert (told["duplicate_of"]["event_id"], told["duplicate_of"]["destination_id"]) == ("k1", first)
+    history = await service.history(second, "k2")
+    assert (history["duplicate_of"]["event_id"], history["duplicate_of"]["destination_id"]) == ("k1", first)
     limited = await service.ask("/events/k2", key=made["key"], destination_id=second)
     assert limited["duplicate_of"]["event_id"] is limited["duplicate_of"]["destination_id"] is None
     assert "k1" not in str(limited)
@@ -503,8 +503,8 @@ async def test_a_history_says_which_match_keys_were_dropped_and_why(service: Ser
     sent = event(1)
     sent["user"] = {**sent["user"], "phone": "+1 000 000 0000"}
     await world.post(dst, sent, sent)
-    told = await service.history(dst, sent["event_id"])
-    assert told["dropped_match_keys"] == [{"match_key": "PHONE", "reason": "placeholder"}]
+    history = await service.history(dst, sent["event_id"])
+    assert history["dropped_match_keys"] == [{"match_key": "PHONE", "reason": "placeholder"}]
     stats = await service.ask(f"/destinations/{dst}/stats")
     assert stats["match_key_coverage"]["dropped"] == [
         {"match_key": "PHONE", "reason": "placeholder", "events": 1}

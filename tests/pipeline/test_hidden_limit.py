@@ -1,4 +1,4 @@
-"""A limit that nobody was told of, at a real road: four workers, a bucket that moves, an owner that ends."""
+"""An undeclared limit in a real pipeline: four workers, a bucket that moves, an owner that ends."""
 
 import asyncio
 import os

@@ -44,8 +44,8 @@ async def test_idle_lanes_cost_no_statements(world: World) -> None:
     # second would be 900. Postgres reports the transactions of a session up to ten seconds late: wait for
     # the earlier ones, which may still be in the first count.
     await asyncio.sleep(LATE_S)
-    asked = [await watched() for _ in range(4)]
-    assert min(asked) <= 60, f"{asked} transactions in {WATCHED_S} s each with {IDLE} idle lanes"
+    counts = [await watched() for _ in range(4)]
+    assert min(counts) <= 60, f"{counts} transactions in {WATCHED_S} s each with {IDLE} idle lanes"
 
 
 async def test_what_comes_due_in_an_idle_lane_is_found_by_the_poll(world: World) -> None:

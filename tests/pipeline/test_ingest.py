@@ -152,7 +152,7 @@ async def test_a_paused_or_parked_destination_takes_events_and_keeps_them(world:
     assert counts["held"] + counts["parked"] == 1
 
 
-async def test_a_key_limited_to_another_destination_is_told_that_there_is_none(world: World) -> None:
+async def test_a_key_limited_to_another_destination_finds_none(world: World) -> None:
     """It learns nothing of what it may not see."""
     dst = await world.destination()
     read = read_events([event(1)], default_destination=dst, default_mapping=None)
@@ -252,9 +252,9 @@ async def test_a_name_pinned_as_events_are_stored_holds_for_every_mapping(world:
         await world.post(dst, search(3, other), search(4, first)),
         await world.post(dst, search(5, other)),
     ]
-    told = [(r.event_id, r.status, r.rejection and r.rejection.reason) for one in rounds for r in one]
+    outcomes = [(r.event_id, r.status, r.rejection and r.rejection.reason) for one in rounds for r in one]
     wrong = "event_name_conflict"
-    assert told == [
+    assert outcomes == [
         ("ord-1", "accepted", None),
         ("ord-2", "rejected", wrong),
         ("ord-3", "rejected", wrong),

@@ -1,4 +1,4 @@
-"""What `priority=low` promises: the same road and the same ledger, behind everything live."""
+"""What `priority=low` promises: the same pipeline and the same ledger, behind everything live."""
 
 from app.domain.event import read_events
 from app.domain.ids import DEFAULT_ORGANISATION

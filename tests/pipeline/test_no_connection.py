@@ -1,7 +1,7 @@
 """Without a connection to Postgres callers are answered 503 within two seconds, by a starting process too.
 
-Between the API and Postgres stands a door that answers in its place, as a server does that has no connection
-left, or starts, or is stopped; that says nothing at all; or that lets everybody through.
+Between the API and Postgres stands a listener that answers in its place, as a server does that has no
+connection left, or starts, or is stopped; that says nothing at all; or that lets everybody through.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ WITHIN_S = 2.0
 
 
 @dataclass
-class PostgresDoor:
+class StalledPostgres:
     """Answers new connections by `mode`: OPEN, SILENT, or a SQLSTATE."""
 
     target: tuple[str, int]
@@ -45,8 +45,8 @@ class PostgresDoor:
             self.writers.add(ours)
             await asyncio.gather(_pass(reader, ours), _pass(theirs, writer))
         elif self.mode != SILENT:
-            while b"user" not in (asked := await reader.read(1024)):
-                if not asked:
+            while b"user" not in (received := await reader.read(1024)):
+                if not received:
                     return
                 writer.write(b"N")  # no TLS
             said = b"SFATAL\0VFATAL\0C" + self.mode.encode() + b"\0Mno\0\0"
@@ -66,7 +66,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @dataclass
 class Api:
     product: Product
-    door: PostgresDoor
+    postgres: StalledPostgres
     client: httpx.AsyncClient
 
     async def post(self) -> tuple[int, float]:
@@ -97,16 +97,16 @@ class Api:
 @pytest_asyncio.fixture
 async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
     parts = urlsplit(database_url)
-    door = PostgresDoor((parts.hostname or "", parts.port or 0))
-    port = await door.start()
+    postgres = StalledPostgres((parts.hostname or "", parts.port or 0))
+    port = await postgres.start()
     product = Product(
         database_url.replace(f":{parts.port}/", f":{port}/") + "?sslmode=disable", tmp_path / "log.txt"
     )
     async with httpx.AsyncClient(timeout=20) as client:
-        yield Api(product, door, client)
+        yield Api(product, postgres, client)
     await asyncio.to_thread(product.close)
-    door.cut()
-    door.server.close()
+    postgres.cut()
+    postgres.server.close()
 
 
 @pytest.mark.parametrize("mode", ["53300", SILENT])
@@ -114,7 +114,7 @@ async def test_an_api_that_starts_without_a_connection_answers_at_once_and_serve
     api: Api, mode: str
 ) -> None:
     """Callers used to hang behind its open listener until they gave up."""
-    api.door.mode = mode
+    api.postgres.mode = mode
     api.product.start("api", "serve", "--socket", str(api.product.listener.fileno()))
     await api.until(503)
     for _ in range(3):
@@ -123,7 +123,7 @@ async def test_an_api_that_starts_without_a_connection_answers_at_once_and_serve
     ready = await api.client.get(f"{api.product.api}/health/ready")
     assert (ready.status_code, ready.json()["reasons"]) == (503, ["starting"])
     assert (await api.client.get(f"{api.product.api}/health/live")).status_code == 200
-    api.door.mode = OPEN
+    api.postgres.mode = OPEN
     await api.until(422)  # there is no such destination, says the service itself
 
 
@@ -132,11 +132,11 @@ async def test_an_api_that_loses_its_connections_answers_within_two_seconds(api:
     api.product.start("api", "serve", "--socket", str(api.product.listener.fileno()))
     await api.until(422)
     for mode in ("53300", "57P03", "57P01", SILENT):
-        api.door.mode = mode
-        api.door.cut()
+        api.postgres.mode = mode
+        api.postgres.cut()
         answers = await asyncio.gather(*(api.post() for _ in range(5)))
         answers += [await api.post()]
         assert {status for status, _ in answers} == {503}, (mode, answers)
         assert max(took for _, took in answers) < WITHIN_S, (mode, answers)
-        api.door.mode = OPEN
+        api.postgres.mode = OPEN
         await api.until(422)

@@ -1,16 +1,19 @@
 """The product as an operator runs it with three database roles: no statement of a process is refused."""
 
 import asyncio
+import base64
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import httpx
+import pytest
 import pytest_asyncio
 
 from app.api.erasures import SubjectSearchView
 from app.store import privileges
-from tests.conftest import ROLES, acting_as
+from tests.databases import ROLES, acting_as
 from tests.pipeline.processes import Operator, Product
 from tests.pipeline.world import event, eventually
 
@@ -89,8 +92,33 @@ async def test_everything_works_with_least_privileges(operator: Operator) -> Non
     ):
         ended = await asyncio.to_thread(operator.product.run, *command.split())
         assert ended.returncode == 0, (command, ended.stdout, ended.stderr)
-    doctor = await asyncio.to_thread(operator.product.run, "doctor")
-    assert "database role has acceptable privileges" in doctor.stdout
     log = operator.product.log.read_text()
     assert "denied" not in log
     assert "42501" not in log
+
+
+@pytest.mark.parametrize(
+    ("role", "finding"),
+    [
+        (ROLES.api, "ok       database role has acceptable privileges for this environment"),
+        (ROLES.worker, "ok       database role has acceptable privileges for this environment"),
+        (None, "warning  database role is a superuser"),
+    ],
+)
+def test_doctor_judges_the_role_of_a_process_in_production(
+    database_url: str, tmp_path: Path, role: str | None, finding: str
+) -> None:
+    """Outside production it accepts every role."""
+    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    production = {
+        "APP_ENV": "production",
+        "ENCRYPTION_KEYS": f"k1:{key}",
+        "PUBLIC_URL": "https://conversions.example",
+        "AMAZON_BASE_URL": "",
+        "BOOTSTRAP_ADMIN_KEY": "",
+    }
+    address = database_url if role is None else acting_as(database_url, role)
+    product = Product(address, tmp_path / "log", more=production)
+    doctor = product.run("doctor")
+    product.close()
+    assert finding in doctor.stdout, doctor.stdout + doctor.stderr

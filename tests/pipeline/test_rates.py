@@ -21,9 +21,9 @@ async def test_rates_are_of_the_last_span(world: World) -> None:
     await world.post(dst, *[event(n) for n in range(60)])
     world.work()
     await world.until(dst, delivered=60)
-    told = await _rates(world, dst)
-    assert (told.accepted_per_second, told.delivered_per_second) == (0.2, 0.2)
-    assert told.requests_per_second > 0 == told.failed_requests_per_second
+    rates = await _rates(world, dst)
+    assert (rates.accepted_per_second, rates.delivered_per_second) == (0.2, 0.2)
+    assert rates.requests_per_second > 0 == rates.failed_requests_per_second
     await world.stop_workers()
     await world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '6 minutes'")
     assert (await _rates(world, dst)).accepted_per_second == 0

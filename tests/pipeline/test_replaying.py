@@ -63,8 +63,8 @@ async def test_a_dry_run_says_how_many_and_how_long_and_changes_nothing(world: W
     """1,200 events are three requests; at 2 a second, a fifth of it for replay, the last leaves after 5 s."""
     dst = await dead(world, 1200, rate=100)
     await world.fetch("UPDATE destinations SET requests_per_second = 2")
-    told = await ask(world, dst, dry_run=True)
-    assert (told.matched, told.replayed, told.requests, told.seconds) == (1200, 1200, 3, 5.0)
+    result = await ask(world, dst, dry_run=True)
+    assert (result.matched, result.replayed, result.requests, result.seconds) == (1200, 1200, 3, 5.0)
     assert (await world.counts(dst))["dead"] == 1200
 
 
@@ -87,8 +87,8 @@ async def test_one_call_is_capped_and_says_what_remains(world: World) -> None:
     """The rest stays dead until it is asked for."""
     dst = await dead(world, 10)
     await world.stop_workers()
-    told = await ask(world, dst, most=4)
-    assert (told.replayed, told.remaining) == (4, 6)
+    result = await ask(world, dst, most=4)
+    assert (result.replayed, result.remaining) == (4, 6)
     counts = await world.counts(dst)
     assert (counts["dead"], counts["retrying"]) == (6, 4)
 
@@ -98,11 +98,11 @@ async def test_what_is_too_old_or_forgotten_is_refused_and_counted(world: World)
     dst = await dead(world, 6)
     await world.stop_workers()
     await world.fetch("UPDATE exceptions SET event_at = now() - interval '22 days' WHERE place < 2")
-    told = await ask(world, dst, dry_run=True)
-    assert (told.matched, told.replayed, told.too_old) == (6, 4, 2)
+    result = await ask(world, dst, dry_run=True)
+    assert (result.matched, result.replayed, result.too_old) == (6, 4, 2)
     await world.fetch("UPDATE batch_states SET data_key = NULL")
-    told = await ask(world, dst)
-    assert (told.matched, told.replayed, told.too_old, told.forgotten) == (6, 0, 2, 4)
+    result = await ask(world, dst)
+    assert (result.matched, result.replayed, result.too_old, result.forgotten) == (6, 0, 2, 4)
     assert (await world.counts(dst))["dead"] == 6
 
 
@@ -196,11 +196,11 @@ async def test_one_call_replays_all_that_match_however_many(database_url: str) -
         headers = {"X-Api-Key": ADMIN}
         async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
             for dry_run in (True, False):
-                told = await client.post(
+                answer = await client.post(
                     f"/destinations/{dst}/replay", json={"status": "dead", "dry_run": dry_run}
                 )
-                assert told.status_code == 200, told.text
-                numbers = {name: told.json()[name] for name in ("matched", "replayed", "remaining")}
+                assert answer.status_code == 200, answer.text
+                numbers = {name: answer.json()[name] for name in ("matched", "replayed", "remaining")}
                 assert numbers == {"matched": events, "replayed": events, "remaining": 0}
         counts = await world.counts(dst)
         assert (counts["dead"], counts["queued"]) == (0, events)

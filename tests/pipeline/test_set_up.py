@@ -116,8 +116,8 @@ async def test_the_eleven_steps_by_one_file_and_a_change_that_would_lose_phones(
 
     def file(**changes: Any) -> str:
         mapping = {**MAPPING, "fields": {**FIELDS, **changes}}
-        told = {"name": "Acme US", "advertiser_id": NA_ADVERTISER, "region": "NA", "currency": "USD"}
-        return yaml.safe_dump({"version": 1, "destinations": [{**told, "mappings": [mapping]}]})
+        settings = {"name": "Acme US", "advertiser_id": NA_ADVERTISER, "region": "NA", "currency": "USD"}
+        return yaml.safe_dump({"version": 1, "destinations": [{**settings, "mappings": [mapping]}]})
 
     async def run(*arguments: str, given: str) -> tuple[int, str]:
         done = await asyncio.to_thread(product.run, *arguments, given=given)
@@ -140,8 +140,8 @@ async def test_the_eleven_steps_by_one_file_and_a_change_that_would_lose_phones(
     (mapping,) = (await operator.call("GET", f"/destinations/{destination}/mappings"))["items"]
     place = f"/destinations/{destination}/mappings/{mapping['id']}"
     broken = {"mapping": {**MAPPING, "fields": {**FIELDS, "phone": {"path": "user.fone"}}}}
-    told = await operator.call("POST", f"{place}/backtest", broken)
-    assert told["summary"] == "Of the last 20: 12 lose PHONE."
+    report = await operator.call("POST", f"{place}/backtest", broken)
+    assert report["summary"] == "Of the last 20: 12 lose PHONE."
     learned = await operator.call("GET", f"/destinations/{destination}/event-schema")
     assert {one["path"]: one["fill_rate"] for one in learned["items"]}["user.phone"] == 0.6
     slip = file(phone={"path": "user.fone"})

@@ -32,7 +32,7 @@ def statuses(results: Any) -> list[str]:
 
 @asynccontextmanager
 async def taking_posts(url: str) -> AsyncIterator[Callable[..., Awaitable[list[bool]]]]:
-    """Open a road; yield how to post ids, and be told of each flush whether it went in one round trip."""
+    """Open a pipeline; yield how to post ids, and learn of each flush whether it went in one round trip."""
     async with rehearse(url, StandIn(take)) as stage:
         dst, fuse = await stage.destination(), Fuse()
         async with stage.life(fuse) as life:
@@ -64,16 +64,16 @@ async def test_after_a_repeat_flushes_are_cautious_for_a_while(database_url: str
         assert await post("b") == [True]
 
 
-async def test_repeats_in_a_post_are_told_apart_from_what_is_new(world: World) -> None:
+async def test_duplicates_in_a_post_are_distinguished_from_new_events(world: World) -> None:
     """One that is new, one that is other than it was, and the rest the same as before."""
     dst = await world.destination()
     await world.post(dst, event(20_000))
     assert set(statuses(await world.post(dst, *many(0)))) == {"accepted"}
     other = event(1, user={"email": "somebody@example.com"})
-    told = await world.post(dst, event(10_000), other, *many(2))
-    assert statuses(told) == ["accepted", "rejected"] + ["duplicate"] * 198 + ["accepted"] * 2
-    assert told[1].rejection is not None
-    assert told[1].rejection.reason == "event_id_conflict"
+    results = await world.post(dst, event(10_000), other, *many(2))
+    assert statuses(results) == ["accepted", "rejected"] + ["duplicate"] * 198 + ["accepted"] * 2
+    assert results[1].rejection is not None
+    assert results[1].rejection.reason == "event_id_conflict"
     await world.until(dst, accepted=204, duplicates=198, rejected=1)
 
 
@@ -243,16 +243,16 @@ async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: Wo
     async with open_resources(patient, role="worker", pool_size=2) as resources:
         intake, _ = api.build_ingest(resources, AgeLimits(), ConsentSettings())
         running = asyncio.create_task(intake.run())
-        road = World(resources, world.amazon, intake, world.url)
+        pipeline = World(resources, world.amazon, intake, world.url)
         async with asyncio.timeout(30):
-            await asyncio.gather(*(road.post(dst, event(n)) for n in range(3)))  # they came together
+            await asyncio.gather(*(pipeline.post(dst, event(n)) for n in range(3)))  # they came together
             posting = [
-                asyncio.create_task(road.post(dst, event(10 + n))) for n in range(FLUSH_MIN_REQUESTS - 1)
+                asyncio.create_task(pipeline.post(dst, event(10 + n))) for n in range(FLUSH_MIN_REQUESTS - 1)
             ]
             while intake.waiting < FLUSH_MIN_REQUESTS - 1:
                 await asyncio.sleep(0)
             assert not any(one.done() for one in posting)
-            await road.post(dst, event(1_000))
+            await pipeline.post(dst, event(1_000))
             await asyncio.gather(*posting)
             intake.close()
             await running

@@ -1,4 +1,4 @@
-"""Both halves of the road in one process, on a real database, with Amazon behind the transport."""
+"""Both halves of the pipeline in one process, on a real database, with Amazon behind the transport."""
 
 import asyncio
 import base64
@@ -33,7 +33,7 @@ from app.settings import Settings
 from app.store import event_history
 from app.store.organisation_scope import scoped_pool
 from app.store.token_leases import access_place, refresh_place
-from tests.conftest import ROLES, acting_as
+from tests.databases import ROLES, acting_as
 from tests.pipeline.amazon import FakeAmazon
 
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -74,7 +74,7 @@ def settings_of(database_url: str, **more: Any) -> Settings:
 
 @dataclass
 class World:
-    """A road with its Amazon. `destinations` are made by `destination()`."""
+    """A pipeline with its Amazon. `destinations` are made by `destination()`."""
 
     resources: Resources  # of the owner of the tables
     amazon: FakeAmazon
@@ -292,7 +292,7 @@ async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 20, 
 async def make_world(
     url: str, amazon: FakeAmazon | None = None, *, with_roles: bool = False
 ) -> AsyncIterator[World]:
-    """Open a road on a database; its workers are started by the test.
+    """Open a pipeline on a database; its workers are started by the test.
 
     `with_roles` gives each half sessions with the rights of its role only; else all are the owner's.
     """

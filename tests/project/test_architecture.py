@@ -89,12 +89,14 @@ def test_a_clock_in_the_domain_would_be_noticed() -> None:
     }
 
 
+@pytest.mark.process
 def test_the_imports_obey_the_law() -> None:
     """The contracts in `.importlinter` hold."""
     ended = lint_imports(ROOT / ".importlinter")
     assert ended.returncode == 0, ended.stdout
 
 
+@pytest.mark.process
 def test_a_breach_of_the_law_would_be_noticed(tmp_path: Path) -> None:
     """With the layers reversed, the same check fails."""
     law = configparser.ConfigParser()
@@ -126,6 +128,7 @@ def modules_after(statement: str) -> set[str]:
     return set(ended.stdout.split())
 
 
+@pytest.mark.process
 def test_a_worker_loads_nothing_that_only_the_api_needs() -> None:
     """A worker runs beside every API process, and each of these packages is megabytes of memory."""
     loaded = modules_after("import app.commands.processes, app.processes.worker")
@@ -136,6 +139,7 @@ def test_a_worker_loads_nothing_that_only_the_api_needs() -> None:
     )
 
 
+@pytest.mark.process
 def test_serve_and_work_load_neither_the_sandbox_nor_development_tools() -> None:
     """Production runs neither."""
     loaded = modules_after("import app.cli, app.commands.processes, app.processes.api, app.processes.worker")

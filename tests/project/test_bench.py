@@ -22,7 +22,7 @@ RULES = Rules("dst_1", "map_1", 1, Region.NA, Profile.AMAZON, "USD", None, {})
 
 
 def conversions(events: int) -> list[Conversion]:
-    """Turn the bench's events into conversions, as the door does."""
+    """Turn the bench's events into conversions, as ingest does."""
     mapping = compile_mapping(MAPPING)
     assert isinstance(mapping, Mapping), mapping
     (body,) = bodies("run", events, events, ["dst_1"])

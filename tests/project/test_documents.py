@@ -10,7 +10,7 @@ import yaml
 from app.cli import COMMANDS
 from app.domain.outcomes.reasons import REASONS, WARNINGS
 from app.domain.outcomes.status import Status
-from app.settings import Settings
+from app.settings import Settings, secret_settings
 from dev import states_page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +23,15 @@ def test_every_setting_is_explained(name: str) -> None:
     example = (ROOT / ".env.example").read_text()
     assert re.search(rf"(?m)^# [^\n]+\n(# [A-Z_]+=.*\n)*# {name}=", example), ".env.example"
     assert re.search(rf"(?m)^\| `{name}` \|", (ROOT / "README.md").read_text()), "README.md"
+
+
+def test_every_secret_that_a_file_can_hold_is_named() -> None:
+    """The sentence about `NAME_FILE` lists every secret setting."""
+    sentence = re.search(r"Every secret can be read(.+?)\.\n", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert sentence is not None
+    assert set(re.findall(r"`([A-Z_]+)`", sentence[1])) - {"NAME_FILE"} == {
+        name.upper() for name in secret_settings()
+    }
 
 
 def test_no_setting_is_explained_that_does_not_exist() -> None:

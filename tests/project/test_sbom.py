@@ -9,6 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 # The part of CycloneDX 1.6 that the document uses.
 COMPONENT = {

@@ -205,6 +205,7 @@ def test_runbooks_name_log_events_that_exist() -> None:
                 assert f'"{event}"' in source, (page.name, event)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (.ci/run installs it)"
 )

@@ -46,6 +46,7 @@ def shell_blocks(page: str) -> list[str]:
     return [re.sub(r"(?m)^   ", "", block) for block in re.findall(r"(?ms)^ *```sh\n(.*?)^ *```", text)]
 
 
+@pytest.mark.process
 async def test_the_blocks_of_the_journey_node_run(database_url: str) -> None:
     """Create a key, send an event, read its history: as written, against a running API."""
     settings = settings_of(database_url, bootstrap_admin_key=ADMIN)

@@ -259,11 +259,11 @@ async def test_the_request_log_tells_of_every_request_and_is_also_a_file(
         await caller.send(event("a"))
         await caller.send_bytes(b"{")
         shown = await caller.requests()
-    told = [json.loads(line) for line in log.read_text().splitlines()]
-    assert len(told) == 4
+    logged = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(logged) == 4
     assert [one["status"] for one in shown] == [429, 207, 207, 400]
-    assert [one["status"] for one in told] == [429, 207, 207, 400]
-    first, second, third, fourth = told
+    assert [one["status"] for one in logged] == [429, 207, 207, 400]
+    first, second, third, fourth = logged
     assert (first["fault"], first["retry_after"], first["outcomes"]) == ("429", "7", ["refused", "refused"])
     assert (first["region"], first["advertiser_id"], first["events"]) == ("NA", "1000000001", 2)
     assert first["event_ids"] == second["event_ids"] == ["a", "b"]

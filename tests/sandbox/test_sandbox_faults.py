@@ -129,8 +129,8 @@ async def test_a_fault_ends_after_its_times_and_the_next_takes_over(caller: Any,
     await caller.fault({"kind": "429", "times": 2}, {"kind": "5xx", "times": 1})
     seen = [(await caller.send(event())).status_code for _ in range(4)]
     assert seen == [429, 429, 503, 207]
-    told = (await caller.http.get("/_sandbox/faults")).json()["items"]
-    assert [(one["fired"], one["ended"]) for one in told] == [(2, True), (1, True)]
+    faults = (await caller.http.get("/_sandbox/faults")).json()["items"]
+    assert [(one["fired"], one["ended"]) for one in faults] == [(2, True), (1, True)]
 
 
 async def test_a_probability_is_repeatable_by_its_seed(caller: Any, event: Any) -> None:

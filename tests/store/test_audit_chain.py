@@ -8,16 +8,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.commands.audit import followed
+from app.admin.audit import ChainResult, follow_chain
 from app.delivery.maintenance import Maintenance, Retention
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.store import audit
 from app.telemetry import Telemetry
 
-ACTS = 12
+ACTIONS = 12
 
 
-async def actions(engine: AsyncEngine, number: int = ACTS) -> None:
+async def actions(engine: AsyncEngine, number: int = ACTIONS) -> None:
     """Do some acts, one a transaction, with words that a careless hash would mix up."""
     for place in range(number):
         async with engine.begin() as connection:
@@ -43,9 +43,9 @@ async def tamper_with(engine: AsyncEngine, *statements: str) -> None:
 async def test_what_was_written_holds(engine: AsyncEngine) -> None:
     """Recomputed outside the database, to the same head."""
     await actions(engine)
-    told, _ = await followed(engine)
-    assert isinstance(told, ChainHead)
-    assert told.rows == ACTS
+    result = (await follow_chain(engine)).chain
+    assert isinstance(result, ChainHead)
+    assert result.rows == ACTIONS
 
 
 async def test_the_head_is_logged_daily(
@@ -69,15 +69,15 @@ async def test_the_head_is_logged_daily(
         await maintenance.run()
         elapsed += 24 * 3600
         await maintenance.run()
-    told, _ = await followed(engine)
-    assert isinstance(told, ChainHead)
+    result = (await follow_chain(engine)).chain
+    assert isinstance(result, ChainHead)
     facts = [vars(one)["fields"] for one in caplog.records if one.message == "audit.head"]
-    assert facts == [{"rows": 3, "hash": told.hash.hex()}] * 2
+    assert facts == [{"rows": 3, "hash": result.hash.hex()}] * 2
 
 
 async def test_an_empty_audit_holds(engine: AsyncEngine) -> None:
     """There is nothing to break."""
-    assert await followed(engine) == (ChainHead(0, bytes(32)), True)
+    assert await follow_chain(engine) == ChainResult(ChainHead(0, bytes(32)))
 
 
 async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
@@ -94,9 +94,9 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
                 await connection.rollback()
 
     await asyncio.gather(*(one(number) for number in range(50)))
-    told, _ = await followed(engine)
-    assert isinstance(told, ChainHead)
-    assert told.rows == 40 * 3
+    result = (await follow_chain(engine)).chain
+    assert isinstance(result, ChainHead)
+    assert result.rows == 40 * 3
 
 
 @pytest.mark.parametrize(
@@ -130,18 +130,19 @@ async def test_a_tampered_row_is_named(engine: AsyncEngine, tamper: str, row: in
     """The first one at which the chain does not hold."""
     await actions(engine)
     await tamper_with(engine, *tamper.split(";"))
-    told, _ = await followed(engine)
-    assert isinstance(told, ChainBroken)
-    assert told.id == row
-    assert word in told.sentence
+    result = (await follow_chain(engine)).chain
+    assert isinstance(result, ChainBroken)
+    assert result.id == row
+    assert word in result.sentence
 
 
 async def test_a_chain_that_was_cut_off_is_found_by_an_earlier_head(engine: AsyncEngine) -> None:
     """A chain alone cannot detect this."""
     await actions(engine)
-    head, _ = await followed(engine)
+    head = (await follow_chain(engine)).chain
     assert isinstance(head, ChainHead)
     await tamper_with(engine, "DELETE FROM audit WHERE id > 10")
-    told, known = await followed(engine, head.hash.hex())
-    assert isinstance(told, ChainHead)
+    verified = await follow_chain(engine, head.hash.hex())
+    result, known = verified.chain, verified.is_known
+    assert isinstance(result, ChainHead)
     assert not known

@@ -260,7 +260,7 @@ async def test_a_dead_key_is_not_found(engine: AsyncEngine) -> None:
         assert await keys.find_alive(connection, b"d" * 32) is None
 
 
-async def test_trouble_that_passes_is_told_from_a_wrong_statement(engine: AsyncEngine) -> None:
+async def test_a_transient_error_is_distinguished_from_a_wrong_statement(engine: AsyncEngine) -> None:
     """Killed, locked out or refused: try again. Wrong: it will stay so."""
 
     async def error_of(statement: str) -> BaseException:

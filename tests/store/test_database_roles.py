@@ -13,7 +13,7 @@ from app.store import privileges
 from app.store.organisation_scope import EVERY, SETTING
 from app.store.partitions import create_ahead
 from app.store.privileges import SEQUENCES, TABLES, RoleNames, scram_verifier
-from tests.conftest import ROLES, acting_as
+from tests.databases import ROLES, acting_as
 
 DDL = (
     "CREATE TABLE mine (id integer)",
@@ -237,6 +237,7 @@ async def test_the_owner_cannot_change_the_audit_either(owner: asyncpg.Connectio
     assert await owner.fetchval("SELECT actor || sequence FROM audit") == "a1"
 
 
+@pytest.mark.process
 async def test_the_command_makes_roles_that_can_sign_in(
     cluster: str, empty_database_url: str, database_names: Iterator[str]
 ) -> None:

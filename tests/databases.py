@@ -1,0 +1,134 @@
+"""The throw-away Postgres of a run, and databases on it.
+
+The migrations run once, into a template; each test gets a copy of it. In memory a copy costs 20 ms of CPU.
+`TEST_POSTGRES_BIN` runs the same tests on another installation's programs.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from app.store.migrate import upgrade
+from app.store.privileges import RoleNames, creation
+from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
+
+TEMPLATE = "migrated"
+# Roles of the whole cluster; the template holds what `migrate` grants them.
+ROLES = RoleNames("test_api", "test_worker")
+PASSWORD = "of-the-tests"
+FOLDERS = "conversions-tests-"
+YOUNG = 120  # seconds
+MEMORY, ROOM = Path("/dev/shm"), 2 << 30
+RUNNING = pytest.StashKey["ThrowawayCluster"]()
+
+
+class ThrowawayCluster:
+    """A cluster that forgets: deleted at the end of the run, or swept up by the next."""
+
+    def __init__(self) -> None:
+        self.sweep()
+        self.folder = Path(tempfile.mkdtemp(prefix=FOLDERS, dir=_memory()))
+        # Older versions of Postgres, run for root by another account, look at the folders above them.
+        self.folder.chmod(0o755)
+        chosen = os.environ.get("TEST_POSTGRES_BIN")
+        self._cluster = Cluster(self.folder, Path(chosen) if chosen else None, settings=THROWAWAY)
+        self._cluster.start()
+        asyncio.run(execute(self.address("postgres"), f"CREATE DATABASE {TEMPLATE}"))
+        asyncio.run(self._create_roles())
+        upgrade(self.address(TEMPLATE), roles=ROLES)
+
+    async def _create_roles(self) -> None:
+        """Create ROLES. A password is hashed once, not 4,096 times, because a run logs in very often."""
+        connection = await asyncpg.connect(self.address("postgres").replace("+asyncpg", ""))
+        try:
+            if connection.get_server_version().major >= 16:
+                await connection.execute("SET scram_iterations = 1")
+                own = urlsplit(self.address("postgres"))
+                await connection.execute(f"ALTER ROLE {own.username} PASSWORD '{own.password}'")
+            for role in ROLES.distinct:
+                await connection.execute(f"{creation(role)} PASSWORD '{PASSWORD}'")
+        finally:
+            await connection.close()
+
+    def address(self, database: str) -> str:
+        return self._cluster.url_of(database)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the postmaster."""
+        assert self._cluster.pid is not None
+        return self._cluster.pid
+
+    def close(self) -> None:
+        self._cluster.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @staticmethod
+    def sweep() -> None:
+        """End clusters of runs that were killed: no process holds their lock any more."""
+        for folder in (*MEMORY.glob(f"{FOLDERS}*"), *Path(tempfile.gettempdir()).glob(f"{FOLDERS}*")):
+            try:
+                if time.time() - folder.stat().st_ctime < YOUNG:
+                    continue  # perhaps another run is just creating it
+                left_over = Cluster(folder, settings=THROWAWAY, lock_timeout=0)
+                if (folder / "postgres" / "postmaster.pid").exists():
+                    left_over.start()
+                    left_over.stop()
+            except (EmbeddedError, OSError):
+                continue
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory() -> Path | None:
+    """Return a folder in memory if there is room, else None. On a disk a copy costs ten times as much."""
+    has_room = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM
+    return MEMORY if has_room else None
+
+
+def acting_as(url: str, role: str | None) -> str:
+    """Return the address by which one of ROLES reaches a database."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{role}:{PASSWORD}@{rest.partition('@')[2]}"
+
+
+async def execute(address: str, *statements: str) -> None:
+    """Execute statements over a connection of their own."""
+    connection = await asyncpg.connect(address.replace("+asyncpg", ""))
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def create_database(cluster: str, name: str, *, template: str | None = TEMPLATE) -> str:
+    """Create a database, migrated unless `template` is None; return its address."""
+    copied = f" TEMPLATE {template} STRATEGY FILE_COPY" if template else ""
+    await execute(cluster.format("postgres"), f"CREATE DATABASE {name}{copied}")
+    return cluster.format(name)
+
+
+async def drop_database(cluster: str, name: str) -> None:
+    """Drop a database and end its sessions."""
+    await execute(cluster.format("postgres"), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@contextmanager
+def database(cluster: str, name: str) -> Iterator[str]:
+    """Lend a migrated database to a fixture that is not asynchronous."""
+    with ThreadPoolExecutor(1) as thread:  # a browser's driver may run a loop in this one
+        address = thread.submit(asyncio.run, create_database(cluster, name)).result()
+        try:
+            yield address
+        finally:
+            thread.submit(asyncio.run, drop_database(cluster, name)).result()
