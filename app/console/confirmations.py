@@ -85,6 +85,7 @@ LINKS: Final[Mapping[str, tuple[str, str]]] = {
     "renamed": ("Event names", "/console/event-names"),
     "test_sent": ("Activate", "{here}/activate"),
     "replayed": ("Events", "{here}/events"),
+    "dismissed": ("Dead letters", "{here}/events?status=dead"),
     "event_renamed": ("Audit entry", "/console/audit?action=event_name.renamed"),
     "event_name_kept": ("Event names", "/console/event-names"),
     "acknowledged": ("All incidents", "/console/incidents"),

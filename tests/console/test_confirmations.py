@@ -29,6 +29,7 @@ NO_ACTION = {
     "/console/privacy/find",
     M + "/preview",
     D + "/preflight/ask",
+    D + "/replay/selection",
 }
 
 
@@ -208,6 +209,7 @@ ACTS: dict[str, Act] = {
     D + "/notifications/maintenance": form(D + "/notifications/maintenance", hours="2"),
     D + "/notifications/callback": form(D + "/notifications/callback", enabled="yes"),
     D + "/replay": form(D + "/replay", status="dead"),
+    D + "/dismiss": form(D + "/dismiss", status="dead"),
     D + "/mappings/new": form(D + "/mappings/new", name="Purchases", action="send_events"),
     M: save_draft,
     M + "/delete": form(M + "/delete"),
