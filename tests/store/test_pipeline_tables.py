@@ -1,7 +1,6 @@
 """Guarantees of the pipeline's tables: generations, partitions, counts, deleted keys."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 
