@@ -1,6 +1,6 @@
 """List the accepted events of destinations, newest first, with the status and reason of each."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -14,14 +14,14 @@ from app.domain.destination import State
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.domain.outcomes.reasons import REASONS, JourneyCode
 from app.domain.outcomes.status import Status, status_of
-from app.store import PipelineConnection, event_history, event_search
+from app.store import PipelineConnection, event_history
 from app.store.event_history import BatchRow, DestinationRef, ExceptionRow
 
 THROTTLED = "throttled"
 _SIGN_IN_PREFIX = "sign_in_"
-_BATCHES_PER_QUERY = 50
+BATCHES_PER_QUERY = 50
 # A filter that few events match ends a page early; its cursor continues the scan.
-_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.1
+_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.08
 
 Mappings = Mapping[MappingNumber, tuple[MappingId, str]]
 Position = tuple[BatchId, int]
@@ -151,9 +151,8 @@ async def list_destination_events(
     ):
         destination = await find_visible_row(connection, caller, destination_id)
         mappings = await event_history.mappings(connection, destination.id)
-        scan = await scan_events(
-            connection, {destination.number: destination}, mappings, wanted, before=before, limit=limit
-        )
+        newest = newest_of(connection, destination, wanted)
+        scan = await scan_events(connection, newest, mappings, wanted, before=before, limit=limit)
     return EventPage([item.event for item in scan.items], scan.following, scan.unreadable_batches)
 
 
@@ -164,9 +163,29 @@ async def mapping_names(context: AppContext, caller: Caller, destination_id: str
         return dict((await event_history.mappings(connection, destination.id)).values())
 
 
+ReadBatches = Callable[[BatchId | None], Awaitable[Sequence[tuple[DestinationRef, BatchRow]]]]
+"""Returns the next `BATCHES_PER_QUERY` batches up to one, newest first, each with its destination."""
+
+
+def newest_of(
+    connection: PipelineConnection, destination: DestinationRef, wanted: EventFilter
+) -> ReadBatches:
+    """Return how to read the batches of a destination: by the index of the wanted status, if it has one."""
+    # Only queued events can be throttled, so other batches need no scan.
+    status = Status.QUEUED if wanted.reason == THROTTLED and wanted.status is None else wanted.status
+
+    async def read(before: BatchId | None) -> list[tuple[DestinationRef, BatchRow]]:
+        batches = await event_history.newest(
+            connection, destination.number, wanted=status, before=before, limit=BATCHES_PER_QUERY
+        )
+        return [(destination, batch) for batch in batches]
+
+    return read
+
+
 async def scan_events(
     connection: PipelineConnection,
-    destinations: Mapping[DestinationNumber, DestinationRef],
+    newest: ReadBatches,
     mappings: Mappings,
     wanted: EventFilter,
     *,
@@ -174,35 +193,32 @@ async def scan_events(
     limit: int,
 ) -> EventScan:
     """Return up to `limit` events below `before`, newest first. A short page may still have a next one."""
-    # Only queued events can be throttled, so other batches need no scan.
-    status = Status.QUEUED if wanted.reason == THROTTLED and wanted.status is None else wanted.status
     items: list[ScannedEvent] = []
     unreadable, scanned = 0, 0
     back_to: datetime | None = None
     deadline = monotonic() + _MAX_SCAN_SECONDS
     while scanned == 0 or (scanned < _MAX_BATCHES_PER_PAGE and monotonic() < deadline):
-        batches = await _newest(connection, list(destinations), status, before[0] if before else None)
+        batches = await newest(before[0] if before else None)
+        numbers = {destination.number for destination, _ in batches}
         exceptions: dict[BatchId, dict[int, ExceptionRow]] = {}
-        found = await event_history.exceptions(
-            connection, list(destinations), [batch.id for _, batch in batches]
-        )
+        found = await event_history.exceptions(connection, list(numbers), [batch.id for _, batch in batches])
         for (batch_id, place), exception in found.items():
             exceptions.setdefault(batch_id, {})[place] = exception
-        for number, batch in batches:
+        for destination, batch in batches:
             back_to = batch.accepted_at if back_to is None else min(back_to, batch.accepted_at)
             of_batch = exceptions.get(batch.id, {})
-            shapes = _matching_events(destinations[number], batch, of_batch, wanted, mappings)
+            shapes = _matching_events(destination, batch, of_batch, wanted, mappings)
             if shapes is None:
                 unreadable += 1
                 continue
             for shape in shapes:
                 if before and batch.id == before[0] and shape.place >= before[1]:
                     continue
-                event = listed_event(destinations[number], batch, shape, of_batch.get(shape.place), mappings)
-                items.append(ScannedEvent(number, (batch.id, shape.place), event))
+                event = listed_event(destination, batch, shape, of_batch.get(shape.place), mappings)
+                items.append(ScannedEvent(destination.number, (batch.id, shape.place), event))
                 if len(items) == limit:
                     return EventScan(items, (batch.id, shape.place), unreadable, back_to)
-        if len(batches) < _BATCHES_PER_QUERY or _are_older(batches, wanted.since):
+        if len(batches) < BATCHES_PER_QUERY or _are_older(batches, wanted.since):
             return EventScan(items, None, unreadable, back_to)
         scanned += len(batches)
         # Place 0 of the last batch was scanned: the next query continues below it.
@@ -210,23 +226,7 @@ async def scan_events(
     return EventScan(items, before, unreadable, back_to)
 
 
-async def _newest(
-    connection: PipelineConnection,
-    numbers: list[DestinationNumber],
-    status: Status | None,
-    before: BatchId | None,
-) -> list[tuple[DestinationNumber, BatchRow]]:
-    """Return the next batches: those of one destination by the index of a status, of several as they come."""
-    if len(numbers) != 1:
-        return await event_search.newest(connection, numbers, before=before, limit=_BATCHES_PER_QUERY)
-    (number,) = numbers
-    batches = await event_history.newest(
-        connection, number, wanted=status, before=before, limit=_BATCHES_PER_QUERY
-    )
-    return [(number, batch) for batch in batches]
-
-
-def _are_older(batches: list[tuple[DestinationNumber, BatchRow]], since: datetime | None) -> bool:
+def _are_older(batches: Sequence[tuple[DestinationRef, BatchRow]], since: datetime | None) -> bool:
     """Return whether all batches of a query are older than `since`; ids are nearly in the order of time."""
     return since is not None and all(batch.accepted_at < since for _, batch in batches)
 

@@ -1,6 +1,6 @@
 """Search events over all visible destinations, accepted and rejected ones together, newest first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
@@ -8,12 +8,15 @@ from typing import Final, Literal, NamedTuple
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.event_list import (
+    BATCHES_PER_QUERY,
     EventFilter,
     EventScan,
     ListedEvent,
     Mappings,
+    ReadBatches,
     ScannedEvent,
     listed_event,
+    newest_of,
     scan_events,
 )
 from app.admin.ids import require_destination_id
@@ -33,6 +36,7 @@ from app.store import (
     metrics,
     rejection_records,
 )
+from app.store.event_history import BatchRow, DestinationRef
 from app.store.event_search import NamedDestination
 from app.store.rejection_records import RejectionFilter, RejectionRecord
 
@@ -134,34 +138,44 @@ async def destination_names(context: AppContext, caller: Caller, *, limit: int) 
 async def _open(
     connection: PipelineConnection, caller: Caller, destination_id: str | None, wanted: EventFilter
 ) -> "_Search":
-    only = caller.only
+    only, known = caller.only, dict[DestinationNumber, NamedDestination]()
     if destination_id is not None:
         require_destination_id(destination_id)
         only = [destination_id] if caller.sees(destination_id) else []
-    destinations = await event_search.destinations(connection, only)
-    if destination_id is not None and not destinations:
+    if only is not None:
+        known = await event_search.destinations(connection, ids=only)
+    if destination_id is not None and not known:
         raise Refusal(ErrorCode.NOT_FOUND)
-    known = await metrics.every_mapping(connection, only)
-    mappings = {mapping.number: (mapping.id, mapping.destination) for mapping in known}
-    return _Search(connection, destinations, mappings, wanted)
+    mapped = await metrics.every_mapping(connection, only)
+    return _Search(
+        connection,
+        None if only is None else list(known),
+        {mapping.number: (mapping.id, mapping.destination) for mapping in mapped},
+        wanted,
+        known,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """A search in one snapshot. `mappings` are ids of mappings and of their destinations, by number."""
+    """A search in one snapshot. `mappings` are ids of mappings and of their destinations, by number.
+
+    `numbers` are the destinations to search, None for all; `known` those that were read so far.
+    """
 
     connection: PipelineConnection
-    destinations: Mapping[DestinationNumber, NamedDestination]
+    numbers: event_search.Numbers
     mappings: Mappings
     wanted: EventFilter
+    known: dict[DestinationNumber, NamedDestination]
 
     async def page(self, before: SearchPosition, limit: int, *, rejected: bool | None) -> SearchPage:
         """Return the events below a position."""
         accepted = EventScan([], None, 0, None)
-        if rejected is not True and self.destinations and before.batch > 0:
+        if rejected is not True and before.batch > 0:
             accepted = await scan_events(
                 self.connection,
-                {number: each.ref for number, each in self.destinations.items()},
+                self._newest(),
                 self.mappings,
                 self.wanted,
                 before=(before.batch, before.place),
@@ -181,24 +195,27 @@ class _Search:
         }
         generation = await ledger.current_generation(self.connection)
         found = await ledger.find(self.connection, generation, list(keys))
-        by_id = {each.ref.id: number for number, each in self.destinations.items()}
+        ids = {self.mappings[keys[key]][1] for key in found}
+        self.known.update(await event_search.destinations(self.connection, ids=ids) if ids else {})
+        by_id = {each.ref.id: number for number, each in self.known.items()}
         items = []
         for key, row in found.items():
-            number = by_id.get(self.mappings[keys[key]][1])  # type: ignore[call-overload]
-            if number is not None:
-                items += await self._events_at(number, row.batch, {row.place}, text)
+            number = by_id[self.mappings[keys[key]][1]]  # type: ignore[index]
+            items += await self._events_at(number, row.batch, {row.place}, text)
         records = await rejection_records.search(
-            self.connection, list(self.destinations), RejectionFilter(event_id=text), limit=limit
+            self.connection, self.numbers, RejectionFilter(event_id=text), limit=limit
         )
+        await self._learn(record.destination for record in records)
         items += [self._rejected(record) for record in records]
         if items:
             return SearchPage(items, None, is_exact=True)
         return SearchPage(await self._of_request(text, limit), None)
 
     async def _of_request(self, request_id: str, limit: int) -> list[FoundEvent]:
-        carried = await event_search.find_request(self.connection, list(self.destinations), request_id)
+        carried = await event_search.find_request(self.connection, self.numbers, request_id)
         if carried is None:
             return []
+        await self._learn([carried.destination])
         places: dict[BatchId, set[int]] = {}
         for batch, place in zip(carried.batches, carried.places or (), strict=False):
             places.setdefault(batch, set()).add(place)
@@ -213,7 +230,7 @@ class _Search:
         self, number: DestinationNumber, id_: BatchId, places: set[int] | None, event_id: str | None
     ) -> list[FoundEvent]:
         """Return the events of a batch, of these places only, or of this id only."""
-        destination = self.destinations[number]
+        destination = self.known[number]
         items = []
         for batch in await event_history.batches(self.connection, number, id_):
             exceptions = await event_history.exceptions(self.connection, [number], [batch.id])
@@ -226,12 +243,34 @@ class _Search:
 
     async def _records(self, below: int, limit: int) -> list[RejectionRecord]:
         wanted = rejection_filter(self.wanted)
-        if len(self.destinations) == 1:
-            (number,) = self.destinations
-            return await rejection_records.page(self.connection, number, wanted, limit=limit, below=below)
-        return await rejection_records.search(
-            self.connection, list(self.destinations), wanted, limit=limit, below=below
+        if self.numbers is not None and len(self.numbers) == 1:
+            return await rejection_records.page(
+                self.connection, self.numbers[0], wanted, limit=limit, below=below
+            )
+        records = await rejection_records.search(
+            self.connection, self.numbers, wanted, limit=limit, below=below
         )
+        await self._learn(record.destination for record in records)
+        return records
+
+    def _newest(self) -> ReadBatches:
+        if self.numbers is not None and len(self.numbers) == 1:
+            return newest_of(self.connection, self.known[self.numbers[0]].ref, self.wanted)
+
+        async def read(before: BatchId | None) -> list[tuple[DestinationRef, BatchRow]]:
+            found = await event_search.newest(
+                self.connection, self.numbers, before=before, limit=BATCHES_PER_QUERY
+            )
+            self.known.update({named.ref.number: named for named, _ in found})
+            return [(named.ref, batch) for named, batch in found]
+
+        return read
+
+    async def _learn(self, numbers: Iterable[DestinationNumber]) -> None:
+        """Read the destinations of these numbers that are not known yet."""
+        unknown = set(numbers) - set(self.known)
+        if unknown:
+            self.known.update(await event_search.destinations(self.connection, numbers=unknown))
 
     def _merge(
         self,
@@ -275,7 +314,7 @@ class _Search:
         return self._accepted(item.destination, item.event)
 
     def _accepted(self, number: DestinationNumber, event: ListedEvent) -> FoundEvent:
-        destination = self.destinations[number]
+        destination = self.known[number]
         return FoundEvent(
             destination_id=destination.ref.id,
             destination_name=destination.name,
@@ -299,7 +338,7 @@ class _Search:
         )
 
     def _rejected(self, record: RejectionRecord) -> FoundEvent:
-        destination = self.destinations[record.destination]
+        destination = self.known[record.destination]
         return FoundEvent(
             destination_id=destination.ref.id,
             destination_name=destination.name,

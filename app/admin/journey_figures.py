@@ -17,7 +17,7 @@ from app.store import event_history, journey_counts
 from app.store.event_history import ExceptionRow
 
 _BATCHES: Final = 100  # of one query
-_MAX_SECONDS: Final = 0.12
+_MAX_SECONDS: Final = 0.08
 _MOST_ROWS: Final = 200
 
 NodeKey = tuple[str, str]

@@ -26,6 +26,7 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _PAGE_SIZE = 50
 _MOST_GROUPS = 50
+_GROUPS_ABOVE_LIST = 15
 
 
 @router.get(PAGE + "/errors", response_model=None)
@@ -87,7 +88,8 @@ async def rejections(
         query=query,
         range=chosen,
         items=items,
-        groups=groups[:_MOST_GROUPS],
+        groups=groups[:_GROUPS_ABOVE_LIST],
+        more=number(len(groups) - _GROUPS_ABOVE_LIST) if len(groups) > _GROUPS_ABOVE_LIST else None,
         reasons=sorted({group.reason for group in groups} | ({query.reason} if query.reason else set())),
         total=number(sum(group.count for group in groups)),
         mappings=await mapping_names(context, visitor.caller, destination_id),

@@ -1,9 +1,8 @@
 """The filter of the event pages: its query parameters, the filter that they mean, and its links."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Depends, Query
 
@@ -105,12 +104,3 @@ def _event_query(
 
 
 Events = Annotated[EventQuery, Depends(_event_query)]
-
-PAGES: Final[Sequence[tuple[str, str, str]]] = (
-    ("events", "Events", "/events"),
-    ("errors", "Errors", "/errors"),
-    ("rejections", "Rejected", "/rejections"),
-    ("replays", "Replays", "/replays"),
-    ("journeys", "Journeys", "/journeys"),
-)
-"""The pages below a destination's Events: name, label and the end of the address."""

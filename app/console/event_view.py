@@ -119,7 +119,7 @@ def collapse(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
 
 def _last(trace: Mapping[str, Any]) -> list[TimelineEntry]:
     """Return the status as the last step, after a separate step for an erased delivery."""
-    word, detail = STATUSES[trace["status"]], trace["explanation"]
+    word, detail = STATUSES[trace["status"]], amazon_message(trace["explanation"])
     delivered, erased = moment(trace["delivered_at"]), moment(trace["erased_at"])
     if delivered is not None and erased is not None:
         return [

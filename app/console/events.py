@@ -77,7 +77,6 @@ async def list_events(
         statuses=EVENT_STATUSES,
         types=EVENT_TYPES,
         mappings=await mapping_names(context, visitor.caller, destination_id),
-        may_read_consent=visitor.caller.may(Scope.EVENTS_READ, Scope.ERASE),
         later=cursor is not None,
     )
 

@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from asyncpg import Record
+
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.store import PipelineConnection
 from app.store.event_history import STATE, BatchRow, DestinationRef, with_shapes
@@ -14,6 +16,9 @@ _FEW: Final = 64
 # A search for a request reads this many of the newest requests: there is no index by Amazon's request id.
 _REQUESTS: Final = 20_000
 
+Numbers = Sequence[DestinationNumber] | None
+"""Destinations; None means all of the acting organisation."""
+
 
 @dataclass(frozen=True, slots=True)
 class NamedDestination:
@@ -23,60 +28,62 @@ class NamedDestination:
     name: str
 
 
-async def destinations(
-    connection: PipelineConnection, only: Collection[str] | None
-) -> dict[DestinationNumber, NamedDestination]:
-    """Return the destinations of the organisation by number; `only` limits them to these ids."""
-    rows = await connection.fetch(
-        """
-        SELECT d.id, d.number, d.state, d.sign_in_reason, d.name,
-          CASE WHEN l.blocked_until > now() THEN l.blocked_until END AS throttled_until
-        FROM destinations d JOIN lanes l ON l.id = d.lane
-        WHERE d.organisation_id = acting_organisation() AND ($1::text[] IS NULL OR d.id = ANY($1))
-        """,
-        None if only is None else list(only),
+_DESTINATION: Final = """d.id AS destination_id, d.number, d.state, d.sign_in_reason, d.name,
+  CASE WHEN l.blocked_until > now() THEN l.blocked_until END AS throttled_until"""
+_OURS: Final = """JOIN lanes l ON l.id = d.lane
+  WHERE d.organisation_id = acting_organisation()"""
+
+
+def _named(row: Record) -> NamedDestination:
+    ref = DestinationRef(
+        id=DestinationId(row["destination_id"]),
+        number=DestinationNumber(row["number"]),
+        state=row["state"],
+        sign_in_reason=row["sign_in_reason"],
+        throttled_until=row["throttled_until"],
     )
-    return {
-        DestinationNumber(row["number"]): NamedDestination(
-            DestinationRef(
-                id=DestinationId(row["id"]),
-                number=DestinationNumber(row["number"]),
-                state=row["state"],
-                sign_in_reason=row["sign_in_reason"],
-                throttled_until=row["throttled_until"],
-            ),
-            row["name"],
-        )
-        for row in rows
-    }
+    return NamedDestination(ref, row["name"])
+
+
+async def destinations(
+    connection: PipelineConnection,
+    *,
+    numbers: Collection[DestinationNumber] | None = None,
+    ids: Collection[str] | None = None,
+) -> dict[DestinationNumber, NamedDestination]:
+    """Return those of these destinations, by number or by id, that belong to the organisation."""
+    rows = await connection.fetch(
+        f"SELECT {_DESTINATION} FROM destinations d {_OURS} "
+        "AND ($1::integer[] IS NULL OR d.number = ANY($1)) AND ($2::text[] IS NULL OR d.id = ANY($2))",
+        None if numbers is None else list(numbers),
+        None if ids is None else list(ids),
+    )
+    return {DestinationNumber(row["number"]): _named(row) for row in rows}
 
 
 async def newest(
-    connection: PipelineConnection,
-    numbers: Sequence[DestinationNumber],
-    *,
-    before: BatchId | None,
-    limit: int,
-) -> list[tuple[DestinationNumber, BatchRow]]:
+    connection: PipelineConnection, numbers: Numbers, *, before: BatchId | None, limit: int
+) -> list[tuple[NamedDestination, BatchRow]]:
     """Return the newest batches of these destinations up to the batch `before`, newest first."""
-    candidates = _OF_FEW if len(numbers) <= _FEW else _OF_MANY
+    batches_ = _OF_FEW if numbers is not None and len(numbers) <= _FEW else _OF_MANY
     rows = await connection.fetch(
-        f"SELECT {STATE}, s.destination FROM {candidates} s WHERE {STORED} ORDER BY s.batch DESC LIMIT $3",
-        list(numbers),
+        f"SELECT {STATE}, {_DESTINATION} FROM {batches_} s JOIN destinations d ON d.number = s.destination "
+        f"{_OURS} AND {STORED} ORDER BY s.batch DESC LIMIT $3",
+        None if numbers is None else list(numbers),
         before,
         limit,
     )
-    batches = await with_shapes(connection, rows)
-    return [(DestinationNumber(row["destination"]), batch) for row, batch in zip(rows, batches, strict=True)]
+    found = await with_shapes(connection, rows)
+    return [(_named(row), batch) for row, batch in zip(rows, found, strict=True)]
 
 
 _OF_FEW: Final = """
-    (SELECT n.* FROM unnest($1::integer[]) AS d (number), LATERAL (SELECT * FROM batch_states
-       WHERE destination = d.number AND ($2::bigint IS NULL OR batch <= $2)
+    (SELECT n.* FROM unnest($1::integer[]) AS given (number), LATERAL (SELECT * FROM batch_states
+       WHERE destination = given.number AND ($2::bigint IS NULL OR batch <= $2)
        ORDER BY batch DESC LIMIT $3) n)"""
 _OF_MANY: Final = """
-    (SELECT * FROM batch_states
-     WHERE destination = ANY($1::integer[]) AND ($2::bigint IS NULL OR batch <= $2))"""
+    (SELECT * FROM batch_states WHERE ($1::integer[] IS NULL OR destination = ANY($1))
+     AND ($2::bigint IS NULL OR batch <= $2))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +96,18 @@ class CarriedBatches:
 
 
 async def find_request(
-    connection: PipelineConnection, numbers: Sequence[DestinationNumber], request_id: str
+    connection: PipelineConnection, numbers: Numbers, request_id: str
 ) -> CarriedBatches | None:
     """Return what a request carried, by Amazon's request id; None if no recent request had it."""
     row = await connection.fetchrow(
         """
         SELECT destination, batches, places FROM (
           SELECT destination, batches, places, request_id FROM attempts ORDER BY id DESC LIMIT $3
-        ) newest WHERE request_id = $2 AND destination = ANY($1::integer[]) LIMIT 1
+        ) newest WHERE request_id = $2 AND ($1::integer[] IS NULL OR destination = ANY($1))
+          AND destination IN (SELECT number FROM destinations WHERE organisation_id = acting_organisation())
+        LIMIT 1
         """,
-        list(numbers),
+        None if numbers is None else list(numbers),
         request_id,
         _REQUESTS,
     )

@@ -119,24 +119,28 @@ async def page(
 
 async def search(
     connection: PipelineConnection,
-    numbers: Sequence[DestinationNumber],
+    numbers: Sequence[DestinationNumber] | None,
     wanted: RejectionFilter,
     *,
     limit: int,
     below: int | None = None,
 ) -> list[RejectionRecord]:
-    """Return up to `limit` records of these destinations, newest first, among the newest records of all."""
+    """Return up to `limit` records of these destinations, newest first, among the newest of the organisation.
+
+    None means all destinations of the organisation.
+    """
     source = f"""(SELECT * FROM rejection_records
-          WHERE organisation_id = acting_organisation() AND destination = ANY($1::integer[])
-            AND ($12::bigint IS NULL OR id < $12)
+          WHERE organisation_id = acting_organisation()
+            AND ($1::integer[] IS NULL OR destination = ANY($1)) AND ($12::bigint IS NULL OR id < $12)
           ORDER BY id DESC LIMIT {MOST_SEARCHED}) r"""
-    return await _read(connection, source, list(numbers), wanted, limit=limit, below=below)
+    given = None if numbers is None else list(numbers)
+    return await _read(connection, source, given, wanted, limit=limit, below=below)
 
 
 async def _read(
     connection: PipelineConnection,
     source: str,
-    destinations: DestinationNumber | list[DestinationNumber],
+    destinations: DestinationNumber | list[DestinationNumber] | None,
     wanted: RejectionFilter,
     *,
     limit: int,

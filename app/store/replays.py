@@ -288,13 +288,15 @@ async def progress(
         ), events AS (
           -- The events of these replays by status: exceptions one by one, other events with their batch.
           SELECT p.number, e.status, count(*)::bigint AS n FROM page p JOIN exceptions e
-            ON e.destination = $1 AND e.changed_at >= p.requested_at AND e.replays @> ARRAY[p.number]
+            ON e.destination = $1 AND e.changed_at >= p.requested_at AND e.replays IS NOT NULL
+              AND e.replays @> ARRAY[p.number]
           GROUP BY 1, 2
           UNION ALL
           SELECT p.number, CASE coalesce(s.disposition, 'open') WHEN 'open' THEN 'retrying'
             WHEN 'sent' THEN 'delivered' WHEN 'discarded' THEN 'dead' ELSE s.disposition END,
             sum(s.events)::bigint
-          FROM page p JOIN batch_states s ON s.destination = $1 AND s.replays @> ARRAY[p.number]
+          FROM page p JOIN batch_states s ON s.destination = $1 AND s.replays IS NOT NULL
+            AND s.replays @> ARRAY[p.number]
           GROUP BY 1, 2
         )
         SELECT {_REPLAY},

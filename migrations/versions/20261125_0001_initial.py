@@ -440,6 +440,8 @@ CREATE INDEX batch_states_keyed ON batch_states (settled_at) WHERE settled_at IS
 CREATE INDEX batch_states_aging ON batch_states (last_event) WHERE settled_at IS NULL;
 CREATE INDEX batch_states_never_sent ON batch_states (destination, batch)
   WHERE disposition IN ('expired', 'discarded');
+-- The progress of replays; the fast path writes no entry here.
+CREATE INDEX batch_states_replayed ON batch_states (destination, batch) WHERE replays IS NOT NULL;
 
 -- A conversion that left the fast path: retrying, dead, expired, erased, or delivered after a retry.
 CREATE TABLE exceptions (
@@ -473,6 +475,7 @@ CREATE INDEX exceptions_status ON exceptions (destination, status, changed_at);
 CREATE INDEX exceptions_dead_open ON exceptions (destination, changed_at)
   WHERE status = 'dead' AND dismissed_at IS NULL;
 CREATE INDEX exceptions_aging ON exceptions (event_at) WHERE status = 'retrying';
+CREATE INDEX exceptions_replayed ON exceptions (destination, changed_at) WHERE replays IS NOT NULL;
 
 CREATE SEQUENCE attempt_ids AS bigint CACHE 8;
 
