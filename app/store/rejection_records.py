@@ -9,7 +9,7 @@ from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 
 MOST_A_MINUTE: Final = 600  # of one destination
-MOST_SEARCHED: Final = 200_000  # by a search of several destinations
+MOST_SEARCHED: Final = 100_000  # by a search of several destinations
 _RECORD_LOCK: Final = 7_307  # one process at a time counts and writes
 _DELETED_AT_ONCE: Final = 20_000
 
@@ -135,6 +135,23 @@ async def search(
           ORDER BY id DESC LIMIT {MOST_SEARCHED}) r"""
     given = None if numbers is None else list(numbers)
     return await _read(connection, source, given, wanted, limit=limit, below=below)
+
+
+async def of_event(
+    connection: PipelineConnection,
+    numbers: Sequence[DestinationNumber] | None,
+    event_id: str,
+    *,
+    mapping_id: str | None = None,
+    limit: int,
+) -> list[RejectionRecord]:
+    """Return up to `limit` records of an event id in these destinations or in all, newest first."""
+    source = """(SELECT * FROM rejection_records
+          WHERE organisation_id = acting_organisation() AND event_id = $10
+            AND ($1::integer[] IS NULL OR destination = ANY($1))) r"""
+    given = None if numbers is None else list(numbers)
+    wanted = RejectionFilter(event_id=event_id, mapping_id=mapping_id)
+    return await _read(connection, source, given, wanted, limit=limit, below=None)
 
 
 async def _read(
