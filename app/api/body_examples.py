@@ -41,6 +41,7 @@ BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
     ("PATCH", _MAPPING): {"event_name": "Added to cart", "fields": {"value": "event.properties.total"}},
     ("POST", _MAPPING + "/preview"): {"event": _EVENT},
     ("POST", _MAPPING + "/backtest"): {"events": 500},
+    ("POST", _MAPPING + "/publish"): {"note": "Reads the phone from its new field."},
     ("POST", _MAPPING + "/rollback"): {"version": 1},
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): {"to": "Added to cart"},
     ("POST", "/identity/hash"): {"field": "email", "value": "Ada@Example.com", "country": "US"},

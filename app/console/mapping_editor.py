@@ -244,14 +244,14 @@ def _samples(context: AppContext, samples: Sequence[tuple[SchemaSample, int]]) -
         SampleEvent(
             f"recent-{number}",
             f"Like {share(common.events, total)} of recent events",
-            _indented(common.event),
+            _as_text(common.event),
         )
         for number, common in enumerate(common_events(samples, context.now(), limit=_COMMON_EVENTS), 1)
     ]
-    return [*found, SampleEvent("example", "Example event", _indented(example_event(context.now())))]
+    return [*found, SampleEvent("example", "Example event", _as_text(example_event(context.now())))]
 
 
-def _indented(event: Any) -> str:
+def _as_text(event: Any) -> str:
     encoded = msgspec.json.Encoder(decimal_format="number").encode(event)
     return msgspec.json.format(encoded, indent=2).decode()
 
@@ -317,7 +317,7 @@ async def _show(
         most=MAX_CUSTOM_FIELDS,
         pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
         names=names,
-        additions={name: json.dumps(paths) for name, paths in additions_by_type(schema).items()},
+        additions={name: json.dumps(added) for name, added in additions_by_type(schema).items() if added},
         sample=sample,
         samples=samples,
         observed=schema.events,

@@ -29,6 +29,7 @@ NO_ACTION = {
     "/console/privacy/find",
     M + "/preview",
     D + "/preflight/ask",
+    D + "/replay/selection",
 }
 
 
@@ -183,6 +184,10 @@ async def rename_pin(case: Case) -> httpx.Response:
     return await case.post(M + "/rename-pin", **form, version=await case.version("mapping"))
 
 
+async def copy_mapping(case: Case) -> httpx.Response:
+    return await case.post(M + "/copy", to=case.ids["destination_id"], name="Copy")
+
+
 ACTS: dict[str, Act] = {
     "/console/destinations/new": form(
         "/console/destinations/new",
@@ -208,6 +213,10 @@ ACTS: dict[str, Act] = {
     D + "/notifications/maintenance": form(D + "/notifications/maintenance", hours="2"),
     D + "/notifications/callback": form(D + "/notifications/callback", enabled="yes"),
     D + "/replay": form(D + "/replay", status="dead"),
+    D + "/dismiss": form(D + "/dismiss", status="dead"),
+    D + "/journey-key": form(D + "/journey-key"),
+    D + "/copy": form(D + "/copy", name="Copy", advertiser_id="42", region="NA", currency="USD"),
+    M + "/copy": copy_mapping,
     D + "/mappings/new": form(D + "/mappings/new", name="Purchases", action="send_events"),
     M: save_draft,
     M + "/delete": form(M + "/delete"),
@@ -258,12 +267,13 @@ async def test_an_action_says_what_it_did(case: Case, path: str) -> None:
         again = await case.world.client.get(following)
         assert not re.search(r'<p class="notice good" role="status">', again.text)
     assert answer.status_code == 200, answer.text[:2000]
-    said = re.search(r'<(p|section) class="notice good" role="status".*?</\1>', answer.text, re.DOTALL)
+    said = re.search(r'<(p|section|div) class="notice good" role="status".*?</\1>', answer.text, re.DOTALL)
     assert said is not None, f"{path} says nothing"
     if (link := re.search(r'href="([^"#]+)', said[0])) is not None:
         assert (await case.world.client.get(link[1])).status_code == 200, link[1]
     else:
-        assert path in ("/console/keys", "/console/keys/{key_id}/rotate")  # the secret is on this page only
+        # The secret is on this page only.
+        assert path in ("/console/keys", "/console/keys/{key_id}/rotate", D + "/journey-key")
 
 
 async def test_a_forged_cookie_says_nothing_else(case: Case) -> None:

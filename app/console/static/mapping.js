@@ -5,6 +5,7 @@
 
   const form = document.getElementById("mapping");
   if (!form) return;
+  const PICKER = "input[name$='.path']";
   const typed = (element) => element.dispatchEvent(new Event("input", { bubbles: true }));
   const build = (tag, properties, ...children) => {
     const element = Object.assign(document.createElement(tag), properties);
@@ -146,16 +147,16 @@
   });
   form.addEventListener("focusout", (blur) => { if (blur.target === owner) close(); });
   form.addEventListener("click", (click) => {
-    if (click.target.matches("[data-picker]") && click.target !== owner) open(click.target);
+    if (click.target.matches(PICKER) && click.target !== owner) open(click.target);
   });
   form.addEventListener("input", (event) => {
-    if (event.target.matches?.("[data-picker]") && event.target === document.activeElement) open(event.target);
+    if (event.target.matches?.(PICKER) && event.target === document.activeElement) open(event.target);
   });
   addEventListener("resize", place);
 
   form.addEventListener("keydown", (key) => {
     const input = key.target;
-    if (input.matches("[data-picker]")) {
+    if (input.matches(PICKER)) {
       const shown = owner === input && !list.hidden;
       if (key.key === "ArrowDown" || key.key === "ArrowUp") {
         key.preventDefault();
@@ -172,7 +173,7 @@
 
   // --- Transforms as chips ---------------------------------------------------
 
-  const functions = [...document.querySelectorAll("#pipes option")].map((option) => ({ text: option.value, help: option.textContent }));
+  const functions = [...document.querySelectorAll(".transforms dt")].map((term) => ({ text: term.textContent, help: term.nextElementSibling.textContent }));
 
   // Divide `trim | replace "|" ""` at the bars outside quotes.
   const stepsOf = (text) => (text.match(/(?:"(?:[^"\\]|\\.)*"|[^|"])+/g) || []).map((step) => step.trim()).filter(Boolean);
@@ -207,10 +208,10 @@
   }
 
   form.addEventListener("input", (event) => {
-    if (event.target.matches?.("[data-transforms]")) chips(event.target);
+    if (event.target.matches?.("input[name$='.pipe']")) chips(event.target);
   });
   form.addEventListener("toggle", (turned) => {
-    if (turned.target.matches("details.extras") && turned.target.open) chips(turned.target.querySelector("[data-transforms]"));
+    if (turned.target.matches("details.extras") && turned.target.open) chips(turned.target.querySelector("input[name$='.pipe']"));
   }, true);
 
   // --- Event type: its usual or pinned name, and the fields that it should have -------------------
@@ -283,14 +284,14 @@
   });
 
   function prepare(root) {
-    for (const input of root.querySelectorAll("[data-picker]")) {
+    for (const input of root.querySelectorAll(PICKER)) {
       input.removeAttribute("list"); // the browser's own list would cover this one
       input.setAttribute("role", "combobox");
       input.setAttribute("aria-expanded", "false");
       input.setAttribute("aria-autocomplete", "list");
       input.setAttribute("aria-controls", "picker");
     }
-    for (const input of root.querySelectorAll("details.extras[open] [data-transforms]")) chips(input);
+    for (const input of root.querySelectorAll("details.extras[open] input[name$='.pipe']")) chips(input);
   }
 
   prepare(document);
