@@ -243,7 +243,7 @@ def _samples(context: AppContext, samples: Sequence[tuple[SchemaSample, int]]) -
     found = [
         SampleEvent(
             f"recent-{number}",
-            f"Like {share(common.events, total)} of recent events",
+            f"{share(common.events, total)} of events",
             _as_text(common.event),
         )
         for number, common in enumerate(common_events(samples, context.now(), limit=_COMMON_EVENTS), 1)
