@@ -74,7 +74,7 @@ COMMANDS = (
     ),
     Command(
         "restore",
-        "write a data directory from a backup, to a moment if asked to",
+        "write a data directory from a backup, up to a point in time with --to",
         "app.commands.backup:restore",
         PLAIN,
         "app.commands.backup:restore_arguments",

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.settings import Settings
-from bench import backlog, dedupe, fairness, reference, waiting
+from bench import backlog, dedupe, export, fairness, organisations, reference, rejections, waiting
 from bench.events import bodies
 from bench.pipeline import Pipeline, Round
 from bench.report import MIB, ROUND_HEAD, middle, quantile, row_of, table
@@ -30,7 +30,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, help="interleaved rounds (3, in full 5)")
     parser.add_argument(
         "--only",
-        choices=("pipeline", "latency", "drain", "waiting", "backlog", "fairness"),
+        choices=(
+            "pipeline",
+            "latency",
+            "drain",
+            "waiting",
+            "backlog",
+            "fairness",
+            "rejections",
+            "organisations",
+            "export",
+        ),
         help="one part alone",
     )
 
@@ -57,6 +67,9 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
                     "latency": lambda: _latency(pipeline, seconds=20 if asked.full else 6),
                     "drain": lambda: _drain(running, pipeline, 1_000_000 if asked.full else 100_000),
                     "waiting": lambda: waiting.run(running, pipeline, sizes=(10_000, 1_000_000)),
+                    "rejections": lambda: rejections.run(running, pipeline, rounds=rounds),
+                    "organisations": lambda: organisations.run(running, pipeline, seconds=30),
+                    "export": lambda: export.run(running, pipeline, events=1_000_000),
                 }
                 for part in parts:
                     if part in actions:

@@ -18,7 +18,7 @@ MAPPING = {
 COUNTRIES = (("DE", "+4930901820"), ("GB", "+44207946"), ("US", "+1202555"), ("FR", "+3319900"))
 
 
-def event(run: str, number: int, destination: str, now: str) -> dict[str, object]:
+def event(run: str, number: int, destination: str, now: str | None) -> dict[str, object]:
     """Make the event of a number; its id ends in `-<number>`, by which the stand-in tells it again."""
     country, prefix = COUNTRIES[number % len(COUNTRIES)]
     return {
@@ -46,9 +46,14 @@ def event(run: str, number: int, destination: str, now: str) -> dict[str, object
     }
 
 
-def bodies(run: str, events: int, per_post: int, destinations: list[str]) -> Iterator[bytes]:
-    """Yield the bodies of posts, each for one destination, the destinations in turn."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def bodies(
+    run: str, events: int, per_post: int, destinations: list[str], *, rejected: bool = False
+) -> Iterator[bytes]:
+    """Yield the bodies of posts, each for one destination, the destinations in turn.
+
+    `rejected` leaves out the time of each event, so that the service rejects it.
+    """
+    now = None if rejected else datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     for post, first in enumerate(range(0, events, per_post)):
         destination = destinations[post % len(destinations)]
         numbers = range(first, min(events, first + per_post))

@@ -29,6 +29,8 @@ class Plan:
     destinations: list[str]
     connections: int
     per_second: float | None = None
+    rejected: bool = False  # events without a time, which the service rejects
+    times: int = 1  # how often all posts are repeated, as duplicates
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class Posted:
     due: list[float]
     answered: list[float | None]
     accepted: int
+    rejected: int
     failures: dict[str, int]
 
 
@@ -73,6 +76,10 @@ class Connection(asyncio.Protocol):
         return await self._answer
 
 
+def _count(answer: bytes, member: bytes) -> int:
+    return int(answer.split(member, 1)[1].split(b",", 1)[0])
+
+
 async def post(plan: Plan) -> Posted:
     """Carry out a plan."""
     head = (
@@ -80,13 +87,13 @@ async def post(plan: Plan) -> Posted:
     )
     requests = [
         f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-        for body in bodies(plan.run, plan.events, plan.per_post, plan.destinations)
-    ]
+        for body in bodies(plan.run, plan.events, plan.per_post, plan.destinations, rejected=plan.rejected)
+    ] * plan.times
     loop = asyncio.get_running_loop()
     made = [await loop.create_connection(Connection, "127.0.0.1", plan.port) for _ in range(plan.connections)]
     waiting: asyncio.Queue[int] = asyncio.Queue()
     began = time.monotonic()
-    posted = Posted(began, [began] * len(requests), [None] * len(requests), 0, {})
+    posted = Posted(began, [began] * len(requests), [None] * len(requests), 0, 0, {})
 
     async def carry(connection: Connection) -> None:
         while (nth := await waiting.get()) >= 0:
@@ -97,9 +104,10 @@ async def post(plan: Plan) -> Posted:
             except OSError as error:
                 posted.failures[type(error).__name__] = posted.failures.get(type(error).__name__, 0) + 1
                 return
-            if status == 202:
+            if status == (422 if plan.rejected else 202):
                 posted.answered[nth] = time.monotonic()
-                posted.accepted += int(answer.split(b'"accepted":', 1)[1].split(b",", 1)[0])
+                posted.accepted += _count(answer, b'"accepted":')
+                posted.rejected += _count(answer, b'"rejected":')
             else:
                 posted.failures[str(status)] = posted.failures.get(str(status), 0) + 1
 

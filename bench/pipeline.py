@@ -62,7 +62,7 @@ class Pipeline:
             trust_env=False,
         ) as client:
             while len(self.destinations) < lanes:
-                self.destinations.append(_destination(client, len(self.destinations)))
+                self.destinations.append(create_destination(client, len(self.destinations)))
 
     def run(
         self,
@@ -88,7 +88,7 @@ class Pipeline:
             per_second=None if per_second is None else per_second / per_post,
         )
         before = self._stage.spent()
-        posted = _post(plan)
+        posted = post(plan)
         log = self._arrived(posted.accepted) if deliver else []
         cost = self._stage.spent().since(before)
         last_answer = max((at for at in posted.answered if at is not None), default=posted.began)
@@ -152,15 +152,14 @@ class Pipeline:
         return [(at, numbers) for at, numbers in json.loads(self._stage.fetch("/_log"))]
 
 
-def _post(plan: Plan) -> Posted:
+def post(plan: Plan) -> Posted:
     done = subprocess.run(
         [sys.executable, "-m", "bench.load"],
         input=json.dumps(asdict(plan)).encode(),
         stdout=subprocess.PIPE,
         check=True,
     )
-    told: dict[str, Any] = json.loads(done.stdout)
-    return Posted(**told)
+    return Posted(**json.loads(done.stdout))
 
 
 def _delays(posted: Posted, log: Sequence[tuple[float, list[int]]], per_post: int) -> list[float]:
@@ -173,14 +172,14 @@ def _delays(posted: Posted, log: Sequence[tuple[float, list[int]]], per_post: in
     return delays
 
 
-def _destination(client: httpx.Client, nth: int) -> str:
+def create_destination(client: httpx.Client, number: int) -> str:
     """Create a destination, sign in at the stand-in, create a mapping and publish it."""
     made = _ask(
         client.post(
             "/destinations",
             json={
-                "name": f"Bench {nth}",
-                "advertiser_id": str(ADVERTISER + nth),
+                "name": f"Bench {number}",
+                "advertiser_id": str(ADVERTISER + number),
                 "region": "NA",
                 "currency": "USD",
                 # The rate limit must not limit the measurement.

@@ -14,7 +14,7 @@ def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_
     assert settings.bootstrap_admin_key is not None
     key = settings.bootstrap_admin_key.get_secret_value() if show_key else "$BOOTSTRAP_ADMIN_KEY"
     rows = [
-        ("API documentation", f"{here}/docs"),
+        ("API reference", f"{here}/docs"),
         ("Console", f"{here}/console"),
         ("Health", f"{here}/health/ready"),
     ]

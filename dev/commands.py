@@ -18,7 +18,9 @@ def sandbox(settings: Settings, _asked: argparse.Namespace) -> int:
     from sandbox.app import create_sandbox
 
     try:
-        application = create_sandbox(state_dir=settings.data_dir / "sandbox")
+        application = create_sandbox(
+            state_dir=settings.data_dir / "sandbox", console_url=f"{settings.public_url}/console"
+        )
     except OSError:
         raise SettingsError(
             ["DATA_DIR: the folder cannot be written; the sandbox stores its keys there."]

@@ -60,7 +60,7 @@ def page() -> str:
             _INTRODUCTION,
             "## Transitions\n",
             *_diagram(),
-            "\n`retrying` can be held, parked and erased like `queued`, and `expired` erased like `dead`.\n",
+            "\nAs `queued`, `retrying` can be held, parked and erased. As `dead`, `expired` can be erased.\n",
             "## Meanings\n",
             "| status | final | meaning |",
             "|---|---|---|",

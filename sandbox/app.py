@@ -39,6 +39,7 @@ def create_sandbox(
     max_events: int = 500_000,
     max_body: int = MAX_BODY,
     echo: bool = True,
+    console_url: str | None = None,
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> ASGIApp:
@@ -47,7 +48,8 @@ def create_sandbox(
     `state_dir` stores the signing key and added advertisers, so that sign-ins survive a restart. Accepted
     events, faults and unused codes are in memory only. `log_path` receives the request log, one JSON object a
     line. `client_secrets` and `redirect_uris` are exact allow-lists; None accepts any. `max_events` limits
-    the number of stored events. `echo=False` answers `"event": null`. The clocks return seconds; tests pass
+    the number of stored events. `echo=False` answers `"event": null`. Pages link back to
+    `console_url`. The clocks return seconds; tests pass
     their own.
     """
     if state_dir is not None:
@@ -57,7 +59,7 @@ def create_sandbox(
     faults = FaultBook(clock, monotonic)
     journal = Journal(max_events=max_events, max_bodies=min(50_000, max_events), log_path=log_path)
     access = Access(signins, advertisers, faults, clock)
-    pages = Pages()
+    pages = Pages(console_url)
     accounts = AccountCalls(access, advertisers)
     controls = Controls(journal, faults, advertisers, pages, clock)
     routes: list[tuple[str, Endpoint, list[str]]] = [

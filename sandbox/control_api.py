@@ -60,7 +60,11 @@ class Controls:
         return json({"status": "ok", "sandbox": True})
 
     async def index(self, request: Request) -> Response:
-        return self.pages.show("index.html", regions=REGIONS)
+        return self.pages.show(
+            "index.html",
+            regions=REGIONS,
+            advertisers=[each for each in self.advertisers.all() if not each.hidden],
+        )
 
     async def events_manager(self, request: Request) -> Response:
         """Show counts by event description; `?advertiser_id=` filters them.

@@ -12,7 +12,8 @@ from starlette.responses import HTMLResponse
 class Pages:
     """Render templates with their security headers."""
 
-    def __init__(self) -> None:
+    def __init__(self, console_url: str | None = None) -> None:
+        self._console_url = console_url
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")),
             autoescape=select_autoescape(default=True),
@@ -28,7 +29,9 @@ class Pages:
         origin of its redirect.
         """
         nonce = secrets.token_urlsafe(16)
-        html = self._templates.get_template(template).render(nonce=nonce, **content)
+        html = self._templates.get_template(template).render(
+            nonce=nonce, console_url=self._console_url, **content
+        )
         policy = (
             f"default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; frame-ancestors 'none'; "
             f"form-action 'self' {form_targets}"

@@ -1,9 +1,19 @@
-"""Use case of the audit: list administrative actions."""
+"""Use cases of the audit: list administrative actions, and verify that none was changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
+from app.domain.audit_chain import ChainBroken, ChainHead, is_unchanged, verify
 from app.store import audit
-from app.store.audit import AuditEntry
+from app.store.audit import AuditEntry, AuditFilter
+from app.store.organisation_scope import EVERY
+
+_ROWS: Final = 1_000
 
 
 async def list_audit(
@@ -12,11 +22,46 @@ async def list_audit(
     *,
     limit: int,
     below: int | None = None,
-    destination_id: str | None = None,
-    action: str | None = None,
+    wanted: AuditFilter | None = None,
 ) -> list[AuditEntry]:
     """Return up to `limit` actions that the caller may see, newest first, from below an entry's id."""
     async with context.engine.connect() as connection:
-        return await audit.newest(
-            connection, limit=limit, below=below, destination=destination_id, action=action, only=caller.only
-        )
+        return await audit.newest(connection, limit=limit, below=below, wanted=wanted, only=caller.only)
+
+
+async def changed_entries(context: AppContext, entries: Sequence[AuditEntry]) -> frozenset[int]:
+    """Return the ids of those entries whose hash does not match their content."""
+    async with context.engine.connect() as connection:
+        links = await audit.links_of(connection, [entry.id for entry in entries])
+    unchanged = {row.id for row in links if is_unchanged(row)}
+    return frozenset(entry.id for entry in entries if entry.id not in unchanged)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainResult:
+    """The result of following the chain. `is_known` is False if the given head is not in it."""
+
+    chain: ChainHead | ChainBroken
+    is_known: bool = True
+
+
+async def verify_chain(context: AppContext) -> ChainResult:
+    """Follow the whole chain, which all organisations share."""
+    return await follow_chain(context.within(EVERY).engine)
+
+
+async def follow_chain(engine: AsyncEngine, head: str | None = None) -> ChainResult:
+    """Follow the whole chain; look for a head that an earlier run printed."""
+    known, found = head is None, ChainHead(0, bytes(32))
+    async with engine.connect() as connection:
+        # One snapshot: actions that commit meanwhile are for the next run.
+        await connection.execution_options(isolation_level="REPEATABLE READ")
+        for unlinked in await audit.unlinked(connection):
+            return ChainResult(verify([unlinked]), known)
+        while links := await audit.chain(connection, after=found.rows, limit=_ROWS):
+            known = known or any(row.hash is not None and row.hash.hex() == head for row in links)
+            result = verify(links, found)
+            if isinstance(result, ChainBroken):
+                return ChainResult(result, known)
+            found = result
+    return ChainResult(found, known)

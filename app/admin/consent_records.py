@@ -68,11 +68,12 @@ async def list_consent_records(
                 pipeline,
                 destination.number,
                 wanted=None,
-                since=since,
                 before=before[0] if before else None,
                 limit=_BATCHES_PER_QUERY,
             )
             for batch in batches:
+                if since is not None and batch.accepted_at < since:
+                    continue
                 if (events := read_shapes(batch.shapes)) is None:
                     unreadable += 1
                     continue
@@ -85,7 +86,9 @@ async def list_consent_records(
                     document = await documents.of(mapping, event)
                     items.append(_record(event, batch.accepted_at, mapping, document))
                     last = (batch.id, event.place)
-            if len(batches) < _BATCHES_PER_QUERY:
+            # Ids of batches are nearly in the order of time.
+            is_older = since is not None and all(batch.accepted_at < since for batch in batches)
+            if len(batches) < _BATCHES_PER_QUERY or is_older:
                 return ConsentRecords(items, None, unreadable)
             before = (batches[-1].id, 0)
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -20,13 +20,14 @@ from app.crypto import Vault
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import Region
-from app.domain.ids import DestinationNumber, OrganisationId
+from app.domain.ids import DestinationNumber, KeyId, OrganisationId
 from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import Unauthorized
+from app.ingest.intake import Intake
 from app.oidc_client import OidcClient
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
-from app.store.organisation_scope import scoped_engine, scoped_pool
+from app.store.organisation_scope import PipelinePool, scoped_engine, scoped_pool
 from app.telemetry import Spans, describe_exception
 
 logger = logging.getLogger("app.admin.context")
@@ -72,11 +73,18 @@ async def _nothing() -> None:
     """Do nothing."""
 
 
+def _forget(id_: object) -> None:
+    """Forget nothing: this process caches nothing."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class AppContext:
     """Everything a use case can use. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
 
     engine: AsyncEngine
+    # Connections for event history and statistics, and the ingest pipeline.
+    pool: PipelinePool
+    intake: Intake
     vault: Vault
     sign_in: SignIn
     find_advertiser: FindAdvertiser
@@ -100,9 +108,6 @@ class AppContext:
     max_event_age: timedelta = timedelta(days=21)
     warn_event_age: timedelta = timedelta(days=7)
     consent: ConsentSettings = field(default_factory=ConsentSettings)
-    # The ingest pipeline, and the pool for event history and metrics.
-    intake: Any = None
-    pool: Any = None
     # The provider at which people sign in, and what its claims mean; None without OpenID Connect.
     people: OidcClient | None = None
     people_claims: PersonClaims = field(default_factory=PersonClaims)
@@ -120,6 +125,9 @@ class AppContext:
     # Writes the records of rejected events of this process that are not stored yet.
     write_rejections: Callable[[], Awaitable[None]] = _nothing
     rejection_days: int = 7
+    # Remove a key or an organisation from the caches of this process, after a change was committed.
+    forget_key: Callable[[KeyId], None] = _forget
+    forget_organisation: Callable[[OrganisationId], None] = _forget
 
     def within(self, organisation: OrganisationId) -> "AppContext":
         """Return the same context, whose transactions act for an organisation."""

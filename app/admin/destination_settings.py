@@ -54,10 +54,6 @@ async def list_destinations(
 
 async def create_destination(context: AppContext, caller: Caller, body: NewDestination) -> SettingsResult:
     """Create a destination in state `draft`. Raises Refusal (403) for a key limited to destinations."""
-    if caller.destination_ids is not None:
-        raise Refusal(
-            ErrorCode.FORBIDDEN, "This key is limited to certain destinations and cannot create others."
-        )
     rate = body.rate_limit
     draft = DestinationDraft(
         name=body.name,
@@ -69,11 +65,22 @@ async def create_destination(context: AppContext, caller: Caller, body: NewDesti
         rate=ConfiguredRate() if rate is None else ConfiguredRate(rate.requests_per_second, rate.burst),
     )
     async with context.engine.begin() as connection:
-        await require_destination_allowance(connection)
-        similar = await _similar(connection, caller, draft.name)
-        created = await changes.create_destination(
-            connection, DestinationId(new_id("dst_")), draft, by=caller.actor
+        return await insert_destination(connection, caller, draft)
+
+
+async def insert_destination(
+    connection: AsyncConnection, caller: Caller, draft: DestinationDraft
+) -> SettingsResult:
+    """Create a destination within the organisation's limit. Raises Refusal (403, 429)."""
+    if caller.destination_ids is not None:
+        raise Refusal(
+            ErrorCode.FORBIDDEN, "This key is limited to certain destinations and cannot create others."
         )
+    await require_destination_allowance(connection)
+    similar = await _similar(connection, caller, draft.name)
+    created = await changes.create_destination(
+        connection, DestinationId(new_id("dst_")), draft, by=caller.actor
+    )
     return SettingsResult(created, similar)
 
 

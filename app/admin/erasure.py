@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -21,6 +20,7 @@ from app.delivery.erasure import erasure_place
 from app.domain.erasure import HASH, IDENTIFYING_FIELDS, erasure_keys
 from app.store import audit, erasures
 from app.store import secrets as stored_secrets
+from app.store.organisation_scope import PipelinePool
 
 _SECRET = "receipt_key"  # noqa: S105 - its name, not its value
 _POLL_INTERVAL_S = 0.05
@@ -44,7 +44,7 @@ class ErasureReceipt:
 
 
 async def request_erasure(
-    pool: asyncpg.Pool,
+    pool: PipelinePool,
     vault: Vault,
     identifiers: Mapping[str, str],
     *,
@@ -102,6 +102,15 @@ async def find_receipt(context: AppContext, caller: Caller, erasure: str) -> Era
     return await read_receipt(context.pool, context.vault, found)
 
 
+async def list_erasures(
+    context: AppContext, caller: Caller, *, limit: int, below: int | None = None
+) -> list[erasures.Erasure]:
+    """Return up to `limit` erasures of the caller's organisation, newest first. Raises Refusal (403)."""
+    require_unlimited(caller)
+    async with context.pool.acquire() as connection:
+        return await erasures.newest(connection, limit=limit, below=below)
+
+
 def require_unlimited(caller: Caller) -> None:
     """Raise Refusal (403) for a key that is limited to some destinations: a person is erased from all."""
     if caller.destination_ids is not None:
@@ -110,7 +119,7 @@ def require_unlimited(caller: Caller) -> None:
         )
 
 
-async def read_receipt(pool: asyncpg.Pool, vault: Vault, found: erasures.Erasure) -> ErasureReceipt:
+async def read_receipt(pool: PipelinePool, vault: Vault, found: erasures.Erasure) -> ErasureReceipt:
     """Return the signed receipt of an erasure, finished or not."""
     body = {
         "id": found.id,
@@ -143,7 +152,7 @@ def _status(vault: Vault, found: erasures.Erasure) -> str:
     return "under_way"
 
 
-async def _key(pool: asyncpg.Pool, vault: Vault) -> Ed25519PrivateKey:
+async def _key(pool: PipelinePool, vault: Vault) -> Ed25519PrivateKey:
     """Return the signing key, created on first use and stored sealed."""
     place = f"secrets/{_SECRET}"
     fresh = vault.seal(Ed25519PrivateKey.generate().private_bytes_raw(), place=place)

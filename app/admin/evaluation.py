@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.conversion.convert import Rules
 from app.domain.identity import Profile
+from app.domain.ids import MappingId
 from app.store import event_names
 from app.store.destinations import Destination
 from app.store.mappings import StoredMapping
+
+UNSAVED: Final = MappingId("map_unsaved")
 
 
 class EvaluationSettings(Protocol):
@@ -34,14 +37,17 @@ async def rules_of(
     connection: AsyncConnection,
     settings: EvaluationSettings,
     destination: Destination,
-    mapping: StoredMapping,
+    mapping: StoredMapping | None,
 ) -> Rules:
-    """Return the rules that apply to the mapping's events on receipt, with the current pins."""
+    """Return the rules that apply to the mapping's events on receipt, with the current pins.
+
+    A mapping that is not saved yet has no id, so previews derive their Amazon event id from `UNSAVED`.
+    """
     pins = await event_names.of_advertiser(connection, destination.advertiser_id)
     return Rules(
         destination_id=destination.id,
-        mapping_id=mapping.id,
-        mapping_version=mapping.published_version or 0,
+        mapping_id=mapping.id if mapping else UNSAVED,
+        mapping_version=(mapping.published_version if mapping else None) or 0,
         region=destination.region,
         profile=Profile(destination.identity_profile),
         currency=destination.currency,

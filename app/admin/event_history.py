@@ -152,7 +152,11 @@ async def _history_of_duplicate(
             original_id, duplicate.answered_at, original.explanation, is_here=is_here
         ),
     )
-    return shown if is_here else replace(shown, attempts=(), replays=(), execution_id=None)
+    return (
+        shown
+        if is_here
+        else replace(shown, attempts=(), replays=(), execution_id=None, journey_id=None, node_id=None)
+    )
 
 
 async def _rejections_of(
@@ -170,6 +174,10 @@ async def _rejections_of(
             mapping_field=record.mapping_field,
             detail=rejection_detail(record.reason, record.field, record.mapping_field),
             request_id=record.request_id,
+            mapping_id=record.mapping_id,
+            execution_id=record.execution_id,
+            journey_id=record.journey_id,
+            node_id=record.node_id,
         )
         for record in records
     ]
@@ -188,11 +196,13 @@ def _rejected_history(
         accepted_at=None,
         event_time=None,
         event_type=None,
-        execution_id=None,
-        mapping_id=mapping_id,
+        execution_id=last.execution_id,
+        mapping_id=mapping_id or last.mapping_id,
         mapping_version=None,
         amazon_code=None,
         amazon_message=None,
+        journey_id=last.journey_id,
+        node_id=last.node_id,
         destination_id=destination_id,
         match_keys=[],
         dropped_match_keys=[],
@@ -232,7 +242,7 @@ async def _describe(
     shape: EventMetadata | None,
     mappings: Mappings,
 ) -> EventHistory:
-    found = await event_history.exceptions(connection, destination.number, [batch.id])
+    found = await event_history.exceptions(connection, [destination.number], [batch.id])
     exception = found.get((batch.id, place))
     if exception is not None and exception.day != batch.day:
         exception = None

@@ -1,6 +1,6 @@
-"""List the accepted events of a destination, newest first, with the status and reason of each."""
+"""List the accepted events of destinations, newest first, with the status and reason of each."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -11,7 +11,7 @@ from app.admin.ids import require_destination_id
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import EventMetadata, may_hold_id, read_shapes
 from app.domain.destination import State
-from app.domain.ids import BatchId, DestinationId, MappingId, MappingNumber
+from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.domain.outcomes.reasons import REASONS, JourneyCode
 from app.domain.outcomes.status import Status, status_of
 from app.store import PipelineConnection, event_history
@@ -19,11 +19,13 @@ from app.store.event_history import BatchRow, DestinationRef, ExceptionRow
 
 THROTTLED = "throttled"
 _SIGN_IN_PREFIX = "sign_in_"
-_BATCHES_PER_QUERY = 50
+BATCHES_PER_QUERY = 50
 # A filter that few events match ends a page early; its cursor continues the scan.
-_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.1
+_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.08
 
 Mappings = Mapping[MappingNumber, tuple[MappingId, str]]
+Position = tuple[BatchId, int]
+"""A batch, and the place of an event in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,29 @@ class EventFilter:
     until: datetime | None = None
     journey_id: str | None = None
     node_id: str | None = None
+    event_type: str | None = None
+    any_id: str | None = None  # of the event, its execution, its journey or its node
 
     @property
-    def ids(self) -> dict[str, str]:
-        """The wanted ids of the journey, by the name of the member."""
+    def members(self) -> dict[str, str]:
+        """The wanted values of the metadata, by the name of the member."""
         wanted = {
             "execution_id": self.execution_id, "journey_id": self.journey_id, "node_id": self.node_id,
+            "event_type": self.event_type,
         }  # fmt: skip
         return {name: value for name, value in wanted.items() if value}
+
+    def may_match(self, shapes: bytes | None) -> bool:
+        """Return whether the packed metadata of a batch can match, without decoding it."""
+        texts = [*self.members.values(), *([self.any_id] if self.any_id else [])]
+        return all(may_hold_id(shapes, text) for text in texts)
+
+    def matches(self, shape: EventMetadata) -> bool:
+        """Return whether the metadata of an event matches, apart from status, reason and mapping."""
+        if not all(getattr(shape, name) == value for name, value in self.members.items()):
+            return False
+        ids = (shape.event_id, shape.execution_id, shape.journey_id, shape.node_id)
+        return self.any_id is None or self.any_id in ids
 
     def includes(self, status: Status, reason: str | None) -> bool:
         """Return whether an event of this status and reason is wanted."""
@@ -68,6 +85,30 @@ class ListedEvent:
     mapping_version: int | None
     amazon_code: str | None
     amazon_message: str | None
+    journey_id: str | None
+    node_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedEvent:
+    """A listed event with its destination and its position."""
+
+    destination: DestinationNumber
+    position: Position
+    event: ListedEvent
+
+
+@dataclass(frozen=True, slots=True)
+class EventScan:
+    """A page of events. `following` is where the next page continues, None at the end of the list.
+
+    `back_to` is the earliest acceptance that the scan read, None if it read no batch.
+    """
+
+    items: list[ScannedEvent]
+    following: Position | None
+    unreadable_batches: int
+    back_to: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +116,7 @@ class EventPage:
     """A page of events. `last_place` is where the next page continues, None at the end of the list."""
 
     items: list[ListedEvent]
-    last_place: tuple[BatchId, int] | None
+    last_place: Position | None
     unreadable_batches: int
 
 
@@ -100,7 +141,7 @@ async def list_destination_events(
     destination_id: str,
     wanted: EventFilter,
     *,
-    before: tuple[BatchId, int] | None,
+    before: Position | None,
     limit: int,
 ) -> EventPage:
     """Return a page of a destination's events in one snapshot. Raises Refusal (404)."""
@@ -109,40 +150,62 @@ async def list_destination_events(
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         destination = await find_visible_row(connection, caller, destination_id)
-        return await list_events(connection, destination, wanted, before=before, limit=limit)
+        mappings = await event_history.mappings(connection, destination.id)
+        newest = newest_of(connection, destination, wanted)
+        scan = await scan_events(connection, newest, mappings, wanted, before=before, limit=limit)
+    return EventPage([item.event for item in scan.items], scan.following, scan.unreadable_batches)
 
 
-async def list_events(
-    connection: PipelineConnection,
-    destination: DestinationRef,
-    wanted: EventFilter,
-    *,
-    before: tuple[BatchId, int] | None,
-    limit: int,
-) -> EventPage:
-    """Return up to `limit` events below `before`, newest first. A short page may still have a next one."""
-    mappings = await event_history.mappings(connection, destination.id)
+async def mapping_names(context: AppContext, caller: Caller, destination_id: str) -> dict[str, str]:
+    """Return the names of a destination's mappings by id, deleted ones too. Raises Refusal (404)."""
+    async with context.pool.acquire() as connection:
+        destination = await find_visible_row(connection, caller, destination_id)
+        return dict((await event_history.mappings(connection, destination.id)).values())
+
+
+ReadBatches = Callable[[BatchId | None], Awaitable[Sequence[tuple[DestinationRef, BatchRow]]]]
+"""Returns the next `BATCHES_PER_QUERY` batches up to one, newest first, each with its destination."""
+
+
+def newest_of(
+    connection: PipelineConnection, destination: DestinationRef, wanted: EventFilter
+) -> ReadBatches:
+    """Return how to read the batches of a destination: by the index of the wanted status, if it has one."""
     # Only queued events can be throttled, so other batches need no scan.
     status = Status.QUEUED if wanted.reason == THROTTLED and wanted.status is None else wanted.status
-    items: list[ListedEvent] = []
+
+    async def read(before: BatchId | None) -> list[tuple[DestinationRef, BatchRow]]:
+        batches = await event_history.newest(
+            connection, destination.number, wanted=status, before=before, limit=BATCHES_PER_QUERY
+        )
+        return [(destination, batch) for batch in batches]
+
+    return read
+
+
+async def scan_events(
+    connection: PipelineConnection,
+    newest: ReadBatches,
+    mappings: Mappings,
+    wanted: EventFilter,
+    *,
+    before: Position | None,
+    limit: int,
+) -> EventScan:
+    """Return up to `limit` events below `before`, newest first. A short page may still have a next one."""
+    items: list[ScannedEvent] = []
     unreadable, scanned = 0, 0
+    back_to: datetime | None = None
     deadline = monotonic() + _MAX_SCAN_SECONDS
     while scanned == 0 or (scanned < _MAX_BATCHES_PER_PAGE and monotonic() < deadline):
-        batches = await event_history.newest(
-            connection,
-            destination.number,
-            wanted=status,
-            since=wanted.since,
-            before=before[0] if before else None,
-            limit=_BATCHES_PER_QUERY,
-        )
+        batches = await newest(before[0] if before else None)
+        numbers = {destination.number for destination, _ in batches}
         exceptions: dict[BatchId, dict[int, ExceptionRow]] = {}
-        found = await event_history.exceptions(
-            connection, destination.number, [batch.id for batch in batches]
-        )
+        found = await event_history.exceptions(connection, list(numbers), [batch.id for _, batch in batches])
         for (batch_id, place), exception in found.items():
             exceptions.setdefault(batch_id, {})[place] = exception
-        for batch in batches:
+        for destination, batch in batches:
+            back_to = batch.accepted_at if back_to is None else min(back_to, batch.accepted_at)
             of_batch = exceptions.get(batch.id, {})
             shapes = _matching_events(destination, batch, of_batch, wanted, mappings)
             if shapes is None:
@@ -151,15 +214,21 @@ async def list_events(
             for shape in shapes:
                 if before and batch.id == before[0] and shape.place >= before[1]:
                     continue
-                items.append(listed_event(destination, batch, shape, of_batch.get(shape.place), mappings))
+                event = listed_event(destination, batch, shape, of_batch.get(shape.place), mappings)
+                items.append(ScannedEvent(destination.number, (batch.id, shape.place), event))
                 if len(items) == limit:
-                    return EventPage(items, (batch.id, shape.place), unreadable)
-        if len(batches) < _BATCHES_PER_QUERY:
-            return EventPage(items, None, unreadable)
+                    return EventScan(items, (batch.id, shape.place), unreadable, back_to)
+        if len(batches) < BATCHES_PER_QUERY or _are_older(batches, wanted.since):
+            return EventScan(items, None, unreadable, back_to)
         scanned += len(batches)
         # Place 0 of the last batch was scanned: the next query continues below it.
-        before = (batches[-1].id, 0)
-    return EventPage(items, before, unreadable)
+        before = (batches[-1][1].id, 0)
+    return EventScan(items, before, unreadable, back_to)
+
+
+def _are_older(batches: Sequence[tuple[DestinationRef, BatchRow]], since: datetime | None) -> bool:
+    """Return whether all batches of a query are older than `since`; ids are nearly in the order of time."""
+    return since is not None and all(batch.accepted_at < since for _, batch in batches)
 
 
 def _matching_events(
@@ -172,8 +241,9 @@ def _matching_events(
     """Return the events of a batch that match the filter, newest first; None where it cannot be read."""
     if wanted.until is not None and batch.accepted_at >= wanted.until:
         return []
-    ids = wanted.ids
-    if not all(may_hold_id(batch.shapes, id_) for id_ in ids.values()):
+    if wanted.since is not None and batch.accepted_at < wanted.since:
+        return []
+    if not wanted.may_match(batch.shapes):
         return []
     # Most events of a batch share one status: decide by status before unpacking the metadata.
     special = {
@@ -189,7 +259,7 @@ def _matching_events(
         shape
         for shape in reversed(shapes)
         if special.get(shape.place, others)
-        and all(getattr(shape, name) == id_ for name, id_ in ids.items())
+        and wanted.matches(shape)
         and (wanted.mapping_id is None or _mapping_id(shape, mappings) == wanted.mapping_id)
     ]
 
@@ -238,6 +308,8 @@ def listed_event(
         mapping_version=shape.mapping_version if shape else None,
         amazon_code=exception.amazon_code if exception else None,
         amazon_message=exception.amazon_message if exception else None,
+        journey_id=shape.journey_id if shape else None,
+        node_id=shape.node_id if shape else None,
     )
 
 

@@ -77,6 +77,10 @@ class RecordedRejection:
     mapping_field: str | None
     detail: str
     request_id: str | None
+    mapping_id: str | None
+    execution_id: str | None
+    journey_id: str | None
+    node_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

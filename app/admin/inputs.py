@@ -140,6 +140,15 @@ class NewDestination(RequestBody):
     rate_limit: RateLimitInput | None = None
 
 
+class DestinationCopy(RequestBody):
+    """What a copy of a destination does not take from the original."""
+
+    name: Printable
+    advertiser_id: AdvertiserIdText
+    region: RegionName
+    currency: Currency
+
+
 class DestinationChange(RequestBody):
     """The fields to change; the others keep their values. `dataset_name: null` removes it."""
 
@@ -210,6 +219,14 @@ class EventNameChange(RequestBody):
     """The new name of an event type."""
 
     to: str = Field(examples=["Added to cart"])
+
+
+class PublishRequest(RequestBody):
+    """Why this version is published: a note for other people, without personal data."""
+
+    note: Annotated[str, Field(max_length=1000, examples=["Reads the phone from its new field."])] | None = (
+        None
+    )
 
 
 class RollbackRequest(RequestBody):

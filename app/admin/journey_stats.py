@@ -5,7 +5,7 @@ batches are stored. Rejected events leave no batch: they have counters.
 """
 
 from app.admin.event_list import EventFilter, status_and_reason
-from app.domain.batch import may_hold_id, read_shapes
+from app.domain.batch import read_shapes
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import Status
 from app.store import PipelineConnection, event_history, journey_counts
@@ -27,21 +27,19 @@ async def journey_counts_of(
     before: BatchId | None = None
     while True:
         batches = await event_history.newest(
-            connection, destination.number, wanted=None, since=None, before=before, limit=_BATCHES
+            connection, destination.number, wanted=None, before=before, limit=_BATCHES
         )
-        candidates = [
-            batch for batch in batches if all(may_hold_id(batch.shapes, id_) for id_ in wanted.ids.values())
-        ]
+        candidates = [batch for batch in batches if wanted.may_match(batch.shapes)]
         exceptions: dict[BatchId, dict[int, ExceptionRow]] = {}
         found = await event_history.exceptions(
-            connection, destination.number, [batch.id for batch in candidates]
+            connection, [destination.number], [batch.id for batch in candidates]
         )
         for (batch_id, place), exception in found.items():
             exceptions.setdefault(batch_id, {})[place] = exception
         for batch in candidates:
             of_batch = exceptions.get(batch.id, {})
             for shape in read_shapes(batch.shapes) or ():
-                if all(getattr(shape, name) == id_ for name, id_ in wanted.ids.items()):
+                if wanted.matches(shape):
                     status, _ = status_and_reason(destination, batch, of_batch.get(shape.place))
                     statuses[status] += 1
         if len(batches) < _BATCHES:

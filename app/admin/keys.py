@@ -117,6 +117,7 @@ async def rotate_key(
         )
     if isinstance(result, NotRotated):
         raise Refusal(ErrorCode.KEY_ENDED if result is NotRotated.ENDED else ErrorCode.KEY_ROTATED)
+    context.forget_key(result[2].id)
     return result
 
 
@@ -128,7 +129,9 @@ async def revoke_key(context: AppContext, caller: Caller, key_id: str) -> ApiKey
     require_key_id(key_id)
     async with context.engine.begin() as connection:
         key = await _find_changeable(connection, caller, key_id)
-        return await mark_revoked(connection, key, by=caller.actor) or key
+        revoked = await mark_revoked(connection, key, by=caller.actor) or key
+    context.forget_key(key.id)
+    return revoked
 
 
 def _require_future(context: AppContext, expires_at: datetime | None) -> None:

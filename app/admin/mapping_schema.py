@@ -8,18 +8,14 @@ from app.domain.destination import Region
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LintWarning, lint
+from app.domain.mapping.pipes import PIPES
 from app.domain.observed.event_schema import EventSchema, SchemaMismatch, schema_mismatches
 from app.store.mappings import Document
-
-_PIPES = (
-    "trim lower upper digits slug title first last join split substring replace map round abs to_number "
-    "to_string to_bool epoch_s epoch_ms date sha256_lower"
-)
 
 _SOURCE: dict[str, Any] = {
     "description": (
         'A source: `{"const": …}` or `{"path": "a.b[0].c", "pipe": […], "default": …}`, or a bare string. '
-        f"Functions of a pipe: {_PIPES}."
+        f"Functions of a pipe: {' '.join(PIPES)}."
     ),
     "anyOf": [
         {"type": "string"},

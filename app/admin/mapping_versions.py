@@ -52,14 +52,19 @@ async def publish_draft(
     destination_id: str,
     mapping_id: str,
     expected: Collection[int] | None,
+    note: str | None = None,
 ) -> MappingDetails:
-    """Publish the draft as a new version. Publishing an unchanged draft changes nothing. Raises Refusal."""
+    """Publish the draft as a new version. Publishing an unchanged draft changes nothing. Raises Refusal.
+
+    `note` says why, for people; blanks around it are cut.
+    """
+    note = (note or "").strip() or None
     async with _locked(context, caller, destination_id, mapping_id, expected) as (
         connection,
         destination,
         before,
     ):
-        await publish_mapping(connection, destination, before, by=caller.actor)
+        await publish_mapping(connection, destination, before, by=caller.actor, note=note)
         return await mapping_details(connection, destination, before.id)
 
 

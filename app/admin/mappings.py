@@ -79,10 +79,15 @@ async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *,
 
 
 async def publish_mapping(
-    connection: AsyncConnection, destination: Destination, before: StoredMapping, *, by: str
+    connection: AsyncConnection,
+    destination: Destination,
+    before: StoredMapping,
+    *,
+    by: str,
+    note: str | None = None,
 ) -> int:
     """Publish the draft and return its version. Raises Refusal as `publishing.publish` does."""
-    version = await publishing.publish(connection, destination, before, by)
+    version = await publishing.publish(connection, destination, before, by, note)
     if version != before.published_version:
         await record_mapping_audit(
             connection,
@@ -91,7 +96,8 @@ async def publish_mapping(
             destination.id,
             before.id,
             before=published_document(before),
-            after={**before.draft, "published_version": version},
+            # A note is free text: the audit records that there is one.
+            after={**before.draft, "published_version": version, **({"has_note": True} if note else {})},
         )
     return version
 

@@ -102,6 +102,7 @@ async def change_organisation(
             before=audit_view(before),
             after=audit_view(after),
         )
+    context.forget_organisation(after.id)
     return after
 
 
@@ -151,6 +152,7 @@ async def _set_suspended(
             before=audit_view(before),
             after=audit_view(after),
         )
+    context.forget_organisation(after.id)
     return after
 
 

@@ -1,17 +1,23 @@
-"""Use case: preview the conversion of an event. Nothing is stored or sent."""
+"""Use cases: preview the conversion of an event. Nothing is stored or sent."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from app.admin import publishing
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.evaluation import rules_of
+from app.admin.evaluation import UNSAVED, rules_of
 from app.admin.mapping_drafts import find_mapping
 from app.admin.refusals import ErrorCode
+from app.domain.conversion.convert import Rules
 from app.domain.event import Event, check_event_id, content_digest, derived_event_id
+from app.domain.mapping.document import Mapping, compile_mapping, compile_parts
+from app.domain.observed.field_preview import FieldPreview, preview_fields
 from app.domain.observed.preview import preview, rejection_view
-from app.store.mappings import Document
+from app.store.destinations import Destination
+from app.store.mappings import Document, StoredMapping
 
 
 async def preview_event(
@@ -31,11 +37,54 @@ async def preview_event(
         compiled = publishing.compile_or_refuse(mapping.draft)
     else:
         compiled = publishing.compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
+    return _converted(context, destination, mapping, content, compiled, rules)
+
+
+@dataclass(frozen=True, slots=True)
+class DraftPreview:
+    """The preview of an unsaved draft: each field on its own, and the conversion.
+
+    `conversion` is None while the draft has problems or lacks members.
+    """
+
+    fields: Sequence[FieldPreview]
+    conversion: dict[str, Any] | None
+
+
+async def preview_draft(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str | None,
+    content: dict[str, Any],
+    document: Document,
+) -> DraftPreview:
+    """Evaluate a draft on an event, as far as it goes. `mapping_id` is None for a mapping not saved yet."""
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        mapping = await find_mapping(connection, destination, mapping_id) if mapping_id else None
+        rules = await rules_of(connection, context, destination, mapping)
+    written = dict(document)
+    fields = preview_fields(content, compile_parts(written), rules, now=context.now())
+    compiled = compile_mapping(written)
+    if not isinstance(compiled, Mapping):
+        return DraftPreview(fields, None)
+    return DraftPreview(fields, _converted(context, destination, mapping, content, compiled, rules))
+
+
+def _converted(
+    context: AppContext,
+    destination: Destination,
+    mapping: StoredMapping | None,
+    content: dict[str, Any],
+    compiled: Mapping,
+    rules: Rules,
+) -> dict[str, Any]:
     given_id = content.get("event_id")
     if given_id is not None and (rejection := check_event_id(given_id)):
         return rejection_view(rejection)
     event_id = given_id or derived_event_id(content_digest(content, context.pepper))
-    event = Event(0, given_id, destination.id, mapping.id, content)
+    event = Event(0, given_id, destination.id, mapping.id if mapping else UNSAVED, content)
     result = preview(event, event_id, compiled, rules, now=context.now())
     if given_id is None and result["ok"]:
         result["warnings"] = [{"code": "event_id_derived", "field": "event_id"}, *result["warnings"]]

@@ -107,14 +107,18 @@ async def pin_for_advertiser(
 
 
 async def publish(
-    connection: AsyncConnection, destination: Destination, mapping: StoredMapping, by: str
+    connection: AsyncConnection,
+    destination: Destination,
+    mapping: StoredMapping,
+    by: str,
+    note: str | None = None,
 ) -> int:
     """Publish the draft and return the version in use. Publishing an unchanged draft keeps the version."""
     compiled = compile_or_refuse(mapping.draft)
     if mapping.published_version is not None and mapping.draft == mapping.published:
         return mapping.published_version
     await pin(connection, destination.advertiser_id, compiled)
-    version = await mappings.publish(connection, mapping.id, mapping.draft, by)
+    version = await mappings.publish(connection, mapping.id, mapping.draft, by, note)
     await destinations.count_published(connection, destination.id)
     return version
 
@@ -152,18 +156,32 @@ async def rename(
     if before.name == name:
         return before, [], []
     await event_names.rename(connection, advertiser, event_type, name)
-    republished, unchanged = [], []
-    for mapping in await mappings.published_of(connection, ids, lock_rows=True):
+    published = await mappings.published_of(connection, ids, lock_rows=True)
+    republished, unchanged = users_of_name(published, event_type, before.name)
+    for mapping in republished:
         assert mapping.published is not None
-        compiled = compile_mapping(dict(mapping.published))
-        if not isinstance(compiled, Mapping) or compiled.event_name != before.name:
-            continue
-        if compiled.constant_event_type is None:
-            unchanged.append(mapping)
-        elif compiled.constant_event_type == event_type:
-            if mapping.draft.get("event_name") == mapping.published.get("event_name"):
-                await mappings.change_draft(connection, mapping.id, {**mapping.draft, "event_name": name})
-            await mappings.publish(connection, mapping.id, {**mapping.published, "event_name": name}, by)
-            republished.append(mapping)
+        if mapping.draft.get("event_name") == mapping.published.get("event_name"):
+            await mappings.change_draft(connection, mapping.id, {**mapping.draft, "event_name": name})
+        document = {**mapping.published, "event_name": name}
+        note = f"Event renamed from “{before.name}” to “{name}”."
+        await mappings.publish(connection, mapping.id, document, by, note)
     await destinations.touch_advertiser(connection, advertiser)
     return before, republished, unchanged
+
+
+def users_of_name(
+    published: Sequence[StoredMapping], event_type: str, name: str
+) -> tuple[list[StoredMapping], list[StoredMapping]]:
+    """Return the published mappings that send this type under this name: constant types, then types read
+    from the event.
+    """
+    constant, from_event = [], []
+    for mapping in published:
+        compiled = compile_mapping(dict(mapping.published or {}))
+        if not isinstance(compiled, Mapping) or compiled.event_name != name:
+            continue
+        if compiled.constant_event_type is None:
+            from_event.append(mapping)
+        elif compiled.constant_event_type == event_type:
+            constant.append(mapping)
+    return constant, from_event

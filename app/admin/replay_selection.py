@@ -1,6 +1,6 @@
-"""Select the events of a replay by their ids, their journey execution or their mapping."""
+"""Select the events of a replay by their ids, their journey, node or execution, or their mapping."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.batch import may_hold_id, read_shapes
@@ -19,11 +19,21 @@ class EventSelection:
     event_ids: Sequence[str] | None = None
     execution_id: str | None = None
     mapping_id: str | None = None
+    journey_id: str | None = None
+    node_id: str | None = None
+
+    @property
+    def journey(self) -> dict[str, str]:
+        """The wanted ids of the journey, by the name of the member."""
+        wanted = {
+            "execution_id": self.execution_id, "journey_id": self.journey_id, "node_id": self.node_id,
+        }  # fmt: skip
+        return {name: value for name, value in wanted.items() if value is not None}
 
     @property
     def is_empty(self) -> bool:
         """Whether every event is selected."""
-        return self.event_ids is None and self.execution_id is None and self.mapping_id is None
+        return self.event_ids is None and self.mapping_id is None and not self.journey
 
 
 ALL_EVENTS = EventSelection()
@@ -51,8 +61,8 @@ async def selected(
         generation = await ledger.current_generation(connection)
         found = await ledger.find(connection, generation, keys)
         places = {(row.batch, row.place) for row in found.values()}
-    if selection.execution_id is not None or places is None:
-        scanned = await _scan(connection, number, wanted.status, selection.execution_id, set(allowed))
+    if selection.journey or places is None:
+        scanned = await _scan(connection, number, wanted.status, selection.journey, set(allowed))
         places = scanned if places is None else places & scanned
     return replace(wanted, selected=sorted(places))
 
@@ -61,20 +71,21 @@ async def _scan(
     connection: PipelineConnection,
     number: DestinationNumber,
     status: str,
-    execution_id: str | None,
+    journey: Mapping[str, str],
     mappings: set[int],
 ) -> set[tuple[BatchId, int]]:
-    """Return the events of an execution and of these mappings, among the batches with such exceptions."""
+    """Return the events with these ids and of these mappings, among the batches with such exceptions."""
     places: set[tuple[BatchId, int]] = set()
     after = 0
     while page := await replays.candidate_batches(connection, number, status, after=after, limit=_BATCHES):
         for batch, shapes in (await damage.read_shapes_of(connection, page)).items():
-            if execution_id is not None and not may_hold_id(shapes, execution_id):
+            if not all(may_hold_id(shapes, id_) for id_ in journey.values()):
                 continue
             places |= {
                 (batch, shape.place)
                 for shape in read_shapes(shapes) or ()
-                if execution_id in (None, shape.execution_id) and shape.mapping in mappings
+                if shape.mapping in mappings
+                and all(getattr(shape, name) == id_ for name, id_ in journey.items())
             }
         after = max(page)
     return places

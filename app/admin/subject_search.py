@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import asyncpg
 import msgspec
 
 from app.admin.access import Caller
@@ -18,6 +17,7 @@ from app.delivery.due_work import open_bodies
 from app.delivery.erasure import erasure_place
 from app.domain.erasure import carries_key, erasure_keys
 from app.store import audit, subjects
+from app.store.organisation_scope import PipelinePool
 from app.store.subjects import BatchPage
 
 _BATCHES = 20  # of up to 500 events, decrypted in a thread
@@ -79,7 +79,7 @@ async def find_person(
 
 
 async def search(
-    pool: asyncpg.Pool,
+    pool: PipelinePool,
     vault: Vault,
     identifiers: Mapping[str, str],
     *,

@@ -9,6 +9,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.identity import MatchKeyType
+
 MAX_MESSAGE = 300
 _MAX_INPUT = 1_000  # bounds the cost of the patterns below, as _LONG does
 _REDACTED = "***"
@@ -19,13 +22,9 @@ _WORDS = (
     "countryCode eventTime matchKeys type values value currencyCode unitsSold eventId consent geo "
     "ipAddress amazonConsent amznUserData amznAdStorage tcf gpp dataProcessingOptions options "
     "customData dataType deviceInfo userAgent arefMeasurementTokens amazonAdEventKey partner dataSetId "
-    "SERVER_TO_SERVER GRANTED DENIED LIMITED_DATA_USE STRING INTEGER TIMESTAMP ADD_TO_SHOPPING_CART "
-    "APPLICATION CHECKOUT CONTACT LEAD MOBILE_APP_FIRST_START OFF_AMAZON_PURCHASES OTHER PAGE_VIEW "
-    "SEARCH SIGN_UP SUBSCRIBE ANDROID FIRE_TV IOS MEASUREMENT_ATTRIBUTION_PARTNER OFFLINE WEBSITE EMAIL "
-    "PHONE FIRST_NAME LAST_NAME ADDRESS CITY STATE POSTAL MAID RAMP_ID MATCH_ID REAL_ID MERKLE_ID "
-    "KANTAR_ID FIP null true false "
+    "SERVER_TO_SERVER GRANTED DENIED LIMITED_DATA_USE STRING INTEGER TIMESTAMP null true false"
 )
-SCHEMA_WORDS = frozenset(_WORDS.split())
+SCHEMA_WORDS = frozenset(_WORDS.split()) | EVENT_TYPES.keys() | EVENT_SOURCES.keys() | set(MatchKeyType)
 
 # Control, format, surrogate and separator characters: they can forge log lines and hide text.
 _UNPRINTABLE = re.compile(

@@ -1,58 +1,20 @@
 """List administrative actions over HTTP."""
 
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.audit import list_audit
+from app.admin.inputs import Instant
+from app.api.audit_models import AuditEntryView, AuditPage
 from app.api.export import EXPORTED, Format, page_or_export
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
-from app.api.response_body import ResponseBody
+from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, split_page
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store.audit import AuditEntry
+from app.store.audit import AuditFilter
 
 router = APIRouter(route_class=SecuredRoute, tags=["audit"])
-
-
-class AuditEntryView(ResponseBody):
-    """An administrative action. `before` and `after` contain only what changed."""
-
-    id: str
-    at: datetime
-    actor: str
-    action: str = Field(examples=["mapping.published"])
-    subject: str
-    destination_id: str | None
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-    sequence: int | None = Field(description="Position in the hash chain.")
-    prev_hash: str | None
-    hash: str | None
-
-    @classmethod
-    def of(cls, entry: AuditEntry) -> "AuditEntryView":
-        """Return the view of an entry."""
-        return cls(
-            id=str(entry.id),
-            at=entry.at,
-            actor=entry.actor,
-            action=entry.action,
-            subject=entry.subject,
-            destination_id=entry.destination,
-            before=None if entry.before is None else dict(entry.before),
-            after=None if entry.after is None else dict(entry.after),
-            sequence=entry.sequence,
-            prev_hash=None if entry.prev_hash is None else entry.prev_hash.hex(),
-            hash=None if entry.hash is None else entry.hash.hex(),
-        )
-
-
-class AuditPage(Page[AuditEntryView]):
-    """A page of administrative actions."""
 
 
 @router.get("/audit", summary="List administrative actions", response_model=AuditPage, responses=EXPORTED)
@@ -67,11 +29,25 @@ async def list_all(
     action: Annotated[
         str | None, Query(max_length=64, description="Only this action, such as `mapping.published`.")
     ] = None,
+    kind: Annotated[
+        str | None, Query(max_length=64, description="Only actions that begin so, such as `mapping`.")
+    ] = None,
+    actor: Annotated[
+        str | None,
+        Query(max_length=200, description="Only of this key, or of people with this in their name."),
+    ] = None,
+    target: Annotated[
+        str | None, Query(max_length=200, description="Only on this id, or on this destination.")
+    ] = None,
+    since: Annotated[Instant | None, Query(description="Only from this time on.")] = None,
+    until: Annotated[Instant | None, Query(description="Only before this time.")] = None,
     export_format: Format = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> AuditPage | StreamingResponse:
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
+
+    wanted = AuditFilter(actor, kind, action, target, destination_id, since, until)
 
     async def page_at(position: str | None, most: int) -> AuditPage:
         rows = await list_audit(
@@ -79,8 +55,7 @@ async def list_all(
             caller,
             limit=most + 1,
             below=number_of(position),
-            destination_id=destination_id,
-            action=action,
+            wanted=wanted,
         )
         items, has_more = split_page(rows, most)
         return AuditPage(

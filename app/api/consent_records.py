@@ -10,8 +10,8 @@ from pydantic import Field
 from app.admin.access import Scope
 from app.admin.consent_records import blocked_by_consent, list_consent_records
 from app.admin.inputs import Instant
-from app.api.export import EXPORTED, ROWS, ExportPage, Format, export
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
+from app.api.export import EXPORTED, Format, page_or_export
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, event_place_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 
@@ -41,11 +41,9 @@ class BlockedEvents(ResponseBody):
     events: int
 
 
-class ConsentRecordPage(ResponseBody):
+class ConsentRecordPage(Page[ConsentRecordView]):
     """A page of consent records, and the events that were blocked."""
 
-    items: list[ConsentRecordView]
-    next_cursor: str | None
     unreadable_batches: int
     stopped: list[BlockedEvents]
 
@@ -74,22 +72,19 @@ async def list_all(
     `unreadable_batches` counts damaged batches, whose records are missing from the page.
     """
 
-    async def fetch(position: str | None) -> ExportPage:
-        rows = await list_consent_records(
-            context, caller, destination_id, limit=ROWS, before=event_place_of(position), since=since
+    async def page_at(position: str | None, most: int) -> ConsentRecordPage:
+        page = await list_consent_records(
+            context, caller, destination_id, limit=most, before=event_place_of(position), since=since
         )
-        records = [ConsentRecordView.model_validate(item) for item in rows.items]
-        return ExportPage(records, cursor_of(*rows.last) if rows.last else None)
+        # The counts belong to the page; an export has records only.
+        blocked = () if export_format else await blocked_by_consent(context, caller, destination_id)
+        return ConsentRecordPage(
+            items=[ConsentRecordView.model_validate(item) for item in page.items],
+            next_cursor=cursor_of(*page.last) if page.last else None,
+            unreadable_batches=page.unreadable_batches,
+            stopped=[BlockedEvents.model_validate(each) for each in blocked],
+        )
 
-    if export_format is not None:
-        return await export(export_format, ConsentRecordView, fetch, name="consent-records", cursor=cursor)
-    page = await list_consent_records(
-        context, caller, destination_id, limit=limit, before=event_place_of(cursor), since=since
-    )
-    blocked = await blocked_by_consent(context, caller, destination_id)
-    return ConsentRecordPage(
-        items=[ConsentRecordView.model_validate(item) for item in page.items],
-        next_cursor=cursor_of(*page.last) if page.last else None,
-        unreadable_batches=page.unreadable_batches,
-        stopped=[BlockedEvents.model_validate(each) for each in blocked],
+    return await page_or_export(
+        export_format, page_at, ConsentRecordView, name="consent-records", cursor=cursor, limit=limit
     )

@@ -1,11 +1,13 @@
 """Typed bodies and responses about events: what is sent, results, lists, histories and statistics."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
+from app.admin.rejections import RejectionEntry
 from app.api.destinations import RateLimitView
 from app.api.paging import Page
 from app.api.response_body import ResponseBody
@@ -91,7 +93,10 @@ class EventResults(TypedDict):
 
 
 class ListedEventView(ResponseBody):
-    """An accepted event. Members that are read from its metadata are null where that is damaged."""
+    """An accepted event: `app.admin.event_list.ListedEvent` as JSON; a test holds both to the same members.
+
+    Members that are read from its metadata are null where that is damaged.
+    """
 
     event_id: str | None
     status: Status
@@ -105,12 +110,67 @@ class ListedEventView(ResponseBody):
     mapping_version: int | None
     amazon_code: str | None
     amazon_message: str | None
+    journey_id: str | None
+    node_id: str | None
 
 
 class ListedEventsPage(Page[ListedEventView]):
     """A page of a list of events."""
 
     unreadable_batches: int = Field(description="Damaged; their events are missing from the page.")
+
+
+class FoundEventView(ResponseBody):
+    """An accepted or rejected event of a search: `app.admin.event_search.FoundEvent` as JSON."""
+
+    destination_id: str
+    destination_name: str
+    received_at: datetime = Field(description="When it was accepted or rejected.")
+    event_id: str | None
+    status: Status | Literal["rejected"]
+    code: JourneyCode | None
+    reason: str | None
+    event_type: str | None
+    event_time: datetime | None
+    mapping_id: str | None
+    mapping_version: int | None
+    execution_id: str | None
+    journey_id: str | None
+    node_id: str | None
+    amazon_code: str | None
+    amazon_message: str | None
+    field: str | None = Field(description="Of a rejected event: the source path in the mapping.")
+    detail: str | None = Field(description="Of a rejected event: the reason as a sentence.")
+    request_id: str | None = Field(description="Of a rejected event: the request that brought it.")
+
+
+class FoundEventsPage(Page[FoundEventView]):
+    """A page of a search."""
+
+    unreadable_batches: int = Field(description="Damaged; their events are missing from the page.")
+    searched_back_to: datetime | None = Field(description="How far back accepted events were searched.")
+
+
+class RejectionView(ResponseBody):
+    """A rejected event, without a value of it."""
+
+    event_id: str | None
+    received_at: datetime
+    mapping_id: str | None
+    code: str = Field(examples=["BAD_REQUEST"])
+    reason: str = Field(examples=["timestamp_missing"])
+    field: str | None = Field(description="The source path in the mapping.", examples=["event.timestamp"])
+    mapping_field: str | None
+    detail: str
+    request_id: str | None
+    execution_id: str | None
+    journey_id: str | None
+    node_id: str | None
+
+    @classmethod
+    def of(cls, rejection: RejectionEntry) -> "RejectionView":
+        """Return the view of a record."""
+        return cls.model_validate({**asdict(rejection.record), "detail": rejection.detail})
 
 
 class AttemptView(ResponseBody):
@@ -176,7 +236,7 @@ class EventHistoryView(ListedEventView):
     status: Status | Literal["rejected"]  # type: ignore[assignment]
     accepted_at: datetime | None  # type: ignore[assignment]
     rejections: list[RejectionOfEvent] = Field(
-        description="Earlier rejections under this id, newest first, as far as they were recorded."
+        description="Recorded earlier rejections under this id, newest first."
     )
     destination_id: str
     match_keys: list[str]

@@ -63,6 +63,7 @@ async def list_events(
     node_id: Annotated[
         str | None, Query(max_length=128, description="Only events of this journey node.")
     ] = None,
+    event_type: Annotated[str | None, Query(max_length=64, description="Only events of this type.")] = None,
     export_format: Format = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,
@@ -80,6 +81,7 @@ async def list_events(
         until=until,
         journey_id=journey_id,
         node_id=node_id,
+        event_type=event_type,
     )
 
     async def page_at(position: str | None, most: int) -> ListedEventsPage:

@@ -33,7 +33,7 @@ from app.domain.admission import SHED_SPECS, ShedReason, retry_after
 from app.domain.event import BodyProblem, Event, Rejection, journey_ids, read_events, read_lines
 from app.domain.ids import DestinationId, OrganisationId
 from app.ingest.group_commit import NotStored, SenderAccess
-from app.ingest.intake import EventResult, Intake
+from app.ingest.intake import EventResult
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
@@ -168,7 +168,7 @@ async def accept_events(
     if charge is not None and not query.dry_run:
         charge(caller.organisation, len(events))
     access = SenderAccess(caller.organisation, None if ids is None else frozenset(map(DestinationId, ids)))
-    intake: Intake = context.intake
+    intake = context.intake
     if query.dry_run:
         results = await intake.dry_run(events, access=access)
     else:

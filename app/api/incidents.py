@@ -9,15 +9,15 @@ from pydantic import Field
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
 from app.admin.inputs import Instant, RequestBody
+from app.admin.notification_channels import list_channels as list_statuses
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, split_page
+from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, slice_page, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.incidents.kinds import Kind, Remedy, Severity
 from app.domain.incidents.machine import IncidentState
 from app.domain.notifications.policy import Preference
 from app.incidents.planner import public_incident
-from app.store import driver_of, notifications
 from app.store.incidents import StoredIncident
 
 router = APIRouter(route_class=SecuredRoute, tags=["incidents"])
@@ -147,25 +147,8 @@ async def list_channels(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> ChannelPage:
     """List the channels that the operator configured, and how deliveries to them went."""
-    async with context.engine.connect() as connection:
-        health = await notifications.channel_health(await driver_of(connection))
-    begin = number_of(cursor) or 0
-    ours = [channel for channel in context.channels if channel.organisation == caller.organisation]
-    channels = sorted(ours, key=lambda channel: channel.name)
-    items = []
-    for channel in channels[begin : begin + limit]:
-        known = health.get(channel.name, notifications.ChannelHealth())
-        items.append(
-            ChannelView(
-                name=channel.name,
-                type=channel.type,
-                state="ok" if known.failing_since is None else "failing",
-                last_success_at=known.last_success_at,
-                last_error=known.last_error,
-            )
-        )
-    end = begin + limit
-    return ChannelPage(items=items, next_cursor=cursor_of(end) if end < len(channels) else None)
+    items, next_cursor = slice_page(await list_statuses(context, caller), limit, cursor)
+    return ChannelPage(items=[ChannelView.model_validate(item) for item in items], next_cursor=next_cursor)
 
 
 class NotificationPreference(RequestBody):

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import Field
 
 from app.admin.access import Scope
@@ -10,7 +10,7 @@ from app.admin.inputs import KeyRotation, NewKey
 from app.admin.keys import create_key, list_keys, revoke_key, rotate_key
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, split_page, time_and_id_of
 from app.api.response_body import ResponseBody
-from app.api.secured_route import Context, CurrentCaller, SecuredRoute, key_ring_of, requires
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 
 router = APIRouter(route_class=SecuredRoute, tags=["keys"])
 
@@ -79,17 +79,16 @@ async def list_all(
 
 @router.delete("/keys/{key_id}", summary="Revoke a key")
 @requires(Scope.KEYS_ADMIN)
-async def revoke(key_id: str, caller: CurrentCaller, context: Context, request: Request) -> KeyView:
+async def revoke(key_id: str, caller: CurrentCaller, context: Context) -> KeyView:
     """Revoke a key permanently. This process refuses it at once, all others within five seconds."""
     key = await revoke_key(context, caller, key_id)
-    key_ring_of(request).forget(key.id)
     return KeyView.model_validate(key)
 
 
 @router.post("/keys/{key_id}/rotate", status_code=201, summary="Rotate a key")
 @requires(Scope.KEYS_ADMIN)
 async def rotate(
-    *, key_id: str, caller: CurrentCaller, context: Context, request: Request, body: KeyRotation | None = None
+    *, key_id: str, caller: CurrentCaller, context: Context, body: KeyRotation | None = None
 ) -> RotatedKeyView:
     """Create a key with the same permissions. Its secret is in this response only.
 
@@ -97,7 +96,6 @@ async def rotate(
     `key_ended` for a revoked or expired key, `key_rotated` for a key whose successor is still valid.
     """
     key, secret, old = await rotate_key(context, caller, key_id, body or KeyRotation())
-    key_ring_of(request).forget(old.id)
     return RotatedKeyView(
         **KeyView.model_validate(key).model_dump(), key=secret, replaced=ReplacedKey.model_validate(old)
     )

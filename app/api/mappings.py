@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from app.admin import mapping_drafts, mapping_versions
 from app.admin.access import Scope
-from app.admin.inputs import RollbackRequest
+from app.admin.inputs import PublishRequest, RollbackRequest
 from app.admin.mapping_drafts import MappingDetails
 from app.admin.mapping_schema import DOCUMENT_SCHEMA
 from app.admin.mapping_versions import VersionDetails
@@ -103,6 +103,7 @@ class MappingVersionView(ResponseBody):
     changes: list[MappingChange] = Field(description="The changes from the previous version.")
     published_by: str
     published_at: datetime
+    note: str | None = Field(description="Why it was published, as its author wrote it.")
 
     @classmethod
     def of(cls, details: VersionDetails) -> "MappingVersionView":
@@ -115,6 +116,7 @@ class MappingVersionView(ResponseBody):
             changes=[MappingChange.model_validate(change) for change in details.changes],
             published_by=version.published_by,
             published_at=version.published_at,
+            note=version.note,
         )
 
 
@@ -216,15 +218,16 @@ async def publish(
     caller: CurrentCaller,
     context: Context,
     request: Request,
+    body: PublishRequest | None = None,
 ) -> Response:
-    """Publish the draft as a new, immutable version for new events.
+    """Publish the draft as a new, immutable version for new events, with a note if you like.
 
     422 with every missing field; 409 `event_name_conflict` with `pinned_name` when the advertiser uses
     another name for this event type. Publishing an unchanged draft changes nothing.
     """
-    expected = expected_versions(request)
+    expected, note = expected_versions(request), None if body is None else body.note
     return _response(
-        await mapping_versions.publish_draft(context, caller, destination_id, mapping_id, expected)
+        await mapping_versions.publish_draft(context, caller, destination_id, mapping_id, expected, note)
     )
 
 

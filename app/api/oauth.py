@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.amazon_connection import begin_connection, finish_connection, spend_state
@@ -70,7 +70,9 @@ async def callback(
         return _refusal_response(request, refusal.problem, destination)
     if wants(request, "application/json"):
         return ConnectedView(status="connected", destination_id=destination.id)
-    return RedirectResponse(f"{context.public_url}/console/destinations/{destination.id}", 303)
+    page = f"{context.public_url}/console/destinations/{destination.id}"
+    response: Response = request.app.state.connected_page(context, page, "connected")
+    return response
 
 
 def _require_state(states: list[str], codes: list[str], errors: list[str]) -> str:

@@ -2,14 +2,18 @@
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import TypeAdapter
+from starlette.responses import JSONResponse, Response
 
 from app.admin.refusals import SENTENCES, ErrorCode
+from app.api.body_examples import BODY_EXAMPLES
 from app.api.errors import STATUSES, ErrorBody
-from app.api.secured_route import scopes_of
+from app.api.secured_route import SecuredRoute, public, scopes_of
+
+router = APIRouter(route_class=SecuredRoute, include_in_schema=False)
 
 DESCRIPTION = """
 Receives events from the *Send to Destinations* node of a journey and delivers them to the **Amazon
@@ -23,6 +27,23 @@ overwriting the changes of others.
 A key belongs to one organisation. A key with the scope `organisations:admin` acts in `default`, or in the
 organisation that the query parameter `organisation_id` names; every route takes it.
 """
+
+# In the order in which a user needs them.
+TAGS = (
+    ("events", "Send events, follow them to Amazon, and replay what failed."),
+    ("destinations", "An advertiser's Amazon account: create it, check it, pause it."),
+    ("sign-in", "Connect a destination to Amazon."),
+    ("mappings", "Which field of an event becomes which field at Amazon: draft, preview, publish."),
+    ("event names", "The name of each event type in Amazon's reports, one per advertiser."),
+    ("identity", "Show how a value becomes a match key."),
+    ("catalog", "Fields, event types, countries and currencies that a form needs."),
+    ("incidents", "Problems with their cause and remedy, and the messages about them."),
+    ("subjects", "Find and erase a person."),
+    ("keys", "Create, rotate and revoke API keys."),
+    ("audit", "Who changed what, in a hash chain."),
+    ("organisations", "Tenants of this service, with their limits."),
+    ("health", "Probes and metrics."),
+)
 
 _SECURITY: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -96,6 +117,13 @@ READS_IF_MATCH = frozenset(
 _REFERENCE = "#/components/schemas/{model}"
 
 
+@router.get("/openapi.json", summary="Read the OpenAPI description", response_model=None)
+@public
+async def description(request: Request) -> Response:
+    """Return the OpenAPI description."""
+    return JSONResponse(request.app.openapi())
+
+
 def describe(app: FastAPI) -> dict[str, Any]:
     """Return the description of all routes. Security and errors follow from the routes themselves."""
     described = get_openapi(
@@ -105,6 +133,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         openapi_version="3.1.0",
         servers=[{"url": app.state.context.public_url}],
+        tags=[{"name": name, "description": meaning} for name, meaning in TAGS],
     )
     components = described.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
@@ -127,6 +156,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for status in _error_statuses(path, method, requires_key=bool(scopes)):
             operation["responses"].setdefault(str(status), _error_response(status, method, path))
         _describe_headers(operation, method, path)
+        if (example := BODY_EXAMPLES.get((method, path))) is not None:
+            operation["requestBody"]["content"]["application/json"]["example"] = example
     return described
 
 
@@ -186,19 +217,20 @@ _SIGN_IN_CODES = frozenset({ErrorCode.INVALID_STATE, ErrorCode.ACCESS_DENIED, Er
 
 
 def _error_response(status: int, method: str, path: str) -> dict[str, Any]:
-    """Return the response of an error status, with its codes and an example of the first."""
+    """Return the response of an error status, with an example of each of its codes."""
     known = [code for code in _CODES.get((method, path), ()) if STATUSES[code] == status]
     codes = known or [
         code
         for code, each in STATUSES.items()
         if each == status and (code not in _SIGN_IN_CODES or path.startswith("/oauth/"))
     ]
-    example: dict[str, Any] = {"error": codes[0].value, "detail": SENTENCES[codes[0]], "fields": []}
-    if status == 422:
-        example["fields"] = [{"field": "name", "problem": "missing"}]
+    fields = [{"field": "name", "problem": "missing"}] if status == 422 else []
+    examples = {
+        code.value: {"value": {"error": code.value, "detail": SENTENCES[code], "fields": fields}}
+        for code in codes
+    }
+    content = {"schema": {"$ref": "#/components/schemas/ErrorBody"}, "examples": examples}
     return {
         "description": "One of: " + ", ".join(codes) if len(codes) > 1 else codes[0].value,
-        "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}, "example": example}
-        },
+        "content": {"application/json": content},
     }

@@ -20,7 +20,6 @@ from app.admin.organisations import (
     suspend_organisation,
 )
 from app.api.etags import etag, require_match
-from app.api.organisation_cache import OrganisationCache
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, split_page, time_and_id_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -126,7 +125,7 @@ async def change(
     after = await change_organisation(
         context, caller, id, body, check_version=partial(require_match, request)
     )
-    return _changed(request, response, after)
+    return _changed(response, after)
 
 
 @router.post("/organisations/{id}/suspend", summary="Suspend an organisation")
@@ -135,14 +134,13 @@ async def suspend(
     id: str,  # noqa: A002
     caller: CurrentCaller,
     context: Context,
-    request: Request,
     response: Response,
 ) -> OrganisationView:
     """Reject new events with 403 `organisation_suspended`, everywhere within five seconds.
 
     Accepted events wait. Events expire at Amazon's age limit, as in a paused destination.
     """
-    return _changed(request, response, await suspend_organisation(context, caller, id))
+    return _changed(response, await suspend_organisation(context, caller, id))
 
 
 @router.post("/organisations/{id}/resume", summary="Resume an organisation")
@@ -151,11 +149,10 @@ async def resume(
     id: str,  # noqa: A002
     caller: CurrentCaller,
     context: Context,
-    request: Request,
     response: Response,
 ) -> OrganisationView:
     """Accept events again and deliver those that wait."""
-    return _changed(request, response, await resume_organisation(context, caller, id))
+    return _changed(response, await resume_organisation(context, caller, id))
 
 
 @router.get("/organisations/{id}/usage", summary="Read the usage of an organisation")
@@ -178,8 +175,6 @@ async def usage(
     return UsagePage(items=items, next_cursor=None, total=total)
 
 
-def _changed(request: Request, response: Response, organisation: Organisation) -> OrganisationView:
-    cache: OrganisationCache = request.app.state.organisations
-    cache.forget(organisation.id)
+def _changed(response: Response, organisation: Organisation) -> OrganisationView:
     response.headers["ETag"] = etag(organisation.version)
     return OrganisationView.of(organisation)

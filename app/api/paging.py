@@ -9,6 +9,7 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Query
 from pydantic import Field
 
+from app.admin.event_search import START, SearchPosition
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.response_body import ResponseBody
 from app.domain.ids import BatchId
@@ -73,6 +74,17 @@ def number_of(cursor: str | None) -> int | None:
             raise bad_cursor()
 
 
+def record_id_of(cursor: str | None) -> int | None:
+    """Return the id of a record in a cursor, or None for the first page. Raises Refusal."""
+    match place_of(cursor):
+        case None:
+            return None
+        case [number] if number.isascii() and number.isdigit() and len(number) < 19:
+            return int(number)
+        case _:
+            raise bad_cursor()
+
+
 def event_place_of(cursor: str | None) -> tuple[BatchId, int] | None:
     """Return the batch and position in an event cursor, or None for the first page. Raises Refusal."""
     match place_of(cursor):
@@ -82,6 +94,18 @@ def event_place_of(cursor: str | None) -> tuple[BatchId, int] | None:
             return BatchId(int(batch)), int(place)
         case _:
             raise bad_cursor()
+
+
+def search_position_of(cursor: str | None) -> SearchPosition:
+    """Return the position in a cursor of an event search; the start for the first page. Raises Refusal."""
+    match place_of(cursor):
+        case None:
+            return START
+        case [_, _, _] as parts if all(part.isdigit() and len(part) < 20 for part in parts):
+            batch, place, rejection = map(int, parts)
+            if max(batch, rejection) < 2**63 and place < 2**15:
+                return SearchPosition(BatchId(batch), place, rejection)
+    raise bad_cursor()
 
 
 def bad_cursor() -> Refusal:

@@ -1,48 +1,22 @@
 """Rejected events over HTTP: records without values, and exact counts."""
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import Field
 
+from app.admin import rejections as use_cases
 from app.admin.access import Scope
-from app.admin.event_list import find_visible_row
 from app.admin.inputs import Instant
+from app.api.event_models import RejectionView
 from app.api.export import EXPORTED, Format, page_or_export
-from app.api.paging import PAGE, Cursor, Limit, Page, bad_cursor, cursor_of, place_of, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, record_id_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.domain.outcomes.rejection_details import rejection_detail
-from app.store import rejection_records
-from app.store.rejection_records import RejectionFilter, RejectionRecord
+from app.store.rejection_records import RejectionFilter
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
-
-
-class RejectionView(ResponseBody):
-    """A rejected event, without a value of it."""
-
-    event_id: str | None
-    received_at: datetime
-    mapping_id: str | None
-    code: str = Field(examples=["BAD_REQUEST"])
-    reason: str = Field(examples=["timestamp_missing"])
-    field: str | None = Field(description="The source path in the mapping.", examples=["event.timestamp"])
-    mapping_field: str | None
-    detail: str
-    request_id: str | None
-    execution_id: str | None
-    journey_id: str | None
-    node_id: str | None
-
-    @classmethod
-    def of(cls, record: RejectionRecord) -> "RejectionView":
-        """Return the view of a record."""
-        detail = rejection_detail(record.reason, record.field, record.mapping_field)
-        return cls.model_validate({**asdict(record), "detail": detail})
 
 
 class RejectionPage(Page[RejectionView]):
@@ -80,11 +54,7 @@ async def summary(
     until: Annotated[Instant | None, Query(description="Only up to this day (UTC).")] = None,
 ) -> RejectionSummaryPage:
     """Count rejected events by reason, mapping and source path. Every rejected event is counted."""
-    async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, caller, destination_id)
-        rows = await rejection_records.summary(
-            connection, destination.number, days=context.rejection_days, since=since, until=until
-        )
+    rows = await use_cases.summarize_rejections(context, caller, destination_id, since=since, until=until)
     return RejectionSummaryPage(items=[RejectionSummaryView.model_validate(row) for row in rows])
 
 
@@ -121,31 +91,17 @@ async def list_rejections(
     wanted = RejectionFilter(
         since, until, reason, field, mapping_id, execution_id, journey_id, node_id, event_id, request_id
     )
-    await context.write_rejections()
 
     async def page_at(position: str | None, most: int) -> RejectionPage:
-        async with context.pool.acquire() as connection:
-            destination = await find_visible_row(connection, caller, destination_id)
-            rows = await rejection_records.page(
-                connection, destination.number, wanted, limit=most + 1, below=_below(position)
-            )
+        rows = await use_cases.list_rejections(
+            context, caller, destination_id, wanted, limit=most + 1, below=record_id_of(position)
+        )
         items, has_more = split_page(rows, most)
         return RejectionPage(
             items=[RejectionView.of(item) for item in items],
-            next_cursor=cursor_of(items[-1].id) if has_more else None,
+            next_cursor=cursor_of(items[-1].record.id) if has_more else None,
         )
 
     return await page_or_export(
         export_format, page_at, RejectionView, name="rejections", cursor=cursor, limit=limit
     )
-
-
-def _below(cursor: str | None) -> int | None:
-    """Return the id in a cursor; ids of records may be long. Raises Refusal."""
-    match place_of(cursor):
-        case None:
-            return None
-        case [number] if number.isascii() and number.isdigit() and len(number) < 19:
-            return int(number)
-        case _:
-            raise bad_cursor()

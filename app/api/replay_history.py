@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
+from app.admin import replay_progress as use_cases
 from app.admin.access import Scope
-from app.admin.destinations import find_visible, lock_visible
+from app.admin.dead_letters import dismiss_dead_letters
 from app.admin.inputs import Instant, RequestBody
-from app.admin.refusals import ErrorCode, Refusal
-from app.admin.replay_selection import EventSelection, selected
+from app.admin.replay_selection import EventSelection
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store import audit, driver_of, replays
+from app.store import replays
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
@@ -51,20 +51,9 @@ async def dismiss(
     """Mark dead letters as handled. They stay `dead`, keep their history, and leave `dead_open`."""
     wanted = replays.ReplayFilter(body.status, body.reason, body.since, body.until)
     selection = EventSelection(body.event_ids, body.execution_id, body.mapping_id)
-    async with context.engine.begin() as connection:
-        found = await lock_visible(connection, caller, destination_id)
-        driver = await driver_of(connection)
-        wanted = await selected(driver, found.id, found.number, wanted, selection)
-        matched = await replays.dismiss(driver, found.number, wanted, dry_run=body.dry_run)
-        if matched and not body.dry_run:
-            await audit.record(
-                connection,
-                actor=caller.actor,
-                action=audit.AuditAction.DEAD_LETTERS_DISMISSED,
-                subject=found.id,
-                destination=found.id,
-                after={"reason": body.reason, "dismissed": matched},
-            )
+    matched = await dismiss_dead_letters(
+        context, caller, destination_id, wanted, selection=selection, dry_run=body.dry_run
+    )
     return DismissalView(dry_run=body.dry_run, matched=matched, dismissed=0 if body.dry_run else matched)
 
 
@@ -104,11 +93,9 @@ async def list_replays(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> ReplayPage:
     """List the replays of a destination with their progress, newest first."""
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, caller, destination_id)
-        rows = await replays.progress(
-            await driver_of(connection), found.number, limit=limit + 1, below=number_of(cursor)
-        )
+    rows = await use_cases.list_replays(
+        context, caller, destination_id, limit=limit + 1, below=number_of(cursor)
+    )
     items, has_more = split_page(rows, limit)
     next_cursor = cursor_of(items[-1].number) if has_more else None
     return ReplayPage(items=[ReplayProgressView.of(item) for item in items], next_cursor=next_cursor)
@@ -120,9 +107,4 @@ async def read_replay(
     destination_id: str, replay_id: str, caller: CurrentCaller, context: Context
 ) -> ReplayProgressView:
     """Return a replay: who asked for it, and what became of its events so far."""
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, caller, destination_id)
-        rows = await replays.progress(await driver_of(connection), found.number, limit=1, id=replay_id)
-    if not rows:
-        raise Refusal(ErrorCode.NOT_FOUND)
-    return ReplayProgressView.of(rows[0])
+    return ReplayProgressView.of(await use_cases.find_replay(context, caller, destination_id, replay_id))

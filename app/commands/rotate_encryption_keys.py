@@ -1,6 +1,6 @@
-"""`rotate-keys`: everything that is sealed is sealed anew under the first of ENCRYPTION_KEYS.
+"""`rotate-keys`: encrypt every data key and token again, under the first of ENCRYPTION_KEYS.
 
-Batches are not read: each has a data key of its own, and only that is sealed anew. Batch by batch, each
+Batches are not read: each has a data key of its own, and only that is encrypted again. Batch by batch, each
 committed in its own transaction: it can be stopped at any time, and a new run continues.
 """
 

@@ -1,6 +1,6 @@
 """Compares a configuration file with the stored configuration and plans the changes. Pure.
 
-The file describes published mappings: an unpublished draft is no difference and is kept. Entries that the
+The file describes published mappings: an unpublished draft does not count and is kept. Entries that the
 file does not name stay unchanged, since a lost line must not stop events.
 """
 

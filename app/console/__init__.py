@@ -1,6 +1,6 @@
-"""The console: the owner's screens, rendered here.
+"""The console: HTML pages for people, rendered on the server.
 
-A route fetches and acts by calling the functions that the API's routes are made of; a pure presenter
-(`present_*.py`) makes strings and numbers of what they answer; a template prints them. `entrance.py` lets
-people in, `pages.py` renders, `router.py` lists the rooms.
+A route calls use cases of `app.admin`; a pure view (`*_view.py`) turns their results into text and numbers; a
+template prints them. `secured_page.py` checks session, scopes and form token, `pages.py` renders, `router.py`
+lists every route, and `confirmations.py` says on the next page what an action did.
 """

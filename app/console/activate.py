@@ -2,21 +2,23 @@
 
 import json
 from collections.abc import Sequence
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.keys import list_keys
+from app.admin.inputs import NewKey
+from app.admin.keys import create_key, list_keys
 from app.admin.mapping_drafts import list_mappings
 from app.admin.sample_event import send_sample_event
 from app.api.paging import MOST
 from app.api.secured_route import Context, requires
-from app.console import pages
-from app.console.activate_view import body_forms
-from app.console.destination import PAGE, content_of
+from app.console import confirmations, pages
+from app.console.activate_view import RESPONSES, body_forms
+from app.console.destination import PAGE, content_of, sign_in_origin
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
 from app.domain.mapping.example import example_event
@@ -25,6 +27,7 @@ from app.store.keys import ApiKey
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
+MAX_KEY_NAME = 200
 # The optional journey object; with it all events of one execution can be found.
 JOURNEY = {"id": "cart-reminder", "node_id": "send-to-amazon", "execution_id": "run-1"}
 
@@ -33,6 +36,29 @@ JOURNEY = {"id": "cart-reminder", "node_id": "send-to-amazon", "execution_id": "
 @requires(Scope.DESTINATIONS_READ)
 async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
     """Show address, key and payload for the Send to Destinations node."""
+    return await _page(request, destination_id, context, visitor, None)
+
+
+@router.post(PAGE + "/journey-key", response_model=None)
+@requires(Scope.KEYS_ADMIN)
+async def create_journey_key(
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
+) -> Response:
+    """Create a key that only sends events to this destination, and show its secret in this response only."""
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, visitor.caller, destination_id)
+    body = NewKey(
+        name=f"Journey: {found.name}"[:MAX_KEY_NAME],
+        scopes=[Scope.EVENTS_WRITE],
+        destination_ids=[found.id],
+    )
+    _, secret = await create_key(context, visitor.caller, body)
+    return await _page(request, destination_id, context, visitor, secret)
+
+
+async def _page(
+    request: Request, destination_id: str, context: AppContext, visitor: Visitor, secret: str | None
+) -> Response:
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     details = await list_mappings(context, visitor.caller, destination_id, limit=MOST)
@@ -51,6 +77,8 @@ async def page(request: Request, destination_id: str, context: Context, visitor:
         ),
         mappings=published,
         keys=await _keys(context, visitor, found),
+        secret=secret,
+        responses=RESPONSES,
         may_make_keys=visitor.caller.may(Scope.KEYS_ADMIN),
         may_send=visitor.caller.may(Scope.EVENTS_WRITE) and context.development,
         sample=json.dumps(example_event(context.now()), indent=2),
@@ -80,7 +108,11 @@ async def test(
     """Send one test event through the full pipeline; development only, to the sandbox."""
     mapping_id = form_text(form, "mapping_id") or None
     sent = await send_sample_event(context, visitor.caller, destination_id, mapping_id)
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, visitor.caller, destination_id)
     content = {
+        "events_manager": f"{sign_in_origin(context, found.region)}/events-manager?"
+        + urlencode({"advertiser_id": found.advertiser_id}),
         "destination_id": destination_id,
         "status": sent.result.status,
         "event_id": sent.event_id,
@@ -88,4 +120,5 @@ async def test(
     }
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("test_part.html", **content))
-    return RedirectResponse(f"/console/destinations/{destination_id}/event?id={sent.event_id}", 303)
+    page = f"/console/destinations/{destination_id}/event?id={sent.event_id}"
+    return confirmations.redirect(context, page, "test_sent")

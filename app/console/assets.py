@@ -1,9 +1,10 @@
-"""Load style sheets and scripts once, compressed, under addresses that change with their content."""
+"""Load style sheets and scripts once, under addresses that change with their content."""
 
 import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "static"
@@ -16,10 +17,10 @@ _MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A static file, plain and compressed."""
+    """A static file."""
 
+    name: str
     plain: bytes
-    compressed: bytes
     media_type: str
     version: str
 
@@ -30,9 +31,7 @@ def _read() -> Mapping[str, Asset]:
         if file.suffix in _MEDIA_TYPES:
             content = file.read_bytes()
             version = hashlib.sha256(content).hexdigest()[:12]
-            assets[file.name] = Asset(
-                content, gzip.compress(content, 9, mtime=0), _MEDIA_TYPES[file.suffix], version
-            )
+            assets[file.name] = Asset(file.name, content, _MEDIA_TYPES[file.suffix], version)
     return assets
 
 
@@ -42,3 +41,9 @@ ASSETS = _read()
 def address(name: str) -> str:
     """Return the address of a file. It changes with the content, so caches can keep it forever."""
     return f"/console/static/{name}?v={ASSETS[name].version}"
+
+
+@cache
+def compressed(name: str) -> bytes:
+    """Return a file compressed with gzip. The first call takes up to 100 ms."""
+    return gzip.compress(ASSETS[name].plain, 9, mtime=0)

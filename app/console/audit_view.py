@@ -1,9 +1,15 @@
 """Present audit entries as sentences. Pure."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 from app.console.mapping_view import Change, changes
-from app.store.audit import AuditAction, AuditEntry
+from app.domain.audit_chain import ChainBroken, ChainHead
+from app.domain.conversion.event_types import EVENT_TYPES
+from app.store.audit import AuditAction, AuditEntry, AuditFilter
 
 SENTENCES: Mapping[str, str] = {
     AuditAction.DESTINATION_CREATED: "created the destination",
@@ -47,14 +53,159 @@ def sentence(action: str) -> str:
     return SENTENCES.get(action, action.replace("_", " ").replace(".", ": "))
 
 
+KINDS: Mapping[str, str] = {
+    "destination": "Destinations",
+    "mapping": "Mappings",
+    "event_name": "Event names",
+    "events": "Replays",
+    "dead_letters": "Dead letters",
+    "incident": "Incidents",
+    "subject": "Persons",
+    "preflight": "Setup checks",
+    "key": "Keys",
+    "organisation": "Organisations",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AuditForm:
+    """The filters as they were typed. Days are UTC; `until` is included."""
+
+    actor: str = ""
+    kind: str = ""
+    action: str = ""
+    target: str = ""
+    since: str = ""
+    until: str = ""
+
+    def fields(self) -> dict[str, str]:
+        """Return the fields of the form."""
+        return asdict(self)
+
+    @property
+    def problem(self) -> str | None:
+        """Return the sentence for a day that cannot be read, if there is one."""
+        wrong = [text for text in (self.since, self.until) if text and _day(text) is None]
+        return "Write days as YYYY-MM-DD. The filter by day was ignored." if wrong else None
+
+    def wanted(self) -> AuditFilter:
+        """Return the filter. `bootstrap` is found by the name that the list shows."""
+        since, until = _day(self.since), _day(self.until)
+        actor = "bootstrap" if self.actor.strip().lower().endswith("bootstrap key") else self.actor.strip()
+        return AuditFilter(
+            actor=actor or None,
+            kind=self.kind or None,
+            action=self.action or None,
+            target=self.target.strip() or None,
+            since=since,
+            until=None if until is None else until + timedelta(days=1),
+        )
+
+
+def _day(text: str) -> datetime | None:
+    try:
+        day = datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return day if 2000 <= day.year <= 9000 else None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """One entry as the page shows it. `link` is the page of its target, if it has one."""
+
+    id: int
+    at: datetime
+    actor: str
+    actor_name: str
+    sentence: str
+    target: str
+    target_name: str
+    link: str | None
+    changes: Sequence[Change]
+
+
+def present(entry: AuditEntry, names: Mapping[str, str], actor_name: str) -> EntryView:
+    """Return the view of an entry. `names` are those of its ids."""
+    return EntryView(
+        entry.id,
+        entry.at,
+        entry.actor,
+        actor_name,
+        sentence(entry.action),
+        entry.subject,
+        _target_name(entry, names),
+        page_of(entry),
+        differences(entry, names),
+    )
+
+
+def ids_of(entry: AuditEntry) -> list[str]:
+    """Return the ids in an entry whose names a reader wants."""
+    known = {**(entry.before or {}), **(entry.after or {})}
+    related = [known[name] for name in ("replaces", "replaced_by") if isinstance(known.get(name), str)]
+    return [entry.actor, entry.subject, *related]
+
+
+def _target_name(entry: AuditEntry, names: Mapping[str, str]) -> str:
+    if entry.action == AuditAction.EVENT_NAME_RENAMED and "/" in entry.subject:
+        advertiser, event_type = entry.subject.rsplit("/", 1)
+        spec = EVENT_TYPES.get(event_type)
+        return f"{event_type if spec is None else spec.label}, advertiser {advertiser}"
+    return names.get(entry.subject, entry.subject)
+
+
 def page_of(entry: AuditEntry) -> str | None:
-    """Return the address of the page of an entry's subject, or None if it has none."""
+    """Return the address of the page of an entry's target, or None if it has none."""
+    kind, _, _ = entry.action.partition(".")
+    match kind:
+        case "incident":
+            return f"/console/incidents/{quote(entry.subject)}"
+        case "key":
+            return f"/console/keys#{quote(entry.subject)}"
+        case "organisation":
+            return "/console/organisations"
+        case "event_name":
+            return f"/console/event-names/{quote(entry.subject)}"
+    if entry.action == AuditAction.SUBJECT_ERASURE_REQUESTED:
+        return f"/console/privacy?erasure={quote(entry.subject)}"
     if entry.destination is None:
         return None
     destination = f"/console/destinations/{entry.destination}"
     return f"{destination}/mappings/{entry.subject}" if entry.subject.startswith("map_") else destination
 
 
-def differences(entry: AuditEntry) -> list[Change]:
-    """Return the changes that an entry records."""
-    return changes(entry.before, entry.after or {})
+def differences(entry: AuditEntry, names: Mapping[str, str] | None = None) -> list[Change]:
+    """Return the changes that an entry records, in words."""
+    return [
+        Change(change.place, _words(change.was, names or {}), _words(change.now, names or {}))
+        for change in changes(entry.before, entry.after or {})
+    ]
+
+
+_WORDS: Mapping[str, str] = {"null": "none", "true": "yes", "false": "no", "[]": "none", "{}": "none"}
+
+
+def _words(text: str | None, names: Mapping[str, str]) -> str | None:
+    """Return a value in words: no JSON, and names beside ids."""
+    if text is None or text in _WORDS:
+        return None if text is None else _WORDS[text]
+    if text in names:
+        return f"{names[text]} ({text})"
+    if text.startswith("["):
+        try:
+            values = json.loads(text)
+        except ValueError:
+            return text
+        if all(isinstance(value, str | int | float) for value in values):
+            return ", ".join(map(str, values))
+    return text
+
+
+def chain_sentence(found: ChainHead | ChainBroken, *, shows_total: bool) -> str:
+    """Return what following the whole chain found."""
+    if isinstance(found, ChainBroken):
+        return f"The chain breaks at audit row {found.id}. {found.sentence} Ask the operator of this service."
+    # The number of rows of all organisations is the platform's.
+    rows = f" of {found.rows:,} rows" if shows_total else ""
+    return f"Chain verified: the whole chain{rows} is as it was written. Its head is {found.hash.hex()}."

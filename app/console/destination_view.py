@@ -29,7 +29,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Figures of the chosen range, and what is the case now. `total` is the sum since the creation."""
+    """Figures of the chosen range, and current figures. `total` is the sum since the creation."""
 
     received: Sequence[Tile]
     ended: Sequence[Tile]

@@ -1,12 +1,13 @@
 """Present the history of one event as a timeline, one entry per step. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
-from app.console.wording import STATUSES, Label, moment, number, person
+from app.console.wording import EVENT_STATUSES, STATUSES, Label, amazon_message, moment, number, person
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS
@@ -25,6 +26,11 @@ class TimelineEntry:
     tone: str
     headline: str
     detail: str
+    request_id: str | None = None  # Amazon's
+    replay_id: str | None = None
+    last_at: datetime | None = None  # of the last of several similar entries
+    similar: Sequence["TimelineEntry"] = ()
+    kind: tuple[object, ...] = ()  # equal for similar entries
 
 
 # Tone and sentence for each outcome of an attempt.
@@ -81,7 +87,7 @@ def timeline(
         entries.append(TimelineEntry(None, "quiet", "Older attempts", "Only the newest attempts are listed."))
     sent = [_attempt(one) for one in trace["attempts"]]
     sent += [_replay(one, names) for one in trace["replays"]]
-    entries += sorted(sent, key=lambda one: one.at.timestamp() if one.at else 0.0)
+    entries += collapse(sorted(sent, key=lambda one: one.at.timestamp() if one.at else 0.0))
     if trace["next_attempt_at"] and trace["status"] == "retrying":
         entries.append(
             TimelineEntry(
@@ -94,9 +100,26 @@ def timeline(
     return [*entries, *_last(trace)]
 
 
+_FEWEST_COLLAPSED = 3
+
+
+def collapse(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
+    """Return the entries with runs of similar attempts as one entry each, which holds them."""
+    collapsed: list[TimelineEntry] = []
+    for _, run in groupby(entries, key=lambda one: (one.headline, one.tone, one.kind)):
+        similar = list(run)
+        if len(similar) < _FEWEST_COLLAPSED:
+            collapsed += similar
+            continue
+        first, last = similar[0], similar[-1]
+        headline = f"{first.headline} {number(len(similar))} times"
+        collapsed.append(replace(first, headline=headline, last_at=last.at, request_id=None, similar=similar))
+    return collapsed
+
+
 def _last(trace: Mapping[str, Any]) -> list[TimelineEntry]:
     """Return the status as the last step, after a separate step for an erased delivery."""
-    word, detail = STATUSES[trace["status"]], trace["explanation"]
+    word, detail = STATUSES[trace["status"]], amazon_message(trace["explanation"])
     delivered, erased = moment(trace["delivered_at"]), moment(trace["erased_at"])
     if delivered is not None and erased is not None:
         return [
@@ -108,7 +131,10 @@ def _last(trace: Mapping[str, Any]) -> list[TimelineEntry]:
 
 def _replay(one: Mapping[str, Any], names: Mapping[str, str]) -> TimelineEntry:
     by = person(one["by"], names)
-    return TimelineEntry(moment(one["at"]), "quiet", "Replayed", f"Requeued by {by}.")
+    at, replay_id = moment(one["at"]), one["replay_id"]
+    return TimelineEntry(
+        at, "quiet", "Replayed", f"Requeued by {by}.", replay_id=replay_id, kind=(replay_id,)
+    )
 
 
 def _converted(trace: Mapping[str, Any], mapping_name: str | None) -> str:
@@ -143,17 +169,22 @@ def _attempt(one: Mapping[str, Any]) -> TimelineEntry:
     facts = [f"HTTP {one['http_status']}" if one["http_status"] else ""]
     facts.append(f"{number(one['duration_ms'])} ms" if one["duration_ms"] is not None else "")
     facts.append(f"with {number(others)} more" if others > 0 else "")
-    facts.append(f"Amazon's request id {one['request_id']}" if one["request_id"] else "")
     parts.append(", ".join(fact for fact in facts if fact) + "." if any(facts) else "")
     if one["message"]:
-        parts.append(f"Amazon's message: {one['message']}")
+        parts.append(f"Amazon's message: {amazon_message(one['message'])}")
     if one["item_outcome"] in _ITEM_OUTCOMES:
         tone, sentence = _ITEM_OUTCOMES[one["item_outcome"]]
         code = f" ({one['item_code']})" if one["item_code"] else ""
-        words = UNCLEAR_ANSWERS.get(one["item_message"], one["item_message"])
+        words = UNCLEAR_ANSWERS.get(one["item_message"]) or amazon_message(one["item_message"])
         parts.append(f"{sentence}{code}: {words}" if words else f"{sentence}{code}.")
+    names = ("outcome", "http_status", "message", "item_outcome", "item_code", "item_message")
     return TimelineEntry(
-        moment(one["started_at"]), tone, "Sent to Amazon", " ".join(part for part in parts if part)
+        moment(one["started_at"]),
+        tone,
+        "Sent to Amazon",
+        " ".join(part for part in parts if part),
+        request_id=one["request_id"],
+        kind=tuple(one[name] for name in names),
     )
 
 
@@ -175,7 +206,7 @@ def warnings(trace: Mapping[str, Any]) -> list[str]:
 
 def verdict(trace: Mapping[str, Any]) -> Label:
     """Return the status of the event."""
-    return STATUSES[trace["status"]]
+    return EVENT_STATUSES[trace["status"]]
 
 
 def is_final(trace: Mapping[str, Any]) -> bool:

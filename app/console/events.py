@@ -1,4 +1,4 @@
-"""Event pages of a destination: lists by status, and the history of an event."""
+"""Event pages of a destination: the filtered list with its export, and the history of one event."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -10,25 +10,30 @@ from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.event_history import read_event_history
-from app.admin.event_list import EventFilter, list_destination_events
+from app.admin.event_list import mapping_names
+from app.admin.event_search import REJECTED, search_events
 from app.admin.mapping_drafts import find_mapping
+from app.admin.payload_shape import payload_shape
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.paging import cursor_of, event_place_of
+from app.api.event_models import FoundEventView
+from app.api.export import ExportFormat, ExportPage, export
+from app.api.paging import Cursor, cursor_of, search_position_of
 from app.api.secured_route import Context, requires
 from app.console import event_view as present
 from app.console import pages
 from app.console.destination import PAGE, content_of, diagnosis_of
+from app.console.event_filter import Events
 from app.console.secured_page import CurrentVisitor, SecuredPage
 from app.console.sessions import Visitor
-from app.console.wording import STATUSES
+from app.console.wording import EVENT_STATUSES
 from app.domain.conversion.event_types import EVENT_TYPES
-from app.domain.outcomes.status import Status
 from app.store import audit
 from app.store.destinations import Destination
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _PAGE_SIZE = 50
+_REPLAYABLE = ("dead", "expired")
 
 
 @router.get(PAGE + "/events", response_model=None)
@@ -39,38 +44,72 @@ async def list_events(
     destination_id: str,
     context: Context,
     visitor: CurrentVisitor,
-    status: Annotated[str, Query(max_length=20)] = "",
-    reason: Annotated[str, Query(max_length=64)] = "",
-    execution: Annotated[str, Query(max_length=128)] = "",
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    query: Events,
+    cursor: Cursor = None,
 ) -> Response:
-    """List a destination's events, newest first."""
+    """List a destination's events, accepted and rejected, newest first."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    wanted = Status(status) if status in STATUSES else None
-    wanted_events = EventFilter(status=wanted, reason=reason or None, execution_id=execution or None)
-    listed = await list_destination_events(
+    content = content_of(context, found, visitor, "events")
+    chosen = query.range(context.now())
+    listed = await search_events(
         context,
         visitor.caller,
-        destination_id,
-        wanted_events,
-        before=event_place_of(cursor),
+        query.events(chosen.since),
+        destination_id=destination_id,
+        rejected=query.rejected,
+        before=search_position_of(cursor),
         limit=_PAGE_SIZE,
     )
     return pages.show(
         request,
         "events.html",
-        **content_of(context, found, visitor, "events"),
+        **content,
+        query=query,
+        range=chosen,
         items=pages.plain(listed.items),
-        next_cursor=cursor_of(*listed.last_place) if listed.last_place else None,
+        next_cursor=cursor_of(*listed.following) if listed.following else None,
+        back_to=listed.back_to,
         unreadable=listed.unreadable_batches,
-        chosen=status if wanted else "",
-        reason=reason,
-        execution=execution,
-        statuses=STATUSES,
+        selectable=query.chosen_status in _REPLAYABLE and content["may_replay"],
+        # A replay does not select by these two.
+        replay_parameters=[pair for pair in query.parameters if pair[0] not in ("type", "field")],
+        statuses=EVENT_STATUSES,
         types=EVENT_TYPES,
+        mappings=await mapping_names(context, visitor.caller, destination_id),
         later=cursor is not None,
     )
+
+
+@router.get(PAGE + "/events/export", response_model=None)
+@requires(Scope.EVENTS_READ)
+async def export_events(
+    *,
+    destination_id: str,
+    context: Context,
+    visitor: CurrentVisitor,
+    query: Events,
+    export_format: Annotated[ExportFormat, Query(alias="format")] = ExportFormat.CSV,
+) -> Response:
+    """Stream the whole filtered list as CSV or NDJSON."""
+    wanted, rejected = query.events(query.range(context.now()).since), query.rejected
+
+    async def fetch(position: str | None) -> ExportPage:
+        page = await search_events(
+            context,
+            visitor.caller,
+            wanted,
+            destination_id=destination_id,
+            rejected=rejected,
+            before=search_position_of(position),
+            limit=1_000,
+        )
+        return ExportPage(
+            [FoundEventView.model_validate(item) for item in page.items],
+            cursor_of(*page.following) if page.following else None,
+        )
+
+    return await export(export_format, FoundEventView, fetch, name="events")
 
 
 @router.get(PAGE + "/event", response_model=None)
@@ -101,12 +140,12 @@ async def event_page(
             choices = [(mapping_id, await _name(context, found, mapping_id)) for mapping_id in ids]
             return pages.show(request, "event_choice.html", **content, id=id, choices=choices)
         raise
-    if history.status == "rejected":
-        detail = history.explanation
-        return pages.show(request, "event_missing.html", status=404, **content, id=id, detail=detail)
-    return pages.show(
-        request, "event.html", **await event_content(context, visitor, found, pages.plain(history))
-    )
+    trace = pages.plain(history)
+    if history.status == REJECTED:
+        return pages.show(
+            request, "event_rejected.html", **content, trace=trace, verdict=present.verdict(trace)
+        )
+    return pages.show(request, "event.html", **await event_content(context, visitor, found, trace))
 
 
 async def event_content(
@@ -121,6 +160,9 @@ async def event_content(
         "verdict": present.verdict(trace),
         "story": present.timeline(
             trace, await _name(context, found, trace["mapping_id"]), await _names(context, trace["replays"])
+        ),
+        "shape": await payload_shape(
+            context, found, trace["mapping_id"], trace["mapping_version"], trace["match_keys"]
         ),
         "warnings": present.warnings(trace),
         "final": present.is_final(trace),

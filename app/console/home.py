@@ -23,8 +23,8 @@ from app.store.destination_health import Condition, PageQuery, Sort
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-PAGE_SIZE: Final = 50
-_INCIDENTS: Final = 20
+PAGE_SIZE: Final = 40
+_INCIDENTS: Final = 10
 _STALE_AFTER: Final = timedelta(seconds=30)
 
 Search = Annotated[str, Query(max_length=200)]

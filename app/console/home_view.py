@@ -129,12 +129,18 @@ def _incident_row(each: OpenIncident, may: Permissions, amazon: str) -> Incident
     )
 
 
+_OF_SERVICE: Final[Mapping[Kind, RemedyButton]] = {
+    Kind.NO_WORKER: RemedyButton("Check workers", "/console/system"),
+    Kind.DATABASE_SLOW: RemedyButton("Check database", "/console/system"),
+    Kind.NOTIFICATIONS_FAILING: RemedyButton("Check channels", "/console/notifications"),
+}
+
+
 def remedy_button(each: OpenIncident, may: Permissions, amazon: str) -> RemedyButton | None:
     """Return the button for the action of an incident, as far as the visitor may use it."""
     incident = each.stored.incident
     if incident.destination is None:
-        is_database = incident.kind is Kind.DATABASE_SLOW
-        return RemedyButton("Check database" if is_database else "Open settings", "/console/settings")
+        return _OF_SERVICE.get(incident.kind)
     page = f"/console/destinations/{incident.destination}"
     reconnect = RemedyButton("Reconnect", f"{page}/connect", is_post=True)
     buttons = {

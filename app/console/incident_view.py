@@ -32,7 +32,7 @@ _ACTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "reconnect": ("", "Connect again"),
     "resume": ("", "Open destination"),
     "replay": ("/replay?status=dead", "Replay events"),
-    "open_mapping": ("/events", "Open events"),
+    "open_mapping": ("/errors", "Open errors"),
     "raise_limit": ("/settings", "Change rate limit"),
     "open_amazon": ("", "Open destination"),
 }

@@ -4,14 +4,14 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.paging import Cursor, cursor_of, number_of, split_page
 from app.api.secured_route import Context, requires
-from app.console import incident_view, pages
+from app.console import confirmations, incident_view, pages
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.domain.incidents.machine import IncidentState
 from app.incidents.planner import public_incident
@@ -74,7 +74,7 @@ async def acknowledge(incident_id: str, context: Context, visitor: CurrentVisito
     if note is not None and len(note) > 1_000:
         raise Refusal(ErrorCode.INVALID, "A note has at most 1,000 characters.")
     await use_cases.acknowledge_incident(context, visitor.caller, incident_id, note=note)
-    return RedirectResponse(f"{PAGE}/{incident_id}", 303)
+    return confirmations.redirect(context, f"{PAGE}/{incident_id}", "acknowledged")
 
 
 @router.post(PAGE + "/{incident_id}/mute", response_model=None)
@@ -86,4 +86,6 @@ async def mute(incident_id: str, context: Context, visitor: CurrentVisitor, form
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed times.")
     until = context.now() + timedelta(hours=int(hours)) if int(hours) else None
     await use_cases.mute_incident(context, visitor.caller, incident_id, until=until)
-    return RedirectResponse(f"{PAGE}/{incident_id}", 303)
+    if until is None:
+        return confirmations.redirect(context, f"{PAGE}/{incident_id}", "incident_unmuted")
+    return confirmations.redirect(context, f"{PAGE}/{incident_id}", "incident_muted", int(hours))

@@ -1,5 +1,6 @@
 """The keys page: create, rotate and revoke keys."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from app.admin.roles import ROLES, PersonRole, role_of
 from app.api.errors import status_of
 from app.api.paging import MOST, Cursor, cursor_of, split_page, time_and_id_of
 from app.api.paging import PAGE as PAGE_SIZE
-from app.api.secured_route import Context, key_ring_of, requires
+from app.api.secured_route import Context, requires
 from app.console import confirmations, form_view, pages
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
@@ -83,12 +84,9 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
 
 @router.post("/console/keys/{key_id}/revoke", response_model=None)
 @requires(Scope.KEYS_ADMIN)
-async def revoke(
-    request: Request, key_id: str, context: Context, visitor: CurrentVisitor, form: Form
-) -> Response:
+async def revoke(key_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Revoke a key and end its sessions."""
-    key = await revoke_key(context, visitor.caller, key_id)
-    key_ring_of(request).forget(key.id)
+    await revoke_key(context, visitor.caller, key_id)
     return confirmations.redirect(context, "/console/keys", "key_revoked")
 
 
@@ -102,8 +100,7 @@ async def rotate(
     if chosen not in {value for value, _ in OVERLAPS}:
         raise Refusal(ErrorCode.INVALID, "Choose an expiry from the list.")
     body = KeyRotation.model_validate({"overlap_seconds": int(chosen)})
-    key, secret, old = await rotate_key(context, visitor.caller, key_id, body)
-    key_ring_of(request).forget(old.id)
+    key, secret, _ = await rotate_key(context, visitor.caller, key_id, body)
     return await _page(request, context, visitor, created={"name": key.name, "key": secret})
 
 
@@ -127,7 +124,7 @@ async def _page(
         request,
         "keys.html",
         status=status,
-        keys=[_row(key, now) for key in listed],
+        keys=_rows(listed, now),
         next_cursor=cursor_of(last.created_at.isoformat(), last.id) if last else None,
         destinations=await list_destinations(context, visitor.caller, limit=MOST),
         purposes=PURPOSES,
@@ -136,6 +133,20 @@ async def _page(
         problems=problems or {},
         created=created,
     )
+
+
+def _rows(keys: Sequence[ApiKey], now: datetime) -> list[dict[str, Any]]:
+    """Return the rows of the list, each with the keys that it replaces and is replaced by."""
+    names = {key.id: key.name for key in keys}
+    successors = {key.replaces: key for key in keys if key.replaces is not None}
+    return [
+        {
+            **_row(key, now),
+            "replaced_by": successors.get(key.id),
+            "replaces_name": None if key.replaces is None else names.get(key.replaces, key.replaces),
+        }
+        for key in keys
+    ]
 
 
 def _row(key: ApiKey, now: datetime) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from app.console import pages, sessions
 from app.console.destination import PAGE, content_of, panel_of
 from app.console.events import event_content
 from app.console.home import Health, PageNumber, Search, home_content
+from app.console.replay import replay_content
 from app.console.secured_page import CurrentVisitor, SecuredPage
 from app.console.sessions import Visitor
 from app.console.time_range import RangeName, RangeParameter
@@ -53,7 +54,7 @@ async def live_home(
         content = await home_content(context, visitor, q, health, sort, page, range_name)
         return Panel(pages.part("home_part.html", visitor=visitor, **content))
 
-    return _streamed(request, context, read, every_s=HOME_POLL_INTERVAL_S)
+    return streamed(request, context, read, every_s=HOME_POLL_INTERVAL_S)
 
 
 @router.get(PAGE + "/live", response_model=None)
@@ -68,7 +69,7 @@ async def live(
     """Stream the panel of a destination while its page is open, for at most five minutes."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    return _streamed(request, context, lambda: _panel(context, visitor, found.id, range_name))
+    return streamed(request, context, lambda: _panel(context, visitor, found.id, range_name))
 
 
 @router.get(PAGE + "/event/live", response_model=None)
@@ -94,7 +95,27 @@ async def live_event(
         content = await event_content(context, visitor, found, pages.plain(history))
         return Panel(pages.part("event_part.html", visitor=visitor, **content), final=content["final"])
 
-    return _streamed(request, context, read)
+    return streamed(request, context, read)
+
+
+@router.get(PAGE + "/replays/{replay_id}/live", response_model=None)
+@requires(Scope.EVENTS_READ, Scope.REPLAY)
+async def live_replay(
+    request: Request, destination_id: str, replay_id: str, context: Context, visitor: CurrentVisitor
+) -> Response:
+    """Stream the progress of a replay until no event waits, for at most five minutes."""
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, visitor.caller, destination_id)
+    await replay_content(context, visitor, found, replay_id)  # 404 for a replay that does not exist
+
+    async def read() -> Panel | None:
+        try:
+            content = await replay_content(context, visitor, found, replay_id)
+        except Refusal:
+            return None
+        return Panel(pages.part("replay_part.html", **content), final=content["replay"]["is_final"])
+
+    return streamed(request, context, read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +129,10 @@ class Panel:
 ReadPanel = Callable[[], Awaitable[Panel | None]]
 
 
-def _streamed(
+def streamed(
     request: Request, context: AppContext, read: ReadPanel, *, every_s: float = POLL_INTERVAL_S
 ) -> Response:
+    """Return the stream of a panel, or 204 if too many are open."""
     if getattr(request.app.state, "console_streams", 0) >= MAX_STREAMS:
         return Response(status_code=204)  # the page tries again, with growing intervals
     return StreamingResponse(

@@ -1,9 +1,11 @@
-"""Mapping pages (R9, R10): list, create, edit with a live preview, delete."""
+"""The mapping editor (R9 to R11): one form for a new mapping and an existing one, with results as typed."""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Request
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, Response
@@ -11,73 +13,60 @@ from starlette.responses import HTMLResponse, Response
 from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
-from app.admin.event_schemas import read_event_schema
-from app.admin.mapping_drafts import (
-    MappingDetails,
-    change_draft,
-    create_draft,
-    delete_mapping,
-    list_mappings,
-    read_mapping,
-)
-from app.admin.previewing import preview_event
+from app.admin.event_schemas import read_samples
+from app.admin.mapping_drafts import MappingDetails, change_draft, create_draft, read_mapping
+from app.admin.mapping_schema import draft_warnings
+from app.admin.mapping_versions import publish_draft
+from app.admin.previewing import preview_draft
 from app.admin.refusals import Refusal
 from app.api.errors import status_of
-from app.api.paging import PAGE as PAGE_SIZE
-from app.api.paging import Cursor, cursor_of, number_of, split_page
 from app.api.secured_route import Context, requires
 from app.console import confirmations, pages
-from app.console.destination import PAGE, content_of
+from app.console.field_results import field_results
 from app.console.form_view import of_fields
-from app.console.mapping_form import from_form, keep_short_forms, to_form
-from app.console.mapping_view import lint_warnings, paths, preview
+from app.console.mapping_form import custom_numbers, from_form, keep_short_forms, to_form
+from app.console.mapping_view import paths, preview, transforms, warning_lines
+from app.console.mappings import MAPPING, MAPPINGS, address_of, content_of_mappings
 from app.console.problem_view import ProblemView, problem_views
+from app.console.publish import landing
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
 from app.console.sessions import Visitor
+from app.console.wording import share
 from app.domain import strict_json
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.destination import Region
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS, MappingProblem, check_draft, check_publishable
-from app.domain.mapping.example import EXAMPLE_MAPPING, example_event
+from app.domain.mapping.example import example_event
+from app.domain.observed.event_schema import EventSchema, merge_samples
+from app.domain.observed.schema_sample import SchemaSample
+from app.domain.observed.starting_draft import additions_by_type, preset_event_names, starting_draft
+from app.domain.observed.synthetic_event import common_events
 from app.store import event_names
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-MAPPINGS = PAGE + "/mappings"
-MAPPING = MAPPINGS + "/{mapping_id}"
+NEW = "new"
+_COMMON_EVENTS = 3
+_STALE = (
+    "Someone else changed this mapping after you opened it. Your input is below, not saved. "
+    "Saving it now replaces their changes."
+)
 
-# The members that a new mapping starts with.
-_PREFILLED = {name: EXAMPLE_MAPPING[name] for name in ("event_source", "country_code", "fields")}
 
+@dataclass(frozen=True, slots=True)
+class SampleEvent:
+    """A sample event to choose, as text."""
 
-@router.get(MAPPINGS, response_model=None)
-@requires(Scope.DESTINATIONS_READ)
-async def list_all(
-    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, cursor: Cursor = None
-) -> Response:
-    """List the destination's mappings, one page at a time."""
-    content = await _content(context, visitor, destination_id)
-    found = await list_mappings(
-        context, visitor.caller, destination_id, limit=PAGE_SIZE + 1, after=number_of(cursor)
-    )
-    items, more = split_page(found, PAGE_SIZE)
-    return pages.show(
-        request,
-        "mappings.html",
-        **content,
-        mappings=items,
-        next_cursor=cursor_of(items[-1].mapping.number) if more else None,
-        later=cursor is not None,
-        types=EVENT_TYPES,
-        sources=EVENT_SOURCES,
-    )
+    id: str
+    label: str
+    text: str
 
 
 @router.get(MAPPINGS + "/new", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def new(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
-    """Show the form for a name and an action."""
-    return await _new(request, destination_id, context, visitor, "", {})
+    """Show the form of a new mapping, filled with the paths that fit recent events."""
+    return await _show(request, context, visitor, destination_id, None, None)
 
 
 @router.post(MAPPINGS + "/new", response_model=None)
@@ -85,49 +74,38 @@ async def new(request: Request, destination_id: str, context: Context, visitor: 
 async def create(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
-    """Create a draft and redirect to its fields."""
-    name = form_text(form, "name")
-    draft = {"name": name, "action": form_text(form, "action") or None, **_PREFILLED}
+    """Create the draft that the form describes, or show the form again with each problem at its field."""
+    document = from_form(_form_values(form))
+    if _wants_preview(form):
+        return await _show(request, context, visitor, destination_id, None, document, form=form)
+    if check_draft(document):
+        return await _show(request, context, visitor, destination_id, None, document, form=form, status=422)
     try:
-        created = await create_draft(context, visitor.caller, destination_id, draft)
+        created = await create_draft(context, visitor.caller, destination_id, document)
     except Refusal as refusal:
-        if status_of(refusal.problem) != 422:
+        problem = refusal.problem
+        if status_of(problem) != 422:
             raise
-        problems = of_fields(refusal.problem.fields)
-        return await _new(request, destination_id, context, visitor, name, problems, 422)
-    address = f"/console/destinations/{destination_id}/mappings/{created.mapping.id}"
-    return confirmations.redirect(context, address, "mapping_created")
-
-
-async def _new(
-    request: Request,
-    destination_id: str,
-    context: AppContext,
-    visitor: Visitor,
-    name: str,
-    problems: dict[str, str],
-    status: int = 200,
-) -> Response:
-    content = await _content(context, visitor, destination_id)
-    actions = catalog.AMAZON.actions
-    return pages.show(
-        request, "mapping_new.html", status=status, **content, name=name, problems=problems, actions=actions
-    )
+        return await _show(
+            request, context, visitor, destination_id, None, document,
+            form=form, status=422, sentences=of_fields(problem.fields),
+        )  # fmt: skip
+    return await _leave(context, visitor, created, form, "mapping_created")
 
 
 @router.get(MAPPING, response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(
+    *,
     request: Request,
     destination_id: str,
     mapping_id: str,
     context: Context,
     visitor: CurrentVisitor,
 ) -> Response:
-    """Show the mapping form beside a preview of an example event."""
-    content = await _content(context, visitor, destination_id)
+    """Show the form of a mapping with the results for a sample event."""
     found = await read_mapping(context, visitor.caller, destination_id, mapping_id)
-    return await _editor(request, context, content, found, found.mapping.draft)
+    return await _show(request, context, visitor, destination_id, found, found.mapping.draft)
 
 
 @router.post(MAPPING, response_model=None)
@@ -142,77 +120,113 @@ async def save(
     form: Form,
 ) -> Response:
     """Save the draft, or show the form again with each problem at its field."""
-    content = await _content(context, visitor, destination_id)
     found = await read_mapping(context, visitor.caller, destination_id, mapping_id)
     draft = found.mapping.draft
     document = keep_short_forms(draft, from_form(_form_values(form)))
+    if _wants_preview(form):
+        return await _show(request, context, visitor, destination_id, found, document, form=form)
     if check_draft(document):
-        return await _editor(request, context, content, found, document, status=422)
+        return await _show(request, context, visitor, destination_id, found, document, form=form, status=422)
     # In a change, null removes a member; so members that the form left out are null.
     members = {**dict.fromkeys(draft), **document}
     try:
-        await change_draft(context, visitor.caller, destination_id, mapping_id, members, form_version(form))
+        saved = await change_draft(
+            context, visitor.caller, destination_id, mapping_id, members, form_version(form)
+        )
     except Refusal as refusal:
-        message = (
-            refusal.problem.detail
-            or "Someone else changed this mapping after you opened it. Your input is below, not saved. "
-            "Saving it now replaces their changes."
-        )
-        return await _editor(
-            request, context, content, found, document, status=status_of(refusal.problem), refused=message
-        )
-    address = f"/console/destinations/{destination_id}/mappings/{mapping_id}"
-    if form_text(form, "then") == "publish":
-        address += "/publish"
-    return confirmations.redirect(context, address, "draft_saved")
+        problem = refusal.problem
+        return await _show(
+            request, context, visitor, destination_id, found, document,
+            form=form, status=status_of(problem), refused=problem.detail or _STALE,
+        )  # fmt: skip
+    return await _leave(context, visitor, saved, form, "draft_saved")
+
+
+async def _leave(
+    context: AppContext, visitor: Visitor, saved: MappingDetails, form: FormData, done: str
+) -> Response:
+    """Redirect after saving: to the form, to the review, or publish a first version that needs no review."""
+    mapping = saved.mapping
+    here, then = address_of(mapping.destination, mapping.id), form_text(form, "then")
+    if then not in ("publish", "review"):
+        return confirmations.redirect(context, here, done)
+    is_first = mapping.published_version is None
+    if then == "publish" and is_first and not saved.problems and not saved.warnings:
+        try:
+            published = await publish_draft(
+                context, visitor.caller, mapping.destination, mapping.id, frozenset({mapping.version})
+            )
+        except Refusal:
+            # The review shows why, such as another name for the event type.
+            return confirmations.redirect(context, f"{here}/publish", done)
+        return await landing(context, visitor, published.mapping)
+    return confirmations.redirect(context, f"{here}/publish", done)
+
+
+def _wants_preview(form: FormData) -> bool:
+    """Return whether the form was sent for its results only, as browsers without JavaScript do."""
+    return form_text(form, "then") == "preview" or form_text(form, "then").startswith("sample-")
 
 
 @router.post(MAPPING + "/preview", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def show_preview(
     *,
-    request: Request,
     destination_id: str,
     mapping_id: str,
     context: Context,
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
-    """Return the preview of the sample event with the form as typed. Nothing is stored."""
-    event = strict_json.parse(form_text(form, "sample").encode())
+    """Return the results for the sample event with the form as typed. Nothing is stored."""
+    values = _form_values(form)
+    document = from_form(values)
+    content = await content_of_mappings(context, visitor, destination_id)
+    schema = merge_samples(await read_samples(context, visitor.caller, destination_id))
+    results = await _results(
+        context,
+        visitor,
+        content["destination"],
+        None if mapping_id == NEW else mapping_id,
+        document,
+        schema,
+        sample=form_text(form, "sample"),
+        custom=custom_numbers(values),
+    )
+    return HTMLResponse(pages.part("preview_part.html", fragment=True, **results))
+
+
+async def _results(
+    context: AppContext,
+    visitor: Visitor,
+    destination: Mapping[str, Any],
+    mapping_id: str | None,
+    document: Mapping[str, Any],
+    schema: EventSchema,
+    *,
+    sample: str,
+    custom: Mapping[str, int],
+) -> dict[str, Any]:
+    """Return the content of the preview: results by row, what is missing, warnings, the conversion."""
+    event = strict_json.parse(sample.encode())
     sample_problem = None
     if isinstance(event, strict_json.MalformedJson):
         sample_problem = strict_json.SENTENCES[event.why].replace("The body", "The sample")
     elif not isinstance(event, dict):
         sample_problem = "The sample must be one event: a JSON object."
-    document = from_form(_form_values(form))
-    missing = check_publishable(document)
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, visitor.caller, destination_id)
-    view = None
-    if isinstance(event, dict) and not missing:
-        view = preview(
-            await preview_event(context, visitor.caller, destination_id, mapping_id, event, document)
-        )
-    html = pages.part(
-        "preview_part.html",
-        wrong=sample_problem,
-        lacking=_problem_views(missing),
-        odd=lint_warnings(document, destination.region),
-        shown=view,
-    )
-    return HTMLResponse(html)
-
-
-@router.post(MAPPING + "/delete", response_model=None)
-@requires(Scope.DESTINATIONS_WRITE)
-async def delete(
-    destination_id: str, mapping_id: str, context: Context, visitor: CurrentVisitor, form: Form
-) -> Response:
-    """Archive the mapping."""
-    await delete_mapping(context, visitor.caller, destination_id, mapping_id, None)
-    address = f"/console/destinations/{destination_id}/mappings"
-    return confirmations.redirect(context, address, "mapping_deleted")
+    results, view = {}, None
+    if isinstance(event, dict):
+        answer = await preview_draft(context, visitor.caller, destination["id"], mapping_id, event, document)
+        results = field_results(answer.fields, custom)
+        view = None if answer.conversion is None else preview(answer.conversion)
+    region = Region(destination["region"])
+    return {
+        "sample_problem": sample_problem,
+        "results": results,
+        "shown": view,
+        "lacking": _problem_views(check_publishable(dict(document))),
+        "odd": warning_lines(draft_warnings(document, region, schema)),
+    }
 
 
 def _problem_views(problems: Sequence[MappingProblem]) -> list[ProblemView]:
@@ -223,55 +237,90 @@ def _form_values(form: FormData) -> dict[str, str]:
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
-async def _content(context: AppContext, visitor: Visitor, destination_id: str) -> dict[str, Any]:
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, visitor.caller, destination_id)
-    return content_of(context, found, visitor, "mappings")
+def _samples(context: AppContext, samples: Sequence[tuple[SchemaSample, int]]) -> list[SampleEvent]:
+    """Return the sample events to choose from: the shapes of recent events first, then the example."""
+    total = sum(times for _, times in samples)
+    found = [
+        SampleEvent(
+            f"recent-{number}",
+            f"Like {share(common.events, total)} of recent events",
+            _as_text(common.event),
+        )
+        for number, common in enumerate(common_events(samples, context.now(), limit=_COMMON_EVENTS), 1)
+    ]
+    return [*found, SampleEvent("example", "Example event", _as_text(example_event(context.now())))]
 
 
-async def _editor(
+def _as_text(event: Any) -> str:
+    encoded = msgspec.json.Encoder(decimal_format="number").encode(event)
+    return msgspec.json.format(encoded, indent=2).decode()
+
+
+async def _show(
     request: Request,
     context: AppContext,
-    content: dict[str, Any],
-    found: MappingDetails,
-    document: Mapping[str, Any],
+    visitor: Visitor,
+    destination_id: str,
+    found: MappingDetails | None,
+    document: Mapping[str, Any] | None,
     *,
+    form: FormData | None = None,
     status: int = 200,
     refused: str | None = None,
+    sentences: Mapping[str, str] | None = None,
 ) -> Response:
+    """Return the editor page; `form` is what was sent and is not saved."""
+    content = await content_of_mappings(context, visitor, destination_id)
+    destination = content["destination"]
     async with context.engine.connect() as connection:
-        pins = await event_names.of_advertiser(connection, content["destination"]["advertiser_id"])
-    visitor: Visitor = request.state.visitor
-    destination_id = content["destination"]["id"]
-    schema = await read_event_schema(context, visitor.caller, destination_id)
-    event = example_event(context.now())
-    problems = check_draft(dict(document))
-    missing = check_publishable(dict(document))
-    kind = catalog.AMAZON
-    view = None
-    if not missing:
-        # The strict parser keeps numbers exact, as on receipt.
-        parsed = strict_json.parse(json.dumps(event).encode())
-        assert isinstance(parsed, dict)
-        view = preview(
-            await preview_event(context, visitor.caller, destination_id, found.mapping.id, parsed, document)
-        )
+        pins = await event_names.of_advertiser(connection, destination["advertiser_id"])
+    observed = await read_samples(context, visitor.caller, destination_id)
+    schema = merge_samples(observed)
+    if document is None:
+        document = {"name": "", **starting_draft(schema)}
+    problems = check_draft(dict(document)) if found or form else []
+    fields = to_form(document, problems)
+    samples = _samples(context, observed)
+    chosen = form_text(form, "then").removeprefix("sample-") if form else ""
+    typed = form_text(form, "sample") if form else ""
+    sample = next((each.text for each in samples if each.id == chosen), typed or samples[0].text)
+    mapping = found.mapping if found else None
+    names = preset_event_names() | {pin.event_type: pin.name for pin in pins}
+    parsed = strict_json.parse(sample.encode())
+    results = await _results(
+        context,
+        visitor,
+        destination,
+        mapping.id if mapping else None,
+        document,
+        schema,
+        sample=sample,
+        custom={row.name: row.number for row in fields.custom},
+    )
     return pages.show(
         request,
         "mapping.html",
         status=status,
         **content,
+        **results,
+        here=address_of(destination_id, mapping.id if mapping else NEW),
         details=found,
-        mapping=found.mapping,
-        form=to_form(document, problems),
+        mapping=mapping,
+        archived=found is not None and found.state == "archived",
+        form=fields,
+        unsaved=form is not None,
+        fragment=False,
         wrong=_problem_views(problems),
-        lacking=_problem_views(missing),
+        sentences=sentences or {},
         refused=refused,
-        kind=kind,
+        kind=catalog.AMAZON,
         most=MAX_CUSTOM_FIELDS,
         pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
-        sample=json.dumps(event, indent=2),
-        paths=paths(event, schema),
-        odd=lint_warnings(document, content["destination"]["region"]),
-        shown=view,
+        names=names,
+        additions={name: json.dumps(added) for name, added in additions_by_type(schema).items() if added},
+        sample=sample,
+        samples=samples,
+        observed=schema.events,
+        paths=paths(parsed, schema),
+        transforms=transforms(),
     )

@@ -221,7 +221,7 @@ def _chosen(values: Mapping[str, str], name: str) -> Any:
     return _source(values, name, text=True) if chosen == FROM_EVENT else chosen or None
 
 
-def _rows(values: Mapping[str, str]) -> list[Any]:
+def _row_numbers(values: Mapping[str, str]) -> list[int]:
     numbers = sorted(
         int(name[len("custom.") : -len(".name")])
         for name in values
@@ -231,8 +231,17 @@ def _rows(values: Mapping[str, str]) -> list[Any]:
         and name[7:-5].isdigit()
         and len(name) < _MAX_ROW_NAME
     )
+    return numbers[: 4 * MAX_CUSTOM_FIELDS]
+
+
+def custom_numbers(values: Mapping[str, str]) -> dict[str, int]:
+    """Return the number of the form's row of each custom data name."""
+    return {values[f"custom.{number}.name"].strip(): number for number in reversed(_row_numbers(values))}
+
+
+def _rows(values: Mapping[str, str]) -> list[Any]:
     rows = []
-    for number in numbers[: 4 * MAX_CUSTOM_FIELDS]:
+    for number in _row_numbers(values):
         name = values[f"custom.{number}.name"].strip()
         source = _source(values, f"custom.{number}", text=False)
         if name or source is not None:

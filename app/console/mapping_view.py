@@ -1,7 +1,6 @@
-"""View models of mappings: changes between documents, previews, suggested paths. Pure."""
+"""View models of mappings: changes between documents, previews, warnings, paths to choose. Pure."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +8,13 @@ from typing import Any
 import msgspec
 
 from app.console.mapping_form import canonical
+from app.console.mapping_text import write_pipe
 from app.console.problem_view import label
-from app.domain.destination import Region
-from app.domain.identity import Profile
+from app.console.wording import share
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.lint import LINT_WARNINGS, lint
-from app.domain.observed.event_schema import EventSchema
+from app.domain.mapping.lint import LINT_WARNINGS, LintWarning
+from app.domain.mapping.pipes import PIPES
+from app.domain.observed.event_schema import EventSchema, SchemaMismatch, fields_by_path
 from app.domain.outcomes.reasons import WARNINGS
 
 MAX_PATHS = 200
@@ -102,24 +102,11 @@ def _value_text(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class PreviewLine:
-    """One field of a preview: source, rule and result."""
-
-    label: str
-    source: str
-    found: bool
-    rule: str
-    word: str  # the rule's code, shown as a tooltip
-    result: str
-
-
-@dataclass(frozen=True, slots=True)
 class PreviewView:
-    """A preview: the JSON that would be sent and its fields, or the reason for a rejection."""
+    """A preview: the JSON that would be sent, or the reason for a rejection."""
 
     ok: bool
     amazon: str
-    lines: Sequence[PreviewLine]
     warnings: Sequence[str]
     code: str = ""
     reason: str = ""
@@ -134,26 +121,30 @@ def preview(answer: Mapping[str, Any]) -> PreviewView:
             False,
             "",
             (),
-            (),
             answer["code"],
             answer["reason"],
             answer["detail"],
-            _label(answer["mapping_field"]) if answer["mapping_field"] else "",
+            field_label(answer["mapping_field"]) if answer["mapping_field"] else "",
         )
     return PreviewView(
-        True,
-        pretty_json(answer["amazon_event"]),
-        [_line(step) for step in answer["steps"]],
-        [_warning(warning) for warning in answer["warnings"]],
+        True, pretty_json(answer["amazon_event"]), [_warning(warning) for warning in answer["warnings"]]
     )
 
 
-def lint_warnings(document: Mapping[str, Any], region: str) -> list[tuple[str, str]]:
-    """Return the draft's lint warnings as (member, sentence)."""
-    return [(warning.field, LINT_WARNINGS[warning.code]) for warning in lint(document, Region(region))]
+def warning_lines(warnings: Sequence[LintWarning | SchemaMismatch]) -> list[tuple[str, str, str]]:
+    """Return a draft's warnings as (label, sentence, path or empty)."""
+    return [
+        (label(warning.field), _WARNING_SENTENCES[warning.code], getattr(warning, "path", ""))
+        for warning in warnings
+    ]
 
 
-_is_normaliser = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
+_WARNING_SENTENCES: Mapping[str, str] = {
+    **LINT_WARNINGS,
+    "path_unknown": "No recent event had this field.",
+    "path_type_unusual": "Recent events had another type of value there.",
+}
+
 _LINE_WIDTH = 110  # characters: fits a match key with its hash, or an attribute with its value
 
 
@@ -174,60 +165,58 @@ def pretty_json(value: Any, indent: str = "") -> str:
     return f"{left}\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}{right}"
 
 
-# Labels of rules. Functions of a pipe keep their names.
-_RULE_LABELS: Mapping[str, str] = {
-    "": "unchanged",
-    "const": "constant",
-    "absent": "absent",
-    "dropped": "invalid, left out",
-    "gate": "consent checked",
-}
-
-
-def _line(step: Mapping[str, Any]) -> PreviewLine:
-    result = "–" if step["result"] is None else _value_text(step["result"])
-    rule = step["rule"] or ""
-    # A normalisation rule has a name such as `amazon.email`.
-    normalised = "normalised and hashed" if result.startswith("sha256:") else "normalised"
-    return PreviewLine(
-        label=_label(step["field"]),
-        source=step["source"] or "the mapping",
-        found=bool(step["found"]),
-        rule=_RULE_LABELS.get(rule) or (normalised if _is_normaliser(rule) else rule),
-        word=rule,
-        result=result,
-    )
-
-
-def _label(field: str) -> str:
+def field_label(field: str) -> str:
     """Return the form's label of a conversion field, where `email` stands for `fields.email`."""
     return label(f"fields.{field}" if field in FIELDS else field)
 
 
 def _warning(warning: Mapping[str, Any]) -> str:
-    suffix = f" ({_label(warning['field'])})" if warning.get("field") else ""
+    suffix = f" ({field_label(warning['field'])})" if warning.get("field") else ""
     return WARNINGS.get(warning["code"], str(warning["code"])) + suffix
 
 
 @dataclass(frozen=True, slots=True)
 class PathOffer:
-    """A suggested path and the reason."""
+    """A path to choose: how often events fill it, its types, and the inputs that it likely fits."""
 
     path: str
     why: str
+    fits: str = ""
 
 
 def paths(event: Any, schema: EventSchema) -> list[PathOffer]:
     """Return the paths of the event schema, then those of the sample, then usual ones."""
+    fields = fields_by_path(schema)
+    observed = sorted(schema.entries.values(), key=lambda entry: (-entry.filled, entry.path))
     found = {
-        entry.path: PathOffer(entry.path, f"in {entry.filled / schema.events:.0%} of recent events")
-        for entry in list(schema.entries.values())[:MAX_OBSERVED_PATHS]
+        entry.path: PathOffer(
+            entry.path,
+            " · ".join([f"{share(entry.filled, schema.events)} of events", *entry.types]),
+            " ".join(_input_of(name) for name in fields.get(entry.path, ())),
+        )
+        for entry in observed[:MAX_OBSERVED_PATHS]
     }
     for path in _paths(event, ""):
         found.setdefault(path, PathOffer(path, "in the sample"))
     for path in USUAL_PATHS:
         found.setdefault(path, PathOffer(path, "usual"))
     return list(found.values())[:MAX_PATHS]
+
+
+def _input_of(field: str) -> str:
+    """Return the form's input of a field that a path is suggested for."""
+    if field in FIELDS:
+        return f"fields.{field}"
+    return "consent.string" if field in ("consent.tcf", "consent.gpp") else field
+
+
+def transforms() -> list[tuple[str, str]]:
+    """Return each function of a pipe as (example as typed, help)."""
+    return [
+        (write_pipe([json.loads(form)]), pipe.help)
+        for pipe in PIPES.values()
+        for form in pipe.form.split(" or ")
+    ]
 
 
 def _paths(value: Any, parent: str) -> Iterator[str]:

@@ -1,25 +1,26 @@
-"""Organisations page of the platform: list, create, suspend, resume."""
+"""Organisations page of the platform: list, create, rename, limit, suspend, resume, and act for one."""
 
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from app.admin import organisations
 from app.admin.access import Scope
 from app.admin.field_problems import field_problems
-from app.admin.inputs import NewOrganisation
-from app.admin.refusals import Refusal
+from app.admin.inputs import NewOrganisation, OrganisationChange
+from app.admin.refusals import ErrorCode, Refusal
 from app.api.errors import status_of
 from app.api.paging import Cursor, cursor_of, split_page, time_and_id_of
 from app.api.secured_route import Context, requires
-from app.console import form_view, pages
+from app.console import confirmations, form_view, pages, sessions
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _A_PAGE = 50
+_ADDRESS = "/console/organisations"
 
 
 @router.get("/console/organisations", response_model=None)
@@ -47,37 +48,76 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
         return await _page(
             request, context, given=given, problems=problems, status=status_of(refusal.problem)
         )
-    return RedirectResponse("/console/organisations", 303)
+    return confirmations.redirect(context, _ADDRESS, "organisation_created")
+
+
+@router.post("/console/organisations/{id}", response_model=None)
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def change(
+    id: str,  # noqa: A002
+    context: Context,
+    visitor: CurrentVisitor,
+    form: Form,
+) -> Response:
+    """Change the name and the limits of an organisation; an empty limit is none."""
+    limits = {name: _number(form_text(form, name)) for name in ("destinations", "events_per_second")}
+    try:
+        body = OrganisationChange.model_validate({"name": form_text(form, "name"), "limits": limits})
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        problems = form_view.of_errors(found, field_problems(found))
+        detail = " ".join(f"{name}: {sentence}" for name, sentence in problems.items())
+        raise Refusal(ErrorCode.INVALID, detail) from None
+    await organisations.change_organisation(
+        context, visitor.caller, id, body, check_version=lambda version: None
+    )
+    return confirmations.redirect(context, _ADDRESS, "organisation_changed")
+
+
+@router.post("/console/organisations/{id}/switch", response_model=None)
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def switch(
+    request: Request,
+    id: str,  # noqa: A002
+    context: Context,
+    visitor: CurrentVisitor,
+    form: Form,
+) -> Response:
+    """Act for an organisation until the session ends or another is chosen."""
+    chosen = await organisations.find_organisation(context, id)
+    await sessions.act_for(context, request, chosen.id)
+    return confirmations.redirect(context, _ADDRESS, "organisation_switched")
 
 
 @router.post("/console/organisations/{id}/suspend", response_model=None)
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def suspend(
-    request: Request,
     id: str,  # noqa: A002
     context: Context,
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
     """Suspend an organisation."""
-    changed = await organisations.suspend_organisation(context, visitor.caller, id)
-    request.app.state.organisations.forget(changed.id)
-    return RedirectResponse("/console/organisations", 303)
+    await organisations.suspend_organisation(context, visitor.caller, id)
+    return confirmations.redirect(context, _ADDRESS, "organisation_suspended")
 
 
 @router.post("/console/organisations/{id}/resume", response_model=None)
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def resume(
-    request: Request,
     id: str,  # noqa: A002
     context: Context,
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
     """Resume an organisation."""
-    changed = await organisations.resume_organisation(context, visitor.caller, id)
-    request.app.state.organisations.forget(changed.id)
-    return RedirectResponse("/console/organisations", 303)
+    await organisations.resume_organisation(context, visitor.caller, id)
+    return confirmations.redirect(context, _ADDRESS, "organisation_resumed")
+
+
+def _number(text: str) -> int | str | None:
+    # Anything else stays a string, which the model refuses.
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text or None
 
 
 async def _page(

@@ -16,7 +16,9 @@ from app.api.errors import error_response, status_of
 from app.api.negotiation import wants
 from app.console import assets, confirmations
 from app.console.form_view import of_fields
+from app.console.navigation import navigation_of
 from app.console.sessions import Visitor
+from app.console.wording import amazon_message
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -37,6 +39,18 @@ def timed(sentence: str) -> Markup:
 
 
 _TEMPLATES.filters["timed"] = timed
+_TEMPLATES.filters["amazon_message"] = amazon_message
+
+
+def quoted(text: str) -> Markup:
+    """Return JSON for an attribute in single quotes or for an element's text; its many `"` stay as they are.
+
+    Escaped, each would take five bytes.
+    """
+    return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("'", "&#39;"))  # noqa: S704 - escaped here
+
+
+_TEMPLATES.filters["quoted"] = quoted
 
 # No foreign and no inline resources: text that a person typed cannot become a script.
 POLICY = (
@@ -48,15 +62,19 @@ POLICY = (
 def show(
     request: Request, template: str, *, status: int = 200, leads_to: str = "", **content: Any
 ) -> HTMLResponse:
-    """Return a page. `leads_to` is a foreign origin that one of its forms redirects to.
+    """Return a page. `leads_to` are foreign origins, separated by blanks, that its forms redirect to.
 
     Browsers apply `form-action` to the redirect after a form too, so the page whose button opens Amazon's
-    sign-in must name that origin.
+    sign-in must name its origin.
     """
     visitor: Visitor | None = getattr(request.state, "visitor", None)
-    done = confirmations.sentence_of(request) if visitor is not None else None
+    done = confirmations.confirmation_of(request) if visitor is not None else None
     html = _TEMPLATES.get_template(template).render(
-        visitor=visitor, path=request.url.path, done=done, **content
+        visitor=visitor,
+        navigation=None if visitor is None else navigation_of(visitor, request.url.path),
+        path=request.url.path,
+        done=done,
+        **content,
     )
     policy = f"{POLICY} {leads_to}".rstrip()
     # Not no-referrer: with that, browsers send `Origin: null` from our own forms too.

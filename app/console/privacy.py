@@ -1,57 +1,197 @@
-"""Privacy page: erase a person, read the receipt, and find the consent records of each destination."""
+"""Privacy page: find where a person is stored, erase a person, and read the receipts.
 
-from typing import Annotated
+A typed value is in the body of its form only. What a search needs to continue is sealed in the page.
+"""
 
+import base64
+import binascii
+import re
+from collections import Counter
+from typing import Annotated, Any, Final
+
+import msgspec
 from fastapi import APIRouter, Query, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.datastructures import FormData
+from starlette.responses import JSONResponse, Response
 
 from app.admin.access import Scope
-from app.admin.erasure import IDENTIFIERS, erase_person, find_receipt
+from app.admin.context import AppContext
+from app.admin.erasure import IDENTIFIERS, erase_person, find_receipt, list_erasures
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.subject_search import NOT_SEARCHED, find_person
+from app.api.paging import Cursor, cursor_of, number_of, split_page
 from app.api.secured_route import Context, requires
-from app.console import pages
+from app.console import confirmations, pages
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
-from app.store import destinations
+from app.console.sessions import Visitor
+from app.crypto import CannotDecrypt
+from app.store import audit, destinations
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
+_PAGE: Final = "/console/privacy"
+_PLACE: Final = "console/privacy/find"
+_ROWS: Final = 20
+_DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 _LABELS = {
     "email": "E-mail address",
     "phone": "Phone number",
     "maid": "Mobile advertising ID",
+    "ramp_id": "RampID",
+    "match_id": "Match ID",
+    "real_id": "RealID",
+    "merkle_id": "Merkle ID",
+    "kantar_id": "Kantar ID",
+    "fip": "FIP",
     "hash": "SHA-256 of any of these",
 }
 
 
-@router.get("/console/privacy", response_model=None)
+class _Found(msgspec.Struct):
+    """A search that continues: what is searched for, where, and what was found so far."""
+
+    kind: str
+    value: str
+    cursor: int
+    events: dict[str, int]
+    batches: int = 0
+    unreadable: int = 0
+    pending: int = 0
+
+
+@router.get(_PAGE, response_model=None)
 @requires(Scope.ERASE)
 async def page(
     request: Request,
     context: Context,
     visitor: CurrentVisitor,
     erasure: Annotated[str | None, Query(max_length=40)] = None,
+    cursor: Cursor = None,
 ) -> Response:
-    """Show the form, the receipt of an erasure, and where the consent records are."""
-    async with context.engine.connect() as connection:
-        names = await destinations.names(connection, only=visitor.caller.only)
-    receipt = None if erasure is None else (await find_receipt(context, visitor.caller, erasure)).body
-    return pages.show(
-        request,
-        "privacy.html",
-        kinds=[(kind, _LABELS.get(kind, kind)) for kind in IDENTIFIERS],
-        destinations=names,
-        receipt=receipt,
+    """Show both forms, the erasures, the receipt of one, and where the consent records are."""
+    return await _show(request, context, visitor, erasure=erasure, cursor=cursor)
+
+
+@router.get(_PAGE + "/receipt", response_model=None)
+@requires(Scope.ERASE)
+async def receipt(
+    context: Context, visitor: CurrentVisitor, erasure: Annotated[str, Query(max_length=40)] = ""
+) -> Response:
+    """Download the signed receipt of an erasure."""
+    found = await find_receipt(context, visitor.caller, erasure)
+    signed = {"signed": found.signed, "signature": found.signature, "public_key": found.public_key}
+    disposition = f'attachment; filename="{found.body["id"]}.json"'
+    return JSONResponse({**found.body, **signed}, headers={"Content-Disposition": disposition})
+
+
+@router.post(_PAGE + "/find", response_model=None)
+@requires(Scope.ERASE)
+async def find(request: Request, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+    """Show where a person is stored: counts and no values. Continue a search that ran out of time."""
+    so_far = _continued(context, form)
+    if so_far is None:
+        so_far = _Found(*_identifier(form), cursor=0, events={})
+    _, result = await find_person(context, visitor.caller, {so_far.kind: so_far.value}, after=so_far.cursor)
+    counts = Counter(so_far.events)
+    for (destination, _, status), events in result.events.items():
+        counts[f"{destination} {status}"] += events
+    found = _Found(
+        so_far.kind,
+        so_far.value,
+        result.cursor or 0,
+        dict(counts),
+        so_far.batches + result.batches,
+        so_far.unreadable + result.unreadable,
+        so_far.pending + result.pending_erasures,
     )
+    more = _sealed(context, found) if result.cursor is not None else None
+    return await _show(request, context, visitor, found=found, more=more)
 
 
-@router.post("/console/privacy/erase", response_model=None)
+@router.post(_PAGE + "/erase", response_model=None)
 @requires(Scope.ERASE)
 async def erase(context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Erase a person. The value is neither shown again nor stored unencrypted."""
+    kind, value = _identifier(form)
+    id_, _ = await erase_person(context, visitor.caller, {kind: value})
+    return confirmations.redirect(context, f"{_PAGE}?erasure={id_}", "erasure_requested")
+
+
+def _identifier(form: FormData) -> tuple[str, str]:
     kind, value = form_text(form, "kind"), form_text(form, "value")
     if kind not in IDENTIFIERS or not 1 <= len(value) <= 1024:
         raise Refusal(
             ErrorCode.INVALID, "Choose what you enter, and enter it.", FieldProblem("value", "missing")
         )
-    id_, _ = await erase_person(context, visitor.caller, {kind: value})
-    return RedirectResponse(f"/console/privacy?erasure={id_}", 303)
+    if kind == "hash" and not _DIGEST.fullmatch(value.lower()):
+        raise Refusal(ErrorCode.INVALID, "A SHA-256 has 64 hexadecimal digits. Nothing was done.")
+    return kind, value.lower() if kind == "hash" else value
+
+
+def _sealed(context: AppContext, found: _Found) -> str:
+    return base64.urlsafe_b64encode(context.vault.seal(msgspec.json.encode(found), place=_PLACE)).decode()
+
+
+def _continued(context: AppContext, form: FormData) -> _Found | None:
+    """Return the search that the form continues; None for a new one."""
+    text = form_text(form, "search")
+    if not text:
+        return None
+    try:
+        return msgspec.json.decode(
+            context.vault.open(base64.urlsafe_b64decode(text), place=_PLACE), type=_Found
+        )
+    except (binascii.Error, ValueError, CannotDecrypt, msgspec.DecodeError):
+        raise Refusal(ErrorCode.INVALID, "This search cannot be continued. Start it again.") from None
+
+
+async def _show(
+    request: Request,
+    context: AppContext,
+    visitor: Visitor,
+    *,
+    erasure: str | None = None,
+    cursor: str | None = None,
+    found: _Found | None = None,
+    more: str | None = None,
+) -> Response:
+    async with context.engine.connect() as connection:
+        names = await destinations.names(connection, only=visitor.caller.only)
+    shown = None if erasure is None else (await find_receipt(context, visitor.caller, erasure)).body
+    below = number_of(cursor)
+    rows = await list_erasures(context, visitor.caller, limit=_ROWS + 1, below=below)
+    erasures, has_more = split_page(rows, _ROWS)
+    async with context.engine.connect() as connection:
+        actors = await audit.names(connection, {each.requested_by for each in erasures})
+    response = pages.show(
+        request,
+        "privacy.html",
+        kinds=[(kind, _LABELS.get(kind, kind)) for kind in IDENTIFIERS],
+        labels=_LABELS,
+        destinations=names,
+        receipt=shown,
+        erasures=erasures,
+        actors={**actors, "bootstrap": "bootstrap key"},
+        next_cursor=cursor_of(erasures[-1].number) if has_more else None,
+        found=None if found is None else _found_view(found, dict(names)),
+        more=more,
+        not_searched=NOT_SEARCHED,
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _found_view(found: _Found, names: dict[str, str]) -> dict[str, Any]:
+    """Return what a search found, without the value."""
+    rows = []
+    for key, events in sorted(found.events.items()):
+        destination, status = key.split(" ")
+        rows.append((destination, names.get(destination, destination), status, events))
+    return {
+        "label": _LABELS.get(found.kind, found.kind),
+        "rows": rows,
+        "total": sum(found.events.values()),
+        "batches": found.batches,
+        "unreadable": found.unreadable,
+        "pending": found.pending,
+    }

@@ -1,7 +1,4 @@
-"""Publish page of a mapping: changes, event name conflicts, versions and rollback."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Publish page of a mapping: what a publish changes and whom it affects, before the button."""
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import FormData
@@ -11,32 +8,34 @@ from app.admin.access import Scope
 from app.admin.backtest import backtest_draft, needs_confirmation
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.event_names import rename_event
+from app.admin.event_names import find_name_conflict, rename_event
 from app.admin.mapping_drafts import MappingDetails, change_draft, read_mapping
-from app.admin.mapping_versions import list_versions, publish_draft, roll_back
+from app.admin.mapping_versions import publish_draft
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
 from app.console import confirmations, pages
-from app.console.destination import content_of
-from app.console.mapping_editor import MAPPING
-from app.console.mapping_view import changes
+from app.console.mapping_view import warning_lines
+from app.console.mapping_words import statement_changes
+from app.console.mappings import MAPPING, address_of, content_of_mappings
 from app.console.preview_view import backtest_view
 from app.console.problem_view import problem_views
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
 from app.console.sessions import Visitor
-from app.console.wording import person
 from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.destination import State
 from app.domain.observed.backtest import Backtest
-from app.store import audit
+from app.store.mappings import StoredMapping
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-_VERSIONS = 50
+MAX_NOTE = 1000
 _NAME_REQUIRED = (
     "The draft would reject recent events or lose match keys. Type the exact name of the mapping to publish "
     "it. Nothing was published."
 )
+_NOTE_TOO_LONG = f"A note has at most {MAX_NOTE:,} characters. Nothing was published."
+_STALE = "Someone else changed this mapping after you opened this page. Review the changes and try again."
 
 
 @router.get(MAPPING + "/publish", response_model=None)
@@ -49,7 +48,7 @@ async def page(
     context: Context,
     visitor: CurrentVisitor,
 ) -> Response:
-    """Show what publishing would change, and all versions."""
+    """Show what publishing would change."""
     return await _page(request, destination_id, mapping_id, context, visitor)
 
 
@@ -65,20 +64,37 @@ async def publish(
     form: Form,
 ) -> Response:
     """Publish the draft, or show why it cannot be published."""
+    note = form_text(form, "note")
     try:
-        await _require_name(context, visitor, destination_id, mapping_id, form)
+        await _require_answers(context, visitor, destination_id, mapping_id, form)
         published = await publish_draft(
-            context, visitor.caller, destination_id, mapping_id, form_version(form)
+            context, visitor.caller, destination_id, mapping_id, form_version(form), note
         )
     except Refusal as refusal:
-        return await _page(request, destination_id, mapping_id, context, visitor, problem=refusal.problem)
-    return _back(context, destination_id, mapping_id, "published", published.mapping.published_version)
+        problem = refusal.problem
+        return await _page(request, destination_id, mapping_id, context, visitor, problem=problem, note=note)
+    return await landing(context, visitor, published.mapping)
 
 
-async def _require_name(
+async def landing(context: AppContext, visitor: Visitor, published: StoredMapping) -> Response:
+    """Redirect after a publish: a first version leads to the next step of the set-up."""
+    here = f"/console/destinations/{published.destination}"
+    address = f"{address_of(published.destination, published.id)}/publish"
+    if published.published_version == 1:
+        async with context.engine.connect() as connection:
+            found = await find_visible(connection, visitor.caller, published.destination)
+        address = f"{here}/activate" if found.state is State.ACTIVE else here
+    return confirmations.redirect(context, address, "published", published.published_version)
+
+
+async def _require_answers(
     context: AppContext, visitor: Visitor, destination_id: str, mapping_id: str, form: FormData
 ) -> None:
-    """Raise Refusal when the draft is harmful and the form does not repeat the mapping's name."""
+    """Raise Refusal for a note that is too long, and when the draft is harmful and the form does not repeat
+    the mapping's name.
+    """
+    if len(form_text(form, "note")) > MAX_NOTE:
+        raise Refusal(ErrorCode.INVALID, _NOTE_TOO_LONG, FieldProblem("note", "too_long"))
     details = await read_mapping(context, visitor.caller, destination_id, mapping_id)
     backtest = await _backtest(context, visitor, details)
     mapping = details.mapping
@@ -97,28 +113,6 @@ async def _backtest(context: AppContext, visitor: Visitor, details: MappingDetai
         return None
     _, result = await backtest_draft(context, visitor.caller, mapping.destination, mapping.id)
     return result
-
-
-@router.post(MAPPING + "/rollback", response_model=None)
-@requires(Scope.DESTINATIONS_WRITE)
-async def rollback(
-    *,
-    request: Request,
-    destination_id: str,
-    mapping_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
-    form: Form,
-) -> Response:
-    """Roll back to an earlier version."""
-    version = form_text(form, "to")
-    if not (version.isascii() and version.isdigit() and len(version) < 10):
-        raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
-    try:
-        await roll_back(context, visitor.caller, destination_id, mapping_id, int(version), form_version(form))
-    except Refusal as refusal:
-        return await _page(request, destination_id, mapping_id, context, visitor, problem=refusal.problem)
-    return _back(context, destination_id, mapping_id, "rolled_back", int(version))
 
 
 @router.post(MAPPING + "/take-name", response_model=None)
@@ -146,11 +140,8 @@ async def rename_pin(
     return _back(context, destination_id, mapping_id, "renamed")
 
 
-def _back(
-    context: AppContext, destination_id: str, mapping_id: str, done: str, number: int | None = None
-) -> Response:
-    page_path = f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish"
-    return confirmations.redirect(context, page_path, done, number)
+def _back(context: AppContext, destination_id: str, mapping_id: str, done: str) -> Response:
+    return confirmations.redirect(context, f"{address_of(destination_id, mapping_id)}/publish", done)
 
 
 async def _page(
@@ -161,55 +152,29 @@ async def _page(
     visitor: Visitor,
     *,
     problem: Problem | None = None,
+    note: str = "",
 ) -> Response:
     details = await read_mapping(context, visitor.caller, destination_id, mapping_id)
-    versions = await list_versions(context, visitor.caller, destination_id, mapping_id, limit=_VERSIONS)
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, visitor.caller, destination_id)
-        names = await audit.names(connection, [each.version.published_by for each in versions])
+    conflict = await find_name_conflict(context, visitor.caller, destination_id, mapping_id)
     mapping = details.mapping
     backtest = await _backtest(context, visitor, details)
-    conflict = _conflict(problem, mapping.draft) if problem else None
+    is_conflict = problem is not None and problem.code is ErrorCode.EVENT_NAME_CONFLICT
     return pages.show(
         request,
         "publish.html",
         status=200 if problem is None else status_of(problem),
-        **content_of(context, found, visitor, "mappings"),
+        **await content_of_mappings(context, visitor, destination_id),
+        here=address_of(destination_id, mapping_id),
         details=details,
         mapping=mapping,
-        versions=[
-            (
-                each,
-                person(each.version.published_by, names),
-                changes(each.version.document, mapping.published) if mapping.published else [],
-            )
-            for each in versions
-        ],
-        changes=changes(mapping.published, mapping.draft),
+        changes=statement_changes(mapping.published, mapping.draft),
         problems=problem_views((each.path, each.sentence) for each in details.problems),
+        warnings=warning_lines(details.warnings),
         backtest=None if backtest is None else backtest_view(backtest),
         needs_name=backtest is not None and needs_confirmation(mapping.draft, backtest),
         conflict=conflict,
-        refused=_refusal_text(problem) if problem and not conflict else None,
+        type_label=EVENT_TYPES[conflict.event_type].label if conflict else "",
+        note=note,
+        max_note=MAX_NOTE,
+        refused=(problem.detail or _STALE) if problem and not is_conflict else None,
     )
-
-
-def _refusal_text(problem: Problem) -> str:
-    return (
-        problem.detail
-        or "Someone else changed this mapping after you opened this page. Review the changes and try again."
-    )
-
-
-def _conflict(problem: Problem, draft: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return both names of an event name conflict (R12), or None for another problem."""
-    if problem.code is not ErrorCode.EVENT_NAME_CONFLICT:
-        return None
-    event_type = str(problem.extra["event_type"])
-    name = draft.get("event_name")
-    return {
-        "event_type": event_type,
-        "label": EVENT_TYPES[event_type].label,
-        "pinned": str(problem.extra["pinned_name"]),
-        "yours": str(name.get("const") if isinstance(name, dict) else name),
-    }

@@ -1,45 +1,102 @@
-"""Search page over all destinations: an event by its id, or the events of a journey execution."""
+"""Search page over all destinations: one field that tries every id, with filters."""
 
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.event_search import ExecutionSearch, find_event, find_execution
+from app.admin.event_search import FoundEvent, SearchPage, destination_names, search_events
+from app.admin.refusals import ErrorCode, Refusal
+from app.api.paging import Cursor, cursor_of, search_position_of
 from app.api.secured_route import Context, requires
 from app.console import pages
+from app.console.event_filter import Events
 from app.console.secured_page import CurrentVisitor, SecuredPage
-from app.console.wording import number
+from app.console.wording import EVENT_STATUSES
 from app.domain.conversion.event_types import EVENT_TYPES
-from app.domain.ids import BatchId
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_PAGE_SIZE = 50
+MOST_LISTED = 200  # destinations in a menu; with more, their id is typed
 
 
 @router.get("/console/events", response_model=None)
 @requires(Scope.EVENTS_READ)
 async def search(
+    *,
     request: Request,
     context: Context,
     visitor: CurrentVisitor,
-    q: Annotated[str, Query(max_length=600)] = "",
-    before: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
+    query: Events,
+    q: Annotated[str, Query(max_length=256)] = "",
+    destination: Annotated[str, Query(max_length=64)] = "",
+    cursor: Cursor = None,
 ) -> Response:
-    """Find an event by its id, else the events of a journey execution, in all visible destinations."""
-    wanted = q.strip()
-    mappings = await find_event(context, visitor.caller, wanted) if wanted and before is None else []
-    result = ExecutionSearch()
-    if wanted and not mappings:
-        position = None if before is None else BatchId(before)
-        result = await find_execution(context, visitor.caller, wanted, position)
+    """Find events of all visible destinations. A single event with this id is opened at once."""
+    text, chosen = q.strip(), query.range(context.now())
+    result = SearchPage([], None)
+    is_asked = bool(text or destination or not query.is_empty)
+    if is_asked:
+        before = search_position_of(cursor)
+        try:
+            result = await search_events(
+                context,
+                visitor.caller,
+                query.events(chosen.since, text or None),
+                destination_id=destination or None,
+                rejected=query.rejected,
+                before=before,
+                limit=_PAGE_SIZE,
+            )
+        except Refusal as refusal:  # no such destination, for this visitor
+            if refusal.problem.code is not ErrorCode.NOT_FOUND:
+                raise
+        if (only := only_event(result)) is not None:
+            return RedirectResponse(event_address(only), 303)
+    names = await destination_names(context, visitor.caller, limit=MOST_LISTED + 1)
+    parameters = [(name, value) for name, value in (("q", text), ("destination", destination)) if value]
     return pages.show(
         request,
         "search.html",
-        q=wanted,
-        mappings=mappings,
-        result=result,
-        events=number(result.events),
-        continued=before is not None,
+        q=text,
+        destination=destination,
+        destinations=names if len(names) <= MOST_LISTED else None,
+        query=query,
+        range=chosen,
+        parameters=[*parameters, *query.parameters],
+        asked=is_asked,
+        items=pages.plain(result.items),
+        exact=result.is_exact,
+        back_to=result.back_to,
+        unreadable=result.unreadable_batches,
+        next_cursor=cursor_of(*result.following) if result.following else None,
+        later=cursor is not None,
+        statuses=EVENT_STATUSES,
         types=EVENT_TYPES,
     )
+
+
+def only_event(result: SearchPage) -> FoundEvent | None:
+    """Return the event that an id names, if it names one event only.
+
+    Repeated rejections of one id, or rejections before it was accepted, are one event with one page.
+    """
+    pages_of = {event_address(item) for item in result.items if item.mapping_id or item.event_id}
+    accepted = {event_address(item) for item in result.items if item.status != "rejected"}
+    if not result.is_exact or len(accepted or pages_of) != 1:
+        return None
+    destinations = {item.destination_id for item in result.items}
+    if len(destinations) != 1:
+        return None
+    return next(item for item in result.items if not accepted or item.status != "rejected")
+
+
+def event_address(item: FoundEvent) -> str:
+    """Return the address of an event's page."""
+    query = {"id": item.event_id or ""}
+    if item.mapping_id:
+        query["mapping"] = item.mapping_id
+    return f"/console/destinations/{item.destination_id}/event?{urlencode(query)}"

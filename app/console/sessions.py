@@ -7,7 +7,7 @@ the key has now, so revoking the key ends its sessions.
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -19,7 +19,7 @@ from app.admin.context import AppContext
 from app.admin.people import person_caller
 from app.admin.roles import role_of
 from app.api.headers import address_parts
-from app.domain.ids import KeyId
+from app.domain.ids import KeyId, OrganisationId
 from app.store import sessions
 from app.store.organisation_scope import EVERY
 
@@ -35,6 +35,8 @@ class Visitor:
     csrf: str
     # When a person last signed in at the provider; None for a key.
     signed_in_at: datetime | None = None
+    # The name of the organisation that a platform caller chose to act for; None for its own.
+    acting_for: str | None = None
 
 
 def is_secure(context: AppContext) -> bool:
@@ -100,6 +102,13 @@ async def end(context: AppContext, request: Request, response: Response) -> None
     )
 
 
+async def act_for(context: AppContext, request: Request, organisation: OrganisationId) -> None:
+    """Let the request's session act for an organisation. Only a platform caller does so."""
+    token = request.cookies.get(cookie_name(context), "")
+    async with context.within(EVERY).engine.begin() as connection:
+        await sessions.act_for(connection, digest_of(token), organisation)
+
+
 async def visitor_of(context: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
     """Return the visitor of a request, or None: no session, an expired one, or its key lost access.
 
@@ -117,13 +126,32 @@ async def visitor_of(context: AppContext, request: Request, *, note: bool = True
         assert session.name is not None
         assert session.role is not None
         assert session.organisation is not None
-        person = person_caller(session.subject, session.name, session.role, session.organisation)
-        return Visitor(person, session.name, session.role, session.created_at, csrf, session.signed_in_at)
+        person = _acting(
+            person_caller(session.subject, session.name, session.role, session.organisation), session
+        )
+        return Visitor(
+            person,
+            session.name,
+            session.role,
+            session.created_at,
+            csrf,
+            session.signed_in_at,
+            session.acting_for_name,
+        )
     caller, name = _caller(context, session) if context.key_sign_in else (None, "")
     role = None if caller is None else role_of(caller.scopes)
     if caller is None or role is None:
         return None
-    return Visitor(caller, name, role, session.created_at, csrf)
+    return Visitor(
+        _acting(caller, session), name, role, session.created_at, csrf, None, session.acting_for_name
+    )
+
+
+def _acting(caller: Caller, session: sessions.StoredSession) -> Caller:
+    """Return the caller in the organisation that the session chose; only a platform caller may choose."""
+    if session.acting_for is None or not caller.is_platform:
+        return caller
+    return replace(caller, organisation=session.acting_for)
 
 
 def _caller(context: AppContext, session: sessions.StoredSession) -> tuple[Caller | None, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 WIDTH, HEIGHT = 112.0, 24.0
-_POINTS = 32
+_POINTS = 24
 
 
 def line(values: Sequence[float]) -> str:
@@ -17,6 +17,6 @@ def line(values: Sequence[float]) -> str:
 
 
 def condensed(values: Sequence[int]) -> list[int]:
-    """Return at most 32 sums of neighbouring values, in order."""
+    """Return at most 24 sums of neighbouring values, in order."""
     size = -(-len(values) // _POINTS)
     return [sum(values[start : start + size]) for start in range(0, len(values), size)]

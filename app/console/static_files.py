@@ -1,5 +1,6 @@
 """Serve style sheets and scripts, without sign-in."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -7,7 +8,7 @@ from starlette.responses import Response
 
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.secured_route import public
-from app.console.assets import ASSETS
+from app.console.assets import ASSETS, compressed
 from app.console.secured_page import SecuredPage
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -27,7 +28,6 @@ async def asset(name: str, request: Request, v: Version = "") -> Response:
         raise Refusal(ErrorCode.NOT_FOUND)
     headers = {"Cache-Control": _IMMUTABLE, "Vary": "Accept-Encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(
-            found.compressed, media_type=found.media_type, headers={**headers, "Content-Encoding": "gzip"}
-        )
+        content = await asyncio.to_thread(compressed, found.name)
+        return Response(content, media_type=found.media_type, headers={**headers, "Content-Encoding": "gzip"})
     return Response(found.plain, media_type=found.media_type, headers=headers)

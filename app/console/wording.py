@@ -1,5 +1,6 @@
 """Format numbers, shares, ages, states and statuses for all pages. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -89,6 +90,16 @@ STATUSES = {
     "expired": Label("Expired", "bad", "Exceeded Amazon's age limit before delivery."),
     "erased": Label("Erased", "quiet", "The person's data was erased on request."),
 }
+REJECTED = Label("Rejected", "bad", "Rejected on receipt and not stored.")
+# Accepted events and rejected ones.
+EVENT_STATUSES = {**STATUSES, "rejected": REJECTED}
+
+_POSITION_IN_REQUEST = re.compile(r"events\[\d+\][.:]?\s*")
+
+
+def amazon_message(text: str | None) -> str:
+    """Return Amazon's message without the position of the event in its request."""
+    return _POSITION_IN_REQUEST.sub("", text or "")
 
 
 def person(actor: str, names: Mapping[str, str]) -> str:

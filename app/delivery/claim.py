@@ -78,7 +78,7 @@ class ClaimStep:
         return None
 
     def note_damaged(self, lane: Lane, damaged: Sequence[lanes.DestinationQueue], now: float) -> None:
-        """Log the destinations whose due work cannot be read, as rarely as it would be claimed."""
+        """Back off the destinations whose due work cannot be read, and log them, once per back-off."""
         for queue in damaged:
             previous = lane.backoffs.get((queue.number, WorkKind.LIVE))
             if previous is None or previous.until <= now:

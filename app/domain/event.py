@@ -39,7 +39,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class JourneyIds(msgspec.Struct, frozen=True):
-    """The journey, the node and the run that sent an event, as far as they may be stored and shown."""
+    """The ids of the journey, node and execution that sent an event. None: absent, or not to be stored."""
 
     journey_id: str | None = None
     node_id: str | None = None

@@ -34,7 +34,7 @@ class ObservedDestination:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was read at one moment."""
+    """What was read at one time."""
 
     now: datetime
     destinations: Sequence[ObservedDestination]

@@ -167,7 +167,7 @@ def _due(
 
 
 def _is_explained(stored: Sequence[StoredIncident], now: datetime) -> bool:
-    """Return whether an incident that explains others is open, or was until a moment ago."""
+    """Return whether an incident that explains others is open, or was open within the last minutes."""
     return any(
         KINDS[each.incident.kind].silences_others
         and (each.incident.resolved_at is None or now - each.incident.resolved_at < _SILENT_AFTERWARDS)

@@ -8,6 +8,7 @@ import asyncpg
 
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
+from app.domain.pacing.owner_queue import OwnerQueue
 from app.domain.trace import RequestTrace
 from app.ingest.dedup import DedupResult, Flush
 from app.ingest.destination_cache import DestinationCache
@@ -28,6 +29,9 @@ _RETRYABLE_ERRORS = ("40001", "40P01", "0A000")
 # A flush of so many requests starts without waiting for more. While the database writes it, this process
 # reads and evaluates the next ones.
 FLUSH_MIN_REQUESTS = 24
+# While several organisations send, a flush is smaller: each waits for the flush before its own.
+SHARED_PART = 5
+SHARED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -97,7 +101,9 @@ class GroupCommit:
         self._database_results = database_results
         self._max_events = max_events
         self._max_waiting = max_waiting
-        self._queue: list[PendingRequest] = []
+        self._queue: OwnerQueue[PendingRequest] = OwnerQueue()
+        self._last_organisation: OrganisationId | None = None
+        self._shared_until = float("-inf")  # until when several organisations count as sending
         self._waiting_events = 0
         self._has_requests = asyncio.Event()
         self._may_flush = asyncio.Event()
@@ -123,10 +129,15 @@ class GroupCommit:
             return NotStored("closing")
         if self._waiting_events + len(events) > self._max_waiting:
             return NotStored("crowded")
-        response: asyncio.Future[RequestResults | NotStored] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if access.organisation != self._last_organisation:
+            if self._last_organisation is not None:
+                self._shared_until = loop.time() + SHARED_SECONDS
+            self._last_organisation = access.organisation
+        response: asyncio.Future[RequestResults | NotStored] = loop.create_future()
         request = PendingRequest(events, access, response, low_priority, REQUEST_TRACE.get())
         self._evaluate(request)
-        self._queue.append(request)
+        self._queue.add(access.organisation, len(events) + 1, request)
         self._waiting_events += len(events)
         self._has_requests.set()
         if self._is_large_enough():
@@ -183,15 +194,18 @@ class GroupCommit:
         return await self._reevaluate_stale(connection, [request])
 
     def _take_group(self) -> list[PendingRequest]:
-        """Remove the oldest requests from the queue, up to `max_events` events but one request at least."""
+        """Remove requests from the queue, up to `max_events` events but one request at least.
+
+        The oldest of each organisation first, the organisations in turn.
+        """
+        shared = asyncio.get_running_loop().time() < self._shared_until
+        limit = self._max_events // SHARED_PART if shared else self._max_events
         group: list[PendingRequest] = []
         events = 0
-        for request in self._queue:
-            if group and events + len(request.events) > self._max_events:
-                break
+        while self._queue and not (group and events + len(self._queue.first().events) > limit):
+            request = self._queue.pop()
             group.append(request)
             events += len(request.events)
-        del self._queue[: len(group)]
         self._waiting_events -= events
         if not self._queue and not self._closing:
             self._has_requests.clear()

@@ -41,7 +41,7 @@ class RejectionRecorder:
         destinations: Sequence[DestinationNumber | None],
         request_id: str | None,
     ) -> None:
-        """Record the rejections of a request, as far as the budgets of their destinations allow."""
+        """Record the rejections of a request, up to the budgets of their destinations."""
         if not any(rejections):
             return
         now = self.now()

@@ -75,7 +75,7 @@ class SchemaSampler:
     _write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def observe(self, events: Sequence[Event | Rejection], results: RequestResults) -> None:
-        """Sample accepted events, as far as the budgets allow."""
+        """Sample accepted events, up to the budgets."""
         now = self.monotonic()
         if not self._process_budget.is_available(now):
             return  # the usual case under load

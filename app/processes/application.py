@@ -1,6 +1,7 @@
 """Builds the ASGI application from the routers, the request middleware and the events endpoint."""
 
 import random
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -16,11 +17,11 @@ from app.api import (
     catalog,
     consent_records,
     destinations,
-    docs,
     erasures,
     errors,
     event_reports,
     event_schema,
+    event_search,
     events,
     hashing,
     health,
@@ -40,7 +41,7 @@ from app.api import (
 from app.api.auth import KeyRing
 from app.api.health import API, Readiness
 from app.api.organisation_cache import OrganisationCache
-from app.console import pages
+from app.console import confirmations, pages
 from app.console.router import router as console_router
 from app.server.admission import AdmissionController, resident_bytes
 from app.server.fast_events import EventsEndpoint
@@ -54,7 +55,9 @@ from app.telemetry import VERSION
 TITLE = "Amazon Conversions destination"
 
 # One line per resource. Adding a router here adds it to the application, the description and the tests.
+# `POST /events` comes first in the description.
 ROUTERS: tuple[APIRouter, ...] = (
+    events.router,
     destinations.router,
     oauth.router,
     preflight.router,
@@ -68,8 +71,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     keys.router,
     audit.router,
     organisations.router,
-    events.router,
     event_reports.router,
+    event_search.router,
     rejections.router,
     replay.router,
     replay_history.router,
@@ -77,7 +80,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     erasures.router,
     incidents.router,
     health.router,
-    docs.router,
+    openapi.router,
     console_router,
 )
 
@@ -118,15 +121,16 @@ def create_application(context: AppContext) -> Application:
         # A redirect would repeat the client's Host field.
         redirect_slashes=False,
     )
-    app.state.context = context
-    # The OAuth callback shows a console page, and `api` does not import `console`.
+    # The OAuth callback leads to pages of the console, and `api` does not import `console`.
     app.state.not_connected_page = partial(pages.show, template="not_connected.html")
+    app.state.connected_page = confirmations.redirect
     # Keys, sessions and readiness belong to no organisation before their row is read.
     every = context.within(EVERY)
-    app.state.key_ring = KeyRing(
-        every.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic
-    )
-    app.state.organisations = OrganisationCache(every.engine, monotonic=context.monotonic)
+    keys_in_use = KeyRing(every.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic)
+    organisations_in_use = OrganisationCache(every.engine, monotonic=context.monotonic)
+    app.state.key_ring, app.state.organisations = keys_in_use, organisations_in_use
+    context = replace(context, forget_key=keys_in_use.forget, forget_organisation=organisations_in_use.forget)
+    app.state.context = context
     app.state.readiness = Readiness(
         every.engine, context.monotonic, role=API, outcomes=context.outcomes, clock=context.clock
     )

@@ -59,7 +59,7 @@ class WaitingConnections:
 def allowed_connections(wanted: int, *, files: Any = resource) -> int:
     """Return how many connections the open-files limit allows, `wanted` at most.
 
-    Raises the soft limit as far as the hard limit permits, and logs `connections.capped` if that is not
+    Raises the soft limit, at most to the hard limit, and logs `connections.capped` if that is not
     enough.
     """
     soft: int

@@ -80,7 +80,8 @@ class RequestBodyReader:
         problem = self._admission.record_read(permit, body, complete=complete)
         if problem is None and complete and permit.is_events:
             # Parsing and evaluation follow: the CPU-heavy part.
-            await self._loop_limiter.acquire(permit.cost)
+            organisation = None if permit.share is None else permit.share.organisation
+            await self._loop_limiter.acquire(permit.cost, organisation)
             problem = self._admission.memory_problem(permit)
         if problem is not None:
             raise Refusal.of(problem)

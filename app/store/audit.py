@@ -102,18 +102,31 @@ async def record(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which actions to list. `kind` is the first word of an action, such as `mapping`."""
+
+    actor: str | None = None
+    kind: str | None = None
+    action: str | None = None
+    target: str | None = None
+    destination: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
 async def newest(
     connection: AsyncConnection,
     *,
     limit: int,
     below: int | None = None,
-    destination: str | None = None,
-    action: str | None = None,
+    wanted: AuditFilter | None = None,
     only: Sequence[str] | None = None,
 ) -> list[AuditEntry]:
     """Return up to `limit` actions, newest first, with ids below `below`; `only` limits them to
     destinations.
     """
+    wanted = wanted or AuditFilter()
     rows = await connection.execute(
         text(
             "SELECT id, at, actor, action, subject, destination, before, after, sequence, prev_hash, hash "
@@ -121,13 +134,24 @@ async def newest(
             "AND (CAST(:below AS bigint) IS NULL OR id < :below) "
             "AND (CAST(:destination AS text) IS NULL OR destination = :destination) "
             "AND (CAST(:action AS text) IS NULL OR action = :action) "
+            "AND (CAST(:kind AS text) IS NULL OR split_part(action, '.', 1) = :kind) "
+            # A person is written as `name (oidc:subject)`.
+            "AND (CAST(:actor AS text) IS NULL OR position(lower(:actor) IN lower(actor)) > 0) "
+            "AND (CAST(:target AS text) IS NULL OR subject = :target OR destination = :target) "
+            "AND (CAST(:since AS timestamptz) IS NULL OR at >= :since) "
+            "AND (CAST(:until AS timestamptz) IS NULL OR at < :until) "
             "AND (CAST(:only AS text[]) IS NULL OR destination = ANY (:only)) "
             "ORDER BY id DESC LIMIT :limit"
         ),
         {
             "below": below,
-            "destination": destination,
-            "action": action,
+            "destination": wanted.destination,
+            "action": wanted.action,
+            "kind": wanted.kind,
+            "actor": wanted.actor,
+            "target": wanted.target,
+            "since": wanted.since,
+            "until": wanted.until,
             "only": None if only is None else list(only),
             "limit": limit,
         },
@@ -187,6 +211,15 @@ async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
     """Return the first row that is not in the chain, if there is one."""
     rows = await connection.execute(
         text(_LINKS + "WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT 1")
+    )
+    return [_chain_row(row) for row in rows.mappings()]
+
+
+async def links_of(connection: AsyncConnection, ids: Sequence[int]) -> list[ChainRow]:
+    """Return the chain rows of these entries of the acting organisation."""
+    rows = await connection.execute(
+        text(_LINKS + "WHERE organisation_id = acting_organisation() AND id = ANY (CAST(:ids AS bigint[]))"),
+        {"ids": list(ids)},
     )
     return [_chain_row(row) for row in rows.mappings()]
 

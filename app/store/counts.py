@@ -147,9 +147,11 @@ async def consent_stops(connection: PipelineConnection, destination: Destination
     rows = await connection.fetch(
         """
         WITH by_basis AS (
+          -- Rejections whose legal basis was recorded.
           SELECT reason, basis, sum(events)::bigint AS events FROM consent_stops WHERE destination = $1
           GROUP BY reason, basis
         ), by_reason AS (
+          -- All rejections for lack of consent.
           SELECT reason, sum(rejected)::bigint AS events FROM rejections
           WHERE destination = $1 AND code = 'CONSENT_NOT_PROVIDED' GROUP BY reason
         )

@@ -39,6 +39,7 @@ class Erasure:
     unreadable: int
     finished_at: datetime | None
     sealed: bytes | None = field(default=None, repr=False)
+    number: int = 0
 
 
 async def try_lock_scan(connection: PipelineConnection) -> bool:
@@ -109,17 +110,29 @@ async def pending(connection: PipelineConnection) -> list[PendingErasure]:
     return [PendingErasure(**dict(row)) for row in rows]
 
 
+_ERASURES = """
+    SELECT id, requested_at, requested_by, kinds, scanned, waiting, dead, delivered, unreadable,
+      finished_at, sealed, number
+    FROM erasures WHERE organisation_id = acting_organisation()
+"""
+
+
 async def find(connection: PipelineConnection, id: str) -> Erasure | None:  # noqa: A002
     """Return an erasure, or None."""
-    row = await connection.fetchrow(
-        """
-        SELECT id, requested_at, requested_by, kinds, scanned, waiting, dead, delivered, unreadable,
-          finished_at, sealed
-        FROM erasures WHERE organisation_id = acting_organisation() AND id = $1
-        """,
-        id,
+    row = await connection.fetchrow(_ERASURES + " AND id = $1", id)
+    return None if row is None else _erasure(row)
+
+
+async def newest(connection: PipelineConnection, *, limit: int, below: int | None) -> list[Erasure]:
+    """Return up to `limit` erasures of the acting organisation, newest first, below a number."""
+    rows = await connection.fetch(
+        _ERASURES + " AND ($1::bigint IS NULL OR number < $1) ORDER BY number DESC LIMIT $2", below, limit
     )
-    return None if row is None else Erasure(**{**dict(row), "kinds": tuple(row["kinds"])})
+    return [_erasure(row) for row in rows]
+
+
+def _erasure(row: asyncpg.Record) -> Erasure:
+    return Erasure(**{**dict(row), "kinds": tuple(row["kinds"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +273,10 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
 
 @dataclass(frozen=True, slots=True)
 class ErasedEvents:
-    """A conversion to erase: its new status, and whether the batch's state still counts it."""
+    """A conversion to erase: its place in the batch and its new status.
+
+    `left_batch`: the batch's own state still counts it, so the erasure must take it out of that count.
+    """
 
     place: int
     status: str

@@ -65,7 +65,7 @@ class ExceptionRow:
     erased_at: datetime | None
 
 
-_STATE = """s.batch AS id, s.day, s.accepted_at, s.due_at, s.tries, s.first_event, s.disposition,
+STATE = """s.batch AS id, s.day, s.accepted_at, s.due_at, s.tries, s.first_event, s.disposition,
   s.settled_at, s.reason, s.attempts, s.replays"""
 
 
@@ -106,11 +106,11 @@ async def batches(
     Several when an id was used on different days; the caller compares the event's own id.
     """
     rows = await connection.fetch(
-        f"SELECT {_STATE} FROM batch_states s WHERE s.batch = $2 AND s.destination = $1 AND {STORED}",
+        f"SELECT {STATE} FROM batch_states s WHERE s.batch = $2 AND s.destination = $1 AND {STORED}",
         destination,
         id,
     )
-    return await _with_shapes(connection, rows)
+    return await with_shapes(connection, rows)
 
 
 async def has_content(connection: PipelineConnection, id: BatchId) -> bool:  # noqa: A002
@@ -124,7 +124,6 @@ async def newest(
     destination: DestinationNumber,
     *,
     wanted: str | None,
-    since: datetime | None,
     before: BatchId | None,
     limit: int,
 ) -> list[BatchRow]:
@@ -132,70 +131,30 @@ async def newest(
     rows = await connection.fetch(
         f"""
         WITH candidates AS ({_candidates(wanted)})
-        SELECT {_STATE}
+        SELECT {STATE}
         -- The destination again: an id that was used twice must not show another destination's events.
         FROM candidates c JOIN batch_states s ON s.batch = c.batch AND s.destination = $1 WHERE {STORED}
-        ORDER BY s.batch DESC LIMIT $4
+        ORDER BY s.batch DESC LIMIT $3
         """,
         destination,
         before,
-        since,
         limit,
     )
-    return await _with_shapes(connection, rows)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMetadata:
-    """A batch's shapes, its destination and its time. `shapes` is None when unreadable."""
-
-    id: BatchId
-    destination: DestinationNumber
-    accepted_at: datetime
-    events: int
-    shapes: bytes | None
-
-
-async def latest(
-    connection: PipelineConnection,
-    destinations: Sequence[DestinationNumber] | None,
-    *,
-    before: BatchId | None,
-    limit: int,
-) -> list[StoredMetadata]:
-    """Return the newest batches below `before`, of these destinations or of all, newest first."""
-    rows = await connection.fetch(
-        f"""
-        SELECT s.batch AS id, s.day, s.destination, s.accepted_at, s.events FROM batch_states s
-        WHERE ($1::integer[] IS NULL OR s.destination = ANY($1)) AND ($2::bigint IS NULL OR s.batch < $2)
-          AND {STORED}
-        ORDER BY s.batch DESC LIMIT $3
-        """,
-        None if destinations is None else list(destinations),
-        before,
-        limit,
-    )
-    shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
-    return [
-        StoredMetadata(
-            row["id"], row["destination"], row["accepted_at"], row["events"], shapes.get(row["id"])
-        )
-        for row in rows
-    ]
+    return await with_shapes(connection, rows)
 
 
 async def exceptions(
-    connection: PipelineConnection, destination: DestinationNumber, ids: Sequence[BatchId]
+    connection: PipelineConnection, destinations: Sequence[DestinationNumber], ids: Sequence[BatchId]
 ) -> dict[tuple[BatchId, int], ExceptionRow]:
-    """Return the exceptions of a destination's batches by (batch, place)."""
+    """Return the exceptions of these destinations' batches by (batch, place)."""
     rows = await connection.fetch(
         """
         SELECT batch, place, day, status, tries, due_at, code, reason, amazon_code, amazon_message,
           item_outcomes, coalesce(replays, '{}') AS replays, changed_at, event_at, delivered_at, erased_at
-        FROM exceptions WHERE batch = ANY($1::bigint[]) AND destination = $2
+        FROM exceptions WHERE batch = ANY($1::bigint[]) AND destination = ANY($2::integer[])
         """,
         list(ids),
-        destination,
+        list(destinations),
     )
     found = {}
     for row in rows:
@@ -285,20 +244,23 @@ def _figures(row: dict[str, Any]) -> DestinationFigures:
     )
 
 
-async def _with_shapes(connection: PipelineConnection, rows: Sequence[Record]) -> list[BatchRow]:
+async def with_shapes(connection: PipelineConnection, rows: Sequence[Record]) -> list[BatchRow]:
     """Return these states with their shapes, which are read separately: a damaged batch keeps its state."""
     shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
     return [
         BatchRow(
-            **{
-                **dict(row),
-                "attempts": tuple(row["attempts"]),
-                "replays": tuple(row["replays"] or ()),
-            },
+            **{name: row[name] for name in _READ_AS_THEY_ARE},
+            attempts=tuple(row["attempts"]),
+            replays=tuple(row["replays"] or ()),
             shapes=shapes.get(row["id"]),
         )
         for row in rows
     ]
+
+
+_READ_AS_THEY_ARE = (
+    "id", "day", "accepted_at", "due_at", "tries", "first_event", "disposition", "settled_at", "reason",
+)  # fmt: skip
 
 
 # The newest batches of one kind. An index of its own finds a rare kind; a walk from the newest on finds a
@@ -306,15 +268,14 @@ async def _with_shapes(connection: PipelineConnection, rows: Sequence[Record]) -
 # walk past a million batches to find three expired ones.
 _BATCHES_THAT = """
   SELECT s.batch FROM batch_states s WHERE s.destination = $1 AND {}
-    AND ($2::bigint IS NULL OR s.batch <= $2) AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
-  ORDER BY s.batch DESC LIMIT $4
+    AND ($2::bigint IS NULL OR s.batch <= $2)
+  ORDER BY s.batch DESC LIMIT $3
 """
 _BATCHES_WITH = """
   SELECT e.batch FROM exceptions e
     JOIN batch_states s ON s.batch = e.batch AND s.destination = e.destination
-  WHERE e.destination = $1 AND e.status = '{}'
-    AND ($2::bigint IS NULL OR e.batch <= $2) AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
-  GROUP BY e.batch ORDER BY e.batch DESC LIMIT $4
+  WHERE e.destination = $1 AND e.status = '{}' AND ($2::bigint IS NULL OR e.batch <= $2)
+  GROUP BY e.batch ORDER BY e.batch DESC LIMIT $3
 """
 
 

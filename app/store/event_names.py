@@ -1,5 +1,6 @@
 """Pinned event names: in an organisation, the first name of (advertiser, event type) is the only one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -81,5 +82,41 @@ async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Pi
             "AND advertiser_id = :advertiser ORDER BY event_type"
         ),
         {"advertiser": advertiser},
+    )
+    return [Pin(**row) for row in rows.mappings()]
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    limit: int,
+    after: tuple[str, str] | None = None,
+    search: str | None = None,
+    only: Sequence[str] | None = None,
+) -> list[Pin]:
+    """Return up to `limit` pinned names by advertiser and event type.
+
+    `search` is an advertiser id or a part of a name. `only` limits them to advertisers all of whose
+    destinations are among these.
+    """
+    rows = await connection.execute(
+        text(
+            f"SELECT {_COLUMNS} FROM event_names e WHERE organisation_id = acting_organisation() "
+            "AND (CAST(:search AS text) IS NULL OR advertiser_id = :search "
+            "  OR position(lower(:search) IN lower(name)) > 0) "
+            "AND (CAST(:advertiser AS text) IS NULL "
+            "  OR (advertiser_id, event_type) > (CAST(:advertiser AS text), CAST(:event_type AS text))) "
+            "AND (CAST(:only AS text[]) IS NULL OR (SELECT bool_and(d.id = ANY (:only)) FROM destinations d "
+            "  WHERE d.organisation_id = acting_organisation() AND d.advertiser_id = e.advertiser_id "
+            "  AND d.archived_at IS NULL)) "
+            "ORDER BY advertiser_id, event_type LIMIT :limit"
+        ),
+        {
+            "search": search,
+            "advertiser": None if after is None else after[0],
+            "event_type": None if after is None else after[1],
+            "only": None if only is None else list(only),
+            "limit": limit,
+        },
     )
     return [Pin(**row) for row in rows.mappings()]

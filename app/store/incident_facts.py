@@ -206,7 +206,7 @@ async def workers(connection: PipelineConnection) -> WorkerFacts:
 
 
 async def record_intake(connection: PipelineConnection) -> None:
-    """Add what was received since the last call to the steps. The caller's transaction is one."""
+    """Add what was received since the last call to the steps. The caller opens the transaction."""
     await connection.execute(
         """
         WITH totals AS (
@@ -224,6 +224,7 @@ async def record_intake(connection: PipelineConnection) -> None:
           FROM totals t LEFT JOIN intake_totals o ON o.destination = t.destination AND o.day = t.day
           GROUP BY 1, 2 HAVING sum(t.received - coalesce(o.received, 0)) > 0
         ), remembered AS (
+          -- What the next call compares with.
           INSERT INTO intake_totals AS o (organisation_id, destination, day, received, rejected)
           SELECT * FROM totals ON CONFLICT (destination, day)
           DO UPDATE SET received = excluded.received, rejected = excluded.rejected

@@ -1,6 +1,7 @@
 """Rejected events by journey and node. Accepted events are counted from their batches."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
@@ -52,3 +53,17 @@ async def rejected(
         node_id,
     )
     return found
+
+
+async def rejected_by_node(
+    connection: PipelineConnection, number: DestinationNumber, *, since: datetime
+) -> dict[tuple[str, str], int]:
+    """Return how many events were rejected by journey and node, from the day (UTC) of a time on."""
+    rows = await connection.fetch(
+        "SELECT journey_id, node_id, sum(rejected)::bigint AS events FROM journey_rejections "
+        "WHERE organisation_id = acting_organisation() AND destination = $1 "
+        "AND day >= ($2::timestamptz AT TIME ZONE 'UTC')::date GROUP BY 1, 2",
+        number,
+        since,
+    )
+    return {(row["journey_id"], row["node_id"]): row["events"] for row in rows}

@@ -243,6 +243,7 @@ async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> N
         """
         -- One statement: a lock that stays without a lease would keep the lane from every other worker.
         WITH freed AS (
+          -- Only if this worker still owns the lane.
           UPDATE lanes SET leased_until = NULL, owner = NULL WHERE id = $1 AND fence = $2 RETURNING 1)
         -- The count makes the update come first.
         SELECT pg_advisory_unlock($3, $1) FROM (SELECT count(*) FROM freed) AS updated

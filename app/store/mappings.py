@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping, text
+from sqlalchemy import Row, RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId, MappingNumber
@@ -42,6 +42,7 @@ class Version:
     document: Document
     published_by: str
     published_at: datetime
+    note: str | None
 
 
 _SELECT = (
@@ -55,8 +56,8 @@ _SELECT = (
 
 
 _VERSIONS = (
-    "SELECT version, CAST(document AS text) AS document, published_by, published_at FROM mapping_versions "
-    "WHERE organisation_id = acting_organisation() "
+    "SELECT version, CAST(document AS text) AS document, published_by, published_at, note "
+    "FROM mapping_versions WHERE organisation_id = acting_organisation() "
 )
 
 
@@ -143,20 +144,22 @@ async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: D
     )
 
 
-async def publish(connection: AsyncConnection, mapping: MappingId, document: Document, by: str) -> int:
-    """Publish `document` as the next version and return its number.
+async def publish(
+    connection: AsyncConnection, mapping: MappingId, document: Document, by: str, note: str | None = None
+) -> int:
+    """Publish `document` as the next version and return its number. `note` says why, for people.
 
     The caller locks the mapping's row, so that two publishes cannot use one number.
     """
     row = await connection.execute(
         text(
-            "INSERT INTO mapping_versions (organisation_id, mapping, version, document, published_by) "
+            "INSERT INTO mapping_versions (organisation_id, mapping, version, document, published_by, note) "
             "SELECT acting_organisation(), :mapping, coalesce(max(version), 0) + 1, CAST(:document "
-            "AS jsonb), :by "
+            "AS jsonb), :by, CAST(:note AS text) "
             "FROM mapping_versions WHERE organisation_id = acting_organisation() AND mapping = "
             ":mapping RETURNING version"
         ),
-        {"mapping": mapping, "document": _dumped(document), "by": by},
+        {"mapping": mapping, "document": _dumped(document), "by": by, "note": note},
     )
     version: int = row.scalar_one()
     await point_at(connection, mapping, version)
@@ -196,7 +199,7 @@ async def versions(
         ),
         {"mapping": mapping, "below": below, "limit": limit},
     )
-    return [Version(r.version, _loaded(r.document), r.published_by, r.published_at) for r in rows]
+    return [_version(row) for row in rows]
 
 
 async def version(connection: AsyncConnection, mapping: MappingId, number: int) -> Version | None:
@@ -207,9 +210,11 @@ async def version(connection: AsyncConnection, mapping: MappingId, number: int) 
             {"mapping": mapping, "version": number},
         )
     ).one_or_none()
-    if row is None:
-        return None
-    return Version(row.version, _loaded(row.document), row.published_by, row.published_at)
+    return None if row is None else _version(row)
+
+
+def _version(row: Row[Any]) -> Version:
+    return Version(row.version, _loaded(row.document), row.published_by, row.published_at, row.note)
 
 
 async def published_of(

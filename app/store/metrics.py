@@ -1,4 +1,4 @@
-"""Read what the console shows beside the figures: response times, requests, samples, sign-ins."""
+"""What the console shows of a destination: rates, requests, failures. Prometheus metrics: `app.telemetry`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

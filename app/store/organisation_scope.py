@@ -6,7 +6,7 @@ roles that do not own the tables. Without a setting both match nothing.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 
@@ -83,7 +83,9 @@ async def _reset(connection: PipelineConnection) -> None:
             raise
 
 
-def scoped_pool(pool: Any, organisation: OrganisationId) -> Any:
+PipelinePool: TypeAlias = asyncpg.Pool | ScopedPool
+
+
+def scoped_pool(pool: PipelinePool, organisation: OrganisationId) -> ScopedPool:
     """Return a pool that lends connections of the same pool for an organisation."""
-    unscoped = pool._pool if isinstance(pool, ScopedPool) else pool
-    return None if unscoped is None else ScopedPool(unscoped, organisation)
+    return ScopedPool(pool._pool if isinstance(pool, ScopedPool) else pool, organisation)

@@ -15,7 +15,7 @@ MAINTENANCE_LOCK = 7_302
 
 GENERATION = timedelta(days=11)  # three of them cover 22 to 33 days, beyond the age limit of 21
 DAILY = ("batches", "attempts")
-# States are read by destination over all days, so they have few partitions of ten days each (adr/0060).
+# States are read by destination over all days, so they have few partitions of ten days each (ADR 0019).
 STATES = "batch_states"
 SPAN_DAYS = 10
 _EPOCH = date(1970, 1, 1)

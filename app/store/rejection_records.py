@@ -9,6 +9,7 @@ from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 
 MOST_A_MINUTE: Final = 600  # of one destination
+MOST_SEARCHED: Final = 200_000  # by a search of several destinations
 _RECORD_LOCK: Final = 7_307  # one process at a time counts and writes
 _DELETED_AT_ONCE: Final = 20_000
 
@@ -40,6 +41,7 @@ async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -
     await connection.execute(
         f"""
         WITH given AS (
+          -- The new records, one array per column.
           SELECT *, date_trunc('minute', received_at) AS minute
           FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
             $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) AS g ({", ".join(_NAMES)})
@@ -50,6 +52,7 @@ async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -
               AND r.received_at < m.minute + interval '1 minute') AS records
           FROM (SELECT DISTINCT destination, minute FROM given) m
         ), ranked AS (
+          -- The oldest of each minute are stored first.
           SELECT g.*, row_number() OVER (PARTITION BY destination, minute ORDER BY received_at) AS rank
           FROM given g
         )
@@ -78,6 +81,7 @@ class RejectionFilter:
     node_id: str | None = None
     event_id: str | None = None
     request_id: str | None = None
+    any_id: str | None = None  # of the event, its request, execution, journey or node
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class RejectionRecord:
     """A stored record. `id` orders records by time."""
 
     id: int
+    destination: DestinationNumber
     event_id: str | None
     received_at: datetime
     mapping_id: str | None
@@ -107,21 +112,57 @@ async def page(
     below: int | None = None,
 ) -> list[RejectionRecord]:
     """Return up to `limit` records of a destination with ids below `below`, newest first."""
+    source = """(SELECT * FROM rejection_records
+          WHERE organisation_id = acting_organisation() AND destination = $1) r"""
+    return await _read(connection, source, number, wanted, limit=limit, below=below)
+
+
+async def search(
+    connection: PipelineConnection,
+    numbers: Sequence[DestinationNumber] | None,
+    wanted: RejectionFilter,
+    *,
+    limit: int,
+    below: int | None = None,
+) -> list[RejectionRecord]:
+    """Return up to `limit` records of these destinations, newest first, among the newest of the organisation.
+
+    None means all destinations of the organisation.
+    """
+    source = f"""(SELECT * FROM rejection_records
+          WHERE organisation_id = acting_organisation()
+            AND ($1::integer[] IS NULL OR destination = ANY($1)) AND ($12::bigint IS NULL OR id < $12)
+          ORDER BY id DESC LIMIT {MOST_SEARCHED}) r"""
+    given = None if numbers is None else list(numbers)
+    return await _read(connection, source, given, wanted, limit=limit, below=below)
+
+
+async def _read(
+    connection: PipelineConnection,
+    source: str,
+    destinations: DestinationNumber | list[DestinationNumber] | None,
+    wanted: RejectionFilter,
+    *,
+    limit: int,
+    below: int | None,
+) -> list[RejectionRecord]:
     rows = await connection.fetch(
-        """
-        SELECT r.id, r.event_id, r.received_at, m.id AS mapping_id, r.code, r.reason, r.field,
+        f"""
+        SELECT r.id, r.destination, r.event_id, r.received_at, m.id AS mapping_id, r.code, r.reason, r.field,
           r.mapping_field, r.request_id, r.execution_id, r.journey_id, r.node_id
-        FROM rejection_records r LEFT JOIN mappings m ON m.number = r.mapping
-        WHERE r.organisation_id = acting_organisation() AND r.destination = $1
+        FROM {source} LEFT JOIN mappings m ON m.number = r.mapping
+        WHERE r.organisation_id = acting_organisation()
           AND ($2::timestamptz IS NULL OR r.received_at >= $2)
           AND ($3::timestamptz IS NULL OR r.received_at < $3) AND ($4::text IS NULL OR r.reason = $4)
           AND ($5::text IS NULL OR r.field = $5) AND ($6::text IS NULL OR m.id = $6)
           AND ($7::text IS NULL OR r.execution_id = $7) AND ($8::text IS NULL OR r.journey_id = $8)
           AND ($9::text IS NULL OR r.node_id = $9) AND ($10::text IS NULL OR r.event_id = $10)
           AND ($11::text IS NULL OR r.request_id = $11) AND ($12::bigint IS NULL OR r.id < $12)
+          AND ($14::text IS NULL
+            OR $14 IN (r.event_id, r.request_id, r.execution_id, r.journey_id, r.node_id))
         ORDER BY r.id DESC LIMIT $13
         """,
-        number,
+        destinations,
         wanted.since,
         wanted.until,
         wanted.reason,
@@ -134,6 +175,7 @@ async def page(
         wanted.request_id,
         below,
         limit,
+        wanted.any_id,
     )
     return [RejectionRecord(**dict(row)) for row in rows]
 

@@ -279,21 +279,26 @@ async def progress(
     """Return the replays of a destination with their progress, newest first."""
     rows = await connection.fetch(
         f"""
-        WITH page AS (SELECT * FROM replays
+        WITH page AS (
+          -- The replays of this page.
+          SELECT * FROM replays
           WHERE organisation_id = acting_organisation() AND destination = $1
             AND ($2::integer IS NULL OR number < $2) AND ($3::text IS NULL OR id = $3)
-          ORDER BY number DESC LIMIT $4),
-        -- The events of these replays by status: exceptions one by one, other events with their batch.
-        events AS (
+          ORDER BY number DESC LIMIT $4
+        ), events AS (
+          -- The events of these replays by status: exceptions one by one, other events with their batch.
           SELECT p.number, e.status, count(*)::bigint AS n FROM page p JOIN exceptions e
-            ON e.destination = $1 AND e.changed_at >= p.requested_at AND e.replays @> ARRAY[p.number]
+            ON e.destination = $1 AND e.changed_at >= p.requested_at AND e.replays IS NOT NULL
+              AND e.replays @> ARRAY[p.number]
           GROUP BY 1, 2
           UNION ALL
           SELECT p.number, CASE coalesce(s.disposition, 'open') WHEN 'open' THEN 'retrying'
             WHEN 'sent' THEN 'delivered' WHEN 'discarded' THEN 'dead' ELSE s.disposition END,
             sum(s.events)::bigint
-          FROM page p JOIN batch_states s ON s.destination = $1 AND s.replays @> ARRAY[p.number]
-          GROUP BY 1, 2)
+          FROM page p JOIN batch_states s ON s.destination = $1 AND s.replays IS NOT NULL
+            AND s.replays @> ARRAY[p.number]
+          GROUP BY 1, 2
+        )
         SELECT {_REPLAY},
           coalesce(sum(e.n) FILTER (WHERE e.status = 'retrying'), 0)::bigint AS waiting,
           coalesce(sum(e.n) FILTER (WHERE e.status = 'delivered'), 0)::bigint AS delivered,

@@ -33,6 +33,9 @@ class StoredSession:
     name: str | None
     role: str | None
     signed_in_at: datetime
+    # The organisation that a platform caller chose to act for.
+    acting_for: OrganisationId | None = None
+    acting_for_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,9 @@ async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True)
                 "s.created_at, s.seen_at < now() - CAST(:every AS interval) AS stale, "
                 "CASE WHEN s.subject IS NULL THEN k.organisation_id ELSE s.organisation_id END AS "
                 "organisation, k.id AS key, k.name AS key_name, k.scopes, "
-                "k.destination_ids "
-                "FROM console_sessions s LEFT JOIN api_keys k ON k.digest = s.key_digest "
+                "k.destination_ids, o.id AS acting_for, o.name AS acting_for_name "
+                "FROM console_sessions s LEFT JOIN organisations o ON o.id = s.acting_for "
+                "  LEFT JOIN api_keys k ON k.digest = s.key_digest "
                 "  AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) "
                 "WHERE s.digest = :digest AND s.seen_at >= now() - CAST(:idle AS interval) "
                 "  AND s.created_at >= now() - CAST(:absolute AS interval)"
@@ -123,6 +127,16 @@ async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True)
         name=row.display_name,
         role=row.role,
         signed_in_at=row.signed_in_at,
+        acting_for=None if row.acting_for is None else OrganisationId(row.acting_for),
+        acting_for_name=row.acting_for_name,
+    )
+
+
+async def act_for(connection: AsyncConnection, digest: bytes, organisation: OrganisationId) -> None:
+    """Let a session act for an organisation."""
+    await connection.execute(
+        text("UPDATE console_sessions SET acting_for = :organisation WHERE digest = :digest"),
+        {"organisation": organisation, "digest": digest},
     )
 
 

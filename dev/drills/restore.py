@@ -1,4 +1,4 @@
-"""Lose the database under load, restore it from base backup and WAL to a moment, and compare."""
+"""Lose the database under load, restore it from base backup and WAL to a point in time, and compare."""
 
 import argparse
 import shutil
@@ -18,7 +18,7 @@ MARGIN = timedelta(milliseconds=200)  # clocks of the callers and of the databas
 
 
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Return the report, and whether nothing that was accepted before the moment is lost."""
+    """Return the report, and whether nothing that was accepted before that time is lost."""
     seconds = asked.seconds or SECONDS
     stage = Stage(folder)
     saved = folder / "backup"
@@ -66,11 +66,11 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
 
 | question | result |
 |---|---|
-| restored as far as the WAL goes: accepted events that are missing (RPO) | {len(lost)} ({rpo:.1f} s) |
+| restored to the end of the WAL: accepted events that are missing (RPO) | {len(lost)} ({rpo:.1f} s) |
 | loss of the database to ready again (RTO, WAL end) | {to_the_end:.1f} s |
-| restored to a moment: accepted before it and missing | {len(missing)} of {len(expected):,} |
-| restore to a moment until ready (RTO, moment) | {rto:.1f} s |
-| accepted before the moment and not delivered after draining | {len(undelivered)} |
+| restored to a point in time: accepted before it and missing | {len(missing)} of {len(expected):,} |
+| restore to a point in time until ready (RTO) | {rto:.1f} s |
+| accepted before that time and not delivered after draining | {len(undelivered)} |
 | delivered before the loss and present after the restore | {again:,} |
 | events that Amazon got with other content under the same id | {totals["other_bytes"]} |
 | events that Amazon got again with the same id and content | {totals["repeats"]:,} |

@@ -1,0 +1,1 @@
+"""The embedded Postgres of `./run` and of the tests."""

@@ -228,6 +228,7 @@ CREATE TABLE mapping_versions (
   document        jsonb NOT NULL,
   published_by    text NOT NULL,
   published_at    instant NOT NULL DEFAULT now(),
+  note            text CHECK (length(note) BETWEEN 1 AND 1000),
   PRIMARY KEY (mapping, version),
   FOREIGN KEY (organisation_id, mapping) REFERENCES mappings (organisation_id, id)
 );
@@ -276,6 +277,8 @@ CREATE TABLE console_sessions (
   seen_at         instant NOT NULL DEFAULT now(),
   -- When the person last signed in at the provider.
   signed_in_at    instant NOT NULL DEFAULT now(),
+  -- The organisation that a platform caller chose to act for.
+  acting_for      text REFERENCES organisations (id),
   CHECK (created_at <= seen_at),
   CHECK ((key_digest IS NULL) = (subject IS NOT NULL)),
   CHECK ((subject IS NULL) = (role IS NULL))
@@ -437,6 +440,8 @@ CREATE INDEX batch_states_keyed ON batch_states (settled_at) WHERE settled_at IS
 CREATE INDEX batch_states_aging ON batch_states (last_event) WHERE settled_at IS NULL;
 CREATE INDEX batch_states_never_sent ON batch_states (destination, batch)
   WHERE disposition IN ('expired', 'discarded');
+-- The progress of replays; the fast path writes no entry here.
+CREATE INDEX batch_states_replayed ON batch_states (destination, batch) WHERE replays IS NOT NULL;
 
 -- A conversion that left the fast path: retrying, dead, expired, erased, or delivered after a retry.
 CREATE TABLE exceptions (
@@ -470,6 +475,7 @@ CREATE INDEX exceptions_status ON exceptions (destination, status, changed_at);
 CREATE INDEX exceptions_dead_open ON exceptions (destination, changed_at)
   WHERE status = 'dead' AND dismissed_at IS NULL;
 CREATE INDEX exceptions_aging ON exceptions (event_at) WHERE status = 'retrying';
+CREATE INDEX exceptions_replayed ON exceptions (destination, changed_at) WHERE replays IS NOT NULL;
 
 CREATE SEQUENCE attempt_ids AS bigint CACHE 8;
 

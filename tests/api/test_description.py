@@ -178,9 +178,11 @@ async def test_every_operation_is_described_completely(world: World) -> None:
             if status in ("429", "503"):
                 assert "Retry-After" in response["headers"], place
             if status.startswith(("4", "5")) and (method, path, status) != ("POST", "/events", "422"):
-                example = response["content"]["application/json"]["example"]
-                description.validate(response["content"]["application/json"]["schema"], example)
-                assert STATUSES[ErrorCode(example["error"])] == int(status), place
+                content = response["content"]["application/json"]
+                examples = [each["value"] for each in content.get("examples", {}).values()]
+                for example in examples or [content["example"]]:
+                    description.validate(content["schema"], example)
+                    assert STATUSES[ErrorCode(example["error"])] == int(status), place
     ambiguous = operations["GET", "/events/{event_id}"]["responses"]["409"]
     assert ambiguous["description"] == "event_ambiguous"
 
@@ -205,6 +207,38 @@ def test_every_body_of_an_event_post_has_an_example(world: World) -> None:
     for form, example in zip(forms, examples, strict=True):
         description.validate(form, example)
     description.validate(forms[0], json.loads(content["application/x-ndjson"]["example"]))
+
+
+def test_every_body_has_a_valid_example(world: World) -> None:
+    """The reference offers it for a trial."""
+    description = description_of(world.app)
+    wrong = []
+    for path, methods in world.app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if content is None:
+                continue
+            examples = [each["value"] for each in content.get("examples", {}).values()]
+            examples += [content["example"]] if "example" in content else []
+            if not examples:
+                wrong.append(f"{method} {path}")
+            for example in examples:
+                description.validate(content["schema"], example)
+    assert wrong == []
+
+
+def test_operations_follow_the_journey_of_a_user(world: World) -> None:
+    """`POST /events` is the first; every tag has a description."""
+    described = world.app.openapi()
+    assert next(iter(described["paths"])) == "/events"
+    used = {
+        tag
+        for methods in described["paths"].values()
+        for operation in methods.values()
+        for tag in operation["tags"]
+    }
+    assert used == {tag["name"] for tag in described["tags"]}
+    assert [tag["name"] for tag in described["tags"]][:4] == ["events", "destinations", "sign-in", "mappings"]
 
 
 async def test_every_reference_leads_somewhere(world: World) -> None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from inspect import signature
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import pytest
@@ -45,8 +46,10 @@ LOCKED = [route for route in ROUTES if route[2]]
 # Streams: the first answer is the same page, and the stream would not end.
 STREAMS = {
     "/console/live",
+    "/console/tail/live",
     "/console/destinations/{destination_id}/live",
     "/console/destinations/{destination_id}/event/live",
+    "/console/destinations/{destination_id}/replays/{replay_id}/live",
 }
 # What ends the caller's own session or organisation, or has no id to compare.
 LAST = {"/console/sign-out"}
@@ -161,6 +164,9 @@ async def test_the_owner_sees_what_was_observed(two: Two) -> None:
     ]
     listed = (await get("/incidents"))["items"]
     assert [item["summary"] for item in listed] == ["Trouble of alpha."] * 2
+    found = await get(f"/event-search?q={quote('rejected by alpha')}")
+    assert [item["event_id"] for item in found["items"]] == ["rejected by alpha"]
+    assert [item["status"] for item in (await get("/event-search"))["items"]] == ["rejected"]
     assert (await get("/destinations"))["items"][0]["open_incidents"] == 1
     channels = (await get("/notification-channels"))["items"]
     assert [(item["name"], item["last_error"]) for item in channels] == [("ops-alpha", "timeout")]

@@ -299,6 +299,46 @@ async def test_rollback_points_back_and_keeps_every_version(world: World) -> Non
     assert (await world.call("POST", f"{path}/publish")).json()["published_version"] == 3
 
 
+async def test_a_version_keeps_the_note_of_its_author(world: World) -> None:
+    """The list of versions shows it; the audit says only that there is one; blanks are none."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    for country, body in (("US", {"note": " The phone moved. "}), ("DE", {"note": " "}), ("FR", None)):
+        await world.call("PATCH", path, {"country_code": country})
+        assert (await world.call("POST", f"{path}/publish", body)).status_code == 200
+    versions = (await world.call("GET", f"{path}/versions")).json()["items"]
+    assert [one["note"] for one in versions] == [None, None, "The phone moved."]
+    recorded = str((await world.call("GET", "/audit?action=mapping.published")).json())
+    assert "The phone moved." not in recorded
+    assert recorded.count("has_note") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [({"note": "n" * 1001}, "too_long"), ({"note": 5}, "not_a_string"), ({"nota": "n"}, "unknown_field")],
+)
+async def test_a_note_that_is_none_is_refused(world: World, body: dict[str, Any], problem: str) -> None:
+    """And nothing is published."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    answer = await world.call("POST", f"{path}/publish", body)
+    assert (answer.status_code, answer.json()["fields"][0]["problem"]) == (422, problem)
+    assert (await world.call("GET", path)).json()["published_version"] is None
+
+
+async def test_a_rename_leaves_a_note_on_the_versions_that_it_publishes(world: World) -> None:
+    """So that the list of versions says why there is one more."""
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    rename = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
+    await world.call("POST", rename, {"to": "In the cart"})
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/versions"
+    newest = (await world.call("GET", path)).json()["items"][0]
+    assert newest["note"] == "Event renamed from “Added to cart” to “In the cart”."
+
+
 async def test_rollback_to_no_version_is_refused(world: World) -> None:
     """422 on `version`, for what does not exist and what is no number."""
     made = await world.made()

@@ -48,6 +48,9 @@ QUERIES = {
     "/destinations/{destination_id}/stats": "journey_id=journey-alpha",
     "/console/audit": "destination={destination_id}",
     "/console/events": "q={event_id}",
+    "/event-search": "destination_id={destination_id}",
+    "/console/tail": "destination={destination_id}",
+    "/console/tail/live": "destination={destination_id}",
     "/console/destinations/{destination_id}/event": "id={event_id}",
     "/console/destinations/{destination_id}/event/live": "id={event_id}",
 }
@@ -83,6 +86,7 @@ class Two:
                 "name": "n",
                 "version": "1",
                 "to": "n",
+                "status": "dead",
             }
             answer = await self.world.client.request(
                 method,

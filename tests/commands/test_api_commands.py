@@ -3,7 +3,11 @@
 import asyncio
 import io
 import json
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from app import cli
+from app.commands.event_tail import TailWindow
 from app.processes.api import build_application
 from app.processes.resources import open_resources
 from tests.api.test_ways_in import served
@@ -85,7 +90,8 @@ async def test_mappings_are_published_and_rolled_back(world: World, command: Com
     destination = await world.destination()
     _, out, _ = await command("mappings", "list", destination, "--json")
     mapping = json.loads(out)["items"][0]["id"]
-    assert (await command("mappings", "publish", destination, mapping))[0] == 0
+    _, out, _ = await command("mappings", "publish", destination, mapping, "--note", "why", "--json")
+    assert json.loads(out)["published_version"] == 1
     assert (await command("mappings", "rollback", destination, mapping, "1"))[0] == 0
     code, out, errors = await command("mappings", "rollback", destination, mapping, "99")
     assert (code, out) == (1, "")
@@ -116,3 +122,72 @@ async def test_a_person_is_erased_without_an_argument(
     assert code == 0
     assert json.loads(out)["id"]
     assert "ada" not in out + errors
+
+
+async def test_the_tail_follows_until_it_is_interrupted(world: World, tmp_path: Path) -> None:
+    """Accepted and rejected events of all destinations, one object a line; Ctrl-C ends it without a trace."""
+    first, second = await world.destination(), await world.destination()
+    key_file = tmp_path / "tail-key"
+    key_file.write_text(ADMIN)
+    place = ("--api", f"http://127.0.0.1:{world.port}", "--key-file", str(key_file))  # type: ignore[attr-defined]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "app", "events", "tail", "--json", *place,
+        env={**os.environ, "DATA_DIR": str(tmp_path)},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        found = {}
+        await world.post(first, event(1))
+        while len(found) < 3:
+            line = await asyncio.wait_for(process.stdout.readline(), 30)
+            item = json.loads(line)
+            found[item["event_id"]] = (item["destination_id"], item["status"])
+            if "ord-2" not in found:
+                bad = {"event_id": "no-1", "user": {"email": "ada@example.com"}}
+                await world.post(second, event(2), bad)
+        assert found == {
+            "ord-1": (first, "queued"), "ord-2": (second, "queued"), "no-1": (second, "rejected"),
+        }  # fmt: skip
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, errors) == (130, b"")
+
+
+def test_a_tail_repeats_nothing_and_loses_nothing() -> None:
+    """An event is printed once in each status; one that is committed late is printed, too."""
+    now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    window = TailWindow(now)
+
+    def item(name: str, status: str = "queued", second: int = 0) -> dict[str, Any]:
+        at = (now + timedelta(seconds=second)).isoformat()
+        return {
+            "destination_id": "d", "mapping_id": "m", "event_id": name, "status": status, "received_at": at,
+        }  # fmt: skip
+
+    def printed(at: int, *items: dict[str, Any]) -> list[tuple[str, str]]:
+        news = window.news(items, now + timedelta(seconds=at))
+        return [(each["event_id"], each["status"]) for each in news]
+
+    assert window.since == now - timedelta(seconds=60)
+    assert printed(0, item("b", second=2), item("a", second=1)) == [("a", "queued"), ("b", "queued")]
+    assert window.since == now - timedelta(seconds=10)
+    late = item("late", second=-1)
+    assert printed(2, item("b", "delivered", 2), item("a", second=1), late) == [
+        ("late", "queued"), ("b", "delivered"),
+    ]  # fmt: skip
+    assert printed(4, item("b", "delivered", 2), item("a", second=1), late) == []
+    assert window.since == now - timedelta(seconds=6)
+
+
+async def test_rejections_are_listed_and_counted(world: World, command: Command) -> None:
+    """The counts take no filter but the time, and say so."""
+    destination = await world.destination()
+    await world.post(destination, {"event_id": "no-1", "user": {"email": "ada@example.com"}})
+    code, out, _ = await command("rejections", destination, "--event-id", "no-1")
+    assert (code, "timestamp_missing" in out) == (0, True)
+    code, out, errors = await command("rejections", destination, "--summary", "--reason", "no_match_key")
+    assert (code, out, errors.count("\n")) == (1, "", 1)
+    code, out, _ = await command("events", "list", destination, "--journey-id", "none", "--json")
+    assert (code, json.loads(out)) == (0, {"items": []})

@@ -118,6 +118,15 @@ def test_the_password_is_in_the_environment_only() -> None:
     assert named["PGTARGETSESSIONATTRS"] == "read-write"
 
 
+def test_tls_of_the_address_holds_for_backups_too() -> None:
+    """Else a backup would accept any server, although every other connection verifies it."""
+    url = "postgresql+asyncpg://u:p@one/d?sslmode=verify-full&sslrootcert=%2Fca%20files%2Fca.pem&sslkey="
+    named = connection_environment(url)
+    assert (named["PGSSLMODE"], named["PGSSLROOTCERT"]) == ("verify-full", "/ca files/ca.pem")
+    assert "PGSSLKEY" not in named
+    assert "PGSSLMODE" not in connection_environment("postgresql+asyncpg://u:p@one/d")
+
+
 def test_a_server_of_others_is_restored_on_its_host(tmp_path: Path) -> None:
     """The command cannot write the data directory of another host."""
     environment_ = {**environment(tmp_path), "DATABASE_URL": "postgresql+asyncpg://u:p@db/d"}

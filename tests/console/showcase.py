@@ -136,6 +136,8 @@ class Cast:
     japan: str
     event: str
     dead: str
+    rejected: str
+    replay: str
 
     @property
     def pages(self) -> dict[str, str]:
@@ -158,6 +160,9 @@ class Cast:
             "mapping-new": f"{here}/mappings/new",
             "mapping": f"{here}/mappings/{self.mapping}",
             "publish": f"{here}/mappings/{self.mapping}/publish",
+            "versions": f"{here}/mappings/{self.mapping}/versions",
+            "mapping-copy": f"{here}/mappings/{self.mapping}/copy",
+            "destination-copy": f"{here}/copy",
             "activate": f"{here}/activate",
             "events": f"{here}/events",
             "events-dead": f"{here}/events?status=dead",
@@ -168,7 +173,20 @@ class Cast:
             "event": f"{here}/event?id={quote(self.event)}",
             "event-dead": f"{here}/event?id={quote(self.dead)}",
             "event-missing": f"{here}/event?id=nothing-like-it",
+            "event-rejected": f"{here}/event?id={quote(self.rejected)}",
+            "errors": f"{here}/errors",
+            "errors-none": f"/console/destinations/{self.japan}/errors",
+            "rejections": f"{here}/rejections",
+            "rejections-filtered": f"{here}/rejections?journey=nothing-like-it",
+            "events-rejected": f"{here}/events?status=rejected",
+            "journeys": f"{here}/journeys",
+            "journeys-month": f"{here}/journeys?range=30d",
             "replay": f"{here}/replay?status=dead",
+            "replay-event": f"{here}/replay?status=dead&event={quote(self.dead)}",
+            "replays": f"{here}/replays",
+            "replay-job": f"{here}/replays/{self.replay}",
+            "tail": "/console/tail",
+            "tail-destination": f"/console/tail?destination={self.shop}&status=dead",
             "preflight": f"{here}/preflight",
             "preflight-draft": f"/console/destinations/{self.japan}/preflight",
             "event-schema": f"{here}/event-schema",
@@ -178,9 +196,21 @@ class Cast:
             "settings-of-destination": f"{here}/settings",
             "search": "/console/events",
             "search-execution": "/console/events?q=run-7",
+            "search-rejected": "/console/events?status=rejected",
             "search-none": "/console/events?q=nothing-like-it",
+            "notifications-of-destination": f"{here}/notifications",
+            "incidents": "/console/incidents",
+            "event-names": "/console/event-names",
+            "event-name": "/console/event-names/580123456789/ADD_TO_SHOPPING_CART",
+            "event-names-none": "/console/event-names?q=nothing-like-it",
+            "notifications": "/console/notifications",
+            "system": "/console/system",
+            "hash-tester": "/console/hash-tester",
+            "privacy": "/console/privacy",
+            "organisations": "/console/organisations",
             "keys": "/console/keys",
             "audit": "/console/audit",
+            "audit-filtered": "/console/audit?kind=mapping",
             "settings": "/console/settings",
             "nowhere": "/console/nowhere",
         }
@@ -205,6 +235,9 @@ def furnish(product: Product, dsn: str) -> Cast:
     case.send([*bad, *last[:12], *case.events(shop, 9)])
     case.drain(shop)
     dead = case.ask("GET", f"/destinations/{shop}/events?status=dead")["items"]
+    again = {"status": "dead", "event_ids": [dead[-1]["event_id"]]}
+    replay = case.ask("POST", f"/destinations/{shop}/replay", again)["replay_id"]
+    case.drain(shop)
     for name, key in (
         ("journey engine", ["events:write"]),
         ("support desk", ["destinations:read", "events:read"]),
@@ -232,7 +265,10 @@ def furnish(product: Product, dsn: str) -> Cast:
     draft = {**MAPPING, "fields": {**MAPPING["fields"], "phone": {"path": "user.telephone"}}}
     case.ask("PATCH", f"/destinations/{shop}/mappings/{mapping}", draft)
     asyncio.run(spread(dsn, case.luck))
-    return Cast(shop, mapping, europe, outlet, japan, last[20]["event_id"], dead[0]["event_id"])
+    rejected = bad[0]["event_id"]
+    return Cast(
+        shop, mapping, europe, outlet, japan, last[20]["event_id"], dead[0]["event_id"], rejected, replay
+    )
 
 
 async def spread(dsn: str, luck: random.Random) -> None:

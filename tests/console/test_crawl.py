@@ -55,7 +55,8 @@ class Page(HTMLParser):
                 self._within = []
                 self.forms.append((has.get("action", ""), self._within))
         elif self._within is not None and tag in ("input", "select") and has.get("name"):
-            self._within.append((has["name"], "" if tag == "select" else has.get("value", ""), tag))
+            kind = "hidden" if has.get("type") == "hidden" else tag
+            self._within.append((has["name"], "" if tag == "select" else has.get("value", ""), kind))
         elif self._within and tag == "option" and self._within[-1][2].startswith("select"):
             name, chosen, _ = self._within[-1]
             # The first option is what a browser sends untouched; the last one is what is tried beside it.
@@ -71,6 +72,8 @@ class Page(HTMLParser):
         for action, fields in self.forms:
             yield f"{action}?{urlencode([(name, value) for name, value, _ in fields])}"
             for filled, _, kind in fields:
+                if kind == "hidden":
+                    continue  # no visitor fills it
                 other = kind.partition(":")[2] or "nothing-like-it"
                 values = [(name, other if name == filled else value) for name, value, _ in fields]
                 yield f"{action}?{urlencode(values)}"
@@ -169,7 +172,12 @@ async def test_every_link_and_every_form_leads_to_a_page(product: Product) -> No
         "/console/destinations/dst/events?status",
         "/console/destinations/dst/event?id&mapping",
         "/console/destinations/dst/mappings/map?",
-        "/console/destinations/dst/replay?status",
+        "/console/destinations/dst/replay?range&reason&status",
+        "/console/destinations/dst/errors?",
+        "/console/destinations/dst/rejections?",
+        "/console/destinations/dst/events/export?format&range",
+        "/console/destinations/dst/journeys?",
+        "/console/tail?destination",
         "/console/destinations/dst/consent.csv?",
         "/console/keys?",
     ):

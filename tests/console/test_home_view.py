@@ -49,8 +49,8 @@ def incident(kind: Kind, *, state: str = "active", affected: int = 0, holds: boo
         (Kind.DEAD_LETTERS, "active", RemedyButton("Replay 1,200", f"{PAGE}/replay?status=dead")),
         (Kind.REJECTIONS, "active", RemedyButton("Open mapping", f"{PAGE}/mappings")),
         (Kind.VOLUME_DROP, "active", RemedyButton("Open destination", PAGE)),
-        (Kind.DATABASE_SLOW, "active", RemedyButton("Check database", "/console/settings")),
-        (Kind.NO_WORKER, "active", RemedyButton("Open settings", "/console/settings")),
+        (Kind.DATABASE_SLOW, "active", RemedyButton("Check database", "/console/system")),
+        (Kind.NO_WORKER, "active", RemedyButton("Check workers", "/console/system")),
     ],
 )
 def test_each_incident_has_one_button(kind: Kind, state: str, button: RemedyButton) -> None:

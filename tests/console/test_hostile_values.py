@@ -130,7 +130,10 @@ FORMS = {
     "search": ("/console/events", "form[role=search]"),
     "event of a destination": ("{here}/events", "form[role=search]"),
     "filter of events": ("{here}/events", "form:has([name=reason])"),
-    "filter of acts": ("/console/audit", "form.search"),
+    "filter of acts": ("/console/audit", "form.filters"),
+    "hash tester": ("/console/hash-tester", "form.card"),
+    "event names": ("/console/event-names", "form[role=search]"),
+    "find a person": ("/console/privacy", "form.card"),
     "destinations": ("/console", "form[role=search]"),
 }
 

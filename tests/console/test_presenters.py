@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 
 from app.admin.destination_overview import MatchKeySample, RecentOutcomes
+from app.admin.mapping_schema import draft_warnings
 from app.console import destination_view as present
 from app.console.diagnosis_view import DiagnosisInput, diagnose
-from app.console.event_view import match_keys, timeline
-from app.console.mapping_view import Change, changes, lint_warnings, paths
+from app.console.event_view import TimelineEntry, collapse, match_keys, timeline
+from app.console.mapping_view import Change, changes, paths, warning_lines
 from app.console.setup_view import steps
 from app.console.sparkline import condensed, line
-from app.console.wording import age, number, share
+from app.console.wording import age, amazon_message, number, share
 from app.domain.batch import EventMetadata
+from app.domain.destination import Region
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
+from app.domain.observed.schema_sample import ValueKind
 from app.store.metrics import ConnectionInfo, FailureRun, RequestRow
 from app.store.outcome_history import OutcomeBucket
 
@@ -127,9 +130,9 @@ def test_a_line_of_zeros_lies_at_the_bottom() -> None:
 
 
 def test_a_condensed_line_keeps_its_sum() -> None:
-    """At most 32 points, whatever the range."""
+    """At most 24 points, whatever the range."""
     values = list(range(97))
-    assert len(condensed(values)) <= 32
+    assert len(condensed(values)) <= 24
     assert sum(condensed(values)) == sum(values)
     assert condensed([1, 2]) == [1, 2]
 
@@ -444,7 +447,7 @@ def test_the_paths_of_real_events_come_first_then_the_samples() -> None:
     learned = EventSchema(2, {"user.mail": SchemaEntry("user.mail", 1, 1, {})})
     found = paths({"user": {"mail": "x"}, "items": [{"sku": 1}], "odd name": 1}, learned)
     assert [(one.path, one.why) for one in found[:2]] == [
-        ("user.mail", "in 50% of recent events"),
+        ("user.mail", "50 % of events"),
         ("items[0].sku", "in the sample"),
     ]
     assert "odd name" not in {one.path for one in found}
@@ -497,9 +500,10 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
         "Dead",
     ]
     assert "as Lead, with Email and Phone Number" in told[2].detail
-    assert "HTTP 207, 12 ms, with 2 more, Amazon's request id r-1." in told[3].detail
+    assert "HTTP 207, 12 ms, with 2 more." in told[3].detail
+    assert told[3].request_id == "r-1"
     assert told[3].detail.endswith("Amazon rejected this event (FIELD_VALUE_IS_INVALID): Not valid.")
-    assert told[4].detail == "Requeued by Support desk."
+    assert (told[4].detail, told[4].replay_id) == ("Requeued by Support desk.", "rpl_1")
     assert told[5].detail.endswith("Amazon's response did not mention this event.")
 
 
@@ -530,6 +534,32 @@ def test_the_story_tells_an_erasure_apart_from_the_delivery() -> None:
     assert (last.headline, last.at and last.at.day) == ("Delivered", 24)
 
 
+def test_similar_attempts_in_a_row_are_one_entry() -> None:
+    """Three or more; another outcome, or a replay between them, ends the run."""
+    failed = TimelineEntry(None, "warn", "Sent to Amazon", "HTTP 503.", kind=("broken", 503))
+    other = TimelineEntry(None, "good", "Sent to Amazon", "HTTP 207.", kind=("answered", 207))
+    replayed = TimelineEntry(None, "quiet", "Replayed", "By ada.", replay_id="rpl_1", kind=("rpl_1",))
+    told = collapse([failed] * 4 + [replayed, failed, failed, other])
+    assert [one.headline for one in told] == [
+        "Sent to Amazon 4 times", "Replayed", "Sent to Amazon", "Sent to Amazon", "Sent to Amazon",
+    ]  # fmt: skip
+    assert [len(one.similar) for one in told] == [4, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("events[199].countryCode: No", "countryCode: No"),
+        ("events[3]: No", "No"),
+        ("No", "No"),
+        (None, ""),
+    ],
+)
+def test_amazons_message_is_shown_without_a_position(text: str | None, shown: str) -> None:
+    """The position in a request differs between equal failures."""
+    assert amazon_message(text) == shown
+
+
 def test_match_keys_are_named_as_people_do() -> None:
     """One, several, none."""
     assert match_keys([]) == "no match key"
@@ -539,8 +569,14 @@ def test_match_keys_are_named_as_people_do() -> None:
 def test_the_editor_says_what_is_mostly_a_slip() -> None:
     """In a sentence, by the member; a draft that is right has none."""
     draft = {"consent": {"mode": "none"}, "event_type": "SEARCH", "fields": {"units_sold": "u"}}
-    assert lint_warnings(draft, "EU") == [
-        ("fields.units_sold", "This event type does not carry the field."),
-        ("consent.mode", "No event can be taken with this."),
+    assert warning_lines(draft_warnings(draft, Region.EU)) == [
+        ("Units Sold", "This event type does not carry the field.", ""),
+        ("Consent", "No event can be taken with this.", ""),
     ]
-    assert lint_warnings({"event_type": "SEARCH", "fields": {"email": "user.email"}}, "EU") == []
+    schema = EventSchema(1, {"user.email": SchemaEntry("user.email", 1, 1, {ValueKind.EMAIL: 1})})
+    good = {"event_type": "SEARCH", "fields": {"email": "user.email"}}
+    assert warning_lines(draft_warnings(good, Region.EU, schema)) == []
+    unknown = {**good, "fields": {"email": "user.mail"}}
+    assert warning_lines(draft_warnings(unknown, Region.EU, schema)) == [
+        ("Email", "No recent event had this field.", "user.mail")
+    ]

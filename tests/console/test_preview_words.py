@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from app.console.field_results import field_results
 from app.console.mapping_view import pretty_json, preview
+from app.domain.observed.field_preview import FieldPreview
 
 
 def test_json_for_reading_is_short_and_the_same() -> None:
@@ -38,6 +40,36 @@ def test_what_was_done_to_a_field_is_said_in_words(
     field: str, rule: str, result: Any, label: str, done: str
 ) -> None:
     """The rule's own word stays to be looked up; a pipe's functions are what the form calls them."""
-    step = {"field": field, "source": "a.b", "found": True, "rule": rule, "result": result}
-    (line,) = preview({"ok": True, "amazon_event": {}, "steps": [step], "warnings": []}).lines
+    (line,) = field_results([FieldPreview(field, "a.b", result, rule)], {"brand": 2}).values()
     assert (line.label, line.rule, line.word) == (label, done, rule)
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [("email", "fields.email"), ("custom_data.brand", "custom.2"), ("country_code", "country_code")],
+)
+def test_a_result_stands_at_its_row(field: str, expected: str) -> None:
+    """A row of custom data is known by its number, since its name can change."""
+    assert list(field_results([FieldPreview(field, "a.b")], {"brand": 2})) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("preview_", "text", "tone"),
+    [
+        (FieldPreview("email", "a", "sha256:b5fc85e5…", "amazon.email"), "sha256:b5fc85e5…", "good"),
+        (FieldPreview("value", "a", 5), "5", "good"),
+        (FieldPreview("limited_data_use", "a", True), "true", "good"),
+        (FieldPreview("phone", "a", note="The sample has no a."), "", "warn"),
+        (FieldPreview("phone", "a", note="It is a number.", rejects=True), "", "bad"),
+    ],
+)
+def test_a_result_is_shown_or_the_reason_for_none(preview_: FieldPreview, text: str, tone: str) -> None:
+    """Good, nothing, or a rejection of the event."""
+    (line,) = field_results([preview_], {}).values()
+    assert (line.text, line.note, line.tone) == (text, preview_.note or "", tone)
+
+
+def test_a_rejection_is_shown_by_the_label_of_its_field() -> None:
+    """Beside its code, reason and sentence."""
+    answer = {"ok": False, "code": "BAD_REQUEST", "reason": "r", "detail": "d", "mapping_field": "email"}
+    assert (preview(answer).mapping_field, preview(answer).ok) == ("Email", False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.console.mapping_view import changes
+from app.console.mapping_words import statement_changes
 from app.console.problem_view import label, problem_views
 from app.domain.mapping.document import check_draft, check_publishable
 from tests.api.world import MAPPING
@@ -61,4 +61,4 @@ def test_what_is_wrong_keeps_its_own_sentence() -> None:
 def test_what_publishing_changes_is_called_the_same() -> None:
     """The diff's rows too."""
     after = {**MAPPING, "fields": {**MAPPING["fields"], "phone": {"path": "user.telephone"}}}
-    assert [one.label for one in changes(MAPPING, after)] == ["Phone Number"]
+    assert [one.label for one in statement_changes(MAPPING, after)] == ["Phone Number"]

@@ -45,6 +45,7 @@ async def test_a_harmless_draft_needs_no_name_and_a_rollback_says_what_it_did(wo
     rolled_back = await world.client.post(
         f"/console{mapping}/rollback", data={**form, "version": str(version), "to": "1"}
     )
+    assert rolled_back.headers["location"] == f"/console{mapping}/versions"
     assert "Rolled back to version 1." in (await world.client.get(rolled_back.headers["location"])).text
 
 

@@ -130,7 +130,7 @@ async def test_the_audit_calls_people_and_things_by_their_names(world: World) ->
     assert ">the bootstrap key<" in audit
     assert f'href="/console/destinations/{made}/mappings/{mapping}"' in audit
     assert ">Acme Shop<" in audit
-    published = (await world.client.get(f"/console/destinations/{made}/mappings/{mapping}/publish")).text
+    published = (await world.client.get(f"/console/destinations/{made}/mappings/{mapping}/versions")).text
     assert "by <bdi>Ada of ops</bdi>" in published
 
 

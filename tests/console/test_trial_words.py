@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.console.mapping_view import changes
+from app.console.mapping_words import statement_changes
 from app.console.pages import timed
 from app.console.preview_view import backtest_view
 from app.domain.observed.backtest import Backtest, RejectionGroup
@@ -80,7 +80,9 @@ def test_a_time_in_a_sentence_becomes_the_viewers() -> None:
 
 def test_what_is_published_first_differs_in_its_members_only() -> None:
     """There is no row for the nothing that was before."""
-    assert [one.place for one in changes(None, {"name": "Cart", "consent": {"mode": "granted"}})] == [
+    assert [
+        one.place for one in statement_changes(None, {"consent": {"mode": "granted"}, "name": "Cart"})
+    ] == [
         "name",
-        "consent.mode",
+        "consent",
     ]

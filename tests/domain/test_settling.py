@@ -1,10 +1,14 @@
 """What follows from each reply of Amazon, and how long a retry waits."""
 
+import re
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.outcomes import outcome as o
+from app.domain.outcomes import settle as module
 from app.domain.outcomes.settle import (
     Dead,
     Deferred,
@@ -155,3 +159,26 @@ def test_a_wait_keeps_within_its_ends(tries: int, jitter: float) -> None:
 def test_every_reply_has_a_word_for_its_attempt(reply: type[o.Reply]) -> None:
     """The word is in the attempt's row."""
     assert o.SentRequest(object.__new__(reply), None, None, 3).outcome == o.OUTCOMES[reply]
+
+
+EXAMPLES: tuple[o.Reply, ...] = (
+    o.PerItemReply((o.ACCEPTED, o.ACCEPTED)),
+    o.Divisible("BAD_REQUEST", ""),
+    o.Unexpected(418, "?", ""),
+    o.Missing("NOT_FOUND", ""),
+    o.ServerError("amazon_error"),
+    o.TransportError("timeout"),
+    o.Unauthorized(),
+    o.Forbidden(),
+    o.Throttled(None),
+    o.NotSent(),
+)
+
+
+def test_the_table_of_replies_is_complete_and_true() -> None:
+    """The docstring of the module has one row for each reply, with the settlement that follows."""
+    assert {type(reply) for reply in EXAMPLES} == set(get_args(o.Reply))
+    rows = dict(
+        re.findall(r"^    .+?  +(\w+)  +(PerItem|RetryAll|Deferred)\b", module.__doc__ or "", re.MULTILINE)
+    )
+    assert rows == {type(reply).__name__: type(settled(reply)).__name__ for reply in EXAMPLES}

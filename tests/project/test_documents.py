@@ -1,6 +1,7 @@
 """The documents name the settings, commands and reasons that the program has."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 from app.cli import COMMANDS
 from app.domain.outcomes.reasons import REASONS, WARNINGS
 from app.domain.outcomes.status import Status
-from app.settings import Settings
+from app.settings import Settings, secret_settings
 from dev import states_page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +23,15 @@ def test_every_setting_is_explained(name: str) -> None:
     example = (ROOT / ".env.example").read_text()
     assert re.search(rf"(?m)^# [^\n]+\n(# [A-Z_]+=.*\n)*# {name}=", example), ".env.example"
     assert re.search(rf"(?m)^\| `{name}` \|", (ROOT / "README.md").read_text()), "README.md"
+
+
+def test_every_secret_that_a_file_can_hold_is_named() -> None:
+    """The sentence about `NAME_FILE` lists every secret setting."""
+    sentence = re.search(r"Every secret can be read(.+?)\.\n", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert sentence is not None
+    assert set(re.findall(r"`([A-Z_]+)`", sentence[1])) - {"NAME_FILE"} == {
+        name.upper() for name in secret_settings()
+    }
 
 
 def test_no_setting_is_explained_that_does_not_exist() -> None:
@@ -106,3 +116,32 @@ def test_every_decision_is_in_the_index() -> None:
     for path in records:
         number, _, title = path.read_text().partition("\n")[0].removeprefix("# ").partition(" ")
         assert f"| [{number}]({path.name}) | {title} |" in index
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield the path and the text of each file of code and documents."""
+    for top in ("app", "sandbox", "dev", "migrations", "docs"):
+        for path in (ROOT / top).rglob("*"):
+            if path.suffix in {".py", ".md"}:
+                yield path.relative_to(ROOT).as_posix(), path.read_text()
+    yield "CONTRIBUTING.md", (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_a_decision_that_is_named_exists() -> None:
+    """Code and documents name decisions by number."""
+    numbers = {path.name[:4] for path in (ROOT / "docs" / "adr").glob("[0-9]*.md")}
+    named = {
+        (path, number) for path, text in texts() for number in re.findall(r"(?:ADR |adr/)([0-9]{4})", text)
+    }
+    assert {(path, number) for path, number in named if number not in numbers} == set()
+
+
+def test_a_file_that_is_named_exists() -> None:
+    """A path between backticks leads somewhere; the evidence describes earlier commits too."""
+    named = {
+        (path, name)
+        for path, text in texts()
+        if not path.startswith("docs/evidence/")
+        for name in re.findall(r"`((?:app|sandbox|dev|tests|bench|migrations)/[\w/.-]+)`", text)
+    }
+    assert {(path, name) for path, name in named if not (ROOT / name).exists()} == set()

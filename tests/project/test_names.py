@@ -84,3 +84,32 @@ def test_a_banned_word_is_found() -> None:
         "_at_the_door",
         "look",
     }
+
+
+PACKAGES = sorted(
+    path.parent for top in ("app", "sandbox", "dev") for path in (ROOT / top).rglob("__init__.py")
+)
+
+
+def modules_that_do_not_exist(text: str, package: Path) -> list[str]:
+    """Return the modules that a package's docstring names and that are not in the package."""
+    return [name for name in re.findall(r"`(\w+\.py)`", text) if not (package / name).exists()]
+
+
+def test_a_package_says_what_is_in_it() -> None:
+    """Each package has a docstring; a module that it names is there."""
+    texts = {
+        package: ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+        for package in PACKAGES
+    }
+    assert [str(package.relative_to(ROOT)) for package, text in texts.items() if not text] == []
+    assert {
+        str(package.relative_to(ROOT)): missing
+        for package, text in texts.items()
+        if (missing := modules_that_do_not_exist(text, package))
+    } == {}
+
+
+def test_a_missing_module_is_found() -> None:
+    """The rule above can fail."""
+    assert modules_that_do_not_exist("`cli.py` calls `entrance.py`.", ROOT / "app") == ["entrance.py"]

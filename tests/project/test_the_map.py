@@ -59,11 +59,21 @@ class Calls:
 
     def __init__(self) -> None:
         self.order: dict[CodeType, None] = {}
+        # References keep each frame apart. A coroutine has one frame, however often it waits.
+        self.frames: set[FrameType] = set()
 
     def __call__(self, frame: FrameType, what: str, _argument: object) -> None:
         """Note a call (`sys.setprofile`)."""
         if what == "call" and (is_of_app(frame.f_code) or is_generated(frame.f_code)):
             self.order.setdefault(frame.f_code)
+            self.frames.add(frame)
+
+    def times(self, station: str) -> int:
+        """Return how often a function of the map was called."""
+        return sum(
+            is_generated(frame.f_code) if station == GENERATED else frame.f_code is code_of(station)
+            for frame in self.frames
+        )
 
     def place(self, station: str) -> int | None:
         """Return when a function of the map was first called; None when it was not called."""
@@ -144,6 +154,10 @@ async def test_one_event_calls_the_functions_of_the_map_in_its_order(database_ur
         assert list(places) == sorted(places, key=lambda name: places[name] or 0)
     begin = "app.ingest.evaluate.match_mapping"
     assert VISITED in [calls.packages(calls.place(begin) or 0) for calls in profiles]
+    # No stage is visited twice.
+    assert dict.fromkeys(stations(), 1) in [
+        {name: calls.times(name) for name in stations()} for calls in profiles
+    ]
     _hold_the_numbers(min(profiles, key=lambda calls: len(calls.order)))
 
 

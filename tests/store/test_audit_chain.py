@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.commands.audit import followed
+from app.admin.audit import ChainResult, follow_chain
 from app.delivery.maintenance import Maintenance, Retention
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.store import audit
@@ -43,7 +43,7 @@ async def tamper_with(engine: AsyncEngine, *statements: str) -> None:
 async def test_what_was_written_holds(engine: AsyncEngine) -> None:
     """Recomputed outside the database, to the same head."""
     await actions(engine)
-    result, _ = await followed(engine)
+    result = (await follow_chain(engine)).chain
     assert isinstance(result, ChainHead)
     assert result.rows == ACTIONS
 
@@ -69,7 +69,7 @@ async def test_the_head_is_logged_daily(
         await maintenance.run()
         elapsed += 24 * 3600
         await maintenance.run()
-    result, _ = await followed(engine)
+    result = (await follow_chain(engine)).chain
     assert isinstance(result, ChainHead)
     facts = [vars(one)["fields"] for one in caplog.records if one.message == "audit.head"]
     assert facts == [{"rows": 3, "hash": result.hash.hex()}] * 2
@@ -77,7 +77,7 @@ async def test_the_head_is_logged_daily(
 
 async def test_an_empty_audit_holds(engine: AsyncEngine) -> None:
     """There is nothing to break."""
-    assert await followed(engine) == (ChainHead(0, bytes(32)), True)
+    assert await follow_chain(engine) == ChainResult(ChainHead(0, bytes(32)))
 
 
 async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
@@ -94,7 +94,7 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
                 await connection.rollback()
 
     await asyncio.gather(*(one(number) for number in range(50)))
-    result, _ = await followed(engine)
+    result = (await follow_chain(engine)).chain
     assert isinstance(result, ChainHead)
     assert result.rows == 40 * 3
 
@@ -130,7 +130,7 @@ async def test_a_tampered_row_is_named(engine: AsyncEngine, tamper: str, row: in
     """The first one at which the chain does not hold."""
     await actions(engine)
     await tamper_with(engine, *tamper.split(";"))
-    result, _ = await followed(engine)
+    result = (await follow_chain(engine)).chain
     assert isinstance(result, ChainBroken)
     assert result.id == row
     assert word in result.sentence
@@ -139,9 +139,10 @@ async def test_a_tampered_row_is_named(engine: AsyncEngine, tamper: str, row: in
 async def test_a_chain_that_was_cut_off_is_found_by_an_earlier_head(engine: AsyncEngine) -> None:
     """A chain alone cannot detect this."""
     await actions(engine)
-    head, _ = await followed(engine)
+    head = (await follow_chain(engine)).chain
     assert isinstance(head, ChainHead)
     await tamper_with(engine, "DELETE FROM audit WHERE id > 10")
-    result, known = await followed(engine, head.hash.hex())
+    verified = await follow_chain(engine, head.hash.hex())
+    result, known = verified.chain, verified.is_known
     assert isinstance(result, ChainHead)
     assert not known

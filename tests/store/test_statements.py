@@ -66,6 +66,7 @@ FOR_ALL = {
     "partitions.drop_old": "maintenance drops whole days",
     "replays.lane_of": "names the destination by its number, which a scoped statement found",
     "sessions._delete_expired": _SESSION,
+    "sessions.act_for": _SESSION,
     "sessions.begin": _SESSION,
     "sessions.begin_for_person": _SESSION,
     "sessions.find": _SESSION,

@@ -1,11 +1,17 @@
-// Progressive enhancement: local times, theme, live panels, charts, form rows, copying, dialogs.
+// Progressive enhancement: local times, theme, live panels, charts, copying, dialogs.
 (() => {
   "use strict";
 
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
-  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-  const exact = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const exact = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  // The zone as its distance from UTC at that time: `UTC+1`.
+  const offset = (at) => {
+    const minutes = -at.getTimezoneOffset();
+    const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
+    return minutes ? `UTC${minutes < 0 ? "−" : "+"}${hours}${rest ? `:${String(rest).padStart(2, "0")}` : ""}` : "UTC";
+  };
 
   const dayAndMonth = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
   const dayOfUtc = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
@@ -16,9 +22,8 @@
       const at = new Date(time.dateTime);
       if (Number.isNaN(at.getTime())) continue;
       const utc = `${at.toISOString().slice(0, 19).replace("T", " ")} UTC`;
-      const today = day.format(at) === day.format(new Date());
       const hour = ("seconds" in time.dataset ? exact : clock).format(at);
-      time.textContent = today ? hour : `${day.format(at)}, ${hour}`;
+      time.textContent = `${day.format(at)}, ${hour} ${offset(at)}`;
       time.title = `${utc} (shown in ${zone})`;
       time.dataset.done = "";
     }
@@ -113,18 +118,21 @@
     // Do not replace the panel while text in it is selected.
     const show = () => {
       const marked = getSelection();
-      if (news === undefined || (!marked.isCollapsed && panel.contains(marked.anchorNode))) return;
+      if (news === undefined || panel.dataset.paused !== undefined || (!marked.isCollapsed && panel.contains(marked.anchorNode))) return;
       renew(panel, news);
       news = undefined;
     };
     const begin = () => {
-      if (ended || document.hidden || (source && source.readyState !== EventSource.CLOSED)) return;
+      if (ended || document.hidden || panel.dataset.paused !== undefined || (source && source.readyState !== EventSource.CLOSED)) return;
       source = new EventSource(panel.dataset.live);
       source.addEventListener("open", () => { waited = 0; say(true, "Live"); });
       source.addEventListener("error", () => {
         say(false, "Reconnecting…");
         // The browser reconnects automatically, except after a response that is no stream, such as a 502.
         if (source.readyState !== EventSource.CLOSED) return;
+        // A redirect means that the session ended: show the sign-in page.
+        fetch(panel.dataset.live, { method: "HEAD", redirect: "manual" })
+          .then((answer) => { if (answer.type === "opaqueredirect") location.reload(); }, () => {});
         waited = Math.min(60, waited * 2 || 5);
         later = setTimeout(begin, waited * 1000);
       });
@@ -135,7 +143,7 @@
     const end = () => {
       clearTimeout(later);
       source?.close();
-      if (!ended) say(false, "As of now");
+      if (!ended) say(false, panel.dataset.paused === undefined ? "As of now" : "Paused");
     };
     begin();
     // A search replaces the panel by one with another address.
@@ -149,6 +157,8 @@
       begin();
     });
     document.addEventListener("selectionchange", show);
+    document.addEventListener("live:pause", () => { end(); say(false, "Paused"); });
+    document.addEventListener("live:resume", () => { say(false, "Connecting…"); begin(); });
     // Browsers open six connections per host. Hidden tabs close theirs, or the seventh tab never loads.
     document.addEventListener("visibilitychange", () => { if (document.hidden) end(); else begin(); });
     addEventListener("pagehide", end);
@@ -163,6 +173,7 @@
     }
     const hidden = from.hidden;
     from.hidden = false;
+    from.closest("details")?.setAttribute("open", ""); // what is folded cannot be selected
     getSelection().selectAllChildren(from);
     const done = document.execCommand("copy");
     from.hidden = hidden;
@@ -189,41 +200,8 @@
       document.getElementById(button.dataset.opens).showModal();
     } else if (button.dataset.closes !== undefined) {
       button.closest("dialog").close();
-    } else if (button.dataset.addRow) {
-      const rows = document.getElementById(button.dataset.addRow);
-      const template = document.getElementById(`${button.dataset.addRow}-template`);
-      const number = Number(rows.dataset.next);
-      rows.dataset.next = number + 1;
-      const made = template.content.cloneNode(true);
-      for (const part of made.querySelectorAll("[name],[id],[for],[aria-label],[aria-describedby]")) {
-        for (const attribute of ["name", "id", "for", "aria-label", "aria-describedby"]) {
-          if (part.hasAttribute(attribute)) part.setAttribute(attribute, part.getAttribute(attribute).replace("#", number));
-        }
-      }
-      rows.append(made);
-      rows.lastElementChild.querySelector("input,select")?.focus();
-      count(rows);
-    } else if (button.classList.contains("remove")) {
-      const row = button.closest(".row");
-      const rows = row.parentElement;
-      const next = row.nextElementSibling || row.previousElementSibling;
-      row.remove();
-      (next?.querySelector("input") || document.querySelector(`[data-add-row="${rows.id}"]`))?.focus();
-      count(rows);
-      rows.dispatchEvent(new Event("input", { bubbles: true }));
     }
   });
-
-  // Show the row limit as rows are added, and on the button when it is reached.
-  function count(rows) {
-    const button = document.querySelector(`[data-add-row="${rows.id}"]`);
-    if (!button || !button.dataset.most) return;
-    const there = rows.querySelectorAll(".row").length;
-    const most = Number(button.dataset.most);
-    button.disabled = there >= most;
-    const message = document.getElementById(`${rows.id}-count`);
-    if (message) message.textContent = there >= most ? `${there} of ${most}: Amazon takes no more.` : `${there} of ${most}`;
-  }
 
   // Show fields that depend on a choice only for that choice.
   function conditional() {
@@ -295,9 +273,10 @@
   const done = document.querySelector("[data-address]");
   if (done) history.replaceState(null, "", done.dataset.address);
 
+  const named = document.getElementById("zone");
+  if (named) named.textContent = `${zone} (${offset(new Date())}); hold the pointer over a time to see UTC`;
   furnish(document);
   conditional();
-  for (const rows of document.querySelectorAll("[data-next]")) count(rows);
   live();
   setInterval(() => timers(document), 1000);
 })();

@@ -1,4 +1,4 @@
-"""Decode a TCF consent string, version 2, as far as needed to check one vendor and its purposes.
+"""Decode the parts of a TCF consent string, version 2, that decide about one vendor and its purposes.
 
 Source: IAB Tech Lab, "Consent string and vendor list formats v2", core string. Bits are counted from the
 left.

@@ -6,7 +6,7 @@ from typing import Final
 
 
 class MatchKeyType(StrEnum):
-    """The fifteen kinds of match key, by their names on the wire. Source: Amazon's schema, `MatchKeyType`."""
+    """The kinds of match key, by their names on the wire. Source: Amazon's schema, `MatchKeyType`."""
 
     EMAIL = "EMAIL"
     PHONE = "PHONE"

@@ -15,7 +15,7 @@ from typing import Final
 class NumberingPlan:
     """A calling code, the trunk digit dialled before a national number, and numbers without either.
 
-    `trunk` is None where a national number cannot be told from an international one by its shape.
+    `trunk` is None where the shape does not distinguish a national number from an international one.
     """
 
     code: str

@@ -26,7 +26,7 @@ EXPIRY_GRACE: Final = timedelta(seconds=5)  # an old event that is delivered at 
 
 @dataclass(frozen=True, slots=True)
 class DestinationFacts:
-    """What is known of a destination at one moment. Counts and times only."""
+    """The state of a destination at one time. Counts and times only."""
 
     sign_in_reason: str | None = None
     requests: int = 0  # settled within the window of `failing`
@@ -53,7 +53,7 @@ class DestinationFacts:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """What is known of the whole service at one moment."""
+    """The state of the service at one time."""
 
     without_worker_for: timedelta = timedelta(0)
     waiting_events: int = 0

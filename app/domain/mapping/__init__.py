@@ -1,0 +1,5 @@
+"""Mappings: which value of an event goes into which field of the Amazon event.
+
+`document.py` checks and compiles a mapping; `sources.py`, `paths.py` and `pipes.py` (the pipe functions)
+read one value; `fields.py` lists the fields with labels and help; `lint.py` warns of likely mistakes.
+"""

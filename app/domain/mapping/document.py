@@ -29,6 +29,7 @@ __all__ = [
     "check_draft",
     "check_publishable",
     "compile_mapping",
+    "compile_parts",
 ]
 
 ACTION: Final = "send_events"  # "Send Events to Amazon", the one action (R9)
@@ -105,6 +106,16 @@ class Mapping:
         return tuple((name, source.path) for name, source in self.sources if source.path is not None)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DraftParts:
+    """The parts of an incomplete or faulty document that can be evaluated on their own."""
+
+    sources: dict[str, Source]  # by destination field
+    custom_data: tuple[CustomField, ...]
+    consent: ConsentRule | None
+    event_name: str  # empty where it is missing
+
+
 def check_draft(document: Any) -> list[MappingProblem]:
     """Return the problems of a document; missing members are no problem."""
     return _DocumentReader(document).problems
@@ -120,6 +131,11 @@ def compile_mapping(document: Any) -> Mapping | list[MappingProblem]:
     """Compile a publishable document, or return its problems."""
     reader = _DocumentReader(document)
     return reader.problems + reader.missing or reader.compiled()
+
+
+def compile_parts(document: Any) -> DraftParts:
+    """Compile what a document has so far; its problems and missing members are left out."""
+    return _DocumentReader(document).parts()
 
 
 class _DocumentReader:
@@ -164,6 +180,10 @@ class _DocumentReader:
             custom_data=tuple(self._custom),
             consent=self._consent,
         )
+
+    def parts(self) -> DraftParts:
+        """Return what compiled, whatever else is missing or wrong."""
+        return DraftParts(dict(self._sources), tuple(self._custom), self._consent, self._event_name)
 
     def _problem(self, path: str, problem: str, sentence: str) -> None:
         self.problems.append(MappingProblem(path, problem, sentence))

@@ -5,7 +5,9 @@ path it reads.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -15,7 +17,7 @@ from app.domain.conversion import tcf
 from app.domain.mapping.paths import parse_path
 from app.domain.observed.schema_sample import SchemaSample, ValueKind
 
-# Kinds with one invented value. A path cannot be told from another of the same kind.
+# Kinds with one invented value. Paths of the same kind get the same value.
 _SAME: Final[Mapping[ValueKind, Any]] = {
     ValueKind.NULL: None,
     ValueKind.BOOLEAN: True,
@@ -63,6 +65,28 @@ _TIMES: Final[Mapping[ValueKind, Callable[[datetime], Any]]] = {
     # Digits may be a phone or an epoch; these are a possible phone and a recent epoch.
     ValueKind.DIGITS: lambda at: str(int(at.timestamp())),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class CommonEvent:
+    """A synthetic event with the paths of a common sample, and the number of events that had them."""
+
+    events: int
+    paths: int
+    event: dict[str, Any]
+
+
+def common_events(
+    samples: Iterable[tuple[SchemaSample, int]], now: datetime, *, limit: int
+) -> list[CommonEvent]:
+    """Return up to `limit` events, one for each of the most common samples."""
+    counted: Counter[SchemaSample] = Counter()
+    for sample, times in samples:
+        counted[sample] += times
+    return [
+        CommonEvent(times, len(sample), synthetic_event(sample, now))
+        for sample, times in counted.most_common(limit)
+    ]
 
 
 def synthetic_event(sample: SchemaSample, now: datetime) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def explain_duplicate(
     )
 
 
-# Amazon's response was not clear about one event (`app.domain.outcomes.outcome.Unknown`).
+# Amazon's response was not clear about one event (`app.domain.outcomes.outcome.ItemUnknown`).
 UNCLEAR_ANSWERS = {
     "missing_index": "Amazon's response did not mention this event.",
     "contradictory": "Amazon's response listed this event as both accepted and rejected.",

@@ -1,6 +1,19 @@
 """Decide what happens to the conversions of a request: a pure function of Amazon's reply.
 
-Reply → Settlement → Disposition of each conversion → Status (`status`).
+    Amazon's answer               Reply            Settlement
+    2xx, a list with each index   PerItemReply     PerItem: Delivered, Dead or Retry for each conversion
+    400, 413                      Divisible        PerItem: Retry in halves; Dead for a conversion alone
+    any other status              Unexpected       PerItem: Dead for each conversion
+    404, a redirect               Missing          RetryAll
+    408, 5xx, an unreadable 2xx   ServerError      RetryAll
+    no complete answer            TransportError   RetryAll
+    401                           Unauthorized     Deferred: refresh the token once, then park
+    403                           Forbidden        Deferred: park until a user signs in
+    429                           Throttled        Deferred: the lane waits
+    nothing was sent              NotSent          Deferred
+
+The status of a conversion follows from its disposition (`status.py`). `RetryPolicy` says how long a retry
+waits. After failures the lane waits too: `app.domain.pacing.circuit_breaker`.
 """
 
 from collections.abc import Sequence

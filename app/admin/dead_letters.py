@@ -1,0 +1,38 @@
+"""Use case: dismiss dead letters, which marks them as handled."""
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import lock_visible
+from app.admin.replay_selection import ALL_EVENTS, EventSelection, selected
+from app.store import audit, driver_of, replays
+from app.store.replays import ReplayFilter
+
+
+async def dismiss_dead_letters(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    wanted: ReplayFilter,
+    *,
+    selection: EventSelection = ALL_EVENTS,
+    dry_run: bool = False,
+) -> int:
+    """Dismiss matching dead letters, or with `dry_run` only count them; return their number.
+
+    They stay `dead` and keep their history. Raises Refusal (404, 409).
+    """
+    async with context.engine.begin() as connection:
+        found = await lock_visible(connection, caller, destination_id)
+        driver = await driver_of(connection)
+        chosen = await selected(driver, found.id, found.number, wanted, selection)
+        matched = await replays.dismiss(driver, found.number, chosen, dry_run=dry_run)
+        if matched and not dry_run:
+            await audit.record(
+                connection,
+                actor=caller.actor,
+                action=audit.AuditAction.DEAD_LETTERS_DISMISSED,
+                subject=found.id,
+                destination=found.id,
+                after={"reason": wanted.reason, "dismissed": matched},
+            )
+    return matched

@@ -1,0 +1,72 @@
+"""Use case: which fields an event's payload has, from the mapping version that converted it. No values."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.admin.context import AppContext
+from app.domain.identity import MATCH_KEYS
+from app.domain.ids import MappingId
+from app.domain.mapping.fields import FIELDS, Group
+from app.store import mappings
+from app.store.destinations import Destination
+
+_WIRE = {rule.field: rule.type.value for rule in MATCH_KEYS}
+_TOP = ("event_type", "event_source", "event_name", "country_code")
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadField:
+    """A field of the payload. `source` is a path of the event, None for a constant.
+
+    `is_sent` says whether a match key was sent; None for other fields, which are sent if they have a value.
+    """
+
+    name: str
+    label: str
+    type: str
+    source: str | None
+    is_match_key: bool
+    is_sent: bool | None
+
+
+async def payload_shape(
+    context: AppContext,
+    destination: Destination,
+    mapping_id: str | None,
+    version: int | None,
+    match_keys: Collection[str],
+) -> list[PayloadField]:
+    """Return the fields that a mapping version sends; empty if it is not known any more."""
+    if mapping_id is None or version is None:
+        return []
+    async with context.engine.connect() as connection:
+        mapping = await mappings.find(connection, destination.id, mapping_id)
+        found = await mappings.version(connection, MappingId(mapping_id), version) if mapping else None
+    return [] if found is None else list(fields_of(found.document, match_keys))
+
+
+def fields_of(document: Mapping[str, Any], match_keys: Collection[str]) -> Iterator[PayloadField]:
+    """Yield the fields of a mapping document, match keys in the order of the form."""
+    for name in _TOP:
+        if name in document:
+            label = name.replace("_", " ").capitalize()
+            yield PayloadField(name, label, "text", _path(document[name], name), False, None)
+    mapped = document.get("fields") or {}
+    for name, field in FIELDS.items():
+        if name not in mapped:
+            continue
+        is_key = field.group is Group.MATCH_KEY
+        is_sent = _WIRE[name] in match_keys if is_key else None
+        yield PayloadField(name, field.label, field.takes, _path(mapped[name], "path"), is_key, is_sent)
+    for row in document.get("custom_data") or ():
+        if isinstance(row, dict):
+            yield PayloadField(row["name"], row["name"], "custom data", _path(row, "path"), False, None)
+
+
+def _path(source: Any, meaning: str) -> str | None:
+    """Return the path of a source; a bare string is one only where `meaning` says so."""
+    if isinstance(source, dict):
+        path = source.get("path")
+        return path if isinstance(path, str) else None
+    return source if isinstance(source, str) and meaning == "path" else None

@@ -1,0 +1,53 @@
+"""Use cases on rejected events: their records and their exact counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.event_list import find_visible_row
+from app.domain.outcomes.rejection_details import rejection_detail
+from app.store import rejection_records
+from app.store.rejection_records import RejectionFilter, RejectionRecord, RejectionSummary
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionEntry:
+    """A record of a rejected event, with the fixed sentence of its reason."""
+
+    record: RejectionRecord
+    detail: str
+
+
+async def list_rejections(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    wanted: RejectionFilter,
+    *,
+    limit: int,
+    below: int | None = None,
+) -> list[RejectionEntry]:
+    """Return up to `limit` records of a destination, newest first. Raises Refusal (404)."""
+    await context.write_rejections()
+    async with context.pool.acquire() as connection:
+        destination = await find_visible_row(connection, caller, destination_id)
+        rows = await rejection_records.page(connection, destination.number, wanted, limit=limit, below=below)
+    return [RejectionEntry(row, rejection_detail(row.reason, row.field, row.mapping_field)) for row in rows]
+
+
+async def summarize_rejections(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Sequence[RejectionSummary]:
+    """Return exact counts by reason, mapping and source path, of whole days. Raises Refusal (404)."""
+    async with context.pool.acquire() as connection:
+        destination = await find_visible_row(connection, caller, destination_id)
+        return await rejection_records.summary(
+            connection, destination.number, days=context.rejection_days, since=since, until=until
+        )

@@ -1,0 +1,51 @@
+"""Use cases of status callbacks: read their state, switch them on or off."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible, lock_visible, set_status_callback
+from app.domain.ids import DestinationNumber
+from app.store import callbacks, driver_of
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCallbackState:
+    """The status callbacks of a destination. `problem` is a word for the last failure."""
+
+    enabled: bool
+    configured: bool
+    waiting: int
+    oldest_waiting: datetime | None
+    problem: str | None
+
+
+async def read_status_callback(
+    context: AppContext, caller: Caller, destination_id: str
+) -> StatusCallbackState:
+    """Return whether a destination sends callbacks, and how many are not acknowledged yet."""
+    async with context.engine.begin() as connection:
+        found = await find_visible(connection, caller, destination_id)
+        return await _state(connection, context, found.number)
+
+
+async def switch_status_callback(
+    context: AppContext, caller: Caller, destination_id: str, *, enabled: bool
+) -> StatusCallbackState:
+    """Send a callback for each final state from now on, or stop and drop those that wait."""
+    async with context.engine.begin() as connection:
+        found = await lock_visible(connection, caller, destination_id)
+        await set_status_callback(connection, found, enabled, by=caller.actor)
+        return await _state(connection, context, found.number)
+
+
+async def _state(
+    connection: AsyncConnection, context: AppContext, number: DestinationNumber
+) -> StatusCallbackState:
+    status = await callbacks.read_status(await driver_of(connection), number)
+    return StatusCallbackState(
+        status.enabled, context.callback_configured, status.waiting, status.oldest, status.problem
+    )

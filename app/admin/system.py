@@ -1,0 +1,55 @@
+"""Use case of the system page: processes, lanes, database, clock, keys, maintenance and balance."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.refusals import ErrorCode, Refusal
+from app.store import balance, key_usage, partitions, system_facts
+from app.store.balance import BalanceResult
+from app.store.system_facts import DatabaseFacts, ProcessRole, WorkerLanes
+
+SESSION_PREFIX: Final = "conversions-"  # app.processes.resources sets it
+
+
+@dataclass(frozen=True, slots=True)
+class SystemState:
+    """The state of this installation. `lanes` and `waiting` are those of the caller's organisation.
+
+    `clock_offset_s` is the database's clock minus this process's. `seals` bounds how often each encryption
+    key was used.
+    """
+
+    database: DatabaseFacts
+    processes: Sequence[ProcessRole]
+    lanes: Sequence[WorkerLanes]
+    waiting: int
+    clock_offset_s: float | None
+    seals: Mapping[str, int]
+    writing_key: str
+    oldest_day: date | None
+    days_ahead: int
+    balance: BalanceResult | None
+
+
+async def read_system(context: AppContext, caller: Caller) -> SystemState:
+    """Return the state of this installation. Raises Refusal (403) for a key limited to destinations."""
+    if caller.destination_ids is not None:
+        raise Refusal(ErrorCode.FORBIDDEN, "This key is limited to its destinations. The system is shared.")
+    async with context.pool.acquire() as connection:
+        oldest, _ = await system_facts.stored_days(connection)
+        return SystemState(
+            database=await system_facts.database(connection),
+            processes=await system_facts.processes(connection, SESSION_PREFIX),
+            lanes=await system_facts.lanes_by_worker(connection),
+            waiting=await system_facts.waiting_events(connection),
+            clock_offset_s=None if context.clock is None else context.clock.offset,
+            seals=await key_usage.seals(connection),
+            writing_key=context.vault.writes,
+            oldest_day=oldest,
+            days_ahead=await partitions.days_ahead(connection),
+            balance=await balance.last(connection),
+        )

@@ -1,0 +1,47 @@
+"""Responses about the audit, for its list and its exports."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from app.api.paging import Page
+from app.api.response_body import ResponseBody
+from app.store.audit import AuditEntry
+
+
+class AuditEntryView(ResponseBody):
+    """An administrative action. `before` and `after` contain only what changed."""
+
+    id: str
+    at: datetime
+    actor: str
+    action: str = Field(examples=["mapping.published"])
+    subject: str
+    destination_id: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    sequence: int | None = Field(description="Position in the hash chain.")
+    prev_hash: str | None
+    hash: str | None
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> "AuditEntryView":
+        """Return the view of an entry."""
+        return cls(
+            id=str(entry.id),
+            at=entry.at,
+            actor=entry.actor,
+            action=entry.action,
+            subject=entry.subject,
+            destination_id=entry.destination,
+            before=None if entry.before is None else dict(entry.before),
+            after=None if entry.after is None else dict(entry.after),
+            sequence=entry.sequence,
+            prev_hash=None if entry.prev_hash is None else entry.prev_hash.hex(),
+            hash=None if entry.hash is None else entry.hash.hex(),
+        )
+
+
+class AuditPage(Page[AuditEntryView]):
+    """A page of administrative actions."""

@@ -1,0 +1,60 @@
+"""An example of each request body, for the API description. `POST /events` has its own, for each form."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from app.domain.mapping.example import EXAMPLE_MAPPING, example_event
+
+_DESTINATION: Final = "/destinations/{destination_id}"
+_MAPPING: Final = _DESTINATION + "/mappings/{mapping_id}"
+_EVENT: Final = example_event(datetime(2026, 11, 24, 10, tzinfo=UTC))
+
+# A client copies these: each must be a valid body of its operation.
+BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
+    ("POST", "/destinations"): {
+        "name": "Acme US",
+        "advertiser_id": "580123456789012345",
+        "region": "NA",
+        "currency": "USD",
+        "rate_limit": {"requests_per_second": 5, "burst": 5},
+    },
+    ("PATCH", _DESTINATION): {
+        "name": "Acme US shop",
+        "alerting": {"backlog": {"minutes": 30}, "dead_letters": {"enabled": False}},
+    },
+    ("POST", _DESTINATION + "/preflight"): {"check": "terms", "confirmed": True},
+    ("POST", _DESTINATION + "/status-callback"): {"enabled": True},
+    ("PUT", _DESTINATION + "/notifications"): {
+        "channels": ["ops"],
+        "kinds": "all",
+        "min_severity": "warning",
+    },
+    ("POST", _DESTINATION + "/replay"): {
+        "status": "dead",
+        "reason": "amazon_refused",
+        "since": "2026-11-24T00:00:00Z",
+        "dry_run": True,
+    },
+    ("POST", _DESTINATION + "/dead-letters/dismiss"): {"reason": "amazon_refused", "dry_run": True},
+    ("POST", _DESTINATION + "/mappings"): EXAMPLE_MAPPING,
+    ("PATCH", _MAPPING): {"event_name": "Added to cart", "fields": {"value": "event.properties.total"}},
+    ("POST", _MAPPING + "/preview"): {"event": _EVENT},
+    ("POST", _MAPPING + "/backtest"): {"events": 500},
+    ("POST", _MAPPING + "/publish"): {"note": "Reads the phone from its new field."},
+    ("POST", _MAPPING + "/rollback"): {"version": 1},
+    ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): {"to": "Added to cart"},
+    ("POST", "/identity/hash"): {"field": "email", "value": "Ada@Example.com", "country": "US"},
+    ("POST", "/keys"): {"name": "journey engine", "scopes": ["events:write"]},
+    ("POST", "/keys/{key_id}/rotate"): {"overlap_seconds": 86400},
+    ("POST", "/subjects/erase"): {"email": "ada@example.com"},
+    ("POST", "/subjects/find"): {"email": "ada@example.com"},
+    ("POST", "/incidents/{incident_id}/acknowledge"): {"note": "Amazon support ticket 4711"},
+    ("POST", "/incidents/{incident_id}/mute"): {"until": "2026-11-24T18:00:00Z"},
+    ("POST", "/organisations"): {
+        "id": "acme",
+        "name": "Acme",
+        "limits": {"destinations": 50, "events_per_second": 500},
+    },
+    ("PATCH", "/organisations/{id}"): {"limits": {"events_per_second": 1000}},
+}

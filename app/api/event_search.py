@@ -1,0 +1,98 @@
+"""Search over HTTP: accepted and rejected events of all visible destinations, newest first."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from app.admin.access import Scope
+from app.admin.event_list import EventFilter
+from app.admin.event_search import REJECTED, search_events
+from app.admin.inputs import Instant
+from app.api.event_models import FoundEventsPage, FoundEventView
+from app.api.export import EXPORTED, Format, page_or_export
+from app.api.paging import PAGE, Cursor, Limit, cursor_of, search_position_of
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.domain.outcomes.status import Status
+
+router = APIRouter(route_class=SecuredRoute, tags=["events"])
+
+_Id = Annotated[str | None, Query(max_length=256)]
+
+
+@router.get("/event-search", summary="Search events", response_model=FoundEventsPage, responses=EXPORTED)
+@requires(Scope.EVENTS_READ)
+async def search(
+    *,
+    caller: CurrentCaller,
+    context: Context,
+    q: Annotated[
+        str | None,
+        Query(
+            max_length=256,
+            description="An event id, execution id, journey id, node id or request id (of a rejected event, "
+            "or Amazon's).",
+        ),
+    ] = None,
+    destination_id: Annotated[
+        str | None, Query(max_length=64, description="Only events of this destination.")
+    ] = None,
+    status: Annotated[
+        Status | Literal["rejected"] | None, Query(description="Only events of this status.")
+    ] = None,
+    reason: Annotated[str | None, Query(max_length=64, description="Only events with this reason.")] = None,
+    event_type: Annotated[
+        str | None, Query(max_length=64, description="Only accepted events of this type.")
+    ] = None,
+    since: Annotated[Instant | None, Query(description="Only events received at or after this time.")] = None,
+    until: Annotated[Instant | None, Query(description="Only events received before this time.")] = None,
+    mapping_id: Annotated[
+        str | None, Query(max_length=64, description="Only events of this mapping.")
+    ] = None,
+    execution_id: _Id = None,
+    journey_id: _Id = None,
+    node_id: _Id = None,
+    export_format: Format = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> FoundEventsPage | StreamingResponse:
+    """Search accepted and rejected events of all destinations of the key, newest first.
+
+    An event whose id is `q` is found at any age. Everything else is found in the order of time; a page may
+    be short and still have a `next_cursor`. Of rejected events up to 600 a minute and destination are
+    recorded.
+    """
+    rejected = None if status is None else status == REJECTED
+    wanted = EventFilter(
+        status=None if status == REJECTED else status,
+        reason=reason,
+        since=since,
+        until=until,
+        mapping_id=mapping_id,
+        execution_id=execution_id,
+        journey_id=journey_id,
+        node_id=node_id,
+        event_type=event_type,
+        any_id=q,
+    )
+
+    async def page_at(position: str | None, most: int) -> FoundEventsPage:
+        found = await search_events(
+            context,
+            caller,
+            wanted,
+            destination_id=destination_id,
+            rejected=rejected,
+            before=search_position_of(position),
+            limit=most,
+        )
+        return FoundEventsPage(
+            items=[FoundEventView.model_validate(item) for item in found.items],
+            next_cursor=cursor_of(*found.following) if found.following else None,
+            unreadable_batches=found.unreadable_batches,
+            searched_back_to=found.back_to,
+        )
+
+    return await page_or_export(
+        export_format, page_at, FoundEventView, name="events", cursor=cursor, limit=limit
+    )

@@ -1,0 +1,87 @@
+"""`events tail`: print events as they arrive, through the API."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from app.commands.api_client import ApiClient, ApiUnreachable
+
+POLL_S: Final = 2.0
+FIRST_SPAN: Final = timedelta(seconds=60)  # printed at the start
+OVERLAP: Final = timedelta(seconds=10)
+"""How far a poll reaches back behind the poll before: events may be committed out of order."""
+COLUMNS: Final[Mapping[str, int]] = {
+    "received_at": 24, "status": 9, "event_id": 28, "reason": 22, "event_type": 22, "destination_name": 20,
+    "journey_id": 14, "node_id": 12,
+}  # fmt: skip
+FILTERS: Final = ("destination_id", "status", "reason", "event_type", "execution_id", "journey_id", "node_id")
+
+Item = dict[str, Any]
+
+
+class TailWindow:
+    """Decides what a poll asks for and what of its items is new. Remembers the items of the overlap only."""
+
+    def __init__(self, now: datetime) -> None:
+        self._since = now - FIRST_SPAN
+        self._printed: dict[tuple[Any, ...], str] = {}
+
+    @property
+    def since(self) -> datetime:
+        """The begin of the next poll."""
+        return self._since
+
+    def news(self, items: Sequence[Item], polled_at: datetime) -> list[Item]:
+        """Return what was not printed in this status, oldest first. `polled_at` is when the poll began."""
+        latest = {_key(item): item for item in items}
+        new = [item for key, item in latest.items() if self._printed.get(key) != item["status"]]
+        self._printed = {key: item["status"] for key, item in latest.items()}
+        self._since = max(self._since, polled_at - OVERLAP)
+        return sorted(new, key=lambda item: str(item["received_at"]))
+
+
+def _key(item: Item) -> tuple[Any, ...]:
+    """Return what tells an event from others. Rejections of one id are told apart by their times."""
+    rejected_at = item["received_at"] if item["status"] == "rejected" else None
+    return item["destination_id"], item["mapping_id"], item["event_id"], rejected_at
+
+
+def tail_events(client: ApiClient, asked: argparse.Namespace) -> None:
+    """Print events until Ctrl-C. A lost connection is reported, and nothing is lost or repeated after it."""
+    began, clock = client.server_time(), time.monotonic()
+    window = TailWindow(began)
+    filters = {name: getattr(asked, name) for name in FILTERS}
+    if not asked.json:
+        print(_row({name: name.replace("_", " ") for name in COLUMNS}), flush=True)
+    is_lost = False
+    while True:
+        polled_at = began + timedelta(seconds=time.monotonic() - clock)
+        try:
+            query = {**filters, "since": window.since.isoformat()}
+            items = list(client.items("/event-search", query))
+        except ApiUnreachable as problem:
+            if not is_lost:
+                print(f"{problem} Trying again…", file=sys.stderr, flush=True)
+            is_lost = True
+        else:
+            if is_lost:
+                print("Connected again.", file=sys.stderr, flush=True)
+            is_lost = False
+            for item in window.news(items, polled_at):
+                print(json.dumps(item) if asked.json else _row(item), flush=True)
+        time.sleep(POLL_S)
+
+
+def _row(item: Mapping[str, Any]) -> str:
+    cells = [_cell(item[name], width) for name, width in COLUMNS.items()]
+    return "  ".join(cells).rstrip()
+
+
+def _cell(value: Any, width: int) -> str:
+    # Control characters must not reach the terminal.
+    text = "-" if value is None else "".join(letter if letter.isprintable() else "?" for letter in str(value))
+    return (text if len(text) <= width else f"{text[: width - 1]}…").ljust(width)

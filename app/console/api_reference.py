@@ -1,0 +1,29 @@
+"""The API reference at /docs: Swagger UI on the OpenAPI description. It loads nothing from elsewhere."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api.secured_route import public
+from app.console import pages
+from app.console.secured_page import SecuredPage
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+
+@router.get("/docs", response_model=None)
+@public
+async def page(request: Request) -> Response:
+    """Show the API reference; without JavaScript, the list of operations."""
+    return pages.show(request, "api_reference.html", groups=operations_by_tag(request.app.openapi()))
+
+
+def operations_by_tag(description: dict[str, Any]) -> list[tuple[str, list[dict[str, str]]]]:
+    """Return the operations of each tag, in the order of the description. Pure."""
+    groups: dict[str, list[dict[str, str]]] = {tag["name"]: [] for tag in description["tags"]}
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            entry = {"method": method.upper(), "path": path, "summary": operation["summary"]}
+            groups[operation["tags"][0]].append(entry)
+    return list(groups.items())

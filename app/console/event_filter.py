@@ -1,0 +1,106 @@
+"""The filter of the event pages: its query parameters, the filter that they mean, and its links."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Query
+
+from app.admin.event_list import EventFilter
+from app.admin.event_search import REJECTED
+from app.console.time_range import PARAMETER, RangeName, TimeRange, time_range
+from app.console.wording import STATUSES
+from app.domain.outcomes.status import Status
+from app.store.rejection_records import RejectionFilter
+
+_Word = Annotated[str, Query(max_length=64)]
+_Id = Annotated[str, Query(max_length=256)]
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """What a visitor filters by; "" means any."""
+
+    status: str
+    reason: str
+    event_type: str
+    mapping: str
+    field: str
+    execution: str
+    journey: str
+    node: str
+    range_name: RangeName
+
+    @property
+    def chosen_status(self) -> str:
+        """The status, or "" where it is none that events have."""
+        return self.status if self.status == REJECTED or self.status in STATUSES else ""
+
+    @property
+    def rejected(self) -> bool | None:
+        """Whether only rejected events (True), only accepted ones (False), or both (None) are wanted."""
+        return self.chosen_status == REJECTED if self.chosen_status else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing but the time range is chosen."""
+        return [name for name, _ in self.parameters] == [PARAMETER]
+
+    @property
+    def parameters(self) -> list[tuple[str, str]]:
+        """The query parameters of this filter, without empty ones."""
+        named = (
+            ("status", self.chosen_status), ("reason", self.reason), ("type", self.event_type),
+            ("mapping", self.mapping), ("field", self.field), ("execution", self.execution),
+            ("journey", self.journey), ("node", self.node), (PARAMETER, self.range_name.value),
+        )  # fmt: skip
+        return [(name, value) for name, value in named if value]
+
+    def range(self, now: datetime) -> TimeRange:
+        """Return the time range that ends now."""
+        return time_range(self.range_name, now)
+
+    def events(self, since: datetime | None, any_id: str | None = None) -> EventFilter:
+        """Return the filter of accepted events."""
+        status = self.chosen_status
+        return EventFilter(
+            status=Status(status) if status in STATUSES else None,
+            reason=self.reason or None,
+            since=since,
+            mapping_id=self.mapping or None,
+            execution_id=self.execution or None,
+            journey_id=self.journey or None,
+            node_id=self.node or None,
+            event_type=self.event_type or None,
+            any_id=any_id,
+        )
+
+    def rejections(self, since: datetime) -> RejectionFilter:
+        """Return the filter of rejected events."""
+        return RejectionFilter(
+            since=since,
+            reason=self.reason or None,
+            field=self.field or None,
+            mapping_id=self.mapping or None,
+            execution_id=self.execution or None,
+            journey_id=self.journey or None,
+            node_id=self.node or None,
+        )
+
+
+def _event_query(
+    *,
+    status: Annotated[str, Query(max_length=20)] = "",
+    reason: _Word = "",
+    type: _Word = "",  # noqa: A002
+    mapping: _Word = "",
+    field: _Id = "",
+    execution: _Id = "",
+    journey: _Id = "",
+    node: _Id = "",
+    range_name: Annotated[RangeName, Query(alias=PARAMETER)] = RangeName.MONTH,
+) -> EventQuery:
+    return EventQuery(status, reason, type, mapping, field, execution, journey, node, range_name)
+
+
+Events = Annotated[EventQuery, Depends(_event_query)]

@@ -1,0 +1,73 @@
+"""The result of each row of the mapping form, from the preview of a sample event. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.console.mapping_text import write_value
+from app.console.mapping_view import field_label
+from app.domain.identity import Profile
+from app.domain.mapping.fields import FIELDS
+from app.domain.observed.field_preview import FieldPreview
+
+_CUSTOM = "custom_data."
+_is_normaliser = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
+# Labels of rules. Functions of a pipe keep their names.
+_RULE_LABELS: Mapping[str, str] = {
+    "": "unchanged",
+    "const": "constant",
+    "absent": "absent",
+    "dropped": "invalid, left out",
+    "gate": "consent checked",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldResult:
+    """What one field gets from the sample. `input` is the name of its row on the form."""
+
+    input: str
+    label: str
+    source: str
+    rule: str
+    word: str  # the rule's code, shown as a tooltip
+    text: str
+    note: str
+    tone: str
+
+
+def field_results(fields: Sequence[FieldPreview], custom: Mapping[str, int]) -> dict[str, FieldResult]:
+    """Return the results by row of the form. `custom` holds the row's number of each custom data name."""
+    results = (_result(field, custom) for field in fields)
+    return {result.input: result for result in results}
+
+
+def _result(field: FieldPreview, custom: Mapping[str, int]) -> FieldResult:
+    text = _text(field.result)
+    # A normalisation rule has a name such as `amazon.email`.
+    normalised = "normalised and hashed" if text.startswith("sha256:") else "normalised"
+    return FieldResult(
+        input=_input(field.field, custom),
+        label=field_label(field.field),
+        source=field.source or "the mapping",
+        rule=_RULE_LABELS.get(field.rule) or (normalised if _is_normaliser(field.rule) else field.rule),
+        word=field.rule,
+        text=text,
+        note=field.note or ("Sent as it is, not shown here." if field.result == "…" else ""),
+        tone="bad" if field.rejects else "warn" if field.note else "good",
+    )
+
+
+def _input(field: str, custom: Mapping[str, int]) -> str:
+    if field in FIELDS:
+        return f"fields.{field}"
+    if field.startswith(_CUSTOM):
+        return f"custom.{custom.get(field.removeprefix(_CUSTOM), '')}"
+    return field
+
+
+def _text(result: Any) -> str:
+    if result is None:
+        return ""
+    return result if isinstance(result, str) else write_value(result)

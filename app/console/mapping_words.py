@@ -1,0 +1,133 @@
+"""Mapping documents in words: what a version says, and what differs between two. Pure.
+
+The order is that of the form, whatever the order in the document.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.admin import catalog
+from app.console.mapping_form import canonical
+from app.console.mapping_text import write_pipe, write_value
+from app.console.problem_view import label
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.mapping.fields import FIELDS
+
+_CHOICES = {"event_type": EVENT_TYPES, "event_source": EVENT_SOURCES}
+_SOURCES = ("event_type", "event_source", "event_name", "country_code")
+_CONSENT_SOURCES = ("user_data", "ad_storage", "string")
+_CONSENT_MODES = {mode.value: mode.label for mode in catalog.AMAZON.consent_modes}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a mapping says about one place."""
+
+    place: str
+    text: str
+
+    @property
+    def label(self) -> str:
+        """Return the form's label of the place."""
+        return label(self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class StatementChange:
+    """One place where two mappings differ; `was` or `now` is None where a mapping says nothing."""
+
+    place: str
+    was: str | None
+    now: str | None
+
+    @property
+    def label(self) -> str:
+        """Return the form's label of the place."""
+        return label(self.place)
+
+
+def statements(document: Mapping[str, Any]) -> list[Statement]:
+    """Return what a mapping says, in the order of the form."""
+    expanded = canonical(document)
+    found = {place: _words(place, source) for place, source in _places(expanded)}
+    return [Statement(place, found[place]) for place in _order(found)]
+
+
+def statement_changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[StatementChange]:
+    """Return every difference between two mappings, in the order of the form."""
+    old = {each.place: each.text for each in statements(before)} if before else {}
+    new = {each.place: each.text for each in statements(after)}
+    return [
+        StatementChange(place, old.get(place), new.get(place))
+        for place in _order([*old, *new])
+        if old.get(place) != new.get(place)
+    ]
+
+
+def _places(document: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    yield "name", document.get("name", "")
+    for name in _SOURCES:
+        if document.get(name) is not None:
+            yield name, document[name]
+    for name, source in _members(document.get("fields")).items():
+        if source is not None:
+            yield f"fields.{name}", source
+    rows = document.get("custom_data")
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, Mapping):
+            yield f"custom_data.{row.get('name', '')}", {k: v for k, v in row.items() if k != "name"}
+    consent = _members(document.get("consent"))
+    if "mode" in consent:
+        yield "consent", _CONSENT_MODES.get(consent["mode"], str(consent["mode"]))
+    for name in _CONSENT_SOURCES:
+        if consent.get(name) is not None:
+            yield f"consent.{name}", consent[name]
+
+
+def _members(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+_RANKS = {
+    place: rank
+    for rank, place in enumerate(
+        [
+            "name",
+            *(f"fields.{name}" for name in FIELDS),
+            "custom_data",
+            *_SOURCES,
+            "consent",
+            *(f"consent.{name}" for name in _CONSENT_SOURCES),
+        ]
+    )
+}
+
+
+def _order(places: Iterable[str]) -> list[str]:
+    """Return the places in the order of the form; custom data keeps its own order."""
+    unique = dict.fromkeys(places)
+    return sorted(
+        unique,
+        key=lambda place: _RANKS.get("custom_data" if place.startswith("custom_data.") else place, 999),
+    )
+
+
+def _words(place: str, source: Any) -> str:
+    if isinstance(source, str):
+        return source
+    choices = _CHOICES.get(place, {})
+
+    def value(written: Any) -> str:
+        choice = choices.get(written) if isinstance(written, str) else None
+        return choice.label if choice else str(written) if isinstance(written, str) else write_value(written)
+
+    if "const" in source:
+        text = value(source["const"])
+        return text if place in _SOURCES else f"always {text}"
+    text = f"from {source.get('path', '')}"
+    if source.get("pipe"):
+        text += f", transformed by {write_pipe(source['pipe'])}"
+    if source.get("default") is not None:
+        text += f"; if empty: {value(source['default'])}"
+    return text

@@ -1,0 +1,71 @@
+"""The main navigation: what a visitor may open, and who may open the rest. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.admin.access import Scope
+from app.admin.roles import roles_with
+from app.console.sessions import Visitor
+
+
+@dataclass(frozen=True, slots=True)
+class NavigationItem:
+    """A page of the navigation. `roles` may open it; empty if the visitor may."""
+
+    address: str
+    label: str
+    is_current: bool
+    roles: str = ""
+
+
+_ANY: Final = tuple(Scope)
+# Address, label and the scopes of which one opens the page. The first line is always in sight.
+MAIN: Final[Sequence[tuple[str, str, tuple[Scope, ...]]]] = (
+    ("/console", "Destinations", (Scope.DESTINATIONS_READ,)),
+    ("/console/events", "Events", (Scope.EVENTS_READ,)),
+    ("/console/incidents", "Incidents", (Scope.DESTINATIONS_READ,)),
+    ("/console/privacy", "Privacy", (Scope.ERASE,)),
+    ("/console/audit", "Audit", (Scope.KEYS_ADMIN,)),
+    ("/console/settings", "Settings", _ANY),
+)
+MORE: Final[Sequence[tuple[str, str, tuple[Scope, ...]]]] = (
+    ("/console/event-names", "Event names", (Scope.DESTINATIONS_READ,)),
+    ("/console/notifications", "Notifications", (Scope.DESTINATIONS_READ,)),
+    ("/console/system", "System", (Scope.DESTINATIONS_READ, Scope.ORGANISATIONS_ADMIN)),
+    ("/console/hash-tester", "Hash tester", (Scope.DESTINATIONS_READ,)),
+    ("/console/keys", "Keys", (Scope.KEYS_ADMIN,)),
+    ("/console/organisations", "Organisations", (Scope.ORGANISATIONS_ADMIN,)),
+    ("/docs", "API reference", _ANY),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Navigation:
+    """The navigation of a visitor on a page. `locked` are the pages that its role does not open."""
+
+    main: Sequence[NavigationItem]
+    more: Sequence[NavigationItem]
+    locked: Sequence[NavigationItem]
+
+
+def navigation_of(visitor: Visitor, path: str) -> Navigation:
+    """Return the navigation of a visitor. Organisations stay unknown to everyone but the platform."""
+    main = [_item(visitor, path, *row) for row in MAIN]
+    more = [
+        _item(visitor, path, *row)
+        for row in MORE
+        if visitor.caller.is_platform or row[2] != (Scope.ORGANISATIONS_ADMIN,)
+    ]
+    return Navigation(
+        main=[item for item in main if not item.roles],
+        more=[item for item in more if not item.roles],
+        locked=[item for item in (*main, *more) if item.roles],
+    )
+
+
+def _item(visitor: Visitor, path: str, address: str, label: str, scopes: tuple[Scope, ...]) -> NavigationItem:
+    below = "/console/destinations" if address == "/console" else address
+    is_current = path == address or path.startswith(below)
+    roles = "" if visitor.caller.may(*scopes) else ", ".join(roles_with(scopes))
+    return NavigationItem(address, label, is_current, roles)

@@ -1,0 +1,149 @@
+"""Notifications: the channels; messages, thresholds, maintenance window and callbacks of a destination."""
+
+from datetime import timedelta
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from app.admin import incidents as use_cases
+from app.admin.access import Scope
+from app.admin.alerting_input import DestinationUpdate
+from app.admin.context import AppContext
+from app.admin.destination_settings import change_destination
+from app.admin.destinations import find_visible
+from app.admin.field_problems import field_problems
+from app.admin.incidents import monitoring_of
+from app.admin.notification_channels import list_channels
+from app.admin.refusals import ErrorCode, Refusal
+from app.admin.status_callback import read_status_callback, switch_status_callback
+from app.api.secured_route import Context, requires
+from app.console import confirmations, form_view, pages
+from app.console.destination import PAGE, content_of
+from app.console.incident_view import TITLES
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
+from app.console.sessions import Visitor
+from app.console.threshold_view import alerting_of_form, threshold_rows
+from app.domain.incidents.kinds import KINDS, RESERVED, Kind, Severity
+from app.domain.notifications.policy import Preference
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_PAGE = PAGE + "/notifications"
+MAINTENANCE_HOURS = (1, 2, 4, 8, 24, 72)
+SEVERITIES = {"info": "Info and up", "warning": "Warning and up", "critical": "Critical only"}
+_KINDS = [(kind.value, TITLES[kind.value]) for kind in KINDS if kind not in RESERVED]
+
+
+@router.get("/console/notifications", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def channels_page(request: Request, context: Context, visitor: CurrentVisitor) -> Response:
+    """Show the channels and how deliveries to them went."""
+    channels = await list_channels(context, visitor.caller)
+    return pages.show(request, "notifications.html", channels=channels)
+
+
+@router.get(_PAGE, response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
+    """Show where messages of a destination go, when incidents open, and its status callbacks."""
+    return await _show(request, destination_id, context, visitor)
+
+
+@router.post(_PAGE, response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def save(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+    """Set the channels, kinds and least severity of the messages of a destination."""
+    kinds, severity = form.getlist("kind"), form_text(form, "min_severity")
+    if severity not in SEVERITIES or not set(map(str, kinds)) <= {kind for kind, _ in _KINDS}:
+        raise Refusal(ErrorCode.INVALID, "Choose the kinds and the severity from the lists.")
+    preference = Preference(
+        None if form_text(form, "all_channels") else frozenset(map(str, form.getlist("channel"))),
+        None if form_text(form, "all_kinds") else frozenset(Kind(str(kind)) for kind in kinds),
+        Severity(severity),
+    )
+    await use_cases.set_preference(context, visitor.caller, destination_id, preference)
+    return _back(context, destination_id, "notifications_saved")
+
+
+@router.post(_PAGE + "/thresholds", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def save_thresholds(
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
+) -> Response:
+    """Set when incidents of a destination open; an empty field restores the default."""
+    typed = {name: value for name, value in form.items() if isinstance(value, str)}
+    try:
+        body = DestinationUpdate.model_validate({"alerting": alerting_of_form(typed)})
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        problem = " ".join(form_view.of_errors(found, field_problems(found)).values())
+        return await _show(request, destination_id, context, visitor, problem=problem, typed=typed)
+    await change_destination(context, visitor.caller, destination_id, body, None)
+    return _back(context, destination_id, "thresholds_saved")
+
+
+@router.post(_PAGE + "/maintenance", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def maintain(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+    """Let incidents open without messages for some hours; 0 ends the window."""
+    hours = form_text(form, "hours")
+    if hours not in {str(number) for number in (0, *MAINTENANCE_HOURS)}:
+        raise Refusal(ErrorCode.INVALID, "Choose one of the listed durations.")
+    until = context.now() + timedelta(hours=int(hours)) if int(hours) else None
+    given = None if until is None else until.isoformat()
+    body = DestinationUpdate.model_validate({"alerting": {"muted_until": given}})
+    await change_destination(context, visitor.caller, destination_id, body, None)
+    if until is None:
+        return _back(context, destination_id, "maintenance_ended")
+    return _back(context, destination_id, "maintenance_started", int(hours))
+
+
+@router.post(_PAGE + "/callback", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def switch_callback(
+    destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
+) -> Response:
+    """Switch status callbacks on or off."""
+    enabled = form_text(form, "enabled") == "yes"
+    await switch_status_callback(context, visitor.caller, destination_id, enabled=enabled)
+    return _back(context, destination_id, "callback_on" if enabled else "callback_off")
+
+
+def _back(context: AppContext, destination_id: str, done: str, number: int | None = None) -> Response:
+    return confirmations.redirect(
+        context, f"/console/destinations/{destination_id}/notifications", done, number
+    )
+
+
+async def _show(
+    request: Request,
+    destination_id: str,
+    context: AppContext,
+    visitor: Visitor,
+    *,
+    problem: str | None = None,
+    typed: dict[str, str] | None = None,
+) -> Response:
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, visitor.caller, destination_id)
+        monitoring = await monitoring_of(connection, [found], context.now())
+    alerting: dict[str, Any] = monitoring[found.id]["alerting"]
+    preference = await use_cases.read_preference(context, visitor.caller, destination_id)
+    muted_until = alerting["muted_until"]
+    return pages.show(
+        request,
+        "destination_notifications.html",
+        status=200 if problem is None else 422,
+        **content_of(context, found, visitor, "settings"),
+        channels=await list_channels(context, visitor.caller),
+        preference=preference,
+        kinds=_KINDS,
+        severities=SEVERITIES,
+        rows=threshold_rows(alerting, typed),
+        problem=problem,
+        muted_until=muted_until if muted_until and muted_until > context.now() else None,
+        hours=MAINTENANCE_HOURS,
+        callback=await read_status_callback(context, visitor.caller, destination_id),
+    )

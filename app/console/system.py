@@ -1,0 +1,31 @@
+"""The system page: processes, lanes of each worker, database, keys, clock, maintenance, balance."""
+
+import sys
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.admin.access import Scope
+from app.admin.system import read_system
+from app.api.secured_route import Context, requires
+from app.console import pages, system_view
+from app.console.secured_page import CurrentVisitor, SecuredPage
+from app.telemetry import VERSION
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+
+@router.get("/console/system", response_model=None)
+@requires(Scope.DESTINATIONS_READ, Scope.ORGANISATIONS_ADMIN)
+async def page(request: Request, context: Context, visitor: CurrentVisitor) -> Response:
+    """Show the state of this installation."""
+    state = await read_system(context, visitor.caller)
+    return pages.show(
+        request,
+        "system.html",
+        checks=system_view.checks(state),
+        state=state,
+        facts=system_view.facts(state, version=VERSION, python=sys.version.split()[0]),
+        keys=system_view.keys(state),
+        has_worker=bool(state.database.workers),
+    )

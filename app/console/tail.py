@@ -1,0 +1,99 @@
+"""Live tail: the newest events of one or all destinations, accepted and rejected, without any value."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from app.admin.access import Scope
+from app.admin.context import AppContext
+from app.admin.event_search import destination_names, search_events
+from app.admin.refusals import Refusal
+from app.api.secured_route import Context, requires
+from app.console import pages
+from app.console.event_filter import EventQuery, Events
+from app.console.live_updates import Panel, streamed
+from app.console.search import MOST_LISTED
+from app.console.secured_page import CurrentVisitor, SecuredPage
+from app.console.sessions import Visitor
+from app.console.wording import EVENT_STATUSES
+from app.domain.conversion.event_types import EVENT_TYPES
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+ROWS: Final = 60
+_Text = Annotated[str, Query(max_length=256)]
+_Id = Annotated[str, Query(max_length=64)]
+
+
+@router.get("/console/tail", response_model=None)
+@requires(Scope.EVENTS_READ)
+async def page(
+    *,
+    request: Request,
+    context: Context,
+    visitor: CurrentVisitor,
+    query: Events,
+    q: _Text = "",
+    destination: _Id = "",
+) -> Response:
+    """Show the newest events. Scripts keep the page current."""
+    names = await destination_names(context, visitor.caller, limit=MOST_LISTED + 1)
+    parameters = [("q", q.strip()), ("destination", destination), *query.parameters]
+    return pages.show(
+        request,
+        "tail.html",
+        q=q.strip(),
+        destination=destination,
+        destinations=names if len(names) <= MOST_LISTED else None,
+        query=query,
+        stream=f"/console/tail/live?{urlencode([pair for pair in parameters if pair[1]])}",
+        rows_shown=ROWS,
+        **await _content(context, visitor, query, q, destination),
+    )
+
+
+@router.get("/console/tail/live", response_model=None)
+@requires(Scope.EVENTS_READ)
+async def live(
+    *,
+    request: Request,
+    context: Context,
+    visitor: CurrentVisitor,
+    query: Events,
+    q: _Text = "",
+    destination: _Id = "",
+) -> Response:
+    """Stream the newest events, for at most five minutes; then the browser connects again."""
+    await _content(context, visitor, query, q, destination)  # refuses what the page refuses
+
+    async def read() -> Panel | None:
+        try:
+            content = await _content(context, visitor, query, q, destination)
+        except Refusal:
+            return None
+        return Panel(pages.part("tail_part.html", **content))
+
+    return streamed(request, context, read)
+
+
+async def _content(
+    context: AppContext, visitor: Visitor, query: EventQuery, q: str, destination: str
+) -> Mapping[str, Any]:
+    found = await search_events(
+        context,
+        visitor.caller,
+        query.events(None, q.strip() or None),
+        destination_id=destination or None,
+        rejected=query.rejected,
+        limit=ROWS,
+    )
+    return {
+        "items": pages.plain(found.items),
+        "statuses": EVENT_STATUSES,
+        "types": EVENT_TYPES,
+        "with_destination": not destination,
+        "unreadable": found.unreadable_batches,
+    }

@@ -1,0 +1,105 @@
+"""Thresholds of incidents as a form: what opens each kind, its default, and what was typed. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from app.console.incident_view import TITLES
+from app.domain.incidents.alerting import DEFAULTS, RANGES
+
+# Label and unit of each member.
+_MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
+    "share": ("Share", "%"),
+    "min_requests": ("At least", "requests"),
+    "min_events": ("At least", "events"),
+    "window_seconds": ("Within", "s"),
+    "breaker_seconds": ("Or circuit breaker open for", "s"),
+    "minutes": ("Longer than", "min"),
+    "hours": ("Less than", "h left"),
+}
+_OPENS_WHEN: Final[Mapping[str, str]] = {
+    "sign_in_lost": "Amazon refuses the stored sign-in.",
+    "amazon_forbidden": "Amazon answers 403 or 404 for the advertiser.",
+    "failing": "This share of requests fails.",
+    "throttled": "Rate limiting by Amazon delays the oldest event.",
+    "backlog": "The oldest event waits.",
+    "expiring": "An event nears Amazon's age limit.",
+    "dead_letters": "Events failed permanently and are not dismissed.",
+    "rejections": "This share of events is rejected on receipt.",
+    "volume_drop": "Fewer events than this share of the same hour's median.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdInput:
+    """One number of a threshold. Shares are typed in percent."""
+
+    name: str
+    label: str
+    unit: str
+    value: str
+    default: str
+    lowest: str
+    highest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdRow:
+    """One kind of incident."""
+
+    kind: str
+    title: str
+    opens_when: str
+    enabled: bool
+    inputs: Sequence[ThresholdInput]
+
+
+def threshold_rows(alerting: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> list[ThresholdRow]:
+    """Return one row for each kind that a destination can set."""
+    return [_row(kind.value, alerting[kind.value], typed) for kind in DEFAULTS]
+
+
+def _row(kind: str, values: Mapping[str, Any], typed: Mapping[str, str] | None) -> ThresholdRow:
+    inputs = []
+    for name, (label, unit) in _MEMBERS.items():
+        if name not in values:
+            continue
+        key, factor = f"{kind}.{name}", 100 if name == "share" else 1
+        low, high = (f"{bound * factor:g}" for bound in RANGES[name])
+        default = f"{_default(kind, name) * factor:g}"
+        value = f"{values[name] * factor:g}" if typed is None else typed.get(key, "")
+        inputs.append(ThresholdInput(key, label, unit, value, default, low, high))
+    enabled = values["enabled"] if typed is None else f"{kind}.enabled" in typed
+    return ThresholdRow(kind, TITLES[kind], _OPENS_WHEN[kind], enabled, inputs)
+
+
+def _default(kind: str, name: str) -> float:
+    spec = next(default for each, default in DEFAULTS.items() if each.value == kind)
+    value: float = getattr(spec, name)
+    return value
+
+
+def alerting_of_form(typed: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the form as the API's `alerting`: null for each default, so that it stays one."""
+    body: dict[str, dict[str, Any]] = {}
+    for kind, default in DEFAULTS.items():
+        members: dict[str, Any] = {"enabled": None if f"{kind.value}.enabled" in typed else False}
+        for member in fields(default):
+            if member.name == "enabled":
+                continue
+            given = _number(typed.get(f"{kind.value}.{member.name}", "").strip())
+            if member.name == "share" and isinstance(given, float):
+                given = round(given / 100, 6)
+            members[member.name] = None if given == getattr(default, member.name) else given
+        body[kind.value] = members
+    return body
+
+
+def _number(text: str) -> float | str | None:
+    # Anything else stays a string, which the model refuses.
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text

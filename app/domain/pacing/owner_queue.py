@@ -1,0 +1,45 @@
+"""Order waiting work fairly among its owners: start-time fair queueing. Pure.
+
+Work of one owner keeps its order. Among owners, each gets the same cost per time, however much it has
+waiting: the next item is that with the smallest start tag, and an owner's next start tag is its last one plus
+the cost of that item.
+Source: Goyal, Vin, Cheng, "Start-time Fair Queueing" (SIGCOMM 1996).
+"""
+
+from heapq import heappop, heappush
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class OwnerQueue(Generic[Item]):
+    """Waiting items, each with an owner and a cost greater than 0."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Item]] = []
+        self._next_start: dict[str | None, float] = {}
+        self._virtual_time = 0.0
+        self._number = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, owner: str | None, cost: float, item: Item) -> None:
+        """Append an item behind those of its owner."""
+        start = max(self._virtual_time, self._next_start.get(owner, 0.0))
+        self._next_start[owner] = start + cost
+        self._number += 1
+        heappush(self._heap, (start, self._number, item))
+
+    def first(self) -> Item:
+        """Return the next item. Raises IndexError if none waits."""
+        return self._heap[0][2]
+
+    def pop(self) -> Item:
+        """Remove and return the next item. Raises IndexError if none waits."""
+        self._virtual_time, _, item = heappop(self._heap)
+        if not self._heap:
+            # Nobody has an advantage or a debt after an idle moment; and tags and owners stay bounded.
+            self._next_start.clear()
+            self._virtual_time, self._number = 0.0, 0
+        return item

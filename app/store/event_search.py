@@ -1,0 +1,146 @@
+"""Read batches, destinations and requests across the destinations of an organisation, newest first."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from asyncpg import Record
+
+from app.domain.ids import BatchId, DestinationId, DestinationNumber
+from app.store import PipelineConnection
+from app.store.event_history import STATE, BatchRow, DestinationRef, with_shapes
+from app.store.partitions import STORED
+
+# Up to this many destinations are read one by one by their own index; more by a scan of the newest batches.
+_FEW: Final = 64
+# A search for a request reads this many of the newest requests: there is no index by Amazon's request id.
+_REQUESTS: Final = 20_000
+
+Numbers = Sequence[DestinationNumber] | None
+"""Destinations; None means all of the acting organisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDestination:
+    """A destination with what the status of its events depends on, and its name."""
+
+    ref: DestinationRef
+    name: str
+
+
+_DESTINATION: Final = """d.id AS destination_id, d.number, d.state, d.sign_in_reason, d.name,
+  CASE WHEN l.blocked_until > now() THEN l.blocked_until END AS throttled_until"""
+_OURS: Final = """JOIN lanes l ON l.id = d.lane
+  WHERE d.organisation_id = acting_organisation()"""
+
+
+def _named(row: Record) -> NamedDestination:
+    ref = DestinationRef(
+        id=DestinationId(row["destination_id"]),
+        number=DestinationNumber(row["number"]),
+        state=row["state"],
+        sign_in_reason=row["sign_in_reason"],
+        throttled_until=row["throttled_until"],
+    )
+    return NamedDestination(ref, row["name"])
+
+
+async def destinations(
+    connection: PipelineConnection,
+    *,
+    numbers: Collection[DestinationNumber] | None = None,
+    ids: Collection[str] | None = None,
+) -> dict[DestinationNumber, NamedDestination]:
+    """Return those of these destinations, by number or by id, that belong to the organisation."""
+    rows = await connection.fetch(
+        f"SELECT {_DESTINATION} FROM destinations d {_OURS} "
+        "AND ($1::integer[] IS NULL OR d.number = ANY($1)) AND ($2::text[] IS NULL OR d.id = ANY($2))",
+        None if numbers is None else list(numbers),
+        None if ids is None else list(ids),
+    )
+    return {DestinationNumber(row["number"]): _named(row) for row in rows}
+
+
+async def newest(
+    connection: PipelineConnection, numbers: Numbers, *, before: BatchId | None, limit: int
+) -> list[tuple[NamedDestination, BatchRow]]:
+    """Return the newest batches of these destinations up to the batch `before`, newest first."""
+    batches_ = _OF_FEW if numbers is not None and len(numbers) <= _FEW else _OF_MANY
+    rows = await connection.fetch(
+        f"SELECT {STATE}, {_DESTINATION} FROM {batches_} s JOIN destinations d ON d.number = s.destination "
+        f"{_OURS} AND {STORED} ORDER BY s.batch DESC LIMIT $3",
+        None if numbers is None else list(numbers),
+        before,
+        limit,
+    )
+    found = await with_shapes(connection, rows)
+    return [(_named(row), batch) for row, batch in zip(rows, found, strict=True)]
+
+
+_OF_FEW: Final = """
+    (SELECT n.* FROM unnest($1::integer[]) AS given (number), LATERAL (SELECT * FROM batch_states
+       WHERE destination = given.number AND ($2::bigint IS NULL OR batch <= $2)
+       ORDER BY batch DESC LIMIT $3) n)"""
+_OF_MANY: Final = """
+    (SELECT * FROM batch_states WHERE ($1::integer[] IS NULL OR destination = ANY($1))
+     AND ($2::bigint IS NULL OR batch <= $2))"""
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedBatches:
+    """The batches of one request to Amazon; `places` are those of single events, None for whole batches."""
+
+    destination: DestinationNumber
+    batches: tuple[BatchId, ...]
+    places: tuple[int, ...] | None
+
+
+async def find_request(
+    connection: PipelineConnection, numbers: Numbers, request_id: str
+) -> CarriedBatches | None:
+    """Return what a request carried, by Amazon's request id; None if no recent request had it."""
+    row = await connection.fetchrow(
+        """
+        SELECT destination, batches, places FROM (
+          SELECT destination, batches, places, request_id FROM attempts ORDER BY id DESC LIMIT $3
+        ) newest WHERE request_id = $2 AND ($1::integer[] IS NULL OR destination = ANY($1))
+          AND destination IN (SELECT number FROM destinations WHERE organisation_id = acting_organisation())
+        LIMIT 1
+        """,
+        None if numbers is None else list(numbers),
+        request_id,
+        _REQUESTS,
+    )
+    if row is None:
+        return None
+    return CarriedBatches(
+        DestinationNumber(row["destination"]),
+        tuple(map(BatchId, row["batches"])),
+        None if row["places"] is None else tuple(row["places"]),
+    )
+
+
+async def batches(
+    connection: PipelineConnection, number: DestinationNumber, ids: Collection[BatchId]
+) -> list[BatchRow]:
+    """Return these batches of a destination, newest first."""
+    rows = await connection.fetch(
+        f"SELECT {STATE} FROM batch_states s WHERE s.batch = ANY($2::bigint[]) AND s.destination = $1 "
+        f"AND {STORED} ORDER BY s.batch DESC",
+        number,
+        list(ids),
+    )
+    return await with_shapes(connection, rows)
+
+
+async def names(
+    connection: PipelineConnection, only: Collection[str] | None, *, limit: int
+) -> list[tuple[str, str]]:
+    """Return ids and names of destinations that are not archived, by name; `only` limits them to these."""
+    rows = await connection.fetch(
+        "SELECT id, name FROM destinations WHERE organisation_id = acting_organisation() "
+        "AND archived_at IS NULL AND ($1::text[] IS NULL OR id = ANY($1)) ORDER BY name, id LIMIT $2",
+        None if only is None else list(only),
+        limit,
+    )
+    return [(row["id"], row["name"]) for row in rows]

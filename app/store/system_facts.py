@@ -1,0 +1,124 @@
+"""Facts about processes, lanes and the database, for the system page. Reads only; cheap at any size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from app.store import PipelineConnection
+from app.store.lanes import WORKER_LOCKS
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """The database and the sessions on it. `workers` counts living worker processes."""
+
+    version: str
+    size_bytes: int
+    connections: int
+    max_connections: int
+    fsync: bool
+    synchronous_commit: bool
+    started_at: datetime
+    now: datetime
+    revision: str | None
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRole:
+    """The sessions of one role of process, such as `api` or `worker`."""
+
+    role: str
+    sessions: int
+    active: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLanes:
+    """The lanes of the acting organisation that a worker holds; `owner` is None for free ones."""
+
+    owner: str | None
+    lanes: int
+    blocked: int
+    breakers_open: int
+    leased_until: datetime | None
+
+
+async def database(connection: PipelineConnection) -> DatabaseFacts:
+    """Return the facts of the database."""
+    row = await connection.fetchrow(
+        """
+        SELECT current_setting('server_version') AS version,
+          pg_database_size(current_database()) AS size_bytes,
+          (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database())::int AS connections,
+          current_setting('max_connections')::int AS max_connections,
+          current_setting('fsync') = 'on' AS fsync,
+          current_setting('synchronous_commit') <> 'off' AS synchronous_commit,
+          pg_postmaster_start_time() AS started_at, clock_timestamp() AS now,
+          (SELECT max(version_num) FROM alembic_version) AS revision,
+          -- Each worker holds this lock for as long as it lives.
+          (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
+             AND classid::bigint = $1 AND objid::bigint = 0
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))::int AS workers
+        """,
+        WORKER_LOCKS,
+    )
+    assert row is not None
+    return DatabaseFacts(**dict(row))
+
+
+async def processes(connection: PipelineConnection, prefix: str) -> list[ProcessRole]:
+    """Return the sessions by role of process. Their application name begins with `prefix`."""
+    rows = await connection.fetch(
+        """
+        SELECT substr(application_name, length($1::text) + 1) AS role, count(*)::int AS sessions,
+          count(*) FILTER (WHERE state = 'active')::int AS active, min(backend_start) AS since
+        FROM pg_stat_activity WHERE datname = current_database() AND starts_with(application_name, $1::text)
+        GROUP BY 1 HAVING min(backend_start) IS NOT NULL ORDER BY 1
+        """,
+        prefix,
+    )
+    return [ProcessRole(**dict(row)) for row in rows]
+
+
+async def lanes_by_worker(connection: PipelineConnection) -> Sequence[WorkerLanes]:
+    """Return how many lanes of the acting organisation each worker holds, most first."""
+    rows = await connection.fetch(
+        """
+        SELECT CASE WHEN l.leased_until > now() THEN l.owner END AS owner, count(*)::int AS lanes,
+          count(*) FILTER (WHERE l.blocked_until > now())::int AS blocked,
+          count(*) FILTER (WHERE l.breaker <> 'closed')::int AS breakers_open,
+          max(l.leased_until) AS leased_until
+        FROM lanes l WHERE EXISTS (SELECT FROM destinations d WHERE d.lane = l.id
+          AND d.organisation_id = acting_organisation() AND d.archived_at IS NULL)
+        GROUP BY 1 ORDER BY count(*) DESC LIMIT 50
+        """
+    )
+    return [WorkerLanes(**dict(row)) for row in rows]
+
+
+async def stored_days(connection: PipelineConnection) -> tuple[date | None, date | None]:
+    """Return the oldest and the newest day that has a partition of batches."""
+    row = await connection.fetchrow(
+        """
+        SELECT min(day) AS oldest, max(day) AS newest FROM (
+          SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+          FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+          WHERE i.inhparent = 'batches'::regclass) AS partitions
+        """
+    )
+    assert row is not None
+    return row["oldest"], row["newest"]
+
+
+async def waiting_events(connection: PipelineConnection) -> int:
+    """Return how many accepted events of the acting organisation have no final state, from the counts."""
+    waiting: int = await connection.fetchval(
+        """
+        SELECT greatest(0, coalesce(sum(c.accepted - c.delivered - c.dead - c.expired - c.erased), 0))::bigint
+        FROM counts c JOIN destinations d ON d.number = c.destination
+        WHERE d.organisation_id = acting_organisation()
+        """
+    )
+    return waiting

@@ -1,0 +1,303 @@
+"""Every action of the console says what it did, with a link onward. The routes come from the router."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.console.confirmations import LINKS, SENTENCES
+from app.domain.notifications.channels import read_webhooks
+from app.processes.application import create_application
+from tests.api.world import PUBLIC, World, make_world
+from tests.console.test_sessions import COOKIE, PAGE, WRITES, csrf, sign_in
+
+INCIDENT = "inc_0a1b2c3d4e5f6a7b8c9d"
+D = "/console/destinations/{destination_id}"
+M = D + "/mappings/{mapping_id}"
+# Forms that change nothing, or that end the session: they show their result on the page that they return.
+NO_ACTION = {
+    "/console/sign-out",
+    "/console/hash-tester",
+    "/console/audit/verify",
+    "/console/privacy/find",
+    M + "/preview",
+    D + "/preflight/ask",
+    D + "/replay/selection",
+}
+
+
+@dataclass
+class Case:
+    """An instance with one of everything, and a signed-in browser."""
+
+    world: World
+    ids: dict[str, str]
+    token: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+
+    async def post(self, path: str, **data: Any) -> httpx.Response:
+        """Send a form of the console."""
+        filled = re.sub(r"{(\w+)}", lambda found: self.ids[found[1]], path)
+        return await self.world.client.post(filled, data={"csrf": self.token, **data})
+
+    async def version(self, of: str) -> str:
+        """Return the version of a destination or mapping."""
+        path = "/destinations/{destination_id}" + ("/mappings/{mapping_id}" if of == "mapping" else "")
+        filled = re.sub(r"{(\w+)}", lambda found: self.ids[found[1]], path)
+        return str((await self.world.call("GET", filled)).json()["version"])
+
+
+@pytest_asyncio.fixture
+async def case(engine: AsyncEngine, database_url: str) -> AsyncIterator[Case]:
+    """A connected destination with a published mapping, an incident, a channel, a key, an organisation."""
+    world = make_world(engine)
+    channels = read_webhooks("ops=https://hooks.test/secret")
+    async with asyncpg.create_pool(database_url.replace("+asyncpg", "")) as pool:
+        world.context = replace(
+            world.context,
+            pool=pool,
+            channels=channels,
+            registry=CollectorRegistry(),
+            callback_configured=True,
+        )
+        transport = httpx.ASGITransport(create_application(world.context))
+        world.client = httpx.AsyncClient(
+            transport=transport, base_url=PUBLIC, headers={**PAGE, "Origin": PUBLIC}
+        )
+        made = await world.made()
+        await world.connected(made)
+        mapping = await world.published(made["id"])
+        await world.sql(
+            "INSERT INTO incidents (organisation_id, id, destination, kind, severity, state, opened_at, "
+            "last_seen_at, summary) VALUES ('default', :id, :destination, 'backlog', 'warning', 'open', "
+            "now(), now(), 's.')",
+            id=INCIDENT,
+            destination=made["id"],
+        )
+        key = (await world.call("POST", "/keys", {"name": "k", "scopes": ["events:read"]})).json()["id"]
+        await world.call("POST", "/organisations", {"id": "acme", "name": "Acme"})
+        await sign_in(world)
+        ids = {
+            "destination_id": made["id"],
+            "mapping_id": mapping["id"],
+            "incident_id": INCIDENT,
+            "key_id": key,
+            "id": "acme",
+            "advertiser_id": made["advertiser_id"],
+            "event_type": "ADD_TO_SHOPPING_CART",
+        }
+        yield Case(world, ids, await csrf(world))
+        await world.client.aclose()
+
+
+Act = Callable[[Case], Awaitable[httpx.Response]]
+
+
+def form(path: str, **data: Any) -> Act:
+    """Return the act that sends this form."""
+    return lambda case: case.post(path, **data)
+
+
+async def acknowledge_at_home(case: Case) -> httpx.Response:
+    return await case.post("/console/acknowledge", incident=INCIDENT)
+
+
+async def resume(case: Case) -> httpx.Response:
+    await case.post(D + "/pause")
+    return await case.post(D + "/resume")
+
+
+async def connect(case: Case) -> httpx.Response:
+    """The button leads to Amazon; what it did is said by the page that Amazon leads back to."""
+    leading = await case.post(D + "/connect")
+    state = re.search(r"state=([^&]+)", leading.headers["location"])
+    assert state is not None
+    case.world.grant("code-2")
+    return await case.world.client.get(
+        "/oauth/amazon/callback",
+        params={"state": state[1], "code": "code-2"},
+        headers={"Accept": "text/html"},
+    )
+
+
+async def change_settings(case: Case) -> httpx.Response:
+    return await case.post(
+        D + "/settings",
+        name="Renamed",
+        currency="USD",
+        identity_profile="amazon",
+        requests_per_second="4",
+        burst="4",
+        version=await case.version("destination"),
+    )
+
+
+async def follow_currency(case: Case) -> httpx.Response:
+    await case.world.sql("UPDATE amazon_accounts SET currency = 'CAD'")
+    return await case.post(D + "/currency", version=await case.version("destination"))
+
+
+async def draft(case: Case, **changes: Any) -> None:
+    path = f"/destinations/{case.ids['destination_id']}/mappings/{case.ids['mapping_id']}"
+    answer = await case.world.call("PATCH", path, changes)
+    assert answer.status_code == 200, answer.text
+
+
+async def save_draft(case: Case) -> httpx.Response:
+    page = f"/console/destinations/{case.ids['destination_id']}/mappings/{case.ids['mapping_id']}"
+    html = (await case.world.client.get(page)).text
+    fields = dict(re.findall(r'<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"', html))
+    for name, options in re.findall(r'<select[^>]* name="([^"]+)"[^>]*>(.*?)</select>', html, re.DOTALL):
+        chosen = re.search(r'value="([^"]*)"[^>]* selected', options)
+        fields[name] = chosen[1] if chosen else ""
+    fields.pop("csrf", None)
+    return await case.post(
+        M, **{**fields, "consent": "granted", "name": "Other", "version": await case.version("mapping")}
+    )
+
+
+async def publish(case: Case) -> httpx.Response:
+    await draft(case, name="Renamed")
+    return await case.post(M + "/publish", version=await case.version("mapping"), name="Renamed")
+
+
+async def roll_back(case: Case) -> httpx.Response:
+    await publish(case)
+    return await case.post(M + "/rollback", version=await case.version("mapping"), to="1")
+
+
+async def take_name(case: Case) -> httpx.Response:
+    await draft(case, event_name="Another")
+    return await case.post(M + "/take-name", name="Added to cart", version=await case.version("mapping"))
+
+
+async def rename_pin(case: Case) -> httpx.Response:
+    await draft(case, event_name="Another")
+    form = {"event_type": "ADD_TO_SHOPPING_CART", "name": "Another"}
+    return await case.post(M + "/rename-pin", **form, version=await case.version("mapping"))
+
+
+async def copy_mapping(case: Case) -> httpx.Response:
+    return await case.post(M + "/copy", to=case.ids["destination_id"], name="Copy")
+
+
+ACTS: dict[str, Act] = {
+    "/console/destinations/new": form(
+        "/console/destinations/new",
+        name="Second",
+        advertiser_id="1234",
+        region="NA",
+        currency="USD",
+        identity_profile="amazon",
+    ),
+    "/console/acknowledge": acknowledge_at_home,
+    D + "/connect": connect,
+    D + "/disconnect": form(D + "/disconnect"),
+    D + "/pause": form(D + "/pause"),
+    D + "/resume": resume,
+    D + "/delete": form(D + "/delete", name="Acme US"),
+    D + "/currency": follow_currency,
+    D + "/settings": change_settings,
+    D + "/preflight/confirm": form(D + "/preflight/confirm", check="terms", confirmed="yes"),
+    D + "/notifications": form(
+        D + "/notifications", all_channels="yes", all_kinds="yes", min_severity="info"
+    ),
+    D + "/notifications/thresholds": form(D + "/notifications/thresholds", **{"backlog.minutes": "30"}),
+    D + "/notifications/maintenance": form(D + "/notifications/maintenance", hours="2"),
+    D + "/notifications/callback": form(D + "/notifications/callback", enabled="yes"),
+    D + "/replay": form(D + "/replay", status="dead"),
+    D + "/dismiss": form(D + "/dismiss", status="dead"),
+    D + "/journey-key": form(D + "/journey-key"),
+    D + "/copy": form(D + "/copy", name="Copy", advertiser_id="42", region="NA", currency="USD"),
+    M + "/copy": copy_mapping,
+    D + "/mappings/new": form(D + "/mappings/new", name="Purchases", action="send_events"),
+    M: save_draft,
+    M + "/delete": form(M + "/delete"),
+    M + "/publish": publish,
+    M + "/rollback": roll_back,
+    M + "/take-name": take_name,
+    M + "/rename-pin": rename_pin,
+    "/console/event-names/{advertiser_id}/{event_type}": form(
+        "/console/event-names/{advertiser_id}/{event_type}", to="Cart"
+    ),
+    "/console/incidents/{incident_id}/acknowledge": form(
+        "/console/incidents/{incident_id}/acknowledge", note="seen"
+    ),
+    "/console/incidents/{incident_id}/mute": form("/console/incidents/{incident_id}/mute", hours="8"),
+    "/console/privacy/erase": form("/console/privacy/erase", kind="email", value="ada@example.com"),
+    "/console/keys": form("/console/keys", name="engine", purpose="journey"),
+    "/console/keys/{key_id}/rotate": form("/console/keys/{key_id}/rotate", overlap="3600"),
+    "/console/keys/{key_id}/revoke": form("/console/keys/{key_id}/revoke"),
+    "/console/organisations": form("/console/organisations", id="other", name="Other"),
+    "/console/organisations/{id}": form("/console/organisations/{id}", name="Acme Inc", destinations="5"),
+    "/console/organisations/{id}/suspend": form("/console/organisations/{id}/suspend"),
+    "/console/organisations/{id}/resume": form("/console/organisations/{id}/resume"),
+    "/console/organisations/{id}/switch": form("/console/organisations/{id}/switch"),
+}
+# The test event needs the pipeline: tests/console/test_newcomer.py sends one in a browser.
+ELSEWHERE = {D + "/test"}
+
+
+def test_no_action_escapes_the_table() -> None:
+    """Whoever adds a form says here what it does, or that it changes nothing."""
+    posted = {path for path, _, _ in WRITES}
+    assert posted == set(ACTS) | NO_ACTION | ELSEWHERE
+
+
+def test_every_sentence_leads_somewhere() -> None:
+    """A confirmation has a link."""
+    assert set(LINKS) == set(SENTENCES)
+
+
+@pytest.mark.parametrize("path", sorted(ACTS))
+async def test_an_action_says_what_it_did(case: Case, path: str) -> None:
+    """On the page that follows, once; with a link that works."""
+    answer = await ACTS[path](case)
+    if answer.status_code == 303:
+        assert "console_done=" in answer.headers["set-cookie"], f"{path} says nothing"
+        following = answer.headers["location"].removeprefix(PUBLIC)
+        answer = await case.world.client.get(following)
+        again = await case.world.client.get(following)
+        assert not re.search(r'<p class="notice good" role="status">', again.text)
+    assert answer.status_code == 200, answer.text[:2000]
+    said = re.search(r'<(p|section|div) class="notice good" role="status".*?</\1>', answer.text, re.DOTALL)
+    assert said is not None, f"{path} says nothing"
+    if (link := re.search(r'href="([^"#]+)', said[0])) is not None:
+        assert (await case.world.client.get(link[1])).status_code == 200, link[1]
+    else:
+        # The secret is on this page only.
+        assert path in ("/console/keys", "/console/keys/{key_id}/rotate", D + "/journey-key")
+
+
+async def test_a_forged_cookie_says_nothing_else(case: Case) -> None:
+    """Only the fixed sentences, with a number."""
+    for forged in ("<script>", "replayed.<b>", "replayed", "nonsense.1"):
+        case.world.client.cookies.set("console_done", forged, path="/console")
+        page = await case.world.client.get("/console/settings")
+        assert page.status_code == 200
+        assert "notice good" not in page.text
+    assert COOKIE in case.world.client.cookies
+
+
+async def test_an_organisation_is_chosen_in_the_session_alone(case: Case) -> None:
+    """Its name is on every page; a key of one organisation cannot choose another."""
+    await case.post("/console/organisations/{id}/switch")
+    page = await case.world.client.get("/console/settings")
+    assert "Organisation: <bdi>Acme</bdi>" in page.text
+    assert case.ids["destination_id"] not in (await case.world.client.get("/console")).text
+    assert (
+        await case.world.client.get(f"/console/destinations/{case.ids['destination_id']}")
+    ).status_code == 404
+    await sign_in(case.world, await case.world.key("destinations:read", "events:read", "keys:admin"))
+    case.token = await csrf(case.world)
+    assert (await case.post("/console/organisations/{id}/switch")).status_code == 403
+    page = await case.world.client.get("/console/settings")
+    assert "Organisation:" not in page.text
+    assert "Acme" not in page.text

@@ -1,0 +1,325 @@
+"""The mapping editor on the server: one page to begin, results by row, save, review and publish."""
+
+import html
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.api.test_catalog_and_backtests import WITH, ready, saw
+from tests.api.world import MAPPING, World
+from tests.console.test_sessions import csrf, sign_in, world
+
+__all__ = ["world"]  # a fixture
+
+FORM = {
+    "name": "Cart",
+    "action": "send_events",
+    "event_type": "CONTACT",
+    "event_source": "WEBSITE",
+    "event_name": "Contact left",
+    "country_code.default": "US",
+    "fields.event_timestamp.path": "event.timestamp",
+    "fields.email.path": "user.email",
+    "custom.0.name": "brand",
+    "custom.0.path": "event.properties.brand",
+    "consent": "granted",
+}
+
+
+async def begun(world: World, **destination: Any) -> str:
+    """Sign in and return the address of a new destination."""
+    await sign_in(world)
+    return f"/console/destinations/{(await world.made(**destination))['id']}"
+
+
+async def published(world: World, mapping: str) -> Any:
+    """Return the number of a mapping's published version."""
+    return (await world.call("GET", mapping.removeprefix("/console"))).json()["published_version"]
+
+
+async def test_a_new_mapping_is_one_page_and_one_form(world: World) -> None:
+    """Name, action, fields and consent; saved with one request."""
+    here = await begun(world)
+    page = (await world.client.get(f"{here}/mappings/new")).text
+    for part in ("Mapping name", "Choose your Action", "Map the Fields", "Additional Settings", "Consent"):
+        assert part in page
+    assert 'value="user.email"' in page
+    made = await world.client.post(f"{here}/mappings/new", data={**FORM, "csrf": await csrf(world)})
+    mapping = (await world.call("GET", made.headers["location"].removeprefix("/console"))).json()
+    assert mapping["custom_data"] == [{"name": "brand", "path": "event.properties.brand"}]
+    assert mapping["problems"] == []
+
+
+async def test_a_new_mapping_begins_with_the_fields_of_recent_events(world: World) -> None:
+    """What no event has is left empty; the picker says how many events have what."""
+    destination, _ = await ready(world)
+    await sign_in(world)
+    page = (await world.client.get(f"/console{destination}/mappings/new")).text
+    assert re.search(r'name="fields.phone.path" value="user.phone"', page)
+    assert re.search(r'name="fields.last_name.path" value=""', page)
+    assert '<option value="user.phone" data-fits="fields.phone">60 % of events · text</option>' in page
+
+
+async def test_a_first_version_is_published_from_the_form(world: World) -> None:
+    """With nothing to review; the next page is the next step of the set-up, and says what was done."""
+    await sign_in(world)
+    made = await world.made()
+    await world.connected(made)
+    here = f"/console/destinations/{made['id']}"
+    form = {**FORM, "csrf": await csrf(world), "then": "publish"}
+    answer = await world.client.post(f"{here}/mappings/new", data=form)
+    assert answer.headers["location"] == f"{here}/activate"
+    assert "Version 1 published." in (await world.client.get(f"{here}/activate")).text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"consent": ""}, {"event_type": "LEAD"}, {"custom.1.name": "who", "custom.1.path": "user.address"}],
+    ids=["incomplete", "a field is advised", "personal data"],
+)
+async def test_what_needs_a_look_is_reviewed_first(world: World, change: dict[str, str]) -> None:
+    """Saved, not published; the review says what is missing or unusual."""
+    here = await begun(world)
+    form = {**FORM, **change, "csrf": await csrf(world), "then": "publish"}
+    answer = await world.client.post(f"{here}/mappings/new", data=form)
+    review = answer.headers["location"]
+    assert review.endswith("/publish")
+    assert await published(world, review.removesuffix("/publish")) is None
+    page = (await world.client.get(review)).text
+    assert ("Fix these fields first" in page) or ("Check before publishing" in page)
+
+
+async def test_another_name_for_a_type_is_reviewed_first(world: World) -> None:
+    """R12: the review shows both names and whom a rename touches, by name, before any button."""
+    here = await begun(world, name="Acme US")
+    await world.published(here.rpartition("/")[2], event_type="CONTACT", event_name="Contacted", name="Old")
+    form = {**FORM, "csrf": await csrf(world), "then": "publish"}
+    review = (await world.client.post(f"{here}/mappings/new", data=form)).headers["location"]
+    page = (await world.client.get(review)).text
+    assert "One event type has one name." in page
+    assert "1 published mapping in 1 destination will get a new version:" in page
+    assert "<bdi>Acme US</bdi>: <bdi>Old</bdi>" in page
+    assert f'action="{review}"' not in page
+
+
+async def test_a_rename_is_not_offered_to_a_key_that_cannot_see_all(world: World) -> None:
+    """The page says how many destinations it cannot see, and names none of them."""
+    hidden = (await world.made(name="Hidden"))["id"]
+    await world.published(hidden, event_name="Contacted", event_type="CONTACT")
+    visible = (await world.made(name="Visible"))["id"]
+    mapping = (await world.mapped(visible, event_name="Other", event_type="CONTACT"))["id"]
+    scopes = ["destinations:read", "destinations:write", "events:read"]
+    body = {"name": "k", "scopes": scopes, "destination_ids": [visible]}
+    await sign_in(world, (await world.call("POST", "/keys", body)).json()["key"])
+    page = (await world.client.get(f"/console/destinations/{visible}/mappings/{mapping}/publish")).text
+    assert "1 more use this name" in page
+    assert "Hidden" not in page
+    assert "Rename everywhere" not in page
+
+
+async def test_an_incomplete_draft_shows_what_is_mapped(world: World) -> None:
+    """Values that are not personal, hashes, and why a row is empty; beside what is missing."""
+    here = await begun(world)
+    form = {
+        "csrf": await csrf(world),
+        "sample": json.dumps({"user": {"email": "ada@example.com"}, "b": "acme"}),
+        "fields.email.path": "user.email",
+        "fields.phone.path": "user.phone",
+        "custom.7.name": "brand",
+        "custom.7.path": "b",
+    }
+    answer = await world.client.post(
+        f"{here}/mappings/new/preview", data=form, headers={"HX-Request": "true"}
+    )
+    page = html.unescape(answer.text)
+    assert "Incomplete" in page
+    assert "Consent" in page
+    assert re.search(r'data-for="fields.email">.*sha256:', page)
+    assert re.search(r'data-for="fields.phone">.*The sample has no user.phone.', page)
+    assert re.search(r'data-for="custom.7">.*acme', page)
+    assert "ada@example.com" not in page
+
+
+@pytest.mark.parametrize("sample", ["", "[]", "{", '{"a": NaN}'])
+async def test_a_sample_that_is_no_event_is_named(world: World, sample: str) -> None:
+    """The rest of the page stays as it is."""
+    here = await begun(world)
+    form = {"csrf": await csrf(world), "sample": sample}
+    answer = await world.client.post(f"{here}/mappings/new/preview", data=form)
+    assert answer.status_code == 200
+    assert "notice bad" in answer.text
+
+
+async def test_results_come_without_saving_and_without_a_script(world: World) -> None:
+    """The button of a sample, and the one that updates the results, send the form and store nothing."""
+    destination, mapping = await ready(world)
+    await sign_in(world)
+    before = (await world.call("GET", mapping)).json()
+    actions = await world.actions()
+    form = {**FORM, "csrf": await csrf(world), "name": "Typed"}
+    for address, then in (
+        (f"/console{mapping}", "sample-recent-1"),
+        (f"/console{mapping}", "preview"),
+        (f"/console{destination}/mappings/new", "sample-example"),
+    ):
+        answer = await world.client.post(address, data={**form, "then": then})
+        assert answer.status_code == 200
+        assert 'value="Typed"' in answer.text
+        assert "Unsaved changes" in answer.text
+        assert re.search(r'id="r-fields.email">\s*<span class="tone-good">.*sha256:', answer.text)
+    assert (await world.call("GET", mapping)).json() == before
+    assert await world.actions() == actions
+
+
+async def test_samples_are_like_recent_events_without_their_values(world: World) -> None:
+    """The most common shapes with their share, then the example; values are invented."""
+    destination, mapping = await ready(world)
+    number = (await world.call("GET", mapping)).json()["id"]
+    await saw(world, number, (WITH, 1))
+    await sign_in(world)
+    page = (await world.client.get(f"/console{mapping}")).text
+    labels = re.findall(r'name="then" value="sample-([a-z0-9-]+)"[^>]*>([^<]+)<', page)
+    assert labels[0] == ("recent-1", "Like 64 % of recent events")
+    assert labels[-1] == ("example", "Example event")
+    assert destination
+
+
+async def test_a_problem_of_a_name_stands_at_the_name(world: World) -> None:
+    """A new mapping without a name is not created; what was typed stays."""
+    here = await begun(world)
+    for name in ("", "\u202e"):
+        form = {**FORM, "name": name, "csrf": await csrf(world), "event_name": "Typed here"}
+        answer = await world.client.post(f"{here}/mappings/new", data=form)
+        assert answer.status_code == 422
+        assert 'value="Typed here"' in answer.text
+        assert 'id="p-name"' in answer.text
+
+
+async def test_a_version_says_what_it_is_and_what_rolling_back_changes(world: World) -> None:
+    """In words, with note and author; the button comes after."""
+    await sign_in(world)
+    made = (await world.made())["id"]
+    mapping = (await world.published(made))["id"]
+    path = f"/destinations/{made}/mappings/{mapping}"
+    await world.call("PATCH", path, {"country_code": "DE"})
+    page = f"/console{path}"
+    version = (await world.call("GET", path)).json()["version"]
+    form = {"csrf": await csrf(world), "version": str(version), "note": "We moved to <b>Germany</b>."}
+    answer = await world.client.post(f"{page}/publish", data=form)
+    assert answer.headers["location"] == f"{page}/publish"
+    now = (await world.client.get(f"{page}/versions")).text
+    assert "We moved to &lt;b&gt;Germany&lt;/b&gt;." in now
+    assert "Changes from version 1" in now
+    assert "Roll back to" not in now
+    then = (await world.client.get(f"{page}/versions?version=1")).text
+    assert "from user.country; if empty: US" in then
+    assert then.index("In use: version 2") < then.index('<button class="primary">Roll back to version 1')
+    assert '{"path"' not in then
+    assert (await world.client.get(f"{page}/versions?version=3")).status_code == 404
+
+
+async def test_a_note_that_is_too_long_is_refused_and_kept(world: World) -> None:
+    """Nothing is published."""
+    await sign_in(world)
+    made = (await world.made())["id"]
+    mapping = (await world.mapped(made))["id"]
+    page = f"/console/destinations/{made}/mappings/{mapping}"
+    form = {"csrf": await csrf(world), "version": "1", "note": "n" * 1001}
+    answer = await world.client.post(f"{page}/publish", data=form)
+    assert answer.status_code == 422
+    assert "n" * 1001 in answer.text
+    assert await published(world, page) is None
+
+
+async def test_a_mapping_is_copied_within_and_between_destinations(world: World) -> None:
+    """As a draft under another name; the original stays as it is."""
+    await sign_in(world)
+    first, second = (await world.made(name="First"))["id"], (await world.made(name="Second"))["id"]
+    mapping = (await world.published(first))["id"]
+    page = f"/console/destinations/{first}/mappings/{mapping}/copy"
+    assert 'value="Copy of Cart"' in (await world.client.get(page)).text
+    assert "Second" in (await world.client.get(f"{page}?q=sec")).text
+    assert "No other destination matches." in (await world.client.get(f"{page}?q=nothing-like-it")).text
+    for to in (first, second):
+        form = {"csrf": await csrf(world), "name": "Again", "to": to}
+        answer = await world.client.post(page, data=form)
+        copied = (await world.call("GET", answer.headers["location"].removeprefix("/console"))).json()
+        assert (copied["destination_id"], copied["name"], copied["published_version"]) == (to, "Again", None)
+        assert copied["fields"] == MAPPING["fields"]
+        assert "Mapping copied" in (await world.client.get(answer.headers["location"])).text
+    refused = await world.client.post(page, data={"csrf": await csrf(world), "name": "", "to": second})
+    assert refused.status_code == 422
+
+
+async def test_a_mapping_is_not_copied_where_the_key_may_not_write(world: World) -> None:
+    """A destination that a limited key cannot see is neither offered nor taken."""
+    first, second = (await world.made(name="First"))["id"], (await world.made(name="Second"))["id"]
+    mapping = (await world.mapped(first))["id"]
+    scopes = ["destinations:read", "destinations:write", "events:read"]
+    body = {"name": "k", "scopes": scopes, "destination_ids": [first]}
+    await sign_in(world, (await world.call("POST", "/keys", body)).json()["key"])
+    page = f"/console/destinations/{first}/mappings/{mapping}/copy"
+    assert "Second" not in (await world.client.get(f"{page}?q=Sec")).text
+    answer = await world.client.post(page, data={"csrf": await csrf(world), "name": "x", "to": second})
+    assert answer.status_code == 404
+    assert (await world.call("GET", f"/destinations/{second}/mappings")).json()["items"] == []
+
+
+async def test_a_destination_is_copied_with_its_mappings_and_not_its_sign_in(world: World) -> None:
+    """Settings stay, the account is another one, and nothing is published."""
+    await sign_in(world)
+    rate = {"requests_per_second": 2, "burst": 3}
+    made = await world.made(rate_limit=rate, identity_profile="segment", dataset_name="shop_events")
+    await world.connected(made)
+    for name in ("One", "Two"):
+        await world.published(made["id"], name=name)
+    page = f"/console/destinations/{made['id']}/copy"
+    assert "its 2 mappings as drafts" in (await world.client.get(page)).text
+    form = {
+        "csrf": await csrf(world),
+        "name": "Acme EU",
+        "advertiser_id": "77",
+        "region": "EU",
+        "currency": "EUR",
+    }
+    answer = await world.client.post(page, data=form)
+    copy = answer.headers["location"].removeprefix("/console")
+    found = (await world.call("GET", copy)).json()
+    assert (found["state"], found["connected"], found["advertiser_id"]) == ("draft", False, "77")
+    assert (found["rate_limit"], found["identity_profile"]) == (rate, "segment")
+    assert (found["dataset_name"], found["region"], found["currency"]) == ("shop_events", "EU", "EUR")
+    mappings = (await world.call("GET", f"{copy}/mappings")).json()["items"]
+    assert [(one["name"], one["published_version"]) for one in mappings] == [("One", None), ("Two", None)]
+    wrong = await world.client.post(page, data={**form, "advertiser_id": "ENTITY1"})
+    assert wrong.status_code == 422
+    assert 'value="ENTITY1"' in wrong.text
+
+
+async def test_the_key_for_journeys_is_created_in_place(world: World) -> None:
+    """Shown once, limited to sending and to this destination."""
+    here = await begun(world, name="Acme")
+    answer = await world.client.post(f"{here}/journey-key", data={"csrf": await csrf(world)})
+    assert re.search(r'id="secret">ack_[0-9A-Za-z]{43}<', answer.text)
+    assert 'id="secret"' not in (await world.client.get(f"{here}/activate")).text
+    (key,) = [
+        one for one in (await world.call("GET", "/keys")).json()["items"] if one["name"] == "Journey: Acme"
+    ]
+    assert (key["scopes"], key["destination_ids"]) == (["events:write"], [here.rpartition("/")[2]])
+
+
+async def test_creating_can_lead_straight_to_the_sign_in(world: World) -> None:
+    """R7 and R8 on one button; a similar name is shown first, since it may be the same account again."""
+    await sign_in(world)
+    form = {
+        "csrf": await csrf(world),
+        "name": "Acme",
+        "advertiser_id": "42",
+        "region": "EU",
+        "currency": "EUR",
+    }
+    onward = await world.client.post("/console/destinations/new", data={**form, "then": "connect"})
+    assert not onward.headers["location"].startswith("/console")
+    again = await world.client.post("/console/destinations/new", data={**form, "then": "connect"})
+    assert again.headers["location"].endswith("?alike=1")

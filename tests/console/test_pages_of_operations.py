@@ -1,0 +1,220 @@
+"""Audit, event names, hash tester, privacy, notifications, system: what the pages find, change and hide."""
+
+import csv
+import io
+import re
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.admin.access import Scope
+from tests.console.test_confirmations import Case, D, case
+from tests.console.test_sessions import csrf, sign_in
+from tests.store.test_audit_chain import tamper_with
+
+__all__ = ["case"]  # a fixture
+
+PERSON = "ada.lovelace@example.com"
+
+
+async def text_of(case: Case, path: str) -> str:
+    answer = await case.world.client.get(path)
+    assert answer.status_code == 200, answer.text[:1000]
+    return answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "shown", "hidden"),
+    [
+        ("kind=key", "created a key", "published the mapping"),
+        ("action=mapping.published", "published the mapping", "created a key"),
+        ("actor=bootstrap", "created a key", "No matching entries"),
+        ("actor=the+bootstrap+key", "created a key", "No matching entries"),
+        ("actor=key_1", "No matching entries", "created a key"),
+        ("since=2020-01-01&until=2020-12-31", "No matching entries", "created a key"),
+        ("since=2020-01-01&until=2999-12-31", "created a key", "No matching entries"),
+        ("since=soon", "Write days as YYYY-MM-DD", "No matching entries"),
+    ],
+)
+async def test_the_audit_is_filtered(case: Case, query: str, shown: str, hidden: str) -> None:
+    """By actor, kind, action and day; a day that cannot be read is named."""
+    rows = (await text_of(case, f"/console/audit?{query}")).split("</form>", 4)[-1]
+    page = await text_of(case, f"/console/audit?{query}")
+    assert shown in (page if "Write days" in shown else rows)
+    assert hidden not in rows
+
+
+async def test_the_audit_is_filtered_by_target_and_exported(case: Case) -> None:
+    """The export has the filtered rows and every column."""
+    key = case.ids["key_id"]
+    page = await text_of(case, f"/console/audit?target={key}")
+    assert f'href="/console/keys#{key}"' in page
+    assert "Chain verified: these 1 entries" in page
+    exported = await case.world.client.get(f"/console/audit/export?file=csv&target={key}")
+    rows = list(csv.DictReader(io.StringIO(exported.text)))
+    assert [row["subject"] for row in rows] == [key]
+    lines = await case.world.client.get("/console/audit/export?file=ndjson&kind=mapping")
+    assert lines.headers["content-type"].startswith("application/x-ndjson")
+    assert all('"mapping.' in line for line in lines.text.splitlines())
+
+
+async def test_the_audit_is_written_in_words(case: Case) -> None:
+    """No JSON: scopes as a list, yes and no, and the key that replaced another by its name."""
+    await case.post("/console/keys/{key_id}/rotate", overlap="0")
+    page = await text_of(case, "/console/audit?kind=key")
+    assert "events:read" in page
+    assert "[&#34;events:read" not in page
+    assert ">null<" not in page
+    assert "replaced_by" in page
+    assert re.search(r"k \(key_[0-9a-z]+\)", page)
+
+
+async def test_an_altered_entry_is_marked(case: Case, engine: AsyncEngine) -> None:
+    """Its hash does not match; the whole chain names it."""
+    await tamper_with(engine, "UPDATE audit SET actor = 'key_2' WHERE action = 'key.created'")
+    page = await text_of(case, "/console/audit")
+    assert "1 of these entries were altered" in page
+    checked = await case.post("/console/audit/verify")
+    assert "The chain breaks at audit row" in checked.text
+
+
+async def test_the_whole_chain_is_verified_on_request(case: Case) -> None:
+    """Only the platform learns how many rows all organisations have."""
+    assert re.search(
+        r"Chain verified: the whole chain of \d+ rows", (await case.post("/console/audit/verify")).text
+    )
+    await sign_in(case.world, await case.world.key("keys:admin", "destinations:read", "events:read"))
+    case.token = await csrf(case.world)
+    assert "Chain verified: the whole chain is" in (await case.post("/console/audit/verify")).text
+
+
+async def test_a_rename_shows_what_it_touches_before_it_is_done(case: Case) -> None:
+    """The mapping by name, and how many get a new version."""
+    page = await text_of(case, "/console/event-names")
+    assert "Added to cart" in page
+    address = f"/console/event-names/{case.ids['advertiser_id']}/ADD_TO_SHOPPING_CART"
+    assert address in page
+    page = await text_of(case, address)
+    assert "1 published mapping will get a new version" in page
+    assert f"/mappings/{case.ids['mapping_id']}" in page
+    answer = await case.post("/console/event-names/{advertiser_id}/{event_type}", to="Cart")
+    assert "1 mapping republished" in await text_of(case, answer.headers["location"])
+    refused = await case.post("/console/event-names/{advertiser_id}/{event_type}", to=" ")
+    assert refused.status_code == 422
+    assert 'aria-invalid="true"' in refused.text
+
+
+async def test_a_key_sees_only_names_of_advertisers_that_it_sees_as_a_whole(case: Case) -> None:
+    """As in the API."""
+    other = await case.world.made(name="Other", advertiser_id="42")
+    limited = await case.world.key("destinations:read", "events:read", destination_ids=[other["id"]])
+    await sign_in(case.world, limited)
+    assert "No names are pinned yet" in await text_of(case, "/console/event-names")
+    address = f"/console/event-names/{case.ids['advertiser_id']}/ADD_TO_SHOPPING_CART"
+    assert (await case.world.client.get(address)).status_code == 404
+    assert (await case.world.client.get("/console/system")).status_code == 403
+
+
+async def test_the_hash_tester_shows_the_key_and_keeps_nothing(case: Case) -> None:
+    """The value is in no address, no cache and no row of the audit."""
+    before = await case.world.actions()
+    answer = await case.post(
+        "/console/hash-tester", field="email", value=f"  {PERSON.upper()} ", country="US"
+    )
+    api = await case.world.call("POST", "/identity/hash", {"field": "email", "value": PERSON})
+    assert api.json()["sent"] in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert await case.world.actions() == before
+    dropped = await case.post("/console/hash-tester", field="email", value="nobody", country="US")
+    assert "No match key: not an email" in dropped.text
+    assert (
+        "Choose an option from the list"
+        in (await case.post("/console/hash-tester", field="email", value=PERSON, country="XX")).text
+    )
+
+
+async def test_a_person_is_searched_for_without_being_shown(case: Case) -> None:
+    """The value is not on the page that answers."""
+    answer = await case.post("/console/privacy/find", kind="email", value=PERSON)
+    assert "E-mail address: not stored" in answer.text
+    assert PERSON not in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert (await case.world.actions())[-1] == "subject.searched"
+    wrong = await case.post("/console/privacy/find", kind="hash", value="not-a-hash")
+    assert wrong.status_code == 422
+    forged = await case.post("/console/privacy/find", search="bm90LXNlYWxlZA==")
+    assert forged.status_code == 422
+
+
+async def test_an_erasure_is_listed_with_its_receipt(case: Case) -> None:
+    """And the receipt is a file with a signature."""
+    answer = await case.post("/console/privacy/erase", kind="email", value=PERSON)
+    page = await text_of(case, answer.headers["location"])
+    assert "Under way" in page
+    assert PERSON not in page
+    id_ = re.search(r"era_[0-9a-z]+", page)
+    assert id_ is not None
+    receipt = await case.world.client.get(f"/console/privacy/receipt?erasure={id_[0]}")
+    assert {"signed", "signature", "public_key"} <= set(receipt.json())
+    assert f"{id_[0]}.json" in receipt.headers["content-disposition"]
+    assert (await case.world.client.get("/console/privacy/receipt?erasure=era_0")).status_code == 404
+
+
+async def test_thresholds_are_set_and_restored(case: Case) -> None:
+    """A share is typed in percent; a default stays a default."""
+    address = f"/destinations/{case.ids['destination_id']}"
+    form = {f"{kind}.enabled": "yes" for kind in ("backlog", "failing", "rejections")}
+    await case.post(
+        D + "/notifications/thresholds", **form, **{"backlog.minutes": "30", "failing.share": "80"}
+    )
+    alerting = (await case.world.call("GET", address)).json()["alerting"]
+    assert alerting["backlog"] == {"enabled": True, "minutes": 30}
+    assert alerting["failing"]["share"] == 0.8
+    assert alerting["volume_drop"]["enabled"] is False
+    page = await text_of(case, f"/console{address}/notifications")
+    assert re.search(r'name="failing.share" value="80"', page)
+    refused = await case.post(D + "/notifications/thresholds", **{"failing.share": "800"})
+    assert refused.status_code == 422
+    assert "Thresholds not saved." in refused.text
+    every = [kind for kind in alerting if kind != "muted_until"]
+    await case.post(D + "/notifications/thresholds", **{f"{kind}.enabled": "yes" for kind in every})
+    (row,) = await case.world.sql("SELECT alerting FROM destination_alerting")
+    assert row.alerting == {}
+
+
+async def test_messages_maintenance_and_callbacks(case: Case) -> None:
+    """As the API shows them."""
+    address = f"/destinations/{case.ids['destination_id']}"
+    await case.post(D + "/notifications", channel="ops", kind="backlog", min_severity="critical")
+    assert (await case.world.call("GET", address + "/notifications")).json() == {
+        "channels": ["ops"], "kinds": ["backlog"], "min_severity": "critical",
+    }  # fmt: skip
+    await case.post(D + "/notifications/maintenance", hours="2")
+    assert (await case.world.call("GET", address)).json()["alerting"]["muted_until"] is not None
+    await case.post(D + "/notifications/maintenance", hours="0")
+    assert (await case.world.call("GET", address)).json()["alerting"]["muted_until"] is None
+    await case.post(D + "/notifications/callback", enabled="yes")
+    assert (await case.world.call("GET", address + "/status-callback")).json()["enabled"] is True
+    page = await text_of(case, "/console/notifications")
+    assert "Not used yet" in page
+    assert "hooks.test" not in page
+
+
+async def test_the_system_page_says_that_no_worker_runs(case: Case) -> None:
+    """First what is wrong, then the facts; the platform reads it too."""
+    page = await text_of(case, "/console/system")
+    assert "No worker is running." in page
+    assert "Key test encrypts new values." in page
+    await sign_in(case.world, await case.world.key(Scope.ORGANISATIONS_ADMIN))
+    assert "No worker is running." in await text_of(case, "/console/system")
+
+
+async def test_the_navigation_names_who_may_open_the_rest(case: Case) -> None:
+    """A viewer does not learn that organisations exist."""
+    await sign_in(case.world, await case.world.key("destinations:read", "events:read"))
+    page = await text_of(case, "/console/settings")
+    menu = page.split('<details class="more">')[1].split("</details>")[0]
+    assert re.search(r"Keys <span>needs the role admin</span>", menu)
+    assert 'href="/console/keys"' not in menu
+    assert "Organisations" not in menu
+    assert 'href="/console/system"' in menu

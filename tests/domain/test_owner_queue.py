@@ -1,0 +1,50 @@
+"""Fair order among owners: who waits for whom."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.pacing.owner_queue import OwnerQueue
+
+
+def order(*work: tuple[str, float]) -> list[tuple[str, int]]:
+    """Return owner and position of each item, as they leave the queue."""
+    queue: OwnerQueue[tuple[str, int]] = OwnerQueue()
+    for number, (owner, cost) in enumerate(work):
+        queue.add(owner, cost, (owner, number))
+    return [queue.pop() for _ in work]
+
+
+class TestTheOrder:
+    def test_of_one_owner_is_that_of_arrival(self) -> None:
+        assert order(("a", 9), ("a", 1), ("a", 5)) == [("a", 0), ("a", 1), ("a", 2)]
+
+    def test_takes_a_newcomer_after_one_item_of_a_long_queue(self) -> None:
+        queue: OwnerQueue[str] = OwnerQueue()
+        for _ in range(100):
+            queue.add("flood", 10, "flood")
+        queue.pop()
+        queue.add("quiet", 1, "quiet")
+        assert [queue.pop(), queue.pop()] == ["quiet", "flood"]
+
+    def test_gives_owners_the_same_cost(self) -> None:
+        first = order(*[("large", 10.0)] * 20, *[("small", 1.0)] * 200)[:110]
+        costs = dict.fromkeys(("large", "small"), 0.0)
+        for owner, _ in first:
+            costs[owner] += 10.0 if owner == "large" else 1.0
+        assert abs(costs["large"] - costs["small"]) <= 20
+
+    def test_has_no_memory_of_an_idle_moment(self) -> None:
+        queue: OwnerQueue[str] = OwnerQueue()
+        queue.add("a", 1_000, "early")
+        queue.pop()
+        queue.add("b", 1, "b")
+        queue.add("a", 1, "a")
+        assert [queue.pop(), queue.pop()] == ["b", "a"]
+
+    @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.1, 100)), max_size=40))
+    def test_loses_nothing_and_keeps_the_order_of_each_owner(self, work: list[tuple[str, float]]) -> None:
+        left = order(*work)
+        assert sorted(number for _, number in left) == list(range(len(work)))
+        for owner in "abc":
+            numbers = [number for whose, number in left if whose == owner]
+            assert numbers == sorted(numbers)

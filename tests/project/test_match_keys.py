@@ -1,0 +1,39 @@
+"""A match key is in every list that names the match keys. CONTRIBUTING.md says where they are."""
+
+from app.api.erasures import Subject
+from app.commands.api_commands import SUBJECT_FIELDS
+from app.domain.erasure import HASH, IDENTIFYING_FIELDS
+from app.domain.identity import MATCH_KEYS, MatchKeyType
+from app.domain.identity.profiles import PROFILES
+from app.domain.observed.event_schema import _SYNONYMS
+from sandbox import vocabulary
+from sandbox.conformance import lists
+
+# Paths such as `ip` are proposed for the event's IP address, which Amazon does not match.
+WITHOUT_SYNONYMS = {"fip"}
+
+
+def test_each_kind_has_a_field_and_a_rule_in_every_profile() -> None:
+    """`MatchKeyType`, `MATCH_KEYS` and the three profiles name the same kinds."""
+    kinds = set(MatchKeyType)
+    assert {rule.type for rule in MATCH_KEYS} == kinds
+    assert {profile: set(rules) for profile, rules in PROFILES.items()} == dict.fromkeys(PROFILES, kinds)
+
+
+def test_the_stand_in_and_the_conformance_cases_know_each_kind() -> None:
+    """Both are copied from Amazon's schema, not from the product."""
+    hashed = {rule.type for rule in MATCH_KEYS if rule.hashed}
+    assert vocabulary.HASHED_KEYS == hashed == set(lists.HASHED)
+    assert set(MatchKeyType) - hashed == vocabulary.RAW_KEYS
+
+
+def test_an_erasure_takes_each_identifying_field() -> None:
+    """The API's body and the command's options are the fields that identify one person, and a hash."""
+    fields = (*IDENTIFYING_FIELDS, HASH)
+    assert tuple(Subject.model_fields) == fields
+    assert fields == SUBJECT_FIELDS
+
+
+def test_the_event_schema_proposes_paths_for_each_field() -> None:
+    """A field without synonyms is never proposed."""
+    assert {rule.field for rule in MATCH_KEYS} - _SYNONYMS.keys() == WITHOUT_SYNONYMS
