@@ -1,4 +1,4 @@
-"""SQL stands in `app/store` only, where tests judge each statement (test_the_sql.py, tests/store/test_statements.py)."""
+"""SQL stands in `app/store` only, where tests judge each statement (tests/store/test_statements.py)."""
 
 import ast
 import re
