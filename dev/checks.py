@@ -34,7 +34,7 @@ SLOW_MODULES = re.compile(
     r"^(from|import) (playwright|tests\.(pipeline\.processes|console\.browsing|chaos|edge))\b", re.MULTILINE
 )
 """Excluded from `test --fast`: campaigns, proxies, and modules whose tests start processes or a browser."""
-FAST = "not long and not process"
+FAST = "not long and not process and not campaign"
 
 
 def test_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.organisation_scope import prepare_engine, scoped_engine
-from tests.databases import RUNNING, ThrowawayCluster, create_database, drop_database
+from tests.databases import RUNNING, Office, ThrowawayCluster
 from tests.process_guard import GUARD, ProcessGuard
 
 
@@ -48,25 +48,29 @@ def cluster(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
+def office(cluster: str) -> Office:
+    """Who creates databases in the cluster."""
+    return Office(cluster)
+
+
+@pytest.fixture(scope="session")
 def database_names(worker_id: str) -> Iterator[str]:
     """Names that no other test of this run uses."""
     return (f"test_{worker_id}_{number}" for number in itertools.count())
 
 
-@pytest_asyncio.fixture
-async def database_url(cluster: str, database_names: Iterator[str]) -> AsyncIterator[str]:
+@pytest.fixture
+def database_url(office: Office, database_names: Iterator[str]) -> Iterator[str]:
     """The address of a fresh, migrated database of the test's own."""
-    name = next(database_names)
-    yield await create_database(cluster, name)
-    await drop_database(cluster, name)
+    with office.database(next(database_names)) as address:
+        yield address
 
 
-@pytest_asyncio.fixture
-async def empty_database_url(cluster: str, database_names: Iterator[str]) -> AsyncIterator[str]:
+@pytest.fixture
+def empty_database_url(office: Office, database_names: Iterator[str]) -> Iterator[str]:
     """The address of a database without any table, for tests of the migrations themselves."""
-    name = next(database_names)
-    yield await create_database(cluster, name, template=None)
-    await drop_database(cluster, name)
+    with office.database(next(database_names), template=None) as address:
+        yield address
 
 
 @pytest_asyncio.fixture

@@ -10,9 +10,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -43,18 +43,18 @@ class ThrowawayCluster:
         chosen = os.environ.get("TEST_POSTGRES_BIN")
         self._cluster = Cluster(self.folder, Path(chosen) if chosen else None, settings=THROWAWAY)
         self._cluster.start()
-        asyncio.run(execute(self.address("postgres"), f"CREATE DATABASE {TEMPLATE}"))
-        asyncio.run(self._create_roles())
+        asyncio.run(self._create_template())
         upgrade(self.address(TEMPLATE), roles=ROLES)
 
-    async def _create_roles(self) -> None:
-        """Create ROLES. A password is hashed once, not 4,096 times, because a run logs in very often."""
+    async def _create_template(self) -> None:
+        """Create it and ROLES. A password is hashed once, not 4,096 times: a run logs in very often."""
         connection = await asyncpg.connect(self.address("postgres").replace("+asyncpg", ""))
         try:
             if connection.get_server_version().major >= 16:
                 await connection.execute("SET scram_iterations = 1")
                 own = urlsplit(self.address("postgres"))
                 await connection.execute(f"ALTER ROLE {own.username} PASSWORD '{own.password}'")
+            await connection.execute(f"CREATE DATABASE {TEMPLATE}")
             for role in ROLES.distinct:
                 await connection.execute(f"{creation(role)} PASSWORD '{PASSWORD}'")
         finally:
@@ -101,34 +101,30 @@ def acting_as(url: str, role: str | None) -> str:
     return f"{scheme}://{role}:{PASSWORD}@{rest.partition('@')[2]}"
 
 
-async def execute(address: str, *statements: str) -> None:
-    """Execute statements over a connection of their own."""
-    connection = await asyncpg.connect(address.replace("+asyncpg", ""))
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
+class Office:
+    """Creates and drops databases over one connection, in a thread: a test's loop ends with the test."""
 
+    def __init__(self, cluster: str) -> None:
+        self._cluster = cluster
+        self._loop = asyncio.new_event_loop()
+        self._connection: asyncpg.Connection | None = None
+        Thread(target=self._loop.run_forever, daemon=True, name="databases").start()
 
-async def create_database(cluster: str, name: str, *, template: str | None = TEMPLATE) -> str:
-    """Create a database, migrated unless `template` is None; return its address."""
-    copied = f" TEMPLATE {template} STRATEGY FILE_COPY" if template else ""
-    await execute(cluster.format("postgres"), f"CREATE DATABASE {name}{copied}")
-    return cluster.format(name)
+    def _execute(self, statement: str) -> None:
+        asyncio.run_coroutine_threadsafe(self._executed(statement), self._loop).result()
 
+    async def _executed(self, statement: str) -> None:
+        if self._connection is None or self._connection.is_closed():
+            address = self._cluster.format("postgres").replace("+asyncpg", "")
+            self._connection = await asyncpg.connect(address)
+        await self._connection.execute(statement)
 
-async def drop_database(cluster: str, name: str) -> None:
-    """Drop a database and end its sessions."""
-    await execute(cluster.format("postgres"), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-
-@contextmanager
-def database(cluster: str, name: str) -> Iterator[str]:
-    """Lend a migrated database to a fixture that is not asynchronous."""
-    with ThreadPoolExecutor(1) as thread:  # a browser's driver may run a loop in this one
-        address = thread.submit(asyncio.run, create_database(cluster, name)).result()
+    @contextmanager
+    def database(self, name: str, *, template: str | None = TEMPLATE) -> Iterator[str]:
+        """Lend a database, migrated unless `template` is None; yields its address."""
+        copied = f" TEMPLATE {template} STRATEGY FILE_COPY" if template else ""
+        self._execute(f"CREATE DATABASE {name}{copied}")
         try:
-            yield address
+            yield self._cluster.format(name)
         finally:
-            thread.submit(asyncio.run, drop_database(cluster, name)).result()
+            self._execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -69,7 +69,7 @@ THROWAWAY: Mapping[str, str] = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
-    "shared_buffers": "128MB",
+    "shared_buffers": "32MB",
     "max_wal_size": "512MB",
     "max_connections": "200",
 }

@@ -39,6 +39,7 @@ CREDENTIALS = (
 )
 
 
+@pytest.mark.campaign
 async def test_no_route_breaks_on_a_hostile_header(world: World, database_url: str) -> None:
     """With a key and a session, so that all of a route's reading is reached."""
     await signed_in(world)
@@ -71,6 +72,7 @@ async def test_no_route_breaks_on_a_hostile_header(world: World, database_url: s
 VALUES = ("%00", "%ff%fe", "%ED%A0%80", "9" * 400, "1e999", "MQ MQ")
 
 
+@pytest.mark.campaign
 async def test_no_route_breaks_on_a_hostile_query_or_path(world: World, database_url: str) -> None:
     """Each declared parameter with each value, and each value as every id of the path."""
     await signed_in(world)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.recipes import MAPPING, Target
-from tests.databases import database
+from tests.databases import Office
 from tests.edge.service import Service, running_service
 from tests.pipeline.processes import ADMIN
 
 
 @pytest.fixture(scope="module")
 def attacked(
-    cluster: str, database_names: Iterator[str], tmp_path_factory: pytest.TempPathFactory
+    office: Office, database_names: Iterator[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Service, Target, Path]]:
     """A service of the module, with one destination and the mapping of the rows.
 
@@ -21,7 +21,7 @@ def attacked(
     """
     folder = tmp_path_factory.mktemp("hostile")
     with (
-        database(cluster, next(database_names)) as address,
+        office.database(next(database_names)) as address,
         running_service(address, folder, 1) as service,
     ):
         caller = service.callers[0]

@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
-import pytest_asyncio
+import pytest
 
 from tests.chaos.builds import BROKEN, BUILD, CLUSTER, faulty_module
 
@@ -12,11 +12,10 @@ if BUILD in os.environ:
     sys.meta_path.insert(0, faulty_module(BROKEN[os.environ[BUILD]]))
 
 
-@pytest_asyncio.fixture
-async def database_url() -> AsyncIterator[str]:
+@pytest.fixture
+def database_url() -> Iterator[str]:
     """The address of a fresh, migrated database of the test's own."""
-    from tests.databases import create_database, drop_database  # imports modules that a build may break
+    from tests.databases import Office  # imports modules that a build may break
 
-    cluster, name = os.environ[CLUSTER], f"broken_{os.getpid()}"
-    yield await create_database(cluster, name)
-    await drop_database(cluster, name)
+    with Office(os.environ[CLUSTER]).database(f"broken_{os.getpid()}") as address:
+        yield address

@@ -12,7 +12,7 @@ from tests.chaos.campaign import REGRESSIONS, keep, played, shrink, staged
 from tests.chaos.schedule import ACTIONS as DRAWN
 from tests.chaos.schedule import Schedule, Step, draw
 
-EVENTS = 1_500
+EVENTS = 600
 # Two that are always played, which between them kill, cut and confuse; and another one each day.
 ALWAYS = (8, 17)
 

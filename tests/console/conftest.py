@@ -7,17 +7,17 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.console.browsing import ARGUMENTS, CHROMIUM, Site
-from tests.databases import database
+from tests.databases import Office
 from tests.pipeline.processes import Product
 
 
 @pytest.fixture(scope="module")
 def product(
-    cluster: str, database_names: Iterator[str], tmp_path_factory: pytest.TempPathFactory
+    office: Office, database_names: Iterator[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
     """An empty instance: API, worker and sandbox, on a database of the file's own."""
     log = tmp_path_factory.mktemp("console") / "everything.log"
-    with database(cluster, next(database_names)) as address:
+    with office.database(next(database_names)) as address:
         made = Product(address, log)
         try:
             made.start("sandbox", "sandbox")

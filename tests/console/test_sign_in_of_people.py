@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.console.browsing import ARGUMENTS, CHROMIUM
-from tests.databases import database
+from tests.databases import Office
 from tests.pipeline.processes import ADMIN, Product, free_port
 
 FOLDER = Path(__file__).parent / "provider"
@@ -94,13 +94,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def product(
-    cluster: str,
+    office: Office,
     database_names: Iterator[str],
     installed: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Product, Provider]]:
     log = tmp_path_factory.mktemp("people") / "everything.log"
-    with database(cluster, next(database_names)) as address:
+    with office.database(next(database_names)) as address:
         made = Product(address, log)
         provider = Provider(installed, made.api)
         made.more = {

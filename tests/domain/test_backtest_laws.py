@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,6 +156,7 @@ def unusable(mapping: Mapping, conversion: Conversion) -> MappingOf[str, ValueKi
     }
 
 
+@pytest.mark.campaign
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_no_difference_is_called_nothing(data: st.DataObject) -> None:

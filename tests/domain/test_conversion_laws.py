@@ -5,6 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from amazon_schema import VALIDATOR
 from conversions import NOW, RULES
 from hypothesis import given, settings
@@ -117,6 +118,7 @@ RULINGS = st.builds(
 )
 
 
+@pytest.mark.campaign
 @settings(max_examples=300, deadline=None)
 @given(EVENTS, documents(), RULINGS)
 def test_every_event_is_a_valid_conversion_or_a_known_rejection(
@@ -147,6 +149,7 @@ def test_every_event_is_a_valid_conversion_or_a_known_rejection(
         assert {"amazonConsent", "tcf", "gpp"} & set(sent["consent"])
 
 
+@pytest.mark.campaign
 @settings(max_examples=150, deadline=None)
 @given(EVENTS, documents(), RULINGS)
 def test_the_preview_is_the_conversion(

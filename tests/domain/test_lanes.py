@@ -97,6 +97,7 @@ def refused(log: list[tuple[float, bool]]) -> float:
     return sum(not accepted for _, accepted in log) / len(log)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("limit", [3.0, 8.0, 10.0])
 @pytest.mark.parametrize(
     ("burst", "least_used"),
@@ -122,6 +123,7 @@ def test_ten_seconds_after_a_hidden_limit_is_met_most_of_it_is_used(
     assert mean(misses) <= 0.02
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("surroundings", "burst", "least_used", "most_refused"),
     [
@@ -158,6 +160,7 @@ def test_a_limit_that_moves_is_followed(
     assert mean(misses) <= most_refused
 
 
+@pytest.mark.campaign
 @settings(max_examples=10, deadline=None)
 @given(
     limit=st.floats(1.5, 18),

@@ -351,6 +351,7 @@ MEMBERS = [
 ]
 
 
+@pytest.mark.campaign
 @settings(max_examples=500, deadline=None)
 @given(
     st.recursive(

@@ -180,6 +180,7 @@ VALUES = st.recursive(
 STEPS = st.sampled_from([json.loads(form) for row in PIPES.values() for form in row.form.split(" or ")])
 
 
+@pytest.mark.campaign
 @settings(max_examples=600, deadline=None)
 @given(VALUES, st.lists(STEPS, max_size=5))
 def test_pipes_are_total(value: Any, written: list[Any]) -> None:

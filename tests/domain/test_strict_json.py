@@ -219,6 +219,7 @@ def near_json(draw: st.DrawFn) -> bytes:
     return body
 
 
+@pytest.mark.campaign
 @settings(max_examples=1500, deadline=None)
 @given(near_json() | st.lists(PIECES, max_size=12).map(lambda parts: "".join(parts).encode()))
 @example(b'{"a":"\\u003A","b":1}')

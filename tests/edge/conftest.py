@@ -4,16 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.databases import database
+from tests.databases import Office
 from tests.edge.service import Service, running_service
 
 CALLERS = 16
 
 
 @pytest.fixture(scope="session")
-def edge_database(cluster: str, database_names: Iterator[str]) -> Iterator[str]:
+def edge_database(office: Office, database_names: Iterator[str]) -> Iterator[str]:
     """The address of a migrated database that the edge tests share."""
-    with database(cluster, next(database_names)) as address:
+    with office.database(next(database_names)) as address:
         yield address
 
 

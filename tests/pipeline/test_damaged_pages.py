@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from app.store import migrate
@@ -17,6 +18,8 @@ from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.pipeline.test_damaged_data import FAILED, MANY
 from tests.pipeline.test_erasing import erase, finished
 from tests.pipeline.world import event, make_world
+
+pytestmark = pytest.mark.process
 
 PAGE = 8192
 

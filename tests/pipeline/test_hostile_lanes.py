@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+import pytest
 
 from app.domain.pacing.lane_limits import Capacity
 from tests.pipeline.amazon import Request
@@ -53,7 +54,9 @@ LANES = 50
 ROUNDS = 10
 
 
-async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World) -> None:
+@pytest.mark.campaign
+@pytest.mark.parametrize("waiting", [50_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World, waiting: int) -> None:
     """Fifty lanes, three of them hostile: one with very much waiting, one that answers after 10 s, one that
     only fails. The others are unharmed, counted in sends.
 
@@ -72,9 +75,10 @@ async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World) ->
           due_at)
         SELECT 1000000 + n, s.day, s.destination, 1, s.bytes, s.first_event, s.last_event, s.data_key,
           now() + interval '1 hour'
-        FROM batch_states s, generate_series(1, 1000000) AS n WHERE s.destination = $1
+        FROM batch_states s, generate_series(1, $2::int) AS n WHERE s.destination = $1
         """,
         await world.number(crowded),
+        waiting,
     )
     # And this many are due: full requests for the whole of the test.
     for start in range(60):

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.pipeline.world import World, event, eventually
 
 IDLE = 300
@@ -31,6 +33,7 @@ async def own(world: World, number: int) -> None:
     await eventually(dry, seconds=60)
 
 
+@pytest.mark.campaign
 async def test_idle_lanes_cost_no_statements(world: World) -> None:
     """Three hundred idle lanes cost as few statements as one: the worker's background jobs."""
     await own(world, IDLE)
