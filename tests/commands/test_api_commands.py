@@ -124,6 +124,7 @@ async def test_a_person_is_erased_without_an_argument(
     assert "ada" not in out + errors
 
 
+@pytest.mark.process
 async def test_the_tail_follows_until_it_is_interrupted(world: World, tmp_path: Path) -> None:
     """Accepted and rejected events of all destinations, one object a line; Ctrl-C ends it without a trace."""
     first, second = await world.destination(), await world.destination()
