@@ -13,10 +13,10 @@ from app.store.metrics import ConnectionInfo, FailureRun, RequestRow, ResponseTi
 from app.store.outcome_history import OutcomeBucket
 
 _REQUESTS: Final = 20
-_BATCHES_PER_DAY: Final = 60
+_NEWEST_BATCHES: Final = 60
 _SHAPES_PER_DAY: Final = 600
-_BATCHES: Final = 240
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_BY_DAY: Final = timedelta(hours=3)  # the bucket of a range from which on match keys are sampled by day
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ async def read_overview(
             history=history[number],
             response_times=times,
             rejections=await metrics.rejection_reasons(connection, number, since=since.date()),
-            samples=await _samples(connection, number, since),
+            samples=await _samples(connection, number, since, bucket),
             first_answer=await metrics.first_answer(connection, number),
         )
 
@@ -111,15 +111,23 @@ async def _recent(connection: PipelineConnection, number: DestinationNumber, now
 
 
 async def _samples(
-    connection: PipelineConnection, number: DestinationNumber, since: datetime
+    connection: PipelineConnection, number: DestinationNumber, since: datetime, bucket: timedelta
 ) -> list[MatchKeySample]:
-    days = (datetime.now(UTC) - since) // _DAY + 2
-    per_day = max(3, min(_BATCHES_PER_DAY, _BATCHES // days))
+    """Return the newest batches and, for ranges of days, some of each day before."""
+    newest = await metrics.samples(connection, number, _NEWEST_BATCHES) or []
+    found = [sample for sample in newest if sample.accepted_at >= since]
+    if bucket >= _BY_DAY:
+        days = {_day_of(sample.accepted_at) for sample in found}
+        older = await metrics.daily_samples(connection, number, since=since)
+        found += [sample for sample in older if _day_of(sample.accepted_at) not in days]
     by_day: dict[datetime, list[metrics.MetadataSample]] = {}
-    for sample in await metrics.daily_samples(connection, number, since=since, per_day=per_day):
-        day = sample.accepted_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        by_day.setdefault(day, []).append(sample)
+    for sample in found:
+        by_day.setdefault(_day_of(sample.accepted_at), []).append(sample)
     return [
         MatchKeySample(day, metrics.shapes_in(samples)[0][:_SHAPES_PER_DAY])
         for day, samples in sorted(by_day.items())
     ]
+
+
+def _day_of(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

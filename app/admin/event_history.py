@@ -31,7 +31,6 @@ from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter, Journ
 from app.domain.outcomes.rejection_details import rejection_detail
 from app.domain.outcomes.status import FINAL, Status
 from app.store import PipelineConnection, event_attempts, event_history, ledger, rejection_records
-from app.store.rejection_records import RejectionFilter
 
 _MOST_REJECTIONS = 50  # of one event
 
@@ -163,8 +162,9 @@ async def _rejections_of(
     connection: PipelineConnection, number: DestinationNumber, event_id: str, mapping_id: str | None
 ) -> list[RecordedRejection]:
     """Return the recorded rejections under an event id, newest first."""
-    wanted = RejectionFilter(event_id=event_id, mapping_id=mapping_id)
-    records = await rejection_records.page(connection, number, wanted, limit=_MOST_REJECTIONS)
+    records = await rejection_records.of_event(
+        connection, [number], event_id, mapping_id=mapping_id, limit=_MOST_REJECTIONS
+    )
     return [
         RecordedRejection(
             received_at=record.received_at,

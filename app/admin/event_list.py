@@ -21,7 +21,7 @@ THROTTLED = "throttled"
 _SIGN_IN_PREFIX = "sign_in_"
 BATCHES_PER_QUERY = 50
 # A filter that few events match ends a page early; its cursor continues the scan.
-_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.08
+_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.06
 
 Mappings = Mapping[MappingNumber, tuple[MappingId, str]]
 Position = tuple[BatchId, int]

@@ -202,9 +202,7 @@ class _Search:
         for key, row in found.items():
             number = by_id[self.mappings[keys[key]][1]]  # type: ignore[index]
             items += await self._events_at(number, row.batch, {row.place}, text)
-        records = await rejection_records.search(
-            self.connection, self.numbers, RejectionFilter(event_id=text), limit=limit
-        )
+        records = await rejection_records.of_event(self.connection, self.numbers, text, limit=limit)
         await self._learn(record.destination for record in records)
         items += [self._rejected(record) for record in records]
         if items:

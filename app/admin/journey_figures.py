@@ -16,7 +16,7 @@ from app.domain.outcomes.status import Status
 from app.store import event_history, journey_counts
 from app.store.event_history import ExceptionRow
 
-_BATCHES: Final = 100  # of one query
+_BATCHES: Final = 25  # of one query
 _MAX_SECONDS: Final = 0.08
 _MOST_ROWS: Final = 200
 

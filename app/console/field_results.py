@@ -29,9 +29,7 @@ class FieldResult:
 
     input: str
     label: str
-    source: str
-    rule: str
-    word: str  # the rule's code, shown as a tooltip
+    rule: str  # what was done, shown as a tooltip
     text: str
     note: str
     tone: str
@@ -50,9 +48,7 @@ def _result(field: FieldPreview, custom: Mapping[str, int]) -> FieldResult:
     return FieldResult(
         input=_input(field.field, custom),
         label=field_label(field.field),
-        source=field.source or "the mapping",
         rule=_RULE_LABELS.get(field.rule) or (normalised if _is_normaliser(field.rule) else field.rule),
-        word=field.rule,
         text=text,
         note=field.note or ("Sent as it is, not shown here." if field.result == "…" else ""),
         tone="bad" if field.rejects else "warn" if field.note else "good",

@@ -55,7 +55,7 @@ _STALE = (
 
 @dataclass(frozen=True, slots=True)
 class SampleEvent:
-    """A sample event to choose, as text."""
+    """A sample event to choose, as compact JSON."""
 
     id: str
     label: str
@@ -243,7 +243,7 @@ def _samples(context: AppContext, samples: Sequence[tuple[SchemaSample, int]]) -
     found = [
         SampleEvent(
             f"recent-{number}",
-            f"Like {share(common.events, total)} of recent events",
+            f"{share(common.events, total)} of events",
             _as_text(common.event),
         )
         for number, common in enumerate(common_events(samples, context.now(), limit=_COMMON_EVENTS), 1)
@@ -252,8 +252,7 @@ def _samples(context: AppContext, samples: Sequence[tuple[SchemaSample, int]]) -
 
 
 def _as_text(event: Any) -> str:
-    encoded = msgspec.json.Encoder(decimal_format="number").encode(event)
-    return msgspec.json.format(encoded, indent=2).decode()
+    return msgspec.json.Encoder(decimal_format="number").encode(event).decode()
 
 
 async def _show(
@@ -283,7 +282,8 @@ async def _show(
     samples = _samples(context, observed)
     chosen = form_text(form, "then").removeprefix("sample-") if form else ""
     typed = form_text(form, "sample") if form else ""
-    sample = next((each.text for each in samples if each.id == chosen), typed or samples[0].text)
+    picked = next((each.text for each in samples if each.id == chosen), "" if typed else samples[0].text)
+    sample = msgspec.json.format(picked, indent=2) if picked else typed
     mapping = found.mapping if found else None
     names = preset_event_names() | {pin.event_type: pin.name for pin in pins}
     parsed = strict_json.parse(sample.encode())

@@ -83,11 +83,7 @@ class DestinationListing:
 HOLDS_FOR: Final = timedelta(seconds=12)
 _CLASSIFIED: Final = """
     WITH monitor AS (
-<<<<<<< HEAD
       -- The last run of the monitor of incidents.
-=======
-      -- The last run of the incident monitor.
->>>>>>> s17-changes
       SELECT max(at) AS at FROM commit_probes
     ), trouble AS (
       -- Open incidents, and those resolved so recently that they would reopen.
@@ -101,11 +97,7 @@ _CLASSIFIED: Final = """
         AND (i.state <> 'resolved' OR i.resolved_at > now() - $2::interval)
       GROUP BY i.destination
     ), classified AS MATERIALIZED (
-<<<<<<< HEAD
       -- Every destination of the organisation, with its condition.
-=======
-      -- The health of each destination: the first rule that applies.
->>>>>>> s17-changes
       SELECT d.number, d.id, d.name, d.advertiser_id, d.region, d.state, t.severity,
         coalesce(t.open_incidents, 0) AS open_incidents,
         CASE WHEN d.archived_at IS NOT NULL THEN 'deleted'

@@ -179,25 +179,33 @@ async def samples(
     return [MetadataSample(row["accepted_at"], shapes.get(row["batch"])) for row in rows]
 
 
+_SAMPLED_REQUESTS, _SAMPLED_BATCHES = 2, 20  # of a day, and of a request
+
+
 async def daily_samples(
-    connection: PipelineConnection, destination: DestinationNumber, *, since: datetime, per_day: int
+    connection: PipelineConnection, destination: DestinationNumber, *, since: datetime
 ) -> list[MetadataSample]:
-    """Return the metadata of the newest batches of each day, newest first; none if unreadable."""
+    """Return the metadata of some batches that Amazon accepted on each day, newest first; none if unreadable.
+
+    By way of the newest requests of a day: batches have no index by time.
+    """
     try:
         rows = await connection.fetch(
             f"""
-            SELECT s.batch, s.day, s.accepted_at
-            FROM generate_series(($2::timestamptz AT TIME ZONE 'UTC')::date, (now() AT TIME ZONE 'UTC')::date,
-              interval '1 day') AS d
-            CROSS JOIN LATERAL (
-              SELECT s.batch, s.day, s.accepted_at FROM batch_states s
-              WHERE s.destination = $1 AND s.day = d::date AND s.accepted_at >= $2 AND {STORED}
-              ORDER BY s.batch DESC LIMIT $3) s
-            ORDER BY s.batch DESC
+            WITH sent AS (
+              SELECT DISTINCT b.batch
+              FROM generate_series(($2::timestamptz AT TIME ZONE 'UTC')::date,
+                (now() AT TIME ZONE 'UTC')::date, interval '1 day') AS d
+              CROSS JOIN LATERAL (
+                SELECT batches[1:{_SAMPLED_BATCHES}] AS batches FROM attempts
+                WHERE destination = $1 AND day = d::date AND outcome = 'answered'
+                ORDER BY started_at DESC LIMIT {_SAMPLED_REQUESTS}) a
+              CROSS JOIN LATERAL unnest(a.batches) AS b (batch))
+            SELECT s.batch, s.day, s.accepted_at FROM sent JOIN batch_states s ON s.batch = sent.batch
+            WHERE s.accepted_at >= $2 AND {STORED} ORDER BY s.batch DESC
             """,
             destination,
             since,
-            per_day,
         )
     except Exception as error:
         if not damage.is_damage(error):

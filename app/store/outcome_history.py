@@ -51,20 +51,12 @@ _RECORD: Final = f"""
       WHERE ({_columns("t.{name}")}) IS DISTINCT FROM ({_columns("o.{name}")})
       GROUP BY 1
     ), remembered AS (
-<<<<<<< HEAD
       -- What the next recording compares with.
-=======
-      -- What the next call compares with.
->>>>>>> s17-changes
       INSERT INTO outcome_totals AS o (organisation_id, destination, day, {_columns("{name}")})
       SELECT * FROM totals ON CONFLICT (destination, day) DO UPDATE SET {_columns("{name} = excluded.{name}")}
       WHERE ({_columns("o.{name}")}) IS DISTINCT FROM ({_columns("excluded.{name}")})
     ), marked AS (
-<<<<<<< HEAD
       -- Where the next recording begins.
-=======
-      -- Where the next period begins.
->>>>>>> s17-changes
       UPDATE commit_probes SET outcomes_recorded_at = period.until FROM period WHERE id = 1
     ), news AS (
       -- Destinations with a change, a request or a waiting event.

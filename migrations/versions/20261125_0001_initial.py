@@ -600,7 +600,7 @@ CREATE TABLE rejection_records (
 );
 CREATE INDEX rejection_records_destination ON rejection_records (destination, id);
 CREATE INDEX rejection_records_minute ON rejection_records (destination, received_at);
-CREATE INDEX rejection_records_event ON rejection_records (destination, event_id) WHERE event_id IS NOT NULL;
+CREATE INDEX rejection_records_event ON rejection_records (event_id, destination) WHERE event_id IS NOT NULL;
 
 -- Events that the consent check rejected, by reason and by the basis of consent of each event.
 CREATE TABLE consent_stops (

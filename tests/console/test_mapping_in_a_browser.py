@@ -28,6 +28,8 @@ def test_the_picker_is_used_by_keyboard_alone(site: Site, furnished: Furnished) 
     expect(first).to_contain_text("suggested · 100 % of events · text")
     expect(first).to_have_attribute("aria-selected", "true")
     expect(field).to_have_attribute("aria-activedescendant", "picker-0")
+    page.wait_for_timeout(500)  # the request for the preview is sent by then; meanwhile it is dimmed
+    expect(page.locator("#preview")).not_to_have_attribute("aria-busy", "true")
     assert site.check_accessible() == []
     field.press("Escape")
     expect(page.get_by_role("listbox")).to_be_hidden()

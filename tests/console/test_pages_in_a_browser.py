@@ -25,6 +25,7 @@ class Furnished:
     destination: str
     mapping: str
     draft: str
+    replay: str
 
     @property
     def pages(self) -> dict[str, str]:
@@ -59,6 +60,7 @@ class Furnished:
             "empty event schema": f"/console/destinations/{self.draft}/event-schema",
             "consent": f"{here}/consent",
             "replay": f"{here}/replay?status=dead",
+            "progress of a replay": f"{here}/replays/{self.replay}",
             "event search": "/console/events?status=delivered",
             "execution search": "/console/events?q=run-1",
             "destination notifications": f"{here}/notifications",
@@ -104,7 +106,8 @@ def furnished(product: Product) -> Iterator[Furnished]:
         until = time.monotonic() + 30
         while ask("GET", f"/destinations/{made}/stats")["counts"]["delivered"] < 6:
             assert time.monotonic() < until
-        yield Furnished(product, made, mapping, draft)
+        replay = ask("POST", f"/destinations/{made}/replay", {"status": "dead"})["replay_id"]
+        yield Furnished(product, made, mapping, draft, replay)
 
 
 # Not a page: a stream, a fragment, a file, or a step of a sign-in. An incident is looked at in its own test.

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 from app.domain.ids import DestinationNumber
-from app.store import outcome_history
+from app.store import metrics, outcome_history
 from app.store.outcome_history import RETENTION, OutcomeBucket
 from tests.pipeline.test_event_histories import Service, service
-from tests.pipeline.world import World
+from tests.pipeline.world import World, event
 
 __all__ = ["service"]  # a fixture
 
@@ -89,6 +89,23 @@ async def test_requests_and_waiting_events_are_recorded(service: Service) -> Non
     found = await total(world, number, timedelta(days=1))
     assert (found.requests, found.failed_requests, found.retried) == (2, 1, 7)
     assert found.oldest_waiting_seconds == 42.0
+
+
+async def test_match_keys_are_sampled_from_delivered_batches_of_each_day(service: Service) -> None:
+    """Not from those before the range."""
+    world = service.world
+    destination = await world.destination()
+    number = await world.number(destination)
+    await world.post(destination, event(1), event(2))
+    world.work()
+    await world.until(destination, delivered=2)
+    now = datetime.now(UTC)
+    async with world.pool.acquire() as connection:
+        found = await metrics.daily_samples(connection, number, since=now - timedelta(days=7))
+        later = await metrics.daily_samples(connection, number, since=now + timedelta(seconds=1))
+    shapes, unreadable = metrics.shapes_in(found)
+    assert ({shape.event_id for shape in shapes}, unreadable) == ({"ord-1", "ord-2"}, 0)
+    assert later == []
 
 
 async def test_old_buckets_are_deleted(service: Service) -> None:

@@ -215,3 +215,15 @@ def test_both_lists_pin_the_same_versions() -> None:
         return {line for line in text.splitlines() if REQUIREMENT.match(line)}
 
     assert pins("runtime.txt") <= pins("dev.txt")
+
+
+def test_no_file_has_a_conflict_marker() -> None:
+    """Inside a string, as in a statement, no other check finds one."""
+    marker = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+    files = [
+        path
+        for folder in ("app", "sandbox", "dev", "migrations", "docs")
+        for path in (ROOT / folder).rglob("*")
+    ]
+    texts = [path for path in files if path.suffix in {".py", ".md", ".html", ".css", ".js"}]
+    assert [str(path) for path in texts if marker.search(path.read_text())] == []

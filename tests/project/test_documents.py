@@ -145,3 +145,18 @@ def test_a_file_that_is_named_exists() -> None:
         for name in re.findall(r"`((?:app|sandbox|dev|tests|bench|migrations)/[\w/.-]+)`", text)
     }
     assert {(path, name) for path, name in named if not (ROOT / name).exists()} == set()
+
+
+def test_no_file_holds_a_conflict_of_a_merge() -> None:
+    """Markers of a conflict within a text, such as a statement, are valid Python."""
+    folders = [
+        ROOT / name for name in ("app", "sandbox", "dev", "bench", "migrations", "tests", "docs", "deploy")
+    ]
+    marked = [
+        path.relative_to(ROOT).as_posix()
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.suffix in {".py", ".md", ".html", ".css", ".js", ".yml"}
+        and re.search(r"(?m)^(<{7}|>{7}) ", path.read_text())
+    ]
+    assert marked == []

@@ -61,7 +61,7 @@
     else if (button.dataset.sample !== undefined) {
       click.preventDefault();
       const sample = document.getElementById("sample");
-      sample.value = button.dataset.sample;
+      sample.value = JSON.stringify(JSON.parse(button.dataset.sample), null, 2);
       typed(sample);
     }
   });
