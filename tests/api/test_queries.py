@@ -175,7 +175,7 @@ async def test_head_answers_what_get_answers_without_a_body(world: World) -> Non
     await signed_in(world)
     tried = 0
     for method, address, route in routes(world):
-        if method != "GET":
+        if method != "GET" or address == "/console/live":  # a stream without an end
             continue
         got, head = await world.call("GET", address), await world.call("HEAD", address)
         assert head.status_code == got.status_code, address
