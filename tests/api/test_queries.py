@@ -3,6 +3,7 @@
 The routes are read from the application, so that a new one is tried as well.
 """
 
+import asyncio
 import re
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -81,6 +82,10 @@ async def test_every_route_refuses_a_parameter_given_twice(world: World) -> None
             assert refused(answer, (name, "duplicate")), (method, address, name)
             tried += 1
     assert tried > 40
+    async with asyncio.timeout(5):
+        head = await world.call("HEAD", "/console/live")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"].startswith("text/event-stream")
 
 
 def test_no_api_route_takes_a_repeated_or_an_unknown_parameter(world: World) -> None:
@@ -175,7 +180,7 @@ async def test_head_answers_what_get_answers_without_a_body(world: World) -> Non
     await signed_in(world)
     tried = 0
     for method, address, route in routes(world):
-        if method != "GET" or address == "/console/live":  # a stream without an end
+        if method != "GET" or address == "/console/live":  # GET is a stream without an end
             continue
         got, head = await world.call("GET", address), await world.call("HEAD", address)
         assert head.status_code == got.status_code, address
@@ -186,6 +191,10 @@ async def test_head_answers_what_get_answers_without_a_body(world: World) -> Non
         }, address
         tried += 1
     assert tried > 40
+    async with asyncio.timeout(5):
+        head = await world.call("HEAD", "/console/live")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"].startswith("text/event-stream")
 
 
 async def test_head_of_a_page_that_is_there(world: World) -> None:
