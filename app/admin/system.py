@@ -10,7 +10,7 @@ from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Refusal
 from app.store import balance, key_usage, partitions, system_facts
 from app.store.balance import BalanceResult
-from app.store.system_facts import DatabaseFacts, ProcessRole, WorkerLanes
+from app.store.system_facts import DatabaseFacts, ProcessRole, WaitingEvents, WorkerLanes
 
 SESSION_PREFIX: Final = "conversions-"  # app.processes.resources sets it
 
@@ -26,7 +26,7 @@ class SystemState:
     database: DatabaseFacts
     processes: Sequence[ProcessRole]
     lanes: Sequence[WorkerLanes]
-    waiting: int
+    waiting: WaitingEvents
     clock_offset_s: float | None
     seals: Mapping[str, int]
     writing_key: str

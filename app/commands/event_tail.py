@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -50,7 +50,9 @@ def _key(item: Item) -> tuple[Any, ...]:
     return item["destination_id"], item["mapping_id"], item["event_id"], rejected_at
 
 
-def tail_events(client: ApiClient, asked: argparse.Namespace) -> None:
+def tail_events(
+    client: ApiClient, asked: argparse.Namespace, sleep: Callable[[float], None] = time.sleep
+) -> None:
     """Print events until Ctrl-C. A lost connection is reported, and nothing is lost or repeated after it."""
     began, clock = client.server_time(), time.monotonic()
     window = TailWindow(began)
@@ -73,7 +75,7 @@ def tail_events(client: ApiClient, asked: argparse.Namespace) -> None:
             is_lost = False
             for item in window.news(items, polled_at):
                 print(json.dumps(item) if asked.json else _row(item), flush=True)
-        time.sleep(POLL_S)
+        sleep(POLL_S)
 
 
 def _row(item: Mapping[str, Any]) -> str:

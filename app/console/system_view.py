@@ -40,13 +40,18 @@ def checks(state: SystemState) -> Sequence[SystemCheck]:
 def _workers(state: SystemState) -> SystemCheck:
     count = state.database.workers
     if count == 0:
-        sentence = f"No worker is running. {events(state.waiting)} wait. Start one with ./run work."
+        sentence = f"No worker is running. {_waiting(state)} wait. Start one with ./run work."
         return SystemCheck("Workers", False, sentence)
     return SystemCheck(
         "Workers",
         True,
-        f"{number(count)} worker{'' if count == 1 else 's'} running. {events(state.waiting)} wait.",
+        f"{number(count)} worker{'' if count == 1 else 's'} running. {_waiting(state)} wait.",
     )
+
+
+def _waiting(state: SystemState) -> str:
+    counted = events(state.waiting.events)
+    return f"More than {counted}" if state.waiting.is_least else counted
 
 
 def _durability(state: SystemState) -> SystemCheck:
@@ -121,7 +126,7 @@ def facts(state: SystemState, *, version: str, python: str) -> Sequence[tuple[st
         ("Database size", f"{found.size_bytes / 2**20:,.0f} MiB"),
         ("Connections", f"{found.connections} of {found.max_connections}"),
         ("Database running for", age((found.now - found.started_at).total_seconds())),
-        ("Events waiting", number(state.waiting)),
+        ("Events waiting", _waiting(state)),
     )
 
 

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
 
 from app.store import PipelineConnection
 from app.store.lanes import WORKER_LOCKS
+
+_MAX_COUNTED: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +115,29 @@ async def stored_days(connection: PipelineConnection) -> tuple[date | None, date
     return row["oldest"], row["newest"]
 
 
-async def waiting_events(connection: PipelineConnection) -> int:
-    """Return how many accepted events of the acting organisation have no final state, from the counts."""
-    waiting: int = await connection.fetchval(
+@dataclass(frozen=True, slots=True)
+class WaitingEvents:
+    """Accepted events without a final state; with `is_least` there are more than were counted."""
+
+    events: int
+    is_least: bool
+
+
+async def waiting_events(connection: PipelineConnection) -> WaitingEvents:
+    """Count the waiting events of the acting organisation, up to a number of batches."""
+    row = await connection.fetchrow(
         """
-        SELECT greatest(0, coalesce(sum(c.accepted - c.delivered - c.dead - c.expired - c.erased), 0))::bigint
-        FROM counts c JOIN destinations d ON d.number = c.destination
-        WHERE d.organisation_id = acting_organisation()
-        """
+        SELECT coalesce(sum(events), 0)::bigint AS events, count(*) >= $1 AS is_least FROM (
+          (SELECT s.events FROM batch_states s JOIN destinations d ON d.number = s.destination
+           WHERE s.settled_at IS NULL AND s.events > 0 AND d.organisation_id = acting_organisation()
+           LIMIT $1)
+          UNION ALL
+          -- Events that are retried alone, outside their batch.
+          (SELECT 1 FROM exceptions e JOIN destinations d ON d.number = e.destination
+           WHERE e.status = 'retrying' AND d.organisation_id = acting_organisation()
+           LIMIT $1)) AS waiting
+        """,
+        _MAX_COUNTED,
     )
-    return waiting
+    assert row is not None
+    return WaitingEvents(row["events"], row["is_least"])

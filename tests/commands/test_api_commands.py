@@ -1,5 +1,6 @@
 """The commands that speak the API, against a running one."""
 
+import argparse
 import asyncio
 import io
 import json
@@ -15,7 +16,8 @@ import pytest
 import pytest_asyncio
 
 from app import cli
-from app.commands.event_tail import TailWindow
+from app.commands.api_client import ApiUnreachable
+from app.commands.event_tail import COLUMNS, FILTERS, TailWindow, tail_events
 from app.processes.api import build_application
 from app.processes.resources import open_resources
 from tests.api.test_ways_in import served
@@ -180,6 +182,42 @@ def test_a_tail_repeats_nothing_and_loses_nothing() -> None:
     ]  # fmt: skip
     assert printed(4, item("b", "delivered", 2), item("a", second=1), late) == []
     assert window.since == now - timedelta(seconds=6)
+
+
+class LossyApi:
+    """An API that answers, is lost for two polls, and answers again with one event more."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now, self.asked = now, list[str]()
+        self.polls = iter([["a"], None, None, ["a", "b"]])
+
+    def server_time(self) -> datetime:
+        return self.now
+
+    def items(self, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        self.asked.append(query["since"])
+        names = next(self.polls, None)
+        if names is None:
+            raise ApiUnreachable("The API does not answer: ConnectError.")
+        fixed = dict.fromkeys(COLUMNS) | {"destination_id": "d", "mapping_id": "m", "status": "queued"}
+        return [{**fixed, "event_id": name, "received_at": self.now.isoformat()} for name in names]
+
+
+def test_a_lost_connection_is_shown_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said once, the polls go on from where they stopped, and the return is said too."""
+    api, naps = LossyApi(datetime(2026, 11, 25, 12, tzinfo=UTC)), list[float]()
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tail_events(api, argparse.Namespace(json=True, **dict.fromkeys(FILTERS)), sleep)  # type: ignore[arg-type]
+    out, errors = capsys.readouterr()
+    assert [json.loads(line)["event_id"] for line in out.splitlines()] == ["a", "b"]
+    assert errors == "The API does not answer: ConnectError. Trying again…\nConnected again.\n"
+    assert api.asked[1] == api.asked[2] == api.asked[3]
 
 
 async def test_rejections_are_listed_and_counted(world: World, command: Command) -> None:

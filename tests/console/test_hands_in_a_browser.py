@@ -271,3 +271,55 @@ def test_the_home_page_stays_live_after_a_search(site: Site, furnished: Furnishe
     expect(page.get_by_role("link", name="7 d", exact=True)).to_have_attribute("aria-current", "true")
     page.get_by_role("link", name="Add destination").click()
     expect(page.get_by_label("Destination Name")).to_be_visible()
+
+
+def test_the_tail_follows_pauses_and_ends_with_the_session(site: Site, furnished: Furnished) -> None:
+    """A paused page keeps its rows; resumed it shows what came meanwhile; signed out it asks to sign in."""
+    site.sign_in()
+    page = site.page
+    site.open(f"/console/tail?destination={furnished.destination}")
+    expect(page.locator("#live")).to_have_text("Live", timeout=15_000)
+    api(site, "POST", "/events", event(801, destination_id=furnished.destination))
+    expect(page.get_by_role("link", name="ord-801")).to_be_visible(timeout=15_000)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#live")).to_have_text("Paused")
+    api(site, "POST", "/events", event(802, destination_id=furnished.destination))
+    expect(page.get_by_role("button", name="Resume")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("link", name="ord-802")).to_have_count(0)
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("link", name="ord-802")).to_be_visible(timeout=15_000)
+    other = page.context.new_page()
+    other.goto(site.product.api + "/console/settings")
+    other.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/console/sign-in**", timeout=20_000)
+
+
+def test_one_checkbox_selects_all_rows(site: Site, furnished: Furnished) -> None:
+    """And shows when only some are; the next page counts those that were chosen."""
+    advertiser = api(site, "GET", f"/destinations/{furnished.destination}")["advertiser_id"]
+    fault = {"kind": "partial", "indexes": [0, 1], "code": "BAD_REQUEST"}
+    set_fault = httpx.post(
+        f"{site.product.amazon}/_sandbox/faults", json={"advertiser_id": advertiser, "fault": fault}
+    )
+    assert set_fault.status_code == 201
+    events = [event(number, destination_id=furnished.destination) for number in (811, 812)]
+    api(site, "POST", "/events", {"events": events})
+    site.sign_in()
+    page, here = site.page, f"/console/destinations/{furnished.destination}/events?status=dead"
+    boxes = page.locator("input[name=event]")
+    for _ in range(50):
+        site.open(here)
+        if boxes.count() == 2:
+            break
+        page.wait_for_timeout(200)
+    assert site.check_accessible() == []
+    every = page.get_by_label("Select all on this page")
+    every.check()
+    assert [box.is_checked() for box in boxes.all()] == [True, True]
+    boxes.first.uncheck()
+    assert every.evaluate("box => box.indeterminate") is True
+    page.get_by_role("button", name="Replay or dismiss the selected").click()
+    expect(page.get_by_role("button", name="Replay 1")).to_be_visible()
+    expect(page.get_by_role("button", name="Dismiss 1")).to_be_visible()
+    assert site.check_accessible() == []
+    assert httpx.delete(f"{site.product.amazon}/_sandbox/faults").status_code < 300

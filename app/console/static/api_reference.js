@@ -14,8 +14,10 @@
     [".content-type, .body-param-content-type select", "aria-label", "Media type"],
     ["select", "aria-label", "Value"],
     ["pre.microlight", "tabindex", "0"],
-    ["main#operations", "role", "group"], // the page around it is the main part
-    ["main#operations", "aria-label", "Operations"],
+    [".information-container, .scheme-container", "role", "region"],
+    [".information-container", "aria-label", "About this API"],
+    [".scheme-container", "aria-label", "Server and key"],
+    [".swagger-ui > div > div:has(> .filter, .operation-filter-input)", "role", "search"],
     [".opblock-tag", "aria-level", "2"],
     [".opblock-section-header h4, .responses-inner h4, .responses-inner h5", "aria-level", "3"],
   ];
@@ -34,7 +36,6 @@
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
     const spec = { ...(await response.json()), servers: [{ url: here.href.replace(/\/$/, "") }] };
     place.replaceChildren();
-    place.setAttribute("role", "main");
     new MutationObserver(complete).observe(place, { childList: true, subtree: true });
     SwaggerUIBundle({
       spec,
