@@ -16,7 +16,7 @@ from app.api.query_parameters import DeclaredParameters, parameters_of, refused_
 from app.api.secured_route import SecuredRoute, public
 from app.console.secured_page import SecuredPage
 from tests.api.test_matrix import routes_of
-from tests.api.world import BOOTSTRAP, World
+from tests.api.world import BOOTSTRAP, STREAMS, World
 
 # They take what another server wrote, or answer 404 to whatever address.
 IGNORING = {"/oauth/amazon/callback", "/console/oidc/callback", "/console/{anywhere:path}"}
@@ -37,11 +37,15 @@ async def signed_in(world: World) -> None:
 
 
 def routes(world: World) -> list[tuple[str, str, Any]]:
-    """Return (method, address, route) of every route, with something in place of its path parameters."""
+    """Return (method, address, route) of every route, with something in place of its path parameters.
+
+    Without GET of streams, which have no end.
+    """
     return [
         (method, re.sub(r"\{\w+(:path)?\}", "x", route.path), route)
         for route in routes_of(application_of(world).routes)
         for method in sorted(route.methods)
+        if not (method == "GET" and route.path in STREAMS)
     ]
 
 
@@ -134,7 +138,7 @@ async def test_what_a_name_holds_is_not_repeated(world: World) -> None:
     """A name that does not look like one may be a person's."""
     answer = await world.call("GET", f"/keys?{quote('ada@example.com')}=1&{quote('+15551928493')}")
     assert refused(answer, ("?", "unknown_parameter"))
-    assert "ada" not in answer.text
+    assert "ada@" not in answer.text
     assert "1555" not in answer.text
 
 
@@ -180,7 +184,7 @@ async def test_head_answers_what_get_answers_without_a_body(world: World) -> Non
     await signed_in(world)
     tried = 0
     for method, address, route in routes(world):
-        if method != "GET" or address == "/console/live":  # GET is a stream without an end
+        if method != "GET":
             continue
         got, head = await world.call("GET", address), await world.call("HEAD", address)
         assert head.status_code == got.status_code, address
