@@ -274,7 +274,7 @@
   if (done) history.replaceState(null, "", done.dataset.address);
 
   const named = document.getElementById("zone");
-  if (named) named.textContent = `${zone} (${offset(new Date())}); hold the pointer over a time to see UTC`;
+  if (named && zone !== "UTC") named.textContent = `${zone} (${offset(new Date())}); hold the pointer over a time to see UTC`;
   furnish(document);
   conditional();
   live();
