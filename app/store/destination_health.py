@@ -90,6 +90,7 @@ _CLASSIFIED: Final = f"""
       -- The last run of the monitor of incidents.
       SELECT max(at) AS at FROM commit_probes
     ), trouble AS (
+      -- Open incidents.
       SELECT i.destination, count(*) AS open_incidents,
         max(CASE i.severity WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 END) FILTER (
           -- The condition holds if the last run of the monitor found it.
@@ -139,7 +140,8 @@ _MATCHES: Final = """
 _BY_TROUBLE: Final = """
     CASE c.condition WHEN 'needs_attention' THEN CASE WHEN c.state = 'needs_reconnect' THEN 2
         ELSE c.severity END + 10
-      WHEN 'stalled' THEN 4 WHEN 'recovering' THEN 3 WHEN 'paused' THEN 2 WHEN 'deleted' THEN 0 ELSE 1 END DESC
+      WHEN 'stalled' THEN 4 WHEN 'recovering' THEN 3 WHEN 'paused' THEN 2 WHEN 'deleted' THEN 0
+      ELSE 1 END DESC
 """
 _FIGURES: Final = """
     LEFT JOIN (
@@ -149,8 +151,8 @@ _FIGURES: Final = """
 """
 _ORDERS: Final[Mapping[Sort, str]] = {
     # Ages below a minute change with every recording, and would shuffle the healthy ones.
-    Sort.TROUBLE: f"{_BY_TROUBLE}, CASE WHEN c.oldest_waiting_seconds > 60 THEN c.oldest_waiting_seconds END DESC NULLS LAST, "
-    "lower(c.name)",
+    Sort.TROUBLE: f"{_BY_TROUBLE}, CASE WHEN c.oldest_waiting_seconds > 60 THEN c.oldest_waiting_seconds END "
+    "DESC NULLS LAST, lower(c.name)",
     Sort.NAME: "lower(c.name)",
     Sort.BACKLOG: f"c.oldest_waiting_seconds DESC NULLS LAST, {_BY_TROUBLE}, lower(c.name)",
     Sort.DELIVERED: "figures.delivered DESC NULLS LAST, lower(c.name)",

@@ -74,7 +74,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
     ),
     Kind.AMAZON_FORBIDDEN: KindSpec(
         _CRITICAL,
-        "Give the user access to the advertiser in Amazon, or correct region and advertiser ID, then connect again.",
+        "Give the signed-in user access to the advertiser in Amazon, then connect the destination again.",
         Remedy.OPEN_AMAZON,
     ),
     Kind.FAILING: KindSpec(
@@ -114,7 +114,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
     ),
     Kind.NO_WORKER: KindSpec(
         _CRITICAL,
-        "Start a worker, or read the log of the workers for the reason why they hold no lane.",
+        "Start a worker, or read the log of the workers for the reason why none is assigned.",
         Remedy.NONE,
         of_service=True,
         silences_others=True,

@@ -168,7 +168,7 @@ def _text_of(value: Any) -> Any:
         case int() | Decimal():
             return number_text(value)
         case _:
-            return wrong_type(f"is {json_type(value)}, where a text, number or boolean is taken")
+            return wrong_type(f"is {json_type(value)}, where a text, number or boolean is expected")
 
 
 def _to_number(value: Any) -> Any:
