@@ -92,7 +92,7 @@ async def home_content(
         only=caller.only,
     )
     found = await read_home(context, caller, query, incident_limit=_INCIDENTS)
-    may = home_view.Permissions(caller.may(Scope.DESTINATIONS_WRITE), caller.may(Scope.REPLAY))
+    may = home_view.Permissions(caller.may(Scope.DESTINATIONS_WRITE))
     live = {**parameters, "page": str(page)}
     return {
         "q": q,

@@ -81,7 +81,6 @@ class Permissions:
     """What the visitor may do."""
 
     write: bool
-    replay: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +148,7 @@ def remedy_button(each: OpenIncident, may: Permissions) -> RemedyButton | None:
     buttons = {
         Remedy.RECONNECT: reconnect if may.write else None,
         Remedy.RESUME: _resume(each.destination_state, page, reconnect) if may.write else None,
-        Remedy.REPLAY: (
-            RemedyButton(f"Replay {number(incident.affected_events)}", f"{page}/replay?status=dead")
-            if may.replay
-            else RemedyButton("Open failed events", f"{page}/events?status=dead")
-        ),
+        Remedy.REPLAY: RemedyButton("View errors", f"{page}/errors"),
         Remedy.RAISE_LIMIT: RemedyButton("Raise limit", f"{page}/settings") if may.write else None,
     }
     return buttons.get(KINDS[incident.kind].action) or RemedyButton("Open destination", page)

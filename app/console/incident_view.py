@@ -31,7 +31,7 @@ TITLES: Final[Mapping[str, str]] = {
 _ACTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "reconnect": ("", "Open destination"),
     "resume": ("", "Open destination"),
-    "replay": ("/replay?status=dead", "Replay events"),
+    "replay": ("/errors", "View errors"),
     "open_mapping": ("/rejections?range=1h", "View rejections"),
     "raise_limit": ("/settings", "Change rate limit"),
     "open_amazon": ("", "Open destination"),

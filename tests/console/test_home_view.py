@@ -17,7 +17,7 @@ from app.store.outcome_history import RETENTION, OutcomeBucket
 
 NOW = datetime(2026, 11, 24, 16, 7, 31, tzinfo=UTC)
 PAGE = "/console/destinations/dst_1"
-ALL, NONE = Permissions(write=True, replay=True), Permissions(write=False, replay=False)
+ALL, NONE = Permissions(write=True), Permissions(write=False)
 
 
 def incident(kind: Kind, *, state: str = "active", affected: int = 0, holds: bool = True) -> OpenIncident:
@@ -50,7 +50,7 @@ def incident(kind: Kind, *, state: str = "active", affected: int = 0, holds: boo
         (Kind.BACKLOG, "paused", RemedyButton("Resume", f"{PAGE}/resume", is_post=True)),
         (Kind.BACKLOG, "active", RemedyButton("Raise limit", f"{PAGE}/settings")),
         (Kind.EXPIRING, "needs_reconnect", RemedyButton("Reconnect", f"{PAGE}/connect", is_post=True)),
-        (Kind.DEAD_LETTERS, "active", RemedyButton("Replay 1,200", f"{PAGE}/replay?status=dead")),
+        (Kind.DEAD_LETTERS, "active", RemedyButton("View errors", f"{PAGE}/errors")),
         (Kind.REJECTIONS, "active", RemedyButton("View rejections", f"{PAGE}/rejections?range=1h")),
         (Kind.VOLUME_DROP, "active", RemedyButton("Open destination", PAGE)),
         (Kind.DATABASE_SLOW, "active", RemedyButton("Check database", "/console/system")),
