@@ -28,7 +28,7 @@ _POLL_INTERVAL_S = 0.05
 # Stated on every receipt: data that this system cannot erase.
 STORED_ELSEWHERE = (
     "Amazon keeps what it accepted; ask Amazon to erase it there.",
-    "Backups and write-ahead logs of the database hold the old, encrypted content until they are rotated.",
+    "Backups and write-ahead logs of the database contain the old, encrypted content until they are rotated.",
     "Event ids, times, kinds of match keys and keyed digests remain until their partition is dropped.",
 )
 

@@ -35,7 +35,7 @@ _STATUSES = {
 NOT_SEARCHED = (
     "Amazon, which keeps what it accepted.",
     "Backups and write-ahead logs of the database.",
-    "Batches whose data key was deleted: nobody can read them any more.",
+    "Batches whose data key was deleted. They are unreadable.",
 )
 
 

@@ -208,4 +208,4 @@ def chain_sentence(found: ChainHead | ChainBroken, *, shows_total: bool) -> str:
         return f"The chain breaks at audit row {found.id}. {found.sentence} Ask the operator of this service."
     # The number of rows of all organisations is the platform's.
     rows = f" of {found.rows:,} rows" if shows_total else ""
-    return f"Chain verified: the whole chain{rows} is as it was written. Its head is {found.hash.hex()}."
+    return f"Chain verified: the complete chain{rows} is as it was written. Its head is {found.hash.hex()}."

@@ -65,7 +65,7 @@ SENTENCES: Final[Mapping[str, str]] = {
 # Where each sentence leads: a label and an address. {here} is the page of the destination, {mapping} that of
 # the mapping.
 LINKS: Final[Mapping[str, tuple[str, str]]] = {
-    "connected": ("Mappings", "{here}/mappings"),
+    "connected": ("Setup check", "{here}/preflight"),
     "created": ("Connect to Amazon", "{here}#connect"),
     "paused": ("Waiting events", "{here}/events?status=held"),
     "resumed": ("Events", "{here}/events"),

@@ -197,12 +197,12 @@ def _throttle(facts: LaneInput) -> Gauge:
     if facts.hold is not None:
         return Gauge("Throttle", "not in use", facts.hold)
     if until is not None and until > facts.now:
-        return Gauge("Throttle", "waiting until", "Amazon asked us to wait.", "warn", until)
+        return Gauge("Throttle", "waiting until", "Amazon limited the rate (HTTP 429).", "warn", until)
     if facts.failures is not None and facts.requests and facts.requests[0].outcome == "throttled":
         return Gauge(
             "Throttle", "slowed", "The newest request got HTTP 429, so the rate was lowered.", "warn"
         )
-    return Gauge("Throttle", "off", "Amazon has not asked us to wait.", "good")
+    return Gauge("Throttle", "off", "Amazon does not limit the rate now.", "good")
 
 
 def _breaker(facts: LaneInput) -> Gauge:
@@ -240,7 +240,9 @@ def _worker(facts: LaneInput) -> Gauge:
 def _token(facts: LaneInput) -> Gauge:
     until = facts.about.access_until
     if facts.state == "needs_reconnect":
-        return Gauge("Access token", "not usable", "Amazon does not accept it. Reconnect.", "bad")
+        return Gauge(
+            "Access token", "not usable", "Amazon does not accept it for this advertiser. Reconnect.", "bad"
+        )
     if until is None:
         return Gauge("Access token", "none", "Not connected to Amazon.")
     if until <= facts.now:

@@ -53,19 +53,19 @@ _RECENT = timedelta(minutes=1)
 
 _SIGN_IN = {
     "revoked": (
-        "Amazon access was revoked or has expired. All deliveries are on hold.",
+        "Amazon access was revoked or has expired. Nothing is sent.",
         "Reconnect and click Allow.",
     ),
     "unauthorized": (
-        "Amazon rejects the sign-in even with a new token (401). All deliveries are on hold.",
+        "Amazon rejects the sign-in even with a new token (401). Nothing is sent.",
         "Reconnect to get new tokens.",
     ),
     "forbidden": (
-        "The signed-in user has no permission for this advertiser (403). All deliveries are on hold.",
+        "The signed-in user has no permission for this advertiser (403). Nothing is sent.",
         "Give that user access to the advertiser in the DSP console, then reconnect.",
     ),
     "endpoint_not_found": (
-        "Amazon does not know this endpoint or advertiser account (404). All deliveries are on hold.",
+        "Amazon does not know this endpoint or advertiser account (404). Nothing is sent.",
         "Check the region and the advertiser ID. One request is sent every 5 minutes; delivery resumes "
         "automatically.",
     ),
@@ -121,7 +121,8 @@ def diagnose(facts: DiagnosisInput) -> Diagnosis:
 def _state(facts: DiagnosisInput) -> Diagnosis | None:
     waiting, state = facts.stats["waiting"], facts.destination["state"]
     are = "is" if waiting == 1 else "are"
-    backlog = f" {events(waiting)} {are} on hold (none lost)." if waiting else ""
+    place = "on hold" if state == "paused" else "waiting for the sign-in"
+    backlog = f" {events(waiting)} {are} {place} (none lost)." if waiting else ""
     expiry = moment(facts.stats["earliest_expiry_at"])
     if waiting and expiry is not None:
         backlog += f" The oldest expires in {age((expiry - facts.now).total_seconds())}."
@@ -206,12 +207,14 @@ def _dead(facts: DiagnosisInput) -> Diagnosis | None:
         return None
     dead = sum(count for _, count in facts.open_dead_letters)
     top_cause = facts.open_dead_letters[0][0]
+    them = "it" if dead == 1 else "them"
     remedy = REASONS[top_cause].remedy if top_cause in REASONS else "Open the events to see why."
     return Diagnosis(
         "bad",
         f"{events(dead)} failed permanently. {'Reason' if dead == 1 else 'Most common reason'}: "
         f"{top_cause.replace('_', ' ')}.",
-        f"{remedy} Then replay or dismiss {'it' if dead == 1 else 'them'}.",
+        f"{remedy} A replay resends the same data: replay {them} once Amazon accepts {them} unchanged, "
+        f"otherwise dismiss {them}.",
         action="dead",
     )
 
@@ -250,7 +253,9 @@ def _blocked(facts: DiagnosisInput) -> Diagnosis | None:
     if until is None or until <= facts.now or not facts.stats["waiting"]:
         return None
     left = age((until - facts.now).total_seconds())
-    return Diagnosis("warn", f"Amazon asked us to wait ({left} left).", "No action needed.")
+    return Diagnosis(
+        "warn", f"Waiting after a response of Amazon that limits the rate ({left} left).", "No action needed."
+    )
 
 
 def _other_currency(facts: DiagnosisInput) -> Diagnosis | None:

@@ -14,7 +14,7 @@ from app.admin.context import AppContext
 from app.admin.operations_home import read_home
 from app.api.secured_route import Context, requires
 from app.console import confirmations, home_view, pages
-from app.console.destination import amazon_console, sign_in_origin
+from app.console.destination import sign_in_origin
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
 from app.console.time_range import RangeName, RangeParameter, time_range
@@ -92,12 +92,7 @@ async def home_content(
         only=caller.only,
     )
     found = await read_home(context, caller, query, incident_limit=_INCIDENTS)
-    may = home_view.Permissions(caller.may(Scope.DESTINATIONS_WRITE), caller.may(Scope.REPLAY))
-    amazon = {
-        each.advertiser_id: amazon_console(context, each.advertiser_id)
-        for each in found.incidents
-        if each.advertiser_id is not None
-    }
+    may = home_view.Permissions(caller.may(Scope.DESTINATIONS_WRITE))
     live = {**parameters, "page": str(page)}
     return {
         "q": q,
@@ -107,7 +102,7 @@ async def home_content(
         "chosen": chosen,
         "parameters": tuple(parameters.items()),
         "strip": home_view.strip(found.listing.conditions, parameters, health),
-        "incidents": home_view.incident_rows(found.incidents, may, amazon=amazon),
+        "incidents": home_view.incident_rows(found.incidents, may),
         "open_incidents": found.open_incidents,
         "columns": [
             (column, column.sort and home_view.address(parameters, sort=column.sort))

@@ -19,6 +19,7 @@ from app.store.outcome_history import OutcomeBucket
 # One, several, tone. The order is that of the strip and of the filter.
 _CONDITIONS: Final[Mapping[Condition, tuple[str, str, str]]] = {
     Condition.NEEDS_ATTENTION: ("needs attention", "need attention", "bad"),
+    Condition.STALLED: ("stalled", "stalled", "bad"),
     Condition.RECOVERING: ("recovering", "recovering", "warn"),
     Condition.PAUSED: ("paused", "paused", "warn"),
     Condition.HEALTHY: ("healthy", "healthy", "good"),
@@ -80,7 +81,6 @@ class Permissions:
     """What the visitor may do."""
 
     write: bool
-    replay: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +101,14 @@ class IncidentRow:
     may_acknowledge: bool
 
 
-def incident_rows(
-    found: Sequence[OpenIncident], may: Permissions, *, amazon: Mapping[str, str]
-) -> list[IncidentRow]:
-    """Return the rows; `amazon` is the address of Amazon's own console by advertiser id."""
-    return [_incident_row(each, may, amazon.get(each.advertiser_id or "", "")) for each in found]
+def incident_rows(found: Sequence[OpenIncident], may: Permissions) -> list[IncidentRow]:
+    """Return the rows."""
+    return [_incident_row(each, may) for each in found]
 
 
-def _incident_row(each: OpenIncident, may: Permissions, amazon: str) -> IncidentRow:
+def _incident_row(each: OpenIncident, may: Permissions) -> IncidentRow:
     stored, incident = each.stored, each.stored.incident
-    note = None if each.holds else "Recovering: the condition does not hold any more."
+    note = None if each.holds else "Recovering: no longer observed. Resolves automatically."
     if incident.acknowledged_at is not None:
         note = f"Acknowledged. {note or ''}".strip()
     return IncidentRow(
@@ -118,12 +116,12 @@ def _incident_row(each: OpenIncident, may: Permissions, amazon: str) -> Incident
         title=TITLES[incident.kind.value],
         tag=Label(incident.severity.value.capitalize(), TONES[incident.severity.value], "Severity"),
         summary=incident.summary,
-        remedy=KINDS[incident.kind].remedy,
+        remedy=KINDS[incident.kind].remedy if each.holds else "",
         since=incident.opened_at,
         affected=events(incident.affected_events) if incident.affected_events else None,
         destination_id=incident.destination,
         destination_name=stored.destination_name,
-        button=remedy_button(each, may, amazon),
+        button=remedy_button(each, may) if each.holds else None,
         note=note,
         may_acknowledge=may.write and incident.acknowledged_at is None,
     )
@@ -136,23 +134,21 @@ _OF_SERVICE: Final[Mapping[Kind, RemedyButton]] = {
 }
 
 
-def remedy_button(each: OpenIncident, may: Permissions, amazon: str) -> RemedyButton | None:
+def remedy_button(each: OpenIncident, may: Permissions) -> RemedyButton | None:
     """Return the button for the action of an incident, as far as the visitor may use it."""
     incident = each.stored.incident
     if incident.destination is None:
         return _OF_SERVICE.get(incident.kind)
     page = f"/console/destinations/{incident.destination}"
     reconnect = RemedyButton("Reconnect", f"{page}/connect", is_post=True)
+    if incident.kind is Kind.AMAZON_FORBIDDEN:
+        return reconnect if may.write else RemedyButton("Open destination", page)
+    if incident.kind is Kind.REJECTIONS:
+        return RemedyButton("View rejections", f"{page}/rejections?range=1h")
     buttons = {
         Remedy.RECONNECT: reconnect if may.write else None,
         Remedy.RESUME: _resume(each.destination_state, page, reconnect) if may.write else None,
-        Remedy.REPLAY: (
-            RemedyButton(f"Replay {number(incident.affected_events)}", f"{page}/replay?status=dead")
-            if may.replay
-            else RemedyButton("Open failed events", f"{page}/events?status=dead")
-        ),
-        Remedy.OPEN_MAPPING: RemedyButton("Open mapping", f"{page}/mappings"),
-        Remedy.OPEN_AMAZON: RemedyButton("Open Amazon", amazon) if amazon else None,
+        Remedy.REPLAY: RemedyButton("View errors", f"{page}/errors"),
         Remedy.RAISE_LIMIT: RemedyButton("Raise limit", f"{page}/settings") if may.write else None,
     }
     return buttons.get(KINDS[incident.kind].action) or RemedyButton("Open destination", page)
@@ -244,7 +240,11 @@ def health_label(item: ListedDestination) -> Label:
                 return Label("Failing", "bad", incidents)
             return Label("Degraded", "warn", incidents)
         case Condition.RECOVERING:
-            return Label("Recovering", "warn", "The condition of its incident does not hold any more.")
+            return Label(
+                "Recovering", "warn", "Its incident is no longer observed; it resolves automatically."
+            )
+        case Condition.STALLED:
+            return Label("Stalled", "bad", "Events wait and none was delivered in the last minute.")
         case Condition.HEALTHY:
             return Label("Healthy", "good", "No open incident; events arrived within 24 hours.")
         case Condition.IDLE:
@@ -266,7 +266,7 @@ class Column:
 COLUMNS: Final = (
     Column("Destination", Sort.NAME),
     Column("Health", Sort.TROUBLE),
-    Column("Oldest waiting", Sort.BACKLOG, "n", "How long the oldest waiting event has waited"),
+    Column("Oldest waiting", Sort.BACKLOG, "n", "The longest wait of an event in the last minute"),
     Column("Delivered", Sort.DELIVERED, "n"),
     Column("Failed", Sort.FAILED, "n", "Events that failed permanently or expired"),
     Column("Trend", None, "trend", "Delivered, and in red failed, each on its own scale"),

@@ -29,10 +29,10 @@ TITLES: Final[Mapping[str, str]] = {
 
 # Where the action of an incident leads, below the page of its destination.
 _ACTIONS: Final[Mapping[str, tuple[str, str]]] = {
-    "reconnect": ("", "Connect again"),
+    "reconnect": ("", "Open destination"),
     "resume": ("", "Open destination"),
-    "replay": ("/replay?status=dead", "Replay events"),
-    "open_mapping": ("/errors", "Open errors"),
+    "replay": ("/errors", "View errors"),
+    "open_mapping": ("/rejections?range=1h", "View rejections"),
     "raise_limit": ("/settings", "Change rate limit"),
     "open_amazon": ("", "Open destination"),
 }

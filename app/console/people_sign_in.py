@@ -67,9 +67,9 @@ _STATES = {
     "refused": (
         403,
         "The sign-in was not accepted",
-        "The answer of the sign-in service is not valid. Start again.",
+        "The response of the sign-in service is not valid. Start again.",
     ),
-    "provider": (503, "The sign-in service does not answer", _PROVIDER_DOWN),
+    "provider": (503, "The sign-in service does not respond", _PROVIDER_DOWN),
 }
 
 

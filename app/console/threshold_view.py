@@ -19,7 +19,7 @@ _MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
 }
 _OPENS_WHEN: Final[Mapping[str, str]] = {
     "sign_in_lost": "Amazon refuses the stored sign-in.",
-    "amazon_forbidden": "Amazon answers 403 or 404 for the advertiser.",
+    "amazon_forbidden": "Amazon responds 403 or 404 for the advertiser.",
     "failing": "This share of requests fails.",
     "throttled": "Rate limiting by Amazon delays the oldest event.",
     "backlog": "The oldest event waits.",

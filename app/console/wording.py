@@ -72,10 +72,10 @@ STATES = {
     "connected": Label(
         "Connected", "quiet", "Connected to Amazon. Publish a mapping to start receiving events."
     ),
-    "active": Label("Active", "good", "Events are delivered as they arrive."),
+    "active": Label("Active", "quiet", "Events are accepted. The overview shows how delivery works."),
     "paused": Label("Paused", "warn", "Events are accepted and on hold until the destination is resumed."),
     "needs_reconnect": Label(
-        "Reconnect", "bad", "The Amazon sign-in or account needs attention. Events are accepted and on hold."
+        "Reconnect", "bad", "The Amazon sign-in or account needs attention. Events are accepted and wait."
     ),
     "archived": Label("Deleted", "quiet", "No further events are accepted; history remains."),
 }

@@ -42,10 +42,10 @@ def advertiser_id_problem(text: str) -> str | None:
         return None
     if text.upper().startswith("ENTITY"):
         return (
-            "This is an entity id. Amazon wants the advertiser id: in the DSP console open Advertisers; "
-            "the number beside the advertiser's name is the id."
+            "This is an entity id. Amazon requires the advertiser ID: in the DSP console open Advertisers; "
+            "it is the numeric ID next to the advertiser's name."
         )
-    return "An advertiser id is up to 32 digits, or starts with amzn1.ads-account.g."
+    return "An advertiser ID has up to 32 digits, or starts with amzn1.ads-account.g."
 
 
 def dataset_name_problem(text: str) -> str | None:

@@ -84,7 +84,7 @@ class BodyProblem:
 
 
 Read = Event | Rejection
-_EMPTY: Final = BodyProblem("empty_batch", "The batch holds no event.")
+_EMPTY: Final = BodyProblem("empty_batch", "The batch contains no event.")
 _TOO_MANY: Final = BodyProblem("too_many_events", f"A request takes at most {MAX_EVENTS:,} events.")
 
 
@@ -167,7 +167,7 @@ def _read_one(
         known = destination_id if type(destination_id) is str else None
         return replace(refused, destination_id=known, journey=journey_ids(content))
     if destination_id is None or destination_id == "":
-        detail = "destination_id is neither in the event nor beside the list nor in the query."
+        detail = "destination_id is missing: set it in the event, next to the list, or in the query."
         return Rejection("destination_missing", "destination_id", None, detail, event_id)
     if type(destination_id) is not str:
         return Rejection("wrong_type", "destination_id", None, "destination_id is not a text.", event_id)
@@ -200,7 +200,7 @@ def check_event_id(event_id: Any) -> Rejection | None:
         detail = f"event_id has no or more than {MAX_EVENT_ID_LENGTH} characters."
         return Rejection("event_id_invalid", "event_id", None, detail, None)
     if CONTROL_CHARACTER.search(event_id):
-        return Rejection("event_id_invalid", "event_id", None, "event_id holds a control character.", None)
+        return Rejection("event_id_invalid", "event_id", None, "event_id contains a control character.", None)
     if is_personal_id(event_id):
         detail = "event_id looks like an e-mail address or a phone number; ids are shown and logged."
         return Rejection("event_id_personal", "event_id", None, detail, None)

@@ -32,8 +32,8 @@ SENTENCES: Final = {
     "not_utf8": "The body is not UTF-8.",
     "byte_order_mark": "The body starts with a byte order mark; send plain UTF-8.",
     "duplicate_key": "An object names the same key twice, so it has no single reading.",
-    "nul_character": "A text holds the character NUL, which no field takes.",
-    "lone_surrogate": "A text holds half of a surrogate pair, which is not a character.",
+    "nul_character": "A text contains the character NUL, which no field accepts.",
+    "lone_surrogate": "A text contains half of a surrogate pair, which is not a character.",
     "number_out_of_range": "A number is too large, too small or too long to be kept exactly.",
     "too_deep": "The body is nested too deeply.",
 }

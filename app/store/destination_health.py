@@ -10,18 +10,19 @@ from typing import Any, Final
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
 from app.domain.incidents.health import IDLE_AFTER
 from app.domain.incidents.kinds import Severity
-from app.domain.incidents.machine import REOPEN_WITHIN
 from app.store import PipelineConnection
 
 
 class Condition(StrEnum):
     """How a destination is doing; each has exactly one condition.
 
-    `recovering`: the condition of its incidents does not hold any more, but one is still open, or was
-    resolved so recently that it would reopen. `idle`: active, but without an event within a day.
+    `stalled`: no incident holds yet, but requests fail, no event was delivered in the last minute, and
+    events wait. `recovering`: an incident is still open, but its condition no longer holds. `idle`:
+    active, but without an event within a day.
     """
 
     NEEDS_ATTENTION = "needs_attention"
+    STALLED = "stalled"
     RECOVERING = "recovering"
     PAUSED = "paused"
     HEALTHY = "healthy"
@@ -81,73 +82,79 @@ class DestinationListing:
 
 # An incident is updated every few seconds while its condition holds.
 HOLDS_FOR: Final = timedelta(seconds=12)
-_CLASSIFIED: Final = """
+# From these ages on a queue that delivers nothing is stalled: with failed requests, and without.
+_WAITS_S: Final = 15
+_WAITS_LONG_S: Final = 60
+_CLASSIFIED: Final = f"""
     WITH monitor AS (
       -- The last run of the monitor of incidents.
       SELECT max(at) AS at FROM commit_probes
     ), trouble AS (
-      -- Open incidents, and those resolved so recently that they would reopen.
-      SELECT i.destination, count(*) FILTER (WHERE i.state <> 'resolved') AS open_incidents,
+      -- Open incidents.
+      SELECT i.destination, count(*) AS open_incidents,
         max(CASE i.severity WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 END) FILTER (
           -- The condition holds if the last run of the monitor found it.
-          WHERE i.state <> 'resolved'
-            AND coalesce(i.last_seen_at > monitor.at - $1::interval, true)) AS severity
+          WHERE coalesce(i.last_seen_at > monitor.at - $1::interval, true)) AS severity
       FROM incidents i CROSS JOIN monitor
       WHERE i.organisation_id = acting_organisation() AND i.destination IS NOT NULL AND i.severity <> 'info'
-        AND (i.state <> 'resolved' OR i.resolved_at > now() - $2::interval)
+        AND i.state <> 'resolved'
       GROUP BY i.destination
+    ), backlog AS MATERIALIZED (
+      -- Recorded every 15 seconds; a destination without a backlog and without traffic gets no new row.
+      SELECT DISTINCT ON (destination) destination, oldest_waiting_seconds AS age,
+        delivered = 0 AND (oldest_waiting_seconds > {_WAITS_LONG_S}
+          OR failed_requests > 0 AND oldest_waiting_seconds > {_WAITS_S}) AS is_stalled
+      FROM outcome_history
+      WHERE organisation_id = acting_organisation() AND bucket_seconds = 60
+        AND at > now() - interval '75 seconds'
+      ORDER BY destination, at DESC
     ), classified AS MATERIALIZED (
       -- Every destination of the organisation, with its condition.
       SELECT d.number, d.id, d.name, d.advertiser_id, d.region, d.state, t.severity,
-        coalesce(t.open_incidents, 0) AS open_incidents,
+        coalesce(t.open_incidents, 0) AS open_incidents, b.age AS oldest_waiting_seconds,
         CASE WHEN d.archived_at IS NOT NULL THEN 'deleted'
           WHEN d.state = 'needs_reconnect' OR t.severity = 2 THEN 'needs_attention'
           WHEN d.state = 'paused' THEN 'paused'
           WHEN t.severity = 1 THEN 'needs_attention'
+          WHEN d.state = 'active' AND b.is_stalled THEN 'stalled'
           WHEN t.destination IS NOT NULL THEN 'recovering'
           WHEN d.state <> 'active' THEN 'setup'
           WHEN EXISTS (SELECT FROM counts c WHERE c.destination = d.number AND c.accepted > 0
               AND c.day = (now() AT TIME ZONE 'UTC')::date)
             OR EXISTS (SELECT FROM outcome_history h WHERE h.organisation_id = d.organisation_id
               AND h.destination = d.number AND h.bucket_seconds = 900 AND h.accepted > 0
-              AND h.at > now() - $3::interval) THEN 'healthy'
+              AND h.at > now() - $2::interval) THEN 'healthy'
           ELSE 'idle' END AS condition
       FROM destinations d LEFT JOIN trouble t ON t.destination = d.id
-      WHERE d.organisation_id = acting_organisation() AND ($4::text[] IS NULL OR d.id = ANY ($4))
+      LEFT JOIN backlog b ON b.destination = d.number
+      WHERE d.organisation_id = acting_organisation() AND ($3::text[] IS NULL OR d.id = ANY ($3))
     )
 """
 _MATCHES: Final = """
     -- strpos, not LIKE: in a search, % and _ are not patterns.
-    ($5::text IS NULL OR strpos(lower(c.name), lower($5)) > 0
-      OR strpos(lower(c.advertiser_id), lower($5)) > 0 OR c.id = $5)
-    AND CASE WHEN $6::text IS NULL THEN c.condition <> 'deleted' ELSE c.condition = $6 END
+    ($4::text IS NULL OR strpos(lower(c.name), lower($4)) > 0
+      OR strpos(lower(c.advertiser_id), lower($4)) > 0 OR c.id = $4)
+    AND CASE WHEN $5::text IS NULL THEN c.condition <> 'deleted' ELSE c.condition = $5 END
 """
-# The worst first: critical, warning, recovering, paused, the rest.
+# The worst first: critical, warning, stalled, recovering, paused, the rest.
 _BY_TROUBLE: Final = """
     CASE c.condition WHEN 'needs_attention' THEN CASE WHEN c.state = 'needs_reconnect' THEN 2
         ELSE c.severity END + 10
-      WHEN 'recovering' THEN 3 WHEN 'paused' THEN 2 WHEN 'deleted' THEN 0 ELSE 1 END DESC
-"""
-# Recorded every 15 seconds; a destination without a backlog and without traffic gets no new row.
-_BACKLOG: Final = """
-    LEFT JOIN (
-      SELECT DISTINCT ON (destination) destination, oldest_waiting_seconds AS age FROM outcome_history
-      WHERE organisation_id = acting_organisation() AND bucket_seconds = 60
-        AND at > now() - interval '75 seconds'
-      ORDER BY destination, at DESC) backlog ON backlog.destination = c.number
+      WHEN 'stalled' THEN 4 WHEN 'recovering' THEN 3 WHEN 'paused' THEN 2 WHEN 'deleted' THEN 0
+      ELSE 1 END DESC
 """
 _FIGURES: Final = """
     LEFT JOIN (
       SELECT destination, sum(delivered) AS delivered, sum(dead + expired) AS failed FROM outcome_history
-      WHERE organisation_id = acting_organisation() AND bucket_seconds = $9 AND at >= $10
+      WHERE organisation_id = acting_organisation() AND bucket_seconds = $8 AND at >= $9
       GROUP BY destination) figures ON figures.destination = c.number
 """
 _ORDERS: Final[Mapping[Sort, str]] = {
     # Ages below a minute change with every recording, and would shuffle the healthy ones.
-    Sort.TROUBLE: f"{_BY_TROUBLE}, CASE WHEN backlog.age > 60 THEN backlog.age END DESC NULLS LAST, "
-    "lower(c.name)",
+    Sort.TROUBLE: f"{_BY_TROUBLE}, CASE WHEN c.oldest_waiting_seconds > 60 THEN c.oldest_waiting_seconds END "
+    "DESC NULLS LAST, lower(c.name)",
     Sort.NAME: "lower(c.name)",
-    Sort.BACKLOG: f"backlog.age DESC NULLS LAST, {_BY_TROUBLE}, lower(c.name)",
+    Sort.BACKLOG: f"c.oldest_waiting_seconds DESC NULLS LAST, {_BY_TROUBLE}, lower(c.name)",
     Sort.DELIVERED: "figures.delivered DESC NULLS LAST, lower(c.name)",
     Sort.FAILED: f"figures.failed DESC NULLS LAST, {_BY_TROUBLE}, lower(c.name)",
 }
@@ -158,10 +165,9 @@ def _statement(sort: Sort) -> str:
     figures = _FIGURES if sort in _BY_FIGURES else ""
     return f"""
         {_CLASSIFIED}, listed AS (
-          SELECT c.*, backlog.age AS oldest_waiting_seconds,
-            row_number() OVER (ORDER BY {_ORDERS[sort]}, c.number) AS place
-          FROM classified c {_BACKLOG} {figures} WHERE {_MATCHES}
-          ORDER BY place LIMIT $7 OFFSET $8)
+          SELECT c.*, row_number() OVER (ORDER BY {_ORDERS[sort]}, c.number) AS place
+          FROM classified c {figures} WHERE {_MATCHES}
+          ORDER BY place LIMIT $6 OFFSET $7)
         SELECT (SELECT json_object_agg(condition, n)::text FROM (
             SELECT condition, count(*) AS n FROM classified GROUP BY condition) x) AS conditions,
           (SELECT count(*) FROM classified c WHERE {_MATCHES}) AS matching, listed.*
@@ -181,7 +187,6 @@ async def page(connection: PipelineConnection, query: PageQuery) -> DestinationL
     rows = await connection.fetch(
         _statement(query.sort),
         HOLDS_FOR,
-        REOPEN_WITHIN,
         IDLE_AFTER,
         None if query.only is None else list(query.only),
         query.search,

@@ -17,7 +17,7 @@ from app.store.outcome_history import RETENTION, OutcomeBucket
 
 NOW = datetime(2026, 11, 24, 16, 7, 31, tzinfo=UTC)
 PAGE = "/console/destinations/dst_1"
-ALL, NONE = Permissions(write=True, replay=True), Permissions(write=False, replay=False)
+ALL, NONE = Permissions(write=True), Permissions(write=False)
 
 
 def incident(kind: Kind, *, state: str = "active", affected: int = 0, holds: bool = True) -> OpenIncident:
@@ -40,14 +40,18 @@ def incident(kind: Kind, *, state: str = "active", affected: int = 0, holds: boo
     ("kind", "state", "button"),
     [
         (Kind.SIGN_IN_LOST, "needs_reconnect", RemedyButton("Reconnect", f"{PAGE}/connect", is_post=True)),
-        (Kind.AMAZON_FORBIDDEN, "needs_reconnect", RemedyButton("Open Amazon", "https://amazon.example")),
-        (Kind.FAILING, "active", RemedyButton("Open Amazon", "https://amazon.example")),
+        (
+            Kind.AMAZON_FORBIDDEN,
+            "needs_reconnect",
+            RemedyButton("Reconnect", f"{PAGE}/connect", is_post=True),
+        ),
+        (Kind.FAILING, "active", RemedyButton("Open destination", PAGE)),
         (Kind.THROTTLED, "active", RemedyButton("Raise limit", f"{PAGE}/settings")),
         (Kind.BACKLOG, "paused", RemedyButton("Resume", f"{PAGE}/resume", is_post=True)),
         (Kind.BACKLOG, "active", RemedyButton("Raise limit", f"{PAGE}/settings")),
         (Kind.EXPIRING, "needs_reconnect", RemedyButton("Reconnect", f"{PAGE}/connect", is_post=True)),
-        (Kind.DEAD_LETTERS, "active", RemedyButton("Replay 1,200", f"{PAGE}/replay?status=dead")),
-        (Kind.REJECTIONS, "active", RemedyButton("Open mapping", f"{PAGE}/mappings")),
+        (Kind.DEAD_LETTERS, "active", RemedyButton("View errors", f"{PAGE}/errors")),
+        (Kind.REJECTIONS, "active", RemedyButton("View rejections", f"{PAGE}/rejections?range=1h")),
         (Kind.VOLUME_DROP, "active", RemedyButton("Open destination", PAGE)),
         (Kind.DATABASE_SLOW, "active", RemedyButton("Check database", "/console/system")),
         (Kind.NO_WORKER, "active", RemedyButton("Check workers", "/console/system")),
@@ -56,26 +60,27 @@ def incident(kind: Kind, *, state: str = "active", affected: int = 0, holds: boo
 def test_each_incident_has_one_button(kind: Kind, state: str, button: RemedyButton) -> None:
     """The one that removes the cause; what lets events go depends on why they wait."""
     found = incident(kind, state=state, affected=1_200)
-    assert home_view.remedy_button(found, ALL, "https://amazon.example") == button
+    assert home_view.remedy_button(found, ALL) == button
 
 
 @pytest.mark.parametrize("kind", sorted(set(Kind) - RESERVED))
 def test_no_button_is_shown_that_the_visitor_may_not_use(kind: Kind) -> None:
     """A viewer gets links to pages that a viewer may open."""
     for state in ("active", "paused", "needs_reconnect"):
-        button = home_view.remedy_button(incident(kind, state=state), NONE, "")
+        button = home_view.remedy_button(incident(kind, state=state), NONE)
         assert button is not None
         assert not button.is_post
         assert "/replay" not in button.address
 
 
 def test_an_incident_says_what_since_when_and_how_many() -> None:
-    (row,) = home_view.incident_rows([incident(Kind.DEAD_LETTERS, affected=1, holds=False)], ALL, amazon={})
+    (row,) = home_view.incident_rows([incident(Kind.DEAD_LETTERS, affected=1, holds=False)], ALL)
     assert (row.title, row.affected, row.since) == ("Events failed permanently", "1 event", NOW)
     assert row.note is not None
     assert row.note.startswith("Recovering")
+    assert (row.remedy, row.button) == ("", None), "nothing is left to do"
     assert row.may_acknowledge
-    (row,) = home_view.incident_rows([incident(Kind.DEAD_LETTERS)], NONE, amazon={})
+    (row,) = home_view.incident_rows([incident(Kind.DEAD_LETTERS)], NONE)
     assert not row.may_acknowledge
 
 

@@ -206,7 +206,7 @@ def test_ten_kilobytes_in_every_field_are_refused_with_a_sentence(site: Site, fu
     site.page.get_by_label("Advertiser ID").fill("1" * 10_000)
     site.page.get_by_role("button", name="Create destination").click()
     expect(site.page.get_by_text("Too long.")).to_be_visible()
-    expect(site.page.get_by_text("An advertiser id is up to 32 digits").first).to_be_visible()
+    expect(site.page.get_by_text("An advertiser ID has up to 32 digits").first).to_be_visible()
     expect(site.page.get_by_label("Destination Name")).to_have_value("n" * 10_000)
 
 

@@ -185,7 +185,7 @@ EXPIRED: dict[str, Any] = {"recent_outcomes": RecentOutcomes(expired_in_day=1)}
             WAITING,
             [],
             "access was revoked",
-            "5 events are on hold (none lost)",
+            "5 events are waiting for the sign-in (none lost)",
             "connect",
         ),
         (
@@ -300,7 +300,7 @@ def test_the_diagnosis_names_cause_and_remedy(
 @pytest.mark.parametrize(
     ("facts", "headline", "remedy", "action"),
     [
-        (DEAD, "3 events failed permanently", "Then replay or dismiss them.", "dead"),
+        (DEAD, "3 events failed permanently", "otherwise dismiss them.", "dead"),
         (REJECTED, "50 % of the events of the last hour", "Event Timestamp", "rejected"),
         (EXPIRED, "1 event expired before delivery", "Send events sooner", "expired"),
     ],
@@ -571,7 +571,7 @@ def test_the_editor_says_what_is_mostly_a_slip() -> None:
     draft = {"consent": {"mode": "none"}, "event_type": "SEARCH", "fields": {"units_sold": "u"}}
     assert warning_lines(draft_warnings(draft, Region.EU)) == [
         ("Units Sold", "This event type does not carry the field.", ""),
-        ("Consent", "No event can be taken with this.", ""),
+        ("Consent", "Every event would be rejected.", ""),
     ]
     schema = EventSchema(1, {"user.email": SchemaEntry("user.email", 1, 1, {ValueKind.EMAIL: 1})})
     good = {"event_type": "SEARCH", "fields": {"email": "user.email"}}

@@ -248,6 +248,6 @@ def test_a_provider_that_is_away_is_told_so(product: tuple[Product, Provider], p
     try:
         page.goto(made.api + "/console/sign-in")
         page.get_by_role("link", name=SIGN_IN).click()
-        assert page.get_by_role("heading").inner_text() == "The sign-in service does not answer"
+        assert page.get_by_role("heading").inner_text() == "The sign-in service does not respond"
     finally:
         provider.start()

@@ -37,7 +37,7 @@ def test_a_draft_shows_results_before_it_is_complete() -> None:
     [
         (event(), document(), "phone", "The sample has no user.phone.", False),
         (event(user__phone="none"), document(), "phone", "Left out: nothing valid remained.", False),
-        (event(user__phone=5), document(), "phone", "a number, where a text is taken", True),
+        (event(user__phone=5), document(), "phone", "a number, where a text is expected", True),
         (event(), document({"country_code": "US"}, value="nope"), "value", "The sample has no nope.", False),
         (
             event(u=2),

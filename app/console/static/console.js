@@ -27,7 +27,6 @@
       time.title = `${utc} (shown in ${zone})`;
       time.dataset.done = "";
     }
-    for (const name of root.querySelectorAll("[data-zone]")) name.textContent = zone;
   }
 
   // uPlot paints on a canvas, which cannot resolve light-dark().
@@ -274,7 +273,7 @@
   if (done) history.replaceState(null, "", done.dataset.address);
 
   const named = document.getElementById("zone");
-  if (named) named.textContent = `${zone} (${offset(new Date())}); hold the pointer over a time to see UTC`;
+  if (named && zone !== "UTC") named.textContent = `${zone} (${offset(new Date())}); hover over a time to see UTC`;
   furnish(document);
   conditional();
   live();

@@ -239,5 +239,7 @@ def _label(name: str) -> str:
 def _not_text(value: Any) -> SourceFailed:
     """Return why a value that should be a text is none."""
     return (
-        value if type(value) is SourceFailed else wrong_type(f"is {json_type(value)}, where a text is taken")
+        value
+        if type(value) is SourceFailed
+        else wrong_type(f"is {json_type(value)}, where a text is expected")
     )

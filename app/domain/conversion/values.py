@@ -37,11 +37,11 @@ _PHONE_SHAPED: Final = re.compile(r"\s*\+[\d\s().\-/]+", re.ASCII)
 
 def _text(value: Any, reason: str, limit: int) -> SourceFailed | None:
     if type(value) is not str:
-        return wrong_type(f"is {json_type(value)}, where a text is taken")
+        return wrong_type(f"is {json_type(value)}, where a text is expected")
     if len(value) > limit:
         return SourceFailed(reason, f"has more than {limit:,} characters")
     if CONTROL_CHARACTER.search(value):
-        return SourceFailed(reason, "holds a control character")
+        return SourceFailed(reason, "contains a control character")
     return None
 
 
@@ -50,7 +50,7 @@ def read_value(value: Any, *, purchase: bool) -> int | Decimal | SourceFailed:
     (P11).
     """
     if not is_number(value):
-        return wrong_type(f"is {json_type(value)}, where a number is taken")
+        return wrong_type(f"is {json_type(value)}, where a number is expected")
     if purchase and value < 0:
         return SourceFailed("value_invalid", "is negative, which a purchase cannot be")
     if not _MIN_VALUE <= value <= _MAX_VALUE:
@@ -67,7 +67,7 @@ def is_integral(value: Any) -> bool:
 def read_currency(value: Any) -> str | SourceFailed:
     """Read a currency code in either case."""
     if type(value) is not str:
-        return wrong_type(f"is {json_type(value)}, where a text is taken")
+        return wrong_type(f"is {json_type(value)}, where a text is expected")
     code = value.strip(" ").upper() if value.isascii() else ""
     return code if code in CURRENCIES else SourceFailed("currency_invalid", "is none of Amazon's currencies")
 
@@ -75,10 +75,10 @@ def read_currency(value: Any) -> str | SourceFailed:
 def read_units(value: Any) -> int | SourceFailed:
     """Read a count of units: a whole number without exponent; `2.0` is 2 (P11)."""
     if not is_number(value):
-        return wrong_type(f"is {json_type(value)}, where a whole number is taken")
+        return wrong_type(f"is {json_type(value)}, where a whole number is expected")
     value = as_integer(value)
     if type(value) is not int or not 1 <= value <= MAX_UNITS:
-        return SourceFailed("units_invalid", f"is no whole number from 1 to {MAX_UNITS:,}")
+        return SourceFailed("units_invalid", f"is not a whole number from 1 to {MAX_UNITS:,}")
     return value
 
 
@@ -119,8 +119,8 @@ def read_limited_data_use(value: Any) -> bool | SourceFailed:
     if type(value) is bool:
         return value
     if type(value) is str:
-        return SourceFailed("limited_data_use_invalid", "is a text, where true or false is taken")
-    return wrong_type(f"is {json_type(value)}, where true or false is taken")
+        return SourceFailed("limited_data_use_invalid", "is a text, where true or false is expected")
+    return wrong_type(f"is {json_type(value)}, where true or false is expected")
 
 
 def read_ad_event_key(value: Any) -> str | SourceFailed:
@@ -152,7 +152,7 @@ def read_custom(value: Any) -> str | SourceFailed | None:
     elif type(value) is str:
         text = value
     else:
-        return wrong_type(f"is {json_type(value)}, where a text, number or boolean is taken")
+        return wrong_type(f"is {json_type(value)}, where a text, number or boolean is expected")
     if failed := _text(text, "custom_data_invalid", MAX_CUSTOM_LENGTH):
         return failed
     if "@" in text and _EMAIL_SHAPED.search(text):

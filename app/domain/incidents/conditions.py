@@ -117,7 +117,7 @@ def _throttled(facts: DestinationFacts, limit: Threshold, now: datetime) -> Find
         return None
     if now - facts.oldest_live_at <= timedelta(minutes=limit.minutes):
         return None
-    text = f"Amazon answers 429; events wait for more than {_minutes(limit.minutes)}."
+    text = f"Amazon responds 429; events wait for more than {_minutes(limit.minutes)}."
     return _waiting(Kind.THROTTLED, text, facts)
 
 

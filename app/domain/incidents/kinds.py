@@ -74,12 +74,12 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
     ),
     Kind.AMAZON_FORBIDDEN: KindSpec(
         _CRITICAL,
-        "Check the advertiser id, the region and the user's permission in Amazon, then connect again.",
+        "Give the signed-in user access to the advertiser in Amazon, then connect the destination again.",
         Remedy.OPEN_AMAZON,
     ),
     Kind.FAILING: KindSpec(
         _CRITICAL,
-        "Nothing to do if Amazon has an outage: the events are retried. Check Amazon's status page.",
+        "The events are retried automatically. Open the destination for the latest response of Amazon.",
         Remedy.OPEN_AMAZON,
         needs_success=True,
     ),
@@ -100,17 +100,21 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
         Remedy.RESUME,
     ),
     Kind.DEAD_LETTERS: KindSpec(
-        _WARNING, "Fix the cause, then replay the events, or dismiss them.", Remedy.REPLAY
+        _WARNING,
+        "Read the reason. Replay the events if Amazon accepts them unchanged now, otherwise dismiss them.",
+        Remedy.REPLAY,
     ),
     Kind.REJECTIONS: KindSpec(
-        _WARNING, "Look at the rejections, then fix the mapping or the events.", Remedy.OPEN_MAPPING
+        _WARNING,
+        "View the rejections for the reason, then fix the mapping or the events.",
+        Remedy.OPEN_MAPPING,
     ),
     Kind.VOLUME_DROP: KindSpec(
         _WARNING, "Check that the journey still runs and sends its events here.", Remedy.NONE
     ),
     Kind.NO_WORKER: KindSpec(
         _CRITICAL,
-        "Start a worker, or read the log of the workers for the reason why they hold no lane.",
+        "Start a worker, or read the log of the workers for the reason why none is assigned.",
         Remedy.NONE,
         of_service=True,
         silences_others=True,

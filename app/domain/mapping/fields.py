@@ -43,13 +43,13 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "city": ("City", "Normalised and hashed."),
     "state": ("State", "Two-letter code in the US and Canada; hashed."),
     "postal": ("Postal Code", "Normalised and hashed."),
-    "maid": ("MAID", "Mobile advertising id (ADID, IDFA or Fire ad id); sent as it is."),
-    "ramp_id": ("RampID", "LiveRamp's id; sent as it is."),
-    "match_id": ("Match ID", "Your own opaque id, also sent by the Amazon Ad Tag; sent as it is."),
-    "real_id": ("Real ID", "Partner id; sent as it is."),
-    "merkle_id": ("Merkle ID", "Partner id; sent as it is."),
-    "kantar_id": ("Kantar ID", "Partner id; sent as it is."),
-    "fip": ("Full IP Address", "Used to match people, unlike the IP address below; sent as it is."),
+    "maid": ("MAID", "Mobile advertising id (ADID, IDFA or Fire ad id); sent unchanged."),
+    "ramp_id": ("RampID", "LiveRamp's id; sent unchanged."),
+    "match_id": ("Match ID", "Your own opaque id, also sent by the Amazon Ad Tag; sent unchanged."),
+    "real_id": ("Real ID", "Partner id; sent unchanged."),
+    "merkle_id": ("Merkle ID", "Partner id; sent unchanged."),
+    "kantar_id": ("Kantar ID", "Partner id; sent unchanged."),
+    "fip": ("Full IP Address", "Used to match people, unlike the IP address below; sent unchanged."),
 }
 
 

@@ -17,9 +17,9 @@ LINT_WARNINGS: Final[Mapping[str, str]] = {
     "path_names_another_field": "A match key's path ends in the name of another field.",
     "custom_data_personal": "Custom data reads what must not leave in clear: email, phone, name, address.",
     "field_ignored": "This event type does not carry the field.",
-    "field_advised": "Without the field an event of this type says little.",
+    "field_advised": "Events of this type need this field to be useful in reports.",
     "same_for_every_event": "A constant stands where events differ.",
-    "every_event_rejected": "No event can be taken with this.",
+    "every_event_rejected": "Every event would be rejected.",
 }
 
 _PRESETS: Final = {preset.event_type: preset for preset in PRESETS}

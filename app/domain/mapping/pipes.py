@@ -168,7 +168,7 @@ def _text_of(value: Any) -> Any:
         case int() | Decimal():
             return number_text(value)
         case _:
-            return wrong_type(f"is {json_type(value)}, where a text, number or boolean is taken")
+            return wrong_type(f"is {json_type(value)}, where a text, number or boolean is expected")
 
 
 def _to_number(value: Any) -> Any:
@@ -230,9 +230,9 @@ def _sha256_lower(text: str) -> str:
 
 
 _ROWS: Final = (
-    Pipe("trim", '"trim"', "Cut white space at both ends.", _plain(_on_text("trim", str.strip))),
-    Pipe("lower", '"lower"', "Put into lower case.", _plain(_on_text("lower", str.lower))),
-    Pipe("upper", '"upper"', "Put into upper case.", _plain(_on_text("upper", str.upper))),
+    Pipe("trim", '"trim"', "Remove white space at both ends.", _plain(_on_text("trim", str.strip))),
+    Pipe("lower", '"lower"', "Convert to lower case.", _plain(_on_text("lower", str.lower))),
+    Pipe("upper", '"upper"', "Convert to upper case.", _plain(_on_text("upper", str.upper))),
     Pipe(
         "digits",
         '"digits"',
@@ -240,21 +240,29 @@ _ROWS: Final = (
         _plain(_on_text("digits", lambda text: _NOT_DIGITS.sub("", text))),
     ),
     Pipe(
-        "slug", '"slug" or ["slug", "-"]', "Lower case, accents off, anything else becomes one joint.", _slug
+        "slug",
+        '"slug" or ["slug", "-"]',
+        "Lower case without accents, words joined.",
+        _slug,
     ),
-    Pipe("title", '"title"', "Begin each word with a capital.", _plain(_on_text("title", str.title))),
-    Pipe("first", '"first"', "Take a list's first member; a single value stays.", _plain(_first)),
-    Pipe("last", '"last"', "Take a list's last member; a single value stays.", _plain(_last)),
-    Pipe("join", '["join", ", "]', "Make a list of plain values one text.", _join),
-    Pipe("split", '["split", ","]', "Cut a text into a list.", _split),
-    Pipe("substring", '["substring", 0, 5]', "Keep the characters from start up to end.", _substring),
-    Pipe("replace", '["replace", "a", "b"]', "Put one text in place of another, everywhere.", _replace),
-    Pipe("map", '["map", {"a": "b", "*": "c"}]', 'Look the value up; "*" serves what is not listed.', _map),
+    Pipe("title", '"title"', "Capitalise each word.", _plain(_on_text("title", str.title))),
+    Pipe("first", '"first"', "First item of a list; a single value is unchanged.", _plain(_first)),
+    Pipe("last", '"last"', "Last item of a list; a single value is unchanged.", _plain(_last)),
+    Pipe("join", '["join", ", "]', "Join a list of plain values into one text.", _join),
+    Pipe("split", '["split", ","]', "Split a text into a list.", _split),
+    Pipe("substring", '["substring", 0, 5]', "Keep the characters from start to end.", _substring),
+    Pipe("replace", '["replace", "a", "b"]', "Replace every occurrence of a text.", _replace),
+    Pipe("map", '["map", {"a": "b", "*": "c"}]', 'Map values to other values; "*" matches all others.', _map),
     Pipe("round", '["round", 2]', "Round a number, halves away from zero.", _round),
-    Pipe("abs", '"abs"', "Drop a number's sign.", _plain(_on_number("abs", _abs))),
-    Pipe("to_number", '"to_number"', "Read a plain decimal text as a number.", _plain(_to_number)),
-    Pipe("to_string", '"to_string"', "Write a number or boolean as text.", _plain(_text_of)),
-    Pipe("to_bool", '"to_bool"', "Read true, yes, 1, on, enabled and their opposites.", _plain(_to_bool)),
+    Pipe("abs", '"abs"', "Absolute value of a number.", _plain(_on_number("abs", _abs))),
+    Pipe("to_number", '"to_number"', "Convert a decimal text to a number.", _plain(_to_number)),
+    Pipe("to_string", '"to_string"', "Convert a number or boolean to text.", _plain(_text_of)),
+    Pipe(
+        "to_bool",
+        '"to_bool"',
+        "Convert true, yes, 1, on and their opposites.",
+        _plain(_to_bool),
+    ),
     Pipe("epoch_s", '"epoch_s"', "Read seconds since 1970 as a time.", _plain(_epoch(1, "seconds"))),
     Pipe(
         "epoch_ms",
@@ -262,11 +270,11 @@ _ROWS: Final = (
         "Read milliseconds since 1970 as a time.",
         _plain(_epoch(1000, "milliseconds")),
     ),
-    Pipe("date", '"date" or ["date", "YYYYMMDD"]', "Take a time's calendar date in UTC.", _date),
+    Pipe("date", '"date" or ["date", "YYYYMMDD"]', "Calendar date of a time in UTC.", _date),
     Pipe(
         "sha256_lower",
         '"sha256_lower"',
-        "Trim, lower the case, and write the SHA-256 in hex.",
+        "Trim, convert to lower case, and hash with SHA-256 (hex).",
         _plain(_on_text("sha256_lower", _sha256_lower)),
     ),
 )

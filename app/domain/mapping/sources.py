@@ -158,7 +158,7 @@ _UNREACHABLE: Final = SourceFailed(
 
 def _scalar_problem(value: Any, at: str) -> MappingProblem | None:
     if not isinstance(value, str | int | Decimal) or (isinstance(value, Decimal) and not value.is_finite()):
-        return MappingProblem(at, "wrong_type", "This takes a text, a number or a boolean.")
+        return MappingProblem(at, "wrong_type", "Use a text, a number or a boolean.")
     if isinstance(value, str) and len(value) > MAX_CONSTANT_LENGTH:
         return MappingProblem(at, "too_long", f"A constant has at most {MAX_CONSTANT_LENGTH:,} characters.")
     return None

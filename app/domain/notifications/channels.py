@@ -70,7 +70,7 @@ def read_emails(text: str) -> tuple[Channel, ...]:
     for position, organisation, name, value in _entries(text):
         addresses = tuple(unquote(part.strip()) for part in value.split("|"))
         if not all(map(_ADDRESS.fullmatch, addresses)):
-            raise ValueError(f"entry {position} must hold mail addresses separated by |")
+            raise ValueError(f"entry {position} must contain mail addresses separated by |")
         found.append(Channel(organisation, name, "email", addresses))
     return _distinct(found)
 

@@ -47,7 +47,7 @@ def explain(state: EventState) -> str:
             return f"The destination is paused. The event is on hold until it is resumed. {_deadline(state)}"
         case Status.PARKED:
             cause, condition = _PARKED.get(state.reason or "", _PARKED["sign_in_revoked"])
-            return f"{cause}. The event is on hold until {condition}. {_deadline(state)}"
+            return f"{cause}. The event waits until {condition}. {_deadline(state)}"
         case Status.DELIVERED:
             if state.erased_at is not None:
                 return (

@@ -240,12 +240,12 @@ DELIVERY_REASONS = _rows(
     (
         "sign_in_revoked",
         JourneyCode.AUTHENTICATION_ERROR,
-        "Reconnect the destination; its events are on hold.",
+        "Reconnect the destination; its events wait until then.",
     ),
     (
         "sign_in_unauthorized",
         JourneyCode.AUTHENTICATION_ERROR,
-        "Reconnect the destination; its events are on hold.",
+        "Reconnect the destination; its events wait until then.",
     ),
     (
         "sign_in_forbidden",
@@ -255,7 +255,7 @@ DELIVERY_REASONS = _rows(
     (
         "sign_in_disconnected",
         JourneyCode.AUTHENTICATION_ERROR,
-        "Reconnect the destination; its events are on hold.",
+        "Reconnect the destination; its events wait until then.",
     ),
     ("expired", JourneyCode.MISC_ERROR, "The event passed Amazon's age limit while it waited."),
     ("discarded", JourneyCode.MISC_ERROR, "Discarded when its destination was deleted."),
