@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, TypeAdapter, ValidationError, WithJsonSchema
 
 from app.admin.inputs import DestinationChange, Instant, validation_error
-from app.domain.incidents.alerting import DEFAULTS, MUTED_UNTIL, RANGES
 from app.domain.incidents.kinds import Kind
+from app.domain.incidents.thresholds import DEFAULTS, MUTED_UNTIL, RANGES
 
 _INSTANT: TypeAdapter[datetime | None] = TypeAdapter(Instant | None)
 

@@ -8,8 +8,8 @@ from typing import Final
 from app.admin.context import AppContext
 from app.domain.batch import EventMetadata
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection, metrics, outcome_history, replays
-from app.store.metrics import ConnectionInfo, FailureRun, RequestRow, ResponseTimes
+from app.store import PipelineConnection, delivery_figures, outcome_history, replays
+from app.store.delivery_figures import ConnectionInfo, FailureRun, RequestRow, ResponseTimes
 from app.store.outcome_history import OutcomeBucket
 
 _REQUESTS: Final = 20
@@ -66,14 +66,14 @@ async def read_overview(
     """Read the overview of a destination that the caller may see."""
     async with context.pool.acquire() as connection:
         history = await outcome_history.buckets(connection, [number], width=bucket, since=since)
-        times = await metrics.response_times(connection, number, since=since, bucket=bucket)
+        times = await delivery_figures.response_times(connection, number, since=since, bucket=bucket)
         return DestinationOverview(
             facts=await _facts(connection, number, context.now()),
             history=history[number],
             response_times=times,
-            rejections=await metrics.rejection_reasons(connection, number, since=since.date()),
+            rejections=await delivery_figures.rejection_reasons(connection, number, since=since.date()),
             samples=await _samples(connection, number, since, bucket),
-            first_answer=await metrics.first_answer(connection, number),
+            first_answer=await delivery_figures.first_answer(connection, number),
         )
 
 
@@ -84,14 +84,16 @@ async def read_diagnosis_facts(context: AppContext, number: DestinationNumber) -
 
 
 async def _facts(connection: PipelineConnection, number: DestinationNumber, now: datetime) -> DiagnosisFacts:
-    about = await metrics.connection_of(connection, number)
+    about = await delivery_figures.connection_of(connection, number)
     assert about is not None
     return DiagnosisFacts(
         about=about,
-        requests=await metrics.requests(connection, number, _REQUESTS),
-        failures=await metrics.failure_run(connection, number),
+        requests=await delivery_figures.requests(connection, number, _REQUESTS),
+        failures=await delivery_figures.failure_run(connection, number),
         open_dead_letters=await replays.open_dead_letters(connection, number),
-        recent_rejections=await metrics.rejection_reasons(connection, number, since=(now - _HOUR).date()),
+        recent_rejections=await delivery_figures.rejection_reasons(
+            connection, number, since=(now - _HOUR).date()
+        ),
         recent=await _recent(connection, number, now),
     )
 
@@ -114,17 +116,17 @@ async def _samples(
     connection: PipelineConnection, number: DestinationNumber, since: datetime, bucket: timedelta
 ) -> list[MatchKeySample]:
     """Return the newest batches and, for ranges of days, some of each day before."""
-    newest = await metrics.samples(connection, number, _NEWEST_BATCHES) or []
+    newest = await delivery_figures.samples(connection, number, _NEWEST_BATCHES) or []
     found = [sample for sample in newest if sample.accepted_at >= since]
     if bucket >= _BY_DAY:
         days = {_day_of(sample.accepted_at) for sample in found}
-        older = await metrics.daily_samples(connection, number, since=since)
+        older = await delivery_figures.daily_samples(connection, number, since=since)
         found += [sample for sample in older if _day_of(sample.accepted_at) not in days]
-    by_day: dict[datetime, list[metrics.MetadataSample]] = {}
+    by_day: dict[datetime, list[delivery_figures.MetadataSample]] = {}
     for sample in found:
         by_day.setdefault(_day_of(sample.accepted_at), []).append(sample)
     return [
-        MatchKeySample(day, metrics.shapes_in(samples)[0][:_SHAPES_PER_DAY])
+        MatchKeySample(day, delivery_figures.shapes_in(samples)[0][:_SHAPES_PER_DAY])
         for day, samples in sorted(by_day.items())
     ]
 

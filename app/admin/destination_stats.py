@@ -12,7 +12,7 @@ from app.domain.destination import State
 from app.domain.observed.coverage import match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
 from app.domain.outcomes.status import tally
-from app.store import PipelineConnection, event_history, metrics, replays
+from app.store import PipelineConnection, delivery_figures, event_history, replays
 
 _RATE_WINDOW = timedelta(minutes=5)
 _SAMPLED_BATCHES = 20
@@ -32,7 +32,7 @@ class DestinationStats:
     earliest_expiry_at: datetime | None
     rate_limit: dict[str, float]
     learned_rate: float | None
-    rates: metrics.Rates
+    rates: delivery_figures.Rates
     match_key_coverage: dict[str, Any]
     unreadable_batches: int  # left out of the match key coverage
     breaker: dict[str, Any]
@@ -68,9 +68,9 @@ async def destination_stats(
     """Read the statistics of a destination."""
     figures = await event_history.destination_figures(connection, destination.number)
     assert figures is not None
-    rates = await metrics.rates(connection, destination.number, _RATE_WINDOW)
-    samples = await metrics.samples(connection, destination.number, _SAMPLED_BATCHES)
-    shapes, unreadable = metrics.shapes_in(samples)
+    rates = await delivery_figures.rates(connection, destination.number, _RATE_WINDOW)
+    samples = await delivery_figures.samples(connection, destination.number, _SAMPLED_BATCHES)
+    shapes, unreadable = delivery_figures.shapes_in(samples)
     counts = tally(figures.totals, State(figures.state))
     return DestinationStats(
         destination_id=destination.id,

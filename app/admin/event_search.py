@@ -30,11 +30,11 @@ from app.domain.outcomes.rejection_details import rejection_detail
 from app.domain.outcomes.status import Status
 from app.store import (
     PipelineConnection,
+    delivery_figures,
     driver_of,
     event_history,
     event_search,
     ledger,
-    metrics,
     rejection_records,
 )
 from app.store.event_history import BatchRow, DestinationRef
@@ -147,7 +147,7 @@ async def _open(
         known = await event_search.destinations(connection, ids=only)
     if destination_id is not None and not known:
         raise Refusal(ErrorCode.NOT_FOUND)
-    mapped = await metrics.every_mapping(connection, only)
+    mapped = await delivery_figures.every_mapping(connection, only)
     return _Search(
         connection,
         None if only is None else list(known),

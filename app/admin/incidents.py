@@ -10,7 +10,7 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible, lock_visible
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.domain.incidents import alerting
+from app.domain.incidents import thresholds
 from app.domain.incidents.health import health_of
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
@@ -112,7 +112,7 @@ async def change_alerting(
     """Merge a change into the thresholds of a destination; return whether it changed anything."""
     driver = await driver_of(connection)
     before = dict((await stored_alerting.read(driver, destination.id)).alerting)
-    after = alerting.merged(before, change)
+    after = thresholds.merged(before, change)
     if after == before:
         return False
     await stored_alerting.write_alerting(driver, destination.id, after)
@@ -186,6 +186,6 @@ async def monitoring_of(
         result[each.id] = {
             "health": health_of(each.state, severities, accepted.get(each.number), now),
             "open_incidents": len(severities),
-            "alerting": alerting.read(row.alerting).view(),
+            "alerting": thresholds.read(row.alerting).view(),
         }
     return result

@@ -8,7 +8,7 @@ from typing import Final
 
 from app.console.time_range import TimeRange
 from app.console.wording import number
-from app.store.metrics import ResponseTimes
+from app.store.delivery_figures import ResponseTimes
 from app.store.outcome_history import OutcomeBucket
 
 BUCKET_NAMES: Final[Mapping[timedelta, str]] = {

@@ -11,7 +11,7 @@ from app.console.wording import STATUSES, age, moment, number, share
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.reasons import REASONS
-from app.store.metrics import ConnectionInfo, FailureRun, RequestRow
+from app.store.delivery_figures import ConnectionInfo, FailureRun, RequestRow
 from app.store.outcome_history import OutcomeBucket
 
 

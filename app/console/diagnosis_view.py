@@ -8,7 +8,7 @@ from typing import Any
 from app.admin.destination_overview import RecentOutcomes
 from app.console.wording import age, events, moment, number, share
 from app.domain.outcomes.reasons import REASONS
-from app.store.metrics import ConnectionInfo, FailureRun, RequestRow
+from app.store.delivery_figures import ConnectionInfo, FailureRun, RequestRow
 
 
 @dataclass(frozen=True, slots=True)

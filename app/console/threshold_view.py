@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from app.console.incident_view import TITLES
-from app.domain.incidents.alerting import DEFAULTS, RANGES
+from app.domain.incidents.thresholds import DEFAULTS, RANGES
 
 # Label and unit of each member.
 _MEMBERS: Final[Mapping[str, tuple[str, str]]] = {

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from app.domain.ids import DestinationNumber
-from app.domain.incidents import alerting
-from app.domain.incidents.alerting import Alerting, ExpiryThreshold, FailingThreshold, RejectionsThreshold
+from app.domain.incidents import thresholds
 from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
 from app.domain.incidents.kinds import Kind
+from app.domain.incidents.thresholds import Alerting, ExpiryThreshold, FailingThreshold, RejectionsThreshold
 from app.domain.notifications.policy import Preference
 from app.store import PipelineConnection, incident_facts, notifications, transactions
 from app.store.incident_facts import WatchedDestination
@@ -96,7 +96,7 @@ class Observer:
     async def _destinations(
         self, connection: PipelineConnection, watched: Sequence[WatchedDestination], now: datetime
     ) -> list[ObservedDestination]:
-        settings = {each.number: alerting.read(each.alerting.alerting) for each in watched}
+        settings = {each.number: thresholds.read(each.alerting.alerting) for each in watched}
         numbers = list(settings)
         delivery = await incident_facts.delivery(
             connection, numbers, list(map(_failing_window, settings.values()))

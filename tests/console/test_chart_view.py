@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from app.console.chart_view import BUCKET_NAMES, charts
 from app.console.time_range import BUCKETS, RangeName, time_range
 from app.domain.ids import DestinationNumber
-from app.store.metrics import ResponseTimes
+from app.store.delivery_figures import ResponseTimes
 from app.store.outcome_history import OutcomeBucket
 
 NOW = datetime(2026, 11, 24, 16, 7, 31, tzinfo=UTC)

@@ -19,7 +19,7 @@ from app.domain.batch import EventMetadata
 from app.domain.destination import Region
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
 from app.domain.observed.schema_sample import ValueKind
-from app.store.metrics import ConnectionInfo, FailureRun, RequestRow
+from app.store.delivery_figures import ConnectionInfo, FailureRun, RequestRow
 from app.store.outcome_history import OutcomeBucket
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

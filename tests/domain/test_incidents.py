@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.incidents import alerting
+from app.domain.incidents import thresholds
 from app.domain.incidents.conditions import (
     DestinationFacts,
     Finding,
@@ -29,7 +29,7 @@ from app.domain.notifications.policy import (
 )
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-DEFAULTS = alerting.read(None)
+DEFAULTS = thresholds.read(None)
 SECOND = timedelta(seconds=1)
 
 TROUBLE: dict[Kind, dict[str, Any]] = {
@@ -68,7 +68,7 @@ def test_a_condition_holds_from_its_threshold_on(kind: Kind) -> None:
     """Each kind is found by its own facts, and by no other."""
     assert kinds_of(**TROUBLE[kind]) == [kind]
     assert kinds_of(**JUST_BELOW.get(kind, {})) == []
-    disabled = alerting.read({kind.value: {"enabled": False}})
+    disabled = thresholds.read({kind.value: {"enabled": False}})
     assert destination_findings(DestinationFacts(**TROUBLE[kind]), disabled, NOW) == []
 
 
@@ -98,11 +98,11 @@ def test_channels_of_an_organisation_fail_after_a_while() -> None:
 
 def test_thresholds_are_merged_member_by_member() -> None:
     """Null restores a default."""
-    stored = alerting.merged({}, {"failing": {"share": 0.1, "min_requests": 3}, "backlog": {"minutes": 1}})
-    stored = alerting.merged(stored, {"failing": {"share": None, "window_seconds": 30}, "backlog": None})
+    stored = thresholds.merged({}, {"failing": {"share": 0.1, "min_requests": 3}, "backlog": {"minutes": 1}})
+    stored = thresholds.merged(stored, {"failing": {"share": None, "window_seconds": 30}, "backlog": None})
     assert stored == {"failing": {"min_requests": 3, "window_seconds": 30}}
-    failing = alerting.read(stored).of(Kind.FAILING)
-    assert failing == alerting.FailingThreshold(min_requests=3, window_seconds=30)
+    failing = thresholds.read(stored).of(Kind.FAILING)
+    assert failing == thresholds.FailingThreshold(min_requests=3, window_seconds=30)
 
 
 BACKLOG = Finding(Kind.BACKLOG, "The oldest waiting event is older than 15 minutes.", 3)

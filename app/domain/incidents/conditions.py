@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Final
 
-from app.domain.incidents.alerting import (
+from app.domain.incidents.kinds import Kind
+from app.domain.incidents.thresholds import (
     AgeThreshold,
     Alerting,
     EventsThreshold,
@@ -16,7 +17,6 @@ from app.domain.incidents.alerting import (
     Threshold,
     VolumeThreshold,
 )
-from app.domain.incidents.kinds import Kind
 
 FAILED_OUTCOMES: Final = frozenset({"broken", "lost"})  # 5xx and unreadable; timeout and lost connection
 FORBIDDEN_REASONS: Final = frozenset({"forbidden", "endpoint_not_found"})
