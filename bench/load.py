@@ -30,7 +30,7 @@ class Plan:
     connections: int
     per_second: float | None = None
     rejected: bool = False  # events without a time, which the service rejects
-    times: int = 1  # how often all posts are repeated, as duplicates
+    times: int = 1  # how often all posts are repeated, with other ids
 
 
 @dataclass(slots=True)
@@ -76,6 +76,15 @@ class Connection(asyncio.Protocol):
         return await self._answer
 
 
+def _with_new_ids(requests: list[bytes], number: int, run: bytes) -> bytes:
+    """Return the request of this number; from the second time on, its ids begin differently."""
+    times, place = divmod(number, len(requests))
+    if times == 0:
+        return requests[place]
+    other = b"%0*d" % (len(run), times)  # of the same length, for Content-Length
+    return requests[place].replace(run, other)
+
+
 def _count(answer: bytes, member: bytes) -> int:
     return int(answer.split(member, 1)[1].split(b",", 1)[0])
 
@@ -88,19 +97,20 @@ async def post(plan: Plan) -> Posted:
     requests = [
         f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         for body in bodies(plan.run, plan.events, plan.per_post, plan.destinations, rejected=plan.rejected)
-    ] * plan.times
+    ]
+    fresh, posts = plan.run.encode(), len(requests) * plan.times
     loop = asyncio.get_running_loop()
     made = [await loop.create_connection(Connection, "127.0.0.1", plan.port) for _ in range(plan.connections)]
     waiting: asyncio.Queue[int] = asyncio.Queue()
     began = time.monotonic()
-    posted = Posted(began, [began] * len(requests), [None] * len(requests), 0, 0, {})
+    posted = Posted(began, [began] * posts, [None] * posts, 0, 0, {})
 
     async def carry(connection: Connection) -> None:
         while (nth := await waiting.get()) >= 0:
             if plan.per_second is None:
                 posted.due[nth] = time.monotonic()
             try:
-                status, answer = await connection.ask(requests[nth])
+                status, answer = await connection.ask(_with_new_ids(requests, nth, fresh))
             except OSError as error:
                 posted.failures[type(error).__name__] = posted.failures.get(type(error).__name__, 0) + 1
                 return
@@ -112,7 +122,7 @@ async def post(plan: Plan) -> Posted:
                 posted.failures[str(status)] = posted.failures.get(str(status), 0) + 1
 
     carriers = [asyncio.create_task(carry(connection)) for _, connection in made]
-    for nth in range(len(requests)):
+    for nth in range(posts):
         if plan.per_second is not None:
             posted.due[nth] = began + nth / plan.per_second
             if (wait := posted.due[nth] - time.monotonic()) > 0:

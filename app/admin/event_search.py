@@ -19,6 +19,7 @@ from app.admin.event_list import (
     newest_of,
     scan_events,
 )
+from app.admin.event_search_rules import may_be_rejected, rejection_filter, take_newest
 from app.admin.ids import require_destination_id
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import read_shapes
@@ -38,7 +39,7 @@ from app.store import (
 )
 from app.store.event_history import BatchRow, DestinationRef
 from app.store.event_search import NamedDestination
-from app.store.rejection_records import RejectionFilter, RejectionRecord
+from app.store.rejection_records import RejectionRecord
 
 REJECTED: Final = "rejected"
 _FIRST_ID: Final = 2**62  # above every id
@@ -182,7 +183,7 @@ class _Search:
                 limit=limit,
             )
         records: list[RejectionRecord] = []
-        if rejected is not False and before.rejection > 0 and _may_be_rejected(self.wanted):
+        if rejected is not False and before.rejection > 0 and may_be_rejected(self.wanted):
             records = await self._records(before.rejection, limit + 1)
         has_more = len(records) > limit
         return self._merge(before, accepted, records[:limit], limit, has_more=has_more)
@@ -358,43 +359,6 @@ class _Search:
             detail=rejection_detail(record.reason, record.field, record.mapping_field),
             request_id=record.request_id,
         )
-
-
-def take_newest(
-    accepted: Sequence[datetime], rejected: Sequence[datetime], horizon: datetime, limit: int
-) -> list[bool]:
-    """Return from which list each item of the merged list comes: True for an accepted event.
-
-    Both lists keep their order. Nothing older than the horizon is taken.
-    """
-    chosen: list[bool] = []
-    a = r = 0
-    while len(chosen) < limit and (a < len(accepted) or r < len(rejected)):
-        is_accepted = r == len(rejected) or (a < len(accepted) and accepted[a] >= rejected[r])
-        if (accepted[a] if is_accepted else rejected[r]) < horizon:
-            break
-        chosen.append(is_accepted)
-        a, r = a + is_accepted, r + (not is_accepted)
-    return chosen
-
-
-def rejection_filter(wanted: EventFilter) -> RejectionFilter:
-    """Return the filter of records that a filter of events means."""
-    return RejectionFilter(
-        since=wanted.since,
-        until=wanted.until,
-        reason=wanted.reason,
-        mapping_id=wanted.mapping_id,
-        execution_id=wanted.execution_id,
-        journey_id=wanted.journey_id,
-        node_id=wanted.node_id,
-        any_id=wanted.any_id,
-    )
-
-
-def _may_be_rejected(wanted: EventFilter) -> bool:
-    """Return whether a rejected event can match: it has no status of delivery and no known type."""
-    return wanted.status is None and wanted.event_type is None
 
 
 def _is_wanted(item: FoundEvent, wanted: EventFilter, rejected: bool | None) -> bool:

@@ -135,11 +135,17 @@ def streamed(
     """Return the stream of a panel, or 204 if too many are open."""
     if getattr(request.app.state, "console_streams", 0) >= MAX_STREAMS:
         return Response(status_code=204)  # the page tries again, with growing intervals
+    # HEAD has the headers of GET and no body: it must not read the database for five minutes.
+    content = _stream(request, context, read, every_s) if request.method == "GET" else _nothing()
     return StreamingResponse(
-        _stream(request, context, read, every_s),
+        content,
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
+
+
+async def _nothing() -> AsyncIterator[str]:
+    yield ""
 
 
 async def _stream(

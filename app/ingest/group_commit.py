@@ -30,7 +30,7 @@ _RETRYABLE_ERRORS = ("40001", "40P01", "0A000")
 # reads and evaluates the next ones.
 FLUSH_MIN_REQUESTS = 24
 # While several organisations send, a flush is smaller: each waits for the flush before its own.
-SHARED_PART = 5
+SHARED_PART = 10
 SHARED_SECONDS = 60.0
 
 

@@ -193,6 +193,7 @@ async def daily_samples(
         rows = await connection.fetch(
             f"""
             WITH sent AS (
+              -- Batches of the newest answered requests of each day.
               SELECT DISTINCT b.batch
               FROM generate_series(($2::timestamptz AT TIME ZONE 'UTC')::date,
                 (now() AT TIME ZONE 'UTC')::date, interval '1 day') AS d

@@ -22,7 +22,7 @@ from app.processes.application import ROUTERS
 from app.store.organisation_scope import SETTING
 from tests.api.test_matrix import routes_of
 from tests.api.two_organisations import NOBODY, QUERIES, Two, two
-from tests.api.world import World
+from tests.api.world import STREAMS, World
 
 __all__ = ["two"]  # a fixture
 
@@ -43,14 +43,6 @@ EXPORTS = {
 }
 LOCKED = [route for route in ROUTES if route[2]]
 
-# Streams: the first answer is the same page, and the stream would not end.
-STREAMS = {
-    "/console/live",
-    "/console/tail/live",
-    "/console/destinations/{destination_id}/live",
-    "/console/destinations/{destination_id}/event/live",
-    "/console/destinations/{destination_id}/replays/{replay_id}/live",
-}
 # What ends the caller's own session or organisation, or has no id to compare.
 LAST = {"/console/sign-out"}
 # Routes of the pipeline: `tests/pipeline/test_two_organisations.py`.

@@ -1,6 +1,7 @@
 """Connecting a destination to Amazon (interface §3, OAuth)."""
 
 import asyncio
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -226,7 +227,7 @@ async def test_tokens_are_kept_only_for_what_amazon_was_asked_about(world: World
         moved.append(await world.call("PATCH", f"/destinations/{made['id']}", {"advertiser_id": "42"}))
         return await find(*given, **named)  # type: ignore[arg-type]
 
-    object.__setattr__(world.context, "find_advertiser", move_first)
+    world.app.state.context = replace(world.context, find_advertiser=move_first)
     answer = await world.back(state=state, code="abc")
     assert moved[0].status_code == 200
     assert (answer.status_code, answer.json()["error"]) == (409, "destination_changed")

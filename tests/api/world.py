@@ -28,6 +28,15 @@ BOOTSTRAP = "bootstrap-key-of-thirty-two-letters"
 PUBLIC = "https://conversions.example"
 ACCESS, REFRESH = "Atza|access-token-of-the-test", "Atzr|refresh-token-of-the-test"
 
+# Streams have no end: GET is tried in `tests/console`.
+STREAMS = {
+    "/console/live",
+    "/console/tail/live",
+    "/console/destinations/{destination_id}/live",
+    "/console/destinations/{destination_id}/event/live",
+    "/console/destinations/{destination_id}/replays/{replay_id}/live",
+}
+
 
 @dataclass
 class FakeSignIn:

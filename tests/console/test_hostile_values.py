@@ -58,7 +58,7 @@ class Hostile:
             f"/console?q={quote(marked('typed'))}": ("typed",),
             "/console/keys": ("key",),
             "/console/audit": ("dst",),
-            "/console/audit?destination=typed%3Cb%3E": ("typed<b>",),
+            "/console/audit?target=typed%3Cb%3E": ("typed<b>",),
             f"/console/{quote(marked('typed'))}": (),
         }
 
@@ -152,7 +152,7 @@ def test_ten_kilobytes_of_markup_in_every_field_of_every_form(
     filled: Any = form.evaluate(
         """(form, long) => {
           const fields = [...form.querySelectorAll('input, textarea')].filter(one =>
-            !['hidden', 'radio', 'checkbox', 'submit'].includes(one.type));
+            !['hidden', 'radio', 'checkbox', 'submit', 'date'].includes(one.type));
           for (const one of fields) { one.removeAttribute('maxlength'); one.value = long; }
           form.noValidate = true;
           return fields.length;

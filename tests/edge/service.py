@@ -50,6 +50,11 @@ class Service:
     def port(self) -> int:
         return self.product.api_port
 
+    def text(self, path: str) -> str:
+        """GET a public path and return the body."""
+        with urllib.request.urlopen(self.product.api + path, timeout=30) as answer:
+            return str(answer.read().decode())
+
     def call(self, method: str, path: str, body: Any = None, *, key: str = ADMIN) -> Any:
         """Ask the service over a connection of its own; returns the JSON of a 2xx."""
         request = urllib.request.Request(

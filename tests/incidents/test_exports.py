@@ -23,8 +23,7 @@ async def text_of(service: Service, path: str) -> tuple[str, str]:
 
 async def test_a_list_is_exported_as_a_whole(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over several pages, with the columns of the list, in both formats."""
-    for module in ("export", "consent_records"):
-        monkeypatch.setattr(f"app.api.{module}.ROWS", 3)
+    monkeypatch.setattr("app.api.export.ROWS", 3)
     destination = await service.world.destination()
     await service.post(destination, *(event(number) for number in range(10)))
     await service.post(destination, *(nameless(number) for number in range(7)), event_id_formula())

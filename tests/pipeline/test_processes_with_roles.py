@@ -101,11 +101,10 @@ async def test_everything_works_with_least_privileges(operator: Operator) -> Non
     ("role", "finding"),
     [
         (ROLES.api, "ok       database role has acceptable privileges for this environment"),
-        (ROLES.worker, "ok       database role has acceptable privileges for this environment"),
         (None, "warning  database role is a superuser"),
     ],
 )
-def test_doctor_judges_the_role_of_a_process_in_production(
+def test_doctor_judges_the_role_of_the_api_in_production(
     database_url: str, tmp_path: Path, role: str | None, finding: str
 ) -> None:
     """Outside production it accepts every role."""

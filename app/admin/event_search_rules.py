@@ -1,0 +1,44 @@
+"""Which events a search takes, of accepted and rejected ones. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from app.admin.event_list import EventFilter
+from app.store.rejection_records import RejectionFilter
+
+
+def take_newest(
+    accepted: Sequence[datetime], rejected: Sequence[datetime], horizon: datetime, limit: int
+) -> list[bool]:
+    """Return from which list each item of the merged list comes: True for an accepted event.
+
+    Both lists keep their order. Nothing older than the horizon is taken.
+    """
+    chosen: list[bool] = []
+    a = r = 0
+    while len(chosen) < limit and (a < len(accepted) or r < len(rejected)):
+        is_accepted = r == len(rejected) or (a < len(accepted) and accepted[a] >= rejected[r])
+        if (accepted[a] if is_accepted else rejected[r]) < horizon:
+            break
+        chosen.append(is_accepted)
+        a, r = a + is_accepted, r + (not is_accepted)
+    return chosen
+
+
+def rejection_filter(wanted: EventFilter) -> RejectionFilter:
+    """Return the filter of records that a filter of events means."""
+    return RejectionFilter(
+        since=wanted.since,
+        until=wanted.until,
+        reason=wanted.reason,
+        mapping_id=wanted.mapping_id,
+        execution_id=wanted.execution_id,
+        journey_id=wanted.journey_id,
+        node_id=wanted.node_id,
+        any_id=wanted.any_id,
+    )
+
+
+def may_be_rejected(wanted: EventFilter) -> bool:
+    """Return whether a rejected event can match: it has no status of delivery and no known type."""
+    return wanted.status is None and wanted.event_type is None
