@@ -93,9 +93,11 @@ _CLASSIFIED: Final = f"""
       -- Open incidents.
       SELECT i.destination, count(*) AS open_incidents,
         max(CASE i.severity WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 END) FILTER (
-          -- The condition holds if the last run of the monitor found it.
-          WHERE coalesce(i.last_seen_at > monitor.at - $1::interval, true)) AS severity
-      FROM incidents i CROSS JOIN monitor
+          -- The condition holds if the last run of the monitor found it, unless it was reconnected.
+          WHERE coalesce(i.last_seen_at > monitor.at - $1::interval, true)
+            AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.state = 'needs_reconnect')
+        ) AS severity
+      FROM incidents i CROSS JOIN monitor JOIN destinations d ON d.id = i.destination
       WHERE i.organisation_id = acting_organisation() AND i.destination IS NOT NULL AND i.severity <> 'info'
         AND i.state <> 'resolved'
       GROUP BY i.destination

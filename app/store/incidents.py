@@ -189,7 +189,7 @@ class OpenIncident:
     destination_state: str | None
     sign_in_reason: str | None
     advertiser_id: str | None
-    holds: bool  # whether the last run of the monitor found its condition
+    holds: bool  # the last run of the monitor found its condition, and it was not reconnected since
 
 
 async def most_severe(
@@ -199,7 +199,8 @@ async def most_severe(
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS}, d.state AS destination_state, d.sign_in_reason, d.advertiser_id,
-          coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - $2::interval, true) AS holds,
+          coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - $2::interval, true)
+            AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.state = 'needs_reconnect') AS holds,
           count(*) OVER () AS open
         {_FROM}
         WHERE i.organisation_id = acting_organisation() AND i.state <> 'resolved'

@@ -126,6 +126,20 @@ async def test_a_queue_that_delivers_nothing_is_stalled_before_an_incident_opens
     assert (await conditions(world))[name] is expected
 
 
+async def test_a_destination_that_was_reconnected_recovers_at_once(service: Service) -> None:
+    """The monitor needs some seconds to notice; the destination's own page already says so."""
+    world = service.world
+    ids = await fleet(world)
+    await incident(world, ids["idle"], "sign_in_lost", "critical")
+    await incident(world, ids["broken"], "sign_in_lost", "critical")
+    found = await conditions(world)
+    assert (found["idle"], found["broken"]) == (Condition.RECOVERING, Condition.NEEDS_ATTENTION)
+    page = await service._console("/console")
+    incidents = page[page.index('class="incidents"') : page.index("Your destinations")]
+    assert f'action="/console/destinations/{ids["broken"]}/connect"' in incidents
+    assert f'action="/console/destinations/{ids["idle"]}/connect"' not in incidents
+
+
 async def test_the_worst_come_first_and_filters_apply(service: Service) -> None:
     """The counts of the strip stay those of all destinations."""
     world = service.world
