@@ -20,18 +20,21 @@ class Asset:
     """A static file."""
 
     name: str
-    plain: bytes
     media_type: str
     version: str
+
+    @property
+    def plain(self) -> bytes:
+        """Return the content; only compressed content stays in memory."""
+        return (_FOLDER / self.name).read_bytes()
 
 
 def _read() -> Mapping[str, Asset]:
     assets = {}
     for file in sorted(_FOLDER.iterdir()):
         if file.suffix in _MEDIA_TYPES:
-            content = file.read_bytes()
-            version = hashlib.sha256(content).hexdigest()[:12]
-            assets[file.name] = Asset(file.name, content, _MEDIA_TYPES[file.suffix], version)
+            version = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+            assets[file.name] = Asset(file.name, _MEDIA_TYPES[file.suffix], version)
     return assets
 
 

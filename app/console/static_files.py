@@ -30,4 +30,5 @@ async def asset(name: str, request: Request, v: Version = "") -> Response:
     if "gzip" in request.headers.get("accept-encoding", ""):
         content = await asyncio.to_thread(compressed, found.name)
         return Response(content, media_type=found.media_type, headers={**headers, "Content-Encoding": "gzip"})
-    return Response(found.plain, media_type=found.media_type, headers=headers)
+    content = await asyncio.to_thread(lambda: found.plain)
+    return Response(content, media_type=found.media_type, headers=headers)
