@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
@@ -156,14 +156,6 @@ def _diagnosis(
             facts.recent,
         )
     )
-
-
-def amazon_console(context: AppContext, advertiser_id: str) -> str:
-    """Return the address of Amazon's console; where the sandbox replaces Amazon, of its Events manager."""
-    origin = sign_in_origin(context, Region.NA)
-    if "amazon.com" in origin:
-        return "https://advertising.amazon.com/"
-    return f"{origin}/events-manager?advertiser_id={quote(advertiser_id)}"
 
 
 def sign_in_origin(context: AppContext, region: Region) -> str:

@@ -44,7 +44,6 @@ _SPECS: Final = {
     RangeName.WEEK: _Spec("Last 7 days", "7 d", timedelta(days=7), timedelta(hours=3)),
     RangeName.MONTH: _Spec("Last 30 days", "30 d", timedelta(days=30), timedelta(days=1)),
 }
-BUCKETS: Final = tuple(spec.bucket for spec in _SPECS.values())
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _DROPPED: Final = frozenset({PARAMETER, "cursor"})  # a cursor belongs to the list of one range
 
@@ -98,11 +97,3 @@ def time_range(name: RangeName, now: datetime) -> TimeRange:
 def bucket_start(moment: datetime, bucket: timedelta) -> datetime:
     """Return the start of the bucket that contains a moment; buckets of a day begin at midnight UTC."""
     return moment - (moment - _EPOCH) % bucket
-
-
-def retention_note(chosen: TimeRange, retention: timedelta, what: str) -> str | None:
-    """Return a sentence when a range goes further back than `what` is stored, else None."""
-    if chosen.until - chosen.since <= retention + chosen.bucket:
-        return None
-    days, plural = retention.days, "" if retention.days == 1 else "s"
-    return f"{what} are kept for {days} day{plural}; older ones are not included."

@@ -11,6 +11,7 @@ from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
 from app.domain.incidents.health import IDLE_AFTER
 from app.domain.incidents.kinds import Severity
 from app.store import PipelineConnection
+from app.store.incidents import CONDITION_HOLDS
 
 
 class Condition(StrEnum):
@@ -86,18 +87,12 @@ HOLDS_FOR: Final = timedelta(seconds=12)
 _WAITS_S: Final = 15
 _WAITS_LONG_S: Final = 60
 _CLASSIFIED: Final = f"""
-    WITH monitor AS (
-      -- The last run of the monitor of incidents.
-      SELECT max(at) AS at FROM commit_probes
-    ), trouble AS (
+    WITH trouble AS (
       -- Open incidents.
       SELECT i.destination, count(*) AS open_incidents,
         max(CASE i.severity WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 END) FILTER (
-          -- The condition holds if the last run of the monitor found it, unless it was reconnected.
-          WHERE coalesce(i.last_seen_at > monitor.at - $1::interval, true)
-            AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.state = 'needs_reconnect')
-        ) AS severity
-      FROM incidents i CROSS JOIN monitor JOIN destinations d ON d.id = i.destination
+          WHERE {CONDITION_HOLDS.format("$1")}) AS severity
+      FROM incidents i JOIN destinations d ON d.id = i.destination
       WHERE i.organisation_id = acting_organisation() AND i.destination IS NOT NULL AND i.severity <> 'info'
         AND i.state <> 'resolved'
       GROUP BY i.destination

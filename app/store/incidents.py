@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from app.domain.ids import DestinationNumber
 from app.domain.incidents.kinds import Kind, Severity
@@ -181,6 +181,13 @@ async def page(
     return [_stored(row) for row in rows]
 
 
+# Of an incident `i` and its destination `d`: {} is a parameter, how recent the last run of the monitor that
+# found the condition must be. A destination that was reconnected recovers at once.
+CONDITION_HOLDS: Final = """(
+  coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - {}::interval, true)
+    AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.state = 'needs_reconnect'))"""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenIncident:
     """An incident that is not resolved, the most severe first, and the state of its destination."""
@@ -199,9 +206,7 @@ async def most_severe(
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS}, d.state AS destination_state, d.sign_in_reason, d.advertiser_id,
-          coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - $2::interval, true)
-            AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.state = 'needs_reconnect') AS holds,
-          count(*) OVER () AS open
+          {CONDITION_HOLDS.format("$2")} AS holds, count(*) OVER () AS open
         {_FROM}
         WHERE i.organisation_id = acting_organisation() AND i.state <> 'resolved'
           AND ($1::text[] IS NULL OR i.destination = ANY ($1))

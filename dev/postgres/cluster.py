@@ -185,19 +185,11 @@ class Cluster:
         dumped = self._programs.run(
             self._home,
             [
-                "pg_dump",
-                "--schema-only",
-                "--no-owner",
-                "-h",
-                "127.0.0.1",
-                "-p",
-                str(notes.port),
-                "-U",
-                OWNER,
-                OWNER,
+                "pg_dump", "--schema-only", "--no-owner",
+                "-h", "127.0.0.1", "-p", str(notes.port), "-U", OWNER, OWNER,
             ],
             {"PGPASSWORD": notes.password},
-        )
+        )  # fmt: skip
         if dumped.returncode != 0:
             raise EmbeddedError(f"pg_dump failed: {_last_error(dumped.stderr)}")
         # Newer versions add a random word to each dump.

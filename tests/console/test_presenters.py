@@ -322,9 +322,9 @@ def test_a_run_of_failures_began_with_its_first() -> None:
     """Also where the newest twenty requests do not reach back to it."""
     newest = [request("broken", 503, ago) for ago in range(20)]
     run = FailureRun(NOW - timedelta(hours=2), 1_234)
-    told = diagnose(DiagnosisInput(DESTINATION, {**STATS, **WAITING}, newest, run, ABOUT, NOW))
-    assert told.since == NOW - timedelta(hours=2)
-    assert "The last 1,234 requests failed." in told.headline
+    diagnosis = diagnose(DiagnosisInput(DESTINATION, {**STATS, **WAITING}, newest, run, ABOUT, NOW))
+    assert diagnosis.since == NOW - timedelta(hours=2)
+    assert "The last 1,234 requests failed." in diagnosis.headline
 
 
 @pytest.mark.parametrize(
@@ -337,8 +337,8 @@ def test_a_hold_began_with_the_pause_or_the_lost_sign_in(
     """Not with the last change of a setting."""
     about = replace(ABOUT, paused_since=NOW - timedelta(hours=3), broken_since=NOW - timedelta(hours=5))
     destination = {**DESTINATION, "state": state, "reason": reason}
-    told = diagnose(DiagnosisInput(destination, {**STATS, **WAITING}, [], None, about, NOW))
-    assert told.since == NOW - since
+    diagnosis = diagnose(DiagnosisInput(destination, {**STATS, **WAITING}, [], None, about, NOW))
+    assert diagnosis.since == NOW - since
 
 
 def test_a_currency_that_is_not_the_accounts_is_named_before_all_is_well() -> None:
@@ -346,16 +346,16 @@ def test_a_currency_that_is_not_the_accounts_is_named_before_all_is_well() -> No
     healthy = {**STATS, "counts": {**ZERO, "accepted": 1, "delivered": 1}}
     for reported, action in (("CAD", "currency"), ("USD", None), (None, None)):
         about = replace(ABOUT, account_currency=reported)
-        told = diagnose(DiagnosisInput(DESTINATION, healthy, [], None, about, NOW))
-        assert told.action == action
-        assert ("CAD" in told.headline) == (reported == "CAD")
+        diagnosis = diagnose(DiagnosisInput(DESTINATION, healthy, [], None, about, NOW))
+        assert diagnosis.action == action
+        assert ("CAD" in diagnosis.headline) == (reported == "CAD")
 
 
 def test_429s_of_three_minutes_ago_do_not_explain_what_happens_now() -> None:
     """Amazon answered since then."""
     old = [request("answered", 207, 170), *(request("throttled", 429, 180 + n) for n in range(19))]
-    told = diagnose(DiagnosisInput(DESTINATION, {**STATS, **WAITING}, old, None, ABOUT, NOW))
-    assert "rate-limiting" not in told.headline
+    diagnosis = diagnose(DiagnosisInput(DESTINATION, {**STATS, **WAITING}, old, None, ABOUT, NOW))
+    assert "rate-limiting" not in diagnosis.headline
 
 
 def gauges_of(state: str = "active", **more: Any) -> dict[str, present.Gauge]:
@@ -431,7 +431,7 @@ def test_a_step_is_locked_until_the_one_before_is_done(
     assert all(step.why for step in found)
 
 
-def test_a_difference_is_told_by_place_and_short_forms_are_none() -> None:
+def test_a_difference_names_its_place_and_short_forms_are_none() -> None:
     """A bare text and the source it is short for are the same."""
     before = {"country_code": "US", "fields": {"email": "user.email"}, "custom_data": ["event.brand"]}
     after = {
@@ -489,8 +489,8 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
             {**attempt, "started_at": "2026-11-24T10:00:12Z", **unclear},
         ],
     }
-    told = timeline(trace, "Cart", {"key_1": "Support desk"})
-    assert [one.headline for one in told] == [
+    entries = timeline(trace, "Cart", {"key_1": "Support desk"})
+    assert [one.headline for one in entries] == [
         "Occurred",
         "Accepted and stored",
         "Converted",
@@ -499,12 +499,12 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
         "Sent to Amazon",
         "Dead",
     ]
-    assert "as Lead, with Email and Phone Number" in told[2].detail
-    assert "HTTP 207, 12 ms, with 2 more." in told[3].detail
-    assert told[3].request_id == "r-1"
-    assert told[3].detail.endswith("Amazon rejected this event (FIELD_VALUE_IS_INVALID): Not valid.")
-    assert (told[4].detail, told[4].replay_id) == ("Requeued by Support desk.", "rpl_1")
-    assert told[5].detail.endswith("Amazon's response did not mention this event.")
+    assert "as Lead, with Email and Phone Number" in entries[2].detail
+    assert "HTTP 207, 12 ms, with 2 more." in entries[3].detail
+    assert entries[3].request_id == "r-1"
+    assert entries[3].detail.endswith("Amazon rejected this event (FIELD_VALUE_IS_INVALID): Not valid.")
+    assert (entries[4].detail, entries[4].replay_id) == ("Requeued by Support desk.", "rpl_1")
+    assert entries[5].detail.endswith("Amazon's response did not mention this event.")
 
 
 def test_the_story_tells_an_erasure_apart_from_the_delivery() -> None:
@@ -524,8 +524,8 @@ def test_the_story_tells_an_erasure_apart_from_the_delivery() -> None:
         "replays": [],
         "attempts": [],
     }
-    told = timeline(trace, "Cart")
-    assert [(one.headline, one.at and one.at.day) for one in told[3:]] == [
+    entries = timeline(trace, "Cart")
+    assert [(one.headline, one.at and one.at.day) for one in entries[3:]] == [
         ("Older attempts", None),
         ("Delivered", 24),
         ("Erased", 25),
@@ -539,11 +539,11 @@ def test_similar_attempts_in_a_row_are_one_entry() -> None:
     failed = TimelineEntry(None, "warn", "Sent to Amazon", "HTTP 503.", kind=("broken", 503))
     other = TimelineEntry(None, "good", "Sent to Amazon", "HTTP 207.", kind=("answered", 207))
     replayed = TimelineEntry(None, "quiet", "Replayed", "By ada.", replay_id="rpl_1", kind=("rpl_1",))
-    told = collapse([failed] * 4 + [replayed, failed, failed, other])
-    assert [one.headline for one in told] == [
+    entries = collapse([failed] * 4 + [replayed, failed, failed, other])
+    assert [one.headline for one in entries] == [
         "Sent to Amazon 4 times", "Replayed", "Sent to Amazon", "Sent to Amazon", "Sent to Amazon",
     ]  # fmt: skip
-    assert [len(one.similar) for one in told] == [4, 0, 0, 0, 0]
+    assert [len(one.similar) for one in entries] == [4, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

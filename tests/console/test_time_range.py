@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.console.time_range import RangeName, bucket_start, retention_note, time_range
+from app.console.time_range import RangeName, bucket_start, time_range
 
 NOW = datetime(2026, 11, 24, 16, 7, 31, tzinfo=UTC)
 
@@ -43,12 +43,3 @@ def test_links_keep_the_other_parameters_and_drop_the_cursor() -> None:
     links = time_range(RangeName.WEEK, NOW).links([("q", "a&b"), ("cursor", "9"), ("range", "7d")])
     assert [link.href for link in links if link.is_current] == ["?q=a%26b&range=7d"]
     assert [link.label for link in links] == ["1 h", "6 h", "24 h", "7 d", "30 d"]
-
-
-def test_a_range_past_the_retention_says_so() -> None:
-    month = time_range(RangeName.MONTH, NOW)
-    assert retention_note(month, timedelta(days=7), "Rejection records") == (
-        "Rejection records are kept for 7 days; older ones are not included."
-    )
-    assert retention_note(month, timedelta(days=30), "Events") is None
-    assert retention_note(time_range(RangeName.WEEK, NOW), timedelta(days=7), "Rejection records") is None

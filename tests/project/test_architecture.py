@@ -14,7 +14,7 @@ import pytest
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = sorted((ROOT / "app").rglob("*.py"))
+MODULES = sorted(path for folder in ("app", "sandbox", "dev") for path in (ROOT / folder).rglob("*.py"))
 BANNED = {
     "utils",
     "helpers",
@@ -215,15 +215,3 @@ def test_both_lists_pin_the_same_versions() -> None:
         return {line for line in text.splitlines() if REQUIREMENT.match(line)}
 
     assert pins("runtime.txt") <= pins("dev.txt")
-
-
-def test_no_file_has_a_conflict_marker() -> None:
-    """Inside a string, as in a statement, no other check finds one."""
-    marker = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
-    files = [
-        path
-        for folder in ("app", "sandbox", "dev", "migrations", "docs")
-        for path in (ROOT / folder).rglob("*")
-    ]
-    texts = [path for path in files if path.suffix in {".py", ".md", ".html", ".css", ".js"}]
-    assert [str(path) for path in texts if marker.search(path.read_text())] == []

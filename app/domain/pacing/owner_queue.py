@@ -39,7 +39,7 @@ class OwnerQueue(Generic[Item]):
         """Remove and return the next item. Raises IndexError if none waits."""
         self._virtual_time, _, item = heappop(self._heap)
         if not self._heap:
-            # Nobody has an advantage or a debt after an idle moment; and tags and owners stay bounded.
+            # No owner keeps an advantage or a debt over an idle moment, and the tags stay bounded.
             self._next_start.clear()
             self._virtual_time, self._number = 0.0, 0
         return item
