@@ -200,10 +200,9 @@ async def scan_events(
     while scanned == 0 or (scanned < _MAX_BATCHES_PER_PAGE and monotonic() < deadline):
         batches = await newest(before[0] if before else None)
         numbers = {destination.number for destination, _ in batches}
-        exceptions: dict[BatchId, dict[int, ExceptionRow]] = {}
-        found = await event_history.exceptions(connection, list(numbers), [batch.id for _, batch in batches])
-        for (batch_id, place), exception in found.items():
-            exceptions.setdefault(batch_id, {})[place] = exception
+        exceptions = await event_history.exceptions_by_batch(
+            connection, list(numbers), [batch.id for _, batch in batches]
+        )
         for destination, batch in batches:
             back_to = batch.accepted_at if back_to is None else min(back_to, batch.accepted_at)
             of_batch = exceptions.get(batch.id, {})

@@ -14,7 +14,6 @@ from app.domain.batch import read_shapes
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import Status
 from app.store import event_history, journey_counts
-from app.store.event_history import ExceptionRow
 
 _BATCHES: Final = 25  # of one query
 _MAX_SECONDS: Final = 0.08
@@ -72,12 +71,9 @@ async def read_journey_figures(
             batches = await event_history.newest(
                 connection, destination.number, wanted=None, before=before, limit=_BATCHES
             )
-            exceptions: dict[BatchId, dict[int, ExceptionRow]] = {}
-            found = await event_history.exceptions(
+            exceptions = await event_history.exceptions_by_batch(
                 connection, [destination.number], [batch.id for batch in batches]
             )
-            for (batch_id, place), exception in found.items():
-                exceptions.setdefault(batch_id, {})[place] = exception
             for batch in (batch for batch in batches if batch.accepted_at >= since):
                 of_batch = exceptions.get(batch.id, {})
                 for shape in read_shapes(batch.shapes) or ():

@@ -9,7 +9,7 @@ from app.domain.batch import read_shapes
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import Status
 from app.store import PipelineConnection, event_history, journey_counts
-from app.store.event_history import DestinationRef, ExceptionRow
+from app.store.event_history import DestinationRef
 
 _BATCHES = 200  # of one query
 
@@ -30,12 +30,9 @@ async def journey_counts_of(
             connection, destination.number, wanted=None, before=before, limit=_BATCHES
         )
         candidates = [batch for batch in batches if wanted.may_match(batch.shapes)]
-        exceptions: dict[BatchId, dict[int, ExceptionRow]] = {}
-        found = await event_history.exceptions(
+        exceptions = await event_history.exceptions_by_batch(
             connection, [destination.number], [batch.id for batch in candidates]
         )
-        for (batch_id, place), exception in found.items():
-            exceptions.setdefault(batch_id, {})[place] = exception
         for batch in candidates:
             of_batch = exceptions.get(batch.id, {})
             for shape in read_shapes(batch.shapes) or ():

@@ -167,6 +167,16 @@ async def exceptions(
     return found
 
 
+async def exceptions_by_batch(
+    connection: PipelineConnection, destinations: Sequence[DestinationNumber], ids: Sequence[BatchId]
+) -> dict[BatchId, dict[int, ExceptionRow]]:
+    """Return the exceptions by batch and then by place. A batch without exceptions is missing."""
+    by_batch: dict[BatchId, dict[int, ExceptionRow]] = {}
+    for (batch, place), exception in (await exceptions(connection, destinations, ids)).items():
+        by_batch.setdefault(batch, {})[place] = exception
+    return by_batch
+
+
 @dataclass(frozen=True, slots=True)
 class DestinationFigures:
     """The figures of a destination, read in one snapshot."""

@@ -1,7 +1,7 @@
 """What is notified in minutes of healthy load, and while a fault flickers; in real time.
 
-    .venv/bin/python -m tests.incidents.notification_campaign healthy --minutes 15    # expected: no message
-    .venv/bin/python -m tests.incidents.notification_campaign flicker --minutes 10    # expected: two messages at most
+    .venv/bin/python -m tests.incidents.notification_campaign healthy --minutes 15  # expected: no message
+    .venv/bin/python -m tests.incidents.notification_campaign flicker --minutes 10  # expected: at most two
 
 Ten events a second on an instance of its own. In `flicker`, Amazon answers 503 for 15 of every 40 seconds.
 """
