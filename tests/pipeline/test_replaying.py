@@ -129,7 +129,7 @@ async def test_whole_batches_that_were_discarded_or_expired_go_back_too(world: W
             disposition,
         )
         await world.fetch(
-            f"INSERT INTO counts (destination, day, writer, {column}) VALUES ($1, current_date, 9, $2)",
+            f"INSERT INTO counts (destination, day, writer, {column}) VALUES ($1, current_date, 32767, $2)",
             await world.number(dst),
             n,
         )
