@@ -188,7 +188,7 @@ async def test_one_call_replays_all_that_match_however_many(database_url: str) -
         )
         await world.fetch(
             "INSERT INTO counts (destination, day, writer, accepted, dead) "
-            "VALUES ($1, current_date, 0, $2, $2)",
+            "VALUES ($1, current_date, 32767, $2, $2)",
             await world.number(dst),
             events,
         )
