@@ -30,7 +30,7 @@ class TimelineEntry:
     replay_id: str | None = None
     last_at: datetime | None = None  # of the last of several similar entries
     similar: Sequence["TimelineEntry"] = ()
-    kind: tuple[object, ...] = ()  # equal for similar entries
+    kind: tuple[object, ...] = ()  # the same value for similar entries
 
 
 # Tone and sentence for each outcome of an attempt.
@@ -67,7 +67,7 @@ _ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
 def timeline(
     trace: Mapping[str, Any], mapping_name: str | None, names: Mapping[str, str] = MappingProxyType({})
 ) -> list[TimelineEntry]:
-    """Return the steps of an event history (as the API returns it) in order of time.
+    """Return the steps of an event history (as the API returns it), oldest first.
 
     `names` maps key ids to the names of the keys.
     """

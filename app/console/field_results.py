@@ -29,7 +29,7 @@ class FieldResult:
 
     input: str
     label: str
-    rule: str  # what was done, shown as a tooltip
+    rule: str  # the rule that was applied, shown as a tooltip
     text: str
     note: str
     tone: str

@@ -19,7 +19,7 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 _UNKNOWN = "Invalid or revoked key. Check that you pasted all of it."
 _NO_ROLE = "This key cannot open the console. It needs destinations:read and events:read."
 _ENDED = "Your session has ended."
-_UNSENT = " Your last change was not applied. Sign in and repeat it."
+_UNSENT = " Your last change was not saved. Sign in and repeat it."
 
 
 @router.get("/console/sign-in", response_model=None)
@@ -61,7 +61,7 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
 @router.post("/console/sign-out", response_model=None)
 @requires(*Scope)
 async def sign_out(request: Request, context: Context, form: Form) -> Response:
-    """End the session; a person's also at the provider."""
+    """End the session; for a person, also at the provider."""
     is_person = request.state.visitor.signed_in_at is not None
     response = RedirectResponse("/console/signed-out" if is_person else "/console/sign-in", 303)
     await sessions.end(context, request, response)

@@ -1,4 +1,4 @@
-"""Thresholds of incidents as a form: what opens each kind, its default, and what was typed. Pure."""
+"""Thresholds of incidents as a form: each kind's condition, default and typed value. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -18,7 +18,7 @@ _MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
     "hours": ("Less than", "h left"),
 }
 _OPENS_WHEN: Final[Mapping[str, str]] = {
-    "sign_in_lost": "Amazon refuses the stored sign-in.",
+    "sign_in_lost": "Amazon rejects the stored sign-in.",
     "amazon_forbidden": "Amazon responds 403 or 404 for the advertiser.",
     "failing": "This share of requests fails.",
     "throttled": "Rate limiting by Amazon delays the oldest event.",
@@ -80,7 +80,7 @@ def _default(kind: str, name: str) -> float:
 
 
 def alerting_of_form(typed: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return the form as the API's `alerting`: null for each default, so that it stays one."""
+    """Return the form as the API's `alerting`: null for each default, so that the default still applies."""
     body: dict[str, dict[str, Any]] = {}
     for kind, default in DEFAULTS.items():
         members: dict[str, Any] = {"enabled": None if f"{kind.value}.enabled" in typed else False}
