@@ -231,7 +231,7 @@ class RejectionOfEvent(ResponseBody):
 
 
 class EventHistoryView(ListedEventView):
-    """Everything that happened to an event. A rejected one has `rejections` and no attempts."""
+    """The complete history of an event. A rejected event has `rejections` and no attempts."""
 
     status: Status | Literal["rejected"]  # type: ignore[assignment]
     accepted_at: datetime | None  # type: ignore[assignment]

@@ -191,7 +191,9 @@ async def change(
     context: Context,
     request: Request,
 ) -> Response:
-    """Replace the named members of the draft. A member that is null is removed. Published versions stay."""
+    """Replace the named members of the draft. A member that is null is removed. Published versions are
+    unchanged.
+    """
     expected = expected_versions(request)
     return _response(
         await mapping_drafts.change_draft(context, caller, destination_id, mapping_id, body, expected)

@@ -35,7 +35,7 @@ class ReplayRequest(RequestBody):
 
 
 class ReplayView(ResponseBody):
-    """What a replay did, or would do. `matched = replayed + too_old + forgotten + remaining`."""
+    """The result of a replay or of its dry run. `matched = replayed + too_old + forgotten + remaining`."""
 
     dry_run: bool
     matched: int

@@ -257,7 +257,7 @@ def present(replay: ReplayProgress) -> dict[str, Any]:
     parts = (
         ("waiting", "Waiting", replay.waiting, "quiet"),
         ("delivered", "Delivered", replay.delivered, "good"),
-        ("dead", "Dead again", replay.dead, "bad"),
+        ("dead", "Failed again", replay.dead, "bad"),
         ("expired", "Expired", replay.expired, "bad"),
         ("erased", "Erased", replay.erased, "quiet"),
     )
