@@ -1,4 +1,4 @@
-"""The catalog of destination types: labels, help texts and values for the forms of destinations and mappings."""
+"""The catalog of destination types: labels, help texts and values for forms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

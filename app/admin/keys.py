@@ -28,7 +28,7 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def new_key() -> str:
-    """Return a new secret: `ack_` and 256 random bits as 43 letters and digits, which a double click selects."""
+    """Return a new secret: `ack_` and 256 random bits as 43 letters and digits."""
     number, letters = int.from_bytes(secrets.token_bytes(32)), ""
     for _ in range(43):
         number, digit = divmod(number, 62)

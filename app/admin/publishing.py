@@ -126,7 +126,7 @@ async def publish(
 async def roll_back(
     connection: AsyncConnection, destination: Destination, mapping: StoredMapping, version: int
 ) -> None:
-    """Use an earlier version for new events. The draft and the other versions are unchanged. Raises Refusal."""
+    """Use an earlier version for new events. Draft and other versions are unchanged. Raises Refusal."""
     earlier = await mappings.version(connection, mapping.id, version)
     if earlier is None:
         raise Refusal(

@@ -1,4 +1,4 @@
-"""Incidents over HTTP: list, read, acknowledge, mute; notification channels and where messages go."""
+"""Incidents over HTTP: list, read, acknowledge, mute; notification channels and settings."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -55,8 +55,8 @@ class IncidentView(ResponseBody):
 class IncidentPage(ResponseBody):
     """A page of incidents, newest first."""
 
-    items: list[IncidentView]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page. Null on the last.")
+    items: list[IncidentView] next_cursor: str | None = Field(description="Send it as `cursor` for the next
+    page. Null on the last page.")
 
 
 class Acknowledgement(RequestBody):
@@ -112,7 +112,9 @@ async def read(incident_id: str, caller: CurrentCaller, context: Context) -> Inc
 async def acknowledge(
     incident_id: str, caller: CurrentCaller, context: Context, body: Acknowledgement | None = None
 ) -> IncidentView:
-    """End the reminders of an incident. Its end is still announced. Repeating the call changes the note."""
+    """Stop the reminders of an incident; a message is still sent when it resolves. Repeating the call changes
+    the note.
+    """
     note = None if body is None else body.note
     return IncidentView.of(await use_cases.acknowledge_incident(context, caller, incident_id, note=note))
 
@@ -125,7 +127,7 @@ async def mute(incident_id: str, body: Mute, caller: CurrentCaller, context: Con
 
 
 class ChannelView(ResponseBody):
-    """A notification channel. Its address is a credential and is shown nowhere."""
+    """A notification channel. Its address is a credential and never returned."""
 
     name: str = Field(examples=["ops"])
     type: Literal["webhook", "email"]
@@ -146,13 +148,13 @@ class ChannelPage(ResponseBody):
 async def list_channels(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> ChannelPage:
-    """List the channels that the operator configured, and how deliveries to them went."""
+    """List the channels that the operator configured, with the results of their deliveries."""
     items, next_cursor = slice_page(await list_statuses(context, caller), limit, cursor)
     return ChannelPage(items=[ChannelView.model_validate(item) for item in items], next_cursor=next_cursor)
 
 
 class NotificationPreference(RequestBody):
-    """Which incidents of a destination cause messages, and where they go. Null means every channel."""
+    """The incidents of a destination that cause messages, and their channels. Null means every channel."""
 
     channels: Annotated[list[str], Field(max_length=100)] | None = None
     kinds: Literal["all"] | Annotated[list[Literal[tuple(Kind)]], Field(max_length=100)] = "all"  # type: ignore[valid-type]
@@ -160,7 +162,7 @@ class NotificationPreference(RequestBody):
 
 
 class NotificationPreferenceView(ResponseBody):
-    """Where the messages of a destination go. `channels` is null when every channel gets them."""
+    """The notification settings of a destination. `channels` is null for every channel."""
 
     channels: list[str] | None
     kinds: Any = Field(description="`all`, or a list of kinds.", examples=["all"])
@@ -172,7 +174,7 @@ class NotificationPreferenceView(ResponseBody):
 async def read_notifications(
     destination_id: str, caller: CurrentCaller, context: Context
 ) -> NotificationPreferenceView:
-    """Return where the messages about incidents of a destination go."""
+    """Return the notification settings of a destination."""
     found = await use_cases.read_preference(context, caller, destination_id)
     return NotificationPreferenceView.model_validate(use_cases.preference_view(found))
 
@@ -182,7 +184,7 @@ async def read_notifications(
 async def set_notifications(
     destination_id: str, body: NotificationPreference, caller: CurrentCaller, context: Context
 ) -> NotificationPreferenceView:
-    """Set which incidents of a destination cause messages, and the channels that get them."""
+    """Set the kinds of incident that cause messages, and the channels that receive them."""
     if body.channels is not None and len(set(body.channels)) != len(body.channels):
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("channels", "duplicate"))
     preference = Preference(

@@ -52,7 +52,7 @@ _STATES = {
     "unknown": (
         400,
         "This sign-in has ended",
-        "It was started more than ten minutes ago or in another browser, or it was already used. Start again.",
+        "It is older than ten minutes, from another browser, or already used. Start again.",
     ),
     "role": (
         403,

@@ -200,7 +200,7 @@ async def _read(
 
 @dataclass(frozen=True, slots=True)
 class RejectionSummary:
-    """How many events were rejected for one reason, by mapping and source path."""
+    """The number of events rejected for one reason, with mapping and source path."""
 
     code: str
     reason: str

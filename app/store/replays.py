@@ -247,7 +247,7 @@ async def open_dead_letters(
 
 @dataclass(frozen=True, slots=True)
 class ReplayProgress:
-    """A replay, and what became of its events so far. Events of dropped batches are in none of the counts."""
+    """A replay, and the current states of its events. Events of dropped batches are in none of the counts."""
 
     number: int
     id: str
