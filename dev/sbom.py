@@ -31,7 +31,7 @@ class LockedPackage:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("--dev", action="store_true", help="include what only development and tests use")
 
 

@@ -67,7 +67,7 @@ class DestinationView(ResponseBody):
 
     @classmethod
     def of(cls, destination: Destination, **more: object) -> Self:
-        """Return the view of a destination; `cls` may be a subclass with further members."""
+        """Return the view of a destination. `more` are members that a subclass adds."""
         return cls.model_validate({**public_view(destination), **more})
 
 

@@ -123,22 +123,36 @@ class ListedEventsPage(Page[ListedEventView]):
 class FoundEventView(ResponseBody):
     """An accepted or rejected event of a search: `app.admin.event_search.FoundEvent` as JSON."""
 
-    destination_id: str destination_name: str received_at: datetime = Field(description="When it was accepted
-    or rejected.") event_id: str | None status: Status | Literal["rejected"] code: JourneyCode | None reason:
-    str | None event_type: str | None event_time: datetime | None mapping_id: str | None mapping_version: int
-    | None execution_id: str | None journey_id: str | None node_id: str | None amazon_code: str | None
-    amazon_message: str | None field: str | None = Field(description="For a rejected event: the source path in
-    the mapping.") detail: str | None = Field(description="For a rejected event: the reason as a sentence.")
-    request_id: str | None = Field(description="For a rejected event: the id of the request that contained
-    it.")
+    destination_id: str
+    destination_name: str
+    received_at: datetime = Field(description="When it was accepted or rejected.")
+    event_id: str | None
+    status: Status | Literal["rejected"]
+    code: JourneyCode | None
+    reason: str | None
+    event_type: str | None
+    event_time: datetime | None
+    mapping_id: str | None
+    mapping_version: int | None
+    execution_id: str | None
+    journey_id: str | None
+    node_id: str | None
+    amazon_code: str | None
+    amazon_message: str | None
+    field: str | None = Field(description="For a rejected event: the source path in the mapping.")
+    detail: str | None = Field(description="For a rejected event: the reason as a sentence.")
+    request_id: str | None = Field(
+        description="For a rejected event: the id of the request that contained it."
+    )
 
 
 class FoundEventsPage(Page[FoundEventView]):
     """A page of a search."""
 
     unreadable_batches: int = Field(description="Damaged; their events are missing from the page.")
-    searched_back_to: datetime | None = Field(description="The earliest time of the search in accepted
-    events.")
+    searched_back_to: datetime | None = Field(
+        description="The earliest time of the search in accepted events."
+    )
 
 
 class RejectionView(ResponseBody):

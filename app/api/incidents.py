@@ -55,8 +55,10 @@ class IncidentView(ResponseBody):
 class IncidentPage(ResponseBody):
     """A page of incidents, newest first."""
 
-    items: list[IncidentView] next_cursor: str | None = Field(description="Send it as `cursor` for the next
-    page. Null on the last page.")
+    items: list[IncidentView]
+    next_cursor: str | None = Field(
+        description="Send it as `cursor` for the next page. Null on the last page."
+    )
 
 
 class Acknowledgement(RequestBody):

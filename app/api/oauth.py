@@ -1,4 +1,4 @@
-"""Connect a destination to Amazon over HTTP: start the sign-in and handle Amazon's redirect (interface §3)."""
+"""Connect a destination to Amazon over HTTP: start the sign-in and handle the redirect (interface §3)."""
 
 from typing import Annotated, Literal
 

@@ -18,16 +18,16 @@ Item = TypeVar("Item")
 
 PAGE, MOST = 50, 200  # default and maximum number of items
 Limit = Annotated[int, Query(ge=1, le=MOST, description="The maximum number of items of a page.")]
-Cursor = Annotated[
-    str | None, Query(max_length=200, description="`next_cursor` of the previous page.")
-]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the previous page.")]
 
 
 class Page(ResponseBody, Generic[Item]):
     """A page of a list. Each list has its own subclass, which names its schema."""
 
-    items: list[Item] next_cursor: str | None = Field(description="Send it as `cursor` for the next page. Null
-    on the last page.")
+    items: list[Item]
+    next_cursor: str | None = Field(
+        description="Send it as `cursor` for the next page. Null on the last page."
+    )
 
 
 def cursor_of(*parts: object) -> str:
