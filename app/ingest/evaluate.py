@@ -78,7 +78,10 @@ def match_mapping(event: Event, find: Find) -> tuple[CachedDestination, Publishe
     destination = find(DestinationId(event.destination_id))
     if destination is None:
         return _refuse(
-            event, "destination_unknown", "destination_id", "There is no such destination for this key."
+            event,
+            "destination_unknown",
+            "destination_id",
+            "The destination does not exist, or this key cannot access it.",
         )
     if destination.state is State.ARCHIVED:
         return _refuse(event, "destination_archived", "destination_id", "The destination was deleted.")
@@ -89,7 +92,9 @@ def match_mapping(event: Event, find: Find) -> tuple[CachedDestination, Publishe
         return _only_mapping(event, destination)
     mapping = destination.mappings.get(MappingId(event.mapping_id))
     if mapping is None:
-        return _refuse(event, "mapping_unknown", "mapping_id", "The destination has no such mapping.")
+        return _refuse(
+            event, "mapping_unknown", "mapping_id", "The mapping does not exist in this destination."
+        )
     if mapping.compiled is None:
         return _refuse(event, "mapping_not_published", "mapping_id", "The mapping is a draft.")
     return destination, mapping

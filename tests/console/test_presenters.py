@@ -570,7 +570,7 @@ def test_the_editor_says_what_is_mostly_a_slip() -> None:
     """In a sentence, by the member; a draft that is right has none."""
     draft = {"consent": {"mode": "none"}, "event_type": "SEARCH", "fields": {"units_sold": "u"}}
     assert warning_lines(draft_warnings(draft, Region.EU)) == [
-        ("Units Sold", "This event type does not carry the field.", ""),
+        ("Units Sold", "This event type does not support the field.", ""),
         ("Consent", "Every event would be rejected.", ""),
     ]
     schema = EventSchema(1, {"user.email": SchemaEntry("user.email", 1, 1, {ValueKind.EMAIL: 1})})

@@ -1,6 +1,6 @@
 """The content of messages about incidents: JSON for webhooks, text for mail. Pure.
 
-Messages hold codes, counts, times and the name of the destination; never a value of an event, never a text of
+Messages contain codes, counts, times and the name of the destination; never a value of an event or a text of
 Amazon.
 """
 
@@ -47,7 +47,7 @@ def incident_body(type: MessageType, incident: Mapping[str, Any], now: datetime)
 
 
 def digest_body(items: Sequence[tuple[MessageType, Mapping[str, Any]]], now: datetime, *, url: str) -> bytes:
-    """Return the body of a digest; it lists fifty items at most and counts all of them."""
+    """Return the body of a digest; it lists at most fifty items and counts all of them."""
     listed = [{"type": type_.value, **incident} for type_, incident in items[:MOST_ITEMS]]
     opened = sum(type_ is MessageType.OPENED for type_, _ in items)
     resolved = sum(type_ is MessageType.RESOLVED for type_, _ in items)
@@ -65,7 +65,7 @@ def digest_body(items: Sequence[tuple[MessageType, Mapping[str, Any]]], now: dat
 def mail(
     body: bytes, *, message_id: str, sender: str, recipients: Sequence[str], now: datetime
 ) -> EmailMessage:
-    """Return the mail for the body of a message."""
+    """Return the mail for a message."""
     content = msgspec.json.decode(body)
     message = EmailMessage()
     message["From"] = sender
