@@ -14,8 +14,8 @@ with a weight; the weights are the posterior probabilities and sum to 1. Every r
                 moved to any rate of the grid, with the same burst. Applied only when a change is in question:
                 before a probe and at a 429 outside one
 
-So no observation is lost: probes, drops of the limit, tokens that accumulate in a Retry-After window and many
-429s in a row are all weighed in one way. Pure; times are seconds on one monotonic clock.
+All observations are treated in the same way: probes, decreases of the limit, tokens that accumulate in a
+Retry-After window, and many 429s in a row. Pure; times are seconds on one monotonic clock.
 """
 
 from array import array

@@ -35,7 +35,7 @@ WINDOWS: Final = 10  # a probe waits this many Retry-After windows: the blocked 
 
 @dataclass(frozen=True, slots=True)
 class RateEstimate:
-    """The estimate of a lane's true limit. `rate` is None before the first 429: the configured rate applies."""
+    """The estimate of a lane's true limit. Before the first 429 `rate` is None: the configured one applies."""
 
     rate: float | None = None
     hypotheses: CapacityHypotheses | None = None  # None until the first response after `from_former_owner`
@@ -105,7 +105,7 @@ class RateEstimate:
         )
 
     def throttled(self, now: float, *, sent_at: float, limit: float, wait: float) -> "RateEstimate":
-        """Return the estimate after a 429 for the request sent at `sent_at`; the lane is blocked for `wait`."""
+        """Return the estimate after a 429 for the request of `sent_at`; the lane is blocked for `wait`."""
         if sent_at < self.sent_at:
             return self  # sent before the last evidence: it would be counted twice
         hypotheses = self._hypotheses(limit, sent_at)
