@@ -15,7 +15,7 @@ from app.store.token_leases import access_place, refresh_place
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column of sealed values: its table, the table's key and its type, and the sealing context of a row."""
+    """A column of sealed values: its table, the type of the table's key, and a row's sealing context."""
 
     table: str
     column: str

@@ -90,7 +90,7 @@ class MappedDuplicate:
 async def note_mapped_duplicates(
     connection: PipelineConnection, found: Sequence[tuple[bytes, BatchId, int]]
 ) -> None:
-    """Record duplicates: (ledger key, batch and position of the other event). The first of each key is kept."""
+    """Record duplicates: (ledger key, batch and position of the other event). Keeps the first of each key."""
     await connection.execute(
         """
         INSERT INTO mapped_duplicates (key, day, batch, place)

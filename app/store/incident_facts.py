@@ -256,7 +256,7 @@ class IntakeFacts:
 async def intake(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber], windows: Sequence[float]
 ) -> dict[DestinationNumber, IntakeFacts]:
-    """Return the events received by these destinations within their windows (seconds); idle ones are missing."""
+    """Return the events that these destinations received within `windows` (seconds), without idle ones."""
     rows = await connection.fetch(
         """
         SELECT w.number, s.received, s.rejected, s.rejected_recently

@@ -197,7 +197,7 @@ async def acquire(
             """
             UPDATE lanes SET fence = fence + 1, owner = $2, leased_until = now() + $3::interval
             WHERE id = (
-              -- With the advisory lock, the former owner's session has ended; else the lease must have expired.
+              -- With the advisory lock the former owner's session has ended; else its lease must be over.
               -- A frozen owner may lock the row in a transaction: skip it and take other lanes.
               SELECT id FROM lanes WHERE id = $1 AND ($4 OR leased_until < now()) FOR UPDATE SKIP LOCKED)
             RETURNING id, fence, region, advertiser_id,

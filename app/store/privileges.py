@@ -182,7 +182,7 @@ async def missing(connection: PipelineConnection, roles: RoleNames) -> list[str]
 
 
 def scram_verifier(password: str) -> str:
-    """Return the SCRAM verifier of a password (RFC 5803), so that no statement or log contains the password."""
+    """Return the SCRAM verifier of a password (RFC 5803), so that no statement contains the password."""
     salt, rounds = os.urandom(16), 4_096
     salted = hashlib.pbkdf2_hmac("sha256", unicodedata.normalize("NFKC", password).encode(), salt, rounds)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

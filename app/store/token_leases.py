@@ -44,7 +44,7 @@ async def read(connection: PipelineConnection, destination: DestinationId) -> Si
 async def acquire(
     connection: PipelineConnection, destination: DestinationId, generation: int, owner: str, *, seconds: float
 ) -> bool:
-    """Lease the refresh of this generation. Return False if another process has it or the generation is old."""
+    """Lease the refresh of this generation. Return False if it is taken or the generation is old."""
     status = await connection.execute(
         """
         UPDATE sign_ins SET refresh_owner = $3,

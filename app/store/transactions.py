@@ -16,7 +16,7 @@ async def set_statement_timeout(connection: PipelineConnection, *, seconds: int)
 
 
 async def commit_without_waiting(connection: PipelineConnection) -> None:
-    """Do not wait for the disk at the commit: a crash of the server may lose the writes of this transaction."""
+    """Do not wait for the disk at the commit: a server crash may lose the writes of this transaction."""
     await connection.execute("SET LOCAL synchronous_commit = off")
 
 

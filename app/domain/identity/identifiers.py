@@ -65,7 +65,7 @@ def amazon_maid(text: str, country: str) -> str | DroppedKey:
 
 
 def amazon_ip_address(text: str, country: str) -> str | DroppedKey:
-    """Return a complete IPv4 or IPv6 address unchanged; networks, truncated addresses and zones have no key."""
+    """Return a complete IPv4 or IPv6 address unchanged; networks, partial addresses and zones have no key."""
     address = trimmed(text, country)
     if isinstance(address, DroppedKey):
         return address

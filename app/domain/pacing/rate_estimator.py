@@ -35,7 +35,7 @@ WINDOWS: Final = 10  # a probe waits this many Retry-After windows: the blocked 
 
 @dataclass(frozen=True, slots=True)
 class RateEstimate:
-    """The estimate of a lane's true limit. Before the first 429 `rate` is None: the configured one applies."""
+    """The estimate of a lane's true limit. `rate` is None before the first 429."""
 
     rate: float | None = None
     hypotheses: CapacityHypotheses | None = None  # None until the first response after `from_former_owner`
