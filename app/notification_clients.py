@@ -1,5 +1,6 @@
-"""Send notifications: signed webhooks over HTTP, and mail over SMTP. Errors are codes without addresses,
-because an address is a credential.
+"""Send notifications: signed webhooks over HTTP, and mail over SMTP.
+
+Errors are codes without addresses, because an address is a credential.
 """
 
 import asyncio

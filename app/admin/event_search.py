@@ -88,8 +88,10 @@ class FoundEvent:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """Events, and where the next page continues; None at the end. `back_to` is the earliest time that was
-    searched. `is_exact`: the search text is the id of each of these events.
+    """Events, and where the next page continues; None at the end.
+
+    `back_to` is the earliest time that was searched. `is_exact`: the search text is the id of each of these
+    events.
     """
 
     items: Sequence[FoundEvent]

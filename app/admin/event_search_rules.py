@@ -10,8 +10,9 @@ from app.store.rejection_records import RejectionFilter
 def take_newest(
     accepted: Sequence[datetime], rejected: Sequence[datetime], horizon: datetime, limit: int
 ) -> list[bool]:
-    """Return for each item of the merged list whether it is an accepted event. Both lists keep their order.
-    Items older than the horizon are left out.
+    """Return for each item of the merged list whether it is an accepted event.
+
+    Both lists keep their order. Items older than the horizon are left out.
     """
     chosen: list[bool] = []
     a = r = 0

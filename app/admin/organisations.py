@@ -1,5 +1,7 @@
-"""Use cases on organisations. Only platform keys can use them. Each change is audited in the organisation
-that it changes, not in the platform's: readers of that audit must not learn that other organisations exist.
+"""Use cases on organisations.
+
+Only platform keys can use them. Each change is audited in the organisation that it changes, not in the
+platform's: readers of that audit must not learn that other organisations exist.
 """
 
 from collections.abc import Callable, Sequence

@@ -75,8 +75,9 @@ def _max_echo(request: httpx.Request) -> int:
 
 def _forbid_reuse_after_extra_bytes(response: httpx.Response) -> None:
     """Make the pool close a connection that received more than its response. httpcore would read those bytes
-    as the response to the next request, perhaps of another advertiser. They are not public, so this reads
-    private attributes of the pinned versions of httpx and httpcore.
+    as the response to the next request, perhaps of another advertiser.
+
+    They are not public, so this reads private attributes of the pinned versions of httpx and httpcore.
     """
     pooled = getattr(response.stream, "_httpcore_stream", None)
     connection = getattr(getattr(pooled, "_stream", None), "_connection", None)

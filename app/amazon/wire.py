@@ -196,6 +196,7 @@ class _IndexEntries:
 
 def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Reply:
     """Return an outcome for each conversion; a conversion missing in the reply is unknown, never a success.
+
     An empty body and an object without the two lists contain no conversion; any other body is unreadable.
     """
     if _all_accepted(body, sent):
@@ -240,9 +241,10 @@ _success_reply = msgspec.json.Decoder(_SuccessReply)
 
 
 def _all_accepted(body: bytes, sent: int) -> bool:
-    """Return whether a reply lists every index once, in order, as a success: the fast path. False only means
-    that the reply needs the full parser, for example because of another index or an escape in a member's
-    name.
+    """Return whether a reply lists every index once, in order, as a success: the fast path.
+
+    False only means that the reply needs the full parser, for example because of another index or an escape
+    in a member's name.
     """
     if body.count(b'"index"') != sent or b"\\u00" in body:
         return False

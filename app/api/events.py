@@ -148,9 +148,10 @@ async def accept_events(
     charge: Callable[[OrganisationId, int], None] | None = None,
     request_id: str | None = None,
 ) -> EventsResponse:
-    """Store the events of an authorized request and return their results. Raises Refusal. `read` reads the
-    body; it is not called if headers or queues already lead to a refusal. `charge` counts the events against
-    the limit of their organisation.
+    """Store the events of an authorized request and return their results.
+
+    Raises Refusal. `read` reads the body; it is not called if headers or queues already lead to a refusal.
+    `charge` counts the events against the limit of their organisation.
     """
     media_type = check_media_type(headers, "application/json", NDJSON)
     ids, late = caller.destination_ids, context.late()

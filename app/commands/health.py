@@ -1,7 +1,8 @@
-"""`health`: is the process of this container ready? Standard library only, because it runs often. The default
-role is that of the running process, so that the check never fails a process of another kind. `serve` and
-`work` are queried on METRICS_PORT (the API otherwise on PORT), the sandbox on SANDBOX_PORT. Commands that end
-when their work is done are healthy while they run.
+"""`health`: is the process of this container ready?
+
+Standard library only, because it runs often. The default role is that of the running process, so that the
+check never fails a process of another kind. `serve` and `work` are queried on METRICS_PORT (the API otherwise
+on PORT), the sandbox on SANDBOX_PORT. Commands that end when their work is done are healthy while they run.
 """
 
 import argparse

@@ -48,8 +48,9 @@ def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
 
 
 def migrate(settings: Settings) -> None:
-    """Migrate as the owner of the tables. Raises CommandFailed if another process's role is missing or a lock
-    is taken.
+    """Migrate as the owner of the tables.
+
+    Raises CommandFailed if another process's role is missing or a lock is taken.
     """
     from app.commands.database_roles import role_names
     from app.store import migrate

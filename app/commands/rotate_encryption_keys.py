@@ -1,6 +1,7 @@
-"""`rotate-keys`: re-encrypt every data key and token with the first of ENCRYPTION_KEYS. The content of
-batches is not read: only their data keys are re-encrypted. Each group of rows is committed on its own, so the
-command can be stopped at any time, and a new run continues.
+"""`rotate-keys`: re-encrypt every data key and token with the first of ENCRYPTION_KEYS.
+
+The content of batches is not read: only their data keys are re-encrypted. Each group of rows is committed on
+its own, so the command can be stopped at any time, and a new run continues.
 """
 
 import argparse

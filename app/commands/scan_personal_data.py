@@ -1,6 +1,7 @@
-"""`scan-personal-data`: search every column for personal data in clear. Prints tables, columns and counts,
-never a value. Encrypted batches contain hashed match keys by design; everyone who can read the database can
-read what this command reports.
+"""`scan-personal-data`: search every column for personal data in clear.
+
+Prints tables, columns and counts, never a value. Encrypted batches contain hashed match keys by design;
+everyone who can read the database can read what this command reports.
 """
 
 import argparse

@@ -119,8 +119,9 @@ class ActionConfirmation:
 
 
 def redirect(context: AppContext, address: str, done: str, number: int | None = None) -> RedirectResponse:
-    """Redirect after an action; the next page shows what it did. `done` is a key of `SENTENCES`; `number` is
-    the number in its sentence.
+    """Redirect after an action; the next page shows what it did.
+
+    `done` is a key of `SENTENCES`; `number` is the number in its sentence.
     """
     assert done in SENTENCES
     response = RedirectResponse(address, 303)

@@ -80,8 +80,9 @@ async def search(
 
 
 def only_event(result: SearchPage) -> FoundEvent | None:
-    """Return the event with this id, or None if several have it. Rejections of an id and its acceptance count
-    as one event, with one page.
+    """Return the event with this id, or None if several have it.
+
+    Rejections of an id and its acceptance count as one event, with one page.
     """
     pages_of = {event_address(item) for item in result.items if item.mapping_id or item.event_id}
     accepted = {event_address(item) for item in result.items if item.status != "rejected"}

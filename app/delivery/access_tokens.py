@@ -1,6 +1,7 @@
-"""Valid access tokens for destinations: cached in memory, refreshed early by one process. No transaction is
-open during a call of the token server. A lease on the sign-in's row lets one process refresh; the others use
-the old token until it expires.
+"""Valid access tokens for destinations: cached in memory, refreshed early by one process.
+
+No transaction is open during a call of the token server. A lease on the sign-in's row lets one process
+refresh; the others use the old token until it expires.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,6 @@
-"""Claim the content of a lane's next request, and settle due events that cannot be sent. A queue whose due
-events cannot be claimed backs off with a log line; the other queues of its lane continue.
+"""Claim the content of a lane's next request, and settle due events that cannot be sent.
+
+A queue whose due events cannot be claimed backs off with a log line; the other queues of its lane continue.
 """
 
 from collections.abc import Callable, Sequence

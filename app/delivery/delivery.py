@@ -88,10 +88,11 @@ class Delivery:
         )
 
     async def serve(self, lane: Lane, *, release_slot: Callable[[], None] = lambda: None) -> None:
-        """Send and settle one request of a lane, if one is due; set when the lane is served next. Raises
-        StaleOwner if the lane has another owner. The caller has set `lane.claiming`, so that no second claim
-        begins before this one is in flight. `release_slot` is called if the lane must wait for the token
-        server, so that it occupies no request slot.
+        """Send and settle one request of a lane, if one is due; set when the lane is served next.
+
+        Raises StaleOwner if the lane has another owner. The caller has set `lane.claiming`, so that no second
+        claim begins before this one is in flight. `release_slot` is called if the lane must wait for the
+        token server, so that it occupies no request slot.
         """
         lane.announced_events = 0
         try:
@@ -272,7 +273,7 @@ class Delivery:
     async def _evaluate(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, sent_at: float
     ) -> Settlement:
-        """Decide the settlement of a reply; update the lane's rate limit and breaker and the sign-in's state."""
+        """Decide the settlement of a reply; update the lane's rate, its breaker and the sign-in's state."""
         now, jitter = self._environment.monotonic(), self._environment.jitter()
         queue, access = request.content.queue, request.access
         if isinstance(sent.reply, NotSent):

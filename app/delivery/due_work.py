@@ -1,4 +1,4 @@
-"""Read a queue's due events from the store and decrypt them: complete batches, or the exceptions of a retry."""
+"""Read and decrypt a queue's due events: complete batches, or the exceptions of a retry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -142,8 +142,9 @@ class ErasureScanner:
         *,
         in_flight: frozenset[int] = frozenset(),
     ) -> bool:
-        """Remove the erased events from a batch; returns False if the batch cannot be decrypted. No started
-        attempt may carry the batch. Positions `in_flight` are skipped: the scan finds them later.
+        """Remove the erased events from a batch; returns False if the batch cannot be decrypted.
+
+        No started attempt may carry the batch. Positions `in_flight` are skipped: the scan finds them later.
         """
         async with connection.transaction():
             locked = await erasures.lock(connection, batch, day)

@@ -115,7 +115,7 @@ class LaneLeases:
         _unmark_in_flight(lane, attempt)
 
     def lose(self, lane: Lane) -> None:
-        """Drop a lane that has another owner; a second call does nothing, because its lock is released once."""
+        """Drop a lane that has another owner; a second call does nothing: its lock is released once."""
         if lane.is_lost:
             return
         lane.is_lost = True

@@ -120,7 +120,7 @@ class Maintenance:
         await rejection_records.delete_old(connection, keep=timedelta(days=self._retention.rejection_days))
 
     async def log_audit_head(self, connection: PipelineConnection) -> None:
-        """Log the newest hash of the audit chain: stored outside the database, it reveals a truncated chain."""
+        """Log the newest hash of the audit chain: outside the database, it reveals a truncated chain."""
         if (head := await audit_head.read(connection)) is not None:
             self._telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
 

@@ -123,7 +123,9 @@ class RequestContent:
 @dataclass(frozen=True, slots=True)
 class Unreadable:
     """Conversions that cannot be decrypted: their key was deleted or is not configured, or the row is
-    damaged. A complete batch, with the wrapped `data_key` that was tried, or one conversion that is retried
+    damaged.
+
+    A complete batch, with the wrapped `data_key` that was tried, or one conversion that is retried
     separately. `problem` is 'missing', 'not_opened', or the SQLSTATE of the damaged page.
     """
 

@@ -49,8 +49,9 @@ async def write_settlement(
     writer: CountWriter,
 ) -> counts.CountDelta:
     """Write the attempt's result, every conversion's disposition and the counts; return the changes of the
-    counts. `connection` must be outside a transaction: everything is committed here, or nothing. Raises
-    StaleOwner.
+    counts.
+
+    `connection` must be outside a transaction: everything is committed here, or nothing. Raises StaleOwner.
     """
     if (
         isinstance(settlement, PerItem)
@@ -189,9 +190,10 @@ async def write_unsent(
 
 
 async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim:
-    """Return the unchanged part of a claim, locked until the transaction ends. Since the claim an erasure may
-    have rewritten a batch, maintenance may have expired it, or an operator may have discarded it. Changed
-    content is already settled, or will be claimed again.
+    """Return the unchanged part of a claim, locked until the transaction ends.
+
+    Since the claim an erasure may have rewritten a batch, maintenance may have expired it, or an operator may
+    have discarded it. Changed content is already settled, or will be claimed again.
     """
     data_keys = {batch.id: batch.data_key for batch in claim.expired}
     data_keys |= {row.batch: row.data_key for row in claim.unreadable if row.data_key is not None}

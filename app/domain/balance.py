@@ -107,8 +107,9 @@ def check_totals(totals: BalanceTotals) -> Iterator[tuple[MismatchKind, int]]:
 
 
 def check_accepted(stored: int, *, before: int, after: int) -> int:
-    """Return the error of a day's accepted count, in events. The count was read before and after the batches,
-    because events may be accepted meanwhile.
+    """Return the error of a day's accepted count, in events.
+
+    The count was read before and after the batches, because events may be accepted meanwhile.
     """
     return max(before - stored, stored - after, 0)
 

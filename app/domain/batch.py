@@ -106,8 +106,10 @@ def read_shapes(packed: bytes | None) -> list[EventMetadata] | None:
 
 def may_hold_id(packed: bytes | None, id_: str) -> bool:
     """Return whether the shapes of a batch may contain this id of a journey, node or execution, without
-    decoding. MessagePack stores texts unchanged, so searching for the bytes costs a tenth of decoding. Also
-    True if another text contains them or the value is damaged: the caller then reads the shapes.
+    decoding.
+
+    MessagePack stores texts unchanged, so searching for the bytes costs a tenth of decoding. Also True if
+    another text contains them or the value is damaged: the caller then reads the shapes.
     """
     try:
         return packed is None or id_.encode() in _expand(packed)

@@ -1,5 +1,6 @@
-"""Read the events of a request body: each with its routing ids, or the reason for its rejection. Everything
-in an event except its three ids is catalogue data, which only mappings read. Source: interface §2.
+"""Read the events of a request body: each with its routing ids, or the reason for its rejection.
+
+Everything in an event except its three ids is catalogue data, which only mappings read. Source: interface §2.
 """
 
 import hashlib
@@ -276,8 +277,9 @@ def derived_event_id(digest: bytes) -> str:
 
 
 def amazon_event_id(destination_id: str, mapping_id: str, event_type: str, event_id: str) -> str:
-    """Build the id by which Amazon deduplicates, for an event without a mapped one. It includes the event
-    type, because Amazon deduplicates across types. Source: P5 and interface §2.
+    """Build the id by which Amazon deduplicates, for an event without a mapped one.
+
+    It includes the event type, because Amazon deduplicates across types. Source: P5 and interface §2.
     """
     return f"{_id_scope(destination_id, mapping_id, event_type)}:{event_id}"
 

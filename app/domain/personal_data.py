@@ -1,6 +1,7 @@
-"""Detect personal data in clear: patterns, and the forms of a known value. Postgres and Python interpret the
-regular expressions in the same way. They cannot detect names and addresses, which look like any other text:
-use canaries for those.
+"""Detect personal data in clear: patterns, and the forms of a known value.
+
+Postgres and Python interpret the regular expressions in the same way. They cannot detect names and addresses,
+which look like any other text: use canaries for those.
 """
 
 import base64

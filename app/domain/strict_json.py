@@ -1,7 +1,8 @@
-"""The only JSON parser, for request bodies and Amazon's replies: it accepts only unambiguous JSON. All
-readers of a body must agree, or a check and a send may differ. It refuses what parsers interpret differently:
-duplicate keys, NaN and infinities, a byte order mark, lone surrogates, NUL, numbers that a double cannot
-hold, and unlimited nesting. Numbers stay exact: integers as `int`, all others as `Decimal`.
+"""The only JSON parser, for request bodies and Amazon's replies: it accepts only unambiguous JSON.
+
+All readers of a body must agree, or a check and a send may differ. It refuses what parsers interpret
+differently: duplicate keys, NaN and infinities, a byte order mark, lone surrogates, NUL, numbers that a
+double cannot hold, and unlimited nesting. Numbers stay exact: integers as `int`, all others as `Decimal`.
 """
 
 import json
@@ -73,9 +74,11 @@ _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
-    """Parse a body as JSON, or return why it is refused. The result contains only dict, list, str, int,
-    Decimal, bool and None; `Malformed` is never part of a value. Linear in the length of the body.
-    `max_depth` counts nested arrays and objects, the outermost included.
+    """Parse a body as JSON, or return why it is refused.
+
+    The result contains only dict, list, str, int, Decimal, bool and None; `Malformed` is never part of a
+    value. Linear in the length of the body. `max_depth` counts nested arrays and objects, the outermost
+    included.
     """
     if body.startswith(_BYTE_ORDER_MARKS):
         return MalformedJson("byte_order_mark", 0)

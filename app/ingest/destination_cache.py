@@ -27,8 +27,10 @@ from app.store import cached_destinations as store
 
 @dataclass(frozen=True, slots=True)
 class PublishedMapping:
-    """A mapping, ready to convert events. `compiled` is None if nothing is published. `fast_path` converts
-    ordinary events; None if the mapping has no fast path or FAST_PATH is off.
+    """A mapping, ready to convert events.
+
+    `compiled` is None if nothing is published. `fast_path` converts ordinary events; None if the mapping has
+    no fast path or FAST_PATH is off.
     """
 
     id: MappingId

@@ -186,7 +186,7 @@ class FlushWriter:
         firsts: Sequence[tuple[EventIndex, Candidate]],
         low_priority_requests: frozenset[int],
     ) -> list[_BatchMember]:
-        """Assign each candidate a batch and a position, in order of arrival; a batch fits into one request."""
+        """Assign each candidate a batch and a position, in order of arrival; a batch fits one request."""
         members: list[_BatchMember] = []
         # Live and low-priority events never share a batch: a batch waits in one queue.
         filling: dict[tuple[DestinationNumber, bool], tuple[BatchId, int, int]] = {}

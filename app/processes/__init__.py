@@ -1,3 +1,5 @@
-"""The processes. `api.py` and `worker.py` read the settings, open the resources, build all objects and pass
-settings down. `application.py` lists the routers.
+"""The processes.
+
+`api.py` and `worker.py` read the settings, open the resources, build all objects and pass settings down.
+`application.py` lists the routers.
 """

@@ -86,8 +86,10 @@ ROUTERS: tuple[APIRouter, ...] = (
 
 
 class Application(FastAPI):
-    """FastAPI with our request middleware in front. FastAPI wraps three middlewares around every route. `POST
-    /events` needs none of them: the request middleware handles exceptions and limits bodies.
+    """FastAPI with our request middleware in front.
+
+    FastAPI wraps three middlewares around every route. `POST /events` needs none of them: the request
+    middleware handles exceptions and limits bodies.
     """
 
     entrance: ASGIApp

@@ -228,8 +228,9 @@ class BalanceResult:
 
 
 async def begin(connection: PipelineConnection, owner: str, *, every: timedelta) -> int | None:
-    """Start the next check for `owner`, or return None if the last one began less than `every` ago. Returns
-    the number of the hour, with which each partial check selects another part.
+    """Start the next check for `owner`, or return None if the last one began less than `every` ago.
+
+    Returns the number of the hour, with which each partial check selects another part.
     """
     turn: int | None = await connection.fetchval(
         """

@@ -1,6 +1,7 @@
-"""Read around damaged pages: recognise their errors and find the batches that cannot be read. One unreadable
-page fails a statement that reads many batches. Readers first try one statement and, only on damage, read
-batch by batch to find the ids of unreadable batches.
+"""Read around damaged pages: recognise their errors and find the batches that cannot be read.
+
+One unreadable page fails a statement that reads many batches. Readers first try one statement and, only on
+damage, read batch by batch to find the ids of unreadable batches.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

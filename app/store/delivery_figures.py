@@ -29,8 +29,9 @@ _PARTS, _SAMPLED = 4, 50  # parts per bucket, and requests per part
 async def response_times(
     connection: PipelineConnection, destination: DestinationNumber, *, since: datetime, bucket: timedelta
 ) -> list[ResponseTimes]:
-    """Return the response times of a destination by bucket, without empty ones. Of a busy bucket, the first
-    requests of each quarter are sampled.
+    """Return the response times of a destination by bucket, without empty ones.
+
+    Of a busy bucket, the first requests of each quarter are sampled.
     """
     rows = await connection.fetch(
         """

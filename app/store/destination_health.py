@@ -174,8 +174,9 @@ def _statement(sort: Sort) -> str:
 
 
 async def page(connection: PipelineConnection, query: PageQuery) -> DestinationListing:
-    """Return a page of destinations, the worst first unless `sort` is set. Deleted ones are listed only if
-    `condition` selects them. `only` limits everything to these ids.
+    """Return a page of destinations, the worst first unless `sort` is set.
+
+    Deleted ones are listed only if `condition` selects them. `only` limits everything to these ids.
     """
     figures: list[Any] = []
     if query.sort in _BY_FIGURES:

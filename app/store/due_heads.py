@@ -1,5 +1,6 @@
-"""Read the next due events one destination at a time, if a destination's page is damaged. `app.store.lanes`
-reads all destinations in one statement, which then fails.
+"""Read the next due events one destination at a time, if a destination's page is damaged.
+
+`app.store.lanes` reads all destinations in one statement, which then fails.
 """
 
 from collections.abc import Mapping, Sequence

@@ -273,8 +273,9 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
 
 @dataclass(frozen=True, slots=True)
 class ErasedEvents:
-    """A conversion to erase: its position in the batch and its new status. `left_batch`: the batch's state
-    still counts it, so the erasure must subtract it.
+    """A conversion to erase: its position in the batch and its new status.
+
+    `left_batch`: the batch's state still counts it, so the erasure must subtract it.
     """
 
     place: int

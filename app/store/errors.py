@@ -1,6 +1,7 @@
-"""Classify database errors: temporarily unavailable, or a wrong statement. Handles both drivers: asyncpg of
-the event pipeline and SQLAlchemy of the configuration. SQLAlchemy is imported only on use, because workers
-run without it.
+"""Classify database errors: temporarily unavailable, or a wrong statement.
+
+Handles both drivers: asyncpg of the event pipeline and SQLAlchemy of the configuration. SQLAlchemy is
+imported only on use, because workers run without it.
 """
 
 import asyncpg

@@ -46,8 +46,10 @@ async def attempts(
     ids: Sequence[int],
 ) -> tuple[list[AttemptRecord], bool]:
     """Return the newest attempts that carried an event or its batch, in order of start, and whether these are
-    all. `day` is the batch's: no attempt is older. `ids` are the attempts listed in its state; on the fast
-    path there is only one. Two indexes find all others: settled attempts off the fast path, and attempts in
+    all.
+
+    `day` is the batch's: no attempt is older. `ids` are the attempts listed in its state; on the fast path
+    there is only one. Two indexes find all others: settled attempts off the fast path, and attempts in
     flight. Attempts in dropped partitions are missing.
     """
     rows = await connection.fetch(

@@ -47,9 +47,10 @@ async def write(
     *,
     queue: int = 0,
 ) -> None:
-    """Insert or update these exceptions; each gets one more item outcome if the attempt had one for it. A new
-    exception is put in `queue`; an existing one keeps its queue. The first item outcome and the latest thirty
-    are stored.
+    """Insert or update these exceptions; each gets one more item outcome if the attempt had one for it.
+
+    A new exception is put in `queue`; an existing one keeps its queue. The first item outcome and the latest
+    thirty are stored.
     """
     if not written:
         return

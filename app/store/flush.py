@@ -208,10 +208,11 @@ async def store_in_one_round_trip(
     writer: int,
     deltas: Mapping[DestinationNumber, counts.IngestCounts],
 ) -> FlushOutcome:
-    """Store a flush in a separate transaction. It is committed if this returns STORED, else nothing is
-    written. `keys` has one (ledger key, content digest) per event of each batch, in order of position.
-    `versions` are the versions with which the events were evaluated, None for a destination that does not
-    exist.
+    """Store a flush in a separate transaction.
+
+    It is committed if this returns STORED, else nothing is written. `keys` has one (ledger key, content
+    digest) per event of each batch, in order of position. `versions` are the versions with which the events
+    were evaluated, None for a destination that does not exist.
     """
     starts, start = [], 0
     for batch_keys in keys:

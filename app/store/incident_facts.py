@@ -1,5 +1,6 @@
-"""The input of incidents: requests, waiting events, dead letters and received events. Each statement costs
-some index probes per destination, regardless of the backlog.
+"""The input of incidents: requests, waiting events, dead letters and received events.
+
+Each statement costs some index probes per destination, regardless of the backlog.
 """
 
 from collections.abc import Sequence

@@ -28,8 +28,9 @@ class StoredIncident:
 
 
 async def limit_silence(connection: PipelineConnection, silent_after: timedelta) -> None:
-    """Let the server end this session after so much silence: its process is then frozen. The lock ends with
-    the session, and the process can write nothing more. Works across database roles.
+    """Let the server end this session after so much silence: its process is then frozen.
+
+    The lock ends with the session, and the process can write nothing more. Works across database roles.
     """
     limit = f"{int(silent_after.total_seconds() * 1000)}ms"
     await connection.execute(

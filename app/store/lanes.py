@@ -31,8 +31,10 @@ WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
 
 @dataclass(frozen=True, slots=True)
 class LaneLease:
-    """A lane that this worker owns. Every write includes `fence`. `blocked_for` are the remaining seconds of
-    a 429's window; `learned_rate` is the estimate of former owners.
+    """A lane that this worker owns.
+
+    Every write includes `fence`. `blocked_for` are the remaining seconds of a 429's window; `learned_rate` is
+    the estimate of former owners.
     """
 
     id: LaneId
@@ -60,9 +62,10 @@ class DestinationQueue:
 
 @dataclass(frozen=True, slots=True)
 class LanePoll:
-    """The facts that the owner of a lane reads before its next request. `limit` is the lowest of all
-    destinations, None without destinations. `erasures` counts the requested erasures. `damaged` are
-    destinations whose due events cannot be read.
+    """The facts that the owner of a lane reads before its next request.
+
+    `limit` is the lowest of all destinations, None without destinations. `erasures` counts the requested
+    erasures. `damaged` are destinations whose due events cannot be read.
     """
 
     limit: RateLimit | None

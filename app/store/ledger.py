@@ -35,8 +35,9 @@ class LedgerRow:
 async def claim(
     connection: PipelineConnection, generation: int, entries: Sequence[LedgerEntry]
 ) -> dict[bytes, LedgerRow]:
-    """Insert the free keys, in order of key; return the rows of the others. Requires the flush lock and
-    distinct keys. Sorting prevents deadlocks of two flushes with the same keys.
+    """Insert the free keys, in order of key; return the rows of the others.
+
+    Requires the flush lock and distinct keys. Sorting prevents deadlocks of two flushes with the same keys.
     """
     ordered = sorted(entries, key=_key)
     status = await connection.execute(

@@ -147,8 +147,10 @@ async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: D
 async def publish(
     connection: AsyncConnection, mapping: MappingId, document: Document, by: str, note: str | None = None
 ) -> int:
-    """Publish `document` as the next version and return its number. `note` explains the version. The caller
-    locks the mapping's row, so that two publishes cannot use the same number.
+    """Publish `document` as the next version and return its number.
+
+    `note` explains the version. The caller locks the mapping's row, so that two publishes cannot use the same
+    number.
     """
     row = await connection.execute(
         text(

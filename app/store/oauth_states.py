@@ -45,9 +45,10 @@ async def begin(
 
 
 async def spend(connection: AsyncConnection, state_hash: bytes) -> PendingSignIn | None:
-    """Mark a state as used, or return None if it is unknown, used or expired. Commit before the code is
-    exchanged: only one of concurrent callers gets the row, and Amazon may revoke a code that is exchanged
-    twice.
+    """Mark a state as used, or return None if it is unknown, used or expired.
+
+    Commit before the code is exchanged: only one of concurrent callers gets the row, and Amazon may revoke a
+    code that is exchanged twice.
     """
     row = (
         await connection.execute(

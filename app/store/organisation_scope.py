@@ -53,9 +53,10 @@ async def set_organisation(connection: PipelineConnection, organisation: Organis
 
 
 class ScopedPool:
-    """A pool whose connections act for an organisation while in use. The session is set, not a transaction:
-    readers of damaged pages continue after an error, and exports have no transaction between their pages. A
-    connection that cannot be reset is closed.
+    """A pool whose connections act for an organisation while in use.
+
+    The session is set, not a transaction: readers of damaged pages continue after an error, and exports have
+    no transaction between their pages. A connection that cannot be reset is closed.
     """
 
     def __init__(self, pool: asyncpg.Pool, organisation: OrganisationId) -> None:

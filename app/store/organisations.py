@@ -145,6 +145,7 @@ async def set_suspended(
 
 async def lock_destination_count(connection: AsyncConnection) -> tuple[int, int | None]:
     """Return the number of destinations of the acting organisation, without archived ones, and its limit.
+
     Locks the organisation's row, so that two creations cannot exceed the limit.
     """
     limit: int | None = await connection.scalar(

@@ -1,6 +1,7 @@
-"""Outcomes of events over time: counts per destination and time bucket, of several widths. The pipeline
-counts per day (`counts`). The monitor adds the changes since its last recording to the current bucket of each
-width, so charts cost the pipeline nothing. Readers add the newest changes.
+"""Outcomes of events over time: counts per destination and time bucket, of several widths.
+
+The pipeline counts per day (`counts`). The monitor adds the changes since its last recording to the current
+bucket of each width, so charts cost the pipeline nothing. Readers add the newest changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -109,9 +110,10 @@ async def forget(connection: PipelineConnection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeBucket:
-    """Outcomes of a destination's events in the bucket that begins at `at`. `failed_requests` include 429
-    responses; `retried` counts the events of failed requests. `oldest_waiting_seconds` is the highest age of
-    a waiting event, None if none waited.
+    """Outcomes of a destination's events in the bucket that begins at `at`.
+
+    `failed_requests` include 429 responses; `retried` counts the events of failed requests.
+    `oldest_waiting_seconds` is the highest age of a waiting event, None if none waited.
     """
 
     destination: DestinationNumber

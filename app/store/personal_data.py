@@ -1,6 +1,7 @@
-"""Search every text, JSON and binary column of the database for personal data. The database matches the
-patterns, page range by page range, so that values stay there, no statement is long and no transaction stays
-open. Only compressed values are read, a few at a time, and decompressed here.
+"""Search every text, JSON and binary column of the database for personal data.
+
+The database matches the patterns, page range by page range, so that values stay there, no statement is long
+and no transaction stays open. Only compressed values are read, a few at a time, and decompressed here.
 """
 
 from collections import Counter

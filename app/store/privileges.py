@@ -1,6 +1,7 @@
-"""The privileges of the database roles of API and workers, table by table. The owner of the tables
-(MIGRATION_DATABASE_URL) migrates and grants. Postgres refuses every statement without a privilege listed
-here. `TABLES` has every table; a test compares it with the schema.
+"""The privileges of the database roles of API and workers, table by table.
+
+The owner of the tables (MIGRATION_DATABASE_URL) migrates and grants. Postgres refuses every statement without
+a privilege listed here. `TABLES` has every table; a test compares it with the schema.
 """
 
 import base64
@@ -122,8 +123,9 @@ def creation(name: str) -> str:
 
 
 def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[str]:
-    """Return the statements that grant the roles the privileges of this release and revoke all others. If API
-    and workers use the same role, it gets the privileges of both.
+    """Return the statements that grant the roles the privileges of this release and revoke all others.
+
+    If API and workers use the same role, it gets the privileges of both.
     """
     if not roles.distinct:
         return []

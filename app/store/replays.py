@@ -131,9 +131,10 @@ async def requeue(
     most: int,
     replay: int,
 ) -> tuple[int, counts.CountDelta]:
-    """Queue at most `most` events again, in order of acceptance. Return their number and the changes of the
-    counts. Each event stores the number of this `replay`, up to the latest thirty. Amazon's last reply is
-    kept.
+    """Queue at most `most` events again, in order of acceptance.
+
+    Return their number and the changes of the counts. Each event stores the number of this `replay`, up to
+    the latest thirty. Amazon's last reply is kept.
     """
     wholes = await connection.fetch(
         f"""

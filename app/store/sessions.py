@@ -16,8 +16,10 @@ _NOTED_EVERY = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class StoredSession:
-    """A session within its limits: of a key, or of a person. `key` is None if its key is not a valid API key.
-    `subject`, `name` and `role` belong to a person, who last signed in at `signed_in_at`.
+    """A session within its limits: of a key, or of a person.
+
+    `key` is None if its key is not a valid API key. `subject`, `name` and `role` belong to a person, who last
+    signed in at `signed_in_at`.
     """
 
     key_digest: bytes | None
@@ -84,9 +86,10 @@ async def _delete_expired(connection: AsyncConnection) -> None:
 
 
 async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True) -> StoredSession | None:
-    """Return a session within its limits, with the current permissions of its key; record its use. The limits
-    are checked with the database's clock. The use is recorded at most once a minute, and its commit does not
-    wait for the disk: losing it in a crash ends a session a minute early.
+    """Return a session within its limits, with the current permissions of its key; record its use.
+
+    The limits are checked with the database's clock. The use is recorded at most once a minute, and its
+    commit does not wait for the disk: losing it in a crash ends a session a minute early.
     """
     row = (
         await connection.execute(

@@ -15,10 +15,11 @@ async def store_connection(
     lifetime_s: int,
     connected_by: str,
 ) -> None:
-    """Replace the tokens with those of a completed sign-in. The generation grows, so that a refresh with the
-    old token cannot overwrite the new one. The first generation is the seconds since 1970, so that it also
-    grows across a disconnect. The access token's lifetime counts from now on the database's clock; the early
-    refresh covers the delay of some seconds.
+    """Replace the tokens with those of a completed sign-in.
+
+    The generation grows, so that a refresh with the old token cannot overwrite the new one. The first
+    generation is the seconds since 1970, so that it also grows across a disconnect. The access token's
+    lifetime counts from now on the database's clock; the early refresh covers the delay of some seconds.
     """
     await connection.execute(
         text(

@@ -1,6 +1,7 @@
-"""Silent sessions with an advisory lock: their process is frozen or unreachable. Such a session keeps its
-lock until its process continues or its connection breaks, possibly never. Ending the session is a fence: a
-process that continues finds its connection closed and can commit nothing.
+"""Silent sessions with an advisory lock: their process is frozen or unreachable.
+
+Such a session keeps its lock until its process continues or its connection breaks, possibly never. Ending the
+session is a fence: a process that continues finds its connection closed and can commit nothing.
 """
 
 from datetime import timedelta

@@ -105,9 +105,11 @@ async def store_tokens(
 
 
 async def record_refusal(connection: PipelineConnection, destination: DestinationId, generation: int) -> bool:
-    """Record a 401 for a token. Return True if the token was already refreshed because of a 401. The first
-    401 expires the token, so that the next use refreshes it. A second 401, for the refreshed token, means
-    that the sign-in is invalid. A 401 for an older generation is ignored.
+    """Record a 401 for a token.
+
+    Return True if the token was already refreshed because of a 401. The first 401 expires the token, so that
+    the next use refreshes it. A second 401, for the refreshed token, means that the sign-in is invalid. A 401
+    for an older generation is ignored.
     """
     row = await connection.fetchrow(
         """

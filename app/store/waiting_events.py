@@ -70,8 +70,9 @@ async def paces(connection: PipelineConnection) -> list[DestinationPace]:
 
 
 async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:
-    """Return the wait of the oldest live batch of each sendable destination. One index probe per destination
-    and day, regardless of the backlog.
+    """Return the wait of the oldest live batch of each sendable destination.
+
+    One index probe per destination and day, regardless of the backlog.
     """
     rows = await connection.fetch(
         """

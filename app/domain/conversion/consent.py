@@ -83,8 +83,9 @@ GPP: Final = re.compile(r"DB[A-Za-z0-9_-]+(?:~[A-Za-z0-9_.-]+)+", re.ASCII)
 
 
 def evidence(mode: Mode, signal: Signal) -> str | None:
-    """Return the stored form of an event's consent: its pair, or the SHA-256 of its string. None if the event
-    had none: the mapping states it, or none was required.
+    """Return the stored form of an event's consent: its pair, or the SHA-256 of its string.
+
+    None if the event had none: the mapping states it, or none was required.
     """
     match mode:
         case Mode.GRANTED | Mode.NONE:

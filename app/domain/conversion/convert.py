@@ -1,4 +1,5 @@
 """Convert an event into the finished Amazon event with its bytes frozen, or return why it is rejected.
+
 `convert` is pure and total: it raises for no event, and the same arguments return the same bytes. The bytes
 contain only match keys, hashed where Amazon requires it, and mapped fields.
 """
@@ -30,8 +31,10 @@ _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The input of a conversion from the destination and the mapping's version, besides the mapping. `pins`
-    has the pinned name of each event type for this advertiser (R12); a type without a pin accepts any name.
+    """The input of a conversion from the destination and the mapping's version, besides the mapping.
+
+    `pins` has the pinned name of each event type for this advertiser (R12); a type without a pin accepts any
+    name.
     """
 
     destination_id: str

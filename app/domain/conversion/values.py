@@ -167,8 +167,9 @@ def _looks_like_phone(text: str) -> bool:
 
 
 def is_plain(custom: Any) -> bool:
-    """Return whether all of Amazon's documents allow a custom value. Other clients send more than the schema
-    allows, so other values pass with a warning (P10).
+    """Return whether all of Amazon's documents allow a custom value.
+
+    Other clients send more than the schema allows, so other values pass with a warning (P10).
     """
     return (
         type(custom) is str

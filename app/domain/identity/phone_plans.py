@@ -1,7 +1,8 @@
-"""Number plans of the countries in which Amazon advertises, for phone numbers that need no library. The phone
-library takes tens of microseconds per number, and most numbers are written as `+` and digits or as dialled in
-their country. A row matches only numbers that the library would accept unchanged; all others are passed to
-the library. A test compares every row with it.
+"""Number plans of the countries in which Amazon advertises, for phone numbers that need no library.
+
+The phone library takes tens of microseconds per number, and most numbers are written as `+` and digits or as
+dialled in their country. A row matches only numbers that the library would accept unchanged; all others are
+passed to the library. A test compares every row with it.
 """
 
 import re

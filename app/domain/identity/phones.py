@@ -25,9 +25,10 @@ _LONGEST: Final = 20
 
 
 def amazon_phone(text: str, country: str) -> str | DroppedKey:
-    """Return a number's digits with its country code, or why it is not a number. A number without `+` is
-    first read as dialled in the country. Possible but unassigned numbers are kept; a number without its area
-    code is not possible. Letters and extensions are dropped. Source: P8, P9.
+    """Return a number's digits with its country code, or why it is not a number.
+
+    A number without `+` is first read as dialled in the country. Possible but unassigned numbers are kept; a
+    number without its area code is not possible. Letters and extensions are dropped. Source: P8, P9.
     """
     # Fast exit: most numbers have this form, and such a text is not a placeholder.
     if text.startswith("+") and INTERNATIONAL.fullmatch(text, 1):

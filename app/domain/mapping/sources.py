@@ -24,9 +24,11 @@ class MappingProblem:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A compiled source. `read` returns a JSON value, None if there is none, or `SourceFailed`. `path` is the
-    path as written, None for a constant; `rule` is a short name of the pipe, for the preview; `pipe` is the
-    complete pipe as text, which is equal for equal pipes.
+    """A compiled source.
+
+    `read` returns a JSON value, None if there is none, or `SourceFailed`. `path` is the path as written, None
+    for a constant; `rule` is a short name of the pipe, for the preview; `pipe` is the complete pipe as text,
+    which is equal for equal pipes.
     """
 
     read: Getter
@@ -45,9 +47,10 @@ def constant(value: Any) -> Source:
 def compile_source(
     written: Any, at: str, *, bare: str, keep_blank: bool = False
 ) -> Source | list[MappingProblem]:
-    """Compile a source as written, or return its problems; `at` is its path in the document. `bare` is the
-    meaning of a bare string, "const" or "path". A blank text counts as absent; with `keep_blank` only an
-    empty text does, so that match keys can report a blank as dropped.
+    """Compile a source as written, or return its problems; `at` is its path in the document.
+
+    `bare` is the meaning of a bare string, "const" or "path". A blank text counts as absent; with
+    `keep_blank` only an empty text does, so that match keys can report a blank as dropped.
     """
     if isinstance(written, str):
         written = {bare: written}

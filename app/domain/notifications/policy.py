@@ -64,9 +64,11 @@ class SentMessages:
 
 
 def due_message(incident: Incident, sent: SentMessages, now: datetime, *, muted: bool) -> MessageType | None:
-    """Return the due message. `muted`: by a person, a maintenance window or a wider incident. A reopened
-    incident is announced again no earlier than ten minutes after the last message about it, so an
-    intermittent fault causes at most two messages in ten minutes.
+    """Return the due message.
+
+    `muted`: by a person, a maintenance window or a wider incident. A reopened incident is announced again no
+    earlier than ten minutes after the last message about it, so an intermittent fault causes at most two
+    messages in ten minutes.
     """
     if muted:
         return None

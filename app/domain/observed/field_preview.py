@@ -25,9 +25,10 @@ _ONLY_WITH_PURCHASES = {"currency": "currency_ignored", "units_sold": "units_ign
 
 @dataclass(frozen=True, slots=True)
 class FieldPreview:
-    """The result of one destination field for an event, or why it is empty. `result` contains no trait: a
-    hash is shortened and an unhashed id is `…`. `note` is a sentence. `rejects` is set if this field alone
-    would reject the event.
+    """The result of one destination field for an event, or why it is empty.
+
+    `result` contains no trait: a hash is shortened and an unhashed id is `…`. `note` is a sentence. `rejects`
+    is set if this field alone would reject the event.
     """
 
     field: str

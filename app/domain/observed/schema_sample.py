@@ -103,9 +103,10 @@ def take_sample(
     mapped: Iterable[str] = (),
     unusable: Mapping[str, ValueKind] = MappingProxyType({}),
 ) -> SchemaSample:
-    """Return the sample of an event, at most 200 paths. Paths in `mapped` are added regardless of their
-    names. `unusable` are the paths whose values have no match key, with their kind. Absent paths are not in
-    the sample. Runs in time linear in the event's size.
+    """Return the sample of an event, at most 200 paths.
+
+    Paths in `mapped` are added regardless of their names. `unusable` are the paths whose values have no match
+    key, with their kind. Absent paths are not in the sample. Runs in time linear in the event's size.
     """
     found: dict[str, ValueKind] = {}
     _walk(content, "", 0, found)

@@ -1,5 +1,7 @@
-"""Synthetic events: events with a sample's paths and kinds and invented values. Pure. The paths of an event
-have different values if their kind allows it, so a conversion shows which path it reads.
+"""Synthetic events: events with a sample's paths and kinds and invented values.
+
+Pure. The paths of an event have different values if their kind allows it, so a conversion shows which path it
+reads.
 """
 
 import hashlib

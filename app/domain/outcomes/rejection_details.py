@@ -1,4 +1,5 @@
 """The sentence of a recorded rejection: fixed per reason, filled only with names and paths of the mapping.
+
 The response to the sender may contain more; a record never contains a text or a member name of an event.
 """
 

@@ -44,8 +44,10 @@ from app.domain.outcomes.outcome import (
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Exponential backoff with full jitter: from zero up to `first_wait` doubled per attempt, in seconds, at
-    most `longest_wait`. `item_tries` limits the attempts of a conversion that Amazon asks for again. A
-    conversion that fails with its whole request is retried until the age limit.
+    most `longest_wait`.
+
+    `item_tries` limits the attempts of a conversion that Amazon asks for again. A conversion that fails with
+    its whole request is retried until the age limit.
     """
 
     first_wait: float = 2.0

@@ -90,8 +90,10 @@ class Capacity:
         return self.region
 
     def admits(self, now: InFlight, *, is_failing: bool) -> bool:
-        """Return whether a lane may start another request. A lane may use at most half of the region's free
-        requests: one hanging lane uses a half, two use three quarters together, and a third still has some.
+        """Return whether a lane may start another request.
+
+        A lane may use at most half of the region's free requests: one hanging lane uses a half, two use three
+        quarters together, and a third still has some.
         """
         free = min(self.total - now.total, self.region - now.region)
         return now.lane < min(free, self.lane) and not (is_failing and now.failing >= self.failing)
@@ -121,6 +123,7 @@ def fair_share(lanes: int, workers: int) -> int:
 
 def may_acquire(owned: int, share: int, *, is_lapsed: bool) -> bool:
     """Return whether a free lane may be acquired: up to the fair share, or above it if its lease has expired.
+
     An expired lease means that its owner hangs. The owner may still count as a live worker, but its lanes
     must move.
     """
