@@ -1,1 +1,1 @@
-"""Tools of a development machine: launcher, embedded Postgres, checks, drills. No server process loads them."""
+"""Tools of a development machine: launcher, embedded Postgres, checks, drills. Servers never load them."""

@@ -38,7 +38,7 @@ class ShutdownState:
 
 
 class Phase(StrEnum):
-    """The phases of a connection, by what it waits for. The values of overdue phases are labels of a metric."""
+    """The phases of a connection. The values of overdue phases are labels of a metric."""
 
     HEAD = "head"
     BODY = "body"
