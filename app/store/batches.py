@@ -53,7 +53,7 @@ class DueBatch(msgspec.Struct, frozen=True, gc=False):
 
 
 async def reserve_ids(connection: PipelineConnection, number: int) -> list[BatchId]:
-    """Return `count` new batch ids. Unused ids leave harmless gaps."""
+    """Return `number` new batch ids. Unused ids leave harmless gaps."""
     rows = await connection.fetch("SELECT nextval('batch_ids') AS id FROM generate_series(1, $1)", number)
     return [BatchId(row["id"]) for row in rows]
 
