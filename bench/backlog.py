@@ -64,7 +64,7 @@ async def _run(dsn: str, millions: tuple[int, ...]) -> None:
         rows.append(cells)
     head = ["waiting"]
     for number in (1, 10, 1000):
-        head += [f"{number} lanes", "beside a foreign snapshot"]
+        head += [f"{number} lanes", "with a foreign snapshot"]
     print(table(head, rows), flush=True)
     await _lone(dsn, connection)
     await _free(connection)
@@ -85,7 +85,7 @@ async def _lone(dsn: str, connection: asyncpg.Connection) -> None:
             last = await _claims(connection, 1, claims=4) if drained > 0 else first
         rows.append((f"{number:,}", alone, first, last))
     print("Batches of one event each, 500 of them a request:\n")
-    head = ("waiting", "ms", "beside a foreign snapshot", "the same after a drain of up to 100,000")
+    head = ("waiting", "ms", "with a foreign snapshot", "the same after a drain of up to 100,000")
     print(table(head, rows), flush=True)
 
 

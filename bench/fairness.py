@@ -40,13 +40,16 @@ def run(settings: Settings) -> None:
         asyncio.run(_crowd(running, pipeline))
         running.start_worker()
         pipeline.run(OTHERS, 1, OTHERS, connections=8)
-        rounds.append(("beside three hostile lanes", _trickle(pipeline)))
+        rounds.append(("with three hostile lanes", _trickle(pipeline)))
         requests = json.loads(running.fetch("/_hostile"))
-    print("## Latency of 47 lanes beside three hostile ones\n")
+    print("## Latency of 47 lanes with three hostile ones\n")
     head = ("", "events", "accept p50 ms", "p99", "to delivery p50 ms", "p90", "p99", "worst")
     print(table(head, [_row(name, one) for name, one in rounds]))
     ratio = quantile(rounds[1][1].delivered_ms, 0.99) / quantile(rounds[0][1].delivered_ms, 0.99)
-    print(f"p99 beside / alone: {ratio:.2f}. Requests of the hostile ones: {requests}.\n", flush=True)
+    print(
+        f"p99 with hostile lanes / alone: {ratio:.2f}. Requests of the hostile ones: {requests}.\n",
+        flush=True,
+    )
 
 
 def _trickle(pipeline: Pipeline) -> Round:

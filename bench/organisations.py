@@ -46,11 +46,13 @@ def run(running: Stage, pipeline: Pipeline, *, seconds: float) -> None:
     finally:
         flood.kill()
         flood.wait()
-    print(f"## An organisation beside one that posts at ten times the capacity ({capacity:,.0f} events/s)\n")
+    print(
+        f"## An organisation while another one posts at ten times the capacity ({capacity:,.0f} events/s)\n"
+    )
     head = ("", "posts", "answered 202", "accept p50 ms", "p99", "highest")
-    print(table(head, [_row("alone", alone), _row("beside", beside)]))
+    print(table(head, [_row("alone", alone), _row("together", beside)]))
     ratio = quantile(_latencies(beside), 0.99) / quantile(_latencies(alone), 0.99)
-    print(f"p99 beside / alone: {ratio:.2f}. Refused beside: {beside.failures}.\n", flush=True)
+    print(f"p99 together / alone: {ratio:.2f}. Refused: {beside.failures}.\n", flush=True)
 
 
 def _organisation(running: Stage, number: int) -> tuple[str, str]:

@@ -56,7 +56,7 @@ def run(running: Stage, pipeline: Pipeline, *, rounds: int) -> None:
         rows.append((per_post, middle(rates[False]), middle(rates[True]), middle(ratios), min(ratios)))
     time.sleep(3)  # counts and records are written within a second
     after, minutes = asyncio.run(_stored(running)), int((time.monotonic() - began) // 60) + 2
-    print(f"## Rejecting beside accepting ({rounds} interleaved rounds, {_LANES} destinations, no worker)\n")
+    print(f"## Rejecting while accepting ({rounds} interleaved rounds, {_LANES} destinations, no worker)\n")
     print(table(("events a post", "accepted/s", "rejected/s", "ratio, median", "lowest"), rows))
     print(
         f"Rejected {rejected:,}; counted {after.counted - before.counted:,}. Records: "

@@ -1,4 +1,4 @@
-"""The sandbox's HTML pages: rendered on the server, without scripts or external assets, with a strict policy."""
+"""The sandbox's HTML pages: rendered on the server, no scripts or external assets, a strict policy."""
 
 import secrets
 from datetime import UTC, datetime

@@ -363,7 +363,7 @@ class _Search:
 
 
 def _is_wanted(item: FoundEvent, wanted: EventFilter, rejected: bool | None) -> bool:
-    """Return whether an event that was found by its id matches the filter, whatever its time."""
+    """Return whether an event that was found by its id matches the filter. The time range is ignored."""
     if rejected is not None and (item.status == REJECTED) is not rejected:
         return False
     return all(

@@ -22,7 +22,7 @@ from app.store.incidents import IncidentFilter, StoredIncident
 
 
 def _sees(caller: Caller, stored: StoredIncident) -> bool:
-    """Return whether a caller may see an incident; incidents of the whole service need a key without
+    """Return whether a caller may see an incident; service incidents need a key without
     destination limits.
     """
     destination = stored.incident.destination

@@ -54,7 +54,7 @@ async def read_journey_figures(
 ) -> JourneyFigures:
     """Count accepted events since a time, as far back as the time limit allows. Raises Refusal (404).
 
-    Rejected events are counted by whole days (UTC).
+    Rejected events are counted per day (UTC).
     """
     await context.write_rejections()
     async with (

@@ -109,7 +109,7 @@ class EventsClient:
             params=params,
             headers={"User-Agent": _USER_AGENT, **headers},
             content=content,
-            # No read timeout: the timeout below covers the whole call.
+            # No read timeout: the timeout below covers the complete call.
             extensions={"timeout": {"connect": min(_CONNECT_S, deadline_s), "pool": deadline_s}},
         )
         try:

@@ -68,7 +68,8 @@ _REMOVED = frozenset({b"set-cookie", b"content-encoding", b"transfer-encoding", 
 def _max_echo(request: httpx.Request) -> int:
     """Return the length of a response that echoes every event of the request (contract §4.1).
 
-    With a lower limit every response to a full request would fail, and the request would be retried forever.
+    With a lower limit every response to a full request would fail, and the request would be retried without
+    end.
     """
     return 2 * int(request.headers.get("Content-Length", "0"))
 

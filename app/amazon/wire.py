@@ -292,7 +292,7 @@ def _refusal(errors: Sequence[Any], values: Collection[str]) -> ItemRefused | It
 
 
 def _request_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tuple[str, str]:
-    """Return the code and the message of an error about the whole request: `{"code", "message"}`."""
+    """Return the code and the message of an error about the complete request: `{"code", "message"}`."""
     error = read_json(body)
     if not isinstance(error, dict):
         return default, ""

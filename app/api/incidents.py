@@ -27,7 +27,9 @@ class IncidentView(ResponseBody):
     """A diagnosed problem with a beginning, an end and a remedy."""
 
     id: str = Field(examples=["inc_0a1b2c3d4e5f6a7b8c9d"])
-    destination_id: str | None = Field(description="Null for kinds of the whole service.")
+    destination_id: str | None = Field(
+        description="Null if the incident concerns the service and not a single destination."
+    )
     destination_name: str | None
     kind: Kind
     severity: Severity
@@ -87,7 +89,7 @@ async def list_all(
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> IncidentPage:
-    """List incidents, newest first. Those of the whole service need a key without destination limits."""
+    """List incidents, newest first. Service incidents need a key without destination limits."""
     found = await use_cases.list_incidents(
         context,
         caller,

@@ -77,7 +77,7 @@ def rejections_arguments(parser: Parser) -> None:
     parser.add_argument("destination", metavar="DESTINATION")
     for name in REJECTION_FILTERS:
         parser.add_argument(f"--{name.replace('_', '-')}")
-    parser.add_argument("--summary", action="store_true", help="count by reason and field, by whole days")
+    parser.add_argument("--summary", action="store_true", help="count by reason and field, per day")
     parser.add_argument("--limit", type=int, default=LIMIT)
     parser.set_defaults(action=_rejections)
     add_client_arguments(parser)

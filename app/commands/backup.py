@@ -22,7 +22,7 @@ from app.settings import Settings
 
 SLOT = "conversions_backup"
 STAMP = "%Y%m%dT%H%M%SZ"
-_NOTES = "postgres.json"  # the embedded Postgres' port and password, beside its data directory
+_NOTES = "postgres.json"  # the embedded Postgres' port and password, next to its data directory
 _WAL_IN_DATA = "restored_wal"
 
 
@@ -176,7 +176,7 @@ def make_way(target: Path, *, replace: bool) -> None:
 
 
 def request_recovery(data: Path, wal: Path, to: datetime | None) -> None:
-    """Copy the WAL beside the data and request recovery from it. Without WAL the base backup suffices."""
+    """Copy the WAL next to the data and request recovery from it. Without WAL the base backup suffices."""
     if not wal.is_dir():
         return
     # A copy, because the server's account may not be able to read the backup.

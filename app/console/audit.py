@@ -65,7 +65,7 @@ async def download(
     since: Text = "",
     until: Text = "",
 ) -> StreamingResponse:
-    """Stream the whole filtered list."""
+    """Stream the complete filtered list."""
     wanted = audit_view.AuditForm(actor, kind, action, target, since, until).wanted()
 
     async def fetch(cursor: str | None) -> ExportPage:

@@ -187,7 +187,7 @@ _WORDS: Mapping[str, str] = {"null": "none", "true": "yes", "false": "no", "[]":
 
 
 def _words(text: str | None, names: Mapping[str, str]) -> str | None:
-    """Return a value in words: no JSON, and names beside ids."""
+    """Return a value in words: no JSON, and names next to ids."""
     if text is None or text in _WORDS:
         return None if text is None else _WORDS[text]
     if text in names:

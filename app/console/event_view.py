@@ -41,7 +41,7 @@ _OUTCOMES: Mapping[str, tuple[str, str]] = {
     "forbidden": ("bad", "The signed-in Amazon user may not send events for this advertiser."),
     "divisible": (
         "warn",
-        "Amazon rejected the whole request. It is split to isolate the invalid event.",
+        "Amazon rejected the complete request. It is split to isolate the invalid event.",
     ),
     "broken": ("warn", "Amazon returned an error or an unreadable response. The same request is retried."),
     "lost": ("warn", "No complete response arrived. The same request is retried; Amazon counts it once."),

@@ -1,6 +1,6 @@
 """Mapping documents in words: the content of a version, and the differences between two. Pure.
 
-The order is that of the form, whatever the order in the document.
+The order is that of the form, not that of the document.
 """
 
 from collections.abc import Iterable, Mapping

@@ -35,7 +35,7 @@ async def search(
     destination: Annotated[str, Query(max_length=64)] = "",
     cursor: Cursor = None,
 ) -> Response:
-    """Find events of all visible destinations. A single event with this id is opened at once."""
+    """Find events of all visible destinations. A single event with this id is opened immediately."""
     text, chosen = q.strip(), query.range(context.now())
     result = SearchPage([], None)
     is_asked = bool(text or destination or not query.is_empty)

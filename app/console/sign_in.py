@@ -19,7 +19,7 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 _UNKNOWN = "Invalid or revoked key. Check that you pasted all of it."
 _NO_ROLE = "This key cannot open the console. It needs destinations:read and events:read."
 _ENDED = "Your session has ended."
-_UNSENT = " Your last change was not saved. Sign in and repeat it."
+_UNSENT = " Your last change was not applied. Sign in and repeat it."
 
 
 @router.get("/console/sign-in", response_model=None)

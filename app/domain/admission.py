@@ -2,7 +2,7 @@
 
 A service that admits more requests than it can answer in time answers all of them late, after their senders'
 timeouts. An adaptive concurrency limit keeps response times within the target latency (additive increase,
-multiplicative decrease, as in TCP); requests beyond it are shed at once with a Retry-After. Fixed limits
+multiplicative decrease, as in TCP); requests beyond it are shed immediately with a Retry-After. Fixed limits
 bound memory and the commit queue, and a lane whose queue is longer than Amazon's age limit sheds its events.
 """
 
@@ -59,7 +59,7 @@ class ShedSpec:
     latest_s: int
 
 
-# Ranges, so that callers do not all retry at once. Codes: product.md, "The journey's vocabulary".
+# Ranges, so that callers do not all retry at the same time. Codes: product.md, "The journey's vocabulary".
 SHED_SPECS: Final[Mapping[ShedReason, ShedSpec]] = {
     ShedReason.CROWDED: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 1, 5),
     ShedReason.BODIES: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 1, 5),

@@ -253,7 +253,7 @@ def content_digest(content: dict[str, Any], pepper: bytes) -> bytes:
 
     Retries of one event match, regardless of order and spacing of their members. Numbers are hashed as
     written: `1` and `1.0` differ, `1e3` and `1E+3` do not. Without the secret pepper, which is never rotated,
-    nobody can test a digest against guessed traits.
+    no one can test a digest against guessed traits.
     """
     said = content.copy()
     for name in ROUTING:

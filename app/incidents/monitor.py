@@ -94,7 +94,7 @@ class IncidentMonitor:
         self._telemetry.set_open_incidents(await incidents.open_by_kind(connection))
 
     async def leave(self) -> None:
-        """End the session, so that another process continues at once."""
+        """End the session, so that another process continues immediately."""
         if self._connection is not None:
             await self._connection.close()
 

@@ -20,7 +20,7 @@ from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.telemetry import REQUEST_TRACE, Telemetry
 
-# SQLSTATE classes that concern the whole transaction and never one of its requests: connection lost, rolled
+# SQLSTATE classes that concern the transaction and never one of its requests: connection lost, rolled
 # back for concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
 _TRANSACTION_ERRORS = ("08", "40", "53", "57", "25")
 # Serialization failure, deadlock, and a cached plan that a schema change made invalid (the driver drops it).

@@ -240,7 +240,7 @@ def session_settings(
     """
     return {
         "application_name": f"{_APPLICATION}-{role}",
-        # Set for every session, whatever the default of role or database: 202 means on disk.
+        # Set for every session, because role and database can have other defaults: 202 means on disk.
         "synchronous_commit": "on",
         # A read after a lock must see the rows as of the lock.
         "default_transaction_isolation": "read committed",

@@ -219,7 +219,7 @@ async def summary(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[RejectionSummary]:
-    """Return the exact counts of the last days, most frequent first. Times select whole days (UTC)."""
+    """Return the exact counts of the last days, most frequent first. Times are rounded to days (UTC)."""
     rows = await connection.fetch(
         """
         SELECT r.code, r.reason, nullif(r.field, '') AS field, m.id AS mapping_id,

@@ -36,8 +36,8 @@ class ReplayCount:
     forgotten: int
 
 
-# Events with an exception row, and whole batches that were never sent. A batch's disposition is the status of
-# its events; events that it no longer counts have exception rows.
+# Events with an exception row, and complete batches that were never sent. A batch's disposition is the status
+# of its events; events that it no longer counts have exception rows.
 _FOUND = """
   -- Exceptions.
   WITH singles AS (SELECT e.batch, e.place, e.event_at >= now() - $5::interval AS young,

@@ -40,7 +40,7 @@ def outcome(status: int, body: Any, *, events: int) -> Outcome:
 
 
 def problem(status: int, body: Any, *statuses: int) -> None:
-    """Check a response that refuses the whole request. Raises Differs."""
+    """Check a response that refuses the complete request. Raises Differs."""
     if status not in statuses:
         raise Differs(f"returned {status}, not {' or '.join(map(str, statuses))}")
     code = body.get("code") if isinstance(body, dict) else None

@@ -1,4 +1,4 @@
-"""Cases of complete requests: the 207 and its indexes, limits, headers, and responses that refuse all events."""
+"""Cases of complete requests: the 207 and its indexes, limits, headers, and refusals of all events."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

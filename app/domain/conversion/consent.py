@@ -138,13 +138,17 @@ def _amazon(rule: ConsentRule, event: dict[str, Any], *, required: bool) -> Sign
     user_data = _status(rule.user_data, event)
     ad_storage = _status(rule.ad_storage, event)
     if user_data is _UNREADABLE:
-        return ConsentBlocked("consent_invalid", rule.user_data, "consent.user_data", "is no consent word")
+        return ConsentBlocked(
+            "consent_invalid", rule.user_data, "consent.user_data", "is not a consent value"
+        )
     if user_data == "DENIED":
         return ConsentBlocked(
             "consent_denied", rule.user_data, "consent.user_data", "denies the use of user data"
         )
     if ad_storage is _UNREADABLE:
-        return ConsentBlocked("consent_invalid", rule.ad_storage, "consent.ad_storage", "is no consent word")
+        return ConsentBlocked(
+            "consent_invalid", rule.ad_storage, "consent.ad_storage", "is not a consent value"
+        )
     if user_data is None:
         if required:
             return ConsentBlocked("consent_missing", rule.user_data, "consent.user_data", "is absent")
@@ -175,15 +179,18 @@ def _string(
     text = value.strip() if type(value) is str else None
     if rule.mode is Mode.GPP:
         if text is None or len(text) > MAX_GPP_LENGTH or not GPP.fullmatch(text):
-            return ConsentBlocked("consent_invalid", source, "consent.string", "is no GPP string")
+            return ConsentBlocked("consent_invalid", source, "consent.string", "is not a GPP string")
         return {"gpp": text}
     given = None
     if text is not None:
         given = tcf.consents(text, vendor=settings.tcf_vendor, purposes=settings.tcf_purposes)
     if given is None:
-        return ConsentBlocked("consent_invalid", source, "consent.string", "is no TCF string of version 2")
+        return ConsentBlocked("consent_invalid", source, "consent.string", "is not a TCF v2 string")
     if not given:
         return ConsentBlocked(
-            "consent_denied", source, "consent.string", "gives Amazon no consent for the purposes"
+            "consent_denied",
+            source,
+            "consent.string",
+            "does not grant Amazon consent for the required purposes",
         )
     return {"tcf": text}

@@ -16,7 +16,7 @@ _IGNORED: Final = re.compile(r"[^0-9+A-Za-z#,;]+")
 _LETTERS: Final = re.compile(r"[A-Za-z#,;]+")
 
 # `x` stands for letters, `#`, `,` or `;`. Short digit runs after a complete number are an extension or a tone
-# sequence; a longer run is a second number, which makes the whole text impossible.
+# sequence; a longer run is a second number, which makes the text invalid.
 _WITH_EXTENSION: Final = re.compile(r"x?(\+*[0-9]{7,})(?:x[0-9]{0,7})+")
 
 # E.164 allows 15 digits, and no international prefix is longer than five. For longer runs the library takes

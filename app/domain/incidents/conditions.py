@@ -63,7 +63,7 @@ class ServiceFacts:
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
-    """The thresholds of the kinds of the whole service."""
+    """The thresholds of service incidents."""
 
     without_worker: timedelta = timedelta(seconds=60)
     slow_commits: timedelta = timedelta(seconds=60)
@@ -201,7 +201,7 @@ def destination_findings(facts: DestinationFacts, alerting: Alerting, now: datet
 
 
 def service_findings(facts: ServiceFacts, limits: ServiceLimits) -> list[Finding]:
-    """Return the current problems of the whole service."""
+    """Return the current problems of the service."""
     return list(_service_findings(facts, limits))
 
 

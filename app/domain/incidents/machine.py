@@ -61,7 +61,7 @@ class Incident:
     oldest_event_at: datetime | None = None
     expires_at: datetime | None = None
     acknowledged_at: datetime | None = None
-    # Opened while a problem of the whole service was open, which explains it.
+    # Opened while a service problem was open, which explains it.
     is_silent: bool = False
 
     @property

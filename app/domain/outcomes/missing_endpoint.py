@@ -1,4 +1,4 @@
-"""A 404 for a whole request: when to park the destination. Pure; times in seconds.
+"""A 404 for a complete request: when to park the destination. Pure; times in seconds.
 
 Amazon's documents state no cause; we assume an unknown path or account. The events are not the cause, so they
 wait, and a probe request is sent from time to time until Amazon answers.

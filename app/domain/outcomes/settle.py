@@ -47,7 +47,7 @@ class RetryPolicy:
     most `longest_wait`.
 
     `item_tries` limits the attempts of a conversion that Amazon asks for again. A conversion that fails with
-    its whole request is retried until the age limit.
+    the complete request is retried until the age limit.
     """
 
     first_wait: float = 2.0

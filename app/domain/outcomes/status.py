@@ -6,7 +6,7 @@ and its destination's state.
     accepted → QUEUED ⇄ RETRYING → DELIVERED | DEAD | EXPIRED
     QUEUED, RETRYING → HELD              while the destination is paused
     QUEUED, RETRYING → PARKED            while the destination has no valid sign-in
-    DEAD, EXPIRED → QUEUED or RETRYING   by a replay: whole batches, or single events
+    DEAD, EXPIRED → QUEUED or RETRYING   by a replay: complete batches, or single events
     any but DELIVERED → ERASED           by an erasure request
 """
 
@@ -24,7 +24,7 @@ class Status(StrEnum):
     QUEUED = "queued"
 
     # At least one attempt failed and another one follows automatically, until the age limit. An event gets
-    # here when its request fails as a whole, when Amazon asks for it again, when its outcome is unknown, or
+    # here when its complete request fails, when Amazon asks for it again, when its outcome is unknown, or
     # when it is replayed alone.
     RETRYING = "retrying"
 

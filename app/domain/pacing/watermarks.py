@@ -18,7 +18,7 @@ FULL_SCAN_EVERY_S: Final = 1.0  # if a full scan takes almost no time
 FULL_SCAN_SHARE: Final = 20  # full scans take at most one part in this many of the time
 LONGEST_REST_S: Final = 60.0  # limits the effect of one scan during a database hang
 
-Key = tuple[DestinationNumber, int]  # a destination and one of its queues of whole batches
+Key = tuple[DestinationNumber, int]  # a destination and one of its queues of complete batches
 
 
 @dataclass(frozen=True, slots=True)
