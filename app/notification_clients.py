@@ -65,7 +65,7 @@ class WebhookClient:
 
 
 class MailClient:
-    """Sends messages as mail through one SMTP server, each over a connection of its own."""
+    """Sends messages as mail through one SMTP server, each over a separate connection."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Content of a destination's page besides its statistics: history, requests, times, match keys."""
+"""The content of a destination's page except its statistics: history, requests, times, match keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _BY_DAY: Final = timedelta(hours=3)  # from this bucket width on, match keys are
 
 @dataclass(frozen=True, slots=True)
 class RecentOutcomes:
-    """Counts of the last hour and day; they show the diagnosis whether a fault is over."""
+    """Counts of the last hour and day; the diagnosis uses them to decide whether a fault has ended."""
 
     accepted_in_hour: int = 0
     rejected_in_hour: int = 0

@@ -37,7 +37,7 @@ def new_key() -> str:
 
 
 def hint_of(key: str) -> str:
-    """Return the first eight characters of a key, to tell it from others."""
+    """Return the first eight characters of a key, to distinguish it from others."""
     return key[:8]
 
 

@@ -21,7 +21,9 @@ async def list_pinned_names(
     after: tuple[str, str] | None = None,
     search: str | None = None,
 ) -> Sequence[Pin]:
-    """Return up to `limit` pinned names of advertisers all of whose destinations the caller may see."""
+    """Return up to `limit` pinned names of advertisers. The caller may see all destinations of these
+    advertisers.
+    """
     async with context.engine.connect() as connection:
         return await event_names.page(connection, limit=limit, after=after, search=search, only=caller.only)
 

@@ -122,7 +122,7 @@ def _count(vault: Vault, page: BatchPage, values: frozenset[str], result: Subjec
 
 
 def _searches_for(vault: Vault, id: str, sealed: bytes, values: frozenset[str]) -> bool:  # noqa: A002
-    """Return whether an unfinished erasure holds one of these values."""
+    """Return whether an unfinished erasure contains one of these values."""
     try:
         wanted = vault.open(sealed, place=erasure_place(id))
     except CannotDecrypt:

@@ -92,7 +92,7 @@ def _forbid_reuse_after_extra_bytes(response: httpx.Response) -> None:
 def open_pools(
     transport: httpx.AsyncBaseTransport | None, connections: int = CONNECTIONS
 ) -> dict[Region, httpx.AsyncBaseTransport]:
-    """Open a pool per region, or use `transport` for all: so a hanging region uses no connection of another.
+    """Open a pool per region, so that a hanging region uses no connections of another, or use `transport`.
 
     Certificates are verified and nothing is retried. All connections of a pool stay alive for 20 s.
     """

@@ -93,7 +93,7 @@ class EventResults(TypedDict):
 
 
 class ListedEventView(ResponseBody):
-    """An accepted event: `app.admin.event_list.ListedEvent` as JSON; a test holds both to the same members.
+    """An accepted event: `app.admin.event_list.ListedEvent` as JSON; a test compares the members.
 
     Members that are read from its metadata are null where that is damaged.
     """

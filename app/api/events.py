@@ -46,7 +46,7 @@ MOST_VALUES = 500_000
 
 
 class Priority(StrEnum):
-    """With `low`, events are sent after live traffic."""
+    """With `low`, all events with priority `live` are sent first."""
 
     LIVE = "live"
     LOW = "low"
@@ -63,7 +63,9 @@ class EventsQuery(BaseModel):
     )
     priority: Annotated[
         Priority,
-        Field(description="`low`: after live traffic, at most a fifth of the requests; for backfill."),
+        Field(
+            description="`low` is for backfill: sent when no live events wait, with at most a fifth of the requests."
+        ),
     ] = Priority.LIVE
     dry_run: Annotated[bool, Field(description="Return what would be sent; store nothing.")] = False
 

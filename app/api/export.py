@@ -1,6 +1,6 @@
 """Stream a complete filtered list as CSV or NDJSON, page by page.
 
-Each page is a query of its own: no transaction is open between pages, and memory holds one page. Cells are
+Each page is a separate query: no transaction is open between pages, and memory holds one page. Cells are
 safe from formula injection. An incomplete export ends with an error row.
 """
 

@@ -86,7 +86,7 @@ async def list_rejections(
 ) -> RejectionPage | StreamingResponse:
     """List rejected events, newest first: up to 600 a minute and destination leave a record.
 
-    A record contains ids, codes and paths of the mapping, and no value of the event.
+    A record contains ids, codes and paths of the mapping, and no values from the event.
     """
     wanted = RejectionFilter(
         since, until, reason, field, mapping_id, execution_id, journey_id, node_id, event_id, request_id

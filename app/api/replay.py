@@ -53,7 +53,7 @@ class ReplayView(ResponseBody):
 async def replay(
     destination_id: str, body: ReplayRequest, caller: CurrentCaller, context: Context
 ) -> ReplayView:
-    """Send all matching dead or expired events again, after live traffic.
+    """Send all matching dead or expired events again. Live events have priority.
 
     If the request reaches its time limit, `remaining` counts the rest: repeat the request. `seconds` is the
     minimum duration. Events that are too old for Amazon (`too_old`) or whose data was deleted (`forgotten`)

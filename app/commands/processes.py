@@ -50,7 +50,7 @@ def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
 def migrate(settings: Settings) -> None:
     """Migrate as the owner of the tables.
 
-    Raises CommandFailed if another process's role is missing or a lock is taken.
+    Raises CommandFailed if another process's role is missing or a lock cannot be acquired.
     """
     from app.commands.database_roles import role_names
     from app.store import migrate

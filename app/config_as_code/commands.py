@@ -125,7 +125,7 @@ async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 async def _wake(resources: Resources, done: AppliedPlan) -> None:
-    """Wake the workers of changed destinations; without it they notice at their next poll."""
+    """Wake the workers of changed destinations; otherwise they notice the change at their next poll."""
     control = StoreDeliveryControl(
         pool=resources.pool,
         writer=resources.writer,

@@ -1,8 +1,8 @@
 """Reads a configuration file: unambiguous YAML, then its members. Every problem has a path.
 
 YAML 1.1 reads `NO` as false, `1:30` as 90 and `2026-01-02` as a date, and keeps the last of two equal keys.
-Here only true, false, null and plain numbers are not text, duplicate keys are refused, and so are aliases: a
-few lines of them can expand into gigabytes.
+Here everything except true, false, null and plain numbers is text. Duplicate keys are refused. Aliases are
+also refused: a few lines of them can expand into gigabytes.
 """
 
 import re

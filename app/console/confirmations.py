@@ -41,7 +41,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "name_changed": "The draft now uses the pinned event name. It is not published yet.",
     "renamed": "Event type renamed. Published mappings of this type were updated.",
     "test_sent": "Test event sent to the sandbox.",
-    "replayed": "{events} queued again, after live traffic.",
+    "replayed": "{events} queued again. Live events have priority.",
     "dismissed": "{events} dismissed. Dismissed events stay in the history and no longer count as open.",
     "event_renamed": "Event type renamed. {mappings} republished with the new name; new events use it.",
     "event_name_kept": "This event type already has that name. Nothing changed.",

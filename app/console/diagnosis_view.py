@@ -75,7 +75,7 @@ _SIGN_IN = {
 # The meaning of consecutive failed requests, by the outcome of the newest.
 _FAILURES: Mapping[str, tuple[str, str]] = {
     "throttled": (
-        "Amazon is rate-limiting us (HTTP 429).",
+        "Amazon is rate-limiting requests (HTTP 429).",
         "No action needed: the rate was lowered automatically. This does not count as a failed attempt.",
     ),
     "unauthorized": (
@@ -195,7 +195,7 @@ def _often_throttled(facts: DiagnosisInput) -> Diagnosis | None:
     current_rate = f" Current rate: {number(round(rate, 1))} requests per second." if rate else ""
     return Diagnosis(
         "warn",
-        f"Amazon is rate-limiting us: {len(throttled)} of {len(requests)} requests of the last minute "
+        f"Amazon is rate-limiting requests: {len(throttled)} of {len(requests)} requests of the last minute "
         "returned 429.",
         "No action needed: the rate adapts automatically." + current_rate,
     )

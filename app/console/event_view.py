@@ -104,7 +104,7 @@ _FEWEST_COLLAPSED = 3
 
 
 def collapse(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
-    """Return the entries with runs of similar attempts as one entry each, which holds them."""
+    """Return the entries. Consecutive similar attempts are combined into one entry that contains them."""
     collapsed: list[TimelineEntry] = []
     for _, run in groupby(entries, key=lambda one: (one.headline, one.tone, one.kind)):
         similar = list(run)

@@ -257,7 +257,7 @@ def health_label(item: ListedDestination) -> Label:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading that sorts the table; `sort` is None where it does not."""
+    """A column heading; `sort` is None if the table cannot be sorted by it."""
 
     label: str
     sort: Sort | None
@@ -271,7 +271,7 @@ COLUMNS: Final = (
     Column("Oldest waiting", Sort.BACKLOG, "n", "The longest wait of an event in the last minute"),
     Column("Delivered", Sort.DELIVERED, "n"),
     Column("Failed", Sort.FAILED, "n", "Events that failed permanently or expired"),
-    Column("Trend", None, "trend", "Delivered, and in red failed, each on its own scale"),
+    Column("Trend", None, "trend", "Delivered events, and failed events in red on a separate scale"),
 )
 
 

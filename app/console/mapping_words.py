@@ -35,7 +35,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class StatementChange:
-    """One place where two mappings differ; `was` or `now` is None where a mapping has nothing."""
+    """One difference between two mappings; `was` or `now` is None where the member is absent."""
 
     place: str
     was: str | None

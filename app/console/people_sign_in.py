@@ -62,7 +62,7 @@ _STATES = {
     "organisation": (
         403,
         "You have no organisation here",
-        "Your account does not name an organisation of this service. Ask the operator of this service.",
+        "Your account does not belong to an organisation of this service. Ask its operator for access.",
     ),
     "refused": (
         403,

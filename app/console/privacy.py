@@ -121,7 +121,9 @@ def _identifier(form: FormData) -> tuple[str, str]:
     kind, value = form_text(form, "kind"), form_text(form, "value")
     if kind not in IDENTIFIERS or not 1 <= len(value) <= 1024:
         raise Refusal(
-            ErrorCode.INVALID, "Choose what you enter, and enter it.", FieldProblem("value", "missing")
+            ErrorCode.INVALID,
+            "Choose a kind and enter a value.",
+            FieldProblem("value", "missing"),
         )
     if kind == "hash" and not _DIGEST.fullmatch(value.lower()):
         raise Refusal(ErrorCode.INVALID, "A SHA-256 has 64 hexadecimal digits. Nothing was done.")

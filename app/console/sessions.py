@@ -1,6 +1,6 @@
 """Console sessions: a cookie, the API key that opened the session, and the role that its scopes give.
 
-The cookie holds a random token; the database stores the token's digest. A visitor has the permissions that
+The cookie contains a random token; the database stores the token's digest. A visitor has the permissions that
 the key has now, so revoking the key ends its sessions.
 """
 

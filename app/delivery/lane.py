@@ -20,7 +20,7 @@ _FIRST_BACKOFF_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """A queue is skipped until then, after `failures` in a row."""
+    """A queue is skipped until this time, after `failures` in a row."""
 
     until: float
     failures: int

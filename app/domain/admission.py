@@ -149,7 +149,7 @@ def over_share(body_bytes: int, requests: int, arriving: int, limits: Limits) ->
 
 
 def over_organisation_share(body_bytes: int, requests: int, arriving: int, limits: Limits) -> bool:
-    """Return whether the requests of one organisation leave too little for the others."""
+    """Return whether one organisation uses more than its share of body memory or connections."""
     if requests <= 1:
         return False
     return (

@@ -42,7 +42,9 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class NotAcknowledged:
-    """It did not return 2xx. `why` is a code or a status; `retry_after` is in seconds, if it sent one."""
+    """The journey engine did not return 2xx. `why` is a code or a status; `retry_after` is in seconds, if it
+    sent one.
+    """
 
     why: str
     retry_after: float | None = None

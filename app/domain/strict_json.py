@@ -137,11 +137,11 @@ def _deeper_than(limit: int, value: Any, body: bytes) -> bool:
 def _names_a_key_twice(value: Any, body: bytes) -> bool:
     """Return whether decoding lost a member of an object.
 
-    There is one colon per member, and otherwise colons only within strings. The value encoded again has as
-    many colons as the body, unless a member was overwritten: then at least the member's own is missing. A
-    colon written as an escape would change the sum, so such a body is parsed again by a parser that shows
-    every member. This is ten times cheaper than passing each object to Python. If the encoded value equals
-    the body, as with most callers, nothing is counted.
+    Each member has one colon; all other colons are within strings. The value is encoded again and the colons
+    are counted: if a name occurred twice, at least one colon is missing. An escaped colon would change the
+    count, so such a body is parsed again by a slower parser that shows every member. Counting is ten times
+    cheaper than passing each object to Python. It is skipped if the encoded value equals the body, as it
+    usually does.
     """
     written = _ENCODER.encode(value)
     if written == body:

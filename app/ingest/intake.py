@@ -25,7 +25,7 @@ from app.telemetry import Telemetry
 
 
 class EventResult(msgspec.Struct, frozen=True):
-    """The response for one event: accepted, duplicate or rejected. Contains no value of the event."""
+    """The response for one event: accepted, duplicate or rejected. Contains no values from the event."""
 
     index: int
     event_id: str | None

@@ -13,7 +13,7 @@ OTHER: Final = ("", "")
 
 @dataclass(slots=True)
 class JourneyBound:
-    """Knows the journey nodes that this process counted, per destination."""
+    """Remembers the journey nodes that this process counted, per destination."""
 
     _nodes: dict[DestinationNumber, set[tuple[str, str]]] = field(default_factory=dict)
 

@@ -175,7 +175,8 @@ class AdmissionController:
     ) -> Problem | None:
         """Charge a request to its owner's share; return the error response if the share is exceeded.
 
-        Called after authentication and before the body is read. Requests without an owner have one share.
+        Call it after authentication and before the body is read. All requests without an owner use one common
+        share.
         """
         key = (owner, permit.is_events)
         share = self._shares.get(key)

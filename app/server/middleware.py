@@ -1,6 +1,6 @@
 """Request middleware: request id, admission control, body size limit, headers, metrics, log line, errors.
 
-Plain ASGI: starlette's `BaseHTTPMiddleware` would reduce requests per second by two thirds.
+Plain ASGI: starlette's `BaseHTTPMiddleware` would reduce the requests per second by two thirds.
 """
 
 import logging

@@ -28,7 +28,7 @@ class StoredIncident:
 
 
 async def limit_silence(connection: PipelineConnection, silent_after: timedelta) -> None:
-    """Let the server end this session after so much silence: its process is then frozen.
+    """Let the server end this session after this much silence, because its process is then frozen.
 
     The lock ends with the session, and the process can write nothing more. Works across database roles.
     """

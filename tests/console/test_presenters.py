@@ -238,7 +238,14 @@ EXPIRED: dict[str, Any] = {"recent_outcomes": RecentOutcomes(expired_in_day=1)}
             "Start a worker",
             None,
         ),
-        ({}, WAITING, [request("throttled", 429)], "rate-limiting us (HTTP 429)", "No action needed", None),
+        (
+            {},
+            WAITING,
+            [request("throttled", 429)],
+            "rate-limiting requests (HTTP 429)",
+            "No action needed",
+            None,
+        ),
         (
             {},
             WAITING,

@@ -72,7 +72,7 @@ class ServiceLimits:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A condition that holds now. `summary` contains codes and numbers, no name and no text of Amazon."""
+    """A current condition. `summary` contains codes and numbers, no name and no text of Amazon."""
 
     kind: Kind
     summary: str

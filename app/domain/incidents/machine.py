@@ -135,5 +135,5 @@ def _observed(
 
 
 def explains_others(open_kinds: Collection[Kind]) -> bool:
-    """Return whether an open kind of the service explains what else opens."""
+    """Return whether an open service incident explains other incidents that open."""
     return any(KINDS[kind].silences_others for kind in open_kinds)

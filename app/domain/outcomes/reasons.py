@@ -262,7 +262,7 @@ DELIVERY_REASONS = _rows(
     (
         "replayed",
         JourneyCode.MISC_ERROR,
-        "Requeued by a replay; it is sent automatically, after live traffic.",
+        "Queued again by a replay. It is sent automatically; live events have priority.",
     ),
     ("erased", JourneyCode.MISC_ERROR, "The person's data was erased on request; no action needed."),
     (

@@ -67,7 +67,7 @@ class CapacityHypotheses:
 
     @classmethod
     def around(cls, rate: float, limit: float, at: float) -> "CapacityHypotheses":
-        """Return the prior after a former owner estimated `rate`; any burst is possible."""
+        """Return the prior if the previous owner of the lane estimated `rate`. The burst is unknown."""
         rates = rates_below(limit)
         nearest = min(rates, key=lambda candidate: abs(log(candidate / rate)))
         weight = array("d", [share * (candidate == nearest) for share in BURST_PRIOR for candidate in rates])

@@ -22,7 +22,7 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """The outcomes of a lane's last requests; An open breaker allows a probe at `until`.
+    """The outcomes of a lane's last requests. An open breaker allows a probe at `until`.
 
     `recent` has one flag per request, newest last, True for a failure. Times are monotonic seconds.
     """

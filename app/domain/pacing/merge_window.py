@@ -41,7 +41,7 @@ class MergeWindow:
         return max(now, self.sent_at + (self.shortest if announced >= ENOUGH else self.seconds))
 
     def first_event(self, now: float) -> "MergeWindow":
-        """Return the window after a first event arrived: past the window, the lane was idle before it."""
+        """Return the window after a first event arrived. If the window had passed, the lane was idle."""
         if now < self.sent_at + self.shortest:
             return self
         return MergeWindow(self.shortest, self.sent_at)
