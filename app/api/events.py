@@ -64,7 +64,7 @@ class EventsQuery(BaseModel):
     priority: Annotated[
         Priority,
         Field(
-            description="`low` is for backfill: sent when no live events wait, with at most a fifth of the requests."
+            description="`low` is for backfill: live events have priority, at least four fifths of the requests."
         ),
     ] = Priority.LIVE
     dry_run: Annotated[bool, Field(description="Return what would be sent; store nothing.")] = False

@@ -60,7 +60,7 @@ class NotStored:
 
 @dataclass(slots=True, repr=False, eq=False)
 class PendingRequest:
-    """The events of one request before their flush. Contains personal data; exists only during its request."""
+    """The events of one request before their flush. Contains personal data."""
 
     events: Sequence[Event | Rejection]
     access: SenderAccess
