@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 _SAMPLE = re.compile(r"^(\w+)(\{[^}]*\})? ([0-9.e+-]+)$", re.MULTILINE)
 
 
-_BREAKER_WAITS_S = 0.45
-
-
 @dataclass(slots=True)
 class Facts:
     """What one run left behind."""
@@ -95,27 +92,6 @@ def _settled_late(facts: Facts) -> bool:
     )
 
 
-def _probed(facts: Facts) -> bool:
-    """Three requests of an advertiser failed in a row, and after the breaker's wait one was sent alone.
-
-    A single failure delays the next request by at most 0.25 s, an open breaker by at least 0.5 s.
-    """
-    by_advertiser: dict[str, list[Request]] = {}
-    for request in sorted(facts.requests, key=lambda request: request.began):
-        by_advertiser.setdefault(request.advertiser, []).append(request)
-    return any(
-        all(_failed(request) for request in before)
-        and probe.began - max(request.ended for request in before) > _BREAKER_WAITS_S
-        and not any(probe.began < other.began < probe.ended for other in requests)
-        for requests in by_advertiser.values()
-        for *before, probe in zip(requests, requests[1:], requests[2:], requests[3:], strict=False)
-    )
-
-
-def _failed(request: Request) -> bool:
-    return request.status is None or request.status >= 500
-
-
 # State → how it is detected.
 STATES: Mapping[str, Detector] = {
     # Ownership
@@ -153,7 +129,7 @@ STATES: Mapping[str, Detector] = {
         "token.unavailable", reason="refreshing"
     ),
     "a breaker opened": lambda f: f.rows.get("breaker open", 0) > 0,
-    "a breaker let a probe through": _probed,
+    "a breaker let a probe through": lambda f: f.logged("breaker.probe_sent"),
     "events were retried one by one": lambda f: (
         f.rows.get("retried exceptions", 0) > 0 or any(line.get("kind") == "retry" for line in f.logs)
     ),
