@@ -63,9 +63,7 @@ class EventsQuery(BaseModel):
     )
     priority: Annotated[
         Priority,
-        Field(
-            description="`low` is for backfill: live events have priority, at least four fifths of the requests."
-        ),
+        Field(description="`low` is for backfill: live events get at least four fifths of the requests."),
     ] = Priority.LIVE
     dry_run: Annotated[bool, Field(description="Return what would be sent; store nothing.")] = False
 

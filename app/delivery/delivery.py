@@ -262,6 +262,8 @@ class Delivery:
         ):
             return SentRequest(NotSent(), None, None, 0)
         lane.pace = lane.pace.sent(lane.limit, now)
+        if lane.breaker.opened:
+            self._telemetry.log("breaker.probe_sent", lane=lane.id, failures=lane.breaker.opened)
         return await self._amazon.send(
             Region(lane.lease.region),
             access_token=request.access.token,

@@ -5,7 +5,7 @@ Everything in an event except its three ids is catalogue data, which only mappin
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -49,8 +49,7 @@ class JourneyIds(msgspec.Struct, frozen=True):
 NO_JOURNEY: Final = JourneyIds()
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(msgspec.Struct, frozen=True):
     """The rejection of an event: a reason of `REASONS`, the field, and a sentence without values of the
     event.
 
@@ -164,7 +163,7 @@ def _read_one(
     mapping_id = _routed("mapping_id", content, envelope, default_mapping)
     if event_id is not None and (refused := check_event_id(event_id)):
         known = destination_id if type(destination_id) is str else None
-        return replace(refused, destination_id=known, journey=journey_ids(content))
+        return msgspec.structs.replace(refused, destination_id=known, journey=journey_ids(content))
     if destination_id is None or destination_id == "":
         detail = "destination_id is missing: set it in the event, next to the list, or in the query."
         return Rejection("destination_missing", "destination_id", None, detail, event_id)

@@ -1,7 +1,6 @@
 """Evaluate one event: match it to a published mapping and convert it. Pure."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -55,7 +54,7 @@ def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evalu
     if conversion is None:
         conversion = convert(event, event_id, mapping.compiled, mapping.rules, now=now)
     if isinstance(conversion, Rejection):
-        return replace(conversion, mapping=mapping.number, journey=journey_ids(event.content))
+        return msgspec.structs.replace(conversion, mapping=mapping.number, journey=journey_ids(event.content))
     keys: tuple[bytes, ...] = (event_key(destination.id, mapping.id, event_id),)
     if mapping.compiled.uses_event_id_field:
         # Two events can have the same Amazon eventId; Amazon counts one and drops the other silently.

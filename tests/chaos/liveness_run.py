@@ -180,6 +180,7 @@ class Run:
             )
             await asyncio.gather(*(self._later(step, troubles) for step in schedule.steps))
             self.transit = troubles.transit
+            self.moving |= troubles.moving
             for proxy in (self.stage.to_amazon, *self.stage.to_database.values()):
                 proxy.latency, proxy.drip, proxy.cuts = 0.0, None, []
             await self._faults()

@@ -5,7 +5,7 @@ contain only match keys, hashed where Amazon requires it, and mapped fields.
 """
 
 from collections.abc import Mapping as Table
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -173,7 +173,7 @@ def _consent(
     )
     if isinstance(signal, consent.ConsentBlocked):
         refused = reading.refuse(SourceFailed(signal.reason, signal.sentence), signal.name, signal.source)
-        return replace(refused, basis=mapping.consent.mode.value)
+        return msgspec.structs.replace(refused, basis=mapping.consent.mode.value)
     reading.note_consent(mapping.consent, signal)
     return signal
 

@@ -1,0 +1,51 @@
+"""How long a job of a worker rests after a run that took long."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+from prometheus_client import CollectorRegistry
+
+from app.delivery.dispatcher import LONGEST_REST_S, Dispatcher, rest_after
+from app.store.database_results import DatabaseResults
+from app.telemetry import Telemetry
+
+
+@pytest.mark.parametrize(
+    ("took", "rest"), [(0.0, 0.0), (0.1, 1.9), (2.0, LONGEST_REST_S), (LONGEST_REST_S + 1, 0.0)]
+)
+def test_a_slow_job_rests_in_proportion_and_one_that_hung_does_not(took: float, rest: float) -> None:
+    assert rest_after(took, share=1 / 20) == pytest.approx(rest)
+
+
+async def test_a_job_that_waited_for_a_silent_connection_runs_again_at_once() -> None:
+    """Otherwise the only worker whose lease connection is half-open leaves its lanes for ten more seconds."""
+    now, runs = 0.0, 0
+    has_run_again = asyncio.Event()
+
+    async def reads_from_a_silent_connection() -> None:
+        nonlocal now, runs
+        runs += 1
+        now += 2.0
+        if runs == 2:
+            has_run_again.set()
+        raise asyncpg.InterfaceError("connection is closed")
+
+    part: Any = None
+    dispatcher = Dispatcher(
+        delivery=part,
+        leases=part,
+        maintenance=part,
+        balancing=part,
+        erasing=part,
+        connect=part,
+        monotonic=lambda: now,
+        telemetry=Telemetry(CollectorRegistry()),
+        outcomes=DatabaseResults(lambda: now),
+    )
+    job = asyncio.create_task(dispatcher._repeat(reads_from_a_silent_connection, 0.01, share=1 / 20))
+    try:
+        await asyncio.wait_for(has_run_again.wait(), 2)
+    finally:
+        job.cancel()
