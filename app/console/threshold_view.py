@@ -26,7 +26,7 @@ _OPENS_WHEN: Final[Mapping[str, str]] = {
     "expiring": "An event nears Amazon's age limit.",
     "dead_letters": "Events failed permanently and are not dismissed.",
     "rejections": "This share of events is rejected on receipt.",
-    "volume_drop": "Fewer events than this share of the same hour's median.",
+    "volume_drop": "The last hour has fewer events than this share of its usual number.",
 }
 
 

@@ -10,7 +10,7 @@ REPLAY_SHARE: Final = 5  # at most one of this many requests of a lane is a repl
 
 
 class WorkKind(StrEnum):
-    """The kind of work in a request. Replayed events are complete batches, or exceptions like retries."""
+    """The kind of work in a request. A replay carries complete batches or, like a retry, single events."""
 
     LIVE = "live"
     RETRY = "retry"
