@@ -132,7 +132,7 @@ class SubjectSearchView(ResponseBody):
     next_cursor: str | None = Described(description="Repeat with this `cursor` until it is null.")
 
 
-@router.post("/subjects/find", summary="Find a person's stored events")
+@router.post("/subjects/find", summary="Count a person's stored events")
 @requires(Scope.ERASE)
 async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> SubjectSearchView:
     """Count a person's stored events by destination and status, by the same hashes as an erasure. No values.

@@ -1,7 +1,6 @@
 """One HTTP/1.1 connection: strict parsing, with limits on time, sizes and rates.
 
-Contains all uses of uvicorn's protocol, which has no such limits. Above a limit, it responds if possible and
-closes.
+Contains all uses of uvicorn's protocol, which has no such limits. Above a limit it answers, then closes.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 Ownership is a timed lease with a fencing number; every write of results names the fence. A session advisory
 lock ends with its connection, so the lanes of a crashed owner are free immediately. A hanging owner loses its
-session to another worker (`living_workers`), and its lanes when the lease expires at the latest.
+session to another worker (`living_workers`), and its lanes at the end of the lease at the latest.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -33,8 +33,7 @@ WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
 class LaneLease:
     """A lane that this worker owns.
 
-    Every write includes `fence`. `blocked_for` are the remaining seconds of a 429's window; `learned_rate` is
-    the estimate of former owners.
+    Every write includes `fence`. `blocked_for` is the rest of the window of a 429, in seconds.
     """
 
     id: LaneId
@@ -64,8 +63,8 @@ class DestinationQueue:
 class LanePoll:
     """The facts that the owner of a lane reads before its next request.
 
-    `limit` is the lowest of all destinations, None without destinations. `erasures` counts the requested
-    erasures. `damaged` are destinations whose due events cannot be read.
+    `limit` is the lowest of the destinations, None without any. `erasures` counts the requested erasures.
+    `damaged` are destinations whose due events cannot be read.
     """
 
     limit: RateLimit | None
@@ -136,8 +135,7 @@ async def busy_lanes(connection: PipelineConnection) -> list[LaneWork]:
 def _heads(name: str, table: str, open_ones: str) -> str:
     """Read the first row of each (destination, queue) by hopping through the index of open rows.
 
-    Postgres has no such scan (loose index scan). It costs one step per non-empty queue, regardless of its
-    length.
+    Postgres has no such scan (loose index scan). It costs one step per non-empty queue of any length.
     """
     return f"""
         {name} AS (
@@ -267,8 +265,7 @@ async def is_owned(connection: PipelineConnection, lane: LaneId, fence: int) -> 
 async def block_until(connection: PipelineConnection, lane: LaneId, seconds: float) -> None:
     """Record the end of a Retry-After window, for any owner of the lane.
 
-    Not fenced: a window that a former owner received also applies to its successor, and the end only moves
-    later.
+    Not fenced: the window of a former owner also applies to its successor. The end only moves later.
     """
     await connection.execute(
         "UPDATE lanes SET blocked_until = greatest(blocked_until, "
