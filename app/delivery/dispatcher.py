@@ -24,7 +24,7 @@ from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 _LONGEST_SLEEP_S = 1.0
-LONGEST_REST_S = 10.0  # of a job that takes more than its share of the time
+LONGEST_REST_S = 10.0  # maximum pause of a job that takes more than its share of the time
 
 
 def rest_after(took: float, previous: float, share: float) -> float:
@@ -137,14 +137,14 @@ class Dispatcher:
         waiting = [
             lane for lane in self._leases.owned.values() if lane.wake_at is not None and lane.may_claim()
         ]
-        # The lane that has waited longest goes first.
+        # Serve the lane that has waited longest first.
         waiting.sort(key=lambda lane: lane.wake_at or 0.0)
         for lane in waiting:
             assert lane.wake_at is not None
             if lane.wake_at > now:
                 return min(lane.wake_at - now, _LONGEST_SLEEP_S)
             if not self._capacity.admits(self._in_flight(lane), is_failing=lane.breaker.is_failing):
-                continue  # It stays in the queue: the end of another request wakes the loop.
+                continue  # Keep it in the queue: the end of another request wakes the loop.
             lane.wake_at, lane.claiming = None, True
             task = asyncio.create_task(self._serve(lane))
             self._tasks[task] = lane

@@ -1,7 +1,7 @@
-"""Classify errors of the database: unavailable now, or a statement that is wrong.
+"""Classify database errors: temporarily unavailable, or a wrong statement.
 
-Both drivers meet here: asyncpg in the event pipeline, SQLAlchemy in the configuration. SQLAlchemy is imported
-on use only, because a worker runs without it.
+Handles both drivers: asyncpg of the event pipeline and SQLAlchemy of the configuration. SQLAlchemy is
+imported only on use, because workers run without it.
 """
 
 import asyncpg
@@ -20,7 +20,7 @@ _SESSION_ENDED = ("connection is closed", "has been released back to the pool")
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether an asyncpg error concerns the whole database rather than the statement."""
+    """Return whether an asyncpg error concerns the complete database, not the statement."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_TRANSIENT_CLASSES)
     return isinstance(error, DRIVER_ERRORS)
