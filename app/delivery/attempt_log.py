@@ -58,6 +58,7 @@ class AttemptLog:
             outcome=outcome,
             settlement=type(settlement).__name__,
             status=sent.status,
+            duration_ms=sent.duration_ms,
             amazon_request_id=sent.request_id,
             # As in the log line of the request that contained the events.
             batches=content.batches or sorted({item.batch for item in content.items}),

@@ -27,12 +27,13 @@ _LONGEST_SLEEP_S = 1.0
 LONGEST_REST_S = 10.0  # maximum pause of a job that takes more than its share of the time
 
 
-def rest_after(took: float, share: float) -> float:
-    """Return how many seconds a job rests after a run, so that it takes at most `share` of the time.
+def rest_after(took: float, previous: float, share: float) -> float:
+    """Return how long a job rests after a run, in seconds, so that it takes at most `share` of the time.
 
-    A run during a hang of the database or the process does not predict the next one.
+    The shorter of its last two runs counts: a single slow run, as after a restart of Postgres, does not
+    predict the next.
     """
-    return 0.0 if took > LONGEST_REST_S else min(took * (1 / share - 1), LONGEST_REST_S)
+    return min(min(took, previous) * (1 / share - 1), LONGEST_REST_S)
 
 
 class Dispatcher:
@@ -230,20 +231,22 @@ class Dispatcher:
     ) -> None:
         """Run a job every `every_s` seconds, and when `run_now` is set; errors are logged.
 
-        `share` is the part of the time that the job may take: a slow job runs less often. A failed run does
-        not count, because it waited for the database, which may have recovered.
+        `share` is the part of the time that the job may take: a slow job runs more rarely. A failed run
+        counts as one that took no time.
         """
         trigger = run_now or asyncio.Event()
+        previous = 0.0
         # Not `while True`: before Python 3.12 `wait_for` can swallow a cancellation.
         while not self._stopping.is_set():
-            started_at, rest = self._monotonic(), 0.0
+            started_at, took = self._monotonic(), 0.0
             try:
                 await action()
-                rest = rest_after(self._monotonic() - started_at, share)
+                took = self._monotonic() - started_at
             except (*DRIVER_ERRORS, StaleOwner) as error:
                 self._telemetry.failed("worker.database_error", error, level=logging.WARNING)
             except Exception as error:
                 self._telemetry.failed("worker.failed", error, level=logging.ERROR)
+            rest, previous = rest_after(took, previous, share), took
             if rest > every_s:
                 await asyncio.sleep(rest - every_s)
             with suppress(TimeoutError):

@@ -5,7 +5,7 @@ roles that do not own the tables. Without a setting both match nothing.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
@@ -78,7 +78,8 @@ async def _reset(connection: PipelineConnection) -> None:
     try:
         await connection.execute(f"RESET {SETTING}")
     except BaseException as error:
-        connection.terminate()
+        with suppress(asyncpg.InterfaceError):  # the session has ended, and the pool has taken it back
+            connection.terminate()
         if not isinstance(error, Exception):
             raise
 

@@ -218,7 +218,9 @@ class Run:
         for kind, victim in sorted(
             zip(self.schedule.damages, self.victims, strict=True), key=lambda one: one[0]
         ):
-            self.damages += await damage(self.stage, kind, victim.number, self.luck)
+            new = await damage(self.stage, kind, victim.number, self.luck)
+            batches = {batch for one in new for batch in one.batches}
+            self.damages = [*(one.without(batches) for one in self.damages), *new]
         for victim in self.victims:
             await self.operator.faults(victim.advertiser, [])
             await self.operator.ask("POST", f"{victim.path}/resume")
