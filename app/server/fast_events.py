@@ -114,7 +114,7 @@ class EventsEndpoint:
                 reply = _refused(caller, request_id)
             elif (
                 (length or 0) <= _CAP  # a larger body is answered 413 below, unread
-                and (problem := self._admission.charge_owner(permit, caller.quota_owner, caller.organisation))
+                and (problem := self._admission.charge_owner(permit, caller.key, caller.organisation))
                 is not None
             ):
                 reply = _refused(problem, request_id)
