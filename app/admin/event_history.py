@@ -1,6 +1,5 @@
 """Use case: read the history of one event: its status, attempts, replays and erasure."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 
@@ -15,11 +14,10 @@ from app.admin.event_records import (
     FirstEvent,
     OmittedMatchKey,
     RecordedRejection,
-    WarningView,
 )
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import EventMetadata, read_shapes
-from app.domain.ids import MappingNumber
+from app.domain.ids import DestinationNumber, MappingNumber
 from app.domain.ledger_keys import event_key
 from app.domain.outcomes.event_history import (
     AttemptRecord,
@@ -33,7 +31,6 @@ from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter, Journ
 from app.domain.outcomes.rejection_details import rejection_detail
 from app.domain.outcomes.status import FINAL, Status
 from app.store import PipelineConnection, event_attempts, event_history, ledger, rejection_records
-from app.store.rejection_records import RejectionRecord
 
 _MOST_REJECTIONS = 50  # of one event
 
@@ -70,11 +67,9 @@ async def read_event_history(
                 row.key: row for row in await event_attempts.mapped_duplicates(connection, list(keys))
             }
             places = {key: (row.batch, row.place) for key, row in duplicates.items()}
-        records = await rejection_records.of_event(
-            connection, [destination.number], event_id, mapping_id=mapping_id, limit=_MOST_REJECTIONS
-        )
-        if not places and records:
-            return _rejected_history(destination.id, event_id, mapping_id, records)
+        rejections = await _rejections_of(connection, destination.number, event_id, mapping_id)
+        if not places and rejections:
+            return _rejected_history(destination.id, event_id, mapping_id, rejections)
         if not places:
             raise Refusal(ErrorCode.NOT_FOUND, "This destination accepted no event with this id.")
         if len(places) > 1:
@@ -83,7 +78,7 @@ async def read_event_history(
         location = EventLocation(event_id, keys[key], batch, place)
         if found:
             accepted = await _history(connection, context, destination, location, mappings)
-            return replace(accepted, rejections=_rejections(records))
+            return replace(accepted, rejections=rejections)
         return await _history_of_duplicate(
             connection, context, caller, destination, location, duplicates[key]
         )
@@ -163,7 +158,13 @@ async def _history_of_duplicate(
     )
 
 
-def _rejections(records: Sequence[RejectionRecord]) -> list[RecordedRejection]:
+async def _rejections_of(
+    connection: PipelineConnection, number: DestinationNumber, event_id: str, mapping_id: str | None
+) -> list[RecordedRejection]:
+    """Return the recorded rejections under an event id, newest first."""
+    records = await rejection_records.of_event(
+        connection, [number], event_id, mapping_id=mapping_id, limit=_MOST_REJECTIONS
+    )
     return [
         RecordedRejection(
             received_at=record.received_at,
@@ -183,14 +184,14 @@ def _rejections(records: Sequence[RejectionRecord]) -> list[RecordedRejection]:
 
 
 def _rejected_history(
-    destination_id: str, event_id: str, mapping_id: str | None, records: Sequence[RejectionRecord]
+    destination_id: str, event_id: str, mapping_id: str | None, rejections: list[RecordedRejection]
 ) -> EventHistory:
     """Return the history of an event that was only ever rejected."""
-    last, rejections = records[0], _rejections(records)
+    last = rejections[0]
     return EventHistory(
         event_id=event_id,
         status="rejected",
-        code=rejections[0].code,
+        code=last.code,
         reason=last.reason,
         accepted_at=None,
         event_time=None,
@@ -217,7 +218,7 @@ def _rejected_history(
         replays=[],
         duplicate_of=None,
         rejections=rejections,
-        explanation=f"The event was rejected on receipt and not stored. {rejections[0].detail} "
+        explanation=f"The event was rejected on receipt and not stored. {last.detail} "
         f"{REASONS[last.reason].remedy}",
     )
 
@@ -290,7 +291,7 @@ async def _describe(
             OmittedMatchKey(match_key=key, reason=reason)
             for key, reason in (shape.dropped_keys if shape else ())
         ],
-        warnings=[WarningView(code=code, field=field) for code, field in shape.warnings] if shape else [],
+        warnings=[{"code": code, "field": field} for code, field in shape.warnings] if shape else [],
         attempts=[_attempt(attempt, items.get(attempt.id)) for attempt in attempts],
         attempts_complete=are_all,
         tries=state.tries,
