@@ -5,6 +5,6 @@ transaction; those that take a connection act in the caller's, as when a configu
 `mappings.py` is about drafts, `publishing.py` about published versions, `pinned_names.py` about their names.
 `destination_settings.py` wraps create and change of `destinations.py` in a transaction.
 
-Request bodies are in `inputs.py`, what a use case may use in `context.py`, callers and scopes in `access.py`.
-The form of a destination, with its labels, is in `catalog.py`.
+Request bodies are in `inputs.py`, the resources of a use case in `context.py`, callers and scopes in
+`access.py`, labels and help texts of forms in `catalog.py`.
 """

@@ -104,13 +104,13 @@ class RecordedRejection:
 
 @dataclass(frozen=True, slots=True)
 class EventHistory(ListedEvent):
-    """Everything that happened to an event. A rejected one has `rejections` and no attempts."""
+    """The complete history of an event. A rejected event has `rejections` and no attempts."""
 
     status: Status | Literal["rejected"]  # type: ignore[assignment]
     accepted_at: datetime | None  # type: ignore[assignment]
     rejections: Annotated[
         Sequence[RecordedRejection],
-        Field(description="Recorded earlier rejections under this id, newest first."),
+        Field(description="Recorded earlier rejections of this id, newest first."),
     ]
     destination_id: str
     match_keys: Sequence[str]

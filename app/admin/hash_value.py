@@ -17,7 +17,7 @@ RULES = {rule.field: rule for rule in MATCH_KEYS}
 
 @dataclass(frozen=True, slots=True)
 class HashResult:
-    """A value and the match key that Amazon receives for it. Personal: values are not in its repr."""
+    """A value and the match key that Amazon receives for it. Personal: repr omits the values."""
 
     field: str
     type: Annotated[str, Field(description="Amazon's name of the match key.", examples=["EMAIL"])]
@@ -27,7 +27,7 @@ class HashResult:
     sent: Annotated[str | None, Field(description="The match key.")] = member(repr=False)
     hashed: bool
     rule: str | None
-    dropped: Annotated[str | None, Field(description="Why the value gives no match key.")]
+    dropped: Annotated[str | None, Field(description="Why the value has no match key.")]
 
 
 def hash_value(body: HashRequest) -> HashResult:

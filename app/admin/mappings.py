@@ -50,7 +50,7 @@ class MappingDetails:
 
 
 def valid_draft(draft: Document) -> Document:
-    """Return the draft, its event name in one spelling, if its members are valid; it may be incomplete.
+    """Return the draft with a normalised event name if its members are valid; it may be incomplete.
 
     Raises Refusal (422).
     """
@@ -146,7 +146,7 @@ async def change_draft(
     members: Document,
     expected: Collection[int] | None,
 ) -> MappingDetails:
-    """Replace the named members of the draft; null removes a member. Published versions stay."""
+    """Replace the named members of the draft; null removes a member. Published versions are unchanged."""
     async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
         before = await find_mapping(connection, destination, mapping_id, lock=True)
@@ -159,7 +159,7 @@ async def change_draft(
 async def change_mapping(
     connection: AsyncConnection, before: StoredMapping, draft: Document, *, by: str
 ) -> None:
-    """Replace a mapping's draft. The published version stays."""
+    """Replace a mapping's draft. The published version is unchanged."""
     if draft != before.draft:
         await stored_mappings.change_draft(connection, before.id, draft)
         await record_change(connection, by, AuditAction.MAPPING_CHANGED, before, before.draft, draft)

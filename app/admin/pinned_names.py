@@ -26,14 +26,16 @@ async def list_pinned_names(
     after: tuple[str, str] | None = None,
     search: str | None = None,
 ) -> Sequence[Pin]:
-    """Return up to `limit` pinned names of the advertisers that the caller sees as a whole."""
+    """Return up to `limit` pinned names of advertisers. The caller may see all destinations of these
+    advertisers.
+    """
     async with context.engine.connect() as connection:
         return await event_names.page(connection, limit=limit, after=after, search=search, only=caller.only)
 
 
 @dataclass(frozen=True, slots=True)
 class RenameImpact:
-    """What renaming an event type would change.
+    """The effect of renaming an event type.
 
     `republished` mappings get a new version. `unchanged` ones read the type from the event and keep the old
     name. `destinations` are the names of their destinations by id.
@@ -48,7 +50,7 @@ class RenameImpact:
 async def preview_rename(
     context: AppContext, caller: Caller, advertiser_id: str, event_type: str
 ) -> RenameImpact:
-    """Return what a rename would change. Raises Refusal (403, 404)."""
+    """Return the effect of a rename. Raises Refusal (403, 404)."""
     async with context.engine.connect() as connection:
         await require_all_visible(connection, caller, advertiser_id)
         pins = await event_names.of_advertiser(connection, advertiser_id)
@@ -91,15 +93,15 @@ async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Ma
 
 
 _NEAR = {
-    "unicode": "Yours looks the same and is written with other Unicode characters. ",
+    "unicode": "Yours looks the same but has other Unicode characters. ",
     "case": "Yours differs only in capital letters. ",
-    "spaces": "Yours differs only in what stands between the words. ",
+    "spaces": "Yours differs only in the characters between the words. ",
     "one_letter": "Yours differs by one letter. ",
 }
 
 
 def name_conflict(pinned: Pin, requested: str) -> Refusal:
-    """Return the refusal of a second name. It contains the pinned name and how near the two are."""
+    """Return the refusal of a second name. It contains the pinned name and how the two differ."""
     near = near_miss(requested, pinned.name)
     return Refusal(
         ErrorCode.EVENT_NAME_CONFLICT,

@@ -26,9 +26,7 @@ class StatusCallbackState:
         int, Field(description="Final states that the journey engine has not acknowledged yet.")
     ]
     oldest_waiting: datetime | None
-    problem: Annotated[
-        str | None, Field(description="Why the last call failed: a word, or e.g. `status_500`.")
-    ]
+    problem: Annotated[str | None, Field(description="Code of the last failure, such as `status_500`.")]
 
 
 async def read_status_callback(
@@ -43,7 +41,7 @@ async def read_status_callback(
 async def switch_status_callback(
     context: AppContext, caller: Caller, destination_id: str, *, enabled: bool
 ) -> StatusCallbackState:
-    """Send a callback for each final state from now on, or stop and drop those that wait."""
+    """Send a callback for each final state from now on, or stop and drop waiting callbacks."""
     async with context.engine.begin() as connection:
         found = await lock_visible(connection, caller, destination_id)
         await set_status_callback(connection, found, enabled, by=caller.actor)

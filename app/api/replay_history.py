@@ -1,4 +1,4 @@
-"""Dead letters that a person handled, and the replays of a destination with their progress."""
+"""Dismissal of dead letters, and the replays of a destination with their progress."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -26,7 +26,7 @@ class DeadLetterFilter(EventSelectionBody):
 
 
 class DismissalView(ResponseBody):
-    """How many dead letters were marked as handled, or would be."""
+    """The number of dead letters that were dismissed, or would be."""
 
     dry_run: bool
     matched: int
@@ -51,11 +51,11 @@ async def dismiss(
 
 
 class ReplayProgressView(ResponseBody):
-    """A replay, and what became of its events so far."""
+    """A replay, and the current states of its events."""
 
     replay_id: str = Field(examples=["rpl_0a1b2c3d4e5f6a7b8c9d"])
     requested_at: datetime
-    requested_by: str = Field(description="The id of the key that asked for it.")
+    requested_by: str = Field(description="The id of the key that requested it.")
     status: str = Field(examples=["dead"])
     reason: str | None
     since: datetime | None
@@ -99,5 +99,5 @@ async def list_replays(
 async def read_replay(
     destination_id: str, replay_id: str, caller: CurrentCaller, context: Context
 ) -> ReplayProgressView:
-    """Return a replay: who asked for it, and what became of its events so far."""
+    """Return a replay: who requested it, and the current states of its events."""
     return ReplayProgressView.of(await use_cases.find_replay(context, caller, destination_id, replay_id))

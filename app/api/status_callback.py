@@ -14,7 +14,7 @@ router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 
 
 class StatusCallbackChange(RequestBody):
-    """Whether the destination sends status callbacks from now on."""
+    """Switches the status callbacks of a destination on or off."""
 
     enabled: bool
 
@@ -33,5 +33,5 @@ async def status_callback(
 async def set_status_callback(
     destination_id: str, body: StatusCallbackChange, caller: CurrentCaller, context: Context
 ) -> StatusCallbackState:
-    """Send a callback for each final state from now on, or stop. Stopping drops waiting callbacks."""
+    """Send a callback for each final state from now on, or stop and drop waiting callbacks."""
     return await switch_status_callback(context, caller, destination_id, enabled=body.enabled)

@@ -126,7 +126,7 @@ def create_application(context: AppContext) -> Application:
     # The OAuth callback leads to pages of the console, and `api` does not import `console`.
     app.state.not_connected_page = partial(pages.show, template="not_connected.html")
     app.state.connected_page = confirmations.redirect
-    # Keys, sessions and readiness belong to no organisation before their row is read.
+    # The organisation of keys and sessions is unknown before their row is read; readiness has none.
     every = context.within(EVERY)
     keys_in_use = KeyRing(every.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic)
     organisations_in_use = OrganisationCache(every.engine, monotonic=context.monotonic)

@@ -16,7 +16,7 @@ from app.store.statements import execute, fetch
 
 
 class AuditAction(StrEnum):
-    """Every administrative action. Nothing else is recorded, so that readers have a sentence for each."""
+    """Every administrative action. Nothing else is recorded; the console has a sentence for each."""
 
     DESTINATION_CREATED = "destination.created"
     DESTINATION_CHANGED = "destination.changed"
@@ -54,7 +54,7 @@ class AuditAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One administrative action. `before` and `after` hold what changed, and never a secret."""
+    """One administrative action. `before` and `after` contain only changed members, and never a secret."""
 
     id: int
     at: datetime
@@ -81,7 +81,7 @@ async def record(
 ) -> None:
     """Write one row, in the transaction of the action: neither is committed without the other.
 
-    When both `before` and `after` are given, members that did not change are left out of both.
+    If both `before` and `after` are given, unchanged members are left out.
     """
     if before is not None and after is not None:
         changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
@@ -103,7 +103,7 @@ async def record(
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which actions to list. `kind` is the first word of an action, such as `mapping`."""
+    """A filter of actions. `kind` is the first part of an action, such as `mapping`."""
 
     actor: str | None = None
     kind: str | None = None
@@ -184,7 +184,7 @@ async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[
 
 
 async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
-    """Return the first row that is not in the chain, if there is one."""
+    """Return the first row without a link in the chain, if there is one."""
     rows = await fetch(connection, _LINKS + "WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT 1")
     return [_chain_row(row) for row in rows]
 

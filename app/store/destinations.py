@@ -37,7 +37,7 @@ class DestinationDraft:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One row. `version` grows with every change that is visible to ingest or to a reader; it is the ETag."""
+    """One row. `version` grows with every change that ingest or a reader can see; it is the ETag."""
 
     id: DestinationId
     number: DestinationNumber
@@ -149,7 +149,7 @@ def _values(draft: DestinationDraft) -> dict[str, object]:
 async def _lane(connection: AsyncConnection, region: Region, advertiser: AdvertiserId) -> LaneId:
     """Return the lane of (region, advertiser); create it if there is none.
 
-    Reads first: an upsert would use up an identity value and lock the lane's row on every call.
+    Reads first, because every upsert would use an identity value and lock the lane's row.
     """
     values = {"region": region.value, "advertiser": advertiser}
     find_lane = "SELECT id FROM lanes WHERE region = :region AND advertiser_id = :advertiser"
@@ -240,7 +240,7 @@ async def everything(connection: AsyncConnection) -> list[Destination]:
 
 
 async def missing(connection: AsyncConnection, destinations: Sequence[str]) -> set[str]:
-    """Return those of `destinations` that do not exist."""
+    """Return the members of `destinations` that do not exist."""
     statement = f"SELECT id FROM destinations WHERE {_OWN} AND id = ANY (:ids)"
     rows = await fetch(connection, statement, ids=list(destinations))
     return set(destinations) - {row["id"] for row in rows}
@@ -294,12 +294,12 @@ async def _changed(
 
 
 async def touch(connection: AsyncConnection, destination: DestinationId) -> Destination:
-    """Increment the version of a destination, because something beside its row changed."""
+    """Increment the version of a destination after a change outside its row."""
     return await _changed(connection, destination, "sign_in = sign_in")
 
 
 async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None:
-    """Increment the version of every destination of an advertiser, because a pinned name changed."""
+    """Increment the version of every destination of an advertiser after a pinned name changed."""
     await execute(
         connection,
         "UPDATE destinations SET version = version + 1, updated_at = now() "

@@ -23,7 +23,7 @@ _COLUMNS = "advertiser_id, event_type, name, pinned_at"
 
 
 async def pin(connection: AsyncConnection, advertiser: str, event_type: str, name: str) -> tuple[Pin, bool]:
-    """Pin `name` when nothing is pinned. Return the pinned name, and whether it is new.
+    """Pin `name` if nothing is pinned. Return the pinned name, and whether it is new.
 
     Of two concurrent calls, the second waits for the first's commit and returns its name. The row stays
     locked against renaming until the transaction ends.
@@ -97,8 +97,8 @@ async def page(
 ) -> list[Pin]:
     """Return up to `limit` pinned names by advertiser and event type.
 
-    `search` is an advertiser id or a part of a name. `only` limits them to advertisers all of whose
-    destinations are among these.
+    `search` is an advertiser id or a part of a name. `only` limits them to advertisers with no other
+    destinations than these.
     """
     rows = await fetch(
         connection,

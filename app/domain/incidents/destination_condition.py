@@ -11,11 +11,11 @@ from typing import Final
 
 
 class Condition(StrEnum):
-    """How a destination is doing; each has exactly one condition.
+    """The condition of a destination; each has exactly one.
 
-    `stalled`: no incident holds yet, but requests fail, no event was delivered in the last minute, and
-    events wait. `recovering`: an incident is still open, but its condition no longer holds. `idle`:
-    active, but without an event within a day.
+    `stalled`: no incident is active yet, but requests fail, no event was delivered in the last minute, and
+    events wait. `recovering`: an incident is still open, but its condition no longer holds. `idle`: active,
+    but without an event within a day.
     """
 
     NEEDS_ATTENTION = "needs_attention"
