@@ -1,6 +1,6 @@
 """Rejected events over HTTP: records without values, and exact counts."""
 
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -14,7 +14,7 @@ from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, record_id_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store.rejection_records import RejectionFilter
+from app.store.rejection_records import RejectionFilter, RejectionSummary
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
@@ -23,22 +23,10 @@ class RejectionPage(Page[RejectionView]):
     """A page of rejected events, newest first."""
 
 
-class RejectionSummaryView(ResponseBody):
-    """The number of events rejected for one reason, with mapping and source path."""
-
-    code: str
-    reason: str
-    field: str | None
-    mapping_id: str | None
-    count: int
-    first_at: datetime
-    last_at: datetime
-
-
 class RejectionSummaryPage(ResponseBody):
     """Exact counts of rejected events, most frequent first."""
 
-    items: list[RejectionSummaryView]
+    items: Sequence[RejectionSummary]
 
 
 _Text = Annotated[str | None, Query(max_length=256)]
@@ -55,7 +43,7 @@ async def summary(
 ) -> RejectionSummaryPage:
     """Count rejected events by reason, mapping and source path. Every rejected event is counted."""
     rows = await use_cases.summarize_rejections(context, caller, destination_id, since=since, until=until)
-    return RejectionSummaryPage(items=[RejectionSummaryView.model_validate(row) for row in rows])
+    return RejectionSummaryPage(items=rows)
 
 
 @router.get(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.admin.mapping_drafts import MappingDetails
+from app.admin.mappings import MappingDetails
 from app.admin.preflight import MANUAL_CHECKS, PreflightCheck
 
 

@@ -21,7 +21,7 @@ _WAITS: Final = RetryPolicy(first_wait=5.0, longest_wait=900.0)
 class ChannelClient(Protocol):
     """Sends messages to the addresses of a channel."""
 
-    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         """Send one message; does not raise network errors."""
         ...
 

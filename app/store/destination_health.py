@@ -8,28 +8,18 @@ from enum import StrEnum
 from typing import Any, Final
 
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
+from app.domain.incidents.destination_condition import (
+    HOLDS_FOR,
+    RULES,
+    STALLED_AFTER,
+    STALLED_WITH_FAILURES_AFTER,
+    Condition,
+    Fact,
+)
 from app.domain.incidents.health import IDLE_AFTER
 from app.domain.incidents.kinds import Severity
 from app.store import PipelineConnection
 from app.store.incidents import CONDITION_HOLDS
-
-
-class Condition(StrEnum):
-    """The condition of a destination; each has exactly one.
-
-    `stalled`: no incident is active yet, but requests fail, no event was delivered in the last minute, and
-    events wait. `recovering`: an incident is still open, but its condition no longer holds. `idle`: active,
-    but without an event within a day.
-    """
-
-    NEEDS_ATTENTION = "needs_attention"
-    STALLED = "stalled"
-    RECOVERING = "recovering"
-    PAUSED = "paused"
-    HEALTHY = "healthy"
-    IDLE = "idle"
-    SETUP = "setup"
-    DELETED = "deleted"
 
 
 class Sort(StrEnum):
@@ -81,11 +71,33 @@ class DestinationListing:
     conditions: Mapping[Condition, int]
 
 
-# An incident is updated every few seconds while its condition holds.
-HOLDS_FOR: Final = timedelta(seconds=12)
-# From these ages on, a queue without deliveries is stalled: with failed requests, and without.
-_WAITS_S: Final = 15
-_WAITS_LONG_S: Final = 60
+# How a fact is read from `d`, `t` and `b` below.
+FACTS: Final[Mapping[Fact, str]] = {
+    Fact.ANYTHING: "true",
+    Fact.ARCHIVED: "d.archived_at IS NOT NULL",
+    Fact.SIGN_IN_LOST: "d.state = 'needs_reconnect'",
+    Fact.CRITICAL: "t.severity = 2",
+    Fact.WARNING: "t.severity = 1",
+    Fact.PAUSED: "d.state = 'paused'",
+    Fact.STALLED: "d.state = 'active' AND b.is_stalled",
+    Fact.OPEN_INCIDENT: "t.destination IS NOT NULL",
+    Fact.NOT_ACTIVE: "d.state <> 'active'",
+    # Today's count first: it is cheap and mostly there.
+    Fact.RECENT_EVENT: """EXISTS (SELECT FROM counts c WHERE c.destination = d.number AND c.accepted > 0
+          AND c.day = (now() AT TIME ZONE 'UTC')::date)
+        OR EXISTS (SELECT FROM outcome_history h WHERE h.organisation_id = acting_organisation()
+          AND h.destination = d.number AND h.bucket_seconds = 900 AND h.accepted > 0
+          AND h.at > now() - $2::interval)""",
+}
+
+
+def condition_sql(facts: Mapping[Fact, str]) -> str:
+    """Return the expression for the condition of a destination, given how each fact is read."""
+    rules = (f"WHEN {facts[fact]} THEN '{condition}'" for fact, condition in RULES)
+    return f"CASE {' '.join(rules)} END"
+
+
+_WAITS_S, _WAITS_LONG_S = STALLED_WITH_FAILURES_AFTER.total_seconds(), STALLED_AFTER.total_seconds()
 _CLASSIFIED: Final = f"""
     WITH trouble AS (
       -- Open incidents.
@@ -109,19 +121,7 @@ _CLASSIFIED: Final = f"""
       -- Every destination of the organisation, with its condition.
       SELECT d.number, d.id, d.name, d.advertiser_id, d.region, d.state, t.severity,
         coalesce(t.open_incidents, 0) AS open_incidents, b.age AS oldest_waiting_seconds,
-        CASE WHEN d.archived_at IS NOT NULL THEN 'deleted'
-          WHEN d.state = 'needs_reconnect' OR t.severity = 2 THEN 'needs_attention'
-          WHEN d.state = 'paused' THEN 'paused'
-          WHEN t.severity = 1 THEN 'needs_attention'
-          WHEN d.state = 'active' AND b.is_stalled THEN 'stalled'
-          WHEN t.destination IS NOT NULL THEN 'recovering'
-          WHEN d.state <> 'active' THEN 'setup'
-          WHEN EXISTS (SELECT FROM counts c WHERE c.destination = d.number AND c.accepted > 0
-              AND c.day = (now() AT TIME ZONE 'UTC')::date)
-            OR EXISTS (SELECT FROM outcome_history h WHERE h.organisation_id = d.organisation_id
-              AND h.destination = d.number AND h.bucket_seconds = 900 AND h.accepted > 0
-              AND h.at > now() - $2::interval) THEN 'healthy'
-          ELSE 'idle' END AS condition
+        {condition_sql(FACTS)} AS condition
       FROM destinations d LEFT JOIN trouble t ON t.destination = d.id
       LEFT JOIN backlog b ON b.destination = d.number
       WHERE d.organisation_id = acting_organisation() AND ($3::text[] IS NULL OR d.id = ANY ($3))
