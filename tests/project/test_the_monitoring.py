@@ -105,9 +105,15 @@ def dashboard_queries() -> Iterator[str]:
             yield from (target["expr"] for target in panel.get("targets", ()))
 
 
+def runbook_queries() -> Iterator[str]:
+    """Yield the queries of all runbooks."""
+    for page in sorted(RUNBOOKS.glob("*.md")):
+        yield from re.findall(r"`([^`\n]*amazon_conversions_\w[^`\n]*)`", page.read_text())
+
+
 def queries() -> list[str]:
     """Return every query that is shipped."""
-    return [*(rule["expr"] for rule in [*RULES, *ALERTS]), *dashboard_queries()]
+    return [*(rule["expr"] for rule in [*RULES, *ALERTS]), *dashboard_queries(), *runbook_queries()]
 
 
 def problems_of(query: str) -> list[str]:
@@ -277,9 +283,12 @@ def test_runbooks_name_log_events_that_exist() -> None:
 @pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (.ci/run installs it)"
 )
-def test_promtool_accepts_rules_and_their_tests() -> None:
-    """Each alert fires on its fault, and none fires on a quiet day."""
+def test_promtool_accepts_rules_queries_and_tests(tmp_path: Path) -> None:
+    """Each alert fires on its fault, and none fires on a quiet day; the queries of the runbooks are PromQL."""
+    written = [{"record": f"runbook:query_{n}", "expr": query} for n, query in enumerate(runbook_queries())]
+    (tmp_path / "runbooks.yml").write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": written}]}))
     for words in (
+        ["check", "rules", str(tmp_path / "runbooks.yml")],
         ["check", "rules", "rules.yml", "alerts.yml"],
         ["test", "rules", "alerts.test.yml", "objectives.test.yml"],
         ["check", "config", "prometheus.yml"],
