@@ -8,17 +8,27 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from app.domain.incidents.kinds import KINDS
 from app.domain.trace import RequestTrace
 
-# pyproject.toml is the only place that names the version.
-VERSION: str = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"][
-    "version"
-]
+
+
+def _read_version() -> str:
+    """Return the version in pyproject.toml, which alone names it; where a wheel is installed, the wheel's."""
+    try:
+        project = Path(__file__).parents[1].joinpath("pyproject.toml").read_text()
+    except FileNotFoundError:
+        from importlib.metadata import version
+
+        return version("amazon-conversions-destination")
+    return str(tomllib.loads(project)["project"]["version"])
+
+
+VERSION: Final = _read_version()
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 # Why a batch cannot be read: its row is missing, its data cannot be decrypted, or reading it is an error.
 UNREADABLE_REASONS = ("missing", "not_opened", "damaged_data")
