@@ -16,7 +16,6 @@ from app.domain.incidents.kinds import KINDS
 from app.domain.trace import RequestTrace
 
 
-
 def _read_version() -> str:
     """Return the version in pyproject.toml, which alone names it; where a wheel is installed, the wheel's."""
     try:
@@ -177,7 +176,7 @@ class Telemetry:
         self._export_from_start()
 
     def _export_from_start(self) -> None:
-        """Export the series that alerts count, as 0: Prometheus sees no increase when a series begins at 1."""
+        """Export the series that alerts count as 0: Prometheus sees no increase where one begins at 1."""
         for counter, values in (
             (self.received, ("accepted", "duplicate", "rejected")),
             (self.settled, ("delivered", "dead", "expired")),

@@ -1,4 +1,7 @@
-"""What spans over OTLP cost: CPU per event with 1 % of the requests traced, beside none; needs requirements/otlp.txt."""
+"""What spans over OTLP cost: CPU per event with 1 % of the requests traced, relative to none.
+
+Needs the packages of `requirements/otlp.txt`.
+"""
 
 import http.server
 import threading
@@ -28,7 +31,8 @@ def run(running: Stage, pipeline: Pipeline, *, rounds: int) -> None:
                 ratios[per_post].append(with_spans.cpu / measured[False][per_post].cpu)
     print(f"## Spans over OTLP: {SAMPLE_PERCENT} % of the requests, {rounds} interleaved rounds\n")
     rows = [
-        (per_post, middle(found), f"{min(found):.2f} to {max(found):.2f}") for per_post, found in ratios.items()
+        (per_post, middle(found), f"{min(found):.2f} to {max(found):.2f}")
+        for per_post, found in ratios.items()
     ]
     print(table(("events a post", "CPU with ÷ without, median", "all"), rows))
     print(f"{received['requests']} exports, {received['bytes']:,} bytes\n", flush=True)

@@ -116,7 +116,7 @@ class Faults:
             Fault(
                 "the database is killed",
                 ("DatabaseUnavailable", "AcceptErrorBudgetBurn", "AcceptErrorBudgetBurnSlow"),
-                lambda: self.stage.destroy_database(),
+                self._kill_database,
                 self._start_database,
             ),
         ]  # fmt: skip
@@ -253,6 +253,9 @@ class Faults:
     def _start_workers(self) -> None:
         for name in WORKERS:
             self.stage.start(name, "work")
+
+    def _kill_database(self) -> None:
+        self.stage.destroy_database()
 
     def _start_database(self) -> None:
         self.stage.cluster.stop()

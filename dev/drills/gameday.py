@@ -76,7 +76,9 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
         monitoring.open(stage.metrics_ports)
         faults = Faults(stage, monitoring, targets)
         faults.loads += [Load(stage, callers=1, pause_s=0.1)]
-        faults.loads += [Load(stage, callers=1, pause_s=1, events=4, destination=each) for each in targets.values()]
+        faults.loads += [
+            Load(stage, callers=1, pause_s=1, events=4, destination=each) for each in targets.values()
+        ]
         steady = list(faults.loads)
         for load in steady:
             load.start()
@@ -126,7 +128,10 @@ def _play(alerts: Alerts, faults: Faults) -> None:
 def _reconcile(stage: Stage, monitoring: Monitoring, faults: Faults) -> tuple[str, bool]:
     """Wait until nothing waits; compare callers, Prometheus, service, console and the stand-in's log."""
     destinations = {load.destination.destination_id: load.destination for load in faults.loads}
-    accepted = {each: [load for load in faults.loads if load.destination.destination_id == each] for each in destinations}
+    accepted = {
+        each: [load for load in faults.loads if load.destination.destination_id == each]
+        for each in destinations
+    }
     callers = {each: {id_ for load in loads for id_ in load.accepted} for each, loads in accepted.items()}
     service = {each: stage.drain(destination=destination) for each, destination in destinations.items()}
     logs = {each: stage.delivered(destination) for each, destination in destinations.items()}
@@ -172,5 +177,7 @@ def _console_counts(stage: Stage, destination: str) -> tuple[int, int]:
         client.post("/console/sign-in", data={"key": key})
         page = client.get(f"/console/destinations/{destination}").raise_for_status().text
     found = re.search(r"([\d,\u202f\u00a0 ]+) accepted(?: = ([\d,\u202f\u00a0 ]+) delivered)?", page)
-    accepted, delivered = (int(re.sub(r"\D", "", text or "0") or 0) for text in found.groups()) if found else (0, 0)
+    accepted, delivered = (
+        (int(re.sub(r"\D", "", text or "0") or 0) for text in found.groups()) if found else (0, 0)
+    )
     return accepted, delivered

@@ -5,15 +5,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-
 from typing import Any, cast
 
 import pytest
 import yaml
 
 from app import cli
-from dev.drills.command import NAMES
 from dev.drills import gameday
+from dev.drills.command import NAMES
 from dev.drills.faults import Faults
 from dev.drills.monitoring import PROGRAMS, SHIPPED
 from dev.drills.shortened_rules import shorten

@@ -178,7 +178,9 @@ def stop_with_database(engine: Engine) -> list[Row]:
             engine.docker("compose", "stop", "-t", "20", name)
             took.append(time.monotonic() - began)
             assert took[-1] < STOP_WITHIN_S, f"{name}: SIGTERM after {delay} s took {took[-1]:.1f} s"
-        seen = "; ".join(f"{delay:g} s: {seconds:.1f} s" for delay, seconds in zip(DELAYS_S, took, strict=True))
+        seen = "; ".join(
+            f"{delay:g} s: {seconds:.1f} s" for delay, seconds in zip(DELAYS_S, took, strict=True)
+        )
         began = time.monotonic()
         engine.docker("compose", "up", "-d", "--no-build", "--no-deps", "--wait", name)
         rows += [

@@ -16,7 +16,10 @@ VERSION: str = PROJECT["project"]["version"]
 
 def test_the_changelog_begins_with_the_version() -> None:
     """With its date, or unreleased; versions descend."""
-    headings = re.findall(r"(?m)^## (\d+)\.(\d+)\.(\d+) \((?:unreleased|\d{4}-\d\d-\d\d)\)$", (ROOT / "CHANGELOG.md").read_text())
+    headings = re.findall(
+        r"(?m)^## (\d+)\.(\d+)\.(\d+) \((?:unreleased|\d{4}-\d\d-\d\d)\)$",
+        (ROOT / "CHANGELOG.md").read_text(),
+    )
     assert len(headings) == (ROOT / "CHANGELOG.md").read_text().count("\n## ")
     versions = [tuple(map(int, heading)) for heading in headings]
     assert ".".join(map(str, versions[0])) == VERSION

@@ -194,8 +194,8 @@ def test_an_alert_has_a_page_with_meaning_check_and_fix(alert: dict[str, Any]) -
     assert alert["labels"]["severity"] in {"critical", "warning"}
 
 
-def tested(*, firing: bool) -> set[str]:
-    """Return the alerts for which a promtool test expects that they fire, or that they are silent."""
+def alerts_of_tests(*, firing: bool) -> set[str]:
+    """Return the alerts of which a promtool test expects that they fire, or are silent."""
     return {
         rule["alertname"]
         for path in PROMETHEUS.glob("*.test.yml")
@@ -208,8 +208,8 @@ def tested(*, firing: bool) -> set[str]:
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 def test_an_alert_has_a_test_that_fires_and_one_that_is_silent(alert: dict[str, Any]) -> None:
     """A rule that always fires, or never, is noticed before it is shipped."""
-    assert alert["alert"] in tested(firing=True)
-    assert alert["alert"] in tested(firing=False)
+    assert alert["alert"] in alerts_of_tests(firing=True)
+    assert alert["alert"] in alerts_of_tests(firing=False)
 
 
 # Ratios: the share of the first occurrence does not matter, or the label has values of the framework.
@@ -218,7 +218,7 @@ SHARES = {PREFIX + "http_requests_total", PREFIX + "attempts_total"}
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 def test_an_alert_sees_the_first_occurrence(alert: dict[str, Any]) -> None:
-    """Prometheus sees no increase in a series that begins at 1: the counter is exported as 0 from the start."""
+    """Prometheus sees no increase in a series that begins at 1: counters are exported as 0 from the start."""
     samples = [sample for family in registry().collect() for sample in family.samples]
     for name, _, matchers in re.findall(r"(amazon_conversions_\w+_total)(\{([^}]*)\})?\[", alert["expr"]):
         wanted = [
@@ -235,10 +235,10 @@ def test_an_alert_sees_the_first_occurrence(alert: dict[str, Any]) -> None:
 
 
 # interface.md §11
-INCIDENT_KINDS = """
-    sign_in_lost amazon_forbidden failing throttled backlog expiring dead_letters rejections volume_drop no_worker
-    database_slow notifications_failing
-    """.split()
+INCIDENT_KINDS = (
+    "sign_in_lost", "amazon_forbidden", "failing", "throttled", "backlog", "expiring", "dead_letters",
+    "rejections", "volume_drop", "no_worker", "database_slow", "notifications_failing",
+)  # fmt: skip
 
 
 def incident_pages() -> dict[str, str]:
@@ -267,7 +267,9 @@ def test_no_kind_of_incident_is_forgotten() -> None:
 def test_no_page_is_left_without_an_alert_or_an_incident() -> None:
     """A removed alert is removed from the documents, too."""
     used = {Path(alert["annotations"]["runbook_url"]).name for alert in ALERTS}
-    assert {path.name for path in RUNBOOKS.glob("*.md")} == used | set(incident_pages().values()) | {"README.md"}
+    assert {path.name for path in RUNBOOKS.glob("*.md")} == used | set(incident_pages().values()) | {
+        "README.md"
+    }
 
 
 def test_runbooks_name_log_events_that_exist() -> None:
@@ -284,9 +286,11 @@ def test_runbooks_name_log_events_that_exist() -> None:
     shutil.which("promtool") is None, reason="promtool is not installed (.ci/run installs it)"
 )
 def test_promtool_accepts_rules_queries_and_tests(tmp_path: Path) -> None:
-    """Each alert fires on its fault, and none fires on a quiet day; the queries of the runbooks are PromQL."""
+    """Each alert fires on its fault, none on a quiet day; the queries of the runbooks are PromQL."""
     written = [{"record": f"runbook:query_{n}", "expr": query} for n, query in enumerate(runbook_queries())]
-    (tmp_path / "runbooks.yml").write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": written}]}))
+    (tmp_path / "runbooks.yml").write_text(
+        yaml.safe_dump({"groups": [{"name": "runbooks", "rules": written}]})
+    )
     for words in (
         ["check", "rules", str(tmp_path / "runbooks.yml")],
         ["check", "rules", "rules.yml", "alerts.yml"],
