@@ -184,6 +184,9 @@ class Faults:
     def _damage_pages(self) -> None:
         """Let updates of rows fail with XX001: of a damaged batch at its claim, of others at settlement."""
         numbers = [self._number(name) for name in ("page", "settlement")]
+        # Refuses nothing: while Amazon answers 429 to the others, requests of this one reach their settlement.
+        fault = {"kind": "partial", "indexes": []}
+        self.stage.set_fault(fault, self.targets["settlement"].advertiser_id)
         self.stage.execute(_DAMAGED_PAGE)
         self.stage.execute(
             "CREATE TRIGGER damaged_page BEFORE UPDATE ON batch_states FOR EACH ROW "
@@ -192,6 +195,7 @@ class Faults:
         self._damage("page")
 
     def _heal_pages(self) -> None:
+        self.stage.set_fault(None, self.targets["settlement"].advertiser_id)
         self.stage.execute(_FLIP, self._flipped["page"])
         self.stage.execute("DROP TRIGGER damaged_page ON batch_states")
 
@@ -237,7 +241,7 @@ class Faults:
         self._unlocking = threading.Event()
         self._locker = threading.Thread(target=lambda: asyncio.run(lock()), daemon=True)
         self._locker.start()
-        self._crowd = Load(self.stage, callers=CROWD, events=CROWD_EVENTS, pause_s=1, name="crowd")
+        self._crowd = Load(self.stage, callers=CROWD, events=CROWD_EVENTS, pause_s=2, name="crowd")
         self.loads.append(self._crowd)
         self._crowd.start()
 
