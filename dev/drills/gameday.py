@@ -94,7 +94,6 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
     finally:
         monitoring.close()
         stage.close()
-    # A `with` of threads: each of them has ended when the rows are read.
     untested = [name for name in ALERTS if name not in alerts.seen]
     report = f"""Game day, {datetime.now(UTC):%d %B %Y}: {took:.0f} s of faults, {len(alerts.seen)} of {len(ALERTS)} alerts, Prometheus and Alertmanager.
 {shortened_rules.describe()}
