@@ -37,7 +37,7 @@ _COUNT = """
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FaultCase:
     """A fault and the alerts that it must raise."""
 
     name: str
@@ -47,7 +47,7 @@ class Fault:
 
 
 @dataclass
-class Faults:
+class FaultInjector:
     """Injects faults into a stage. `loads` are all that posted, for the reconciliation."""
 
     stage: Stage
@@ -58,17 +58,17 @@ class Faults:
     _stopping: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
-    def of_amazon(self) -> list[Fault]:
+    def of_amazon(self) -> list[FaultCase]:
         """Return the faults of Amazon for all destinations, which must not overlap."""
         stage = self.stage
         return [
-            Fault(
+            FaultCase(
                 "Amazon answers 429",
                 ("Throttled", "Backlog", "DeliveryFreshnessBudgetBurn", "DeliveryFreshnessBudgetBurnSlow"),
                 lambda: stage.set_fault({"kind": "429", "retry_after": 1}),
                 lambda: stage.set_fault(None),
             ),
-            Fault(
+            FaultCase(
                 "Amazon answers 503",
                 ("CircuitBreakerOpen",),
                 lambda: stage.set_fault({"kind": "5xx"}),
@@ -76,44 +76,44 @@ class Faults:
             ),
         ]
 
-    def independent(self) -> list[Fault]:
+    def independent(self) -> list[FaultCase]:
         """Return the faults that may overlap with all others but those of processes."""
         return [
-            Fault("a sign-in is revoked", ("SignInLost",), self._revoke, self._reconnect),
-            Fault("the token server answers 503", ("TokenRefreshFailing",), self._expire, self._token_server_up),
-            Fault("Amazon refuses events", ("DeadLetters",), self._refuse, self._accept_and_replay),
-            Fault("a destination is paused and forgotten", ("EventsExpiring",), self._pause, self._resume),
-            Fault("a stored batch is damaged", ("UnreadableBatches",), self._damage, self._heal),
-            Fault(
+            FaultCase("a sign-in is revoked", ("SignInLost",), self._revoke, self._reconnect),
+            FaultCase("the token server answers 503", ("TokenRefreshFailing",), self._expire, self._token_server_up),
+            FaultCase("Amazon refuses events", ("DeadLetters",), self._refuse, self._accept_and_replay),
+            FaultCase("a destination is paused and forgotten", ("EventsExpiring",), self._pause, self._resume),
+            FaultCase("a stored batch is damaged", ("UnreadableBatches",), self._damage, self._heal),
+            FaultCase(
                 "rows of two destinations lie on damaged pages",
                 ("DatabaseDamaged", "ClaimsFailing", "DeliveryDefect"),
                 self._damage_pages,
                 self._heal_pages,
             ),
-            Fault("a sender leaves out the person", ("Rejections",), self._send_incomplete, self._end_threads),
-            Fault(
+            FaultCase("a sender leaves out the person", ("Rejections",), self._send_incomplete, self._end_threads),
+            FaultCase(
                 "the journey engine refuses callbacks",
                 ("CallbacksFailing",),
                 lambda: self._accept_callbacks(accept=False),
                 lambda: self._accept_callbacks(accept=True),
             ),
-            Fault("counts are changed by hand", ("EventCountImbalance",), lambda: self._count(3), lambda: self._count(-3)),
+            FaultCase("counts are changed by hand", ("EventCountImbalance",), lambda: self._count(3), lambda: self._count(-3)),
         ]  # fmt: skip
 
-    def of_commits(self) -> Fault:
+    def of_commits(self) -> FaultCase:
         """Return the fault of slow commits under more load than they can take."""
-        return Fault(
+        return FaultCase(
             "commits wait for a lock, and a crowd posts",
             ("CommitsSlow", "AcceptLatencyBudgetBurn", "AcceptLatencyBudgetBurnSlow", "RequestsShed"),
             self._lock_and_crowd,
             self._unlock,
         )
 
-    def of_processes(self) -> list[Fault]:
+    def of_processes(self) -> list[FaultCase]:
         """Return the faults of processes, which must not overlap with any other."""
         return [
-            Fault("all workers are killed", ("NoWorker", "ProcessDown"), self._kill_workers, self._start_workers),
-            Fault(
+            FaultCase("all workers are killed", ("NoWorker", "ProcessDown"), self._kill_workers, self._start_workers),
+            FaultCase(
                 "the database is killed",
                 ("DatabaseUnavailable", "AcceptErrorBudgetBurn", "AcceptErrorBudgetBurnSlow"),
                 self._kill_database,

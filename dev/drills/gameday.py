@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from app.settings import ROOT
 from dev.drills import shortened_rules
-from dev.drills.faults import TARGETS, WORKERS, Fault, Faults
+from dev.drills.faults import TARGETS, WORKERS, FaultCase, FaultInjector
 from dev.drills.load import Load
 from dev.drills.monitoring import Monitoring
 from dev.drills.stage import Stage
@@ -32,7 +32,7 @@ ALERTS: list[str] = [
 
 
 @dataclass
-class Alerts:
+class AlertTimes:
     """Plays faults and notes how long each alert took; `silent` are those that did not fire or resolve."""
 
     monitoring: Monitoring
@@ -40,7 +40,7 @@ class Alerts:
     seen: set[str] = field(default_factory=set)
     silent: list[str] = field(default_factory=list)
 
-    def play(self, *faults: Fault) -> None:
+    def play(self, *faults: FaultCase) -> None:
         """Inject one fault after the other: wait for its alerts, repair it, wait until they resolve."""
         for fault in faults:
             injected = time.monotonic()
@@ -66,7 +66,7 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
     """Return the report, and whether every alert fired and resolved and no event was lost."""
     del asked
     stage, monitoring = Stage(folder), Monitoring(folder / "monitoring")
-    alerts = Alerts(monitoring)
+    alerts = AlertTimes(monitoring)
     try:
         more: dict[str, Any] = {
             "max_body_bytes_in_flight": SHED_FROM,
@@ -76,7 +76,7 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
         stage.open(workers=len(WORKERS), **more)
         targets = {name: _target(stage, name, place) for place, name in enumerate(TARGETS)}
         monitoring.open(stage.metrics_ports)
-        faults = Faults(stage, monitoring, targets)
+        faults = FaultInjector(stage, monitoring, targets)
         faults.loads += [Load(stage, callers=1, pause_s=0.1)]
         faults.loads += [
             Load(stage, callers=1, pause_s=1, events=4, destination=each) for each in targets.values()
@@ -114,7 +114,7 @@ def _target(stage: Stage, name: str, place: int) -> Example:
     return target
 
 
-def _play(alerts: Alerts, faults: Faults) -> None:
+def _play(alerts: AlertTimes, faults: FaultInjector) -> None:
     """Play all faults: first those that may overlap, each in a thread, then those of processes."""
     for sender in (faults.stage.example, faults.targets["refused"]):
         path = f"/destinations/{sender.destination_id}/status-callback"
@@ -127,7 +127,7 @@ def _play(alerts: Alerts, faults: Faults) -> None:
     faults.replay_all()
 
 
-def _reconcile(stage: Stage, monitoring: Monitoring, faults: Faults) -> tuple[str, bool]:
+def _reconcile(stage: Stage, monitoring: Monitoring, faults: FaultInjector) -> tuple[str, bool]:
     """Wait until nothing waits; compare callers, Prometheus, service, console and the stand-in's log."""
     destinations = {load.destination.destination_id: load.destination for load in faults.loads}
     accepted = {

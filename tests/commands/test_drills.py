@@ -13,7 +13,7 @@ import yaml
 from app import cli
 from dev.drills import gameday
 from dev.drills.command import NAMES
-from dev.drills.faults import Faults
+from dev.drills.faults import FaultInjector
 from dev.drills.monitoring import PROGRAMS, SHIPPED
 from dev.drills.shortened_rules import shorten
 from tests.commands.test_settings import GOOD_PRODUCTION
@@ -49,7 +49,7 @@ def _without_durations(query: str) -> str:
 
 def test_a_game_day_has_a_fault_for_every_alert() -> None:
     """An alert without a fault is held by promtool's tests alone; today there is none."""
-    faults = Faults(cast(Any, None), cast(Any, None), {})
+    faults = FaultInjector(cast(Any, None), cast(Any, None), {})
     everything = [*faults.independent(), *faults.of_amazon(), faults.of_commits(), *faults.of_processes()]
     assert sorted(name for fault in everything for name in fault.alerts) == sorted(gameday.ALERTS)
 
