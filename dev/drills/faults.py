@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -213,7 +214,8 @@ class FaultInjector:
         def send() -> None:
             with httpx.Client(base_url=self.stage.api, headers=self.stage.headers, timeout=30) as client:
                 while not self._stopping.wait(0.1):
-                    client.post("/events", json=body)
+                    with suppress(httpx.HTTPError):
+                        client.post("/events", json=body)
 
         self._run(send)
 
