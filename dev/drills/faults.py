@@ -55,7 +55,6 @@ class FaultInjector:
     monitoring: Monitoring
     targets: Mapping[str, Example]
     loads: list[Load] = field(default_factory=list)
-    _flipped: dict[str, list[int]] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -166,39 +165,53 @@ class FaultInjector:
     def _resume(self, name: str = "paused") -> None:
         self.stage.call("POST", f"/destinations/{self.targets[name].destination_id}/resume")
 
-    def _damage(self, name: str = "damaged") -> None:
+    def _damage(self) -> None:
         """Flip a bit in each stored batch that waits."""
-        self._pause(name)
-        time.sleep(3)  # requests in progress end, and new events arrive
-        waiting = self.stage.execute(
-            "SELECT batch FROM batch_states WHERE settled_at IS NULL AND destination = $1", self._number(name)
-        )
-        self._flipped[name] = [row["batch"] for row in waiting]
-        self.stage.execute(_FLIP, self._flipped[name])
-        self._resume(name)
+        self._flipped = self._gather("damaged")
+        self.stage.execute(_FLIP, self._flipped)
+        self._resume("damaged")
 
     def _heal(self) -> None:
         """Repair the batches and replay their events, as the runbook says."""
-        self.stage.execute(_FLIP, self._flipped["damaged"])
+        self.stage.execute(_FLIP, self._flipped)
+        self._answer_as_usual("damaged", shielded=False)
         self._replay("damaged")
 
     def _damage_pages(self) -> None:
-        """Let updates of rows fail with XX001: of a damaged batch at its claim, of others at settlement."""
-        numbers = [self._number(name) for name in ("page", "settlement")]
-        # Refuses nothing: while Amazon answers 429 to the others, requests of this one reach their settlement.
-        fault = {"kind": "partial", "indexes": []}
-        self.stage.set_fault(fault, self.targets["settlement"].advertiser_id)
+        """Let updates of some rows fail with XX001: of damaged batches at their claim, of others at settlement."""
+        self._on_pages, settled = self._gather("page"), self._gather("settlement")
+        self.stage.execute(_FLIP, self._on_pages)
         self.stage.execute(_DAMAGED_PAGE)
+        rows = ", ".join(map(str, self._on_pages + settled))
         self.stage.execute(
             "CREATE TRIGGER damaged_page BEFORE UPDATE ON batch_states FOR EACH ROW "
-            f"WHEN (OLD.destination IN ({numbers[0]}, {numbers[1]})) EXECUTE FUNCTION damaged_page()"
+            f"WHEN (OLD.batch IN ({rows})) EXECUTE FUNCTION damaged_page()"
         )
-        self._damage("page")
+        self._resume("page")
+        self._resume("settlement")
 
     def _heal_pages(self) -> None:
-        self.stage.set_fault(None, self.targets["settlement"].advertiser_id)
-        self.stage.execute(_FLIP, self._flipped["page"])
+        self.stage.execute(_FLIP, self._on_pages)
         self.stage.execute("DROP TRIGGER damaged_page ON batch_states")
+        for name in ("page", "settlement"):
+            self._answer_as_usual(name, shielded=False)
+
+    def _gather(self, name: str) -> list[int]:
+        """Pause a destination until some batches wait, and return them."""
+        self._answer_as_usual(name, shielded=True)
+        self._pause(name)
+        statement = "SELECT batch FROM batch_states WHERE settled_at IS NULL AND destination = $1"
+        waiting: list[int] = []
+        time.sleep(2)  # requests in progress end
+        while not waiting:
+            time.sleep(0.5)
+            waiting = [row["batch"] for row in self.stage.execute(statement, self._number(name))]
+        return waiting
+
+    def _answer_as_usual(self, name: str, *, shielded: bool) -> None:
+        """Let Amazon answer an advertiser well, whatever fault is set for all others: refuse none of its events."""
+        fault = {"kind": "partial", "indexes": []} if shielded else None
+        self.stage.set_fault(fault, self.targets[name].advertiser_id)
 
     def _number(self, name: str) -> int:
         rows = self.stage.execute(
