@@ -90,6 +90,7 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
         took = time.monotonic() - began
         for load in steady:
             load.stop(answered=True)
+        faults.replay_all()
         reconciled, agree = _reconcile(stage, monitoring, faults)
     finally:
         monitoring.close()
@@ -124,7 +125,6 @@ def _play(alerts: AlertTimes, faults: FaultInjector) -> None:
         for done in [pool.submit(alerts.play, *each) for each in overlapping]:
             done.result()
     alerts.play(*faults.of_processes())
-    faults.replay_all()
 
 
 def _reconcile(stage: Stage, monitoring: Monitoring, faults: FaultInjector) -> tuple[str, bool]:
