@@ -27,7 +27,7 @@ SCRAPE, EVALUATE, GROUP = "2s", "1s", "2s"
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What Alertmanager sent: which alert, `firing` or `resolved`, to which receiver, and when."""
+    """A notification of Alertmanager: alert, `firing` or `resolved`, receiver, and time."""
 
     alert: str
     series: str
@@ -118,7 +118,7 @@ class Monitoring:
             self._server.server_close()
 
     def _configure(self, targets: Mapping[str, int], alerts: int) -> None:
-        """Write the shipped configuration with the addresses of this machine and quicker intervals."""
+        """Write the shipped configuration with addresses of this machine and shorter intervals."""
         for name in ("rules.yml", "alerts.yml"):
             rules = shorten(yaml.safe_load((SHIPPED / name).read_text()))
             (self.folder / name).write_text(yaml.safe_dump(rules))
