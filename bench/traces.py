@@ -29,6 +29,7 @@ def run(running: Stage, pipeline: Pipeline, *, rounds: int) -> None:
             measured = {settings is on: _measure(running, pipeline, settings) for settings in order}
             for per_post, with_spans in measured[True].items():
                 ratios[per_post].append(with_spans.cpu / measured[False][per_post].cpu)
+                print(f"round {number + 1}, {per_post} a post: {ratios[per_post][-1]:.2f}", flush=True)
     print(f"## Spans over OTLP: {SAMPLE_PERCENT} % of the requests, {rounds} interleaved rounds\n")
     rows = [
         (per_post, middle(found), f"{min(found):.2f} to {max(found):.2f}")
