@@ -143,7 +143,10 @@ class Settings(BaseSettings):
     body_read_timeout_seconds: int = Field(default=30, ge=1, le=600)
     body_min_bytes_per_second: int = Field(default=1_024, ge=0, le=1_048_576)
     keep_alive_seconds: int = Field(default=75, ge=1, le=3_600)
-    shutdown_delay_seconds: int = Field(default=5, ge=0, le=60)
+    # In development no load balancer has to notice that a process stops.
+    shutdown_delay_seconds: int = Field(
+        default_factory=lambda known: 5 if known.get("app_env") == "production" else 0, ge=0, le=60
+    )
 
     # Retention
     batch_retention_days: int = Field(default=30, ge=22, le=365)

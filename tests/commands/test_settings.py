@@ -151,3 +151,13 @@ def test_each_database_url_defaults_to_the_one_before(monkeypatch: pytest.Monkey
         urls["api"],
         urls["worker"],
     ]
+
+
+def test_only_production_waits_for_a_load_balancer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopping API of a developer, or of the development compose file, ends at once."""
+    assert read_settings(NO_FILE).shutdown_delay_seconds == 0
+    for name, value in GOOD_PRODUCTION.items():
+        monkeypatch.setenv(name, value)
+    assert read_settings(NO_FILE).shutdown_delay_seconds == 5
+    monkeypatch.setenv("SHUTDOWN_DELAY_SECONDS", "0")
+    assert read_settings(NO_FILE).shutdown_delay_seconds == 0
