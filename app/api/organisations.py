@@ -20,7 +20,7 @@ from app.admin.organisations import (
     suspend_organisation,
 )
 from app.api.etags import etag, require_match
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, split_page, time_and_id_of
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, slice_page, split_page, time_and_id_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store.organisations import Organisation
@@ -74,7 +74,7 @@ class DayUsageView(UsageView):
 
 
 class UsagePage(Page[DayUsageView]):
-    """The usage of each day, and the sum of all. There is one page."""
+    """A page of the usage of each day, and the sum of all days, those of other pages included."""
 
     total: UsageView
 
@@ -163,16 +163,19 @@ async def usage(
     context: Context,
     first: Annotated[date, Query(alias="from", description="The first day (UTC), as YYYY-MM-DD.")],
     last: Annotated[date, Query(alias="to", description="The last day (UTC), included.")],
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
 ) -> UsagePage:
     """Return accepted events, requests to Amazon and stored bytes of each day, and their sums."""
     days = await organisation_usage_by_day(context, id, first, last)
-    items = [DayUsageView.model_validate(day) for day in days]
+    shown, next_cursor = slice_page(days, limit, cursor)
     total = UsageView(
         events=sum(day.events for day in days),
         requests=sum(day.requests for day in days),
         bytes=sum(day.bytes for day in days),
     )
-    return UsagePage(items=items, next_cursor=None, total=total)
+    items = [DayUsageView.model_validate(day) for day in shown]
+    return UsagePage(items=items, next_cursor=next_cursor, total=total)
 
 
 def _changed(response: Response, organisation: Organisation) -> OrganisationView:

@@ -51,6 +51,8 @@ async def test_figures_of_a_node_stay_exact_under_replay(service: Service) -> No
     assert await figures(service, destination, journey_id="none") == {}
     listed = await service.get(f"/destinations/{destination}/events", node_id="n1", status="dead")
     assert sorted(item["event_id"] for item in listed["items"]) == ["ord-1", "ord-3"]
+    blank = await service.get(f"/destinations/{destination}/events", node_id="")
+    assert blank["items"] == []
 
     service.world.amazon.script = None
     path = f"/destinations/{destination}"
