@@ -134,6 +134,17 @@ def test_a_stand_in_needs_no_client_of_its_own(monkeypatch: pytest.MonkeyPatch) 
     assert with_sandbox(read_settings(NO_FILE)).amazon_client_id == "chosen"
 
 
+def test_a_webhook_and_a_mail_channel_may_share_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the interface's own example does."""
+    monkeypatch.setenv("NOTIFY_WEBHOOKS", "ops=http://127.0.0.1:9101/hook")
+    monkeypatch.setenv("NOTIFY_EMAILS", "ops=a@example.com|b@example.com")
+    monkeypatch.setenv("SMTP_URL", "smtp://127.0.0.1:2525")
+    monkeypatch.setenv("SMTP_FROM", "ops@example.com")
+    channels = read_settings(NO_FILE).notification_channels
+    assert [(each.name, each.type) for each in channels] == [("ops", "webhook"), ("ops", "email")]
+    assert len({each.key for each in channels}) == 2
+
+
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`.env` fills in what the environment leaves out, and a blank value counts as left out."""
     (tmp_path / ".env").write_text("PORT=9000\nSANDBOX_PORT=9001\nAMAZON_BASE_URL=\n")
