@@ -209,6 +209,14 @@ def test_standard_input_is_read_like_a_file(listening: Listening, tmp_path: Path
     assert not list(tmp_path.rglob("backfill/*"))
 
 
+def test_rows_may_name_their_own_destination(listening: Listening, tmp_path: Path) -> None:
+    """The file alone is enough then."""
+    (tmp_path / "f.ndjson").write_text('{"event_id": "a", "destination_id": "dst_1"}\n')
+    ended = backfill(tmp_path, str(tmp_path / "f.ndjson"), "--api", listening.address)
+    assert ended.returncode == 0, ended.stderr
+    assert listening.requests[0][1] == "/events?priority=low"
+
+
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [(401, b"refused with 401: Later."), (404, b"refused with 404"), (413, b"refused with 413")],
