@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from app.admin.access import Scope
-from app.admin.inputs import NewOrganisation, OrganisationChange
+from app.admin.inputs import Day, NewOrganisation, OrganisationChange
 from app.admin.organisations import (
     change_organisation,
     create_organisation,
@@ -161,8 +161,13 @@ async def usage(
     *,
     id: str,  # noqa: A002
     context: Context,
-    first: Annotated[date, Query(alias="from", description="The first day (UTC), as YYYY-MM-DD.")],
-    last: Annotated[date, Query(alias="to", description="The last day (UTC), included.")],
+    first: Annotated[
+        Day | None,
+        Query(alias="from", description="The first day (UTC), by default 29 days before the last."),
+    ] = None,
+    last: Annotated[
+        Day | None, Query(alias="to", description="The last day (UTC), by default today.")
+    ] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> UsagePage:

@@ -207,6 +207,9 @@ async def test_usage_is_given_for_each_day(world: World) -> None:
         answer = await world.call("GET", f"/organisations/acme/usage?from={first}&to={today}")
         wrong = await world.call("GET", f"/organisations/acme/usage?from={today}&to={first}")
         page = (await world.call("GET", f"/organisations/acme/usage?from={first}&to={today}&limit=1")).json()
+        month = (await world.call("GET", "/organisations/acme/usage")).json()
+        noon = f"{today}T12:00:00Z"
+        timed = (await world.call("GET", f"/organisations/acme/usage?from={noon}&to={noon}")).json()
     assert answer.json() == {
         "items": [
             {"events": 0, "requests": 5, "bytes": 600, "day": str(first)},
@@ -218,3 +221,5 @@ async def test_usage_is_given_for_each_day(world: World) -> None:
     assert (wrong.status_code, wrong.json()["fields"][0]) == (422, {"field": "to", "problem": "before_from"})
     assert (page["items"], page["total"]) == (answer.json()["items"][:1], answer.json()["total"])
     assert page["next_cursor"]
+    assert (len(month["items"]), month["items"][-1]["day"]) == (30, str(world.context.now().date()))
+    assert len(timed["items"]) == 1
