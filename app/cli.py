@@ -1,7 +1,7 @@
 """The command line: one row a command, each imported only when it is asked for.
 
-Exit codes: 0 done, 1 it failed, 2 wrong use or wrong settings, 130 interrupted. `plan` alone ends with 2 for
-drift and with nothing else: wrong use and wrong settings are 1 there.
+Exit codes: 0 done, 1 it failed, 2 wrong use or wrong settings, 130 interrupted. `plan` ends with 2 for drift
+and for wrong use; wrong settings, which depend on the machine, are 1 there.
 """
 
 import argparse
