@@ -1,7 +1,7 @@
 """Counts of the events of one journey or node: the numbers that a journey canvas shows.
 
 They are counted from the stored batches, so that they are exact after replays and erasures, as long as
-batches are stored. Rejected events leave no batch: they have counters.
+batches are stored. Rejected events and duplicates leave no batch: they have counters.
 """
 
 from app.admin.event_list import EventFilter, status_and_reason
@@ -42,12 +42,10 @@ async def journey_counts_of(
         if len(batches) < _BATCHES:
             break
         before = BatchId(batches[-1].id - 1)
-    rejected = await journey_counts.rejected(
-        connection, destination.number, journey_id=journey_id, node_id=node_id
-    )
+    others = await journey_counts.read(connection, destination.number, journey_id=journey_id, node_id=node_id)
     return {
         "accepted": sum(statuses.values()),
-        "duplicates": 0,
-        "rejected": rejected,
+        "duplicates": others.duplicates,
+        "rejected": others.rejected,
         **{status.value: number for status, number in statuses.items()},
     }
