@@ -52,7 +52,7 @@ async def read(
     journey_id: str | None,
     node_id: str | None,
 ) -> JourneyCounts:
-    """Return how many events of a journey, or a node, were rejected or duplicates."""
+    """Return the numbers of rejected events and duplicates of a journey or node."""
     row = await connection.fetchrow(
         "SELECT coalesce(sum(rejected), 0)::bigint AS rejected, "
         "coalesce(sum(duplicates), 0)::bigint AS duplicates FROM journey_counts "
@@ -62,13 +62,14 @@ async def read(
         journey_id,
         node_id,
     )
+    assert row is not None
     return JourneyCounts(row["rejected"], row["duplicates"])
 
 
 async def rejected_by_node(
     connection: PipelineConnection, number: DestinationNumber, *, since: datetime
 ) -> dict[tuple[str, str], int]:
-    """Return how many events were rejected by journey and node, from the day (UTC) of a time on."""
+    """Return the numbers of rejected events by journey and node, since the day (UTC) of a time."""
     rows = await connection.fetch(
         "SELECT journey_id, node_id, sum(rejected)::bigint AS events FROM journey_counts "
         "WHERE organisation_id = acting_organisation() AND destination = $1 "
