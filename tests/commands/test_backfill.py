@@ -219,7 +219,7 @@ def test_rows_may_name_their_own_destination(listening: Listening, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [(401, b"refused with 401: Later."), (404, b"refused with 404"), (413, b"refused with 413")],
+    [(401, b"refused the rows (401): Later."), (404, b"(404)"), (413, b"refused the rows (413)")],
 )
 def test_what_will_not_pass_by_itself_ends_it_with_a_sentence(
     listening: Listening, tmp_path: Path, status: int, sentence: bytes
