@@ -11,7 +11,7 @@ from app.admin.access import Scope
 from app.admin.inputs import Instant
 from app.api.event_models import RejectionView
 from app.api.export import EXPORTED, Format, page_or_export
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, record_id_of, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, record_id_of, slice_page, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store.rejection_records import RejectionFilter, RejectionSummary
@@ -23,11 +23,29 @@ class RejectionPage(Page[RejectionView]):
     """A page of rejected events, newest first."""
 
 
+<<<<<<< HEAD
 class RejectionSummaryPage(ResponseBody):
     """Exact counts of rejected events, most frequent first."""
 
     items: Sequence[RejectionSummary]
 
+=======
+class RejectionSummaryView(ResponseBody):
+    """The number of events rejected for one reason, with mapping and source path."""
+
+    code: str
+    reason: str
+    field: str | None
+    mapping_id: str | None
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+class RejectionSummaryPage(Page[RejectionSummaryView]):
+    """Exact counts of rejected events, most frequent first."""
+
+>>>>>>> w6-auditor
 
 _Text = Annotated[str | None, Query(max_length=256)]
 
@@ -35,15 +53,24 @@ _Text = Annotated[str | None, Query(max_length=256)]
 @router.get("/destinations/{destination_id}/rejections/summary", summary="Count rejected events")
 @requires(Scope.EVENTS_READ)
 async def summary(
+    *,
     destination_id: str,
     caller: CurrentCaller,
     context: Context,
     since: Annotated[Instant | None, Query(description="First day (UTC).")] = None,
     until: Annotated[Instant | None, Query(description="Last day (UTC), included.")] = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
 ) -> RejectionSummaryPage:
     """Count rejected events by reason, mapping and source path. Every rejected event is counted."""
     rows = await use_cases.summarize_rejections(context, caller, destination_id, since=since, until=until)
+<<<<<<< HEAD
     return RejectionSummaryPage(items=rows)
+=======
+    shown, next_cursor = slice_page(rows, limit, cursor)
+    items = [RejectionSummaryView.model_validate(row) for row in shown]
+    return RejectionSummaryPage(items=items, next_cursor=next_cursor)
+>>>>>>> w6-auditor
 
 
 @router.get(
