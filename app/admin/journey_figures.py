@@ -1,7 +1,7 @@
 """Use case: the events of a destination by journey and node, counted from the newest stored batches."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -13,11 +13,12 @@ from app.admin.event_list import find_visible_row, status_and_reason
 from app.domain.batch import read_shapes
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import Status
-from app.store import event_history, journey_counts
+from app.store import PipelineConnection, event_history, journey_counts
+from app.store.event_history import BatchRow, DestinationRef, ExceptionRow
 
 _BATCHES: Final = 25  # of one query
-_MAX_SECONDS: Final = 0.08
-_MOST_ROWS: Final = 200
+_MAX_SECONDS: Final = 0.06
+_MOST_ROWS: Final = 120
 
 NodeKey = tuple[str, str]
 """The id of a journey and of a node; '' for none."""
@@ -63,36 +64,55 @@ async def read_journey_figures(
     ):
         destination = await find_visible_row(connection, caller, destination_id)
         rejected = await journey_counts.rejected_by_node(connection, destination.number, since=since)
-        counts: dict[NodeKey, Counter[Status]] = {}
-        deadline = monotonic() + _MAX_SECONDS
-        before: BatchId | None = None
-        back_to: datetime | None = None
-        while True:
-            batches = await event_history.newest(
-                connection, destination.number, wanted=None, before=before, limit=_BATCHES
-            )
-            exceptions = await event_history.exceptions_by_batch(
-                connection, [destination.number], [batch.id for batch in batches]
-            )
-            for batch in (batch for batch in batches if batch.accepted_at >= since):
-                of_batch = exceptions.get(batch.id, {})
-                for shape in read_shapes(batch.shapes) or ():
-                    key = (shape.journey_id or "", shape.node_id or "")
-                    status, _ = status_and_reason(destination, batch, of_batch.get(shape.place))
-                    counts.setdefault(key, Counter())[status] += 1
-            if len(batches) < _BATCHES or all(batch.accepted_at < since for batch in batches):
-                back_to = None
-                break
-            back_to = batches[-1].accepted_at
-            if monotonic() > deadline:
-                break
-            before = BatchId(batches[-1].id - 1)
+        counts, back_to = await _count_accepted(connection, destination, since)
     rows = [
         node_figures(key, counts.get(key, Counter()), rejected.get(key, 0)) for key in {*counts, *rejected}
     ]
     rows.sort(key=lambda row: (-(row.accepted + row.rejected), row.journey_id, row.node_id))
     events = sum(counter.total() for counter in counts.values())
     return JourneyFigures(rows[:_MOST_ROWS], events, back_to, max(0, len(rows) - _MOST_ROWS))
+
+
+async def _count_accepted(
+    connection: PipelineConnection, destination: DestinationRef, since: datetime
+) -> tuple[dict[NodeKey, Counter[Status]], datetime | None]:
+    """Count events by node and status, batch by batch from the newest on, until the time limit.
+
+    Also return the earliest acceptance that was counted, None if everything since `since` was.
+    """
+    counts: dict[NodeKey, Counter[Status]] = {}
+    deadline = monotonic() + _MAX_SECONDS
+    before: BatchId | None = None
+    back_to: datetime | None = None
+    while True:
+        batches = await event_history.newest(
+            connection, destination.number, wanted=None, before=before, limit=_BATCHES
+        )
+        exceptions = await event_history.exceptions_by_batch(
+            connection, [destination.number], [batch.id for batch in batches]
+        )
+        for batch in (batch for batch in batches if batch.accepted_at >= since):
+            if back_to is not None and monotonic() > deadline:
+                return counts, back_to
+            _add(counts, destination, batch, exceptions.get(batch.id, {}))
+            back_to = batch.accepted_at
+        if len(batches) < _BATCHES or all(batch.accepted_at < since for batch in batches):
+            return counts, None
+        before = BatchId(batches[-1].id - 1)
+
+
+def _add(
+    counts: dict[NodeKey, Counter[Status]],
+    destination: DestinationRef,
+    batch: BatchRow,
+    exceptions: Mapping[int, ExceptionRow],
+) -> None:
+    """Add the events of a batch to the counts. Events without an exception share the status of the batch."""
+    usual, _ = status_and_reason(destination, batch, None)
+    for shape in read_shapes(batch.shapes) or ():
+        exception = exceptions.get(shape.place)
+        status = usual if exception is None else status_and_reason(destination, batch, exception)[0]
+        counts.setdefault((shape.journey_id or "", shape.node_id or ""), Counter())[status] += 1
 
 
 def node_figures(key: NodeKey, statuses: Counter[Status], rejected: int) -> NodeFigures:

@@ -112,6 +112,7 @@ class ListedEventView(ResponseBody):
     amazon_message: str | None
     journey_id: str | None
     node_id: str | None
+    request_id: str | None = Field(description="The `X-Request-Id` of the post that contained it.")
 
 
 class ListedEventsPage(Page[ListedEventView]):
@@ -141,9 +142,7 @@ class FoundEventView(ResponseBody):
     amazon_message: str | None
     field: str | None = Field(description="For a rejected event: the source path in the mapping.")
     detail: str | None = Field(description="For a rejected event: the reason as a sentence.")
-    request_id: str | None = Field(
-        description="For a rejected event: the id of the request that contained it."
-    )
+    request_id: str | None = Field(description="The `X-Request-Id` of the post that contained it.")
 
 
 class FoundEventsPage(Page[FoundEventView]):
