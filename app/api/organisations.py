@@ -1,7 +1,7 @@
 """Organisations over HTTP: create, list, read, change, suspend, resume, usage. For platform keys only."""
 
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -18,13 +18,8 @@ from app.admin.organisations import (
     resume_organisation,
     suspend_organisation,
 )
-<<<<<<< HEAD
 from app.api.etags import Expected, etag
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, split_page, time_and_id_of
-=======
-from app.api.etags import etag, require_match
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, slice_page, split_page, time_and_id_of
->>>>>>> w6-auditor
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store.organisation_usage import DayUsage
@@ -65,19 +60,8 @@ class UsageView(ResponseBody):
     bytes: int
 
 
-<<<<<<< HEAD
 class UsagePage(Page[DayUsage]):
-    """The usage of each day, and the sum of all. There is one page."""
-=======
-class DayUsageView(UsageView):
-    """The usage of one day (UTC)."""
-
-    day: date
-
-
-class UsagePage(Page[DayUsageView]):
     """A page of the usage of each day, and the sum of all days, those of other pages included."""
->>>>>>> w6-auditor
 
     total: UsageView
 
@@ -163,21 +147,13 @@ async def usage(
 ) -> UsagePage:
     """Return accepted events, requests to Amazon and stored bytes of each day, and their sums."""
     days = await organisation_usage_by_day(context, id, first, last)
-<<<<<<< HEAD
-=======
     shown, next_cursor = slice_page(days, limit, cursor)
->>>>>>> w6-auditor
     total = UsageView(
         events=sum(day.events for day in days),
         requests=sum(day.requests for day in days),
         bytes=sum(day.bytes for day in days),
     )
-<<<<<<< HEAD
-    return UsagePage(items=list(days), next_cursor=None, total=total)
-=======
-    items = [DayUsageView.model_validate(day) for day in shown]
-    return UsagePage(items=items, next_cursor=next_cursor, total=total)
->>>>>>> w6-auditor
+    return UsagePage(items=shown, next_cursor=next_cursor, total=total)
 
 
 def _changed(response: Response, organisation: Organisation) -> OrganisationView:

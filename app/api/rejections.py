@@ -1,6 +1,5 @@
 """Rejected events over HTTP: records without values, and exact counts."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -12,7 +11,6 @@ from app.admin.inputs import Instant
 from app.api.event_models import RejectionView
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, record_id_of, slice_page, split_page
-from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store.rejection_records import RejectionFilter, RejectionSummary
 
@@ -23,29 +21,9 @@ class RejectionPage(Page[RejectionView]):
     """A page of rejected events, newest first."""
 
 
-<<<<<<< HEAD
-class RejectionSummaryPage(ResponseBody):
+class RejectionSummaryPage(Page[RejectionSummary]):
     """Exact counts of rejected events, most frequent first."""
 
-    items: Sequence[RejectionSummary]
-
-=======
-class RejectionSummaryView(ResponseBody):
-    """The number of events rejected for one reason, with mapping and source path."""
-
-    code: str
-    reason: str
-    field: str | None
-    mapping_id: str | None
-    count: int
-    first_at: datetime
-    last_at: datetime
-
-
-class RejectionSummaryPage(Page[RejectionSummaryView]):
-    """Exact counts of rejected events, most frequent first."""
-
->>>>>>> w6-auditor
 
 _Text = Annotated[str | None, Query(max_length=256)]
 
@@ -64,13 +42,8 @@ async def summary(
 ) -> RejectionSummaryPage:
     """Count rejected events by reason, mapping and source path. Every rejected event is counted."""
     rows = await use_cases.summarize_rejections(context, caller, destination_id, since=since, until=until)
-<<<<<<< HEAD
-    return RejectionSummaryPage(items=rows)
-=======
     shown, next_cursor = slice_page(rows, limit, cursor)
-    items = [RejectionSummaryView.model_validate(row) for row in shown]
-    return RejectionSummaryPage(items=items, next_cursor=next_cursor)
->>>>>>> w6-auditor
+    return RejectionSummaryPage(items=shown, next_cursor=next_cursor)
 
 
 @router.get(

@@ -8,6 +8,7 @@ from itertools import chain
 
 from app.domain.event import JourneyIds, Rejection
 from app.domain.ids import BatchId, DestinationNumber, LaneId
+from app.domain.trace import RequestTrace
 from app.ingest.evaluate import Candidate, Evaluated
 from app.store import counts, ledger
 from app.store.cached_destinations import NamedType
@@ -40,8 +41,8 @@ class Flush:
     destinations: Sequence[Sequence[DestinationNumber | None]] = ()
     # Indexes of the requests whose events are sent after live ones.
     low_priority: frozenset[int] = frozenset()
-    # The trace of each request, if it has one.
-    traceparents: Sequence[str | None] = ()
+    # The trace and the id of each request.
+    traces: Sequence[RequestTrace] = ()
     # The written batches, with the indexes of their requests.
     stored_batches: dict[BatchId, set[int]] = field(default_factory=dict)
     results: list[list[DedupResult | None]] = field(init=False)

@@ -9,6 +9,7 @@ from app import crypto
 from app.domain import batch as packing
 from app.domain.event import Rejection
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
+from app.domain.trace import RequestTrace
 from app.ingest.dedup import (
     DedupResult,
     EventIndex,
@@ -240,7 +241,7 @@ class FlushWriter:
         flush.stored_batches[batch] = {member.index[0] for member in members}
         packed = packing.pack(
             [member.candidate.conversion.body for member in members],
-            [_metadata(member, flush.traceparents[member.index[0]]) for member in members],
+            [_metadata(member, flush.traces[member.index[0]]) for member in members],
         )
         data_key = crypto.new_data_key()
         place = crypto.batch_place(batch)
@@ -258,7 +259,7 @@ class FlushWriter:
         )
 
 
-def _metadata(member: _BatchMember, traceparent: str | None) -> packing.EventMetadata:
+def _metadata(member: _BatchMember, trace: RequestTrace) -> packing.EventMetadata:
     candidate = member.candidate
     conversion = candidate.conversion
     return packing.EventMetadata(
@@ -275,7 +276,8 @@ def _metadata(member: _BatchMember, traceparent: str | None) -> packing.EventMet
         journey_id=candidate.journey.journey_id,
         node_id=candidate.journey.node_id,
         dropped_keys=conversion.dropped_keys,
-        traceparent=traceparent,
+        traceparent=trace.traceparent,
+        request_id=trace.request_id,
     )
 
 

@@ -102,7 +102,7 @@ class EventsEndpoint:
         """
         headers: RawHeaders = scope["headers"]
         request_id = request_id_of(headers)
-        trace = RequestTrace(traceparent_of(headers))
+        trace = RequestTrace(traceparent_of(headers), request_id=request_id)
         REQUEST_TRACE.set(trace)
         caller: Caller | Problem | None = None
         reply: EventsReply | None = None

@@ -449,6 +449,8 @@ CREATE TABLE exceptions (
   place          smallint NOT NULL,
   day            date NOT NULL,
   destination    integer NOT NULL,
+  -- The number of the mapping; NULL where the metadata of the batch could not be read.
+  mapping        integer,
   status         text NOT NULL CHECK (status IN ('retrying', 'delivered', 'dead', 'expired', 'erased')),
   -- Conversions that are sent together while a refused request is being halved.
   send_group     bigint,
@@ -506,6 +508,8 @@ CREATE TABLE attempts (
 ) PARTITION BY RANGE (day);
 CREATE INDEX attempts_started ON attempts (lane) WHERE settled_at IS NULL;
 CREATE INDEX attempts_recent ON attempts (destination, started_at);
+-- Finds a request by Amazon's id for it. A hash: 8 bytes instead of a text; NULL has no entry.
+CREATE INDEX attempts_request ON attempts USING hash (request_id);
 -- Finds the attempts of an event. batch_states refers to a request on the fast path instead, so that a
 -- request which Amazon accepts at the first attempt writes no entry here.
 CREATE INDEX attempts_off_fast_path ON attempts USING gin (batches)
