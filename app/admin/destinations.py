@@ -224,7 +224,7 @@ async def archive_destination(
             if waiting and not discard:
                 raise Refusal(
                     ErrorCode.EVENTS_WAITING,
-                    f"{waiting} accepted events wait for this destination. Let them be delivered, or delete "
+                    f"Accepted events of this destination wait: {waiting}. Let them be delivered, or delete "
                     "with discard=true, which makes them dead with reason discarded.",
                     waiting=waiting,
                 )

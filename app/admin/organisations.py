@@ -6,7 +6,7 @@ platform's: readers of that audit must not learn that other organisations exist.
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -117,9 +117,11 @@ async def resume_organisation(context: AppContext, caller: Caller, organisation:
 
 
 async def organisation_usage_by_day(
-    context: AppContext, organisation: str, first: date, last: date
+    context: AppContext, organisation: str, first: date | None, last: date | None
 ) -> Sequence[DayUsage]:
-    """Return the usage of each day. Raises Refusal (404, 422)."""
+    """Return the usage of each day, by default of the last 30. Raises Refusal (404, 422)."""
+    last = last or context.now().date()
+    first = first or last - timedelta(days=29)
     if last < first:
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("to", "before_from"))
     if (last - first).days >= MAX_USAGE_DAYS:

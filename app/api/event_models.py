@@ -113,9 +113,7 @@ class FoundEventView(ResponseBody):
     amazon_message: str | None
     field: str | None = Field(description="For a rejected event: the source path in the mapping.")
     detail: str | None = Field(description="For a rejected event: the reason as a sentence.")
-    request_id: str | None = Field(
-        description="For a rejected event: the id of the request that contained it."
-    )
+    request_id: str | None = Field(description="The `X-Request-Id` of the post that contained it.")
 
 
 class FoundEventsPage(Page[FoundEventView]):

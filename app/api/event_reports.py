@@ -53,14 +53,14 @@ async def list_events(
         str | None, Query(max_length=64, description="Only events of this mapping.")
     ] = None,
     execution_id: Annotated[
-        str | None, Query(max_length=128, description="Only events of this journey execution.")
+        str | None, Query(max_length=256, description="Only events of this journey execution.")
     ] = None,
     until: Annotated[Instant | None, Query(description="Only events accepted before this time.")] = None,
     journey_id: Annotated[
-        str | None, Query(max_length=128, description="Only events of this journey.")
+        str | None, Query(max_length=256, description="Only events of this journey.")
     ] = None,
     node_id: Annotated[
-        str | None, Query(max_length=128, description="Only events of this journey node.")
+        str | None, Query(max_length=256, description="Only events of this journey node.")
     ] = None,
     event_type: Annotated[str | None, Query(max_length=64, description="Only events of this type.")] = None,
     export_format: Format = None,
@@ -105,10 +105,10 @@ async def stats(
     caller: CurrentCaller,
     context: Context,
     journey_id: Annotated[
-        str | None, Query(max_length=128, description="Limit `counts` to this journey.")
+        str | None, Query(max_length=256, description="Limit `counts` to this journey.")
     ] = None,
     node_id: Annotated[
-        str | None, Query(max_length=128, description="Limit `counts` to this journey node.")
+        str | None, Query(max_length=256, description="Limit `counts` to this journey node.")
     ] = None,
 ) -> StatsView:
     """Return counts by status (they add up to `accepted`), the backlog, and rates over five minutes.

@@ -1,14 +1,14 @@
 """Organisations over HTTP: create, list, read, change, suspend, resume, usage. For platform keys only."""
 
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from app.admin.access import Scope
-from app.admin.inputs import NewOrganisation, OrganisationChange
+from app.admin.inputs import Day, NewOrganisation, OrganisationChange
 from app.admin.organisations import (
     change_organisation,
     create_organisation,
@@ -19,7 +19,7 @@ from app.admin.organisations import (
     suspend_organisation,
 )
 from app.api.etags import Expected, etag
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, split_page, time_and_id_of
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, slice_page, split_page, time_and_id_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store.organisation_usage import DayUsage
@@ -61,7 +61,7 @@ class UsageView(ResponseBody):
 
 
 class UsagePage(Page[DayUsage]):
-    """The usage of each day, and the sum of all. There is one page."""
+    """A page of the usage of each day, and the sum of all days, those of other pages included."""
 
     total: UsageView
 
@@ -135,17 +135,25 @@ async def usage(
     *,
     id: str,
     context: Context,
-    first: Annotated[date, Query(alias="from", description="The first day (UTC), as YYYY-MM-DD.")],
-    last: Annotated[date, Query(alias="to", description="The last day (UTC), included.")],
+    first: Annotated[
+        Day | None,
+        Query(alias="from", description="The first day (UTC), by default 29 days before the last."),
+    ] = None,
+    last: Annotated[
+        Day | None, Query(alias="to", description="The last day (UTC), by default today.")
+    ] = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
 ) -> UsagePage:
     """Return accepted events, requests to Amazon and stored bytes of each day, and their sums."""
     days = await organisation_usage_by_day(context, id, first, last)
+    shown, next_cursor = slice_page(days, limit, cursor)
     total = UsageView(
         events=sum(day.events for day in days),
         requests=sum(day.requests for day in days),
         bytes=sum(day.bytes for day in days),
     )
-    return UsagePage(items=list(days), next_cursor=None, total=total)
+    return UsagePage(items=shown, next_cursor=next_cursor, total=total)
 
 
 def _changed(response: Response, organisation: Organisation) -> OrganisationView:

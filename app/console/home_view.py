@@ -247,7 +247,9 @@ def health_label(item: ListedDestination) -> Label:
                 "The problem is no longer observed; the incident resolves automatically.",
             )
         case Condition.STALLED:
-            return Label("Stalled", "bad", "Events wait and none was delivered in the last minute.")
+            return Label(
+                "Stalled", "bad", "Requests fail or events wait, and none was delivered for 20 seconds."
+            )
         case Condition.HEALTHY:
             return Label("Healthy", "good", "No open incident; events arrived within 24 hours.")
         case Condition.IDLE:

@@ -92,7 +92,7 @@ async def live_event(
             history = await read_event_history(context, visitor.caller, found.id, id, mapping)
         except Refusal:
             return None  # erased or expired since the page was opened
-        content = await event_content(context, visitor, found, pages.plain(history))
+        content = await event_content(context, visitor, found, history)
         return Panel(pages.part("event_part.html", visitor=visitor, **content), final=content["final"])
 
     return streamed(request, context, read)

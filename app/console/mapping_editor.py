@@ -282,8 +282,8 @@ async def _show(
     samples = _samples(context, observed)
     chosen = form_text(form, "then").removeprefix("sample-") if form else ""
     typed = form_text(form, "sample") if form else ""
-    picked = next((each.text for each in samples if each.id == chosen), "" if typed else samples[0].text)
-    sample = msgspec.json.format(picked, indent=2) if picked else typed
+    picked = next((each for each in samples if each.id == chosen), None if typed else samples[0])
+    sample = msgspec.json.format(picked.text, indent=2) if picked else typed
     mapping = found.mapping if found else None
     names = preset_event_names() | {pin.event_type: pin.name for pin in pins}
     parsed = strict_json.parse(sample.encode())
@@ -319,6 +319,7 @@ async def _show(
         names=names,
         additions={name: json.dumps(added) for name, added in additions_by_type(schema).items() if added},
         sample=sample,
+        picked=picked,
         samples=samples,
         observed=schema.events,
         paths=paths(parsed, schema),

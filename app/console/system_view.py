@@ -1,8 +1,9 @@
 """Views of the system page: what is wrong first, then the facts. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from app.admin.system import SystemState
 from app.console.wording import age, events, number
@@ -31,6 +32,18 @@ def checks(state: SystemState) -> Sequence[SystemCheck]:
         _keys(state),
     ]
     return sorted(rows, key=lambda row: row.passed)
+
+
+_SESSIONS: Final[Mapping[str, str]] = {
+    "api": "API",
+    "worker": "Worker",
+    "own": "Storing events, lane leases, incident monitor",
+}
+
+
+def session_label(role: str) -> str:
+    """Return what the sessions of a role of process are for."""
+    return _SESSIONS.get(role, role.capitalize())
 
 
 def _workers(state: SystemState) -> SystemCheck:

@@ -13,8 +13,8 @@ from typing import Final
 class Condition(StrEnum):
     """The condition of a destination; each has exactly one.
 
-    `stalled`: no incident is active yet, but requests fail, no event was delivered in the last minute, and
-    events wait. `recovering`: an incident is still open, but its condition no longer holds. `idle`: active,
+    `stalled`: no incident holds yet, but requests fail, events wait, and none was delivered for 20 seconds.
+    `recovering`: an incident is still open, but its condition no longer holds. `idle`: active,
     but without an event within a day.
     """
 
@@ -63,4 +63,4 @@ HOLDS_FOR: Final = timedelta(seconds=12)
 STALLED_AFTER: Final = timedelta(seconds=60)
 """A queue that delivers nothing is stalled from this age on."""
 STALLED_WITH_FAILURES_AFTER: Final = timedelta(seconds=15)
-"""The same where requests fail."""
+"""The same where requests fail. The monitor records what it finds at once when this is passed."""
