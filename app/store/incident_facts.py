@@ -152,7 +152,7 @@ _WAITING = f"""
     {_destinations_with("retries", "exceptions", "status = 'retrying'")}
     SELECT w.number, front.oldest_live_at, front.oldest_waiting_at
     FROM (SELECT destination FROM open_batches UNION SELECT destination FROM retries) AS w (number)
-    -- Without queue 2: replays and backfills wait on purpose.
+    -- Without queue 2: replays and backfills may wait.
     CROSS JOIN LATERAL (SELECT min(accepted_at) FILTER (WHERE queue = 0) AS oldest_live_at,
       min(accepted_at) AS oldest_waiting_at FROM ({_front(0)} UNION ALL {_front(1)}) x) front
     WHERE w.number IS NOT NULL
