@@ -199,10 +199,7 @@ class Settings(BaseSettings):
     def notification_channels(self) -> tuple[Channel, ...]:
         """The notification channels. Raises ValueError with a sentence that contains no value."""
         webhooks = read_webhooks(_plain(self.notify_webhooks), _plain(self.notify_secrets))
-        channels = webhooks + read_emails(_plain(self.notify_emails))
-        if len({(channel.organisation, channel.name) for channel in channels}) != len(channels):
-            raise ValueError("a webhook and a mail channel have the same name")
-        return channels
+        return webhooks + read_emails(_plain(self.notify_emails))
 
     @property
     def mail_server(self) -> MailServer | None:

@@ -33,7 +33,7 @@ _WAITS: Final = RetryPolicy(first_wait=2.0, longest_wait=900.0)
 class CallbackReceiver(Protocol):
     """The callback endpoint of the journey engine."""
 
-    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         """Send one callback and return whether it was acknowledged. Does not raise network errors."""
         ...
 

@@ -319,7 +319,7 @@ class DyingJourney:
         self._receiver = receiver
         self._deaths = deaths
 
-    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         answer = await self._receiver.deliver(id, body)
         self._deaths -= 1
         if self._deaths >= 0:
