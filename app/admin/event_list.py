@@ -52,7 +52,7 @@ class EventFilter:
             "execution_id": self.execution_id, "journey_id": self.journey_id, "node_id": self.node_id,
             "event_type": self.event_type,
         }  # fmt: skip
-        return {name: value for name, value in wanted.items() if value}
+        return {name: value for name, value in wanted.items() if value is not None}
 
     def may_match(self, shapes: bytes | None) -> bool:
         """Return whether the packed metadata of a batch can match, without decoding it."""

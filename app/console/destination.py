@@ -22,7 +22,7 @@ from app.admin.destinations import (
     public_view,
     resume_destination,
 )
-from app.admin.mapping_drafts import list_mappings
+from app.admin.mappings import list_mappings
 from app.admin.preflight import check_setup
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.secured_route import Context, requires

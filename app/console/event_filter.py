@@ -95,7 +95,7 @@ def _event_query(
     *,
     status: Annotated[str, Query(max_length=20)] = "",
     reason: _Word = "",
-    type: _Word = "",  # noqa: A002
+    type: _Word = "",
     mapping: _Word = "",
     field: _Id = "",
     execution: _Id = "",

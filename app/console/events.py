@@ -13,7 +13,7 @@ from app.admin.event_history import read_event_history
 from app.admin.event_list import mapping_names
 from app.admin.event_records import EventHistory, EventReplay
 from app.admin.event_search import REJECTED, search_events
-from app.admin.mapping_drafts import find_mapping
+from app.admin.mappings import find_mapping
 from app.admin.payload_shape import payload_shape
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.event_models import FoundEventView
@@ -120,7 +120,7 @@ async def event_page(
     destination_id: str,
     context: Context,
     visitor: CurrentVisitor,
-    id: Annotated[str, Query(max_length=600)] = "",  # noqa: A002
+    id: Annotated[str, Query(max_length=600)] = "",
     mapping: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Show the history of an event. Without an id, redirect to the list."""

@@ -11,8 +11,9 @@ from app.console.sparkline import condensed, line
 from app.console.time_range import TimeRange
 from app.console.wording import REGIONS, STATES, Label, age, events, number
 from app.domain.ids import DestinationNumber
+from app.domain.incidents.destination_condition import Condition
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity
-from app.store.destination_health import Condition, ListedDestination, Sort
+from app.store.destination_health import ListedDestination, Sort
 from app.store.incidents import OpenIncident
 from app.store.outcome_history import OutcomeBucket
 

@@ -80,7 +80,7 @@ async def live_event(
     destination_id: str,
     context: Context,
     visitor: CurrentVisitor,
-    id: Annotated[str, Query(max_length=600)],  # noqa: A002
+    id: Annotated[str, Query(max_length=600)],
     mapping: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Stream the history of an event until it is final, for at most five minutes."""

@@ -14,10 +14,10 @@ from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.event_schemas import read_samples
-from app.admin.mapping_drafts import MappingDetails, change_draft, create_draft, read_mapping
 from app.admin.mapping_schema import draft_warnings
-from app.admin.mapping_versions import publish_draft
+from app.admin.mappings import MappingDetails, change_draft, create_draft, read_mapping
 from app.admin.previewing import preview_draft
+from app.admin.publishing import publish_draft
 from app.admin.refusals import Refusal
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires

@@ -123,7 +123,7 @@ async def page(
     journey: _Id = "",
     node: _Id = "",
     event: _Id = "",
-    type: Annotated[str, Query(max_length=64)] = "",  # noqa: A002
+    type: Annotated[str, Query(max_length=64)] = "",
     cause: Annotated[str, Query(max_length=64)] = "",
     range_name: Annotated[RangeName | None, Query(alias="range")] = None,
 ) -> Response:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.admin.mapping_drafts import MappingDetails
+from app.admin.mappings import MappingDetails
 from app.admin.preflight import MANUAL_CHECKS, PreflightCheck
 from app.store.destinations import Destination
 

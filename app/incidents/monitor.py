@@ -15,7 +15,7 @@ from app.domain.incidents.conditions import (
     destination_findings,
     service_findings,
 )
-from app.domain.incidents.health import STALLED_AFTER
+from app.domain.incidents.destination_condition import STALLED_WITH_FAILURES_AFTER
 from app.domain.incidents.kinds import KINDS, Kind
 from app.domain.incidents.machine import (
     Incident,
@@ -153,7 +153,7 @@ class IncidentMonitor:
 def _is_stalled(destination: ObservedDestination, now: datetime) -> bool:
     oldest = destination.facts.oldest_waiting_at
     fails = destination.facts.last_outcome not in (None, "answered")
-    return fails and oldest is not None and now - oldest > STALLED_AFTER
+    return fails and oldest is not None and now - oldest > STALLED_WITH_FAILURES_AFTER
 
 
 def decide(

@@ -73,7 +73,8 @@ class FlushWriter:
     ) -> bool:
         """Write a flush in one round trip and its own transaction, or write nothing and return False.
 
-        Requires the usual case: no name to pin, no rejection, one free key per event.
+        Requires the usual case: no name to pin, no rejection, no duplicate of a journey, one free key
+        per event.
         """
         if self._cautious_flushes:
             self._cautious_flushes -= 1
@@ -85,7 +86,7 @@ class FlushWriter:
             flush.set_result(index, DedupResult.ACCEPTED)
         resolve_followers(flush, followers)
         flush_counts = count_results(flush)
-        if not firsts or flush_counts.rejected:
+        if not firsts or flush_counts.rejected or flush_counts.duplicates_of:
             return False
         members_of = _by_batch(await self._assign_batches(connection, firsts, flush.low_priority))
         outcome = await flush_store.store_in_one_round_trip(
@@ -127,9 +128,7 @@ class FlushWriter:
         else:
             await counts.add(connection, self._writer, flush_counts.deltas)
         await counts.add_rejections(connection, self._writer, flush_counts.rejected)
-        await journey_counts.add_rejected(
-            connection, self._writer, self._journeys.bounded(flush_counts.journeys)
-        )
+        await journey_counts.add(connection, self._writer, self._journeys.bounded(flush_counts.journeys))
         await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)
 
     async def read(self, connection: PipelineConnection, flush: Flush) -> None:

@@ -8,28 +8,18 @@ from enum import StrEnum
 from typing import Any, Final
 
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
-from app.domain.incidents.health import IDLE_AFTER, STALLED_AFTER, STALLED_WITHOUT_FAILURE_AFTER
+from app.domain.incidents.destination_condition import (
+    HOLDS_FOR,
+    RULES,
+    STALLED_AFTER,
+    STALLED_WITH_FAILURES_AFTER,
+    Condition,
+    Fact,
+)
+from app.domain.incidents.health import IDLE_AFTER
 from app.domain.incidents.kinds import Severity
 from app.store import PipelineConnection, outcome_history
 from app.store.incidents import CONDITION_HOLDS
-
-
-class Condition(StrEnum):
-    """The condition of a destination; each has exactly one.
-
-    `stalled`: no incident holds yet, but requests fail, events wait, and none was delivered for 20 seconds.
-    `recovering`: an incident is still open, but its condition no longer holds. `idle`:
-    active, but without an event within a day.
-    """
-
-    NEEDS_ATTENTION = "needs_attention"
-    STALLED = "stalled"
-    RECOVERING = "recovering"
-    PAUSED = "paused"
-    HEALTHY = "healthy"
-    IDLE = "idle"
-    SETUP = "setup"
-    DELETED = "deleted"
 
 
 class Sort(StrEnum):
@@ -82,11 +72,9 @@ class DestinationListing:
 
 
 _FAR: Final = datetime(9998, 1, 1, tzinfo=UTC)
-# An incident is updated every few seconds while its condition holds.
-HOLDS_FOR: Final = timedelta(seconds=12)
 _STALLS: Final = f"""
-    (b.age > {STALLED_WITHOUT_FAILURE_AFTER.total_seconds()}
-      OR b.fails AND b.age > {STALLED_AFTER.total_seconds()}) IS TRUE
+    (b.age > {STALLED_AFTER.total_seconds()}
+      OR b.fails AND b.age > {STALLED_WITH_FAILURES_AFTER.total_seconds()}) IS TRUE
     -- Some index probes, for the few destinations that events wait for. Not EXISTS: it would be planned as a
     -- scan of all requests of the day.
     AND (SELECT true FROM attempts a WHERE a.destination = d.number
@@ -94,6 +82,32 @@ _STALLS: Final = f"""
       AND a.started_at > now() - interval '2 minutes'
       AND a.settled_at > now() - interval '20 seconds' AND a.delivered > 0 LIMIT 1) IS NULL
 """
+# How a fact is read from `d`, `t` and `b` below.
+FACTS: Final[Mapping[Fact, str]] = {
+    Fact.ANYTHING: "true",
+    Fact.ARCHIVED: "d.archived_at IS NOT NULL",
+    Fact.SIGN_IN_LOST: "d.state = 'needs_reconnect'",
+    Fact.CRITICAL: "t.severity = 2",
+    Fact.WARNING: "t.severity = 1",
+    Fact.PAUSED: "d.state = 'paused'",
+    Fact.STALLED: f"d.state = 'active' AND {_STALLS}",
+    Fact.OPEN_INCIDENT: "t.destination IS NOT NULL",
+    Fact.NOT_ACTIVE: "d.state <> 'active'",
+    # Today's count first: it is cheap and mostly there.
+    Fact.RECENT_EVENT: """EXISTS (SELECT FROM counts c WHERE c.destination = d.number AND c.accepted > 0
+          AND c.day = (now() AT TIME ZONE 'UTC')::date)
+        OR EXISTS (SELECT FROM outcome_history h WHERE h.organisation_id = acting_organisation()
+          AND h.destination = d.number AND h.bucket_seconds = 900 AND h.accepted > 0
+          AND h.at > now() - $2::interval)""",
+}
+
+
+def condition_sql(facts: Mapping[Fact, str]) -> str:
+    """Return the expression for the condition of a destination, given how each fact is read."""
+    rules = (f"WHEN {facts[fact]} THEN '{condition}'" for fact, condition in RULES)
+    return f"CASE {' '.join(rules)} END"
+
+
 _CLASSIFIED: Final = f"""
     WITH trouble AS (
       -- Open incidents.
@@ -116,19 +130,7 @@ _CLASSIFIED: Final = f"""
       -- Every destination of the organisation, with its condition.
       SELECT d.number, d.id, d.name, d.advertiser_id, d.region, d.state, t.severity,
         coalesce(t.open_incidents, 0) AS open_incidents, b.age AS oldest_waiting_seconds,
-        CASE WHEN d.archived_at IS NOT NULL THEN 'deleted'
-          WHEN d.state = 'needs_reconnect' OR t.severity = 2 THEN 'needs_attention'
-          WHEN d.state = 'paused' THEN 'paused'
-          WHEN t.severity = 1 THEN 'needs_attention'
-          WHEN d.state = 'active' AND {_STALLS} THEN 'stalled'
-          WHEN t.destination IS NOT NULL THEN 'recovering'
-          WHEN d.state <> 'active' THEN 'setup'
-          WHEN EXISTS (SELECT FROM counts c WHERE c.destination = d.number AND c.accepted > 0
-              AND c.day = (now() AT TIME ZONE 'UTC')::date)
-            OR EXISTS (SELECT FROM outcome_history h WHERE h.organisation_id = d.organisation_id
-              AND h.destination = d.number AND h.bucket_seconds = 900 AND h.accepted > 0
-              AND h.at > now() - $2::interval) THEN 'healthy'
-          ELSE 'idle' END AS condition
+        {condition_sql(FACTS)} AS condition
       FROM destinations d LEFT JOIN trouble t ON t.destination = d.id
       LEFT JOIN backlog b ON b.destination = d.number
       WHERE d.organisation_id = acting_organisation() AND ($3::text[] IS NULL OR d.id = ANY ($3))

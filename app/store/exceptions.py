@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +135,7 @@ async def due(
         max_events,
         queue,
     )
-    return [
-        DueException(
-            batch=BatchId(row["batch"]),
-            place=row["place"],
-            day=row["day"],
-            tries=row["tries"],
-            send_group=row["send_group"],
-            event_at=row["event_at"],
-        )
-        for row in rows
-    ]
+    return [read_row(DueException, row) for row in rows]
 
 
 async def lock_retrying(

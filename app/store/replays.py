@@ -73,12 +73,7 @@ def _with_replay(table: str) -> str:
 
 
 async def begin(
-    connection: PipelineConnection,
-    id: str,  # noqa: A002
-    number: DestinationNumber,
-    wanted: ReplayFilter,
-    *,
-    by: str,
+    connection: PipelineConnection, id: str, number: DestinationNumber, wanted: ReplayFilter, *, by: str
 ) -> int:
     """Record a replay with its actor and its filter; return its number."""
     replay: int = await connection.fetchval(
@@ -291,7 +286,7 @@ async def progress(
     *,
     limit: int,
     below: int | None = None,
-    id: str | None = None,  # noqa: A002
+    id: str | None = None,
 ) -> list[ReplayProgress]:
     """Return the replays of a destination with their progress, newest first."""
     rows = await connection.fetch(

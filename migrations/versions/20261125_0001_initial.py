@@ -572,8 +572,8 @@ CREATE TABLE organisation_usage (
   PRIMARY KEY (organisation_id, day)
 );
 
--- Rejected events by journey and node; '' for none, and for nodes above the limit of a process.
-CREATE TABLE journey_rejections (
+-- Rejected events and duplicates by journey and node; '' for none, and for nodes above the limit of a process.
+CREATE TABLE journey_counts (
   organisation_id text NOT NULL,
   destination     integer NOT NULL,
   day             date NOT NULL,
@@ -581,6 +581,7 @@ CREATE TABLE journey_rejections (
   journey_id      text NOT NULL,
   node_id         text NOT NULL,
   rejected        bigint NOT NULL DEFAULT 0,
+  duplicates      bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (destination, day, writer, journey_id, node_id)
 ) WITH (fillfactor = 70);
 
@@ -901,7 +902,7 @@ END $isolation$
 TABLES = """
 outcome_totals outcome_history intake_totals intake_steps notification_channels notifications incident_messages incidents
 commit_probes destination_alerting
-callback_events callbacks callback_destinations organisation_usage consent_stops journey_rejections rejection_records rejections counts replays attempts exceptions
+callback_events callbacks callback_destinations organisation_usage consent_stops journey_counts rejection_records rejections counts replays attempts exceptions
 batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys
 event_names
 """

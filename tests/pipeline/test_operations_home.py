@@ -8,8 +8,9 @@ import pytest
 
 from app.console.time_range import RangeName, bucket_start, time_range
 from app.domain.ids import OrganisationId
+from app.domain.incidents.destination_condition import Condition
 from app.store import destination_health, outcome_history
-from app.store.destination_health import Condition, DestinationListing, PageQuery, Sort
+from app.store.destination_health import DestinationListing, PageQuery, Sort
 from app.store.organisation_scope import scoped_pool
 from tests.pipeline.test_event_histories import Service, service
 from tests.pipeline.world import World, event, eventually

@@ -9,10 +9,6 @@ from app.domain.destination import State
 from app.domain.incidents.kinds import Severity
 
 IDLE_AFTER: Final = timedelta(days=1)
-# A queue is stalled when its oldest event waits so long and requests fail, and without failures later. The
-# monitor records what it finds at once when the first of these is passed.
-STALLED_AFTER: Final = timedelta(seconds=15)
-STALLED_WITHOUT_FAILURE_AFTER: Final = timedelta(seconds=60)
 
 
 class Health(StrEnum):
