@@ -11,6 +11,7 @@ from app.admin import publishing
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
+from app.admin.inputs import read_note
 from app.admin.mapping_drafts import MappingDetails, find_mapping, mapping_details, require_version
 from app.admin.mappings import publish_mapping, published_document, record_mapping_audit
 from app.domain.mapping.diff import Difference, differences
@@ -58,7 +59,7 @@ async def publish_draft(
 
     `note` says why, for people; blanks around it are cut.
     """
-    note = (note or "").strip() or None
+    note = read_note(note)
     async with _locked(context, caller, destination_id, mapping_id, expected) as (
         connection,
         destination,

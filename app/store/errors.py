@@ -4,6 +4,9 @@ Both drivers meet here: asyncpg in the event pipeline, SQLAlchemy in the configu
 on use only, because a worker runs without it.
 """
 
+import ssl
+import traceback
+
 import asyncpg
 
 # Every error that asyncpg raises when it cannot carry out a statement. InternalClientError is raised when
@@ -15,6 +18,8 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "55", "57")
 # SQLSTATE classes and codes on which a request may be sent again: connection lost, out of resources,
 # shutting down; lock timeout, serialization failure, deadlock.
 _RETRYABLE = ("08", "53", "57", "55P03", "40001", "40P01")
+# SQLSTATE classes of a refused connection: lost, not authorised, no such database, too many, not ready.
+_REFUSED = ("08", "28", "3D", "53", "57P")
 
 
 def is_transient(error: BaseException) -> bool:
@@ -43,3 +48,25 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(cause, asyncpg.InterfaceError) and "connection is closed" in str(cause):
         return True
     return (getattr(cause, "sqlstate", None) or "").startswith(_RETRYABLE)
+
+
+def connection_problem(error: BaseException) -> str | None:
+    """Return why the database cannot be reached, in a few words, or None for any other error.
+
+    An OSError counts only if the driver raised it. The words name hosts, roles and files, no password.
+    """
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the certificate of the server is not accepted: {cause.verify_message}"
+    if isinstance(cause, asyncpg.ClientConfigurationError):
+        return str(cause)
+    if isinstance(cause, asyncpg.PostgresError):
+        return str(cause) if (cause.sqlstate or "").startswith(_REFUSED) else None
+    if isinstance(cause, OSError | asyncpg.InternalClientError) and _is_of_driver(cause):
+        return f"the database cannot be reached ({type(cause).__name__})"
+    return None
+
+
+def _is_of_driver(error: BaseException) -> bool:
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__", "").startswith("asyncpg.") for frame, _ in frames)
