@@ -307,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from app.store.errors import connection_problem
 
         if sentence := connection_problem(error):
-            print(f"The database URL cannot be used: {sentence}.", file=sys.stderr)
+            print(f"The database cannot be used: {sentence}.", file=sys.stderr)
             return 1
         if getattr(error, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
             raise

@@ -55,7 +55,12 @@ def connection_problem(error: BaseException) -> str | None:
 
     An OSError counts only if the driver raised it. The words name hosts, roles and files, no password.
     """
-    cause = getattr(error, "orig", None) or error
+    cause = error
+    while not isinstance(cause, (ssl.SSLError, *DRIVER_ERRORS)):
+        # SQLAlchemy wraps the driver's error twice.
+        if (inner := getattr(cause, "orig", None) or cause.__cause__) is None:
+            return None
+        cause = inner
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"the certificate of the server is not accepted: {cause.verify_message}"
     if isinstance(cause, asyncpg.ClientConfigurationError):

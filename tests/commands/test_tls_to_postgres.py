@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from tests.pipeline.world import event, eventually, make_world
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
+# The programs of a Postgres with TLS, server and client: the embedded ones are built without it.
+_CHOSEN = os.environ.get("TEST_TLS_POSTGRES_BIN")
 TLS_BUILD = next(
     (
         folder
-        for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        for folder in ([Path(_CHOSEN)] if _CHOSEN else sorted(Path("/usr/lib/postgresql").glob("*/bin")))
         if (folder / "postgres").exists() and (folder / "pg_isready").exists() and has_tls(folder / "psql")
     ),
     None,
@@ -80,7 +83,7 @@ async def test_api_and_worker_run_with_verify_full(
     ("parameters", "words"),
     [
         pytest.param("wrong authority", "certificate", id="of another authority"),
-        pytest.param("sslmode=verify-full&sslrootcert=/nonexistent/ca.pem", "certificate", id="no file"),
+        pytest.param("sslmode=verify-full&sslrootcert=/nonexistent/ca.pem", "sslrootcert names a file", id="no file"),
         pytest.param("sslmode=disable", "no encryption", id="without TLS"),
     ],
 )
@@ -109,10 +112,12 @@ class TestBackups:
     """Base backup and WAL of a real server that only accepts TLS."""
 
     @pytest.fixture
-    def cluster(self, certificates: Certificates, tmp_path: Path) -> Iterator[Cluster]:
+    def cluster(self, certificates: Certificates) -> Iterator[Cluster]:
         if TLS_BUILD is None:
             pytest.skip("needs a Postgres that was built with TLS (Debian: postgresql)")
-        folder = tmp_path / "data"
+        # Older versions, run for root by another account, look at the folders above.
+        folder = Path(tempfile.mkdtemp(prefix="conversions-tls-"))
+        folder.chmod(0o755)
         made = Cluster(folder, TLS_BUILD, settings=THROWAWAY)
         made.start()
         made.stop()
@@ -145,6 +150,7 @@ class TestBackups:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         return {
             **kept,
+            "PATH": f"{TLS_BUILD}:{os.environ['PATH']}",
             "DATABASE_URL": f"{cluster.url}?{parameters}",
             "ENCRYPTION_KEYS": "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
             "DATA_DIR": str(folder.parent / "dev"),
