@@ -211,7 +211,7 @@ def check_event_id(event_id: Any) -> Rejection | None:
 _JOURNEY_ID: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,128}")
 # One pass for ids that no further rule concerns, because it runs for every event.
 _PLAIN_ID: Final = re.compile(
-    "(?![+])[^\x00-\x1f\x7f-\x9f@%\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}]{1,128}"
+    "[^\x00-\x1f\x7f-\x9f@%+\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}\N{FULLWIDTH PLUS SIGN}]{1,128}"
 )
 
 

@@ -10,14 +10,15 @@ from typing import Final
 # `@`, its full-width and small forms, and its URL encoding.
 _AT_SIGNS: Final = re.compile("@|\N{FULLWIDTH COMMERCIAL AT}|\N{SMALL COMMERCIAL AT}|%40")
 _EMAIL: Final = re.compile(rf"[^\s@](?:{_AT_SIGNS.pattern})[^\s@]+\.[^\s@.]")
-_DIGITS: Final = r"\+(?:[\s().\-/]*[0-9]){8,15}"
+_DIGITS: Final = "[+\N{FULLWIDTH PLUS SIGN}]" + r"(?:[\s().\-/]*[0-9]){8,15}"
 _PHONE_NUMBER: Final = re.compile(rf"(?<!\w){_DIGITS}(?!\w)")
-_ONLY_A_PHONE_NUMBER: Final = re.compile(rf"{_DIGITS}[\s().\-/]*")
+# Also as an address, such as `tel:+12065550142`.
+_ONLY_A_PHONE_NUMBER: Final = re.compile(rf"(?:[A-Za-z]{{2,10}}:)?{_DIGITS}[\s().\-/]*")
 
 
 def holds_personal_text(text: str) -> bool:
     """Return whether a name or note holds an e-mail address or a phone number anywhere."""
-    return _EMAIL.search(text) is not None or ("+" in text and _PHONE_NUMBER.search(text) is not None)
+    return _EMAIL.search(text) is not None or _PHONE_NUMBER.search(text) is not None
 
 
 def is_personal_id(text: str) -> bool:
@@ -25,6 +26,4 @@ def is_personal_id(text: str) -> bool:
 
     A mobile advertising id looks like a random UUID, the usual form of an id, so it is accepted.
     """
-    return _AT_SIGNS.search(text) is not None or (
-        text[:1] == "+" and _ONLY_A_PHONE_NUMBER.fullmatch(text) is not None
-    )
+    return _AT_SIGNS.search(text) is not None or _ONLY_A_PHONE_NUMBER.fullmatch(text) is not None

@@ -51,8 +51,8 @@ class Answer:
     is_console: bool = False
 
     def traces(self) -> list[str]:
-        """Return what an error, or any header, repeats of a person."""
-        shown = self.headers + ("" if self.is_console or self.status < 400 else self.body)
+        """Return what an error or a header repeats of a person. The console shows people their own input."""
+        shown = "" if self.is_console else self.headers + (self.body if self.status >= 400 else "")
         return [trace for trace in TRACES if trace in shown.lower()]
 
 
@@ -275,10 +275,13 @@ def _console(sender: Sender) -> Iterator[Answer]:
 
 
 def _fill(sender: Sender, action: str, method: str, fields: list[tuple[str, str, bool]]) -> Iterator[Answer]:
-    for text in FORMS:
-        for chosen in (name for name, _, free in fields if free):
-            values = [(name, text if name == chosen else value) for name, value, _ in fields]
-            if method == "get":
-                yield sender.open(f"{urlsplit(action).path}?{urlencode(values)}")
-            else:
-                yield sender.open(action, values)
+    """Submit a form with each free text filled alone, and in the other spellings with all of them."""
+    free = {name for name, _, is_free in fields if is_free}
+    fillings = [(text, {name}) for text in (EMAIL, PHONE) for name in sorted(free)]
+    fillings += [(text, free) for text in FORMS if free]
+    for text, chosen in fillings:
+        values = [(name, text if name in chosen else value) for name, value, _ in fields]
+        if method == "get":
+            yield sender.open(f"{urlsplit(action).path}?{urlencode(values)}")
+        else:
+            yield sender.open(action, values)

@@ -83,7 +83,9 @@ async def test_api_and_worker_run_with_verify_full(
     ("parameters", "words"),
     [
         pytest.param("wrong authority", "certificate", id="of another authority"),
-        pytest.param("sslmode=verify-full&sslrootcert=/nonexistent/ca.pem", "sslrootcert names a file", id="no file"),
+        pytest.param(
+            "sslmode=verify-full&sslrootcert=/nonexistent/ca.pem", "sslrootcert names a file", id="no file"
+        ),
         pytest.param("sslmode=disable", "no encryption", id="without TLS"),
     ],
 )

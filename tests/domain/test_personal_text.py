@@ -63,6 +63,8 @@ def test_names_ids_and_counts_are_neither(text: str) -> None:
         ("+12345678", True),
         ("+1 (206) 555-0142", True),
         ("+1.206.555.0142 ", True),
+        ("tel:+1-206-555-0142", True),
+        ("＋12065550142", True),
     ],
 )
 def test_an_id_is_personal_with_an_at_sign_or_as_a_phone_number(text: str, personal: bool) -> None:
