@@ -97,7 +97,12 @@ PARTS: dict[str, Part] = {
     ),
     "event_description": {"app/admin/event_description.py": ("tests/domain/test_event_descriptions.py",)},
     # On a real Postgres that all mutants share, each with a database of its own.
-    "event_history": {"app/admin/event_history.py": ("tests/pipeline/test_event_histories.py",)},
+    "event_history": {
+        "app/admin/event_history.py": (
+            "tests/pipeline/test_history_lookups.py",
+            "tests/pipeline/test_event_histories.py",
+        )
+    },
 }
 WITH_DATABASE = frozenset({"event_history"})
 # Simulations of minutes: what they show is shown by the cases too, and each would run for every mutant.

@@ -15,6 +15,7 @@ DUE_AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 def test_the_first_poll_is_a_full_scan_and_the_next_starts_at_the_watermark() -> None:
     """A full scan follows after its interval."""
+    assert Watermarks({KEY: DUE_AT}).usable(0.0) == {}
     watermarks = Watermarks()
     assert watermarks.usable(100.0) == {}
     watermarks = watermarks.after_poll(100.0, 100.001).advanced(KEY, DUE_AT)
