@@ -77,9 +77,7 @@ class _Replace(ast.NodeTransformer):
 
 
 def _not_code(tree: ast.Module) -> set[int]:
-    """Return the nodes that no test can see: annotations, decorators, options of classes, docstrings, imports, type
-    aliases.
-    """
+    """Return the nodes that no test can see, such as annotations, options of classes and docstrings."""
     ignored: list[ast.AST] = []
     for node in ast.walk(tree):
         match node:

@@ -67,6 +67,14 @@ async def test_an_iteration_that_is_full_to_the_byte_admits_no_more() -> None:
         assert names(await world.run(1)) == "ab"
 
 
+async def test_posts_that_wait_fill_an_iteration_to_the_byte_and_no_further() -> None:
+    async with posts() as world:
+        for name, cost in (("a", 64 * KIB), ("b", 32 * KIB), ("c", 1)):
+            world.post(name, cost)
+        iterations = dict(await world.run(10))
+        assert iterations["a"] < iterations["b"] < iterations["c"]
+
+
 async def test_each_iteration_has_its_own_capacity() -> None:
     """Large posts take one iteration each."""
     async with posts() as world:

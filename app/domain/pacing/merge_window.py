@@ -21,7 +21,7 @@ class MergeWindow:
     events per second that the last two requests show.
     """
 
-    shortest: float = 0.0
+    shortest: float
     sent_at: float = float("-inf")
     in_row: int = 0
     rate: float = 0.0
