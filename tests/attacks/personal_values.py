@@ -120,8 +120,9 @@ def everywhere(service: Service, target: Target) -> Iterator[Answer]:
     for text in FORMS:
         yield from _events(sender, text)
         yield from _headers(sender, text)
-        yield from _paths(sender, text, description)
         yield from _bodies(sender, text, description)
+    for text in (EMAIL, PHONE):
+        yield from _paths(sender, text, description)
     yield from _console(sender)
 
 
