@@ -37,9 +37,9 @@ class TestTheOrder:
         queue: OwnerQueue[str] = OwnerQueue()
         queue.add("a", 1_000, "early")
         queue.pop()
-        queue.add("b", 1, "b")
         queue.add("a", 1, "a")
-        assert [queue.pop(), queue.pop()] == ["b", "a"]
+        queue.add("b", 1, "b")
+        assert [queue.pop(), queue.pop()] == ["a", "b"]
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.1, 100)), max_size=40))
     def test_loses_nothing_and_keeps_the_order_of_each_owner(self, work: list[tuple[str, float]]) -> None:
