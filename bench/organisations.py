@@ -1,4 +1,4 @@
-"""The latency of one organisation alone, and beside another that posts ten times the capacity."""
+"""The latency of one organisation alone, and while another posts ten times the capacity."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ _QUIET_POSTS_A_SECOND = 20.0
 
 
 def run(running: Stage, pipeline: Pipeline, *, seconds: float) -> None:
-    """Print the accept latencies of the quiet organisation, alone and beside the flood."""
+    """Print the accept latencies of the quiet organisation, alone and during the flood."""
     flooding, quiet = (_organisation(running, number) for number in (1, 2))
     best = post(
         _plan(running, *flooding, "capacity", posts=400, connections=8, per_post=_FLOOD_EVENTS_A_POST)
@@ -46,11 +46,13 @@ def run(running: Stage, pipeline: Pipeline, *, seconds: float) -> None:
     finally:
         flood.kill()
         flood.wait()
-    print(f"## An organisation beside one that posts at ten times the capacity ({capacity:,.0f} events/s)\n")
+    print(
+        f"## An organisation while another one posts at ten times the capacity ({capacity:,.0f} events/s)\n"
+    )
     head = ("", "posts", "answered 202", "accept p50 ms", "p99", "highest")
-    print(table(head, [_row("alone", alone), _row("beside", beside)]))
+    print(table(head, [_row("alone", alone), _row("together", beside)]))
     ratio = quantile(_latencies(beside), 0.99) / quantile(_latencies(alone), 0.99)
-    print(f"p99 beside / alone: {ratio:.2f}. Refused beside: {beside.failures}.\n", flush=True)
+    print(f"p99 together / alone: {ratio:.2f}. Refused: {beside.failures}.\n", flush=True)
 
 
 def _organisation(running: Stage, number: int) -> tuple[str, str]:
@@ -99,7 +101,7 @@ def _quiet(running: Stage, organisation: tuple[str, str], run: str, seconds: flo
 
 
 def _started(plan: Plan) -> "subprocess.Popen[bytes]":
-    """Post in the background, without its result, and without taking the service's share of the cores."""
+    """Post in the background with low CPU priority; ignore the result."""
     process = subprocess.Popen(
         ["nice", "-n", "19", sys.executable, "-m", "bench.load"],
         stdin=subprocess.PIPE,

@@ -135,7 +135,7 @@ def duplicate_history(
 def rejected_history(
     destination_id: str, event_id: str, mapping_id: str | None, rejections: Sequence[RecordedRejection]
 ) -> EventHistory:
-    """Return the history of an event that was only ever rejected. `rejections` are newest first."""
+    """Return the history of an event that was rejected and never accepted. `rejections` are newest first."""
     last = rejections[0]
     return EventHistory(
         event_id=event_id,

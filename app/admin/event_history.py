@@ -101,8 +101,8 @@ async def _history_of_duplicate(
 ) -> EventHistory:
     """Return the history of the original event, for an event that is a duplicate by its mapped eventId.
 
-    If the original belongs to another destination of the advertiser, it is named only to callers that may see
-    that destination, and its attempts and replays are left out.
+    If the original belongs to another destination of the advertiser, only callers that may see that
+    destination get its ids, and its attempts and replays are left out.
     """
     is_here = duplicate.destination == destination.id
     origin = destination if is_here else await event_history.destination(connection, duplicate.destination)
@@ -154,7 +154,7 @@ def _shape_at(batch: event_history.BatchRow, place: int) -> EventMetadata | None
 
 def _dropped() -> Refusal:
     return Refusal(
-        ErrorCode.NOT_FOUND, "The event was accepted, but its history has been deleted because of its age."
+        ErrorCode.NOT_FOUND, "The event was accepted, but its history was deleted after the retention period."
     )
 
 

@@ -1,4 +1,4 @@
-"""People: the role and the organisation that the claims of an ID token give. Pure."""
+"""People: role and organisation from the claims of an ID token. Pure."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from app.domain.ids import DEFAULT_ORGANISATION, KeyId, OrganisationId
 from app.domain.personal_text import holds_personal_text, is_personal_id
 
 PERSON = "oidc:"
-"""Begins the ids of callers that are people."""
+"""Prefix of the ids of people."""
 
 
 @dataclass(frozen=True, slots=True)
 class PersonClaims:
-    """Which claims name a person's groups and organisation, and the groups of each role."""
+    """The claims with a person's groups and organisation, and the groups of each role."""
 
     role_claim: str = "groups"
     groups: Sequence[tuple[str, str]] = ()  # (role, group)
@@ -28,7 +28,7 @@ class PersonClaims:
         return strongest(PersonRole(role) for role, group in self.groups if group in groups)
 
     def organisation_of(self, claims: Mapping[str, Any]) -> OrganisationId | None:
-        """Return the organisation that the claims name, or None. Several name none."""
+        """Return the organisation in the claims, or None if there is not exactly one."""
         if self.organisation_claim is None:
             return DEFAULT_ORGANISATION
         named = _texts(_claim(claims, self.organisation_claim))
@@ -41,12 +41,12 @@ def person_caller(subject: str, name: str, role: str, organisation: Organisation
 
 
 def subject_of(sub: str) -> str:
-    """Return the id that is stored of a person: the subject, or a digest of one that is an address."""
+    """Return the stored id of a person: the subject, or its digest if that is an address or phone number."""
     return f"sha256:{hashlib.sha256(sub.encode()).hexdigest()[:32]}" if is_personal_id(sub) else sub[:255]
 
 
 def display_name(name: str | None, subject: str) -> str:
-    """Return the name to show: never an address or a phone number."""
+    """Return the name to show: never an email address or a phone number."""
     shown = " ".join((name or "").split())[:100]
     return shown if shown and not _is_personal(shown) and shown.isprintable() else subject
 

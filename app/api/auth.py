@@ -74,7 +74,7 @@ class KeyRing:
         return await asyncio.shield(query)
 
     async def _find(self, digest: bytes) -> Caller | None:
-        # Starts before the query: its result may be older than its arrival.
+        # Measured from the start of the query: its result may be older than its arrival.
         until = self._monotonic() + CACHE_SECONDS
         async with self._engine.begin() as connection:
             key = await keys.find_alive(connection, digest)

@@ -1,4 +1,4 @@
-"""Whether an organisation may send events now, and how many a second: read from the database every 2 s."""
+"""Caches the state and the event rate limit of organisations for 2 s."""
 
 from collections.abc import Callable
 from math import ceil
@@ -18,7 +18,7 @@ _MAX_CACHED = 10_000
 
 
 class OrganisationCache:
-    """Organisations as they were at most two seconds ago, and how much of its limit each has used here."""
+    """Organisations, at most two seconds old, and the share of the rate limit used in this process."""
 
     def __init__(self, engine: AsyncEngine, *, monotonic: Callable[[], float]) -> None:
         self._engine = engine
@@ -35,7 +35,7 @@ class OrganisationCache:
         if len(self._cached) >= _MAX_CACHED:
             self._cached.clear()
         if cached is not None:
-            # One request reads the row again; the others go on with the old one instead of reading it too.
+            # One request reads the row again; the others use the old row meanwhile.
             self._cached[id_] = (now + _REFRESH_SECONDS, cached[1])
         try:
             async with self._engine.connect() as connection:
@@ -48,7 +48,7 @@ class OrganisationCache:
         return found
 
     def forget(self, id_: OrganisationId) -> None:
-        """Read an organisation again before its next use: this process has changed it."""
+        """Drop an organisation that this process has changed."""
         self._cached.pop(id_, None)
 
     def admit(self, organisation: Organisation | None) -> Problem | None:
@@ -62,7 +62,9 @@ class OrganisationCache:
         return None if wait <= 0 else Problem(ErrorCode.EVENT_RATE_EXCEEDED, retry_after=ceil(wait))
 
     def charge(self, id_: OrganisationId, events: int) -> None:
-        """Count admitted events. A request larger than what is left is admitted, and the next ones wait."""
+        """Count admitted events. A request larger than the rest of the limit is admitted; later requests
+        wait.
+        """
         if (used := self._used.get(id_)) is not None:
             used.take(events, self._monotonic())
 

@@ -28,7 +28,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     create = actions.add_parser("create", help="create a key and print its secret once")
     create.add_argument("name")
     create.add_argument("scopes", nargs="+", choices=_GRANTABLE, metavar="SCOPE")
-    create.add_argument("--destination", action="append", metavar="ID", help="limit it; repeatable")
+    create.add_argument(
+        "--destination", action="append", metavar="ID", help="limit the key to this destination; repeatable"
+    )
     create.add_argument("--days", type=int, help="days until the key expires; default: never")
     rotate = actions.add_parser("rotate", help="create a replacement for a key and print its secret once")
     rotate.add_argument("key", metavar="KEY_ID")
@@ -75,7 +77,7 @@ async def _create(resources: Resources, asked: argparse.Namespace) -> int:
     expires_at = None if asked.days is None else datetime.now(UTC) + timedelta(days=asked.days)
     if name_problem_code(asked.name):
         return _fail(
-            "The name is blank, or holds an invisible character, an e-mail address or a phone number."
+            "The name is blank, or holds an invisible character, an email address or a phone number."
         )
     async with resources.engine_of(DEFAULT_ORGANISATION).begin() as connection:
         unknown = await destinations.missing(connection, asked.destination or [])

@@ -1,4 +1,4 @@
-"""Whether a text that is stored and shown to other people holds an e-mail address or a phone number. Pure.
+"""Whether a text that is stored and shown to other people holds an email address or a phone number. Pure.
 
 Names and addresses look like any other text: only these two are recognised. A phone number is one with a plus
 sign, since digits alone are also order numbers and advertiser ids.
@@ -17,7 +17,7 @@ _ONLY_A_PHONE_NUMBER: Final = re.compile(rf"(?:[A-Za-z]{{2,10}}:)?{_DIGITS}[\s()
 
 
 def holds_personal_text(text: str) -> bool:
-    """Return whether a name or note holds an e-mail address or a phone number anywhere."""
+    """Return whether a name or note holds an email address or a phone number anywhere."""
     return _EMAIL.search(text) is not None or _PHONE_NUMBER.search(text) is not None
 
 

@@ -20,16 +20,16 @@ from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.telemetry import REQUEST_TRACE, Telemetry
 
-# SQLSTATE classes that concern the whole transaction and never one of its requests: connection lost, rolled
+# SQLSTATE classes that concern the transaction and never one of its requests: connection lost, rolled
 # back for concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
 _TRANSACTION_ERRORS = ("08", "40", "53", "57", "25")
 # Serialization failure, deadlock, and a cached plan that a schema change made invalid (the driver drops it).
 _RETRYABLE_ERRORS = ("40001", "40P01", "0A000")
 
-# A flush of so many requests starts without waiting for more. While the database writes it, this process
-# reads and evaluates the next ones.
+# A flush of this many requests starts without waiting for more. While the database writes it, this process
+# reads and evaluates the next requests.
 FLUSH_MIN_REQUESTS = 24
-# While several organisations send, a flush is smaller: each waits for the flush before its own.
+# While several organisations send, a flush is smaller: each waits for the previous flush.
 SHARED_PART = 10
 SHARED_SECONDS = 60.0
 
@@ -45,7 +45,7 @@ class RequestResults:
 
 @dataclass(frozen=True, slots=True)
 class SenderAccess:
-    """To which destinations a sender may send: those of its organisation, or some of them."""
+    """The destinations to which a sender may send: those of its organisation, or some of them."""
 
     organisation: OrganisationId
     destinations: frozenset[DestinationId] | None = None
@@ -60,14 +60,14 @@ class NotStored:
 
 @dataclass(slots=True, repr=False, eq=False)
 class PendingRequest:
-    """The events of one request before their flush. Holds personal data; lives as long as its request."""
+    """The events of one request before their flush. Contains personal data."""
 
     events: Sequence[Event | Rejection]
     access: SenderAccess
     response: "asyncio.Future[RequestResults | NotStored]"
     low_priority: bool = False  # its events are sent after live ones
     trace: RequestTrace | None = None
-    # Set by evaluation: one entry per event, and what the evaluation depended on.
+    # Set by evaluation: one entry per event, and the versions that the evaluation used.
     evaluated: list[Evaluated] = field(default_factory=list)
     destinations: list[DestinationNumber | None] = field(default_factory=list)
     versions: dict[DestinationId, int | None] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class PendingRequest:
 
 
 class GroupCommit:
-    """Collects requests and writes them group by group, on a connection of its own."""
+    """Collects requests and writes them group by group, on a separate connection."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class GroupCommit:
         self._may_flush = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
         self._may_use_one_round_trip = False
-        # Read when metrics are scraped: setting the gauge with every request costs more.
+        # Read on scrape, because setting the gauge with every request costs more.
         telemetry.waiting_posts.set_function(lambda: self._waiting_events)
         self._generation: int | None = None  # of the ledger, as of the last flush
         self._closing = False
@@ -146,7 +146,7 @@ class GroupCommit:
 
     @property
     def waiting(self) -> int:
-        """How many events wait for a commit."""
+        """The number of events that wait for a commit."""
         return self._waiting_events
 
     async def run(self) -> None:
@@ -155,7 +155,7 @@ class GroupCommit:
         while not (self._closing and not self._queue):
             await self._has_requests.wait()
             if shared:
-                # Requests came together last time, so more will join. A lone request does not wait.
+                # The last flush had several requests, so more will come. A single request does not wait.
                 await self._linger()
             requests = self._take_group()
             shared = len(requests) > 1
@@ -166,7 +166,7 @@ class GroupCommit:
             await self._connection.close()
 
     async def _linger(self) -> None:
-        """Wait until the queue is large enough for a flush, for `linger_s` at most."""
+        """Wait until the queue is large enough for a flush, at most `linger_s`."""
         if self._is_large_enough():
             return
         self._may_flush.clear()
@@ -194,7 +194,7 @@ class GroupCommit:
         return await self._reevaluate_stale(connection, [request])
 
     def _take_group(self) -> list[PendingRequest]:
-        """Remove requests from the queue, up to `max_events` events but one request at least.
+        """Remove requests from the queue, up to `max_events` events but at least one request.
 
         The oldest of each organisation first, the organisations in turn.
         """
@@ -215,7 +215,7 @@ class GroupCommit:
         """Evaluate the events of a request with the cached destinations and record their versions."""
         now, request.clock_offset = self._clock.now(), self._clock.offset
         named = {DestinationId(event.destination_id) for event in request.events if event.destination_id}
-        # To a key of another organisation, or limited to other destinations, these do not exist.
+        # For a key of another organisation, or limited to other destinations, these do not exist.
         access = request.access
         visible = named if access.destinations is None else named & access.destinations
         request.versions = {id_: self._destinations.version(id_) for id_ in visible}
@@ -249,7 +249,7 @@ class GroupCommit:
             if _concerns_transaction(error):
                 await self._refuse(requests, error)
             elif len(requests) == 1:
-                # A request that cannot be written is a bug of ours; it must not fail other requests.
+                # A request that cannot be written is a bug; it must not fail other requests.
                 self._telemetry.failed("flush.request_failed", error, level=40)
                 self._database_results.refused(error)
                 self._telemetry.flushes.labels("failed").inc()
@@ -257,7 +257,7 @@ class GroupCommit:
             else:
                 for request in requests:
                     await self._flush([request])
-        except Exception as error:  # the connection is lost, or a bug: nothing of the group is acknowledged
+        except Exception as error:  # a lost connection or a bug: nothing of the group is acknowledged
             await self._refuse(requests, error)
 
     async def _write_with_retries(self, requests: Sequence[PendingRequest]) -> None:
@@ -303,7 +303,8 @@ class GroupCommit:
         if (
             self._generation is None
             or not self._may_use_one_round_trip
-            # Requests of one group can have used two versions; the older one must be evaluated again.
+            # Requests of a group can have used two versions; those with the older one must be evaluated
+            # again.
             or any(
                 version != versions[id_] for request in requests for id_, version in request.versions.items()
             )
@@ -325,7 +326,7 @@ class GroupCommit:
     async def _reevaluate_stale(
         self, connection: PipelineConnection, requests: Sequence[PendingRequest]
     ) -> int:
-        """Evaluate requests again that used a version which is no longer current.
+        """Evaluate requests again if they used an old version.
 
         A configuration change takes effect in every process as soon as it is acknowledged, for rejections
         too. Returns the ledger generation.
@@ -378,7 +379,7 @@ def _answer_all(requests: Sequence[PendingRequest], response: NotStored) -> None
 
 def _flush_of(requests: Sequence[PendingRequest], generation: int) -> Flush:
     return Flush(
-        # Copies: the flush may replace entries by rejections, which must not survive a rollback.
+        # Copies: the flush may replace entries with rejections, which must not survive a rollback.
         [list(request.evaluated) for request in requests],
         generation,
         [request.destinations for request in requests],

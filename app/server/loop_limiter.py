@@ -1,9 +1,9 @@
 """Limits CPU-heavy request processing per event-loop iteration.
 
-Parsing and evaluating a post of 500 events takes a tenth of a second. A hundred of them at once would block
-the loop for ten seconds: no commits, no responses, no admission control. So each iteration processes posts
-up to a fixed cost; the others wait, where admission control counts them: those of one organisation in order,
-those of several in turn.
+Parsing and evaluating a post of 500 events takes a tenth of a second. A hundred of them would block the loop
+for ten seconds: no commits, no responses, no admission control. So each iteration processes posts up to a
+fixed cost. The others wait and are counted by admission control: posts of one organisation in order, several
+organisations in turn.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class LoopLimiter:
         self._waiting: OwnerQueue[tuple[int, asyncio.Future[None]]] = OwnerQueue()
 
     async def acquire(self, cost: int, organisation: str | None) -> None:
-        """Wait for capacity. A post that costs more than an iteration has gets an iteration to itself."""
+        """Wait for capacity. A post above the capacity of an iteration gets an iteration alone."""
         if self._spent >= _COST_PER_ITERATION or self._waiting:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.add(organisation, cost, (cost, turn))

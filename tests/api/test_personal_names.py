@@ -1,4 +1,4 @@
-"""A name or note that holds an e-mail address or a phone number is refused, not stored and not repeated."""
+"""A name or note that holds an email address or a phone number is refused, not stored and not repeated."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""An e-mail address and a phone number in every field that a caller or a person at the console can fill.
+"""An email address and a phone number in every field that a caller or a person at the console can fill.
 
 `everywhere` sends them and yields the answers; nothing of them may be in an error, a log line, a metric or a
 row. Bodies come from the examples of the API description, forms from the pages of the console.

@@ -79,6 +79,7 @@ def test_one_request_is_in_flight_until_it_is_closed() -> None:
 
 
 def test_a_lane_is_failing_after_a_failure_and_while_it_is_open() -> None:
+    assert CircuitBreaker() == CircuitBreaker((), 0, 0.0)
     assert not CircuitBreaker().is_failing
     assert CircuitBreaker().error_rate == 0.0
     assert of(False, True).is_failing

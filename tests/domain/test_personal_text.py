@@ -1,4 +1,4 @@
-"""What counts as an e-mail address or a phone number in ids, names, notes and mappings."""
+"""What counts as an email address or a phone number in ids, names, notes and mappings."""
 
 import pytest
 

@@ -90,12 +90,12 @@ async def test_an_event_whose_day_was_dropped_is_said_to_be_deleted(service: Ser
     await world.fetch("DELETE FROM batches")
     duplicate = await find(service, dst, "k2")
     assert duplicate.status_code == 404
-    assert "deleted because of its age" in duplicate.json()["detail"]
+    assert "deleted after the retention period" in duplicate.json()["detail"]
     await world.fetch("DELETE FROM batch_states")
     answer = await find(service, dst, "k1")
     assert answer.status_code == 404
     assert answer.json()["detail"] == (
-        "The event was accepted, but its history has been deleted because of its age."
+        "The event was accepted, but its history was deleted after the retention period."
     )
 
 

@@ -1,4 +1,4 @@
-"""Find e-mail addresses and phone numbers in a mapping, which is stored and shown. Pure."""
+"""Find email addresses and phone numbers in a mapping, which is stored and shown. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
