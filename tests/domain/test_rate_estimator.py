@@ -1,11 +1,12 @@
 """The estimate of Amazon's limit, rule by rule: probes, drops, recovery, what counts as evidence."""
 
+from array import array
 from dataclasses import replace
 from itertools import count
 
 import pytest
 
-from app.domain.pacing.capacity_hypotheses import CapacityHypotheses
+from app.domain.pacing.capacity_hypotheses import CapacityHypotheses, rates_below
 from app.domain.pacing.rate_estimator import RateEstimate
 
 LIMIT = 20.0
@@ -210,3 +211,80 @@ class TestRefusals:
         assert throttle(found, 100.9).early_probes <= 1
         last = accept(busy(60, early_probes=1), 100.6)
         assert throttle(last, 100.9).early_probes in (0, 1)
+
+
+def in_probe(tail_steps: int, *, before: float = 3.0, early_probes: int = 0) -> RateEstimate:
+    """Return a lane in a probe. The limit is at column 50 of the grid, or so many steps of 4 % higher."""
+    rates = rates_below(LIMIT)
+    weight = array("d", [0.0] * 5 * len(rates))
+    weight[len(rates) + 50], weight[len(rates) + 50 + tail_steps] = 0.85, 0.15
+    plain = CapacityHypotheses.uniform(LIMIT, 100.6)
+    return RateEstimate(
+        rates[50],
+        CapacityHypotheses(LIMIT, plain.low, plain.high, weight, 100.6),
+        rate_before_probe=before,
+        early_probes=early_probes,
+        sent_at=100.6,
+        refused_at=100.0,
+    )
+
+
+MEDIAN = 0.97 * rates_below(LIMIT)[50]
+
+
+class TestTheEndOfAProbe:
+    """A refusal of that moment shifts no weight, so that each rule is seen alone."""
+
+    def ended(self, state: RateEstimate) -> tuple[float, int]:
+        after = throttle(state, 100.6)
+        assert after.rate == pytest.approx(MEDIAN)
+        return round(after.probe_at - 100.6, 6), after.early_probes
+
+    def test_where_the_limit_may_be_half_as_high_again_the_next_follows_after_three_seconds(self) -> None:
+        """Ten steps are 48 %, of a rate that is 97 % of the median: more than 1.5 times."""
+        assert self.ended(in_probe(10, before=MEDIAN)) == (3.0, 1)
+        assert self.ended(in_probe(9, before=MEDIAN)) == (25.0, 0)
+        assert self.ended(in_probe(10, before=MEDIAN, early_probes=3)) == (3.0, 2)
+
+    def test_a_rate_that_rose_by_a_tenth_ends_the_early_probes(self) -> None:
+        assert self.ended(in_probe(1, before=MEDIAN / 1.1 - 1e-6, early_probes=3)) == (25.0, 0)
+        assert self.ended(in_probe(1, before=MEDIAN / 1.1 + 1e-6, early_probes=3)) == (12.0, 2)
+
+    def test_no_early_probe_is_left_after_the_last(self) -> None:
+        assert self.ended(in_probe(1, before=MEDIAN, early_probes=1)) == (25.0, 0)
+        assert self.ended(in_probe(1, before=MEDIAN, early_probes=0)) == (25.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("since", "quiet_s", "then"),
+    [
+        (240.0, 240.0, 240.0),
+        (240.1, 240.0, 480.0),
+        (2_399.0, 240.0, 480.0),
+        (2_400.0, 240.0, 120.0),
+        (1_500.0, 1_200.0, 1_800.0),
+    ],
+)
+def test_a_429_after_a_recovery_doubles_the_quiet_time(since: float, quiet_s: float, then: float) -> None:
+    """Up to half an hour; one that comes ten times as late is no evidence of it."""
+    state = RateEstimate(3.0, quiet_s=quiet_s, sent_at=0.0, refused_at=0.0)
+    assert state.throttled(since, sent_at=since, limit=LIMIT, wait=0.25).quiet_s == then
+
+
+@pytest.mark.parametrize(("share", "early_probes"), [(0.59, 3), (0.61, 0)])
+def test_a_rate_below_six_tenths_of_the_one_before_is_a_drop(share: float, early_probes: int) -> None:
+    first = throttle(RateEstimate(), 100.0)
+    assert first.hypotheses is not None
+    after = first.hypotheses.after_possible_change().refused(100.0)
+    before = 0.97 * after.rate_reached() / share
+    assert throttle(replace(first, rate=before), 100.0).early_probes == early_probes
+
+
+def test_a_probe_that_reached_the_limit_needs_the_estimate_to_agree() -> None:
+    """A rate at the configured limit is given up only once the median is there too."""
+    rates = rates_below(LIMIT)
+    state = replace(in_probe(1), rate=LIMIT)
+    assert state.hypotheses is not None
+    after = accept(state, 100.7)
+    assert (after.rate, after.rate_before_probe) == (LIMIT, 3.0)
+    assert state.hypotheses.rate_reached() == rates[50]
