@@ -96,6 +96,13 @@ def test_a_name_of_hex_digits_and_another_length_is_a_name(length: int) -> None:
     assert clean(Profile.AMAZON, RULES["first_name"], "A" * length, country="US") == "a" * length
 
 
+@pytest.mark.parametrize(
+    ("trait", "why"), [(" ", DropReason.EMPTY), ("203.0.113.7\x00", DropReason.CONTROL_CHARACTER)]
+)
+def test_an_ip_address_is_text_without_control_characters(trait: str, why: DropReason) -> None:
+    assert amazon("fip", trait) == DroppedKey(why)
+
+
 def test_a_bare_version_4_uuid_gets_its_dashes() -> None:
     assert amazon("maid", "AEBE52E703EE455AB3C4E57283966239") == MatchKey(
         "AEBE52E7-03EE-455A-B3C4-E57283966239", "amazon.maid"
