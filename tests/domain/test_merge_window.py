@@ -123,6 +123,6 @@ def test_the_rate_is_that_of_the_last_request() -> None:
     sent = busy(100).sent(12.0, 50)
     assert sent == MergeWindow(0.1, 12.0, 6, 25.0)
     assert sent.sent(12.0, 50) == MergeWindow(0.1, 12.0, 7, 25.0)
-    assert MergeWindow(0.1) == MergeWindow(0.1, float("-inf"), 0, 0.0)
+    assert MergeWindow() == MergeWindow(0.0, float("-inf"), 0, 0.0)
     assert MergeWindow(0.1).sent(12.0, 50).rate == 0.0
     assert (FULL, ENOUGH, BUSY_AFTER, LONGEST_S) == (500, 200, 5, 0.4)

@@ -21,7 +21,7 @@ class MergeWindow:
     events per second of the last two requests.
     """
 
-    shortest: float
+    shortest: float = 0.0
     sent_at: float = float("-inf")
     in_row: int = 0
     rate: float = 0.0
