@@ -79,6 +79,8 @@ class TestEvidence:
 
     def test_without_a_429_nothing_is_estimated(self) -> None:
         state = RateEstimate()
+        never = float("-inf")
+        assert state == RateEstimate(None, None, None, 0.0, 0, False, 0, never, never, 120.0)
         assert accept(state, 100.0) is state
 
     def test_the_first_429_gives_97_percent_of_the_median(self) -> None:

@@ -96,6 +96,11 @@ def test_a_name_of_hex_digits_and_another_length_is_a_name(length: int) -> None:
     assert clean(Profile.AMAZON, RULES["first_name"], "A" * length, country="US") == "a" * length
 
 
+@pytest.mark.parametrize("trait", ["XY\u00a012", "XY\u200b12", "é-1"])
+def test_an_id_of_other_scripts_and_spaces_is_sent_as_it_is(trait: str) -> None:
+    assert amazon("ramp_id", trait) == MatchKey(trait, "amazon.ramp_id")
+
+
 @pytest.mark.parametrize(
     ("trait", "why"), [(" ", DropReason.EMPTY), ("203.0.113.7\x00", DropReason.CONTROL_CHARACTER)]
 )
