@@ -120,6 +120,7 @@ def test_a_lane_is_idle_after_its_window() -> None:
 
 def test_the_rate_is_that_of_the_last_request() -> None:
     """Two requests of one moment show none."""
+    assert busy(100).sent(10.5, 20).rate == 40.0
     sent = busy(100).sent(12.0, 50)
     assert sent == MergeWindow(0.1, 12.0, 6, 25.0)
     assert sent.sent(12.0, 50) == MergeWindow(0.1, 12.0, 7, 25.0)
