@@ -33,6 +33,7 @@ def test_thirty_marks_over_a_letter_are_kept() -> None:
     mark = "\N{COMBINING GRAVE ACCENT BELOW}"
     assert composed("q" + mark * 30) == "q" + mark * 30
     assert composed("q" + mark * 31) == "q" + mark * 30
+    assert composed(mark * 30 + "q") == mark * 30 + "q"
     assert composed(("q" + mark * 30) * 2) == ("q" + mark * 30) * 2
     assert composed("é" * 31) == "é" * 31
 
