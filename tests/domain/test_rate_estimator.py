@@ -75,7 +75,7 @@ class TestEvidence:
         assert accept(state, 99.9) is state
         assert throttle(state, 99.9) is state
         assert accept(state, 100.0).requests == 1
-        assert throttle(state, 100.0).refused_at == 100.0
+        assert throttle(estimate(3.0, refused_at=90.0), 100.0).refused_at == 100.0
 
     def test_without_a_429_nothing_is_estimated(self) -> None:
         state = RateEstimate()
