@@ -129,7 +129,9 @@ def duplicate_history(
     )
     if is_here:
         return shown
-    return replace(shown, attempts=(), replays=(), execution_id=None, journey_id=None, node_id=None)
+    return replace(
+        shown, attempts=(), replays=(), execution_id=None, journey_id=None, node_id=None, request_id=None
+    )
 
 
 def rejected_history(
@@ -152,6 +154,7 @@ def rejected_history(
         amazon_message=None,
         journey_id=last.journey_id,
         node_id=last.node_id,
+        request_id=last.request_id,
         destination_id=destination_id,
         match_keys=[],
         dropped_match_keys=[],

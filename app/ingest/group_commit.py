@@ -66,7 +66,7 @@ class PendingRequest:
     access: SenderAccess
     response: "asyncio.Future[RequestResults | NotStored]"
     low_priority: bool = False  # its events are sent after live ones
-    trace: RequestTrace | None = None
+    trace: RequestTrace = field(default_factory=RequestTrace)
     # Set by evaluation: one entry per event, and the versions that the evaluation used.
     evaluated: list[Evaluated] = field(default_factory=list)
     destinations: list[DestinationNumber | None] = field(default_factory=list)
@@ -135,7 +135,8 @@ class GroupCommit:
                 self._shared_until = loop.time() + SHARED_SECONDS
             self._last_organisation = access.organisation
         response: asyncio.Future[RequestResults | NotStored] = loop.create_future()
-        request = PendingRequest(events, access, response, low_priority, REQUEST_TRACE.get())
+        trace = REQUEST_TRACE.get() or RequestTrace()
+        request = PendingRequest(events, access, response, low_priority, trace)
         self._evaluate(request)
         self._queue.add(access.organisation, len(events) + 1, request)
         self._waiting_events += len(events)
@@ -289,8 +290,7 @@ class GroupCommit:
             self._notify(flush.waiting)
         for batch, indexes in flush.stored_batches.items():
             for index in indexes:
-                if (trace := requests[index].trace) is not None:
-                    trace.batches.append(batch)
+                requests[index].trace.batches.append(batch)
         for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
             if not request.response.done():
                 request.response.set_result(RequestResults(evaluated, results, request.destinations))
@@ -384,7 +384,7 @@ def _flush_of(requests: Sequence[PendingRequest], generation: int) -> Flush:
         generation,
         [request.destinations for request in requests],
         low_priority=frozenset(n for n, request in enumerate(requests) if request.low_priority),
-        traceparents=[request.trace.traceparent if request.trace else None for request in requests],
+        traces=[request.trace for request in requests],
     )
 
 

@@ -20,7 +20,7 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "55", "57")
 _RETRYABLE = ("08", "53", "57", "55P03", "40001", "40P01")
 # SQLSTATE classes of a refused connection: lost, not authorised, no such database, too many, not ready.
 _REFUSED = ("08", "28", "3D", "53", "57P")
-# What asyncpg says of a connection whose session has ended: its own, and one that a pool lent.
+# asyncpg's messages for a connection whose session has ended: a separate connection, and one of a pool.
 _SESSION_ENDED = ("connection is closed", "has been released back to the pool")
 
 

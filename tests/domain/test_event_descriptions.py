@@ -40,6 +40,7 @@ SHAPE = EventMetadata(
     journey_id="jrn-1",
     node_id="node-1",
     dropped_keys=(("MAID", "not_a_uuid"),),
+    request_id="req-1",
 )
 BATCH = BatchRow(
     id=BatchId(5),
@@ -114,6 +115,7 @@ def test_a_waiting_event_has_everything_from_its_metadata() -> None:
         amazon_message=None,
         journey_id="jrn-1",
         node_id="node-1",
+        request_id="req-1",
         rejections=[],
         destination_id="dst_1",
         match_keys=["EMAIL", "PHONE"],
@@ -284,7 +286,7 @@ def test_a_duplicate_of_another_destination_shows_no_attempts(
     shown = duplicate_history(history(batch=SENT), LOCATION, "dst_2", AT, may_name=may_name)
     assert shown.duplicate_of == first
     assert (shown.attempts, shown.replays) == ((), ())
-    assert (shown.execution_id, shown.journey_id, shown.node_id) == (None, None, None)
+    assert (shown.execution_id, shown.journey_id, shown.node_id, shown.request_id) == (None,) * 4
     assert words in shown.explanation
     assert (shown.destination_id, shown.event_id) == ("dst_2", "ord-2")
 
@@ -309,6 +311,7 @@ def test_an_event_that_was_only_rejected() -> None:
     assert (shown.status, shown.code, shown.reason) == ("rejected", JourneyCode.BAD_REQUEST, "no_match_key")
     assert (shown.event_id, shown.destination_id, shown.mapping_id) == ("ord-1", "dst_1", "map_1")
     assert (shown.execution_id, shown.journey_id, shown.node_id) == ("exe-1", "jrn-1", "node-1")
+    assert shown.request_id == "req-1"
     assert (shown.attempts, shown.attempts_complete, shown.tries) == ([], True, 0)
     assert shown.rejections == [newest, older]
     assert shown.explanation.startswith(
