@@ -76,6 +76,10 @@ async def test_rejections_are_listed_beside_the_accepted_event(service: Service)
         "mapping_field": "event_timestamp",
         "detail": "Event Timestamp is mapped to event.timestamp, which is absent.",
         "request_id": "req-1",
+        "mapping_id": f"map_{1:020d}",
+        "execution_id": "x1",
+        "journey_id": "j1",
+        "node_id": "n7",
     }
     other = (await find(service, dst, "ord-1", mapping_id=f"map_{98:020d}")).status_code
     assert other == 404
