@@ -304,6 +304,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
+        from app.store.errors import connection_problem
+
+        if sentence := connection_problem(error):
+            print(f"The database cannot be used: {sentence}.", file=sys.stderr)
+            return 1
         if getattr(error, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
             raise
         print(

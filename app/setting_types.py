@@ -2,9 +2,10 @@
 
 import base64
 import binascii
+import os
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -36,11 +37,17 @@ def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
     return tuple(keys)
 
 
+_TLS_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+
+
 def database_address(value: SecretStr) -> SecretStr:
     address = re.sub(r"^postgres(ql)?(\+asyncpg)?://", "postgresql+asyncpg://", value.get_secret_value())
     parts = urlsplit(address)
     if parts.scheme != "postgresql+asyncpg" or not parts.path.strip("/"):
         raise ValueError("must look like postgresql+asyncpg://USER:PASSWORD@HOST:PORT/DATABASE")
+    for name, values in parse_qs(parts.query).items():
+        if name in _TLS_FILES and not os.access(values[-1], os.R_OK):
+            raise ValueError(f"{name} names a file that cannot be read")
     return SecretStr(address)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible, lock_visible
+from app.admin.inputs import read_note
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.incidents import thresholds
 from app.domain.incidents.health import health_of
@@ -58,6 +59,7 @@ async def acknowledge_incident(
     context: AppContext, caller: Caller, incident: str, *, note: str | None
 ) -> StoredIncident:
     """Acknowledge an incident: reminders stop; a message is still sent when it resolves. Idempotent."""
+    note = read_note(note)
     async with context.engine.begin() as connection:
         before = await _lock(connection, caller, incident)
         await incidents.acknowledge(await driver_of(connection), incident, by=caller.actor, note=note)

@@ -17,9 +17,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.admin.access import Scope
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
 from app.domain.identity import MATCH_KEYS
+from app.domain.personal_text import holds_personal_text
 
 
 class RequestBody(BaseModel):
@@ -50,7 +52,19 @@ def name_problem_code(text: str) -> str | None:
         return "blank"
     if any(unicodedata.category(character) in _INVISIBLE for character in text):
         return "control_character"
-    return None
+    return "personal" if holds_personal_text(text) else None
+
+
+def read_note(text: str | None) -> str | None:
+    """Return a note for other people without blanks around it, None if it is empty. Raises Refusal (422)."""
+    note = (text or "").strip() or None
+    if note is not None and holds_personal_text(note):
+        raise Refusal(
+            ErrorCode.INVALID,
+            "A note is stored and shown: it must not hold an email address or a phone number.",
+            FieldProblem("note", "personal"),
+        )
+    return note
 
 
 def _printable(text: str) -> str:

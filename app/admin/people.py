@@ -8,6 +8,7 @@ from typing import Any
 from app.admin.access import Caller
 from app.admin.roles import ROLES, PersonRole, strongest
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId, OrganisationId
+from app.domain.personal_text import holds_personal_text, is_personal_id
 
 PERSON = "oidc:"
 """Prefix of the ids of people."""
@@ -40,14 +41,18 @@ def person_caller(subject: str, name: str, role: str, organisation: Organisation
 
 
 def subject_of(sub: str) -> str:
-    """Return the stored id of a person: the subject, or its digest if it is an email address."""
-    return f"sha256:{hashlib.sha256(sub.encode()).hexdigest()[:32]}" if "@" in sub else sub[:255]
+    """Return the stored id of a person: the subject, or its digest if that is an address or phone number."""
+    return f"sha256:{hashlib.sha256(sub.encode()).hexdigest()[:32]}" if is_personal_id(sub) else sub[:255]
 
 
 def display_name(name: str | None, subject: str) -> str:
-    """Return the name to show: never an email address."""
+    """Return the name to show: never an email address or a phone number."""
     shown = " ".join((name or "").split())[:100]
-    return shown if shown and "@" not in shown and shown.isprintable() else subject
+    return shown if shown and not _is_personal(shown) and shown.isprintable() else subject
+
+
+def _is_personal(name: str) -> bool:
+    return is_personal_id(name) or holds_personal_text(name)
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
+from app.admin.inputs import read_note
 from app.admin.mapping_schema import compile_or_refuse
 from app.admin.mappings import MappingDetails, find_mapping, mapping_details, record_change
 from app.admin.pinned_names import pin
@@ -82,7 +83,7 @@ async def publish_draft(
 
     `note` explains the version; surrounding blanks are removed.
     """
-    note = (note or "").strip() or None
+    note = read_note(note)
     async with _locked(context, caller, destination_id, mapping_id, expected) as (
         connection,
         destination,

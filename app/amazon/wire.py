@@ -33,6 +33,7 @@ from app.domain.outcomes.outcome import (
     Unauthorized,
     Unexpected,
 )
+from app.domain.personal_text import holds_personal_text
 
 MAX_EVENTS = 500  # P12; the schema's limit
 MAX_BYTES = 1_000_000  # P12; our limit, because Amazon publishes none
@@ -171,7 +172,7 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     """Return Amazon's id of the request, at most 128 printable ASCII characters, or None."""
     for name in REQUEST_ID_HEADERS:
         clean = "".join(letter for letter in _header(headers, name) or "" if " " <= letter <= "~").strip()
-        if clean:
+        if clean and not holds_personal_text(clean):
             return clean[:128]
     return None
 

@@ -17,7 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.commands.failure import CommandFailed
-from app.commands.postgres_programs import connection_environment, major_version, program, run
+from app.commands.postgres_programs import (
+    connection_environment,
+    major_version,
+    program,
+    requires_tls,
+    run,
+)
 from app.settings import Settings
 
 SLOT = "conversions_backup"
@@ -75,7 +81,15 @@ def take_base(folder: Path, environment: dict[str, str], data_dir: Path) -> Path
     partial = folder / "base.partial"
     shutil.rmtree(partial, ignore_errors=True)
     run(
-        [program("pg_basebackup"), "-D", partial, "-X", "stream", "--checkpoint=fast", "--no-password"],
+        [
+            program("pg_basebackup", tls=requires_tls(environment)),
+            "-D",
+            partial,
+            "-X",
+            "stream",
+            "--checkpoint=fast",
+            "--no-password",
+        ],
         environment,
     )
     verify(partial)
@@ -103,7 +117,7 @@ def verify(base: Path) -> None:
 def receiving_wal(folder: Path, environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
     """Stream WAL during the block. The slot retains unreceived WAL; SIGTERM ends the program cleanly."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    receiver = program("pg_receivewal")
+    receiver = program("pg_receivewal", tls=requires_tls(environment))
     run([receiver, "--create-slot", "--if-not-exists", "--slot", SLOT, "--no-password"], environment)
     command = [str(receiver), "-D", str(folder), "--slot", SLOT, "--synchronous", "--no-password"]
     child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)

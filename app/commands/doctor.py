@@ -25,6 +25,7 @@ from app.settings import Settings, is_weak_admin_key, weak_key_ids
 from app.store import damage, migrate, secrets
 from app.store.damage import DamagedBatch
 from app.store.deployment import Deployment, read_deployment
+from app.store.errors import DRIVER_ERRORS, connection_problem
 
 MIN_POSTGRES_VERSION = 150_000
 MAX_SKEW = timedelta(seconds=2)
@@ -275,8 +276,9 @@ def run(settings: Settings, _asked: argparse.Namespace) -> int:
     """Print every finding; return 1 if there is a failure."""
     try:
         facts = asyncio.run(_read(settings))
-    except (OSError, asyncpg.PostgresError, TimeoutError) as problem:
-        sys.stdout.write(f"FAILURE  database: cannot be reached ({type(problem).__name__})\n")
+    except (*DRIVER_ERRORS, TimeoutError) as error:
+        problem = connection_problem(error) or type(error).__name__
+        sys.stdout.write(f"FAILURE  database: cannot be reached: {problem}\n")
         return 1
     findings = examine(facts)
     for grade, text, subject in findings:

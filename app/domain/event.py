@@ -13,6 +13,7 @@ import msgspec
 
 from app.domain import strict_json
 from app.domain.outcomes.reasons import REASONS, JourneyCode
+from app.domain.personal_text import is_personal_id
 
 MAX_EVENTS: Final = 5000
 MAX_EVENT_ID_LENGTH: Final = 256
@@ -213,20 +214,11 @@ def check_event_id(event_id: Any) -> Rejection | None:
     return None
 
 
-_PHONE_NUMBER: Final = re.compile(r"\+[0-9]{8,15}", re.ASCII)
-
-
-def is_personal_id(text: str) -> bool:
-    """Return whether an id contains `@`, like an e-mail address, or is a phone number: `+` and 8 to 15
-    digits.
-
-    A mobile advertising id looks like a random UUID, the usual form of an id, so it is accepted.
-    """
-    return "@" in text or (text[:1] == "+" and _PHONE_NUMBER.fullmatch(text) is not None)
-
-
-# The same rule without control characters, in one pass, because it runs for every event.
-_JOURNEY_ID: Final = re.compile(r"(?!\+[0-9]{8,15}\Z)[^\x00-\x1f\x7f-\x9f@]{1,256}", re.ASCII)
+_JOURNEY_ID: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}")
+# One pass for ids that no further rule concerns, because it runs for every event.
+_PLAIN_ID: Final = re.compile(
+    "[^\x00-\x1f\x7f-\x9f@%+\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}\N{FULLWIDTH PLUS SIGN}]{1,256}"
+)
 
 
 def journey_id(found: Any) -> str | None:
@@ -236,7 +228,11 @@ def journey_id(found: Any) -> str | None:
     """
     if type(found) is int:
         found = str(found)
-    return found if type(found) is str and _JOURNEY_ID.fullmatch(found) else None
+    if type(found) is not str:
+        return None
+    if _PLAIN_ID.fullmatch(found):
+        return found
+    return found if _JOURNEY_ID.fullmatch(found) and not is_personal_id(found) else None
 
 
 def journey_ids(content: dict[str, Any]) -> JourneyIds:

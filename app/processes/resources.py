@@ -4,6 +4,7 @@ import os
 import random
 import secrets
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -183,6 +184,8 @@ async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) ->
 
 def _is_transient(error: BaseException) -> bool:
     """Return whether the database may become usable: unreachable, recovering, full, or stopping."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return False
     if isinstance(error, OSError | asyncpg.InternalClientError | asyncpg.TargetServerAttributeNotMatched):
         return True
     return str(getattr(error, "sqlstate", None) or "").startswith(("08", "53", "57"))

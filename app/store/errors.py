@@ -4,6 +4,9 @@ Handles both drivers: asyncpg of the event pipeline and SQLAlchemy of the config
 imported only on use, because workers run without it.
 """
 
+import ssl
+import traceback
+
 import asyncpg
 
 # Every error that asyncpg raises when it cannot carry out a statement. InternalClientError is raised when
@@ -15,6 +18,8 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "55", "57")
 # SQLSTATE classes and codes on which a request may be sent again: connection lost, out of resources,
 # shutting down; lock timeout, serialization failure, deadlock.
 _RETRYABLE = ("08", "53", "57", "55P03", "40001", "40P01")
+# SQLSTATE classes of a refused connection: lost, not authorised, no such database, too many, not ready.
+_REFUSED = ("08", "28", "3D", "53", "57P")
 # asyncpg's messages for a connection whose session has ended: a separate connection, and one of a pool.
 _SESSION_ENDED = ("connection is closed", "has been released back to the pool")
 
@@ -46,3 +51,30 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(cause, asyncpg.InterfaceError) and any(text in str(cause) for text in _SESSION_ENDED):
         return True
     return (getattr(cause, "sqlstate", None) or "").startswith(_RETRYABLE)
+
+
+def connection_problem(error: BaseException) -> str | None:
+    """Return why the database cannot be reached, in a few words, or None for any other error.
+
+    An OSError counts only if the driver raised it. The words name hosts, roles and files, no password.
+    """
+    cause = error
+    while not isinstance(cause, (ssl.SSLError, *DRIVER_ERRORS)):
+        # SQLAlchemy wraps the driver's error twice.
+        if (inner := getattr(cause, "orig", None) or cause.__cause__) is None:
+            return None
+        cause = inner
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the certificate of the server is not accepted: {cause.verify_message}"
+    if isinstance(cause, asyncpg.ClientConfigurationError):
+        return str(cause)
+    if isinstance(cause, asyncpg.PostgresError):
+        return str(cause) if (cause.sqlstate or "").startswith(_REFUSED) else None
+    if isinstance(cause, OSError | asyncpg.InternalClientError) and _is_of_driver(cause):
+        return f"the database cannot be reached ({type(cause).__name__})"
+    return None
+
+
+def _is_of_driver(error: BaseException) -> bool:
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__", "").startswith("asyncpg.") for frame, _ in frames)

@@ -119,7 +119,7 @@ def test_a_code_is_a_code_or_none(code: object, kept: str) -> None:
 def test_hostile_sentences_take_no_time(unit: str) -> None:
     """A reply of 500 of them must not hold up the worker: no pattern backtracks without end."""
     sent = frozenset(unit * times for times in range(1, 20))
-    started = time.perf_counter()
+    started = time.process_time()  # a busy machine takes longer
     for _ in range(50):
         messages.scrub(unit * 100_000, sent=sent)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5

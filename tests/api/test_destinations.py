@@ -285,7 +285,7 @@ async def test_advertiser_is_fixed_once_an_event_was_accepted(world: World) -> N
     made = await world.made()
     await world.sql(
         "INSERT INTO counts (destination, day, writer, accepted) "
-        "SELECT number, current_date, 0, 1 FROM destinations"
+        "SELECT number, current_date, 32767, 1 FROM destinations"
     )
     answer = await world.call("PATCH", f"/destinations/{made['id']}", {"region": "EU"})
     assert (answer.status_code, answer.json()["error"]) == (409, "destination_fixed")

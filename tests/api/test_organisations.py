@@ -191,7 +191,7 @@ async def test_usage_is_given_for_each_day(world: World) -> None:
     for destination, events in ((made, 7), (other, 100)):
         await world.sql(
             "INSERT INTO counts (destination, day, writer, accepted) "
-            "SELECT number, :day, 1, :events FROM destinations WHERE id = :id",
+            "SELECT number, :day, 32767, :events FROM destinations WHERE id = :id",
             id=destination["id"],
             day=today,
             events=events,

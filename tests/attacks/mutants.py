@@ -77,7 +77,7 @@ class _Replace(ast.NodeTransformer):
 
 
 def _not_code(tree: ast.Module) -> set[int]:
-    """Return the nodes that no test can see: annotations, decorators, docstrings, imports, type aliases."""
+    """Return the nodes that no test can see, such as annotations, options of classes and docstrings."""
     ignored: list[ast.AST] = []
     for node in ast.walk(tree):
         match node:
@@ -89,7 +89,7 @@ def _not_code(tree: ast.Module) -> set[int]:
                 ignored += node.decorator_list
                 ignored += [node.returns] if node.returns else []
             case ast.ClassDef():
-                ignored += node.decorator_list
+                ignored += [*node.decorator_list, *node.keywords]
             case ast.Expr(value=ast.Constant(value=str())) | ast.Import() | ast.ImportFrom() | ast.Assert():
                 ignored.append(node)
             case ast.Expr(value=ast.Call(func=ast.Name(id="assert_never"))):

@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.commands.postgres_programs import connection_environment
+from app.commands.postgres_programs import connection_environment, requires_tls
 from dev.postgres.cluster import THROWAWAY, Cluster
 
 pytestmark = pytest.mark.process
@@ -118,13 +118,45 @@ def test_the_password_is_in_the_environment_only() -> None:
     assert named["PGTARGETSESSIONATTRS"] == "read-write"
 
 
-def test_tls_of_the_address_holds_for_backups_too() -> None:
+def test_tls_of_the_address_holds_for_backups_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a backup would accept any server, although every other connection verifies it."""
+    monkeypatch.delenv("PGSSLMODE", raising=False)
     url = "postgresql+asyncpg://u:p@one/d?sslmode=verify-full&sslrootcert=%2Fca%20files%2Fca.pem&sslkey="
     named = connection_environment(url)
     assert (named["PGSSLMODE"], named["PGSSLROOTCERT"]) == ("verify-full", "/ca files/ca.pem")
     assert "PGSSLKEY" not in named
     assert "PGSSLMODE" not in connection_environment("postgresql+asyncpg://u:p@one/d")
+    newer = connection_environment("postgresql://u:p@one/d?ssl_min_protocol_version=TLSv1.3&sslmode=require")
+    assert newer["PGSSLMINPROTOCOLVERSION"] == "TLSv1.3"
+    assert [requires_tls(each) for each in (named, newer, {}, {"PGSSLMODE": "prefer"})] == [
+        True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_tls_of_the_environment_holds_for_backups_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncpg reads these variables where the URL is silent; the URL wins."""
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    monkeypatch.setenv("PGSSLROOTCERT", "/ca.pem")
+    silent = connection_environment("postgresql+asyncpg://u:p@one/d")
+    assert (silent["PGSSLMODE"], silent["PGSSLROOTCERT"]) == ("verify-full", "/ca.pem")
+    assert connection_environment("postgresql+asyncpg://u:p@one/d?sslmode=require")["PGSSLMODE"] == "require"
+
+
+@pytest.mark.parametrize(
+    ("address", "hosts", "ports"),
+    [
+        ("u:p@[::1]:5433/d", "::1", "5433"),
+        ("u:p@[2001:db8::1]/d", "2001:db8::1", "5432"),
+        ("u:p@one,two:6000/d", "one,two", "5432,6000"),
+        ("u:p@/d?host=/var/run/postgresql&port=5434", "/var/run/postgresql", "5434"),
+        ("/d?host=db&user=u&password=p", "db", "5432"),
+    ],
+)
+def test_hosts_are_read_as_the_driver_reads_them(address: str, hosts: str, ports: str) -> None:
+    """IPv6 addresses in brackets, and parts of the address as parameters."""
+    named = connection_environment(f"postgresql+asyncpg://{address}")
+    assert (named["PGHOST"], named["PGPORT"]) == (hosts, ports)
+    assert (named["PGUSER"], named["PGPASSWORD"]) == ("u", "p")
 
 
 def test_a_server_of_others_is_restored_on_its_host(tmp_path: Path) -> None:

@@ -44,6 +44,12 @@ def problems(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> tu
         pytest.param(
             "DATABASE_URL", "postgresql://app:hunter2@db", "must look like", id="a database is named"
         ),
+        pytest.param(
+            "DATABASE_URL",
+            "postgresql://app:hunter2@db/x?sslmode=verify-full&sslrootcert=/nonexistent/ca.pem",
+            "sslrootcert names a file that cannot be read",
+            id="a certificate that is not there",
+        ),
         pytest.param("ENCRYPTION_KEYS", "hunter2", "entry 1 must look like", id="a key has an id"),
         pytest.param("ENCRYPTION_KEYS", "k1:hunter2!", "not base64", id="a key is base64"),
         pytest.param("ENCRYPTION_KEYS", "k1:aHVudGVyMg==", "32 bytes", id="a key has 32 bytes"),

@@ -214,7 +214,9 @@ def test_a_nested_claim_is_found_and_the_organisation_is_exactly_one() -> None:
 def test_no_address_is_shown_or_stored() -> None:
     """Neither as a name nor as a subject."""
     assert display_name("ada@example.com", "s-1") == "s-1"
+    assert display_name("Ada, tel:+1 206 555 0142", "s-1") == "s-1"
     assert display_name(" Ada  L. ", "s-1") == "Ada L."
+    assert subject_of("+12065550142").startswith("sha256:")
     assert "@" not in subject_of("ada@example.com")
     assert subject_of("ada@example.com") == subject_of("ada@example.com")
 

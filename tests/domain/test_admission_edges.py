@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from app.domain.admission import (
     MIB,
+    ORGANISATION_SECONDS,
     POST_COST,
     RESERVE,
     SHED_SPECS,
@@ -18,6 +19,7 @@ from app.domain.admission import (
     backlog_too_old,
     cost_of,
     counted_cost,
+    over_organisation_share,
     over_share,
     reserve_of,
     retry_after,
@@ -86,6 +88,21 @@ def test_what_a_request_costs_and_reserves() -> None:
 )
 def test_a_share_is_a_third(held: int, requests: int, arriving: int, over: bool) -> None:
     assert over_share(held, requests, arriving, LIMITS) is over
+
+
+@pytest.mark.parametrize(
+    ("held", "requests", "arriving", "over"),
+    [
+        (99 * MIB, 1, 900, False),
+        (16 * MIB, 2, 600, False),
+        (16 * MIB + 1, 2, 0, True),
+        (0, 2, 601, True),
+    ],
+)
+def test_an_organisation_has_two_thirds(held: int, requests: int, arriving: int, over: bool) -> None:
+    """Of the body memory and of the connections; its only request is always admitted."""
+    assert over_organisation_share(held, requests, arriving, LIMITS) is over
+    assert ORGANISATION_SECONDS == 600
 
 
 def learned(limit: AdaptiveLimit, **more: float) -> AdaptiveLimit:

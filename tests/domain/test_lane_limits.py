@@ -105,6 +105,41 @@ def test_the_times_that_are_in_force() -> None:
     assert times.silent_after < times.lease
 
 
+def test_the_shares_that_are_in_force() -> None:
+    """Of 16 requests: 12 a region, 6 a lane, 8 for lanes that fail."""
+    capacity = Capacity()
+    assert (capacity.total, capacity.region, capacity.lane, capacity.failing) == (16, 12, 6, 8)
+    assert capacity.connections == 12
+    assert (Times().silent_after, Times().least) == (50, 5)
+
+
+@pytest.mark.parametrize(
+    ("now", "failing", "admitted"),
+    [
+        pytest.param(InFlight(5, 5, 5, 0), False, True, id="the sixth of a lane"),
+        pytest.param(InFlight(6, 6, 6, 0), False, False, id="the seventh of a lane"),
+        pytest.param(InFlight(10, 9, 2, 0), False, True, id="as much as it leaves free in its region"),
+        pytest.param(InFlight(10, 9, 3, 0), False, False, id="more than it leaves free in its region"),
+        pytest.param(InFlight(14, 2, 1, 0), False, True, id="as much as it leaves free of all"),
+        pytest.param(InFlight(14, 2, 2, 0), False, False, id="more than it leaves free of all"),
+        pytest.param(InFlight(8, 8, 0, 7), True, True, id="the eighth of failing lanes"),
+        pytest.param(InFlight(8, 8, 0, 8), True, False, id="the ninth of failing lanes"),
+        pytest.param(InFlight(8, 8, 0, 8), False, True, id="a healthy lane beside failing ones"),
+    ],
+)
+def test_a_request_more_is_admitted_up_to_each_share(now: InFlight, failing: bool, admitted: bool) -> None:
+    assert Capacity().admits(now, is_failing=failing) is admitted
+
+
+def test_the_smallest_values_that_agree() -> None:
+    """Four requests; as many connections as a region has; a lease that outlasts a request by two renewals."""
+    assert not list(Capacity(4).problems(3))
+    assert len(list(Capacity(4).problems(2))) == 1
+    assert not list(Times(lease=60, request=39.9).problems())
+    assert len(list(Times(lease=60, request=40).problems())) == 1
+    assert fair_share(7, 0) == 7
+
+
 @given(st.integers(0, 500), st.integers(1, 64))
 def test_every_lane_has_an_owner(lanes: int, workers: int) -> None:
     """The shares of the living workers hold all lanes, and no share is larger than need be."""

@@ -81,3 +81,49 @@ def test_a_request_waits_no_longer_than_its_window(
     assert window.seconds <= max(shortest, min(LONGEST_S, 4 * shortest))
     if shortest == 0:
         assert wait == 0, "no window is configured"
+
+
+def busy(rate: float, *, in_row: int = 5, shortest: float = 0.1) -> MergeWindow:
+    return MergeWindow(shortest, sent_at=10.0, in_row=in_row, rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("window", "seconds"),
+    [
+        (busy(1_000), 0.2),
+        (busy(1_000, in_row=4), 0.1),
+        (busy(100), 0.4),
+        (busy(0), 0.4),
+        (busy(1_000, shortest=0.04), 0.16),
+        (busy(100, shortest=0.5), 0.5),
+        (busy(10_000), 0.1),
+    ],
+)
+def test_the_window_of_a_busy_lane(window: MergeWindow, seconds: float) -> None:
+    """As long as 200 events take to come: at most 0.4 s, four windows, and never less than one."""
+    assert window.seconds == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("announced", "ready_at"), [(1, 10.4), (199, 10.4), (200, 10.1), (499, 10.1), (500, 10.05)]
+)
+def test_a_fuller_request_is_sent_earlier(announced: int, ready_at: float) -> None:
+    assert busy(100).ready_at(10.05, announced) == pytest.approx(ready_at)
+    assert busy(100).ready_at(11.0, announced) == 11.0
+
+
+def test_a_lane_is_idle_after_its_window() -> None:
+    window = busy(100)
+    assert window.first_event(10.09) is window
+    assert window.first_event(10.1) == MergeWindow(0.1, 10.0)
+
+
+def test_the_rate_is_that_of_the_last_request() -> None:
+    """Two requests of one moment show none."""
+    assert busy(100).sent(10.5, 20).rate == 40.0
+    sent = busy(100).sent(12.0, 50)
+    assert sent == MergeWindow(0.1, 12.0, 6, 25.0)
+    assert sent.sent(12.0, 50) == MergeWindow(0.1, 12.0, 7, 25.0)
+    assert MergeWindow() == MergeWindow(0.0, float("-inf"), 0, 0.0)
+    assert MergeWindow(0.1).sent(12.0, 50).rate == 0.0
+    assert (FULL, ENOUGH, BUSY_AFTER, LONGEST_S) == (500, 200, 5, 0.4)

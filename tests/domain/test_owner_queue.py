@@ -37,9 +37,9 @@ class TestTheOrder:
         queue: OwnerQueue[str] = OwnerQueue()
         queue.add("a", 1_000, "early")
         queue.pop()
-        queue.add("b", 1, "b")
         queue.add("a", 1, "a")
-        assert [queue.pop(), queue.pop()] == ["b", "a"]
+        queue.add("b", 1, "b")
+        assert [queue.pop(), queue.pop()] == ["a", "b"]
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.1, 100)), max_size=40))
     def test_loses_nothing_and_keeps_the_order_of_each_owner(self, work: list[tuple[str, float]]) -> None:
@@ -48,3 +48,27 @@ class TestTheOrder:
         for owner in "abc":
             numbers = [number for whose, number in left if whose == owner]
             assert numbers == sorted(numbers)
+
+    def test_shows_the_next_item_and_how_many_wait(self) -> None:
+        queue: OwnerQueue[str] = OwnerQueue()
+        assert len(queue) == 0
+        assert not queue
+        for item in ("a", "b"):
+            queue.add(None, 1, item)
+        assert (queue.first(), len(queue)) == ("a", 2)
+        assert (queue.pop(), queue.first(), len(queue)) == ("a", "b", 1)
+
+    def test_of_equal_turns_is_that_of_arrival(self) -> None:
+        assert order(("b", 1), ("a", 1), ("c", 1)) == [("b", 0), ("a", 1), ("c", 2)]
+        assert order(("b", 2), ("a", 2), ("b", 2), ("a", 2)) == [("b", 0), ("a", 1), ("b", 2), ("a", 3)]
+
+    def test_of_an_owner_that_returns_starts_where_the_queue_is(self) -> None:
+        """What it did not use earlier is no credit."""
+        queue: OwnerQueue[str] = OwnerQueue()
+        for number in range(6):
+            queue.add("busy", 10, f"busy {number}")
+        for _ in range(3):
+            queue.pop()
+        queue.add("late", 10, "late 0")
+        queue.add("late", 10, "late 1")
+        assert [queue.pop() for _ in range(5)] == ["late 0", "busy 3", "late 1", "busy 4", "busy 5"]

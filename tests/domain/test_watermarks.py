@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ DUE_AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 def test_the_first_poll_is_a_full_scan_and_the_next_starts_at_the_watermark() -> None:
     """A full scan follows after its interval."""
+    assert Watermarks({KEY: DUE_AT}).usable(0.0) == {}
     watermarks = Watermarks()
     assert watermarks.usable(100.0) == {}
     watermarks = watermarks.after_poll(100.0, 100.001).advanced(KEY, DUE_AT)
@@ -48,3 +50,27 @@ def test_a_scan_that_hung_with_its_database_does_not_delay_the_next_for_long() -
     """The database was frozen for half a minute: batches below the watermark are found soon after."""
     watermarks = Watermarks().after_poll(100.0, 130.0)
     assert watermarks.full_scan_at == 130.0 + LONGEST_REST_S
+
+
+def test_a_full_scan_rests_for_twenty_times_its_length() -> None:
+    """At least a second, at most a minute."""
+    rests = {cost: Watermarks().after_poll(100.0, 100.0 + cost).full_scan_at for cost in (0, 0.1, 2, 10)}
+    assert rests == {0: 101.0, 0.1: pytest.approx(102.1), 2: 142.0, 10: 170.0}
+
+
+def test_a_scan_exactly_at_its_time_is_a_full_one() -> None:
+    """A poll before it moves nothing."""
+    watermarks = Watermarks({KEY: DUE_AT}, full_scan_at=50.0)
+    assert watermarks.usable(49.9) == {KEY: DUE_AT}
+    assert watermarks.usable(50.0) == {}
+    assert watermarks.after_poll(49.9, 49.95) is watermarks
+    assert watermarks.after_poll(50.0, 50.0).full_scan_at == 51.0
+
+
+def test_each_queue_has_its_own_watermark() -> None:
+    other = (DestinationNumber(1), 1)
+    later = DUE_AT.replace(hour=3)
+    both = Watermarks({KEY: DUE_AT}, full_scan_at=50.0).advanced(other, later)
+    assert both.due_at == {KEY: DUE_AT, other: later}
+    assert both.full_scan_at == 50.0
+    assert both.reset() == Watermarks()

@@ -89,9 +89,8 @@ async def test_a_failing_channel_delays_no_other_and_leaks_no_address(
         await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
         await watch.monitor.run()
         stuck = asyncio.create_task(delivery.run())
-        began = time.monotonic()
         await watch.delivery.run()
-        assert time.monotonic() - began < 1.5
+        assert not stuck.done()
         assert len(watch.receiver.messages) == 1
         await stuck
         (health,) = await watch.world.fetch("SELECT * FROM notification_channels WHERE name = 'slow'")

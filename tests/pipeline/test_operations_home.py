@@ -75,7 +75,7 @@ async def fleet(world: World) -> dict[str, str]:
     )
     await world.fetch(
         "INSERT INTO counts (destination, day, writer, accepted) "
-        "SELECT number, (now() AT TIME ZONE 'UTC')::date, 999, 1 FROM destinations WHERE name <> 'idle'"
+        "SELECT number, (now() AT TIME ZONE 'UTC')::date, 32767, 1 FROM destinations WHERE name <> 'idle'"
     )
     return ids
 

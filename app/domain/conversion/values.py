@@ -14,7 +14,8 @@ from typing import Any, Final
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
 from app.domain.conversion.numbers import as_integer, is_number, number_text, rounded
-from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE, is_personal_id
+from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
+from app.domain.personal_text import is_personal_id
 
 MAX_VALUE: Final = 10**13  # up to here a double represents every hundredth
 _MAX_VALUE: Final = Decimal(MAX_VALUE)

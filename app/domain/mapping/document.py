@@ -19,6 +19,7 @@ from app.domain.identity import MATCH_KEYS, MatchKeyRule
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.paths import last_name, parse_path
+from app.domain.mapping.personal_texts import personal_members
 from app.domain.mapping.sources import MappingProblem, Source, compile_source
 
 __all__ = [
@@ -154,6 +155,8 @@ class _DocumentReader:
         members = (*_TOP_LEVEL, "name", "action")
         self._refuse_unknown(document, members, "")
         self._read_labels(document)
+        for at in personal_members(document, ("name", *_TOP_LEVEL)):
+            self._problem(at, "personal", "It holds what looks like an email address or a phone number.")
         for name, read in _TOP_LEVEL.items():
             if document.get(name) is not None:
                 read(self, document[name])

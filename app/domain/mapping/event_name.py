@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
+from app.domain.personal_text import holds_personal_text
+
 MAX_EVENT_NAME_LENGTH: Final = 256
 _FORBIDDEN: Final = re.compile(r"[!@#$%^&*|+=(){}\[\]<>?\\/~;]")
 # Controls, zero-width and direction marks, line ends, surrogates, private and unassigned characters.
@@ -23,6 +25,8 @@ def event_name_problem(name: Any) -> str | None:
         return r"An event name contains none of ! @ # $ % ^ & * | + = ( ) { } [ ] < > ? \ / ~ ;"
     if _BLANK.search(name) or any(unicodedata.category(c) in _INVISIBLE_CATEGORIES for c in name):
         return "An event name contains no control, invisible or direction character. Type it again."
+    if holds_personal_text(name):
+        return "An event name holds no e-mail address and no phone number: Amazon and this service show it."
     return None
 
 

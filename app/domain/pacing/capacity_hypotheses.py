@@ -7,8 +7,8 @@ with a weight; the weights are the posterior probabilities and sum to 1. Every r
                 refusal only shows that less than one token was there
     accepted    L = exp(-max(0, 1 - high') * ACCEPTED_PENALTY): a bucket too empty to accept is unlikely;
                 then low = max(0, low' - 1), high = max(0, high' - 1)
-    refused     L = exp(-max(0, low' - NEAR_ONE) * REFUSED_PENALTY): a bucket too full to refuse is unlikely;
-                then low = 0, high = 1
+    refused     L = exp(-max(0, low + r·Δt - NEAR_ONE) * REFUSED_PENALTY): a bucket too full to refuse is
+                unlikely, and what flowed into a full one counts too; then low = 0, high = 1
     posterior   w ← w·L / Σ w·L, with log L ≥ -MAX_PENALTY, so that one unusual response has little effect
     transition  w(r, b) ← (1 - CHANGE)·w(r, b) + CHANGE·mean of w(·, b): with probability CHANGE the limit has
                 moved to any rate of the grid, with the same burst. Applied only when a change is in question:

@@ -6,6 +6,7 @@ that item. Source: Goyal, Vin, Cheng, "Start-time Fair Queueing" (SIGCOMM 1996).
 """
 
 from heapq import heappop, heappush
+from itertools import count
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -18,17 +19,16 @@ class OwnerQueue(Generic[Item]):
         self._heap: list[tuple[float, int, Item]] = []
         self._next_start: dict[str | None, float] = {}
         self._virtual_time = 0.0
-        self._number = 0
+        self._numbers = count()
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def add(self, owner: str | None, cost: float, item: Item) -> None:
         """Append an item behind those of its owner."""
-        start = max(self._virtual_time, self._next_start.get(owner, 0.0))
+        start = max(self._virtual_time, self._next_start.get(owner, self._virtual_time))
         self._next_start[owner] = start + cost
-        self._number += 1
-        heappush(self._heap, (start, self._number, item))
+        heappush(self._heap, (start, next(self._numbers), item))
 
     def first(self) -> Item:
         """Return the next item. Raises IndexError if none waits."""
@@ -38,7 +38,6 @@ class OwnerQueue(Generic[Item]):
         """Remove and return the next item. Raises IndexError if none waits."""
         self._virtual_time, _, item = heappop(self._heap)
         if not self._heap:
-            # Reset all tags when the queue is empty, so that they stay bounded.
+            # No owner keeps an advantage or a debt over an idle moment.
             self._next_start.clear()
-            self._virtual_time, self._number = 0.0, 0
         return item

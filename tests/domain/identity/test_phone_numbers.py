@@ -58,6 +58,9 @@ def test_every_row_of_the_plans_reads_as_the_library_does(country: str, source: 
         pytest.param("+49 30 123456 Durchwahl 12", "DE", "4930123456", id="an extension in any language"),
         pytest.param("5551234567,,123#", "US", "15551234567", id="tones after a pause"),
         pytest.param("Mobil: 0151 23456789", "DE", "4915123456789", id="a label before the number"),
+        pytest.param("＋49 30 123456", "US", "4930123456", id="a full-width plus is a plus"),
+        pytest.param("\u202d555 123 4567", "US", "15551234567", id="a direction mark is none"),
+        pytest.param("+49 30 123456 доб. 12", "DE", "4930123456", id="an extension in another script"),
         pytest.param("+447911123456", "OTHER", "447911123456", id="a country that is none needs the +"),
         pytest.param("+1 (123) 456-7890", "US", "11234567890", id="possible though no area has it"),
         pytest.param(

@@ -79,6 +79,10 @@ def test_no_name_belongs_to_a_state_and_a_province() -> None:
     [
         ("West Virginia", "US", "wv"),
         ("Washington", "US", "wa"),
+        ("Utah", "US", "ut"),
+        ("US Virgin Islands", "US", "vi"),
+        ("DECA", "US", "deca"),
+        ("USCAL", "US", "uscal"),
         ("Washington, D.C.", "US", "dc"),
         ("U.S. Virgin Islands", "US", "vi"),
         ("Hawaiʻi", "US", "hi"),

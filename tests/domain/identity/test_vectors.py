@@ -239,6 +239,12 @@ def test_the_fifteen_keys_stand_in_the_order_in_which_an_event_carries_them() ->
     assert {rule.type for rule in MATCH_KEYS} == set(MatchKeyType)
 
 
+def test_traits_are_hashed_and_ids_are_not() -> None:
+    """Source: Amazon's schema. A trait that is not hashed would leave in clear."""
+    traits = "email phone first_name last_name address city state postal"
+    assert [rule.field for rule in MATCH_KEYS if rule.hashed] == traits.split()
+
+
 def test_a_key_does_not_show_its_value() -> None:
     """A key in a log line or traceback tells its rule alone."""
     assert repr(MatchKey("203.0.113.7", "amazon.fip")) == "MatchKey(rule='amazon.fip')"

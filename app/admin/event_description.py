@@ -1,0 +1,205 @@
+"""Describe one event from its rows: status, attempts, deadline, replays and explanation. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+
+from app.admin.event_list import Mappings, listed_event
+from app.admin.event_records import (
+    EventAttempt,
+    EventHistory,
+    EventLocation,
+    EventReplay,
+    FirstEvent,
+    OmittedMatchKey,
+    RecordedRejection,
+)
+from app.domain.batch import EventMetadata
+from app.domain.outcomes.event_history import (
+    AttemptRecord,
+    EventLife,
+    ItemOutcome,
+    ReplayRecord,
+    carrying_attempts,
+    item_outcomes,
+)
+from app.domain.outcomes.explain import EventState, explain, explain_duplicate
+from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
+from app.domain.outcomes.status import FINAL, Status
+from app.store.event_history import BatchRow, DestinationRef, ExceptionRow
+
+_METADATA_DAMAGED = (
+    " Its stored metadata is damaged: event time, type, match keys and warnings cannot be read."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EventRows:
+    """What the database holds about one event. `shape` is None where its metadata is damaged.
+
+    `attempts` are those of its batch and its own retries; `has_all_attempts` is False where older ones exist.
+    """
+
+    destination: DestinationRef
+    batch: BatchRow
+    shape: EventMetadata | None
+    exception: ExceptionRow | None
+    attempts: Sequence[AttemptRecord]
+    has_all_attempts: bool
+    replays: Sequence[ReplayRecord]
+
+
+def accepted_history(rows: EventRows, mappings: Mappings, max_age: timedelta) -> EventHistory:
+    """Return the history of an accepted event. `max_age` is Amazon's age limit."""
+    batch, shape, exception = rows.batch, rows.shape, rows.exception
+    summary = listed_event(rows.destination, batch, shape, exception, mappings)
+    status = summary.status
+    erased_at = exception.erased_at if exception else None
+    delivered_at = _delivered_at(batch, exception)
+    state = EventState(
+        status=status,
+        tries=max(batch.tries, exception.tries if exception else 0),
+        reason=summary.reason,
+        event_at=shape.event_at if shape else exception.event_at if exception else batch.first_event,
+        due_at=(due_at := _due_at(rows)),
+        finished_at=delivered_at or (exception.changed_at if exception else batch.settled_at),
+        amazon_message=exception.amazon_message if exception else None,
+        max_age=max_age,
+        erased_at=erased_at,
+    )
+    attempts = carrying_attempts(
+        EventLife(status, state.event_at, delivered_at, erased_at, max_age), rows.attempts
+    )
+    items = item_outcomes(
+        exception.item_outcomes if exception else (), attempts, is_delivered=delivered_at is not None
+    )
+    return EventHistory(
+        **asdict(summary),
+        destination_id=rows.destination.id,
+        match_keys=list(shape.match_keys) if shape else [],
+        dropped_match_keys=[
+            OmittedMatchKey(match_key=key, reason=reason)
+            for key, reason in (shape.dropped_keys if shape else ())
+        ],
+        warnings=[{"code": code, "field": field} for code, field in shape.warnings] if shape else [],
+        attempts=[_attempt(attempt, items.get(attempt.id)) for attempt in attempts],
+        attempts_complete=rows.has_all_attempts,
+        tries=state.tries,
+        dead_letter=DEAD_LETTERS.get(summary.reason or "", DeadLetter.SYSTEM)
+        if status is Status.DEAD
+        else None,
+        next_attempt_at=due_at if status in {Status.QUEUED, Status.RETRYING} else None,
+        expires_at=None if status in FINAL else state.expires_at,
+        delivered_at=delivered_at,
+        erased_at=erased_at,
+        replays=[EventReplay(replay_id=replay.id, at=replay.at, by=replay.by) for replay in rows.replays],
+        duplicate_of=None,
+        rejections=[],
+        explanation=explain(state) + ("" if shape else _METADATA_DAMAGED),
+    )
+
+
+def duplicate_history(
+    original: EventHistory,
+    location: EventLocation,
+    destination_id: str,
+    answered_at: datetime,
+    *,
+    may_name: bool,
+) -> EventHistory:
+    """Return the history of an event that was answered as a duplicate of `original`.
+
+    An original of another destination is named only where `may_name`; its attempts, its replays and its
+    journey are left out.
+    """
+    is_here = original.destination_id == destination_id
+    original_id = original.event_id if may_name else None
+    shown = replace(
+        original,
+        event_id=location.event_id,
+        destination_id=destination_id,
+        mapping_id=location.mapping_id,
+        duplicate_of=FirstEvent(
+            event_id=original_id,
+            destination_id=original.destination_id if may_name else None,
+            mapping_id=original.mapping_id if may_name else None,
+            answered_at=answered_at,
+        ),
+        explanation=explain_duplicate(original_id, answered_at, original.explanation, is_here=is_here),
+    )
+    if is_here:
+        return shown
+    return replace(
+        shown, attempts=(), replays=(), execution_id=None, journey_id=None, node_id=None, request_id=None
+    )
+
+
+def rejected_history(
+    destination_id: str, event_id: str, mapping_id: str | None, rejections: Sequence[RecordedRejection]
+) -> EventHistory:
+    """Return the history of an event that was rejected and never accepted. `rejections` are newest first."""
+    last = rejections[0]
+    return EventHistory(
+        event_id=event_id,
+        status="rejected",
+        code=last.code,
+        reason=last.reason,
+        accepted_at=None,
+        event_time=None,
+        event_type=None,
+        execution_id=last.execution_id,
+        mapping_id=mapping_id or last.mapping_id,
+        mapping_version=None,
+        amazon_code=None,
+        amazon_message=None,
+        journey_id=last.journey_id,
+        node_id=last.node_id,
+        request_id=last.request_id,
+        destination_id=destination_id,
+        match_keys=[],
+        dropped_match_keys=[],
+        warnings=[],
+        attempts=[],
+        attempts_complete=True,
+        tries=0,
+        dead_letter=None,
+        next_attempt_at=None,
+        expires_at=None,
+        delivered_at=None,
+        erased_at=None,
+        replays=[],
+        duplicate_of=None,
+        rejections=rejections,
+        explanation=f"The event was rejected on receipt and not stored. {last.detail} "
+        f"{REASONS[last.reason].remedy}",
+    )
+
+
+def _due_at(rows: EventRows) -> datetime:
+    """Return when the event is sent next: not before a 429 stops blocking its lane."""
+    due_at = rows.exception.due_at if rows.exception else rows.batch.due_at
+    blocked_until = rows.destination.throttled_until
+    return due_at if blocked_until is None else max(due_at, blocked_until)
+
+
+def _delivered_at(batch: BatchRow, exception: ExceptionRow | None) -> datetime | None:
+    if exception is not None:
+        return exception.delivered_at
+    return batch.settled_at if batch.disposition == "sent" else None
+
+
+def _attempt(attempt: AttemptRecord, item: ItemOutcome | None) -> EventAttempt:
+    return EventAttempt(
+        id=str(attempt.id),
+        started_at=attempt.started_at,
+        settled_at=attempt.settled_at,
+        outcome=attempt.outcome or "under_way",
+        http_status=attempt.http_status,
+        duration_ms=attempt.duration_ms,
+        item_outcome=item.outcome if item else None,
+        item_code=item.code if item else None,
+        item_message=item.message if item else None,
+        request_id=attempt.request_id,
+        message=attempt.message,
+        events_in_request=attempt.events,
+    )

@@ -1,0 +1,37 @@
+"""Find email addresses and phone numbers in a mapping, which is stored and shown. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.domain.mapping.fields import FIELDS
+from app.domain.personal_text import holds_personal_text
+
+
+def personal_members(document: Mapping[str, Any], members: tuple[str, ...]) -> list[str]:
+    """Return where these members of a document hold such a text: each destination field or row once."""
+    parts = [part for member in members for part in _parts(member, document.get(member))]
+    return list(dict.fromkeys(at for at, part in parts if any(map(holds_personal_text, _texts(part)))))
+
+
+def _parts(member: str, written: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(written, list):
+        yield from ((f"{member}[{number}]", row) for number, row in enumerate(written))
+    elif isinstance(written, dict):
+        # A member name of the caller may itself be such a text: only known ones are shown.
+        yield from (
+            (f"{member}.{name}" if name in FIELDS else member, [name, part]) for name, part in written.items()
+        )
+    else:
+        yield member, written
+
+
+def _texts(written: Any) -> Iterator[str]:
+    if isinstance(written, str):
+        yield written
+    elif isinstance(written, dict):
+        yield from written
+        for part in written.values():
+            yield from _texts(part)
+    elif isinstance(written, list):
+        for part in written:
+            yield from _texts(part)

@@ -1,0 +1,54 @@
+"""A name or note that holds an email address or a phone number is refused, not stored and not repeated."""
+
+from typing import Any
+
+import pytest
+
+from tests.api.test_incident_routes import INCIDENT, opened
+from tests.api.world import DESTINATION, MAPPING, World
+
+EMAIL, PHONE = "for ada@example.com", "call +1 (206) 555-0142"
+
+
+@pytest.mark.parametrize("text", [EMAIL, PHONE])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        ("POST", "/destinations", {**DESTINATION, "name": None}, "name"),
+        ("PATCH", "/destinations/{dst}", {"name": None}, "name"),
+        ("POST", "/destinations/{dst}/mappings", {**MAPPING, "name": None}, "name"),
+        ("PATCH", "/destinations/{dst}/mappings/{map}", {"name": None}, "name"),
+        (
+            "PATCH",
+            "/destinations/{dst}/mappings/{map}",
+            {"custom_data": [{"name": "a", "const": None}]},
+            "custom_data[0]",
+        ),
+        ("POST", "/destinations/{dst}/mappings/{map}/publish", {"note": None}, "note"),
+        ("POST", "/keys", {"name": None, "scopes": ["events:write"]}, "name"),
+        ("POST", "/organisations", {"name": None}, "name"),
+        ("PATCH", "/organisations/default", {"name": None}, "name"),
+        ("POST", f"/incidents/{INCIDENT}/acknowledge", {"note": None}, "note"),
+    ],
+)
+async def test_is_refused(
+    world: World, method: str, path: str, body: dict[str, Any], field: str, text: str
+) -> None:
+    """With the field and the problem `personal`."""
+    made = (await world.made())["id"]
+    saved = (await world.call("POST", f"/destinations/{made}/mappings", MAPPING)).json()["id"]
+    await opened(world, made)
+    answer = await world.call(method, path.format(dst=made, map=saved), _filled(body, text))
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["fields"] == [{"field": field, "problem": "personal"}]
+    assert "ada" not in answer.text
+    assert "555" not in answer.text
+
+
+def _filled(value: Any, text: str) -> Any:
+    """Return a body with the text wherever it has None."""
+    if isinstance(value, dict):
+        return {name: _filled(part, text) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_filled(part, text) for part in value]
+    return text if value is None else value

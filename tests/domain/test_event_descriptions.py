@@ -1,0 +1,320 @@
+"""The history of one event from its rows, member by member."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from app.admin.event_description import EventRows, accepted_history, duplicate_history, rejected_history
+from app.admin.event_records import (
+    EventAttempt,
+    EventHistory,
+    EventLocation,
+    EventReplay,
+    FirstEvent,
+    OmittedMatchKey,
+    RecordedRejection,
+)
+from app.domain.batch import EventMetadata
+from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
+from app.domain.outcomes.event_history import AttemptRecord, ReplayRecord
+from app.domain.outcomes.reasons import DeadLetter, JourneyCode
+from app.domain.outcomes.status import Status
+from app.store.event_history import BatchRow, DestinationRef, ExceptionRow
+
+AT = datetime(2026, 11, 24, 10, 0, 2, tzinfo=UTC)
+HOUR, AGE = timedelta(hours=1), timedelta(days=21)
+DESTINATION = DestinationRef(DestinationId("dst_1"), DestinationNumber(1), "active", None, None)
+MAPPINGS = {MappingNumber(7): (MappingId("map_1"), "Orders")}
+SHAPE = EventMetadata(
+    place=3,
+    event_id="ord-1",
+    mapping=7,
+    mapping_version=2,
+    event_type="OFF_AMAZON_PURCHASES",
+    event_at_ms=round((AT - HOUR).timestamp() * 1000),
+    match_keys=("EMAIL", "PHONE"),
+    warnings=(("currency_missing", "value"),),
+    execution_id="exe-1",
+    journey_id="jrn-1",
+    node_id="node-1",
+    dropped_keys=(("MAID", "not_a_uuid"),),
+    request_id="req-1",
+)
+BATCH = BatchRow(
+    id=BatchId(5),
+    day=date(2026, 11, 24),
+    accepted_at=AT,
+    due_at=AT + HOUR,
+    tries=0,
+    first_event=AT - 2 * HOUR,
+    disposition=None,
+    settled_at=None,
+    reason=None,
+    attempts=(1,),
+    replays=(),
+    shapes=b"",
+)
+FAILED = ExceptionRow(
+    batch=BatchId(5),
+    place=3,
+    day=date(2026, 11, 24),
+    status="retrying",
+    tries=2,
+    due_at=AT + 3 * HOUR,
+    code=None,
+    reason="amazon_item_failed",
+    amazon_code="INVALID",
+    amazon_message="The value is not valid.",
+    item_outcomes=(
+        json.dumps({"attempt": 1, "outcome": "amazon_item_failed", "code": "INVALID", "message": "No."}),
+    ),
+    replays=(),
+    changed_at=AT + 2 * HOUR,
+    event_at=AT - 3 * HOUR,
+    delivered_at=None,
+    erased_at=None,
+)
+ATTEMPT = AttemptRecord(
+    1, AT, AT + HOUR, "answered", 207, "amz-1", "accepted in part", 12, 40, is_retry=False
+)
+ROWS = EventRows(DESTINATION, BATCH, SHAPE, None, [ATTEMPT], True, [ReplayRecord("rpl_1", AT, "key:ops")])
+
+
+def history(rows: EventRows = ROWS, **more: object) -> EventHistory:
+    return accepted_history(replace(rows, **more), MAPPINGS, AGE)  # type: ignore[arg-type]
+
+
+def batch(**more: object) -> BatchRow:
+    return replace(BATCH, **more)  # type: ignore[arg-type]
+
+
+def failed(**more: object) -> ExceptionRow:
+    return replace(FAILED, **more)  # type: ignore[arg-type]
+
+
+SENT = batch(disposition="sent", settled_at=AT + 2 * HOUR)
+
+
+def test_a_waiting_event_has_everything_from_its_metadata() -> None:
+    """It has a next attempt and a deadline, and nothing final."""
+    shown = history()
+    assert shown == EventHistory(
+        event_id="ord-1",
+        status=Status.QUEUED,
+        code=None,
+        reason=None,
+        accepted_at=AT,
+        event_time=AT - HOUR,
+        event_type="OFF_AMAZON_PURCHASES",
+        execution_id="exe-1",
+        mapping_id="map_1",
+        mapping_version=2,
+        amazon_code=None,
+        amazon_message=None,
+        journey_id="jrn-1",
+        node_id="node-1",
+        request_id="req-1",
+        rejections=[],
+        destination_id="dst_1",
+        match_keys=["EMAIL", "PHONE"],
+        dropped_match_keys=[OmittedMatchKey("MAID", "not_a_uuid")],
+        warnings=[{"code": "currency_missing", "field": "value"}],
+        attempts=[
+            EventAttempt(
+                "1", AT, AT + HOUR, "answered", 207, 12, None, None, None, "amz-1", "accepted in part", 40
+            )
+        ],
+        attempts_complete=True,
+        tries=0,
+        dead_letter=None,
+        next_attempt_at=AT + HOUR,
+        expires_at=AT - HOUR + AGE,
+        delivered_at=None,
+        erased_at=None,
+        replays=[EventReplay("rpl_1", AT, "key:ops")],
+        duplicate_of=None,
+        explanation="Accepted and stored. The event is in the queue and is sent automatically.",
+    )
+
+
+def test_a_request_in_flight_has_no_outcome_yet() -> None:
+    under_way = replace(ATTEMPT, outcome=None, settled_at=None)
+    (attempt,) = history(attempts=[under_way]).attempts
+    assert (attempt.outcome, attempt.settled_at) == ("under_way", None)
+
+
+def test_older_attempts_may_be_missing() -> None:
+    assert not history(has_all_attempts=False).attempts_complete
+
+
+def test_a_failing_event_shows_amazons_answer() -> None:
+    """Its own row counts, not its batch's: tries, due time, and the answer of each attempt."""
+    shown = history(batch=SENT, exception=FAILED)
+    assert (shown.status, shown.tries, shown.next_attempt_at) == (Status.RETRYING, 2, AT + 3 * HOUR)
+    assert (shown.reason, shown.amazon_code) == ("amazon_item_failed", "INVALID")
+    assert shown.amazon_message == "The value is not valid."
+    (attempt,) = shown.attempts
+    assert (attempt.item_outcome, attempt.item_code, attempt.item_message) == (
+        "amazon_item_failed",
+        "INVALID",
+        "No.",
+    )
+    assert shown.explanation.startswith("2 failed attempts.")
+    assert shown.expires_at == AT - HOUR + AGE
+    assert (shown.delivered_at, shown.dead_letter) == (None, None)
+
+
+def test_the_tries_are_the_larger_of_both_rows() -> None:
+    assert history(batch=batch(tries=4), exception=FAILED).tries == 4
+    assert history(batch=batch(tries=4)).tries == 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "status"),
+    [
+        pytest.param(replace(ROWS, batch=SENT), Status.DELIVERED, id="as part of its batch"),
+        pytest.param(
+            replace(
+                ROWS,
+                batch=batch(settled_at=AT + 5 * HOUR),
+                exception=failed(status="delivered", delivered_at=AT + 2 * HOUR),
+            ),
+            Status.DELIVERED,
+            id="by a retry of its own",
+        ),
+    ],
+)
+def test_a_delivered_event_has_no_deadline_and_no_next_attempt(rows: EventRows, status: Status) -> None:
+    shown = history(rows)
+    assert (shown.status, shown.delivered_at, shown.expires_at) == (status, AT + 2 * HOUR, None)
+    assert (shown.next_attempt_at, shown.reason, shown.dead_letter) == (None, None, None)
+    assert "Amazon accepted it at 2026-11-24 12:00:02 UTC." in shown.explanation
+
+
+def test_the_last_answered_attempt_delivered_it() -> None:
+    (attempt,) = history(batch=SENT).attempts
+    assert attempt.item_outcome == "accepted"
+
+
+def test_attempts_after_its_delivery_did_not_carry_it() -> None:
+    later = replace(ATTEMPT, id=2, started_at=AT + 3 * HOUR)
+    assert [each.id for each in history(batch=SENT, attempts=[ATTEMPT, later]).attempts] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "dead_letter"),
+    [("amazon_refused", DeadLetter.CUSTOMER), ("no such reason", DeadLetter.SYSTEM)],
+)
+def test_a_dead_event_names_whose_fault_it_is(reason: str, dead_letter: DeadLetter) -> None:
+    shown = history(batch=SENT, exception=failed(status="dead", reason=reason))
+    assert (shown.status, shown.dead_letter) == (Status.DEAD, dead_letter)
+    assert (shown.expires_at, shown.next_attempt_at, shown.delivered_at) == (None, None, None)
+    assert "Failed permanently at 2026-11-24 12:00:02 UTC." in shown.explanation
+    assert "The value is not valid" in shown.explanation
+
+
+def test_a_discarded_batch_is_dead_since_it_was_settled() -> None:
+    """With the reason of its batch."""
+    shown = history(batch=batch(disposition="discarded", settled_at=AT + HOUR, reason="discarded"))
+    assert (shown.status, shown.reason) == (Status.DEAD, "discarded")
+    assert "at 2026-11-24 11:00:02 UTC" in shown.explanation
+
+
+def test_an_erased_event_says_when() -> None:
+    erased = failed(status="erased", erased_at=AT + HOUR)
+    later = replace(ATTEMPT, id=2, started_at=AT + 2 * HOUR)
+    shown = history(exception=erased, attempts=[ATTEMPT, later])
+    assert (shown.status, shown.erased_at, shown.delivered_at) == (Status.ERASED, AT + HOUR, None)
+    assert [each.id for each in shown.attempts] == ["1"]
+    assert "erased on request at 2026-11-24 11:00:02 UTC" in shown.explanation
+
+
+def test_a_throttled_lane_delays_its_events() -> None:
+    """Until the window of the 429 ends; a later due time stays."""
+    throttled = replace(DESTINATION, throttled_until=AT + 2 * HOUR)
+    shown = history(destination=throttled)
+    assert (shown.reason, shown.next_attempt_at) == ("throttled", AT + 2 * HOUR)
+    assert "after 2026-11-24 12:00:02 UTC" in shown.explanation
+    early = replace(DESTINATION, throttled_until=AT)
+    assert history(destination=early).next_attempt_at == AT + HOUR
+
+
+@pytest.mark.parametrize(("state", "status"), [("paused", Status.HELD), ("needs_reconnect", Status.PARKED)])
+def test_an_event_on_hold_has_a_deadline_and_no_next_attempt(state: str, status: Status) -> None:
+    shown = history(destination=replace(DESTINATION, state=state))
+    assert (shown.status, shown.next_attempt_at, shown.expires_at) == (status, None, AT - HOUR + AGE)
+
+
+def test_damaged_metadata_is_named_and_hides_nothing_else() -> None:
+    """The deadline then counts from its own row, or else from the first event of its batch."""
+    shown = history(shape=None)
+    assert (shown.event_id, shown.match_keys, shown.dropped_match_keys, shown.warnings) == (None, [], [], [])
+    assert shown.expires_at == AT - 2 * HOUR + AGE
+    assert shown.explanation.endswith("event time, type, match keys and warnings cannot be read.")
+    assert history(shape=None, batch=SENT, exception=FAILED).expires_at == AT - 3 * HOUR + AGE
+    assert "damaged" not in history().explanation
+
+
+LOCATION = EventLocation("ord-2", "map_2", BatchId(9), 0)
+
+
+def test_a_duplicate_of_this_destination_shows_the_attempts_of_the_first() -> None:
+    """Under its own id."""
+    original = history(batch=SENT)
+    shown = duplicate_history(original, LOCATION, "dst_1", AT + HOUR, may_name=True)
+    assert (shown.event_id, shown.mapping_id, shown.destination_id) == ("ord-2", "map_2", "dst_1")
+    assert shown.duplicate_of == FirstEvent("ord-1", "dst_1", "map_1", AT + HOUR)
+    assert (shown.attempts, shown.replays) == (original.attempts, original.replays)
+    assert (shown.execution_id, shown.journey_id, shown.node_id) == ("exe-1", "jrn-1", "node-1")
+    assert "by event ord-1, and" in shown.explanation
+    assert shown.explanation.endswith(original.explanation)
+
+
+@pytest.mark.parametrize(
+    ("may_name", "first", "words"),
+    [
+        (True, FirstEvent("ord-1", "dst_1", "map_1", AT), "by event ord-1 of another destination"),
+        (False, FirstEvent(None, None, None, AT), "by an event of another destination"),
+    ],
+)
+def test_a_duplicate_of_another_destination_shows_no_attempts(
+    may_name: bool, first: FirstEvent, words: str
+) -> None:
+    """And names the first event only to those who may see it."""
+    shown = duplicate_history(history(batch=SENT), LOCATION, "dst_2", AT, may_name=may_name)
+    assert shown.duplicate_of == first
+    assert (shown.attempts, shown.replays) == ((), ())
+    assert (shown.execution_id, shown.journey_id, shown.node_id, shown.request_id) == (None,) * 4
+    assert words in shown.explanation
+    assert (shown.destination_id, shown.event_id) == ("dst_2", "ord-2")
+
+
+def test_an_event_that_was_only_rejected() -> None:
+    """It has the newest rejection's ids and words, and no attempts."""
+    newest = RecordedRejection(
+        received_at=AT,
+        code=JourneyCode.BAD_REQUEST,
+        reason="no_match_key",
+        field=None,
+        mapping_field=None,
+        detail="No mapped match key has a usable value.",
+        request_id="req-1",
+        mapping_id="map_1",
+        execution_id="exe-1",
+        journey_id="jrn-1",
+        node_id="node-1",
+    )
+    older = replace(newest, reason="country_missing", execution_id="exe-0")
+    shown = rejected_history("dst_1", "ord-1", None, [newest, older])
+    assert (shown.status, shown.code, shown.reason) == ("rejected", JourneyCode.BAD_REQUEST, "no_match_key")
+    assert (shown.event_id, shown.destination_id, shown.mapping_id) == ("ord-1", "dst_1", "map_1")
+    assert (shown.execution_id, shown.journey_id, shown.node_id) == ("exe-1", "jrn-1", "node-1")
+    assert shown.request_id == "req-1"
+    assert (shown.attempts, shown.attempts_complete, shown.tries) == ([], True, 0)
+    assert shown.rejections == [newest, older]
+    assert shown.explanation.startswith(
+        "The event was rejected on receipt and not stored. No mapped match key has a usable value. "
+    )
+    assert rejected_history("dst_1", "ord-1", "map_9", [newest]).mapping_id == "map_9"

@@ -1,0 +1,102 @@
+"""What counts as an email address or a phone number in ids, names, notes and mappings."""
+
+import pytest
+
+from app.domain.event import journey_id
+from app.domain.mapping.document import check_draft
+from app.domain.personal_text import holds_personal_text, is_personal_id
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ada@example.com",
+        "Ticket of Ada <ada@example.com>",
+        "mailto:ada@mail.example.co.uk",
+        "ada%40example.com",
+        "ada＠example.com",
+        "+12065550142",
+        "call +1 (206) 555-0142 first",
+        "tel:+1-206-555-0142",
+        "+44 20.7946.0958",
+    ],
+)
+def test_an_address_or_number_is_found_anywhere(text: str) -> None:
+    assert holds_personal_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Acme US",
+        "Orders @ Acme",
+        "Acme@NA",
+        "v1.2@staging",
+        "580123456789012345",
+        "2065550142",
+        "+20 % revenue",
+        "A+12345678",
+        "q4+2026",
+        "+1234567",
+        "amzn1.ads-account.g.abc",
+    ],
+)
+def test_names_ids_and_counts_are_neither(text: str) -> None:
+    """Digits alone are ids; a name may hold an at sign between words."""
+    assert not holds_personal_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "personal"),
+    [
+        ("ord-1", False),
+        ("2065550142", False),
+        ("AEBE52E7-03EE-455A-B3C4-E57283966239", False),
+        ("50%off", False),
+        ("order+12065550142", False),
+        ("+1234567", False),
+        ("+1234567890123456", False),
+        ("a@b", True),
+        ("ada%40example.com", True),
+        ("ada＠example.com", True),
+        ("ada﹫example.com", True),
+        ("+12345678", True),
+        ("+1 (206) 555-0142", True),
+        ("+1.206.555.0142 ", True),
+        ("tel:+1-206-555-0142", True),
+        ("＋12065550142", True),
+    ],
+)
+def test_an_id_is_personal_with_an_at_sign_or_as_a_phone_number(text: str, personal: bool) -> None:
+    """The same for event ids and for the ids of journeys, nodes and executions."""
+    assert is_personal_id(text) is personal
+    assert journey_id(text) == (None if personal else text)
+
+
+@pytest.mark.parametrize(
+    ("member", "written", "at"),
+    [
+        ("name", "for ada@example.com", "name"),
+        ("fields", {"email": {"path": "email", "default": "ada@example.com"}}, "fields.email"),
+        ("fields", {"first_name": {"const": "+1 206 555 0142"}}, "fields.first_name"),
+        ("fields", {"phone": 'users["ada@example.com"].phone'}, "fields.phone"),
+        (
+            "custom_data",
+            [{"name": "a", "path": "x"}, {"name": "b", "const": "ada@example.com"}],
+            "custom_data[1]",
+        ),
+        ("consent", {"mode": "amazon", "user_data": 'c["ada@example.com"]'}, "consent"),
+    ],
+)
+def test_a_mapping_holds_no_address(member: str, written: object, at: str) -> None:
+    """Wherever it is written; the problem names the place and no text."""
+    found = [each for each in check_draft({member: written}) if each.problem == "personal"]
+    assert [each.path for each in found] == [at]
+    assert "ada" not in repr(found)
+
+
+def test_an_unknown_member_is_not_shown() -> None:
+    """A member name may be the address itself."""
+    problems = check_draft({"fields": {"ada@example.com": "x"}})
+    assert {each.path for each in problems} == {"fields", "fields.?"}
+    assert "ada" not in repr(problems)
