@@ -57,8 +57,7 @@ class FlushWriter:
         self.pepper = pepper
         self._vault = keys
         self._writer = writer
-        self._ids: list[BatchId] = []
-        self._ids_session: PipelineConnection | None = None  # the session that reserved them
+        self._ids: dict[PipelineConnection, list[BatchId]] = {}  # by the session that reserved them
         self._journeys = JourneyBound()
         self._cautious_flushes = 0  # how many more flushes check every key separately
 
@@ -204,10 +203,14 @@ class FlushWriter:
         A reservation is on disk with the first commit of its session at the latest. A crash or a failover can
         only undo a reservation that was not used, and both end the session.
         """
-        if not self._ids or self._ids_session is not connection:
-            self._ids = (await batches.reserve_ids(connection, _RESERVED_IDS))[::-1]
-            self._ids_session = connection
-        return self._ids.pop()
+        ids = self._ids.get(connection)
+        if not ids:
+            reserved = (await batches.reserve_ids(connection, _RESERVED_IDS))[::-1]
+            self._ids = {
+                session: left for session, left in self._ids.items() if left and not session.is_closed()
+            }
+            ids = self._ids[connection] = reserved
+        return ids.pop()
 
     async def _claim_keys(
         self, connection: PipelineConnection, flush: Flush, members: Sequence[_BatchMember]

@@ -31,6 +31,8 @@ class Build:
 
 
 _ANSWERS = """\
+        import asyncio
+        from app.ingest.group_commit import RequestResults
         for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
             if not request.response.done():
                 request.response.set_result(RequestResults(evaluated, results))
@@ -38,7 +40,7 @@ _ANSWERS = """\
 
 BROKEN: Mapping[str, Build] = {
     "acknowledges before the commit": Build(
-        "app/ingest/group_commit.py",
+        "app/ingest/flush_session.py",
         "                await self._writer.write(connection, flush)\n",
         "                await self._writer.write(connection, flush)\n"
         + "".join(f"        {line}\n" for line in _ANSWERS.splitlines())
@@ -47,7 +49,7 @@ BROKEN: Mapping[str, Build] = {
         "acknowledged_is_stored",
     ),
     "acknowledges before the one call ended": Build(
-        "app/ingest/group_commit.py",
+        "app/ingest/flush_session.py",
         "            return flush if await self._writer.write_in_one_round_trip(connection, flush, versions) "
         "else None\n",
         "            writing = asyncio.create_task("
