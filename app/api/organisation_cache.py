@@ -1,4 +1,4 @@
-"""Whether an organisation may send events now, and how many a second: read from the database every 2 s."""
+"""Whether an organisation may send events now: its row is read from the database every 2 s."""
 
 from collections.abc import Callable
 from math import ceil
@@ -6,8 +6,8 @@ from math import ceil
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.refusals import ErrorCode, Problem
+from app.api.inbound_limits import InboundLimits
 from app.domain.ids import OrganisationId
-from app.domain.pacing.inbound_limit import InboundLimit
 from app.store import organisations
 from app.store.errors import is_unavailable
 from app.store.organisations import Organisation
@@ -18,13 +18,13 @@ _MAX_CACHED = 10_000
 
 
 class OrganisationCache:
-    """Organisations as they were at most two seconds ago, and how much of its limit each has used here."""
+    """Organisations as they were at most two seconds ago, and the limits on what they send."""
 
     def __init__(self, engine: AsyncEngine, *, monotonic: Callable[[], float]) -> None:
         self._engine = engine
         self._monotonic = monotonic
         self._cached: dict[OrganisationId, tuple[float, Organisation | None]] = {}
-        self._used: dict[OrganisationId, InboundLimit] = {}
+        self.limits = InboundLimits(monotonic=monotonic)
 
     async def find(self, id_: OrganisationId) -> Organisation | None:
         """Return an organisation, or None where there is none."""
@@ -57,21 +57,9 @@ class OrganisationCache:
             return None
         if organisation.suspended_at is not None:
             return Problem(ErrorCode.ORGANISATION_SUSPENDED)
-        used = self._limit(organisation)
-        wait = 0.0 if used is None else used.wait(self._monotonic())
+        wait = self.limits.wait(organisation.id, organisation.limits.events_per_second)
         return None if wait <= 0 else Problem(ErrorCode.EVENT_RATE_EXCEEDED, retry_after=ceil(wait))
 
     def charge(self, id_: OrganisationId, events: int) -> None:
         """Count admitted events. A request larger than what is left is admitted, and the next ones wait."""
-        if (used := self._used.get(id_)) is not None:
-            used.take(events, self._monotonic())
-
-    def _limit(self, organisation: Organisation) -> InboundLimit | None:
-        rate = organisation.limits.events_per_second
-        if rate is None:
-            self._used.pop(organisation.id, None)
-            return None
-        used = self._used.get(organisation.id)
-        if used is None or used.rate != rate:
-            used = self._used[organisation.id] = InboundLimit(rate, self._monotonic())
-        return used
+        self.limits.charge(id_, events)

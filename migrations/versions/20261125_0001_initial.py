@@ -568,6 +568,15 @@ CREATE TABLE organisation_usage (
   PRIMARY KEY (organisation_id, day)
 );
 
+-- Events that an API process received of an organisation with a limit, for the other processes to count.
+CREATE TABLE inbound_usage (
+  organisation_id text NOT NULL REFERENCES organisations (id),
+  process         text NOT NULL,
+  events          bigint NOT NULL,
+  updated_at      instant NOT NULL DEFAULT now(),
+  PRIMARY KEY (organisation_id, process)
+) WITH (fillfactor = 50);
+
 -- Rejected events by journey and node; '' for none, and for what exceeds the bound of a process.
 CREATE TABLE journey_rejections (
   organisation_id text NOT NULL,
@@ -897,7 +906,7 @@ END $isolation$
 TABLES = """
 outcome_totals outcome_history intake_totals intake_steps notification_channels notifications incident_messages incidents
 commit_probes destination_alerting
-callback_events callbacks callback_destinations organisation_usage consent_stops journey_rejections rejection_records rejections counts replays attempts exceptions
+callback_events callbacks callback_destinations inbound_usage organisation_usage consent_stops journey_rejections rejection_records rejections counts replays attempts exceptions
 batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys
 event_names
 """
