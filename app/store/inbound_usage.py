@@ -32,9 +32,9 @@ async def exchange(
     rows = await connection.fetch(
         """
         WITH own AS (
+          -- What this process received, of organisations that exist.
           INSERT INTO inbound_usage (organisation_id, process, events)
           SELECT o.id, $1, n.events FROM unnest($2::text[], $3::bigint[]) AS n (id, events)
-          -- Without an organisation there is nothing to limit.
           JOIN organisations o ON o.id = n.id
           ON CONFLICT (organisation_id, process) DO UPDATE SET events = excluded.events, updated_at = now()
         ), ended AS (

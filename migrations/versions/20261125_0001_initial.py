@@ -890,7 +890,7 @@ DECLARE name text; BEGIN
 # organisations. The owner of the tables is not restricted: it migrates, backs up and repairs.
 ISOLATION = """
 DO $isolation$
-DECLARE name text; BEGIN
+DECLARE name text; parent text; BEGIN
   FOR name IN SELECT table_name FROM information_schema.columns
     WHERE table_schema = current_schema() AND column_name = 'organisation_id' LOOP
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
@@ -899,15 +899,16 @@ DECLARE name text; BEGIN
   END LOOP;
   ALTER TABLE organisations ENABLE ROW LEVEL SECURITY;
   CREATE POLICY organisation ON organisations USING (id = acting_organisation() OR acting_organisation() = '*');
-  -- These name a destination by its number. The comparison with * comes first and is made once a statement, so
-  -- that a flush does not read the destinations. Not `attempts`: the index on its array could not be used behind
-  -- a policy. Not the ledger and `mapped_duplicates`: they name no destination.
+  -- These name a destination (or a mapping) by its number. The comparison with * comes first and is made once a
+  -- statement, so that a flush does not read the destinations. Not `attempts`: the index on its array could not
+  -- be used behind a policy. Not the ledger and `mapped_duplicates`: they name no destination.
   FOREACH name IN ARRAY ARRAY['batches', 'batch_states', 'exceptions', 'counts', 'rejections', 'consent_stops',
-    'callback_events'] LOOP
+    'callback_events', 'schema_samples'] LOOP
+    parent := CASE name WHEN 'schema_samples' THEN 'mapping' ELSE 'destination' END;
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
-    EXECUTE format('CREATE POLICY organisation ON %1$I USING ((SELECT acting_organisation()) = %2$L OR EXISTS ('
-      'SELECT FROM destinations d WHERE d.number = %1$I.destination AND d.organisation_id = acting_organisation()))',
-      name, '*');
+    EXECUTE format('CREATE POLICY organisation ON %1$I USING ((SELECT acting_organisation()) = %4$L OR EXISTS ('
+      'SELECT FROM %3$I p WHERE p.number = %1$I.%2$I AND p.organisation_id = acting_organisation()))',
+      name, parent, parent || 's', '*');
   END LOOP;
   -- audit_seal() links a row to the newest row of all organisations: it runs with the owner's rights.
 END $isolation$
