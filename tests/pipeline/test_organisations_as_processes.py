@@ -149,7 +149,7 @@ async def test_suspended_under_load_and_resumed_every_accepted_event_is_delivere
         await eventually(lambda: _at_least(statuses, 403, 20), seconds=10)
         await asyncio.sleep(3)  # effective everywhere within five seconds; requests in flight end
         before, others = await delivered(acme, mine), await delivered(beta, [theirs])
-        assert sum((await acme.counts(one))["held"] for one in mine) > 0
+        assert any([(await acme.counts(one))["held"] for one in mine])
         taken = statuses[202]
         await asyncio.sleep(2)
         assert statuses[202] == taken
