@@ -31,7 +31,6 @@ class Build:
 
 
 _ANSWERS = """\
-        import asyncio
         from app.ingest.group_commit import RequestResults
         for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
             if not request.response.done():
@@ -44,7 +43,7 @@ BROKEN: Mapping[str, Build] = {
         "                await self._writer.write(connection, flush)\n",
         "                await self._writer.write(connection, flush)\n"
         + "".join(f"        {line}\n" for line in _ANSWERS.splitlines())
-        + "                await asyncio.sleep(0.02)\n",
+        + "                import asyncio; await asyncio.sleep(0.02)\n",
         "test_what_was_acknowledged_before_the_commit_failed_is_stored",
         "acknowledged_is_stored",
     ),
@@ -52,7 +51,7 @@ BROKEN: Mapping[str, Build] = {
         "app/ingest/flush_session.py",
         "            return flush if await self._writer.write_in_one_round_trip(connection, flush, versions) "
         "else None\n",
-        "            writing = asyncio.create_task("
+        "            import asyncio; writing = asyncio.create_task("
         "self._writer.write_in_one_round_trip(connection, flush, versions))\n"
         "            await asyncio.sleep(0)\n"
         + "".join(f"    {line}\n" for line in _ANSWERS.splitlines())
