@@ -11,6 +11,7 @@ from app.admin import erasure
 from app.delivery.lane_selection import select
 from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
 from app.domain.pacing.fair_queueing import WorkKind
+from app.ingest.group_commit import NotStored
 from app.store import organisation_usage, organisations
 from app.store.lanes import DestinationQueue
 from app.store.organisation_scope import EVERY, ScopedPool, prepare_engine, scoped_engine
@@ -160,6 +161,23 @@ async def test_a_large_post_is_evaluated_in_slices_with_the_same_results(world: 
     assert [result.index for result in whole if result.status == "rejected"] == [70]
     again = await world.post(mine, *events, organisation=ACME)
     assert Counter(result.status for result in again) == {"duplicate": 119, "rejected": 1}
+
+
+async def test_a_shutdown_answers_posts_that_are_being_evaluated(world: World) -> None:
+    """Some are stored, the others are not accepted; none waits for ever."""
+    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
+    await world.post(theirs, event(1), organisation=BETA)
+    posts = [
+        asyncio.create_task(
+            world.try_post(mine, *[event(100 * number + n) for n in range(90)], organisation=ACME)
+        )
+        for number in range(1, 4)
+    ]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    world.intake.close()
+    for results in await asyncio.wait_for(asyncio.gather(*posts), 5):
+        assert isinstance(results, NotStored) or {result.status for result in results} == {"accepted"}
 
 
 async def test_suspended_under_load_and_resumed_every_event_is_delivered_once(world: World) -> None:
