@@ -133,6 +133,30 @@ async def test_an_organisation_does_not_wait_for_the_commit_of_another(world: Wo
     assert (counts["accepted"], counts["duplicates"]) == (4, 1)
 
 
+async def test_an_organisation_leaves_room_among_the_events_that_wait(world: World) -> None:
+    """A third of it: another one is stored while its own posts are refused."""
+    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
+    for number, (destination, organisation) in enumerate(((mine, ACME), (theirs, BETA))):
+        await world.post(destination, event(number), organisation=organisation)
+    world.intake._group_commit._max_waiting = 100
+    async with world.resources.pool.acquire() as c, c.transaction():
+        await c.execute("LOCK TABLE counts IN SHARE MODE")
+        posts = []
+        for number in range(1, 5):  # the first one is being written, two wait
+            events = [event(100 * number + n) for n in range(30)]
+            posts.append(asyncio.create_task(world.try_post(mine, *events, organisation=ACME)))
+            await asyncio.sleep(0.1)
+        assert [post.done() for post in posts] == [False, False, False, True]
+        theirs_waiting = asyncio.create_task(
+            world.post(theirs, *[event(900 + n) for n in range(25)], organisation=BETA)
+        )
+        await asyncio.sleep(0.1)
+        assert not theirs_waiting.done()
+    assert isinstance(await posts[3], NotStored)
+    assert len(await theirs_waiting) == 25
+    assert not any(isinstance(results, NotStored) for results in await asyncio.gather(*posts[:3]))
+
+
 async def test_without_a_second_connection_an_organisation_waits_and_is_stored(world: World) -> None:
     """The database may refuse another session."""
     mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
