@@ -36,6 +36,7 @@ _FLOOD_POSTS = 200  # then the same again, with other ids
 _STALLED_CONNECTIONS = 800
 _QUIET_POSTS_A_SECOND = 20.0
 _WAITING = 1_000_000
+_DELIVERY_SECONDS = 60.0
 _QUIET, _FLOODING, _DOWN, _FILLED = _LANES = range(4)
 _HOSTILE = (f"{_FLOODING}=crowded", f"{_DOWN}=failing", f"{_FILLED}=crowded")
 
@@ -73,15 +74,10 @@ def run(settings: Settings, *, rounds: int, seconds: float) -> None:
         for each in (running, other):
             each.start_worker()
         capacity = _capacity(running, flooding)
-        post(_plan(running, quiet, posts=400, connections=16, per_post=1))
+        warm = post(_plan(running, quiet, posts=400, connections=16, per_post=1))
+        _arrivals(running, warm.accepted)
         print(f"## An organisation beside another one (capacity {capacity:,.0f} events/s)\n", flush=True)
-        cases: dict[str, Callable[[], AbstractContextManager[None]]] = {
-            "alone": _nothing,
-            "equal load": lambda: _flood(other, elsewhere, 10 * capacity, seconds),
-            "flood at ten times the capacity": lambda: _flood(running, flooding, 10 * capacity, seconds),
-            f"{_STALLED_CONNECTIONS} stalled connections": lambda: _stalled(running, flooding),
-            "Amazon down": lambda: _flood(running, down, capacity / 10, seconds),
-        }
+        cases = _cases(running, other, flooding, elsewhere, down, capacity, seconds)
         measured = {name: _Measured() for name in (*cases, "filled queue")}
         for _ in range(rounds):
             for name, case in cases.items():
@@ -93,6 +89,20 @@ def run(settings: Settings, *, rounds: int, seconds: float) -> None:
         "p50 / alone", "not delivered", "other's events/s",
     )  # fmt: skip
     print(table(head, [_row(name, each, alone) for name, each in measured.items()]), flush=True)
+
+
+def _cases(
+    running: Stage, other: Stage, flooding: _Owner, elsewhere: _Owner, down: _Owner, capacity: float,
+    seconds: float,
+) -> dict[str, Callable[[], AbstractContextManager[None]]]:  # fmt: skip
+    """Return what happens beside the quiet organisation, by name."""
+    return {
+        "alone": _nothing,
+        "equal load": lambda: _flood(other, elsewhere, 10 * capacity, seconds),
+        "flood at ten times the capacity": lambda: _flood(running, flooding, 10 * capacity, seconds),
+        f"{_STALLED_CONNECTIONS} stalled connections": lambda: _stalled(running, flooding),
+        "Amazon down": lambda: _flood(running, down, capacity / 10, seconds),
+    }
 
 
 def _owners(running: Stage) -> list[_Owner]:
@@ -145,8 +155,7 @@ def _measure(
         )
         took = time.monotonic() - began
         received = sum(_accepted(each) for each in (running, other)) - before
-        time.sleep(1)
-        log = [(at, numbers) for at, numbers in json.loads(running.fetch("/_log"))]
+        log = _arrivals(running, posted.accepted)
     arrived = delays(posted, log, 1)
     latencies = _latencies(posted)
     measured.posts += len(posted.due)
@@ -157,7 +166,14 @@ def _measure(
     measured.delivered_p99.append(quantile(arrived, 0.99))
     measured.undelivered += len(latencies) - len(arrived)
     measured.beside.append((received - posted.accepted) / took)
-    time.sleep(1)
+
+
+def _arrivals(running: Stage, events: int) -> list[tuple[float, list[int]]]:
+    """Return what the stand-in received of the quiet organisation, after a minute at most."""
+    until = time.monotonic() + _DELIVERY_SECONDS
+    while int(running.fetch("/_count")) < events and time.monotonic() < until:
+        time.sleep(0.1)
+    return [(at, numbers) for at, numbers in json.loads(running.fetch("/_log"))]
 
 
 def _measure_filled_queue(
