@@ -28,8 +28,9 @@ FLUSH_MIN_REQUESTS = 24
 SHARED_PART = 10
 SHARED_SECONDS = 60.0
 WAITING_PART = 2 / 3
-# Of a larger request of theirs, so many events are evaluated per event-loop iteration.
-SLICE_EVENTS = 25
+# A request of more events is a large one. Of several organisations, its events are evaluated so many per
+# event-loop iteration.
+FEW_EVENTS = 25
 SECOND_RETRY_SECONDS = 5.0
 
 
@@ -246,14 +247,21 @@ class GroupCommit:
     def _take_group(self, excluded: frozenset[str | None]) -> list[PendingRequest]:
         """Remove requests from the queue, up to `max_events` events but one request at least.
 
-        The oldest of each organisation first, the organisations in turn, without those excluded.
+        The oldest of each organisation first, the organisations in turn, without those excluded. A few events
+        are not written together with many of another organisation, which take longer.
         """
         shared = asyncio.get_running_loop().time() < self._shared_until
         limit = self._max_events // SHARED_PART if shared else self._max_events
         group: list[PendingRequest] = []
         events = 0
         while (first := self._queue.first(excluded)) is not None:
-            if group and events + len(first.events) > limit:
+            if group and (
+                events + len(first.events) > limit
+                or (
+                    events <= FEW_EVENTS < len(first.events)
+                    and first.access.organisation != group[0].access.organisation
+                )
+            ):
                 break
             group.append(self._queue.pop(excluded))
             events += len(first.events)
@@ -268,15 +276,15 @@ class GroupCommit:
 
     async def _evaluate_in_slices(self, request: PendingRequest) -> None:
         """Evaluate a request; if it is large, one such request at a time, in several iterations."""
-        if len(request.events) <= SLICE_EVENTS:
+        if len(request.events) <= FEW_EVENTS:
             self._evaluate(request)
             return
         async with self._slicing:
             evaluate_events = self._begin_evaluation(request)
             evaluated: list[Evaluated] = []
-            for start in range(0, len(request.events), SLICE_EVENTS):
+            for start in range(0, len(request.events), FEW_EVENTS):
                 await asyncio.sleep(0)
-                evaluated += evaluate_events(request.events[start : start + SLICE_EVENTS])
+                evaluated += evaluate_events(request.events[start : start + FEW_EVENTS])
             request.evaluated = evaluated
 
     def _begin_evaluation(
