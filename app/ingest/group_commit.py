@@ -156,8 +156,7 @@ class GroupCommit:
         if loop.time() < self._shared_until:
             if self._queue.cost_of(organisation) + len(events) > self._max_waiting * WAITING_PART:
                 return NotStored("crowded")
-            await self._evaluate_in_slices(request)
-            if self._closing:
+            if not await self._evaluate_in_slices(request):
                 return NotStored("closing")
         else:
             self._evaluate(request)
@@ -274,11 +273,14 @@ class GroupCommit:
         """Evaluate the events of a request with the cached destinations and record their versions."""
         request.evaluated = self._begin_evaluation(request)(request.events)
 
-    async def _evaluate_in_slices(self, request: PendingRequest) -> None:
-        """Evaluate a request; if it is large, one such request at a time, in several iterations."""
+    async def _evaluate_in_slices(self, request: PendingRequest) -> bool:
+        """Evaluate a request; if it is large, one such request at a time, in several iterations.
+
+        Returns whether it may be queued: False if `close` was called meanwhile.
+        """
         if len(request.events) <= FEW_EVENTS:
             self._evaluate(request)
-            return
+            return True
         async with self._slicing:
             evaluate_events = self._begin_evaluation(request)
             evaluated: list[Evaluated] = []
@@ -286,6 +288,7 @@ class GroupCommit:
                 await asyncio.sleep(0)
                 evaluated += evaluate_events(request.events[start : start + FEW_EVENTS])
             request.evaluated = evaluated
+        return not self._closing
 
     def _begin_evaluation(
         self, request: PendingRequest
