@@ -190,7 +190,9 @@ def _measure_filled_queue(
     urllib.request.urlopen(request, timeout=60).close()
     asyncio.run(_fill(running, filled))
     running.start_worker()
-    time.sleep(1)
+    running.fetch("/_log")
+    warm = post(_plan(running, quiet, posts=20, connections=4, per_post=1))
+    _arrivals(running, warm.accepted)  # the worker has started and owns both lanes
     _measure(running, other, quiet, measured, _nothing, min(seconds, 10.0))
 
 

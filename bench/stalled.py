@@ -15,7 +15,7 @@ async def _stall(port: int, head: bytes) -> None:
             writer.write(head)
             await reader.read()  # until the service closes
             writer.close()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(5)
 
 
 async def main(port: str, key: str, connections: str) -> None:
