@@ -1,16 +1,16 @@
 # One image for every role: serve (default), work, migrate, sandbox, doctor.
 # It runs as an unprivileged user, needs no writable file system but /tmp (and /data in development), and
-# holds no secret: settings come from the environment or, for secrets, from files named by NAME_FILE.
+# contains no secret: settings come from the environment or, for secrets, from files named by NAME_FILE.
 # BASE_IMAGE: any image with Python 3.11 or newer as `python`; pin it by digest for a release.
 ARG BASE_IMAGE=python:3.13-slim
 
 FROM ${BASE_IMAGE} AS packages
-# `otlp` adds what OTLP_ENDPOINT needs.
+# `otlp` adds the packages for OTLP_ENDPOINT.
 ARG REQUIREMENTS=runtime
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 COPY requirements/runtime.txt requirements/otlp.txt /requirements/
-# Exactly what is listed, each file checked against its hash; wheels only, so that nothing is built here.
-# pip stays in an environment of its own: the image runs without an installer and without other programs.
+# Exactly the listed packages, each file checked against its hash; only wheels, so that nothing is built here.
+# pip is in a separate environment: the image contains no installer and no other programs.
 RUN python -m venv /installer \
     && python -m venv --without-pip /opt/venv \
     && /installer/bin/pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r /requirements/${REQUIREMENTS}.txt \
@@ -37,9 +37,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     DATA_DIR=/data
 USER 10001:10001
 EXPOSE 8000 9100
-# A worker finishes the requests that it sent: allow 45 seconds before SIGKILL.
+# A worker finishes its requests in flight: allow 45 seconds before SIGKILL.
 STOPSIGNAL SIGTERM
-# `health` asks the process that runs in the container, whatever its role.
+# `health` queries the process in the container, whatever its role.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "app", "health"]
 ENTRYPOINT ["python", "-m", "app"]
 CMD ["serve"]

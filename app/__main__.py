@@ -5,8 +5,8 @@ import signal
 import sys
 
 if os.getpid() == 1:
-    # The first process of a container has no default action for SIGTERM: until it handles signals itself,
-    # `docker stop` would wait for its time limit. Comes first, because imports take seconds.
+    # The first process of a container has no default action for SIGTERM: without a handler, `docker stop`
+    # would wait until its time limit. Set it first, because imports take seconds.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
 
 if sys.argv[1:2] == ["health"]:

@@ -43,7 +43,7 @@ class CallbackClient:
         signed = callback.headers(self._secrets, id=id, at=self._now(), body=body)
         headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signed}
         try:
-            # The response body is not read: it is not needed and may be endless.
+            # Do not read the response body: it is not needed and may be endless.
             async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
                 if response.is_success:
                     return Acknowledged()

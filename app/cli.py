@@ -1,7 +1,7 @@
-"""The command line: one row a command, each imported only when it is asked for.
+"""The command line: one row per command; only the called command is imported.
 
-Exit codes: 0 done, 1 it failed, 2 wrong use or wrong settings, 130 interrupted. `plan` alone ends with 2 for
-drift and with nothing else: wrong use and wrong settings are 1 there.
+Exit codes: 0 done, 1 failed, 2 wrong use or wrong settings, 130 interrupted. `plan` returns 2 only for drift:
+there, wrong use and wrong settings are 1.
 """
 
 import argparse
@@ -20,8 +20,8 @@ Parser = argparse.ArgumentParser
 Run = Callable[[Settings, argparse.Namespace], int | None]
 
 PLAIN, KEYS, COMPLETE = "plain", "keys", "complete"
-"""What a command needs: the settings as they are; with this machine's development keys filled in where none
-is set; or with the embedded database as well."""
+"""What a command needs: the settings unchanged, with development keys added where none is set, or with the
+embedded database as well."""
 INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
 
 
@@ -54,7 +54,7 @@ COMMANDS = (
     ),
     Command(
         "migrate",
-        "bring the database to the newest schema",
+        "migrate the database to the newest schema",
         "app.commands.processes:migrate_database",
         COMPLETE,
     ),
@@ -67,7 +67,7 @@ COMMANDS = (
     ),
     Command(
         "backup",
-        "take a base backup of the database, and stream its WAL if asked to",
+        "take a base backup of the database; with --follow, stream its WAL",
         "app.commands.backup:backup",
         COMPLETE,
         "app.commands.backup:backup_arguments",
@@ -96,7 +96,7 @@ COMMANDS = (
     Command("sandbox", "run the Amazon stand-in", "dev.commands:sandbox"),
     Command(
         "example",
-        "create the example destination at the sandbox (up does)",
+        "create the example destination in the sandbox (part of `up`)",
         "dev.commands:example",
         COMPLETE,
         "dev.commands:example_arguments",
@@ -205,7 +205,7 @@ COMMANDS = (
     ),
     Command(
         "audit",
-        "verify the audit: every row is as it was written",
+        "verify that no audit row was changed",
         "app.commands.audit:run",
         COMPLETE,
         "app.commands.audit:arguments",
@@ -272,7 +272,7 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code. Expected wrongs are one sentence, never a traceback."""
+    """Run one command; return its exit code. Expected failures print one sentence, never a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parent_watch.exit_with_parent()
     try:
@@ -281,9 +281,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if ended.code else 0
     command = next(one for one in COMMANDS if one.name == asked.command)
     if rest and not hasattr(asked, "rest"):
-        # Options by name; what else there is may be a person's value, on its way into a log.
+        # Print only option names: another argument may be a person's value and would reach a log.
         options = [word.partition("=")[0] for word in rest if word.startswith("--")]
-        print(f"unknown: {' '.join(options) or 'an argument too many'}; see --help", file=sys.stderr)
+        print(f"unknown: {' '.join(options) or 'unexpected argument'}; see --help", file=sys.stderr)
         return 2
     if rest:
         asked.rest = rest
@@ -296,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run(complete, asked) or 0
     except SettingsError as wrong:
         print("The settings cannot be used:", *wrong.problems, sep="\n  ", file=sys.stderr)
-        # A pipeline takes 2 of `plan` for a difference. What depends on the machine must not look like one.
+        # For CI, exit code 2 of `plan` means a difference. A wrong setting must not look like one.
         return 1 if command.name == "plan" else 2
     except CommandFailed as problem:
         print(problem, file=sys.stderr)
@@ -307,8 +307,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(error, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
             raise
         print(
-            f"The role of the database URL may not do this ({command.name}): set MIGRATION_DATABASE_URL, or "
-            "run `migrate` to grant what this release needs.",
+            f"The role of the database URL lacks privileges for {command.name}: set MIGRATION_DATABASE_URL, "
+            "or run `migrate` to grant them.",
             file=sys.stderr,
         )
         return 1
@@ -316,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _completed(settings: Settings, needs: str) -> Iterator[Settings]:
-    """Fill in what a development machine lacks. `dev` is imported only then, never in production."""
+    """Add development defaults. `dev` is imported only here, never in production."""
     if needs == PLAIN or settings.is_complete:
         yield settings
         return
@@ -334,7 +334,7 @@ def _parser(words: Sequence[str]) -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         one = commands.add_parser(command.name, help=command.help, description=command.help)
-        # Only the command at hand is imported; `./run --help` stays quick.
+        # Import only the called command, so that `./run --help` stays fast.
         if command.add is not None and command.name in words:
             add: Callable[[Parser], None] = _named(command.add)
             add(one)

@@ -27,10 +27,10 @@ class NamedKey:
 
 
 class Vault:
-    """Seals with the first key and opens with any of the keys, so that keys can be rotated.
+    """Encrypts with the first key and decrypts with any of the keys, so that keys can be rotated.
 
     A sealed value is: length of the key id (1 byte), key id, nonce (12), ciphertext and tag. `place` (table,
-    column, row) is authenticated: a value copied into another row does not open there.
+    column, row) is authenticated: a value copied to another row cannot be decrypted there.
     """
 
     def __init__(self, keys: Sequence[NamedKey]) -> None:

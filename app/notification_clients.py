@@ -1,6 +1,6 @@
-"""Send messages for people: signed webhooks over HTTP, and mail over SMTP.
+"""Send notifications: signed webhooks over HTTP, and mail over SMTP.
 
-Errors are words and status codes: an address is a credential and appears in none of them.
+Errors are codes without addresses, because an address is a credential.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class WebhookClient:
         )
         headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signed}
         try:
-            # httpx limits each read, not the whole exchange: a receiver that drips would never end.
+            # httpx limits each read, not the complete exchange: a slow receiver could take forever.
             async with (
                 asyncio.timeout(TIMEOUT_S),
                 self._client.stream("POST", channel.addresses[0], content=body, headers=headers) as response,
@@ -65,7 +65,7 @@ class WebhookClient:
 
 
 class MailClient:
-    """Sends messages as mail through one SMTP server, each over a connection of its own."""
+    """Sends messages as mail through one SMTP server, each over a separate connection."""
 
     def __init__(
         self,
@@ -81,11 +81,11 @@ class MailClient:
         self._now = now
         self._require_tls = require_tls
         self._timeout_s = timeout_s
-        # smtplib blocks; its threads are few and end with the time-out.
+        # smtplib blocks; its few threads end after the timeout.
         self._threads = ThreadPoolExecutor(_MAIL_THREADS, thread_name_prefix="mail")
 
     async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
-        """Send one message to all addresses of a channel. It is acknowledged if the server took it."""
+        """Send one message to all addresses of a channel. It is acknowledged if the server accepted it."""
         opened: list[smtplib.SMTP] = []
         sending = asyncio.get_running_loop().run_in_executor(
             self._threads, self._send, opened, channel, id, body
@@ -94,7 +94,7 @@ class MailClient:
             async with asyncio.timeout(self._timeout_s):
                 return await asyncio.shield(sending)
         except TimeoutError:
-            # A server that drips resets the time-out of each read. Without its socket the thread ends.
+            # A slow server resets the timeout of each read. Closing the socket ends the thread.
             for client in opened:
                 client.close()
             return NotAcknowledged("timeout")
@@ -128,7 +128,7 @@ class MailClient:
             return NotAcknowledged("timeout")
         except (smtplib.SMTPException, OSError, ValueError):
             return NotAcknowledged("unreachable")
-        # Some recipients were refused; the others have the message, which must not come twice.
+        # Some recipients were refused; the others have the message and must not get it twice.
         return (
             Acknowledged() if len(refused) < len(channel.addresses) else NotAcknowledged("recipients_refused")
         )
@@ -144,7 +144,7 @@ class MailClient:
         return smtplib.SMTP(self._server.host, self._server.port, timeout=self._timeout_s)
 
     def _secure(self, client: smtplib.SMTP) -> None:
-        """Start TLS where it is offered, and log in. A password never leaves without TLS in production."""
+        """Start TLS if offered, and log in. In production, never send a password without TLS."""
         if not self._server.implicit_tls:
             client.ehlo_or_helo_if_needed()
             if client.has_extn("starttls"):
@@ -155,12 +155,12 @@ class MailClient:
             client.login(self._server.user, self._server.password or "")
 
     async def close(self) -> None:
-        """Start no more threads."""
+        """Stop accepting messages."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class ChannelClients:
-    """Sends each message by the client of its channel's type."""
+    """Sends each message with the client for its channel's type."""
 
     def __init__(self, webhooks: WebhookClient, mails: MailClient | None) -> None:
         self._webhooks = webhooks

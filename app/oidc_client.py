@@ -1,7 +1,7 @@
-"""OpenID Connect: the provider that people sign in at. Discovery, code flow with PKCE, checks of ID tokens.
+"""OpenID Connect client: sign-in of people. Discovery, code flow with PKCE, checks of ID tokens.
 
 Authlib builds the request and checks the claims; joserfc, which Authlib is built on, checks the signature.
-The provider's answers are limited in size and time. Nothing of a token is logged or stored.
+The provider's responses are limited in size and time. Tokens are neither logged nor stored.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 with warnings.catch_warnings(record=True):
-    # Authlib warns at import that it prefers httpx2 and joserfc (pyproject.toml says why we use httpx).
+    # Authlib warns at import that it prefers httpx2 and joserfc (see pyproject.toml).
     from authlib.common.security import generate_token
     from authlib.integrations.httpx_client import AsyncOAuth2Client
     from authlib.oidc.core import CodeIDToken
 
-LEEWAY_S: Final = 60  # how far the provider's clock and ours may differ
+LEEWAY_S: Final = 60  # permitted difference of the provider's clock and ours
 _ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
 _METADATA_S: Final = 3_600.0
-_KEYS_RETRY_S: Final = 30.0  # an unknown key id fetches the keys again, no more often than this
+_KEYS_RETRY_S: Final = 30.0  # minimum interval of key requests caused by unknown key ids
 _TIMEOUT_S: Final = 8.0
 _MAX_REPLY: Final = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class OidcFailure:
-    """Why a sign-in failed. `is_provider` when the provider is at fault or away; `why` is a machine word."""
+    """Why a sign-in failed. `is_provider`: the provider failed or is unreachable; `why` is a code."""
 
     why: str
     is_provider: bool = False
@@ -42,7 +42,7 @@ class OidcFailure:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A person as the provider vouches for it. `claims` may hold personal data."""
+    """A person, identified by the provider. `claims` may contain personal data."""
 
     subject: str
     name: str | None
@@ -51,7 +51,7 @@ class Identity:
 
 
 class _Unavailable(Exception):
-    """The provider gave no usable answer."""
+    """The provider returned no usable response."""
 
 
 class OidcClient:
@@ -84,9 +84,9 @@ class OidcClient:
     async def authorization_url(
         self, *, state: str, nonce: str, code_verifier: str, fresh: bool = False
     ) -> str | OidcFailure:
-        """Return the provider's sign-in page. `fresh` asks the person to sign in again there."""
+        """Return the provider's sign-in page. With `fresh`, the person must sign in again there."""
         try:
-            # Asked each time: a person should not be sent to a provider that is away.
+            # Query it every time, so that nobody is redirected to an unreachable provider.
             self._metadata_until = float("-inf")
             metadata = await self._discovered(or_known=False)
         except _Unavailable:
@@ -101,7 +101,7 @@ class OidcClient:
     async def exchange(
         self, code: str, *, code_verifier: str, nonce: str, max_age: int | None = None
     ) -> Identity | OidcFailure:
-        """Exchange a code and return who signed in. `max_age` is how long ago, in seconds, at most."""
+        """Exchange a code and return the person. `max_age` is the maximum age of the sign-in in seconds."""
         try:
             metadata = await self._discovered()
             async with self._client() as client, asyncio.timeout(_TIMEOUT_S):
@@ -168,7 +168,7 @@ class OidcClient:
         try:
             checked = CodeIDToken(dict(claims), {}, options, parameters)
             checked.validate(now=int(now), leeway=LEEWAY_S)
-        except Exception as error:  # Authlib's errors have no common parent
+        except Exception as error:  # Authlib's errors have no common base class
             return OidcFailure(getattr(error, "error", type(error).__name__))
         at = claims.get("auth_time", claims.get("iat"))
         if max_age is not None and (not isinstance(at, int) or now - at > max_age + LEEWAY_S):
@@ -192,7 +192,7 @@ class OidcClient:
             except (JoseError, ValueError):
                 if refresh:
                     break
-                # A provider may replace a key under its old id.
+                # A provider may replace a key and keep its id.
                 continue
         return OidcFailure("signature_invalid")
 

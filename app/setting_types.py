@@ -1,4 +1,4 @@
-"""Types of settings: how the value of a variable is checked and read."""
+"""Types of settings: validation and parsing of variables."""
 
 import base64
 import binascii
@@ -92,7 +92,7 @@ _ROLES = ("viewer", "operator", "editor", "admin", "privacy", "platform")
 
 
 def _role_groups(value: object) -> object:
-    """Read `admin=group-a,viewer=group-b`: a role may stand several times."""
+    """Parse `admin=group-a,viewer=group-b`; a role may occur several times."""
     if not isinstance(value, str):
         return value
     pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]

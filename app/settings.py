@@ -78,7 +78,8 @@ class Settings(BaseSettings):
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )
     data_dir: Path = ROOT / ".data"
-    # By role, the owner of the tables first. The other two default to the one before.
+    # One per database role, the owner of the tables first. Each of the other two defaults to the previous
+    # one.
     migration_database_url: Annotated[SecretStr, AfterValidator(database_address)] | None = None
     database_url: Annotated[SecretStr, AfterValidator(database_address)] | None = Field(
         default_factory=lambda known: known.get("migration_database_url")
@@ -102,7 +103,7 @@ class Settings(BaseSettings):
     status_callback_url: WebAddress | None = None
     status_callback_secrets: Annotated[SecretStr, AfterValidator(callback_secret_list)] | None = None
 
-    # Sign-in of people at the console through OpenID Connect
+    # Console sign-in through OpenID Connect
     oidc_issuer: WebAddress | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: SecretStr | None = None
@@ -110,7 +111,7 @@ class Settings(BaseSettings):
     oidc_roles: RoleGroups = ()
     oidc_organisation_claim: str | None = None
     console_key_sign_in: bool = True
-    # Incidents: channels for messages to people, and the mail server
+    # Incidents: notification channels and the mail server
     notify_webhooks: Annotated[SecretStr, AfterValidator(webhook_channels)] | None = None
     notify_secrets: SecretStr | None = None
     notify_emails: Annotated[SecretStr, AfterValidator(mail_channels)] | None = None
@@ -163,7 +164,7 @@ class Settings(BaseSettings):
         return self.app_env == "production"
 
     def database_for(self, role: DatabaseRole) -> str:
-        """Return the URL by which a process of this role reaches the database. Raises ValueError if unset."""
+        """Return the database URL of a process with this role. Raises ValueError if unset."""
         by_role = {
             "owner": self.migration_database_url or self.database_url,
             "api": self.database_url,
@@ -181,7 +182,7 @@ class Settings(BaseSettings):
         return self.production or None not in needed
 
     def local_url(self, port: int) -> str:
-        """Return the URL by which a process on this machine reaches one of our listeners."""
+        """Return the URL of one of our listeners for processes on this machine."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::", "localhost"} else self.host  # noqa: S104
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -193,7 +194,7 @@ class Settings(BaseSettings):
 
     @property
     def notification_channels(self) -> tuple[Channel, ...]:
-        """The channels for messages to people. Raises ValueError without any value."""
+        """The notification channels. Raises ValueError with a sentence that contains no value."""
         webhooks = read_webhooks(_plain(self.notify_webhooks), _plain(self.notify_secrets))
         channels = webhooks + read_emails(_plain(self.notify_emails))
         if len({(channel.organisation, channel.name) for channel in channels}) != len(channels):
@@ -228,7 +229,7 @@ def is_weak_admin_key(key: SecretStr) -> bool:
 def read_settings(env_file: Path = ROOT / ".env") -> Settings:
     """Read the environment, then `.env` for unset variables. Raises SettingsError.
 
-    `NAME_FILE` names a file that holds the secret setting `NAME`.
+    `NAME_FILE` names a file with the value of the secret setting `NAME`.
     """
     secrets = _secrets_from_files((os.environ, dotenv_values(env_file)))
     try:
@@ -240,7 +241,7 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
 
 
 def secret_settings() -> tuple[str, ...]:
-    """Return the names of the settings that hold a secret; each can be read from a file by `NAME_FILE`."""
+    """Return the names of secret settings; `NAME_FILE` can name a file for each."""
     return tuple(
         name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
     )

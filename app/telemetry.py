@@ -21,7 +21,7 @@ VERSION: str = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml"
 ]
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _log = logging.getLogger("app")
-# Set for each request; group commit reads it, whatever lies in between.
+# Set per request; group commit reads it.
 REQUEST_TRACE: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
 
 
@@ -166,7 +166,7 @@ class Telemetry:
             self.lane_errors.labels(kind)
 
     def log(self, event: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
-        """Log one event (`area.event`); `fields` are ids, codes and numbers."""
+        """Log an event (`area.event`); `fields` are ids, codes and numbers."""
         _log.log(level, event, extra={"fields": fields})
 
     def failed(self, event: str, error: BaseException, /, *, level: int, **fields: Any) -> None:
@@ -187,7 +187,7 @@ class Telemetry:
 
 
 class TextLines(logging.Formatter):
-    """Format a record for a person at a terminal: time, level, event, fields."""
+    """Format a record for a terminal: time, level, event, fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
@@ -199,7 +199,9 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """Format a record as one JSON object. Exceptions appear by type and place: their text may hold values."""
+    """Format a record as one JSON object. Exceptions appear by type and location: their text may contain
+    values.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -215,7 +217,7 @@ class JsonLines(logging.Formatter):
 
 
 def describe_exception(error: BaseException | None) -> str:
-    """Return an exception's type and call path, innermost last; not its text, which may hold values."""
+    """Return an exception's type and call path, innermost last; not its text, which may contain values."""
     if error is None:
         return "none"
     places = []

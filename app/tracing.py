@@ -1,7 +1,7 @@
 """OpenTelemetry spans over OTLP: an optional extra (`requirements/otlp.txt`), off without OTLP_ENDPOINT.
 
-A span is made when its work is done, and only if it is sampled: what is not sampled costs a random number. A
-caller's decision in `traceparent` is followed.
+A span is created when its work is done, and only if it is sampled: otherwise it costs one random number. The
+caller's sampling decision in `traceparent` applies.
 """
 
 import random
@@ -15,7 +15,7 @@ AttributeValue = str | int | Sequence[int]
 
 
 class OtlpSpans:
-    """Sends sampled spans in the background; what the collector does not take is dropped."""
+    """Sends sampled spans in the background; spans that the collector does not accept are dropped."""
 
     def __init__(self, settings: Settings, *, role: str, version: str) -> None:
         try:
@@ -63,5 +63,5 @@ class OtlpSpans:
         span.end(ended)
 
     def close(self) -> None:
-        """Send what is left, for some seconds at most."""
+        """Send the remaining spans, for at most some seconds."""
         self._provider.shutdown()

@@ -25,9 +25,9 @@ from app.store import attempts, batches, counts, lanes, migrate, partitions
 from bench.report import table
 from dev.postgres.cluster import DURABLE, Cluster
 
-CLAIMS = 8  # of the twenty full batches that 10,000 events make, in each of two turns
+CLAIMS = 8  # of the twenty full batches of 10,000 events, in each of two rounds
 FULL = 500
-_CONTENT = 243 * FULL  # what a full batch of realistic events takes
+_CONTENT = 243 * FULL  # bytes of a full batch of realistic events
 
 
 def run(settings: Settings, *, millions: tuple[int, ...]) -> None:
@@ -64,7 +64,7 @@ async def _run(dsn: str, millions: tuple[int, ...]) -> None:
         rows.append(cells)
     head = ["waiting"]
     for number in (1, 10, 1000):
-        head += [f"{number} lanes", "beside a foreign snapshot"]
+        head += [f"{number} lanes", "with a foreign snapshot"]
     print(table(head, rows), flush=True)
     await _lone(dsn, connection)
     await _free(connection)
@@ -85,7 +85,7 @@ async def _lone(dsn: str, connection: asyncpg.Connection) -> None:
             last = await _claims(connection, 1, claims=4) if drained > 0 else first
         rows.append((f"{number:,}", alone, first, last))
     print("Batches of one event each, 500 of them a request:\n")
-    head = ("waiting", "ms", "beside a foreign snapshot", "the same after a drain of up to 100,000")
+    head = ("waiting", "ms", "with a foreign snapshot", "the same after a drain of up to 100,000")
     print(table(head, rows), flush=True)
 
 
@@ -97,12 +97,12 @@ async def _free(connection: asyncpg.Connection) -> None:
         await connection.execute(
             "UPDATE batch_states SET disposition = 'sent', settled_at = now(), data_key = NULL"
         )
-        # Weeks before it is dropped a day has been vacuumed; that is not what dropping costs.
+        # A day is vacuumed weeks before it is dropped, so vacuum is not part of the cost.
         await connection.execute("VACUUM batch_states")
         wal = await connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
         began = time.perf_counter()
         async with connection.transaction():
-            # As weeks later: the days have passed, and the ten days of their states.
+            # Simulate weeks later: the days have passed, and the ten days of their states.
             await partitions.drop_old(connection, keep_days=-30)
         took = time.perf_counter() - began
         written = await connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn") - wal
@@ -162,11 +162,11 @@ async def _fill(connection: asyncpg.Connection, *, lanes_: int, batches_: int, s
 async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = CLAIMS) -> str:
     """Serve lanes in turn, one request each; return the median time per request.
 
-    In milliseconds, and relative to a fixed query that runs in between, since the machine's speed varies.
+    In milliseconds, and relative to a fixed query that runs in between, because the machine's speed varies.
     """
     rows = await connection.fetch("SELECT lane, number FROM destinations ORDER BY lane LIMIT $1", lanes_)
     took, fixed = [], []
-    watermarks: dict[DestinationNumber, Watermarks] = {}  # as the owner of each lane keeps them
+    watermarks: dict[DestinationNumber, Watermarks] = {}  # as in the owner of each lane
     for nth in range(claims):
         lane, number = (
             LaneId(rows[nth % len(rows)]["lane"]),
@@ -204,7 +204,7 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
 
 @asynccontextmanager
 async def _foreign_snapshot(dsn: str) -> AsyncIterator[None]:
-    """Hold a snapshot open elsewhere, so that no dead row can be cleaned up."""
+    """Keep a snapshot open in another session, so that dead rows cannot be removed."""
     other = await asyncpg.connect(dsn)
     try:
         async with other.transaction(isolation="repeatable_read"):

@@ -1,7 +1,7 @@
-"""`./run bench`: everything in one call, or the quick parts of it.
+"""`./run bench`: all measurements, or the quick ones.
 
-Quick: the three sizes of posts over ten lanes beside the bare loops, three rounds. `--full` adds five rounds,
-one and a thousand lanes, latencies at 20 % and 80 % load, a backlog, and millions waiting.
+Quick: the three sizes of posts over ten lanes and the reference loops, three rounds. `--full` adds five
+rounds, one and a thousand lanes, latencies at 20 % and 80 % load, a backlog, and millions waiting.
 """
 
 import argparse
@@ -26,7 +26,7 @@ SIZES = ((500, 60_000, 80_000, 4), (100, 30_000, 40_000, 4), (1, 6_000, 10_000, 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("--full", action="store_true", help="all of it: some fifteen minutes")
+    parser.add_argument("--full", action="store_true", help="all parts: about fifteen minutes")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (3, in full 5)")
     parser.add_argument(
         "--only",
@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             "organisations",
             "export",
         ),
-        help="one part alone",
+        help="only one part",
     )
 
 
@@ -101,7 +101,8 @@ def _pipeline(running: Stage, pipeline: Pipeline, rounds: int, lanes: int, *, fu
     for _ in range(rounds):
         pipeline.warm(10)
         bare["loop"].append(reference.loop(posts)[0])
-        # What a share is taken of runs right before and after: machines change their speed within seconds.
+        # The reference of a ratio runs directly before and after, because machines change their speed within
+        # seconds.
         before = copied()
         for per_post, quick, long, connections in SIZES:
             one = pipeline.run(long if full else quick, per_post, 10, connections=connections)
@@ -125,7 +126,7 @@ def _pipeline(running: Stage, pipeline: Pipeline, rounds: int, lanes: int, *, fu
             )
             before = after
         deduped.append(dedupe.measure(running))
-    print(f"## The pipeline beside bare loops ({rounds} interleaved rounds, medians)\n")
+    print(f"## The pipeline and reference loops ({rounds} interleaved rounds, medians)\n")
     print(table(ROUND_HEAD, [row_of(found) for found in measured.values()]))
     print(
         table(
@@ -219,7 +220,7 @@ def _latency(pipeline: Pipeline, seconds: float) -> None:
 
 
 def _drain(running: Stage, pipeline: Pipeline, waiting: int) -> None:
-    """Accept while no worker runs, then let one loose on it."""
+    """Accept while no worker runs, then start one."""
     running.end("worker")
     stored = pipeline.run(waiting, 500, 10, connections=4, deliver=False)
     rate, cost = pipeline.drain(stored.events)

@@ -1,8 +1,8 @@
 """The cost of deduplication: the digests on receipt, and the row in the ledger.
 
-Two flushes are interleaved: one of a batch with 500 keys, and one of a batch that says it holds no event and
-so enters no key. The difference is the cost of the ledger, in Python and Postgres together. The digests are
-timed alone.
+Two flushes are interleaved: one of a batch with 500 keys, and one of a batch with an event count of zero,
+which inserts no key. The difference is the cost of the ledger, in Python and Postgres together. The digests
+are timed separately.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ _FLUSH_EVENTS = 500
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Processor microseconds an event: of its two digests, and of its ledger row."""
+    """CPU microseconds per event: of its two digests, and of its ledger row."""
 
     digests: float
     row: float
 
 
 def measure(stage: Stage, events: int = 20_000) -> Cost:
-    """Return what deduplication costs an event in flushes of 500."""
+    """Return the cost of deduplication per event in flushes of 500."""
     return Cost(_digests(events), asyncio.run(_rows(stage, events)))
 
 
@@ -67,7 +67,7 @@ async def _rows(stage: Stage, events: int) -> float:
             keys = [(os.urandom(16), os.urandom(16)) for _ in range(_FLUSH_EVENTS)]
             for with_keys in spent:
                 before = time.process_time() + stage.postgres_seconds()
-                # Postgres counts its processor time in hundredths of a second: only the sum says anything.
+                # Postgres counts its CPU time in hundredths of a second, so only the sum is meaningful.
                 await _flush(connection, generation, keys if with_keys else [])
                 spent[with_keys] += time.process_time() + stage.postgres_seconds() - before
         await connection.execute("DELETE FROM batch_states WHERE destination = 0")

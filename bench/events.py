@@ -19,7 +19,7 @@ COUNTRIES = (("DE", "+4930901820"), ("GB", "+44207946"), ("US", "+1202555"), ("F
 
 
 def event(run: str, number: int, destination: str, now: str | None) -> dict[str, object]:
-    """Make the event of a number; its id ends in `-<number>`, by which the stand-in tells it again."""
+    """Create the event of a number; the stand-in recognises it by the end of its id, `-<number>`."""
     country, prefix = COUNTRIES[number % len(COUNTRIES)]
     return {
         "event_id": f"{run}-{number}",
@@ -51,7 +51,7 @@ def bodies(
 ) -> Iterator[bytes]:
     """Yield the bodies of posts, each for one destination, the destinations in turn.
 
-    `rejected` leaves out the time of each event, so that the service rejects it.
+    `rejected` omits the time of each event, so that the service rejects it.
     """
     now = None if rejected else datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     for post, first in enumerate(range(0, events, per_post)):

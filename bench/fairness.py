@@ -1,7 +1,6 @@
-"""How 47 lanes fare alone, and beside three hostile ones: a million waiting, 10 s an answer, only 500.
+"""Latency of 47 lanes alone, and with three hostile ones: a million waiting, responses after 10 s, only 500s.
 
-Evidence of latency; that no lane takes send slots from another is asserted in the tests
-(tests/pipeline/test_hostile_lanes.py).
+The tests assert that no lane takes send slots from another (tests/pipeline/test_hostile_lanes.py).
 """
 
 import asyncio
@@ -26,7 +25,7 @@ PER_SECOND, SECONDS = 25, 30
 
 
 def run(settings: Settings) -> None:
-    """Print the latencies of the others, alone and beside the hostile ones, from one run."""
+    """Print the latencies of the others, alone and with the hostile ones, from one run."""
     hostile = (f"{CROWDED}=crowded", f"{SLOW}=slow", f"{FAILING}=failing")
     with (
         tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder,
@@ -41,13 +40,16 @@ def run(settings: Settings) -> None:
         asyncio.run(_crowd(running, pipeline))
         running.start_worker()
         pipeline.run(OTHERS, 1, OTHERS, connections=8)
-        rounds.append(("beside three hostile lanes", _trickle(pipeline)))
+        rounds.append(("with three hostile lanes", _trickle(pipeline)))
         requests = json.loads(running.fetch("/_hostile"))
-    print("## Latency of 47 lanes beside three hostile ones\n")
+    print("## Latency of 47 lanes with three hostile ones\n")
     head = ("", "events", "accept p50 ms", "p99", "to delivery p50 ms", "p90", "p99", "worst")
     print(table(head, [_row(name, one) for name, one in rounds]))
     ratio = quantile(rounds[1][1].delivered_ms, 0.99) / quantile(rounds[0][1].delivered_ms, 0.99)
-    print(f"p99 beside / alone: {ratio:.2f}. Requests of the hostile ones: {requests}.\n", flush=True)
+    print(
+        f"p99 with hostile lanes / alone: {ratio:.2f}. Requests of the hostile ones: {requests}.\n",
+        flush=True,
+    )
 
 
 def _trickle(pipeline: Pipeline) -> Round:
@@ -63,7 +65,7 @@ def _row(name: str, one: Round) -> tuple[object, ...]:
 
 
 async def _crowd(running: Stage, pipeline: Pipeline) -> None:
-    """Let a million wait in one lane, and some hundred in the two others."""
+    """Store a million waiting events in one lane, and some hundred in the two others."""
     for lane, events in ((CROWDED, FULL), (SLOW, 100), (FAILING, 100)):
         (body,) = bodies("hostile", events, events, [pipeline.destinations[lane]])
         await asyncio.to_thread(_post, running, body)

@@ -1,8 +1,8 @@
-"""The process that posts. Reads a plan from standard input, prints what happened as JSON.
+"""The process that posts. Reads a plan from standard input, prints the result as JSON.
 
-Open loop (`per_second` set): posts leave when they are due, whether or not earlier ones were answered, and
-latency counts from the due time, so that a stall is seen by all who would have met it. Closed loop: each
-connection posts again as soon as it is answered; this finds the highest rate.
+Open loop (`per_second` set): posts are sent when they are due, even if earlier ones have no response, and
+latency counts from the due time, so that a stall affects all posts during it. Closed loop: each connection
+posts again as soon as it is answered; this finds the highest rate.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from bench.events import bodies
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to post. `per_second` counts posts, None for a closed loop."""
+    """The plan of posts. `per_second` counts posts, None for a closed loop."""
 
     port: int
     key: str
@@ -30,12 +30,12 @@ class Plan:
     connections: int
     per_second: float | None = None
     rejected: bool = False  # events without a time, which the service rejects
-    times: int = 1  # how often all posts are repeated, with other ids
+    times: int = 1  # number of repetitions of all posts, with other ids
 
 
 @dataclass(slots=True)
 class Posted:
-    """What happened; times are seconds on the monotonic clock, one a post, None where it failed."""
+    """The result; times are seconds on the monotonic clock, one per post, None if it failed."""
 
     began: float
     due: list[float]
@@ -46,7 +46,7 @@ class Posted:
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection that carries one request at a time."""
+    """One keep-alive connection with one request at a time."""
 
     def __init__(self) -> None:
         self._received = b""
@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
 
 
 def _with_new_ids(requests: list[bytes], number: int, run: bytes) -> bytes:
-    """Return the request of this number; from the second time on, its ids begin differently."""
+    """Return the request of this number; in repetitions its ids begin differently."""
     times, place = divmod(number, len(requests))
     if times == 0:
         return requests[place]
@@ -138,6 +138,6 @@ async def post(plan: Plan) -> Posted:
 
 if __name__ == "__main__":
     done = json.dumps(asdict(uvloop.run(post(Plan(**json.load(sys.stdin))))))
-    # Buffered, whatever the environment says: an unbuffered write to a full pipe may write only a part.
+    # Always buffered: an unbuffered write to a full pipe may write only a part.
     with open(sys.stdout.fileno(), "w", closefd=False) as out:
         out.write(done)

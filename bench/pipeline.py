@@ -16,8 +16,8 @@ from bench.load import Plan, Posted
 from bench.stage import Spent, Stage
 from bench.stand_in import ADVERTISER
 
-# What a process costs that is young (its first outlines, memory that it never used, code that is not
-# specialised yet) is not what it costs: over so many events it takes a third longer for each.
+# A new process (first samples, unused memory, code that is not specialised yet) needs a third more CPU per
+# event for this many events.
 _WARMING = 6_000
 
 
@@ -31,7 +31,7 @@ class Round:
     rate: float  # first post to last arrival at the stand-in
     accept_rate: float
     accept_ms: list[float]
-    delivered_ms: list[float]  # from the answer to the caller to the arrival at the stand-in, one an event
+    delivered_ms: list[float]  # from the response to the caller to the arrival at the stand-in, one per event
     cpu_us: dict[str, float]
     wal: float
     images: float  # full-page images after a checkpoint, of the WAL

@@ -1,9 +1,9 @@
-"""Bare loops, to measure by: what the same bytes cost when nothing is promised about them.
+"""Reference loops: the cost of the same bytes without any guarantees.
 
-`loop` reads the JSON, normalises, hashes and writes the Amazon event, with plain code and no I/O. `copy` puts
-the finished events into Postgres by COPY, a transaction of 500 rows at a time. `inserts` puts them in one row
-at a time, with one commit with fsync for all of 64 waiting callers, and one round trip for all of them or one
-for each; `single_inserts` has a connection and a commit for each caller, and leaves the grouping to Postgres.
+`loop` reads the JSON, normalises, hashes and writes the Amazon event, with plain code and no I/O. `copy`
+writes the finished events to Postgres with COPY, 500 rows per transaction. `inserts` writes row by row, with
+one commit with fsync for all of 64 waiting callers, and one round trip for all rows or one per row.
+`single_inserts` has a connection and a commit per caller; Postgres groups the commits.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _INSERT = "INSERT INTO bench_rows (id, at, body) VALUES ($1, $2, $3)"
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """What a bare loop came to: rows a second, and a row's processor microseconds and bytes of WAL."""
+    """The result of a reference loop: rows per second, and CPU microseconds and WAL bytes per row."""
 
     rate: float
     cpu: float
@@ -38,7 +38,7 @@ class Bare:
 
 
 def loop(posts: Sequence[bytes]) -> tuple[Bare, list[bytes]]:
-    """Turn posts into Amazon events as plainly as can be; return the cost and the events."""
+    """Convert posts to Amazon events with plain code; return the cost and the events."""
     began, cpu = time.perf_counter(), time.process_time()
     made = [_event(event) for post in posts for event in msgspec.json.decode(post)["events"]]
     return Bare(
@@ -80,12 +80,12 @@ def _event(event: dict[str, Any]) -> bytes:
 
 
 def finished(events: int) -> list[bytes]:
-    """Return that many finished Amazon events."""
+    """Return this number of finished Amazon events."""
     return loop(list(bodies("reference", events, 500, ["dst_reference"])))[1]
 
 
 async def copy(stage: Stage, rows: Sequence[bytes], *, one_round_trip: int = 500) -> Bare:
-    """COPY the rows, `at_once` in a transaction."""
+    """COPY the rows, `at_once` per transaction."""
     connection = await asyncpg.connect(stage.dsn)
     try:
         await connection.execute(_TABLE)
@@ -109,9 +109,9 @@ async def _copy(
 async def inserts(
     stage: Stage, rows: Sequence[bytes], *, callers: int = 64, in_one_trip: bool = True
 ) -> Bare:
-    """Insert one row for each of `callers` who wait, over and over, all of a group in one transaction.
+    """Insert one row for each of `callers` waiting callers, repeatedly, each group in one transaction.
 
-    Its rows travel together, or each in a statement that is waited for.
+    The rows are sent together, or each in a separate statement.
     """
     connection = await asyncpg.connect(stage.dsn)
     try:
@@ -129,7 +129,7 @@ async def inserts(
 async def _insert(
     connection: asyncpg.Connection, records: Sequence[tuple[Any, ...]], callers: int, in_one_trip: bool
 ) -> None:
-    """Each caller waits on a future of its own, as callers of a door do."""
+    """Each caller waits for its own future, as in the service."""
     waiting: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
     left = iter(records)
     arrived = asyncio.Event()
@@ -147,7 +147,7 @@ async def _insert(
             arrived.clear()
             group, waiting[:] = waiting[:], []
             if in_one_trip:
-                # Atomic by itself: all of a group or nothing, one commit.
+                # Atomic: all of a group or nothing, one commit.
                 await connection.executemany(_INSERT, [record for record, _ in group])
             else:
                 async with connection.transaction():
@@ -163,7 +163,7 @@ async def _insert(
 
 
 async def single_inserts(stage: Stage, rows: Sequence[bytes], *, callers: int = 64) -> Bare:
-    """Insert one row after another on each of `callers` connections, each in a transaction of its own."""
+    """Insert one row after another on each of `callers` connections, each in a separate transaction."""
     connections = [await asyncpg.connect(stage.dsn) for _ in range(callers)]
     try:
         await connections[0].execute(_TABLE)

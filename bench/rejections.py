@@ -1,4 +1,4 @@
-"""The rate at which an API process rejects events beside that of accepting them, and the rows it stores.
+"""The rate at which an API process rejects events compared with accepting them, and the rows it stores.
 
 Interface §10: every rejection is counted, and 600 a minute and destination leave a record.
 """
@@ -20,7 +20,7 @@ _LANES = 10
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What the database holds of rejections."""
+    """The stored counts and records of rejections."""
 
     counted: int
     records: int
@@ -29,13 +29,13 @@ class _Stored:
 def run(running: Stage, pipeline: Pipeline, *, rounds: int) -> None:
     """Print the ratio of the two rates, interleaved, and the rows of the rejections."""
     if "worker" in running.processes:
-        running.end("worker")  # accepting alone is compared with rejecting alone
+        running.end("worker")  # compares only accepting with only rejecting
     pipeline.connect(_LANES)
     rows = []
     before, began, rejected = asyncio.run(_stored(running)), time.monotonic(), 0
     for per_post, events, connections in _SIZES:
         rates: dict[bool, list[float]] = {False: [], True: []}
-        for number in range(rounds + 1):  # the first one warms up
+        for number in range(rounds + 1):  # the first round warms up
             for rejects, found in rates.items():
                 plan = Plan(
                     port=running.settings.port,
@@ -56,7 +56,7 @@ def run(running: Stage, pipeline: Pipeline, *, rounds: int) -> None:
         rows.append((per_post, middle(rates[False]), middle(rates[True]), middle(ratios), min(ratios)))
     time.sleep(3)  # counts and records are written within a second
     after, minutes = asyncio.run(_stored(running)), int((time.monotonic() - began) // 60) + 2
-    print(f"## Rejecting beside accepting ({rounds} interleaved rounds, {_LANES} destinations, no worker)\n")
+    print(f"## Rejecting while accepting ({rounds} interleaved rounds, {_LANES} destinations, no worker)\n")
     print(table(("events a post", "accepted/s", "rejected/s", "ratio, median", "lowest"), rows))
     print(
         f"Rejected {rejected:,}; counted {after.counted - before.counted:,}. Records: "

@@ -1,4 +1,4 @@
-"""Tables, and the few figures they are made of."""
+"""Tables and their statistics."""
 
 from collections.abc import Iterable, Sequence
 from statistics import median
@@ -9,13 +9,13 @@ MIB = 1024 * 1024
 
 
 def quantile(values: Iterable[float], share: float) -> float:
-    """Return the value that this share of the values does not exceed; NaN of none."""
+    """Return the percentile of the values; NaN without values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
 
 
 def middle(values: Iterable[float]) -> float:
-    """Return the median; NaN of none."""
+    """Return the median; NaN without values."""
     found = list(values)
     return median(found) if found else float("nan")
 
@@ -54,7 +54,7 @@ def row_of(rounds: Sequence[Round]) -> list[object]:
         middle(one.cpu for one in rounds),
         *(middle(one.cpu_us.get(name, 0.0) for one in rounds) for name in ("api", "worker", "postgres")),
         middle(one.wal for one in rounds),
-        # An image is a page; holes left out, it is rarely a whole one, so this is its upper bound.
+        # An image is a page without its hole, so a complete page is the upper bound.
         middle(min(one.wal, one.images * 8192) for one in rounds),
         middle(one.database for one in rounds),
     ]

@@ -91,7 +91,7 @@ class StandIn:
 
 
 def _advertiser(scope: Any) -> bytes:
-    """Return for whom events are sent; nothing for other calls."""
+    """Return the advertiser of an events call; empty for other calls."""
     if not scope["path"].endswith("/adsApi/v1/create/events"):
         return b""
     return next((value for name, value in scope["headers"] if name == b"amazon-ads-accountid"), b"")

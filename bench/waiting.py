@@ -1,6 +1,6 @@
 """Measures memory and recovery after kill -9 with a million waiting events.
 
-One post is stored; its batch is then copied, encrypted under a new key each time. So real batches exist
+One post is stored; its batch is then copied, encrypted under a new key each time. So valid batches exist
 within seconds.
 """
 

@@ -1,1 +1,1 @@
-"""One machine for developers: launcher, embedded Postgres, checks, drills. No server process loads it."""
+"""Tools of a development machine: launcher, embedded Postgres, checks, drills. Servers never load them."""

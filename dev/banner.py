@@ -9,7 +9,7 @@ from dev.example import Example
 
 
 def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_sandbox: bool) -> str:
-    """Return the screen. A key set by the operator is replaced by `$BOOTSTRAP_ADMIN_KEY`."""
+    """Return the screen. A key set by the operator is shown as `$BOOTSTRAP_ADMIN_KEY`."""
     here = f"http://localhost:{settings.port}"
     assert settings.bootstrap_admin_key is not None
     key = settings.bootstrap_admin_key.get_secret_value() if show_key else "$BOOTSTRAP_ADMIN_KEY"

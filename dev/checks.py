@@ -18,7 +18,7 @@ ROOT = migrate.ROOT
 PYTHON = sys.executable
 
 SQUAWK_EXCLUDED = {
-    "ban-drop-constraint": "a list of values is extended by dropping its CHECK and adding a new one",
+    "ban-drop-constraint": "a list of values is extended by replacing its CHECK",
     "ban-create-domain-with-constraint": "the only domain limits values to what Python can read",
     "prefer-bigint-over-int": "these numbers are bounded by a CHECK or by manual use",
     "prefer-bigint-over-smallint": "a position up to 500; narrow rows keep the pipeline fast",
@@ -49,7 +49,7 @@ def test_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def test(_settings: Settings, arguments: argparse.Namespace) -> int:
-    """Run the tests with pytest, on one process more than cores unless `-n` is given: many tests wait."""
+    """Run the tests with pytest, by default with one process more than cores, because many tests wait."""
     several = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
     workers = [] if any(word.startswith("-n") for word in arguments.rest) else several
     options = ["-p", "tests.cpu_time"] if arguments.slowest else []
@@ -133,7 +133,7 @@ STEPS: Sequence[tuple[str, Callable[[], int]]] = (
 def lock(_settings: Settings, _asked: argparse.Namespace) -> int:
     """Write the requirement lists with the newest versions that pyproject.toml allows, without host names.
 
-    uv.lock is deleted: it names the registry that resolved it.
+    uv.lock is deleted, because it contains the address of the registry.
     """
     uv = [PYTHON, "-m", "uv", "--no-cache", "-q"]
     export = [*uv, "export", "--no-emit-project", "--no-header", "--no-annotate", "--frozen"]

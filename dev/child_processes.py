@@ -15,7 +15,7 @@ STOP_SECONDS = 40.0
 """Longer than the timeout of a request to Amazon (25 s), so that a worker can finish it."""
 
 RESTARTS, PER_SECONDS = 5, 60.0
-"""A child that exits more often is broken."""
+"""A child that exits more often counts as broken."""
 
 
 @dataclass(slots=True)
@@ -46,8 +46,8 @@ class Children:
         self._run(child)
 
     def _run(self, child: Child) -> None:
-        # SIGINT stays blocked in the child: Ctrl-C reaches the process group, but the launcher decides the
-        # stop order and sends SIGTERM.
+        # SIGINT stays blocked in the child: Ctrl-C reaches the process group, but the launcher sends SIGTERM
+        # in its stop order.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             child.process = subprocess.Popen(

@@ -10,7 +10,7 @@ def sandbox(settings: Settings, _asked: argparse.Namespace) -> int:
     """Run the Amazon stand-in; it stores its state in DATA_DIR."""
     if settings.production:
         sys.stderr.write(
-            "The sandbox does not run in production: it would receive events in Amazon's place.\n"
+            "The sandbox does not run in production: it would receive events instead of Amazon.\n"
         )
         return 2
     import uvicorn

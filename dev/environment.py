@@ -76,7 +76,7 @@ def with_url(settings: Settings, url: str) -> Settings:
 
 @contextmanager
 def with_dev_defaults(settings: Settings) -> Iterator[Settings]:
-    """Complete the settings for the duration of a command.
+    """Complete the settings during a command.
 
     Uses the embedded Postgres of a running `./run`; otherwise starts it for the command and migrates it.
     """

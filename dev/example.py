@@ -1,6 +1,6 @@
 """Creates the example destination of `./run` through the public API.
 
-Steps: create, sign in at the sandbox, map, publish. Each step is skipped if its result exists, so a second
+Steps: create, sign in to the sandbox, map, publish. Each step is skipped if its result exists, so a second
 start changes nothing.
 """
 
@@ -17,7 +17,7 @@ ADVERTISER = "4000000000001"
 
 
 class ExampleError(Exception):
-    """The example was not created; the text names the failed step."""
+    """The example was not created; the text has the failed step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _find(client: httpx.Client) -> dict[str, Any] | None:
 
 
 def _sign_in(client: httpx.Client, path: str) -> None:
-    """Click Allow on the sandbox's page and follow it back."""
+    """Click Allow on the sandbox's page and follow the redirect."""
     address = _body(client.post(f"{path}/connect"))["authorize_url"]
     # A request without the client's headers: the sandbox must not receive the API key.
     allowed = httpx.post(

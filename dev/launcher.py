@@ -1,8 +1,8 @@
 """`./run`: runs everything on one machine in one process group; Ctrl-C stops it.
 
 Start order: Postgres, sandbox, migrations, API, workers, example. Stop order: workers, API, sandbox,
-Postgres, so that no process loses one it depends on. A child that exits is restarted; one that exits five
-times within a minute stops everything.
+Postgres, so that no process loses a process that it needs. A child that exits is restarted; one that exits
+five times within a minute stops everything.
 """
 
 import os
@@ -102,7 +102,7 @@ def _start(children: Children, settings: Settings, listener: socket.socket, *, o
 
 def _environment(settings: Settings) -> dict[str, str]:
     filled = as_environment(settings)
-    # A child gets each secret by value, so the name of its file must go.
+    # A child gets each secret by value, so the variable with its file is removed.
     inherited = {
         name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in filled
     }

@@ -1,7 +1,7 @@
-"""`sbom`: the software bill of materials of what runs in production, as CycloneDX 1.6 JSON.
+"""`sbom`: the software bill of materials of production, as CycloneDX 1.6 JSON.
 
-Made from `requirements/runtime.txt`, the list that every installation is made from, hashes included. The same
-list gives the same bytes: no time and no serial number. It names no registry.
+Generated from `requirements/runtime.txt`, the list of every installation, with hashes. The same list gives
+the same bytes: no time and no serial number. It contains no registry address.
 """
 
 import argparse
@@ -31,8 +31,8 @@ class LockedPackage:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    parser.add_argument("--dev", action="store_true", help="include what only development and tests use")
+    """Add the command's arguments."""
+    parser.add_argument("--dev", action="store_true", help="include packages of development and tests")
 
 
 def run(_settings: Settings, asked: argparse.Namespace) -> int:
@@ -95,6 +95,6 @@ def _component(package: LockedPackage) -> dict[str, Any]:
         "name": normal,
         "version": package.version,
         "purl": purl,
-        # One digest per file of a release: CycloneDX's own member allows one file only.
+        # One digest per file of a release: CycloneDX's member for hashes allows only one file.
         "properties": properties,
     }

@@ -14,10 +14,10 @@ MEANINGS: Final[Mapping[Status, str]] = {
     Status.PARKED: "its destination has no valid sign-in, or Amazon answers 404",
     Status.DELIVERED: "Amazon accepted this event by its index",
     Status.DEAD: "failed permanently; its reason names the remedy",
-    Status.EXPIRED: "became older than Amazon accepts while it waited",
+    Status.EXPIRED: "exceeded Amazon's age limit while it waited",
     Status.ERASED: "a person's data was erased before it was delivered",
 }
-"""What each status means to an operator."""
+"""The meaning of each status for operators."""
 
 TRANSITIONS: Final[Sequence[tuple[Status | None, Status, str]]] = (
     (None, Status.QUEUED, "202"),
@@ -25,7 +25,7 @@ TRANSITIONS: Final[Sequence[tuple[Status | None, Status, str]]] = (
     (Status.QUEUED, Status.RETRYING, "attempt failed"),
     (Status.QUEUED, Status.DEAD, "refused, or discarded"),
     (Status.RETRYING, Status.DELIVERED, "accepted by Amazon"),
-    (Status.RETRYING, Status.DEAD, "refused, or out of tries"),
+    (Status.RETRYING, Status.DEAD, "refused, or attempts used up"),
     (Status.QUEUED, Status.HELD, "pause"),
     (Status.HELD, Status.QUEUED, "resume"),
     (Status.QUEUED, Status.PARKED, "sign-in lost, 404"),
@@ -45,10 +45,10 @@ EXCEPTIONS: Final = ("retrying", "delivered", "dead", "expired", "erased")
 _INTRODUCTION: Final = """# States of an event
 
 Generated from `app/domain/outcomes/status.py` by `.venv/bin/python -m dev.states_page > docs/states.md`.
-A test holds it current.
+A test keeps it up to date.
 
 No row stores an event's status. It follows from three facts: the disposition of its batch (`batch_states`),
-its own row in `exceptions` where it has one, and the state of its destination
+its own row in `exceptions` if it has one, and the state of its destination
 ([ADR 0004](adr/0004-event-state-from-batch-and-exception-rows.md)).
 """
 
@@ -68,7 +68,7 @@ def page() -> str:
                 f"| `{status}` | {'yes' if status in FINAL else 'no'} | {MEANINGS[status]} |"
                 for status in Status
             ),
-            "\n`rejected` is the answer to an event that was not accepted. It is counted beside these.\n",
+            "\n`rejected` is the result of an event that was not accepted. It is counted separately.\n",
             "## Status by facts\n",
             "| exception | batch disposition | batch tries | " + " | ".join(_states()) + " |",
             "|---|---|---|" + "---|" * len(State),
@@ -91,7 +91,7 @@ def _states() -> Iterator[str]:
 
 
 def _rows() -> Iterator[str]:
-    """Yield one row for each combination of facts that can differ in the status."""
+    """Yield one row for each combination of facts that affects the status."""
     yield _row("none", "none", "0", _statuses(None, 0, None))
     yield _row("none", "none", "1 or more", _statuses(None, 1, None))
     for disposition in DISPOSITIONS:

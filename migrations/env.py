@@ -1,11 +1,11 @@
-"""How migrations run: one at a time, each in a transaction of its own, and never waiting long on a lock.
+"""Run migrations one at a time, each in a separate transaction, with short lock timeouts.
 
 A migration that waits for a table lock makes every later query wait behind it: `lock_timeout` lets it
-fail, and `app.store.migrate` tries it again. Two migrators (a rolling deploy starts many) take turns by an
-advisory lock on the connection they migrate with.
+fail, and `app.store.migrate` retries it. Concurrent migrators (a rolling deploy starts many) wait for an
+advisory lock on their connection.
 
-The migrations are the only description of the schema: no table is described a second time in Python, so
-there is no metadata here, and revisions are written by hand.
+The migrations are the only description of the schema: there is no table metadata, and revisions are written
+by hand.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ def migrate(connection: Connection) -> None:
 
 
 async def run() -> None:
-    # The driver reads the address itself: it may name several servers, of which one can be written to.
+    # The driver parses the address, which may contain several servers, of which one accepts writes.
     dsn = database_url().replace("postgresql+asyncpg://", "postgresql://", 1)
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(dsn), poolclass=NullPool

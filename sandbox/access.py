@@ -59,7 +59,7 @@ class Access:
             return refusal(400, Code.BAD_REQUEST, "The header Amazon-Ads-AccountId is missing.")
         found = self.advertisers.find(grant.region, account_id)
         if found is None:
-            return refusal(403, Code.FORBIDDEN, "The sign-in does not see this advertiser account.")
+            return refusal(403, Code.FORBIDDEN, "The sign-in has no access to this advertiser account.")
         self.name(grant, found.advertiser_id)
         if self.is_revoked(grant):
             return refusal(401, Code.UNAUTHORIZED, "The sign-in was revoked.")

@@ -1,4 +1,4 @@
-"""The advertisers of this sandbox, and which of them a sign-in sees.
+"""The advertisers of this sandbox, and their visibility to sign-ins.
 
 A sign-in sees every advertiser of its region that is not hidden. The list is in memory and, if a path is
 given, in a JSON file that each change replaces atomically.
@@ -47,7 +47,7 @@ class Advertiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return f"{GLOBAL_ID_PREFIX}{self.advertiser_id}"
 
     def problem(self) -> str | None:
-        """Return what is wrong with the description of a new advertiser, or None."""
+        """Return the problem of a new advertiser's description, or None."""
         if not _DIGITS(self.advertiser_id):
             return "advertiser_id must be digits"
         if self.currency not in CURRENCIES:
@@ -114,7 +114,7 @@ class Advertisers:
     def welcome(self, region: str, asked_for: Iterable[str]) -> None:
         """Add advertisers for numeric ids that no region knows and make them visible.
 
-        So a user can try the product with the id of their own account. Hidden advertisers and those of
+        So users can try the product with the id of their account. Hidden advertisers and those of
         another region stay invisible.
         """
         strangers = [

@@ -49,8 +49,7 @@ def create_sandbox(
     events, faults and unused codes are in memory only. `log_path` receives the request log, one JSON object a
     line. `client_secrets` and `redirect_uris` are exact allow-lists; None accepts any. `max_events` limits
     the number of stored events. `echo=False` answers `"event": null`. Pages link back to
-    `console_url`. The clocks return seconds; tests pass
-    their own.
+    `console_url`. The clocks return seconds; tests replace them.
     """
     if state_dir is not None:
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -99,11 +98,11 @@ def create_sandbox(
 
 
 async def _not_found(request: Request, problem: Exception) -> Response:
-    return refusal(404, Code.NOT_FOUND, "There is nothing at this path.")
+    return refusal(404, Code.NOT_FOUND, "This path does not exist.")
 
 
 async def _not_allowed(request: Request, problem: Exception) -> Response:
-    return refusal(405, Code.BAD_REQUEST, "This path does not take this method.")
+    return refusal(405, Code.BAD_REQUEST, "This path does not accept this method.")
 
 
 def _signing_key(state_dir: Path | None) -> bytes:

@@ -40,16 +40,17 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why the whole body is refused."""
+    """The reason why the complete body is refused."""
 
     reason: str
 
 
 def take_apart(body: bytes, *, region: str, now: float) -> Batch | Unreadable:
-    """Read `{"events": [...]}` and check its members. One member with invalid JSON refuses the whole body.
+    """Read `{"events": [...]}` and check its members. One member with invalid JSON makes the complete body
+    invalid.
 
-    Each decoded event is released after its check: five hundred at once cost more in garbage collection than
-    the checks do.
+    Each decoded event is released after its check: five hundred of them would cost more in garbage collection
+    than the checks.
     """
     event_ids: list[str | None] = []
     lines: list[Line | None] = []
@@ -57,7 +58,7 @@ def take_apart(body: bytes, *, region: str, now: float) -> Batch | Unreadable:
     try:
         bodies = [bytes(raw) for raw in _read_envelope(body).events]
         if not 1 <= len(bodies) <= MAX_EVENTS:
-            return Unreadable("A request holds 1 to 500 events.")
+            return Unreadable("A request must contain 1 to 500 events.")
         for index, one in enumerate(bodies):
             event = _read_event(one)
             reasons = judge(event, region=region, now=now)

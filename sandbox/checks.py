@@ -19,9 +19,10 @@ class Refusal(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Context of a check beside the member itself.
+    """Context of a check besides the member.
 
-    `purchase` is None if the conversion type is unknown, so that one wrong type is one refusal, not three.
+    `purchase` is None if the conversion type is unknown, so that one wrong type causes one refusal, not
+    three.
     """
 
     purchase: bool | None
@@ -46,9 +47,9 @@ def check_object(
     for name, member in value.items():
         check = members.get(name)
         if check is None:
-            # A member name is the caller's text: repeat it only if it looks like a name.
+            # Callers choose member names: repeat one only if it looks like a name.
             place = prefix + name if _SPEAKABLE(name) else where
-            event.refuse(Code.BAD_REQUEST, "The schema has no such member.", place)
+            event.refuse(Code.BAD_REQUEST, "The schema has no member with this name.", place)
         elif member is None:
             event.refuse(Code.NULL, "Leave an absent member out instead of sending null.", prefix + name)
         else:

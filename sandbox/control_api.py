@@ -69,7 +69,7 @@ class Controls:
     async def events_manager(self, request: Request) -> Response:
         """Show counts by event description; `?advertiser_id=` filters them.
 
-        `?view=ad_tag` is the other view of Amazon's page: it lists tag-based events, which no API sends.
+        `?view=ad_tag` is Amazon's other view: it lists tag-based events, which APIs do not send.
         """
         wanted = request.query_params.get("advertiser_id") or None
         rows = [
@@ -202,7 +202,7 @@ Body = TypeVar("Body", _SetFaults, _AddAdvertisers)
 
 
 async def _read(request: Request, kind: type[Body]) -> Body | Response:
-    """Read a control body. Unknown members are refused with their place."""
+    """Read a control body. Unknown members are refused with their path."""
     try:
         return msgspec.json.decode(await read_body(request, _MAX_BODY), type=kind)
     except TooLarge:
@@ -240,7 +240,7 @@ def read_page(query: Mapping[str, str]) -> Page | Response:
     if not (limit.isascii() and limit.isdigit() and len(limit) < 7 and 1 <= int(limit) <= _MAX_PAGE):
         return control_error(422, "invalid_request", f"limit must be 1 to {_MAX_PAGE}.")
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        return control_error(422, "invalid_request", "cursor must be one that a list gave.")
+        return control_error(422, "invalid_request", "cursor must be from the previous page.")
     moment = None
     if since:
         try:

@@ -21,7 +21,7 @@ from sandbox.transport import HangUp, Silence, TooLarge, read_body, refusal
 from sandbox.vocabulary import REGIONS, Code
 
 MAX_BODY: Final = 1_000_000
-"""Position P12: 1 MB, read as a million bytes, so that who keeps within it keeps within either reading."""
+"""Position P12: 1 MB, here a million bytes, the smaller of both meanings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,7 @@ class Sent:
 class Answered:
     """A response and its log entry.
 
-    `outcomes` is one word per event: what really happened to it. With a fault, the response may say
-    otherwise.
+    `outcomes` has the real result of each event, which may differ from the response of a fault.
     """
 
     response: Response
@@ -61,7 +60,7 @@ class EventsCall:
     echo: bool = True
 
     async def __call__(self, request: Request) -> Response:
-        """Answer one request. Every path writes one line to the request log before the response."""
+        """Answer one request. Always writes one line to the request log before the response."""
         region = REGIONS.get(request.path_params["region"])
         if region is None:
             return refusal(404, Code.NOT_FOUND, "No such region.")
@@ -95,7 +94,7 @@ class EventsCall:
         try:
             body = await read_body(request, self.max_body)
         except TooLarge:
-            # Part of the body may still be arriving, so the connection cannot be reused.
+            # The rest of the body may still arrive, so the connection cannot be reused.
             close = {"connection": "close"}
             problem = refusal(413, Code.CONTENT_TOO_LARGE, "The request is too large.", close)
             return Sent(region, account, 0, Batch(), problem)

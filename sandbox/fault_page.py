@@ -15,7 +15,7 @@ from sandbox.transport import MAX_FORM, TooLarge, read_body, read_form
 
 @dataclass(frozen=True, slots=True)
 class MenuItem:
-    """One entry of the menu; `make` takes how many times the fault fires, None for always."""
+    """One entry of the menu; `make` gets the number of times that the fault fires, None for always."""
 
     name: str
     label: str
@@ -39,7 +39,7 @@ MENU: Final[Sequence[MenuItem]] = (
     MenuItem(
         "hidden_rate_limit",
         "A hidden rate limit",
-        "More than two requests a second are answered 429.",
+        "More than two requests per second get 429.",
         lambda times: menu.HiddenRateLimit(times=times, requests_per_second=2, burst=2),
     ),
     MenuItem(
@@ -54,7 +54,7 @@ MENU: Final[Sequence[MenuItem]] = (
         "207; every second event gets INTERNAL_ERROR.",
         lambda times: menu.Partial(times=times),
     ),
-    MenuItem("400", "Whole request refused", "400.", lambda times: menu.BadRequest(times=times)),
+    MenuItem("400", "Complete request refused", "400.", lambda times: menu.BadRequest(times=times)),
     MenuItem("401", "Access token refused", "401.", lambda times: menu.Unauthorized(times=times)),
     MenuItem(
         "revoked",

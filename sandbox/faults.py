@@ -1,7 +1,7 @@
-"""The fault menu: which faults exist, for whom and how often they fire.
+"""The fault menu: kinds of faults, their advertisers and how often they fire.
 
-Each kind is a small frozen struct, so a fault with an unknown or wrong setting is refused when it is set. If
-a fault does not fire, or only delays or limits, the next in the advertiser's list decides.
+Each kind is a small frozen struct, so unknown or wrong settings are refused when a fault is set. If a fault
+does not fire, or only delays or limits, the next fault of the advertiser decides.
 """
 
 import random
@@ -30,7 +30,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Throttled(Fault, tag="429", frozen=True, kw_only=True):
-    """429; `retry_after` is sent as given (seconds, or any text), or the header is absent."""
+    """429; `retry_after` is sent unchanged (seconds, or any text); without it there is no header."""
 
     retry_after: Annotated[int, Meta(ge=0)] | HeaderText | None = None
 
@@ -44,7 +44,7 @@ class HiddenRateLimit(Fault, tag="hidden_rate_limit", frozen=True, kw_only=True)
 
 
 class Status(Fault, frozen=True, kw_only=True):
-    """Refuse the whole request with the status of the kind."""
+    """Refuse the complete request with the status of the kind."""
 
 
 class BadRequest(Status, tag="400", frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class Broken(Status, tag="5xx", frozen=True, kw_only=True):
 
 
 class Poisoned(Status, tag="400_if_contains", frozen=True, kw_only=True):
-    """400 for the whole request if it contains one of `event_ids`."""
+    """400 for the complete request if it contains one of `event_ids`."""
 
     event_ids: frozenset[str]
 
@@ -89,7 +89,7 @@ class TooMany(Status, tag="413_over", frozen=True, kw_only=True):
 
 
 class Slow(Fault, tag="slow", frozen=True, kw_only=True):
-    """Wait, then go on."""
+    """Wait, then continue."""
 
     ms: Annotated[int, Meta(ge=0, le=600_000)]
 
@@ -111,7 +111,7 @@ class CutShort(Fault, tag="cut_short", frozen=True, kw_only=True):
 
 
 class Partial(Fault, tag="partial", frozen=True, kw_only=True):
-    """207 with some events refused: those at `indexes` or with `event_ids`, else every second one."""
+    """207 with some events refused: those at `indexes` or with `event_ids`, else every second event."""
 
     indexes: Indexes | None = None
     event_ids: frozenset[str] | None = None
@@ -119,7 +119,7 @@ class Partial(Fault, tag="partial", frozen=True, kw_only=True):
 
 
 class Unclear(Fault, frozen=True, kw_only=True):
-    """A 2xx response that does not report all events; `accepted` sets what really happened."""
+    """A 2xx response that does not report all events; `accepted` sets the real result."""
 
     accepted: bool = True
 
@@ -141,14 +141,14 @@ class Empty207(Unclear, tag="empty_207", frozen=True, kw_only=True):
 
 
 class Malformed(Unclear, tag="malformed", frozen=True, kw_only=True):
-    """A 2xx with a wrong body; `body` names how."""
+    """A 2xx with a wrong body of the kind `body`."""
 
     status: Literal[200, 207] = 207
     body: Literal["garbage", "html", "truncated", "empty", "deep", "wrong_types", "huge"] = "garbage"
 
 
 class Revoked(Fault, tag="revoked", frozen=True, kw_only=True):
-    """Sign-ins made before this moment are revoked: 401 for their tokens, `invalid_grant` for a refresh.
+    """Sign-ins before this time are revoked: 401 for their tokens, `invalid_grant` for a refresh.
 
     A new sign-in works; removing the fault restores the old ones.
     """
@@ -207,13 +207,13 @@ AnyFault = (
 
 
 def kind(fault: AnyFault) -> str:
-    """Return the name that a fault is set by."""
+    """Return the name of a fault in the API."""
     return str(type(fault).__struct_config__.tag)
 
 
 @dataclass(slots=True)
 class Armed:
-    """A fault that is set, and how often it has fired."""
+    """An active fault, and how often it has fired."""
 
     fault: AnyFault
     set_at: float
@@ -253,14 +253,14 @@ class Armed:
 
 @dataclass(slots=True)
 class FaultBook:
-    """The faults of all advertisers; an advertiser's own come before those of everyone."""
+    """The faults of all advertisers; an advertiser's faults come before those of all advertisers."""
 
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     _armed: dict[str, list[Armed]] = field(default_factory=dict)
 
     def set(self, advertiser_id: str, faults: Iterable[AnyFault]) -> None:
-        """Replace the faults of one advertiser, or of everyone (`*`), by this ordered list."""
+        """Replace the faults of one advertiser, or of all (`*`), with this ordered list."""
         now = self.clock()
         self._armed[advertiser_id] = [
             Armed(fault, now, rng=random.Random(fault.seed))  # noqa: S311 - must be repeatable

@@ -2,8 +2,8 @@
 
 Memory is bounded: beyond `max_events` the oldest events are dropped (their counts stay), and only the newest
 `max_bodies` keep their JSON. Of the requests, the newest `max_requests` with at most `max_logged_events`
-events are stored. The request log can also go to a file, one JSON object a line, which is never truncated:
-the checks of long runs read it.
+events are stored. The request log can also go to a file, one JSON object per line, and is never truncated:
+checks of long runs read it.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from typing import IO, Final, NamedTuple
 import msgspec
 
 TRIM_SHARE: Final = 10
-"""A full list loses a tenth at once, so that forgetting costs next to nothing an event."""
+"""A full list drops a tenth together, so that dropping costs almost nothing per event."""
 
 
 @dataclass(slots=True)
 class Kept:
-    """One accepted event; `digests` holds one SHA-256 for each different body it came with."""
+    """One accepted event; `digests` has one SHA-256 for each different body."""
 
     serial: int
     region: str
@@ -37,7 +37,7 @@ class Kept:
 
 
 class Receipt(NamedTuple):
-    """What the events of one request have in common."""
+    """The common facts of the events of one request."""
 
     region: str
     advertiser_id: str
@@ -46,7 +46,7 @@ class Receipt(NamedTuple):
 
 
 class Line(NamedTuple):
-    """The row of the Events manager: (name, type, source, dataset), and whether Amazon uses the event."""
+    """The row of the Events manager (name, type, source, dataset), and whether Amazon uses the event."""
 
     row: tuple[str, str, str, str]
     excluded: bool
@@ -104,7 +104,7 @@ class Logged(msgspec.Struct, kw_only=True):
     event_ids: list[str | None] = []
     payload_hashes: list[str] = []
     outcomes: list[str] = []
-    """`accepted` or `refused`, whatever the answer then said."""
+    """`accepted` or `refused`, regardless of the response."""
 
 
 @dataclass(slots=True)
@@ -139,7 +139,7 @@ class Journal:
         return self._request_id
 
     def accept(self, receipt: Receipt, event_id: str | None, body: bytes, digest: bytes, line: Line) -> None:
-        """Record one accepted event, or one more copy of it. `digest` is SHA-256 over `body`."""
+        """Record one accepted event, or another copy of it. `digest` is SHA-256 over `body`."""
         region, advertiser_id, request_id, now = receipt
         tally = self.tally(region, advertiser_id)
         tally.received += 1
@@ -218,7 +218,7 @@ class Journal:
                 yield entry
 
     def empty_events(self, advertiser_id: str | None = None) -> int:
-        """Delete the accepted events and counts of one advertiser or of all; return how many there were."""
+        """Delete the accepted events and counts of one advertiser or of all; return their number."""
         before = len(self._kept)
 
         def stays(owner: str) -> bool:
@@ -232,7 +232,7 @@ class Journal:
         return before - len(self._kept)
 
     def empty_requests(self) -> None:
-        """Delete the stored requests; a log file stays."""
+        """Delete the stored requests, but not a log file."""
         self._requests.clear()
         self._logged_events = 0
         self._gates.clear()
@@ -250,7 +250,7 @@ class Journal:
         del self._kept[:count]
 
     def _note_activity(self, region: str, advertiser_id: str, line: Line, now: float) -> None:
-        # Counted before deduplication, as Amazon's console does.
+        # Counted before deduplication, as in Amazon's console.
         found = self._activity.get((region, advertiser_id, line.row))
         if found is None:
             if len(self._activity) >= 10_000:

@@ -48,7 +48,7 @@ def multistatus(
     return Response(content, 207, media_type="application/json")
 
 
-_CONTRADICTION: Final = Refusal(Code.INTERNAL_ERROR, "In both lists, by a fault that was set.", "")
+_CONTRADICTION: Final = Refusal(Code.INTERNAL_ERROR, "In both lists, because of an active fault.", "")
 
 
 def _error_entry(index: int, reasons: Sequence[Refusal]) -> bytes:
@@ -70,7 +70,7 @@ def refusals_of(fault: menu.AnyFault | None, event_ids: Sequence[str | None]) ->
         struck = [index for index in fault.indexes if index < len(event_ids)]
     else:
         struck = list(range(1, len(event_ids), 2))
-    return {index: [Refusal(fault.code, "Refused by a fault that was set.", "")] for index in struck}
+    return {index: [Refusal(fault.code, "Refused because of an active fault.", "")] for index in struck}
 
 
 def shaped(
@@ -80,7 +80,7 @@ def shaped(
     *,
     echo: bool,
 ) -> Response:
-    """Return the response that `fault` makes of the real outcome."""
+    """Return the response of `fault` for the real outcome."""
     match fault:
         case menu.MissingIndex():
             return multistatus(bodies, refused, echo=echo, missing=frozenset(fault.indexes))

@@ -1,4 +1,4 @@
-"""The sandbox's HTML pages: rendered on the server, no script, no outside asset, a strict policy."""
+"""The sandbox's HTML pages: rendered on the server, no scripts or external assets, a strict policy."""
 
 import secrets
 from datetime import UTC, datetime
@@ -23,9 +23,9 @@ class Pages:
     def show(
         self, template: str, *, status: int = 200, form_targets: str = "", **content: Any
     ) -> HTMLResponse:
-        """Render a page; `form_targets` are foreign origins that its forms may lead to.
+        """Render a page; `form_targets` are other origins that its forms may redirect to.
 
-        Browsers apply `form-action` also to the redirect after a form, so the sign-in page must name the
+        Browsers also apply `form-action` to the redirect after a form, so the sign-in page must list the
         origin of its redirect.
         """
         nonce = secrets.token_urlsafe(16)

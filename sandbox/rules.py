@@ -1,8 +1,8 @@
 """All rules of Amazon's contract for one event, as tables that one short function applies.
 
-Pure: no I/O, and the time is an argument. A refusal names the rule and the place, never the value, because
-values may be personal. What the contract leaves open (a repeated match-key type, the length of an `eventId`)
-is allowed.
+Pure: no I/O, and the time is an argument. A refusal contains the rule and the path, never the value, because
+values may be personal. Cases that the contract does not define (a repeated match-key type, the length of an
+`eventId`) are allowed.
 """
 
 import re
@@ -18,7 +18,7 @@ from sandbox.vocabulary import Code
 MAX_AGE_S: Final = 21 * 86_400
 """Position P6: older events are refused (Amazon's tag template and its guide, 2026)."""
 MAX_AHEAD_S: Final = 5 * 60
-"""Position P6: a clock may run ahead by five minutes."""
+"""Position P6: a clock may be ahead by five minutes."""
 MAX_ERRORS: Final = 20
 """The schema's `maxItems` of one event's error list."""
 
@@ -34,7 +34,7 @@ _AREF = re.compile(r"[A-Za-z0-9]{10}\.\d{13}(?:\|[A-Za-z0-9]{10}\.\d{13})*", re.
 # Version 2 of a TCF string begins with the six bits 000010, which is C in base64url.
 _TCF = re.compile(r"C[A-Za-z0-9_-]{9,}(?:\.[A-Za-z0-9_-]+)*").fullmatch
 _GPP = re.compile(r"[A-Za-z0-9_.-]+(?:~[A-Za-z0-9_.-]+)*").fullmatch
-# A full IP address needs its own check.
+# A full IP address has a separate check.
 _PLAIN_RAW_KEYS: Final = words.RAW_KEYS - {"FIP"}
 
 
@@ -54,9 +54,9 @@ def judge(event: Any, *, region: str, now: float) -> list[Refusal]:
     if not _consent_given(event.get("consent")):
         country = event.get("countryCode")
         if region == "EU":
-            refusals.append(Refusal(Code.EMPTY, "An EU advertiser's event must carry consent.", "consent"))
+            refusals.append(Refusal(Code.EMPTY, "An EU advertiser's event must have consent.", "consent"))
         elif type(country) is str and country in words.CONSENT_COUNTRIES:
-            refusals.append(Refusal(Code.EMPTY, "This country's events must carry consent.", "consent"))
+            refusals.append(Refusal(Code.EMPTY, "This country's events must have consent.", "consent"))
     return refusals[:MAX_ERRORS]
 
 
@@ -93,7 +93,7 @@ def _event_time(value: Any, event: Event, where: str) -> None:
     try:
         age = event.now - datetime.fromisoformat(value.upper()).timestamp()
     except (ValueError, OverflowError):
-        event.refuse(Code.BAD_REQUEST, "No such date or time.", where)
+        event.refuse(Code.BAD_REQUEST, "The date or time does not exist.", where)
         return
     if age > MAX_AGE_S:
         event.refuse(Code.BELOW_MINIMUM, "Older than 21 days.", where)
@@ -105,7 +105,7 @@ def _value(value: Any, event: Event, where: str) -> None:
     if type(value) is not float and type(value) is not int:
         event.refuse(Code.INVALID, "Must be a number.", where)
     elif type(value) is int and abs(value) >= 1 << 1024:
-        event.refuse(Code.INVALID, "Does not fit a double.", where)
+        event.refuse(Code.INVALID, "Does not fit into a double.", where)
     elif round(value, 2) != value:
         event.refuse(Code.INVALID, "At most two decimals.", where)
     elif event.purchase and value < 0:
@@ -126,7 +126,7 @@ def _units(value: Any, event: Event, where: str) -> None:
     elif value < 1:
         event.refuse(Code.BELOW_MINIMUM, "Must be at least 1.", where)
     elif value > 2_147_483_647:
-        event.refuse(Code.ABOVE_MAXIMUM, "Must fit 32 bits.", where)
+        event.refuse(Code.ABOVE_MAXIMUM, "Must fit into 32 bits.", where)
 
 
 def _match_keys(value: Any, event: Event, where: str) -> None:
@@ -144,7 +144,7 @@ def _match_keys(value: Any, event: Event, where: str) -> None:
 
 
 def _plain_match_key(key: Any) -> bool:
-    """Accept an ordinary valid key without building paths: most of the work for most events."""
+    """Accept an ordinary valid key without building paths: the fast path for most events."""
     if type(key) is not dict or len(key) != 2:
         return False
     kind, values = key.get("type"), key.get("values")
@@ -181,7 +181,7 @@ def _match_key(key: Any, event: Event, where: str) -> None:
         if not content.strip():
             event.refuse(Code.EMPTY, "Must not be empty.", place)
         elif _CONTROL(content):
-            event.refuse(Code.BAD_CHARACTERS, "Must not hold control characters.", place)
+            event.refuse(Code.BAD_CHARACTERS, "Must not contain control characters.", place)
         elif kind == "FIP" and not _is_ip(content):
             event.refuse(Code.INVALID, "Must be a full IPv4 or IPv6 address.", place)
 
@@ -190,7 +190,7 @@ def _one_value(value: Any, event: Event, where: str) -> None:
     if type(value) is not list:
         event.refuse(Code.INVALID, "Must be a list.", where)
     elif len(value) != 1:
-        event.refuse(Code.WRONG_SIZE, "Exactly one value a match key.", where)
+        event.refuse(Code.WRONG_SIZE, "Exactly one value per match key.", where)
 
 
 def _is_ip(text: str) -> bool:
@@ -198,7 +198,7 @@ def _is_ip(text: str) -> bool:
         ip_address(text)
     except ValueError:
         return False
-    return "%" not in text  # a zone index means something on one machine only
+    return "%" not in text  # a zone index is only meaningful on one machine
 
 
 def _custom_list(value: Any, event: Event, where: str) -> None:
@@ -232,13 +232,13 @@ def _is_time(text: str) -> bool:
 
 
 def _custom_value(value: Any, event: Event, where: str) -> None:
-    # Position P10: text up to 256 characters; characters outside [A-Za-z0-9_] pass, since sources differ.
+    # Position P10: text up to 256 characters; characters outside [A-Za-z0-9_] pass, because sources differ.
     if type(value) is not str:
         event.refuse(Code.INVALID, "Must be a string.", where)
     elif len(value) > 256:
         event.refuse(Code.TOO_LARGE, "At most 256 characters.", where)
     elif _CONTROL(value):
-        event.refuse(Code.BAD_CHARACTERS, "Must not hold control characters.", where)
+        event.refuse(Code.BAD_CHARACTERS, "Must not contain control characters.", where)
 
 
 def _user_agent(value: Any, event: Event, where: str) -> None:

@@ -29,7 +29,7 @@ _FIELDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class BadAsk:
-    """Why the sign-in page cannot be shown; without a trusted address it must not redirect."""
+    """The reason why the sign-in page cannot be shown; without a trusted address it must not redirect."""
 
     problem: str
 
@@ -48,7 +48,7 @@ class SignInPage:
     redirect_uris: frozenset[str] | None = None
 
     async def __call__(self, request: Request) -> Response:
-        """GET shows the page; POST (the page's form, or a script) carries `decision=allow|deny`."""
+        """GET shows the page; POST (the page's form, or a script) has `decision=allow|deny`."""
         region = REGIONS.get(request.path_params["region"])
         if region is None:
             return refusal(404, Code.NOT_FOUND, "No such region.")
@@ -74,7 +74,7 @@ class SignInPage:
                 denied = {"error": "access_denied", "error_description": "The user denied the request"}
                 return _back(ask, denied, fields)
             case _:
-                return self.pages.problem(400, "The form must carry decision=allow or decision=deny.")
+                return self.pages.problem(400, "The form must contain decision=allow or decision=deny.")
 
     def read(self, region: str, fields: Mapping[str, str]) -> Ask | BadAsk:
         """Check an authorisation request (contract §5)."""
@@ -86,7 +86,7 @@ class SignInPage:
         if fields.get("response_type") != "code":
             return BadAsk("response_type must be code.")
         if SCOPE not in fields.get("scope", "").split():
-            return BadAsk(f"scope must hold {SCOPE}.")
+            return BadAsk(f"scope must contain {SCOPE}.")
         if not self._may_return_to(redirect_uri):
             return BadAsk("redirect_uri is missing or not allowed.")
         if method not in (None, "S256", "plain") or (method and not challenge):

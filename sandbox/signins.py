@@ -32,7 +32,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One Allow: everything that its tokens are valid for."""
+    """One Allow: the scope of its tokens."""
 
     grant_id: str
     region: str
@@ -87,7 +87,7 @@ class SignIns:
         return code
 
     def redeem(self, region: str, form: Mapping[str, str], now: float) -> Grant | TokenError:
-        """Exchange a code for a grant. The first attempt uses the code up, right or wrong."""
+        """Exchange a code for a grant. The first attempt uses up the code, even if it fails."""
         held = self._codes.pop(form.get("code", ""), None)
         wrong = TokenError("invalid_grant", "The request has an invalid grant parameter : code")
         if held is None or held.expires_at <= now:
@@ -162,7 +162,7 @@ class SignIns:
 
 
 REVOKED: Final = TokenError("invalid_grant", "The request has an invalid grant parameter : refresh_token")
-"""What Amazon answers to a refresh token that it no longer, or never, knew."""
+"""Amazon's response to an unknown or expired refresh token."""
 
 
 def _verifies(ask: Ask, verifier: str | None) -> bool:

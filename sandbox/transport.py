@@ -1,4 +1,4 @@
-"""Read requests and answer them, including the ways in which a server can fail to answer."""
+"""Read requests and answer them, including ways in which a server can fail."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _THROWN_AWAY: Final = 64 * 1024 * 1024
 
 
 class ConnectionDropped(Exception):
-    """Raised under an in-process transport, which has no connection to close."""
+    """Raised by an in-process transport, which has no connection to close."""
 
 
 class TooLarge(Exception):
@@ -32,7 +32,7 @@ class HangUpDoor:
 
     ASGI has no message for that. uvicorn's `send` is a bound method of its request cycle, which has the
     transport; both of its HTTP implementations use the same attribute. After the abort this waits for the
-    disconnect, so uvicorn sees a client that left and neither answers 500 nor logs an error.
+    disconnect, so uvicorn neither returns 500 nor logs an error.
     """
 
     app: ASGIApp
@@ -65,7 +65,7 @@ class HangUp(Response):
 
 
 class Silence(Response):
-    """Never answer: keep the connection open until the client gives up."""
+    """Never answer: keep the connection open until the client closes it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await gone(receive)
@@ -99,7 +99,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     """Read the body, at most `limit` bytes; raises `TooLarge` beyond.
 
     The rest is read and discarded up to a limit: closing a connection while the client writes resets it, and
-    the client would never read the 413.
+    the client could not read the 413.
     """
     parts = bytearray()
     size = 0
@@ -129,12 +129,12 @@ def json(content: Any, status: int = 200, headers: dict[str, str] | None = None)
 
 
 def refusal(status: int, code: Code, message: str, headers: dict[str, str] | None = None) -> Response:
-    """Answer a whole request with Amazon's error shape, `{code, message}`."""
+    """Answer a complete request with Amazon's error format, `{code, message}`."""
     return json({"code": code, "message": message}, status, headers)
 
 
 def control_error(status: int, error: str, detail: str) -> Response:
-    """Answer a request to the sandbox's controls, in the shape of the project's other routes."""
+    """Answer a control request in the format of the project's other routes."""
     return json({"error": error, "detail": detail, "fields": []}, status)
 
 
@@ -142,7 +142,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def calmly(endpoint: Endpoint) -> Endpoint:
-    """End quietly if a client disconnects in the middle of its request."""
+    """End without an error if a client disconnects during its request."""
 
     async def guarded(request: Request) -> Response:
         try:

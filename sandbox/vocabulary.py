@@ -1,6 +1,6 @@
 """The values that Amazon accepts, copied from its published schema for `POST /adsApi/v1/create/events`.
 
-The tables are the sandbox's own on purpose: a mistake in the sender's tables must show as a refusal here.
+The tables are deliberately separate from the sender's: a mistake there must cause a refusal here.
 Source of every list: the enums of Amazon's OpenAPI 3.0 (copy of 2026-07-20), unless stated otherwise.
 """
 
@@ -14,7 +14,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 REGIONS: Final[Mapping[str, str]] = {"na": "NA", "eu": "EU", "fe": "FE"}
-"""Path word to region; the path stands for Amazon's regional host."""
+"""Region by path prefix, which replaces Amazon's regional host."""
 
 REGION_NAMES: Final[Mapping[str, str]] = {"NA": "North America", "EU": "Europe", "FE": "Far East"}
 
@@ -67,7 +67,7 @@ HASHED_KEYS: Final = _words("ADDRESS CITY EMAIL FIRST_NAME LAST_NAME PHONE POSTA
 RAW_KEYS: Final = _words("FIP KANTAR_ID MAID MATCH_ID MERKLE_ID RAMP_ID REAL_ID")
 
 # Countries that require consent on every host (position P7): the EU's 27, Norway, Iceland, Liechtenstein, the
-# United Kingdom, Switzerland, and the schema's own word for the rest of the EEA.
+# United Kingdom, Switzerland, and the schema's code for the rest of the EEA.
 CONSENT_COUNTRIES: Final = _words(
     """
     AT BE BG CH CY CZ DE DK EE ES FI FR GB GR HR HU IE IS IT LI LT LU LV MT NL NO OTHER_EEA PL PT RO SE SI SK

@@ -5,6 +5,6 @@ configuration file applies together act in the caller's: `mappings.py`, `publish
 in `destinations.py`. `destination_settings.py`, `mapping_drafts.py` and `mapping_versions.py` wrap them in a
 transaction, for API and console.
 
-Request bodies are in `inputs.py`, what a use case may use in `context.py`, callers and scopes in `access.py`.
-The form of a destination, with its labels, is in `catalog.py`.
+Request bodies are in `inputs.py`, the resources of a use case in `context.py`, callers and scopes in
+`access.py`, labels and help texts of forms in `catalog.py`.
 """

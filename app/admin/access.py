@@ -58,7 +58,7 @@ class Caller:
 
     @property
     def quota_owner(self) -> str:
-        """Return the owner whose share of memory and connections its requests use."""
+        """Return the owner to which the memory and connections of its requests are charged."""
         return self.key
 
     @property

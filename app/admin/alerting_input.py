@@ -28,7 +28,7 @@ def _alerting(value: Any) -> Any:
                 raise validation_error("not_a_time") from None
             checked[name] = None if until is None else until.isoformat()
         elif name not in set(DEFAULTS):
-            raise validation_error("unknown_field", "alerting has a member that is not a kind.")
+            raise validation_error("unknown_field", "alerting has a member that is not a kind of incident.")
         else:
             checked[name] = None if given is None else _threshold(Kind(name), given)
     return checked

@@ -1,9 +1,9 @@
 """Connect a destination to Amazon: begin the sign-in, and finish it when Amazon redirects back.
 
 The `state` parameter is the credential of the callback. It is random, stored as a hash, valid once and for
-ten minutes, and bound to the destination and to the key that began the sign-in. It is spent before Amazon
-is called, so only one of several concurrent callbacks exchanges the code. No transaction is open during a
-call to Amazon.
+ten minutes, and bound to the destination and to the key that began the sign-in. It is marked as used before
+Amazon is called, so only one of several concurrent callbacks exchanges the code. No transaction is open
+during a call to Amazon.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from app.store.organisation_scope import EVERY
 
 @dataclass(frozen=True, slots=True)
 class SpentSignIn:
-    """A sign-in whose state was spent, and the destination as it was then."""
+    """A sign-in whose state was used, and the destination at that time."""
 
     pending: PendingSignIn
     state_hash: bytes
@@ -66,7 +66,9 @@ def _hash(state: str) -> bytes:
 
 
 async def spend_state(context: AppContext, state: str) -> SpentSignIn:
-    """Spend a state and commit. Raises Refusal for an unknown, spent or old state and for a revoked key."""
+    """Mark a state as used and commit. Raises Refusal for an unknown, used or old state and for a revoked
+    key.
+    """
     state_hash = _hash(state)
     # The callback carries no key: the state names the organisation.
     async with context.within(EVERY).engine.begin() as connection:
@@ -137,7 +139,7 @@ async def _require_visible(context: AppContext, destination: Destination, tokens
             detail = f"{not_visible_sentence(ids)} The destination is unchanged."
             raise Refusal(ErrorCode.ADVERTISER_NOT_VISIBLE, detail, visible_advertiser_ids=list(ids))
         case Unauthorized():
-            # Amazon refuses a token that it has just issued: only a new sign-in can help.
+            # Amazon rejects a token that it has just issued: only a new sign-in can help.
             raise Refusal(ErrorCode.SIGN_IN_FAILED)
         case CannotTell():
             raise Refusal(ErrorCode.AMAZON_UNAVAILABLE)

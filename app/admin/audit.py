@@ -30,7 +30,7 @@ async def list_audit(
 
 
 async def changed_entries(context: AppContext, entries: Sequence[AuditEntry]) -> frozenset[int]:
-    """Return the ids of those entries whose hash does not match their content."""
+    """Return the ids of entries whose hash does not match their content."""
     async with context.engine.connect() as connection:
         links = await audit.links_of(connection, [entry.id for entry in entries])
     unchanged = {row.id for row in links if is_unchanged(row)}
@@ -39,22 +39,22 @@ async def changed_entries(context: AppContext, entries: Sequence[AuditEntry]) ->
 
 @dataclass(frozen=True, slots=True)
 class ChainResult:
-    """The result of following the chain. `is_known` is False if the given head is not in it."""
+    """The result of verifying the chain. `is_known` is False if the given head is not in it."""
 
     chain: ChainHead | ChainBroken
     is_known: bool = True
 
 
 async def verify_chain(context: AppContext) -> ChainResult:
-    """Follow the whole chain, which all organisations share."""
+    """Verify the complete chain, which all organisations share."""
     return await follow_chain(context.within(EVERY).engine)
 
 
 async def follow_chain(engine: AsyncEngine, head: str | None = None) -> ChainResult:
-    """Follow the whole chain; look for a head that an earlier run printed."""
+    """Verify the complete chain; look for a head that an earlier run printed."""
     known, found = head is None, ChainHead(0, bytes(32))
     async with engine.connect() as connection:
-        # One snapshot: actions that commit meanwhile are for the next run.
+        # One snapshot: actions that commit meanwhile are left to the next run.
         await connection.execution_options(isolation_level="REPEATABLE READ")
         for unlinked in await audit.unlinked(connection):
             return ChainResult(verify([unlinked]), known)

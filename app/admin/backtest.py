@@ -56,7 +56,7 @@ async def compare_draft(
     *,
     limit: int = schema_samples.RING,
 ) -> Backtest:
-    """Return what a draft would have done to the newest events of a published mapping."""
+    """Return how the newest events of a published mapping would change with a draft."""
     assert mapping.published is not None
     published = compiled_or_none(mapping.published)
     rules = await rules_of(connection, settings, destination, mapping)

@@ -1,4 +1,4 @@
-"""The catalog of destination types: all that a form for a destination or a mapping needs."""
+"""The catalog of destination types: labels, help texts and values for forms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ _IfPresent = Annotated[Value, Field(exclude_if=_is_none)]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A value to choose. `help` is absent where the label says it all."""
+    """A value to choose. `help` is absent where the label suffices."""
 
     value: str
     label: str
@@ -77,7 +77,7 @@ class MappingField:
     name: Annotated[str, Field(examples=["email"])]
     label: str
     group: str
-    type: Annotated[str, Field(description="The JSON type that it takes.")]
+    type: Annotated[str, Field(description="The JSON type that it accepts.")]
     required: bool
     help: str
 
@@ -98,7 +98,7 @@ class MappingPreset:
     event_type: str
     label: str
     needs: Annotated[list[str], Field(description="Fields that an event of the type should have.")]
-    only_here: Annotated[list[str], Field(description="Fields that no other event type takes.")]
+    only_here: Annotated[list[str], Field(description="Fields that only this event type accepts.")]
     mapping: Annotated[dict[str, Any], Field(description="A draft, as `POST …/mappings` takes it.")]
 
 
@@ -112,7 +112,7 @@ class CatalogCountry:
 
 @dataclass(frozen=True, slots=True)
 class DestinationType:
-    """A destination type: what a form for a destination or a mapping needs."""
+    """A destination type, with labels, help texts and values for its forms."""
 
     type: str
     name: str
@@ -211,7 +211,7 @@ AMAZON = DestinationType(
             "Rate Limit",
             "object",
             False,
-            "Requests a second to Amazon, of up to 500 events each.",
+            "Requests per second to Amazon, with up to 500 events each.",
             default={"requests_per_second": 5, "burst": 5},
         ),
     ],

@@ -19,12 +19,12 @@ _BATCHES_PER_QUERY = 20
 # The member of a mapping's consent rule that names the source, by mode.
 _SOURCES = {Mode.AMAZON: "user_data", Mode.TCF: "string", Mode.GPP: "string"}
 
-Position = tuple[BatchId, int]  # batch, and place of the event in it
+Position = tuple[BatchId, int]  # batch, and position of the event in it
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentRecord:
-    """The consent of one accepted event. `signal` and `string_sha256` are None where there was none."""
+    """The consent of one accepted event. `signal` and `string_sha256` are None if the event had none."""
 
     event_id: str
     event_at: datetime

@@ -1,4 +1,4 @@
-"""What a use case can use: database connections, encryption, Amazon, the delivery pipeline, the clock.
+"""The resources of use cases: database connections, encryption, Amazon, the delivery pipeline, the clock.
 
 Routes, pages and commands receive it from their process.
 """
@@ -34,11 +34,11 @@ logger = logging.getLogger("app.admin.context")
 
 
 FindAdvertiser = Callable[[Region, str, str], Awaitable[Visible | NotVisible | CannotTell | Unauthorized]]
-"""Tell whether the advertiser (third) is visible in the region to the access token (second)."""
+"""Return whether the advertiser (third) is visible to the access token (second) in the region."""
 
 
 class DeliveryControl(Protocol):
-    """What use cases on a destination need from the delivery pipeline."""
+    """Delivery operations for use cases on a destination."""
 
     async def quiesce(self, destination: DestinationNumber) -> None:
         """Return once every attempt that was started for the destination has settled or timed out."""
@@ -74,12 +74,12 @@ async def _nothing() -> None:
 
 
 def _forget(id_: object) -> None:
-    """Forget nothing: this process caches nothing."""
+    """Do nothing: this process has no cache."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AppContext:
-    """Everything a use case can use. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
+    """The resources of a use case. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
 
     engine: AsyncEngine
     # Connections for event history and statistics, and the ingest pipeline.
@@ -100,7 +100,7 @@ class AppContext:
     spans: Spans | None = None
     now: Callable[[], datetime] = _now
     monotonic: Callable[[], float] = monotonic
-    # Further inputs of readiness: results of flushes, and the offset of this machine's clock.
+    # Inputs of readiness: results of flushes, and the offset of this machine's clock.
     outcomes: DatabaseResults | None = None
     clock: DatabaseClock | None = None
     # Preview evaluates events as ingest does. The pepper is an input of derived event ids (engine §4).
@@ -113,12 +113,12 @@ class AppContext:
     people_claims: PersonClaims = field(default_factory=PersonClaims)
     # Whether API keys can open the console.
     key_sign_in: bool = True
-    # Limits of admission control, and how many events wait for a commit.
+    # Limits of admission control, and the number of events that wait for a commit.
     bounds: Limits = field(default_factory=Limits)
     events_waiting: Callable[[], int] = _none_waiting
-    # Destinations whose queue is so long that a new event would expire before its turn.
+    # Destinations whose queue is so long that a new event would expire before delivery.
     late: Callable[[], frozenset[str]] = _none_late
-    # The channels for messages to people, without their use: their addresses are credentials.
+    # The notification channels without their addresses, which are credentials.
     channels: Sequence[Channel] = ()
     # Writes the event schema samples of this process that are not stored yet.
     write_schema_samples: Callable[[], Awaitable[None]] = _nothing

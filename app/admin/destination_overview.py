@@ -1,4 +1,4 @@
-"""What the page of a destination shows beside its statistics: history, requests, times, match keys."""
+"""The content of a destination's page except its statistics: history, requests, times, match keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ _REQUESTS: Final = 20
 _NEWEST_BATCHES: Final = 60
 _SHAPES_PER_DAY: Final = 600
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-_BY_DAY: Final = timedelta(hours=3)  # the bucket of a range from which on match keys are sampled by day
+_BY_DAY: Final = timedelta(hours=3)  # from this bucket width on, match keys are sampled by day
 
 
 @dataclass(frozen=True, slots=True)
 class RecentOutcomes:
-    """Counts of the last hour and day, from which the diagnosis tells whether a fault is over."""
+    """Counts of the last hour and day; the diagnosis uses them to decide whether a fault has ended."""
 
     accepted_in_hour: int = 0
     rejected_in_hour: int = 0
@@ -30,7 +30,7 @@ class RecentOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisFacts:
-    """What the diagnosis needs beside the statistics."""
+    """Input of the diagnosis besides the statistics."""
 
     about: ConnectionInfo
     requests: Sequence[RequestRow]
@@ -50,7 +50,9 @@ class MatchKeySample:
 
 @dataclass(frozen=True, slots=True)
 class DestinationOverview:
-    """What happened since the begin of a range. `first_answer` is when Amazon first accepted an event."""
+    """The history of a destination since the start of a range. `first_answer` is when Amazon first accepted
+    an event.
+    """
 
     facts: DiagnosisFacts
     history: Sequence[OutcomeBucket]
@@ -78,7 +80,7 @@ async def read_overview(
 
 
 async def read_diagnosis_facts(context: AppContext, number: DestinationNumber) -> DiagnosisFacts:
-    """Read what the diagnosis of a destination needs, for pages without its overview."""
+    """Read the input of the diagnosis, for pages without the overview."""
     async with context.pool.acquire() as connection:
         return await _facts(connection, number, context.now())
 
@@ -115,7 +117,7 @@ async def _recent(connection: PipelineConnection, number: DestinationNumber, now
 async def _samples(
     connection: PipelineConnection, number: DestinationNumber, since: datetime, bucket: timedelta
 ) -> list[MatchKeySample]:
-    """Return the newest batches and, for ranges of days, some of each day before."""
+    """Return the newest batches and, for ranges of days, some batches of each earlier day."""
     newest = await delivery_figures.samples(connection, number, _NEWEST_BATCHES) or []
     found = [sample for sample in newest if sample.accepted_at >= since]
     if bucket >= _BY_DAY:

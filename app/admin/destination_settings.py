@@ -25,7 +25,7 @@ _NULLABLE = frozenset({"dataset_name", "rate_limit"})
 
 @dataclass(frozen=True, slots=True)
 class SettingsResult:
-    """A destination after a change. `similar` are the ids of destinations whose name looks like its name."""
+    """A destination after a change. `similar` are the ids of destinations with a similar name."""
 
     destination: Destination
     similar: tuple[str, ...] = ()
@@ -136,7 +136,7 @@ def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:
 async def _similar(
     connection: AsyncConnection, caller: Caller, name: str, *, exclude: str | None = None
 ) -> tuple[str, ...]:
-    """Return the ids of the destinations whose name looks like this one."""
+    """Return the ids of the destinations with a similar name."""
     name_skeleton = skeleton(name)
     return tuple(
         id_

@@ -53,7 +53,7 @@ async def request_erasure(
 ) -> tuple[str, datetime]:
     """Commit an erasure, wait until no earlier request to Amazon is in flight, return its id and time.
 
-    After the commit, no event with one of these values is sent; soon none is stored.
+    After the commit, no event with one of these values is sent, and workers erase the stored ones.
     """
     id = f"era_{secrets.token_hex(10)}"  # noqa: A001
     values = sorted(erasure_keys(identifiers).values)
@@ -70,7 +70,7 @@ async def request_erasure(
 
 
 IDENTIFIERS = (*IDENTIFYING_FIELDS, HASH)
-"""By what a person is found; `hash` is a SHA-256 in hex, of any of the others."""
+"""The identifiers of a person; `hash` is the SHA-256 of any of the others, in hex."""
 
 
 async def erase_person(

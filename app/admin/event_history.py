@@ -121,8 +121,8 @@ async def _history_of_duplicate(
 ) -> EventHistory:
     """Return the history of the original event, for an event that is a duplicate by its mapped eventId.
 
-    If the original belongs to another destination of the advertiser, it is named only to callers that may see
-    that destination, and its attempts and replays are left out.
+    If the original belongs to another destination of the advertiser, only callers that may see that
+    destination get its ids, and its attempts and replays are left out.
     """
     is_here = duplicate.destination == destination.id
     origin = destination if is_here else await event_history.destination(connection, duplicate.destination)
@@ -186,7 +186,7 @@ async def _rejections_of(
 def _rejected_history(
     destination_id: str, event_id: str, mapping_id: str | None, rejections: list[RecordedRejection]
 ) -> EventHistory:
-    """Return the history of an event that was only ever rejected."""
+    """Return the history of an event that was rejected and never accepted."""
     last = rejections[0]
     return EventHistory(
         event_id=event_id,
@@ -229,7 +229,7 @@ def _shape_at(batch: event_history.BatchRow, place: int) -> EventMetadata | None
 
 def _dropped() -> Refusal:
     return Refusal(
-        ErrorCode.NOT_FOUND, "The event was accepted, but its history has been deleted because of its age."
+        ErrorCode.NOT_FOUND, "The event was accepted, but its history was deleted after the retention period."
     )
 
 

@@ -20,12 +20,12 @@ from app.store.event_history import BatchRow, DestinationRef, ExceptionRow
 THROTTLED = "throttled"
 _SIGN_IN_PREFIX = "sign_in_"
 BATCHES_PER_QUERY = 50
-# A filter that few events match ends a page early; its cursor continues the scan.
+# If few events match the filter, the page ends early; its cursor continues the scan.
 _MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.06
 
 Mappings = Mapping[MappingNumber, tuple[MappingId, str]]
 Position = tuple[BatchId, int]
-"""A batch, and the place of an event in it."""
+"""A batch, and the position of an event in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class EventFilter:
         return self.any_id is None or self.any_id in ids
 
     def includes(self, status: Status, reason: str | None) -> bool:
-        """Return whether an event of this status and reason is wanted."""
+        """Return whether the filter includes this status and reason."""
         return self.status in (None, status) and self.reason in (None, reason)
 
 
@@ -171,7 +171,7 @@ def newest_of(
     connection: PipelineConnection, destination: DestinationRef, wanted: EventFilter
 ) -> ReadBatches:
     """Return how to read the batches of a destination: by the index of the wanted status, if it has one."""
-    # Only queued events can be throttled, so other batches need no scan.
+    # Only queued events can be throttled, so batches in other states need no scan.
     status = Status.QUEUED if wanted.reason == THROTTLED and wanted.status is None else wanted.status
 
     async def read(before: BatchId | None) -> list[tuple[DestinationRef, BatchRow]]:

@@ -33,11 +33,11 @@ class RenamedEvent:
 
 @dataclass(frozen=True, slots=True)
 class NameConflict:
-    """A draft whose event name differs from the pinned one, and what renaming the pin would touch.
+    """A draft whose event name differs from the pinned one, and the effect of renaming the pin.
 
     `republished` are (destination, mapping) names that would get a new version. `unchanged` read the event
     type from the event and would keep the old name. `hidden` counts destinations that the caller cannot see;
-    with any, the caller may not rename.
+    if there are any, the caller may not rename.
     """
 
     event_type: str

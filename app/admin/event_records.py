@@ -1,4 +1,4 @@
-"""What the history of one event consists of."""
+"""The parts of an event's history."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class EventReplay:
 
 @dataclass(frozen=True, slots=True)
 class FirstEvent:
-    """The event that first used a mapped Amazon eventId. Its ids are None if the caller may not see them."""
+    """The event that first used a mapped Amazon eventId. The ids are None if the caller may not see them."""
 
     event_id: str | None
     destination_id: str | None
@@ -85,7 +85,7 @@ class RecordedRejection:
 
 @dataclass(frozen=True, slots=True)
 class EventHistory(ListedEvent):
-    """Everything that happened to an event. A rejected one has `rejections` and no attempts."""
+    """The complete history of an event. A rejected event has `rejections` and no attempts."""
 
     status: Status | Literal["rejected"]  # type: ignore[assignment]
     accepted_at: datetime | None  # type: ignore[assignment]

@@ -9,7 +9,7 @@ from app.store import schema_samples
 
 
 async def read_event_schema(context: AppContext, caller: Caller, destination_id: str) -> EventSchema:
-    """Return the event schema of a destination, with the events of this process up to now."""
+    """Return the event schema of a destination, including the newest events of this process."""
     return merge_samples(await read_samples(context, caller, destination_id))
 
 

@@ -88,9 +88,10 @@ class FoundEvent:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """Events, and where the next page continues; None at the end. `back_to` is how far back it searched.
+    """Events, and where the next page continues; None at the end.
 
-    `is_exact` says that the text of the search is the id of each of these events.
+    `back_to` is the earliest time that was searched. `is_exact`: the search text is the id of each of these
+    events.
     """
 
     items: Sequence[FoundEvent]
@@ -114,7 +115,7 @@ async def search_events(
 
     `rejected` selects rejected events only (True), accepted ones only (False), or both (None). `any_id` of
     the filter is compared with the ids of the event, its execution, journey and node, the request that a
-    rejected event came with, and Amazon's request ids. An event of this id makes the search exact.
+    rejected event came with, and Amazon's request ids. If an event has this id, the search is exact.
     """
     await context.write_rejections()
     async with (
@@ -161,7 +162,7 @@ async def _open(
 class _Search:
     """A search in one snapshot. `mappings` are ids of mappings and of their destinations, by number.
 
-    `numbers` are the destinations to search, None for all; `known` those that were read so far.
+    `numbers` are the destinations to search, None for all; `known` are those already read.
     """
 
     connection: PipelineConnection
@@ -228,7 +229,7 @@ class _Search:
     async def _events_at(
         self, number: DestinationNumber, id_: BatchId, places: set[int] | None, event_id: str | None
     ) -> list[FoundEvent]:
-        """Return the events of a batch, of these places only, or of this id only."""
+        """Return the events of a batch, only those at these positions or with this id."""
         destination = self.known[number]
         items = []
         for batch in await event_history.batches(self.connection, number, id_):
@@ -280,7 +281,7 @@ class _Search:
         *,
         has_more: bool,
     ) -> SearchPage:
-        """Return both lists as one, as far back as both were read."""
+        """Merge both lists, back to the time to which both were read."""
         horizon = max(
             (accepted.back_to or _NO_TIME) if accepted.following else _NO_TIME,
             records[-1].received_at if has_more else _NO_TIME,
@@ -362,7 +363,7 @@ class _Search:
 
 
 def _is_wanted(item: FoundEvent, wanted: EventFilter, rejected: bool | None) -> bool:
-    """Return whether an event that was found by its id matches the filter, whatever its time."""
+    """Return whether an event that was found by its id matches the filter. The time range is ignored."""
     if rejected is not None and (item.status == REJECTED) is not rejected:
         return False
     return all(

@@ -1,4 +1,4 @@
-"""Which events a search takes, of accepted and rejected ones. Pure."""
+"""Rules of the search that merge accepted and rejected events. Pure."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,9 +10,9 @@ from app.store.rejection_records import RejectionFilter
 def take_newest(
     accepted: Sequence[datetime], rejected: Sequence[datetime], horizon: datetime, limit: int
 ) -> list[bool]:
-    """Return from which list each item of the merged list comes: True for an accepted event.
+    """Return for each item of the merged list whether it is an accepted event.
 
-    Both lists keep their order. Nothing older than the horizon is taken.
+    Both lists keep their order. Items older than the horizon are left out.
     """
     chosen: list[bool] = []
     a = r = 0
@@ -26,7 +26,7 @@ def take_newest(
 
 
 def rejection_filter(wanted: EventFilter) -> RejectionFilter:
-    """Return the filter of records that a filter of events means."""
+    """Convert a filter of events to one of rejection records."""
     return RejectionFilter(
         since=wanted.since,
         until=wanted.until,

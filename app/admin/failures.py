@@ -24,7 +24,7 @@ class Failure:
 async def list_failures(
     context: AppContext, caller: Caller, destination_id: str, *, since: datetime | None = None
 ) -> list[Failure]:
-    """Return what went wrong with dead and expired events since a time. Raises Refusal (404)."""
+    """Return the groups of dead and expired events since a time. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
         groups = await failures.groups(connection, destination.number, since=since)

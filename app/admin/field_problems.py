@@ -1,4 +1,4 @@
-"""Problem codes of request fields: stable, whatever the validation library calls them."""
+"""Problem codes of request fields. They are stable and do not depend on the validation library."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from app.admin.refusals import FieldProblem
 
-# The library's error types and our codes. Any other type is `invalid`.
+# Maps the library's error types to our codes. Any other type is `invalid`.
 WORDS: Mapping[str, str] = {
     "missing": "missing",
     "extra_forbidden": "unknown_field",
@@ -70,7 +70,7 @@ def field_problems(errors: Iterable[Mapping[str, Any]]) -> Sequence[FieldProblem
 def own_sentences(errors: Iterable[Mapping[str, Any]]) -> str | None:
     """Return the sentences of our own validators, such as where to find the right id, or None.
 
-    The library's sentences are left out: they may repeat what was sent.
+    The library's sentences are left out: they may contain the value.
     """
     sentences = dict.fromkeys(
         error["msg"]

@@ -14,7 +14,7 @@ RULES = {rule.field: rule for rule in MATCH_KEYS}
 
 @dataclass(frozen=True, slots=True)
 class HashResult:
-    """A value and the match key that Amazon receives for it. Personal: values are not in its repr."""
+    """A value and the match key that Amazon receives for it. Personal: repr omits the values."""
 
     field: str
     type: str

@@ -22,7 +22,9 @@ from app.store.incidents import IncidentFilter, StoredIncident
 
 
 def _sees(caller: Caller, stored: StoredIncident) -> bool:
-    """Return whether a caller may see an incident; those of the service need a key without limits."""
+    """Return whether a caller may see an incident; service incidents need a key without
+    destination limits.
+    """
     destination = stored.incident.destination
     return caller.destination_ids is None if destination is None else caller.sees(destination)
 
@@ -55,7 +57,7 @@ async def find_incident(context: AppContext, caller: Caller, incident: str) -> S
 async def acknowledge_incident(
     context: AppContext, caller: Caller, incident: str, *, note: str | None
 ) -> StoredIncident:
-    """Acknowledge an incident: its reminders end, its resolution is still announced. Idempotent."""
+    """Acknowledge an incident: reminders stop; a message is still sent when it resolves. Idempotent."""
     async with context.engine.begin() as connection:
         before = await _lock(connection, caller, incident)
         await incidents.acknowledge(await driver_of(connection), incident, by=caller.actor, note=note)
@@ -129,7 +131,7 @@ async def change_alerting(
 
 
 async def read_preference(context: AppContext, caller: Caller, destination: str) -> Preference:
-    """Return where the messages of a destination go."""
+    """Return the notification settings of a destination."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination)
         return (await stored_alerting.read(await driver_of(connection), found.id)).preference
@@ -138,7 +140,7 @@ async def read_preference(context: AppContext, caller: Caller, destination: str)
 async def set_preference(
     context: AppContext, caller: Caller, destination: str, preference: Preference
 ) -> Preference:
-    """Set where the messages of a destination go. Raises Refusal for a channel that does not exist."""
+    """Set the notification settings of a destination. Raises Refusal for a channel that does not exist."""
     known = {channel.name for channel in context.channels if channel.organisation == caller.organisation}
     unknown = (preference.channels or frozenset()) - known
     if unknown:
@@ -162,7 +164,7 @@ async def set_preference(
 
 
 def preference_view(preference: Preference) -> dict[str, Any]:
-    """Return where messages go, as the API shows it."""
+    """Return notification settings in the API's form."""
     return {
         "channels": None if preference.channels is None else sorted(preference.channels),
         "kinds": "all" if preference.kinds is None else sorted(kind.value for kind in preference.kinds),

@@ -30,8 +30,8 @@ class RequestBody(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_a_fraction(cls, value: Any) -> Any:
-        # FastAPI validates with `from_attributes`, which refuses all JSON values but objects. A fraction is
-        # parsed as a Decimal, which passes for an object without any of the fields.
+        # FastAPI validates with `from_attributes`, which refuses JSON values other than objects, except
+        # fractions: a Decimal counts as an object without fields.
         return float(value) if isinstance(value, Decimal) else value
 
 
@@ -141,7 +141,7 @@ class NewDestination(RequestBody):
 
 
 class DestinationCopy(RequestBody):
-    """What a copy of a destination does not take from the original."""
+    """The fields that a copy of a destination does not inherit."""
 
     name: Printable
     advertiser_id: AdvertiserIdText
@@ -200,7 +200,7 @@ class OrganisationChange(RequestBody):
 
 
 class HashRequest(RequestBody):
-    """A value to show the match key of. It appears in no error, log line or row."""
+    """A value whose match key to show. It appears in no error, log line or row."""
 
     field: Literal[tuple(rule.field for rule in MATCH_KEYS)]  # type: ignore[valid-type]
     value: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
@@ -243,7 +243,7 @@ class PreviewRequest(RequestBody):
 
 
 class BacktestRequest(RequestBody):
-    """How many of the newest events to test against, with the draft or an unsaved mapping."""
+    """The number of newest events to test, with the draft or an unsaved mapping."""
 
     events: Annotated[int, Field(ge=1, le=1000)] = 1000
     mapping: dict[str, Any] | None = None

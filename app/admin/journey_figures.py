@@ -25,7 +25,7 @@ NodeKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class NodeFigures:
-    """The events of one node of a journey. `waiting` are accepted and not final."""
+    """The events of one node of a journey. `waiting` counts accepted events that are not final."""
 
     journey_id: str
     node_id: str
@@ -46,7 +46,7 @@ class JourneyFigures:
     items: Sequence[NodeFigures]
     events: int
     back_to: datetime | None
-    more: int  # rows left out
+    more: int  # number of rows left out
 
 
 async def read_journey_figures(
@@ -54,7 +54,7 @@ async def read_journey_figures(
 ) -> JourneyFigures:
     """Count accepted events since a time, as far back as the time limit allows. Raises Refusal (404).
 
-    Rejected events are counted by whole days (UTC).
+    Rejected events are counted per day (UTC).
     """
     await context.write_rejections()
     async with (

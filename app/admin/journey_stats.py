@@ -1,7 +1,7 @@
 """Counts of the events of one journey or node: the numbers that a journey canvas shows.
 
-They are counted from the stored batches, so that they are exact after replays and erasures, as long as
-batches are stored. Rejected events leave no batch: they have counters.
+They are counted from the stored batches, so they stay exact after replays and erasures while the batches are
+stored. Rejected events leave no batch: they have counters.
 """
 
 from app.admin.event_list import EventFilter, status_and_reason

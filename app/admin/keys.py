@@ -28,7 +28,7 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def new_key() -> str:
-    """Return a new secret: `ack_` and 256 random bits as 43 letters and digits, which one click selects."""
+    """Return a new secret: `ack_` and 256 random bits as 43 letters and digits."""
     number, letters = int.from_bytes(secrets.token_bytes(32)), ""
     for _ in range(43):
         number, digit = divmod(number, 62)
@@ -37,7 +37,7 @@ def new_key() -> str:
 
 
 def hint_of(key: str) -> str:
-    """Return the first eight characters of a key, to tell it from others."""
+    """Return the first eight characters of a key, to distinguish it from others."""
     return key[:8]
 
 
@@ -81,7 +81,7 @@ async def create_key(context: AppContext, caller: Caller, body: NewKey) -> tuple
     if body.destination_ids is None and caller.destination_ids is not None:
         raise Refusal(
             ErrorCode.INVALID,
-            "Set destination_ids to some of your own.",
+            "This key is limited to its destinations: set destination_ids to some of them.",
             FieldProblem("destination_ids", "missing"),
         )
     async with context.engine.begin() as connection:
@@ -140,7 +140,9 @@ def _require_future(context: AppContext, expires_at: datetime | None) -> None:
 
 
 def _require_grantable(caller: Caller, body: NewKey) -> None:
-    """Raise Refusal unless the caller may grant these scopes: the bootstrap key alone makes platform keys."""
+    """Raise Refusal unless the caller may grant these scopes: only the bootstrap key can create platform
+    keys.
+    """
     if Scope.ORGANISATIONS_ADMIN not in body.scopes:
         return
     if caller.key != BOOTSTRAP:
@@ -165,9 +167,9 @@ async def _require_known(connection: AsyncConnection, caller: Caller, destinatio
 
 
 async def _find_changeable(connection: AsyncConnection, caller: Caller, key_id: str) -> ApiKey:
-    """Return a key whose destinations the caller may all use. Raises Refusal (404)."""
+    """Return a key if the caller may use all its destinations. Raises Refusal (404)."""
     key = await keys.find(connection, key_id)
-    # To the other keys of `default`, those of the platform do not exist.
+    # Other keys of `default` cannot see platform keys.
     if key is None or (Scope.ORGANISATIONS_ADMIN in key.scopes and not caller.is_platform):
         raise Refusal(ErrorCode.NOT_FOUND)
     if caller.destination_ids is not None and (
@@ -209,12 +211,12 @@ async def insert_key(
 
 
 class NotRotated(StrEnum):
-    """Why a key gets no successor."""
+    """The reason why a key cannot be rotated."""
 
     ENDED = "ended"
     """The key is revoked or expired, or does not exist."""
     HAS_SUCCESSOR = "has_successor"
-    """The key was rotated before, and its successor is still valid."""
+    """The key was rotated before, and the new key is still valid."""
 
 
 async def insert_successor(

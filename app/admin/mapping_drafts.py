@@ -118,7 +118,7 @@ async def change_draft(
     members: Document,
     expected: Collection[int] | None,
 ) -> MappingDetails:
-    """Replace the named members of the draft; null removes a member. Published versions stay."""
+    """Replace the named members of the draft; null removes a member. Published versions are unchanged."""
     async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
         before = await find_mapping(connection, destination, mapping_id, lock=True)

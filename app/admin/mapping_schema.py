@@ -39,7 +39,7 @@ _CUSTOM = [
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Allow null, which counts as absent: a draft may lack any member but its name."""
+    """Allow null, which counts as absent: a draft may lack any member except its name."""
     about = {"description": schema["description"]} if "description" in schema else {}
     return {"anyOf": [{k: v for k, v in schema.items() if k not in about}, {"type": "null"}], **about}
 

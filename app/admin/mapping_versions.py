@@ -56,7 +56,7 @@ async def publish_draft(
 ) -> MappingDetails:
     """Publish the draft as a new version. Publishing an unchanged draft changes nothing. Raises Refusal.
 
-    `note` says why, for people; blanks around it are cut.
+    `note` explains the version; surrounding blanks are removed.
     """
     note = (note or "").strip() or None
     async with _locked(context, caller, destination_id, mapping_id, expected) as (
@@ -76,7 +76,7 @@ async def roll_back(
     version: int,
     expected: Collection[int] | None,
 ) -> MappingDetails:
-    """Use an earlier version for new events. The draft stays. Raises Refusal."""
+    """Use an earlier version for new events. The draft is unchanged. Raises Refusal."""
     async with _locked(context, caller, destination_id, mapping_id, expected) as (
         connection,
         destination,

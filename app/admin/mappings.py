@@ -1,7 +1,6 @@
 """Use cases of mappings: create, change, archive, publish. Each writes an audit row.
 
-They run in the caller's transaction. They raise `Refusal` for what is not allowed; the caller must then roll
-back.
+They run in the caller's transaction. After a `Refusal` the caller must roll back.
 """
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,7 +17,7 @@ from app.store.mappings import Document, StoredMapping
 
 
 def valid_draft(draft: Document) -> Document:
-    """Return the draft, its event name in one spelling, if its members are valid; it may be incomplete.
+    """Return the draft with a normalised event name if its members are valid; it may be incomplete.
 
     Raises Refusal (422).
     """
@@ -48,7 +47,7 @@ async def create_mapping(
 async def change_mapping(
     connection: AsyncConnection, before: StoredMapping, draft: Document, *, by: str
 ) -> None:
-    """Replace a mapping's draft. The published version stays."""
+    """Replace a mapping's draft. The published version is unchanged."""
     if draft == before.draft:
         return
     await mappings.change_draft(connection, before.id, draft)

@@ -1,4 +1,4 @@
-"""Use case: the notification channels of an organisation, and how deliveries to them went."""
+"""Use case: the notification channels of an organisation, with the results of their deliveries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What needs attention now: open incidents, the condition of every destination, and what each delivered."""
+"""Content of the home page: open incidents, the condition of every destination, and its deliveries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from app.store.outcome_history import OutcomeBucket
 
 @dataclass(frozen=True, slots=True)
 class OperationsHome:
-    """What the home page shows. `history` is that of the listed destinations.
+    """Content of the home page. `history` is that of the listed destinations.
 
     `monitored_at` is when incidents were last computed, None if they never were.
     """
@@ -30,7 +30,7 @@ class OperationsHome:
 async def read_home(
     context: AppContext, caller: Caller, query: PageQuery, *, incident_limit: int
 ) -> OperationsHome:
-    """Read the home page of what the caller may see; `query.only` must be the caller's limit."""
+    """Read the home page for a caller; `query.only` must be the caller's limit."""
     assert query.only == caller.only
     async with context.pool.acquire() as connection:
         found, open_incidents = await incidents.most_severe(

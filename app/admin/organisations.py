@@ -1,6 +1,7 @@
-"""Use cases on organisations. Only platform keys reach them; each change is audited in the organisation.
+"""Use cases on organisations.
 
-Not in the platform's own: a reader of that audit would learn that other organisations exist.
+Only platform keys can use them. Each change is audited in the organisation that it changes, not in the
+platform's: readers of that audit must not learn that other organisations exist.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from app.store.organisation_usage import DayUsage
 from app.store.organisations import Organisation, OrganisationLimits
 
 MAX_USAGE_DAYS = 366
-DESTINATION_RETRY_S = 3600  # a place is freed, or the limit raised, by a person
+DESTINATION_RETRY_S = 3600  # a person must delete a destination or raise the limit
 
 
 def audit_view(organisation: Organisation) -> dict[str, Any]:
@@ -84,7 +85,7 @@ async def change_organisation(
     *,
     check_version: Callable[[int], None],
 ) -> Organisation:
-    """Change the name and the limits that the body names. Raises Refusal (404, 412, 422)."""
+    """Change the name and the limits in the body. Raises Refusal (404, 412, 422)."""
     async with context.within(OrganisationId(organisation)).engine.begin() as connection:
         before = await organisations.lock(connection, organisation)
         if before is None:
@@ -124,7 +125,7 @@ async def organisation_usage_by_day(
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("to", "before_from"))
     if (last - first).days >= MAX_USAGE_DAYS:
         raise Refusal(
-            ErrorCode.INVALID, f"Ask for {MAX_USAGE_DAYS} days at most.", FieldProblem("from", "too_long_ago")
+            ErrorCode.INVALID, f"Request at most {MAX_USAGE_DAYS} days.", FieldProblem("from", "too_long_ago")
         )
     found = await find_organisation(context, organisation)
     async with context.within(found.id).pool.acquire() as connection:

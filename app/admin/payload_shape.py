@@ -1,4 +1,4 @@
-"""Use case: which fields an event's payload has, from the mapping version that converted it. No values."""
+"""Use case: the fields of an event's payload, from the mapping version that converted it. No values."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _TOP = ("event_type", "event_source", "event_name", "country_code")
 class PayloadField:
     """A field of the payload. `source` is a path of the event, None for a constant.
 
-    `is_sent` says whether a match key was sent; None for other fields, which are sent if they have a value.
+    `is_sent`: a match key was sent; None for other fields, which are sent if they have a value.
     """
 
     name: str
@@ -37,7 +37,7 @@ async def payload_shape(
     version: int | None,
     match_keys: Collection[str],
 ) -> list[PayloadField]:
-    """Return the fields that a mapping version sends; empty if it is not known any more."""
+    """Return the fields that a mapping version sends; empty if the version was deleted."""
     if mapping_id is None or version is None:
         return []
     async with context.engine.connect() as connection:
@@ -65,7 +65,7 @@ def fields_of(document: Mapping[str, Any], match_keys: Collection[str]) -> Itera
 
 
 def _path(source: Any, meaning: str) -> str | None:
-    """Return the path of a source; a bare string is one only where `meaning` says so."""
+    """Return the path of a source; whether a bare string is a path depends on `meaning`."""
     if isinstance(source, dict):
         path = source.get("path")
         return path if isinstance(path, str) else None

@@ -1,4 +1,4 @@
-"""People: the role and the organisation that the claims of an ID token give. Pure."""
+"""People: role and organisation from the claims of an ID token. Pure."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,12 @@ from app.admin.roles import ROLES, PersonRole, strongest
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId, OrganisationId
 
 PERSON = "oidc:"
-"""Begins the ids of callers that are people."""
+"""Prefix of the ids of people."""
 
 
 @dataclass(frozen=True, slots=True)
 class PersonClaims:
-    """Which claims name a person's groups and organisation, and the groups of each role."""
+    """The claims with a person's groups and organisation, and the groups of each role."""
 
     role_claim: str = "groups"
     groups: Sequence[tuple[str, str]] = ()  # (role, group)
@@ -27,7 +27,7 @@ class PersonClaims:
         return strongest(PersonRole(role) for role, group in self.groups if group in groups)
 
     def organisation_of(self, claims: Mapping[str, Any]) -> OrganisationId | None:
-        """Return the organisation that the claims name, or None. Several name none."""
+        """Return the organisation in the claims, or None if there is not exactly one."""
         if self.organisation_claim is None:
             return DEFAULT_ORGANISATION
         named = _texts(_claim(claims, self.organisation_claim))
@@ -40,12 +40,12 @@ def person_caller(subject: str, name: str, role: str, organisation: Organisation
 
 
 def subject_of(sub: str) -> str:
-    """Return the id that is stored of a person: the subject, or a digest of one that is an address."""
+    """Return the stored id of a person: the subject, or its digest if it is an email address."""
     return f"sha256:{hashlib.sha256(sub.encode()).hexdigest()[:32]}" if "@" in sub else sub[:255]
 
 
 def display_name(name: str | None, subject: str) -> str:
-    """Return the name to show: never an address."""
+    """Return the name to show: never an email address."""
     shown = " ".join((name or "").split())[:100]
     return shown if shown and "@" not in shown and shown.isprintable() else subject
 

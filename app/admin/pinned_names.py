@@ -1,4 +1,4 @@
-"""Use cases of the list of pinned event names, and of what a rename would change (R12)."""
+"""Use cases of the list of pinned event names, and of the effect of a rename (R12)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,14 +21,16 @@ async def list_pinned_names(
     after: tuple[str, str] | None = None,
     search: str | None = None,
 ) -> Sequence[Pin]:
-    """Return up to `limit` pinned names of the advertisers that the caller sees as a whole."""
+    """Return up to `limit` pinned names of advertisers. The caller may see all destinations of these
+    advertisers.
+    """
     async with context.engine.connect() as connection:
         return await event_names.page(connection, limit=limit, after=after, search=search, only=caller.only)
 
 
 @dataclass(frozen=True, slots=True)
 class RenameImpact:
-    """What renaming an event type would change.
+    """The effect of renaming an event type.
 
     `republished` mappings get a new version. `unchanged` ones read the type from the event and keep the old
     name. `destinations` are the names of their destinations by id.
@@ -43,7 +45,7 @@ class RenameImpact:
 async def preview_rename(
     context: AppContext, caller: Caller, advertiser_id: str, event_type: str
 ) -> RenameImpact:
-    """Return what a rename would change. Raises Refusal (403, 404)."""
+    """Return the effect of a rename. Raises Refusal (403, 404)."""
     async with context.engine.connect() as connection:
         await require_all_visible(connection, caller, advertiser_id)
         pins = await event_names.of_advertiser(connection, advertiser_id)

@@ -17,7 +17,7 @@ from app.store.amazon_accounts import AmazonAccount, Confirmation
 from app.store.destinations import Destination
 
 Status = Literal["ok", "failed", "unknown"]
-MANUAL_CHECKS = ("permission", "terms")  # Amazon's API cannot answer them; people confirm them
+MANUAL_CHECKS = ("permission", "terms")  # not available from Amazon's API; people confirm them
 CLOCK_TOLERANCE_SECONDS = 5.0
 ENTITY_HINT = (
     "The advertiser ID is the numeric ID next to the advertiser name in the DSP console; "
@@ -217,12 +217,12 @@ def _account(facts: PreflightFacts) -> PreflightCheck:
 
 
 def _name_suffix(name: str | None) -> str:
-    # A name with redacted parts is not worth showing.
+    # Do not show a name with redacted parts.
     return f", called {name}" if name and "***" not in name else ""
 
 
 def not_visible_sentence(ids: tuple[str, ...]) -> str:
-    """Name the advertisers that are visible to the sign-in instead."""
+    """List the advertisers that the sign-in can see instead."""
     visible = (
         f"It has access to {', '.join(ids)}." if ids else "It has access to no advertiser in this region."
     )
@@ -236,9 +236,7 @@ def _region(facts: PreflightFacts) -> PreflightCheck:
         return PreflightCheck("region", "failed", detail, "team")
     if isinstance(facts.live_answer, Visible) or facts.account is not None:
         return PreflightCheck("region", "ok", f"The account was found in {region}.", "team")
-    return PreflightCheck(
-        "region", "unknown", f"Whether the account is in {region} is checked when connecting.", "team"
-    )
+    return PreflightCheck("region", "unknown", f"The region {region} is checked when connecting.", "team")
 
 
 def _currency(facts: PreflightFacts) -> PreflightCheck:

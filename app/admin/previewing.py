@@ -59,7 +59,7 @@ async def preview_draft(
     content: dict[str, Any],
     document: Document,
 ) -> DraftPreview:
-    """Evaluate a draft on an event, as far as it goes. `mapping_id` is None for a mapping not saved yet."""
+    """Evaluate the valid parts of a draft on an event. `mapping_id` is None for a mapping not saved yet."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id) if mapping_id else None

@@ -76,15 +76,15 @@ async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Ma
 
 
 _NEAR = {
-    "unicode": "Yours looks the same and is written with other Unicode characters. ",
+    "unicode": "Yours looks the same but has other Unicode characters. ",
     "case": "Yours differs only in capital letters. ",
-    "spaces": "Yours differs only in what stands between the words. ",
+    "spaces": "Yours differs only in the characters between the words. ",
     "one_letter": "Yours differs by one letter. ",
 }
 
 
 def name_conflict(pinned: Pin, requested: str) -> Refusal:
-    """Return the refusal of a second name. It contains the pinned name and how near the two are."""
+    """Return the refusal of a second name. It contains the pinned name and how the two differ."""
     near = near_miss(requested, pinned.name)
     return Refusal(
         ErrorCode.EVENT_NAME_CONFLICT,
@@ -113,7 +113,7 @@ async def publish(
     by: str,
     note: str | None = None,
 ) -> int:
-    """Publish the draft and return the version in use. Publishing an unchanged draft keeps the version."""
+    """Publish the draft and return the version in use. Publishing an unchanged draft creates no version."""
     compiled = compile_or_refuse(mapping.draft)
     if mapping.published_version is not None and mapping.draft == mapping.published:
         return mapping.published_version
@@ -126,7 +126,7 @@ async def publish(
 async def roll_back(
     connection: AsyncConnection, destination: Destination, mapping: StoredMapping, version: int
 ) -> None:
-    """Use an earlier version for new events. The draft and the other versions stay. Raises Refusal."""
+    """Use an earlier version for new events. Draft and other versions are unchanged. Raises Refusal."""
     earlier = await mappings.version(connection, mapping.id, version)
     if earlier is None:
         raise Refusal(

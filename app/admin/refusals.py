@@ -1,4 +1,4 @@
-"""Why a use case refuses: a stable error code, a sentence, and the invalid fields.
+"""Refusals of use cases: a stable error code, a sentence, and the invalid fields.
 
 Shared by the API, the console, the commands and the configuration files. Status codes are in
 `app.api.errors`. A problem never repeats what the caller sent: a misplaced value may be personal.
@@ -64,9 +64,9 @@ class ErrorCode(StrEnum):
 
 SENTENCES: Mapping[ErrorCode, str] = {
     ErrorCode.MALFORMED: "The request cannot be read.",
-    ErrorCode.CREDENTIALS_AMBIGUOUS: "Send one key, once: the request carries several.",
+    ErrorCode.CREDENTIALS_AMBIGUOUS: "The request has several keys. Send one.",
     ErrorCode.INVALID_STATE: (
-        "This sign-in is unknown, already finished or older than ten minutes. Start again with connect."
+        "This sign-in is unknown, already used or older than ten minutes. Start again with connect."
     ),
     ErrorCode.ACCESS_DENIED: "Access was denied. Try again and click Allow.",
     ErrorCode.SIGN_IN_FAILED: "Amazon did not complete the sign-in. Start again with connect.",
@@ -95,7 +95,7 @@ SENTENCES: Mapping[ErrorCode, str] = {
         "the region, or sign in as a user with access. The destination is unchanged."
     ),
     ErrorCode.EVENT_AMBIGUOUS: "Several mappings have an event with this id. Send mapping_id.",
-    ErrorCode.ORGANISATION_EXISTS: "An organisation has this id. Choose another.",
+    ErrorCode.ORGANISATION_EXISTS: "Another organisation has this id. Choose a different one.",
     ErrorCode.STALE: "It has changed since you read it. Read it again and repeat the change.",
     ErrorCode.TOO_SLOW: "The request did not arrive in time. The connection was closed.",
     ErrorCode.TOO_LARGE: "The body is larger than this route accepts.",
@@ -106,12 +106,11 @@ SENTENCES: Mapping[ErrorCode, str] = {
     ErrorCode.NOT_PUBLISHABLE: "The mapping is not complete; see fields.",
     ErrorCode.TOO_MANY_REQUESTS: "Too many requests. Try again after the time in Retry-After.",
     ErrorCode.EVENT_RATE_EXCEEDED: (
-        "The organisation sends more events a second than its limit. Send the same request again after the "
-        "time in Retry-After."
+        "The organisation sends more events per second than its limit. Send the same request again after "
+        "the time in Retry-After."
     ),
     ErrorCode.DESTINATION_LIMIT: (
-        "The organisation has as many destinations as its limit allows. Delete one, or ask for a "
-        "higher limit."
+        "The organisation has reached its limit of destinations. Delete one, or ask for a higher limit."
     ),
     ErrorCode.HEAD_TOO_LARGE: "The request line and headers are too long.",
     ErrorCode.INTERNAL: "Internal error. Search the log for the request id.",

@@ -45,7 +45,7 @@ async def summarize_rejections(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Sequence[RejectionSummary]:
-    """Return exact counts by reason, mapping and source path, of whole days. Raises Refusal (404)."""
+    """Return exact daily counts by reason, mapping and source path. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
         return await rejection_records.summary(

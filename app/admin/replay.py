@@ -18,14 +18,15 @@ from app.domain.pacing.fair_queueing import REPLAY_SHARE
 from app.store import PipelineConnection, audit, counts, driver_of, lanes, replays
 from app.store.destinations import Destination
 
-MOST = 50_000  # events in a transaction; further transactions replay the rest
+MOST = 50_000  # events per transaction; further transactions replay the rest
 _TIME_LIMIT_S = 20.0  # for all transactions of a request
 _WRITER = 0  # the counter row that the API adds to; replays are rare
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What a replay did, or would do. `seconds` is the time until the last event is sent, at the lane's pace.
+    """The result of a replay or of its dry run. `seconds` is the time until the last event is sent, at the
+    lane's pace.
 
     `matched = replayed + too_old + forgotten + remaining`.
     """
@@ -197,7 +198,7 @@ async def replay(
         )
         await replays.finish(connection, this, moved)
         await counts.add(connection, writer, {number: delta})
-    # Without events there are no requests, even when an earlier replay is still waiting.
+    # Without events, add no requests, even while an earlier replay is waiting.
     requests, seconds = await _time_of(connection, lane, moved + before) if moved else (0, 0.0)
     return ReplayResult(
         matched=found.matched,
@@ -212,7 +213,7 @@ async def replay(
 
 
 async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) -> tuple[int, float]:
-    """Return the least number of requests, and of seconds with the share of replays in the pace."""
+    """Return the minimum number of requests, and the seconds they take at the replays' share of the rate."""
     requests = math.ceil(events / MAX_EVENTS)
     terms = await lanes.pace_settings(connection, lane)
     rate = terms.limit.per_second if terms.limit is not None else 1.0

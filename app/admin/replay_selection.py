@@ -14,7 +14,7 @@ _BATCHES = 200  # of one query
 
 @dataclass(frozen=True, slots=True)
 class EventSelection:
-    """Which events; None means any."""
+    """The filter of events; None means any."""
 
     event_ids: Sequence[str] | None = None
     execution_id: str | None = None
@@ -32,7 +32,7 @@ class EventSelection:
 
     @property
     def is_empty(self) -> bool:
-        """Whether every event is selected."""
+        """Whether the filter selects every event."""
         return self.event_ids is None and self.mapping_id is None and not self.journey
 
 

@@ -1,4 +1,4 @@
-"""Roles of people and what each may do: one table, from which the console, its refusals and tests follow."""
+"""Roles of people and their permissions: one table for the console, its refusals and the tests."""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -26,12 +26,12 @@ ROLES: Mapping[PersonRole, frozenset[Scope]] = {
     PersonRole.OPERATOR: _OPERATOR,
     PersonRole.EDITOR: _EDITOR,
     PersonRole.ADMIN: _EDITOR | {Scope.ERASE, Scope.KEYS_ADMIN},
-    # Erasure, and the consent records, which the scope of erasure opens too.
+    # Erasure, and consent records, which scope `erase` may also read.
     PersonRole.PRIVACY: frozenset({Scope.ERASE}),
     PersonRole.PLATFORM: frozenset({Scope.ORGANISATIONS_ADMIN}),
 }
 
-# What a person does with each scope, after "may not".
+# The action that each scope permits; follows "may not".
 ACTIONS: Mapping[Scope, str] = {
     Scope.DESTINATIONS_READ: "see destinations",
     Scope.DESTINATIONS_WRITE: "change destinations and mappings",
@@ -43,7 +43,7 @@ ACTIONS: Mapping[Scope, str] = {
     Scope.ORGANISATIONS_ADMIN: "manage organisations",
 }
 
-# Of several roles, a person has the first of these; a key has the first whose scopes it has.
+# A person with several roles has the first of these; a key has the first whose scopes it holds.
 PRECEDENCE = (
     PersonRole.ADMIN,
     PersonRole.EDITOR,
@@ -55,7 +55,7 @@ PRECEDENCE = (
 
 
 def role_of(scopes: Iterable[str]) -> PersonRole | None:
-    """Return the role that a key has at the console, or None if its scopes give none."""
+    """Return the role of a key in the console, or None if its scopes match no role."""
     held = frozenset(scopes)
     return next((role for role in PRECEDENCE if ROLES[role] <= held), None)
 
@@ -81,7 +81,7 @@ def roles_with(scopes: Iterable[Scope]) -> list[PersonRole]:
 
 
 def why_not(role: str, scopes: tuple[Scope, ...]) -> str:
-    """Return the sentence that tells a person why a page or action is refused, and who may do it."""
+    """Return the sentence that explains why a page or action is refused, and which roles permit it."""
     action = " or ".join(ACTIONS[scope] for scope in scopes)
     others = ", ".join(roles_with(scopes))
     return (

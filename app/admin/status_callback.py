@@ -14,7 +14,7 @@ from app.store import callbacks, driver_of
 
 @dataclass(frozen=True, slots=True)
 class StatusCallbackState:
-    """The status callbacks of a destination. `problem` is a word for the last failure."""
+    """The status callbacks of a destination. `problem` is the code of the last failure."""
 
     enabled: bool
     configured: bool
@@ -35,7 +35,7 @@ async def read_status_callback(
 async def switch_status_callback(
     context: AppContext, caller: Caller, destination_id: str, *, enabled: bool
 ) -> StatusCallbackState:
-    """Send a callback for each final state from now on, or stop and drop those that wait."""
+    """Send a callback for each final state from now on, or stop and drop waiting callbacks."""
     async with context.engine.begin() as connection:
         found = await lock_visible(connection, caller, destination_id)
         await set_status_callback(connection, found, enabled, by=caller.actor)

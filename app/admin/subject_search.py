@@ -1,4 +1,4 @@
-"""Find where a person is stored: by the same match key values as an erasure, with counts and no values."""
+"""Count the stored events of a person, found by the same match key values as for an erasure. No values."""
 
 import asyncio
 from collections import Counter
@@ -31,9 +31,9 @@ _STATUSES = {
     "delivered": "delivered",
     "dead": "dead",
 }
-# Where nothing of a person can be found by these values, and why.
+# Places that the search cannot read, and why.
 NOT_SEARCHED = (
-    "Amazon, which keeps what it accepted.",
+    "Amazon, which stores the events that it accepted.",
     "Backups and write-ahead logs of the database.",
     "Batches whose data key was deleted. They are unreadable.",
 )
@@ -41,7 +41,7 @@ NOT_SEARCHED = (
 
 @dataclass(slots=True)
 class SubjectSearch:
-    """What a search has found so far. `events` counts by destination, table and status."""
+    """The results of a search so far. `events` counts by destination, table and status."""
 
     events: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     pending_erasures: int = 0
@@ -53,7 +53,7 @@ class SubjectSearch:
 async def find_person(
     context: AppContext, caller: Caller, identifiers: Mapping[str, str], *, after: int
 ) -> tuple[str, SubjectSearch]:
-    """Search for a person, audited without the values; return the id of the search and what it found.
+    """Search for a person, audited without the values; return its id and its results.
 
     Raises Refusal (403).
     """
@@ -122,7 +122,7 @@ def _count(vault: Vault, page: BatchPage, values: frozenset[str], result: Subjec
 
 
 def _searches_for(vault: Vault, id: str, sealed: bytes, values: frozenset[str]) -> bool:  # noqa: A002
-    """Return whether an unfinished erasure holds one of these values."""
+    """Return whether an unfinished erasure contains one of these values."""
     try:
         wanted = vault.open(sealed, place=erasure_place(id))
     except CannotDecrypt:

@@ -12,15 +12,15 @@ from app.store import balance, key_usage, partitions, system_facts
 from app.store.balance import BalanceResult
 from app.store.system_facts import DatabaseFacts, ProcessRole, WaitingEvents, WorkerLanes
 
-SESSION_PREFIX: Final = "conversions-"  # app.processes.resources sets it
+SESSION_PREFIX: Final = "conversions-"  # set by app.processes.resources
 
 
 @dataclass(frozen=True, slots=True)
 class SystemState:
     """The state of this installation. `lanes` and `waiting` are those of the caller's organisation.
 
-    `clock_offset_s` is the database's clock minus this process's. `seals` bounds how often each encryption
-    key was used.
+    `clock_offset_s` is the database's clock minus this process's. `seals` are upper bounds for the uses of
+    each encryption key.
     """
 
     database: DatabaseFacts
@@ -38,7 +38,7 @@ class SystemState:
 async def read_system(context: AppContext, caller: Caller) -> SystemState:
     """Return the state of this installation. Raises Refusal (403) for a key limited to destinations."""
     if caller.destination_ids is not None:
-        raise Refusal(ErrorCode.FORBIDDEN, "This key is limited to its destinations. The system is shared.")
+        raise Refusal(ErrorCode.FORBIDDEN, "Keys limited to destinations cannot see the system page.")
     async with context.pool.acquire() as connection:
         oldest, _ = await system_facts.stored_days(connection)
         return SystemState(

@@ -21,11 +21,11 @@ QUERY_PATH = "/adsApi/v1/query/advertiserAccounts"
 PROFILES_PATH = "/v2/profiles"
 ADVERTISERS_PATH = "/dsp/advertisers"
 
-_DEADLINE_S = 10.0  # of one call; a user waits in the browser
+_DEADLINE_S = 10.0  # per call; a user waits in the browser
 _PAGE = 100
 _MAX_PAGES = 50  # 5,000 accounts: the schema's own bound on profiles
 _MAX_PROFILES = 50
-_MAX_IDS = 20  # suggested to a user who chose the wrong one
+_MAX_IDS = 20  # suggestions for a user who chose the wrong advertiser
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class NotVisible:
 
 @dataclass(frozen=True, slots=True)
 class CannotTell:
-    """Amazon returned no complete list. `why` is a machine word."""
+    """Amazon returned no complete list. `why` is a code."""
 
     # 'connect' | 'timeout' | 'cut' | 'too_long' | 'forbidden' | 'throttled' | 'amazon_error' |
     # 'unreadable' | 'too_many' | 'unexpected'
@@ -69,7 +69,7 @@ class _AccountList:
     is_complete: bool = True
 
     def find(self, advertiser_id: str) -> Visible | None:
-        """Return the advertiser with this id, which may be any of its ids."""
+        """Return the advertiser that has this id among its ids."""
         for account in self.accounts:
             if advertiser_id in account.ids:
                 return Visible(account.currency, account.name)
@@ -84,8 +84,8 @@ async def find_advertiser(
 ) -> Visible | NotVisible | CannotTell | Unauthorized:
     """Find the advertiser among those that this sign-in has access to in this region.
 
-    An advertiser that the account query does not list is looked up with the older calls: older accounts may
-    be missing in the query. Returns `NotVisible` only where complete lists do not contain the id.
+    If the account query does not list the advertiser, it is looked up with the older calls, because older
+    accounts may be missing in the query. Returns `NotVisible` only if complete lists do not contain the id.
     """
     if not usable_token(access_token):
         return Unauthorized()
@@ -164,7 +164,8 @@ async def _list_advertisers(
 ) -> _Missing | None:
     """Add one profile's advertisers to `listing`, or return why they could not be read.
 
-    The first request filters by the wanted id. Without a match the whole list is read, for the suggestions.
+    The first request filters by the wanted id. Without a match the complete list is read, for the
+    suggestions.
     """
     start, filters = 0, {"advertiserIdFilter": wanted}
     for _ in range(_MAX_PAGES):
@@ -187,7 +188,7 @@ async def _list_advertisers(
         before = len(listing.accounts)
         listing.accounts += found
         start += len(rows)
-        # A server may ignore startIndex: a page without a new account ends the list too.
+        # A server may ignore startIndex, so a page without a new account also ends the list.
         if listing.find(wanted) or not rows or len(listing.accounts) == before or start >= total:
             return None
     listing.is_complete = False
@@ -195,7 +196,7 @@ async def _list_advertisers(
 
 
 def _rows(page: Any) -> tuple[list[Any] | None, int]:
-    """Return the rows of a page and the total; sources differ on the member's name (§5.1)."""
+    """Return the rows of a page and the total; documents differ in the member's name (§5.1)."""
     if isinstance(page, list):
         return page, len(page)
     if not isinstance(page, dict):
@@ -208,7 +209,7 @@ def _rows(page: Any) -> tuple[list[Any] | None, int]:
 
 
 def _agencies(profiles: list[Any]) -> Iterator[str]:
-    """Yield the ids of the profiles that hold DSP advertisers: those of type `agency`."""
+    """Yield the ids of profiles with DSP advertisers: those of type `agency`."""
     for profile in _objects(profiles):
         account = profile.get("accountInfo")
         number = _id(profile.get("profileId"))

@@ -17,7 +17,7 @@ from app.amazon.transport import CONNECTIONS, BodyTooLong, BoundedTransport, ope
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import SentRequest, TransportError, Unauthorized
 
-DEADLINE_S = 25.0  # of a whole call, from connecting to the last byte of the response
+DEADLINE_S = 25.0  # of a complete call, from connecting to the last byte of the response
 _CONNECT_S = 5.0
 _USER_AGENT = f"python-httpx/{httpx.__version__}"
 
@@ -32,11 +32,11 @@ class HttpAnswer:
 
 
 class EventsClient:
-    """Sends conversions, and makes the few other calls that the contract names (§5.1).
+    """Sends conversions, and makes the few other documented calls (§5.1).
 
     `base_url` replaces Amazon's hosts; `transport` replaces the network in tests. A call is one request to
-    httpx's transport: without redirects, cookies, proxies of the environment or .netrc, and always with
-    certificate verification.
+    httpx's transport: without redirects, cookies, environment proxies or .netrc, and always with certificate
+    verification.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class EventsClient:
     ) -> SentRequest:
         """Send conversions in one request and return its reply, within `deadline_s` seconds.
 
-        Raises ValueError for none or more than 500 conversions, and when cancelled; nothing else.
+        Raises only ValueError, for none or more than 500 conversions, and cancellation.
         """
         body = wire.request_body(conversions)
         started = time.monotonic()
         if not usable_token(access_token):
-            # It cannot be sent in a header. A refresh gives another one.
+            # It cannot be sent in a header. A refresh returns another one.
             return SentRequest(Unauthorized(), None, None, 0)
         headers = wire.event_headers(access_token, self._client_id, advertiser_id)
         response = await self.call(
@@ -102,18 +102,18 @@ class EventsClient:
         params: Mapping[str, str] | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> HttpAnswer | TransportError:
-        """Make one call and return its complete response, or why there is none; never retries."""
+        """Make one call without retries; return its complete response or the failure."""
         request = httpx.Request(
             method,
             _url(wire.endpoints(region, self._base_url).api, path),
             params=params,
             headers={"User-Agent": _USER_AGENT, **headers},
             content=content,
-            # No read timeout: the timeout below covers the whole call.
+            # No read timeout: the timeout below covers the complete call.
             extensions={"timeout": {"connect": min(_CONNECT_S, deadline_s), "pool": deadline_s}},
         )
         try:
-            # Without httpx's client: its features are all switched off here, and it costs as much again.
+            # Without httpx's client: none of its features is used, and it would double the cost.
             async with asyncio.timeout(deadline_s):
                 response = await self._transports[region].handle_async_request(request)
         except BodyTooLong:
@@ -128,7 +128,7 @@ class EventsClient:
         return HttpAnswer(response.status_code, response.headers, response.content)
 
     def headers(self, access_token: str, *, name: str = "Amazon-Ads-ClientId") -> dict[str, str]:
-        """Return the headers of all calls but the events call; older calls name the client otherwise."""
+        """Return the headers of all calls except the events call; older calls use another client header."""
         return {
             "Authorization": f"Bearer {access_token}",
             name: self._client_id,

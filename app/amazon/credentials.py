@@ -1,4 +1,4 @@
-"""The syntax that a token of Amazon must have before it is stored or sent in a header."""
+"""The required syntax of Amazon's tokens, checked before they are stored or sent in a header."""
 
 import re
 from typing import TypeGuard
@@ -8,5 +8,5 @@ _TOKEN = re.compile(r"[!-~]{1,2048}", re.ASCII)
 
 
 def usable_token(token: object) -> TypeGuard[str]:
-    """Tell whether a token may be stored and sent in a header (contract §5)."""
+    """Return whether a token may be stored and sent in a header (contract §5)."""
     return isinstance(token, str) and _TOKEN.fullmatch(token) is not None

@@ -1,8 +1,8 @@
 """Redact Amazon's messages before they are stored: bounded, printable, without personal data.
 
-Amazon may echo the event that it rejects. An event carries raw ids (MAID, RAMP_ID, an IP address) and custom
-data, and its hashes are personal data too. So every possible echo is removed: first the values that were
-sent, then text in the shape of such a value, which Amazon may have changed.
+Amazon may echo the event that it rejects. Events contain raw ids (MAID, RAMP_ID, an IP address) and custom
+data, and hashes are personal data too. So every possible echo is removed: first the values that were sent,
+then text that looks like such a value, because Amazon may have changed it.
 """
 
 import re
@@ -13,10 +13,10 @@ from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.identity import MatchKeyType
 
 MAX_MESSAGE = 300
-_MAX_INPUT = 1_000  # bounds the cost of the patterns below, as _LONG does
+_MAX_INPUT = 1_000  # limits the cost of the patterns below, like _LONG
 _REDACTED = "***"
 
-# Words of Amazon's schema, which may stay between quotes: they are no values of an event (contract §2).
+# Words of Amazon's schema, which are kept between quotes: they are not values of an event (contract §2).
 _WORDS = (
     "events eventDescription name conversionType eventSource eventIngestionMethod dataSetName "
     "countryCode eventTime matchKeys type values value currencyCode unitsSold eventId consent geo "
@@ -32,7 +32,7 @@ _UNPRINTABLE = re.compile(
 )
 _SPACES = re.compile(r"\s+")
 
-# A part of the event's JSON, up to its last bracket, or to the end where it is truncated.
+# A part of the event's JSON, up to its last bracket, or to the end if it is truncated.
 _JSON = re.compile(r"(?:\{|\[(?=\s*[\"{\[]))(?:.*[}\]]|.*)")
 _QUOTED = tuple(
     re.compile(pattern)
@@ -45,9 +45,9 @@ _QUOTED = tuple(
         r"‘(.*?)(?:’(?!\w)|$)",
     )
 )
-# Longer than any word of Amazon; the longest is a path in the event.
+# Longer than any word of Amazon's messages; the longest is a path in the event.
 _LONG = re.compile(r"\S{100,}")
-# Shapes of values outside quotes.
+# Patterns of values outside quotes.
 _SHAPES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -69,7 +69,7 @@ _PATH = re.compile(r"[$./A-Za-z0-9_\[\]-]{1,200}", re.ASCII)
 def scrub(text: object, *, sent: Collection[str] = (), limit: int = MAX_MESSAGE) -> str:
     """Return Amazon's message without values of the event, at most `limit` characters; "" for no text.
 
-    `sent` are the values of the request (`values_sent`); each is removed wherever it occurs.
+    `sent` are the values of the request (`values_sent`); all their occurrences are removed.
     """
     if not isinstance(text, str):
         return ""
@@ -84,14 +84,14 @@ def scrub(text: object, *, sent: Collection[str] = (), limit: int = MAX_MESSAGE)
 
 
 def error_code(text: object, *, default: str) -> str:
-    """Return Amazon's error code, or `default` where the text is not a code."""
+    """Return Amazon's error code, or `default` if the text is not a code."""
     if isinstance(text, str) and _CODE.fullmatch(text) and scrub(text) == text:
         return text
     return default
 
 
 def field_path(text: object, *, sent: Collection[str] = ()) -> str | None:
-    """Return the path in the event that Amazon names, or None where the text is not a path."""
+    """Return Amazon's path in the event, or None if the text is not a path."""
     if isinstance(text, str) and _PATH.fullmatch(text) and scrub(text, sent=sent) == text:
         return text
     return None
@@ -132,12 +132,12 @@ def _leaves(node: Any) -> Iterator[str]:
 
 
 def _truncate(text: str) -> str:
-    """Truncate a text before its last word: half an address no longer has the shape of one."""
+    """Truncate a text before its last word: half an address would no longer match the patterns."""
     return text if len(text) <= _MAX_INPUT else text[:_MAX_INPUT].rpartition(" ")[0]
 
 
 def _remove_values(text: str, sent: Collection[str]) -> str:
-    """Remove each sent value; a short one only as a separate word, or every 'a' would be removed."""
+    """Remove each sent value; a short value only as a separate word, or every 'a' would be removed."""
     lowered = text.lower()
     for value in sorted(sent, key=len, reverse=True):
         printable = _SPACES.sub(" ", _UNPRINTABLE.sub(" ", value)).strip().lower()

@@ -17,7 +17,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 class _Reader(asyncio.StreamReader):
-    """Counts the bytes that were received and not read."""
+    """Counts received bytes that were not read."""
 
     unread = 0
 
@@ -37,7 +37,7 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
     def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._head = b""  # of a request: not sent before its body follows, or its response is read
+        self._head = b""  # head of a request: held back until its body follows or its response is read
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         """Read at least one byte; nothing at the end of the stream."""
@@ -76,7 +76,7 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
-        """Tell whether anything arrived on an idle connection; the pool then closes it."""
+        """Return whether data arrived on an idle connection; the pool then closes it."""
         if info == "is_readable":
             return self._reader.unread > 0 or self._reader.at_eof() or self._writer.is_closing()
         return self._writer.get_extra_info(info)
@@ -119,7 +119,7 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
 
 @contextmanager
 def _mapped(failed: type[Exception], timed_out: type[Exception]) -> Iterator[None]:
-    """Raise httpcore's exceptions in place of asyncio's."""
+    """Convert asyncio's exceptions to httpcore's."""
     try:
         yield
     except TimeoutError as error:

@@ -8,7 +8,7 @@ _MAX_DEPTH = 32  # the contract's deepest reply has nine levels
 
 
 def read_json(body: bytes) -> Any:
-    """Return the value, or None where the text is not strict JSON or is `null`."""
+    """Return the value, or None if the text is not strict JSON or is `null`."""
     match parse(body, max_depth=_MAX_DEPTH):
         case MalformedJson():
             return None

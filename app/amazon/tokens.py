@@ -18,25 +18,25 @@ from app.amazon.wire import endpoints
 from app.domain.destination import Region
 
 with warnings.catch_warnings(record=True):
-    # Authlib warns at import that it prefers httpx2 (pyproject.toml says why we use httpx). It installs its
-    # own warning filter first, so the warning is recorded instead of ignored.
+    # Authlib warns at import that it prefers httpx2 (see pyproject.toml). It installs a warning filter first,
+    # so the warning is recorded instead of ignored.
     from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 SCOPE = "advertising::campaign_management"
 MAX_LIFETIME_S = 86_400
-# Used where Amazon sends none: far below the usual hour, so that no token is used after its expiry.
+# Used if Amazon sends none: far below the usual hour, so that no token is used after its expiry.
 DEFAULT_LIFETIME_S = 600
 _MAX_TOKEN_REPLY = 65_536
 _TRIES = 3
-_TRY_S = 8.0  # of one call
-_DEADLINE_S = 20.0  # of all calls and the waits between them
+_TRY_S = 8.0  # per call
+_DEADLINE_S = 20.0  # for all calls and the waits between them
 
 
 class Secret(Protocol):
     """A secret that `repr` hides (pydantic's SecretStr)."""
 
     def get_secret_value(self) -> str:
-        """Return the secret itself."""
+        """Return the secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class InvalidClient:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """No usable reply; the sign-in may be valid. `why` is a machine word, never Amazon's text."""
+    """No usable reply; the sign-in may be valid. `why` is a code, never Amazon's text."""
 
     # 'connect' | 'timeout' | 'cut' | 'amazon_error' | 'throttled' | 'unreadable' | 'unusable_token' |
     # 'no_refresh_token' | 'unexpected', or another word of RFC 6749 §5.2
@@ -77,7 +77,7 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class _GrantRefused:
-    """`invalid_grant` or another error of RFC 6749 §5.2; the caller knows what was refused."""
+    """`invalid_grant` or another error of RFC 6749 §5.2; its meaning depends on the call."""
 
     error: str
     description: str
@@ -85,7 +85,7 @@ class _GrantRefused:
 
 _Reply = Tokens | _GrantRefused | InvalidClient | Unavailable
 
-# Retried within one call. A throttled server is not retried here.
+# Retried within one call, except a throttled server.
 _RETRYABLE = frozenset({"connect", "timeout", "cut", "amazon_error"})
 
 # RFC 6749 §5.2. Of these only invalid_grant is about the user's consent (P14).
@@ -106,7 +106,7 @@ class _TokenClient(AsyncOAuth2Client):  # type: ignore[misc]  # Authlib carries 
 class SignIn:
     """Amazon's sign-in in every region, for one application.
 
-    `transport` replaces the network in tests, `pause` the wait between tries.
+    `transport` replaces the network in tests, `pause` the wait between attempts.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ def _is_retryable(reply: _Reply) -> bool:
 
 
 def read_token_reply(status: int, body: bytes) -> _Reply:
-    """Parse a reply of the token server; an HTML page with status 200 is no token."""
+    """Parse a reply of the token server; an HTML page with status 200 is not a token."""
     if status >= 500 or status == 408:
         return Unavailable("amazon_error")
     if status == 429:
@@ -245,7 +245,7 @@ def _read_refusal(reply: dict[str, Any]) -> _Reply:
 
 
 def _lifetime(stated: object) -> int:
-    """Return a lifetime in seconds, DEFAULT_LIFETIME_S where none is stated; quoted numbers are read too."""
+    """Return a lifetime in seconds, by default DEFAULT_LIFETIME_S; quoted numbers are accepted."""
     if isinstance(stated, str) and stated.isascii() and stated.isdigit() and len(stated) <= 9:
         stated = int(stated)
     if isinstance(stated, Decimal) and stated < 1_000_000_000:  # `3600.0`

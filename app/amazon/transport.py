@@ -14,7 +14,7 @@ CONNECTIONS = 12  # per region, for account and token calls; a worker sets its o
 
 
 class BodyTooLong(httpx.ReadError):
-    """The response is longer than its limit; the rest was not read."""
+    """The response exceeds its limit; the rest was not read."""
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):
@@ -30,7 +30,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         self._limit = limit
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the complete response; raises `BodyTooLong` above the limit, and what `inner` raises."""
+        """Return the complete response; raises `BodyTooLong` above the limit, and the errors of `inner`."""
         request.headers["Accept-Encoding"] = "identity"
         response = await self._inner.handle_async_request(request)
         try:
@@ -68,16 +68,17 @@ _REMOVED = frozenset({b"set-cookie", b"content-encoding", b"transfer-encoding", 
 def _max_echo(request: httpx.Request) -> int:
     """Return the length of a response that echoes every event of the request (contract §4.1).
 
-    With a lower limit every response to a full request would fail, and the request would be retried forever.
+    With a lower limit every response to a full request would fail, and the request would be retried without
+    end.
     """
     return 2 * int(request.headers.get("Content-Length", "0"))
 
 
 def _forbid_reuse_after_extra_bytes(response: httpx.Response) -> None:
-    """Make the pool close a connection that received more than its response.
+    """Make the pool close a connection that received more than its response. httpcore would read those bytes
+    as the response to the next request, perhaps of another advertiser.
 
-    httpcore would read those bytes as the response to the next request, which is another advertiser's. It has
-    no public access to them, so this reads private attributes of the pinned versions of httpx and httpcore.
+    They are not public, so this reads private attributes of the pinned versions of httpx and httpcore.
     """
     pooled = getattr(response.stream, "_httpcore_stream", None)
     connection = getattr(getattr(pooled, "_stream", None), "_connection", None)
@@ -91,7 +92,7 @@ def _forbid_reuse_after_extra_bytes(response: httpx.Response) -> None:
 def open_pools(
     transport: httpx.AsyncBaseTransport | None, connections: int = CONNECTIONS
 ) -> dict[Region, httpx.AsyncBaseTransport]:
-    """Open a pool per region, or use `transport` for all: a region that hangs uses no connection of another.
+    """Open a pool per region, so that a hanging region uses no connections of another, or use `transport`.
 
     Certificates are verified and nothing is retried. All connections of a pool stay alive for 20 s.
     """

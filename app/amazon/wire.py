@@ -1,6 +1,6 @@
 """Amazon's Events API, generation 2, without I/O: endpoints, requests, replies (P1, P3, P4).
 
-The next generation of the API is a new module beside this one. Nothing here opens a connection or reads a
+Implement the next generation of the API in a separate module. Nothing here opens a connection or reads a
 clock.
 """
 
@@ -35,7 +35,7 @@ from app.domain.outcomes.outcome import (
 )
 
 MAX_EVENTS = 500  # P12; the schema's limit
-MAX_BYTES = 1_000_000  # P12; Amazon publishes no limit, this one is ours
+MAX_BYTES = 1_000_000  # P12; our limit, because Amazon publishes none
 MAX_RETRY_AFTER_S = 3_600.0  # a longer Retry-After is assumed to be a mistake
 
 EVENTS_PATH = "/adsApi/v1/create/events"
@@ -77,7 +77,7 @@ _AMAZON: Mapping[Region, Endpoints] = {
 
 
 def endpoints(region: Region, base_url: str | None) -> Endpoints:
-    """Return a region's addresses; all below `base_url` where that replaces Amazon's hosts."""
+    """Return a region's addresses; all below `base_url` if it replaces Amazon's hosts."""
     if base_url is None:
         return _AMAZON[region]
     root = f"{base_url.rstrip('/')}/{region.value.lower()}"
@@ -137,7 +137,7 @@ def read_reply(
             return Throttled(retry_after(headers, now))
         case _ if status == 408 or 500 <= status <= 599:
             return ServerError("amazon_error", retry_after(headers, now))
-        case 404 | 301 | 302 | 307 | 308:  # a redirected POST says nothing about the events either
+        case 404 | 301 | 302 | 307 | 308:  # a redirected POST also says nothing about the events
             return Missing(*_request_error(body, f"HTTP_{status}", conversions))
         case _:
             return Unexpected(status, *_request_error(body, f"HTTP_{status}", conversions))
@@ -146,7 +146,7 @@ def read_reply(
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Return the seconds of a Retry-After header, 0 to `MAX_RETRY_AFTER_S`, or None.
 
-    A date counts from the reply's Date header, so that only Amazon's clock matters.
+    A date is relative to the reply's Date header, so that only Amazon's clock matters.
     """
     text = _header(headers, "retry-after")
     if text is None:
@@ -195,9 +195,9 @@ class _IndexEntries:
 
 
 def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Reply:
-    """Return an outcome for each conversion; one that the reply does not name is unknown, never a success.
+    """Return an outcome for each conversion; a conversion missing in the reply is unknown, never a success.
 
-    An empty body and an object without the two lists name no conversion; any other body is unreadable.
+    An empty body and an object without the two lists contain no conversion; any other body is unreadable.
     """
     if _all_accepted(body, sent):
         return PerItemReply((ACCEPTED,) * sent)
@@ -216,8 +216,8 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
             named[index].refused = True
             named[index].errors += _list(entry.get("errors"))
     if sent in indexes and 0 not in indexes and sent > 1:
-        # Older generations count from one (contract §8.2). Their indexes would give every conversion the
-        # outcome of its neighbour.
+        # Older generations count from one (contract §8.2). Their indexes would assign every conversion the
+        # outcome of the next one.
         return PerItemReply(tuple(ItemUnknown("contradictory") for _ in named))
     return PerItemReply(
         tuple(_outcome(entries, conversions[index : index + 1]) for index, entries in enumerate(named))
@@ -225,7 +225,7 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
 
 
 class _SuccessRow(msgspec.Struct, gc=False):
-    """An entry under `success`. The echo of the event in it is ignored."""
+    """An entry under `success`. Its echo of the event is ignored."""
 
     index: int
 
@@ -241,10 +241,10 @@ _success_reply = msgspec.json.Decoder(_SuccessReply)
 
 
 def _all_accepted(body: bytes, sent: int) -> bool:
-    """Tell whether a reply lists every index once, in order, as a success: the fast path.
+    """Return whether a reply lists every index once, in order, as a success: the fast path.
 
-    False means only that the reply needs the full parser: also where it may name another index, or may spell
-    a member's name with an escape.
+    False only means that the reply needs the full parser, for example because of another index or an escape
+    in a member's name.
     """
     if body.count(b'"index"') != sent or b"\\u00" in body:
         return False
@@ -292,7 +292,7 @@ def _refusal(errors: Sequence[Any], values: Collection[str]) -> ItemRefused | It
 
 
 def _request_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tuple[str, str]:
-    """Return the code and the message of an error about the whole request: `{"code", "message"}`."""
+    """Return the code and the message of an error about the complete request: `{"code", "message"}`."""
     error = read_json(body)
     if not isinstance(error, dict):
         return default, ""

@@ -1,6 +1,6 @@
 """The HTTP API: one module per resource, with its routes and its request and response models.
 
-Shared by the routes: `auth.py` and `secured_route.py` (who calls), `errors.py` (the only status codes),
-`paging.py`, `etags.py`, `export.py` (CSV and NDJSON: one column per member of the response model),
-`openapi.py`. Models about events are in `event_models.py`. A route calls a use case of `app.admin`.
+Shared by the routes: `auth.py` and `secured_route.py` (authentication and scopes), `errors.py` (the only
+status codes), `paging.py`, `etags.py`, `export.py` (CSV and NDJSON: one column per member of the response
+model), `openapi.py`. Models about events are in `event_models.py`. A route calls a use case of `app.admin`.
 """

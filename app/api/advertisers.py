@@ -43,7 +43,7 @@ class RenamedEventView(ResponseBody):
     event_type: str
     name: str
     previous_name: str
-    mappings: list[MappingReference] = Field(description="Published again, with the new name.")
+    mappings: list[MappingReference] = Field(description="Republished with the new name.")
     mappings_left: list[MappingReference] = Field(
         description="Not changed: they read the event type from the event."
     )

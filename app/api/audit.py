@@ -30,17 +30,17 @@ async def list_all(
         str | None, Query(max_length=64, description="Only this action, such as `mapping.published`.")
     ] = None,
     kind: Annotated[
-        str | None, Query(max_length=64, description="Only actions that begin so, such as `mapping`.")
+        str | None, Query(max_length=64, description="Only actions with this prefix, such as `mapping`.")
     ] = None,
     actor: Annotated[
         str | None,
-        Query(max_length=200, description="Only of this key, or of people with this in their name."),
+        Query(max_length=200, description="Only actions of this key, or of people with this in their name."),
     ] = None,
     target: Annotated[
-        str | None, Query(max_length=200, description="Only on this id, or on this destination.")
+        str | None, Query(max_length=200, description="Only actions on this id, or on this destination.")
     ] = None,
-    since: Annotated[Instant | None, Query(description="Only from this time on.")] = None,
-    until: Annotated[Instant | None, Query(description="Only before this time.")] = None,
+    since: Annotated[Instant | None, Query(description="Only actions at or after this time.")] = None,
+    until: Annotated[Instant | None, Query(description="Only actions before this time.")] = None,
     export_format: Format = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,

@@ -1,4 +1,4 @@
-"""Responses about the audit, for its list and its exports."""
+"""Response models of the audit, for its list and its exports."""
 
 from datetime import datetime
 from typing import Any

@@ -89,7 +89,7 @@ class KeyRing:
             query.exception()  # of a query that nobody waits for: the next one fails or succeeds
 
     async def _find(self, digest: bytes) -> Caller | None:
-        # Starts before the query: its result may be older than its arrival.
+        # Measured from the start of the query: its result may be older than its arrival.
         until = self._monotonic() + CACHE_SECONDS
         async with self._engine.begin() as connection:
             key = await keys.find_alive(connection, digest)

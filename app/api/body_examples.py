@@ -10,7 +10,7 @@ _DESTINATION: Final = "/destinations/{destination_id}"
 _MAPPING: Final = _DESTINATION + "/mappings/{mapping_id}"
 _EVENT: Final = example_event(datetime(2026, 11, 24, 10, tzinfo=UTC))
 
-# A client copies these: each must be a valid body of its operation.
+# Users copy these: each must be a valid body of its operation.
 BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
     ("POST", "/destinations"): {
         "name": "Acme US",

@@ -23,6 +23,6 @@ async def catalog(
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> CatalogPage:
-    """List destination types, each with what a form for a destination or a mapping needs."""
+    """List destination types with the labels, help texts and values that forms need."""
     items, next_cursor = slice_page(search(q), limit, cursor)
     return CatalogPage(items=items, next_cursor=next_cursor)

@@ -67,7 +67,7 @@ class DestinationView(ResponseBody):
 
     @classmethod
     def of(cls, destination: Destination, **more: object) -> Self:
-        """Return the view of a destination, with further members of a subclass."""
+        """Return the view of a destination. `more` are members that a subclass adds."""
         return cls.model_validate({**public_view(destination), **more})
 
 
@@ -84,7 +84,7 @@ class DestinationPage(Page[MonitoredDestination]):
 
 
 class NameWarning(ResponseBody):
-    """A warning that the name looks like another destination's."""
+    """A warning that the name is similar to another destination's."""
 
     code: Literal["name_confusable"]
     field: Literal["name"]
@@ -110,7 +110,7 @@ async def create(
 ) -> SavedDestination:
     """Create a destination in state `draft`; connect it to Amazon next.
 
-    A name that looks like another destination's is accepted with the warning `name_confusable`.
+    A name similar to another destination's is accepted with the warning `name_confusable`.
     """
     saved = await create_destination(context, caller, body)
     created = saved.destination
@@ -224,7 +224,7 @@ async def delete(
 ) -> ArchivedDestination:
     """Archive the destination permanently; its history stays readable. Refused while events wait.
 
-    Repeating the call returns the same, and finishes an interrupted discard.
+    Repeating the call returns the same response and finishes an interrupted discard.
     """
     archived, discarded = await archive_destination(
         context, caller, destination_id, discard=discard, check_version=partial(require_match, request)

@@ -46,7 +46,7 @@ class Subject(RequestBody):
     __str__ = __repr__
 
     def identifiers(self) -> dict[str, str]:
-        """Return the identifiers that were sent."""
+        """Return the identifiers in the body."""
         return {name: value for name in type(self).model_fields if (value := getattr(self, name))}
 
 
@@ -59,7 +59,7 @@ class ErasureView(ResponseBody):
 
 
 class ErasureCounts(ResponseBody):
-    """The numbers of erased events, by their status before."""
+    """The numbers of erased events, by their previous status."""
 
     waiting: int
     dead: int
@@ -105,7 +105,7 @@ class WantedSubject(Subject):
     cursor: Annotated[str, Described(pattern="^[1-9][0-9]{0,17}$")] | None = None
 
     def identifiers(self) -> dict[str, str]:
-        """Return the identifiers that were sent."""
+        """Return the identifiers in the body."""
         return {name: value for name, value in super().identifiers().items() if name != "cursor"}
 
 
@@ -119,9 +119,9 @@ class StoredEventsView(ResponseBody):
 
 
 class SubjectSearchView(ResponseBody):
-    """Where a person is stored: counts and no values."""
+    """A person's stored events: counts and no values."""
 
-    id: str = Described(description="Of this search, as the audit records it.")
+    id: str = Described(description="The id of this search in the audit.")
     identifiers: list[str]
     events: int = Described(description="Stored events that carry a match key of the person.")
     items: list[StoredEventsView]
@@ -132,13 +132,13 @@ class SubjectSearchView(ResponseBody):
     next_cursor: str | None = Described(description="Repeat with this `cursor` until it is null.")
 
 
-@router.post("/subjects/find", summary="Read where a person is stored")
+@router.post("/subjects/find", summary="Count a person's stored events")
 @requires(Scope.ERASE)
 async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> SubjectSearchView:
     """Count a person's stored events by destination and status, by the same hashes as an erasure. No values.
 
     A request searches for about five seconds; repeat it with `next_cursor` until that is null, and add the
-    counts up. Every search is audited, without what was searched for.
+    counts up. Every search is audited, without the identifiers.
     """
     id, found = await find_person(  # noqa: A001
         context, caller, body.identifiers(), after=int(body.cursor or 0)

@@ -39,19 +39,19 @@ class ErrorBody(TypedDict):
     """An error. The members after `fields` are present where they apply."""
 
     error: Annotated[ErrorCode, Field(description="A stable error code.")]
-    detail: Annotated[str, Field(description="A sentence for people. Never repeats a value sent.")]
+    detail: Annotated[str, Field(description="A sentence for people, without values of the request.")]
     fields: list[FieldError]
-    code: NotRequired[Annotated[str, Field(description="Of `POST /events`: the journey code.")]]
-    reason: NotRequired[Annotated[str, Field(description="Of `malformed`: why the body is not JSON.")]]
+    code: NotRequired[Annotated[str, Field(description="For `POST /events`: the journey code.")]]
+    reason: NotRequired[Annotated[str, Field(description="For `malformed`: why the body is not JSON.")]]
     event_type: NotRequired[Annotated[str, Field(description="Of `event_name_conflict`.")]]
-    pinned_name: NotRequired[Annotated[str, Field(description="Of `event_name_conflict`: the name to use.")]]
+    pinned_name: NotRequired[Annotated[str, Field(description="For `event_name_conflict`: the name to use.")]]
     near_miss: NotRequired[
-        Annotated[str | None, Field(description="Of `event_name_conflict`: how the two names differ.")]
+        Annotated[str | None, Field(description="For `event_name_conflict`: how the two names differ.")]
     ]
-    waiting: NotRequired[Annotated[int, Field(description="Of `events_waiting`: how many.")]]
+    waiting: NotRequired[Annotated[int, Field(description="For `events_waiting`: the number of events.")]]
     mapping_ids: NotRequired[Annotated[list[str], Field(description="Of `event_ambiguous`.")]]
     visible_advertiser_ids: NotRequired[
-        Annotated[list[str], Field(description="Of `advertiser_not_visible`: the ids that Amazon returned.")]
+        Annotated[list[str], Field(description="For `advertiser_not_visible`: the ids that Amazon returned.")]
     ]
 
 
@@ -115,7 +115,7 @@ def error_response(problem: Problem, headers: Mapping[str, str] | None = None) -
     return JSONResponse(error_body(problem), status_of(problem), headers)
 
 
-# Codes for the errors that the framework raises.
+# Codes for errors of the framework.
 _FRAMEWORK: Mapping[int, ErrorCode] = {
     400: ErrorCode.MALFORMED,
     404: ErrorCode.NOT_FOUND,
@@ -154,7 +154,7 @@ def _log(event: str, level: int, error: BaseException) -> None:
 
 
 def malformed_body(found: strict_json.MalformedJson) -> Problem:
-    """Return the problem of a body that is no unambiguous JSON."""
+    """Return the problem of a body that is not unambiguous JSON."""
     position = "" if found.offset is None else f" (at byte {found.offset})"
     return Problem(
         ErrorCode.MALFORMED, strict_json.SENTENCES[found.why] + position, extra={"reason": found.why}
@@ -192,6 +192,6 @@ def catch_all(endpoint: Endpoint) -> Endpoint:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Install the handlers of expected errors. The request middleware handles all others."""
+    """Install the handlers of expected errors. The request middleware handles the rest."""
     for kind in (Refusal, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_error)

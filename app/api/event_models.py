@@ -1,4 +1,4 @@
-"""Typed bodies and responses about events: what is sent, results, lists, histories and statistics."""
+"""Request and response models about events: results, lists, histories and statistics."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -40,11 +40,11 @@ class SentEvent(TypedDict, total=False):
             min_length=1,
             max_length=256,
             description="The idempotency key. Appears in pages and logs: an `@`, a phone number or an "
-            "advertising id is refused. Left out, it is derived from the content.",
+            "advertising id is refused. Default: derived from the content.",
         ),
     ]
-    destination_id: Annotated[str, Field(description="Left out: `destination_id` of the query.")]
-    mapping_id: Annotated[str, Field(description="Left out: that of the query, or the only mapping.")]
+    destination_id: Annotated[str, Field(description="Default: `destination_id` of the query.")]
+    mapping_id: Annotated[str, Field(description="Default: `mapping_id` of the query, or the only mapping.")]
 
 
 class EventsBatch(TypedDict):
@@ -84,7 +84,7 @@ class EventResultBody(TypedDict):
 
 
 class EventResults(TypedDict):
-    """The results of the events of a request, in their order."""
+    """One result per event of a request, in the order of the events."""
 
     accepted: Annotated[int, Field(examples=[1])]
     duplicates: Annotated[int, Field(examples=[0])]
@@ -93,7 +93,7 @@ class EventResults(TypedDict):
 
 
 class ListedEventView(ResponseBody):
-    """An accepted event: `app.admin.event_list.ListedEvent` as JSON; a test holds both to the same members.
+    """An accepted event: `app.admin.event_list.ListedEvent` as JSON; a test compares the members.
 
     Members that are read from its metadata are null where that is damaged.
     """
@@ -139,20 +139,24 @@ class FoundEventView(ResponseBody):
     node_id: str | None
     amazon_code: str | None
     amazon_message: str | None
-    field: str | None = Field(description="Of a rejected event: the source path in the mapping.")
-    detail: str | None = Field(description="Of a rejected event: the reason as a sentence.")
-    request_id: str | None = Field(description="Of a rejected event: the request that brought it.")
+    field: str | None = Field(description="For a rejected event: the source path in the mapping.")
+    detail: str | None = Field(description="For a rejected event: the reason as a sentence.")
+    request_id: str | None = Field(
+        description="For a rejected event: the id of the request that contained it."
+    )
 
 
 class FoundEventsPage(Page[FoundEventView]):
     """A page of a search."""
 
     unreadable_batches: int = Field(description="Damaged; their events are missing from the page.")
-    searched_back_to: datetime | None = Field(description="How far back accepted events were searched.")
+    searched_back_to: datetime | None = Field(
+        description="The earliest time of the search in accepted events."
+    )
 
 
 class RejectionView(ResponseBody):
-    """A rejected event, without a value of it."""
+    """A rejected event, without its values."""
 
     event_id: str | None
     received_at: datetime
@@ -231,12 +235,12 @@ class RejectionOfEvent(ResponseBody):
 
 
 class EventHistoryView(ListedEventView):
-    """Everything that happened to an event. A rejected one has `rejections` and no attempts."""
+    """The complete history of an event. A rejected event has `rejections` and no attempts."""
 
     status: Status | Literal["rejected"]  # type: ignore[assignment]
     accepted_at: datetime | None  # type: ignore[assignment]
     rejections: list[RejectionOfEvent] = Field(
-        description="Recorded earlier rejections under this id, newest first."
+        description="Recorded earlier rejections of this id, newest first."
     )
     destination_id: str
     match_keys: list[str]
@@ -286,7 +290,7 @@ class RatesView(ResponseBody):
 
 
 class MatchKeyShare(ResponseBody):
-    """How many events carry a match key."""
+    """The number of events that carry a match key."""
 
     match_key: str = Field(examples=["EMAIL"])
     events: int
@@ -294,7 +298,7 @@ class MatchKeyShare(ResponseBody):
 
 
 class DroppedMatchKeys(DroppedMatchKey):
-    """How many events had a match key left out for one reason."""
+    """The number of events whose match key was left out for one reason."""
 
     events: int
 

@@ -1,4 +1,4 @@
-"""Reports on accepted events: the history of one, lists of a destination, and its statistics."""
+"""Reports on events: the history of an event, the list of a destination, and its statistics."""
 
 from typing import Annotated
 
@@ -30,7 +30,7 @@ async def read_event(
         str | None, Query(description="Required when several mappings accepted this id.")
     ] = None,
 ) -> EventHistoryView:
-    """Return everything that happened to one event and what to do about it. Contains no personal data."""
+    """Return the complete history of an event and what to do about it. Contains no personal data."""
     return EventHistoryView.model_validate(
         await read_event_history(context, caller, destination_id, event_id, mapping_id)
     )
@@ -106,10 +106,10 @@ async def stats(
     caller: CurrentCaller,
     context: Context,
     journey_id: Annotated[
-        str | None, Query(max_length=128, description="`counts` of this journey only.")
+        str | None, Query(max_length=128, description="Limit `counts` to this journey.")
     ] = None,
     node_id: Annotated[
-        str | None, Query(max_length=128, description="`counts` of this journey node only.")
+        str | None, Query(max_length=128, description="Limit `counts` to this journey node.")
     ] = None,
 ) -> StatsView:
     """Return counts by status (they add up to `accepted`), the backlog, and rates over five minutes.

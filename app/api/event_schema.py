@@ -29,7 +29,7 @@ class PathView(ResponseBody):
 class EventSchemaView(ResponseBody):
     """A page of the paths of recent events."""
 
-    events: int = Field(description="The number of events it is based on.")
+    events: int = Field(description="The number of events behind these figures.")
     items: list[PathView]
     next_cursor: str | None
     suggestions: dict[str, list[str]] = Field(description="Suggested paths by field.")
@@ -49,7 +49,7 @@ class BacktestResult(ResponseBody):
 
     published_version: int
     events: int = Field(description="The number of events checked.")
-    unclear: int = Field(description="Of these, events whose result cannot be predicted.")
+    unclear: int = Field(description="The number of checked events whose result cannot be predicted.")
     lost: dict[str, int] = Field(description="Events that lose a match key, by key.")
     gained: dict[str, int] = Field(description="Events that gain a match key, by key.")
     changed: list[str] = Field(description="Mapping fields that would be sent with another value.")
@@ -64,7 +64,7 @@ class BacktestResult(ResponseBody):
 async def read(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> EventSchemaView:
-    """List the paths of the newest accepted events: types, fill rate, and the fields each path could feed.
+    """List the paths of the newest accepted events: types, fill rate, and suggested fields.
 
     Learned from samples without values.
     """

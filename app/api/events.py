@@ -40,13 +40,13 @@ router = APIRouter(route_class=SecuredRoute, tags=["events"])
 NDJSON = "application/x-ndjson"
 
 # Limits on parsed size: fifty containers and a hundred values for each of the maximum number of events. In
-# memory an empty list takes twenty times its bytes in JSON, a short decimal thirty times.
+# memory an empty list needs 20 times its JSON size, a short decimal 30 times.
 MOST_CONTAINERS = 250_000
 MOST_VALUES = 500_000
 
 
 class Priority(StrEnum):
-    """`low` sends events after live traffic."""
+    """With `low`, all events with priority `live` are sent first."""
 
     LIVE = "live"
     LOW = "low"
@@ -63,7 +63,7 @@ class EventsQuery(BaseModel):
     )
     priority: Annotated[
         Priority,
-        Field(description="`low`: after live traffic, at most a fifth of the requests; for backfill."),
+        Field(description="`low` is for backfill: live events get at least four fifths of the requests."),
     ] = Priority.LIVE
     dry_run: Annotated[bool, Field(description="Return what would be sent; store nothing.")] = False
 
@@ -85,7 +85,7 @@ _NDJSON_BODY: Final = {
     }
 }
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"model": EventResults, "description": "With dry_run: the results that the real call would give."},
+    200: {"model": EventResults, "description": "With dry_run: the results of the real call."},
     202: {"description": "Every event was accepted or is a duplicate. Accepted events are on disk."},
     207: {"model": EventResults, "description": "Some events were rejected. See results."},
     422: {
@@ -148,15 +148,15 @@ async def accept_events(
     charge: Callable[[OrganisationId, int], None] | None = None,
     request_id: str | None = None,
 ) -> EventsResponse:
-    """Store the events of an authorized request and return their results. Raises Refusal.
+    """Store the events of an authorized request and return their results.
 
-    `read` reads the body. It is not called when the headers or the destinations' queues already decide.
+    Raises Refusal. `read` reads the body; it is not called if headers or queues already lead to a refusal.
     `charge` counts the events against the limit of their organisation.
     """
     media_type = check_media_type(headers, "application/json", NDJSON)
     ids, late = caller.destination_ids, context.late()
     if late and ids is not None:
-        late &= ids  # a key learns nothing about other destinations
+        late &= ids  # hides other destinations from the key
     if late and late == ids:
         # The queues of all destinations of this key are too long: do not read the body.
         raise Refusal.of(refuse_late())
@@ -184,7 +184,7 @@ async def accept_events(
                 ErrorCode.UNAVAILABLE,
                 "The events could not be stored; none was accepted. Send the same request again.",
                 extra={"code": SHED_SPECS[ShedReason.COMMITS].code.value},
-                # Spread over some seconds, so that clients do not all retry at the same time.
+                # Spread retries of many clients over some seconds.
                 retry_after=retry_after(ShedReason.COMMITS, random.random()),  # noqa: S311
             )
         )
@@ -195,7 +195,7 @@ _LATE = "backlog_too_long"
 
 
 def _reject_late(events: list[Event | Rejection], late: frozenset[str]) -> list[Event | Rejection]:
-    """Replace the events of destinations whose queue is too old by temporary rejections."""
+    """Replace the events of destinations whose queue is too old with temporary rejections."""
     detail = "The oldest event in the advertiser's queue has waited for three quarters of the age limit."
     return [
         Rejection(

@@ -1,7 +1,7 @@
-"""Stream a whole filtered list as CSV or NDJSON, page by page.
+"""Stream a complete filtered list as CSV or NDJSON, page by page.
 
-Each page is a query of its own: no transaction is open between pages, and memory holds one page. A
-spreadsheet runs no cell as a formula. An export that is cut short ends with an error row.
+Each page is a separate query: no transaction is open between pages, and memory holds one page. Cells are
+safe from formula injection. An incomplete export ends with an error row.
 """
 
 import csv
@@ -24,16 +24,16 @@ from app.telemetry import describe_exception
 
 logger = logging.getLogger("app.api.export")
 
-ROWS: Final = 1_000  # of one page
+ROWS: Final = 1_000  # rows per page
 _CUT_SHORT: Final = {
     "error": "cut_short",
-    "detail": "The export was cut short by an error. The rows above are valid; repeat the request.",
+    "detail": "The export is incomplete because of an error. The rows above are valid; repeat the request.",
 }
 # Characters that begin a formula in a spreadsheet.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-# What a route with a `format` answers beside JSON.
+# Media types of a route with `format`, besides JSON.
 EXPORTED: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "content": {
@@ -52,7 +52,7 @@ class ExportFormat(StrEnum):
 
 Format = Annotated[
     ExportFormat | None,
-    Query(alias="format", description="Stream the whole filtered list in this format instead of a page."),
+    Query(alias="format", description="Stream the complete filtered list in this format instead of a page."),
 ]
 
 
@@ -70,7 +70,9 @@ Fetch = Callable[[str | None], Awaitable[ExportPage]]
 async def export(
     format_: ExportFormat, row: type[ResponseBody], fetch: Fetch, *, name: str, cursor: str | None = None
 ) -> StreamingResponse:
-    """Return the streaming response. The first page is read before: its errors have their status."""
+    """Return the streaming response. The first page is read before the response starts, so its errors have a
+    status code.
+    """
     first = await fetch(cursor)
     columns = list(row.model_fields)
     if format_ is ExportFormat.CSV:
@@ -82,7 +84,7 @@ async def export(
 
 
 async def _pages(first: ExportPage, fetch: Fetch) -> AsyncIterator[Sequence[ResponseBody] | None]:
-    """Yield the rows of each page; None at last if the export is cut short."""
+    """Yield the rows of each page; finally None if the export is incomplete."""
     page = first
     while True:
         yield page.rows

@@ -15,7 +15,7 @@ router = APIRouter(route_class=SecuredRoute, tags=["identity"])
 
 
 class HashedValue(ResponseBody):
-    """A value and the match key that Amazon receives for it. Personal: it has no repr."""
+    """A value and the match key that Amazon receives for it. Personal: repr omits the values."""
 
     field: str
     type: str = Field(description="Amazon's name of the match key.", examples=["EMAIL"])
@@ -25,7 +25,7 @@ class HashedValue(ResponseBody):
     sent: str | None = Field(description="The match key.", repr=False)
     hashed: bool
     rule: str | None
-    dropped: str | None = Field(description="Why the value gives no match key.")
+    dropped: str | None = Field(description="Why the value has no match key.")
 
 
 @router.post("/identity/hash", summary="Hash a value")

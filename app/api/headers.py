@@ -17,7 +17,7 @@ def first_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | N
 
 
 def address_parts(address: str) -> SplitResult:
-    """Return the parts of a URL that a client sent (Origin, Referer), all empty if it is invalid."""
+    """Return the parts of a URL in a header (Origin, Referer), all empty if it is invalid."""
     try:
         return urlsplit(address)
     except ValueError:

@@ -28,7 +28,7 @@ _TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """The database work of a process: how to rehearse it, and the reason to report when it fails."""
+    """The database work of a process: its rehearsal, and the reason code of a failure."""
 
     refused: str
     rehearse: Callable[[PipelineConnection], Awaitable[None]]
@@ -61,8 +61,8 @@ class NotReady(ErrorBody):
 class Readiness:
     """Checks the database at most once a second; callers share the result.
 
-    It also follows the results of the process's own flushes or claims. A process that is not ready receives
-    no events to succeed with, so the work is rehearsed and rolled back before it reports ready again.
+    It also uses the results of the process's flushes or claims. A process that is not ready receives no
+    events, so it rehearses its work and rolls back before it reports ready again.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Readiness:
                 if self._clock is not None:
                     await self._clock.measure(await driver_of(connection))
         except Exception as error:
-            # Any error means not ready. The reason tells outages from errors of the database.
+            # Any error means not ready. The reason distinguishes outages from database errors.
             return ("database_unavailable" if is_unavailable(error) else "database_refused",)
         checks = (
             ("fsync_off", durable.fsync),
@@ -161,7 +161,7 @@ async def ready(request: Request) -> Response | ReadyView:
     """Commit a row and check the durability settings, at most once a second. 503 lists the reasons."""
     stopping = getattr(request.app.state, "stopping", None)
     if stopping is not None and stopping():
-        # Before any database check, so that load balancers see it at once.
+        # Before any database check, so that load balancers see it immediately.
         return not_ready(("stopping",))
     checks: Readiness = request.app.state.readiness
     reasons = await checks.reasons()

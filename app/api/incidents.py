@@ -1,4 +1,4 @@
-"""Incidents over HTTP: list, read, acknowledge, mute; notification channels and where messages go."""
+"""Incidents over HTTP: list, read, acknowledge, mute; notification channels and settings."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -27,7 +27,9 @@ class IncidentView(ResponseBody):
     """A diagnosed problem with a beginning, an end and a remedy."""
 
     id: str = Field(examples=["inc_0a1b2c3d4e5f6a7b8c9d"])
-    destination_id: str | None = Field(description="Null for kinds of the whole service.")
+    destination_id: str | None = Field(
+        description="Null if the incident concerns the service and not a single destination."
+    )
     destination_name: str | None
     kind: Kind
     severity: Severity
@@ -56,7 +58,9 @@ class IncidentPage(ResponseBody):
     """A page of incidents, newest first."""
 
     items: list[IncidentView]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page. Null on the last.")
+    next_cursor: str | None = Field(
+        description="Send it as `cursor` for the next page. Null on the last page."
+    )
 
 
 class Acknowledgement(RequestBody):
@@ -85,7 +89,7 @@ async def list_all(
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> IncidentPage:
-    """List incidents, newest first. Those of the whole service need a key without destination limits."""
+    """List incidents, newest first. Service incidents need a key without destination limits."""
     found = await use_cases.list_incidents(
         context,
         caller,
@@ -112,7 +116,9 @@ async def read(incident_id: str, caller: CurrentCaller, context: Context) -> Inc
 async def acknowledge(
     incident_id: str, caller: CurrentCaller, context: Context, body: Acknowledgement | None = None
 ) -> IncidentView:
-    """End the reminders of an incident. Its end is still announced. Repeating the call changes the note."""
+    """Stop the reminders of an incident; a message is still sent when it resolves. Repeating the call changes
+    the note.
+    """
     note = None if body is None else body.note
     return IncidentView.of(await use_cases.acknowledge_incident(context, caller, incident_id, note=note))
 
@@ -125,7 +131,7 @@ async def mute(incident_id: str, body: Mute, caller: CurrentCaller, context: Con
 
 
 class ChannelView(ResponseBody):
-    """A notification channel. Its address is a credential and is shown nowhere."""
+    """A notification channel. Its address is a credential and never returned."""
 
     name: str = Field(examples=["ops"])
     type: Literal["webhook", "email"]
@@ -146,13 +152,13 @@ class ChannelPage(ResponseBody):
 async def list_channels(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> ChannelPage:
-    """List the channels that the operator configured, and how deliveries to them went."""
+    """List the channels that the operator configured, with the results of their deliveries."""
     items, next_cursor = slice_page(await list_statuses(context, caller), limit, cursor)
     return ChannelPage(items=[ChannelView.model_validate(item) for item in items], next_cursor=next_cursor)
 
 
 class NotificationPreference(RequestBody):
-    """Which incidents of a destination cause messages, and where they go. Null means every channel."""
+    """The incidents of a destination that cause messages, and their channels. Null means every channel."""
 
     channels: Annotated[list[str], Field(max_length=100)] | None = None
     kinds: Literal["all"] | Annotated[list[Literal[tuple(Kind)]], Field(max_length=100)] = "all"  # type: ignore[valid-type]
@@ -160,7 +166,7 @@ class NotificationPreference(RequestBody):
 
 
 class NotificationPreferenceView(ResponseBody):
-    """Where the messages of a destination go. `channels` is null when every channel gets them."""
+    """The notification settings of a destination. `channels` is null for every channel."""
 
     channels: list[str] | None
     kinds: Any = Field(description="`all`, or a list of kinds.", examples=["all"])
@@ -172,7 +178,7 @@ class NotificationPreferenceView(ResponseBody):
 async def read_notifications(
     destination_id: str, caller: CurrentCaller, context: Context
 ) -> NotificationPreferenceView:
-    """Return where the messages about incidents of a destination go."""
+    """Return the notification settings of a destination."""
     found = await use_cases.read_preference(context, caller, destination_id)
     return NotificationPreferenceView.model_validate(use_cases.preference_view(found))
 
@@ -182,7 +188,7 @@ async def read_notifications(
 async def set_notifications(
     destination_id: str, body: NotificationPreference, caller: CurrentCaller, context: Context
 ) -> NotificationPreferenceView:
-    """Set which incidents of a destination cause messages, and the channels that get them."""
+    """Set the kinds of incident that cause messages, and the channels that receive them."""
     if body.channels is not None and len(set(body.channels)) != len(body.channels):
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("channels", "duplicate"))
     preference = Preference(

@@ -80,7 +80,7 @@ async def list_all(
 @router.delete("/keys/{key_id}", summary="Revoke a key")
 @requires(Scope.KEYS_ADMIN)
 async def revoke(key_id: str, caller: CurrentCaller, context: Context) -> KeyView:
-    """Revoke a key permanently. This process refuses it at once, all others within five seconds."""
+    """Revoke a key permanently. This process refuses it immediately, all others within five seconds."""
     key = await revoke_key(context, caller, key_id)
     return KeyView.model_validate(key)
 
@@ -92,8 +92,8 @@ async def rotate(
 ) -> RotatedKeyView:
     """Create a key with the same permissions. Its secret is in this response only.
 
-    The old key works until the overlap ends: one day, or `overlap_seconds`; 0 ends it at once. Errors: 409
-    `key_ended` for a revoked or expired key, `key_rotated` for a key whose successor is still valid.
+    The old key works until the overlap ends: one day, or `overlap_seconds`; 0 ends it immediately. Errors:
+    409 `key_ended` for a revoked or expired key, `key_rotated` for a key whose successor is still valid.
     """
     key, secret, old = await rotate_key(context, caller, key_id, body or KeyRotation())
     return RotatedKeyView(

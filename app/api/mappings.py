@@ -40,7 +40,7 @@ class DraftProblem(TypedDict):
 
 
 class MappingState(TypedDict):
-    """The members of a mapping beside those of its draft."""
+    """The members of a mapping besides those of its draft."""
 
     id: str
     destination_id: str
@@ -70,7 +70,7 @@ _EXAMPLE: dict[str, Any] = {
 
 
 def _add_document(schema: dict[str, Any]) -> None:
-    """Add the members of a mapping document, which may be missing in a draft, except for the name."""
+    """Add the members of a mapping document. A draft may lack all except the name."""
     schema["properties"] = {**DOCUMENT_SCHEMA["properties"], **schema["properties"]}
     schema["required"] = ["name", *schema["required"]]
     schema["example"] = _EXAMPLE
@@ -191,7 +191,9 @@ async def change(
     context: Context,
     request: Request,
 ) -> Response:
-    """Replace the named members of the draft. A member that is null is removed. Published versions stay."""
+    """Replace the named members of the draft. A member that is null is removed. Published versions are
+    unchanged.
+    """
     expected = expected_versions(request)
     return _response(
         await mapping_drafts.change_draft(context, caller, destination_id, mapping_id, body, expected)
@@ -220,7 +222,7 @@ async def publish(
     request: Request,
     body: PublishRequest | None = None,
 ) -> Response:
-    """Publish the draft as a new, immutable version for new events, with a note if you like.
+    """Publish the draft as a new, immutable version for new events, with an optional note.
 
     422 with every missing field; 409 `event_name_conflict` with `pinned_name` when the advertiser uses
     another name for this event type. Publishing an unchanged draft changes nothing.
@@ -263,7 +265,7 @@ async def rollback(
     context: Context,
     request: Request,
 ) -> Response:
-    """Use an earlier version for new events. The draft stays, so it can be fixed and published."""
+    """Use an earlier version for new events. The draft is unchanged: fix it, then publish."""
     expected = expected_versions(request)
     return _response(
         await mapping_versions.roll_back(context, caller, destination_id, mapping_id, body.version, expected)

@@ -1,4 +1,4 @@
-"""Connect a destination to Amazon over HTTP: start the sign-in and take Amazon's redirect (interface §3)."""
+"""Connect a destination to Amazon over HTTP: start the sign-in and handle the redirect (interface §3)."""
 
 from typing import Annotated, Literal
 
@@ -22,7 +22,7 @@ _MAX_STATE_LENGTH = 200
 
 
 class SignInPage(ResponseBody):
-    """Where a user signs in to Amazon."""
+    """The address at which a user signs in to Amazon."""
 
     authorize_url: str = Field(examples=["https://www.amazon.com/ap/oa?client_id=…&state=…"])
 
@@ -82,7 +82,7 @@ def _require_state(states: list[str], codes: list[str], errors: list[str]) -> st
     return states[0]
 
 
-# What to do next, for a person at a browser.
+# What to do next, for a person in a browser.
 _NEXT_STEPS = {
     ErrorCode.ACCESS_DENIED: "Try again and click Allow.",
     ErrorCode.SIGN_IN_FAILED: "Amazon's code works once and for five minutes. "
@@ -96,7 +96,7 @@ _NEXT_STEPS = {
 
 
 def _refusal_response(request: Request, problem: Problem, destination: Destination | None) -> Response:
-    """Return a page to a browser, else the JSON error. Neither repeats anything from the query."""
+    """Return a page to a browser, else the JSON error. Neither contains anything from the query."""
     if not wants(request, "text/html"):
         return error_response(problem)
     body = error_body(problem)

@@ -25,22 +25,22 @@ and `problem` are stable. Unknown fields are refused. Send the `ETag` of your la
 overwriting the changes of others.
 
 A key belongs to one organisation. A key with the scope `organisations:admin` acts in `default`, or in the
-organisation that the query parameter `organisation_id` names; every route takes it.
+organisation that the query parameter `organisation_id` names; every route accepts it.
 """
 
-# In the order in which a user needs them.
+# In the order in which users need them.
 TAGS = (
-    ("events", "Send events, follow them to Amazon, and replay what failed."),
+    ("events", "Send events, follow their delivery, and replay failed ones."),
     ("destinations", "An advertiser's Amazon account: create it, check it, pause it."),
     ("sign-in", "Connect a destination to Amazon."),
-    ("mappings", "Which field of an event becomes which field at Amazon: draft, preview, publish."),
-    ("event names", "The name of each event type in Amazon's reports, one per advertiser."),
+    ("mappings", "Map event fields to Amazon fields: draft, preview, publish."),
+    ("event names", "The name of each event type in Amazon's reports, per advertiser."),
     ("identity", "Show how a value becomes a match key."),
-    ("catalog", "Fields, event types, countries and currencies that a form needs."),
-    ("incidents", "Problems with their cause and remedy, and the messages about them."),
+    ("catalog", "Fields, event types, countries and currencies for forms."),
+    ("incidents", "Problems with cause and remedy, and their notifications."),
     ("subjects", "Find and erase a person."),
     ("keys", "Create, rotate and revoke API keys."),
-    ("audit", "Who changed what, in a hash chain."),
+    ("audit", "Administrative changes and their actors, in a hash chain."),
     ("organisations", "Tenants of this service, with their limits."),
     ("health", "Probes and metrics."),
 )
@@ -59,7 +59,7 @@ _TEXT: dict[str, Any] = {"type": "string"}
 
 _HEADERS: dict[str, Any] = {
     "ETag": {"description": "The version of the resource. Send it as `If-Match`.", "schema": _TEXT},
-    "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}},
+    "Retry-After": {"description": "Seconds to wait before the next attempt.", "schema": {"type": "integer"}},
     "X-Request-Id": {
         "description": "The id of the request in the log: yours if you sent one, else generated.",
         "schema": _TEXT,
@@ -187,7 +187,7 @@ def _error_statuses(path: str, method: str, *, requires_key: bool) -> list[int]:
     """Return the error statuses of a route."""
     statuses = {400, 422, 500, 503}  # every route refuses unknown parameters and an unreadable query
     if requires_key:
-        statuses |= {401, 403, 404}  # 404: `organisation_id` names no organisation of the caller
+        statuses |= {401, 403, 404}  # 404: `organisation_id` is not an organisation of the caller
     if method in ("POST", "PATCH"):
         statuses |= {413, 415}
     if "{" in path:
@@ -205,14 +205,14 @@ def _error_statuses(path: str, method: str, *, requires_key: bool) -> list[int]:
     return sorted(statuses)
 
 
-# Operations that give a status for one known reason.
+# Operations that return a status for one known reason.
 _CODES: dict[tuple[str, str], tuple[ErrorCode, ...]] = {
     ("GET", "/events/{event_id}"): (ErrorCode.EVENT_AMBIGUOUS,),
     ("POST", "/organisations"): (ErrorCode.ORGANISATION_EXISTS,),
     ("POST", "/destinations"): (ErrorCode.DESTINATION_LIMIT,),
 }
 
-# Codes of a sign-in: only the OAuth callback gives them.
+# Codes of a sign-in: only the OAuth callback returns them.
 _SIGN_IN_CODES = frozenset({ErrorCode.INVALID_STATE, ErrorCode.ACCESS_DENIED, ErrorCode.SIGN_IN_FAILED})
 
 

@@ -73,7 +73,7 @@ class OrganisationCache:
         return found
 
     def forget(self, id_: OrganisationId) -> None:
-        """Read an organisation again before its next use: this process has changed it."""
+        """Drop an organisation that this process has changed."""
         self._cached.pop(id_, None)
         self._reads.pop(id_, None)
 

@@ -17,17 +17,17 @@ from app.domain.ids import BatchId
 Item = TypeVar("Item")
 
 PAGE, MOST = 50, 200  # default and maximum number of items
-Limit = Annotated[int, Query(ge=1, le=MOST, description="How many items a page holds at most.")]
-Cursor = Annotated[
-    str | None, Query(max_length=200, description="`next_cursor` of the page before; left out for the first.")
-]
+Limit = Annotated[int, Query(ge=1, le=MOST, description="The maximum number of items of a page.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the previous page.")]
 
 
 class Page(ResponseBody, Generic[Item]):
-    """A page of a list. Each list names its own subclass, which is the name of its schema."""
+    """A page of a list. Each list has its own subclass, which names its schema."""
 
     items: list[Item]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page. Null on the last.")
+    next_cursor: str | None = Field(
+        description="Send it as `cursor` for the next page. Null on the last page."
+    )
 
 
 def cursor_of(*parts: object) -> str:
@@ -111,7 +111,7 @@ def search_position_of(cursor: str | None) -> SearchPosition:
 def bad_cursor() -> Refusal:
     """Return the refusal for an invalid cursor."""
     return Refusal(
-        ErrorCode.INVALID, "Use next_cursor as the page before gave it.", FieldProblem("cursor", "invalid")
+        ErrorCode.INVALID, "Use next_cursor as in the previous page.", FieldProblem("cursor", "invalid")
     )
 
 

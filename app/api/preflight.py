@@ -49,7 +49,7 @@ async def preflight(
 async def confirm(
     destination_id: str, body: PreflightConfirmation, caller: CurrentCaller, context: Context
 ) -> PreflightView:
-    """Confirm a check that Amazon's API cannot answer: `permission` or `terms`. `false` withdraws it."""
+    """Confirm a check that Amazon's API does not support: `permission` or `terms`. `false` withdraws it."""
     return PreflightView.model_validate(
         await confirm_check(context, caller, destination_id, body.check, confirmed=body.confirmed)
     )

@@ -23,7 +23,7 @@ from app.domain.ids import OrganisationId
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 _IGNORES_UNKNOWN: Final = "__ignores_unknown_parameters__"
-_MAX_FIELDS: Final = 20  # in one response
+_MAX_FIELDS: Final = 20  # per response
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ def parameters_of(dependant: Dependant, endpoint: Callable[..., Any]) -> Declare
 def refused_parameters(query_string: bytes, declared: DeclaredParameters) -> Problem | None:
     """Return the problem of a query with an unknown or duplicate parameter, else None.
 
-    Names are case-sensitive. The framework's parser reads the query, so this check sees what the route sees.
+    Names are case-sensitive. Uses the framework's parser, so that the check and the route read the same
+    values.
     """
     if not query_string or declared.ignores_unknown:
         return None
@@ -87,7 +88,7 @@ _ORGANISATION_FORM: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 def take_organisation(query_string: bytes) -> tuple[bytes, OrganisationId] | Problem | None:
     """Return a query without `organisation_id`, and its value; None for a query without it.
 
-    Every route with a key takes this parameter, so it is no parameter of the route.
+    Every route with a key accepts this parameter, so routes do not declare it.
     """
     if _ORGANISATION not in query_string:
         return None
@@ -105,7 +106,7 @@ def take_organisation(query_string: bytes) -> tuple[bytes, OrganisationId] | Pro
 
 def without_blanks(query_string: bytes) -> bytes:
     """Return a query without empty parameters: a form sends its empty fields too."""
-    pairs = parse_qsl(query_string.decode("latin-1"))  # leaves out blank values
+    pairs = parse_qsl(query_string.decode("latin-1"))  # drops blank values
     return urlencode(pairs).encode()
 
 

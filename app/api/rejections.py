@@ -24,7 +24,7 @@ class RejectionPage(Page[RejectionView]):
 
 
 class RejectionSummaryView(ResponseBody):
-    """How many events were rejected for one reason, by mapping and source path."""
+    """The number of events rejected for one reason, with mapping and source path."""
 
     code: str
     reason: str
@@ -50,8 +50,8 @@ async def summary(
     destination_id: str,
     caller: CurrentCaller,
     context: Context,
-    since: Annotated[Instant | None, Query(description="Only from this day on (UTC).")] = None,
-    until: Annotated[Instant | None, Query(description="Only up to this day (UTC).")] = None,
+    since: Annotated[Instant | None, Query(description="First day (UTC).")] = None,
+    until: Annotated[Instant | None, Query(description="Last day (UTC), included.")] = None,
 ) -> RejectionSummaryPage:
     """Count rejected events by reason, mapping and source path. Every rejected event is counted."""
     rows = await use_cases.summarize_rejections(context, caller, destination_id, since=since, until=until)
@@ -86,7 +86,7 @@ async def list_rejections(
 ) -> RejectionPage | StreamingResponse:
     """List rejected events, newest first: up to 600 a minute and destination leave a record.
 
-    A record holds ids, words and paths of the mapping, and no value of the event.
+    A record contains ids, codes and paths of the mapping, and no values from the event.
     """
     wanted = RejectionFilter(
         since, until, reason, field, mapping_id, execution_id, journey_id, node_id, event_id, request_id

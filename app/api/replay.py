@@ -35,17 +35,17 @@ class ReplayRequest(RequestBody):
 
 
 class ReplayView(ResponseBody):
-    """What a replay did, or would do. `matched = replayed + too_old + forgotten + remaining`."""
+    """The result of a replay or of its dry run. `matched = replayed + too_old + forgotten + remaining`."""
 
     dry_run: bool
     matched: int
     replayed: int
-    too_old: int = Field(description="Past Amazon's age limit; they stay as they are.")
-    forgotten: int = Field(description="Their data was deleted; they stay as they are.")
-    remaining: int = Field(description="Not replayed by this request; repeat it.")
+    too_old: int = Field(description="Past Amazon's age limit; unchanged.")
+    forgotten: int = Field(description="Their data was deleted; unchanged.")
+    remaining: int = Field(description="Not replayed by this request: repeat it.")
     requests: int
-    seconds: float = Field(description="The least time until the last event is sent.")
-    replay_id: str | None = Field(description="The replay in the event history; null for a dry run.")
+    seconds: float = Field(description="The minimum time until the last event is sent.")
+    replay_id: str | None = Field(description="The id of the replay in event histories; null for a dry run.")
 
 
 @router.post("/destinations/{destination_id}/replay", summary="Replay dead or expired events")
@@ -53,12 +53,12 @@ class ReplayView(ResponseBody):
 async def replay(
     destination_id: str, body: ReplayRequest, caller: CurrentCaller, context: Context
 ) -> ReplayView:
-    """Send all matching dead or expired events again, after live traffic.
+    """Send all matching dead or expired events again. Live events have priority.
 
-    If the time of the request does not suffice, `remaining` counts the rest: repeat the request. `seconds` is
-    the least duration. Events that are too old for Amazon (`too_old`) or whose data was deleted (`forgotten`)
-    stay as they are. Repeating a request does not send an event twice. `replay_id` names the replay in the
-    history of its events.
+    If the request reaches its time limit, `remaining` counts the rest: repeat the request. `seconds` is the
+    minimum duration. Events that are too old for Amazon (`too_old`) or whose data was deleted (`forgotten`)
+    are unchanged. Repeating a request does not send an event twice. `replay_id` identifies the replay in
+    event histories.
     """
     wanted = ReplayFilter(body.status, body.reason, body.since, body.until)
     selection = EventSelection(body.event_ids, body.execution_id, body.mapping_id)

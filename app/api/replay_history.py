@@ -1,4 +1,4 @@
-"""Dead letters that a person handled, and the replays of a destination with their progress."""
+"""Dismissal of dead letters, and the replays of a destination with their progress."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -21,7 +21,7 @@ router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 
 class DeadLetterFilter(RequestBody):
-    """Which dead letters; times are those of acceptance."""
+    """The dead letters to dismiss; times are those of acceptance."""
 
     status: Literal["dead"] = "dead"
     reason: Annotated[str, Field(max_length=64)] | None = None
@@ -36,7 +36,7 @@ class DeadLetterFilter(RequestBody):
 
 
 class DismissalView(ResponseBody):
-    """How many dead letters were marked as handled, or would be."""
+    """The number of dead letters that were dismissed, or would be."""
 
     dry_run: bool
     matched: int
@@ -58,11 +58,11 @@ async def dismiss(
 
 
 class ReplayProgressView(ResponseBody):
-    """A replay, and what became of its events so far."""
+    """A replay, and the current states of its events."""
 
     replay_id: str = Field(examples=["rpl_0a1b2c3d4e5f6a7b8c9d"])
     requested_at: datetime
-    requested_by: str = Field(description="The id of the key that asked for it.")
+    requested_by: str = Field(description="The id of the key that requested it.")
     status: str = Field(examples=["dead"])
     reason: str | None
     since: datetime | None
@@ -106,5 +106,5 @@ async def list_replays(
 async def read_replay(
     destination_id: str, replay_id: str, caller: CurrentCaller, context: Context
 ) -> ReplayProgressView:
-    """Return a replay: who asked for it, and what became of its events so far."""
+    """Return a replay: who requested it, and the current states of its events."""
     return ReplayProgressView.of(await use_cases.find_replay(context, caller, destination_id, replay_id))

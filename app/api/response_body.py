@@ -1,4 +1,4 @@
-"""The base of response models: each names the members of a response, in their order."""
+"""The base of response models."""
 
 from pydantic import BaseModel, ConfigDict
 

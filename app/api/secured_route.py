@@ -26,7 +26,7 @@ from app.domain import strict_json
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
-# The key in the ASGI scope's state of the function that counts a request against its caller's share.
+# Key in the ASGI scope's state: the function that charges a request to its caller's share.
 CLAIM: Final = "claim"
 
 _SCOPES = "__scopes__"
@@ -56,7 +56,7 @@ def reads_its_own_body(endpoint: Endpoint) -> Endpoint:
 
 
 def scopes_of(endpoint: Callable[..., Any]) -> tuple[Scope, ...]:
-    """Return the scopes of which a caller needs one; empty for a public route."""
+    """Return the scopes of which the caller needs at least one; empty for a public route."""
     scopes: tuple[Scope, ...] = getattr(endpoint, _SCOPES)
     return scopes
 
@@ -109,7 +109,7 @@ async def authorize(ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...
 async def acting_in(organisations: OrganisationCache, scope: ASGIScope, caller: Caller) -> Caller | Problem:
     """Return the caller in the organisation that `?organisation_id=` names, and remove it from the query.
 
-    Only a platform key may name another than its own; for all others there is no other.
+    Only a platform key may name an organisation other than its own; other keys get 404.
     """
     if (query := take_organisation(scope["query_string"])) is None:
         return caller
@@ -133,7 +133,7 @@ async def _read_body(request: Request, *, has_body: bool) -> None:
     """Parse a JSON body strictly and store it where the framework reads it. Raises Refusal."""
     body = await request.body()
     if not body:
-        return  # the framework answers 422 if the route requires a body
+        return  # the framework returns 422 if the route requires a body
     check_media_type(request.scope["headers"], "application/json")
     value = strict_json.parse(body)
     if isinstance(value, strict_json.MalformedJson):

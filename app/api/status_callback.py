@@ -20,7 +20,7 @@ router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 
 
 class StatusCallbackChange(RequestBody):
-    """Whether the destination sends status callbacks from now on."""
+    """Switches the status callbacks of a destination on or off."""
 
     enabled: bool
 
@@ -32,7 +32,7 @@ class StatusCallbackView(ResponseBody):
     configured: bool = Field(description="STATUS_CALLBACK_URL is set; without it no callback is sent.")
     waiting: int = Field(description="Final states that the journey engine has not acknowledged yet.")
     oldest_waiting: datetime | None
-    problem: str | None = Field(description="Why the last call failed: a word, or e.g. `status_500`.")
+    problem: str | None = Field(description="Code of the last failure, such as `status_500`.")
 
     @classmethod
     def of(cls, state: StatusCallbackState) -> Self:
@@ -52,7 +52,7 @@ async def status_callback(destination_id: str, caller: CurrentCaller, context: C
 async def set_status_callback(
     destination_id: str, body: StatusCallbackChange, caller: CurrentCaller, context: Context
 ) -> StatusCallbackView:
-    """Send a callback for each final state from now on, or stop. Stopping drops waiting callbacks."""
+    """Send a callback for each final state from now on, or stop and drop waiting callbacks."""
     return StatusCallbackView.of(
         await switch_status_callback(context, caller, destination_id, enabled=body.enabled)
     )

@@ -17,7 +17,7 @@ PAGE = 200
 
 
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--api`, `--key-file` and `--json`, which every command that speaks the API takes."""
+    """Add `--api`, `--key-file` and `--json`, the options of every command that calls the API."""
     parser.add_argument("--api", metavar="URL", help="address of the API; default: the one on this machine")
     parser.add_argument(
         "--key-file", type=Path, metavar="F", help="file with an API key; default: BOOTSTRAP_ADMIN_KEY"
@@ -29,7 +29,7 @@ _TRANSIENT = frozenset({429, 502, 503, 504})
 
 
 class ApiUnreachable(CommandFailed):
-    """The API does not answer now; a later call may succeed."""
+    """The API does not respond now; a later call may succeed."""
 
 
 class ApiClient:
@@ -55,11 +55,11 @@ class ApiClient:
             response = self._client.request(method, path, params=parameters, json=body)
             content = response.json()
         except httpx.HTTPError as error:
-            raise ApiUnreachable(f"The API does not answer: {type(error).__name__}.") from None
+            raise ApiUnreachable(f"The API does not respond: {type(error).__name__}.") from None
         except ValueError:
             if response.status_code in _TRANSIENT:
-                raise ApiUnreachable(f"The address answers {response.status_code}.") from None
-            raise CommandFailed(f"The address answers {response.status_code}, but is not the API.") from None
+                raise ApiUnreachable(f"The address returned {response.status_code}.") from None
+            raise CommandFailed(f"The address returned {response.status_code}, but is not the API.") from None
         if not response.is_success:
             fields = [f"{each['field']}: {each['problem']}" for each in content.get("fields", ())]
             failure = ApiUnreachable if response.status_code in _TRANSIENT else CommandFailed
@@ -67,11 +67,11 @@ class ApiClient:
         return dict(content)
 
     def server_time(self) -> datetime:
-        """Return the time of the API's clock to the second, else of this machine's. Raises CommandFailed."""
+        """Return the API's clock to the second, else this machine's. Raises CommandFailed."""
         try:
             return parsedate_to_datetime(self._client.get("/health/live").headers["date"])
         except httpx.HTTPError as error:
-            raise CommandFailed(f"The API does not answer: {type(error).__name__}.") from None
+            raise CommandFailed(f"The API does not respond: {type(error).__name__}.") from None
         except (KeyError, ValueError):  # a proxy removed the header
             return datetime.now(UTC)
 
@@ -99,5 +99,5 @@ def _key(settings: Settings, file: Path | None) -> str:
         except OSError as error:
             raise CommandFailed(f"The key file cannot be read: {error.strerror}.") from None
     if settings.bootstrap_admin_key is None:
-        raise CommandFailed("Name a file with an API key by --key-file.")
+        raise CommandFailed("There is no API key. Add --key-file with a file that contains one.")
     return settings.bootstrap_admin_key.get_secret_value()

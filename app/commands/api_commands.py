@@ -1,4 +1,4 @@
-"""Commands that speak the API: destinations, mappings, events, rejections, stats, incidents, erase."""
+"""Commands that call the API: destinations, mappings, events, rejections, stats, incidents, erase."""
 
 import argparse
 import getpass
@@ -35,8 +35,8 @@ def destinations_arguments(parser: Parser) -> None:
     _list_action(actions, _list_destinations)
     for name, text in (
         ("show", "one destination"),
-        ("pause", "hold its events"),
-        ("resume", "send its events again"),
+        ("pause", "stop delivery; events wait"),
+        ("resume", "resume delivery"),
     ):
         action = _action(actions, name, text, _show_destination if name == "show" else _change_destination)
         action.add_argument("destination", metavar="DESTINATION")
@@ -51,7 +51,7 @@ def mappings_arguments(parser: Parser) -> None:
     for action in (publish, rollback):
         action.add_argument("destination", metavar="DESTINATION")
         action.add_argument("mapping", metavar="MAPPING")
-    publish.add_argument("--note", help="why, for other people")
+    publish.add_argument("--note", help="note for other people")
     rollback.add_argument("version", type=int, metavar="VERSION")
 
 
@@ -77,7 +77,7 @@ def rejections_arguments(parser: Parser) -> None:
     parser.add_argument("destination", metavar="DESTINATION")
     for name in REJECTION_FILTERS:
         parser.add_argument(f"--{name.replace('_', '-')}")
-    parser.add_argument("--summary", action="store_true", help="count by reason and field, by whole days")
+    parser.add_argument("--summary", action="store_true", help="count by reason and field, per day")
     parser.add_argument("--limit", type=int, default=LIMIT)
     parser.set_defaults(action=_rejections)
     add_client_arguments(parser)
@@ -99,13 +99,13 @@ def incidents_arguments(parser: Parser) -> None:
     listed.add_argument("--state", choices=("open", "acknowledged", "resolved"))
     listed.add_argument("--destination-id")
     listed.add_argument("--kind")
-    acknowledge = _action(actions, "acknowledge", "somebody works on it", _acknowledge)
+    acknowledge = _action(actions, "acknowledge", "show that you are working on it", _acknowledge)
     acknowledge.add_argument("incident", metavar="INCIDENT")
     acknowledge.add_argument("--note")
 
 
 def erase_arguments(parser: Parser) -> None:
-    """Add the arguments of `erase`. The value comes from standard input: arguments are seen by others."""
+    """Add the arguments of `erase`. The value comes from standard input: other users can see arguments."""
     parser.add_argument("field", choices=SUBJECT_FIELDS, metavar="FIELD", help=", ".join(SUBJECT_FIELDS))
     parser.set_defaults(action=_erase)
     add_client_arguments(parser)
@@ -180,7 +180,7 @@ def _rejections(client: ApiClient, asked: argparse.Namespace) -> None:
     filters = {name: getattr(asked, name) for name in REJECTION_FILTERS}
     if asked.summary:
         if any(value for name, value in filters.items() if name not in ("since", "until")):
-            raise CommandFailed("--summary takes --since and --until only.")
+            raise CommandFailed("Use --summary with --since and --until only.")
         filters = {name: filters[name] for name in ("since", "until")}
         items: Iterable[dict[str, Any]] = client.call("GET", f"{path}/summary", query=filters)["items"]
         _print_items(items, asked, ("count", "reason", "code", "field", "mapping_id", "first_at", "last_at"))
@@ -232,7 +232,7 @@ def _part(text: str) -> str:
 def _print_items(
     items: Iterable[dict[str, Any]], asked: argparse.Namespace, columns: Sequence[str], *, header: bool = True
 ) -> None:
-    """Print a table, or the items as the API lists them."""
+    """Print a table, or the items as JSON."""
     if asked.json:
         print(json.dumps({"items": list(items)}))
         return
@@ -244,7 +244,7 @@ def _print_items(
 
 
 def _print_object(content: dict[str, Any], asked: argparse.Namespace) -> None:
-    """Print an object as JSON, or one line a member, nested members by their paths."""
+    """Print an object as JSON, or one line per member; nested members have paths."""
     if asked.json:
         print(json.dumps(content))
         return

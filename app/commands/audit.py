@@ -1,4 +1,4 @@
-"""`audit verify`: is the audit what was written, row by row?"""
+"""`audit verify`: check that no audit row was changed, deleted or inserted."""
 
 import argparse
 import asyncio
@@ -14,27 +14,27 @@ _HASH = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    parser.add_argument("action", choices=["verify"], help="follow the chain of hashes from its first row")
+    """Add the command's arguments."""
+    parser.add_argument("action", choices=["verify"], help="verify the hash chain from its first row")
     parser.add_argument(
         "--head",
         type=_hash,
         metavar="HASH",
-        help="a head that an earlier run printed: its row must still be in the chain",
+        help="a hash printed by an earlier run: its row must still be in the chain",
     )
 
 
 def _hash(text: str) -> str:
-    """Read a hash as the command prints it."""
+    """Parse a hash as printed by the command."""
     if not _HASH.fullmatch(text.strip()):
         raise argparse.ArgumentTypeError(
-            "a head is a hash of 64 hexadecimal digits, as an earlier run printed"
+            "must be a hash of 64 hexadecimal digits, as printed by an earlier run"
         )
     return text.strip().lower()
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print the head of an unbroken chain, or name the first row that breaks it and end with 1."""
+    """Print the hash of the newest row, or the first row that breaks the chain; then return 1."""
     return asyncio.run(_run(settings, asked.head))
 
 
@@ -46,11 +46,11 @@ async def _run(settings: Settings, head: str | None) -> int:
         return 1
     if not result.is_known:
         sys.stdout.write(
-            "The chain holds, but no row has the hash of --head: rows at its end were deleted, or it is "
-            "the hash of another database.\n"
+            "The chain is valid, but no row has the hash of --head: rows at its end were deleted, or the "
+            "hash is from another database.\n"
         )
         return 1
     sys.stdout.write(
-        f"The chain of {result.chain.rows:,} rows holds. Its head is {result.chain.hash.hex()}\n"
+        f"The chain of {result.chain.rows:,} rows is valid. Its head is {result.chain.hash.hex()}\n"
     )
     return 0

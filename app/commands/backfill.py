@@ -43,8 +43,8 @@ class _Source:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("file", help="a .csv, .ndjson or .jsonl file, or - for standard input")
-    parser.add_argument("--destination", required=True, help="id, dst_…, for rows without one")
-    parser.add_argument("--mapping", help="id, map_…, if the destination has several")
+    parser.add_argument("--destination", required=True, help="default for rows without one: dst_…")
+    parser.add_argument("--mapping", help="required if the destination has several: map_…")
     parser.add_argument("--format", choices=("csv", "ndjson"), help="default: by the file's extension")
     parser.add_argument("--api", help="address of the API; default: this machine")
     parser.add_argument("--key-file", type=Path, help="file with an API key; default: BOOTSTRAP_ADMIN_KEY")
@@ -238,9 +238,9 @@ def _results(response: httpx.Response) -> list[dict[str, Any]] | None:
 
 def _refusal(response: httpx.Response) -> str:
     try:
-        return f"The API refused with {response.status_code}: {response.json()['detail']}"
+        return f"The API refused the rows ({response.status_code}): {response.json()['detail']}"
     except (ValueError, KeyError, TypeError):
-        return f"The API refused with {response.status_code}. Check the address in --api."
+        return f"The response was {response.status_code}. Check the address in --api."
 
 
 def _retry_after(response: httpx.Response) -> float | None:
@@ -276,7 +276,7 @@ class _ProgressLine:
     def _line(self, now: float) -> str:
         progress, took = self._filled, max(now - self._began, 0.001)
         rate = (progress.rows - self._began_at[1]) / took
-        line = f"{progress.rows:,} rows, {rate:,.0f} a second"
+        line = f"{progress.rows:,} rows, {rate:,.0f} per second"
         if not self._size:
             return line
         share = min(progress.offset / self._size, 1.0)

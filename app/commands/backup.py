@@ -22,7 +22,7 @@ from app.settings import Settings
 
 SLOT = "conversions_backup"
 STAMP = "%Y%m%dT%H%M%SZ"
-_NOTES = "postgres.json"  # the embedded Postgres' port and password, beside its data directory
+_NOTES = "postgres.json"  # the embedded Postgres' port and password, next to its data directory
 _WAL_IN_DATA = "restored_wal"
 
 
@@ -30,7 +30,7 @@ def backup_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `backup`."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="where base backups and WAL are stored")
     parser.add_argument(
-        "--follow", action="store_true", help="then stream the WAL into DIR/wal until SIGTERM or Ctrl-C"
+        "--follow", action="store_true", help="then stream the WAL to DIR/wal until SIGTERM or Ctrl-C"
     )
 
 
@@ -53,7 +53,7 @@ def moment(text: str) -> datetime:
 
 
 def backup(settings: Settings, asked: argparse.Namespace) -> None:
-    """Take a base backup, verify it, and follow the WAL if asked to."""
+    """Take a base backup, verify it, and stream the WAL if requested."""
     environment = connection_environment(settings.database_for("owner"))
     folder: Path = asked.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def backup(settings: Settings, asked: argparse.Namespace) -> None:
         sys.stdout.write(f"Streaming WAL to {folder / 'wal'}.\n")
         sys.stdout.flush()
         if receiver.wait() != 0:
-            raise CommandFailed("pg_receivewal ended; its last line is above.")
+            raise CommandFailed("pg_receivewal stopped; see its last line above.")
 
 
 def take_base(folder: Path, environment: dict[str, str], data_dir: Path) -> Path:
@@ -101,7 +101,7 @@ def verify(base: Path) -> None:
 
 @contextmanager
 def receiving_wal(folder: Path, environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """Stream WAL during the block. The slot keeps what was not received; SIGTERM ends it cleanly."""
+    """Stream WAL during the block. The slot retains unreceived WAL; SIGTERM ends the program cleanly."""
     folder.mkdir(mode=0o700, exist_ok=True)
     receiver = program("pg_receivewal")
     run([receiver, "--create-slot", "--if-not-exists", "--slot", SLOT, "--no-password"], environment)
@@ -123,7 +123,7 @@ def restore(settings: Settings, asked: argparse.Namespace) -> None:
     """Write a data directory that recovers to the requested time when Postgres starts on it."""
     if asked.data_dir is None and settings.database_url is not None:
         raise CommandFailed(
-            "DATABASE_URL names a server: run restore on its host with --data-dir, while it is stopped."
+            "DATABASE_URL names a server: stop it, then run restore on its host with --data-dir."
         )
     embedded = asked.data_dir is None
     target: Path = settings.data_dir / "postgres" if embedded else asked.data_dir
@@ -155,30 +155,28 @@ def newest_base(folder: Path, to: datetime | None) -> Path:
     }
     usable = [at for at in bases if to is None or at <= to]
     if not bases:
-        raise CommandFailed(f"{folder} holds no base backup.")
+        raise CommandFailed(f"{folder} contains no base backup.")
     if not usable:
         raise CommandFailed(f"The oldest base backup of {folder} ended at {min(bases):%Y-%m-%dT%H:%M:%SZ}.")
     if to is not None and not (folder / "wal").is_dir():
-        raise CommandFailed(
-            f"{folder} holds no WAL, so that only its base backups can be restored: omit --to."
-        )
+        raise CommandFailed(f"{folder} contains no WAL, so only its base backups can be restored: omit --to.")
     return bases[max(usable)]
 
 
 def make_way(target: Path, *, replace: bool) -> None:
-    """Refuse a data directory in use; move an existing one aside if asked to."""
+    """Refuse a data directory in use; move an existing one aside if requested."""
     if not target.exists() or not any(target.iterdir()):
         shutil.rmtree(target, ignore_errors=True)
         return
     if (target / "postmaster.pid").exists():
         raise CommandFailed(f"Postgres runs on {target}, or was killed: stop it first.")
     if not replace:
-        raise CommandFailed(f"{target} exists: move it away, or let --replace do it.")
+        raise CommandFailed(f"{target} exists: move it away, or use --replace.")
     target.rename(target.with_name(f"{target.name}.replaced-{datetime.now(UTC):{STAMP}}"))
 
 
 def request_recovery(data: Path, wal: Path, to: datetime | None) -> None:
-    """Copy the WAL beside the data and request recovery from it. Without WAL the base backup suffices."""
+    """Copy the WAL next to the data and request recovery from it. Without WAL the base backup suffices."""
     if not wal.is_dir():
         return
     # A copy, because the server's account may not be able to read the backup.
@@ -191,7 +189,7 @@ def request_recovery(data: Path, wal: Path, to: datetime | None) -> None:
     if to is not None:
         lines.append(f"recovery_target_time = '{to:%Y-%m-%d %H:%M:%S.%f+00}'")
     configuration = data / "postgresql.auto.conf"
-    # A base backup of a restored server still names the earlier target.
+    # A base backup of a restored server still contains the earlier target.
     earlier = configuration.read_text().splitlines()
     others = [line for line in earlier if not line.startswith(("restore_command", "recovery_target"))]
     configuration.write_text("\n".join([*others, *lines]) + "\n")
@@ -199,7 +197,7 @@ def request_recovery(data: Path, wal: Path, to: datetime | None) -> None:
 
 
 def give_to_server(data: Path) -> None:
-    """As root, make the account own the files that will run Postgres: the parent's owner, else `nobody`."""
+    """As root, give the files to the account that runs Postgres: the parent's owner, else `nobody`."""
     if os.geteuid() != 0:
         return
     parent = data.parent.stat()

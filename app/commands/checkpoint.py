@@ -36,7 +36,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Progress:
-    """The results so far. `row` is the number of the last row with a result, `offset` the place after it."""
+    """The results so far. `row` is the number of the last row with a result, `offset` the byte after it."""
 
     size: int
     changed_ns: int

@@ -14,7 +14,7 @@ from app.store.privileges import RoleNames
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     parser.add_argument(
         "--sql", action="store_true", help="print the statements for a database administrator; change nothing"
     )
@@ -25,8 +25,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
     roles = role_names(settings)
     if not roles.distinct:
         raise CommandFailed(
-            "All database URLs name one role. Set MIGRATION_DATABASE_URL to the owner of the tables, and "
-            "DATABASE_URL and WORKER_DATABASE_URL to roles of their own."
+            "All database URLs have the same role. Set MIGRATION_DATABASE_URL to the owner of the tables, "
+            "and DATABASE_URL and WORKER_DATABASE_URL to two other roles."
         )
     if asked.sql:
         database = urlsplit(settings.database_for("owner")).path.strip("/")
@@ -36,7 +36,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
     is_migrated = asyncio.run(_create(settings, roles))
     names = ", ".join(roles.distinct)
     if is_migrated:
-        sys.stdout.write(f"{names}: created, with the privileges of this release and no others.\n")
+        sys.stdout.write(f"{names}: created, with exactly the privileges of this release.\n")
     else:
         sys.stdout.write(f"{names}: created. `migrate` creates the tables and grants the privileges.\n")
     return 0

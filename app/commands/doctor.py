@@ -137,7 +137,7 @@ def _keys(facts: Facts) -> Finding:
         return Grade.FAILURE, "are not set"
     vault = Vault(keys)
     if vault.open(vault.seal(b"doctor", place="doctor"), place="doctor") != b"doctor":
-        return Grade.FAILURE, "cannot decrypt what they encrypt"
+        return Grade.FAILURE, "cannot decrypt a value that they encrypted"
     if not facts.keys_open:
         return Grade.FAILURE, "cannot decrypt the database's secret: set the keys that encrypted it"
     if weak := weak_key_ids(keys):
@@ -202,7 +202,7 @@ def _balance(facts: Facts) -> Finding:
     if last is None:
         return (
             Grade.OK,
-            "was not checked yet; workers check it each hour, the command `balance` checks it now",
+            "was not checked yet; workers check it every hour, the command `balance` checks it now",
         )
     if last.imbalance:
         return (
@@ -219,7 +219,7 @@ def _balance(facts: Facts) -> Finding:
 def _amazon(facts: Facts) -> Finding:
     settings = facts.settings
     if settings.amazon_base_url is not None:
-        return Grade.OK, "is replaced by a stand-in (AMAZON_BASE_URL)"
+        return Grade.OK, "is replaced with a stand-in (AMAZON_BASE_URL)"
     if settings.amazon_client_id and settings.amazon_client_secret:
         return Grade.OK, "credentials are set"
     grade = Grade.FAILURE if settings.production else Grade.WARNING
@@ -231,14 +231,14 @@ def _public_url(facts: Facts) -> Finding:
     callback = f"{facts.settings.public_url}/oauth/amazon/callback"
     if facts.settings.production and parts.hostname in {"localhost", "127.0.0.1", "::1"}:
         return Grade.FAILURE, "is a local address, which browsers cannot reach after signing in at Amazon"
-    return Grade.OK, f"requires that Amazon's application allows {callback}"
+    return Grade.OK, f"requires {callback} as an allowed return URL of Amazon's application"
 
 
 def _admin(facts: Facts) -> Finding:
     key = facts.settings.bootstrap_admin_key
     if key is not None and is_weak_admin_key(key):
         grade = Grade.FAILURE if facts.settings.production else Grade.WARNING
-        return grade, "can be guessed: it is short, repetitive, or made of known words"
+        return grade, "can be guessed: it is short, repetitive, or contains known words"
     if facts.settings.production and key is not None:
         return Grade.WARNING, "is set and grants every scope: create keys with fewer scopes, then unset it"
     return Grade.OK, "is acceptable for this environment"
@@ -302,7 +302,7 @@ async def _read(settings: Settings) -> Facts:
         damaged, checked = await _read_batches(connection, settings) if database.days_ahead else ([], 0)
     finally:
         await connection.close(timeout=5)
-    # The database read its clock between the two local readings: only a time outside them is skew.
+    # The database read its clock between two local readings: a time between them is no skew.
     lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
     return Facts(settings, database, lag, migrate.newest(), keys_open, damaged, checked)
 

@@ -13,7 +13,7 @@ from app.commands.api_client import ApiClient, ApiUnreachable
 POLL_S: Final = 2.0
 FIRST_SPAN: Final = timedelta(seconds=60)  # printed at the start
 OVERLAP: Final = timedelta(seconds=10)
-"""How far a poll reaches back behind the poll before: events may be committed out of order."""
+"""Overlap of two polls: events may be committed out of order."""
 COLUMNS: Final[Mapping[str, int]] = {
     "received_at": 24, "status": 9, "event_id": 28, "reason": 22, "event_type": 22, "destination_name": 20,
     "journey_id": 14, "node_id": 12,
@@ -24,7 +24,9 @@ Item = dict[str, Any]
 
 
 class TailWindow:
-    """Decides what a poll asks for and what of its items is new. Remembers the items of the overlap only."""
+    """Decides the time range of a poll and which of its items are new. Remembers only the items of the
+    overlap.
+    """
 
     def __init__(self, now: datetime) -> None:
         self._since = now - FIRST_SPAN
@@ -32,11 +34,11 @@ class TailWindow:
 
     @property
     def since(self) -> datetime:
-        """The begin of the next poll."""
+        """The start of the next poll."""
         return self._since
 
     def news(self, items: Sequence[Item], polled_at: datetime) -> list[Item]:
-        """Return what was not printed in this status, oldest first. `polled_at` is when the poll began."""
+        """Return the items not yet printed in their status, oldest first. The poll began at `polled_at`."""
         latest = {_key(item): item for item in items}
         new = [item for key, item in latest.items() if self._printed.get(key) != item["status"]]
         self._printed = {key: item["status"] for key, item in latest.items()}
@@ -45,7 +47,7 @@ class TailWindow:
 
 
 def _key(item: Item) -> tuple[Any, ...]:
-    """Return what tells an event from others. Rejections of one id are told apart by their times."""
+    """Return the identity of an event. Rejections of the same id differ by their times."""
     rejected_at = item["received_at"] if item["status"] == "rejected" else None
     return item["destination_id"], item["mapping_id"], item["event_id"], rejected_at
 
@@ -53,7 +55,7 @@ def _key(item: Item) -> tuple[Any, ...]:
 def tail_events(
     client: ApiClient, asked: argparse.Namespace, sleep: Callable[[float], None] = time.sleep
 ) -> None:
-    """Print events until Ctrl-C. A lost connection is reported, and nothing is lost or repeated after it."""
+    """Print events until Ctrl-C. After a lost connection, no event is missing or repeated."""
     began, clock = client.server_time(), time.monotonic()
     window = TailWindow(began)
     filters = {name: getattr(asked, name) for name in FILTERS}

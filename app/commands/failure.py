@@ -2,4 +2,4 @@
 
 
 class CommandFailed(Exception):
-    """Ends a command with exit code 1; the text is printed to the terminal."""
+    """Ends a command with exit code 1 and prints the text to the terminal."""

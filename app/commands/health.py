@@ -1,8 +1,8 @@
-"""`health`: is the process of this container ready? Standard library only, because it runs often.
+"""`health`: is the process of this container ready?
 
-A health check must not kill what it cannot judge, so the role is that of the running process: `serve` and
-`work` are asked on METRICS_PORT (the API otherwise on PORT), the sandbox on SANDBOX_PORT, and a command that
-ends when its work is done is healthy while it runs.
+Standard library only, because it runs often. The default role is that of the running process, so that the
+check never fails a process of another kind. `serve` and `work` are queried on METRICS_PORT (the API otherwise
+on PORT), the sandbox on SANDBOX_PORT. Commands that end when their work is done are healthy while they run.
 """
 
 import argparse
@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the role; by default that of the process that runs beside this one."""
-    parser.add_argument("role", nargs="?", choices=LISTENING, help="default: what runs in this container")
+    """Add the role; the default is that of the other process in this container."""
+    parser.add_argument("role", nargs="?", choices=LISTENING, help="default: the process in this container")
 
 
 def main(words: Sequence[str]) -> int:
@@ -37,12 +37,12 @@ def problem_of(role: str, environment: Mapping[str, str]) -> str | None:
     if role not in LISTENING:
         return None  # ends when its work is done
     if (address := target(role, environment)) is None:
-        return "METRICS_PORT is not set: a worker has no other port to ask"
+        return "METRICS_PORT is not set: a worker has no other port"
     return ask(*address)
 
 
 def target(role: str, environment: Mapping[str, str]) -> tuple[int, str] | None:
-    """Return the port and the path to ask; None for a worker without METRICS_PORT."""
+    """Return the port and the path of the health check; None for a worker without METRICS_PORT."""
     if role == "sandbox":
         return int(environment.get("SANDBOX_PORT") or 8001), "/_sandbox/health"
     port = environment.get("METRICS_PORT") or ""
@@ -59,7 +59,7 @@ def ask(port: int, path: str) -> str | None:
         response = connection.getresponse()
         body = response.read()
     except (OSError, http.client.HTTPException) as error:
-        return f"port {port} does not answer: {type(error).__name__}"
+        return f"port {port} does not respond: {type(error).__name__}"
     finally:
         connection.close()
     if response.status == http.client.OK:
@@ -67,7 +67,7 @@ def ask(port: int, path: str) -> str | None:
     try:
         return ", ".join(json.loads(body)["reasons"])
     except (ValueError, KeyError, TypeError):
-        return f"port {port} answers {response.status}"
+        return f"port {port} returned {response.status}"
 
 
 def running_role(lines: Iterable[Sequence[str]]) -> str:

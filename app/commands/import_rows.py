@@ -20,7 +20,7 @@ _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?",
 
 
 class FileError(Exception):
-    """The file, or the rest of it, cannot be read; the text names row and column and contains no value."""
+    """The rest of the file cannot be read; the text names row and column and contains no value."""
 
 
 class _NotUtf8(ValueError):
@@ -128,7 +128,7 @@ def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[Imp
             yield ImportRow(number, lines.offset, None, "row_too_long")
         except csv.Error:
             raise FileError(
-                f"Row {number}: its quotes are invalid. Neither it nor the rows after it were sent."
+                f"Row {number}: invalid quotes. This row and the rows after it were not sent."
             ) from None
         else:
             if cells:
@@ -175,7 +175,7 @@ def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[
 
 
 class _Lines:
-    """Streams the lines of a file; `offset` is the place after the last line read."""
+    """Streams the lines of a file; `offset` is the byte after the last line read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

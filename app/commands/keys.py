@@ -27,7 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     create = actions.add_parser("create", help="create a key and print its secret once")
     create.add_argument("name")
     create.add_argument("scopes", nargs="+", choices=_GRANTABLE, metavar="SCOPE")
-    create.add_argument("--destination", action="append", metavar="ID", help="limit it; repeatable")
+    create.add_argument(
+        "--destination", action="append", metavar="ID", help="limit the key to this destination; repeatable"
+    )
     create.add_argument("--days", type=int, help="days until the key expires; default: never")
     rotate = actions.add_parser("rotate", help="create a replacement for a key and print its secret once")
     rotate.add_argument("key", metavar="KEY_ID")

@@ -1,4 +1,4 @@
-"""Postgres' own programs: where they are, and how they reach the database without a password in sight."""
+"""Postgres' own programs: their paths, and a connection without a visible password."""
 
 import importlib.util
 import os
@@ -34,7 +34,7 @@ def major_version(path: Path) -> int:
 
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
-    """Run a program to its end. Raises CommandFailed with its last line."""
+    """Run a program. Raises CommandFailed with its last line."""
     done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
@@ -42,7 +42,7 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
 
 
 def connection_environment(url: str) -> dict[str, str]:
-    """Return the environment by which a program finds the database; an argument would show the password."""
+    """Return the environment with the database connection; in arguments the password would be visible."""
     parts = urlsplit(url.replace("postgresql+asyncpg://", "postgresql://", 1))
     hosts, ports = [], []
     for place in parts.netloc.rpartition("@")[2].split(","):

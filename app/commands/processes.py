@@ -50,7 +50,7 @@ def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
 def migrate(settings: Settings) -> None:
     """Migrate as the owner of the tables.
 
-    Raises CommandFailed if a role of another process is missing, or if a lock is not free.
+    Raises CommandFailed if another process's role is missing or a lock cannot be acquired.
     """
     from app.commands.database_roles import role_names
     from app.store import migrate
@@ -60,7 +60,7 @@ def migrate(settings: Settings) -> None:
     except migrate.MigrationBlocked:
         raise CommandFailed(
             "Another session holds a lock on a table that a migration changes. Nothing of that migration was "
-            "applied. End long transactions (pg_stat_activity names them), then migrate again."
+            "applied. End long transactions (see pg_stat_activity), then migrate again."
         ) from None
     if missing:
         raise CommandFailed(

@@ -1,7 +1,7 @@
-"""`rotate-keys`: encrypt every data key and token again, under the first of ENCRYPTION_KEYS.
+"""`rotate-keys`: re-encrypt every data key and token with the first of ENCRYPTION_KEYS.
 
-Batches are not read: each has a data key of its own, and only that is encrypted again. Batch by batch, each
-committed in its own transaction: it can be stopped at any time, and a new run continues.
+The content of batches is not read: only their data keys are re-encrypted. Each group of rows is committed on
+its own, so the command can be stopped at any time, and a new run continues.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _AT_ONCE = 500
 
 @dataclass(slots=True)
 class RotationProgress:
-    """How far one column is; `lost` says what does not open any more."""
+    """The progress of one column; `lost` names values that cannot be decrypted."""
 
     column: SealedColumn
     of: int
@@ -32,14 +32,14 @@ class RotationProgress:
 
 
 def run(settings: Settings, _asked: argparse.Namespace) -> int:
-    """Seal everything anew and print how far it is; ends with 1 when something cannot be opened."""
+    """Re-encrypt every value and print the progress; return 1 if a value cannot be decrypted."""
     return asyncio.run(_run(settings))
 
 
 async def _run(settings: Settings) -> int:
     lost: set[str] = set()
     async with open_resources(settings, role="rotate-keys", pool_size=1) as resources:
-        sys.stdout.write(f"Sealing under {resources.vault.writes}.\n")
+        sys.stdout.write(f"Re-encrypting with key {resources.vault.writes}.\n")
         async for progress in rotate(resources):
             table, column = progress.column.table, progress.column.column
             sys.stdout.write(f"  {table}.{column}: {progress.done:,} of {progress.of:,}\n")
@@ -47,17 +47,15 @@ async def _run(settings: Settings) -> int:
             lost |= progress.lost
     if lost:
         sys.stdout.write(
-            f"Left as it is, since it does not open: what is sealed under {', '.join(sorted(lost))}.\n"
+            f"Not re-encrypted, because they cannot be decrypted: values under {', '.join(sorted(lost))}.\n"
         )
         return 1
-    sys.stdout.write(
-        "Done. Processes that still write under an older key must be restarted before it is removed.\n"
-    )
+    sys.stdout.write("Done. Before you remove an older key, restart processes that still encrypt with it.\n")
     return 0
 
 
 async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
-    """Work through every column, and yield after each batch how far it is."""
+    """Re-encrypt every column; yield the progress after each group of rows."""
     writes = resources.vault.writes
     async with resources.pool.acquire() as connection:
         for column in encryption_keys.COLUMNS:
@@ -81,7 +79,7 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
 async def _older(
     connection: PipelineConnection, column: SealedColumn, writes: str, progress: RotationProgress
 ) -> AsyncIterator[list[SealedValue]]:
-    """Yield the values to seal anew; rows on a damaged page are noted and passed over."""
+    """Yield the values to re-encrypt; skip rows on a damaged page and record them."""
     after: Any = None
     try:
         while batch := await encryption_keys.sealed_under_other_keys(
@@ -93,7 +91,7 @@ async def _older(
     except Exception as error:
         _note_damage(error, progress)
     if column.kind != "bigint":
-        return  # a few rows; what lies behind the damage waits until it is healed
+        return  # a few rows; rows behind the damage wait until it is repaired
     last = await newest_batch(connection)
     for first in range((after or 0) + 1, last + 1, _AT_ONCE):
         to = min(first + _AT_ONCE - 1, last)

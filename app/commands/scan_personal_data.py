@@ -1,7 +1,7 @@
-"""`scan-personal-data`: is personal data stored in clear, and in which column?
+"""`scan-personal-data`: search every column for personal data in clear.
 
-Prints tables, columns and counts, never a value. Encrypted batches hold hashed match keys by design; what the
-command reports is readable to everyone who can read the database.
+Prints tables, columns and counts, never a value. Encrypted batches contain hashed match keys by design;
+everyone who can read the database can read what this command reports.
 """
 
 import argparse
@@ -20,24 +20,22 @@ _SHORTEST = 4
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     parser.add_argument(
         "--canary",
         action="append",
         default=[],
         metavar="VALUE",
-        help="a made-up value that was sent in events; may be repeated; - reads one a line from standard "
-        "input, where a real person's value belongs",
+        help="an invented value that was sent in events; repeatable. - reads one per line from standard "
+        "input: use it for a real person's value",
     )
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Scan and print what was found where; ends with 1 when anything was."""
+    """Scan and print the findings; return 1 if there are any."""
     canaries = _canaries(asked.canary)
     if any(len(canary.strip()) < _SHORTEST for canary in canaries):
-        sys.stderr.write(
-            f"A canary needs {_SHORTEST} characters or more: a shorter one is found by chance.\n"
-        )
+        sys.stderr.write(f"A canary needs {_SHORTEST} characters or more: shorter ones match by chance.\n")
         return 2
     return asyncio.run(_run(settings, canaries))
 
@@ -77,6 +75,6 @@ async def _run(settings: Settings, canaries: list[str]) -> int:
         sys.stdout.write(f"{table}.{column}: {what}: {number:,} values\n")
     sys.stdout.write(
         f"Searched {columns} columns of {len(tables)} tables for patterns and {len(canaries)} canaries: "
-        f"{'found the above' if found else 'found nothing'}.\n"
+        f"{'see the findings above' if found else 'nothing found'}.\n"
     )
     return int(bool(found))

@@ -75,7 +75,7 @@ async def dry_run(
 async def apply(
     engine: AsyncEngine, desired: Sequence[DesiredState], options: ApplyOptions
 ) -> AppliedPlan | InvalidFile:
-    """Apply the whole file, or nothing if it has a problem."""
+    """Apply the complete file, or nothing if it has a problem."""
     async with engine.connect() as connection:
         await connection.begin()
         done = await _apply_plan(connection, desired, options)

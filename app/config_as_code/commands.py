@@ -45,7 +45,7 @@ def file_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-loss",
         type=_share,
         metavar="SHARE",
-        help="refuse a change that costs more than this share of recent events a match key, such as 1%%",
+        help="refuse a change if more than this share of recent events, such as 1%%, would lose a match key",
     )
 
 
@@ -62,7 +62,7 @@ def plan(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 def apply(settings: Settings, asked: argparse.Namespace) -> int:
-    """Apply the whole file, or nothing if it has a problem."""
+    """Apply the complete file, or nothing if it has a problem."""
     return _run(_apply(settings, asked))
 
 
@@ -125,7 +125,7 @@ async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 async def _wake(resources: Resources, done: AppliedPlan) -> None:
-    """Wake the workers of changed destinations; without it they notice at their next poll."""
+    """Wake the workers of changed destinations; otherwise they notice the change at their next poll."""
     control = StoreDeliveryControl(
         pool=resources.pool,
         writer=resources.writer,
@@ -157,9 +157,9 @@ def _read(file: str) -> tuple[str, list[read.DesiredState] | InvalidFile]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except OSError as problem:
-        return "", InvalidFile((FileProblem(file, f"It cannot be read ({problem.strerror})."),))
+        return "", InvalidFile((FileProblem(file, f"The file cannot be read ({problem.strerror})."),))
     except UnicodeDecodeError:
-        return "", InvalidFile((FileProblem(file, "It is not UTF-8."),))
+        return "", InvalidFile((FileProblem(file, "The file is not UTF-8."),))
     return text, read.read(text)
 
 

@@ -19,7 +19,7 @@ class DesiredDestination(NewDestination):
     id: Annotated[str, Field(pattern=_DESTINATION_ID)] | None = None
     status_callback: Annotated[
         bool | None,
-        Field(description="Report final states to the journey engine. If absent, the stored value stays."),
+        Field(description="Report final states to the journey engine. If absent, the stored value is kept."),
     ] = None
     mappings: Annotated[list[dict[str, Any]], Field(max_length=1_000, default_factory=list)]
 
@@ -39,7 +39,7 @@ class MappingMembers(RequestBody):
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON schema of the file, for editors; docs/configuration.schema.json is this."""
+    """Return the JSON schema of the file, for editors; docs/configuration.schema.json is a copy."""
     described = File.model_json_schema()
     mapping = {
         **DOCUMENT_SCHEMA,
@@ -49,7 +49,7 @@ def schema() -> dict[str, Any]:
             "published": {
                 "type": "boolean",
                 "default": True,
-                "description": "Whether events use the mapping. false leaves it a draft.",
+                "description": "Whether events use the mapping. With false it stays a draft.",
             },
             **DOCUMENT_SCHEMA["properties"],
         },

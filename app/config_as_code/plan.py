@@ -1,7 +1,7 @@
 """Compares a configuration file with the stored configuration and plans the changes. Pure.
 
-The file describes published mappings: an unpublished draft does not count and is kept. Entries that the
-file does not name stay unchanged, since a lost line must not stop events.
+The file describes published mappings: an unpublished draft does not count and is kept. Entries missing from
+the file are unchanged, so that a deleted line cannot stop events.
 """
 
 from collections.abc import Sequence
@@ -264,7 +264,7 @@ class _FileEntry:
     name: str
 
     def duplicates(self, other: "_FileEntry") -> bool:
-        """Return whether both may mean the same thing. Two entries with ids may share a name."""
+        """Return whether both may be the same thing. Two entries with ids may share a name."""
         own_id, other_id = self.existing or self.id, other.existing or other.id
         if own_id is not None and own_id == other_id:
             return True

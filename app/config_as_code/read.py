@@ -1,8 +1,8 @@
 """Reads a configuration file: unambiguous YAML, then its members. Every problem has a path.
 
 YAML 1.1 reads `NO` as false, `1:30` as 90 and `2026-01-02` as a date, and keeps the last of two equal keys.
-Here only true, false, null and plain numbers are not text, duplicate keys are refused, and so are aliases: a
-few lines of them can expand into gigabytes.
+Here everything except true, false, null and plain numbers is text. Duplicate keys are refused. Aliases are
+also refused: a few lines of them can expand into gigabytes.
 """
 
 import re
@@ -23,7 +23,7 @@ MAX_CHARACTERS = 10 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FileProblem:
-    """A reason why a file is not applied: a path in the file, and a sentence."""
+    """A problem of a file: a path in the file, and a sentence."""
 
     path: str
     sentence: str
@@ -31,14 +31,14 @@ class FileProblem:
 
 @dataclass(frozen=True, slots=True)
 class InvalidFile:
-    """A file that is not applied, with all its problems."""
+    """The file has problems and is not applied."""
 
     problems: tuple[FileProblem, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredMapping:
-    """A mapping of the file; `path` is its place there."""
+    """A mapping of the file; `path` is its path there."""
 
     path: str
     id: str | None
@@ -49,7 +49,7 @@ class DesiredMapping:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """A destination of the file with its mappings; `path` is its place there."""
+    """A destination of the file with its mappings; `path` is its path there."""
 
     path: str
     destination: DesiredDestination
@@ -59,7 +59,7 @@ class DesiredState:
 def read(text: str) -> list[DesiredState] | InvalidFile:
     """Parse a file; return its destinations, or all its problems."""
     if len(text) > MAX_CHARACTERS:
-        return InvalidFile((FileProblem("file", f"It has more than {MAX_CHARACTERS:,} characters."),))
+        return InvalidFile((FileProblem("file", f"The file has more than {MAX_CHARACTERS:,} characters."),))
     try:
         # The loader is a SafeLoader: it creates plain values only.
         parsed = yaml.load(text, UnambiguousLoader)  # noqa: S506

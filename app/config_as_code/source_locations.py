@@ -40,7 +40,7 @@ def _walk(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
 
 
 def _with_line(path: str, lines: Mapping[str, int]) -> str:
-    """Return a path after its line. A missing member gets the line of the object that lacks it."""
+    """Return line and path. A missing member gets the line of its object."""
     parent = path
     while parent and parent not in lines:
         parent = parent[: max(parent.rfind("."), parent.rfind("["), 0)]

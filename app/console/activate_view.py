@@ -10,8 +10,16 @@ from urllib.parse import urlencode
 # Status codes of POST /events: (code, meaning, what the journey engine does).
 RESPONSES: Sequence[tuple[str, str, str]] = (
     ("202", "Every event is stored or a duplicate.", "Continue."),
-    ("207", "Some events are rejected; see results for which and why.", "Continue. Fix the rejected ones."),
-    ("422", "All events are rejected; see results for why.", "Fix the events. Do not resend them unchanged."),
+    (
+        "207",
+        "Some events are rejected; see the results.",
+        "Continue. Fix the rejected ones.",
+    ),
+    (
+        "422",
+        "All events are rejected; see the results.",
+        "Fix the events. Do not resend them unchanged.",
+    ),
     ("400, 415", "The body cannot be read.", "Fix format and Content-Type."),
     ("401, 403", "The key is unknown, revoked, or may not send here.", "Use another key."),
     ("413", "More than 5,000 events or 5 MiB.", "Split the request."),

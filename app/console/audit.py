@@ -27,7 +27,7 @@ from app.store.audit import AuditFilter
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _PAGE = "/console/audit"
-_ROWS = 1_000  # of one page of an export
+_ROWS = 1_000  # rows per page of an export
 Text = Annotated[str, Query(max_length=200)]
 
 
@@ -65,7 +65,7 @@ async def download(
     since: Text = "",
     until: Text = "",
 ) -> StreamingResponse:
-    """Stream the whole filtered list."""
+    """Stream the complete filtered list."""
     wanted = audit_view.AuditForm(actor, kind, action, target, since, until).wanted()
 
     async def fetch(cursor: str | None) -> ExportPage:
@@ -82,7 +82,7 @@ async def download(
 @router.post(_PAGE + "/verify", response_model=None)
 @requires(Scope.KEYS_ADMIN)
 async def verify(request: Request, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
-    """Follow the whole chain and show the result."""
+    """Verify the complete hash chain and show the result."""
     result = await verify_chain(context)
     return await _page(
         request,

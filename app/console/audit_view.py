@@ -32,11 +32,11 @@ SENTENCES: Mapping[str, str] = {
     AuditAction.MAPPING_ARCHIVED: "deleted the mapping",
     AuditAction.EVENT_NAME_RENAMED: "renamed an event everywhere",
     AuditAction.EVENTS_REPLAYED: "replayed events",
-    AuditAction.DEAD_LETTERS_DISMISSED: "dismissed dead letters",
+    AuditAction.DEAD_LETTERS_DISMISSED: "dismissed failed events",
     AuditAction.SUBJECT_ERASURE_REQUESTED: "requested the erasure of a person's data",
     AuditAction.SUBJECT_SEARCHED: "searched where a person is stored",
-    AuditAction.PREFLIGHT_CONFIRMED: "confirmed a preflight check",
-    AuditAction.PREFLIGHT_WITHDRAWN: "withdrew a preflight confirmation",
+    AuditAction.PREFLIGHT_CONFIRMED: "confirmed a setup check",
+    AuditAction.PREFLIGHT_WITHDRAWN: "withdrew a setup check confirmation",
     AuditAction.KEY_CREATED: "created a key",
     AuditAction.KEY_ROTATED: "rotated a key",
     AuditAction.KEY_REVOKED: "revoked a key",
@@ -48,8 +48,8 @@ SENTENCES: Mapping[str, str] = {
 
 
 def sentence(action: str) -> str:
-    """Return the sentence of an action, to follow its actor's name."""
-    # An action that this release does not know is shown by its own words.
+    """Return what an actor did, as the rest of a sentence that begins with the actor's name."""
+    # For an action that this release does not know, show its code.
     return SENTENCES.get(action, action.replace("_", " ").replace(".", ": "))
 
 
@@ -58,7 +58,7 @@ KINDS: Mapping[str, str] = {
     "mapping": "Mappings",
     "event_name": "Event names",
     "events": "Replays",
-    "dead_letters": "Dead letters",
+    "dead_letters": "Failed events",
     "incident": "Incidents",
     "subject": "Persons",
     "preflight": "Setup checks",
@@ -69,7 +69,7 @@ KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class AuditForm:
-    """The filters as they were typed. Days are UTC; `until` is included."""
+    """The filters as typed. Days are UTC; `until` is included."""
 
     actor: str = ""
     kind: str = ""
@@ -84,7 +84,7 @@ class AuditForm:
 
     @property
     def problem(self) -> str | None:
-        """Return the sentence for a day that cannot be read, if there is one."""
+        """Return a message if a day is invalid."""
         wrong = [text for text in (self.since, self.until) if text and _day(text) is None]
         return "Write days as YYYY-MM-DD. The filter by day was ignored." if wrong else None
 
@@ -112,7 +112,7 @@ def _day(text: str) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class EntryView:
-    """One entry as the page shows it. `link` is the page of its target, if it has one."""
+    """One entry of the page. `link` is the page of its target, if it has one."""
 
     id: int
     at: datetime
@@ -141,7 +141,7 @@ def present(entry: AuditEntry, names: Mapping[str, str], actor_name: str) -> Ent
 
 
 def ids_of(entry: AuditEntry) -> list[str]:
-    """Return the ids in an entry whose names a reader wants."""
+    """Return the ids in an entry that the page replaces with names."""
     known = {**(entry.before or {}), **(entry.after or {})}
     related = [known[name] for name in ("replaces", "replaced_by") if isinstance(known.get(name), str)]
     return [entry.actor, entry.subject, *related]
@@ -187,7 +187,7 @@ _WORDS: Mapping[str, str] = {"null": "none", "true": "yes", "false": "no", "[]":
 
 
 def _words(text: str | None, names: Mapping[str, str]) -> str | None:
-    """Return a value in words: no JSON, and names beside ids."""
+    """Return a value in words: no JSON, and names next to ids."""
     if text is None or text in _WORDS:
         return None if text is None else _WORDS[text]
     if text in names:
@@ -203,9 +203,9 @@ def _words(text: str | None, names: Mapping[str, str]) -> str | None:
 
 
 def chain_sentence(found: ChainHead | ChainBroken, *, shows_total: bool) -> str:
-    """Return what following the whole chain found."""
+    """Return the result of the verification as a sentence."""
     if isinstance(found, ChainBroken):
         return f"The chain breaks at audit row {found.id}. {found.sentence} Ask the operator of this service."
-    # The number of rows of all organisations is the platform's.
+    # Only the platform may see the number of rows of all organisations.
     rows = f" of {found.rows:,} rows" if shows_total else ""
-    return f"Chain verified: the complete chain{rows} is as it was written. Its head is {found.hash.hex()}."
+    return f"Chain verified: no row{rows} was changed. Hash of the newest row: {found.hash.hex()}."

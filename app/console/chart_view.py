@@ -119,7 +119,7 @@ def charts(
                 ),
             ),
             "No measurements in this time range.",
-            "The rate that Amazon accepts, as learned from its responses.",
+            "The rate that Amazon accepts, estimated from its responses.",
         ),
     )
     times = json.dumps([int(start.timestamp()) for start in starts], separators=(",", ":"))

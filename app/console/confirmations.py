@@ -1,4 +1,4 @@
-"""Say on the next page what an action did, with a link onward. The word travels in a cookie for one page.
+"""Show on the next page what an action did, with a link to continue. A cookie carries the code for one page.
 
 Every POST of the console ends in `redirect`, or shows its result on the page that it returns.
 """
@@ -28,7 +28,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "deleted": "Destination deleted. It accepts no further events; its history remains.",
     "settings_saved": "Settings saved.",
     "currency_changed": "Currency changed to that of the Amazon account. New purchases use it.",
-    "check_confirmed": "Confirmed. Your key is recorded in the audit.",
+    "check_confirmed": "Confirmed. The audit records who confirmed it.",
     "check_withdrawn": "Confirmation withdrawn.",
     "key_revoked": "Key revoked. Requests with it are refused, and its sessions have ended.",
     "mapping_created": "Mapping created. Complete its fields, then publish it.",
@@ -41,7 +41,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "name_changed": "The draft now uses the pinned event name. It is not published yet.",
     "renamed": "Event type renamed. Published mappings of this type were updated.",
     "test_sent": "Test event sent to the sandbox.",
-    "replayed": "{events} queued again, after live traffic.",
+    "replayed": "{events} queued again. Live events have priority.",
     "dismissed": "{events} dismissed. Dismissed events stay in the history and no longer count as open.",
     "event_renamed": "Event type renamed. {mappings} republished with the new name; new events use it.",
     "event_name_kept": "This event type already has that name. Nothing changed.",
@@ -53,13 +53,13 @@ SENTENCES: Final[Mapping[str, str]] = {
     "maintenance_ended": "Maintenance window ended. Messages are sent again.",
     "callback_on": "Status callbacks are on. Each final state is reported from now on.",
     "callback_off": "Status callbacks are off. Waiting callbacks were dropped.",
-    "erasure_requested": "Erasure requested. Nothing of this person is sent any more; stored data follows.",
+    "erasure_requested": "Erasure requested. This person's data is no longer sent; stored data is erased.",
     "organisation_created": "Organisation created. Switch to it to create its destinations and keys.",
     "organisation_changed": "Organisation changed.",
     "organisation_suspended": "Organisation suspended. New events are rejected; accepted events wait.",
     "organisation_resumed": "Organisation resumed. Events are accepted again; waiting ones are being sent.",
     "organisation_switched": "You now act for another organisation. Its name is at the top of every page.",
-    "acknowledged": "Incident acknowledged. Its daily reminders end; its end is still announced.",
+    "acknowledged": "Incident acknowledged. Daily reminders stop; a message is sent when it resolves.",
 }
 
 # Where each sentence leads: a label and an address. {here} is the page of the destination, {mapping} that of
@@ -87,7 +87,7 @@ LINKS: Final[Mapping[str, tuple[str, str]]] = {
     "renamed": ("Event names", "/console/event-names"),
     "test_sent": ("Activate", "{here}/activate"),
     "replayed": ("Events", "{here}/events"),
-    "dismissed": ("Dead events", "{here}/events?status=dead"),
+    "dismissed": ("Failed events", "{here}/events?status=dead"),
     "event_renamed": ("Audit entry", "/console/audit?action=event_name.renamed"),
     "event_name_kept": ("Event names", "/console/event-names"),
     "acknowledged": ("All incidents", "/console/incidents"),
@@ -111,7 +111,7 @@ _PLACE: Final = re.compile(r"(/console/destinations/dst_[0-9a-z]+)(/mappings/map
 
 @dataclass(frozen=True, slots=True)
 class ActionConfirmation:
-    """What an action did, and a link onward; `label` is None without one."""
+    """What an action did, and a link to continue; `label` is None without one."""
 
     sentence: str
     label: str | None = None
@@ -119,9 +119,9 @@ class ActionConfirmation:
 
 
 def redirect(context: AppContext, address: str, done: str, number: int | None = None) -> RedirectResponse:
-    """Redirect after an action; the next page says what was done.
+    """Redirect after an action; the next page shows what it did.
 
-    `done` is a word of `SENTENCES`; `number` is the number in its sentence.
+    `done` is a key of `SENTENCES`; `number` is the number in its sentence.
     """
     assert done in SENTENCES
     response = RedirectResponse(address, 303)
@@ -138,7 +138,7 @@ def redirect(context: AppContext, address: str, done: str, number: int | None = 
 
 
 def confirmation_of(request: Request) -> ActionConfirmation | None:
-    """Return what the action before this page did, if there was one."""
+    """Return what the preceding action did, if there was one."""
     word, _, number = request.cookies.get(_COOKIE, "").partition(".")
     sentence = SENTENCES.get(word)
     if sentence is None:
@@ -159,5 +159,5 @@ def confirmation_of(request: Request) -> ActionConfirmation | None:
 
 
 def forget(context: AppContext, response: Response) -> None:
-    """Remove the word, so that it is shown once."""
+    """Remove the cookie, so that the sentence is shown once."""
     response.delete_cookie(_COOKIE, path="/console", secure=is_secure(context), httponly=True, samesite="lax")

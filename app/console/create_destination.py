@@ -27,9 +27,9 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 NEW = "/console/destinations/new"
 _TEXT_FIELDS = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
-# Region and currency are the account's: a preselected one would be kept unread.
+# Region and currency have no preselected value: users would submit it without checking.
 DEFAULTS = {"identity_profile": "amazon"}
-# Advertisers that the sandbox has from the start.
+# The sandbox's built-in advertisers.
 SANDBOX_ADVERTISERS = (
     ("1000000001", "North America"),
     ("2000000001", "Europe"),
@@ -61,7 +61,7 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
         problems = form_view.of_fields(refusal.problem.fields) or {"": refusal.problem.detail or ""}
         return _show(request, context, values, problems, status=status_of(refusal.problem))
     if form_text(form, "then") == "connect" and context.amazon_configured and not created.similar:
-        # A similar name is shown first: it may be the same account once more.
+        # Warn about a similar name before Amazon's sign-in: the destination may be a duplicate.
         return RedirectResponse(await begin_connection(context, visitor.caller, created.destination.id), 303)
     query = "?alike=1" if created.similar else ""
     return confirmations.redirect(

@@ -1,4 +1,4 @@
-"""A destination's page: set-up steps, then diagnosis, counts and charts, updated live."""
+"""A destination's page: setup steps, then diagnosis, counts and charts, updated live."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -79,7 +79,7 @@ async def page(
 
 
 def content_of(context: AppContext, found: Destination, visitor: Visitor, tab: str) -> dict[str, Any]:
-    """Return the content of the head of every destination page."""
+    """Return the content of the header of every destination page."""
     shown = pages.plain(public_view(found))
     return {
         "destination": shown,

@@ -45,7 +45,7 @@ class DiagnosisInput:
 
     @property
     def recent(self) -> Sequence[RequestRow]:
-        """Return the requests of the last minute: older ones say nothing about now."""
+        """Return the requests of the last minute; older ones say nothing about the current state."""
         return [request for request in self.requests if self.now - request.started_at <= _RECENT]
 
 
@@ -75,7 +75,7 @@ _SIGN_IN = {
 # The meaning of consecutive failed requests, by the outcome of the newest.
 _FAILURES: Mapping[str, tuple[str, str]] = {
     "throttled": (
-        "Amazon is rate-limiting us (HTTP 429).",
+        "Amazon is rate-limiting requests (HTTP 429).",
         "No action needed: the rate was lowered automatically. This does not count as a failed attempt.",
     ),
     "unauthorized": (
@@ -195,14 +195,14 @@ def _often_throttled(facts: DiagnosisInput) -> Diagnosis | None:
     current_rate = f" Current rate: {number(round(rate, 1))} requests per second." if rate else ""
     return Diagnosis(
         "warn",
-        f"Amazon is rate-limiting us: {len(throttled)} of {len(requests)} requests of the last minute "
+        f"Amazon is rate-limiting requests: {len(throttled)} of {len(requests)} requests of the last minute "
         "returned 429.",
         "No action needed: the rate adapts automatically." + current_rate,
     )
 
 
 def _dead(facts: DiagnosisInput) -> Diagnosis | None:
-    """Dead letters that were replayed or dismissed need nobody any more."""
+    """Replayed and dismissed dead letters do not count: they need no action."""
     if not facts.open_dead_letters:
         return None
     dead = sum(count for _, count in facts.open_dead_letters)
@@ -213,14 +213,13 @@ def _dead(facts: DiagnosisInput) -> Diagnosis | None:
         "bad",
         f"{events(dead)} failed permanently. {'Reason' if dead == 1 else 'Most common reason'}: "
         f"{top_cause.replace('_', ' ')}.",
-        f"{remedy} A replay resends the same data: replay {them} once Amazon accepts {them} unchanged, "
-        f"otherwise dismiss {them}.",
+        f"{remedy} Replay {them} if Amazon would now accept the same data; otherwise dismiss {them}.",
         action="dead",
     )
 
 
 def _rejected(facts: DiagnosisInput) -> Diagnosis | None:
-    """The last hour counts: rejections of last week are no fault of today."""
+    """Only the last hour counts: older rejections say nothing about the current state."""
     rejected = facts.recent_outcomes.rejected_in_hour
     total = facts.recent_outcomes.accepted_in_hour + rejected
     if not facts.recent_rejections or not rejected or rejected * 20 < total:
@@ -243,7 +242,7 @@ def _expired(facts: DiagnosisInput) -> Diagnosis | None:
     return Diagnosis(
         "bad",
         f"{events(expired)} expired before delivery in the last 24 hours: older than Amazon accepts.",
-        "Send events sooner, and reconnect or resume sooner.",
+        "Send events sooner after they occur, and reconnect or resume before they expire.",
         action="expired",
     )
 
@@ -253,9 +252,7 @@ def _blocked(facts: DiagnosisInput) -> Diagnosis | None:
     if until is None or until <= facts.now or not facts.stats["waiting"]:
         return None
     left = age((until - facts.now).total_seconds())
-    return Diagnosis(
-        "warn", f"Waiting after a response of Amazon that limits the rate ({left} left).", "No action needed."
-    )
+    return Diagnosis("warn", f"Amazon limited the rate. Sending resumes in {left}.", "No action needed.")
 
 
 def _other_currency(facts: DiagnosisInput) -> Diagnosis | None:

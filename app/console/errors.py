@@ -111,7 +111,7 @@ async def export_rejections(
     query: Events,
     export_format: Annotated[ExportFormat, Query(alias="format")] = ExportFormat.CSV,
 ) -> Response:
-    """Stream the whole filtered list as CSV or NDJSON."""
+    """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.rejections(query.range(context.now()).since)
 
     async def fetch(position: str | None) -> ExportPage:

@@ -33,7 +33,7 @@ class EventQuery:
 
     @property
     def chosen_status(self) -> str:
-        """The status, or "" where it is none that events have."""
+        """The status, or "" if it is unknown."""
         return self.status if self.status == REJECTED or self.status in STATUSES else ""
 
     @property

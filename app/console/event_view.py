@@ -30,7 +30,7 @@ class TimelineEntry:
     replay_id: str | None = None
     last_at: datetime | None = None  # of the last of several similar entries
     similar: Sequence["TimelineEntry"] = ()
-    kind: tuple[object, ...] = ()  # equal for similar entries
+    kind: tuple[object, ...] = ()  # the same value for similar entries
 
 
 # Tone and sentence for each outcome of an attempt.
@@ -41,7 +41,7 @@ _OUTCOMES: Mapping[str, tuple[str, str]] = {
     "forbidden": ("bad", "The signed-in Amazon user may not send events for this advertiser."),
     "divisible": (
         "warn",
-        "Amazon rejected the whole request. It is split to isolate the invalid event.",
+        "Amazon rejected the complete request. It is split to isolate the invalid event.",
     ),
     "broken": ("warn", "Amazon returned an error or an unreadable response. The same request is retried."),
     "lost": ("warn", "No complete response arrived. The same request is retried; Amazon counts it once."),
@@ -67,7 +67,7 @@ _ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
 def timeline(
     trace: Mapping[str, Any], mapping_name: str | None, names: Mapping[str, str] = MappingProxyType({})
 ) -> list[TimelineEntry]:
-    """Return the steps of an event history (as the API returns it) in order of time.
+    """Return the steps of an event history (as the API returns it), oldest first.
 
     `names` maps key ids to the names of the keys.
     """
@@ -104,7 +104,7 @@ _FEWEST_COLLAPSED = 3
 
 
 def collapse(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
-    """Return the entries with runs of similar attempts as one entry each, which holds them."""
+    """Return the entries. Consecutive similar attempts are combined into one entry that contains them."""
     collapsed: list[TimelineEntry] = []
     for _, run in groupby(entries, key=lambda one: (one.headline, one.tone, one.kind)):
         similar = list(run)

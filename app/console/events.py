@@ -91,7 +91,7 @@ async def export_events(
     query: Events,
     export_format: Annotated[ExportFormat, Query(alias="format")] = ExportFormat.CSV,
 ) -> Response:
-    """Stream the whole filtered list as CSV or NDJSON."""
+    """Stream the complete filtered list as CSV or NDJSON."""
     wanted, rejected = query.events(query.range(context.now()).since), query.rejected
 
     async def fetch(position: str | None) -> ExportPage:

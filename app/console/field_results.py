@@ -25,18 +25,18 @@ _RULE_LABELS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class FieldResult:
-    """What one field gets from the sample. `input` is the name of its row on the form."""
+    """The result of one field for the sample. `input` is the name of its row on the form."""
 
     input: str
     label: str
-    rule: str  # what was done, shown as a tooltip
+    rule: str  # the rule that was applied, shown as a tooltip
     text: str
     note: str
     tone: str
 
 
 def field_results(fields: Sequence[FieldPreview], custom: Mapping[str, int]) -> dict[str, FieldResult]:
-    """Return the results by row of the form. `custom` holds the row's number of each custom data name."""
+    """Return the results by row of the form. `custom` maps each custom data name to its row number."""
     results = (_result(field, custom) for field in fields)
     return {result.input: result for result in results}
 

@@ -1,4 +1,4 @@
-"""Present field problems as sentences beside the fields. Pure."""
+"""Present field problems as sentences next to the fields. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

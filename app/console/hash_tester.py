@@ -35,7 +35,7 @@ async def page(request: Request) -> Response:
 @router.post(PAGE, response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def show_hash(request: Request, form: Form) -> Response:
-    """Show the match key of the typed value on the response alone."""
+    """Show the match key of the typed value in this response only."""
     chosen = {name: form_text(form, name) or default for name, default in _DEFAULTS.items()}
     body: dict[str, Any] = {**chosen, "value": str(form.get("value") or "")}
     try:

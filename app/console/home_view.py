@@ -47,7 +47,7 @@ class StripItem:
 def strip(
     conditions: Mapping[Condition, int], parameters: Mapping[str, str], chosen: Condition | None
 ) -> list[StripItem]:
-    """Return the conditions with their counts; deleted destinations are no concern of the strip."""
+    """Return the conditions with their counts; deleted destinations are not counted."""
     return [
         StripItem(
             number(conditions[condition]),
@@ -108,7 +108,7 @@ def incident_rows(found: Sequence[OpenIncident], may: Permissions) -> list[Incid
 
 def _incident_row(each: OpenIncident, may: Permissions) -> IncidentRow:
     stored, incident = each.stored, each.stored.incident
-    note = None if each.holds else "Recovering: no longer observed. Resolves automatically."
+    note = None if each.holds else "Recovering: the problem is no longer observed. Resolves automatically."
     if incident.acknowledged_at is not None:
         note = f"Acknowledged. {note or ''}".strip()
     return IncidentRow(
@@ -135,7 +135,7 @@ _OF_SERVICE: Final[Mapping[Kind, RemedyButton]] = {
 
 
 def remedy_button(each: OpenIncident, may: Permissions) -> RemedyButton | None:
-    """Return the button for the action of an incident, as far as the visitor may use it."""
+    """Return the button for the action of an incident, or None if the visitor may not use it."""
     incident = each.stored.incident
     if incident.destination is None:
         return _OF_SERVICE.get(incident.kind)
@@ -155,7 +155,7 @@ def remedy_button(each: OpenIncident, may: Permissions) -> RemedyButton | None:
 
 
 def _resume(state: str | None, page: str, reconnect: RemedyButton) -> RemedyButton:
-    """Return what lets waiting events go: it depends on why they wait."""
+    """Return the action that releases waiting events; it depends on why they wait."""
     if state == "paused":
         return RemedyButton("Resume", f"{page}/resume", is_post=True)
     if state == "needs_reconnect":
@@ -241,7 +241,9 @@ def health_label(item: ListedDestination) -> Label:
             return Label("Degraded", "warn", incidents)
         case Condition.RECOVERING:
             return Label(
-                "Recovering", "warn", "Its incident is no longer observed; it resolves automatically."
+                "Recovering",
+                "warn",
+                "The problem is no longer observed; the incident resolves automatically.",
             )
         case Condition.STALLED:
             return Label("Stalled", "bad", "Events wait and none was delivered in the last minute.")
@@ -255,7 +257,7 @@ def health_label(item: ListedDestination) -> Label:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading that sorts the table; `sort` is None where it does not."""
+    """A column heading; `sort` is None if the table cannot be sorted by it."""
 
     label: str
     sort: Sort | None
@@ -269,7 +271,7 @@ COLUMNS: Final = (
     Column("Oldest waiting", Sort.BACKLOG, "n", "The longest wait of an event in the last minute"),
     Column("Delivered", Sort.DELIVERED, "n"),
     Column("Failed", Sort.FAILED, "n", "Events that failed permanently or expired"),
-    Column("Trend", None, "trend", "Delivered, and in red failed, each on its own scale"),
+    Column("Trend", None, "trend", "Delivered events, and failed events in red on a separate scale"),
 )
 
 

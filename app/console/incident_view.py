@@ -12,7 +12,7 @@ TONES: Final[Mapping[str, str]] = {"critical": "bad", "warning": "warn", "info":
 
 TITLES: Final[Mapping[str, str]] = {
     "sign_in_lost": "Sign-in lost",
-    "amazon_forbidden": "Access refused by Amazon",
+    "amazon_forbidden": "Access denied by Amazon",
     "failing": "Requests fail",
     "throttled": "Throttled by Amazon",
     "backlog": "Events wait too long",

@@ -55,7 +55,7 @@ LIFETIMES = (("", "Until revoked"), ("30", "30 days"), ("90", "90 days"), ("365"
 async def page(
     request: Request, context: Context, visitor: CurrentVisitor, cursor: Cursor = None
 ) -> Response:
-    """List keys beside the form for a new one."""
+    """List keys next to the form for a new one."""
     return await _page(request, context, visitor, cursor=cursor)
 
 

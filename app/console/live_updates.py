@@ -156,8 +156,8 @@ async def _stream(
     try:
         yield "retry: 3000\n\n"
         while monotonic() - started_at < MAX_DURATION_S:
-            # An expired session or a revoked key ends the stream. A poll is no use of the session:
-            # an open page must not keep it alive.
+            # An expired session or a revoked key ends the stream. A poll is not activity: an open page must
+            # not keep the session alive.
             if await sessions.visitor_of(context, request, note=False) is None:
                 yield "event: gone\ndata:\n\n"
                 return

@@ -1,4 +1,4 @@
-"""The mapping editor (R9 to R11): one form for a new mapping and an existing one, with results as typed."""
+"""The mapping editor (R9 to R11): one form for new and existing mappings, with results as you type."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -157,14 +157,14 @@ async def _leave(
                 context, visitor.caller, mapping.destination, mapping.id, frozenset({mapping.version})
             )
         except Refusal:
-            # The review shows why, such as another name for the event type.
+            # The review shows the problem, such as a second name for the event type.
             return confirmations.redirect(context, f"{here}/publish", done)
         return await landing(context, visitor, published.mapping)
     return confirmations.redirect(context, f"{here}/publish", done)
 
 
 def _wants_preview(form: FormData) -> bool:
-    """Return whether the form was sent for its results only, as browsers without JavaScript do."""
+    """Return whether the form was sent only to update the results, as browsers without JavaScript do."""
     return form_text(form, "then") == "preview" or form_text(form, "then").startswith("sample-")
 
 
@@ -178,7 +178,7 @@ async def show_preview(
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
-    """Return the results for the sample event with the form as typed. Nothing is stored."""
+    """Return the results of the unsaved form for the sample event. Nothing is stored."""
     values = _form_values(form)
     document = from_form(values)
     content = await content_of_mappings(context, visitor, destination_id)
@@ -268,7 +268,7 @@ async def _show(
     refused: str | None = None,
     sentences: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the editor page; `form` is what was sent and is not saved."""
+    """Return the editor page; `form` is unsaved input."""
     content = await content_of_mappings(context, visitor, destination_id)
     destination = content["destination"]
     async with context.engine.connect() as connection:

@@ -285,9 +285,9 @@ def canonical(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def keep_short_forms(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `after`, with each member that means the same as in `before` written as in `before`.
+    """Return `after`; members with the same meaning as in `before` keep the notation of `before`.
 
-    So saving an untouched form changes nothing, whichever short forms an API caller used.
+    So saving an unchanged form changes nothing, even if an API caller used short forms.
     """
     old, new = canonical(before), canonical(after)
     merged = {name: before[name] if name in old and old[name] == new[name] else after[name] for name in after}

@@ -1,4 +1,4 @@
-"""The published versions of a mapping: what each says, what it changed, and rollback."""
+"""The published versions of a mapping: content, changes and rollback."""
 
 from typing import Annotated
 
@@ -39,7 +39,7 @@ async def page(
     version: VersionNumber = None,
     cursor: Cursor = None,
 ) -> Response:
-    """List the versions, newest first, and show what one of them says."""
+    """List the versions, newest first, and show the content of the selected one."""
     return await _page(request, destination_id, mapping_id, context, visitor, version, cursor)
 
 
@@ -86,7 +86,7 @@ async def _page(
     )
     items, more = split_page(found, _PAGE_SIZE)
     chosen = version or mapping.published_version or 0
-    # The one before it too: what a version changed is told against its predecessor.
+    # Load the predecessor too: the changes of a version are relative to it.
     shown = await list_versions(
         context, visitor.caller, destination_id, mapping_id, limit=2, below=chosen + 1
     )

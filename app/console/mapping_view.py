@@ -18,7 +18,7 @@ from app.domain.observed.event_schema import EventSchema, SchemaMismatch, fields
 from app.domain.outcomes.reasons import WARNINGS
 
 MAX_PATHS = 200
-MAX_OBSERVED_PATHS = 50  # the rest is on the page of the event schema
+MAX_OBSERVED_PATHS = 50  # the event schema page has the rest
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 # Paths that journeys usually send. Observed paths and those of the sample come first.
@@ -95,7 +95,7 @@ def _value_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping) and len(value) == 1 and isinstance(value.get("const"), str):
-        return str(value["const"])  # a constant reads as its value
+        return str(value["const"])  # a constant is shown as its value
     if isinstance(value, Mapping) and len(value) == 1 and "path" in value:
         return f"from {value['path']}"
     return _ENCODER.encode(value).decode()

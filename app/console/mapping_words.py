@@ -1,6 +1,6 @@
-"""Mapping documents in words: what a version says, and what differs between two. Pure.
+"""Mapping documents in words: the content of a version, and the differences between two. Pure.
 
-The order is that of the form, whatever the order in the document.
+The order is that of the form, not that of the document.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ _CONSENT_MODES = {mode.value: mode.label for mode in catalog.AMAZON.consent_mode
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a mapping says about one place."""
+    """The content of a mapping at one place."""
 
     place: str
     text: str
@@ -35,7 +35,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class StatementChange:
-    """One place where two mappings differ; `was` or `now` is None where a mapping says nothing."""
+    """One difference between two mappings; `was` or `now` is None where the member is absent."""
 
     place: str
     was: str | None
@@ -48,7 +48,7 @@ class StatementChange:
 
 
 def statements(document: Mapping[str, Any]) -> list[Statement]:
-    """Return what a mapping says, in the order of the form."""
+    """Return the content of a mapping, in the order of the form."""
     expanded = canonical(document)
     found = {place: _words(place, source) for place, source in _places(expanded)}
     return [Statement(place, found[place]) for place in _order(found)]

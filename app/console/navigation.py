@@ -1,4 +1,4 @@
-"""The main navigation: what a visitor may open, and who may open the rest. Pure."""
+"""The main navigation: the pages that a visitor may open, and the roles that may open the others. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class NavigationItem:
 
 
 _ANY: Final = tuple(Scope)
-# Address, label and the scopes of which one opens the page. The first line is always in sight.
+# Address, label, and scopes: any one of them opens the page. The first line is always visible.
 MAIN: Final[Sequence[tuple[str, str, tuple[Scope, ...]]]] = (
     ("/console", "Destinations", (Scope.DESTINATIONS_READ,)),
     ("/console/events", "Events", (Scope.EVENTS_READ,)),
@@ -42,7 +42,7 @@ MORE: Final[Sequence[tuple[str, str, tuple[Scope, ...]]]] = (
 
 @dataclass(frozen=True, slots=True)
 class Navigation:
-    """The navigation of a visitor on a page. `locked` are the pages that its role does not open."""
+    """The navigation of a visitor on a page. `locked` are the pages that the role may not open."""
 
     main: Sequence[NavigationItem]
     more: Sequence[NavigationItem]
@@ -50,7 +50,7 @@ class Navigation:
 
 
 def navigation_of(visitor: Visitor, path: str) -> Navigation:
-    """Return the navigation of a visitor. Organisations stay unknown to everyone but the platform."""
+    """Return the navigation of a visitor. Only the platform role sees Organisations."""
     main = [_item(visitor, path, *row) for row in MAIN]
     more = [
         _item(visitor, path, *row)

@@ -39,7 +39,7 @@ _KINDS = [(kind.value, TITLES[kind.value]) for kind in KINDS if kind not in RESE
 @router.get("/console/notifications", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def channels_page(request: Request, context: Context, visitor: CurrentVisitor) -> Response:
-    """Show the channels and how deliveries to them went."""
+    """Show the channels and the results of their deliveries."""
     channels = await list_channels(context, visitor.caller)
     return pages.show(request, "notifications.html", channels=channels)
 
@@ -47,14 +47,14 @@ async def channels_page(request: Request, context: Context, visitor: CurrentVisi
 @router.get(_PAGE, response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
-    """Show where messages of a destination go, when incidents open, and its status callbacks."""
+    """Show the channels, thresholds and status callbacks of a destination."""
     return await _show(request, destination_id, context, visitor)
 
 
 @router.post(_PAGE, response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def save(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
-    """Set the channels, kinds and least severity of the messages of a destination."""
+    """Set the channels, kinds and minimum severity of a destination's messages."""
     kinds, severity = form.getlist("kind"), form_text(form, "min_severity")
     if severity not in SEVERITIES or not set(map(str, kinds)) <= {kind for kind, _ in _KINDS}:
         raise Refusal(ErrorCode.INVALID, "Choose the kinds and the severity from the lists.")

@@ -26,7 +26,7 @@ _ADDRESS = "/console/organisations"
 @router.get("/console/organisations", response_model=None)
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def page(request: Request, context: Context, cursor: Cursor = None) -> Response:
-    """List organisations beside the form for a new one."""
+    """List organisations next to the form for a new one."""
     return await _page(request, context, cursor=cursor)
 
 

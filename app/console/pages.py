@@ -52,7 +52,7 @@ def quoted(text: str) -> Markup:
 
 _TEMPLATES.filters["quoted"] = quoted
 
-# No foreign and no inline resources: text that a person typed cannot become a script.
+# No external and no inline resources: user input cannot become a script.
 POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "frame-ancestors 'none'; form-action 'self'"
@@ -62,7 +62,7 @@ POLICY = (
 def show(
     request: Request, template: str, *, status: int = 200, leads_to: str = "", **content: Any
 ) -> HTMLResponse:
-    """Return a page. `leads_to` are foreign origins, separated by blanks, that its forms redirect to.
+    """Return a page. `leads_to` are other origins, separated by blanks, that its forms redirect to.
 
     Browsers apply `form-action` to the redirect after a form too, so the page whose button opens Amazon's
     sign-in must name its origin.
@@ -124,7 +124,7 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def plain(result: Any) -> Any:
-    """Return the result of an API route as its clients read it: JSON values, times as text."""
+    """Return the result of an API route in its JSON form, times as text."""
     if isinstance(result, BaseModel):
         return result.model_dump(mode="json", by_alias=True)
     body = result.body if isinstance(result, Response) else _ENCODER.encode(result)

@@ -1,7 +1,7 @@
 """Sign-in of people through OpenID Connect: start, callback, and the page after signing out.
 
-What the callback needs of the start is in a sealed cookie of ten minutes: state, nonce, code verifier and the
-page to open. The provider's tokens are checked and forgotten.
+A sealed cookie of ten minutes carries state, nonce, code verifier and the page to open from the start to the
+callback. The provider's tokens are checked and not stored.
 """
 
 import base64
@@ -46,28 +46,28 @@ class _Pending(msgspec.Struct):
     until: float
 
 
-_PROVIDER_DOWN = "A session that you had goes on until it ends. Try again in a minute."
+_PROVIDER_DOWN = "Existing sessions stay valid. Try again in a minute."
 _STATES = {
-    "denied": (403, "You did not sign in", "The sign-in service ended the sign-in. Start again."),
+    "denied": (403, "You did not sign in", "The sign-in service cancelled the sign-in. Start again."),
     "unknown": (
         400,
         "This sign-in has ended",
-        "It was started more than ten minutes ago, in another browser, or it is finished. Start again.",
+        "It is older than ten minutes, from another browser, or already used. Start again.",
     ),
     "role": (
         403,
         "You have no role here",
-        "Your account is in none of the groups that may use this console. Ask an admin to add you to one.",
+        "Your account is not in a group that may use this console. Ask an admin to add you to one.",
     ),
     "organisation": (
         403,
-        "You belong to no organisation here",
-        "Your account names no organisation that uses this service. Ask the operator of this service.",
+        "You have no organisation here",
+        "Your account does not belong to an organisation of this service. Ask its operator for access.",
     ),
     "refused": (
         403,
         "The sign-in was not accepted",
-        "The response of the sign-in service is not valid. Start again.",
+        "The response of the sign-in service is invalid. Start again.",
     ),
     "provider": (503, "The sign-in service does not respond", _PROVIDER_DOWN),
 }
@@ -81,7 +81,7 @@ async def start(
     next: Annotated[str | None, Query()] = None,  # noqa: A002
     fresh: Annotated[bool, Query()] = False,
 ) -> Response:
-    """Redirect to the provider. `fresh`: the person signs in again although it has a session there."""
+    """Redirect to the provider. `fresh`: the person must sign in again, even with a session there."""
     if context.people is None:
         raise Refusal(ErrorCode.NOT_FOUND)
     until = context.now().timestamp() + _LIFETIME.total_seconds()
@@ -118,7 +118,7 @@ async def callback(
     code: Annotated[str, Query(max_length=4_000)] = "",
     error: Annotated[str, Query(max_length=500)] = "",
 ) -> Response:
-    """Begin the session of the person that the provider vouches for."""
+    """Begin the session of the person that the provider identified."""
     pending = _pending_of(context, request)
     if context.people is None or pending is None or not hmac.compare_digest(pending.state, state):
         return _refused(request, "unknown")
@@ -132,7 +132,7 @@ async def callback(
     person = await _person_of(context, identity)
     if isinstance(person, str):
         return _ended(context, _refused(request, person))
-    # Without a page that was asked for, the first one of the role.
+    # If no page was requested, open the first page of the role.
     onward = home_of(ROLES[PersonRole(person.role)]) if pending.onward == "/console" else pending.onward
     response = RedirectResponse(onward, 303)
     # End an earlier session of this browser, perhaps of another person.
@@ -144,14 +144,14 @@ async def callback(
 @router.get("/console/signed-out", response_model=None)
 @public
 async def signed_out(context: Context, request: Request) -> Response:
-    """Say that the session has ended, and end the one at the provider too."""
+    """Show that the session has ended, and offer to end the provider's session too."""
     back = f"{context.public_url.rstrip('/')}{SIGN_IN}"
     onward = None if context.people is None else await context.people.logout_url(back=back)
     return pages.show(request, "signed_out.html", onward=onward)
 
 
 async def _person_of(context: AppContext, identity: Identity) -> Person | str:
-    """Return the person, or which of `_STATES` keeps it out."""
+    """Return the person, or the key of `_STATES` that explains the refusal."""
     role = context.people_claims.role_of(identity.claims)
     if role is None:
         return "role"
@@ -176,7 +176,7 @@ def _pending_of(context: AppContext, request: Request) -> _Pending | None:
 
 
 def _ended(context: AppContext, response: Response) -> Response:
-    """Let a sign-in be finished once."""
+    """Allow each sign-in to finish only once."""
     response.delete_cookie(
         _cookie_name(context),
         path="/",
@@ -194,6 +194,6 @@ def _cookie_name(context: AppContext) -> str:
 def _refused(request: Request, why: str) -> Response:
     status, title, detail = _STATES[why]
     response = pages.show(request, "not_signed_in.html", status=status, title=title, detail=detail)
-    # The address holds the code of the provider.
+    # The address contains the provider's code.
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

@@ -30,7 +30,7 @@ class BacktestView:
     tone: str
     headline: str
     effects: Sequence[BacktestEffect]
-    changed: str  # what would be sent with another value
+    changed: str  # fields that would be sent with another value
     unclear: str
     uncertain: str
 

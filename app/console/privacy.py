@@ -1,6 +1,6 @@
 """Privacy page: find where a person is stored, erase a person, and read the receipts.
 
-A typed value is in the body of its form only. What a search needs to continue is sealed in the page.
+A typed value is only in the body of its form. The page contains the state of a search, sealed.
 """
 
 import base64
@@ -48,7 +48,7 @@ _LABELS = {
 
 
 class _Found(msgspec.Struct):
-    """A search that continues: what is searched for, where, and what was found so far."""
+    """The state of a search: what it looks for, its position, and its results so far."""
 
     kind: str
     value: str
@@ -87,7 +87,7 @@ async def receipt(
 @router.post(_PAGE + "/find", response_model=None)
 @requires(Scope.ERASE)
 async def find(request: Request, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
-    """Show where a person is stored: counts and no values. Continue a search that ran out of time."""
+    """Show where a person is stored: counts and no values. Continue a search that reached its time limit."""
     so_far = _continued(context, form)
     if so_far is None:
         so_far = _Found(*_identifier(form), cursor=0, events={})
@@ -121,7 +121,9 @@ def _identifier(form: FormData) -> tuple[str, str]:
     kind, value = form_text(form, "kind"), form_text(form, "value")
     if kind not in IDENTIFIERS or not 1 <= len(value) <= 1024:
         raise Refusal(
-            ErrorCode.INVALID, "Choose what you enter, and enter it.", FieldProblem("value", "missing")
+            ErrorCode.INVALID,
+            "Choose a kind and enter a value.",
+            FieldProblem("value", "missing"),
         )
     if kind == "hash" and not _DIGEST.fullmatch(value.lower()):
         raise Refusal(ErrorCode.INVALID, "A SHA-256 has 64 hexadecimal digits. Nothing was done.")
@@ -182,7 +184,7 @@ async def _show(
 
 
 def _found_view(found: _Found, names: dict[str, str]) -> dict[str, Any]:
-    """Return what a search found, without the value."""
+    """Return the results of a search, without the value."""
     rows = []
     for key, events in sorted(found.events.items()):
         destination, status = key.split(" ")

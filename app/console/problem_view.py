@@ -73,7 +73,7 @@ def problem_views(problems: Iterable[tuple[str, str]]) -> list[ProblemView]:
 
 
 def _sentence(place: str, sentence: str) -> str:
-    # The API's sentences are for any value; the form's own limits leave only a blank name.
+    # The API's sentences cover any value; the form's limits allow only one problem, a blank name.
     if place == "name":
         return "Required."
     # The API's sentence repeats the member's name; the page shows its label already.

@@ -1,4 +1,4 @@
-"""Publish page of a mapping: what a publish changes and whom it affects, before the button."""
+"""Publish page of a mapping: its changes and its impact on recent events, before the button."""
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import FormData
@@ -77,7 +77,7 @@ async def publish(
 
 
 async def landing(context: AppContext, visitor: Visitor, published: StoredMapping) -> Response:
-    """Redirect after a publish: a first version leads to the next step of the set-up."""
+    """Redirect after a publish: a first version leads to the next setup step."""
     here = f"/console/destinations/{published.destination}"
     address = f"{address_of(published.destination, published.id)}/publish"
     if published.published_version == 1:

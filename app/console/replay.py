@@ -1,4 +1,6 @@
-"""Replay and dismissal: a page that counts first, the buttons that confirm, and the replays with progress."""
+"""Replay and dismissal: a page that counts the events, the buttons that confirm, and the replays with
+progress.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +35,7 @@ from app.store.replays import ReplayFilter, ReplayProgress
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _PAGE_SIZE = 50
-_MOST_EVENTS = 200  # in one selection
+_MOST_EVENTS = 200  # per selection
 _Id = Annotated[str, Query(max_length=256)]
 
 
@@ -55,7 +57,7 @@ class ChosenEvents:
         """Return what a form chose. Raises Refusal."""
         status, range_name = form_text(form, "status"), form_text(form, "range")
         if status not in ("dead", "expired"):
-            raise Refusal(ErrorCode.INVALID, "Choose dead or expired events.")
+            raise Refusal(ErrorCode.INVALID, "Choose failed or expired events.")
         if range_name and range_name not in set(RangeName):
             raise Refusal(ErrorCode.INVALID, "Choose one of the listed time ranges.")
         events = [value for value in form.getlist("event") if isinstance(value, str) and value]
@@ -74,7 +76,7 @@ class ChosenEvents:
 
     @property
     def fields(self) -> list[tuple[str, str]]:
-        """The fields of a form that chooses the same."""
+        """Return form fields that repeat the choice."""
         named = (
             ("status", self.status), ("reason", self.reason), ("mapping", self.mapping),
             ("execution", self.execution), ("journey", self.journey), ("node", self.node),
@@ -179,10 +181,10 @@ async def action(destination_id: str, context: Context, visitor: CurrentVisitor,
 @router.post(PAGE + "/dismiss", response_model=None)
 @requires(Scope.REPLAY)
 async def dismiss(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
-    """Dismiss the dead letters and say how many."""
+    """Dismiss the dead letters and show their number."""
     chosen = ChosenEvents.of(form)
     if chosen.status != "dead":
-        raise Refusal(ErrorCode.INVALID, "Only dead events can be dismissed.")
+        raise Refusal(ErrorCode.INVALID, "Only events that failed permanently can be dismissed.")
     dismissed = await dismiss_dead_letters(
         context,
         visitor.caller,
@@ -223,7 +225,7 @@ async def history(
 async def replay_page(
     request: Request, destination_id: str, replay_id: str, context: Context, visitor: CurrentVisitor
 ) -> Response:
-    """Show a replay and what became of its events so far."""
+    """Show a replay and the current states of its events."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     return pages.show(request, "replay_job.html", **await replay_content(context, visitor, found, replay_id))
@@ -249,13 +251,13 @@ async def _names(context: AppContext, items: Sequence[ReplayProgress]) -> dict[s
 
 
 def present(replay: ReplayProgress) -> dict[str, Any]:
-    """Return a replay as its pages show it. `percent` is the share of its events that are final."""
+    """Return the view of a replay. `percent` is the share of its events that are final."""
     final = replay.delivered + replay.dead + replay.expired + replay.erased
     counted = final + replay.waiting
     parts = (
         ("waiting", "Waiting", replay.waiting, "quiet"),
         ("delivered", "Delivered", replay.delivered, "good"),
-        ("dead", "Dead again", replay.dead, "bad"),
+        ("dead", "Failed again", replay.dead, "bad"),
         ("expired", "Expired", replay.expired, "bad"),
         ("erased", "Erased", replay.erased, "quiet"),
     )

@@ -1,4 +1,4 @@
-"""Search page over all destinations: one field that tries every id, with filters."""
+"""Search page over all destinations: one field that searches all kinds of ids, with filters."""
 
 from typing import Annotated
 from urllib.parse import urlencode
@@ -35,7 +35,7 @@ async def search(
     destination: Annotated[str, Query(max_length=64)] = "",
     cursor: Cursor = None,
 ) -> Response:
-    """Find events of all visible destinations. A single event with this id is opened at once."""
+    """Find events of all visible destinations. A single event with this id is opened immediately."""
     text, chosen = q.strip(), query.range(context.now())
     result = SearchPage([], None)
     is_asked = bool(text or destination or not query.is_empty)
@@ -80,9 +80,9 @@ async def search(
 
 
 def only_event(result: SearchPage) -> FoundEvent | None:
-    """Return the event that an id names, if it names one event only.
+    """Return the event with this id, or None if several have it.
 
-    Repeated rejections of one id, or rejections before it was accepted, are one event with one page.
+    Rejections of an id and its acceptance count as one event, with one page.
     """
     pages_of = {event_address(item) for item in result.items if item.mapping_id or item.event_id}
     accepted = {event_address(item) for item in result.items if item.status != "rejected"}

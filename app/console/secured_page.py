@@ -32,7 +32,7 @@ logger = logging.getLogger("app.console")
 SIGN_IN = "/console/sign-in"
 MAX_FIELDS = 400
 STEP_UP = timedelta(minutes=10)
-"""How long after signing in a person may erase persons and manage keys."""
+"""Time after a sign-in in which a person may erase persons and manage keys."""
 _SENSITIVE = frozenset({Scope.ERASE, Scope.KEYS_ADMIN, Scope.ORGANISATIONS_ADMIN})
 
 
@@ -84,7 +84,7 @@ class SecuredPage(APIRoute):
 def _to_sign_in(request: Request) -> Response:
     """Redirect to the sign-in page, and back here afterwards if this is a GET."""
     if request.headers.get("hx-request"):
-        # A fragment of an open page: a redirect would discard what the person typed there.
+        # A fragment of an open page: a redirect would discard unsaved input.
         return HTMLResponse(pages.part("session_ended_part.html"), 401)
     if request.method != "GET":
         # The form is not stored. Return to the page that sent it, if the browser names it.
@@ -114,8 +114,8 @@ def _sign_in_afresh(request: Request) -> Response:
 def _ask_again(request: Request) -> Response:
     """Ask to confirm a form that an earlier session sent; the page carries its input.
 
-    The origin was checked, so a console page sent the form. Its token is of another session, so nothing is
-    changed without a confirmation.
+    The origin was checked, so a console page sent the form. Its token belongs to another session, so the
+    person must confirm the change.
     """
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("signed_in_anew_part.html"), 403)

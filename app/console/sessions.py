@@ -1,6 +1,6 @@
 """Console sessions: a cookie, the API key that opened the session, and the role that its scopes give.
 
-The cookie holds a random token; the database stores the token's digest. A visitor has the permissions that
+The cookie contains a random token; the database stores the token's digest. A visitor has the permissions that
 the key has now, so revoking the key ends its sessions.
 """
 
@@ -103,7 +103,7 @@ async def end(context: AppContext, request: Request, response: Response) -> None
 
 
 async def act_for(context: AppContext, request: Request, organisation: OrganisationId) -> None:
-    """Let the request's session act for an organisation. Only a platform caller does so."""
+    """Let the request's session act for an organisation. Only a platform caller may do so."""
     token = request.cookies.get(cookie_name(context), "")
     async with context.within(EVERY).engine.begin() as connection:
         await sessions.act_for(connection, digest_of(token), organisation)
@@ -112,7 +112,7 @@ async def act_for(context: AppContext, request: Request, organisation: Organisat
 async def visitor_of(context: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
     """Return the visitor of a request, or None: no session, an expired one, or its key lost access.
 
-    `note` tells whether the request counts as activity, which postpones the end of an idle session.
+    `note`: the request counts as activity, which postpones the end of an idle session.
     """
     token = request.cookies.get(cookie_name(context))
     if not token or len(token) > 100:
@@ -173,7 +173,7 @@ def comes_from_here(context: AppContext, request: Request) -> bool:
         return False
     if origin == _origin(context.public_url):
         return True
-    # In development the machine may have another name than that in PUBLIC_URL.
+    # In development the machine's name may differ from PUBLIC_URL.
     return context.development and address_parts(origin).netloc == request.headers.get("host")
 
 

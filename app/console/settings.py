@@ -70,7 +70,7 @@ async def destination_page(
 async def change(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
-    """Change the destination as the form says. The form omits fixed fields."""
+    """Apply the form to the destination. The form omits fixed fields."""
     try:
         body = DestinationUpdate.model_validate({"dataset_name": None, **body_of(form)})
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The set-up steps of a destination and its preflight checklist. Pure."""
+"""The setup steps of a destination and its preflight checklist. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class SetupStep:
 def steps(
     destination: Mapping[str, Any], mappings: Sequence[MappingDetails], accepted: int
 ) -> list[SetupStep]:
-    """Return the set-up steps in order (R7 to R13)."""
+    """Return the setup steps in order (R7 to R13)."""
     connected = bool(destination["connected"])
     published = destination["published_mappings"] > 0
     return [

@@ -7,7 +7,7 @@ _POINTS = 24
 
 
 def line(values: Sequence[float]) -> str:
-    """Return the points of an SVG line, 112 × 24; zeros lie at the bottom."""
+    """Return the points of an SVG line, 112 × 24; zero is at the bottom."""
     maximum = max(values) or 1
     step = WIDTH / max(1, len(values) - 1)
     return " ".join(

@@ -131,7 +131,7 @@ def facts(state: SystemState, *, version: str, python: str) -> Sequence[tuple[st
 
 
 def keys(state: SystemState) -> Sequence[tuple[str, str, str]]:
-    """Return each encryption key: its id, how often it was used at most, and its part."""
+    """Return each encryption key: its id, the upper bound of its uses, and its purpose."""
     ids = dict.fromkeys([state.writing_key, *state.seals])
     return [
         (

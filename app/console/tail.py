@@ -67,7 +67,7 @@ async def live(
     destination: _Id = "",
 ) -> Response:
     """Stream the newest events, for at most five minutes; then the browser connects again."""
-    await _content(context, visitor, query, q, destination)  # refuses what the page refuses
+    await _content(context, visitor, query, q, destination)  # validates the same parameters as the page
 
     async def read() -> Panel | None:
         try:

@@ -1,4 +1,4 @@
-"""Thresholds of incidents as a form: what opens each kind, its default, and what was typed. Pure."""
+"""Thresholds of incidents as a form: each kind's condition, default and typed value. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -18,7 +18,7 @@ _MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
     "hours": ("Less than", "h left"),
 }
 _OPENS_WHEN: Final[Mapping[str, str]] = {
-    "sign_in_lost": "Amazon refuses the stored sign-in.",
+    "sign_in_lost": "Amazon rejects the stored sign-in.",
     "amazon_forbidden": "Amazon responds 403 or 404 for the advertiser.",
     "failing": "This share of requests fails.",
     "throttled": "Rate limiting by Amazon delays the oldest event.",
@@ -26,7 +26,7 @@ _OPENS_WHEN: Final[Mapping[str, str]] = {
     "expiring": "An event nears Amazon's age limit.",
     "dead_letters": "Events failed permanently and are not dismissed.",
     "rejections": "This share of events is rejected on receipt.",
-    "volume_drop": "Fewer events than this share of the same hour's median.",
+    "volume_drop": "The last hour has fewer events than this share of its usual number.",
 }
 
 
@@ -80,7 +80,7 @@ def _default(kind: str, name: str) -> float:
 
 
 def alerting_of_form(typed: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return the form as the API's `alerting`: null for each default, so that it stays one."""
+    """Return the form as the API's `alerting`: null for each default, so that the default still applies."""
     body: dict[str, dict[str, Any]] = {}
     for kind, default in DEFAULTS.items():
         members: dict[str, Any] = {"enabled": None if f"{kind.value}.enabled" in typed else False}

@@ -86,7 +86,7 @@ STATUSES = {
     "held": Label("On hold (paused)", "warn", "The destination is paused."),
     "parked": Label("Waiting for sign-in", "bad", "The Amazon sign-in was lost."),
     "delivered": Label("Delivered", "good", "Amazon accepted it."),
-    "dead": Label("Dead", "bad", "Failed permanently, action needed."),
+    "dead": Label("Failed", "bad", "Failed permanently, action needed."),
     "expired": Label("Expired", "bad", "Exceeded Amazon's age limit before delivery."),
     "erased": Label("Erased", "quiet", "The person's data was erased on request."),
 }

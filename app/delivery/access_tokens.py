@@ -1,6 +1,6 @@
-"""A fresh access token for each destination: cached in memory, refreshed early by one of all processes.
+"""Valid access tokens for destinations: cached in memory, refreshed early by one process.
 
-No transaction is open during a call of the token server. A lease on the sign-in's row makes one process
+No transaction is open during a call of the token server. A lease on the sign-in's row lets one process
 refresh; the others use the old token until it expires.
 """
 
@@ -18,9 +18,9 @@ from app.store import token_leases
 from app.store.token_leases import access_place, refresh_place
 from app.telemetry import Telemetry
 
-REFRESH_EARLY_S = 300.0  # or a fifth of the token's life, whichever is shorter (interface §3)
+REFRESH_EARLY_S = 300.0  # or a fifth of the token's lifetime, whichever is shorter (interface §3)
 _LEASE_S = 30.0  # longer than the token call's own deadline
-_REREAD_S = 15.0  # how long a cached token is used before its row is read again
+_REREAD_S = 15.0  # a cached token is used for this long before its row is read again
 _EXPIRY_MARGIN_S = 5.0  # a token this close to its end may expire during the request
 
 
@@ -94,12 +94,12 @@ class AccessTokens:
     ) -> Access | SignInLost | TokenUnavailable:
         """Return a token that is valid long enough for a request now.
 
-        Calls `on_refresh` before a call of the token server, which may take long.
+        Calls `on_refresh` before a call of the token server, which may be slow.
         """
         return self.cached(destination) or await self._from_row(destination, region, on_refresh)
 
     def cached(self, destination: DestinationId) -> Access | None:
-        """Return the cached token; None where it must be read or refreshed first."""
+        """Return the cached token; None if it must be read or refreshed first."""
         cached = self._cache.get(destination)
         if cached is None or self._monotonic() >= min(cached.refresh_at, cached.expires_at, cached.reread_at):
             return None
@@ -139,7 +139,7 @@ class AccessTokens:
             return await token_leases.endpoint_found(connection, destination)
 
     async def confirm(self, destination: DestinationId, access: Access) -> None:
-        """Handle a successful request: a token that a 401 forced is valid."""
+        """Handle a successful request: a token refreshed after a 401 is valid."""
         if access.forced:
             self.forget(destination)
             async with self._pool.acquire() as connection:
@@ -252,7 +252,7 @@ class AccessTokens:
         self._cache[destination] = _CachedToken(
             access,
             refresh_at=now + max(row.left_s - _early(row.lifetime_s), _REREAD_S / 3),
-            # A token with a very short life is used too: half of what is left.
+            # A token with a very short lifetime is used too: for half of the rest.
             expires_at=now + max(row.left_s - _EXPIRY_MARGIN_S, row.left_s / 2),
             reread_at=now + _REREAD_S,
         )
@@ -260,5 +260,5 @@ class AccessTokens:
 
 
 def _early(lifetime_s: int) -> float:
-    """Return how many seconds before its expiry a token is refreshed."""
+    """Return the seconds before its expiry at which a token is refreshed."""
     return min(REFRESH_EARLY_S, lifetime_s / 5)

@@ -1,4 +1,4 @@
-"""Logs and metrics of requests to Amazon and their settlements: ids, words and numbers only."""
+"""Logs and metrics of requests to Amazon and their settlements: only ids, codes and numbers."""
 
 from typing import Any
 
@@ -58,8 +58,9 @@ class AttemptLog:
             outcome=outcome,
             settlement=type(settlement).__name__,
             status=sent.status,
+            duration_ms=sent.duration_ms,
             amazon_request_id=sent.request_id,
-            # As in the log line of the request that brought the events.
+            # As in the log line of the request that contained the events.
             batches=content.batches or sorted({item.batch for item in content.items}),
         )
 

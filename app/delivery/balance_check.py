@@ -1,7 +1,7 @@
 """The balance check: ledger, batches, states, exceptions and counts must agree.
 
-It reads one page at a time, each in one snapshot, and rests between pages. A page that does not agree is read
-again before it is reported, since events may have moved during the read.
+It reads one page at a time, each in one snapshot, and rests between pages. A page with a mismatch is read
+again before it is reported, because events may have changed during the read.
 """
 
 from collections import Counter
@@ -24,19 +24,19 @@ _PAGE = 200  # batches: up to 100,000 events
 _MOST_KEYS = 5_000  # of the ledger, in one statement
 _MOST_REPORTED = 100
 _DAMAGED = "XX"  # the class of a page that cannot be read
-_KEYS_A_DAY = 200_000  # sampled by the hourly check; the command looks up all
-_SLICE_S = 0.5  # of every five seconds: a tenth of one core, whatever the amount of data
+_KEYS_A_DAY = 200_000  # sampled by the hourly check; the command checks all
+_SLICE_S = 0.5  # in every five seconds: a tenth of one core, regardless of the amount of data
 _CHECK_DUE_EVERY_S = 60.0
 NO_DESTINATION = DestinationNumber(0)
 
 
 @dataclass(frozen=True, slots=True)
 class BalanceScope:
-    """The scope of a check: which of the stored days, and how many ledger keys a day."""
+    """The scope of a check: the stored days to check, and the number of ledger keys per day."""
 
     days: Callable[[Sequence[date]], Sequence[date]] = tuple
     keys_a_day: int | None = None
-    turn: int = 0  # selects the sample of keys, another one each turn
+    turn: int = 0  # selects the sample of keys, a different one each time
 
 
 class BalanceCheck:
@@ -73,7 +73,7 @@ class BalanceCheck:
         ]
 
     def report(self) -> list[dict[str, Any]]:
-        """Return the first mismatches as stored and printed: ids and words, no personal data."""
+        """Return the first mismatches as stored and printed: ids and codes, no personal data."""
         return [
             {
                 "destination_id": self._destinations.get(mismatch.destination),
@@ -137,7 +137,7 @@ class BalanceCheck:
     async def _read(
         self, connection: PipelineConnection, day: date, ids: Sequence[BatchId]
     ) -> list[balance.StoredBatchState]:
-        """Read these batches; where a page is damaged, one by one, without those on it."""
+        """Read these batches; if a page is damaged, one by one, without the batches on it."""
         try:
             return await balance.read(connection, day, ids)
         except asyncpg.PostgresError as error:
@@ -175,7 +175,7 @@ class BalanceCheck:
 
 
 def recent(turn: int) -> Callable[[Sequence[date]], Sequence[date]]:
-    """Return a function that selects days: today, yesterday, and one older day, another one each turn."""
+    """Return a function that selects days: today, yesterday, and one older day, a different one each time."""
 
     def choose(days: Sequence[date]) -> Sequence[date]:
         older = days[2:]

@@ -1,8 +1,8 @@
 """Deliver callbacks about final states to the journey engine: an outbox, sent until it is acknowledged.
 
 A settlement writes its callback events in its own transaction; this job groups, signs and sends them. No
-transaction is open during a call. When a worker dies, its lease on the callback lapses, and the callback is
-sent again under the same id.
+transaction is open during a call. If a worker dies, its lease on the callback expires, and the callback is
+sent again with the same id.
 """
 
 import time
@@ -23,8 +23,8 @@ from app.store.callbacks import CallbackEvent, DueCallback, NamedEvent
 from app.telemetry import Telemetry
 
 MOST_EVENTS: Final = 500  # of one callback
-MOST_CALLBACKS: Final = 4  # unsent at a time; later events are grouped into the next ones
-LEASE: Final = timedelta(seconds=60)  # longer than a request may take
+MOST_CALLBACKS: Final = 4  # unsent at the same time; later events are grouped into the next ones
+LEASE: Final = timedelta(seconds=60)  # longer than the maximum duration of a request
 FAILED_AFTER: Final = timedelta(days=7)
 LONGEST_PAUSE_S: Final = 3_600.0
 _WAITS: Final = RetryPolicy(first_wait=2.0, longest_wait=900.0)
@@ -62,7 +62,7 @@ class CallbackSender:
             pass
 
     async def _send_next(self) -> bool:
-        """Send the next due callback; False where none is due or it was not acknowledged."""
+        """Send the next due callback; False if none is due or it was not acknowledged."""
         async with self._pool.acquire() as connection:
             async with connection.transaction():
                 await callbacks.bundle(connection, most_events=MOST_EVENTS, most_callbacks=MOST_CALLBACKS)
@@ -153,7 +153,7 @@ def callback_states(events: tuple[CallbackEvent, ...], named: NamedEvent) -> Ite
 def _places(
     places: tuple[int, ...] | None, shapes: dict[int, EventMetadata], excepted: frozenset[int]
 ) -> list[int]:
-    """Return the places of a callback; None stands for all of a batch without an exception row."""
+    """Return the positions of a callback; None means all of a batch without an exception row."""
     if places is None:
         return [place for place in shapes if place not in excepted]
     return [place for place in places if place in shapes]

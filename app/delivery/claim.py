@@ -1,6 +1,6 @@
-"""Claim the content of a lane's next request, and settle due work that cannot be sent.
+"""Claim the content of a lane's next request, and settle due events that cannot be sent.
 
-A queue whose due work cannot be claimed backs off with a log line; the other queues of its lane continue.
+A queue whose due events cannot be claimed backs off with a log line; the other queues of its lane continue.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,7 +78,7 @@ class ClaimStep:
         return None
 
     def note_damaged(self, lane: Lane, damaged: Sequence[lanes.DestinationQueue], now: float) -> None:
-        """Back off the destinations whose due work cannot be read, and log them, once per back-off."""
+        """Back off the destinations whose due events cannot be read, and log each once per back-off."""
         for queue in damaged:
             previous = lane.backoffs.get((queue.number, WorkKind.LIVE))
             if previous is None or previous.until <= now:
@@ -92,12 +92,12 @@ class ClaimStep:
         reason: str,
         error: str | None = None,
     ) -> None:
-        """Skip a queue whose due work cannot be claimed for a while; the lane's other queues continue."""
+        """Skip a queue whose due events cannot be claimed for a while; the lane's other queues continue."""
         now = self._monotonic()
         backoff = lane.back_off(queue.number, kind, now)
         lane.wake(now)
         if error is None and backoff.failures == 1:
-            return  # The due work was settled, paused or discarded between the poll and the claim.
+            return  # The events were settled, paused or discarded between the poll and the claim.
         self._telemetry.claims_failed.labels(reason).inc()
         self._telemetry.log(
             "claim.failed",

@@ -1,4 +1,4 @@
-"""Gauges read from the database: waiting events, and the pace, breaker and token of active destinations.
+"""Gauges read from the database: waiting events, and the rate, breaker and token of active destinations.
 
 Every process serves the same values; take the maximum over processes, not the sum.
 """
@@ -67,11 +67,11 @@ class DatabaseGauges(Collector):
         for (status, destination), (number, age) in self._totals().items():
             events.add_metric([status.value, *destination], number)
             ages.add_metric([status.value, *destination], age)
-        rates = self._family("lane_rate_limit", "Requests a second allowed to a destination: the lowest", [])
+        rates = self._family("lane_rate_limit", "Lowest allowed requests per second of a destination", [])
         breakers = self._family("breaker_open", "Active destinations whose circuit breaker is not closed", [])
         tokens = self._family(
             "token_expiry_seconds",
-            "Seconds until the access token of a destination with waiting events expires: the lowest",
+            "Lowest seconds until the access token of a destination with waiting events expires",
             [],
         )
         for labels, paces in self._groups():
@@ -85,7 +85,7 @@ class DatabaseGauges(Collector):
         return GaugeMetricFamily(_NAME + name, text, labels=[*labels, *self._labels])
 
     def _totals(self) -> dict[tuple[Status, tuple[str, ...]], tuple[int, float]]:
-        """Return events and age by status and, where asked for, destination; zeros where nothing waits."""
+        """Return events and age by status and, if requested, destination; zeros if no events wait."""
         totals: dict[tuple[Status, tuple[str, ...]], tuple[int, float]] = {}
         if self._is_read and not self._labels:
             totals = {(status, ()): (0, 0.0) for status in _STATUSES}

@@ -90,9 +90,9 @@ class Delivery:
     async def serve(self, lane: Lane, *, release_slot: Callable[[], None] = lambda: None) -> None:
         """Send and settle one request of a lane, if one is due; set when the lane is served next.
 
-        Raises StaleOwner when the lane has another owner. The caller has set `lane.claiming`, so that no
-        second claim begins before this one is in flight. `release_slot` is called when the lane must wait for
-        the token server: the lane then holds no request slot.
+        Raises StaleOwner if the lane has another owner. The caller has set `lane.claiming`, so that no second
+        claim begins before this one is in flight. `release_slot` is called if the lane must wait for the
+        token server, so that it occupies no request slot.
         """
         lane.announced_events = 0
         try:
@@ -120,14 +120,14 @@ class Delivery:
             is_settled = await self._settle(lane, request, sent, settlement)
         finally:
             if not is_settled:
-                # The batches are due as before, and may be due earlier than the new watermark.
+                # The batches are due again, perhaps earlier than the new watermark.
                 lane.watermarks = lane.watermarks.reset()
             lane.requests -= 1
             lane.batches_in_flight -= batches
             lane.exceptions_in_flight -= exceptions
 
     async def _prepare(self, lane: Lane, release_slot: Callable[[], None]) -> RequestInFlight | None:
-        """Select a queue, get its access token and claim; None where no request can start now."""
+        """Select a queue, get its access token and claim; None if no request can start now."""
         async with self._pool.acquire() as connection:
             selection = await self._select(connection, lane)
             if selection is None:
@@ -149,7 +149,7 @@ class Delivery:
         return await self._poll(connection, lane)
 
     async def _poll(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
-        """Read a lane's due times and select a queue; None where nothing is due or the pace forbids it."""
+        """Read a lane's due times and select a queue; None if nothing is due or the rate limit forbids it."""
         started_at = self._environment.monotonic()
         watermarks = lane.watermarks.usable(started_at)
         poll = await lanes.poll(
@@ -178,7 +178,7 @@ class Delivery:
     async def _fetch_token(
         self, lane: Lane, selection: Selection, release_slot: Callable[[], None]
     ) -> Access | None:
-        """Return the access token of a destination, refreshed if need be; None where the lane waits."""
+        """Return the access token of a destination, refreshed if needed; None if the lane waits."""
 
         def on_refresh() -> None:
             lane.waits_for_token = True
@@ -216,10 +216,10 @@ class Delivery:
         content = await self._claims.claim(connection, lane, selection)
         if content is None:
             return None
-        # Read before the attempt is committed, so that our deadline ends before the database's does.
+        # Read before the attempt is committed, so that our deadline ends before the database's.
         deadline = self._environment.monotonic() + self._times.request
         if lane.owned_until <= deadline:
-            # The lease could lapse during the request. The next poll after its renewal wakes the lane.
+            # The lease could expire during the request. The next poll after its renewal wakes the lane.
             return None
         attempt = await attempts.start(
             connection,
@@ -235,7 +235,7 @@ class Delivery:
             probe_again_in=self._endpoints.policy.probe_every if queue.is_probe else None,
         )
         if attempt is None:
-            # Since the poll: paused, parked, reconnected, taken over, or an erasure was requested.
+            # Changed since the poll: paused, parked, reconnected, taken over, or an erasure was requested.
             self._tokens.forget(queue.id)
             lane.only_queue = None
             self._claims.back_off(lane, queue, kind, "not_startable")
@@ -249,19 +249,21 @@ class Delivery:
         )
 
     async def _send(self, lane: Lane, request: RequestInFlight, now: float) -> SentRequest:
-        """Send a request within its deadline; NotSent where the lane may no longer send at `now`."""
+        """Send a request within its deadline; NotSent if the lane may no longer send at `now`."""
         left = request.deadline - now
         is_second_probe = lane.breaker.opened > 0 and lane.requests > 1
         if (
-            # A 429 or an open breaker came in while this request was prepared.
+            # A 429 arrived or the breaker opened while this request was prepared.
             lane.blocked_until > now
             or is_second_probe
-            # The preparation took too long: another worker may soon treat the attempt as over.
+            # The preparation took too long: another worker may soon treat the attempt as ended.
             or left < self._times.least
             or lane.owned_until <= request.deadline
         ):
             return SentRequest(NotSent(), None, None, 0)
         lane.pace = lane.pace.sent(lane.limit, now)
+        if lane.breaker.opened:
+            self._telemetry.log("breaker.probe_sent", lane=lane.id, failures=lane.breaker.opened)
         return await self._amazon.send(
             Region(lane.lease.region),
             access_token=request.access.token,
@@ -273,7 +275,7 @@ class Delivery:
     async def _evaluate(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, sent_at: float
     ) -> Settlement:
-        """Decide the settlement of a reply; update the lane's pace and breaker and the sign-in's state."""
+        """Decide the settlement of a reply; update the lane's rate, its breaker and the sign-in's state."""
         now, jitter = self._environment.monotonic(), self._environment.jitter()
         queue, access = request.content.queue, request.access
         if isinstance(sent.reply, NotSent):
@@ -308,14 +310,14 @@ class Delivery:
     async def _settle(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, settlement: Settlement
     ) -> bool:
-        """Write and log a settlement. Returns whether the content moved on: delivered, dead or due later."""
+        """Write and log a settlement. Returns whether no content is due: all delivered, dead or due later."""
         delta = await self._write(lane, request, sent, settlement)
         self._log.record_attempt(lane, request.content, request.attempt, sent, settlement)
         if delta is not None:
             self._log.count_final(delta)
         if not (isinstance(settlement, PerItem) and settlement.is_delivered):
-            # Some of the content is due again, now or soon. New events are announced by NOTIFY, and what the
-            # claim left behind has already woken the lane.
+            # Some of the content is due again, now or soon. New events are announced by NOTIFY, and events
+            # left by the claim have already woken the lane.
             lane.only_queue = None
             now = self._environment.monotonic()
             lane.wake(max(lane.blocked_until, lane.merge_window.ready_at(now, lane.announced_events)))
@@ -326,7 +328,7 @@ class Delivery:
     ) -> CountDelta | None:
         """Write the settlement; retry while the database is unreachable and the lane is ours.
 
-        Returns None where every try failed: the attempt stays without a result and is recovered as unknown.
+        Returns None if every attempt failed: the attempt stays without a result and is recovered as unknown.
         """
         for pause in (0.1, 0.4, 1.6, 5.0, None):
             try:
@@ -359,7 +361,7 @@ class Delivery:
         return None
 
     async def recover(self, lane: Lane, attempt: attempts.UnsettledAttempt) -> None:
-        """Settle an attempt whose sender is gone: its outcome is unknown, so its events are sent again."""
+        """Settle an attempt whose sender has ended: its outcome is unknown, so its events are sent again."""
         sent = SentRequest(TransportError("cut"), None, None, 0)
         async with self._pool.acquire() as connection, connection.transaction():
             delta = await write_recovered(
@@ -378,7 +380,7 @@ class Delivery:
         lane.wake(self._environment.monotonic())
 
     async def _record_state(self, connection: PipelineConnection, lane: Lane) -> None:
-        """Write a lane's estimated rate and breaker state to its row, where they have changed noticeably."""
+        """Write a lane's estimated rate and breaker state to its row, if they changed noticeably."""
         rate, breaker, rounded = lane.observed_state(self._environment.monotonic())
         if rounded != lane.recorded_state:
             await lanes.record_state(

@@ -24,7 +24,16 @@ from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 _LONGEST_SLEEP_S = 1.0
-LONGEST_REST_S = 10.0  # of a job that takes more than its share of the time
+LONGEST_REST_S = 10.0  # maximum pause of a job that takes more than its share of the time
+
+
+def rest_after(took: float, previous: float, share: float) -> float:
+    """Return how long a job rests after a run, in seconds, so that it takes at most `share` of the time.
+
+    The shorter of its last two runs counts: a single slow run, as after a restart of Postgres, does not
+    predict the next.
+    """
+    return min(min(took, previous) * (1 / share - 1), LONGEST_REST_S)
 
 
 class Dispatcher:
@@ -128,14 +137,14 @@ class Dispatcher:
         waiting = [
             lane for lane in self._leases.owned.values() if lane.wake_at is not None and lane.may_claim()
         ]
-        # The lane that has waited longest goes first.
+        # Serve the lane that has waited longest first.
         waiting.sort(key=lambda lane: lane.wake_at or 0.0)
         for lane in waiting:
             assert lane.wake_at is not None
             if lane.wake_at > now:
                 return min(lane.wake_at - now, _LONGEST_SLEEP_S)
             if not self._capacity.admits(self._in_flight(lane), is_failing=lane.breaker.is_failing):
-                continue  # It stays in the queue: the end of another request wakes the loop.
+                continue  # Keep it in the queue: the end of another request wakes the loop.
             lane.wake_at, lane.claiming = None, True
             task = asyncio.create_task(self._serve(lane))
             self._tasks[task] = lane
@@ -222,21 +231,22 @@ class Dispatcher:
     ) -> None:
         """Run a job every `every_s` seconds, and when `run_now` is set; errors are logged.
 
-        `share` is the part of the time that the job may take: a slow job runs more rarely.
+        `share` is the part of the time that the job may take: a slow job runs more rarely. A failed run
+        counts as one that took no time.
         """
         trigger = run_now or asyncio.Event()
+        previous = 0.0
         # Not `while True`: before Python 3.12 `wait_for` can swallow a cancellation.
         while not self._stopping.is_set():
-            started_at = self._monotonic()
+            started_at, took = self._monotonic(), 0.0
             try:
                 await action()
+                took = self._monotonic() - started_at
             except (*DRIVER_ERRORS, StaleOwner) as error:
                 self._telemetry.failed("worker.database_error", error, level=logging.WARNING)
             except Exception as error:
                 self._telemetry.failed("worker.failed", error, level=logging.ERROR)
-            took = self._monotonic() - started_at
-            # A run that hung with the database or its process does not predict the next.
-            rest = 0.0 if took > LONGEST_REST_S else min(took * (1 / share - 1), LONGEST_REST_S)
+            rest, previous = rest_after(took, previous, share), took
             if rest > every_s:
                 await asyncio.sleep(rest - every_s)
             with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Read a queue's due work from the store and decrypt it: whole batches, or the exceptions of a retry."""
+"""Read and decrypt a queue's due events: complete batches, or the exceptions of a retry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from app.store import PipelineConnection, batches, exceptions
 
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
-    """What a claim decides by: events before `oldest` expire, `erased_values` are not sent."""
+    """The limits of a claim: events before `oldest` expire, `erased_values` are not sent."""
 
     vault: Vault
     oldest: datetime
@@ -67,7 +67,7 @@ async def read_due_batches(
             items += opened
     content = None
     if sendable:
-        # The batches know the time of their first event: mostly no event's own time must be decoded.
+        # Batches have the time of their first event, so usually no other event time must be decoded.
         may_be_too_old = min(batch.first_event for batch in due) < rules.oldest
         current, too_old = _split_by_age(items, rules.oldest) if may_be_too_old else (tuple(items), ())
         content = RequestContent(
@@ -150,7 +150,7 @@ async def _unreadable(connection: PipelineConnection, batch: batches.DueBatch) -
 
 
 def _carries_erased(bodies: Sequence[bytes], rules: ClaimRules) -> bool | None:
-    """Tell whether conversions carry an erased value; None where one is not JSON, so that it is not sent."""
+    """Return whether conversions contain an erased value; None if one is not JSON, so that it is not sent."""
     if not rules.erased_values:
         return False
     try:
@@ -160,12 +160,12 @@ def _carries_erased(bodies: Sequence[bytes], rules: ClaimRules) -> bool | None:
 
 
 async def _remaining_places(connection: PipelineConnection, batch: batches.DueBatch) -> tuple[int, ...]:
-    """Return the places of the events that a batch that cannot be decrypted still holds."""
+    """Return the positions of the events in a batch that cannot be decrypted."""
     excepted = await exceptions.places(connection, batch.id)
     shapes = packing.read_shapes(batch.shapes) or ()
     places = [shape.place for shape in shapes if shape.place not in excepted]
     if len(places) != batch.events:
-        # The shapes are damaged too: use that many places that have no exception row.
+        # The shapes are damaged too: use as many positions without an exception row.
         places = [place for place in range(packing.MAX_EVENTS + len(excepted)) if place not in excepted]
     return tuple(places[: batch.events])
 
@@ -173,7 +173,7 @@ async def _remaining_places(connection: PipelineConnection, batch: batches.DueBa
 def open_bodies(
     batch: BatchId, data_key: bytes | None, content: bytes | None, vault: Vault
 ) -> dict[int, bytes] | None:
-    """Return the bodies of a batch by place, or None where it cannot be decrypted."""
+    """Return the bodies of a batch by position, or None if it cannot be decrypted."""
     if data_key is None or content is None:
         return None
     place = batch_place(batch)
@@ -184,7 +184,7 @@ def open_bodies(
 
 
 def opens_under(vault: Vault, batch: BatchId, data_key: bytes, content: bytes) -> bool:
-    """Tell whether a batch's content can be decrypted with its data key."""
+    """Return whether a batch's content can be decrypted with its data key."""
     return open_bodies(batch, data_key, content, vault) is not None
 
 

@@ -1,4 +1,4 @@
-"""What delivery takes from outside: Amazon's events call, the clock and the random source."""
+"""The dependencies of delivery: Amazon's events call, the clock and the random source."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

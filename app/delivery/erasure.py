@@ -1,8 +1,8 @@
 """Erase a person: do not send their waiting events, and rewrite stored batches without them.
 
-An erasure is committed first. From then on no attempt starts with content that was not checked against it.
-Batches that a claim finds are rewritten before they are sent. A scan finds the others: it reads all batches
-that still have a data key, in one worker at a time.
+An erasure is committed first. From then on every attempt checks its content against it. Batches found by a
+claim are rewritten before they are sent. A scan finds the others: it reads all batches that still have a data
+key, in one worker at a time.
 """
 
 import asyncio
@@ -59,15 +59,15 @@ class ErasureScanner:
         self._unreadable: set[str] = set()  # erasures whose own values cannot be decrypted
 
     def erased_values(self, organisation: OrganisationId) -> frozenset[str]:
-        """Return the match key values of persons erased in an organisation: none of its events with one of
-        them may be sent.
+        """Return the match key values of persons erased in an organisation: events of the organisation with
+        such a value must not be sent.
         """
         return frozenset().union(
             *(values for owner, values in self._erasures.values() if owner == organisation)
         )
 
     async def refresh(self, connection: PipelineConnection) -> None:
-        """Read the pending erasures, those that other workers scan for included."""
+        """Read the pending erasures, including those that other workers scan."""
         self._erasures = dict(filter(None, map(self._opened, await erasures.pending(connection))))
 
     async def scan(self) -> None:
@@ -77,7 +77,7 @@ class ErasureScanner:
             if not self._erasures:
                 return
             if not await erasures.try_lock_scan(connection):
-                # A running scan queries the database all the time. A silent one is frozen: end its session.
+                # A running scan queries the database all the time. A silent scan is frozen: end its session.
                 # The next run of any worker continues from its position.
                 ended = await silent_sessions.end_silent(
                     connection, 0, erasures.ERASER_LOCK, silent_after=self._silent_after
@@ -119,7 +119,7 @@ class ErasureScanner:
     async def _try_rewrite(self, connection: PipelineConnection, batch: BatchId, day: date) -> bool:
         """Rewrite a batch; log one that cannot be read and return False."""
         problem: str | None = None
-        for _ in range(2):  # a write may hit a damaged page too, and another page the second time
+        for _ in range(2):  # a write may meet a damaged page too, and a different page the second time
             try:
                 is_read = await self.rewrite(connection, batch, day)
             except Exception as error:
@@ -142,9 +142,9 @@ class ErasureScanner:
         *,
         in_flight: frozenset[int] = frozenset(),
     ) -> bool:
-        """Remove the erased events from a batch; returns False where the batch cannot be decrypted.
+        """Remove the erased events from a batch; returns False if the batch cannot be decrypted.
 
-        No started attempt may carry the batch. Places `in_flight` are skipped: the scan finds them later.
+        No started attempt may carry the batch. Positions `in_flight` are skipped: the scan finds them later.
         """
         async with connection.transaction():
             locked = await erasures.lock(connection, batch, day)
@@ -193,7 +193,7 @@ class ErasureScanner:
         return True
 
     def _erasure_of(self, organisation: OrganisationId, body: bytes) -> str | None:
-        """Return the id of the erasure that a conversion of an organisation falls under, or None."""
+        """Return the id of the erasure that applies to a conversion of an organisation, or None."""
         return next(
             (
                 id_
@@ -226,7 +226,7 @@ def _newly_erased(event: erasures.ErasedEvents, locked: erasures.LockedBatch) ->
 def _erase(
     place: int, locked: erasures.LockedBatch, event_at: datetime, delta: counts.CountDelta
 ) -> tuple[erasures.ErasedEvents, str]:
-    """Return an erased conversion's new state, and the word that the erasure's receipt counts it under."""
+    """Return an erased conversion's new state, and the member of the erasure's receipt that counts it."""
     status = locked.exceptions.get(place)
     if status in ("delivered", "erased") or (status is None and locked.disposition == "sent"):
         return erasures.ErasedEvents(place, status or "delivered", event_at, left_batch=False), "delivered"

@@ -1,4 +1,4 @@
-"""A lane as its owner sees it: fence, lease, pace, and what is in flight."""
+"""The owner's state of a lane: fence, lease, rate limit, and requests in flight."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from app.domain.pacing.watermarks import Watermarks
 from app.store.lanes import DestinationQueue, LaneLease
 
 POLL_CACHE_S = 0.5  # how long a poll result with a single live queue is reused
-POLL_EVERY_S = 1.0  # how often a worker reads which lanes have work; notifications come sooner
-LONGEST_BACKOFF_S = 30.0  # of a queue whose due work cannot be claimed
+POLL_EVERY_S = 1.0  # how often a worker reads which lanes have due events; notifications come sooner
+LONGEST_BACKOFF_S = 30.0  # longest back-off of a queue whose due events cannot be claimed
 _FIRST_BACKOFF_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """A queue is skipped until then, after `failures` in a row."""
+    """A queue is skipped until this time, after `failures` in a row."""
 
     until: float
     failures: int
@@ -50,13 +50,13 @@ class Lane:
     fair_queue: FairQueue = field(default_factory=FairQueue)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     watermarks: Watermarks = field(default_factory=Watermarks)
-    recorded_state: tuple[float | None, str, float] | None = None  # as last written to the lane's row
+    recorded_state: tuple[float | None, str, float] | None = None  # last values written to the lane's row
     only_queue: DestinationQueue | None = None  # the single queue that the last poll found
     only_queue_until: float = 0.0  # how long that poll result is reused
     erasures: int = -1  # the erasure number that its next request is checked against
     is_lost: bool = False  # released, or owned by another worker
     backoffs: dict[tuple[DestinationNumber, WorkKind], Backoff] = field(default_factory=dict)
-    # The batches of each queue's last claim that gave no request.
+    # The batches of each queue's last claim without a request.
     unsent: dict[tuple[DestinationNumber, WorkKind], frozenset[BatchId]] = field(default_factory=dict)
 
     @property
@@ -66,14 +66,14 @@ class Lane:
 
     @property
     def fence(self) -> int:
-        """Return the number that every write of this owner names."""
+        """Return the number that every write of this owner includes."""
         return self.lease.fence
 
     def cache_poll(self, queues: Sequence[DestinationQueue], now: float) -> None:
         """Cache a poll result that found a single destination with live events only, or nothing.
 
-        Retries come from this lane's own settlements. Until one of them makes a retry, or a replay is
-        requested, all due work is live and of that destination.
+        Only this lane's settlements create retries. Until one does, or a replay is requested, all due events
+        are live and belong to that destination.
         """
         if self.backoffs:
             # Keep failures for a while after a backoff ends, so that the next one in a row waits longer.
@@ -86,7 +86,7 @@ class Lane:
         self.only_queue, self.only_queue_until = (queues[0], now + POLL_CACHE_S) if is_single else (None, 0.0)
 
     def cached_queue(self, now: float) -> DestinationQueue | None:
-        """Return the queue to serve where the cached poll result decides it; else None."""
+        """Return the queue to serve if the cached poll result determines it; else None."""
         is_cached = (
             now < self.only_queue_until
             and now < self.watermarks.full_scan_at
@@ -96,7 +96,7 @@ class Lane:
         return self.only_queue if is_cached else None
 
     def back_off(self, number: DestinationNumber, kind: WorkKind, now: float) -> Backoff:
-        """Skip a queue whose due work cannot be claimed; the wait doubles with each failure in a row."""
+        """Skip a queue whose due events cannot be claimed; the wait doubles with each failure in a row."""
         previous = self.backoffs.get((number, kind))
         failures = previous.failures + 1 if previous is not None else 1
         wait = min(LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
@@ -105,23 +105,23 @@ class Lane:
         return backoff
 
     def is_progress(self, number: DestinationNumber, kind: WorkKind, unsent: frozenset[BatchId]) -> bool:
-        """Tell whether a claim without a request names other batches than the queue's last such claim."""
+        """Return whether a claim without a request has other batches than the queue's last such claim."""
         previous, self.unsent[number, kind] = self.unsent.get((number, kind)), unsent
         return unsent != previous
 
     def exclude(self, number: DestinationNumber, until: float) -> None:
-        """Skip all queues of a destination until then, so that its siblings are served."""
+        """Skip all queues of a destination until then, so that other destinations are served."""
         self.backoffs |= {(number, kind): Backoff(until, 0) for kind in WorkKind}
         self.only_queue = None
 
     def clear_backoff(self, number: DestinationNumber, kind: WorkKind) -> None:
-        """Forget the failures of a queue whose due work could be claimed."""
+        """Reset the failures of a queue whose due events could be claimed."""
         if self.backoffs or self.unsent:
             self.backoffs.pop((number, kind), None)
             self.unsent.pop((number, kind), None)
 
     def due_in(self, queue: DestinationQueue, now: float) -> Mapping[WorkKind, float]:
-        """Return the seconds until each kind of work of a queue is due, backoffs included."""
+        """Return the seconds until each kind of request of a queue is due, including backoffs."""
         if not self.backoffs:
             return queue.due_in
         backoffs = {kind: self.backoffs.get((queue.number, kind)) for kind in queue.due_in}
@@ -133,14 +133,14 @@ class Lane:
     def observed_state(self, now: float) -> tuple[float | None, str, tuple[float | None, str, float]]:
         """Return the estimated rate, the breaker's state, and both rounded with the error rate.
 
-        The row is written when the rounded values change: for a rate, by about five per cent.
+        The row is written when the rounded values change; a rate is rounded to about five per cent.
         """
         rate, breaker = self.pace.estimate.settled_rate, self.breaker.state(now).value
         rounded_rate = None if rate is None else round(math.log(rate) * 20)
         return rate, breaker, (rounded_rate, breaker, round(self.breaker.error_rate, 1))
 
     def may_claim(self) -> bool:
-        """Tell whether another request may be prepared now, the pace not considered."""
+        """Return whether another request may be prepared now, apart from the rate limit."""
         return (
             not self.claiming
             and not self.is_lost
@@ -154,11 +154,11 @@ class Lane:
 
     @property
     def blocked_until(self) -> float:
-        """Return the end of the window in which nothing may be sent: a 429's or the breaker's."""
+        """Return the end of the window in which nothing may be sent, because of a 429 or the breaker."""
         return max(self.pace.blocked_until, self.breaker.until)
 
     def ready_at(self, now: float) -> float:
-        """Return when the next request may be sent: pace, Retry-After window and breaker together."""
+        """Return when the next request may be sent, by rate limit, Retry-After window and breaker."""
         return max(self.pace.ready_at(self.limit, now), self.breaker.until)
 
     def wake(self, at: float) -> None:
@@ -179,9 +179,8 @@ class Lane:
             self.wake(self.merge_window.ready_at(now, self.announced_events))
 
     def schedule(self, due_at: float) -> None:
-        """Wake the lane when work is due, unless it already waits for another time.
-
-        A lane that waits for its own time (a window's end, its pace, a token) is served then.
+        """Wake the lane when events are due, unless it already waits for another time (the end of a window,
+        its rate limit, a token).
         """
         if self.wake_at is None and not self.claiming:
             self.wake(max(due_at, self.blocked_until))

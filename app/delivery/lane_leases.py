@@ -23,7 +23,7 @@ RECOVER_EVERY_S = 2.0
 class LaneLeases:
     """The lane leases of one worker.
 
-    Its session is one connection for the worker's whole life. The session's advisory locks show that the
+    Its session is one connection for the lifetime of the worker. The session's advisory locks show that the
     owner is alive.
     """
 
@@ -54,14 +54,14 @@ class LaneLeases:
     async def adopt(self) -> list[Lane]:
         """Wake the owned lanes with due work and acquire free ones, up to a fair share; return the new lanes.
 
-        A worker that owns more than its share releases idle lanes. A lane without waiting events is not read
-        at all and costs nothing.
+        A worker that owns more than its share releases idle lanes. Lanes without waiting events are not read
+        and cost nothing.
         """
         async with self._session_lock:
             session = await self._live_session()
             await self._release_lost(session)
             silent_after = timedelta(seconds=self._times.silent_after)
-            # First: this frees the lanes of workers that hang.
+            # First, because this frees the lanes of hanging workers.
             workers = await lanes.living_workers(session, silent_after=silent_after)
             busy = await lanes.busy_lanes(session)
             now = self._monotonic()
@@ -99,7 +99,7 @@ class LaneLeases:
                 self.lose(lane)
 
     async def overdue(self) -> list[tuple[Lane, UnsettledAttempt]]:
-        """Return attempts of owned lanes without a result whose sender must have ended by now."""
+        """Return attempts of owned lanes without a result whose sender must have ended."""
         if not self.owned:
             return []
         async with self._session_lock:
@@ -115,7 +115,7 @@ class LaneLeases:
         _unmark_in_flight(lane, attempt)
 
     def lose(self, lane: Lane) -> None:
-        """Drop a lane that has another owner; a second call does nothing, since its lock is released once."""
+        """Drop a lane that has another owner; a second call does nothing: its lock is released once."""
         if lane.is_lost:
             return
         lane.is_lost = True
@@ -127,7 +127,7 @@ class LaneLeases:
     async def leave(self) -> None:
         """Release every lane without a request in flight; leave the set of live workers.
 
-        Otherwise the other workers would leave this one its share of the lanes.
+        Otherwise the other workers would reserve this worker's share of the lanes.
         """
         async with self._session_lock:
             if self._session is None or self._session.is_closed():
@@ -160,7 +160,7 @@ class LaneLeases:
             if lease.learned_rate is None
             else RateEstimate.from_former_owner(lease.learned_rate, acquired_at)
         )
-        # The former owner may have used its burst a moment ago: start with an empty bucket.
+        # The former owner may just have used the burst: start with an empty bucket.
         pace = LanePace(
             arrival=acquired_at + limit.burst / limit.per_second,
             blocked_until=acquired_at + lease.blocked_for if lease.blocked_for else 0.0,
@@ -177,7 +177,7 @@ class LaneLeases:
         return lane
 
     async def _release_lost(self, session: asyncpg.Connection) -> None:
-        """Release the locks of lost lanes, and their leases where the fence has not changed."""
+        """Release the locks of lost lanes, and their leases if the fence is unchanged."""
         while self._lost:
             lease = self._lost[-1]
             await lanes.release(session, lease.id, lease.fence)
@@ -192,7 +192,7 @@ class LaneLeases:
 
     async def _live_session(self) -> asyncpg.Connection:
         if self._session is None or self._session.is_closed():
-            # The old session's locks are gone: other workers may have acquired the lanes.
+            # The old session's locks have ended: other workers may have acquired the lanes.
             for lane in list(self.owned.values()):
                 self.lose(lane)
             self._session = await self._connect()

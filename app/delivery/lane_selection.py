@@ -10,12 +10,12 @@ from app.store import lanes
 def select(
     lane: Lane, queues: Sequence[lanes.DestinationQueue], now: float
 ) -> tuple[lanes.DestinationQueue, WorkKind, bool] | None:
-    """Select the kind of work to send next, and the destination that was served longest ago.
+    """Select the kind of request to send next, and the destination that was served longest ago.
 
     First the organisation, then its destination: organisations that share a lane have equal shares.
 
-    The third value tells whether other work is due as well. Wakes the lane when work becomes due before the
-    next poll. `now` is on this process's monotonic clock.
+    The third value: whether other events are due too. Wakes the lane if events become due before the next
+    poll. `now` is on this process's monotonic clock.
     """
     due_in = {queue.number: lane.due_in(queue, now) for queue in queues}
     waits = [seconds for by_kind in due_in.values() for seconds in by_kind.values()]

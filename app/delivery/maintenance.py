@@ -1,6 +1,6 @@
 """Maintenance jobs: expire events, delete data keys, create and drop partitions, rotate the ledger.
 
-Any worker may run them; an advisory lock lets one at a time.
+Any worker may run them; an advisory lock admits one at a time.
 """
 
 from collections.abc import Callable, Coroutine
@@ -25,7 +25,7 @@ from app.store import (
 from app.store.damage import is_damage
 from app.telemetry import Telemetry, describe_exception
 
-_EXPIRE_LIMIT = 500  # batches, and exceptions, of one run
+_EXPIRE_LIMIT = 500  # batches and exceptions per run
 _MAINTENANCE_LOCK = 7_303  # a worker that does not get it skips this run
 _PARTITIONS_EVERY_S = 3_600.0
 FEWEST_DAYS_AHEAD = 3  # one more than readiness requires
@@ -34,7 +34,7 @@ _AUDIT_HEAD_EVERY_S = 24 * 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long data is stored. `key_life` runs from a batch's last final state (engine.md, item 3)."""
+    """How long data is stored. `key_life` counts from a batch's last final state."""
 
     max_age: timedelta = timedelta(days=21)
     key_life: timedelta = timedelta(hours=24)
@@ -69,7 +69,7 @@ class Maintenance:
     async def run(self) -> None:
         """Run all jobs once, unless another worker does. Damaged rows in one job do not stop the others."""
         async with self._pool.acquire() as connection:
-            # First, and whether or not the rest succeeds: without partitions nothing can be stored.
+            # First, independently of the other jobs: without partitions nothing can be stored.
             await self._maintain_partitions(connection)
             if not await self._run_job(connection, self._expire):
                 return
@@ -81,9 +81,8 @@ class Maintenance:
                 self._audit_head_at = now
 
     async def _maintain_partitions(self, connection: PipelineConnection) -> None:
-        """Create and drop partitions once an hour, and immediately where they run out.
-
-        One hour of monotonic time can be days for the database: after a clock change or a suspended machine.
+        """Create and drop partitions once an hour, and immediately if they run out: after a clock change or a
+        suspended machine, one hour of monotonic time can be days for the database.
         """
         now = self._monotonic()
         if now - self._partitions_at < _PARTITIONS_EVERY_S:
@@ -97,7 +96,7 @@ class Maintenance:
     async def _run_job(
         self, connection: PipelineConnection, job: Callable[[PipelineConnection], Coroutine[Any, Any, None]]
     ) -> bool:
-        """Run a job in a transaction of its own; returns False where another worker holds the lock."""
+        """Run a job in a separate transaction; returns False if another worker has the lock."""
         try:
             async with connection.transaction():
                 if not await transactions.try_lock(connection, _MAINTENANCE_LOCK):
@@ -121,12 +120,12 @@ class Maintenance:
         await rejection_records.delete_old(connection, keep=timedelta(days=self._retention.rejection_days))
 
     async def log_audit_head(self, connection: PipelineConnection) -> None:
-        """Log the newest hash of the audit chain: outside the database it proves a truncated chain."""
+        """Log the newest hash of the audit chain: outside the database, it reveals a truncated chain."""
         if (head := await audit_head.read(connection)) is not None:
             self._telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
 
     async def rotate_partitions(self, connection: PipelineConnection) -> None:
-        """Create partitions ahead, start the ledger's next generation when it is due, drop old partitions."""
+        """Create partitions ahead, start the ledger's next generation if it is due, drop old partitions."""
         async with connection.transaction():
             await partitions.create_ahead(connection)
         async with connection.transaction():

@@ -1,4 +1,4 @@
-"""What a claim finds and what a request carries: conversions, where they come from, what cannot be sent."""
+"""The content of claims and requests: conversions, their batches, and content that cannot be sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ QUEUES: Mapping[WorkKind, int] = {
 
 
 class BatchSource(msgspec.Struct):
-    """The batch that conversions come from, and what holds for all of them.
+    """The batch of conversions, and the facts that apply to all of them.
 
-    `failing`: they are counted as retrying already. Event times are decoded from `shapes` on first use,
-    which a request that is delivered never needs. Without `shapes` every event has `default_event_at`.
+    `failing`: they are counted as retrying already. Event times are decoded from `shapes` on first use;
+    delivered requests never need them. Without `shapes` every event has `default_event_at`.
     """
 
     batch: BatchId
@@ -58,7 +58,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def batch(self) -> BatchId:
-        """Return the batch that holds it."""
+        """Return its batch."""
         return self.source.batch
 
     @property
@@ -68,17 +68,17 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> tuple[BatchId, int]:
-        """Return its batch and its place there."""
+        """Return its batch and its position there."""
         return self.source.batch, self.place
 
     @property
     def tries(self) -> int:
-        """Return how many times it has failed."""
+        """Return its number of failed attempts."""
         return self.source.tries
 
     @property
     def failing(self) -> bool:
-        """Tell whether it is counted as retrying already."""
+        """Return whether it is already counted as retrying."""
         return self.source.failing
 
     @property
@@ -91,9 +91,9 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 class RequestContent:
     """The conversions of one request, in order.
 
-    `batches`: the whole batches that it carries, none for a retry. `too_old`: conversions past the age limit;
+    `batches`: its complete batches, none for a retry. `too_old`: conversions past the age limit;
     they are not sent and expire. `send_group`: the half of a divided request that a retry belongs to.
-    `has_more`: the store holds more due work than fits.
+    `has_more`: the store has more due events than fit.
     """
 
     queue: lanes.DestinationQueue
@@ -106,26 +106,27 @@ class RequestContent:
 
     @property
     def is_live(self) -> bool:
-        """Tell whether it carries whole batches, not single exceptions."""
+        """Return whether it carries complete batches, not single exceptions."""
         return bool(self.batches)
 
     @property
     def is_complete(self) -> bool:
-        """Tell whether it carries whole batches and every one of their conversions."""
+        """Return whether it carries complete batches with all their conversions."""
         return bool(self.batches) and not self.too_old
 
     @property
     def row_queue(self) -> int:
-        """Return the queue of the exception rows that its conversions get."""
+        """Return the queue for the exception rows of its conversions."""
         return QUEUES[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Conversions that cannot be decrypted: their key is gone or not configured, or the row is damaged.
+    """Conversions that cannot be decrypted: their key was deleted or is not configured, or the row is
+    damaged.
 
-    A whole batch, with the wrapped `data_key` that was tried, or one conversion that is retried alone.
-    `problem` is 'missing', 'not_opened', or the SQLSTATE of the damaged page.
+    A complete batch, with the wrapped `data_key` that was tried, or one conversion that is retried
+    separately. `problem` is 'missing', 'not_opened', or the SQLSTATE of the damaged page.
     """
 
     batch: BatchId
@@ -141,7 +142,7 @@ class Unreadable:
 class Claim:
     """The result of a claim: the content of a request, if any, and batches that leave the queue unsent.
 
-    `erasable`: batches that hold events of an erased person. They are rewritten before they are sent.
+    `erasable`: batches with events of an erased person. They are rewritten before they are sent.
     """
 
     content: RequestContent | None
@@ -165,20 +166,20 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The destination and the kind of work that a lane sends next."""
+    """The destination and the kind of request that a lane sends next."""
 
     queue: lanes.DestinationQueue
     kind: WorkKind
     others_due: bool
-    watermarks: Mapping[Key, datetime]  # that the poll started from; the claim starts there too
+    watermarks: Mapping[Key, datetime]  # start of the poll's scan; the claim starts there too
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RequestInFlight:
-    """A request whose attempt is committed as started: its outcome must be settled from here on."""
+    """A request whose attempt is committed as started: its outcome must be settled."""
 
     content: RequestContent
     attempt: attempts.StartedAttempt
     access: Access
     deadline: float  # monotonic; other workers count from the attempt's start
-    has_more: bool  # the lane has more due work than this request carries
+    has_more: bool  # the lane has more due events than this request carries

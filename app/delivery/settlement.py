@@ -27,12 +27,12 @@ from app.store import PipelineConnection, attempts, batches, callbacks, counts, 
 
 
 class StaleOwner(Exception):
-    """The lane has another owner now: this worker must not write."""
+    """The lane has another owner: this worker must not write."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountWriter:
-    """The number that counts are written under, and whether final states are queued as callbacks."""
+    """The writer number of the counts, and whether final states are queued as callbacks."""
 
     number: int
     callbacks_enabled: bool = False
@@ -48,9 +48,10 @@ async def write_settlement(
     *,
     writer: CountWriter,
 ) -> counts.CountDelta:
-    """Write the attempt's result, every conversion's disposition and the counts; return the counts' change.
+    """Write the attempt's result, every conversion's disposition and the counts; return the changes of the
+    counts.
 
-    `connection` is in no transaction: everything is committed here, or nothing. Raises StaleOwner.
+    `connection` must be outside a transaction: everything is committed here, or nothing. Raises StaleOwner.
     """
     if (
         isinstance(settlement, PerItem)
@@ -61,7 +62,7 @@ async def write_settlement(
         delta = await _write_delivered(connection, lane, content, attempt, sent, writer)
         if delta is not None:
             return delta
-        # The lane has another owner, or an earlier commit succeeded and its answer was lost.
+        # The lane has another owner, or an earlier commit succeeded but its response was lost.
     async with connection.transaction():
         return await _write_each(connection, lane, content, attempt, sent, settlement, writer=writer)
 
@@ -74,7 +75,7 @@ async def _write_delivered(
     sent: SentRequest,
     writer: CountWriter,
 ) -> counts.CountDelta | None:
-    """Write in one statement that a whole request was delivered; None where nothing was written."""
+    """Write in one statement that a request was delivered completely; None if nothing was written."""
     days = {item.source.day for item in content.items}
     delta = counts.CountDelta(
         delivered=len(content.items), retrying=-sum([item.source.failing for item in content.items])
@@ -159,7 +160,7 @@ async def write_unsent(
     *,
     writer: CountWriter,
 ) -> counts.CountDelta:
-    """Settle due work that cannot be sent: expired batches, unreadable conversions. Raises StaleOwner."""
+    """Settle due events that cannot be sent: expired batches, unreadable conversions. Raises StaleOwner."""
     if not await lanes.is_owned(connection, lane.id, lane.fence):
         raise StaleOwner
     claim = await _lock_unchanged(connection, claim)
@@ -189,10 +190,10 @@ async def write_unsent(
 
 
 async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim:
-    """Return the part of a claim that has not changed since, locked until the transaction ends.
+    """Return the unchanged part of a claim, locked until the transaction ends.
 
-    Between the claim and this lock an erasure may have rewritten a batch, maintenance may have expired it, or
-    an operator may have discarded it. Work that has changed is settled already, or is claim again.
+    Since the claim an erasure may have rewritten a batch, maintenance may have expired it, or an operator may
+    have discarded it. Changed content is already settled, or will be claimed again.
     """
     data_keys = {batch.id: batch.data_key for batch in claim.expired}
     data_keys |= {row.batch: row.data_key for row in claim.unreadable if row.data_key is not None}
@@ -250,7 +251,7 @@ def _row(
     attempt: AttemptId,
     delta: counts.CountDelta,
 ) -> exceptions.ExceptionChange | None:
-    """Count one disposition; return its exception row, None for a conversion delivered with its batch."""
+    """Count one disposition; return its exception row, or None for a conversion delivered with its batch."""
     was_retrying = int(item.failing)
     match disposition:
         case Delivered():
@@ -278,12 +279,12 @@ def _row(
                 "retrying",
                 reason,
                 wait=timedelta(seconds=wait),
-                # Derived from the refused attempt: unique, and the same after a crash.
+                # Derived from the refused attempt, so it is unique and the same after a crash.
                 send_group=None if half is None else attempt * 2 + half,
                 costs_try=costs_try,
                 amazon_code=amazon_code,
                 amazon_message=message,
-                # Amazon refused the request as a whole: its answer is not about this conversion.
+                # Amazon refused the complete request: its response is not about this conversion.
                 answers_attempt=half is None,
             )
         case _:
@@ -349,7 +350,7 @@ async def _put_back(
     wait: timedelta,
     delta: counts.CountDelta,
 ) -> None:
-    """Make a request that failed as a whole due again after `wait`."""
+    """Make a completely failed request due again after `wait`."""
     if content.is_live:
         await batches.requeue(connection, content.batches, wait=wait, reason=reason)
         # Conversions past the age limit stay in their batch and are counted with it.

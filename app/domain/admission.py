@@ -1,9 +1,9 @@
 """Admission control: decide whether to admit a request before its body is read. Pure.
 
-A service that admits more than it can answer in time answers every request late, after its sender gave up. An
-adaptive concurrency limit keeps response times within the target latency (additive increase, multiplicative
-decrease, as in TCP); requests beyond it are shed at once with a Retry-After. Fixed limits bound memory and
-the commit queue, and a lane whose queue is longer than Amazon's age limit sheds its events.
+A service that admits more requests than it can answer in time answers all of them late, after their senders'
+timeouts. An adaptive concurrency limit keeps response times within the target latency (additive increase,
+multiplicative decrease, as in TCP); requests beyond it are shed immediately with a Retry-After. Fixed limits
+bound memory and the commit queue, and a lane whose queue is longer than Amazon's age limit sheds its events.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from app.domain.outcomes.reasons import JourneyCode
 
 MIB: Final = 1024 * 1024
 
-# The cost of a request beside its body, in bytes: headers, key, its share of a commit and of the response.
+# The cost of a request besides its body, in bytes: headers, key, its share of a commit and of the response.
 # Measured (docs/performance.md): a request of one event takes about five times the CPU of one more event.
 POST_COST: Final = 2_048
 # Charged for a body without Content-Length; the rest is charged on arrival.
@@ -28,14 +28,14 @@ UNDECLARED_COST: Final = 64 * 1024
 RESERVE: Final = 32 * 1024
 # The requests of one owner may use this fraction (1/n) of the body memory and of the connections.
 SHARES: Final = 3
-# All keys of one organisation may use this part while another organisation sends too.
+# All keys of one organisation may use this share while another organisation sends too.
 ORGANISATION_PART: Final = 2 / 3
-# An organisation counts as sending for so long after its last request.
+# An organisation counts as sending for this long after its last request.
 ORGANISATION_SECONDS: Final = 600.0
 
 _INITIAL, _LEAST, _MOST, _STEP = 4.0 * MIB, 0.5 * MIB, 64.0 * MIB, 0.125 * MIB
 _CUT = 0.7
-# So many requests are always admitted, however large: a few senders of full requests overload nothing.
+# This many requests are always admitted, regardless of size: a few large requests cause no overload.
 _FEW = 8
 
 
@@ -59,7 +59,7 @@ class ShedSpec:
     latest_s: int
 
 
-# Ranges, so that callers do not all retry at once. Codes: product.md, "The journey's vocabulary".
+# Ranges, so that callers do not all retry at the same time. Codes: product.md, "The journey's vocabulary".
 SHED_SPECS: Final[Mapping[ShedReason, ShedSpec]] = {
     ShedReason.CROWDED: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 1, 5),
     ShedReason.BODIES: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 1, 5),
@@ -141,7 +141,7 @@ def counted_cost(cost: int, arriving_cost: int, limit: AdaptiveLimit) -> float:
 def over_share(body_bytes: int, requests: int, arriving: int, limits: Limits) -> bool:
     """Return whether one owner uses more than its share, by bytes or by arriving bodies.
 
-    The only request of an owner is always within it: a share may be smaller than one body.
+    An owner's only request is always within its share, because a share may be smaller than one body.
     """
     if requests <= 1:
         return False
@@ -188,7 +188,8 @@ def shed_reason(
 def backlog_too_old(waited: timedelta, max_age: timedelta) -> bool:
     """Return whether new events could expire in a queue whose oldest event has waited this long.
 
-    New events wait about as long, and some are not new on receipt: hence three quarters.
+    New events wait about as long, and some are old on receipt, so the threshold is three quarters of the
+    limit.
     """
     return waited > max_age * 0.75
 

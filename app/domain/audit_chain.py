@@ -1,7 +1,7 @@
-"""Verify the audit chain: every row holds the hash of the row before it, so that a change is detectable.
+"""Verify the audit chain: every row contains the hash of the previous row, so that a change is detectable.
 
-The database computes the hashes as transactions commit (trigger `audit_sealed`). This module computes them
-again, so that an altered function in the database cannot hide an altered row.
+The database computes the hashes as transactions commit (trigger `audit_sealed`). This module recomputes them,
+so that an altered function in the database cannot hide an altered row.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ class ChainRow:
 
 @dataclass(frozen=True, slots=True)
 class ChainHead:
-    """A valid chain: how many rows it has, and the hash of the last one."""
+    """A valid chain: its number of rows, and the hash of the last one."""
 
     rows: int
     hash: bytes
@@ -45,26 +45,26 @@ def hashed_text(members: Iterable[str | None]) -> str:
 
 
 def is_unchanged(row: ChainRow) -> bool:
-    """Return whether the hash of one row is that of its members. Its neighbours are not looked at."""
+    """Return whether the hash of one row matches its members. Other rows are not checked."""
     if row.hash is None or row.prev_hash is None:
         return False
     return hashlib.sha256(row.prev_hash + hashed_text(row.members).encode()).digest() == row.hash
 
 
 def verify(chain: Iterable[ChainRow], start: ChainHead | None = None) -> ChainHead | ChainBroken:
-    """Verify rows in order of sequence. `start` is the head of the part before them."""
+    """Verify rows in order of sequence. `start` is the hash of the previous row."""
     rows, last = (0, START) if start is None else (start.rows, start.hash)
     for row in chain:
         if row.number is None or row.hash is None or row.prev_hash is None:
             return ChainBroken(
-                row.id, "It was never linked: the database's own trigger did not see it come in."
+                row.id, "The row is not linked: it was inserted without the database's trigger."
             )
         if row.number != rows + 1:
             missing = f"{rows + 1} is" if row.number == rows + 2 else f"{rows + 1} to {row.number - 1} are"
             return ChainBroken(row.id, f"It is number {row.number}; before it, {missing} missing.")
         if row.prev_hash != last:
-            return ChainBroken(row.id, "It does not follow the row before it.")
+            return ChainBroken(row.id, "It does not contain the hash of the previous row.")
         if hashlib.sha256(row.prev_hash + hashed_text(row.members).encode()).digest() != row.hash:
-            return ChainBroken(row.id, "It is not what was written: its hash is another.")
+            return ChainBroken(row.id, "Its content was changed: it does not match its hash.")
         rows, last = row.number, row.hash
     return ChainHead(rows, last)

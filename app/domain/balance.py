@@ -1,8 +1,8 @@
 """Check that ledger, batches, states, exceptions and counts agree. Pure.
 
-An accepted event has one row in the ledger and one place in a batch; its batch has one state; an event that
-left the batch has an exception row; and the counts are the sums of these. Counts are compared with the rows,
-never with other counts.
+An accepted event has one row in the ledger and one position in a batch; its batch has one state; an event
+that left the batch has an exception row; and the counts are the sums of these. Counts are compared with the
+rows, never with other counts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +16,11 @@ from app.domain.ids import DestinationNumber
 class MismatchKind(StrEnum):
     """The kinds of mismatch."""
 
-    STATE_MISSING = "state_missing"  # a batch without a state: nothing sends it
-    BATCH_MISSING = "batch_missing"  # a state without its batch: nothing can be sent
+    STATE_MISSING = "state_missing"  # a batch without a state: it is not sent
+    BATCH_MISSING = "batch_missing"  # a state without its batch: it cannot be sent
     EXCEPTION_WITHOUT_BATCH = "exception_without_batch"
     LEDGER_MISSING = "ledger_missing"  # an event that would be accepted again
-    LEDGER_ELSEWHERE = "ledger_elsewhere"  # an event whose ledger row names another place
+    LEDGER_ELSEWHERE = "ledger_elsewhere"  # an event whose ledger row has another position
     TWIN = "twin"  # two batches under one id
     BATCH_COUNT = "batch_count"  # a state that counts another number of events than its batch holds
     UNREADABLE = "unreadable"  # a batch that cannot be read
@@ -44,7 +44,7 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchBalance:
-    """The stored rows of one batch id on one day. `places` is None without a batch, or with a damaged one."""
+    """The stored rows of one batch id on one day. `places` is None if the batch is missing or damaged."""
 
     destination: DestinationNumber
     has_batch: bool
@@ -57,7 +57,7 @@ class BatchBalance:
 
     @property
     def accepted(self) -> int:
-        """How many events were accepted into it."""
+        """The number of events accepted into it."""
         return self.places if self.places is not None else self.events + self.exceptions
 
 
@@ -93,13 +93,13 @@ class BalanceTotals:
     is_complete: bool
 
 
-# Waiting events are all stored, however old; of final ones, those of dropped days are missing.
+# All waiting events are stored, regardless of age; final events of dropped days are missing.
 _EXACT = (MismatchKind.WAITING, MismatchKind.RETRYING)
 _FINAL = (MismatchKind.DEAD, MismatchKind.EXPIRED, MismatchKind.ERASED)
 
 
 def check_totals(totals: BalanceTotals) -> Iterator[tuple[MismatchKind, int]]:
-    """Yield the wrong sums of a destination, and by how many events."""
+    """Yield the wrong sums of a destination, with the difference in events."""
     for kind in (*_EXACT, *_FINAL):
         difference = totals.counted[kind] - totals.stored[kind]
         if difference < 0 or (difference > 0 and (kind in _EXACT or totals.is_complete)):
@@ -107,9 +107,9 @@ def check_totals(totals: BalanceTotals) -> Iterator[tuple[MismatchKind, int]]:
 
 
 def check_accepted(stored: int, *, before: int, after: int) -> int:
-    """Return by how many events the accepted count of a day is wrong.
+    """Return the error of a day's accepted count, in events.
 
-    The count was read before and after the batches: events accepted meanwhile may be among them.
+    The count was read before and after the batches, because events may be accepted meanwhile.
     """
     return max(before - stored, stored - after, 0)
 
@@ -117,7 +117,7 @@ def check_accepted(stored: int, *, before: int, after: int) -> int:
 def check_keys(
     expected: Mapping[bytes, tuple[int, int]], found: Mapping[bytes, tuple[int, int]]
 ) -> Sequence[tuple[MismatchKind, int]]:
-    """Return (kind, batch) for each ledger key that is missing or names another (batch, place)."""
+    """Return (kind, batch) for each ledger key that is missing or has another (batch, position)."""
     wrong = []
     for key, place in expected.items():
         if key not in found:

@@ -34,7 +34,7 @@ class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
     journey_id: str | None = None
     node_id: str | None = None
     dropped_keys: tuple[tuple[str, str], ...] = ()  # wire types of dropped match keys, with their reasons
-    traceparent: str | None = None  # of the request that brought the event
+    traceparent: str | None = None  # of the request that contained the event
 
     @property
     def event_at(self) -> datetime:
@@ -64,7 +64,7 @@ _shapes = msgspec.msgpack.Decoder(list[EventMetadata])
 _encoder = msgspec.msgpack.Encoder()
 # Up to this size (two or three events) entropy coding of the shapes saves few bytes and takes 3 µs.
 _SMALL_SHAPES = 320
-_MAX_PLAIN = 64 * 1024 * 1024  # far above any batch; bounds the memory for a damaged row
+_MAX_PLAIN = 64 * 1024 * 1024  # far above any batch; limits the memory for a damaged row
 
 
 def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatch:
@@ -87,7 +87,7 @@ def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatc
 
 
 def repack(bodies: Mapping[int, bytes]) -> bytes:
-    """Return the content of a batch without its erased conversions; the others keep their places."""
+    """Return the content of a batch without its erased conversions; the others keep their positions."""
     return _zstd.compress(_encoder.encode(sorted(bodies.items())))
 
 
@@ -105,10 +105,11 @@ def read_shapes(packed: bytes | None) -> list[EventMetadata] | None:
 
 
 def may_hold_id(packed: bytes | None, id_: str) -> bool:
-    """Return whether the shapes of a batch can hold this id of a journey, node or run, without decoding.
+    """Return whether the shapes of a batch may contain this id of a journey, node or execution, without
+    decoding.
 
-    MessagePack stores texts as they are, so searching for the bytes costs a tenth of decoding. Also true
-    where another text contains them and where the value is damaged: the caller then reads the shapes.
+    MessagePack stores texts unchanged, so searching for the bytes costs a tenth of decoding. Also True if
+    another text contains them or the value is damaged: the caller then reads the shapes.
     """
     try:
         return packed is None or id_.encode() in _expand(packed)
@@ -120,7 +121,7 @@ _SAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 
 
 def sampled_traces(packed: bytes | None, most: int = 8) -> list[str]:
-    """Return some sampled traces of the requests that brought a batch, found without decoding its shapes."""
+    """Return some sampled traces of a batch's requests, found without decoding its shapes."""
     try:
         found = {match[0]: None for match in _SAMPLED.finditer(b"" if packed is None else _expand(packed))}
     except ValueError:
@@ -143,7 +144,7 @@ _zstd = _Zstd()
 
 def _expand(compressed: bytes) -> bytes:
     try:
-        # zstandard allocates the frame's declared size whatever `max_output_size` is.
+        # zstandard allocates the frame's declared size regardless of `max_output_size`.
         if zstandard.frame_content_size(compressed) > _MAX_PLAIN:
             raise ValueError("too large for a batch")
         return _zstd.decompress(compressed, max_output_size=_MAX_PLAIN)

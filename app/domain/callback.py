@@ -22,7 +22,7 @@ SECRET_BYTES: Final = range(24, 65)
 
 @dataclass(frozen=True, slots=True)
 class FinalState:
-    """One event's final state: ids, words and a time, no personal data."""
+    """One event's final state: ids, codes and a time, no personal data."""
 
     event_id: str
     destination_id: str
@@ -31,25 +31,27 @@ class FinalState:
     code: str | None
     reason: str | None
     at: datetime
-    # Of the request that brought the event; left out if it had none.
+    # Of the request that contained the event; left out if it had none.
     traceparent: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The journey engine answered 2xx."""
+    """The journey engine returned 2xx."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotAcknowledged:
-    """It did not answer 2xx. `why` is a word or a status; `retry_after` is in seconds, where it sent one."""
+    """The journey engine did not return 2xx. `why` is a code or a status; `retry_after` is in seconds, if it
+    sent one.
+    """
 
     why: str
     retry_after: float | None = None
 
 
 def render(events: Sequence[FinalState], *, made_at: datetime) -> bytes:
-    """Return a callback's body: the same bytes for the same events at every try."""
+    """Return a callback's body: the same bytes for the same events in every attempt."""
     return msgspec.json.encode({"type": TYPE, "timestamp": made_at, "data": {"events": events}})
 
 
@@ -68,7 +70,7 @@ def headers(secrets: Sequence[bytes], *, id: str, at: datetime, body: bytes) -> 
 
 
 def read_secrets(text: str) -> tuple[bytes, ...]:
-    """Read `whsec_BASE64,…`. Raises ValueError with a sentence that names no secret."""
+    """Read `whsec_BASE64,…`. Raises ValueError with a sentence that contains no secret."""
     secrets = []
     for position, part in enumerate(text.split(","), start=1):
         try:

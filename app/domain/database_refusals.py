@@ -1,8 +1,8 @@
 """Detect that the database refuses every statement. Pure: times are arguments.
 
 Lasting refusals without a success between them mean that this process cannot do its work. A process that is
-not ready may get no work to succeed with, so a successful probe clears its refusals. When refusals return
-after a probe, the next probe counts later, so that readiness does not flap.
+not ready may get no work, so a successful probe clears its refusals. When refusals return after a probe, the
+next probe counts later, so that readiness does not flap.
 """
 
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ class Refusals:
 
     @property
     def are_lasting(self) -> bool:
-        """Return whether everything has been refused for some time."""
+        """Return whether every statement has been refused for some time."""
         return self.lasting_from is not None
 
     def may_probe(self, now: float) -> bool:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Region(StrEnum):
-    """The region of the DSP account. It decides the host; the event's country does not (contract §1)."""
+    """The region of the DSP account. It determines the host; the event's country does not (contract §1)."""
 
     NA = "NA"
     EU = "EU"
@@ -37,7 +37,7 @@ _DATASET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{4,99}", re.ASCII)  # P13
 
 
 def advertiser_id_problem(text: str) -> str | None:
-    """Return a sentence on what is wrong with an advertiser id, or None (P2)."""
+    """Return the problem of an advertiser id as a sentence, or None (P2)."""
     if _ADVERTISER_ID.fullmatch(text):
         return None
     if text.upper().startswith("ENTITY"):
@@ -49,7 +49,7 @@ def advertiser_id_problem(text: str) -> str | None:
 
 
 def dataset_name_problem(text: str) -> str | None:
-    """Return a sentence on what is wrong with a dataset name, or None (P13)."""
+    """Return the problem of a dataset name as a sentence, or None (P13)."""
     if _DATASET_NAME.fullmatch(text):
         return None
     return "A dataset name starts with a letter and has 5 to 100 letters, digits, '_' or '-'."

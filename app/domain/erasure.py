@@ -1,4 +1,4 @@
-"""Find a person's conversions: the match key values that each identity profile makes of an identifier."""
+"""Find a person's conversions by the match key values of an identifier under each identity profile."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ def erasure_keys(identifiers: Mapping[str, str]) -> ErasureKeys:
     """
     values: set[str] = set()
     for name, text in identifiers.items():
-        # The mapping may pass a digest or an identifier on unchanged.
+        # The mapping may pass a digest or an identifier unchanged.
         values |= {text.strip(), text.strip().lower()}
         if name == HASH:
             continue
@@ -66,5 +66,5 @@ def erasure_keys(identifiers: Mapping[str, str]) -> ErasureKeys:
 
 
 def carries_key(body: bytes, values: frozenset[str]) -> bool:
-    """Tell whether a conversion carries one of these values as a match key."""
+    """Return whether a conversion has one of these values as a match key."""
     return any(not values.isdisjoint(key.values) for key in _bodies.decode(body).matchKeys)

@@ -1,11 +1,11 @@
-"""Read the events of a request body: each with the ids that route it, or the reason why it is rejected.
+"""Read the events of a request body: each with its routing ids, or the reason for its rejection.
 
-Everything in an event but its three ids is catalogue data, which only mappings read. Source: interface §2.
+Everything in an event except its three ids is catalogue data, which only mappings read. Source: interface §2.
 """
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from app.domain.outcomes.reasons import REASONS, JourneyCode
 MAX_EVENTS: Final = 5000
 MAX_EVENT_ID_LENGTH: Final = 256
 
-# Routing members: where an event goes, not what happened, so the content digest leaves them out.
+# Routing members: they say where an event goes, so the content digest leaves them out.
 ROUTING: Final = frozenset({"event_id", "destination_id", "mapping_id"})
 
 CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -27,7 +27,7 @@ DERIVED_SHAPE: Final = re.compile(r"[0-9a-f]{16}:", re.ASCII)
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event as sent. `content` is the whole object, `index` its position. Personal data: no repr."""
+    """One event as sent. `content` is the complete object, `index` its position. Personal data: no repr."""
 
     index: int
     event_id: str | None
@@ -39,7 +39,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class JourneyIds(msgspec.Struct, frozen=True):
-    """The ids of the journey, node and execution that sent an event. None: absent, or not to be stored."""
+    """The ids of the journey, node and execution that sent an event. None: absent, or must not be stored."""
 
     journey_id: str | None = None
     node_id: str | None = None
@@ -49,9 +49,8 @@ class JourneyIds(msgspec.Struct, frozen=True):
 NO_JOURNEY: Final = JourneyIds()
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Why an event is rejected: a word of `REASONS`, the field, and a sentence without any value of the
+class Rejection(msgspec.Struct, frozen=True):
+    """The rejection of an event: a reason of `REASONS`, the field, and a sentence without values of the
     event.
 
     `field` is the source path, `mapping_field` the destination field. `event_id` is None when the caller sent
@@ -64,7 +63,7 @@ class Rejection:
     detail: str
     event_id: str | None
     basis: str | None = None
-    # Of an event that could not be read completely; other events have them in their content.
+    # Set for an event that could not be read completely; other events have them in their content.
     destination_id: str | None = None
     journey: JourneyIds | None = None
     mapping: int | None = None  # the number of the mapping that it was matched to
@@ -77,7 +76,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class BodyProblem:
-    """Why no event was read from a body: 'malformed_body', 'empty_batch' or 'too_many_events'."""
+    """The reason why no event was read from a body: 'malformed_body', 'empty_batch' or 'too_many_events'."""
 
     problem: str
     detail: str
@@ -85,7 +84,7 @@ class BodyProblem:
 
 Read = Event | Rejection
 _EMPTY: Final = BodyProblem("empty_batch", "The batch contains no event.")
-_TOO_MANY: Final = BodyProblem("too_many_events", f"A request takes at most {MAX_EVENTS:,} events.")
+_TOO_MANY: Final = BodyProblem("too_many_events", f"A request may have at most {MAX_EVENTS:,} events.")
 
 
 def read_events(
@@ -93,9 +92,8 @@ def read_events(
 ) -> list[Read] | BodyProblem:
     """Read the events of a parsed body: one event, an array, or a list under `events` or `rows`.
 
-    A member that is not an object is rejected alone. An event's own ids override those beside the list, and
-    these override the defaults, which come from the query. `events` or `rows` that is no list is catalogue
-    data.
+    A member that is not an object is rejected on its own. An event's ids override those next to the list, and
+    these override the defaults from the query. `events` or `rows` that is not a list is catalogue data.
     """
     if type(body) is list:
         return _read_batch(body, (), default_destination, default_mapping)
@@ -112,8 +110,8 @@ def read_events(
 def read_lines(
     body: bytes, *, default_destination: str | None, default_mapping: str | None
 ) -> list[Read] | BodyProblem:
-    """Read the events of NDJSON, one per line. Blank lines do not count; an invalid line is rejected
-    alone.
+    """Read the events of NDJSON, one per line. Blank lines do not count; an invalid line is rejected on its
+    own.
     """
     lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
     if not lines:
@@ -165,7 +163,7 @@ def _read_one(
     mapping_id = _routed("mapping_id", content, envelope, default_mapping)
     if event_id is not None and (refused := check_event_id(event_id)):
         known = destination_id if type(destination_id) is str else None
-        return replace(refused, destination_id=known, journey=journey_ids(content))
+        return msgspec.structs.replace(refused, destination_id=known, journey=journey_ids(content))
     if destination_id is None or destination_id == "":
         detail = "destination_id is missing: set it in the event, next to the list, or in the query."
         return Rejection("destination_missing", "destination_id", None, detail, event_id)
@@ -193,11 +191,11 @@ def _routed(name: str, content: dict[str, Any], envelope: tuple[dict[str, Any], 
 
 
 def check_event_id(event_id: Any) -> Rejection | None:
-    """Return why a caller's id is not a valid event id, or None when it is valid."""
+    """Return the problem of a caller's event id, or None if it is valid."""
     if type(event_id) is not str:
         return Rejection("event_id_invalid", "event_id", None, "event_id is not a text.", None)
     if not 1 <= len(event_id) <= MAX_EVENT_ID_LENGTH:
-        detail = f"event_id has no or more than {MAX_EVENT_ID_LENGTH} characters."
+        detail = f"event_id is empty or has more than {MAX_EVENT_ID_LENGTH} characters."
         return Rejection("event_id_invalid", "event_id", None, detail, None)
     if CONTROL_CHARACTER.search(event_id):
         return Rejection("event_id_invalid", "event_id", None, "event_id contains a control character.", None)
@@ -234,7 +232,7 @@ def journey_id(found: Any) -> str | None:
 
 
 def journey_ids(content: dict[str, Any]) -> JourneyIds:
-    """Return the journey, node and run of an event. Source: interface §10."""
+    """Return the journey, node and execution of an event. Source: interface §10."""
     journey = content.get("journey")
     if type(journey) is not dict:
         return NO_JOURNEY
@@ -252,9 +250,9 @@ def content_digest(content: dict[str, Any], pepper: bytes) -> bytes:
     """Hash the content of an event to 16 bytes: keyed BLAKE2b over its JSON, keys sorted, routing ids left
     out.
 
-    Retries of one event match, whatever the order and spacing of their members. Numbers count as written: `1`
-    and `1.0` differ, `1e3` and `1E+3` do not. Without the pepper, which is never rotated, a digest cannot be
-    tested against guesses of a person's traits.
+    Retries of one event match, regardless of order and spacing of their members. Numbers are hashed as
+    written: `1` and `1.0` differ, `1e3` and `1E+3` do not. Without the secret pepper, which is never rotated,
+    no one can test a digest against guessed traits.
     """
     said = content.copy()
     for name in ROUTING:
@@ -278,9 +276,9 @@ def derived_event_id(digest: bytes) -> str:
 
 
 def amazon_event_id(destination_id: str, mapping_id: str, event_type: str, event_id: str) -> str:
-    """Build the id that Amazon deduplicates by, for an event whose mapping maps none.
+    """Build the id by which Amazon deduplicates, for an event without a mapped one.
 
-    It includes the event type, since Amazon deduplicates across types. Source: P5 and interface §2.
+    It includes the event type, because Amazon deduplicates across types. Source: P5 and interface §2.
     """
     return f"{_id_scope(destination_id, mapping_id, event_type)}:{event_id}"
 

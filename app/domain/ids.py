@@ -1,4 +1,4 @@
-"""Types for the ids of the pipeline, so that one cannot be passed for another."""
+"""Types for the ids of the pipeline, so that mypy finds a mix-up."""
 
 from typing import NewType
 

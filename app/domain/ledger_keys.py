@@ -32,7 +32,7 @@ def _key(scope: tuple[str, ...], last: str) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _scope(parts: tuple[str, ...]) -> blake2b:
-    # The same for every event of a mapping, so it is cached.
+    # Cached: the same for every event of a mapping.
     return blake2b(b"".join(map(_prefixed, parts)), digest_size=KEY_BYTES)
 
 

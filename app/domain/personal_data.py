@@ -1,7 +1,7 @@
-"""What personal data looks like when it is stored in clear: patterns, and the forms of a known value.
+"""Detect personal data in clear: patterns, and the forms of a known value.
 
-The patterns are regular expressions that Postgres and Python read alike. They miss names and addresses, which
-look like any other text: a canary finds those.
+Postgres and Python interpret the regular expressions in the same way. They cannot detect names and addresses,
+which look like any other text: use canaries for those.
 """
 
 import base64
@@ -17,7 +17,7 @@ PATTERNS: Final[Mapping[str, str]] = {
     "e-mail address": r"[a-z0-9._%+-]{3,}@[a-z0-9-]{3,}[.][a-z]{2,}",
     # With a plus sign: digits alone are also advertiser ids and counts.
     "phone number": r"(^|[^a-z0-9+/])[+][1-9][0-9 ().-]{7,14}[0-9]($|[^0-9a-z+/=])",
-    # What a match key is once it is hashed.
+    # The form of a hashed match key.
     "SHA-256 in hex": r"(^|[^0-9a-f])[0-9a-f]{64}($|[^0-9a-f])",
 }
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
@@ -49,7 +49,7 @@ def canary_forms(number: int, value: str) -> list[CanaryForm]:
 
 
 def found_in(value: bytes, forms: list[CanaryForm]) -> set[str]:
-    """Return the patterns and canaries that a compressed value holds; a damaged one is searched as it is."""
+    """Return the patterns and canaries in a compressed value; search a damaged one without decompression."""
     plain = _expand(value) or value
     lower = plain.lower()
     found = {name for name, pattern in _COMPILED.items() if pattern.search(lower)}

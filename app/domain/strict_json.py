@@ -1,8 +1,8 @@
-"""The one JSON parser, for request bodies and Amazon's replies: it accepts only what has a single reading.
+"""The only JSON parser, for request bodies and Amazon's replies: it accepts only unambiguous JSON.
 
-Every reader of a body must read the same, or a check and a send may disagree. What readers differ on is
-refused: duplicate keys, NaN and infinities, a byte order mark, lone surrogates, NUL, numbers that a double
-cannot hold, and unlimited nesting. Numbers stay exact: integers as `int`, all others as `Decimal`.
+All readers of a body must agree, or a check and a send may differ. It refuses what parsers interpret
+differently: duplicate keys, NaN and infinities, a byte order mark, lone surrogates, NUL, numbers that a
+double cannot hold, and unlimited nesting. Numbers stay exact: integers as `int`, all others as `Decimal`.
 """
 
 import json
@@ -20,20 +20,20 @@ MAX_NUMBER_LENGTH: Final = 4300  # CPython's own limit on the digits of an int; 
 
 @dataclass(frozen=True, slots=True)
 class MalformedJson:
-    """Why a body has no single reading: a stable word and, where known, the byte offset. Never a value."""
+    """Why a body is ambiguous or invalid: a stable code and, if known, the byte offset. Never a value."""
 
     why: str
     offset: int | None = None
 
 
-# A sentence for each word, shown to the caller.
+# The sentence of each code, returned to the caller.
 SENTENCES: Final = {
     "not_json": "The body is not JSON (RFC 8259).",
     "not_utf8": "The body is not UTF-8.",
     "byte_order_mark": "The body starts with a byte order mark; send plain UTF-8.",
-    "duplicate_key": "An object names the same key twice, so it has no single reading.",
+    "duplicate_key": "An object contains the same key twice.",
     "nul_character": "A text contains the character NUL, which no field accepts.",
-    "lone_surrogate": "A text contains half of a surrogate pair, which is not a character.",
+    "lone_surrogate": "A text contains a lone surrogate, which is not a character.",
     "number_out_of_range": "A number is too large, too small or too long to be kept exactly.",
     "too_deep": "The body is nested too deeply.",
 }
@@ -43,11 +43,13 @@ _INFINITY: Final = float("inf")
 
 
 class _NumberOutOfRangeError(Exception):
-    """Raised through the decoder, which has no other way to stop; never leaves this module."""
+    """Stops the decoder; never leaves this module."""
 
 
 def _exact(text: str) -> Decimal:
-    """Convert a fraction or an exponent exactly; refuse what a double would turn into infinity or zero."""
+    """Convert a fraction or an exponent exactly; refuse numbers that a double would convert to infinity or
+    zero.
+    """
     if len(text) < 64 and "e" not in text and "E" not in text:
         return Decimal(text)  # neither too large nor too small for a double: the usual case
     if len(text) > MAX_NUMBER_LENGTH:
@@ -72,10 +74,11 @@ _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
-    """Parse a body as JSON, or return why it has no single reading.
+    """Parse a body as JSON, or return why it is refused.
 
-    The result holds only dict, list, str, int, Decimal, bool and None; `Malformed` is never part of a value.
-    Linear in the length of the body. `max_depth` counts nested arrays and objects, the outermost included.
+    The result contains only dict, list, str, int, Decimal, bool and None; `Malformed` is never part of a
+    value. Linear in the length of the body. `max_depth` counts nested arrays and objects, the outermost
+    included.
     """
     if body.startswith(_BYTE_ORDER_MARKS):
         return MalformedJson("byte_order_mark", 0)
@@ -83,7 +86,7 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
         value = _DECODER.decode(body)
     except _NumberOutOfRangeError:
         return MalformedJson("number_out_of_range")
-    except msgspec.ValidationError:  # the decoder itself validates only the length of an integer
+    except msgspec.ValidationError:  # the decoder validates only the length of an integer
         return MalformedJson("number_out_of_range")
     except msgspec.DecodeError as error:
         return _not_json(body, str(error))
@@ -96,7 +99,7 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
         return MalformedJson("too_deep")
     if _names_a_key_twice(value, body):
         return MalformedJson("duplicate_key")
-    # The decoder refuses a raw NUL; only the escape gets through.
+    # The decoder refuses a raw NUL; only the escape must be checked.
     if b"\\u0000" in body and _holds_nul(value):
         return MalformedJson("nul_character")
     return value
@@ -134,11 +137,11 @@ def _deeper_than(limit: int, value: Any, body: bytes) -> bool:
 def _names_a_key_twice(value: Any, body: bytes) -> bool:
     """Return whether decoding lost a member of an object.
 
-    There is one colon per member, and otherwise colons only within strings. The value encoded again has as
-    many colons as the body, unless a member was overwritten: then at least the member's own is missing. A
-    colon written as an escape would change the sum, so such a body is parsed again by a parser that shows
-    every member. This is ten times cheaper than passing each object to Python. When the encoded value equals
-    the body to the byte, as with most callers, nothing is counted.
+    Each member has one colon; all other colons are within strings. The value is encoded again and the colons
+    are counted: if a name occurred twice, at least one colon is missing. An escaped colon would change the
+    count, so such a body is parsed again by a slower parser that shows every member. Counting is ten times
+    cheaper than passing each object to Python. It is skipped if the encoded value equals the body, as it
+    usually does.
     """
     written = _ENCODER.encode(value)
     if written == body:
@@ -157,7 +160,7 @@ def _names_a_key_twice_slowly(body: bytes) -> bool:
         twice = twice or len(read) != len(members)
         return read
 
-    # Numbers were checked before; here they only must not raise.
+    # Numbers were checked before; here they must only not raise.
     json.loads(body, object_pairs_hook=note, parse_int=str, parse_float=str)
     return twice
 

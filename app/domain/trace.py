@@ -1,6 +1,6 @@
 """W3C trace context of a request: read strictly, continued through batch and attempt to the callback. Pure.
 
-`tracestate` and `baggage` may hold anything; they are never read.
+`tracestate` and `baggage` may contain anything; they are never read.
 """
 
 import re
@@ -34,13 +34,13 @@ def is_sampled(traceparent: str) -> bool:
 
 @dataclass(slots=True)
 class RequestTrace:
-    """What connects a request with what becomes of it: its trace, and the batches that hold its events."""
+    """Connects a request with its events: its trace, and the batches of its events."""
 
     traceparent: str | None = None
     batches: list[BatchId] = field(default_factory=list)
 
     def log_fields(self) -> dict[str, object]:
-        """Return what the log line of the request says of it."""
+        """Return the fields for the log line of the request."""
         fields: dict[str, object] = {}
         if self.batches:
             fields["batches"] = self.batches

@@ -8,7 +8,7 @@ MIN_LENGTH: Final = 32
 MIN_CHARACTERS: Final = 10  # distinct
 _MIN_BYTES: Final = 8  # distinct, of an encryption key: 32 random bytes have about 30
 
-# Placeholders of documentation and the beginnings of password lists. What else a secret holds must suffice.
+# Placeholders in documentation, and common passwords. The rest of a secret must suffice without them.
 _KNOWN: Final = re.compile(
     r"change[-_ ]?(me|this|it)|replace[-_ ]?(me|this)|your[-_ ]|pass[-_ ]?(word|wd|phrase)|secret|example|"
     r"default|placeholder|insecure|bootstrap|admin|letmein|welcome|qwerty\w*|asdf\w*|dummy|sample|"
@@ -32,5 +32,5 @@ def is_weak_key(key: bytes) -> bool:
 
 
 def _repeats(text: str | bytes) -> bool:
-    """Return whether a text is one piece, at most half as long, written again and again."""
+    """Return whether a text is a repetition of a piece that is at most half as long."""
     return any(text[size:] == text[:-size] for size in range(1, len(text) // 2 + 1))

@@ -13,7 +13,7 @@ from app.domain.outcomes.settle import RetryPolicy
 from app.store import notifications
 from app.telemetry import Telemetry
 
-LEASE: Final = timedelta(seconds=60)  # longer than a delivery may take
+LEASE: Final = timedelta(seconds=60)  # longer than the maximum duration of a delivery
 FAILED_AFTER: Final = timedelta(hours=24)
 _WAITS: Final = RetryPolicy(first_wait=5.0, longest_wait=900.0)
 
@@ -47,7 +47,7 @@ class NotificationDelivery:
         self._telemetry = telemetry
 
     async def run(self) -> None:
-        """Deliver what is due; stop at the first message that the channel does not take."""
+        """Deliver due messages; stop at the first that the channel does not accept."""
         while await self._deliver_next():
             pass
 

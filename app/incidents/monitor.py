@@ -30,7 +30,7 @@ from app.store import PipelineConnection, incident_facts, incidents, notificatio
 from app.store.incidents import StoredIncident
 from app.telemetry import Telemetry
 
-SILENT_AFTER: Final = timedelta(seconds=20)  # a session that said nothing for so long is frozen
+SILENT_AFTER: Final = timedelta(seconds=20)  # a session silent for this long counts as frozen
 _FORGET_EVERY_S: Final = 600.0
 _RECORD_EVERY_S: Final = 15.0
 
@@ -94,7 +94,7 @@ class IncidentMonitor:
         self._telemetry.set_open_incidents(await incidents.open_by_kind(connection))
 
     async def leave(self) -> None:
-        """End the session, so that another process continues at once."""
+        """End the session, so that another process continues immediately."""
         if self._connection is not None:
             await self._connection.close()
 

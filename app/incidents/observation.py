@@ -1,4 +1,4 @@
-"""Read the facts from which incidents are computed, and measure what only time shows."""
+"""Read the facts from which incidents are computed, and measure how long conditions last."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from app.store import PipelineConnection, incident_facts, notifications, transac
 from app.store.incident_facts import WatchedDestination
 
 SLOW_COMMIT_S = 1.0
-_WORKER_GRACE = timedelta(seconds=10)  # a worker that restarts is no trouble
+_WORKER_GRACE = timedelta(seconds=10)  # tolerates the restart of a worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class ObservedDestination:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was read at one time."""
+    """The facts at one time."""
 
     now: datetime
     destinations: Sequence[ObservedDestination]
     service: ServiceFacts
-    # For how long channels fail, by organisation and name.
+    # Duration of each channel's failure, by organisation and name.
     failing_channels: Mapping[str, Mapping[str, timedelta]]
 
 
@@ -51,7 +51,7 @@ class Stopwatch:
         self._since: float | None = None
 
     def measure(self, holds: bool) -> timedelta:
-        """Note whether the condition holds now; return for how long it has."""
+        """Record whether the condition holds now; return for how long it has held."""
         if not holds:
             self._since = None
             return timedelta(0)
@@ -63,7 +63,7 @@ class Stopwatch:
 
 @dataclass(slots=True)
 class Observer:
-    """Reads observations. Its stopwatches start anew when another process takes over."""
+    """Reads observations. Its stopwatches restart when another process takes over."""
 
     max_event_age: timedelta
     monotonic: Callable[[], float]
@@ -75,13 +75,13 @@ class Observer:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was measured: another process may have computed in between."""
+        """Reset the measurements: another process may have computed in between."""
         self._breakers.clear()
         self._workers = Stopwatch(self.monotonic)
         self._commits = Stopwatch(self.monotonic)
 
     async def observe(self, connection: asyncpg.Connection, *, commit_s: float) -> Observation:
-        """Read everything. `commit_s` is how long the last commit took."""
+        """Read all facts. `commit_s` is the duration of the last commit."""
         async with connection.transaction():
             await incident_facts.record_intake(connection)
         now = await transactions.started_at(connection)
@@ -125,7 +125,7 @@ class Observer:
                 requests=sent.requests,
                 failed_requests=sent.failed,
                 last_outcome=sent.last_outcome,
-                # Destinations of one advertiser share a breaker: it concerns those with waiting events.
+                # Destinations of one advertiser share a breaker: it affects those with waiting events.
                 breaker_open_for=breakers[each.lane] if sent.oldest_waiting_at else timedelta(0),
                 blocked=each.is_blocked,
                 oldest_live_at=sent.oldest_live_at,
@@ -168,7 +168,7 @@ class Observer:
         absent = timedelta(0)
         absent_for = self._workers.measure(oldest is not None and not workers.is_leased)
         if oldest is not None and absent_for >= _WORKER_GRACE:
-            # From the database: this process may have taken over only now.
+            # From the database: this process may have taken over just now.
             absent = now - max(oldest, workers.lapsed_at or oldest)
         return ServiceFacts(
             without_worker_for=absent,

@@ -1,4 +1,4 @@
-"""Write the messages that are due to the outbox, in the transaction that changes the incidents."""
+"""Write due messages to the outbox, in the transaction that changes the incidents."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from app.incidents.observation import Observation, ObservedDestination
 from app.store import PipelineConnection, incidents, notifications
 from app.store.incidents import StoredIncident
 
-_SILENT_AFTERWARDS: Final = timedelta(minutes=5)  # after the end of an incident that explains others
+_SILENT_AFTERWARDS: Final = timedelta(minutes=5)  # after the end of an incident that suppresses others
 
 
 def public_incident(stored: StoredIncident) -> dict[str, Any]:
@@ -61,14 +61,14 @@ class _Due:
 
 
 class MessagePlanner:
-    """Decides about the messages of all channels."""
+    """Decides which messages each channel gets."""
 
     def __init__(self, channels: Sequence[Channel], *, public_url: str) -> None:
         self._channels = tuple(channels)
         self._url = f"{public_url}/console/incidents"
 
     async def plan(self, connection: PipelineConnection, observation: Observation) -> None:
-        """Write every message that is due now."""
+        """Write every due message."""
         if not self._channels:
             return
         stored = await incidents.current(connection)
@@ -161,13 +161,13 @@ def _due(
         return None
     muted_until = [stored.muted_until, destination.alerting.muted_until if destination else None]
     muted = any(until is not None and until > now for until in muted_until)
-    # What a wider incident explains is announced only if it outlasts it.
+    # An incident with a wider cause is announced only if it outlasts that cause.
     muted = muted or (incident.is_silent and is_explained)
     return due_message(incident, sent, now, muted=muted)
 
 
 def _is_explained(stored: Sequence[StoredIncident], now: datetime) -> bool:
-    """Return whether an incident that explains others is open, or was open within the last minutes."""
+    """Return whether an incident that suppresses others is open, or was within the last minutes."""
     return any(
         KINDS[each.incident.kind].silences_others
         and (each.incident.resolved_at is None or now - each.incident.resolved_at < _SILENT_AFTERWARDS)

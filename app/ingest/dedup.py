@@ -24,25 +24,25 @@ class DedupResult(StrEnum):
     CONFLICT = "conflict"
     AMAZON_ID_CONFLICT = "amazon_id_conflict"  # of the mapped Amazon eventId
 
-    __hash__ = str.__hash__  # Enum's own is written in Python and is called for every event
+    __hash__ = str.__hash__  # Enum's hash is written in Python and is called for every event
 
 
 @dataclass(slots=True, repr=False)
 class Flush:
     """The evaluated events of the requests of one transaction, and the results of storing them.
 
-    `results` has one entry per event, None for those that were rejected before.
+    `results` has one entry per event, None for events that are already rejected.
     """
 
     evaluated: Sequence[list[Evaluated]]
     generation: int  # the current one of the ledger
-    # The destination that a rejection is counted under; None when the event names no existing one.
+    # The destination that counts a rejection; None if the event has no existing one.
     destinations: Sequence[Sequence[DestinationNumber | None]] = ()
     # Indexes of the requests whose events are sent after live ones.
     low_priority: frozenset[int] = frozenset()
     # The trace of each request, if it has one.
     traceparents: Sequence[str | None] = ()
-    # The batches that were written, with the indexes of the requests that they hold events of.
+    # The written batches, with the indexes of their requests.
     stored_batches: dict[BatchId, set[int]] = field(default_factory=dict)
     results: list[list[DedupResult | None]] = field(init=False)
     waiting: dict[LaneId, int] = field(default_factory=dict)
@@ -100,7 +100,7 @@ def resolve_followers(flush: Flush, followers: Sequence[tuple[EventIndex, Candid
         else:
             result = compare_with_ledger(candidate, flush.ledger_rows)
             if result is DedupResult.ACCEPTED:
-                # Nothing of a follower is written: it must not be accepted without a row in the ledger.
+                # A follower is not written, so it must not be accepted without a row in the ledger.
                 result = _conflict(own_id=candidate.keys[0] in leader.keys)
         flush.set_result(index, result)
 
@@ -129,7 +129,7 @@ def mapped_duplicates(
         if (row := flush.ledger_rows.get(amazon_key)) is not None:
             duplicates.append((own_key, row.batch, row.place))
             continue
-        # Neither key was in the ledger before: it follows an event of this flush.
+        # Neither key was in the ledger: it follows an event of this flush.
         request, event = leaders[index]
         leader = flush.evaluated[request][event]
         assert isinstance(leader, Candidate)
@@ -165,7 +165,7 @@ _CONFLICTS = (DedupResult.CONFLICT, DedupResult.AMAZON_ID_CONFLICT)
 
 
 def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | None:
-    """Return the source path of the id that was accepted before; None for a constant."""
+    """Return the source path of the id that was already accepted; None for a constant."""
     if result is DedupResult.CONFLICT:
         return "event_id"
     assert candidate.mapping.compiled is not None
@@ -175,7 +175,7 @@ def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | No
 def count_results(flush: Flush) -> FlushCounts:
     """Count every result, and every rejection that has a destination."""
     flush_counts = FlushCounts({}, Counter(), Counter(), Counter())
-    # One step per destination and result of the whole flush, not one per event.
+    # One step per destination and result of the flush, not one per event.
     destinations = chain.from_iterable(flush.destinations)
     for (number, result), events in Counter(
         zip(destinations, chain.from_iterable(flush.results), strict=True)

@@ -27,9 +27,10 @@ from app.store import cached_destinations as store
 
 @dataclass(frozen=True, slots=True)
 class PublishedMapping:
-    """A mapping, ready to convert events. `compiled` is None when nothing is published.
+    """A mapping, ready to convert events.
 
-    `fast_path` converts ordinary events; None where the mapping has no fast path or FAST_PATH is off.
+    `compiled` is None if nothing is published. `fast_path` converts ordinary events; None if the mapping has
+    no fast path or FAST_PATH is off.
     """
 
     id: MappingId
@@ -55,19 +56,19 @@ class CachedDestination:
     advertiser_id: AdvertiserId
     mappings: Mapping[MappingId, PublishedMapping]
     pins: Mapping[str, str]
-    published: tuple[PublishedMapping, ...]  # those of `mappings` that have a published version
+    published: tuple[PublishedMapping, ...]  # the members of `mappings` with a published version
 
 
 @dataclass(frozen=True, slots=True)
 class AgeLimits:
-    """The event ages beyond which an event is refused, or accepted with a warning (P6)."""
+    """The event ages above which an event is rejected, or accepted with a warning (P6)."""
 
     refused: timedelta = timedelta(days=21)
     warned: timedelta = timedelta(days=7)
 
 
 class DestinationCache:
-    """Destinations by id. Flushes compare the versions in their transactions: no stale one is used."""
+    """Destinations by id. Flushes compare the versions in their transactions, so no stale version is used."""
 
     def __init__(self, ages: AgeLimits, consent: ConsentSettings, *, fast_path: bool = True) -> None:
         self._fast_path = fast_path
@@ -76,7 +77,7 @@ class DestinationCache:
         self._cached: dict[DestinationId, CachedDestination] = {}
 
     def get(self, id_: DestinationId) -> CachedDestination | None:
-        """Return a cached destination, or None. The flush then finds out whether it exists."""
+        """Return a cached destination, or None; the flush then checks whether it exists."""
         return self._cached.get(id_)
 
     def version(self, id_: DestinationId) -> int | None:
@@ -159,6 +160,6 @@ def _mapping_with_pins(mapping: PublishedMapping, pins: Mapping[str, str]) -> Pu
 
 
 def _compiled(document: dict[str, Any]) -> CompiledMapping | None:
-    """Compile a published document. One that no longer compiles counts as not published."""
+    """Compile a published document. A document that no longer compiles counts as not published."""
     compiled = compile_mapping(document)
     return compiled if isinstance(compiled, CompiledMapping) else None

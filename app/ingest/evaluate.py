@@ -1,7 +1,6 @@
 """Evaluate one event: match it to a published mapping and convert it. Pure."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -55,10 +54,10 @@ def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evalu
     if conversion is None:
         conversion = convert(event, event_id, mapping.compiled, mapping.rules, now=now)
     if isinstance(conversion, Rejection):
-        return replace(conversion, mapping=mapping.number, journey=journey_ids(event.content))
+        return msgspec.structs.replace(conversion, mapping=mapping.number, journey=journey_ids(event.content))
     keys: tuple[bytes, ...] = (event_key(destination.id, mapping.id, event_id),)
     if mapping.compiled.uses_event_id_field:
-        # Two events can have one Amazon eventId; Amazon counts one of them and drops the other silently.
+        # Two events can have the same Amazon eventId; Amazon counts one and drops the other silently.
         keys += (
             amazon_key(
                 destination.organisation,
@@ -74,11 +73,14 @@ def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evalu
 
 
 def match_mapping(event: Event, find: Find) -> tuple[CachedDestination, PublishedMapping] | Rejection:
-    """Find the destination and the published mapping that an event is for."""
+    """Find the destination and the published mapping of an event."""
     destination = find(DestinationId(event.destination_id))
     if destination is None:
         return _refuse(
-            event, "destination_unknown", "destination_id", "There is no such destination for this key."
+            event,
+            "destination_unknown",
+            "destination_id",
+            "The destination does not exist, or this key cannot access it.",
         )
     if destination.state is State.ARCHIVED:
         return _refuse(event, "destination_archived", "destination_id", "The destination was deleted.")
@@ -89,7 +91,9 @@ def match_mapping(event: Event, find: Find) -> tuple[CachedDestination, Publishe
         return _only_mapping(event, destination)
     mapping = destination.mappings.get(MappingId(event.mapping_id))
     if mapping is None:
-        return _refuse(event, "mapping_unknown", "mapping_id", "The destination has no such mapping.")
+        return _refuse(
+            event, "mapping_unknown", "mapping_id", "The mapping does not exist in this destination."
+        )
     if mapping.compiled is None:
         return _refuse(event, "mapping_not_published", "mapping_id", "The mapping is a draft.")
     return destination, mapping
@@ -106,7 +110,7 @@ def _only_mapping(
                 event, "mapping_not_published", "mapping_id", "The destination has no published mapping."
             )
         case several:
-            detail = f"The destination has {len(several)} published mappings; name mapping_id."
+            detail = f"The destination has {len(several)} published mappings; set mapping_id."
             return _refuse(event, "mapping_ambiguous", "mapping_id", detail)
 
 

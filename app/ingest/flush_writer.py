@@ -34,12 +34,12 @@ from app.store import flush as flush_store
 
 _RESERVED_IDS = 256
 
-# After a duplicate, so many flushes check every key separately: duplicates come in series.
+# After a duplicate, this many flushes check every key separately, because duplicates come in series.
 CAUTIOUS_FLUSHES = 20
 
 
 class _BatchMember(msgspec.Struct, frozen=True):
-    """A candidate with its batch and its position there, which it gets if its keys are free."""
+    """A candidate with the batch and position that it gets if its keys are free."""
 
     index: EventIndex
     candidate: Candidate
@@ -51,7 +51,9 @@ class _BatchMember(msgspec.Struct, frozen=True):
 
 
 class FlushWriter:
-    """Writes flushes. `pepper` keys the content digests and never changes; `writer` names our count rows."""
+    """Writes flushes. `pepper` is the key of content digests and never changes; `writer` identifies our count
+    rows.
+    """
 
     def __init__(self, *, keys: crypto.Vault, pepper: bytes, writer: int) -> None:
         self.pepper = pepper
@@ -59,7 +61,7 @@ class FlushWriter:
         self._writer = writer
         self._ids: dict[PipelineConnection, list[BatchId]] = {}  # by the session that reserved them
         self._journeys = JourneyBound()
-        self._cautious_flushes = 0  # how many more flushes check every key separately
+        self._cautious_flushes = 0  # number of further flushes that check every key separately
 
     async def write_in_one_round_trip(
         self,
@@ -104,7 +106,7 @@ class FlushWriter:
         return True
 
     async def write(self, connection: PipelineConnection, flush: Flush) -> None:
-        """Write a flush inside the caller's transaction, which holds the flush lock."""
+        """Write a flush inside the caller's transaction, which has the flush lock."""
         await self._pin_names(connection, flush)
         firsts, followers = split_duplicates(flush)
         accepted: list[_BatchMember] = []
@@ -129,7 +131,7 @@ class FlushWriter:
         await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)
 
     async def read(self, connection: PipelineConnection, flush: Flush) -> None:
-        """Set the results that `write` would set, and write nothing."""
+        """Set the results of `write` without writing."""
         await self._pin_names(connection, flush, dry_run=True)
         firsts, followers = split_duplicates(flush)
         keys = [key for _, candidate in firsts for key in candidate.keys]
@@ -200,8 +202,8 @@ class FlushWriter:
     async def _next_id(self, connection: PipelineConnection) -> BatchId:
         """Return an id that this session reserved. Ids are never used in another session.
 
-        A reservation is on disk with the first commit of its session at the latest. A crash or a failover can
-        only undo a reservation that was not used, and both end the session.
+        The first commit of the session writes a reservation to disk. A crash or a failover can only undo
+        unused reservations, and both end the session.
         """
         ids = self._ids.get(connection)
         if not ids:
@@ -215,7 +217,7 @@ class FlushWriter:
     async def _claim_keys(
         self, connection: PipelineConnection, flush: Flush, members: Sequence[_BatchMember]
     ) -> list[_BatchMember]:
-        """Enter the candidates in the ledger; return those whose keys were all free."""
+        """Insert the candidates into the ledger; return those whose keys were all free."""
         entries = [
             ledger.LedgerEntry(key, member.candidate.content, member.batch, member.position)
             for member in members
@@ -228,7 +230,7 @@ class FlushWriter:
             used = flush.ledger_rows.keys()
             accepted = [member for member in members if used.isdisjoint(member.candidate.keys)]
             duplicates = [member for member in members if not used.isdisjoint(member.candidate.keys)]
-            # Of an event with two keys, the free one was entered although the other is a duplicate.
+            # For an event with two keys, the free key was inserted although the other is a duplicate.
             partial = [key for member in duplicates for key in member.candidate.keys if key not in used]
             if partial:
                 await ledger.release(connection, flush.generation, partial)

@@ -45,7 +45,7 @@ class RequestResults:
 
 @dataclass(frozen=True, slots=True)
 class SenderAccess:
-    """To which destinations a sender may send: those of its organisation, or some of them."""
+    """The destinations to which a sender may send: those of its organisation, or some of them."""
 
     organisation: OrganisationId
     destinations: frozenset[DestinationId] | None = None
@@ -60,14 +60,14 @@ class NotStored:
 
 @dataclass(slots=True, repr=False, eq=False)
 class PendingRequest:
-    """The events of one request before their flush. Holds personal data; lives as long as its request."""
+    """The events of one request before their flush. Contains personal data."""
 
     events: Sequence[Event | Rejection]
     access: SenderAccess
     response: "asyncio.Future[RequestResults | NotStored]"
     low_priority: bool = False  # its events are sent after live ones
     trace: RequestTrace | None = None
-    # Set by evaluation: one entry per event, and what the evaluation depended on.
+    # Set by evaluation: one entry per event, and the versions that the evaluation used.
     evaluated: list[Evaluated] = field(default_factory=list)
     destinations: list[DestinationNumber | None] = field(default_factory=list)
     versions: dict[DestinationId, int | None] = field(default_factory=dict)
@@ -171,7 +171,7 @@ class GroupCommit:
 
     @property
     def waiting(self) -> int:
-        """How many events wait for a commit."""
+        """The number of events that wait for a commit."""
         return self._waiting_events
 
     async def run(self) -> None:
@@ -216,7 +216,7 @@ class GroupCommit:
             self._second_writing, self._second_task = frozenset(), None
 
     async def _linger(self) -> None:
-        """Wait until the queue is large enough for a flush, for `linger_s` at most."""
+        """Wait until the queue is large enough for a flush, at most `linger_s`."""
         if self._is_large_enough():
             return
         self._may_flush.clear()
@@ -296,7 +296,7 @@ class GroupCommit:
         """Record what the evaluation of a request depends on; return the function that evaluates events."""
         now, request.clock_offset = self._clock.now(), self._clock.offset
         named = {DestinationId(event.destination_id) for event in request.events if event.destination_id}
-        # To a key of another organisation, or limited to other destinations, these do not exist.
+        # For a key of another organisation, or limited to other destinations, these do not exist.
         access = request.access
         visible = named if access.destinations is None else named & access.destinations
         request.versions = {id_: self._destinations.version(id_) for id_ in visible}
@@ -333,7 +333,7 @@ class GroupCommit:
             if concerns_transaction(error):
                 self._refuse(session, requests, error)
             elif len(requests) == 1:
-                # A request that cannot be written is a bug of ours; it must not fail other requests.
+                # A request that cannot be written is a bug; it must not fail other requests.
                 self._telemetry.failed("flush.request_failed", error, level=40)
                 self._database_results.refused(error)
                 self._telemetry.flushes.labels("failed").inc()

@@ -25,7 +25,7 @@ from app.telemetry import Telemetry
 
 
 class EventResult(msgspec.Struct, frozen=True):
-    """The response for one event: accepted, duplicate or rejected. Holds no value of the event."""
+    """The response for one event: accepted, duplicate or rejected. Contains no values from the event."""
 
     index: int
     event_id: str | None
@@ -71,8 +71,8 @@ class Intake:
     ) -> list[EventResult] | NotStored:
         """Match, convert and store these events; return one result per event, in order, after the commit.
 
-        `low_priority` events are sent after live ones, as replays are. NotStored means that nothing was
-        acknowledged and that the same request may be sent again.
+        `low_priority` events are sent after live ones, like replays. NotStored means that nothing was
+        acknowledged and the same request may be sent again.
         """
         response = await self._group_commit.store(events, access, low_priority=low_priority)
         if isinstance(response, NotStored):
@@ -124,7 +124,7 @@ class Intake:
 
     @property
     def waiting(self) -> int:
-        """How many events wait for a commit."""
+        """The number of events that wait for a commit."""
         return self._group_commit.waiting
 
     async def run(self) -> None:
@@ -164,7 +164,7 @@ def _event_id_conflict(candidate: Candidate) -> Rejection:
 
 
 def _amazon_id_conflict(candidate: Candidate) -> Rejection:
-    """Return the rejection that names the field with the id: the caller's own `event_id` may be new."""
+    """Return a rejection with the field of the id, because the caller's `event_id` may be new."""
     path = conflict_field(candidate, DedupResult.AMAZON_ID_CONFLICT)
     where = f"is mapped to {path}" if path is not None else "is a constant"
     detail = (

@@ -1,4 +1,4 @@
-"""Bound the journeys and nodes that are counted: their ids are the caller's."""
+"""Limit the counted journeys and nodes, because callers choose their ids."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,18 +7,18 @@ from typing import Final
 from app.domain.ids import DestinationNumber
 from app.store.journey_counts import JourneyKey
 
-MOST_NODES: Final = 1_000  # of one destination and process; others are counted together
+MOST_NODES: Final = 1_000  # per destination and process; others are counted together
 OTHER: Final = ("", "")
 
 
 @dataclass(slots=True)
 class JourneyBound:
-    """Knows the journey nodes that this process counted, per destination."""
+    """Remembers the journey nodes that this process counted, per destination."""
 
     _nodes: dict[DestinationNumber, set[tuple[str, str]]] = field(default_factory=dict)
 
     def bounded(self, tally: Counter[JourneyKey]) -> Counter[JourneyKey]:
-        """Return the counts, with nodes beyond the bound under empty ids."""
+        """Return the counts, with nodes above the limit under empty ids."""
         result: Counter[JourneyKey] = Counter()
         for (number, journey, node), events in tally.items():
             known = self._nodes.setdefault(number, set())

@@ -11,7 +11,9 @@ from app.telemetry import Telemetry
 
 
 class Notifier:
-    """Collects the lanes of stored events into one notification. A lost one costs one poll."""
+    """Collects the lanes of stored events into one notification. A lost one delays events until the next
+    poll.
+    """
 
     def __init__(self, *, pool: asyncpg.Pool, interval_s: float, telemetry: Telemetry) -> None:
         self._pool = pool

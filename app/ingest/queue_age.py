@@ -1,4 +1,4 @@
-"""Monitor queue ages: in which destinations new events could expire before they are sent."""
+"""Monitor queue ages: find destinations whose new events could expire before they are sent."""
 
 import asyncio
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class QueueAgeMonitor:
         self.overdue: frozenset[str] = frozenset()
 
     async def check(self) -> None:
-        """Check once. Paused and parked destinations do not count: they wait on purpose."""
+        """Check once. Paused and parked destinations do not count."""
         async with self._pool.acquire() as connection:
             waits = await waiting_events.longest_waits(connection)
         overdue = frozenset(id_ for id_, wait in waits.items() if backlog_too_old(wait, self._max_age))

@@ -1,7 +1,7 @@
-"""Record rejected events, without a value of them: up to 600 a minute and destination.
+"""Record rejected events, without their values: up to 600 a minute and destination.
 
 Records are collected in memory and written twice a second, so that no response waits for them. A crash loses
-those of the last half second; the counts of rejections are committed with the flush and lose nothing.
+the records of the last half second; the counts of rejections are committed with the flush.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from app.store.rejection_records import MOST_A_MINUTE, NewRejection
 from app.telemetry import Telemetry
 
 WRITE_EVERY_S: Final = 0.5
-_MOST_WAITING: Final = 20_000  # records of all destinations; more are counted only
+_MOST_WAITING: Final = 20_000  # records of all destinations; further ones are only counted
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class RejectionRecorder:
         if not any(rejections):
             return
         now = self.now()
-        request_id = journey_id(request_id)  # the caller's own may be personal
+        request_id = journey_id(request_id)  # the caller's id may be personal
         minute = now.replace(second=0, microsecond=0)
         if minute != self._minute:
             self._minute = minute
@@ -76,13 +76,13 @@ class RejectionRecorder:
             )
 
     async def run(self) -> None:
-        """Write what was collected twice a second, until cancelled."""
+        """Write the collected records twice a second, until cancelled."""
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
             await self.write()
 
     async def write(self) -> None:
-        """Write what was collected so far; return when it can be read."""
+        """Write the records collected so far; return when they can be read."""
         async with self._write_lock:
             records, self._records = self._records, []
             if not records:

@@ -1,7 +1,7 @@
 """Sample the schema of accepted events: a few samples a second, collected and written in the background.
 
-A sample holds no value, so it may outlive its request. A lost sample costs nothing: errors are logged, and no
-event waits for one.
+A sample contains no value, so it may be kept after its request. Losing samples is harmless: errors are
+logged, and no event waits for them.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _TRIM_EVERY = 20
 
 @dataclass(slots=True)
 class SampleBudget:
-    """A token bucket: how many samples may still be taken."""
+    """A token bucket of samples."""
 
     capacity: float
     per_second: float
@@ -36,13 +36,13 @@ class SampleBudget:
     tokens: float
 
     def is_available(self, now: float) -> bool:
-        """Return whether a token is left."""
+        """Return whether a token is available."""
         self.tokens = min(self.capacity, self.tokens + (now - self.updated_at) * self.per_second)
         self.updated_at = now
         return self.tokens >= 1
 
     def take(self, now: float) -> bool:
-        """Take a token, if one is left."""
+        """Take a token, if one is available."""
         if not self.is_available(now):
             return False
         self.tokens -= 1
@@ -63,7 +63,7 @@ class _SampledMapping:
 class SchemaSampler:
     """Samples accepted events: the first thousand of a mapping, then ten a second.
 
-    All mappings of a process share two thousand at first, then a hundred a second; each costs some 70 µs.
+    All mappings of a process share two thousand at first, then a hundred a second; each costs about 70 µs.
     """
 
     pool: asyncpg.Pool
@@ -143,7 +143,7 @@ class SchemaSampler:
 
 
 def _unusable(candidate: Candidate) -> dict[str, ValueKind]:
-    """Return the paths whose values made no match key in a conversion."""
+    """Return the paths whose values have no match key in a conversion."""
     dropped = {wire_type for wire_type, _ in candidate.conversion.dropped_keys}
     if not dropped:
         return {}  # the usual case

@@ -1,4 +1,5 @@
-"""What a process is. `api.py` and `worker.py` read the settings, open the resources and build everything.
+"""The processes.
 
-A new setting is passed down from here. `application.py` lists the routers.
+`api.py` and `worker.py` read the settings, open the resources, build all objects and pass settings down.
+`application.py` lists the routers.
 """

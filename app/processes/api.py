@@ -79,7 +79,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             admission=application.state.admission,
             headers=HSTS_HEADERS if settings.production else (),
         )
-        # Readiness fails by this, and streams of live updates end at their next poll.
+        # Readiness then fails, and live update streams end at their next poll.
         application.state.stopping = lambda: server.stopping
         gc_tuning.freeze_and_relax()
         parent_watch.exit_with_parent()

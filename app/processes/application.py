@@ -86,10 +86,10 @@ ROUTERS: tuple[APIRouter, ...] = (
 
 
 class Application(FastAPI):
-    """FastAPI with an entrance of our own.
+    """FastAPI with our request middleware in front.
 
     FastAPI wraps three middlewares around every route. `POST /events` needs none of them: the request
-    middleware answers exceptions and caps bodies.
+    middleware handles exceptions and limits bodies.
     """
 
     entrance: ASGIApp
@@ -124,7 +124,7 @@ def create_application(context: AppContext) -> Application:
     # The OAuth callback leads to pages of the console, and `api` does not import `console`.
     app.state.not_connected_page = partial(pages.show, template="not_connected.html")
     app.state.connected_page = confirmations.redirect
-    # Keys, sessions and readiness belong to no organisation before their row is read.
+    # The organisation of keys and sessions is unknown before their row is read; readiness has none.
     every = context.within(EVERY)
     keys_in_use = KeyRing(every.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic)
     organisations_in_use = OrganisationCache(every.engine, monotonic=context.monotonic)

@@ -1,4 +1,4 @@
-"""Runs the incident monitor and the delivery of notifications beside a process's own work."""
+"""Runs the incident monitor and the delivery of notifications in every process."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
-_LONGEST_PAUSE_S = 10.0  # after a slow run, which is followed by a pause as long as itself
+_LONGEST_PAUSE_S = 10.0  # the pause after a slow run is as long as the run
 
 
 @asynccontextmanager

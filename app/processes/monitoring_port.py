@@ -38,7 +38,7 @@ async def _port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncI
     if settings.metrics_port is None:
         yield
         return
-    # Imported here: they load the web framework, 10 MB that a worker without the port does not need.
+    # Imported here: they load the web framework (10 MB), which a worker without the port does not need.
     from app.api.health import API, WORKER, Readiness
     from app.server.monitoring_app import MonitoringApp, MonitoringServer
 

@@ -1,4 +1,4 @@
-"""Opens and closes what a process uses: database connections, encryption keys, the sign-in client."""
+"""Opens and closes the resources of a process: database connections, encryption keys, the sign-in client."""
 
 import os
 import random
@@ -47,7 +47,7 @@ _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
 
 @dataclass(frozen=True, repr=False)
 class Resources:
-    """What the parts of a process share. `writer` is the number of its rows in the counts."""
+    """The resources of a process. `writer` identifies its rows in the counts."""
 
     settings: Settings
     role: str
@@ -159,7 +159,7 @@ def amazon_sign_in(settings: Settings) -> SignIn:
 
 
 def oidc_client(settings: Settings) -> OidcClient | None:
-    """Return the client of the provider at which people sign in, or None where there is none."""
+    """Return the OpenID Connect client, or None without a provider."""
     if settings.oidc_issuer is None or settings.oidc_client_id is None:
         return None
     secret = settings.oidc_client_secret
@@ -172,7 +172,9 @@ def oidc_client(settings: Settings) -> OidcClient | None:
 
 
 async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:
-    """Return the key of the content hash. It is created once and never rotates: retries would conflict."""
+    """Return the key of the content hash. It is created once and never rotated: retries of events would
+    conflict.
+    """
     place = "secrets/content_pepper"
     fresh = vault.seal(secrets.token_bytes(32), place=place)
     sealed = await stored_secrets.keep_first(connection, "content_pepper", fresh)
@@ -238,7 +240,7 @@ def session_settings(
     """
     return {
         "application_name": f"{_APPLICATION}-{role}",
-        # Set for every session, whatever the default of role or database: 202 means on disk.
+        # Set for every session, because role and database can have other defaults: 202 means on disk.
         "synchronous_commit": "on",
         # A read after a lock must see the rows as of the lock.
         "default_transaction_isolation": "read committed",

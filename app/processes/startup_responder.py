@@ -19,7 +19,7 @@ from app.server.middleware import HEADERS
 from app.server.monitoring_app import MonitoringServer
 
 Result = TypeVar("Result")
-_START_AFTER_S: Final = 1.0  # a faster startup runs without it
+_START_AFTER_S: Final = 1.0  # not used if startup is faster
 _SENTENCE: Final = "The service is starting and waits for its database. Retry the request."
 
 

@@ -33,8 +33,8 @@ from app.domain.outcomes.reasons import JourneyCode
 
 PERMIT: Final = "permit"  # key of the request's Permit in the scope's state
 _MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
-# Body bytes for administrative requests beyond the limit: an operator must be able to pause a destination
-# while posts of events use all of theirs.
+# Additional body bytes for administrative requests: an operator must be able to pause a destination while
+# posts of events use the complete limit.
 _ADMIN_RESERVE_BYTES: Final = 4 * 1024 * 1024
 _MEMORY_CHECK_BYTES: Final = 256 * 1024
 _ESTIMATE_PARSED_SIZE_FROM: Final = 1024 * 1024
@@ -61,7 +61,7 @@ def shed_problem(reason: ShedReason) -> Problem:
 class Share:
     """What the admitted requests of one owner use: body bytes, requests, arriving bodies, and cost.
 
-    `key` is the owner, and whether the requests are posts of events: those have a share of their own.
+    `key` is the owner and whether the requests are posts of events, which have a separate share.
     """
 
     key: tuple[str | None, bool]
@@ -77,7 +77,7 @@ class Permit:
     """One admitted request. Times are monotonic; `read_at` is set when its body is complete.
 
     Sizes in bytes: `reserved` is the charge, `received` what the connection received, `read` what the
-    endpoint read of it, `parsed_size` an estimate of what the body becomes in memory.
+    endpoint read of it, `parsed_size` the estimated memory of the parsed body.
     """
 
     is_events: bool
@@ -138,7 +138,7 @@ class AdmissionController:
         ).set_function(lambda: self._posts)
         Gauge(
             "amazon_conversions_concurrency_limit_bytes",
-            "Adaptive limit on the cost of posts in progress",
+            "Adaptive limit of the cost of posts in progress",
             registry=registry,
         ).set_function(lambda: self._adaptive_limit.cost)
 
@@ -175,7 +175,8 @@ class AdmissionController:
     ) -> Problem | None:
         """Charge a request to its owner's share; return the error response if the share is exceeded.
 
-        Called after authentication and before the body is read. Requests without an owner have one share.
+        Call it after authentication and before the body is read. All requests without an owner use one common
+        share.
         """
         key = (owner, permit.is_events)
         share = self._shares.get(key)
@@ -218,7 +219,7 @@ class AdmissionController:
         assert permit.share is not None
         if complete:
             self._record_complete(permit, permit.share)
-            return None  # the body is in memory already: a refusal would save nothing
+            return None  # the body is already in memory: a refusal would save nothing
         limit = self._limits.body_bytes + (0 if permit.is_events else _ADMIN_RESERVE_BYTES)
         return self.refusal(ShedReason.BODIES) if self._body_bytes > limit else self._over_share(permit.share)
 
@@ -244,7 +245,7 @@ class AdmissionController:
         return self.refusal(ShedReason.SHARE) if over or self._over_organisation_share(share) else None
 
     def _over_organisation_share(self, share: Share) -> bool:
-        """Return whether all keys of an organisation use too much while another organisation sends too."""
+        """Return whether an organisation exceeds its share while another organisation sends too."""
         if share.organisation is None or self._monotonic() >= self._shared_until:
             return False
         kind = share.key[1]
@@ -265,8 +266,8 @@ class AdmissionController:
     def memory_problem(self, permit: Permit) -> Problem | None:
         """Return the error response if a large body, once parsed, would exceed the memory limit.
 
-        A megabyte of numbers becomes thirty of objects, which stay until the events are stored. The only
-        post in progress always passes, as in `shed_reason`.
+        A megabyte of numbers becomes 30 MB of objects, which stay in memory until the events are stored. The
+        only post in progress always passes, as in `shed_reason`.
         """
         if permit.read < _MEMORY_CHECK_BYTES or self._posts <= 1:
             return None
@@ -275,14 +276,14 @@ class AdmissionController:
         return self.refusal(ShedReason.MEMORY) if needed > self._limits.resident_bytes else None
 
     def release(self, permit: Permit, status: int) -> None:
-        """End a request, answered with this status or abandoned by its client."""
+        """End a request: answered with this status, or abandoned by its client."""
         permit.released = True
         if permit.is_events:
             if permit.read_at is None:
                 self._arriving_cost -= permit.cost
             else:
                 del self._complete[permit]
-                # Only requests that were processed completely tell how long processing takes.
+                # Only completely processed requests show the processing time.
                 if status in _COMPLETED_STATUSES:
                     self._adapt_limit(permit, permit.read_at)
                 self._cost -= permit.cost
@@ -333,7 +334,7 @@ class AdmissionController:
 
 
 def parsed_size_of(body: bytes) -> int:
-    """Return an upper estimate of the memory that parsed JSON takes beside its text, in bytes.
+    """Return an upper bound of the memory of parsed JSON besides its text, in bytes.
 
     Measured on CPython 3.11: a decimal takes 104 bytes and its list slot 8, an empty list 64, an object with
     one member 232.
@@ -346,7 +347,7 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process in bytes; 0 where the system does not report it."""
+    """Return the resident memory of this process in bytes; 0 if the system does not report it."""
     try:
         return int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES
     except (OSError, IndexError, ValueError):

@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection: strict parsing, with limits on time, sizes and rates.
 
-Holds all uses of uvicorn's protocol, which has no such limits. Above one, it answers if possible and closes.
+Contains all uses of uvicorn's protocol, which has no such limits. Above a limit it answers, then closes.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class HttpConnection(HttpToolsProtocol):
         self._head_bytes = self._parsed_head_bytes = 0  # of this head: received, and parsed
         self._lines = message_rules.RequestLines()
         self._close_after_drain = False
-        self._kept_after_body = True  # whether the connection serves on once the body was received
+        self._kept_after_body = True  # whether the connection continues after the body
         self._input_ended = False  # the last request was received; further input is ignored
         self._ignored_input = False  # input came after the last request
         self._eof = False  # the client closed its side
@@ -81,7 +81,7 @@ class HttpConnection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def evict(self) -> None:
-        """Close the connection, which owes no response, to admit another."""
+        """Close this connection, which has no response to send, to admit another."""
         self._closed("evicted")
         self.transport.close()
 
@@ -108,7 +108,7 @@ class HttpConnection(HttpToolsProtocol):
             self._ignored_input = True
             return
         if self._wait.phase is Phase.NEXT:
-            # Input that begins no request, such as empty lines, has the deadline of a head too.
+            # Input before a request, such as empty lines, also has the deadline of a head.
             self._begin_head()
         self._lines.received(data, boundary=self._wait.phase is Phase.HEAD and not self._head_bytes)
         if self._wait.phase is Phase.HEAD:
@@ -124,7 +124,7 @@ class HttpConnection(HttpToolsProtocol):
                 self._closed("head_bytes")
                 self._refuse(Problem(ErrorCode.HEAD_TOO_LARGE))
             elif self._head_bytes == len(data) and message_rules.names_no_version(data):
-                self._refuse(message_rules.UNREADABLE)  # HTTP/0.9: nothing more may follow
+                self._refuse(message_rules.UNREADABLE)  # HTTP/0.9: nothing may follow
         else:
             self._lines.discard_before()
 
@@ -147,7 +147,7 @@ class HttpConnection(HttpToolsProtocol):
         pipelined = self._wait.phase is not Phase.HEAD
         self._begin_head()
         if pipelined:
-            self._head_bytes = 1  # at least: it began in the segment of the request before it
+            self._head_bytes = 1  # lower bound: it began in the segment of the previous request
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -191,7 +191,7 @@ class HttpConnection(HttpToolsProtocol):
             self._answer_transport.join_head_and_body()
         if self._shutdown_state.begun or (length or 0) > self._limits.drain_bytes:
             self.cycle.keep_alive = False
-        # The rest of a chunked body may be malformed, so a response sent before its end is the last.
+        # The rest of a chunked body may be malformed, so a response before its end is the last.
         self._kept_after_body = self.cycle.keep_alive
         if length is None:
             self.cycle.keep_alive = False
@@ -220,7 +220,7 @@ class HttpConnection(HttpToolsProtocol):
                 self._await_next()
 
     def on_response_complete(self) -> None:
-        # As uvicorn does it, without its keep-alive timer.
+        # As in uvicorn, without its keep-alive timer.
         self.server_state.total_requests += 1
         if self.transport.is_closing() or self._wait.phase in (Phase.DRAINING, Phase.LINGERING):
             return
@@ -249,7 +249,7 @@ class HttpConnection(HttpToolsProtocol):
         self._wait.write_resumed()
 
     def shutdown(self) -> None:
-        """Close after the current response; without a request, after a moment for one in transit."""
+        """Close after the current response; without a request, after a short wait for one in transit."""
         if self._is_answering() and self._wait.phase is not Phase.LINGERING:
             self.cycle.keep_alive = False
         else:
@@ -287,14 +287,14 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(self._refusal)
 
     def _refuse(self, problem: Problem) -> None:
-        """Refuse the current request, after the responses to those before it, and close."""
+        """Refuse the current request, after the responses to earlier ones, and close."""
         self._input_ended = True
         if self._wait.phase is Phase.DRAINING:
             self.transport.close()  # already answered
             return
         pipelined = self._is_answering()
         if self._wait.phase is Phase.BODY:
-            # The application has the request already, or it is in the pipeline.
+            # The application already has the request, or it is in the pipeline.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             pipelined = bool(self.pipeline)
@@ -311,7 +311,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _shed(self, admission: AdmissionController, reason: ShedReason) -> None:
         """Answer a shed post without a task and without reading its body."""
-        # With `Expect` the client may or may not send the body, so what follows is ambiguous.
+        # With `Expect` the client may or may not send the body, so the next bytes are ambiguous.
         last = self._shutdown_state.begun or not self.parser.should_keep_alive() or self.expect_100_continue
         last = last or declared_length(self.headers) is None  # see on_headers_complete
         default, wait_s = self.server_state.default_headers, admission.retry_after(reason)
@@ -327,7 +327,7 @@ class HttpConnection(HttpToolsProtocol):
         self._wait.await_head(self.loop.time(), pipelined=self._is_answering())
 
     def _count_head(self, size: int) -> None:
-        """Count the parsed head; one segment may hold all of it."""
+        """Count the parsed head; one segment may contain all of it."""
         self._parsed_head_bytes += size
         if self._parsed_head_bytes > self._limits.head_bytes:
             self._closed("head_bytes")
@@ -354,7 +354,7 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _close_after_answer(self) -> None:
-        """Close after the last response; drain what the client still sends."""
+        """Close after the last response; drain further input of the client."""
         if self._eof or not self.cycle.response_complete:
             self.transport.close()
         elif self._wait.phase is Phase.BODY:

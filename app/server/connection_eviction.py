@@ -16,12 +16,12 @@ class Evictable(Protocol):
     """A connection that can be closed to make room for another."""
 
     def evict(self) -> None:
-        """Close the connection, which owes no response."""
+        """Close the connection, which has no response to send."""
         ...
 
 
 class WaitingConnections:
-    """The connections of one server that owe no response, oldest first.
+    """The connections of one server without a pending response, oldest first.
 
     Connections that never sent a complete request head are evicted first, then idle ones. Peer addresses are
     not considered: many clients may share one.
@@ -41,12 +41,12 @@ class WaitingConnections:
         self._idle[connection] = None
 
     def remove(self, connection: Evictable) -> None:
-        """Remove a connection that sent a complete head or closed."""
+        """Remove a connection that sent a complete head or was closed."""
         self._silent.pop(connection, None)
         self._idle.pop(connection, None)
 
     def make_room(self, newest: Evictable) -> bool:
-        """Evict the connection that waits longest; return False if only the newest waits."""
+        """Evict the connection that has waited longest; return False if only the newest waits."""
         for waiting in (self._silent, self._idle):
             for connection in waiting:
                 if connection is not newest:
@@ -57,7 +57,7 @@ class WaitingConnections:
 
 
 def allowed_connections(wanted: int, *, files: Any = resource) -> int:
-    """Return how many connections the open-files limit allows, `wanted` at most.
+    """Return the number of connections that the open-files limit allows, at most `wanted`.
 
     Raises the soft limit, at most to the hard limit, and logs `connections.capped` if that is not
     enough.

@@ -38,7 +38,7 @@ class ShutdownState:
 
 
 class Phase(StrEnum):
-    """What a connection waits for. The values of overdue phases are labels of a metric."""
+    """The phases of a connection. The values of overdue phases are labels of a metric."""
 
     HEAD = "head"
     BODY = "body"
@@ -74,7 +74,7 @@ class ConnectionWait:
         self._checked_at, self._deadline = now, now + self._limits.head_s
 
     def await_head(self, now: float, *, pipelined: bool) -> None:
-        """Start waiting for a head; `pipelined` behind an unanswered request it has no deadline."""
+        """Start waiting for a head; without a deadline if it is `pipelined` behind an unanswered request."""
         self.phase, self._deadline = Phase.HEAD, NEVER if pipelined else now + self._limits.head_s
 
     def await_body(self, now: float, *, pipelined: bool) -> None:
@@ -105,7 +105,7 @@ class ConnectionWait:
         return self._drain_left >= 0
 
     def write_paused(self, now: float) -> None:
-        """Set the deadline for the client to read, beside the phase's own."""
+        """Set the deadline for the client to read, in addition to that of the phase."""
         self._read_deadline = now + self._limits.read_s
 
     def write_resumed(self) -> None:
@@ -122,7 +122,7 @@ class ConnectionWait:
         if now >= self._read_deadline:
             return Phase.READING
         if closing:
-            # A short response may fit the buffer, and then the transport never calls `pause_writing`.
+            # A short response may fit into the buffer; then the transport never calls `pause_writing`.
             self._read_deadline = min(self._read_deadline, now + self._limits.read_s)
             return None
         if now >= self._deadline:
@@ -147,7 +147,7 @@ class AnswerTransport:
         self.is_closing, self.close = transport.is_closing, close
 
     def join_head_and_body(self) -> None:
-        """Send the next two writes, head and body, as one: one system call, and one wake-up of the client."""
+        """Combine the next two writes, head and body: one system call, and one wake-up of the client."""
         self.write = self._buffer_head
 
     def _buffer_head(self, head: bytes) -> None:

@@ -1,6 +1,6 @@
 """The endpoint of `POST /events`, before the framework: from the request headers to the response.
 
-The framework's work around a route costs twice what storing one event costs. Its own route for this path
+The framework's overhead of a route is twice the cost of storing an event. Its route for this path
 (`app.api.events.post_events`) only serves the OpenAPI description.
 """
 
@@ -80,8 +80,8 @@ class EventsEndpoint:
         length = declared_length(headers)
         reply: EventsReply | None
         permit: Permit | None = scope["state"].get(PERMIT) if "state" in scope else None
-        # Before any database query, and before the body is read. A body over the cap is answered 413
-        # unread, so it reserves nothing.
+        # Before any database query, and before the body is read. A body over the cap gets 413 unread, so it
+        # reserves nothing.
         admitted = permit or self._admission.enter(0 if (length or 0) > _CAP else length, is_events=True)
         if isinstance(admitted, Permit):
             reply = await self._accept(scope, receive, length, admitted)
@@ -113,7 +113,7 @@ class EventsEndpoint:
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
             elif (
-                (length or 0) <= _CAP  # a larger body is answered 413 below, unread
+                (length or 0) <= _CAP  # a larger body gets 413 below, unread
                 and (problem := self._admission.charge_owner(permit, caller.quota_owner, caller.organisation))
                 is not None
             ):
@@ -157,7 +157,7 @@ class EventsEndpoint:
     async def _refused_organisation(
         self, organisation: OrganisationId, query: events.EventsQuery
     ) -> Problem | None:
-        """Return why an organisation may not send events now. Read before the body."""
+        """Return why an organisation may not send events now; called before the body is read."""
         if query.dry_run:
             return None
         try:
@@ -165,7 +165,7 @@ class EventsEndpoint:
         except Exception as error:
             if not is_unavailable(error):
                 raise
-            return None  # nothing can be stored either, and the answer to that is more exact
+            return None  # events cannot be stored either, and that error is more specific
         return self._organisations.admit(found)
 
 

@@ -1,9 +1,9 @@
 """Limits CPU-heavy request processing per event-loop iteration.
 
-Parsing and evaluating a post of 500 events takes a tenth of a second. A hundred of them at once would block
-the loop for ten seconds: no commits, no responses, no admission control. So each iteration processes posts
-up to a fixed cost; the others wait, where admission control counts them: those of one organisation in order,
-those of several in turn.
+Parsing and evaluating a post of 500 events takes a tenth of a second. A hundred of them would block the loop
+for ten seconds: no commits, no responses, no admission control. So each iteration processes posts up to a
+fixed cost. The others wait and are counted by admission control: posts of one organisation in order, several
+organisations in turn.
 """
 
 import asyncio

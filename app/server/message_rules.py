@@ -1,6 +1,6 @@
 """Rules for request heads beyond the parser's (RFC 9112, RFC 9110). Pure.
 
-A proxy could read an ambiguous head differently than this server (request smuggling), so ambiguous heads are
+A proxy could read an ambiguous head differently from this server (request smuggling), so ambiguous heads are
 refused and the connection closes.
 """
 
@@ -19,7 +19,7 @@ _ANY_LINE: Final = re.compile(rb"(?:^|\n)([A-Z_-]+) +([^ \r\n]+) +(?:RTSP|ICE)/"
 
 UNREADABLE: Final = Problem(ErrorCode.MALFORMED, "This is not HTTP/1.1.")
 _HOSTS: Final = Problem(ErrorCode.MALFORMED, "Send exactly one Host field: a host and an optional port.")
-_FRAGMENT: Final = Problem(ErrorCode.MALFORMED, "The request target holds a fragment (#).")
+_FRAGMENT: Final = Problem(ErrorCode.MALFORMED, "The request target contains a fragment (#).")
 _OLD_CHUNKED: Final = Problem(
     ErrorCode.MALFORMED, "HTTP/1.0 has no Transfer-Encoding: the length is ambiguous."
 )
@@ -34,7 +34,7 @@ def problem_of_head(
 ) -> Problem | None:
     """Return the refusal of a head, or None. Header names are in lower case, values as received.
 
-    `foreign`: its request line names another protocol.
+    `foreign`: its request line has another protocol.
     """
     if foreign or version not in _VERSIONS:
         return _VERSION
@@ -95,7 +95,7 @@ class RequestLines:
         self._before = b""
 
     def is_foreign(self, method: bytes, target: bytes) -> bool:
-        """Return whether the request line with this method and target names another protocol."""
+        """Return whether the request line with this method and target has another protocol."""
         raw = self._before + self._segment
         if self._at_start:
             return _FIRST_LINE.match(raw) is not None

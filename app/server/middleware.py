@@ -1,6 +1,6 @@
 """Request middleware: request id, admission control, body size limit, headers, metrics, log line, errors.
 
-Plain ASGI: starlette's `BaseHTTPMiddleware` costs two thirds of the requests a second.
+Plain ASGI: starlette's `BaseHTTPMiddleware` would reduce the requests per second by two thirds.
 """
 
 import logging
@@ -62,7 +62,7 @@ class RequestMiddleware:
         self._admission = admission
         self._loop_limiter = loop_limiter
         self._monotonic = monotonic
-        # `route` is the path template: bounded, and free of personal data.
+        # `route` is the path template: bounded and without personal data.
         self._request_count = Counter(
             "amazon_conversions_http_requests",
             "HTTP requests answered",
@@ -105,8 +105,8 @@ class RequestMiddleware:
             problem = unreadable_target(scope)
             length, cap = declared_length(scope["headers"]), max_body_bytes(scope["path"])
             if problem is None and length != 0:
-                # Before any database query, and before the body is read. A body over the cap is answered
-                # 413 unread, so it reserves nothing.
+                # Before any database query, and before the body is read. A body over the cap gets 413 unread,
+                # so it reserves nothing.
                 admitted = self._admission.enter(0 if (length or 0) > cap else length, is_events=False)
                 if isinstance(admitted, Permit):
                     permit = scope["state"][PERMIT] = admitted
@@ -152,7 +152,7 @@ class RequestMiddleware:
         """Count an answered request and log it as `http.request`."""
         series = self._series.get((method, route, status))
         if series is None:
-            # Cached: finding a series by its labels costs more than counting.
+            # Cached, because finding a series by its labels costs more than counting.
             series = (
                 self._request_count.labels(method, route, str(status)),
                 self._request_duration.labels(route),

@@ -1,4 +1,4 @@
-"""Error responses that the connection writes itself, without the application."""
+"""Error responses of the connection, without the application."""
 
 import secrets
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 def last_response(problem: Problem, headers: Headers) -> bytes:
-    """Return an error response with `Connection: close`, in the form of the application's own."""
+    """Return an error response with `Connection: close`, in the format of the application's errors."""
     head, body = _prepared(problem)
     extra = [(b"connection", b"close"), (b"x-request-id", secrets.token_hex(8).encode())]
     if status_of(problem) in (429, 503):

@@ -114,7 +114,7 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """Handle signals while serving; they end `serve`, not the process.
 
-        uvicorn's own version raises them again at the end, before the process closes its resources.
+        uvicorn would raise them again at the end, before the process closes its resources.
         """
         loop = asyncio.get_running_loop()
         signals = (signal.SIGTERM, signal.SIGINT)

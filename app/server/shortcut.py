@@ -1,4 +1,4 @@
-"""Routes `POST /events` to its own endpoint and everything else to the framework."""
+"""Routes `POST /events` to its endpoint and everything else to the framework."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 

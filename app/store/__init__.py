@@ -6,8 +6,8 @@ Two kinds of connection (ADR 0003):
 * the event pipeline (ledger, batches, lanes, attempts, exceptions, counts) uses an asyncpg `Connection`:
   its statements carry hundreds of events as arrays, and every flush pays their overhead.
 
-The migrations alone describe the schema; no metadata beside them can drift. Tests compare the schema after
-*up* with the schema after *up, down, up*.
+Only the migrations describe the schema; there is no table metadata that could differ. Tests compare the
+schema after *up* with the schema after *up, down, up*.
 """
 
 from typing import TYPE_CHECKING, TypeAlias

@@ -1,4 +1,4 @@
-"""What each destination sets for its incidents and its messages."""
+"""Settings of destinations for incidents and notifications."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from app.store import PipelineConnection
 
 @dataclass(frozen=True, slots=True)
 class AlertingRow:
-    """The stored alerting of a destination, and where its messages go."""
+    """The stored alerting and notification settings of a destination."""
 
     alerting: Mapping[str, Any]
     preference: Preference
@@ -24,7 +24,7 @@ DEFAULT_ROW = AlertingRow({}, Preference())
 
 
 async def read(connection: PipelineConnection, destination: DestinationId) -> AlertingRow:
-    """Return what a destination sets; without a row, the defaults."""
+    """Return the settings of a destination; without a row, the defaults."""
     row = await connection.fetchrow(
         "SELECT alerting::text AS alerting, channels, kinds, min_severity FROM destination_alerting "
         "WHERE organisation_id = acting_organisation() AND destination = $1",
@@ -34,7 +34,7 @@ async def read(connection: PipelineConnection, destination: DestinationId) -> Al
 
 
 async def read_all(connection: PipelineConnection, destinations: Sequence[str]) -> dict[str, AlertingRow]:
-    """Return what these destinations set; those without a row are missing."""
+    """Return the settings of these destinations; those without a row are missing."""
     rows = await connection.fetch(
         "SELECT destination, alerting::text AS alerting, channels, kinds, min_severity "
         "FROM destination_alerting "
@@ -63,7 +63,7 @@ async def write_alerting(
 async def write_preference(
     connection: PipelineConnection, destination: DestinationId, preference: Preference
 ) -> None:
-    """Replace where the messages of a destination go."""
+    """Replace the notification settings of a destination."""
     await connection.execute(
         """
         INSERT INTO destination_alerting (organisation_id, destination, channels, kinds, min_severity)

@@ -1,4 +1,4 @@
-"""Store what Amazon reported about a destination's account, and what users confirmed about it."""
+"""Store Amazon's facts about a destination's account, and the confirmations of users."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from app.domain.ids import DestinationId
 
 @dataclass(frozen=True, slots=True)
 class AmazonAccount:
-    """The advertiser as Amazon reported it to the signed-in user. None where Amazon reported nothing."""
+    """The advertiser as Amazon reported it to the signed-in user. None if Amazon reported nothing."""
 
     name: str | None
     currency: str | None
@@ -30,7 +30,7 @@ class Confirmation:
 async def save(
     connection: AsyncConnection, destination: DestinationId, *, name: str | None, currency: str | None
 ) -> None:
-    """Replace what Amazon reported."""
+    """Replace the facts that Amazon reported."""
     await connection.execute(
         text(
             "INSERT INTO amazon_accounts (organisation_id, destination, name, currency) "
@@ -43,7 +43,7 @@ async def save(
 
 
 async def find(connection: AsyncConnection, destination: str) -> AmazonAccount | None:
-    """Return what Amazon last reported, or None before the first sign-in."""
+    """Return the facts that Amazon last reported, or None before the first sign-in."""
     row = await connection.execute(
         text(
             "SELECT name, currency, seen_at FROM amazon_accounts "

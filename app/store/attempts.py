@@ -16,7 +16,7 @@ from app.store.due_heads import PROBE_DUE
 
 @dataclass(frozen=True, slots=True)
 class StartedAttempt:
-    """A committed attempt whose request may be sent: the destination was active and the lane still ours."""
+    """A committed attempt whose request may be sent: the destination was active and the lane was ours."""
 
     id: AttemptId
     day: date
@@ -37,7 +37,7 @@ class UnsettledAttempt:
 # The sign-in must be the one whose token will be used, or a reconnect would go unnoticed.
 _IS_ACTIVE = """SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id
           WHERE d.number = $3 AND d.state = 'active' AND s.generation = $8 FOR SHARE OF d"""
-# Written here, so that only one probe is sent when several workers find it due.
+# Written here, so that only one of several workers sends a probe.
 _IS_PROBED = f"""UPDATE destinations d SET endpoint_probe_at = clock_timestamp()
             + make_interval(secs => $10::float8)
           FROM sign_ins s, lane WHERE s.destination = d.id AND d.number = $3 AND {PROBE_DUE}
@@ -97,8 +97,8 @@ async def start(
 class SettledAttempt(StrEnum):
     """The result of writing an attempt's outcome."""
 
-    NOW = "now"  # written; what follows from it may be written
-    BEFORE = "before"  # written before under our fence: the reply to that commit was lost
+    NOW = "now"  # written; its consequences may be written
+    BEFORE = "before"  # written earlier with our fence: the reply to that commit was lost
     STALE = "stale"  # the lane has another owner; nothing may be written
 
 
@@ -115,7 +115,7 @@ async def settle(
     duration_ms: int | None = None,
     delivered: int | None = None,
 ) -> SettledAttempt:
-    """Write the outcome of an attempt, once. `delivered` is how many of its events Amazon accepted."""
+    """Write the outcome of an attempt, once. `delivered` is the number of events that Amazon accepted."""
     status = await connection.execute(
         """
         UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = $6, request_id = $7,
@@ -174,7 +174,7 @@ def _unsettled(row: asyncpg.Record) -> UnsettledAttempt:
 async def overdue(
     connection: PipelineConnection, lanes: Sequence[LaneId], *, older_than: timedelta
 ) -> list[tuple[LaneId, UnsettledAttempt]]:
-    """Return the attempts of these lanes without a result whose sender must have stopped."""
+    """Return the attempts of these lanes without a result whose sender must have ended."""
     rows = await connection.fetch(
         """
         SELECT lane, id, day, destination, batches, places, clock_timestamp() - started_at AS age

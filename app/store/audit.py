@@ -14,7 +14,7 @@ from app.domain.audit_chain import ChainRow
 
 
 class AuditAction(StrEnum):
-    """Every administrative action. Nothing else is recorded, so that readers have a sentence for each."""
+    """Every administrative action. Nothing else is recorded; the console has a sentence for each."""
 
     DESTINATION_CREATED = "destination.created"
     DESTINATION_CHANGED = "destination.changed"
@@ -52,7 +52,7 @@ class AuditAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One administrative action. `before` and `after` hold what changed, and never a secret."""
+    """One administrative action. `before` and `after` contain only changed members, and never a secret."""
 
     id: int
     at: datetime
@@ -79,7 +79,7 @@ async def record(
 ) -> None:
     """Write one row, in the transaction of the action: neither is committed without the other.
 
-    When both `before` and `after` are given, members that did not change are left out of both.
+    If both `before` and `after` are given, unchanged members are left out.
     """
     if before is not None and after is not None:
         changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
@@ -104,7 +104,7 @@ async def record(
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which actions to list. `kind` is the first word of an action, such as `mapping`."""
+    """A filter of actions. `kind` is the first part of an action, such as `mapping`."""
 
     actor: str | None = None
     kind: str | None = None
@@ -135,7 +135,7 @@ async def newest(
             "AND (CAST(:destination AS text) IS NULL OR destination = :destination) "
             "AND (CAST(:action AS text) IS NULL OR action = :action) "
             "AND (CAST(:kind AS text) IS NULL OR split_part(action, '.', 1) = :kind) "
-            # A person is written as `name (oidc:subject)`.
+            # People are stored as `name (oidc:subject)`.
             "AND (CAST(:actor AS text) IS NULL OR position(lower(:actor) IN lower(actor)) > 0) "
             "AND (CAST(:target AS text) IS NULL OR subject = :target OR destination = :target) "
             "AND (CAST(:since AS timestamptz) IS NULL OR at >= :since) "
@@ -208,7 +208,7 @@ async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[
 
 
 async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
-    """Return the first row that is not in the chain, if there is one."""
+    """Return the first row without a link in the chain, if there is one."""
     rows = await connection.execute(
         text(_LINKS + "WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT 1")
     )

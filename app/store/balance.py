@@ -1,4 +1,4 @@
-"""Read what the balance check compares: batches of a day page by page, and sums by destination."""
+"""Read the input of the balance check: batches of a day page by page, and sums by destination."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -74,18 +74,18 @@ class StoredBatchState:
     shapes: tuple[packing.EventMetadata, ...]
 
     def is_since(self, moment: datetime | None) -> bool:
-        """Return whether it was accepted since this time."""
+        """Return whether it was accepted at or after this time."""
         return moment is not None and self.accepted_at is not None and self.accepted_at >= moment
 
 
 async def read(connection: PipelineConnection, day: date, ids: Sequence[BatchId]) -> list[StoredBatchState]:
-    """Read what is stored under these ids on a day, in one snapshot."""
+    """Read the stored rows of these ids on a day, in one snapshot."""
     rows = await connection.fetch(
         """
         SELECT page.id, coalesce(p.destination, s.destination, e.destination, 0) AS destination,
           p.id IS NOT NULL AS has_batch, p.shapes, s.batch IS NOT NULL AS has_state,
           coalesce(s.events, 0) AS events, s.disposition, s.accepted_at, coalesce(e.number, 0) AS exceptions,
-          -- A state in each of the partitions that are kept: an id is given once.
+          -- States in all stored partitions: an id must be unique.
           (SELECT count(*) FROM batch_states t WHERE t.batch = page.id) AS ids
         FROM unnest($2::bigint[]) AS page (id)
         LEFT JOIN batches p ON p.id = page.id AND p.day = $1
@@ -116,7 +116,7 @@ def _stored(row: dict[str, Any]) -> StoredBatchState:
 
 
 async def accepted(connection: PipelineConnection, day: date) -> dict[DestinationNumber, int]:
-    """Return how many events were counted as accepted on a day, by destination."""
+    """Return the number of events counted as accepted on a day, by destination."""
     rows = await connection.fetch(
         "SELECT destination, sum(accepted)::bigint AS accepted FROM counts WHERE day = $1 "
         "GROUP BY destination HAVING sum(accepted) > 0",
@@ -132,7 +132,7 @@ async def ledger_places(
     found: dict[bytes, tuple[int, int]] = {}
     generations = await connection.fetch("SELECT generation FROM ledger_generations ORDER BY generation")
     for row in generations:
-        # One query per generation: Postgres would scan several of them instead of looking keys up.
+        # One query per generation: for several of them Postgres would scan instead of looking keys up.
         rows = await connection.fetch(
             "SELECT key, batch, place FROM ledger WHERE generation = $1 AND key = ANY($2)",
             row["generation"],
@@ -145,7 +145,7 @@ async def ledger_places(
 async def ledger_since(connection: PipelineConnection) -> datetime | None:
     """Return since when the ledger is complete: one hour after its oldest generation began."""
     since: datetime | None = await connection.fetchval(
-        # An event can be a little older than its generation. The first generation holds all events there are.
+        # An event can be slightly older than its generation. The first generation contains all events.
         """
         SELECT CASE WHEN min(generation) = 1 THEN '2000-01-01'::timestamptz
           ELSE min(began_at) + interval '1 hour' END FROM ledger_generations
@@ -219,7 +219,7 @@ async def totals(
 
 @dataclass(frozen=True, slots=True)
 class BalanceResult:
-    """The last finished check. `mismatches` are the first ones, as the command prints them."""
+    """The last finished check. `mismatches` are the first mismatches, in the form that the command prints."""
 
     finished_at: datetime
     imbalance: int
@@ -228,9 +228,9 @@ class BalanceResult:
 
 
 async def begin(connection: PipelineConnection, owner: str, *, every: timedelta) -> int | None:
-    """Start the next check for `owner`, or return None when the last one began less than `every` ago.
+    """Start the next check for `owner`, or return None if the last one began less than `every` ago.
 
-    Returns the number of the hour, by which partial checks select another part each time.
+    Returns the number of the hour, with which each partial check selects another part.
     """
     turn: int | None = await connection.fetchval(
         """
@@ -246,7 +246,7 @@ async def begin(connection: PipelineConnection, owner: str, *, every: timedelta)
 
 
 async def renew(connection: PipelineConnection, owner: str) -> bool:
-    """Prolong a running check, so that no other process starts one. Return False when another one did."""
+    """Prolong a running check, so that no other process starts one. Return False if another process did."""
     status: str = await connection.execute(
         "UPDATE balance_checks SET started_at = now() WHERE id = 1 AND owner = $1", owner
     )

@@ -1,7 +1,7 @@
 """Batches and their states: read what is due, settle, delete personal data. `app.store.flush` appends them.
 
-The content of a batch is written once; only erasure rewrites it. All that changes is in its narrow
-`batch_states` row. To store batches elsewhere, replace this module and `flush`.
+The content of a batch is written once; only erasure rewrites it. Its narrow `batch_states` row contains
+everything that changes. To store batches elsewhere, replace this module and `flush`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -53,7 +53,7 @@ class DueBatch(msgspec.Struct, frozen=True, gc=False):
 
 
 async def reserve_ids(connection: PipelineConnection, number: int) -> list[BatchId]:
-    """Return that many new batch ids. Unused ones leave harmless gaps."""
+    """Return `number` new batch ids. Unused ids leave harmless gaps."""
     rows = await connection.fetch("SELECT nextval('batch_ids') AS id FROM generate_series(1, $1)", number)
     return [BatchId(row["id"]) for row in rows]
 
@@ -70,7 +70,7 @@ async def due(
 ) -> tuple[list[DueBatch], bool]:
     """Return the batches that fill one request, oldest due first, and whether more are due.
 
-    Batches in flight are left out. The scan of the index of open batches starts at `watermark` when there is
+    Batches in flight are left out. The scan of the index of open batches starts at `watermark` if there is
     one (`app.domain.pacing.watermarks`). There is no forward-only cursor: it would skip a batch whose
     transaction commits late. A batch whose row is missing or on a damaged page is returned without its
     content.
@@ -102,20 +102,20 @@ def _due_statement(values: str, source: str) -> str:
           FROM batch_states WHERE destination = $1 AND queue = $5 AND settled_at IS NULL AND due_at <= now()
           AND due_at >= coalesce($6::timestamptz, '-infinity')
           AND batch <> ALL($2::bigint[]) ORDER BY due_at, batch LIMIT $3),
-        -- Events and bytes added up, to end where the request is full.
+        -- Running sums of events and bytes, to stop when the request is full.
         filled AS (SELECT *, sum(events) OVER w AS events_so_far, sum(bytes) OVER w AS bytes_so_far,
             count(*) OVER () AS found
           FROM due WINDOW w AS (ORDER BY due_at, batch))
         SELECT f.batch, f.day, f.events, f.tries, f.due_at, f.first_event, f.last_event, f.data_key,
           {values}, f.found
         FROM filled f {source}
-        -- The first is returned whatever its size: a batch that no claim returns would block its queue.
+        -- The first is returned regardless of its size: a batch that no claim returns would block its queue.
         WHERE (f.events_so_far <= $3 AND f.bytes_so_far <= $4) OR f.events_so_far = f.events
         ORDER BY f.due_at, f.batch
         """
 
 
-# Left: a batch whose row is missing must be found, or it would block those behind it.
+# LEFT JOIN: a batch whose row is missing must be found, or it would block later ones.
 _DUE = _due_statement("p.content, p.shapes", "LEFT JOIN batches p ON p.id = f.batch AND p.day = f.day")
 _DUE_STATES = _due_statement("NULL::bytea AS content, NULL::bytea AS shapes", "")
 
@@ -248,7 +248,7 @@ async def expire(
 
 
 async def waiting(connection: PipelineConnection, destination: DestinationNumber) -> int:
-    """Return how many events of a destination are still to be sent."""
+    """Return the number of waiting events of a destination."""
     number: int = await connection.fetchval(
         """
         SELECT (SELECT coalesce(sum(events), 0) FROM batch_states
@@ -261,7 +261,7 @@ async def waiting(connection: PipelineConnection, destination: DestinationNumber
 
 
 async def discard(connection: PipelineConnection, destination: DestinationNumber) -> tuple[int, int]:
-    """Close everything a destination still has to send as discarded. Return (events, of them retrying)."""
+    """Close all waiting events of a destination as discarded. Return (events, retrying ones among them)."""
     batches = await connection.fetch(
         """
         UPDATE batch_states SET disposition = 'discarded', settled_at = now(), reason = 'discarded'

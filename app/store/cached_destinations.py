@@ -19,12 +19,12 @@ from app.domain.ids import (
 from app.store import PipelineConnection
 
 NamedType = tuple[OrganisationId, AdvertiserId, str]
-"""What a name is pinned for: organisation, advertiser, event type."""
+"""The key of a pinned name: organisation, advertiser, event type."""
 
 
 @dataclass(frozen=True, slots=True)
 class MappingRow:
-    """A mapping as stored; `document` is that of the published version, None when none is published."""
+    """A mapping as stored; `document` is that of the published version, or None."""
 
     id: MappingId
     number: MappingNumber
@@ -57,7 +57,7 @@ async def load(
 ) -> dict[DestinationId, DestinationRow]:
     """Return these destinations with their mappings and pins; those that do not exist are missing.
 
-    One statement, so that all is read in one snapshot.
+    One statement, to read everything in one snapshot.
     """
     rows = await connection.fetch(
         """
@@ -66,7 +66,7 @@ async def load(
           (SELECT coalesce(json_agg(json_build_object('id', m.id, 'number', m.number,
                   'version', m.published_version, 'document', v.document) ORDER BY m.number), '[]')
            FROM mappings m
-           -- Left: a mapping without a published version has no document.
+           -- LEFT JOIN: a mapping without a published version has no document.
            LEFT JOIN mapping_versions v ON v.mapping = m.id AND v.version = m.published_version
            WHERE m.organisation_id = d.organisation_id AND m.destination = d.id
              AND m.archived_at IS NULL)::text AS mappings,
@@ -126,7 +126,7 @@ async def pin_names(connection: PipelineConnection, names: dict[NamedType, str])
 async def pinned_names(
     connection: PipelineConnection, event_types: Collection[NamedType]
 ) -> dict[NamedType, str]:
-    """Return the pinned names of these event types, where one is pinned."""
+    """Return the pinned names of these event types."""
     rows = await connection.fetch(
         """
         SELECT n.organisation_id, n.advertiser_id, n.event_type, n.name FROM event_names n

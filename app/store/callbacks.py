@@ -1,8 +1,7 @@
 """Callbacks: an outbox of final states, written with the state and deleted when the journey engine accepted
 it.
 
-There is no cursor: rows are read by position as long as they exist, so one that commits late is found by the
-next read.
+There is no cursor: rows are read as long as they exist, so the next read finds a row that commits late.
 """
 
 from collections.abc import Collection, Sequence
@@ -103,7 +102,7 @@ async def mark_failed(connection: PipelineConnection, destinations: Collection[D
 
 
 async def bundle(connection: PipelineConnection, *, most_events: int, most_callbacks: int) -> int:
-    """Bundle waiting final states into one more callback, oldest first; return how many.
+    """Bundle waiting final states into another callback, oldest first; return their number.
 
     Creates none while `most_callbacks` callbacks wait: later states are then bundled together.
     """
@@ -113,10 +112,10 @@ async def bundle(connection: PipelineConnection, *, most_events: int, most_callb
         WITH free AS (SELECT id, events FROM callback_events WHERE callback IS NULL
             AND (SELECT count(*) FROM callbacks) < $2
           ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED),
-        -- How many events they carry, added up.
+        -- Running sum of their events.
         summed AS (SELECT id, events, sum(events) OVER (ORDER BY id) AS so_far FROM free),
         new_callback AS (INSERT INTO callbacks (tries) SELECT 0 WHERE EXISTS (SELECT FROM free) RETURNING id)
-        -- The first is included whatever its size.
+        -- The first is included regardless of its size.
         UPDATE callback_events n SET callback = new_callback.id FROM summed s, new_callback
         WHERE n.id = s.id AND (s.so_far <= $1 OR s.so_far = s.events)
         """,
@@ -127,7 +126,7 @@ async def bundle(connection: PipelineConnection, *, most_events: int, most_callb
 
 
 async def claim(connection: PipelineConnection, *, lease: timedelta) -> DueCallback | None:
-    """Lease the callback that is due longest; None when none is due."""
+    """Lease the callback that has been due for longest; None if none is due."""
     row = await connection.fetchrow(
         """
         UPDATE callbacks SET leased_until = now() + $1::interval, tries = tries + 1
@@ -182,7 +181,7 @@ async def reschedule(connection: PipelineConnection, callback: int, *, wait: tim
 
 @dataclass(frozen=True, slots=True)
 class NamedEvent:
-    """What a report needs beside the states: shapes by batch, exceptions by batch, ids by number."""
+    """Further input of a report besides the states: shapes by batch, exceptions by batch, ids by number."""
 
     shapes: dict[BatchId, bytes | None]
     excepted: dict[BatchId, frozenset[int]]
@@ -224,7 +223,7 @@ async def names(connection: PipelineConnection, events: Sequence[CallbackEvent])
 
 @dataclass(frozen=True, slots=True)
 class CallbackStatus:
-    """The callback status of a destination. `problem` names the last failure."""
+    """The callback status of a destination. `problem` is the code of the last failure."""
 
     enabled: bool
     waiting: int
@@ -233,7 +232,7 @@ class CallbackStatus:
 
 
 async def read_status(connection: PipelineConnection, number: DestinationNumber) -> CallbackStatus:
-    """Return whether a destination reports its final states, and how many are waiting."""
+    """Return whether a destination reports its final states, and the number of waiting ones."""
     row = await connection.fetchrow(
         """
         SELECT EXISTS (SELECT FROM callback_destinations WHERE destination = $1) AS enabled,
@@ -247,7 +246,7 @@ async def read_status(connection: PipelineConnection, number: DestinationNumber)
 
 
 async def enable(connection: PipelineConnection, number: DestinationNumber, *, by: str) -> bool:
-    """Enable callbacks for a destination; return whether that is a change."""
+    """Enable callbacks for a destination; return whether this is a change."""
     status: str = await connection.execute(
         "INSERT INTO callback_destinations (organisation_id, destination, by_actor) "
         "VALUES (acting_organisation(), $1, $2) ON CONFLICT DO NOTHING",
@@ -258,7 +257,7 @@ async def enable(connection: PipelineConnection, number: DestinationNumber, *, b
 
 
 async def disable(connection: PipelineConnection, number: DestinationNumber) -> bool:
-    """Disable callbacks for a destination and drop waiting ones; return whether that is a change."""
+    """Disable callbacks for a destination and drop waiting ones; return whether this is a change."""
     status: str = await connection.execute(
         "DELETE FROM callback_destinations WHERE organisation_id = acting_organisation() AND "
         "destination = $1",

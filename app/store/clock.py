@@ -1,7 +1,7 @@
 """The database's clock, without a query per event.
 
-All ages are measured by the database's clock. Its offset from ours is measured every few seconds, and again
-after our clock was set or the machine was suspended: wall and monotonic time then no longer move together.
+All ages are measured with the database's clock. Its offset from ours is measured every few seconds, and again
+when wall and monotonic time diverge: our clock was set or the machine was suspended.
 """
 
 import time
@@ -33,12 +33,12 @@ class DatabaseClock:
         return datetime.fromtimestamp(self._wall() + self.offset, UTC)
 
     def differs_from(self, offset: float) -> bool:
-        """Return whether events evaluated with this offset must be evaluated again with the present one."""
+        """Return whether events evaluated with this offset must be evaluated again with the current one."""
         return abs(self.offset - offset) > NOTICED_S
 
     @property
     def is_off(self) -> bool:
-        """Return whether our clock is further from the database's than the limit for readiness."""
+        """Return whether the offset of our clock exceeds the limit for readiness."""
         return abs(self.offset) > MOST_SKEW_S
 
     @property

@@ -1,4 +1,4 @@
-"""Lock the whole configuration while it is compared with a file and changed."""
+"""Lock the complete configuration while it is compared with a file and changed."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection

@@ -1,4 +1,4 @@
-"""Counts per destination, day and writer: deltas, written in the transaction that makes them true."""
+"""Counts per destination, day and writer: deltas, written in the transaction that causes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -49,7 +49,7 @@ def _add_statement(kind: type[CountDelta] | type[IngestCounts]) -> str:
         SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, $1, {", ".join(f"d.{name}" for name in names)}
         FROM unnest($2::int[], {", ".join(f"${n}::bigint[]" for n in range(3, 3 + len(names)))})
           AS d (destination, {", ".join(names)})
-        -- In order of destination: two writers that share rows cannot deadlock.
+        -- In order of destination, so that two writers that share rows cannot deadlock.
         ORDER BY d.destination
         ON CONFLICT (destination, day, writer) DO UPDATE
         SET {", ".join(f"{name} = c.{name} + excluded.{name}" for name in names)}

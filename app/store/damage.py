@@ -1,7 +1,7 @@
 """Read around damaged pages: recognise their errors and find the batches that cannot be read.
 
-One unreadable page fails a statement that reads many batches. Readers try the one statement first and, on
-damage only, read batch by batch, so that the unreadable ones are known by id.
+One unreadable page fails a statement that reads many batches. Readers first try one statement and, only on
+damage, read batch by batch to find the ids of unreadable batches.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -35,13 +35,13 @@ def is_damage(error: BaseException) -> bool:
 
 
 def name_of(error: BaseException) -> str:
-    """Return the SQLSTATE of a damage error, or the name of its class."""
+    """Return the SQLSTATE of a damage error, or its class name."""
     return getattr(error, "sqlstate", None) or type(error).__name__
 
 
 @asynccontextmanager
 async def savepoint(connection: PipelineConnection) -> AsyncIterator[None]:
-    """Keep the caller's transaction usable when a statement in the block fails. Free outside a
+    """Keep the caller's transaction usable if a statement in the block fails. Costs nothing outside a
     transaction.
     """
     if connection.is_in_transaction():
@@ -155,7 +155,7 @@ async def _halved(read: Read, connection: PipelineConnection, first: int, last: 
 
 @dataclass(frozen=True, slots=True)
 class DamagedBatch:
-    """A batch that cannot be read. `reason` is one of these words, or the SQLSTATE of reading its row.
+    """A batch that cannot be read. `reason` is one of these codes, or the SQLSTATE of reading its row.
 
     'missing': it has a state and no content; 'state_missing': the reverse; 'shapes': its event metadata is
     invalid; 'not_opened': its content or its data key cannot be decrypted.
@@ -178,7 +178,7 @@ Opens = Callable[[BatchId, bytes, bytes], bool]
 
 
 async def newest_batch(connection: PipelineConnection) -> BatchId:
-    """Return the last id that was reserved for a batch: the bound of a scan that cannot read an index."""
+    """Return the last reserved batch id: the upper bound of a scan that cannot read an index."""
     return BatchId(await connection.fetchval("SELECT last_value FROM batch_ids"))
 
 
@@ -236,6 +236,6 @@ def _reason(row: asyncpg.Record, opens: Opens | None) -> str | None:
         return MISSING
     if read_shapes(row["shapes"]) is None:
         return "shapes"
-    # Without a data key the content was deleted as it should be.
+    # Without a data key the content was deleted as intended.
     is_open = row["data_key"] is None or opens is None or opens(row["id"], row["data_key"], row["content"])
     return None if is_open else "not_opened"

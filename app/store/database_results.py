@@ -1,4 +1,4 @@
-"""Track the results of flushes or claims in this process, so that readiness follows them."""
+"""Track the results of flushes or claims in this process, for readiness."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from app.domain.database_refusals import NONE, Refusals
 
 
 class DatabaseResults:
-    """The latest database results. Written where events are stored or claimed, read by readiness."""
+    """The latest database results. Written by flushes and claims, read by readiness."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -26,7 +26,7 @@ class DatabaseResults:
 
     @property
     def are_refused(self) -> bool:
-        """Return whether the database has refused everything for some time."""
+        """Return whether the database has refused every statement for some time."""
         return self._refusals.are_lasting
 
     @property

@@ -1,4 +1,4 @@
-"""Settle a request that Amazon accepted as a whole, in one statement: the usual case."""
+"""Settle a request of which Amazon accepted every event, in one statement: the usual case."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -9,7 +9,7 @@ from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.store import PipelineConnection
 from app.store.attempts import StartedAttempt
 
-# All or nothing: everything depends on the attempt's row, and that on the fence. `settled` locks the
+# All or nothing: everything depends on the attempt's row, which depends on the fence. `settled` locks the
 # lane's row, so that a new owner waits for this commit, or this statement sees the new owner.
 _SETTLE = """
     -- The attempt, if it has no result and the lane is still ours.

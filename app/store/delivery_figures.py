@@ -1,4 +1,4 @@
-"""What the console shows of a destination: rates, requests, failures. Prometheus metrics: `app.telemetry`."""
+"""A destination's figures for the console: rates, requests, failures. Prometheus metrics: `app.telemetry`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingN
 from app.store import PipelineConnection, damage
 from app.store.partitions import STORED
 
-# An attempt that failed before anything was sent is no request (`app.domain.outcomes.outcome.NotSent`).
+# An attempt that failed before anything was sent does not count as a request
+# (`app.domain.outcomes.outcome.NotSent`).
 _WAS_SENT = "outcome IS DISTINCT FROM 'not_sent'"
 
 
@@ -22,7 +23,7 @@ class ResponseTimes:
     p95_ms: float
 
 
-_PARTS, _SAMPLED = 4, 50  # of a bucket, and requests of a part
+_PARTS, _SAMPLED = 4, 50  # parts per bucket, and requests per part
 
 
 async def response_times(
@@ -30,7 +31,7 @@ async def response_times(
 ) -> list[ResponseTimes]:
     """Return the response times of a destination by bucket, without empty ones.
 
-    A busy bucket is sampled: the first requests of each quarter of it.
+    Of a busy bucket, the first requests of each quarter are sampled.
     """
     rows = await connection.fetch(
         """
@@ -86,7 +87,7 @@ async def requests(
 
 @dataclass(frozen=True, slots=True)
 class FailureRun:
-    """The requests that failed since the last answered one: the start of the first, and how many."""
+    """The run of failed requests since the last success: the start of the first, and their number."""
 
     since: datetime
     requests: int
@@ -117,7 +118,7 @@ async def first_answer(connection: PipelineConnection, destination: DestinationN
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
-    """How a destination was signed in, and the lane that it sends through."""
+    """The sign-in of a destination, and its lane."""
 
     connected_at: datetime | None
     connected_by: str | None
@@ -134,8 +135,8 @@ class ConnectionInfo:
 async def connection_of(
     connection: PipelineConnection, destination: DestinationNumber
 ) -> ConnectionInfo | None:
-    """Return who connected a destination and when, the end of its access token, and until when its lane is
-    blocked.
+    """Return who connected a destination and when, the end of its access token, and the end of its lane's
+    block.
     """
     row = await connection.fetchrow(
         "SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.blocked_until, "
@@ -179,7 +180,7 @@ async def samples(
     return [MetadataSample(row["accepted_at"], shapes.get(row["batch"])) for row in rows]
 
 
-_SAMPLED_REQUESTS, _SAMPLED_BATCHES = 2, 20  # of a day, and of a request
+_SAMPLED_REQUESTS, _SAMPLED_BATCHES = 2, 20  # per day, and per request
 
 
 async def daily_samples(
@@ -187,7 +188,7 @@ async def daily_samples(
 ) -> list[MetadataSample]:
     """Return the metadata of some batches that Amazon accepted on each day, newest first; none if unreadable.
 
-    By way of the newest requests of a day: batches have no index by time.
+    Uses the newest requests of a day, because batches have no index by time.
     """
     try:
         rows = await connection.fetch(
@@ -230,7 +231,7 @@ async def rejection_reasons(
 
 
 def shapes_in(samples: Sequence[MetadataSample] | None) -> tuple[list[EventMetadata], int]:
-    """Return all schema samples, newest first, and how many cannot be read."""
+    """Return all schema samples, newest first, and the number of unreadable ones."""
     if samples is None:
         return [], 1
     found = [read_shapes(sample.shapes) for sample in samples]
@@ -239,9 +240,7 @@ def shapes_in(samples: Sequence[MetadataSample] | None) -> tuple[list[EventMetad
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Events accepted, events delivered, requests and failed requests per second. None where data is
-    damaged.
-    """
+    """Events accepted, events delivered, requests and failed requests per second. None if data is damaged."""
 
     accepted_per_second: float | None
     delivered_per_second: float | None
@@ -268,8 +267,8 @@ async def rates(
 
 _RATES = f"""
         WITH accepted AS (
-          -- There is no index by time: the newest batches. When all are within the span, the rate is that of
-          -- the time they cover.
+          -- There is no index by time: read the newest batches. If all are within the span, the rate is that
+          -- of the time they cover.
           SELECT coalesce(sum(events), 0) AS events, count(*) = $3 AS is_part, min(accepted_at) AS since
           FROM (SELECT events, accepted_at FROM batch_states WHERE destination = $1
                 ORDER BY batch DESC LIMIT $3) newest
@@ -280,7 +279,7 @@ _RATES = f"""
             coalesce(sum(delivered), 0) AS events
           FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval AND {_WAS_SENT}
         ), seconds AS (
-          -- The time that each sum covers.
+          -- The time covered by each sum.
           SELECT extract(epoch FROM $2::interval) AS sent,
             extract(epoch FROM CASE WHEN is_part THEN greatest(now() - since, interval '1 second')
               ELSE $2::interval END) AS accepted

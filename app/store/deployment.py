@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Deployment:
     """Facts about one database. `days_ahead` and `key_ids` are None before the first migration.
 
-    `seals` is an upper bound of how many values each encryption key has sealed.
+    `seals` are upper bounds of the values that each encryption key has encrypted.
     """
 
     version: int
@@ -36,7 +36,7 @@ class Deployment:
     checksums: bool = True
     checksum_failures: int = 0
     # Rows whose sealed value is malformed, by `table.column`; None where a page of that table is damaged.
-    # The reader of damaged batches adds those that it finds.
+    # The reader of damaged batches adds its findings.
     damaged: Mapping[str, int | None] = field(default_factory=dict)
     # Whether the role of this session owns the tables, and so can change the audit.
     owner: bool = False
@@ -47,8 +47,8 @@ class Deployment:
 # A sealed value starts with the id of its key: the length (1 byte), then the id.
 _KEY_IDS = """
 SELECT CASE WHEN name ~ '^[A-Za-z0-9_.-]{{1,32}}$' THEN name END AS id, count(*) AS rows FROM (
-  -- Escaped, since a damaged value may begin with any bytes; an empty one has no first byte to ask for.
-  -- Behind the name stand a nonce of 12 bytes and a tag of 16 at least.
+  -- Escaped, because a damaged value may begin with any bytes; an empty one has no first byte.
+  -- A nonce of 12 bytes and at least a tag of 16 follow the id.
   SELECT CASE WHEN octet_length({column}) = 0 THEN ''
     WHEN octet_length({column}) < 1 + get_byte({column}, 0) + 28 THEN ''
     ELSE encode(substring({column} FROM 2 FOR get_byte({column}, 0)), 'escape') END AS name
@@ -100,7 +100,7 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
 
 
 async def _sealed(connection: "PipelineConnection") -> tuple[frozenset[str], dict[str, int | None]]:
-    """Return the key ids of sealed values, and how many values have none."""
+    """Return the key ids of sealed values, and the number of values without one."""
     ids: set[str] = set()
     damaged: dict[str, int | None] = {}
     for column in COLUMNS:

@@ -1,4 +1,4 @@
-"""The destinations of an organisation by their condition: how many are in each, and a sorted page of them."""
+"""The destinations of an organisation by condition: a count of each, and a sorted page."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from app.store.incidents import CONDITION_HOLDS
 
 
 class Condition(StrEnum):
-    """How a destination is doing; each has exactly one condition.
+    """The condition of a destination; each has exactly one.
 
-    `stalled`: no incident holds yet, but requests fail, no event was delivered in the last minute, and
-    events wait. `recovering`: an incident is still open, but its condition no longer holds. `idle`:
-    active, but without an event within a day.
+    `stalled`: no incident is active yet, but requests fail, no event was delivered in the last minute, and
+    events wait. `recovering`: an incident is still open, but its condition no longer holds. `idle`: active,
+    but without an event within a day.
     """
 
     NEEDS_ATTENTION = "needs_attention"
@@ -44,7 +44,7 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """Which destinations to list. `since` and `width` are those of the figures to sort by."""
+    """The filter and order of a page. `since` and `width` belong to the figures to sort by."""
 
     since: datetime
     width: timedelta
@@ -74,7 +74,7 @@ class ListedDestination:
 
 @dataclass(frozen=True, slots=True)
 class DestinationListing:
-    """A page, how many match it, and how many destinations are in each condition."""
+    """A page, the number of matches, and the number of destinations in each condition."""
 
     items: tuple[ListedDestination, ...]
     matching: int
@@ -83,7 +83,7 @@ class DestinationListing:
 
 # An incident is updated every few seconds while its condition holds.
 HOLDS_FOR: Final = timedelta(seconds=12)
-# From these ages on a queue that delivers nothing is stalled: with failed requests, and without.
+# From these ages on, a queue without deliveries is stalled: with failed requests, and without.
 _WAITS_S: Final = 15
 _WAITS_LONG_S: Final = 60
 _CLASSIFIED: Final = f"""
@@ -147,7 +147,7 @@ _FIGURES: Final = """
       GROUP BY destination) figures ON figures.destination = c.number
 """
 _ORDERS: Final[Mapping[Sort, str]] = {
-    # Ages below a minute change with every recording, and would shuffle the healthy ones.
+    # Ages below a minute change with every recording and would reorder healthy destinations.
     Sort.TROUBLE: f"{_BY_TROUBLE}, CASE WHEN c.oldest_waiting_seconds > 60 THEN c.oldest_waiting_seconds END "
     "DESC NULLS LAST, lower(c.name)",
     Sort.NAME: "lower(c.name)",
@@ -168,15 +168,15 @@ def _statement(sort: Sort) -> str:
         SELECT (SELECT json_object_agg(condition, n)::text FROM (
             SELECT condition, count(*) AS n FROM classified GROUP BY condition) x) AS conditions,
           (SELECT count(*) FROM classified c WHERE {_MATCHES}) AS matching, listed.*
-        -- Left: an empty page has its counts too.
+        -- LEFT JOIN: an empty page has counts too.
         FROM (SELECT 1) one LEFT JOIN listed ON true ORDER BY listed.place
     """
 
 
 async def page(connection: PipelineConnection, query: PageQuery) -> DestinationListing:
-    """Return a page of destinations, the worst first unless `sort` says otherwise.
+    """Return a page of destinations, the worst first unless `sort` is set.
 
-    Deleted ones are listed only when `condition` asks for them. `only` limits everything to these ids.
+    Deleted ones are listed only if `condition` selects them. `only` limits everything to these ids.
     """
     figures: list[Any] = []
     if query.sort in _BY_FIGURES:

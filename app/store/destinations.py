@@ -35,7 +35,7 @@ class DestinationDraft:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One row. `version` grows with every change that is visible to ingest or to a reader; it is the ETag."""
+    """One row. `version` grows with every change that ingest or a reader can see; it is the ETag."""
 
     id: DestinationId
     number: DestinationNumber
@@ -123,7 +123,7 @@ async def hold_flushes(connection: AsyncConnection) -> None:
     For actions that must know that nothing is waiting. Call it before taking any row lock: a flush holds the
     lock shared while it reads destinations.
     """
-    # New flushes queue behind this wait: failing early is better than delaying every event.
+    # New flushes queue behind this lock: fail early instead of delaying every event.
     await connection.execute(text("SET LOCAL lock_timeout = '5s'"))
     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": FLUSH_LOCK})
 
@@ -184,7 +184,7 @@ def _values(draft: DestinationDraft) -> dict[str, object]:
 async def _lane(connection: AsyncConnection, region: Region, advertiser: AdvertiserId) -> LaneId:
     """Return the lane of (region, advertiser); create it if there is none.
 
-    Reads first: an upsert would use up an identity value and lock the lane's row on every call.
+    Reads first, because every upsert would use an identity value and lock the lane's row.
     """
     values = {"region": region.value, "advertiser": advertiser}
     found = "SELECT id FROM lanes WHERE region = :region AND advertiser_id = :advertiser"
@@ -293,7 +293,7 @@ async def everything(connection: AsyncConnection) -> list[Destination]:
 
 
 async def missing(connection: AsyncConnection, destinations: Sequence[str]) -> set[str]:
-    """Return those of `destinations` that do not exist."""
+    """Return the members of `destinations` that do not exist."""
     rows = await connection.execute(
         text("SELECT id FROM destinations WHERE organisation_id = acting_organisation() AND id = ANY (:ids)"),
         {"ids": list(destinations)},
@@ -349,12 +349,12 @@ async def _fact(
 
 
 async def touch(connection: AsyncConnection, destination: DestinationId) -> Destination:
-    """Increment the version of a destination, because something beside its row changed."""
+    """Increment the version of a destination after a change outside its row."""
     return await _fact(connection, destination, "sign_in = sign_in")
 
 
 async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None:
-    """Increment the version of every destination of an advertiser, because a pinned name changed."""
+    """Increment the version of every destination of an advertiser after a pinned name changed."""
     await connection.execute(
         text(
             "UPDATE destinations SET version = version + 1, updated_at = now() "
@@ -379,8 +379,8 @@ async def ever_accepted(connection: AsyncConnection, destination: DestinationNum
     found = await connection.execute(
         text(
             "SELECT EXISTS (SELECT FROM counts WHERE destination = :number AND accepted > 0) "
-            # The ORDER BY makes the planner use the index. When one destination has nearly all rows, it would
-            # otherwise scan all of them to find that another destination has none.
+            # The ORDER BY makes the planner use the index. If one destination has nearly all rows, it would
+            # otherwise scan them all for a destination without rows.
             "OR (SELECT batch FROM batch_states WHERE destination = :number ORDER BY batch LIMIT 1) "
             "  IS NOT NULL"
         ),

@@ -1,6 +1,6 @@
-"""Read the next due work one destination at a time, when the page of a destination is damaged.
+"""Read the next due events one destination at a time, if a destination's page is damaged.
 
-`app.store.lanes` reads all destinations in one statement, which then fails as a whole.
+`app.store.lanes` reads all destinations in one statement, which then fails.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ PROBE_DUE = """(d.state = 'needs_reconnect' AND d.sign_in_reason = 'endpoint_not
 
 
 async def owed_around_damage(connection: PipelineConnection) -> dict[LaneId, datetime]:
-    """Return when each lane next has due work. Work that cannot be read counts as due now."""
+    """Return when each lane next has due events. Unreadable events count as due now."""
     owed: dict[LaneId, datetime] = {}
     async with connection.transaction():
         now: datetime = await _begin(connection)
@@ -54,7 +54,7 @@ async def poll_around_damage(
     batches_in_flight: Sequence[int],
     exceptions_in_flight: Sequence[tuple[int, int]],
 ) -> tuple[list[dict[str, Any]], frozenset[DestinationNumber]]:
-    """Return the rows of a lane's poll, and the destinations whose due work cannot be read."""
+    """Return the rows of a lane's poll, and the destinations whose due events cannot be read."""
     rows: list[dict[str, Any]] = []
     damaged: set[DestinationNumber] = set()
     async with connection.transaction():
@@ -89,7 +89,7 @@ async def _heads(
     batches_in_flight: Sequence[int],
     exceptions_in_flight: Sequence[tuple[int, int]],
 ) -> Mapping[str, Any] | None:
-    """Return when each kind of request of a destination is due, or None when that cannot be read."""
+    """Return when each kind of request of a destination is due, or None if it cannot be read."""
     try:
         async with damage.savepoint(connection):
             heads = await connection.fetchrow(

@@ -1,4 +1,4 @@
-"""Find values sealed under an older encryption key and write them back under another."""
+"""Find values encrypted with an older key and write them back encrypted with another."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from app.store.token_leases import access_place, refresh_place
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column of sealed values: its table, the table's key and the key's type, and the place of a row."""
+    """A column of sealed values: its table, the type of the table's key, and a row's sealing context."""
 
     table: str
     column: str
@@ -54,7 +54,7 @@ _OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte
 
 
 async def count(connection: PipelineConnection, of: SealedColumn, writes: str) -> int:
-    """Return how many values of a column are sealed under another key than `writes`."""
+    """Return the number of values of a column sealed with another key than `writes`."""
     older = _OLDER.format(c=of.column)
     found: int = await connection.fetchval(
         f"SELECT count(*) FROM {of.table} WHERE {of.column} IS NOT NULL AND {older}", writes.encode()
@@ -65,7 +65,7 @@ async def count(connection: PipelineConnection, of: SealedColumn, writes: str) -
 async def sealed_under_other_keys(
     connection: PipelineConnection, of: SealedColumn, writes: str, *, after: Any, limit: int
 ) -> list[SealedValue]:
-    """Return up to `limit` values sealed under another key, in order of their rows, after `after`."""
+    """Return up to `limit` values sealed with another key, in order of their rows, after `after`."""
     rows = await connection.fetch(
         f"{_select(of)} AND ($2::{of.kind} IS NULL OR {of.key} > $2::{of.kind}) ORDER BY {of.key} LIMIT $3",
         writes.encode(),
@@ -78,7 +78,7 @@ async def sealed_under_other_keys(
 async def older_between(
     connection: PipelineConnection, of: SealedColumn, writes: str, *, first: int, last: int
 ) -> tuple[list[SealedValue], int]:
-    """Return the values of a range of numbers, and how many rows of it cannot be read."""
+    """Return the values of a range of numbers, and its number of unreadable rows."""
 
     async def read(first: int, last: int) -> list[Record]:
         statement = f"{_select(of)} AND {of.key} BETWEEN $2 AND $3 ORDER BY {of.key}"
@@ -102,7 +102,7 @@ async def replace(
 ) -> int:
     """Write values back, each only if unchanged since it was read; return how many were written.
 
-    A token that was refreshed, and a key that was deleted with its batch, are not overwritten.
+    Refreshed tokens and deleted keys are not overwritten.
     """
     done = await connection.fetch(
         f"UPDATE {of.table} AS t SET {of.column} = changed.new "

@@ -1,4 +1,4 @@
-"""Erasures: sealed search values until the scan ends, and a receipt that identifies no person."""
+"""Erasures: sealed search values until the scan ends, and a receipt without personal data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Erasure:
 
 
 async def try_lock_scan(connection: PipelineConnection) -> bool:
-    """Return whether no other session scans. This one holds the lock now, until `unlock_scan` or its end."""
+    """Return whether this session got the scan lock. It keeps it until `unlock_scan` or its end."""
     is_free: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", ERASER_LOCK)
     return is_free
 
@@ -63,7 +63,7 @@ async def ask(
 ) -> datetime:
     """Create an erasure. After the commit, no attempt starts with batches read before it.
 
-    Flushes are blocked meanwhile, so that the scan finds everything acknowledged before.
+    Flushes are blocked meanwhile, so that the scan finds all events acknowledged before.
     """
     await transactions.lock(connection, partitions.FLUSH_LOCK)
     requested_at: datetime = await connection.fetchval(
@@ -137,7 +137,7 @@ def _erasure(row: asyncpg.Record) -> Erasure:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """Batches of a scan with their days, how many could not be read, and the last id scanned."""
+    """Batches of a scan with their days, the number of unreadable ones, and the last id scanned."""
 
     batches: list[tuple[BatchId, date]]
     unreadable: int
@@ -192,7 +192,7 @@ async def _next_around_damage(
 async def advance(
     connection: PipelineConnection, ids: Sequence[str], *, to: int, scanned: int, unreadable: int
 ) -> None:
-    """Record the progress of a scan, and how many of the scanned batches could not be read."""
+    """Record the progress of a scan, and the number of unreadable batches."""
     await connection.execute(
         "UPDATE erasures SET scanned_to = $2, scanned = scanned + $3, unreadable = unreadable + $4 "
         "WHERE id = ANY($1)",
@@ -252,7 +252,7 @@ class LockedBatch:
 
 
 async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> LockedBatch | None:
-    """Lock a batch and read it, or return None when its key is gone."""
+    """Lock a batch and read it, or return None if its key was deleted."""
     row = await connection.fetchrow(
         """
         SELECT (SELECT organisation_id FROM destinations WHERE number = s.destination), s.destination,
@@ -273,9 +273,9 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
 
 @dataclass(frozen=True, slots=True)
 class ErasedEvents:
-    """A conversion to erase: its place in the batch and its new status.
+    """A conversion to erase: its position in the batch and its new status.
 
-    `left_batch`: the batch's own state still counts it, so the erasure must take it out of that count.
+    `left_batch`: the batch's state still counts it, so the erasure must subtract it.
     """
 
     place: int
@@ -302,7 +302,7 @@ async def rewrite(
     await connection.execute(
         """
         UPDATE batch_states SET data_key = $2, events = events - $3,
-          -- A batch that owes nothing any more is closed; each of its conversions has a row of its own.
+          -- A batch without waiting conversions is closed; each of its conversions has its own row.
           disposition = CASE WHEN disposition IS NULL AND events = $3 THEN 'sent' ELSE disposition END,
           settled_at = CASE WHEN disposition IS NULL AND events = $3 THEN now() ELSE settled_at END
         WHERE batch = $1
@@ -317,7 +317,7 @@ async def rewrite(
           delivered_at, erased_at)
         SELECT $1, g.place, $2, $3, g.status, g.event_at, NULL,
           CASE g.status WHEN 'erased' THEN 'erased' ELSE 'delivered' END,
-          -- Without a row of its own so far it was delivered with its batch, and stays so from then on.
+          -- Without its own row it was delivered with its batch; this status is kept.
           CASE g.status WHEN 'delivered' THEN $7::timestamptz END, now()
         FROM unnest($4::smallint[], $5::text[], $6::timestamptz[]) AS g (place, status, event_at)
         ON CONFLICT (batch, place) DO UPDATE SET status = excluded.status, erased_at = now(),

@@ -1,7 +1,7 @@
-"""Classify errors of the database: unavailable now, or a statement that is wrong.
+"""Classify database errors: temporarily unavailable, or a wrong statement.
 
-Both drivers meet here: asyncpg in the event pipeline, SQLAlchemy in the configuration. SQLAlchemy is imported
-on use only, because a worker runs without it.
+Handles both drivers: asyncpg of the event pipeline and SQLAlchemy of the configuration. SQLAlchemy is
+imported only on use, because workers run without it.
 """
 
 import asyncpg
@@ -15,10 +15,12 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "55", "57")
 # SQLSTATE classes and codes on which a request may be sent again: connection lost, out of resources,
 # shutting down; lock timeout, serialization failure, deadlock.
 _RETRYABLE = ("08", "53", "57", "55P03", "40001", "40P01")
+# What asyncpg says of a connection whose session has ended: its own, and one that a pool lent.
+_SESSION_ENDED = ("connection is closed", "has been released back to the pool")
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether an asyncpg error concerns the whole database rather than the statement."""
+    """Return whether an asyncpg error concerns the complete database, not the statement."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_TRANSIENT_CLASSES)
     return isinstance(error, DRIVER_ERRORS)
@@ -27,7 +29,8 @@ def is_transient(error: BaseException) -> bool:
 def is_unavailable(error: BaseException) -> bool:
     """Return whether nothing was written and the same request may succeed later.
 
-    asyncpg's InterfaceError counts only for a closed connection: it also reports values of the wrong type.
+    asyncpg's InterfaceError counts only for a session that has ended: it also reports values of the wrong
+    type.
     """
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -40,6 +43,6 @@ def is_unavailable(error: BaseException) -> bool:
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, OSError | asyncpg.InternalClientError):
         return True
-    if isinstance(cause, asyncpg.InterfaceError) and "connection is closed" in str(cause):
+    if isinstance(cause, asyncpg.InterfaceError) and any(text in str(cause) for text in _SESSION_ENDED):
         return True
     return (getattr(cause, "sqlstate", None) or "").startswith(_RETRYABLE)

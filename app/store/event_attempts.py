@@ -12,7 +12,7 @@ from app.store import PipelineConnection
 MOST_ATTEMPTS = 1_000  # per event; an outage of days causes more
 
 ATTEMPTS: Final = """
-    -- Attempts named by the batch's state.
+    -- Attempts listed in the batch's state.
     WITH named AS (
       SELECT * FROM attempts WHERE id = ANY($5::bigint[]) AND day >= $4 AND destination = $1),
     -- Settled attempts off the fast path, by index.
@@ -29,7 +29,7 @@ ATTEMPTS: Final = """
       message, duration_ms, events, places IS NOT NULL AS is_retry
     FROM (SELECT * FROM named UNION ALL SELECT * FROM off_fast_path
       UNION ALL SELECT * FROM in_flight) AS carried
-    -- A retry names each event by batch and place, in two parallel arrays.
+    -- A retry lists its events by batch and position, in two parallel arrays.
     WHERE places IS NULL OR EXISTS (SELECT FROM unnest(batches, places) AS item (batch, place)
       WHERE item.batch = $2 AND item.place = $3)
     ORDER BY started_at DESC, id DESC LIMIT $6
@@ -48,9 +48,9 @@ async def attempts(
     """Return the newest attempts that carried an event or its batch, in order of start, and whether these are
     all.
 
-    `day` is the batch's: no attempt is older. `ids` are the attempts named by its state, on the fast path the
-    only one. All others are found by two indexes: settled attempts off the fast path, and attempts in flight.
-    Attempts whose partition was dropped are missing.
+    `day` is the batch's: no attempt is older. `ids` are the attempts listed in its state; on the fast path
+    there is only one. Two indexes find all others: settled attempts off the fast path, and attempts in
+    flight. Attempts in dropped partitions are missing.
     """
     rows = await connection.fetch(
         ATTEMPTS,
@@ -92,13 +92,13 @@ class MappedDuplicate:
 async def note_mapped_duplicates(
     connection: PipelineConnection, found: Sequence[tuple[bytes, BatchId, int]]
 ) -> None:
-    """Record duplicates: (ledger key, batch and place of the other event). The first of each key is kept."""
+    """Record duplicates: (ledger key, batch and position of the other event). Keeps the first of each key."""
     await connection.execute(
         """
         INSERT INTO mapped_duplicates (key, day, batch, place)
         SELECT key, (now() AT TIME ZONE 'UTC')::date, batch, place
         FROM unnest($1::bytea[], $2::bigint[], $3::smallint[]) AS found (key, batch, place)
-        -- In order of key, so that two flushes with the same keys never wait in a circle.
+        -- In order of key, so that two flushes with the same keys cannot deadlock.
         ORDER BY key ON CONFLICT DO NOTHING
         """,
         [key for key, _, _ in found],

@@ -22,7 +22,7 @@ class DestinationRef:
     number: DestinationNumber
     state: str
     sign_in_reason: str | None
-    throttled_until: datetime | None  # until when a 429 blocks its lane
+    throttled_until: datetime | None  # the end of its lane's block after a 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ async def batches(
 ) -> list[BatchRow]:
     """Return a destination's batches with this id; none when the partition was dropped.
 
-    Several when an id was used on different days; the caller compares the event's own id.
+    Several if an id was used on different days; the caller compares the event id.
     """
     rows = await connection.fetch(
         f"SELECT {STATE} FROM batch_states s WHERE s.batch = $2 AND s.destination = $1 AND {STORED}",
@@ -127,12 +127,12 @@ async def newest(
     before: BatchId | None,
     limit: int,
 ) -> list[BatchRow]:
-    """Return batches of a destination, newest first, that may hold events of the wanted status."""
+    """Return batches of a destination, newest first, that may contain events of a status."""
     rows = await connection.fetch(
         f"""
         WITH candidates AS ({_candidates(wanted)})
         SELECT {STATE}
-        -- The destination again: an id that was used twice must not show another destination's events.
+        -- Compare the destination too: an id used twice must not show another destination's events.
         FROM candidates c JOIN batch_states s ON s.batch = c.batch AND s.destination = $1 WHERE {STORED}
         ORDER BY s.batch DESC LIMIT $3
         """,
@@ -273,9 +273,9 @@ _READ_AS_THEY_ARE = (
 )  # fmt: skip
 
 
-# The newest batches of one kind. An index of its own finds a rare kind; a walk from the newest on finds a
-# frequent one. The planner chooses by its statistics, if each kind is a query of its own: with OR it would
-# walk past a million batches to find three expired ones.
+# The newest batches of one kind. A separate index finds a rare kind; a scan from the newest finds a frequent
+# one. The planner chooses by its statistics only if each kind is a separate query: with OR it would scan a
+# million batches to find three expired ones.
 _BATCHES_THAT = """
   SELECT s.batch FROM batch_states s WHERE s.destination = $1 AND {}
     AND ($2::bigint IS NULL OR s.batch <= $2)
@@ -290,7 +290,7 @@ _BATCHES_WITH = """
 
 
 def _candidates(status: str | None) -> str:
-    """Return the SQL that selects batches which may hold events of a status; never the caller's text."""
+    """Return the SQL that selects batches which may contain events of a status; never the caller's text."""
     match status:
         case "queued":
             return _BATCHES_THAT.format("s.settled_at IS NULL")

@@ -22,7 +22,7 @@ _COLUMNS = "advertiser_id, event_type, name, pinned_at"
 
 
 async def pin(connection: AsyncConnection, advertiser: str, event_type: str, name: str) -> tuple[Pin, bool]:
-    """Pin `name` when nothing is pinned. Return the pinned name, and whether it is new.
+    """Pin `name` if nothing is pinned. Return the pinned name, and whether it is new.
 
     Of two concurrent calls, the second waits for the first's commit and returns its name. The row stays
     locked against renaming until the transaction ends.
@@ -35,7 +35,7 @@ async def pin(connection: AsyncConnection, advertiser: str, event_type: str, nam
         ),
         {**values, "name": name},
     )
-    # A statement of its own: the snapshot of the insert cannot see the row that it conflicted with.
+    # A separate statement: the snapshot of the insert cannot see the conflicting row.
     row = await connection.execute(
         text(
             f"SELECT {_COLUMNS} FROM event_names "
@@ -96,8 +96,8 @@ async def page(
 ) -> list[Pin]:
     """Return up to `limit` pinned names by advertiser and event type.
 
-    `search` is an advertiser id or a part of a name. `only` limits them to advertisers all of whose
-    destinations are among these.
+    `search` is an advertiser id or a part of a name. `only` limits them to advertisers with no other
+    destinations than these.
     """
     rows = await connection.execute(
         text(

@@ -11,9 +11,9 @@ from app.store import PipelineConnection
 from app.store.event_history import STATE, BatchRow, DestinationRef, with_shapes
 from app.store.partitions import STORED
 
-# Up to this many destinations are read one by one by their own index; more by a scan of the newest batches.
+# Up to this many destinations are read one by one by index; for more, the newest batches are scanned.
 _FEW: Final = 64
-# A search for a request reads this many of the newest requests: there is no index by Amazon's request id.
+# A search for Amazon's request id reads this many of the newest requests: there is no index for it.
 _REQUESTS: Final = 20_000
 
 Numbers = Sequence[DestinationNumber] | None
@@ -22,7 +22,7 @@ Numbers = Sequence[DestinationNumber] | None
 
 @dataclass(frozen=True, slots=True)
 class NamedDestination:
-    """A destination with what the status of its events depends on, and its name."""
+    """A destination with its name and the inputs of its events' status."""
 
     ref: DestinationRef
     name: str
@@ -51,7 +51,7 @@ async def destinations(
     numbers: Collection[DestinationNumber] | None = None,
     ids: Collection[str] | None = None,
 ) -> dict[DestinationNumber, NamedDestination]:
-    """Return those of these destinations, by number or by id, that belong to the organisation."""
+    """Return the given destinations (numbers or ids) that belong to the organisation."""
     rows = await connection.fetch(
         f"SELECT {_DESTINATION} FROM destinations d {_OURS} "
         "AND ($1::integer[] IS NULL OR d.number = ANY($1)) AND ($2::text[] IS NULL OR d.id = ANY($2))",
@@ -88,7 +88,9 @@ _OF_MANY: Final = """
 
 @dataclass(frozen=True, slots=True)
 class CarriedBatches:
-    """The batches of one request to Amazon; `places` are those of single events, None for whole batches."""
+    """The batches of one request to Amazon; `places` are positions of single events, None for complete
+    batches.
+    """
 
     destination: DestinationNumber
     batches: tuple[BatchId, ...]
@@ -98,7 +100,7 @@ class CarriedBatches:
 async def find_request(
     connection: PipelineConnection, numbers: Numbers, request_id: str
 ) -> CarriedBatches | None:
-    """Return what a request carried, by Amazon's request id; None if no recent request had it."""
+    """Return the content of a request by Amazon's request id; None if no recent request had it."""
     row = await connection.fetchrow(
         """
         SELECT destination, batches, places FROM (

@@ -47,9 +47,9 @@ async def write(
     *,
     queue: int = 0,
 ) -> None:
-    """Insert or update these exceptions, each with one more item outcome when the attempt had one for it.
+    """Insert or update these exceptions; each gets one more item outcome if the attempt had one for it.
 
-    A new one is put in `queue`; an existing one stays in its own. The first item outcome and the latest
+    A new exception is put in `queue`; an existing one keeps its queue. The first item outcome and the latest
     thirty are stored.
     """
     if not written:
@@ -60,7 +60,7 @@ async def write(
           event_at, code, reason, amazon_code, amazon_message, item_outcomes, delivered_at, queue)
         SELECT w.batch, w.place, w.day, $1, w.status, w.send_group, w.tried, now() + coalesce(w.wait, '0'),
           w.event_at, w.code, w.reason, w.amazon_code, w.amazon_message,
-          -- The first item outcome, when this attempt had one.
+          -- The first item outcome, if this attempt had one.
           CASE WHEN w.answered THEN ARRAY[jsonb_build_object('attempt', $2::bigint, 'outcome', w.reason,
             'code', w.amazon_code, 'message', w.amazon_message)] ELSE '{}' END,
           CASE w.status WHEN 'delivered' THEN now() END, $16::smallint
@@ -118,9 +118,9 @@ async def due(
             AND NOT EXISTS
             (SELECT FROM unnest($2::bigint[], $3::smallint[]) AS f (batch, place)
              WHERE f.batch = e.batch AND f.place = e.place)
-          -- In the order of the index: reads few rows and sorts none, however many wait.
+          -- In the order of the index: reads few rows without sorting, regardless of the backlog.
           ORDER BY due_at, batch, place LIMIT $4 * 4),
-        -- The one due longest determines the send group of the request.
+        -- The conversion that has been due for longest determines the send group of the request.
         head AS (SELECT send_group FROM free ORDER BY due_at, batch, place LIMIT 1)
         SELECT free.* FROM free, head WHERE free.send_group IS NOT DISTINCT FROM head.send_group
         ORDER BY free.due_at, free.batch, free.place LIMIT $4
@@ -147,7 +147,7 @@ async def due(
 async def lock_retrying(
     connection: PipelineConnection, conversions: Sequence[tuple[BatchId, int]]
 ) -> set[tuple[BatchId, int]]:
-    """Lock those of these conversions (batch, place) that are still retrying."""
+    """Lock the given conversions (batch, position) that are still retrying."""
     if not conversions:
         return set()
     rows = await connection.fetch(
@@ -163,7 +163,7 @@ async def lock_retrying(
 
 
 async def places(connection: PipelineConnection, batch: BatchId) -> set[int]:
-    """Return the places of a batch that have exceptions."""
+    """Return the positions of a batch with exceptions."""
     rows = await connection.fetch("SELECT place FROM exceptions WHERE batch = $1", batch)
     return {row["place"] for row in rows}
 

@@ -7,16 +7,18 @@ from typing import Final
 from app.domain.ids import BatchId, DestinationNumber
 from app.store import PipelineConnection
 
-# Amazon names the position of an event in its request; it differs between equal failures.
+# Amazon's messages contain the position of an event in its request, which differs between equal failures.
 POSITION_IN_REQUEST: Final = r"events\[\d+\][.:]?\s*"
 _MOST_GROUPS: Final = 50
 _SAMPLES: Final = 5
-_PLACES: Final = 1_000  # more than the places of a batch
+_PLACES: Final = 1_000  # more than the positions of a batch
 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Events that failed alike. `dismissed` of them were marked as handled; `samples` are some of them."""
+    """Events that failed in the same way. `dismissed` counts those marked as handled; `samples` are some of
+    them.
+    """
 
     status: str
     reason: str
@@ -35,7 +37,7 @@ async def groups(
     """Return the groups of dead and expired events that failed since a time, most frequent first."""
     rows = await connection.fetch(
         f"""
-        -- Equal texts first: the pattern then runs once a text instead of once an event.
+        -- Group equal texts first: the pattern then runs once per text instead of once per event.
         WITH texts AS (
           SELECT status, reason, amazon_code, amazon_message, count(*) AS events,
             count(dismissed_at) AS dismissed, min(changed_at) AS first_at, max(changed_at) AS last_at,

@@ -1,8 +1,8 @@
 """Flush: one transaction that stores the events of many requests.
 
-Two ways to the same rows. `transaction`, `read_preconditions`, the ledger and `append` are separate
-statements. `store_in_one_round_trip` is one call of a function that each flushing session creates for itself
-(ADR 0029), for the usual case: configuration versions unchanged and no duplicate keys.
+Two ways to write the same rows. `transaction`, `read_preconditions`, the ledger and `append` are separate
+statements. `store_in_one_round_trip` is one call of a function that each flushing session creates (ADR 0029),
+for the usual case: configuration versions unchanged and no duplicate keys.
 """
 
 import re
@@ -20,7 +20,7 @@ from app.store import PipelineConnection, counts
 from app.store.batches import NewBatch
 from app.store.partitions import FLUSH_LOCK
 
-# The parameters of both statements, in order: `append` takes the first part, the function takes all.
+# The parameters of both statements, in order: `append` uses the first part, the function uses all.
 _APPEND_PARAMETERS: Final = {
     "ids": "bigint[]",
     "destinations": "integer[]",
@@ -43,7 +43,7 @@ _FUNCTION_PARAMETERS: Final = _APPEND_PARAMETERS | {
     "generation": "integer",
     "used_destinations": "text[]",
     "used_versions": "bigint[]",
-    # Ledger keys and content digests of all events, 16 bytes each, and where each batch begins in them.
+    # Ledger keys and content digests of all events, 16 bytes each, and the start of each batch in them.
     "keys": "bytea",
     "digests": "bytea",
     "starts": "integer[]",
@@ -51,17 +51,17 @@ _FUNCTION_PARAMETERS: Final = _APPEND_PARAMETERS | {
 
 _APPEND_SQL: Final = """
     WITH new AS (
-      -- One row per batch. Days are UTC: they name the partitions.
+      -- One row per batch. Days are UTC; partitions are named by them.
       SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.*
       FROM unnest(:ids, :destinations, :contents, :shapes, :events, :sizes, :first_events, :last_events,
         :data_keys, :queues)
         AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key, queue)
     ), new_batches AS (
-      -- What never changes.
+      -- Values that never change.
       INSERT INTO batches (day, id, destination, content, shapes)
       SELECT day, id, destination, content, shapes FROM new
     ), new_states AS (
-      -- What changes: open and due now, by the defaults of the table.
+      -- State: open and due now, by the defaults of the table.
       INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event,
         data_key, queue)
       SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue FROM new
@@ -92,7 +92,7 @@ _FUNCTION_SQL: Final = f"""
     RETURNS text LANGUAGE plpgsql AS $body$
     DECLARE new_keys bytea[];
     BEGIN
-      -- A statement of its own: the snapshots of the following ones must not be older than the lock.
+      -- A separate statement: the snapshots of the following ones must not be older than the lock.
       PERFORM pg_advisory_xact_lock_shared({FLUSH_LOCK});
       -- The ledger generation and the configuration versions that the events were evaluated with.
       IF (SELECT max(generation) FROM ledger_generations) <> :generation OR EXISTS (
@@ -145,11 +145,11 @@ async def transaction(connection: PipelineConnection) -> AsyncIterator[None]:
     """Hold a transaction and the shared flush lock; commit at the end, roll back on an exception.
 
     Rotating the ledger and archiving a destination take the lock exclusively, so they wait for flushes, and
-    flushes wait only for them. Locking is a statement of its own, or the next one's snapshot could be older
-    than the lock; it travels in one message with BEGIN.
+    flushes wait only for them. Locking is a separate statement, or the next snapshot could be older than the
+    lock; it is sent in one message with BEGIN.
     """
     try:
-        # Inside the try block: when the lock fails, the transaction has begun all the same.
+        # Inside the try block: if the lock fails, the transaction has begun.
         await connection.execute(f"BEGIN; {_LOCK}")
         yield
     except BaseException:
@@ -162,12 +162,12 @@ async def transaction(connection: PipelineConnection) -> AsyncIterator[None]:
 async def read_preconditions(
     connection: PipelineConnection, ids: Collection[DestinationId]
 ) -> FlushPreconditions:
-    """Read the preconditions of a flush that names these destinations. Requires the flush lock."""
+    """Read the preconditions of a flush with these destinations. Requires the flush lock."""
     rows = await connection.fetch(
         """
         SELECT g.generation, d.id, d.version
         FROM (SELECT max(generation) AS generation FROM ledger_generations) g
-        -- Left: the generation is needed even when no destination exists.
+        -- LEFT JOIN: the generation is needed even if no destination exists.
         LEFT JOIN destinations d ON d.id = ANY($1)
         """,
         list(ids),
@@ -208,10 +208,11 @@ async def store_in_one_round_trip(
     writer: int,
     deltas: Mapping[DestinationNumber, counts.IngestCounts],
 ) -> FlushOutcome:
-    """Store a flush in a transaction of its own. It is committed when this returns STORED, else unwritten.
+    """Store a flush in a separate transaction.
 
-    `keys` holds one (ledger key, content digest) per event of each batch, in order of position. `versions`
-    holds the versions that the events were evaluated with, None for a destination that does not exist.
+    It is committed if this returns STORED, else nothing is written. `keys` has one (ledger key, content
+    digest) per event of each batch, in order of position. `versions` are the versions with which the events
+    were evaluated, None for a destination that does not exist.
     """
     starts, start = [], 0
     for batch_keys in keys:

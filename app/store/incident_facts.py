@@ -1,6 +1,6 @@
-"""What incidents are computed from: requests, waiting events, dead letters and received events.
+"""The input of incidents: requests, waiting events, dead letters and received events.
 
-Each statement costs some index probes per destination, whatever waits in its queues.
+Each statement costs some index probes per destination, regardless of the backlog.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from app.store.alerting import AlertingRow, alerting_row
 
 _STEP = timedelta(seconds=5)  # of `intake_steps`
 _KEEP_STEPS = timedelta(minutes=90)
-_PROBED = 50  # batches of a queue whose age is read
+_PROBED = 50  # number of batches per queue whose age is read
 _MOST_COUNTED = 10_000
 
 
@@ -76,7 +76,7 @@ class DeliveryFacts:
 async def delivery(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber], windows: Sequence[float]
 ) -> dict[DestinationNumber, DeliveryFacts]:
-    """Return the facts of these destinations; `windows` are those of the kind `failing`, in seconds."""
+    """Return the facts of these destinations; `windows` are the windows of the kind `failing`, in seconds."""
     rows = await connection.fetch(_DELIVERY, list(numbers), list(windows))
     return {row["number"]: DeliveryFacts(**dict(row)) for row in rows}
 
@@ -118,7 +118,7 @@ _DELIVERY = f"""
         AND started_at > now() - interval '15 minutes' AND outcome = 'answered'
       ORDER BY started_at DESC LIMIT 1) success ON true
     CROSS JOIN LATERAL (SELECT min(accepted_at) AS at FROM ({_oldest(0)}) x) live
-    -- Without queue 2: replays and backfills wait on purpose.
+    -- Without queue 2: replays and backfills may wait.
     CROSS JOIN LATERAL (SELECT min(accepted_at) AS at FROM ({_oldest(0)} UNION ALL {_oldest(1)}) x) waiting
     CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT FROM exceptions
       WHERE destination = w.number AND status = 'dead' AND dismissed_at IS NULL
@@ -164,7 +164,7 @@ async def expiring(
 async def waiting_events(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber]
 ) -> dict[DestinationNumber, int]:
-    """Return how many events wait in these destinations; a long queue is counted in part."""
+    """Return the numbers of waiting events of these destinations; a long queue is counted in part."""
     rows = await connection.fetch(
         f"""
         SELECT n AS number, (coalesce(b.events, 0) + e.events)::bigint AS events
@@ -181,7 +181,7 @@ async def waiting_events(
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """Whether a worker holds a lease, when the last lapsed one ended, and the oldest sendable event."""
+    """Whether a worker has a lease, the end of the last expired one, and the oldest sendable event."""
 
     is_leased: bool
     lapsed_at: datetime | None
@@ -189,7 +189,7 @@ class WorkerFacts:
 
 
 async def workers(connection: PipelineConnection) -> WorkerFacts:
-    """Return whether any worker holds a lane, and since when the oldest sendable live batch waits."""
+    """Return whether any worker has a lane, and the start of the oldest sendable live batch's wait."""
     row = await connection.fetchrow(
         """
         SELECT EXISTS (SELECT FROM lanes WHERE leased_until > now()) AS is_leased,
@@ -206,7 +206,7 @@ async def workers(connection: PipelineConnection) -> WorkerFacts:
 
 
 async def record_intake(connection: PipelineConnection) -> None:
-    """Add what was received since the last call to the steps. The caller opens the transaction."""
+    """Add the events received since the last call to the steps. The caller opens the transaction."""
     await connection.execute(
         """
         WITH totals AS (
@@ -218,13 +218,13 @@ async def record_intake(connection: PipelineConnection) -> None:
             AND c.day >= (now() AT TIME ZONE 'UTC')::date - 1
           WHERE d.archived_at IS NULL GROUP BY 1, 2, 3
         ), changes AS (
-          -- Against what was recorded last.
+          -- Compared with the last recording.
           SELECT t.organisation_id, t.destination, sum(t.received - coalesce(o.received, 0)) AS received,
             sum(t.rejected - coalesce(o.rejected, 0)) AS rejected
           FROM totals t LEFT JOIN intake_totals o ON o.destination = t.destination AND o.day = t.day
           GROUP BY 1, 2 HAVING sum(t.received - coalesce(o.received, 0)) > 0
         ), remembered AS (
-          -- What the next call compares with.
+          -- The input of the next comparison.
           INSERT INTO intake_totals AS o (organisation_id, destination, day, received, rejected)
           SELECT * FROM totals ON CONFLICT (destination, day)
           DO UPDATE SET received = excluded.received, rejected = excluded.rejected
@@ -240,7 +240,7 @@ async def record_intake(connection: PipelineConnection) -> None:
 
 
 async def forget_intake(connection: PipelineConnection) -> None:
-    """Delete steps and totals that nothing reads any more."""
+    """Delete steps and totals that are no longer read."""
     await connection.execute("DELETE FROM intake_steps WHERE at < now() - $1::interval", _KEEP_STEPS)
     await connection.execute("DELETE FROM intake_totals WHERE day < (now() AT TIME ZONE 'UTC')::date - 2")
 
@@ -257,7 +257,7 @@ class IntakeFacts:
 async def intake(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber], windows: Sequence[float]
 ) -> dict[DestinationNumber, IntakeFacts]:
-    """Return what these destinations received within their windows, in seconds; idle ones are missing."""
+    """Return the events that these destinations received within `windows` (seconds), without idle ones."""
     rows = await connection.fetch(
         """
         SELECT w.number, s.received, s.rejected, s.rejected_recently

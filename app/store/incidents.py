@@ -15,7 +15,7 @@ MONITOR_LOCK = 7_306
 
 @dataclass(frozen=True, slots=True)
 class StoredIncident:
-    """An incident with what only its row has."""
+    """An incident with the members that only its row has."""
 
     id: str
     number: int
@@ -28,9 +28,9 @@ class StoredIncident:
 
 
 async def limit_silence(connection: PipelineConnection, silent_after: timedelta) -> None:
-    """Let the server end this session when it says nothing for so long: its process is frozen.
+    """Let the server end this session after this much silence, because its process is then frozen.
 
-    Its lock ends with it, and with it what the process might still write. Works across database roles.
+    The lock ends with the session, and the process can write nothing more. Works across database roles.
     """
     limit = f"{int(silent_after.total_seconds() * 1000)}ms"
     await connection.execute(
@@ -41,7 +41,7 @@ async def limit_silence(connection: PipelineConnection, silent_after: timedelta)
 
 
 async def try_own(connection: PipelineConnection) -> bool:
-    """Become the one session that computes incidents; False where another session is."""
+    """Become the only session that computes incidents; False if another session is."""
     owned: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", MONITOR_LOCK)
     return owned
 
@@ -82,7 +82,7 @@ async def insert(
     id: str,  # noqa: A002
     organisation: str,
 ) -> None:
-    """Write a new incident; nothing happens where one of its kind is open."""
+    """Write a new incident; do nothing if an incident of its kind is open."""
     await connection.execute(
         """
         INSERT INTO incidents (organisation_id, id, destination, kind, severity, state, opened_at,
@@ -107,12 +107,12 @@ async def insert(
 
 
 async def update(connection: PipelineConnection, changed: Sequence[tuple[str, Incident]]) -> None:
-    """Write what an observation changed; what people set (acknowledged, muted, note) is left as it is."""
+    """Write the changes of an observation; the settings of people (acknowledged, muted, note) are kept."""
     await connection.executemany(
         """
         UPDATE incidents SET last_seen_at = $2, resolved_at = $3::timestamptz, summary = $4,
           affected_events = $5, oldest_event_at = $6, expires_at = $7, is_silent = $8,
-          -- An acknowledgement may have come in between.
+          -- Somebody may have acknowledged it in between.
           state = CASE WHEN $3::timestamptz IS NOT NULL THEN 'resolved'
             WHEN acknowledged_at IS NOT NULL THEN 'acknowledged' ELSE 'open' END
         WHERE id = $1
@@ -134,7 +134,7 @@ async def update(connection: PipelineConnection, changed: Sequence[tuple[str, In
 
 
 async def delete_old(connection: PipelineConnection, *, keep: timedelta) -> None:
-    """Delete incidents that were resolved longer ago than `keep`."""
+    """Delete incidents that were resolved more than `keep` ago."""
     await connection.execute(
         "DELETE FROM incidents WHERE state = 'resolved' AND resolved_at < now() - $1::interval", keep
     )
@@ -150,7 +150,7 @@ async def open_by_kind(connection: PipelineConnection) -> dict[tuple[str, str], 
 
 @dataclass(frozen=True, slots=True)
 class IncidentFilter:
-    """Which incidents to list. `only` limits them to these destinations, without those of the service."""
+    """A filter of incidents. `only` limits them to these destinations, without incidents of the service."""
 
     state: IncidentState | None = None
     destination: str | None = None
@@ -181,8 +181,8 @@ async def page(
     return [_stored(row) for row in rows]
 
 
-# Of an incident `i` and its destination `d`: {} is a parameter, how recent the last run of the monitor that
-# found the condition must be. A destination that was reconnected recovers at once.
+# For an incident `i` and its destination `d`. The parameter {}: how recently a run of the monitor must have
+# found the condition. A reconnected destination recovers immediately.
 CONDITION_HOLDS: Final = """(
   coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - {}::interval, true)
     AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.state = 'needs_reconnect'))"""
@@ -202,7 +202,7 @@ class OpenIncident:
 async def most_severe(
     connection: PipelineConnection, *, only: Sequence[str] | None, holds_for: timedelta, limit: int
 ) -> tuple[list[OpenIncident], int]:
-    """Return up to `limit` open incidents, the most severe and oldest first, and how many are open."""
+    """Return up to `limit` open incidents, the most severe and oldest first, and the number of open ones."""
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS}, d.state AS destination_state, d.sign_in_reason, d.advertiser_id,
@@ -268,7 +268,7 @@ async def acknowledge(
 
 
 async def mute(connection: PipelineConnection, id: str, *, until: datetime | None) -> None:  # noqa: A002
-    """Send no message about an incident until then; None ends the mute."""
+    """Send no message about an incident until this time; None ends the mute."""
     await connection.execute(
         "UPDATE incidents SET muted_until = $2 WHERE organisation_id = acting_organisation() AND id = $1",
         id,

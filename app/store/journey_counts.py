@@ -43,7 +43,7 @@ async def rejected(
     journey_id: str | None,
     node_id: str | None,
 ) -> int:
-    """Return how many events of a journey, or a node, were rejected."""
+    """Return the number of rejected events of a journey or node."""
     found: int = await connection.fetchval(
         "SELECT coalesce(sum(rejected), 0)::bigint FROM journey_rejections "
         "WHERE organisation_id = acting_organisation() AND destination = $1 "
@@ -58,7 +58,7 @@ async def rejected(
 async def rejected_by_node(
     connection: PipelineConnection, number: DestinationNumber, *, since: datetime
 ) -> dict[tuple[str, str], int]:
-    """Return how many events were rejected by journey and node, from the day (UTC) of a time on."""
+    """Return the numbers of rejected events by journey and node, since the day (UTC) of a time."""
     rows = await connection.fetch(
         "SELECT journey_id, node_id, sum(rejected)::bigint AS events FROM journey_rejections "
         "WHERE organisation_id = acting_organisation() AND destination = $1 "

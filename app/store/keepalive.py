@@ -1,7 +1,7 @@
 """Connections to Postgres with TCP keepalive, so that a half-open connection is noticed.
 
-The only user of asyncpg's transport, which has no public access. `tests/commands/test_database_sessions.py`
-holds it to the pinned version.
+The only use of asyncpg's private transport. `tests/commands/test_database_sessions.py` checks it with the
+pinned version.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ IDLE_S: Final = 10  # silence before the first keepalive probe
 INTERVAL_S: Final = 5  # between two probes
 COUNT: Final = 3  # unanswered probes end the connection
 UNACKNOWLEDGED_S: Final = 20  # unacknowledged data ends the connection after this time
-# Client-side timeout of one statement: longer than the server's statement_timeout, whose error says more.
-# When a middlebox acknowledges everything and forwards nothing, TCP sees no fault and only this ends the
-# wait.
+# Client-side timeout of one statement: longer than the server's statement_timeout, whose error is more
+# specific. If a middlebox acknowledges everything and forwards nothing, TCP detects no fault and only this
+# timeout ends the wait.
 COMMAND_TIMEOUT_S: Final = 35.0
 
-# The same for the server's end of a session, so that its locks end with an unreachable client. Ignored on a
-# Unix socket, and where the server's system does not support one of them.
+# The same for the server's end of a session, so that locks of an unreachable client end. Ignored on a Unix
+# socket, and if the server's system does not support one of them.
 SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "tcp_keepalives_idle": str(IDLE_S),
     "tcp_keepalives_interval": str(INTERVAL_S),

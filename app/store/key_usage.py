@@ -1,7 +1,7 @@
-"""How often each encryption key was used: bounded by batch ids, so that uses need no counter.
+"""How often each encryption key was used: an upper bound from batch ids, without a counter.
 
-A key seals one data key per batch, and a little more: tokens, erasures. Rotating to a key seals every stored
-batch once more, so its uses are counted from the oldest of them.
+A key encrypts one data key per batch and some other values (tokens, erasures). Rotating to a key encrypts
+every stored batch again, so its uses are counted from the oldest batch.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ async def note(connection: PipelineConnection, key: str) -> None:
     await connection.execute(
         "INSERT INTO encryption_keys (id, first_batch) "
         "SELECT $1, coalesce((SELECT min(batch) FROM batch_states), (SELECT last_value FROM batch_ids)) "
-        # Checked first: the search for the oldest batch runs once in a key's life.
+        # Check first, so that the search for the oldest batch runs only once per key.
         "WHERE NOT EXISTS (SELECT FROM encryption_keys WHERE id = $1) ON CONFLICT DO NOTHING",
         key,
     )
 
 
 async def seals(connection: PipelineConnection) -> Mapping[str, int]:
-    """Return how many values each key has sealed at most, without tokens and erasures."""
+    """Return an upper bound of the values that each key has encrypted, without tokens and erasures."""
     rows = await connection.fetch(
         "SELECT id, greatest(0, p.last_value - first_batch) AS seals FROM encryption_keys, batch_ids p"
     )

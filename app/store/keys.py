@@ -12,7 +12,7 @@ from app.domain.ids import KeyId, OrganisationId
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key. `hint` is its first characters, enough to recognise it and no more."""
+    """An API key. `hint` is its first characters, to recognise it."""
 
     organisation: OrganisationId
     id: KeyId
@@ -66,7 +66,7 @@ async def create(
     created_by: str,
     replaces: KeyId | None = None,
 ) -> ApiKey:
-    """Write a key. `digest` is the SHA-256 of the whole key, which is not stored."""
+    """Write a key. `digest` is the SHA-256 of the key, which is not stored."""
     row = await connection.execute(
         text(
             "INSERT INTO api_keys (organisation_id, id, name, hint, digest, scopes, destination_ids, "
@@ -112,7 +112,7 @@ async def is_alive(connection: AsyncConnection, key: str) -> bool:
 
 
 async def note_use(connection: AsyncConnection, key: KeyId) -> None:
-    """Record the use of a key, at most once a minute: readers need days, not seconds.
+    """Record the use of a key, at most once a minute, because readers need only days.
 
     Losing the record in a crash is harmless, so its commit does not wait for the disk.
     """
@@ -136,7 +136,7 @@ async def page(
 ) -> list[ApiKey]:
     """Return up to `limit` keys in order of creation, revoked ones included, without those of a scope.
 
-    `only` limits the result to keys that are limited to some of those destinations.
+    `only` limits the result to keys that are limited to some of these destinations.
     """
     at, key = after or (None, None)
     rows = await connection.execute(
@@ -194,7 +194,7 @@ async def has_successor(connection: AsyncConnection, key: KeyId) -> bool:
 
 
 async def set_expiry(connection: AsyncConnection, key: KeyId, *, seconds: int) -> ApiKey:
-    """Let a key expire after this many seconds on the database's clock, never later than it would anyway."""
+    """Let a key expire after this many seconds on the database's clock, or earlier if it already would."""
     row = await connection.execute(
         text(
             "UPDATE api_keys SET expires_at = "

@@ -1,4 +1,4 @@
-"""Wake the owners of lanes with waiting events, by Postgres' LISTEN and NOTIFY."""
+"""Wake the owners of lanes with waiting events through Postgres' LISTEN and NOTIFY."""
 
 from app.domain.ids import LaneId
 from app.store import PipelineConnection
@@ -7,7 +7,7 @@ WAITING_CHANNEL = "batches_waiting"  # NOTIFY channel: '<lane>:<events>' separat
 
 
 async def notify(connection: PipelineConnection, waiting: dict[LaneId, int]) -> None:
-    """Notify all workers of waiting events. A lost notification costs one poll at most."""
+    """Notify all workers of waiting events. A lost notification delays events until the next poll."""
     parts = [f"{lane}:{events}" for lane, events in waiting.items()]
     # A payload is limited to 8,000 bytes; 400 lanes of at most 18 characters fit.
     for start in range(0, len(parts), 400):

@@ -1,8 +1,8 @@
 """Lanes: which worker may send for an advertiser, and which lanes have due work.
 
 Ownership is a timed lease with a fencing number; every write of results names the fence. A session advisory
-lock ends with its connection, so the lanes of a crashed owner are free at once. A hanging owner loses its
-session to another worker (`living_workers`), and its lanes when the lease expires at the latest.
+lock ends with its connection, so the lanes of a crashed owner are free immediately. A hanging owner loses its
+session to another worker (`living_workers`), and its lanes at the end of the lease at the latest.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -31,9 +31,9 @@ WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
 
 @dataclass(frozen=True, slots=True)
 class LaneLease:
-    """A lane that this worker owns. Every write names `fence`.
+    """A lane that this worker owns.
 
-    `blocked_for` seconds of a 429's window remain; `learned_rate` is the estimate of former owners.
+    Every write includes `fence`. `blocked_for` is the rest of the window of a 429, in seconds.
     """
 
     id: LaneId
@@ -48,7 +48,7 @@ class LaneLease:
 class DestinationQueue:
     """A destination of a lane whose events may be sent.
 
-    `due_in` holds the seconds until each waiting kind of request is due (≤ 0: now). With `is_probe`, only one
+    `due_in` has the seconds until each waiting kind of request is due (≤ 0: now). With `is_probe`, only one
     request may be sent: the destination waits because Amazon answered 404.
     """
 
@@ -61,10 +61,10 @@ class DestinationQueue:
 
 @dataclass(frozen=True, slots=True)
 class LanePoll:
-    """What the owner of a lane reads before its next request.
+    """The facts that the owner of a lane reads before its next request.
 
-    `limit` is the lowest of all destinations, None without any. `erasures` counts the requested erasures.
-    `damaged` are destinations whose due work cannot be read.
+    `limit` is the lowest of the destinations, None without any. `erasures` counts the requested erasures.
+    `damaged` are destinations whose due events cannot be read.
     """
 
     limit: RateLimit | None
@@ -85,8 +85,8 @@ class PaceSettings:
 class LaneWork:
     """A lane that has sendable work or an owner.
 
-    `owner` is None when it is free. `due_in` is the seconds until work is due (≤ 0: now), None without work.
-    `is_lapsed` marks a free lane whose owner neither renewed nor released its lease.
+    `owner` is None if it is free. `due_in` is the seconds until events are due (≤ 0: now), None without
+    events. `is_lapsed`: the lane is free because its owner neither renewed nor released its lease.
     """
 
     lane: LaneId
@@ -108,8 +108,8 @@ async def unregister_worker(connection: PipelineConnection) -> None:
 async def living_workers(connection: PipelineConnection, *, silent_after: timedelta) -> int:
     """Return how many workers are alive on this database, and end the sessions of silent ones.
 
-    A frozen worker keeps its session, and with it the locks of its lanes. A worker that was silent for
-    `silent_after` is not counted, and its session is ended.
+    A frozen worker keeps its session and the locks of its lanes. A worker that was silent for `silent_after`
+    is not counted, and its session is ended.
     """
     holders, silent = await silent_sessions.speaking(connection, WORKER_LOCKS, 0, silent_after=silent_after)
     if silent:
@@ -135,7 +135,7 @@ async def busy_lanes(connection: PipelineConnection) -> list[LaneWork]:
 def _heads(name: str, table: str, open_ones: str) -> str:
     """Read the first row of each (destination, queue) by hopping through the index of open rows.
 
-    Postgres has no such scan (loose index scan). It costs one step per non-empty queue, whatever waits in it.
+    Postgres has no such scan (loose index scan). It costs one step per non-empty queue of any length.
     """
     return f"""
         {name} AS (
@@ -143,7 +143,7 @@ def _heads(name: str, table: str, open_ones: str) -> str:
           (SELECT destination, queue, due_at FROM {table} WHERE {open_ones}
            ORDER BY destination, queue, due_at LIMIT 1)
           UNION ALL
-          -- The first row behind the (destination, queue) found last.
+          -- The first row after the last (destination, queue).
           SELECT n.destination, n.queue, n.due_at FROM {name} h, LATERAL (
             SELECT destination, queue, due_at FROM {table}
             WHERE {open_ones} AND (destination, queue) > (h.destination, h.queue)
@@ -198,8 +198,8 @@ async def acquire(
             """
             UPDATE lanes SET fence = fence + 1, owner = $2, leased_until = now() + $3::interval
             WHERE id = (
-              -- With the advisory lock the former owner's session is over; without it the lease must be.
-              -- A frozen owner can hold the row in a transaction: skip it now, and take the other lanes.
+              -- With the advisory lock the former owner's session has ended; else its lease must be over.
+              -- A frozen owner may lock the row in a transaction: skip it and take other lanes.
               SELECT id FROM lanes WHERE id = $1 AND ($4 OR leased_until < now()) FOR UPDATE SKIP LOCKED)
             RETURNING id, fence, region, advertiser_id,
               coalesce(greatest(extract(epoch FROM blocked_until - now()), 0), 0)::float8 AS blocked_for,
@@ -212,7 +212,7 @@ async def acquire(
         )
     finally:
         if locked and row is None:
-            # A lock without a lease would keep the lane from every other worker.
+            # A lock without a lease would block the lane for every other worker.
             with suppress(*DRIVER_ERRORS):
                 await connection.execute("SELECT pg_advisory_unlock($1, $2)", LANE_LOCKS, lane)
     if row is None:
@@ -238,14 +238,14 @@ async def renew(
 
 
 async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> None:
-    """Release a lane, so that another worker need not wait for the lease to expire."""
+    """Release a lane, so that another worker does not wait until the lease expires."""
     await connection.execute(
         """
-        -- One statement: a lock that stays without a lease would keep the lane from every other worker.
+        -- One statement: a lock without a lease would block the lane for every other worker.
         WITH freed AS (
           -- Only if this worker still owns the lane.
           UPDATE lanes SET leased_until = NULL, owner = NULL WHERE id = $1 AND fence = $2 RETURNING 1)
-        -- The count makes the update come first.
+        -- The count makes the update run first.
         SELECT pg_advisory_unlock($3, $1) FROM (SELECT count(*) FROM freed) AS updated
         """,
         lane,
@@ -265,7 +265,7 @@ async def is_owned(connection: PipelineConnection, lane: LaneId, fence: int) -> 
 async def block_until(connection: PipelineConnection, lane: LaneId, seconds: float) -> None:
     """Record the end of a Retry-After window, for any owner of the lane.
 
-    Not fenced: a window that a former owner received holds for its successor, and the end only moves later.
+    Not fenced: the window of a former owner also applies to its successor. The end only moves later.
     """
     await connection.execute(
         "UPDATE lanes SET blocked_until = greatest(blocked_until, "
@@ -284,7 +284,7 @@ async def record_state(
     breaker: str,
     error_rate: float,
 ) -> None:
-    """Record the owner's view of Amazon, for the console and for the next owner."""
+    """Record the owner's estimate and breaker state, for the console and the next owner."""
     await connection.execute(
         "UPDATE lanes SET learned_rate = $3, breaker = $4, error_rate = $5 WHERE id = $1 AND fence = $2",
         lane,
@@ -305,7 +305,7 @@ async def poll(
 ) -> LanePoll:
     """Return the limits and the due work of a lane before its next request.
 
-    Work in flight is left out, or a lane would look due while it waits for a reply. Batches of a
+    Events in flight are left out, or a lane would seem due while it waits for a reply. Batches of a
     (destination, queue) due before its watermark are not searched: see `app.domain.pacing.watermarks`. One
     statement, because it runs before every request to Amazon.
     """
@@ -354,11 +354,11 @@ _POLL = f"""
           extract(epoch FROM q.retry - clock_timestamp())::float8 AS retry,
           extract(epoch FROM q.replay - clock_timestamp())::float8 AS replay,
           extract(epoch FROM q.replay_retry - clock_timestamp())::float8 AS replay_retry
-        -- Left: a lane without destinations still has its erasures.
+        -- LEFT JOIN: a lane without destinations has erasures.
         FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
         LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS watermark (number, live, replay)
           ON watermark.number = d.number
-        -- The earliest due time of each queue, without what is in flight: one index probe each.
+        -- The earliest due time of each queue, without events in flight: one index probe each.
         LEFT JOIN LATERAL (SELECT
           (SELECT s.due_at FROM batch_states s WHERE s.destination = d.number
             AND s.queue = 0 AND s.settled_at IS NULL
@@ -389,7 +389,7 @@ async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSet
     row = await connection.fetchrow(
         """
         SELECT l.learned_rate, min(d.requests_per_second) AS rate, min(d.burst) AS burst
-        -- Left: a lane without destinations still has its erasures.
+        -- LEFT JOIN: a lane without destinations has erasures.
         FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
         WHERE l.id = $1 GROUP BY l.id
         """,

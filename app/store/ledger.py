@@ -1,7 +1,7 @@
 """The ledger: the idempotency keys of accepted events, with a content digest and the event's position.
 
-A key is a 16-byte digest. Its generation is the time of acceptance on the database's clock, never the
-caller's event time: an event sent again with another time must find its first row.
+A key is a 16-byte digest. Its generation depends on the time of acceptance on the database's clock, never on
+the caller's event time: an event sent again with another time must find its first row.
 """
 
 from collections.abc import Sequence
@@ -35,14 +35,13 @@ class LedgerRow:
 async def claim(
     connection: PipelineConnection, generation: int, entries: Sequence[LedgerEntry]
 ) -> dict[bytes, LedgerRow]:
-    """Insert the keys that are free, in order of key; return the rows of those that are not.
+    """Insert the free keys, in order of key; return the rows of the others.
 
-    Requires the flush lock and distinct keys. Sorting keeps two flushes with the same keys in opposite order
-    from deadlocking.
+    Requires the flush lock and distinct keys. Sorting prevents deadlocks of two flushes with the same keys.
     """
     ordered = sorted(entries, key=_key)
     status = await connection.execute(
-        # The two earlier generations are only read; conflicts can arise in the current one alone.
+        # The two earlier generations are only read; conflicts can occur only in the current one.
         """
         INSERT INTO ledger (generation, key, content, batch, place)
         SELECT $1, c.key, c.content, c.batch, c.place
@@ -62,7 +61,7 @@ async def claim(
     if int(status.rpartition(" ")[2]) == len(ordered):
         return {}  # the usual case: every key was free, and only the number of rows is returned
     found = await find(connection, generation, [entry.key for entry in ordered])
-    # A batch belongs to one flush and a place to one event: rows exactly as we wrote them are ours.
+    # A batch belongs to one flush and a position to one event: rows equal to ours are ours.
     return {
         entry.key: row
         for entry in ordered
@@ -78,10 +77,10 @@ async def find(
 ) -> dict[bytes, LedgerRow]:
     """Return the rows of `keys` in this generation and the two before.
 
-    A statement of its own: the snapshot of `claim` cannot see the row that it conflicted with.
+    A separate statement: the snapshot of `claim` cannot see the conflicting row.
     """
     rows = await connection.fetch(
-        # One query per generation: Postgres 16 and before cannot look keys up in a range of them.
+        # One query per generation: Postgres 16 and older cannot look keys up in a range of them.
         """
         SELECT key, content, batch, place FROM ledger WHERE generation = $1 AND key = ANY($2)
         UNION ALL

@@ -46,7 +46,7 @@ class Version:
 
 
 _SELECT = (
-    # As text: the driver would turn exact numbers into doubles.
+    # As text: the driver would convert exact numbers to doubles.
     "SELECT m.id, m.number, m.destination, m.name, CAST(m.draft AS text) AS draft, m.published_version, "
     "CAST(v.document AS text) AS published, "
     "m.version, m.archived_at, m.created_at, m.updated_at FROM mappings m "
@@ -96,7 +96,7 @@ async def lock(connection: AsyncConnection, destination: str, mapping: str) -> S
         ),
         {"id": mapping, "destination": destination},
     )
-    # Read after the lock, in a statement of its own: the join of the first could be from before the wait.
+    # Read after the lock, in a separate statement: the join of the first could be older than the wait.
     return await find(connection, destination, mapping)
 
 
@@ -147,9 +147,10 @@ async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: D
 async def publish(
     connection: AsyncConnection, mapping: MappingId, document: Document, by: str, note: str | None = None
 ) -> int:
-    """Publish `document` as the next version and return its number. `note` says why, for people.
+    """Publish `document` as the next version and return its number.
 
-    The caller locks the mapping's row, so that two publishes cannot use one number.
+    `note` explains the version. The caller locks the mapping's row, so that two publishes cannot use the same
+    number.
     """
     row = await connection.execute(
         text(
@@ -178,7 +179,7 @@ async def point_at(connection: AsyncConnection, mapping: MappingId, version: int
 
 
 async def archive(connection: AsyncConnection, mapping: MappingId) -> None:
-    """Archive a mapping permanently. Its versions stay, because events refer to them."""
+    """Archive a mapping permanently. Its versions are kept, because events refer to them."""
     await connection.execute(
         text(
             "UPDATE mappings SET archived_at = now(), version = version + 1, updated_at = now() "

@@ -31,8 +31,9 @@ class MigrationBlocked(Exception):
 def upgrade(url: str, revision: str = "head", roles: RoleNames | None = None) -> list[str]:
     """Run every outstanding migration up to `revision`; then grant to `roles`, and return the missing ones.
 
-    Several processes may call it at once: they take turns. It blocks and runs an event loop of its own; from
-    a coroutine, call it in a thread. Raises MigrationBlocked when a lock is not free for about three minutes.
+    Several processes may call it concurrently: they wait for each other. It blocks and runs its own event
+    loop; from a coroutine, call it in a thread. Raises MigrationBlocked when a lock is not free for about
+    three minutes.
     """
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:
@@ -79,7 +80,7 @@ def as_sql() -> str:
 
 
 def newest() -> str | None:
-    """The revision that this version of the program expects."""
+    """Return the revision that this version of the program expects."""
     return ScriptDirectory.from_config(configured("")).get_current_head()
 
 

@@ -1,4 +1,4 @@
-"""Messages for people: the outbox, what each channel got, and the state of channels."""
+"""Notifications: the outbox, the messages that each channel got, and the state of channels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _KEEP_FINISHED = timedelta(hours=1)
 async def sent(
     connection: PipelineConnection, incidents: Sequence[str]
 ) -> dict[tuple[str, str], SentMessages]:
-    """Return what each channel got, by incident and channel."""
+    """Return the messages that each channel got, by incident and channel."""
     rows = await connection.fetch(
         "SELECT incident, channel, opened_at, resolved_at, reminded_at, severity FROM incident_messages "
         "WHERE incident = ANY ($1::text[])",
@@ -50,7 +50,7 @@ async def mark_sent(
 ) -> None:
     """Record that a channel gets a message about an incident."""
     column = _MOMENTS[message]
-    # The severity is that of the last opening.
+    # The severity at the last opening.
     await connection.execute(
         f"""
         INSERT INTO incident_messages AS m (organisation_id, incident, channel, {column}, severity)
@@ -68,7 +68,7 @@ async def mark_sent(
 
 
 async def loads(connection: PipelineConnection) -> dict[tuple[str, str], ChannelLoad]:
-    """Return the messages made within the last minute, by organisation and channel."""
+    """Return the messages created within the last minute, by organisation and channel."""
     rows = await connection.fetch(
         "SELECT organisation_id, channel, count(*) AS messages, "
         "  count(*) FILTER (WHERE type = 'incident.digest') AS digests "
@@ -113,7 +113,7 @@ class DueNotification:
 async def claim(
     connection: PipelineConnection, organisation: str, channel: str, *, lease: timedelta
 ) -> DueNotification | None:
-    """Lease the message of a channel that is due first; None where none is due."""
+    """Lease the message of a channel that is due first; None if none is due."""
     row = await connection.fetchrow(
         """
         UPDATE notifications SET leased_until = now() + $3::interval, tries = tries + 1
@@ -138,21 +138,21 @@ async def finish(connection: PipelineConnection, id: str) -> None:  # noqa: A002
 
 
 async def reschedule(connection: PipelineConnection, id: str, *, wait: timedelta) -> None:  # noqa: A002
-    """Try a message again after `wait`."""
+    """Retry a message after `wait`."""
     await connection.execute(
         "UPDATE notifications SET due_at = now() + $2::interval, leased_until = NULL WHERE id = $1", id, wait
     )
 
 
 async def forget(connection: PipelineConnection) -> None:
-    """Delete messages that were finished a while ago."""
+    """Delete old finished messages."""
     await connection.execute(
         "DELETE FROM notifications WHERE finished_at < now() - $1::interval", _KEEP_FINISHED
     )
 
 
 async def channel_succeeded(connection: PipelineConnection, organisation: str, name: str) -> None:
-    """Record that a channel took a message."""
+    """Record that a channel accepted a message."""
     await connection.execute(
         """
         INSERT INTO notification_channels (organisation_id, name, last_success_at) VALUES ($1, $2, now())
@@ -165,7 +165,7 @@ async def channel_succeeded(connection: PipelineConnection, organisation: str, n
 
 
 async def channel_failed(connection: PipelineConnection, organisation: str, name: str, error: str) -> None:
-    """Record that a channel did not take a message; `error` is a word or a status, never an address."""
+    """Record that a channel did not accept a message; `error` is a code or a status, never an address."""
     await connection.execute(
         """
         INSERT INTO notification_channels (organisation_id, name, failing_since, last_error)
@@ -182,7 +182,7 @@ async def channel_failed(connection: PipelineConnection, organisation: str, name
 
 @dataclass(frozen=True, slots=True)
 class ChannelHealth:
-    """How deliveries to a channel went."""
+    """The results of deliveries to a channel."""
 
     last_success_at: datetime | None = None
     failing_since: datetime | None = None
@@ -202,7 +202,7 @@ async def channel_health(connection: PipelineConnection) -> dict[str, ChannelHea
 
 
 async def failing_channels(connection: PipelineConnection) -> dict[tuple[str, str], datetime]:
-    """Return since when each failing channel of all organisations fails, by organisation and name."""
+    """Return the start of the failure of each failing channel, by organisation and name."""
     rows = await connection.fetch(
         "SELECT organisation_id, name, failing_since FROM notification_channels "
         "WHERE failing_since IS NOT NULL"

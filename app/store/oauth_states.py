@@ -45,9 +45,9 @@ async def begin(
 
 
 async def spend(connection: AsyncConnection, state_hash: bytes) -> PendingSignIn | None:
-    """Use a state up, or return None when it is unknown, used or expired.
+    """Mark a state as used, or return None if it is unknown, used or expired.
 
-    Commit before the code is exchanged: of concurrent callers only one gets the row, and Amazon may revoke a
+    Commit before the code is exchanged: only one of concurrent callers gets the row, and Amazon may revoke a
     code that is exchanged twice.
     """
     row = (

@@ -1,11 +1,11 @@
-"""The one place that sets the organisation that a transaction acts for.
+"""The only module that sets the organisation of a transaction.
 
 Statements compare `organisation_id` with `acting_organisation()`, and row-level security does the same for
 roles that do not own the tables. Without a setting both match nothing.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
@@ -53,10 +53,10 @@ async def set_organisation(connection: PipelineConnection, organisation: Organis
 
 
 class ScopedPool:
-    """A pool whose connections act for an organisation while they are lent.
+    """A pool whose connections act for an organisation while in use.
 
-    For the session, not for a transaction: readers of damaged pages go on after an error, and exports open no
-    transaction between their pages. A connection that cannot be reset is closed.
+    The session is set, not a transaction: readers of damaged pages continue after an error, and exports have
+    no transaction between their pages. A connection that cannot be reset is closed.
     """
 
     def __init__(self, pool: asyncpg.Pool, organisation: OrganisationId) -> None:
@@ -78,7 +78,8 @@ async def _reset(connection: PipelineConnection) -> None:
     try:
         await connection.execute(f"RESET {SETTING}")
     except BaseException as error:
-        connection.terminate()
+        with suppress(asyncpg.InterfaceError):  # the session has ended, and the pool has taken it back
+            connection.terminate()
         if not isinstance(error, Exception):
             raise
 

@@ -1,7 +1,7 @@
 """Usage per organisation and day: accepted events, requests to Amazon, stored bytes.
 
-All three come from rows that the pipeline writes anyway: accepting an event costs nothing more. Counts of
-events stay. Requests and bytes are added up when the partitions of their day are dropped.
+All three come from existing rows of the pipeline, so accepting an event costs nothing more. Counts of events
+are kept. Requests and bytes of a day are summed when its partitions are dropped.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from app.store import PipelineConnection
 
 @dataclass(frozen=True, slots=True)
 class DayUsage:
-    """What an organisation used on one day (UTC). `bytes` are those of the conversions as stored."""
+    """The usage of an organisation on one day (UTC). `bytes` are those of the stored conversions."""
 
     day: date
     events: int
@@ -22,7 +22,7 @@ class DayUsage:
     bytes: int
 
 
-# A request that failed before anything was sent is no request.
+# An attempt that failed before anything was sent does not count as a request.
 _REQUESTS = """(SELECT count(*) FROM attempts a JOIN destinations d ON d.number = a.destination
     WHERE d.organisation_id = o.id AND a.day = {day} AND a.outcome IS DISTINCT FROM 'not_sent')"""
 _BYTES = """(SELECT coalesce(sum(s.bytes), 0) FROM batch_states s

@@ -1,4 +1,4 @@
-"""Organisations: the owners of destinations, keys and everything that hangs on them.
+"""Organisations: the owners of destinations, keys and their data.
 
 Only the platform lists and changes organisations. These statements name an organisation by its id; the caller
 has checked that it may.
@@ -144,9 +144,9 @@ async def set_suspended(
 
 
 async def lock_destination_count(connection: AsyncConnection) -> tuple[int, int | None]:
-    """Return how many destinations the acting organisation has, without archived ones, and its limit.
+    """Return the number of destinations of the acting organisation, without archived ones, and its limit.
 
-    Locks the organisation's row, so that two creations cannot both take the last place.
+    Locks the organisation's row, so that two creations cannot exceed the limit.
     """
     limit: int | None = await connection.scalar(
         text("SELECT max_destinations FROM organisations WHERE id = acting_organisation() FOR UPDATE")

@@ -1,7 +1,7 @@
-"""What became of events over time: counts per destination and time bucket, of several widths.
+"""Outcomes of events over time: counts per destination and time bucket, of several widths.
 
-The pipeline counts per day (`counts`). The monitor adds what has changed since its last recording to the
-current bucket of each width, so charts cost the pipeline nothing. What is not recorded yet is added on read.
+The pipeline counts per day (`counts`). The monitor adds the changes since its last recording to the current
+bucket of each width, so charts cost the pipeline nothing. Readers add the newest changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Final
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 
-# The width of the buckets, and for how long they are stored. A time range of the console reads one width.
+# The width of the buckets, and their retention. A time range of the console reads one width.
 RETENTION: Final[Mapping[timedelta, timedelta]] = {
     timedelta(minutes=1): timedelta(hours=2),
     timedelta(minutes=5): timedelta(hours=7),
@@ -31,7 +31,7 @@ def _columns(template: str, names: Sequence[str] = _COUNTED) -> str:
     return ", ".join(template.format(name=name) for name in names)
 
 
-# A replay takes events back from `dead`, but the failures remain counted: no count of a bucket falls.
+# A replay removes events from `dead`, but counts of a bucket never decrease.
 _CHANGES: Final = _columns("greatest(sum(t.{name} - coalesce(o.{name}, 0)), 0)::bigint AS {name}")
 _RECORD: Final = f"""
     WITH period AS (
@@ -45,18 +45,18 @@ _RECORD: Final = f"""
       FROM destinations d JOIN counts c ON c.destination = d.number AND c.day >= {_TODAY} - 1
       WHERE d.archived_at IS NULL GROUP BY 1, 2, 3
     ), changes AS (
-      -- Against what was recorded last.
+      -- Compared with the last recording.
       SELECT t.destination, {_CHANGES}
       FROM totals t LEFT JOIN outcome_totals o ON o.destination = t.destination AND o.day = t.day
       WHERE ({_columns("t.{name}")}) IS DISTINCT FROM ({_columns("o.{name}")})
       GROUP BY 1
     ), remembered AS (
-      -- What the next recording compares with.
+      -- The input of the next comparison.
       INSERT INTO outcome_totals AS o (organisation_id, destination, day, {_columns("{name}")})
       SELECT * FROM totals ON CONFLICT (destination, day) DO UPDATE SET {_columns("{name} = excluded.{name}")}
       WHERE ({_columns("o.{name}")}) IS DISTINCT FROM ({_columns("excluded.{name}")})
     ), marked AS (
-      -- Where the next recording begins.
+      -- The start of the next recording.
       UPDATE commit_probes SET outcomes_recorded_at = period.until FROM period WHERE id = 1
     ), news AS (
       -- Destinations with a change, a request or a waiting event.
@@ -89,16 +89,16 @@ _RECORD: Final = f"""
 
 
 async def record(connection: PipelineConnection, waiting: Mapping[DestinationNumber, float]) -> None:
-    """Add what has changed since the last recording. `waiting` is the age of the oldest waiting events.
+    """Record the changes since the last recording. `waiting` is the age of the oldest waiting events.
 
-    Changes of a time without recordings are added to the current buckets.
+    After a time without recordings, its changes are added to the current buckets.
     """
     widths = [int(width.total_seconds()) for width in RETENTION]
     await connection.execute(_RECORD, list(waiting), list(waiting.values()), widths)
 
 
 async def forget(connection: PipelineConnection) -> None:
-    """Delete buckets and totals that nothing reads any more."""
+    """Delete buckets and totals that are no longer read."""
     await connection.execute(
         "DELETE FROM outcome_history h USING unnest($1::int[], $2::interval[]) AS width (seconds, kept) "
         "WHERE h.bucket_seconds = width.seconds AND h.at < now() - width.kept",
@@ -110,10 +110,10 @@ async def forget(connection: PipelineConnection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeBucket:
-    """What became of events of a destination in the bucket that begins at `at`.
+    """Outcomes of a destination's events in the bucket that begins at `at`.
 
-    `failed_requests` include those answered with 429; `retried` counts the events of failed requests.
-    `oldest_waiting_seconds` is the highest age of a waiting event, None where none waited.
+    `failed_requests` include 429 responses; `retried` counts the events of failed requests.
+    `oldest_waiting_seconds` is the highest age of a waiting event, None if none waited.
     """
 
     destination: DestinationNumber

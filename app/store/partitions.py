@@ -1,4 +1,4 @@
-"""Partitions by day and ledger generations: created ahead, dropped when nothing in them is open.
+"""Partitions by day and ledger generations: created ahead, dropped when all their events are final.
 
 The database's own functions create and drop them, because a worker's role does not own the tables (ADR 0035).
 """
@@ -8,9 +8,9 @@ from datetime import date, timedelta
 
 from app.store import PipelineConnection, organisation_usage, transactions
 
-# Every flush holds this lock shared; rotating the ledger and archiving a destination hold it exclusively.
+# Every flush holds this lock shared; rotating the ledger and archiving a destination lock it exclusively.
 FLUSH_LOCK = 7_301
-# Creating and dropping partitions exclude each other.
+# Partitions are not created and dropped at the same time.
 MAINTENANCE_LOCK = 7_302
 
 GENERATION = timedelta(days=11)  # three of them cover 22 to 33 days, beyond the age limit of 21
@@ -19,14 +19,14 @@ DAILY = ("batches", "attempts")
 STATES = "batch_states"
 SPAN_DAYS = 10
 _EPOCH = date(1970, 1, 1)
-# States outlive their batches by up to ten days. A state `s` of a stored day without its batch is damage;
-# one of a dropped day is not.
+# States are kept up to ten days longer than their batches. A state `s` without its batch is damage only on a
+# stored day.
 STORED = "to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
 class DroppedPartitions:
-    """What a maintenance job dropped: days of batches and generations of the ledger."""
+    """Dropped partitions: days of batches and generations of the ledger."""
 
     days: tuple[date, ...]
     generations: tuple[int, ...]
@@ -48,7 +48,7 @@ async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None
 
 
 async def days_ahead(connection: PipelineConnection) -> int:
-    """Return how many whole days after today have partitions in every table partitioned by day."""
+    """Return the number of days after today for which every table partitioned by day has partitions."""
     known = {
         row["name"]
         for row in await connection.fetch(
@@ -84,7 +84,7 @@ async def rotate_ledger(connection: PipelineConnection) -> int | None:
 
 
 async def drop_old(connection: PipelineConnection, *, keep_days: int) -> DroppedPartitions:
-    """Drop days older than `keep_days` without open batches, and generations that no flush reads any more.
+    """Drop days older than `keep_days` without open batches, and generations that flushes no longer read.
 
     Takes `ACCESS EXCLUSIVE` briefly: the caller sets a lock timeout and retries later.
     """
@@ -98,7 +98,7 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
             continue
         for table in ("exceptions", "mapped_duplicates"):
             await connection.execute(f"DELETE FROM {table} WHERE day = $1", day)
-        # No stored event was accepted by then, so none was replayed by then.
+        # No event of that time is stored, so these replays have no events.
         await connection.execute("DELETE FROM replays WHERE requested_at < $1::date", day)
         await organisation_usage.record_day(connection, day)
         await connection.execute("SELECT drop_day_partitions($1)", day)
@@ -116,7 +116,8 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
 
 
 async def _drop_states(connection: PipelineConnection, limit: date) -> None:
-    """Drop the states of ten days when the last of these days is gone. Dropping a partition costs little.
+    """Drop the states of ten days after the last of these days was dropped. Dropping a partition costs
+    little.
 
     Until then, states of dropped days refer to missing batches; they contain no personal data.
     """
@@ -137,8 +138,8 @@ _PARTITIONS = """
 async def _open_in(connection: PipelineConnection, day: date) -> bool:
     found: bool = await connection.fetchval(
         """
-        -- In the order of the index of open batches: it is short where a scan of all states would be long.
-        -- (EXISTS would leave the order out.)
+        -- In the order of the index of open batches: it is short, a scan of all states would be long.
+        -- (EXISTS would ignore the order.)
         SELECT (SELECT batch FROM batch_states WHERE day = $1 AND settled_at IS NULL
           ORDER BY destination, queue, due_at, batch LIMIT 1) IS NOT NULL
         OR EXISTS (SELECT FROM exceptions WHERE day = $1 AND status = 'retrying')

@@ -1,7 +1,7 @@
-"""Search every text, JSON and binary column of the database for personal data, without reading values out.
+"""Search every text, JSON and binary column of the database for personal data.
 
-The database itself matches the patterns, page range by page range, so that no statement is long and no
-transaction stays open. Only compressed values are read, a few at a time, and expanded here.
+The database matches the patterns, page range by page range, so that values stay there, no statement is long
+and no transaction stays open. Only compressed values are read, a few at a time, and decompressed here.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ class ScannedColumn:
 
 @dataclass(frozen=True, slots=True)
 class ScannedTable:
-    """The result of one stored table: how many values of a column match what."""
+    """The result of one stored table: numbers of matching values by column and pattern."""
 
     table: str
     columns: int
@@ -36,13 +36,13 @@ class ScannedTable:
 
 
 async def columns(connection: PipelineConnection) -> list[ScannedColumn]:
-    """Return every column that can hold text, of every table of the schema."""
+    """Return every column that can contain text, of every table of the schema."""
     rows = await connection.fetch(
         """
         SELECT coalesce(parent.relname, c.relname) AS table, c.relname AS stored_as, a.attname AS name,
           t.typname = 'bytea' AS is_binary
         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        -- A domain stands for its base type, an array for its members.
+        -- A domain counts as its base type, an array as its members.
         JOIN pg_type d ON d.oid = a.atttypid
         JOIN pg_type e ON e.oid = CASE WHEN d.typbasetype <> 0 THEN d.typbasetype ELSE d.oid END
         JOIN pg_type t ON t.oid = CASE WHEN e.typcategory = 'A' THEN e.typelem ELSE e.oid END

@@ -1,7 +1,7 @@
-"""What the database roles of the API and of the workers may do, table by table.
+"""The privileges of the database roles of API and workers, table by table.
 
-The owner of the tables (MIGRATION_DATABASE_URL) migrates and grants. Postgres refuses a role every verb that
-is not listed for it here. `TABLES` names every table; a test compares it with the schema.
+The owner of the tables (MIGRATION_DATABASE_URL) migrates and grants. Postgres refuses every statement without
+a privilege listed here. `TABLES` has every table; a test compares it with the schema.
 """
 
 import base64
@@ -19,7 +19,7 @@ from app.store import PipelineConnection
 
 @dataclass(frozen=True, slots=True)
 class TablePrivileges:
-    """The verbs of each role on one table, as GRANT writes them; empty for none."""
+    """The privileges of each role on one table, in the form of GRANT; empty for none."""
 
     api: str = ""
     worker: str = ""
@@ -36,7 +36,7 @@ _ERASURE_PROGRESS: Final = (
 
 TABLES: Final[Mapping[str, TablePrivileges]] = {
     "alembic_version": TablePrivileges("SELECT", "SELECT"),
-    # Generated once by whichever process starts first, and never changed.
+    # Generated once by the first process, and never changed.
     "secrets": TablePrivileges("SELECT, INSERT", "SELECT, INSERT"),
     "encryption_keys": TablePrivileges("SELECT, INSERT", "SELECT, INSERT"),
     "readiness": TablePrivileges(_READ_WRITE, _READ_WRITE),
@@ -56,7 +56,7 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     # Rows of keys are never deleted: the audit refers to them. A worker authenticates nobody.
     "api_keys": TablePrivileges(f"SELECT, INSERT, {_KEY_LIFE}"),
     "console_sessions": TablePrivileges(_ALL),
-    # Written once. The trigger links a row with the owner's rights.
+    # Written once. The trigger links a row with the owner's privileges.
     "audit": TablePrivileges(f"SELECT, {_NEW_AUDIT_ROW}", "SELECT (sequence, hash)"),
     "erasures": TablePrivileges("SELECT, INSERT", f"SELECT, {_ERASURE_PROGRESS}"),
     "schema_samples": TablePrivileges("SELECT, INSERT, DELETE"),
@@ -103,7 +103,7 @@ SEQUENCES: Final[Mapping[str, TablePrivileges]] = {
     "batch_ids": TablePrivileges("SELECT, USAGE", "SELECT"),
     "attempt_ids": TablePrivileges(worker="SELECT, USAGE"),
 }
-# With the owner's rights: a worker maintains the partitions and needs no other DDL.
+# These run with the owner's privileges: a worker maintains the partitions and needs no other DDL.
 WORKER_FUNCTIONS: Final = (
     "create_day_partitions(date)",
     "create_state_partition(date)",
@@ -116,14 +116,14 @@ WORKER_FUNCTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class RoleNames:
-    """The roles by which the API and the workers connect; None where that is the owner of the tables."""
+    """The database roles of the API and the workers; None for the owner of the tables."""
 
     api: str | None
     worker: str | None
 
     @property
     def distinct(self) -> list[str]:
-        """The names, each once."""
+        """The distinct names."""
         return list(dict.fromkeys(name for name in (self.api, self.worker) if name is not None))
 
 
@@ -133,9 +133,9 @@ def creation(name: str) -> str:
 
 
 def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[str]:
-    """Return the statements that give the roles the privileges of this release and take all others.
+    """Return the statements that grant the roles the privileges of this release and revoke all others.
 
-    One role in both parts gets the privileges of both.
+    If API and workers use the same role, it gets the privileges of both.
     """
     if not roles.distinct:
         return []
@@ -151,7 +151,7 @@ def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[s
         f"GRANT CONNECT ON DATABASE {database} TO {both}",
     ]
     if roles.api is not None:
-        # For the function of a flush, which each session of the API creates for itself (ADR 0029).
+        # For the flush function, which each session of the API creates (ADR 0029).
         statements.append(f"GRANT TEMPORARY ON DATABASE {database} TO {_quoted(roles.api)}")
     for kind, objects in (("TABLE", TABLES), ("SEQUENCE", SEQUENCES)):
         for name, privileges in objects.items():
@@ -171,7 +171,7 @@ def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[s
 
 
 async def grant(connection: PipelineConnection, roles: RoleNames) -> None:
-    """Give the roles the privileges of this release and take all others, in one transaction."""
+    """Grant the roles the privileges of this release and revoke all others, in one transaction."""
     row = await connection.fetchrow("SELECT current_database() AS database, current_schema() AS schema")
     assert row is not None
     async with connection.transaction():
@@ -180,7 +180,7 @@ async def grant(connection: PipelineConnection, roles: RoleNames) -> None:
 
 
 async def create_role(connection: PipelineConnection, name: str, password: str) -> None:
-    """Create a role, with a password unless it is empty. The statement holds its SCRAM verifier only."""
+    """Create a role, with a password unless it is empty. The statement contains only its SCRAM verifier."""
     with_password = f" PASSWORD '{scram_verifier(password)}'" if password else ""
     await connection.execute(creation(name) + with_password)
 
@@ -198,7 +198,7 @@ async def missing(connection: PipelineConnection, roles: RoleNames) -> list[str]
 
 
 def scram_verifier(password: str) -> str:
-    """Return what Postgres stores for a password (RFC 5803), so that no statement or log holds it."""
+    """Return the SCRAM verifier of a password (RFC 5803), so that no statement contains the password."""
     salt, rounds = os.urandom(16), 4_096
     salted = hashlib.pbkdf2_hmac("sha256", unicodedata.normalize("NFKC", password).encode(), salt, rounds)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

@@ -13,7 +13,7 @@ from app.store import PipelineConnection, batches, counts, flush, ledger, partit
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """The Postgres settings of this session that the promise of a 202 depends on."""
+    """The Postgres settings of this session on which the durability of a 202 depends."""
 
     fsync: bool
     synchronous_commit: bool
@@ -21,7 +21,7 @@ class Durability:
 
 
 async def write(connection: AsyncConnection) -> None:
-    """Write a row. Its commit proves that the database takes writes and that they reach the disk."""
+    """Write a row. Its commit proves that the database accepts writes and that they reach the disk."""
     await connection.execute(text("SET LOCAL lock_timeout = '1s'"))
     await connection.execute(
         text("INSERT INTO readiness (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()")
@@ -29,7 +29,7 @@ async def write(connection: AsyncConnection) -> None:
 
 
 async def durability(connection: AsyncConnection) -> Durability:
-    """Return whether commits reach the disk. Every value of synchronous_commit but `off` waits for it."""
+    """Return whether commits reach the disk. Every value of synchronous_commit except `off` waits for it."""
     row = (
         await connection.execute(
             text(
@@ -43,14 +43,14 @@ async def durability(connection: AsyncConnection) -> Durability:
 
 
 async def days_ahead(connection: AsyncConnection) -> int:
-    """Return for how many days after today there are partitions."""
+    """Return the number of days after today with partitions."""
     driver = (await connection.get_raw_connection()).driver_connection
     assert driver is not None
     return await partitions.days_ahead(driver)
 
 
 async def seconds_apart(connection: AsyncConnection, now: float) -> float:
-    """Return how far the database's clock is ahead of `now`, in seconds since 1970."""
+    """Return the difference of the database's clock and `now` (seconds since 1970)."""
     row = await connection.execute(text("SELECT extract(epoch FROM clock_timestamp())"))
     return float(row.scalar_one()) - now
 
@@ -59,12 +59,12 @@ _NOBODY = DestinationNumber(0)  # no destination has this number
 
 
 async def try_flush(connection: PipelineConnection) -> None:
-    """Write what a flush writes, for the caller to roll back. Raises what a flush would raise."""
+    """Write the rows of a flush; the caller rolls back. Raises the same errors as a flush."""
     await transactions.set_lock_timeout(connection, seconds=1)
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
     generation = await ledger.current_generation(connection)
     [batch] = await batches.reserve_ids(connection, 1)
-    # A random key: it waits for no flush and finds no row.
+    # A random key waits for no flush and finds no row.
     await ledger.claim(
         connection, generation, [ledger.LedgerEntry(secrets.token_bytes(16), bytes(16), batch, 0)]
     )
@@ -74,7 +74,7 @@ async def try_flush(connection: PipelineConnection) -> None:
 
 
 async def try_claim(connection: PipelineConnection) -> None:
-    """Read and write what a claim does, for the caller to roll back. Raises what a claim would raise."""
+    """Read and write like a claim; the caller rolls back. Raises the same errors as a claim."""
     await transactions.set_lock_timeout(connection, seconds=1)
     await connection.fetch(
         """

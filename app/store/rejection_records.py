@@ -1,4 +1,4 @@
-"""Records of rejected events, without a value of them, and their exact counts."""
+"""Records of rejected events, without their values, and their exact counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -8,8 +8,8 @@ from typing import Final
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 
-MOST_A_MINUTE: Final = 600  # of one destination
-MOST_SEARCHED: Final = 100_000  # by a search of several destinations
+MOST_A_MINUTE: Final = 600  # per destination
+MOST_SEARCHED: Final = 100_000  # per search of several destinations
 _RECORD_LOCK: Final = 7_307  # one process at a time counts and writes
 _DELETED_AT_ONCE: Final = 20_000
 
@@ -46,7 +46,7 @@ async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -
           FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
             $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) AS g ({", ".join(_NAMES)})
         ), stored AS (
-          -- What this minute has already, by destination.
+          -- The records of this minute so far, by destination.
           SELECT m.destination, m.minute, (SELECT count(*) FROM rejection_records r
             WHERE r.destination = m.destination AND r.received_at >= m.minute
               AND r.received_at < m.minute + interval '1 minute') AS records
@@ -69,7 +69,7 @@ async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -
 
 @dataclass(frozen=True, slots=True)
 class RejectionFilter:
-    """Which records; None means any."""
+    """A filter of records; None means any."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -81,7 +81,7 @@ class RejectionFilter:
     node_id: str | None = None
     event_id: str | None = None
     request_id: str | None = None
-    any_id: str | None = None  # of the event, its request, execution, journey or node
+    any_id: str | None = None  # id of the event, its request, execution, journey or node
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ async def _read(
         SELECT r.id, r.destination, r.event_id, r.received_at, m.id AS mapping_id, r.code, r.reason, r.field,
           r.mapping_field, r.request_id, r.execution_id, r.journey_id, r.node_id
         FROM {source} LEFT JOIN mappings m
-          -- The function once a statement: a row costs less than its call.
+          -- Call the function once per statement: a call costs more than a row.
           ON m.organisation_id = (SELECT acting_organisation()) AND m.number = r.mapping
         WHERE ($2::timestamptz IS NULL OR r.received_at >= $2)
           AND ($3::timestamptz IS NULL OR r.received_at < $3) AND ($4::text IS NULL OR r.reason = $4)
@@ -200,7 +200,7 @@ async def _read(
 
 @dataclass(frozen=True, slots=True)
 class RejectionSummary:
-    """How many events were rejected for one reason, by mapping and source path."""
+    """The number of events rejected for one reason, with mapping and source path."""
 
     code: str
     reason: str
@@ -219,7 +219,7 @@ async def summary(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[RejectionSummary]:
-    """Return the exact counts of the last days, most frequent first. Times select whole days (UTC)."""
+    """Return the exact counts of the last days, most frequent first. Times are rounded to days (UTC)."""
     rows = await connection.fetch(
         """
         SELECT r.code, r.reason, nullif(r.field, '') AS field, m.id AS mapping_id,
@@ -240,7 +240,7 @@ async def summary(
 
 
 async def delete_old(connection: PipelineConnection, *, keep: timedelta) -> None:
-    """Delete the oldest records that are older than `keep`, some at a time."""
+    """Delete some of the records that are older than `keep`."""
     await connection.execute(
         """
         DELETE FROM rejection_records WHERE id IN (SELECT id FROM (

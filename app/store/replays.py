@@ -1,4 +1,4 @@
-"""Replay: requeue dead events, and events that expired in our queue, at low priority."""
+"""Replay: queue dead and expired events again, at low priority."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,9 @@ QUEUE = batches.LOW
 
 @dataclass(frozen=True, slots=True)
 class ReplayFilter:
-    """Which events: `status` is 'dead' or 'expired'; times are those of acceptance, UTC; None means any."""
+    """A filter of events: `status` is 'dead' or 'expired'; times are those of acceptance, UTC; None means
+    any.
+    """
 
     status: str
     reason: str | None = None
@@ -24,7 +26,7 @@ class ReplayFilter:
 
 @dataclass(frozen=True, slots=True)
 class ReplayCount:
-    """How many events match a filter. Events too old for Amazon, or without personal data, are not
+    """The number of events that match a filter. Events too old for Amazon, or without personal data, are not
     replayed.
     """
 
@@ -34,8 +36,8 @@ class ReplayCount:
     forgotten: int
 
 
-# Events with an exception row, and whole batches that were never sent. The disposition of a batch stands for
-# the status of its events; events that it no longer counts have exception rows.
+# Events with an exception row, and complete batches that were never sent. A batch's disposition is the status
+# of its events; events that it no longer counts have exception rows.
 _FOUND = """
   -- Exceptions.
   WITH singles AS (SELECT e.batch, e.place, e.event_at >= now() - $5::interval AS young,
@@ -61,7 +63,7 @@ _FOUND = """
 
 
 def _with_replay(table: str) -> str:
-    """Return the replay numbers of a row with this one ($10) added, the latest thirty of them."""
+    """Return the replay numbers of a row with this one ($10) added, limited to the latest thirty."""
     numbers = f"coalesce({table}.replays, '{{}}')"
     return f"({numbers} || $10::integer)[greatest(1, cardinality({numbers}) - 28):]"
 
@@ -92,7 +94,7 @@ async def begin(
 
 
 async def finish(connection: PipelineConnection, replay: int, replayed: int) -> None:
-    """Record how many events a replay requeued."""
+    """Record the number of events that a replay queued."""
     await connection.execute(
         "UPDATE replays SET replayed = $2 WHERE organisation_id = acting_organisation() AND number = $1",
         replay,
@@ -129,9 +131,10 @@ async def requeue(
     most: int,
     replay: int,
 ) -> tuple[int, counts.CountDelta]:
-    """Requeue at most `most` events in order of acceptance. Return how many, and the changes of the counts.
+    """Queue at most `most` events again, in order of acceptance.
 
-    Each stores the number of this `replay`, the latest thirty of them. Amazon's last reply is kept.
+    Return their number and the changes of the counts. Each event stores the number of this `replay`, up to
+    the latest thirty. Amazon's last reply is kept.
     """
     wholes = await connection.fetch(
         f"""
@@ -139,7 +142,7 @@ async def requeue(
         -- Rows locked by another replay belong to it.
         free AS (SELECT s.batch, s.events FROM batch_states s JOIN wholes w USING (batch)
           WHERE w.young AND w.has_key ORDER BY s.batch FOR UPDATE OF s SKIP LOCKED),
-        -- Events added up in order of acceptance.
+        -- Running sum of events in order of acceptance.
         summed AS (SELECT batch, sum(events) OVER (ORDER BY batch) AS so_far FROM free),
         -- As many as fit.
         selected AS (SELECT batch FROM summed WHERE so_far <= $9)
@@ -178,7 +181,7 @@ async def requeue(
 
 
 async def waiting(connection: PipelineConnection, number: DestinationNumber) -> int:
-    """Return how many replayed events are waiting."""
+    """Return the number of waiting replayed events."""
     found: int = await connection.fetchval(
         f"""
         SELECT ((SELECT coalesce(sum(events), 0) FROM batch_states
@@ -207,7 +210,7 @@ async def lane_of(connection: PipelineConnection, number: DestinationNumber) -> 
 async def dismiss(
     connection: PipelineConnection, number: DestinationNumber, wanted: ReplayFilter, *, dry_run: bool
 ) -> int:
-    """Mark dead letters as handled; return how many. They stay dead and keep their history."""
+    """Mark dead letters as handled; return their number. They stay dead and keep their history."""
     arguments = _arguments(number, wanted, timedelta(0))
     matching = f"""
         {_FOUND}
@@ -225,7 +228,7 @@ async def dismiss(
 
 
 async def dead_open(connection: PipelineConnection, number: DestinationNumber) -> int:
-    """Return how many dead letters were neither replayed nor dismissed."""
+    """Return the number of dead letters that were neither replayed nor dismissed."""
     found: int = await connection.fetchval(
         "SELECT count(*) FROM exceptions WHERE destination = $1 AND status = 'dead' AND dismissed_at IS NULL",
         number,
@@ -236,7 +239,7 @@ async def dead_open(connection: PipelineConnection, number: DestinationNumber) -
 async def open_dead_letters(
     connection: PipelineConnection, number: DestinationNumber
 ) -> list[tuple[str, int]]:
-    """Return reason and count of the dead letters that need a person, most frequent first."""
+    """Return reason and count of the open dead letters, most frequent first."""
     rows = await connection.fetch(
         "SELECT reason, count(*) AS n FROM exceptions "
         "WHERE destination = $1 AND status = 'dead' AND dismissed_at IS NULL GROUP BY reason ORDER BY n DESC",
@@ -247,7 +250,7 @@ async def open_dead_letters(
 
 @dataclass(frozen=True, slots=True)
 class ReplayProgress:
-    """A replay, and what became of its events so far. Events of dropped batches are in none of the counts."""
+    """A replay, and the current states of its events. Events of dropped batches are in none of the counts."""
 
     number: int
     id: str

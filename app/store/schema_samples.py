@@ -12,7 +12,7 @@ from app.domain.observed.schema_sample import SchemaSample, pack, read
 from app.store import PipelineConnection, damage
 
 RING = 1_000
-"""How many of a mapping's events are looked back at."""
+"""The number of a mapping's newest events that are read."""
 
 
 async def add(

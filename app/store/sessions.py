@@ -18,8 +18,8 @@ _NOTED_EVERY = timedelta(minutes=1)
 class StoredSession:
     """A session within its limits: of a key, or of a person.
 
-    `key` is None when its key is not an API key, or no longer one. `subject`, `name` and `role` are those of
-    a person, `signed_in_at` is when it last signed in.
+    `key` is None if its key is not a valid API key. `subject`, `name` and `role` belong to a person, who last
+    signed in at `signed_in_at`.
     """
 
     key_digest: bytes | None
@@ -40,7 +40,7 @@ class StoredSession:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who a provider says has signed in. `subject` is its id there, and no address."""
+    """A person that the provider identified. `subject` is the person's id there, not an address."""
 
     organisation: OrganisationId
     subject: str
@@ -86,10 +86,10 @@ async def _delete_expired(connection: AsyncConnection) -> None:
 
 
 async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True) -> StoredSession | None:
-    """Return a session within its limits, with the current rights of its key; record its use.
+    """Return a session within its limits, with the current permissions of its key; record its use.
 
-    The limits are checked on the database's clock. The use is recorded at most once a minute, and its commit
-    does not wait for the disk: losing it in a crash ends a session a minute early.
+    The limits are checked with the database's clock. The use is recorded at most once a minute, and its
+    commit does not wait for the disk: losing it in a crash ends a session a minute early.
     """
     row = (
         await connection.execute(

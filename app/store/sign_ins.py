@@ -15,11 +15,11 @@ async def store_connection(
     lifetime_s: int,
     connected_by: str,
 ) -> None:
-    """Store the tokens of a completed sign-in in place of older ones.
+    """Replace the tokens with those of a completed sign-in.
 
-    The generation grows, so that a refresh with the old token cannot overwrite the new one. The first one is
-    the seconds since 1970, so that it grows across a disconnect too. The access token's life counts from now
-    on the database's clock: seconds late, which the early refresh covers.
+    The generation grows, so that a refresh with the old token cannot overwrite the new one. The first
+    generation is the seconds since 1970, so that it also grows across a disconnect. The access token's
+    lifetime counts from now on the database's clock; the early refresh covers the delay of some seconds.
     """
     await connection.execute(
         text(
@@ -47,7 +47,7 @@ async def store_connection(
 
 
 async def access_token(connection: AsyncConnection, destination: DestinationId) -> bytes | None:
-    """Return the sealed access token, or None when none is valid for another minute."""
+    """Return the sealed access token, or None if none is valid for another minute."""
     row = await connection.execute(
         text(
             "SELECT access_token FROM sign_ins WHERE organisation_id = acting_organisation() "

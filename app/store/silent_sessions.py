@@ -1,21 +1,20 @@
-"""Sessions that hold an advisory lock and are silent: their process is frozen or unreachable.
+"""Silent sessions with an advisory lock: their process is frozen or unreachable.
 
-Such a session keeps its lock until its process wakes or its connection breaks, possibly never. Ending it is a
-fence too: a process that wakes finds its connection closed and can commit nothing on it.
+Such a session keeps its lock until its process continues or its connection breaks, possibly never. Ending the
+session is a fence: a process that continues finds its connection closed and can commit nothing.
 """
 
 from datetime import timedelta
 
 from app.store import PipelineConnection
 
-# A session of the same role can always be ended, and its last statement read.
+# A role may always end its own sessions and read their last statement.
 _HOLDERS = """
     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'advisory' AND l.classid::bigint = $1 AND l.objid::bigint = $2 AND l.granted
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND a.usename = current_user
-      -- Of the last statement's begin or end. Statements end within statement_timeout, so a running one that
-      -- is older hangs as well.
+      -- Start or end of the last statement. Statements end within statement_timeout: an older one hangs.
       AND a.state_change < clock_timestamp() - $3::interval
 """
 
@@ -40,7 +39,7 @@ async def end_silent(
 async def speaking(
     connection: PipelineConnection, classid: int, objid: int, *, silent_after: timedelta
 ) -> tuple[int, int]:
-    """Return how many sessions hold this lock, and how many of them were silent for this long."""
+    """Return the number of sessions with this lock, and the number of those silent for this long."""
     row = await connection.fetchrow(
         f"""
         SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = $1

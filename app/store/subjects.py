@@ -22,7 +22,7 @@ class ReadableBatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchPage:
-    """Some batches in order of id, how many could not be read, and the last id of the page."""
+    """Some batches in order of id, the number of unreadable ones, and the last id of the page."""
 
     batches: list[ReadableBatch]
     unreadable: int
@@ -32,7 +32,7 @@ class BatchPage:
 async def next_batches(
     connection: PipelineConnection, *, after: int, accepted_until: datetime, limit: int
 ) -> BatchPage | None:
-    """Return the organisation's batches among the next ones that have a data key; None at the end."""
+    """Return the organisation's batches among the next batches with a data key; None at the end."""
     page = await erasures.next_batches(connection, after=after, accepted_until=accepted_until, limit=limit)
     if page is None:
         return None
@@ -40,7 +40,7 @@ async def next_batches(
     rows = await connection.fetch(
         """
         SELECT s.batch, s.disposition, d.id AS destination,
-          -- Events that left the batch have a status of their own.
+          -- Events that left the batch have their own status.
           (SELECT array_agg(e.place ORDER BY e.place) FROM exceptions e WHERE e.batch = s.batch) AS places,
           (SELECT array_agg(e.status ORDER BY e.place) FROM exceptions e WHERE e.batch = s.batch) AS statuses
         FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
@@ -62,7 +62,7 @@ async def next_batches(
 
 
 async def pending_erasures(connection: PipelineConnection) -> Sequence[erasures.PendingErasure]:
-    """Return the organisation's unfinished erasures; each holds the values that it searches for, sealed."""
+    """Return the organisation's unfinished erasures; each with its sealed search values."""
     rows = await connection.fetch(
         """
         SELECT organisation_id, id, number, requested_at, sealed, scanned_to FROM erasures

@@ -1,4 +1,4 @@
-"""Facts about processes, lanes and the database, for the system page. Reads only; cheap at any size."""
+"""Facts about processes, lanes and the database, for the system page. Only reads; cheap at any size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class ProcessRole:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLanes:
-    """The lanes of the acting organisation that a worker holds; `owner` is None for free ones."""
+    """The lanes of the acting organisation that a worker owns; `owner` is None for free ones."""
 
     owner: str | None
     lanes: int
@@ -60,7 +60,7 @@ async def database(connection: PipelineConnection) -> DatabaseFacts:
           current_setting('synchronous_commit') <> 'off' AS synchronous_commit,
           pg_postmaster_start_time() AS started_at, clock_timestamp() AS now,
           (SELECT max(version_num) FROM alembic_version) AS revision,
-          -- Each worker holds this lock for as long as it lives.
+          -- Each worker has this lock while it runs.
           (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
              AND classid::bigint = $1 AND objid::bigint = 0
              AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))::int AS workers
@@ -86,7 +86,7 @@ async def processes(connection: PipelineConnection, prefix: str) -> list[Process
 
 
 async def lanes_by_worker(connection: PipelineConnection) -> Sequence[WorkerLanes]:
-    """Return how many lanes of the acting organisation each worker holds, most first."""
+    """Return the number of lanes of the acting organisation by worker, most first."""
     rows = await connection.fetch(
         """
         SELECT CASE WHEN l.leased_until > now() THEN l.owner END AS owner, count(*)::int AS lanes,
@@ -117,7 +117,7 @@ async def stored_days(connection: PipelineConnection) -> tuple[date | None, date
 
 @dataclass(frozen=True, slots=True)
 class WaitingEvents:
-    """Accepted events without a final state; with `is_least` there are more than were counted."""
+    """Accepted events without a final state; with `is_least` the count is a lower bound."""
 
     events: int
     is_least: bool
@@ -132,7 +132,7 @@ async def waiting_events(connection: PipelineConnection) -> WaitingEvents:
            WHERE s.settled_at IS NULL AND s.events > 0 AND d.organisation_id = acting_organisation()
            LIMIT $1)
           UNION ALL
-          -- Events that are retried alone, outside their batch.
+          -- Events that are retried separately from their batch.
           (SELECT 1 FROM exceptions e JOIN destinations d ON d.number = e.destination
            WHERE e.status = 'retrying' AND d.organisation_id = acting_organisation()
            LIMIT $1)) AS waiting

@@ -44,9 +44,7 @@ async def read(connection: PipelineConnection, destination: DestinationId) -> Si
 async def acquire(
     connection: PipelineConnection, destination: DestinationId, generation: int, owner: str, *, seconds: float
 ) -> bool:
-    """Lease the refresh of this generation. Return False when another process has it or the generation is
-    past.
-    """
+    """Lease the refresh of this generation. Return False if it is taken or the generation is old."""
     status = await connection.execute(
         """
         UPDATE sign_ins SET refresh_owner = $3,
@@ -88,9 +86,7 @@ async def store_tokens(
     refresh_token: bytes | None,
     lifetime_s: int,
 ) -> bool:
-    """Store refreshed tokens as the next generation. Return False when the lease or the generation was
-    lost.
-    """
+    """Store refreshed tokens as the next generation. Return False if the lease or the generation was lost."""
     status = await connection.execute(
         """
         UPDATE sign_ins SET access_token = $4, refresh_token = coalesce($5, refresh_token), lifetime_s = $6,
@@ -109,14 +105,15 @@ async def store_tokens(
 
 
 async def record_refusal(connection: PipelineConnection, destination: DestinationId, generation: int) -> bool:
-    """Record a 401 for a token. Return True when the token was already refreshed because of a 401.
+    """Record a 401 for a token.
 
-    The first 401 ends the token's life, so that the next use refreshes it. A second one, for the refreshed
-    token, means that the sign-in is invalid. A 401 for an older generation is ignored.
+    Return True if the token was already refreshed because of a 401. The first 401 expires the token, so that
+    the next use refreshes it. A second 401, for the refreshed token, means that the sign-in is invalid. A 401
+    for an older generation is ignored.
     """
     row = await connection.fetchrow(
         """
-        -- The state before, locked: whether the token was refreshed because of a 401 and is not expired.
+        -- The previous state, locked: whether the token was refreshed because of a 401 and is not expired.
         WITH before AS (SELECT destination, forced_at,
             forced_at IS NOT NULL AND access_until > clock_timestamp() AS is_refreshed
           FROM sign_ins WHERE destination = $1 AND generation = $2 FOR UPDATE)
@@ -168,7 +165,7 @@ async def park(
 
 
 async def endpoint_found(connection: PipelineConnection, destination: DestinationId) -> bool:
-    """Reactivate a destination whose endpoint was not found, because Amazon answered a probe."""
+    """Reactivate a destination whose endpoint was not found, after Amazon answered a probe."""
     status = await connection.execute(
         """
         UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL, endpoint_probe_at = NULL,

@@ -6,17 +6,17 @@ from app.store import PipelineConnection
 
 
 async def set_lock_timeout(connection: PipelineConnection, *, seconds: int) -> None:
-    """Let statements of this transaction fail that wait longer for a lock."""
+    """Let statements of this transaction fail if they wait longer for a lock."""
     await connection.execute(f"SET LOCAL lock_timeout = '{seconds}s'")
 
 
 async def set_statement_timeout(connection: PipelineConnection, *, seconds: int) -> None:
-    """Let statements of this transaction fail that take longer."""
+    """Let statements of this transaction fail if they take longer."""
     await connection.execute(f"SET LOCAL statement_timeout = '{seconds}s'")
 
 
 async def commit_without_waiting(connection: PipelineConnection) -> None:
-    """Do not wait for the disk at the commit: a crash of the server may lose what this transaction wrote."""
+    """Do not wait for the disk at the commit: a server crash may lose the writes of this transaction."""
     await connection.execute("SET LOCAL synchronous_commit = off")
 
 
@@ -26,12 +26,12 @@ async def lock(connection: PipelineConnection, number: int) -> None:
 
 
 async def try_lock(connection: PipelineConnection, number: int) -> bool:
-    """Return whether an advisory lock was free; it is held now."""
+    """Return whether the advisory lock was acquired."""
     is_free: bool = await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", number)
     return is_free
 
 
 async def started_at(connection: PipelineConnection) -> datetime:
-    """Return the time at which the transaction started; outside of one, the time."""
+    """Return the start time of the transaction; outside of one, the current time."""
     now: datetime = await connection.fetchval("SELECT now()")
     return now

@@ -1,4 +1,4 @@
-"""How many events wait, for how long, and at which pace they are sent: for the gauges of a process."""
+"""Waiting events, their ages, and the rates of destinations, for the gauges of a process."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +8,7 @@ from app.store import PipelineConnection
 
 @dataclass(frozen=True, slots=True)
 class WaitingCounts:
-    """Events of a destination that wait for Amazon; `age_s` is that of the oldest."""
+    """Waiting events of a destination; `age_s` is the age of the oldest."""
 
     destination: str
     state: str
@@ -20,7 +20,7 @@ class WaitingCounts:
 async def read(connection: PipelineConnection) -> list[WaitingCounts]:
     """Return waiting events by destination and whether a first attempt failed.
 
-    It reads the index of open batches, so its cost grows with what waits; the caller limits its time.
+    It reads the index of open batches, so its cost grows with the backlog; the caller limits its time.
     """
     rows = await connection.fetch(
         """
@@ -41,7 +41,7 @@ async def read(connection: PipelineConnection) -> list[WaitingCounts]:
 
 @dataclass(frozen=True, slots=True)
 class DestinationPace:
-    """How an active destination may send. `token_left_s` is None without waiting events."""
+    """The rate, breaker and token of an active destination. `token_left_s` is None without waiting events."""
 
     destination: str
     rate: float
@@ -50,7 +50,7 @@ class DestinationPace:
 
 
 async def paces(connection: PipelineConnection) -> list[DestinationPace]:
-    """Return the pace of each active destination."""
+    """Return the rate of each active destination."""
     rows = await connection.fetch(
         """
         SELECT d.id AS destination,
@@ -70,9 +70,9 @@ async def paces(connection: PipelineConnection) -> list[DestinationPace]:
 
 
 async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:
-    """Return how long the oldest live batch of each sendable destination has waited, by destination.
+    """Return the wait of the oldest live batch of each sendable destination.
 
-    One index probe per destination and day, however much waits.
+    One index probe per destination and day, regardless of the backlog.
     """
     rows = await connection.fetch(
         """

@@ -16,17 +16,17 @@ NAMES = ("restore", "upgrade", "failover", "gameday")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the name of the drill and its length."""
     parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--seconds", type=int, help="how long events are posted")
+    parser.add_argument("--seconds", type=int, help="seconds of posting events")
     parser.add_argument("--from", dest="source", metavar="REF", help="upgrade: the release to start from")
     parser.add_argument("--report", type=Path, help="also write the report to this file")
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Run one drill in a folder of its own; the exit code is 0 if no event was lost."""
+    """Run one drill in a temporary folder; the exit code is 0 if no event was lost."""
     if settings.production:
-        sys.stderr.write("A drill destroys what it works on; it does not run in production.\n")
+        sys.stderr.write("Drills destroy their database; they do not run in production.\n")
         return 2
-    # Ends the processes of the drill, too.
+    # This also ends the processes of the drill.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     drill = importlib.import_module(f"dev.drills.{asked.name}")
     with tempfile.TemporaryDirectory(prefix="conversions-drill-") as name:

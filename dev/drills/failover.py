@@ -16,7 +16,7 @@ from dev.postgres.cluster import ALWAYS, DURABLE, OWNER
 from dev.postgres.postmaster import free_port
 
 SECONDS = 20
-HERE = "/proc/self/cwd"  # the folders above may be closed to the server's account
+HERE = "/proc/self/cwd"  # parent folders may be closed to the server's account
 
 
 class Standby:
@@ -83,7 +83,7 @@ class Standby:
     def promote(self) -> None:
         """Make this server the primary."""
         self.query("SELECT pg_promote(true, 60)")
-        # Nobody follows the new primary yet.
+        # The new primary has no standby yet.
         self.query("ALTER SYSTEM SET synchronous_standby_names = ''")
         self.query("SELECT pg_reload_conf()")
 

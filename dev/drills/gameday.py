@@ -1,4 +1,4 @@
-"""Inject faults one after the other; real alerts fire, are routed and resolve; then everything is reconciled."""
+"""Inject faults one after another; alerts fire, are routed and resolve; then all counts are compared."""
 
 import argparse
 import signal
@@ -20,7 +20,7 @@ WORKERS = ("worker-1", "worker-2")
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A fault, the alerts that it must raise, and how it is repaired."""
+    """A fault, the alerts that it must fire, and its repair."""
 
     fault: str
     alerts: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Posts events without a pause, and notes which were accepted and when."""
+"""Posts events continuously, and records which were accepted and when."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ RETRY_S = 0.2
 
 
 class Load:
-    """Some callers in threads. A post that fails is repeated with the same ids until it is answered."""
+    """Callers in threads. A failed post is repeated with the same ids until it gets a response."""
 
     def __init__(self, stage: Stage, *, callers: int = 4, pause_s: float = 0.02) -> None:
         self._stage = stage
@@ -30,12 +30,12 @@ class Load:
 
     @property
     def requests(self) -> int:
-        """How many requests were sent."""
+        """The number of requests."""
         return self.answers.total()
 
     @property
     def failed(self) -> int:
-        """How many requests got no answer, or one of 5xx."""
+        """The number of requests without a response or with 5xx."""
         return sum(times for answer, times in self.answers.items() if not answer.startswith(("2", "4")))
 
     def slowest_s(self) -> float:
@@ -50,7 +50,7 @@ class Load:
             thread.start()
 
     def stop(self) -> None:
-        """Post no more; posts in progress are finished."""
+        """Stop posting; posts in progress are finished."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()

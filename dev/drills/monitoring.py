@@ -26,7 +26,7 @@ SCRAPE = "5s"
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What Alertmanager sent: which alert, `firing` or `resolved`, to which receiver, and when."""
+    """A notification of Alertmanager: alert, `firing` or `resolved`, receiver, and time."""
 
     alert: str
     status: str
@@ -36,7 +36,7 @@ class Notification:
 
 @dataclass
 class Monitoring:
-    """Started by `open` with the metrics ports of the processes; ended by `close`."""
+    """Started by `open` with the metrics ports of the processes; stopped by `close`."""
 
     folder: Path
     notifications: list[Notification] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Monitoring:
             self._wait_ready(f"{address}/-/ready")
 
     def wait_for(self, alert: str, status: str, since: float, seconds: float) -> Notification:
-        """Wait for a notification that came after a moment."""
+        """Wait for a notification after a given time."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for note in list(self.notifications):
@@ -90,7 +90,7 @@ class Monitoring:
             self._server.server_close()
 
     def _configure(self, targets: Mapping[str, int], alerts: int) -> None:
-        """Write the shipped configuration with the addresses of this machine and quicker intervals."""
+        """Write the shipped configuration with addresses of this machine and shorter intervals."""
         for name in ("rules.yml", "alerts.yml"):
             shutil.copy(SHIPPED / name, self.folder / name)
         config = yaml.safe_load((SHIPPED / "prometheus.yml").read_text())

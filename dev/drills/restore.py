@@ -14,11 +14,11 @@ from dev.drills.load import Load
 from dev.drills.stage import DrillFailed, Stage
 
 SECONDS = 30
-MARGIN = timedelta(milliseconds=200)  # clocks of the callers and of the database are one; a commit takes less
+MARGIN = timedelta(milliseconds=200)  # callers and database have the same clock; a commit takes less
 
 
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Return the report, and whether nothing that was accepted before that time is lost."""
+    """Return the report, and whether all events accepted before that time exist."""
     seconds = asked.seconds or SECONDS
     stage = Stage(folder)
     saved = folder / "backup"
@@ -107,7 +107,7 @@ def _restore(stage: Stage, saved: Path, moment: datetime | None) -> float:
 
 
 def _existing(stage: Stage, load: Load) -> set[str]:
-    """Return the ids that the ledger knows, by their lists."""
+    """Return the ids in the ledger, by their lists."""
     found: set[str] = set()
     for status in ("queued", "retrying", "delivered", "dead"):
         cursor: str | None = ""

@@ -1,4 +1,4 @@
-"""The service on a database of its own: API, workers and sandbox as child processes, all on loopback."""
+"""The service with a separate database: API, workers and sandbox as child processes, all on loopback."""
 
 import os
 import signal
@@ -26,12 +26,12 @@ READY_S = 90.0
 
 
 class DrillFailed(Exception):
-    """A drill cannot go on; the text is one sentence."""
+    """A drill cannot continue; the text is one sentence."""
 
 
 @dataclass
 class Stage:
-    """Started by `open`, ended by `close`. `code` is the checkout that a process runs from."""
+    """Started by `open`, stopped by `close`. `code` is the checkout of the processes."""
 
     folder: Path
     cluster: Cluster = field(init=False)
@@ -90,7 +90,7 @@ class Stage:
         }
 
     def start(self, name: str, role: str = "serve", *, code: Path = ROOT) -> None:
-        """Start a process; the name tells several of one role apart."""
+        """Start a process; the name distinguishes several of one role."""
         words = [role]
         if role != "sandbox":
             self.metrics_ports[name] = self.metrics_ports.get(name) or free_port()
@@ -104,7 +104,7 @@ class Stage:
             )  # fmt: skip
 
     def run(self, *words: str, code: Path = ROOT) -> str:
-        """Run a command to its end and return what it printed."""
+        """Run a command and return its output."""
         done = subprocess.run(
             [sys.executable, "-m", "app", *words], cwd=code, env=self.environment(code), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, check=False, timeout=600,
@@ -124,7 +124,7 @@ class Stage:
         home = self.folder / "postgres"
         found = PidFile.of(home)
         assert found is not None
-        # The postmaster and its backends run in a session of their own.
+        # The postmaster and its backends run in a separate session.
         with suppress(ProcessLookupError):
             os.killpg(found.pid, signal.SIGKILL)
         until = time.monotonic() + 10
@@ -132,7 +132,7 @@ class Stage:
             time.sleep(0.05)
 
     def wait_ready(self, *, sandbox: bool = True) -> float:
-        """Wait until API and sandbox answer well; return the seconds."""
+        """Wait until API and sandbox are ready; return the seconds."""
         began = time.monotonic()
         for address in (
             f"{self.api}/health/ready",
@@ -142,7 +142,7 @@ class Stage:
                 with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(address, timeout=2):  # noqa: S310
                     break
                 if time.monotonic() - began > READY_S:
-                    raise DrillFailed(f"{address} did not answer well within {READY_S:.0f} s.")
+                    raise DrillFailed(f"{address} was not ready within {READY_S:.0f} s.")
                 time.sleep(0.1)
         return time.monotonic() - began
 
@@ -193,7 +193,7 @@ class Stage:
         return ids, page["totals"]
 
     def close(self) -> None:
-        """End everything, whatever state it is in."""
+        """End everything, in any state."""
         for name in [*self.children]:
             with suppress(subprocess.TimeoutExpired):
                 self.stop(name)

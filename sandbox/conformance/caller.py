@@ -1,4 +1,4 @@
-"""A client of the stand-in: signs in as a user who clicks Allow, and sends the requests of the cases."""
+"""A client of the stand-in: signs in like a user who clicks Allow, and sends the requests of the cases."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ class Caller:
                 return response
             wait = response.headers.get("retry-after", "1")
             time.sleep(min(int(wait) if wait.isdecimal() else 1, 10))
-        raise Differs("answered 429 again and again")
+        raise Differs("returned 429 repeatedly")
 
     # -- signing in -------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ class Caller:
             "state": "a-state",
             **changes,
         }
-        # The query contains the request, the form the click; some pages read all from the form.
+        # The query contains the request, the form the decision; some pages read everything from the form.
         response = self.ask("POST", "/ap/oa", params=asked, data={**asked, "decision": decision})
         if not response.is_redirect:
             raise Differs(f"the sign-in page returned {response.status_code}, not a redirect")
@@ -70,7 +70,7 @@ class Caller:
         }
 
     def exchange(self, form: Mapping[str, str], **more: Any) -> httpx.Response:
-        """Post a form to the token endpoint, with the client's credentials unless the form has its own."""
+        """Post a form to the token endpoint, with the client's credentials unless the form contains some."""
         who = {"client_id": self.client_id, "client_secret": self.client_secret}
         return self.ask("POST", "/auth/o2/token", data={**who, **form}, **more)
 
@@ -84,7 +84,7 @@ class Caller:
         """Click Allow and store the tokens. Raises Differs."""
         code = self.authorize("allow").get("code")
         if code is None:
-            raise Differs("the redirect after Allow carries no code")
+            raise Differs("the redirect after Allow contains no code")
         response = self.redeem(code)
         tokens = document(response)
         if response.status_code != 200 or not isinstance(tokens, dict) or "access_token" not in tokens:
@@ -100,7 +100,7 @@ class Caller:
             if found:
                 self.advertiser_id = found[0]
                 return
-        raise Differs("no advertiser is visible; name one with --advertiser")
+        raise Differs("no advertiser is visible; set one with --advertiser")
 
     # -- calls ------------------------------------------------------------------------------------
 

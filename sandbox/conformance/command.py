@@ -37,9 +37,9 @@ class Line:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("url", help="a stand-in's address, as AMAZON_BASE_URL would have it")
+    parser.add_argument("url", help="a stand-in's address, as in AMAZON_BASE_URL")
     parser.add_argument("--region", action="append", choices=("na", "eu", "fe"), help="default: na and eu")
-    parser.add_argument("--advertiser", default="", help="its id; default: the first that the sign-in shows")
+    parser.add_argument("--advertiser", default="", help="default: the first that the sign-in shows")
     parser.add_argument("--client-id", default=_CLIENT)
     parser.add_argument("--client-secret-file", type=Path, help="default: the sandbox's")
     parser.add_argument("--strict", action="store_true", help="also fail cases whose sources are uncertain")
@@ -81,7 +81,7 @@ def run(_settings: object, asked: argparse.Namespace) -> int:
 
 def lines(caller: Caller, *, strict: bool = False) -> Iterator[Line]:
     """Sign in and yield a line per case; without a sign-in, report the cases that need one as skipped."""
-    sign_in = Case("sign-in", "DOCS 5", "a person can sign in and see an advertiser", _sign_in)
+    sign_in = Case("sign-in", "DOCS 5", "a user can sign in and see an advertiser", _sign_in)
     first = _line(sign_in, caller, strict=True)
     yield first
     for case in (*signing.CASES, *requests.cases(caller.region)):
@@ -102,7 +102,7 @@ def _line(case: Case, caller: Caller, *, strict: bool) -> Line:
     except Differs as difference:
         return Line(case, "FAIL" if case.sure or strict else "differs", str(difference))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        # A response of an unexpected shape is the stand-in's fault, not the case's.
+        # A response with an unexpected format is an error of the stand-in, not of the case.
         return Line(
             case, "FAIL" if case.sure or strict else "differs", f"unreadable ({type(error).__name__})"
         )

@@ -1,7 +1,7 @@
 """Cases of single events: a valid event with changes, and whether Amazon accepts it.
 
 `sure` is false if the sources disagree or do not say whether Amazon enforces the rule; a difference is then
-reported but is no failure.
+reported, but not as a failure.
 """
 
 import copy
@@ -26,7 +26,7 @@ LEFT_OUT: Final = LeftOut()
 
 @dataclass(frozen=True, slots=True)
 class Ago:
-    """A time before the request, formatted by `form` (strftime)."""
+    """A time before the request, formatted with `form` (strftime)."""
 
     days: float
     form: str = "%Y-%m-%dT%H:%M:%SZ"

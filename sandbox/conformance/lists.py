@@ -1,4 +1,4 @@
-"""Every value of Amazon's lists is accepted: one request per list. Copied from its schema on purpose."""
+"""Every value of Amazon's lists is accepted: one request per list. Deliberately copied from its schema."""
 
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ CURRENCIES: Final = _words(
     VND XAF XCD XOF XPF ZAR
     """
 )
-# Values that two sources list beside the schema (GTM, DOCS), and Amazon's own words for the rest.
+# Values that two sources list in addition to the schema (GTM, DOCS), and Amazon's codes for other countries.
 COUNTRIES: Final = _words(
     "US CA MX BR GB FR IT ES DE NL AE PL TR EG SA SE BE IN ZA JP AU SG CH OTHER OTHER_EEA ZZ"
 )
@@ -50,26 +50,26 @@ LISTS: Final = (
     (
         "oas-types",
         "OAS 2.2",
-        "all 12 conversion types are taken",
+        "all 12 conversion types are accepted",
         [{"eventDescription.conversionType": w} for w in TYPES],
     ),
     (
         "oas-sources",
         "OAS 2.2",
-        "all 6 sources are taken",
+        "all 6 sources are accepted",
         [{"eventDescription.eventSource": w} for w in SOURCES],
     ),
-    ("oas-keys", "OAS 2.3", "all 15 match keys together are taken", [{"matchKeys": _all_keys()}]),
+    ("oas-keys", "OAS 2.3", "all 15 match keys together are accepted", [{"matchKeys": _all_keys()}]),
     (
         "oas-currencies",
         "OAS 2.4",
-        "all 81 currencies are taken",
+        "all 81 currencies are accepted",
         [{**PURCHASE, "value": 1, "currencyCode": w} for w in CURRENCIES],
     ),
     (
         "oas-countries",
         "OAS, GTM 2.1",
-        "countries and Amazon's own words for them are taken",
+        "countries and Amazon's additional codes are accepted",
         [{"countryCode": w} for w in COUNTRIES],
     ),
 )

@@ -31,20 +31,20 @@ REFUSED: Final = (
         refuses(f"oas-{path.rpartition('.')[2]}", "OAS 2.1, 2.2", f"{path} is required", {path: LEFT_OUT})
         for path in _REQUIRED
     ),
-    refuses("oas-006", "OAS 2.2", "a conversion type is one of twelve words", {TYPE: "purchase"}),
+    refuses("oas-006", "OAS 2.2", "a conversion type is one of twelve values", {TYPE: "purchase"}),
     refuses("oas-006-case", "OAS 2.2", "a conversion type is written in upper case", {TYPE: "page_view"}),
-    refuses("oas-source", "OAS 2.2", "a source is one of six words", {SOURCE_OF: "FIRE_TABLET"}),
+    refuses("oas-source", "OAS 2.2", "a source is one of six values", {SOURCE_OF: "FIRE_TABLET"}),
     refuses("oas-source-case", "OAS 2.2", "a source is written in upper case", {SOURCE_OF: "website"}),
     refuses(
         "oas-method",
         "OAS 2.2",
-        "events come from server to server",
+        "the ingestion method is server to server",
         {"eventDescription.eventIngestionMethod": "PIXEL"},
     ),
     refuses(
         "gtm-name",
         "GTM 2.2",
-        "a name has none of the characters forbidden",
+        "a name has no forbidden characters",
         {"eventDescription.name": "50% off!"},
         sure=False,
     ),
@@ -63,11 +63,9 @@ REFUSED: Final = (
         {"eventDescription.dataSetName": "9_events"},
         sure=False,
     ),
-    refuses("oas-country", "OAS 2.1", "UK is no country of the list", {"countryCode": "UK"}),
+    refuses("oas-country", "OAS 2.1", "UK is not in the list of countries", {"countryCode": "UK"}),
     refuses("seg-country-010", "OAS, SEG 2.1", "a country is written in upper case", {"countryCode": "us"}),
-    refuses(
-        "seg-country-alpha3", "OAS, SEG 2.1", "a country is written with two letters", {"countryCode": "USA"}
-    ),
+    refuses("seg-country-alpha3", "OAS, SEG 2.1", "a country has two letters", {"countryCode": "USA"}),
     refuses(
         "gtmdoc-001",
         "GTMDOC 2.1",
@@ -75,12 +73,12 @@ REFUSED: Final = (
         {"eventTime": Ago(1, "%Y-%m-%d %H:%M")},
     ),
     refuses("amp-time-001", "AMP 2.1", "a date without a time is refused", {"eventTime": Ago(1, "%Y-%m-%d")}),
-    refuses("oas-time-number", "OAS 2.1", "a number is no time", {"eventTime": 1764000000}),
+    refuses("oas-time-number", "OAS 2.1", "a number is not a time", {"eventTime": 1764000000}),
     refuses(
         "amp-time-002", "GTM, LYT, AMP 2.8", "an event older than 21 days is refused", {"eventTime": Ago(22)}
     ),
-    refuses("p6-future", "P6", "an event of tomorrow is refused", {"eventTime": Ago(-1)}, sure=False),
-    refuses("oas-keys-0", "OAS 2.3", "an event has a match key", {"matchKeys": []}),
+    refuses("p6-future", "P6", "a time in the future is refused", {"eventTime": Ago(-1)}, sure=False),
+    refuses("oas-keys-0", "OAS 2.3", "an event has at least one match key", {"matchKeys": []}),
     refuses("oas-keys-16", "OAS 2.3", "an event has at most 15 match keys", {"matchKeys": keys(16)}),
     refuses(
         "oas-003",
@@ -91,13 +89,13 @@ REFUSED: Final = (
     refuses(
         "oas-003-none",
         "OAS 2.3",
-        "a match key is not without a value",
+        "a match key has a value",
         {"matchKeys": [{"type": "EMAIL", "values": []}]},
     ),
     refuses(
         "oas-key-type",
         "OAS 2.3",
-        "a match key has a type of the list",
+        "a match key's type is in the list",
         {"matchKeys": [{"type": "TWITTER", "values": ["x"]}]},
     ),
     refuses(
@@ -109,7 +107,7 @@ REFUSED: Final = (
     refuses(
         "oas-hash",
         "OAS 2.3",
-        "an e-mail in clear is refused",
+        "an unhashed e-mail is refused",
         {"matchKeys": [{"type": "EMAIL", "values": ["test@example.com"]}]},
         sure=False,
     ),
@@ -128,8 +126,8 @@ REFUSED: Final = (
         {"value": 1, "currencyCode": "USD"},
         sure=False,
     ),
-    refuses("oas-units", "OAS 2.1", "units are whole", {**PURCHASE, "unitsSold": 1.5}),
-    refuses("oas-units-large", "OAS 2.1", "units fit 32 bits", {**PURCHASE, "unitsSold": 2**31}),
+    refuses("oas-units", "OAS 2.1", "units are a whole number", {**PURCHASE, "unitsSold": 1.5}),
+    refuses("oas-units-large", "OAS 2.1", "units fit into 32 bits", {**PURCHASE, "unitsSold": 2**31}),
     refuses("p11-units", "P11", "units are at least one", {**PURCHASE, "unitsSold": 0}, sure=False),
     refuses("oas-custom-14", "OAS 2.7", "14 custom fields are too many", {"customData": custom(14)}),
     refuses(
@@ -142,7 +140,7 @@ REFUSED: Final = (
     refuses(
         "oas-custom-type",
         "OAS 2.7",
-        "a custom type is one of three",
+        "a custom type is one of three values",
         {"customData": [{"name": "stars", "value": "5", "dataType": "NUMBER"}]},
     ),
     refuses(
@@ -155,27 +153,27 @@ REFUSED: Final = (
     refuses(
         "oas-004",
         "OAS 2.6",
-        "an Amazon consent speaks of user data",
+        "an Amazon consent includes user data",
         {"consent": {"amazonConsent": {"amznAdStorage": "GRANTED"}}},
     ),
     refuses(
         "oas-consent-word",
         "OAS 2.6",
-        "consent is given in the words GRANTED and DENIED",
+        "consent is GRANTED or DENIED",
         {"consent": {"amazonConsent": {"amznUserData": "yes"}}},
     ),
-    refuses("oas-geo", "OAS 2.6", "a place is an IP address", {"consent": {"geo": {}, **GRANTED}}),
+    refuses("oas-geo", "OAS 2.6", "`geo` contains an IP address", {"consent": {"geo": {}, **GRANTED}}),
     refuses(
         "oas-eu-consent",
         "OAS, SEG, P7 2.6",
-        "at the EU host an event carries consent",
+        "at the EU host an event has consent",
         {"consent": LEFT_OUT},
         where="eu",
     ),
     refuses(
         "gtm-consent-ip",
         "GTM, P7 2.6",
-        "at the EU host an IP address is no consent",
+        "at the EU host an IP address does not count as consent",
         {"consent": {"geo": {"ipAddress": "203.0.113.7"}}},
         where="eu",
         sure=False,
@@ -183,7 +181,7 @@ REFUSED: Final = (
     refuses(
         "gtm-consent-eea",
         "GTM, AATHELP, P7 2.6",
-        "an event of the EEA carries consent at any host",
+        "an event from the EEA has consent at any host",
         {"countryCode": "DE", "consent": LEFT_OUT},
         where="not eu",
         sure=False,
@@ -191,13 +189,13 @@ REFUSED: Final = (
     refuses(
         "oas-ldu-list",
         "OAS, SEG1 2.1",
-        "limited data use is no list, as it once was",
+        "limited data use is not a list, as in an earlier API",
         {"dataProcessingOptions": ["LIMITED_DATA_USE"]},
     ),
     refuses(
         "oas-ldu-word",
         "OAS 2.1",
-        "limited data use is the one option there is",
+        "limited data use is the only processing option",
         {"dataProcessingOptions": {"options": "NONE"}},
     ),
     refuses(
@@ -209,7 +207,7 @@ REFUSED: Final = (
     refuses(
         "oas-aref-form",
         "OAS 2.1",
-        "measurement tokens that are no pairs are refused",
+        "measurement tokens are pairs",
         {"arefMeasurementTokens": "abc"},
     ),
     refuses("oas-id", "OAS 2.1", "an event's id is a text", {"eventId": 5}),

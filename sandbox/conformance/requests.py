@@ -1,4 +1,4 @@
-"""Cases of whole requests: the 207 and its indexes, limits, headers, and responses that refuse all events."""
+"""Cases of complete requests: the 207 and its indexes, limits, headers, and refusals of all events."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,10 +45,11 @@ def _event(case: EventCase) -> Callable[[Caller], None]:
             return
         response = caller.send([event])
         if response.status_code == 400:
-            # Sources document both: one bad event may make Amazon refuse the whole request (contract 10).
+            # Sources document both: one invalid event may make Amazon refuse the complete request (contract
+            # 10).
             problem(response.status_code, document(response), 400)
         elif not outcome(response.status_code, document(response), events=1).refused:
-            raise Differs("it was taken")
+            raise Differs("it was accepted")
 
     return check
 
@@ -58,9 +59,7 @@ def _list(changes: list[dict[str, Any]]) -> Callable[[Caller], None]:
         refused = _sent(caller, [good(_now(), change) for change in changes]).refused
         if refused:
             first = min(refused)
-            raise Differs(
-                f"{len(refused)} refused, the first being number {first} ({', '.join(refused[first])})"
-            )
+            raise Differs(f"{len(refused)} refused, first number {first} ({', '.join(refused[first])})")
 
     return check
 
@@ -69,7 +68,7 @@ def _partial(caller: Caller) -> None:
     events = [good(_now(), _BAD_TIME if nth in (1, 4) else {}) for nth in range(6)]
     result = _sent(caller, events)
     if set(result.refused) != {1, 4}:
-        raise Differs(f"events 1 and 4 of six are bad, but the refused indexes are {sorted(result.refused)}")
+        raise Differs(f"events 1 and 4 of six are invalid, but refused are {sorted(result.refused)}")
 
 
 def _bad_time_code(caller: Caller) -> None:
@@ -117,7 +116,7 @@ def _no_event(caller: Caller) -> None:
     if response.status_code == 400:
         problem(400, document(response), 400)
     elif 1 not in outcome(response.status_code, document(response), events=2).refused:
-        raise Differs("a number was taken for an event")
+        raise Differs("a number was accepted as an event")
 
 
 def _headers(*statuses: int, without: str | None = None, **headers: str) -> Callable[[Caller], None]:
@@ -142,38 +141,38 @@ def _request_id(caller: Caller) -> None:
 
 
 REQUESTS: Final = (
-    Case("seg-207", "OAS, SEG 4.1", "one good event is answered with 207, index 0 under success", _many(1)),
+    Case("seg-207", "OAS, SEG 4.1", "one valid event gets 207, index 0 under success", _many(1)),
     Case(
         "seg-207-partial",
         "OAS, SEG, GTMDOC 4.1",
-        "bad events stand under error by index, others under success",
+        "invalid events are under error by index, others under success",
         _partial,
     ),
-    Case("gtmdoc-001-code", "GTMDOC 2.1", "a bad time is a 207 with BAD_REQUEST", _bad_time_code),
+    Case("gtmdoc-001-code", "GTMDOC 2.1", "an invalid time is a 207 with BAD_REQUEST", _bad_time_code),
     Case(
         "oas-limit-500",
         "OAS 2",
         "500 events are accepted, each index reported once, from 0 to 499",
         _many(500),
     ),
-    Case("p12-megabyte", "P12", "500 events of together nearly a megabyte are taken", _large),
+    Case("p12-megabyte", "P12", "500 events of nearly a megabyte in total are accepted", _large),
     Case("oas-limit-501", "OAS 2", "501 events are too many", _too_many),
     Case("oas-001", "OAS 2", "an empty list of events is refused", _refused_body({"events": []})),
     Case("oas-001-missing", "OAS 2", "a body without events is refused", _refused_body({})),
-    Case("oas-body-list", "OAS 2", "a body that is a list is refused", _refused_body([good(_now())])),
+    Case("oas-body-list", "OAS 2", "a list as body is refused", _refused_body([good(_now())])),
     Case(
         "oas-body-json",
         "OAS 2",
-        "a body that is no JSON is refused",
+        "a body that is not JSON is refused",
         _refused_body(None, raw=b'{"events": ['),
     ),
     Case("oas-body-event", "OAS 2", "an event is an object", _no_event),
-    Case("p5-again", "OAS 2.5", "the same event under the same id can be sent again", _again),
+    Case("p5-again", "OAS 2.5", "the same event with the same id can be sent again", _again),
     Case("oas-401", "OAS 1", "without Authorization it is 401", _headers(401, without="Authorization")),
     Case(
         "oas-401-token",
         "OAS, DOCS 1",
-        "with a token that is none it is 401",
+        "with an invalid token it is 401",
         _headers(401, Authorization="Bearer Atza|none"),
     ),
     Case(
@@ -191,7 +190,7 @@ REQUESTS: Final = (
     Case(
         "seg-set-adv",
         "SEG, CB 1",
-        "an ENTITY id is no account",
+        "an ENTITY id is not an account",
         _headers(400, 401, 403, 404, Amazon_Ads_AccountId="ENTITY1ABCDEF"),
         sure=False,
     ),

@@ -1,4 +1,4 @@
-"""Cases of the sign-in: the page, the token endpoint, and the calls that show what a sign-in sees."""
+"""Cases of the sign-in: the page, the token endpoint, and the calls that list visible accounts."""
 
 import base64
 import hashlib
@@ -18,15 +18,15 @@ _TOKEN_LENGTH: Final = 2048
 def _allow(caller: Caller) -> None:
     back = caller.authorize("allow", state="another-state")
     if back.get("state") != "another-state" or not back.get("code"):
-        raise Differs("the redirect does not carry code and state")
+        raise Differs("the redirect does not contain code and state")
     if back.get("scope", SCOPE) != SCOPE:
-        raise Differs("the scope that comes back is another")
+        raise Differs("the returned scope is different")
 
 
 def _deny(caller: Caller) -> None:
     back = caller.authorize("deny")
     if back.get("error") != "access_denied" or "code" in back:
-        raise Differs(f"the redirect says error={back.get('error')}")
+        raise Differs(f"the redirect has error={back.get('error')}")
 
 
 def _exchange(caller: Caller) -> None:
@@ -70,7 +70,7 @@ def _without_token(caller: Caller) -> None:
 def _stray_authorization(caller: Caller) -> None:
     response = caller.exchange(_refreshing(caller), headers={"Authorization": f"Bearer {caller.token}"})
     if response.is_success:
-        raise Differs("it worked, where Amazon's fails")
+        raise Differs("it succeeded, but Amazon's fails")
 
 
 def _as_json(caller: Caller) -> None:
@@ -90,7 +90,7 @@ def _profiles(caller: Caller) -> None:
             "seller",
             "agency",
         }:
-            raise Differs("a profile lacks its id, or its account is neither vendor nor seller nor agency")
+            raise Differs("a profile has no id, or its account is neither vendor nor seller nor agency")
 
 
 def _profiles_without(caller: Caller) -> None:
@@ -102,7 +102,7 @@ def _profiles_header(caller: Caller) -> None:
     headers = {"Authorization": f"Bearer {caller.token}", "Amazon-Ads-ClientId": caller.client_id}
     response = caller.ask("GET", "/v2/profiles", headers=headers)
     if response.is_success:
-        raise Differs("it worked with Amazon-Ads-ClientId")
+        raise Differs("it succeeded with Amazon-Ads-ClientId")
 
 
 def _accounts(caller: Caller) -> None:
@@ -112,14 +112,14 @@ def _accounts(caller: Caller) -> None:
         raise Differs("there is no list advertiserAccounts")
     for one in rows:
         if not one.get("advertiserAccountId") or not isinstance(one.get("alternateIds"), list):
-            raise Differs("an account lacks its id or its alternateIds")
+            raise Differs("an account has no id or no alternateIds")
 
 
 def _advertisers(caller: Caller) -> None:
     shown = document(_good(caller.dsp_advertisers()))
     rows = shown.get("response", shown.get("advertisers")) if isinstance(shown, dict) else None
     if not isinstance(rows, list) or type(shown.get("totalResults")) is not int:
-        raise Differs("there is no totalResults beside a list of advertisers")
+        raise Differs("there is no totalResults with a list of advertisers")
     if not all(isinstance(one, dict) and str(one.get("advertiserId", "")).isdecimal() for one in rows):
         raise Differs("an advertiser has no numeric id")
 
@@ -127,7 +127,7 @@ def _advertisers(caller: Caller) -> None:
 def _code(caller: Caller, **asked: str) -> str:
     code = caller.authorize("allow", **asked).get("code")
     if code is None:
-        raise Differs("the redirect carries no code")
+        raise Differs("the redirect contains no code")
     return code
 
 
@@ -144,14 +144,14 @@ def _good(response: httpx.Response) -> httpx.Response:
 def _tokens(response: httpx.Response) -> dict[str, Any]:
     tokens = document(_good(response))
     if not isinstance(tokens, dict):
-        raise Differs("the response is no JSON object")
+        raise Differs("the response is not a JSON object")
     for name in ("access_token", "refresh_token"):
         if not isinstance(tokens.get(name), str) or not 0 < len(tokens[name]) <= _TOKEN_LENGTH:
             raise Differs(f"{name} is not a text of up to {_TOKEN_LENGTH} characters")
     if str(tokens.get("token_type", "")).lower() != "bearer":
         raise Differs("token_type is not bearer")
     if type(tokens.get("expires_in")) is not int or tokens["expires_in"] <= 0:
-        raise Differs("expires_in is no number of seconds")
+        raise Differs("expires_in is not a number of seconds")
     return tokens
 
 
@@ -163,16 +163,16 @@ def _error(response: httpx.Response, error: str, *statuses: int) -> None:
 
 
 CASES: Final = (
-    Case("oauth-allow", "DOCS 5", "Allow leads back with a code and the state", _allow),
-    Case("oauth-deny", "OAuth 2.0 5", "Deny leads back with access_denied", _deny, sure=False),
+    Case("oauth-allow", "DOCS 5", "Allow redirects with a code and the state", _allow),
+    Case("oauth-deny", "OAuth 2.0 5", "Deny redirects with access_denied", _deny, sure=False),
     Case("oauth-code", "DOCS 5", "a code is exchanged for both tokens", _exchange),
-    Case("oauth-refresh", "DOCS 5", "a refresh token gives an access token that works", _refresh),
-    Case("oauth-once", "DOCS 5", "a code is good once", _again),
-    Case("oauth-pkce", "DOCS 5", "a code with a challenge wants its verifier", _pkce),
+    Case("oauth-refresh", "DOCS 5", "a refresh token returns a valid access token", _refresh),
+    Case("oauth-once", "DOCS 5", "a code is valid once", _again),
+    Case("oauth-pkce", "DOCS 5", "a code with a challenge requires its verifier", _pkce),
     Case(
         "oauth-grant",
         "DOCS, AMC-SEG 5",
-        "a refresh token that is none is invalid_grant",
+        "an invalid refresh token is invalid_grant",
         _refused({"refresh_token": "Atzr|none"}, "invalid_grant", 400),
     ),
     Case(
@@ -181,7 +181,7 @@ CASES: Final = (
         "another grant type is unsupported_grant_type",
         _refused({"grant_type": "password"}, "unsupported_grant_type", 400),
     ),
-    Case("oauth-missing", "DOCS 5", "a form without its token is invalid_request", _without_token),
+    Case("oauth-missing", "DOCS 5", "a form without the token is invalid_request", _without_token),
     Case(
         "oauth-client",
         "DOCS 5",
@@ -197,16 +197,16 @@ CASES: Final = (
     Case(
         "oauth-stray",
         "SEG 5, trap 21",
-        "a stray Authorization header makes the token call fail",
+        "an Authorization header makes the token call fail",
         _stray_authorization,
     ),
-    Case("oauth-form", "DOCS 5", "tokens are asked for by a form, not by JSON", _as_json, sure=False),
+    Case("oauth-form", "DOCS 5", "tokens are requested with a form, not with JSON", _as_json, sure=False),
     Case("profiles", "DOCS, SEG 5.1", "profiles are a list with ids and types", _profiles),
-    Case("profiles-401", "DOCS 5.1", "with a token that is none it is 401", _profiles_without),
+    Case("profiles-401", "DOCS 5.1", "with an invalid token it is 401", _profiles_without),
     Case(
         "profiles-header",
         "SEG 5.1, trap 4",
-        "the client is named by the old header",
+        "the client id is in the old header",
         _profiles_header,
         sure=False,
     ),

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
+
 from tests.chaos.evidence import Stop
 from tests.chaos.operator import MAPPING, Destination, Operator
 from tests.chaos.proxy import COMMIT_ANSWER, COMMIT_ASKED, INSERT_ANSWER, Cut
@@ -18,6 +20,7 @@ from tests.chaos.stage import Process, Stage
 LATENCY_S = 0.12
 DRIP = 20_000  # bytes a second
 LEASE_S = 60.0
+REFRESH_BEGINS_S = 6.0
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Troubles:
     turns: dict[tuple[str, int], asyncio.Lock] = field(default_factory=dict)
     faults: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     transit: float = 0.0
+    moving: set[str] = field(default_factory=set)  # advertisers that wait for the lease of a dead process
 
     async def do(self, step: Step) -> None:
         """Do one act; returns when it is over."""
@@ -81,6 +85,43 @@ class Troubles:
 
     async def stop_postmaster(self, step: Step) -> None:
         await self.stage.stop_postgres(self.stage.postmaster(), step.lasts)
+
+    async def drop_flush_functions(self, step: Step) -> None:
+        """Drop the function of every session that flushes, as a pooler does that discards sessions."""
+        functions = await self.stage.ask(
+            "SELECT p.oid::regprocedure::text AS name FROM pg_proc p "
+            "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname LIKE 'pg\\_temp\\_%'"
+        )
+        for function in functions:
+            with contextlib.suppress(asyncpg.PostgresError):  # the session has just ended
+                await self.stage.ask(f"DROP FUNCTION {function['name']}")
+
+    async def kill_in_refresh(self, step: Step) -> None:
+        """Kill the worker that refreshes a token; its lease of the refresh outlives it."""
+        destination = self.destinations[step.which % len(self.destinations)]
+        self.moving.add(destination.advertiser)
+        faults = [{"kind": "401", "times": 1}, {"kind": "token_slow", "ms": 5_000}]
+        await self.operator.faults(destination.advertiser, faults)
+        try:
+            if (worker := await self._refreshing(destination)) is not None:
+                worker.signal(signal.SIGKILL)
+        finally:
+            await self.operator.faults(destination.advertiser, [])
+
+    async def _refreshing(self, destination: Destination) -> Process | None:
+        """Wait for the worker that refreshes the token of this destination; None if no worker does."""
+        query = (
+            "SELECT refresh_owner FROM sign_ins WHERE destination = $1 AND refresh_owner IS NOT NULL "
+            "AND refresh_until > clock_timestamp()"
+        )
+        until = time.monotonic() + REFRESH_BEGINS_S
+        while time.monotonic() < until:
+            for row in await self.stage.ask(query, destination.number):
+                for worker in self.stage.workers:
+                    if worker.running is not None and f"-{worker.running.pid}-" in row["refresh_owner"]:
+                        return worker
+            await asyncio.sleep(0.05)
+        return None
 
     # -- wires ------------------------------------------------------------------------------------
 
@@ -200,6 +241,8 @@ ACTIONS: Mapping[str, Act] = {
     "drip Amazon's connections": lambda t, s: t.amazon_wire(s, "drip"),
     "leave Amazon half-open": lambda t, s: t.amazon_wire(s, "half-open"),
     "Amazon": Troubles.amazon,
+    "drop the functions of flushes": Troubles.drop_flush_functions,
+    "kill a worker that refreshes a token": Troubles.kill_in_refresh,
     "pause and resume": Troubles.pause,
     "revoke and reconnect": Troubles.revoke,
     "disconnect and reconnect": Troubles.disconnect,

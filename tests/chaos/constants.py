@@ -71,6 +71,8 @@ CONSTANTS: Mapping[str, Constant] = {
         "app/domain/pacing/circuit_breaker.py", "LONGEST_WAIT_S", (1.0, 3.0, 6.0)
     ),
     "longest_retry_wait_s": Constant("app/domain/outcomes/settle.py", "longest_wait", (0.5, 2.0, 4.0)),
+    "token_lease_s": Constant("app/delivery/access_tokens.py", "_LEASE_S", ()),
+    "token_call_s": Constant("app/amazon/tokens.py", "_DEADLINE_S", ()),
     "token_reread_s": Constant("app/delivery/access_tokens.py", "_REREAD_S", (0.2, 2.0, 15.0)),
 }
 
@@ -90,6 +92,9 @@ def draw(luck: random.Random) -> tuple[dict[str, Number], dict[str, str]]:
     values["lease_s"] = round(values["request_deadline_s"] * luck.choice((1.7, 2.0, 3.0)), 2)
     # As in the product, a little more than half a lease: a lane must move before two of them are over.
     values["statement_deadline_s"] = round(values["lease_s"] * 0.58, 2)
+    # As in the product: half a lease, and a call that ends before it.
+    values["token_lease_s"] = round(values["lease_s"] * 0.5, 2)
+    values["token_call_s"] = round(values["lease_s"] * 0.33, 2)
     return values, {name: str(luck.choice(choices)) for name, choices in SETTINGS.items()}
 
 

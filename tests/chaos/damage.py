@@ -8,8 +8,8 @@ is stopped, so that the checksum of the page no longer fits.
 import asyncio
 import os
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -103,6 +103,11 @@ class Damage:
     @property
     def events(self) -> set[str]:
         return {event for places in self.batches.values() for event in places.values()}
+
+    def without(self, batches: Collection[int]) -> "Damage":
+        """Return this damage without batches that were damaged once more, which is judged there."""
+        kept = {batch: places for batch, places in self.batches.items() if batch not in batches}
+        return replace(self, batches=kept)
 
 
 _EVENTS = (

@@ -180,6 +180,7 @@ class Run:
             )
             await asyncio.gather(*(self._later(step, troubles) for step in schedule.steps))
             self.transit = troubles.transit
+            self.moving |= troubles.moving
             for proxy in (self.stage.to_amazon, *self.stage.to_database.values()):
                 proxy.latency, proxy.drip, proxy.cuts = 0.0, None, []
             await self._faults()
@@ -217,7 +218,9 @@ class Run:
         for kind, victim in sorted(
             zip(self.schedule.damages, self.victims, strict=True), key=lambda one: one[0]
         ):
-            self.damages += await damage(self.stage, kind, victim.number, self.luck)
+            new = await damage(self.stage, kind, victim.number, self.luck)
+            batches = {batch for one in new for batch in one.batches}
+            self.damages = [*(one.without(batches) for one in self.damages), *new]
         for victim in self.victims:
             await self.operator.faults(victim.advertiser, [])
             await self.operator.ask("POST", f"{victim.path}/resume")

@@ -26,6 +26,7 @@ HALF_OPEN_WORKER = "a pooled connection of a worker is half-open"
 HALF_OPEN_API = "a connection of an API is half-open"
 SICK_POSTS_A_SECOND = 20.0
 NOTHING = "only the damaged batches"
+RARELY = 0.3
 SHARED_BY = 4  # seeds that run with the same constants, settings and number of workers
 # How often each is drawn.
 BROKEN: Mapping[str, int] = {
@@ -133,6 +134,7 @@ def draw(seed: int) -> LivenessSchedule:
             more["how"] = luck.choice(AMAZON)
         at = round(luck.uniform(0.0, STORM_S - 1.0), 2)
         steps.append(Step(at, action, luck.randrange(12), **more))
+    steps += _rare_steps(seed, workers, broken)
     return LivenessSchedule(
         seed=seed,
         advertisers=luck.randint(6, 10),
@@ -145,3 +147,13 @@ def draw(seed: int) -> LivenessSchedule:
         constants=values,
         settings=settings,
     )
+
+
+def _rare_steps(seed: int, workers: int, broken: str) -> list[Step]:
+    """Return steps for states that the usual faults do not reach, drawn apart from everything else."""
+    luck = random.Random(f"liveness rare steps {seed}")
+    at, which = round(luck.uniform(0.0, STORM_S - 1.0), 2), luck.randrange(12)
+    may_drop, may_kill = luck.random() < RARELY, luck.random() < RARELY
+    if may_kill and workers > 1 and broken in {NOTHING, FROZEN_API}:
+        return [Step(at, "kill a worker that refreshes a token", which)]
+    return [Step(at, "drop the functions of flushes")] if may_drop and broken != HANGING else []

@@ -129,7 +129,7 @@ STATES: Mapping[str, Detector] = {
         "token.unavailable", reason="refreshing"
     ),
     "a breaker opened": lambda f: f.rows.get("breaker open", 0) > 0,
-    "a breaker let a probe through": lambda f: f.rows.get("breaker half_open", 0) > 0,
+    "a breaker let a probe through": lambda f: f.logged("breaker.probe_sent"),
     "events were retried one by one": lambda f: (
         f.rows.get("retried exceptions", 0) > 0 or any(line.get("kind") == "retry" for line in f.logs)
     ),

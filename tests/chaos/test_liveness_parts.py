@@ -201,7 +201,7 @@ MET = {
     "a token was refreshed": _log("token.refreshed"),
     "a token was being refreshed by another worker": _log("token.unavailable", reason="refreshing"),
     "a breaker opened": _facts(rows={"breaker open": 1}),
-    "a breaker let a probe through": _facts(rows={"breaker half_open": 1}),
+    "a breaker let a probe through": _log("breaker.probe_sent"),
     "events were retried one by one": _facts(rows={"retried exceptions": 1}),
     "a batch that cannot be opened was named": _log("batch.unreadable", reason="not_opened"),
     "a batch on a bad page was named": _log("batch.unreadable", reason="XX001"),

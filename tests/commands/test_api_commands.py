@@ -108,7 +108,7 @@ async def test_what_goes_wrong_is_one_sentence(
     assert (code, errors.count("\n")) == (1, 1)
     key = tmp_path / "key"
     for words, part in (
-        (("--api", "http://127.0.0.1:1", "--key-file", str(key)), "does not answer"),
+        (("--api", "http://127.0.0.1:1", "--key-file", str(key)), "does not respond"),
         (("--key-file", str(tmp_path / "none")), "cannot be read"),
     ):
         code = await asyncio.to_thread(cli.main, ["destinations", "list", *words])
@@ -198,13 +198,13 @@ class LossyApi:
         self.asked.append(query["since"])
         names = next(self.polls, None)
         if names is None:
-            raise ApiUnreachable("The API does not answer: ConnectError.")
+            raise ApiUnreachable("The API does not respond: ConnectError.")
         fixed = dict.fromkeys(COLUMNS) | {"destination_id": "d", "mapping_id": "m", "status": "queued"}
         return [{**fixed, "event_id": name, "received_at": self.now.isoformat()} for name in names]
 
 
 def test_a_lost_connection_is_shown_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is said once, the polls go on from where they stopped, and the return is said too."""
+    """It is reported once, polls continue where they stopped, and the reconnect is reported too."""
     api, naps = LossyApi(datetime(2026, 11, 25, 12, tzinfo=UTC)), list[float]()
 
     def sleep(seconds: float) -> None:
@@ -216,7 +216,7 @@ def test_a_lost_connection_is_shown_and_loses_nothing(capsys: pytest.CaptureFixt
         tail_events(api, argparse.Namespace(json=True, **dict.fromkeys(FILTERS)), sleep)  # type: ignore[arg-type]
     out, errors = capsys.readouterr()
     assert [json.loads(line)["event_id"] for line in out.splitlines()] == ["a", "b"]
-    assert errors == "The API does not answer: ConnectError. Trying again…\nConnected again.\n"
+    assert errors == "The API does not respond: ConnectError. Trying again…\nConnected again.\n"
     assert api.asked[1] == api.asked[2] == api.asked[3]
 
 

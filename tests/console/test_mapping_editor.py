@@ -66,7 +66,7 @@ async def test_a_new_mapping_begins_with_the_fields_of_recent_events(world: Worl
 
 
 async def test_a_first_version_is_published_from_the_form(world: World) -> None:
-    """With nothing to review; the next page is the next step of the set-up, and says what was done."""
+    """With nothing to review; the next page is the next setup step, and shows what was done."""
     await sign_in(world)
     made = await world.made()
     await world.connected(made)

@@ -115,8 +115,8 @@ def test_tiles_count_the_range_and_what_is_the_case_now() -> None:
     tiles = present.tiles(counts, 0, [hour_ago, replace(hour_ago, at=NOW, rejected=0)], "24h")
     figures = {tile.label: tile.count for group in (tiles.received, tiles.ended, tiles.now) for tile in group}
     assert (figures["Accepted"], figures["Delivered"], figures["Rejected"]) == ("6", "4", "4")
-    assert (figures["Dead"], figures["Open failures"], figures["Queued"]) == ("0", "0", "2")
-    assert tiles.total == "12 accepted = 2 queued + 9 delivered + 1 dead"
+    assert (figures["Failed"], figures["Open failures"], figures["Queued"]) == ("0", "0", "2")
+    assert tiles.total == "12 accepted = 2 queued + 9 delivered + 1 failed"
     assert {tile.tone for tile in tiles.ended if not tile.nonzero} == {"quiet"}
     assert (
         next(tile.address for tile in tiles.received if tile.label == "Rejected") == "/rejections?range=24h"
@@ -238,7 +238,14 @@ EXPIRED: dict[str, Any] = {"recent_outcomes": RecentOutcomes(expired_in_day=1)}
             "Start a worker",
             None,
         ),
-        ({}, WAITING, [request("throttled", 429)], "rate-limiting us (HTTP 429)", "No action needed", None),
+        (
+            {},
+            WAITING,
+            [request("throttled", 429)],
+            "rate-limiting requests (HTTP 429)",
+            "No action needed",
+            None,
+        ),
         (
             {},
             WAITING,
@@ -497,7 +504,7 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
         "Sent to Amazon",
         "Replayed",
         "Sent to Amazon",
-        "Dead",
+        "Failed",
     ]
     assert "as Lead, with Email and Phone Number" in entries[2].detail
     assert "HTTP 207, 12 ms, with 2 more." in entries[3].detail
@@ -570,7 +577,7 @@ def test_the_editor_says_what_is_mostly_a_slip() -> None:
     """In a sentence, by the member; a draft that is right has none."""
     draft = {"consent": {"mode": "none"}, "event_type": "SEARCH", "fields": {"units_sold": "u"}}
     assert warning_lines(draft_warnings(draft, Region.EU)) == [
-        ("Units Sold", "This event type does not carry the field.", ""),
+        ("Units Sold", "This event type does not support the field.", ""),
         ("Consent", "Every event would be rejected.", ""),
     ]
     schema = EventSchema(1, {"user.email": SchemaEntry("user.email", 1, 1, {ValueKind.EMAIL: 1})})

@@ -49,7 +49,11 @@ def read(answer: httpx.Response) -> str:
 
 
 FAULTS: dict[str, tuple[dict[str, Any] | None, str, str]] = {
-    "429": ({"kind": "429"}, "Amazon is rate-limiting us (HTTP 429).", "does not count as a failed attempt"),
+    "429": (
+        {"kind": "429"},
+        "Amazon is rate-limiting requests (HTTP 429).",
+        "does not count as a failed attempt",
+    ),
     "hidden rate limit": (
         {"kind": "hidden_rate_limit", "requests_per_second": 0.01},
         "429",

@@ -176,7 +176,7 @@ def test_a_person_signs_in_acts_and_signs_out(product: tuple[Product, Provider],
 
 @pytest.mark.parametrize(
     ("account", "title"),
-    [("nobody", "You have no role here"), ("stranger", "You belong to no organisation here")],
+    [("nobody", "You have no role here"), ("stranger", "You have no organisation here")],
 )
 def test_a_person_without_role_or_organisation_is_told_so(
     product: tuple[Product, Provider], page: Page, account: str, title: str

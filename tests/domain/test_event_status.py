@@ -142,7 +142,7 @@ def state_of(status: Status, reason: str | None = None, **more: object) -> Event
         (state_of(Status.DELIVERED, finished_at=None), "Amazon accepted it. No action needed."),
         (
             state_of(Status.DELIVERED, erased_at=AT + HOUR),
-            "erased here on request at 2026-11-24 11:00:02 UTC.",
+            "erased from this service on request at 2026-11-24 11:00:02 UTC.",
         ),
         (state_of(Status.DEAD, "amazon_refused"), "Failed permanently at 2026-11-24 10:00:02 UTC."),
         (state_of(Status.DEAD, "gave_up", amazon_message="missing_index"), "did not mention this event."),

@@ -54,7 +54,7 @@ def test_a_draft_shows_results_before_it_is_complete() -> None:
             False,
         ),
         (event(b="ada@example.com"), document({"custom_data": ["b"]}), "custom_data.b", "e-mail", False),
-        (event(t="X"), document({"event_type": {"path": "t"}}), "event_type", "no word of Amazon", True),
+        (event(t="X"), document({"event_type": {"path": "t"}}), "event_type", "not in Amazon's list", True),
     ],
     ids=["absent", "dropped", "type", "no value", "purchases only", "rounded", "personal", "choice"],
 )

@@ -93,7 +93,7 @@ def test_channels_of_an_organisation_fail_after_a_while() -> None:
     minute = timedelta(minutes=1)
     assert channel_finding({"ops": 14 * minute}, ServiceLimits()) is None
     found = channel_finding({"ops": 15 * minute, "mail": minute}, ServiceLimits())
-    assert found == Finding(Kind.NOTIFICATIONS_FAILING, "Channels do not take messages: ops.")
+    assert found == Finding(Kind.NOTIFICATIONS_FAILING, "Channels do not accept messages: ops.")
 
 
 def test_thresholds_are_merged_member_by_member() -> None:

@@ -50,7 +50,7 @@ async def test_a_failing_channel_is_an_incident_of_its_organisation(watch: Watch
     await watch.until_open("notifications_failing")
     rows = await watch.world.fetch("SELECT organisation_id, destination, summary FROM incidents ORDER BY 1")
     assert [tuple(row) for row in rows] == [
-        (each, None, f"Channels do not take messages: ops-of-{each}.") for each in ("acme", "default")
+        (each, None, f"Channels do not accept messages: ops-of-{each}.") for each in ("acme", "default")
     ]
 
 

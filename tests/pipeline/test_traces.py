@@ -2,7 +2,9 @@
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +20,7 @@ from tests.api.test_ways_in import served
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.world import World, event, settings_of
 
+MONITORING = Path(__file__).parents[2] / "docs" / "monitoring.md"
 ADMIN = "bootstrap-key-of-thirty-two-letters"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -76,8 +79,16 @@ async def test_a_post_is_followed_to_its_attempt(database_url: str, caplog: pyte
     assert (request["trace_id"], request["status"]) == (TRACE, 202)
     [attempt] = lines.of("attempt.finished")
     assert attempt["batches"] == request["batches"]
+    for line in (request, attempt):
+        assert _documented_fields(line["event"]) <= line.keys()
     assert TRACEPARENT.encode() in _plain(stored["shapes"])
     assert "secret" not in json.dumps(lines.lines)
+
+
+def _documented_fields(event: str) -> set[str]:
+    """Return the fields of a log line that docs/monitoring.md names."""
+    [row] = re.findall(rf"^\| .*`{event}`.* \| (.+) \|$", MONITORING.read_text(), re.MULTILINE)
+    return set(re.findall(r"`(\w+)`", row)) - {"traceparent"}
 
 
 def _plain(shapes: bytes) -> bytes:

@@ -50,7 +50,7 @@
     const most = Number(button.dataset.most);
     button.disabled = there >= most;
     const message = document.getElementById(`${rows.id}-count`);
-    if (message) message.textContent = there >= most ? `${there} of ${most}: Amazon takes no more.` : `${there} of ${most}`;
+    if (message) message.textContent = there >= most ? `${there} of ${most}: Amazon accepts no more.` : `${there} of ${most}`;
   }
 
   form.addEventListener("click", (click) => {

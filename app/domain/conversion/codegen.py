@@ -1,8 +1,8 @@
 """Write and compile one Python function for a mapping.
 
 With closures, each field costs a call per field and event. The generated function reads all fields in one
-body, and looks up a shared parent (`user` in `user.email` and `user.phone`) once. No text of a mapping
-becomes part of the source: names, constants and readers are bound to variables.
+body, and looks up a shared parent (`user` in `user.email` and `user.phone`) once. The source contains no text
+of a mapping: names, constants and readers are bound to variables.
 """
 
 import linecache
@@ -65,7 +65,7 @@ class FunctionBuilder:
     def read(self, source: Source) -> str:
         """Write the reading of a source from `content`; return the variable with the result.
 
-        Unlike `Source.read`, blank text is kept as it is.
+        Unlike `Source.read`, blank text is kept.
         """
         variable = self.variable()
         steps = None if source.path is None or source.rule else parse_path(source.path)

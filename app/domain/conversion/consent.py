@@ -1,8 +1,8 @@
 """The consent check: whether an event may be sent, and the consent signal it carries.
 
-Source: position P7. Consent is required where the destination's region is EU or the event's country demands
-it. A denial is final everywhere. A mapping uses one framework; an IP address is sent beside the signal and
-never counts as consent.
+Source: position P7. Consent is required if the destination's region is EU or the event's country requires it.
+A denial applies in every region. A mapping uses one framework; an IP address is sent in addition to the
+signal and never counts as consent.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ class ConsentSettings:
 class ConsentBlocked:
     """The event must not be sent: a reason, the source that decided, and a sentence.
 
-    Without a deciding source the sentence stands alone.
+    If no source decided, there is only the sentence.
     """
 
     reason: str
@@ -69,7 +69,7 @@ GRANTED_PAIR: Final[Mapping[str, Any]] = {
     "amazonConsent": {"amznUserData": "GRANTED", "amznAdStorage": "GRANTED"}
 }
 
-# The words that Amazon's own tag template accepts, in any case. A JSON boolean is not accepted: consent is
+# The values that Amazon's tag template accepts, in any case. A JSON boolean is not accepted: consent is
 # never guessed.
 _YES: Final = ("granted", "yes", "true", "1", "on", "enabled", "opted_in", "optin")
 _NO: Final = ("denied", "no", "false", "0", "off", "disabled", "opted_out", "optout")
@@ -83,9 +83,9 @@ GPP: Final = re.compile(r"DB[A-Za-z0-9_-]+(?:~[A-Za-z0-9_.-]+)+", re.ASCII)
 
 
 def evidence(mode: Mode, signal: Signal) -> str | None:
-    """Return what is stored of an event's own consent: its pair, or the SHA-256 of its string.
+    """Return the stored form of an event's consent: its pair, or the SHA-256 of its string.
 
-    None where the event carried none: the mapping states it, or none was required.
+    None if the event had none: the mapping states it, or none was required.
     """
     match mode:
         case Mode.GRANTED | Mode.NONE:
@@ -101,8 +101,8 @@ def evidence(mode: Mode, signal: Signal) -> str | None:
 def decision(mode: Mode, stored_signal: str | None) -> str:
     """Return the decision on an event that passed the check.
 
-    `granted`; `passed_on` for a GPP string, of which only the form is checked (P7); `not_required` where the
-    event carried none and neither region nor country requires it.
+    `granted`; `passed_on` for a GPP string, of which only the form is checked (P7); `not_required` if the
+    event had none and neither region nor country requires it.
     """
     if mode is Mode.GRANTED:
         return "granted"
@@ -119,7 +119,7 @@ def is_required(region: Region, country: str) -> bool:
 def evaluate_consent(
     rule: ConsentRule, event: dict[str, Any], *, required: bool, settings: ConsentSettings
 ) -> Signal | ConsentBlocked:
-    """Return the consent signal of an event, or why it must not be sent."""
+    """Return the consent signal of an event, or the reason why it must not be sent."""
     match rule.mode:
         case Mode.GRANTED:
             return dict(GRANTED_PAIR)
@@ -138,13 +138,17 @@ def _amazon(rule: ConsentRule, event: dict[str, Any], *, required: bool) -> Sign
     user_data = _status(rule.user_data, event)
     ad_storage = _status(rule.ad_storage, event)
     if user_data is _UNREADABLE:
-        return ConsentBlocked("consent_invalid", rule.user_data, "consent.user_data", "is no consent word")
+        return ConsentBlocked(
+            "consent_invalid", rule.user_data, "consent.user_data", "is not a consent value"
+        )
     if user_data == "DENIED":
         return ConsentBlocked(
             "consent_denied", rule.user_data, "consent.user_data", "denies the use of user data"
         )
     if ad_storage is _UNREADABLE:
-        return ConsentBlocked("consent_invalid", rule.ad_storage, "consent.ad_storage", "is no consent word")
+        return ConsentBlocked(
+            "consent_invalid", rule.ad_storage, "consent.ad_storage", "is not a consent value"
+        )
     if user_data is None:
         if required:
             return ConsentBlocked("consent_missing", rule.user_data, "consent.user_data", "is absent")
@@ -175,15 +179,18 @@ def _string(
     text = value.strip() if type(value) is str else None
     if rule.mode is Mode.GPP:
         if text is None or len(text) > MAX_GPP_LENGTH or not GPP.fullmatch(text):
-            return ConsentBlocked("consent_invalid", source, "consent.string", "is no GPP string")
+            return ConsentBlocked("consent_invalid", source, "consent.string", "is not a GPP string")
         return {"gpp": text}
     given = None
     if text is not None:
         given = tcf.consents(text, vendor=settings.tcf_vendor, purposes=settings.tcf_purposes)
     if given is None:
-        return ConsentBlocked("consent_invalid", source, "consent.string", "is no TCF string of version 2")
+        return ConsentBlocked("consent_invalid", source, "consent.string", "is not a TCF v2 string")
     if not given:
         return ConsentBlocked(
-            "consent_denied", source, "consent.string", "gives Amazon no consent for the purposes"
+            "consent_denied",
+            source,
+            "consent.string",
+            "does not grant Amazon consent for the required purposes",
         )
     return {"tcf": text}

@@ -1,11 +1,11 @@
-"""Convert an event into the finished Amazon event with its bytes frozen, or return the reason for none.
+"""Convert an event into the finished Amazon event with its bytes frozen, or return why it is rejected.
 
-`convert` is pure and total: no event makes it raise, and the same arguments give the same bytes. The bytes
-hold only what may be sent: match keys, hashed where Amazon requires it, and what the mapping names.
+`convert` is pure and total: it raises for no event, and the same arguments return the same bytes. The bytes
+contain only match keys, hashed where Amazon requires it, and mapped fields.
 """
 
 from collections.abc import Mapping as Table
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -31,10 +31,10 @@ _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a conversion needs of the destination and of the mapping's version, besides the mapping itself.
+    """The input of a conversion from the destination and the mapping's version, besides the mapping.
 
-    `pins` holds the one name that each event type may have for this advertiser (R12); a type without a pin
-    accepts any name.
+    `pins` has the pinned name of each event type for this advertiser (R12); a type without a pin accepts any
+    name.
     """
 
     destination_id: str
@@ -56,7 +56,7 @@ class Conversion(msgspec.Struct, frozen=True):
     """
 
     event_id: str
-    amazon_event_id: str  # may be what the mapping reads
+    amazon_event_id: str  # a constant of the mapping or read from the event
     event_type: str
     event_name: str
     event_at: datetime
@@ -64,7 +64,7 @@ class Conversion(msgspec.Struct, frozen=True):
     match_keys: tuple[str, ...] = ()  # wire types carried, in order
     warnings: tuple[EventWarning, ...] = ()
     dropped_keys: tuple[tuple[str, str], ...] = ()  # wire types of dropped match keys, with their reasons
-    consent: str | None = None  # what is stored of the event's own consent, never the string itself
+    consent: str | None = None  # the stored form of the event's consent, never the string itself
 
     def __repr__(self) -> str:
         return f"Conversion(event_id={self.event_id!r}, event_type={self.event_type!r})"
@@ -132,7 +132,7 @@ def convert(
     if "value" in read:
         amazon_event["value"] = read["value"]
     if event_type == PURCHASE:
-        # The destination's currency applies to every purchase that names none (R5).
+        # The destination's currency applies to every purchase without one (R5).
         currency = amazon_event["currencyCode"] = read.get("currency", rules.currency)
         if currency in WITHOUT_DECIMALS and not is_integral(read.get("value")):
             reading.warnings.append(EventWarning("value_unusual", mapping.fields["value"].path or "value"))
@@ -173,7 +173,7 @@ def _consent(
     )
     if isinstance(signal, consent.ConsentBlocked):
         refused = reading.refuse(SourceFailed(signal.reason, signal.sentence), signal.name, signal.source)
-        return replace(refused, basis=mapping.consent.mode.value)
+        return msgspec.structs.replace(refused, basis=mapping.consent.mode.value)
     reading.note_consent(mapping.consent, signal)
     return signal
 
@@ -191,7 +191,7 @@ def _add_rest(
     signal: consent.Signal,
     custom: list[dict[str, str]],
 ) -> None:
-    """Add what follows the eventId, in the order of the contract's table (§2.1)."""
+    """Add the members after the eventId, in the order of the contract's table (§2.1)."""
     if "ip_address" in read:
         signal = {"geo": {"ipAddress": read["ip_address"]}, **signal}
     if signal:

@@ -1,10 +1,11 @@
-"""The countries that an event can name, and how a caller's spelling is read."""
+"""The countries of events, and the accepted spellings."""
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
-# Source: Amazon's published schema, `CountryCode`: 249 codes of ISO 3166-1 (GB, not UK) and three of its own.
+# Source: Amazon's published schema, `CountryCode`: 249 codes of ISO 3166-1 (GB, not UK) and three additional
+# codes.
 COUNTRIES: Final[frozenset[str]] = frozenset(
     """
     AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS
@@ -23,7 +24,7 @@ EUROPEAN_UNION: Final[frozenset[str]] = frozenset(
     "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()  # noqa: SIM905
 )
 
-# Regions of EU members with codes of their own: Réunion, French Guiana, Guadeloupe, Martinique, Mayotte,
+# Regions of EU members with separate codes: Réunion, French Guiana, Guadeloupe, Martinique, Mayotte,
 # Saint-Martin, Åland. EU law on personal data applies there (TFEU articles 349 and 355).
 OUTERMOST_REGIONS: Final[frozenset[str]] = frozenset({"RE", "GF", "GP", "MQ", "YT", "MF", "AX"})
 
@@ -35,7 +36,7 @@ CONSENT_COUNTRIES: Final[frozenset[str]] = (
 
 UK_READ_AS_GB: Final = "country_uk_read_as_gb"
 
-# `en-GB`, `zh-Hant-TW`: language, optional script, and region; only the region names a country.
+# `en-GB`, `zh-Hant-TW`: language, optional script, and region; the region is the country.
 _LANGUAGE_TAG: Final = re.compile(r"[A-Za-z]{2,3}-(?:[A-Za-z]{4}-)?([A-Za-z]{2})")
 
 
@@ -48,10 +49,10 @@ class Country:
 
 
 def read_country(text: str) -> Country | None:
-    """Return the country of a caller's spelling, or None where it is none of Amazon's.
+    """Return the country of a caller's spelling, or None if Amazon does not list it.
 
-    Accepts ASCII letters in either case with surrounding ASCII spaces. A language tag counts by its region.
-    `UK` is read as `GB` with a warning, since the consent check depends on it. A line break, a full-width
+    Accepts ASCII letters in either case with surrounding ASCII spaces. Of a language tag the region counts.
+    `UK` is read as `GB` with a warning, because the consent check depends on it. A line break, a full-width
     letter, an alpha-3 code (`USA`) and a code that Amazon does not list (`XX`, `EU`) are refused. Source:
     position P15.
     """

@@ -1,4 +1,4 @@
-"""The currencies of a purchase, and which of them have no decimals."""
+"""The currencies of a purchase, and those without decimals."""
 
 from typing import Final
 
@@ -12,6 +12,6 @@ CURRENCIES: Final[frozenset[str]] = frozenset(
     """.split()  # noqa: SIM905  (a block of codes is read more easily than 250 quoted ones)
 )
 
-# ISO 4217 gives these no minor unit. An amount with decimals was likely meant in another currency or in
-# hundredths. Amazon takes two decimals at most (P11), so the third of BHD, JOD, KWD and TND is rounded off.
+# ISO 4217 defines no minor unit for these. An amount with decimals is probably in another currency or in
+# hundredths. Amazon accepts at most two decimals (P11), so the third of BHD, JOD, KWD and TND is rounded.
 WITHOUT_DECIMALS: Final[frozenset[str]] = frozenset({"CLP", "JPY", "KRW", "PYG", "VND", "XAF", "XOF", "XPF"})

@@ -21,17 +21,17 @@ def _rows(*rows: tuple[str, str, str]) -> Mapping[str, Choice]:
     return {value: Choice(value, label, help_text) for value, label, help_text in rows}
 
 
-PURCHASE: Final = "OFF_AMAZON_PURCHASES"  # the one type that carries currency and units sold (P11)
+PURCHASE: Final = "OFF_AMAZON_PURCHASES"  # the only type with currency and units sold (P11)
 
 EVENT_TYPES: Final = _rows(
     ("ADD_TO_SHOPPING_CART", "Add to Shopping Cart", "A product was added to a shopping cart."),
     ("APPLICATION", "Application", "An application was submitted, such as for a loan or a job."),
     ("CHECKOUT", "Checkout", "The checkout page was reached."),
-    ("CONTACT", "Contact", "Contact details were left, such as an e-mail address or a phone number."),
-    ("LEAD", "Lead", "Something was done that starts a sale, such as asking for an offer."),
+    ("CONTACT", "Contact", "Someone left contact details, such as an e-mail address or a phone number."),
+    ("LEAD", "Lead", "An action that can lead to a sale, such as requesting an offer."),
     ("MOBILE_APP_FIRST_START", "Mobile App First Start", "A downloaded app was opened for the first time."),
     (PURCHASE, "Off-Amazon Purchases", "Something was bought outside Amazon."),
-    ("OTHER", "Other", "None of the other types fits."),
+    ("OTHER", "Other", "No other type fits."),
     ("PAGE_VIEW", "Page View", "A page of the website was visited."),
     ("SEARCH", "Search", "A product was searched for."),
     ("SIGN_UP", "Sign-Up", "Someone signed up for a product or a service."),

@@ -1,10 +1,10 @@
 """The fast path: convert ordinary events under ordinary mappings in half the time.
 
-`convert` handles any event under any mapping and explains what is wrong. The function compiled here gives the
+`convert` handles any event under any mapping and explains rejections. The function compiled here gives the
 same conversion for an event without problems, and None for every other event, which then takes `convert`. It
-has no rules of its own: it calls the same readers, and a property test holds both to the same bytes.
-It is faster because JSON that is the same for every event of a mapping is written once, at compile time, and
-because the whole conversion is one function (`app.domain.conversion.codegen`) without a call per field.
+has no separate rules: it calls the same readers, and a property test requires the same bytes from both. It is
+faster because JSON that is the same for every event of a mapping is written at compile time, and because the
+complete conversion is one function (`app.domain.conversion.codegen`) without a call per field.
 """
 
 import re
@@ -43,9 +43,9 @@ _PURCHASE_FIELDS: Final = frozenset({"value", "currency", "units_sold"})
 
 
 def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:
-    """Compile the fast path for a mapping of a destination, or return None where it has none.
+    """Compile the fast path for a mapping of a destination, or return None if it has none.
 
-    A mapping has one when type, source and consent are the same for all events, the name is the pinned one,
+    A mapping has one if type, source and consent are the same for all events, the name is the pinned one,
     and besides match keys only value, and for purchases currency and units, are mapped.
     """
     event_type, event_source = mapping.event_type.const, mapping.event_source.const
@@ -88,7 +88,7 @@ def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:
         "".join(f"{{{variable}}}" for variable in rows),
     )
     code.add(
-        # Each of these texts begins with a comma, or is empty.
+        # Each of these texts is empty or begins with a comma.
         f"keys, rows = f'{key_texts}'[1:], f'{row_texts}'[1:]",
         "custom = f',{CUSTOM}{rows}]' if rows else ''",
         f"kinds = {kinds} if {' and '.join(keys)} else {code.name(_present)}({kinds}, ({', '.join(keys)},))",
@@ -164,7 +164,7 @@ def _write_row(code: FunctionBuilder, row: CustomField) -> str:
 def _unusual_row(
     row: CustomField, opening: str, content: dict[str, Any], warnings: list[EventWarning]
 ) -> str | None:
-    """Return the JSON of a custom value that is no plain text; None for `convert`."""
+    """Return the JSON of a custom value other than plain text; None for `convert`."""
     found = row.source.read(content)
     if found is None:
         return ""

@@ -1,6 +1,6 @@
 """Read an event under a mapping, field by field: each reader returns the wire value or a `Rejection`.
 
-The reader also collects warnings, and reports each step to a trace where a preview asks for it.
+The reader also collects warnings and, for previews, reports each step to a trace.
 """
 
 from collections.abc import Container
@@ -32,14 +32,14 @@ class EventWarning:
 
 
 class StepTrace(Protocol):
-    """Receives each step of a conversion. Its arguments hold no trait and no unhashed id."""
+    """Receives each step of a conversion. Its arguments contain no trait and no unhashed id."""
 
     def step(self, name: str, source: Source, *, found: bool, rule: str, result: Any) -> None:
         """Record the result of one destination field."""
 
 
 class FieldReader:
-    """Reads one event. Holds personal data during the conversion."""
+    """Reads one event. Contains personal data during the conversion."""
 
     __slots__ = ("_content", "_event_id", "_trace", "dropped_keys", "warnings")
 
@@ -51,7 +51,7 @@ class FieldReader:
         self.dropped_keys: list[tuple[str, str]] = []  # (wire type, reason)
 
     def choice(self, name: str, source: Source, choices: Container[str]) -> str | Rejection:
-        """Read one of Amazon's enumerated words, in Amazon's own spelling."""
+        """Read one of Amazon's enumerated values, in Amazon's spelling."""
         value = source.read(self._content)
         if type(value) is str and value in choices:
             self._note(name, source, value)
@@ -60,7 +60,7 @@ class FieldReader:
             return self.refuse(SourceFailed(f"{name}_invalid", "is absent"), name, source)
         if type(value) is not str:
             return self.refuse(_not_text(value), name, source)
-        return self.refuse(SourceFailed(f"{name}_invalid", "is no word of Amazon's list"), name, source)
+        return self.refuse(SourceFailed(f"{name}_invalid", "is not in Amazon's list"), name, source)
 
     def country(self, source: Source) -> str | Rejection:
         """Read the event's country, which consent and national phone numbers depend on (P15)."""
@@ -75,7 +75,7 @@ class FieldReader:
             country = read_country(value)
             if country is None:
                 return self.refuse(
-                    SourceFailed("country_invalid", "is no country Amazon knows"), name, source
+                    SourceFailed("country_invalid", "is not a country in Amazon's list"), name, source
                 )
             if country.warning:
                 self.warnings.append(EventWarning(country.warning, source.path))
@@ -84,7 +84,7 @@ class FieldReader:
         return code
 
     def note_consent(self, rule: ConsentRule, signal: Signal) -> None:
-        """Report to the trace what passed the consent check; the strings themselves are personal."""
+        """Report the decision of the consent check to the trace; the strings are personal."""
         if self._trace:
             source = rule.user_data or rule.string or _FIXED
             self._trace.step("consent", source, found=bool(signal), rule="gate", result=rule.mode.value)
@@ -99,20 +99,20 @@ class FieldReader:
             return self.refuse(SourceFailed("timestamp_missing", "is absent"), name, source)
         if type(value) is not str:
             failed = _not_text(value)
-            # A pipe that finds no time reports the same reason as the time reader.
+            # A pipe that cannot read a time reports the same reason as the time reader.
             reason = "timestamp_invalid" if failed.reason == "transform_failed" else failed.reason
             return self.refuse(SourceFailed(reason, failed.sentence), name, source)
         moment = read_time(value)
         if moment is None:
             return self.refuse(
-                SourceFailed("timestamp_invalid", "is no ISO 8601 time with a zone"), name, source
+                SourceFailed("timestamp_invalid", "is not an ISO 8601 time with a zone"), name, source
             )
         age = now - moment.at
         if age < -EARLY_LIMIT:
-            return self.refuse(SourceFailed("timestamp_future", "lies in the future"), name, source)
+            return self.refuse(SourceFailed("timestamp_future", "is in the future"), name, source)
         if age > max_age:
             return self.refuse(
-                SourceFailed("event_too_old", f"is over {max_age.days} days ago"), name, source
+                SourceFailed("event_too_old", f"is more than {max_age.days} days ago"), name, source
             )
         if age > warn_age:
             self.warnings.append(EventWarning("event_aging", source.path))
@@ -159,7 +159,7 @@ class FieldReader:
         return Rejection("no_match_key", None, None, f"No match key is left: {causes}.", self._event_id)
 
     def other_fields(self, sources: dict[str, Source], *, purchase: bool) -> dict[str, Any] | Rejection:
-        """Read the fields that are no match keys, by name; absent ones are left out."""
+        """Read the fields other than match keys, by name; absent ones are left out."""
         read: dict[str, Any] = {}
         for name, source in sources.items():
             raw = source.read(self._content)
@@ -205,7 +205,7 @@ class FieldReader:
         return read
 
     def refuse(self, failed: SourceFailed, name: str, source: Source | None) -> Rejection:
-        """Return the rejection for a destination field: where it is mapped to and what is wrong."""
+        """Return the rejection for a destination field: its source and the problem."""
         if source is None:
             return Rejection(failed.reason, None, name, failed.sentence, self._event_id)
         where = f"is mapped to {source.path}" if source.path is not None else "is a constant"
@@ -237,7 +237,7 @@ def _label(name: str) -> str:
 
 
 def _not_text(value: Any) -> SourceFailed:
-    """Return why a value that should be a text is none."""
+    """Return why a value is not a text."""
     return (
         value
         if type(value) is SourceFailed

@@ -17,7 +17,7 @@ def is_number(value: Any) -> TypeGuard[int | Decimal]:
 
 
 def read_number(text: str) -> int | Decimal | None:
-    """Parse a plain decimal text without exponent, separators or blanks; None where it is none."""
+    """Parse a plain decimal text without exponent, separators or blanks; None if it is not one."""
     if not _PLAIN_DECIMAL.fullmatch(text):
         return None
     return Decimal(text) if "." in text else int(text)
@@ -29,7 +29,7 @@ def number_text(number: int | Decimal) -> str:
 
 
 def as_integer(value: Any) -> Any:
-    """Return `2.0` as `2`, as engines in Java and Python write it; any other value as it is, `1E3` too."""
+    """Return `2.0` as `2`, as Java and Python write it; return any other value unchanged, `1E3` too."""
     if type(value) is Decimal and value.is_finite():
         exponent = value.as_tuple().exponent
         if isinstance(exponent, int) and exponent < 0 and value == value.to_integral_value(context=_WIDE):
@@ -46,5 +46,5 @@ def rounded(number: int | Decimal, places: int) -> int | Decimal:
 
 
 def plain(value: Any) -> Any:
-    """Convert a constant of a mapping document to the number types of events: some readers give floats."""
+    """Convert a constant of a mapping document to the number types of events: some readers return floats."""
     return Decimal(repr(value)) if type(value) is float else value

@@ -1,4 +1,4 @@
-"""Decode the parts of a TCF consent string, version 2, that decide about one vendor and its purposes.
+"""Decode the parts of a TCF consent string, version 2, about one vendor and its purposes.
 
 Source: IAB Tech Lab, "Consent string and vendor list formats v2", core string. Bits are counted from the
 left.
@@ -35,7 +35,7 @@ class _Bits:
 
 
 def consents(text: str, *, vendor: int, purposes: Collection[int]) -> bool | None:
-    """Return whether a string grants a vendor consent for all the purposes; None where it is no TCF v2
+    """Return whether a string grants a vendor consent for all the purposes; None if it is not a TCF v2
     string.
 
     Legitimate interest does not count. Later segments (disclosed vendors, publisher) are not read, but must

@@ -1,8 +1,8 @@
 """Event times: parsed strictly, formatted as Amazon expects.
 
 Source: position P6. ISO 8601 with a zone, complete date and time joined by `T`; seconds are optional.
-Refused, since parsers disagree on them: no zone, a date alone, a space, ordinal and week dates, a leap
-second, an offset beyond fourteen hours, digits that are not ASCII.
+Refused, because parsers disagree about them: a missing zone, a date without time, a space, ordinal and week
+dates, a leap second, an offset beyond fourteen hours, digits that are not ASCII.
 """
 
 import re
@@ -12,14 +12,14 @@ from typing import Final
 
 import msgspec
 
-EARLY_LIMIT: Final = timedelta(minutes=5)  # how far a sender's clock may be ahead of ours (P6)
+EARLY_LIMIT: Final = timedelta(minutes=5)  # permitted lead of a sender's clock (P6)
 
 _ISO: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(?::\d\d(?:\.(?P<fraction>\d{1,9}))?)?"
     r"(?:[Zz]|[+-](?:0\d|1[0-3])(?::?[0-5]\d)?|[+-]14(?::?00)?)",
     re.ASCII,
 )
-# The usual form, and the one that Amazon is sent.
+# The usual form, also sent to Amazon.
 _PLAIN: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # An epoch in the wrong unit falls outside: both units end in the year 2286.
@@ -27,14 +27,14 @@ _MAX_SECONDS: Final = 10**10
 
 
 class EventTime(msgspec.Struct, frozen=True, gc=False):
-    """An instant and its RFC 3339 text in UTC: milliseconds only where the event gave a fraction."""
+    """An instant and its RFC 3339 text in UTC, with milliseconds only if the event had a fraction."""
 
     at: datetime
     text: str
 
 
 def read_time(text: str) -> EventTime | None:
-    """Parse an event time; None where it is not ISO 8601 with a zone. Fractions are truncated to
+    """Parse an event time; None if it is not ISO 8601 with a zone. Fractions are truncated to
     milliseconds.
     """
     plain = _PLAIN.fullmatch(text) is not None
@@ -57,7 +57,7 @@ def _iso(time: datetime, precision: str) -> str:
 
 
 def from_epoch(number: int | Decimal, *, per_second: int) -> str | None:
-    """Format an epoch as RFC 3339 text; None where it lies outside 1970 to 2286 in that unit.
+    """Format an epoch as RFC 3339 text; None if it is outside 1970 to 2286 in that unit.
 
     `per_second` is 1 for seconds and 1,000 for milliseconds. Parts of a millisecond are truncated.
     """

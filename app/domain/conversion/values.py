@@ -1,7 +1,7 @@
-"""The fields that are no match keys: how each is read from the event and written to the wire.
+"""Readers and wire formats of the fields other than match keys.
 
 Each reader takes a JSON value that is neither null nor blank and returns the wire value or `SourceFailed`,
-whose sentence completes "… is mapped to <path>, which …" and never holds the value. Sources: P10, P11 and
+whose sentence completes "… is mapped to <path>, which …" and never contains the value. Sources: P10, P11 and
 schema notes.
 """
 
@@ -54,13 +54,13 @@ def read_value(value: Any, *, purchase: bool) -> int | Decimal | SourceFailed:
     if purchase and value < 0:
         return SourceFailed("value_invalid", "is negative, which a purchase cannot be")
     if not _MIN_VALUE <= value <= _MAX_VALUE:
-        return SourceFailed("value_invalid", "lies beyond ten million millions")
+        return SourceFailed("value_invalid", "is larger than 10 trillion")
     exact = rounded(value, 2)
     return exact if exact else 0  # avoids minus zero
 
 
 def is_integral(value: Any) -> bool:
-    """Return whether a value that was read, if any, has no decimals but zeros."""
+    """Return whether a value, if there is one, has no decimals except zeros."""
     return type(as_integer(value)) is not Decimal
 
 
@@ -69,7 +69,7 @@ def read_currency(value: Any) -> str | SourceFailed:
     if type(value) is not str:
         return wrong_type(f"is {json_type(value)}, where a text is expected")
     code = value.strip(" ").upper() if value.isascii() else ""
-    return code if code in CURRENCIES else SourceFailed("currency_invalid", "is none of Amazon's currencies")
+    return code if code in CURRENCIES else SourceFailed("currency_invalid", "is not an Amazon currency")
 
 
 def read_units(value: Any) -> int | SourceFailed:
@@ -83,14 +83,14 @@ def read_units(value: Any) -> int | SourceFailed:
 
 
 def read_amazon_event_id(value: Any) -> str | SourceFailed:
-    """Read a mapped eventId. One that looks like an address or like an id derived here is refused."""
+    """Read a mapped eventId. An id that looks like an address, a phone number or a derived id is refused."""
     if failed := _text(value, "amazon_event_id_invalid", MAX_AMAZON_EVENT_ID):
         return failed
     if is_personal_id(value):
         return SourceFailed("amazon_event_id_invalid", "looks like an e-mail address or a phone number")
     if DERIVED_SHAPE.match(value):
         return SourceFailed(
-            "amazon_event_id_invalid", "has the shape of a derived id: 16 hex digits and a colon"
+            "amazon_event_id_invalid", "has the format of a derived id: 16 hex digits and a colon"
         )
     return str(value)
 
@@ -102,10 +102,10 @@ def read_ip_address(value: Any) -> str | SourceFailed:
     try:
         address = ipaddress.ip_address(value.strip())
     except ValueError:
-        return SourceFailed("ip_address_invalid", "is no IP address")
+        return SourceFailed("ip_address_invalid", "is not an IP address")
     evaluated = getattr(address, "ipv4_mapped", None) or address
     if not evaluated.is_global or evaluated.is_multicast:
-        return SourceFailed("ip_address_invalid", "is no public address")
+        return SourceFailed("ip_address_invalid", "is not a public address")
     return str(address)
 
 
@@ -134,7 +134,7 @@ def read_measurement_tokens(value: Any) -> str | SourceFailed:
         return failed
     if not _TOKENS.fullmatch(value):
         return SourceFailed(
-            "measurement_token_invalid", "is no list of <10 letters or digits>.<13 digits> joined by '|'"
+            "measurement_token_invalid", "is not a list of <10 letters or digits>.<13 digits>, separated by |"
         )
     return str(value)
 
@@ -143,7 +143,7 @@ def read_custom(value: Any) -> str | SourceFailed | None:
     """Read a custom value as text.
 
     Return None for one that looks like an e-mail address or a phone number: it would be sent in clear, so it
-    is left out and the event is kept.
+    is left out.
     """
     if type(value) is bool:
         return "true" if value else "false"
@@ -167,9 +167,9 @@ def _looks_like_phone(text: str) -> bool:
 
 
 def is_plain(custom: Any) -> bool:
-    """Return whether a custom value is a text that all of Amazon's sources allow.
+    """Return whether all of Amazon's documents allow a custom value.
 
-    Other clients send more than the schema's text allows, so the rest passes with a warning (P10).
+    Other clients send more than the schema allows, so other values pass with a warning (P10).
     """
     return (
         type(custom) is str
@@ -178,7 +178,7 @@ def is_plain(custom: Any) -> bool:
     )
 
 
-# The fields whose reader needs only the value.
+# Fields whose reader needs only the value.
 READERS: Final[Mapping[str, Reader]] = {
     "currency": read_currency,
     "units_sold": read_units,

@@ -1,4 +1,4 @@
-"""Turn a person's traits into match keys: normalise under a profile and hash where Amazon requires it.
+"""Convert a person's traits to match keys: normalise under a profile and hash where Amazon requires it.
 
 `match_key` does both steps; `clean` returns the normalised text alone. Both are pure and total: they accept
 any text, never raise, and run in time linear in the text. They cache nothing, and no value is in a `repr`.
@@ -38,11 +38,11 @@ _SHA256_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
 
 
 def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> MatchKey | DroppedKey:
-    """Return the match key of one trait under a profile, or why it makes none.
+    """Return the match key of one trait under a profile, or why it has none.
 
     `country` is the event's, a code of `COUNTRIES`: it completes national phone numbers and selects the
     tables for addresses, states and postal codes. A trait of a hashed type that already is 64 hex digits is
-    passed on in lower case. Source: positions P8 and P9.
+    returned in lower case. Source: positions P8 and P9.
     """
     if rule.hashed and (digest := _given_digest(text)) is not None:
         return _judge_digest(digest)
@@ -57,7 +57,7 @@ def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) 
 
 
 def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> str:
-    """Return the text that a match key is made of, before hashing; empty where the trait makes no key.
+    """Return the text of a match key before hashing; empty if the trait has no key.
 
     The result is personal data: never log or store it.
     """
@@ -68,7 +68,7 @@ def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> s
 
 
 def _given_digest(text: str) -> str | None:
-    """Return the SHA-256 digest that a caller sent in place of a trait, in lower case."""
+    """Return the SHA-256 digest that a caller sent instead of a trait, in lower case."""
     # Compare the length first: few traits are that long, and a scan costs more than a comparison.
     if len(text) < 64:
         return None
@@ -79,7 +79,7 @@ def _given_digest(text: str) -> str | None:
 def _judge_digest(digest: str) -> MatchKey | DroppedKey:
     if digest == _SHA256_OF_NOTHING:
         return DroppedKey(DropReason.EMPTY)
-    # `000…0` is a filler: no known text has this digest.
+    # `000…0` is a placeholder: no known text has this digest.
     if digest == digest[0] * 64:
         return DroppedKey(DropReason.PLACEHOLDER)
     return MatchKey(digest, ALREADY_HASHED)

@@ -1,7 +1,7 @@
 """The words that Amazon's address rules abbreviate, by country.
 
 Source: the word tables of Amazon's public address normaliser (2022) and, where marked, of its tag template
-(2026). A row reads `short: long longer`; a word that stays as it is has no row.
+(2026). A row reads `short: long longer`; a word that is not abbreviated has no row.
 """
 
 from collections.abc import Mapping
@@ -142,7 +142,7 @@ COUNTRY_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "ES": _SPAIN,
 }
 
-# The template keys its British list by `uk`, which is no country code, so Britain has no list there.
+# The template's British list has the key `uk`, which is not a country code, so Britain has no list.
 TEMPLATE_COUNTRY_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "US": _UNITED_STATES,
     "FR": _FRANCE,

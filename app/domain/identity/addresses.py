@@ -41,7 +41,7 @@ _WHITE_SPACE: Final = re.compile(r"\s+")
 
 
 def _one_after_the_other(first: _Words, then: _Words) -> _Words:
-    """Merge two lists, for one pass in place of two."""
+    """Merge two lists, for one pass instead of two."""
     return {**then, **{word: then.get(short, short) for word, short in first.items()}}
 
 
@@ -58,8 +58,8 @@ _TEMPLATE_PLACES: Final = _one_after_the_other(TEMPLATE_DIRECTIONS, NUMBER_WORDS
 def amazon_address(text: str, country: str) -> str:
     """Abbreviate an address by the words of Amazon's normaliser and the event's country.
 
-    Any white space separates words; invisible characters do not. An accent counts the same however it is
-    encoded.
+    Any white space separates words; invisible characters do not. Both encodings of an accent give the same
+    result.
     """
     words = _WHITE_SPACE.sub(" ", composed(without_invisible(text)))
     return _shortened(words, _STREETS.get(country, EVERYWHERE), _PLACES)
@@ -73,7 +73,7 @@ def template_address(text: str, country: str) -> str:
 def _shortened(text: str, streets: _Words, places: _Words) -> str:
     """Apply the steps of Amazon's address rules in order. Source: contract §3.2.
 
-    Street words are matched twice, since removing punctuation can reveal one.
+    Street words are matched twice, because removing punctuation can reveal one.
     """
     text = _replaced(text.strip().lower(), streets)
     text = _replaced(text.translate(_DELIMITERS), places)

@@ -19,11 +19,11 @@ _ADDRESS: Final = re.compile(r"[.-]*[a-z0-9][a-z0-9.-]*@[.-]*[a-z0-9][a-z0-9.-]*
 def amazon_email(text: str, country: str) -> str | DroppedKey:
     """Lower-case an address and keep only `a-z 0-9 . @ -`; report a drop reason when no address remains.
 
-    A second `@`, an empty side, or more than 254 characters make no address. Letters of other scripts are
+    A second `@`, an empty side, or more than 254 characters are not an address. Letters of other scripts are
     dropped like punctuation, in the local part and in the domain. Source: Amazon's schema; P8, P9.
     """
     plain = text.strip().lower()
-    # Fast exit: most addresses are already normalised, and such a text is no placeholder.
+    # Fast exit: most addresses are already normalised, and such a text is not a placeholder.
     if len(plain) <= LONGEST and _ADDRESS.fullmatch(plain):
         return plain
     if dropped := is_placeholder_or_digest(text):

@@ -21,7 +21,7 @@ _BARE_HEX: Final = re.compile(r"[0-9A-Fa-f]{32}(?:[0-9A-Fa-f]{8}|[0-9A-Fa-f]{32}
 
 
 def raw(text: str, country: str) -> str | DroppedKey:
-    """Return an id unchanged, unless it is blank or holds a control character."""
+    """Return an id unchanged, unless it is blank or contains a control character."""
     if not text.strip():
         return DroppedKey(DropReason.EMPTY)
     return DroppedKey(DropReason.CONTROL_CHARACTER) if _has_control(text) else text
@@ -51,9 +51,9 @@ def trimmed_maid(text: str, country: str) -> str | DroppedKey:
 def amazon_maid(text: str, country: str) -> str | DroppedKey:
     """Return a mobile advertising id in UUID form, its case unchanged; restore missing dashes.
 
-    Hex digits that are no version 4 UUID are a digest, which Amazon cannot match.
+    Hex digits other than a version 4 UUID are a digest, which Amazon cannot match.
     """
-    # Fast exit: most ids have this form, and such a text is no placeholder.
+    # Fast exit: most ids have this form, and such a text is not a placeholder.
     if _UUID.fullmatch(text) and text.strip("0-"):
         return text
     maid = is_placeholder(text) or trimmed_maid(text, country)
@@ -65,9 +65,7 @@ def amazon_maid(text: str, country: str) -> str | DroppedKey:
 
 
 def amazon_ip_address(text: str, country: str) -> str | DroppedKey:
-    """Return a complete IPv4 or IPv6 address unchanged; a network, a truncated address or a zone makes no
-    key.
-    """
+    """Return a complete IPv4 or IPv6 address unchanged; networks, partial addresses and zones have no key."""
     address = trimmed(text, country)
     if isinstance(address, DroppedKey):
         return address
@@ -94,7 +92,7 @@ def _unless_all_zero(value: str | DroppedKey) -> str | DroppedKey:
 
 
 def _has_control(text: str) -> bool:
-    """Return whether a text holds a control character, a line separator, or half a surrogate pair."""
+    """Return whether a text contains a control character, a line separator, or a lone surrogate."""
     if text.isascii():
         return not text.isprintable()
     return any(unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} for char in text)

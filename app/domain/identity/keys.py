@@ -35,14 +35,14 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MatchKeyRule:
-    """A mapping field that makes a match key: the field's name, the wire type, and whether it is hashed."""
+    """A mapping field with a match key: the field's name, the wire type, and whether it is hashed."""
 
     field: str
     type: MatchKeyType
     hashed: bool
 
 
-# In the order in which an event carries them.
+# In the order in which events are sent.
 MATCH_KEYS: Final[tuple[MatchKeyRule, ...]] = (
     MatchKeyRule("email", MatchKeyType.EMAIL, hashed=True),
     MatchKeyRule("phone", MatchKeyType.PHONE, hashed=True),
@@ -71,7 +71,7 @@ class MatchKey:
 
 
 class DropReason(StrEnum):
-    """Why a trait made no match key."""
+    """Why a trait has no match key."""
 
     EMPTY = "empty"
     PLACEHOLDER = "placeholder"
@@ -87,6 +87,6 @@ class DropReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DroppedKey:
-    """A trait that made no match key, with the reason as a machine word; never a value."""
+    """A trait without a match key, with the reason code; never a value."""
 
     why: DropReason

@@ -1,7 +1,7 @@
-"""Number plans of the countries that Amazon advertises in, for phone numbers that need no library.
+"""Number plans of the countries in which Amazon advertises, for phone numbers that need no library.
 
-The phone library takes tens of microseconds a number, and most numbers are written as `+` and digits or as
-dialled in their country. A row matches only what the library itself would accept unchanged; anything else is
+The phone library takes tens of microseconds per number, and most numbers are written as `+` and digits or as
+dialled in their country. A row matches only numbers that the library would accept unchanged; all others are
 passed to the library. A test compares every row with it.
 """
 
@@ -23,7 +23,7 @@ class NumberingPlan:
     national: str
 
 
-# Source: lengths and prefixes of the phone library's metadata, narrowed to numbers that no rule of it
+# Source: lengths and prefixes of the phone library's metadata, limited to numbers that none of its rules
 # changes.
 PLANS: Final[Mapping[str, NumberingPlan]] = {
     "US": NumberingPlan("1", "", r"[2-9]\d{9}"),
@@ -51,7 +51,7 @@ PLANS: Final[Mapping[str, NumberingPlan]] = {
     "ZA": NumberingPlan("27", "0", r"[1-9]\d{8}"),
 }
 
-# Numbers of all plans with their code, in one pattern. No code is a prefix of another: one row at most
+# Numbers of all plans with their code, in one pattern. No code is a prefix of another, so at most one row
 # matches.
 INTERNATIONAL: Final = re.compile(
     "|".join(dict.fromkeys(f"{plan.code}(?:{plan.national})" for plan in PLANS.values())), re.ASCII

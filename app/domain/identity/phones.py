@@ -16,21 +16,21 @@ _IGNORED: Final = re.compile(r"[^0-9+A-Za-z#,;]+")
 _LETTERS: Final = re.compile(r"[A-Za-z#,;]+")
 
 # `x` stands for letters, `#`, `,` or `;`. Short digit runs after a complete number are an extension or a tone
-# sequence; a longer run is a second number, which makes the whole text impossible.
+# sequence; a longer run is a second number, which makes the text invalid.
 _WITH_EXTENSION: Final = re.compile(r"x?(\+*[0-9]{7,})(?:x[0-9]{0,7})+")
 
-# E.164 allows 15 digits, and no international prefix is longer than five. The library takes quadratic time
-# for longer runs before it refuses them.
+# E.164 allows 15 digits, and no international prefix is longer than five. For longer runs the library takes
+# quadratic time before it refuses them.
 _LONGEST: Final = 20
 
 
 def amazon_phone(text: str, country: str) -> str | DroppedKey:
-    """Return a number's digits with its country code, or why it is none.
+    """Return a number's digits with its country code, or why it is not a number.
 
-    A number without `+` is first read as dialled in the country. Possible though unassigned numbers are kept;
-    one without its area code is not possible. Letters and extensions are dropped. Source: P8, P9.
+    A number without `+` is first read as dialled in the country. Possible but unassigned numbers are kept; a
+    number without its area code is not possible. Letters and extensions are dropped. Source: P8, P9.
     """
-    # Fast exit: most numbers have this form, and such a text is no placeholder.
+    # Fast exit: most numbers have this form, and such a text is not a placeholder.
     if text.startswith("+") and INTERNATIONAL.fullmatch(text, 1):
         return text[1:]
     if dropped := is_placeholder_or_digest(text):

@@ -1,4 +1,4 @@
-"""Placeholder values that must not become match keys: words for nothing, unfilled templates, other
+"""Placeholder values that must not become match keys: words for missing values, unfilled templates, other
 digests.
 """
 

@@ -37,7 +37,7 @@ class ProfileRule:
 
 
 def _if_any(rule: Callable[[str, str], str]) -> Clean:
-    """Drop a trait that normalises to nothing: the hash of the empty text would match everybody. Source:
+    """Drop a trait that normalises to nothing: the hash of the empty text would match many people. Source:
     P9.
     """
 
@@ -116,7 +116,7 @@ def _amazon_name(text: str, country: str) -> str | DroppedKey:
 _AMAZON_NAME: Final = ("P8: a-z 0-9 kept", _amazon_name)
 _AMAZON_ID: Final = ("P8: unhashed", _if_given(trimmed))
 _AMAZON: Final[_Rules] = {
-    _T.EMAIL: ("P8, the schema's words: a-z 0-9 . @ - kept", amazon_email),
+    _T.EMAIL: ("P8, the schema's text: a-z 0-9 . @ - kept", amazon_email),
     _T.PHONE: ("P8, P9: digits with country code", amazon_phone),
     _T.FIRST_NAME: _AMAZON_NAME,
     _T.LAST_NAME: _AMAZON_NAME,
@@ -143,7 +143,7 @@ _SEGMENT: Final[_Rules] = {
     _T.ADDRESS: _SEGMENT_STANDARD,
     _T.CITY: _SEGMENT_STANDARD,
     _T.STATE: _SEGMENT_STANDARD,
-    _T.POSTAL: ("Segment 2026-08: lower, white space out", _if_any(_segment_postal)),
+    _T.POSTAL: ("Segment 2026-08: lower, white space removed", _if_any(_segment_postal)),
     _T.MAID: ("Segment 2026-08: untouched", raw_maid),
     _T.RAMP_ID: _SEGMENT_ID,
     _T.MATCH_ID: ("Segment 2026-08: untouched", raw_match_id),

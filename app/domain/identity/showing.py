@@ -1,4 +1,4 @@
-"""Show what a trait becomes on its way to Amazon, for the hash tester."""
+"""Show the normalised form and match key of a trait, for the hash tester."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ class HashedTrait:
 
 
 def hash_trait(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> HashedTrait:
-    """Return the normalised form of a trait and what Amazon is sent for it."""
+    """Return the normalised form of a trait and the value sent to Amazon."""
     made = match_key(profile, rule, text, country=country)
     if isinstance(made, DroppedKey):
         return HashedTrait("", None, None, made.why.value)

@@ -1,4 +1,4 @@
-"""Which kinds of trouble a destination, or the service, has now. Pure: facts in, findings out."""
+"""Detect the problems of a destination or the service. Pure: facts in, findings out."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from app.domain.incidents.thresholds import (
 FAILED_OUTCOMES: Final = frozenset({"broken", "lost"})  # 5xx and unreadable; timeout and lost connection
 FORBIDDEN_REASONS: Final = frozenset({"forbidden", "endpoint_not_found"})
 MIN_DAYS_OF_VOLUME: Final = 7
-EXPIRY_GRACE: Final = timedelta(seconds=5)  # an old event that is delivered at once is no trouble
+EXPIRY_GRACE: Final = timedelta(seconds=5)  # an old event that is delivered immediately is no problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class DestinationFacts:
     oldest_live_at: datetime | None = None
     oldest_waiting_at: datetime | None = None
     waiting_events: int = 0
-    # Of the events that expire within the threshold: when the first one does, and since when it waits.
+    # Of the events that expire within the threshold: the first expiry, and the start of its wait.
     first_expiry_at: datetime | None = None
     expiring_since: datetime | None = None
     expiring_events: int = 0
@@ -63,7 +63,7 @@ class ServiceFacts:
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
-    """The thresholds of the kinds of the whole service."""
+    """The thresholds of service incidents."""
 
     without_worker: timedelta = timedelta(seconds=60)
     slow_commits: timedelta = timedelta(seconds=60)
@@ -72,7 +72,7 @@ class ServiceLimits:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A condition that holds now. `summary` holds codes and numbers, no name and no text of Amazon."""
+    """A current condition. `summary` contains codes and numbers, no name and no text of Amazon."""
 
     kind: Kind
     summary: str
@@ -92,13 +92,13 @@ def _amazon_forbidden(facts: DestinationFacts, _limit: Threshold, _now: datetime
     if facts.sign_in_reason not in FORBIDDEN_REASONS:
         return None
     status = 403 if facts.sign_in_reason == "forbidden" else 404
-    text = f"Amazon refuses the advertiser account ({status} {facts.sign_in_reason})."
+    text = f"Amazon denies access to the advertiser account ({status} {facts.sign_in_reason})."
     return _waiting(Kind.AMAZON_FORBIDDEN, text, facts)
 
 
 def _failing(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
     assert isinstance(limit, FailingThreshold)
-    # A window that still holds the failures of a fault which is over does not count.
+    # Do not count a window with failures of a fault that is over.
     is_over = facts.last_outcome not in FAILED_OUTCOMES
     if is_over and facts.breaker_open_for == timedelta(0):
         return None
@@ -191,7 +191,7 @@ CONDITIONS: Final[Mapping[Kind, Condition]] = {
 
 
 def destination_findings(facts: DestinationFacts, alerting: Alerting, now: datetime) -> list[Finding]:
-    """Return what is wrong with a destination now; disabled kinds are left out."""
+    """Return the current problems of a destination; disabled kinds are left out."""
     found = (
         condition(facts, alerting.of(kind), now)
         for kind, condition in CONDITIONS.items()
@@ -201,7 +201,7 @@ def destination_findings(facts: DestinationFacts, alerting: Alerting, now: datet
 
 
 def service_findings(facts: ServiceFacts, limits: ServiceLimits) -> list[Finding]:
-    """Return what is wrong with the whole service now."""
+    """Return the current problems of the service."""
     return list(_service_findings(facts, limits))
 
 
@@ -218,11 +218,11 @@ def _service_findings(facts: ServiceFacts, limits: ServiceLimits) -> Iterator[Fi
 
 
 def channel_finding(failing: Mapping[str, timedelta], limits: ServiceLimits) -> Finding | None:
-    """Return what is wrong with the channels of one organisation; `failing` says for how long, by name."""
+    """Return the problems of one organisation's channels; `failing` has durations by name."""
     names = sorted(name for name, lasted in failing.items() if lasted >= limits.channel_failing)
     if not names:
         return None
-    return Finding(Kind.NOTIFICATIONS_FAILING, f"Channels do not take messages: {', '.join(names)}.")
+    return Finding(Kind.NOTIFICATIONS_FAILING, f"Channels do not accept messages: {', '.join(names)}.")
 
 
 def _waiting(kind: Kind, text: str, facts: DestinationFacts) -> Finding:

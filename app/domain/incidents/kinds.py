@@ -1,4 +1,6 @@
-"""The kinds of incident: one row each, with severity, remedy and what resolves it. Source: interface §11."""
+"""The kinds of incident: one row each, with severity, remedy and condition of resolving. Source: interface
+§11.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ class Severity(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Return its place in the order info, warning, critical."""
+        """Return its rank: info, warning, critical."""
         return list(Severity).index(self)
 
 
@@ -85,13 +87,13 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
     ),
     Kind.THROTTLED: KindSpec(
         _WARNING,
-        "Ask Amazon for a higher limit, or send less. The events wait and are delivered later.",
+        "Ask Amazon for a higher limit, or send fewer events. The events wait and are delivered later.",
         Remedy.RAISE_LIMIT,
         needs_success=True,
     ),
     Kind.BACKLOG: KindSpec(
         _WARNING,
-        "Resume the destination if it is paused. Otherwise raise its rate limit or send less.",
+        "Resume the destination if it is paused. Otherwise raise its rate limit or send fewer events.",
         Remedy.RESUME,
     ),
     Kind.EXPIRING: KindSpec(
@@ -114,7 +116,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
     ),
     Kind.NO_WORKER: KindSpec(
         _CRITICAL,
-        "Start a worker, or read the log of the workers for the reason why none is assigned.",
+        "Start a worker, or read the workers' logs for the reason why none is assigned.",
         Remedy.NONE,
         of_service=True,
         silences_others=True,

@@ -36,7 +36,7 @@ class IncidentState(StrEnum):
 
 
 class Transition(StrEnum):
-    """What `advance` did."""
+    """The change made by `advance`."""
 
     OPENED = "opened"
     REOPENED = "reopened"
@@ -61,7 +61,7 @@ class Incident:
     oldest_event_at: datetime | None = None
     expires_at: datetime | None = None
     acknowledged_at: datetime | None = None
-    # Whether it opened while a kind of the whole service was open, which explains it.
+    # Opened while a service problem was open, which explains it.
     is_silent: bool = False
 
     @property
@@ -99,8 +99,8 @@ def advance(
     """Return the incident after an observation, and what changed.
 
     `success_at` is the last successful request of the destination. `released` means that the kind was
-    disabled or the destination deleted: the incident resolves at once. A resolved incident whose condition
-    holds too late to reopen returns None with OPENED: the caller opens a new one.
+    disabled or the destination deleted: the incident resolves immediately. For a resolved incident that is
+    too old to reopen, returns None with OPENED: the caller opens a new one.
     """
     if finding is not None and not released:
         return _observed(incident, finding, now, silent=silent)
@@ -135,5 +135,5 @@ def _observed(
 
 
 def explains_others(open_kinds: Collection[Kind]) -> bool:
-    """Return whether an open kind of the service explains what else opens."""
+    """Return whether an open service incident explains other incidents that open."""
     return any(KINDS[kind].silences_others for kind in open_kinds)

@@ -1,4 +1,4 @@
-"""Thresholds of incidents: defaults, and what a destination sets instead. Source: interface §11."""
+"""Thresholds of incidents: defaults, and settings of destinations. Source: interface §11."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -10,7 +10,7 @@ from app.domain.incidents.kinds import KINDS, RESERVED, Kind
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The threshold of a kind without further members."""
+    """The threshold of a kind without other members."""
 
     enabled: bool = True
 
@@ -43,7 +43,7 @@ class AgeThreshold(Threshold):
 
 @dataclass(frozen=True, slots=True)
 class ExpiryThreshold(Threshold):
-    """The time that is left until an event expires."""
+    """The remaining time until an event expires."""
 
     hours: float = 24.0
 
@@ -126,7 +126,7 @@ def merged(stored: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
 
 
 def read(stored: Mapping[str, Any] | None) -> Alerting:
-    """Return the alerting of a destination from what is stored for it."""
+    """Return the alerting of a destination from its stored settings."""
     settings = stored or {}
     thresholds = {kind: replace(default, **settings.get(kind, {})) for kind, default in DEFAULTS.items()}
     until = settings.get(MUTED_UNTIL)

@@ -1,4 +1,4 @@
-"""Mappings: which value of an event goes into which field of the Amazon event.
+"""Mappings: the source in the event of each field of the Amazon event.
 
 `document.py` checks and compiles a mapping; `sources.py`, `paths.py` and `pipes.py` (the pipe functions)
 read one value; `fields.py` lists the fields with labels and help; `lint.py` warns of likely mistakes.

@@ -2,7 +2,7 @@
 
 `check_draft` accepts a document that lacks members, `check_publishable` does not, and `compile_mapping` turns
 a publishable one into closures. All problems are reported, each with its path. Source: interface §4;
-docs/mapping-language.md explains the language to its users.
+docs/mapping-language.md describes the language.
 """
 
 import re
@@ -80,7 +80,7 @@ class Mapping:
 
     @property
     def constant_event_type(self) -> str | None:
-        """Return the event type where it is the same for every event, else None."""
+        """Return the event type if it is the same for every event, else None."""
         return None if self.event_type.path is not None else str(self.event_type.const)
 
     @property
@@ -113,16 +113,16 @@ class DraftParts:
     sources: dict[str, Source]  # by destination field
     custom_data: tuple[CustomField, ...]
     consent: ConsentRule | None
-    event_name: str  # empty where it is missing
+    event_name: str  # empty if it is missing
 
 
 def check_draft(document: Any) -> list[MappingProblem]:
-    """Return the problems of a document; missing members are no problem."""
+    """Return the problems of a document; missing members are not reported."""
     return _DocumentReader(document).problems
 
 
 def check_publishable(document: Any) -> list[MappingProblem]:
-    """Return what keeps a document from being published: its problems and its missing members."""
+    """Return what prevents publishing: problems and missing members."""
     reader = _DocumentReader(document)
     return reader.problems + reader.missing
 
@@ -134,7 +134,7 @@ def compile_mapping(document: Any) -> Mapping | list[MappingProblem]:
 
 
 def compile_parts(document: Any) -> DraftParts:
-    """Compile what a document has so far; its problems and missing members are left out."""
+    """Compile the valid parts of a document."""
     return _DocumentReader(document).parts()
 
 
@@ -162,7 +162,7 @@ class _DocumentReader:
         self._keep_traits_out_of_custom_data()
 
     def compiled(self) -> Mapping:
-        """Return the mapping; call it only when there is no problem."""
+        """Return the mapping; call it only without problems."""
         assert self._consent is not None
         sources = dict(self._sources)
         return Mapping(
@@ -182,7 +182,7 @@ class _DocumentReader:
         )
 
     def parts(self) -> DraftParts:
-        """Return what compiled, whatever else is missing or wrong."""
+        """Return the compiled parts, even if others are missing or wrong."""
         return DraftParts(dict(self._sources), tuple(self._custom), self._consent, self._event_name)
 
     def _problem(self, path: str, problem: str, sentence: str) -> None:
@@ -194,9 +194,9 @@ class _DocumentReader:
     def _refuse_unknown(self, members: dict[str, Any], known: tuple[str, ...], at: str) -> None:
         for name in members:
             if name not in known:
-                # The name is not repeated unless it is a plain word: it can be anything, of any length.
+                # Repeat the name only if it is a plain word: it can be any text of any length.
                 shown = name if _CUSTOM_NAME.fullmatch(name) and len(name) <= 64 else "?"
-                self._problem(f"{at}{shown}", "unknown_member", f"Known here are {', '.join(known)}.")
+                self._problem(f"{at}{shown}", "unknown_member", f"Known members: {', '.join(known)}.")
 
     def _read_labels(self, document: dict[str, Any]) -> None:
         name = document.get("name")
@@ -245,7 +245,7 @@ class _DocumentReader:
             self._event_name = clean_event_name(written)
 
     def _constants_are(self, at: str, source: Source | None, good: Callable[[Any], bool], what: str) -> None:
-        """Check a constant or a default now, so that its author sees the problem, not every event."""
+        """Check a constant or a default when it is saved, not when events arrive."""
         for part, value in (("const", source and source.const), ("default", source and source.default)):
             if value is not None and not good(value):
                 self._problem(
@@ -320,7 +320,7 @@ class _DocumentReader:
                 self._problem(
                     row.field,
                     "personal_in_custom_data",
-                    "This path feeds a match key; in custom data it would leave in clear.",
+                    "This path is mapped to a match key; as custom data it would be sent in clear.",
                 )
 
     def _read_consent(self, written: Any) -> None:
@@ -351,7 +351,7 @@ def _is_currency(value: Any) -> bool:
     return value in CURRENCIES
 
 
-# What a constant or a default must be, by the type that the field takes.
+# Description of a valid constant or default, by type of field.
 _CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "text": (lambda v: isinstance(v, str), "a text"),
     "number": (is_number, "a number"),
@@ -359,7 +359,7 @@ _CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "boolean": (lambda v: type(v) is bool, "true or false"),
 }
 
-# Which sources each consent mode reads, and whether it requires them.
+# The sources of each consent mode, and whether they are required.
 _CONSENT_PARTS: Final[dict[str, dict[str, bool]]] = {
     Mode.GRANTED: {},
     Mode.AMAZON: {"user_data": True, "ad_storage": False},

@@ -1,4 +1,4 @@
-"""Event names: which ones Amazon accepts (P13), and the one spelling of each (R12). Pure."""
+"""Event names: the rules of Amazon (P13), and their normalised spelling (R12). Pure."""
 
 import re
 import unicodedata
@@ -9,12 +9,12 @@ MAX_EVENT_NAME_LENGTH: Final = 256
 _FORBIDDEN: Final = re.compile(r"[!@#$%^&*|+=(){}\[\]<>?\\/~;]")
 # Controls, zero-width and direction marks, line ends, surrogates, private and unassigned characters.
 _INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"})
-# Letters, marks and symbols that fonts show as nothing: fillers, joiners, variation selectors.
+# Invisible letters, marks and symbols: fillers, joiners, variation selectors.
 _BLANK: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u2800\u3164\ufe00-\ufe0f\uffa0]")
 
 
 def event_name_problem(name: Any) -> str | None:
-    """Return a sentence on what is wrong with an event name, or None."""
+    """Return the problem of an event name as a sentence, or None."""
     if not isinstance(name, str):
         return "An event name is a text; it is the same for every event."
     if not name.strip() or len(name) > MAX_EVENT_NAME_LENGTH:
@@ -32,7 +32,7 @@ def clean_event_name(name: str) -> str:
 
 
 def with_clean_event_name(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping document whose event name, if it has one, is in its one spelling."""
+    """Return a mapping document with a normalised event name, if it has one."""
     match document.get("event_name"):
         case str(name):
             return {**document, "event_name": clean_event_name(name)}

@@ -1,6 +1,6 @@
 """The destination fields that a mapping can fill, as a table for the form and the conversion.
 
-The order is that of the form's groups; match keys keep the order in which an event carries them.
+The order is that of the form's groups; match keys are in the order in which they are sent.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A key of a mapping's `fields`: the JSON type it takes, its label, and the help text of the form."""
+    """A key of a mapping's `fields`: its JSON type, its label, and the help text of the form."""
 
     name: str
     group: Group
@@ -71,7 +71,7 @@ _ROWS: Final = (
         Group.DELIVERY,
         "IP Address",
         "text",
-        "Public address; sent beside consent, is none itself.",
+        "Public address; sent in addition to the consent signal.",
     ),
     Field("user_agent", Group.DELIVERY, "User Agent", "text", "At most 512 characters."),
     Field(
@@ -79,7 +79,7 @@ _ROWS: Final = (
         Group.DELIVERY,
         "Limited Data Use",
         "boolean",
-        "Amazon stores such an event unused.",
+        "Amazon stores the event but does not use it.",
     ),
     Field(
         "amazon_ad_event_key",

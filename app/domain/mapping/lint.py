@@ -1,4 +1,4 @@
-"""Lint for drafts: legal statements that are usually mistakes, by type, region and path."""
+"""Lint for drafts: valid settings that are usually mistakes, by type, region and path."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -15,10 +15,10 @@ from app.domain.mapping.presets import PRESETS
 
 LINT_WARNINGS: Final[Mapping[str, str]] = {
     "path_names_another_field": "A match key's path ends in the name of another field.",
-    "custom_data_personal": "Custom data reads what must not leave in clear: email, phone, name, address.",
-    "field_ignored": "This event type does not carry the field.",
+    "custom_data_personal": "Custom data reads a field that must be hashed: email, phone, name, address.",
+    "field_ignored": "This event type does not support the field.",
     "field_advised": "Events of this type need this field to be useful in reports.",
-    "same_for_every_event": "A constant stands where events differ.",
+    "same_for_every_event": "The source is a constant although the value should differ per event.",
     "every_event_rejected": "Every event would be rejected.",
 }
 
@@ -35,7 +35,7 @@ class LintWarning(NamedTuple):
 
 
 def lint(document: Mapping[str, Any], region: Region) -> Iterator[LintWarning]:
-    """Yield the likely mistakes of a draft, whatever else it lacks."""
+    """Yield the likely mistakes of a draft, even if it is incomplete."""
     written = document.get("fields")
     fields = (
         {name: member for name, member in written.items() if member is not None}
@@ -82,7 +82,7 @@ def _by_type(event_type: Any, fields: Mapping[str, Any]) -> Iterator[LintWarning
 
 
 def constant_of(source: Any, *, bare: str) -> Any:
-    """Return the constant of a source as written, None where it reads the event."""
+    """Return the constant of a source as written, None if it reads the event."""
     if isinstance(source, dict):
         return source.get("const")
     return source if bare == "const" else None

@@ -8,8 +8,8 @@ _BETWEEN: Final = re.compile(r"[\s_-]+")
 
 
 def near_miss(name: str, other: str) -> str | None:
-    """Return how two names nearly match: `unicode`, `case`, `spaces` or `one_letter`; None where they are
-    equal or unrelated.
+    """Return how two names nearly match: `unicode`, `case`, `spaces` or `one_letter`; None if they are equal
+    or unrelated.
 
     `unicode` means the same letters from other code points: decomposed accents, full-width letters. `spaces`
     covers separators between words; `one_letter` a wrong, missing, extra or transposed letter.

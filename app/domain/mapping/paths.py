@@ -1,4 +1,4 @@
-"""Event field paths: where in an event a mapping reads. A small grammar, parsed once and never evaluated.
+"""Event field paths: the location of a value in an event. A small grammar, parsed once and never evaluated.
 
     path  = step { "." name | "[" index "]" | '["' quoted '"]' }      step = name | '["' quoted '"]'
     name  = one or more of A-Z a-z 0-9 _ -        quoted = anything but '"', '\\' and control characters
@@ -34,9 +34,9 @@ class Impassable:
 IMPASSABLE: Final = Impassable()
 
 
-@lru_cache(maxsize=4096)  # mappings of a thousand destinations name few different paths
+@lru_cache(maxsize=4096)  # mappings of a thousand destinations have few different paths
 def parse_path(text: str) -> tuple[Step, ...] | None:
-    """Parse a path into its steps, names as str and indexes as int; None where it is no path."""
+    """Parse a path into its steps, names as str and indexes as int; None if it is not a path."""
     if len(text) > MAX_PATH_LENGTH:
         return None
     steps: list[Step] = []
@@ -63,7 +63,7 @@ def last_name(steps: tuple[Step, ...]) -> str:
 
 @lru_cache(maxsize=4096)
 def getter(steps: tuple[Step, ...]) -> Getter:
-    """Compile a path to a function of the event that returns the value, None where absent or null, or
+    """Compile a path to a function of the event that returns the value, None if absent or null, or
     `IMPASSABLE`.
     """
     match steps:

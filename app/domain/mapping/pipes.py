@@ -18,17 +18,17 @@ from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
 from app.domain.conversion.numbers import as_integer, is_number, number_text, plain, read_number, rounded
 
 MAX_PIPE_STEPS: Final = 16
-MAX_PIPED_TEXT: Final = 8192  # characters, in and out of each step; a trait may have 1,024 at the end
+MAX_PIPED_TEXT: Final = 8192  # characters before and after each step; a trait may have 1,024 at the end
 
 Step = Callable[[Any], Any]
 Maker = Callable[
     [list[Any]], "Step | str"
-]  # the arguments to a step, or a sentence on what is wrong with them
+]  # converts arguments to a step, or returns their problem as a sentence
 
 
 @dataclass(frozen=True, slots=True)
 class Pipe:
-    """One function of the language: its name, its form, what it does, and the factory of its steps."""
+    """One function of the language: name, form, help, and the factory of its steps."""
 
     name: str
     form: str
@@ -46,7 +46,7 @@ def _on_text(name: str, shape: Callable[[str], Any]) -> Step:
             return wrong_type(f"is {json_type(value)}, where the pipe's {name} takes a text")
         if len(value) > MAX_PIPED_TEXT:
             return SourceFailed(
-                "value_too_long", f"has more than the {MAX_PIPED_TEXT:,} characters a pipe takes"
+                "value_too_long", f"has more than the {MAX_PIPED_TEXT:,} characters that a pipe accepts"
             )
         return shape(value)
 
@@ -103,7 +103,7 @@ def _join(arguments: list[Any]) -> Step | str:
             return value
         parts = [_text_of(part) for part in value if part is not None]
         if any(isinstance(part, SourceFailed) for part in parts):
-            return wrong_type("is a list that holds lists or objects, which the pipe's join does not take")
+            return wrong_type("is a list with lists or objects, which the pipe's join does not accept")
         return joint.join(parts)
 
     return step
@@ -118,7 +118,7 @@ def _split(arguments: list[Any]) -> Step | str:
 def _substring(arguments: list[Any]) -> Step | str:
     integers = all(type(a) is int and -MAX_PIPED_TEXT <= a <= MAX_PIPED_TEXT for a in arguments)
     if not integers or len(arguments) not in (1, 2):
-        return "takes a start and maybe an end, whole numbers; negative ones count from the end"
+        return "takes a start and an optional end, whole numbers; negative ones count from the end"
     cut = slice(arguments[0], arguments[1] if len(arguments) == 2 else None)
     return _on_text("substring", lambda text: text[cut])
 
@@ -126,7 +126,7 @@ def _substring(arguments: list[Any]) -> Step | str:
 def _replace(arguments: list[Any]) -> Step | str:
     texts = len(arguments) == 2 and all(isinstance(a, str) and len(a) <= 64 for a in arguments)
     if not texts or not arguments[0]:
-        return "takes two texts of at most 64 characters: what to look for, not empty, and what to put there"
+        return "takes two texts of at most 64 characters: the text to find, not empty, and its replacement"
     return _on_text("replace", lambda text: text.replace(arguments[0], arguments[1]))
 
 
@@ -180,7 +180,7 @@ def _to_number(value: Any) -> Any:
     return _unreadable("is not a plain decimal number") if number is None else number
 
 
-# The words that Amazon's own tag template accepts, without its two for consent.
+# The values that Amazon's tag template accepts, except its two for consent.
 _BOOLEANS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "yes", "1", "on", "enabled"), True),
     **dict.fromkeys(("false", "no", "0", "off", "disabled"), False),
@@ -192,7 +192,7 @@ def _to_bool(value: Any) -> Any:
     if isinstance(text, SourceFailed):
         return text
     truth = _BOOLEANS.get(text.strip().lower())
-    return _unreadable("is none of the words the pipe's to_bool reads") if truth is None else truth
+    return _unreadable("is not a value that the pipe's to_bool accepts") if truth is None else truth
 
 
 def _epoch(per_second: int, unit: str) -> Step:
@@ -201,7 +201,7 @@ def _epoch(per_second: int, unit: str) -> Step:
         if isinstance(number, SourceFailed):
             return number
         text = timestamps.from_epoch(number, per_second=per_second)
-        return _unreadable(f"is no time in epoch {unit} between 1970 and 2286") if text is None else text
+        return _unreadable(f"is not a time in epoch {unit} between 1970 and 2286") if text is None else text
 
     return step
 
@@ -217,7 +217,7 @@ def _date(arguments: list[Any]) -> Step | str:
     def shape(text: str) -> Any:
         moment = timestamps.read_time(text)
         if moment is None:
-            return _unreadable("is no ISO 8601 time with a zone")
+            return _unreadable("is not an ISO 8601 time with a zone")
         return moment.at.strftime(_DATE_FORMS[form])
 
     return _on_text("date", shape)
@@ -283,7 +283,7 @@ PIPES: Final[Mapping[str, Pipe]] = {row.name: row for row in _ROWS}
 
 
 def make_step(written: Any) -> Step | str:
-    """Compile one step as written, `"lower"` or `["replace", "a", "b"]`, or return what is wrong."""
+    """Compile one step as written, `"lower"` or `["replace", "a", "b"]`, or return its problem."""
     name, arguments = (written, []) if isinstance(written, str) else (None, [])
     if type(written) is list and written and isinstance(written[0], str):
         name, arguments = written[0], written[1:]
@@ -291,15 +291,13 @@ def make_step(written: Any) -> Step | str:
         return 'A pipe step is a name such as "trim", or a list such as ["replace", "a", "b"].'
     row = PIPES.get(name)
     if row is None:
-        return f"There is no such pipe function; the functions are {', '.join(PIPES)}."
+        return f"No pipe function has this name. The functions are {', '.join(PIPES)}."
     step = row.make(arguments)
     return f"{name} {step}." if isinstance(step, str) else step
 
 
 def run(steps: tuple[Step, ...], value: Any) -> Any:
-    """Pass a value through the steps; return a value, None where nothing is left, or the first
-    `SourceFailed`.
-    """
+    """Pass a value through the steps; return a value, None if it is empty, or the first `SourceFailed`."""
     for step in steps:
         if value is None:
             return None
@@ -308,6 +306,6 @@ def run(steps: tuple[Step, ...], value: Any) -> Any:
             return value
         if type(value) is str and len(value) > MAX_PIPED_TEXT:
             return SourceFailed(
-                "value_too_long", f"has more than the {MAX_PIPED_TEXT:,} characters a pipe makes"
+                "value_too_long", f"has more than the {MAX_PIPED_TEXT:,} characters that a pipe may return"
             )
     return value

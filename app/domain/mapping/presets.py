@@ -1,4 +1,4 @@
-"""Starting points for a mapping of each event type: a name, usual paths, and fields worth sending.
+"""Presets for a mapping of each event type: a name, usual paths, and recommended fields.
 
 The paths are those of the documented event form; paths learned from events replace them where available.
 """
@@ -12,7 +12,7 @@ from app.domain.conversion.event_types import EVENT_TYPES, PURCHASE
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """`needs`: fields that an event of the type should have; `only`: fields that no other type takes."""
+    """`needs`: fields that an event of the type should have; `only`: fields that no other type supports."""
 
     event_type: str
     event_name: str

@@ -1,4 +1,4 @@
-"""A source: where a mapping takes one value from, a constant or a path with a pipe and a default."""
+"""The source of one value of a mapping: a constant, or a path with a pipe and a default."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,7 +15,7 @@ MAX_CONSTANT_LENGTH: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class MappingProblem:
-    """What is wrong in a mapping document: where (a path in the document), a stable word, and a sentence."""
+    """A problem of a mapping document: its path in the document, a stable code, and a sentence."""
 
     path: str
     problem: str
@@ -24,10 +24,11 @@ class MappingProblem:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A compiled source. `read` returns a JSON value, None where there is nothing, or `SourceFailed`.
+    """A compiled source.
 
-    `path` is the path as written, None for a constant; `rule` names the pipe in short, for the
-    preview; `pipe` is the whole pipe as text, which is equal for equal pipes.
+    `read` returns a JSON value, None if there is none, or `SourceFailed`. `path` is the path as written, None
+    for a constant; `rule` is a short name of the pipe, for the preview; `pipe` is the complete pipe as text,
+    which is equal for equal pipes.
     """
 
     read: Getter
@@ -39,17 +40,17 @@ class Source:
 
 
 def constant(value: Any) -> Source:
-    """Return a source that gives one value for every event."""
+    """Return a source with the same value for every event."""
     return Source(lambda _event: value, None, const=value, rule="const")
 
 
 def compile_source(
     written: Any, at: str, *, bare: str, keep_blank: bool = False
 ) -> Source | list[MappingProblem]:
-    """Compile a source as written, or return its problems; `at` is its place in the document.
+    """Compile a source as written, or return its problems; `at` is its path in the document.
 
-    `bare` says what a bare string is short for, "const" or "path". A blank text counts as nothing; with
-    `keep_blank` only an empty one does, so that match keys can report a blank as dropped.
+    `bare` is the meaning of a bare string, "const" or "path". A blank text counts as absent; with
+    `keep_blank` only an empty text does, so that match keys can report a blank as dropped.
     """
     if isinstance(written, str):
         written = {bare: written}
@@ -109,8 +110,8 @@ def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Sour
     return Source(read, text, default=default, rule=" | ".join(names), pipe=repr(pipe))
 
 
-# Text sources are shared among mappings that write the same: a thousand destinations have few different ones,
-# at a kilobyte each. Other scalars are not shared: a cache cannot tell 1, 1.0 and True apart.
+# Mappings share equal text sources: a thousand destinations have few different ones, at a kilobyte each.
+# Other scalars are not shared: for a cache 1, 1.0 and True are equal.
 _share = lru_cache(maxsize=4096)
 _text = _share(constant)
 
@@ -152,7 +153,7 @@ def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_bl
 
 
 _UNREACHABLE: Final = SourceFailed(
-    "wrong_type", "cannot be reached: the path leads through a value that has no members"
+    "wrong_type", "cannot be read: the path goes through a value without members"
 )
 
 

@@ -1,4 +1,5 @@
-"""Read the channels that the operator configured. Addresses are credentials: no `repr` and no error has one.
+"""Read the channels that the operator configured. Addresses are credentials: no `repr` and no error contains
+one.
 
 `NOTIFY_WEBHOOKS="ops=https://…,name@organisation=https://…"`; entries are separated by commas (a comma in an
 address is `%2C`) and split at their first `=`.
@@ -31,7 +32,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """The SMTP server. `implicit_tls` for `smtps://`; `smtp://` uses STARTTLS where it is offered."""
+    """The SMTP server. `implicit_tls` for `smtps://`; `smtp://` uses STARTTLS if the server offers it."""
 
     host: str
     port: int
@@ -60,7 +61,7 @@ def read_webhooks(text: str, secrets: str = "") -> tuple[Channel, ...]:
         keys = tuple(signing.pop((organisation, name), ()))
         found.append(Channel(organisation, name, "webhook", (url,), keys))
     if signing:
-        raise ValueError("a secret has no webhook of its name")
+        raise ValueError("a secret has no webhook with its name")
     return _distinct(found)
 
 

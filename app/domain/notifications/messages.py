@@ -1,6 +1,6 @@
 """The content of messages about incidents: JSON for webhooks, text for mail. Pure.
 
-Messages hold codes, counts, times and the name of the destination; never a value of an event, never a text of
+Messages contain codes, counts, times and the name of the destination; never a value of an event or a text of
 Amazon.
 """
 
@@ -33,7 +33,7 @@ def escaped(name: str) -> str:
 def incident_text(type: str, incident: Mapping[str, Any]) -> str:  # noqa: A002
     """Return one readable line about an incident."""
     name = incident["destination_name"]
-    subject = "the whole service" if name is None else escaped(name)
+    subject = "the service" if name is None else escaped(name)
     text = f"[{incident['severity']}] {incident['kind']} {_VERBS[type]}: {subject}. {incident['summary']}"
     if type != MessageType.RESOLVED:
         text += f" {incident['remedy']}"
@@ -47,7 +47,7 @@ def incident_body(type: MessageType, incident: Mapping[str, Any], now: datetime)
 
 
 def digest_body(items: Sequence[tuple[MessageType, Mapping[str, Any]]], now: datetime, *, url: str) -> bytes:
-    """Return the body of a digest; it lists fifty items at most and counts all of them."""
+    """Return the body of a digest; it lists at most fifty items and counts all of them."""
     listed = [{"type": type_.value, **incident} for type_, incident in items[:MOST_ITEMS]]
     opened = sum(type_ is MessageType.OPENED for type_, _ in items)
     resolved = sum(type_ is MessageType.RESOLVED for type_, _ in items)
@@ -65,7 +65,7 @@ def digest_body(items: Sequence[tuple[MessageType, Mapping[str, Any]]], now: dat
 def mail(
     body: bytes, *, message_id: str, sender: str, recipients: Sequence[str], now: datetime
 ) -> EmailMessage:
-    """Return the mail for the body of a message."""
+    """Return the mail for a message."""
     content = msgspec.json.decode(body)
     message = EmailMessage()
     message["From"] = sender
@@ -82,7 +82,7 @@ def _subject(content: Mapping[str, Any]) -> str:
     data = content["data"]
     if content["type"] == MessageType.DIGEST:
         return f"{data['count']} incidents changed"
-    name = data["destination_name"] or "whole service"
+    name = data["destination_name"] or "the service"
     return f"[{data['severity']}] {data['kind']} {_VERBS[content['type']]}: {name}"
 
 
@@ -91,7 +91,7 @@ def _lines(content: Mapping[str, Any]) -> list[str]:
     if content["type"] == MessageType.DIGEST:
         lines = [
             f"[{item['severity']}] {item['kind']} {_VERBS[item['type']]}: "
-            f"{item['destination_name'] or 'whole service'}. {item['summary']}"
+            f"{item['destination_name'] or 'the service'}. {item['summary']}"
             for item in data["items"]
         ]
         return [f"{data['count']} incidents changed.", "", *lines, "", data["url"]]
@@ -99,7 +99,7 @@ def _lines(content: Mapping[str, Any]) -> list[str]:
         data["summary"],
         "" if content["type"] == MessageType.RESOLVED else data["remedy"],
         "",
-        f"Destination: {data['destination_name'] or 'whole service'}",
+        f"Destination: {data['destination_name'] or 'the service'}",
         f"Opened: {data['opened_at']}",
         *([f"Resolved: {data['resolved_at']}"] if data["resolved_at"] else []),
         f"Affected events: {data['affected_events']}",

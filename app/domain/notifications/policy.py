@@ -1,7 +1,7 @@
 """Which message about an incident a channel gets now, if any. Pure.
 
-The decision compares the incident with the messages that the channel already got, so that nothing is sent
-twice after a restart, and a message that has to wait is found again later.
+The decision compares the incident with the messages that the channel already got, so that after a restart
+nothing is sent twice, and waiting messages are found again.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from app.domain.incidents.machine import Incident, IncidentState
 
 SAME_MESSAGE_EVERY: Final = timedelta(minutes=10)
 REMIND_EVERY: Final = timedelta(days=1)
-MOST_MESSAGES: Final = 10  # a minute and channel; more become a digest
+MOST_MESSAGES: Final = 10  # per minute and channel; more are sent as a digest
 MINUTE: Final = timedelta(minutes=1)
-MOST_ITEMS: Final = 50  # of a digest
+MOST_ITEMS: Final = 50  # per digest
 
 
 class MessageType(StrEnum):
@@ -31,7 +31,7 @@ class MessageType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """What a destination sends, and where. None means every channel, or every kind."""
+    """The notification settings of a destination. None means every channel, or every kind."""
 
     channels: frozenset[str] | None = None
     kinds: frozenset[Kind] | None = None
@@ -48,7 +48,7 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class SentMessages:
-    """When a channel last got each type of message about one incident."""
+    """The times at which a channel last got each type of message about one incident."""
 
     opened_at: datetime | None = None
     resolved_at: datetime | None = None
@@ -57,17 +57,18 @@ class SentMessages:
 
     @property
     def is_open(self) -> bool:
-        """Whether the channel believes that the incident is open."""
+        """Whether the last message to the channel said that the incident is open."""
         if self.opened_at is None:
             return False
         return self.resolved_at is None or self.resolved_at < self.opened_at
 
 
 def due_message(incident: Incident, sent: SentMessages, now: datetime, *, muted: bool) -> MessageType | None:
-    """Return the message that is due. `muted`: by a person, a maintenance window or a wider incident.
+    """Return the due message.
 
-    A reopened incident is announced again no earlier than ten minutes after the last message about it, so
-    that a fault that comes and goes causes two messages in ten minutes at most.
+    `muted`: by a person, a maintenance window or a wider incident. A reopened incident is announced again no
+    earlier than ten minutes after the last message about it, so an intermittent fault causes at most two
+    messages in ten minutes.
     """
     if muted:
         return None
@@ -77,7 +78,7 @@ def due_message(incident: Incident, sent: SentMessages, now: datetime, *, muted:
     if sent.severity is not None and incident.severity.rank > sent.severity.rank:
         return MessageType.OPENED
     if not sent.is_open:
-        # An incident that somebody acknowledged needs no announcement.
+        # An acknowledged incident needs no announcement.
         acknowledged = incident.state is IncidentState.ACKNOWLEDGED
         last = max(filter(None, (sent.opened_at, sent.resolved_at)), default=None)
         waits = last is not None and now - last < SAME_MESSAGE_EVERY
@@ -90,14 +91,14 @@ def due_message(incident: Incident, sent: SentMessages, now: datetime, *, muted:
 
 @dataclass(frozen=True, slots=True)
 class ChannelLoad:
-    """The messages that were made for a channel within the last minute."""
+    """The messages created for a channel within the last minute."""
 
     messages: int = 0
     digests: int = 0
 
 
 class Batching(StrEnum):
-    """How the due messages of a channel are sent."""
+    """How to send the due messages of a channel."""
 
     SINGLE = "single"
     DIGEST = "digest"

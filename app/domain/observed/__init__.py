@@ -1,3 +1,3 @@
-"""What recent events show: their schema (`event_schema.py`, from samples without values), the match keys
-that they carry (`coverage.py`), and what a draft would do to them (`preview.py`, `backtest.py`).
+"""Analysis of recent events: their schema (`event_schema.py`, from samples without values), their match keys
+(`coverage.py`), and the effect of a draft on them (`preview.py`, `backtest.py`).
 """

@@ -2,8 +2,8 @@
 
 Only samples of the events are stored, without values. Each sample becomes a synthetic event, which the
 published mapping and the draft both convert with the real code. A synthetic event shows which path is read,
-and which values are absent or make no match key. Where it cannot show the effect of a changed source, the
-field is `uncertain`; it never counts as unchanged.
+and which values are absent or have no match key. If it cannot show the effect of a changed source, the field
+is `uncertain` and never counts as unchanged.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from app.domain.observed.schema_sample import SchemaSample, ValueKind, may_be_un
 from app.domain.observed.sent_fields import sent_fields
 from app.domain.observed.synthetic_event import synthetic_event
 
-# Functions whose result depends on the characters of a value; a synthetic value may give another result.
+# Functions whose result depends on the characters of a value: a synthetic value may have another result.
 _READS_CHARACTERS: Final = frozenset({"split", "substring", "replace", "map", "first", "last", "join"})
 _KEY_FIELDS: Final = {rule.type.value: rule.field for rule in MATCH_KEYS}
 
@@ -39,8 +39,9 @@ class Backtest:
     """The effect of a draft on `events` recent events.
 
     `lost` and `gained` count events by match key, `changed` those that send another value, by mapping field.
-    `unclear` counts events that were accepted although their synthetic event is rejected: no verdict on them.
-    `uncertain` are the fields whose new source may send another value, which samples cannot show.
+    `unclear` counts events that were accepted although their synthetic event is rejected: the test says
+    nothing about them. `uncertain` are the fields whose new source may send another value, which samples
+    cannot show.
     """
 
     events: int = 0
@@ -109,7 +110,7 @@ def _count_differences(result: Backtest, before: Conversion, after: Conversion, 
 
 @dataclass(frozen=True, slots=True)
 class _ChangedSource:
-    """A source that reads another path or has another pipe; `field` names what it supplies."""
+    """A source with another path or another pipe; `field` is the field that it supplies."""
 
     field: str
     paths: tuple[str, ...]
@@ -127,7 +128,7 @@ def _changed_sources(published: Mapping, draft: Mapping) -> list[_ChangedSource]
     for name in sorted(before.keys() | after.keys()):
         was, becomes = before.get(name), after.get(name)
         if was and becomes and (was.path, was.pipe) == (becomes.path, becomes.pipe):
-            continue  # constants and defaults have their effect in synthetic events, too
+            continue  # constants and defaults also work in synthetic events
         sources = [source for source in (was, becomes) if source is not None]
         field_name = "consent" if name.startswith("consent.") else name
         paths = tuple(source.path for source in sources if source.path is not None)

@@ -1,4 +1,4 @@
-"""The event schema: paths of recent events with types and fill rates, and the fields each path could feed.
+"""The event schema: paths of recent events with types, fill rates, and suggested fields.
 
 Built from samples, so it contains no values. A path is suggested for a field when its name is a synonym of
 the field and its kind of value fits.
@@ -20,7 +20,7 @@ _EMPTY: Final = frozenset({ValueKind.NULL, ValueKind.BLANK, ValueKind.OBJECT, Va
 
 @dataclass(frozen=True, slots=True)
 class SchemaEntry:
-    """One path: the number of events that have it, that fill it, and that have each kind of value there."""
+    """One path: the numbers of events that have it, that fill it, and that have each kind of value there."""
 
     path: str
     present: int
@@ -158,7 +158,7 @@ def _normalized_name(path: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SchemaMismatch:
-    """A source of a draft that recent events contradict; `field` is its place in the document."""
+    """A source of a draft that recent events contradict; `field` is its path in the document."""
 
     code: str
     field: str
@@ -178,7 +178,7 @@ _ACCEPTED_TYPES: Final[Mapping[str, Collection[str]]] = {
 def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[SchemaMismatch]:
     """Return the paths of a draft that no recent event had, or whose type does not fit the field.
 
-    Without events there are no mismatches. Sources with a pipe get no type check: a pipe may
+    Without events there are no mismatches. The type of sources with a pipe is not checked, because a pipe may
     change the type.
     """
     if not schema.events:
@@ -200,7 +200,9 @@ def _fits(name: str, entry: SchemaEntry) -> bool:
 
 
 def _is_unsampled(path: str, schema: EventSchema) -> bool:
-    """Return whether a path is deeper than samples go: in a list, or in an object that they leave out."""
+    """Return whether a path is deeper than samples go: in a list, or in an object whose members samples leave
+    out.
+    """
     steps = parse_path(path) or ()
     if any(isinstance(step, int) and step > 0 for step in steps):
         return True

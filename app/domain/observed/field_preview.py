@@ -1,7 +1,7 @@
 """Preview each destination field on its own, so that a draft shows results before it is complete. Pure.
 
-It reads with the readers of the conversion, one field at a time. So one field that rejects the event, or is
-still missing, does not hide the results of the others.
+It uses the readers of the conversion, one field at a time, so that a rejecting or missing field does not hide
+the results of the others.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,10 +25,10 @@ _ONLY_WITH_PURCHASES = {"currency": "currency_ignored", "units_sold": "units_ign
 
 @dataclass(frozen=True, slots=True)
 class FieldPreview:
-    """What one destination field gets from an event, or why it gets nothing.
+    """The result of one destination field for an event, or why it is empty.
 
-    `result` holds no trait: a hash is shortened and an unhashed id is `…`. `note` is a sentence. `rejects` is
-    set where this field alone would reject the event.
+    `result` contains no trait: a hash is shortened and an unhashed id is `…`. `note` is a sentence. `rejects`
+    is set if this field alone would reject the event.
     """
 
     field: str
@@ -105,11 +105,11 @@ def _read(
     *arguments: Any,
     **options: Any,
 ) -> FieldPreview:
-    """Read one field with a reader of its own."""
+    """Read one field with a separate reader."""
     step = _LastStep()
     reader = FieldReader(event, "", step)
     outcome = reading(reader, *arguments, **options)
-    # A single match key that is left out is no rejection: another key may remain.
+    # A missing match key alone does not reject the event: another key may remain.
     if isinstance(outcome, Rejection) and outcome.reason != "no_match_key":
         return FieldPreview(name, source.path, note=outcome.detail, rejects=True)
     if step.rule == "absent":
@@ -130,7 +130,7 @@ def _event_name(name: str, pinned: str | None) -> FieldPreview:
 
 
 def _without_purchase_fields(preview: FieldPreview) -> FieldPreview:
-    """Return the preview of a field in an event that is no purchase."""
+    """Return the preview of a purchase field in an event of another type."""
     ignored = _ONLY_WITH_PURCHASES.get(preview.field)
     if ignored is None or preview.result is None:
         return preview

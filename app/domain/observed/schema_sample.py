@@ -1,8 +1,8 @@
 """Samples of an event's schema: its paths and the kind of value at each, without values.
 
-Only samples outlive a request: the event schema is built from them and drafts are tested on them. A kind says
-only a format ("time", "email"), so a sample contains no personal data. A member name that could itself be a
-value (an address, a number) is left out with everything below it. ADR 0016 weighs this.
+Only samples are kept after a request: the event schema is built from them and drafts are tested on them. A
+kind is only a format ("time", "email"), so a sample contains no personal data. A member name that could
+itself be a value (an address, a number) is left out with everything below it. See ADR 0016.
 """
 
 import re
@@ -27,7 +27,7 @@ from app.domain.mapping.paths import IMPASSABLE, getter, parse_path
 
 MAX_PATHS: Final = 200
 MAX_DEPTH: Final = 8
-MAX_MEMBERS: Final = 64  # an object with more is a table whose keys are likely values
+MAX_MEMBERS: Final = 64  # keys of a larger object are probably values
 MAX_ITEMS: Final = 3
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
@@ -35,7 +35,7 @@ _ROUTING_IDS: Final = frozenset({"destination_id", "mapping_id"})
 
 
 class ValueKind(StrEnum):
-    """The kind of value at a path. Stored by name, so names never change."""
+    """The kind of value at a path. Names are stored, so they never change."""
 
     NULL = "null"
     BOOLEAN = "boolean"
@@ -103,10 +103,10 @@ def take_sample(
     mapped: Iterable[str] = (),
     unusable: Mapping[str, ValueKind] = MappingProxyType({}),
 ) -> SchemaSample:
-    """Return the sample of an event, at most 200 paths. Paths in `mapped` are added whatever their names.
+    """Return the sample of an event, at most 200 paths.
 
-    `unusable` are the paths whose values made no match key, with the kind that says so. Absent paths are not
-    in the sample. Runs in time linear in the event's size.
+    Paths in `mapped` are added regardless of their names. `unusable` are the paths whose values have no match
+    key, with their kind. Absent paths are not in the sample. Runs in time linear in the event's size.
     """
     found: dict[str, ValueKind] = {}
     _walk(content, "", 0, found)
@@ -128,7 +128,7 @@ def may_be_unsampled(path: str, sample: SchemaSample) -> bool:
     for step in steps:
         if step >= MAX_ITEMS if isinstance(step, int) else not _is_plain(step):
             return True
-    # An object or a list as a whole stands for members that are left out.
+    # An object or a list represents members that are left out.
     return any(kind in _CONTAINERS and path.startswith(found) for found, kind in sample)
 
 

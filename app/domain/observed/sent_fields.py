@@ -1,4 +1,4 @@
-"""What a conversion sends, by the mapping field that supplies it. Pure."""
+"""The values of a conversion by mapping field. Pure."""
 
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from app.domain.conversion.convert import Conversion
 from app.domain.identity import MATCH_KEYS
 
 _KEY_FIELDS: Final = {rule.type.value: rule.field for rule in MATCH_KEYS}
-# Members of the Amazon event that one mapping field supplies alone.
+# Members of the Amazon event that a single mapping field supplies.
 _MEMBERS: Final = {
     "countryCode": "country_code",
     "eventTime": "event_timestamp",
@@ -27,8 +27,8 @@ _DESCRIPTION: Final = {"name": "event_name", "conversionType": "event_type", "ev
 def sent_fields(conversion: Conversion) -> dict[str, Any]:
     """Return every value of the finished Amazon event by mapping field.
 
-    The consent signal is `consent`, a row of custom data `custom_data.<name>`. Only synthetic events belong
-    here: the result is not hidden from `repr`.
+    The consent signal is `consent`, a row of custom data `custom_data.<name>`. Use it only for synthetic
+    events: `repr` shows the result.
     """
     event = msgspec.json.decode(conversion.body)
     description = event["eventDescription"]

@@ -1,4 +1,4 @@
-"""The draft that a new mapping starts with, and what the choice of an event type adds to it. Pure."""
+"""The draft of a new mapping, and the fields that an event type adds to it. Pure."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _EPOCHS = {ValueKind.EPOCH_SECONDS: "epoch_s", ValueKind.EPOCH_MILLISECONDS: "ep
 
 
 def starting_draft(schema: EventSchema) -> dict[str, Any]:
-    """Return a draft with the paths that fit recent events, or with usual ones where there are none."""
+    """Return a draft with the paths that fit recent events, or with usual paths if there are no events."""
     draft = {name: EXAMPLE_MAPPING[name] for name in ("event_source", "country_code", "fields")}
     if not schema.events:
         return draft
@@ -45,5 +45,5 @@ def additions_by_type(schema: EventSchema) -> dict[str, dict[str, str]]:
 
 
 def preset_event_names() -> dict[str, str]:
-    """Return the event name that the preset of each event type has."""
+    """Return the preset event name of each event type."""
     return {preset.event_type: preset.event_name for preset in PRESETS}

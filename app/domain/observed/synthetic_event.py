@@ -1,7 +1,7 @@
-"""Synthetic events: an event of a sample's paths and kinds, with invented values. Pure.
+"""Synthetic events: events with a sample's paths and kinds and invented values.
 
-The paths of one event have different values wherever their kind has several. So a conversion shows which
-path it reads.
+Pure. The paths of an event have different values if their kind allows it, so a conversion shows which path it
+reads.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _SAME: Final[Mapping[ValueKind, Any]] = {
     ValueKind.DENIED: "DENIED",
     ValueKind.TCF: tcf.consent_to_all(),
     ValueKind.GPP: "DBAA~BAAA.YAAA",
-    # Dropped as every hashed match key, and as every unhashed one, in every profile.
+    # Values that every profile drops, as hashed and as unhashed match keys.
     ValueKind.UNUSABLE_TRAIT: "0" * 64,
     ValueKind.UNUSABLE_ID: "a@b",
 }

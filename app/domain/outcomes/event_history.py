@@ -1,4 +1,4 @@
-"""Select the attempts that carried one event, and what Amazon answered for it. Pure."""
+"""Select the attempts that carried one event, and Amazon's answers for it. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -29,7 +29,7 @@ class EventState:
 
 
 def explain(state: EventState) -> str:
-    """Return what happened to an event and what to do about it."""
+    """Return what happened to an event and what to do."""
     match state.status:
         case Status.QUEUED:
             if state.reason == "throttled" and state.due_at is not None:
@@ -51,8 +51,8 @@ def explain(state: EventState) -> str:
         case Status.DELIVERED:
             if state.erased_at is not None:
                 return (
-                    f"Amazon accepted it{_at_time(state.finished_at)}. The person's data was erased here on "
-                    f"request{_at_time(state.erased_at)}. Ask Amazon to erase its copy."
+                    f"Amazon accepted it{_at_time(state.finished_at)}. The person's data was erased from "
+                    f"this service on request{_at_time(state.erased_at)}. Ask Amazon to erase its copy."
                 )
             return f"Amazon accepted it{_at_time(state.finished_at)}. No action needed."
         case Status.DEAD:
@@ -94,7 +94,7 @@ UNCLEAR_ANSWERS = {
 }
 
 _RECONNECTED = "the destination is reconnected"
-# By reason: why the sign-in does not work, and what ends the hold.
+# By reason: the cause, and the condition that ends the wait.
 _PARKED = {
     "sign_in_revoked": ("Amazon access was revoked or has expired", _RECONNECTED),
     "sign_in_unauthorized": ("Amazon rejects the sign-in even with a new access token (401)", _RECONNECTED),

@@ -1,7 +1,7 @@
-"""A 404 for a whole request: when to park the destination. Pure; times in seconds.
+"""A 404 for a complete request: when to park the destination. Pure; times in seconds.
 
-Amazon's contract names no cause; an unknown path or account is inferred. The events are not the cause, so
-they wait, and one probe request is sent from time to time until Amazon answers.
+Amazon's documents state no cause; we assume an unknown path or account. The events are not the cause, so they
+wait, and a probe request is sent from time to time until Amazon answers.
 """
 
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ class MissingRun:
     times: int = 0
 
     def after(self, reply: Reply, now: float) -> "MissingRun":
-        """Return the run after another reply; a failure that is not about the endpoint changes nothing."""
+        """Return the run after another reply; failures with other causes change nothing."""
         match reply:
             case Missing():
                 return replace(self, times=self.times + 1) if self.times else MissingRun(now, 1)
@@ -40,10 +40,10 @@ class MissingRun:
                 return MissingRun(now)
 
     def is_too_long(self, policy: EndpointPolicy, now: float) -> bool:
-        """Tell whether the destination should be parked now."""
+        """Return whether the destination should be parked now."""
         return self.times >= policy.times and now - self.since >= policy.over
 
 
 def has_answered(reply: Reply) -> bool:
-    """Tell whether a reply shows that Amazon knows the path and the account."""
+    """Return whether a reply shows that Amazon knows the path and the account."""
     return not isinstance(reply, Missing | ServerError | TransportError)

@@ -1,6 +1,6 @@
 """The result of a request to Amazon, as values: one reply, and an outcome for each conversion.
 
-Every member of `Reply` and of `Outcome` says which answer it stands for; `settle` says what follows.
+Each member of `Reply` and `Outcome` documents its response; `settle` decides the next step.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class ItemUnknown:
 
 
 Outcome = ItemAccepted | ItemRefused | ItemFailed | ItemUnknown
-# One shared object, since nearly every outcome is this one: comparing it is an identity check.
+# One shared object for the most frequent outcome, so that a comparison is an identity check.
 ACCEPTED = ItemAccepted()
 
 
@@ -50,7 +50,7 @@ class PerItemReply:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """429: costs no attempt; `retry_after` in seconds where Amazon gave a readable one."""
+    """429: costs no attempt; `retry_after` in seconds if Amazon sent a valid one."""
 
     retry_after: float | None
 
@@ -67,7 +67,9 @@ class Forbidden:
 
 @dataclass(frozen=True, slots=True)
 class Divisible:
-    """400 or 413: a conversion, or the request's size, is invalid. Divide it until one is left (P4)."""
+    """400 or 413: a conversion, or the request's size, is invalid. Halve it until one conversion is left
+    (P4).
+    """
 
     code: str
     message: str
@@ -83,14 +85,14 @@ class ServerError:
 
 @dataclass(frozen=True, slots=True)
 class TransportError:
-    """No complete answer: no connection, a timeout, or a closed connection."""
+    """No complete response: no connection, a timeout, or a closed connection."""
 
     why: str  # 'connect' | 'timeout' | 'cut' | 'too_long'
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """404 or a redirect: Amazon does not know this path or account. Says nothing about the conversions."""
+    """404 or a redirect: Amazon does not know this path or account. It does not depend on the conversions."""
 
     code: str
     message: str
@@ -98,7 +100,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Unexpected:
-    """A status that the contract does not name (other 3xx and 4xx): permanent for every conversion."""
+    """A status without documentation (other 3xx and 4xx): permanent for every conversion."""
 
     status: int
     code: str
@@ -109,7 +111,7 @@ class Unexpected:
 class NotSent:
     """The request was not sent: a Retry-After window or an open breaker began, or too little time was left.
 
-    Its attempt is settled so that no worker waits for it. No history and no metric counts it.
+    Its attempt is settled so that no worker waits for it. Histories and metrics do not count it.
     """
 
 
@@ -138,7 +140,7 @@ class SentRequest:
 
     @property
     def outcome(self) -> str:
-        """Return the word for the reply in the attempt's row and in metrics."""
+        """Return the code of the reply in the attempt's row and in metrics."""
         return OUTCOMES[type(self.reply)]
 
 

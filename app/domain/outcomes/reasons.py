@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class JourneyCode(StrEnum):
-    """The nine codes a journey canvas shows per node (product.md, the journey's vocabulary)."""
+    """The nine codes that a journey canvas shows per node."""
 
     CONSENT_NOT_PROVIDED = "CONSENT_NOT_PROVIDED"
     EVENT_PARSING_FAILED = "EVENT_PARSING_FAILED"
@@ -21,7 +21,7 @@ class JourneyCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A stable machine word, its journey code, and a remedy in one or two sentences."""
+    """A stable reason, its journey code, and a remedy in one or two sentences."""
 
     word: str
     code: JourneyCode
@@ -183,7 +183,7 @@ INGEST_REASONS = _rows(
     ),
 )
 
-# Why an accepted event waits, is retried, or ended without delivery.
+# Why an accepted event waits, is retried, or was not delivered.
 DELIVERY_REASONS = _rows(
     (
         "amazon_refused",
@@ -262,7 +262,7 @@ DELIVERY_REASONS = _rows(
     (
         "replayed",
         JourneyCode.MISC_ERROR,
-        "Requeued by a replay; it is sent automatically, after live traffic.",
+        "Queued again by a replay. It is sent automatically; live events have priority.",
     ),
     ("erased", JourneyCode.MISC_ERROR, "The person's data was erased on request; no action needed."),
     (

@@ -1,6 +1,6 @@
 """The sentence of a recorded rejection: fixed per reason, filled only with names and paths of the mapping.
 
-The response to the sender may say more; a record never holds a text or a member name of an event.
+The response to the sender may contain more; a record never contains a text or a member name of an event.
 """
 
 from collections.abc import Mapping
@@ -14,25 +14,25 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "event_id_invalid": "event_id is not a text of 1 to 256 characters without control characters.",
     "event_id_personal": "event_id looks like an e-mail address or a phone number.",
     "event_id_conflict": "This id was accepted before with other content.",
-    "destination_missing": "The event names no destination.",
-    "destination_unknown": "There is no such destination.",
+    "destination_missing": "The event has no destination_id.",
+    "destination_unknown": "The destination does not exist.",
     "destination_draft": "The destination was never connected to Amazon.",
     "destination_archived": "The destination was deleted.",
-    "mapping_unknown": "The destination has no such mapping.",
+    "mapping_unknown": "The mapping does not exist in this destination.",
     "mapping_not_published": "The mapping is not published.",
-    "mapping_ambiguous": "The destination has several published mappings and the event names none.",
+    "mapping_ambiguous": "The destination has several published mappings, and the event has no mapping_id.",
     "timestamp_missing": "Event Timestamp is mapped to {field}, which is absent.",
     "timestamp_invalid": "Event Timestamp is mapped to {field}, which cannot be read as a time.",
-    "timestamp_future": "{field} lies in the future.",
+    "timestamp_future": "{field} is in the future.",
     "event_too_old": "{field} is older than the age limit.",
     "no_match_key": "No mapped match key has a usable value.",
-    "country_missing": "The event has no country code and the mapping no default.",
+    "country_missing": "The event has no country code, and the mapping has no default.",
     "country_invalid": "{field} is not a country code.",
-    "consent_missing": "The event carries no consent where it is required.",
+    "consent_missing": "The event has no consent although it is required.",
     "consent_denied": "The event's consent does not allow sending it.",
     "consent_invalid": "The consent of the event cannot be read.",
     "event_name_conflict": "The mapping's event name differs from the pinned one.",
-    "transform_failed": "A transform of {mapping_field} failed on {field}.",
+    "transform_failed": "A transform of {mapping_field} could not convert {field}.",
     "backlog_too_long": "The destination's queue is too long for a new event to be sent in time.",
 }
 _OTHER: Final = "{field} has no value that Amazon accepts as {mapping_field}."

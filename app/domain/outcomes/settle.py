@@ -12,8 +12,8 @@
     429                           Throttled        Deferred: the lane waits
     nothing was sent              NotSent          Deferred
 
-The status of a conversion follows from its disposition (`status.py`). `RetryPolicy` says how long a retry
-waits. After failures the lane waits too: `app.domain.pacing.circuit_breaker`.
+The status of a conversion follows from its disposition (`status.py`). `RetryPolicy` determines how long a
+retry waits. After failures the lane waits too: `app.domain.pacing.circuit_breaker`.
 """
 
 from collections.abc import Sequence
@@ -43,10 +43,11 @@ from app.domain.outcomes.outcome import (
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter: from zero up to `first_wait` doubled per try, in seconds.
+    """Exponential backoff with full jitter: from zero up to `first_wait` doubled per attempt, in seconds, at
+    most `longest_wait`.
 
-    `longest_wait` bounds it. `item_tries` bounds the tries of a conversion that Amazon asks for again. A
-    conversion that fails with its whole request is retried until the age limit.
+    `item_tries` limits the attempts of a conversion that Amazon asks for again. A conversion that fails with
+    the complete request is retried until the age limit.
     """
 
     first_wait: float = 2.0
@@ -54,7 +55,7 @@ class RetryPolicy:
     item_tries: int = 12
 
     def wait(self, tries: int, *, jitter: float) -> float:
-        """Return the wait in seconds after the `tries`-th failed try; `jitter` is in [0, 1)."""
+        """Return the wait in seconds after `tries` failed attempts; `jitter` is in [0, 1)."""
         doubled = self.first_wait * 2.0 ** min(max(tries - 1, 0), 16)
         return max(0.05, min(self.longest_wait, doubled) * jitter)
 
@@ -77,8 +78,8 @@ class Dead:
 class Retry:
     """It is sent again automatically in `wait` seconds.
 
-    `half` is 0 or 1 where its request is divided: the conversions of one half are sent together.
-    `costs_try` is false where the reply was not about this conversion.
+    `half` is 0 or 1 if its request is divided: the conversions of one half are sent together. `costs_try` is
+    false if the reply was not about this conversion.
     """
 
     reason: str
@@ -106,13 +107,13 @@ class PerItem:
 
     @property
     def is_delivered(self) -> bool:
-        """Tell whether all of them were delivered, as in nearly every request."""
+        """Return whether all of them were delivered, as in nearly every request."""
         return self.delivered == len(self.dispositions)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryAll:
-    """The request failed as a whole: everything in it waits `wait` seconds; increments the try counts."""
+    """The complete request failed: its conversions wait `wait` seconds and count a failed attempt."""
 
     reason: str
     wait: float
@@ -120,7 +121,7 @@ class RetryAll:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """A 429 or an invalid sign-in: the lane or the destination waits. Costs no try."""
+    """A 429 or an invalid sign-in: the lane or the destination waits. Counts no failed attempt."""
 
     reason: str
 
@@ -131,7 +132,7 @@ Settlement = PerItem | RetryAll | Deferred
 def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: float) -> Settlement:
     """Decide the settlement of a request.
 
-    `tries` holds, in the order sent, how many times each conversion has failed before. `jitter` is in [0, 1).
+    `tries` are the failed attempts of each conversion so far, in the order sent. `jitter` is in [0, 1).
     """
     match reply:
         case PerItemReply(outcomes) if outcomes.count(ACCEPTED) == len(outcomes) == len(tries):
@@ -188,5 +189,5 @@ def _disposition(outcome: Outcome, tries: int, policy: RetryPolicy, jitter: floa
 
 
 def _shared_wait(tries: Sequence[int], policy: RetryPolicy, jitter: float) -> float:
-    """Return the wait of a whole request: that of its conversion with the fewest tries."""
+    """Return the wait of a request: that of its conversion with the fewest failed attempts."""
     return policy.wait(min(tries) + 1, jitter=jitter)

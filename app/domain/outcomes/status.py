@@ -6,7 +6,7 @@ and its destination's state.
     accepted → QUEUED ⇄ RETRYING → DELIVERED | DEAD | EXPIRED
     QUEUED, RETRYING → HELD              while the destination is paused
     QUEUED, RETRYING → PARKED            while the destination has no valid sign-in
-    DEAD, EXPIRED → QUEUED or RETRYING   by a replay: whole batches, or single events
+    DEAD, EXPIRED → QUEUED or RETRYING   by a replay: complete batches, or single events
     any but DELIVERED → ERASED           by an erasure request
 """
 
@@ -24,7 +24,7 @@ class Status(StrEnum):
     QUEUED = "queued"
 
     # At least one attempt failed and another one follows automatically, until the age limit. An event gets
-    # here when its request fails as a whole, when Amazon asks for it again, when its outcome is unknown, or
+    # here when its complete request fails, when Amazon asks for it again, when its outcome is unknown, or
     # when it is replayed alone.
     RETRYING = "retrying"
 
@@ -39,7 +39,7 @@ class Status(StrEnum):
     DELIVERED = "delivered"
 
     # Final until an operator replays it: a dead letter. An event gets here when Amazon rejects it, when its
-    # tries are used up, when it cannot be decrypted, or when an operator discards it.
+    # attempts are used up, when it cannot be decrypted, or when an operator discards it.
     DEAD = "dead"
 
     # Final until an operator replays it. The event passed the age limit before Amazon accepted it.
@@ -51,7 +51,7 @@ class Status(StrEnum):
 
 FINAL = frozenset({Status.DELIVERED, Status.DEAD, Status.EXPIRED, Status.ERASED})
 
-# The status that a batch's disposition gives to its events without an exception row.
+# The status of events without an exception row, by their batch's disposition.
 _BY_DISPOSITION: Mapping[str, Status] = {
     "sent": Status.DELIVERED,
     "expired": Status.EXPIRED,
@@ -73,7 +73,7 @@ def status_of(*, disposition: str | None, tries: int, exception: str | None, sta
 
 
 def waiting_status(state: State, *, failing: bool) -> Status:
-    """Return the status of an event that is not final; `failing` after its first failed attempt."""
+    """Return the status of an event that is not final; `failing`: it has a failed attempt."""
     if state is State.PAUSED:
         return Status.HELD
     if state in {State.NEEDS_RECONNECT, State.DRAFT}:
@@ -99,7 +99,7 @@ def tally(totals: CountTotals, state: State) -> dict[str, int]:
     """Return the counts by status, zeros included; they add up to `accepted`.
 
     `accepted = delivered + queued + retrying + held + parked + dead + expired + erased`;
-    duplicates and rejected events are counted apart.
+    duplicates and rejected events are counted separately.
     """
     final = {
         Status.DELIVERED: totals.delivered,

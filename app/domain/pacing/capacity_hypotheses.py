@@ -1,21 +1,21 @@
-"""A weighted grid of candidate token buckets: which limit would have answered as Amazon did?
+"""A weighted grid of candidate token buckets: which limit explains Amazon's responses?
 
 Amazon is modelled as a token bucket with a rate r and a burst b. Each pair (r, b) of a grid is a hypothesis
 with a weight; the weights are the posterior probabilities and sum to 1. Every request updates all hypotheses:
 
-    fill        x' = min(b, x + r·Δt), known only between two bounds, low ≤ x ≤ high, since a refusal says
-                no more than "less than one token was there"
+    fill        x' = min(b, x + r·Δt), known only between two bounds, low ≤ x ≤ high, because a
+                refusal only shows that less than one token was there
     accepted    L = exp(-max(0, 1 - high') * ACCEPTED_PENALTY): a bucket too empty to accept is unlikely;
                 then low = max(0, low' - 1), high = max(0, high' - 1)
     refused     L = exp(-max(0, low' - NEAR_ONE) * REFUSED_PENALTY): a bucket too full to refuse is unlikely;
                 then low = 0, high = 1
-    posterior   w ← w·L / Σ w·L, with log L ≥ -MAX_PENALTY, so that one odd answer decides nothing
+    posterior   w ← w·L / Σ w·L, with log L ≥ -MAX_PENALTY, so that one unusual response has little effect
     transition  w(r, b) ← (1 - CHANGE)·w(r, b) + CHANGE·mean of w(·, b): with probability CHANGE the limit has
                 moved to any rate of the grid, with the same burst. Applied only when a change is in question:
                 before a probe and at a 429 outside one
 
-So no observation is lost: probes, drops of the limit, tokens that accumulate in a Retry-After window and many
-429s in a row are all weighed in one way. Pure; times are seconds on one monotonic clock.
+All observations are treated in the same way: probes, decreases of the limit, tokens that accumulate in a
+Retry-After window, and many 429s in a row. Pure; times are seconds on one monotonic clock.
 """
 
 from array import array
@@ -30,13 +30,13 @@ SPAN: Final = 64.0  # ratio of the configured limit to the lowest rate of the gr
 # a little early, so it explains too much: its prior is low.
 BURSTS: Final = (1.0, 2.0, 3.0, 5.0, 8.0)
 BURST_PRIOR: Final = (0.1, 0.3, 0.2, 0.2, 0.2)
-# Log-likelihood per token of error. A bucket that refused while full is a worse sign than one that accepted
-# while short: the errors of the grid's rounding add up over accepted requests.
+# Log-likelihood per token of error. A refusal by a full bucket counts more than an acceptance by an empty
+# one: the errors of the grid's rounding add up over accepted requests.
 ACCEPTED_PENALTY: Final = 8.0
 REFUSED_PENALTY: Final = 60.0
-NEAR_ONE: Final = 0.97  # tokens that may be there at a refusal: the request came a moment early
-MAX_PENALTY: Final = 4.0  # bound of the log-likelihood of one answer
-SINGLE_BURST_CHANCE: Final = 0.25  # below this posterior of a burst of one, requests need not be even
+NEAR_ONE: Final = 0.97  # tokens that may be present at a refusal: the request came slightly early
+MAX_PENALTY: Final = 4.0  # bound of the log-likelihood of one response
+SINGLE_BURST_CHANCE: Final = 0.25  # below this posterior of a burst of one, requests need no even spacing
 CHANGE: Final = 0.03  # probability that the limit has changed, per transition
 
 
@@ -55,7 +55,7 @@ class CapacityHypotheses:
 
     @classmethod
     def uniform(cls, limit: float, at: float) -> "CapacityHypotheses":
-        """Return the prior where nothing is known but that `limit` is too high: all rates alike."""
+        """Return the prior if only `limit` is known to be too high: all rates are equally likely."""
         count = len(rates_below(limit))
         return cls(
             limit,
@@ -67,14 +67,14 @@ class CapacityHypotheses:
 
     @classmethod
     def around(cls, rate: float, limit: float, at: float) -> "CapacityHypotheses":
-        """Return the prior where a former owner estimated `rate`, of any burst."""
+        """Return the prior if the previous owner of the lane estimated `rate`. The burst is unknown."""
         rates = rates_below(limit)
         nearest = min(rates, key=lambda candidate: abs(log(candidate / rate)))
         weight = array("d", [share * (candidate == nearest) for share in BURST_PRIOR for candidate in rates])
         return replace(cls.uniform(limit, at), weight=weight).after_possible_change()
 
     def after_possible_change(self) -> "CapacityHypotheses":
-        """Apply the transition: the limit may have moved to any rate, with the same burst."""
+        """Apply the transition: the limit may have changed to any rate, with the same burst."""
         count, weight = len(rates_below(self.limit)), array("d")
         for start in range(0, len(self.weight), count):
             part = self.weight[start : start + count]
@@ -83,7 +83,7 @@ class CapacityHypotheses:
         return replace(self, weight=weight)
 
     def accepted(self, at: float) -> "CapacityHypotheses":
-        """Return the posterior after a request of that time was accepted: it used one token."""
+        """Return the posterior after a request at that time was accepted: it used one token."""
         elapsed, rates = max(0.0, at - self.at), rates_below(self.limit)
         inflows, count = [rate * elapsed for rate in rates], len(rates)
         low, high, weight = array("d"), array("d"), array("d")
@@ -106,7 +106,7 @@ class CapacityHypotheses:
         return self._normalized(low, high, weight, at)
 
     def refused(self, at: float) -> "CapacityHypotheses":
-        """Return the posterior after a request of that time was refused: less than one token was there."""
+        """Return the posterior after a request at that time was refused: less than one token was there."""
         elapsed, rates = max(0.0, at - self.at), rates_below(self.limit)
         inflows, weight = [rate * elapsed for rate in rates] * len(BURSTS), array("d")
         for inflow, least, prior in zip(inflows, self.low, self.weight, strict=True):
@@ -123,7 +123,7 @@ class CapacityHypotheses:
 
     @property
     def allows_bursts(self) -> bool:
-        """Tell whether Amazon probably accepts more than one request at once."""
+        """Return whether Amazon probably accepts bursts."""
         return sum(self.weight[: len(rates_below(self.limit))]) < SINGLE_BURST_CHANCE
 
     def rate_reached(self, probability: float = 0.5) -> float:
@@ -138,6 +138,6 @@ class CapacityHypotheses:
 
 @lru_cache(maxsize=64)
 def rates_below(limit: float) -> tuple[float, ...]:
-    """Return the rates of the grid, rising, up to `limit`."""
+    """Return the rates of the grid, ascending, up to `limit`."""
     steps = round(log(SPAN) / log(STEP))
     return tuple(limit / STEP**step for step in range(steps, -1, -1))

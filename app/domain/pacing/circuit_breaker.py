@@ -1,4 +1,4 @@
-"""The circuit breaker of a lane: after too many failures only a probe is sent from time to time. Pure."""
+"""The circuit breaker of a lane: after too many failures only probes are sent from time to time. Pure."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -22,13 +22,13 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """The outcomes of a lane's last requests; `until` is when an open breaker allows a probe.
+    """The outcomes of a lane's last requests. An open breaker allows a probe at `until`.
 
-    `recent` holds one flag a request, newest last, True for a failure. Times are monotonic seconds.
+    `recent` has one flag per request, newest last, True for a failure. Times are monotonic seconds.
     """
 
     recent: tuple[bool, ...] = ()
-    opened: int = 0  # times in a row without a success
+    opened: int = 0  # consecutive openings without a success
     until: float = 0.0
 
     def state(self, now: float) -> BreakerState:
@@ -39,7 +39,7 @@ class CircuitBreaker:
 
     @property
     def is_failing(self) -> bool:
-        """Tell whether the last request failed, or the breaker is not closed."""
+        """Return whether the last request failed or the breaker is not closed."""
         return self.opened > 0 or (bool(self.recent) and self.recent[-1])
 
     @property
@@ -52,7 +52,7 @@ class CircuitBreaker:
         return 1 if self.opened else limit
 
     def succeeded(self) -> "CircuitBreaker":
-        """Return the breaker after a success: it closes, and the failures before are forgotten."""
+        """Return the breaker after a success: it closes and forgets earlier failures."""
         if self.opened:
             return CircuitBreaker((False,))
         return replace(self, recent=(*self.recent[1 - WINDOW :], False))

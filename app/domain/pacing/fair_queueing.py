@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-LIVE_PER_RETRY: Final = 3  # live requests for each retry request, where both are due
-REPLAY_SHARE: Final = 5  # at most one of so many requests of a lane is a replay
+LIVE_PER_RETRY: Final = 3  # live requests per retry request, if both are due
+REPLAY_SHARE: Final = 5  # at most one of this many requests of a lane is a replay
 
 
 class WorkKind(StrEnum):
-    """The kind of work a request carries. Replayed events are whole batches, or exceptions like retries."""
+    """The kind of work in a request. A replay carries complete batches or, like a retry, single events."""
 
     LIVE = "live"
     RETRY = "retry"
@@ -19,13 +19,13 @@ class WorkKind(StrEnum):
 
     @property
     def is_replay(self) -> bool:
-        """Tell whether it has the low priority of replays."""
+        """Return whether it has the low priority of replays."""
         return self in (WorkKind.REPLAY, WorkKind.REPLAY_RETRY)
 
 
 @dataclass(frozen=True, slots=True)
 class FairQueue:
-    """What a lane sent last. `replay_at` is when the next replay may be sent, on the monotonic clock."""
+    """The last requests of a lane. The next replay may be sent at `replay_at`, on the monotonic clock."""
 
     since_retry: int = 0
     since_replay: int = REPLAY_SHARE
@@ -33,7 +33,7 @@ class FairQueue:
     last_replay: WorkKind = WorkKind.REPLAY
 
     def choose(self, due: Collection[WorkKind], now: float) -> WorkKind | None:
-        """Return the kind to send next; None where only replays are due and `replay_at` has not come."""
+        """Return the kind to send next; None if only replays are due before `replay_at`."""
         replays = [kind for kind in (WorkKind.REPLAY, WorkKind.REPLAY_RETRY) if kind in due]
         others = [kind for kind in (WorkKind.LIVE, WorkKind.RETRY) if kind in due]
         if replays and now >= self.replay_at and (not others or self.since_replay >= REPLAY_SHARE - 1):

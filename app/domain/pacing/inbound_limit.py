@@ -1,10 +1,10 @@
-"""A limit of events a second, over requests of any size: a token bucket that may go into debt. Pure."""
+"""A limit of events per second for requests of any size: a token bucket that may become negative. Pure."""
 
 BURST_SECONDS = 1.0
 
 
 class InboundLimit:
-    """How many events may still be admitted. Times are seconds on one monotonic clock."""
+    """The remaining events of the limit. Times are seconds on one monotonic clock."""
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
@@ -17,7 +17,7 @@ class InboundLimit:
         return 0.0 if self._left >= 1 else (1 - self._left) / self.rate
 
     def take(self, events: int, now: float) -> None:
-        """Count events. What exceeds the limit is owed: the requests after it wait."""
+        """Count events. Events above the limit make the bucket negative, so later requests wait."""
         self._refill(now)
         self._left -= events
 

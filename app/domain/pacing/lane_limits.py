@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-MIN_IN_FLIGHT: Final = 4  # below it the share of one lane equals half of the worker's requests
+MIN_IN_FLIGHT: Final = 4  # with fewer, the share of one lane would be half of the worker's requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Times:
 
     @property
     def renew_every(self) -> float:
-        """Return the renewal interval: a sixth of the lease, so that single failures do no harm."""
+        """Return the renewal interval: a sixth of the lease, which tolerates single failures."""
         return self.lease / 6
 
     @property
@@ -32,12 +32,12 @@ class Times:
 
     @property
     def least(self) -> float:
-        """Return the time that must be left before the deadline to start a request."""
+        """Return the minimum remaining time of a lease for starting a request."""
         return self.request / 5
 
     @property
     def settled_within(self) -> float:
-        """Return the time after which a started attempt without a result is over."""
+        """Return the time after which a started attempt without a result has ended."""
         return self.request + self.least
 
     def problems(self) -> Iterator[str]:
@@ -45,7 +45,8 @@ class Times:
         if self.lease - 2 * self.renew_every <= self.request:
             yield (
                 f"A lane's lease of {self.lease:g} s is too short for requests of {self.request:g} s: after "
-                "a failed renewal no request could be begun. Make the lease twice as long as a request."
+                f"a failed renewal no request could start. Make the lease at least twice as long as a "
+                f"request."
             )
 
 
@@ -75,7 +76,7 @@ class Capacity:
 
     @property
     def region(self) -> int:
-        """Return the share of one region: three quarters, so that another region always has some."""
+        """Return the share of one region: three quarters, so that other regions always have some."""
         return self.total - self.total // 4
 
     @property
@@ -89,10 +90,10 @@ class Capacity:
         return self.region
 
     def admits(self, now: InFlight, *, is_failing: bool) -> bool:
-        """Tell whether a lane may start another request.
+        """Return whether a lane may start another request.
 
-        A lane may use as much as it leaves free in its region. So one lane that hangs takes a half, two take
-        three quarters together, and there is room for a third.
+        A lane may use at most half of the region's free requests: one hanging lane uses a half, two use three
+        quarters together, and a third still has some.
         """
         free = min(self.total - now.total, self.region - now.region)
         return now.lane < min(free, self.lane) and not (is_failing and now.failing >= self.failing)
@@ -101,13 +102,13 @@ class Capacity:
         """Yield a sentence for each contradiction between these limits and a region's connections."""
         if self.total < MIN_IN_FLIGHT:
             yield (
-                f"must be {MIN_IN_FLIGHT} or more, so that an advertiser whose requests hang leaves room "
-                "for others."
+                f"must be {MIN_IN_FLIGHT} or more, so that an advertiser with hanging requests does not "
+                f"block others."
             )
         if connections is not None and connections < self.connections:
             yield (
-                f"{self.total} needs {self.connections} connections a region; there are {connections:g}, and "
-                "requests would wait for one with their time running."
+                f"{self.total} needs {self.connections} connections a region; there are {connections:g},  "
+                f"and requests would wait for a connection while their deadline runs."
             )
 
 
@@ -116,13 +117,14 @@ CAPACITY: Final = Capacity()
 
 
 def fair_share(lanes: int, workers: int) -> int:
-    """Return how many of these lanes each live worker may own."""
+    """Return the number of lanes that each live worker may own."""
     return -(-lanes // max(1, workers))
 
 
 def may_acquire(owned: int, share: int, *, is_lapsed: bool) -> bool:
-    """Tell whether a free lane may be acquired: up to the fair share, or above it where its lease lapsed.
+    """Return whether a free lane may be acquired: up to the fair share, or above it if its lease has expired.
 
-    A lapsed lease means that its owner hangs. It may still count as a live worker, but its lanes must move.
+    An expired lease means that its owner hangs. The owner may still count as a live worker, but its lanes
+    must move.
     """
     return owned < share or is_lapsed

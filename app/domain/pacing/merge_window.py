@@ -1,14 +1,14 @@
 """When a lane sends its next request: how long a partly filled one waits for more events (ADR 0021).
 
-A request costs much the same CPU however few events it carries. A lane whose requests follow each other
-without an idle time waits longer, until a request carries about `ENOUGH`. An idle lane sends immediately.
+The CPU of a request hardly depends on its number of events. A lane with requests in a row without idle time
+waits longer, until a request carries about `ENOUGH`. An idle lane sends immediately.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-FULL: Final = 500  # events of a full request: it never waits
-ENOUGH: Final = 200  # events from which a longer wait saves little CPU per event
+FULL: Final = 500  # events of a full request, which never waits
+ENOUGH: Final = 200  # with this many events a longer wait saves little CPU per event
 BUSY_AFTER: Final = 5  # requests in a row without an idle time between them
 LONGEST_S: Final = 0.4
 
@@ -18,7 +18,7 @@ class MergeWindow:
     """The merge window of one lane. Times are seconds on a monotonic clock.
 
     `shortest` is the configured window. `in_row` counts the requests since the lane was idle; `rate` is the
-    events per second that the last two requests show.
+    events per second of the last two requests.
     """
 
     shortest: float = 0.0
@@ -41,12 +41,12 @@ class MergeWindow:
         return max(now, self.sent_at + (self.shortest if announced >= ENOUGH else self.seconds))
 
     def first_event(self, now: float) -> "MergeWindow":
-        """Return the window after a first event arrived: past the window, the lane was idle before it."""
+        """Return the window after a first event arrived. If the window had passed, the lane was idle."""
         if now < self.sent_at + self.shortest:
             return self
         return MergeWindow(self.shortest, self.sent_at)
 
     def sent(self, now: float, events: int) -> "MergeWindow":
-        """Return the window after a request left."""
+        """Return the window after a request was sent."""
         passed = now - self.sent_at
         return MergeWindow(self.shortest, now, self.in_row + 1, events / passed if passed > 0 else self.rate)

@@ -1,13 +1,12 @@
 """Estimate a rate limit that Amazon does not publish, from its 429s. Pure; seconds on one monotonic clock.
 
-A 429 is the only evidence of a limit, and each costs time. `capacity_hypotheses` weighs the evidence (its
-docstring has the likelihood and the transition kernel); a lane sends at SAFETY times the posterior median.
-
-That alone never finds that a limit has *risen*: Amazon accepts every request below it. So from time to time
-the lane runs a *rate probe*: its rate grows by 6 % with each request until a 429. A probe that finds no
-higher limit costs a 429, so probes are rare. After a drop the next few come sooner, since the limit may soon
-rise again. A lane that sends little never probes: there the rate recovers with time, and later each
-time that the recovery ends in a 429.
+A 429 is the only evidence of a limit, and each costs time. `capacity_hypotheses` evaluates it (its docstring
+has the likelihood and the transition kernel); a lane sends at SAFETY times the posterior median. This alone
+cannot detect that a limit has *risen*: Amazon accepts every request below it. So from time to time the lane
+runs a *rate probe*: its rate grows by 6 % with each request until a 429. A probe without a higher limit costs
+a 429, so probes are rare. After a decrease the next probes come sooner, because the limit may soon rise
+again. A lane with little traffic never probes: its rate recovers with time, more slowly after each recovery
+that ends in a 429.
 
 The constants were tuned in simulation (tests/domain/test_lanes.py), where halving or doubling most of them
 changes little.
@@ -18,7 +17,7 @@ from typing import Final
 
 from app.domain.pacing.capacity_hypotheses import CapacityHypotheses
 
-SAFETY: Final = 0.97  # share of the estimated limit that is sent
+SAFETY: Final = 0.97  # used share of the estimated limit
 PROBE_GROWTH: Final = 1.06  # factor of the rate with each request of a probe
 PROBE_AFTER_S: Final = 25.0  # from the last 429 to the next probe
 PROBE_AFTER_REQUESTS: Final = 60  # accepted before a probe, so that its 429 is less than 2 % of the requests
@@ -36,10 +35,10 @@ WINDOWS: Final = 10  # a probe waits this many Retry-After windows: the blocked 
 
 @dataclass(frozen=True, slots=True)
 class RateEstimate:
-    """The estimate of a lane's true limit. `rate` is None before the first 429: the configured one holds."""
+    """The estimate of a lane's true limit. `rate` is None before the first 429."""
 
     rate: float | None = None
-    hypotheses: CapacityHypotheses | None = None  # None until the first answer after `from_former_owner`
+    hypotheses: CapacityHypotheses | None = None  # None until the first response after `from_former_owner`
     rate_before_probe: float | None = None  # None outside a probe
     probe_at: float = 0.0
     early_probes: int = 0  # left
@@ -51,13 +50,13 @@ class RateEstimate:
 
     @classmethod
     def from_former_owner(cls, rate: float, now: float) -> "RateEstimate":
-        """Return the estimate to start with after a takeover; a drop may just have happened."""
+        """Return the first estimate after a takeover; the limit may just have decreased."""
         return cls(
             rate, probe_at=now + EARLY_PROBE_AFTER_S, early_probes=EARLY_PROBES, sent_at=now, refused_at=now
         )
 
     def rate_at(self, now: float, *, limit: float) -> float | None:
-        """Return the rate in force: the estimate, recovered with time where the lane sends little."""
+        """Return the current rate: the estimate, recovered with time if the lane has little traffic."""
         if self.rate is None:
             return None
         quiet = now - self.refused_at
@@ -68,24 +67,26 @@ class RateEstimate:
 
     @property
     def settled_rate(self) -> float | None:
-        """Return the rate that the next owner should start with: not that of a running probe."""
+        """Return the rate for the next owner, without the effect of a running probe."""
         return self.rate if self.rate_before_probe is None else self.rate_before_probe
 
     def accepted(self, now: float, *, sent_at: float, limit: float) -> "RateEstimate":
-        """Return the estimate after an accepted request of `sent_at`; `limit` is the configured rate."""
+        """Return the estimate after the request sent at `sent_at` was accepted; `limit` is the configured
+        rate.
+        """
         if self.rate is None or sent_at < self.sent_at:
             return self
         if self.rate_before_probe is None and (self.rate_at(now, limit=limit) or limit) >= limit:
-            # Fully recovered: the evidence is old, and the configured limit holds again.
+            # Fully recovered: the evidence is old, and the configured limit applies again.
             return RateEstimate(refused_at=self.refused_at, quiet_s=self.quiet_s)
-        # A probe needs requests that wait for the pace: otherwise the higher rate would not be used.
+        # A probe needs requests that wait for the rate limit: otherwise the higher rate would not be used.
         is_rate_bound = sent_at - self.sent_at <= 1.6 / self.rate + 0.15
         hypotheses = self._hypotheses(limit, sent_at).accepted(sent_at)
         rate, rate_before_probe = SAFETY * hypotheses.rate_reached(), None
         if self.rate_before_probe is not None and is_rate_bound:
             rate, rate_before_probe = max(rate, self.rate * PROBE_GROWTH), self.rate_before_probe
             if hypotheses.rate_reached() >= limit and rate >= limit:
-                return RateEstimate()  # the configured limit is accepted: nothing is left to estimate
+                return RateEstimate()  # Amazon accepts the configured limit: nothing to estimate
         elif (
             is_rate_bound
             and now >= self.probe_at
@@ -104,7 +105,7 @@ class RateEstimate:
         )
 
     def throttled(self, now: float, *, sent_at: float, limit: float, wait: float) -> "RateEstimate":
-        """Return the estimate after a 429 for a request of `sent_at`; the lane is blocked for `wait`."""
+        """Return the estimate after a 429 for the request of `sent_at`; the lane is blocked for `wait`."""
         if sent_at < self.sent_at:
             return self  # sent before the last evidence: it would be counted twice
         hypotheses = self._hypotheses(limit, sent_at)
@@ -123,7 +124,7 @@ class RateEstimate:
             early_probes, rest = max(1, early_probes), UNDECIDED_PROBE_AFTER_S
         since, quiet_s = now - self.refused_at, self.quiet_s
         if since > quiet_s:
-            # The recovery may have caused this 429; one that comes much later is no evidence of it.
+            # The recovery may have caused this 429; a much later one is no evidence for that.
             quiet_s = min(MAX_QUIET_S, 2 * quiet_s) if since < WINDOWS * quiet_s else QUIET_S
         return RateEstimate(
             rate=rate,
@@ -137,7 +138,7 @@ class RateEstimate:
         )
 
     def _hypotheses(self, limit: float, at: float) -> CapacityHypotheses:
-        """Return the hypotheses; new ones at the start, or where the configured limit has changed."""
+        """Return the hypotheses; new ones at the start, or after the configured limit changed."""
         if self.hypotheses is not None and self.hypotheses.limit == limit:
             return self.hypotheses
         if self.settled_rate is None:

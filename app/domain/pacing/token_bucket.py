@@ -13,7 +13,7 @@ LATE: Final = 0.6  # share of the interval by which a request may be late withou
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most `per_second` requests in the long run and `burst` at once (interface §3, rate_limit)."""
+    """At most `per_second` requests on average, in bursts of at most `burst` (interface §3, rate_limit)."""
 
     per_second: float
     burst: int
@@ -27,9 +27,9 @@ class RateLimit:
 class LanePace:
     """The state of a lane's pace.
 
-    `arrival` is GCRA's theoretical arrival time: when the bucket is full again. `blocked_until` is the end of
-    the last Retry-After window. `throttles` counts 429s in a row. `estimate` is the rate below the configured
-    limit that the 429s imply, if any came.
+    `arrival` is GCRA's theoretical arrival time, at which the bucket is full again. `blocked_until` is the
+    end of the last Retry-After window. `throttles` counts 429s in a row. `estimate` is the rate below the
+    configured limit that the 429s imply, if any came.
     """
 
     arrival: float = 0.0
@@ -39,7 +39,7 @@ class LanePace:
     estimate: RateEstimate = field(default_factory=RateEstimate)
 
     def allowed(self, limit: RateLimit, now: float) -> RateLimit:
-        """Return the limit in force: the configured one, or the estimated rate, without a burst."""
+        """Return the current limit: the configured one, or the estimated rate without bursts."""
         rate = self.estimate.rate_at(now, limit=limit.per_second)
         if rate is None or rate >= limit.per_second:
             return limit
@@ -55,12 +55,12 @@ class LanePace:
     def sent(self, limit: RateLimit, now: float) -> "LanePace":
         """Return the pace after one request was sent at `now`.
 
-        A request is sent a little after it is due. At an estimated rate that delay would lower the rate each
-        time. Where Amazon accepts bursts, the next due time counts from when this request was due.
+        A request is sent slightly after it is due. At an estimated rate this delay would lower the rate each
+        time. If Amazon accepts bursts, the next due time counts from the due time of this request.
         """
         allowed, late = self.allowed(limit, now), 0.0
         if self.estimate.allows_bursts and allowed is not limit:
-            # Two requests never come closer than the configured limit allows.
+            # The interval of two requests is never shorter than the configured limit allows.
             late = min(LATE / allowed.per_second, 1 / allowed.per_second - 1 / limit.per_second)
         return replace(self, arrival=max(self.arrival, now - late) + 1 / allowed.per_second)
 
@@ -83,10 +83,10 @@ class LanePace:
     ) -> "LanePace":
         """Return the pace after a 429: blocked until its window has passed, then at a lower rate.
 
-        The wait is `retry_after` seconds, plus up to a tenth of jitter so that lanes do not all resume at
-        once. Without `retry_after` it is the interval at the current rate, at least a quarter of a second,
-        doubled for each 429 in a row from the second on, up to a minute. `jitter` is in [0, 1); `sent_at` is
-        when the refused request was sent.
+        The wait is `retry_after` seconds, plus up to a tenth of jitter so that lanes do not all resume at the
+        same time. Without `retry_after` it is the interval at the current rate, at least a quarter of a
+        second, doubled for each 429 in a row from the second on, up to a minute. `jitter` is in [0, 1);
+        `sent_at` is when the refused request was sent.
         """
         if retry_after is not None:
             wait = retry_after * (1 + jitter / 10)

@@ -4,7 +4,7 @@ A Postgres index keeps an entry for each settled batch until a vacuum removes it
 stops the vacuum. A scan from the start then reads all of those entries: 76 ms after 100,000 small batches. So
 a lane keeps, for each of its queues, the due time of the first open batch that its last claim found, and
 starts the next scan there. A transaction that commits late may add a batch below the watermark, so from time
-to time a poll scans from the start: more rarely the longer that takes.
+to time a poll scans from the start, less often the longer that takes.
 """
 
 from collections.abc import Mapping
@@ -14,22 +14,22 @@ from typing import Final
 
 from app.domain.ids import DestinationNumber
 
-FULL_SCAN_EVERY_S: Final = 1.0  # where a full scan takes next to no time
-FULL_SCAN_SHARE: Final = 20  # full scans take at most one part in so many of the time
-LONGEST_REST_S: Final = 60.0  # bounds the effect of one scan that hung with its database
+FULL_SCAN_EVERY_S: Final = 1.0  # if a full scan takes almost no time
+FULL_SCAN_SHARE: Final = 20  # full scans take at most one part in this many of the time
+LONGEST_REST_S: Final = 60.0  # limits the effect of one scan during a database hang
 
-Key = tuple[DestinationNumber, int]  # a destination and one of its queues of whole batches
+Key = tuple[DestinationNumber, int]  # a destination and one of its queues of complete batches
 
 
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """What a lane's scans may skip. Times in seconds are monotonic; `due_at` holds the database's."""
+    """What a lane's scans may skip. Times in seconds are monotonic; `due_at` has times of the database."""
 
     due_at: Mapping[Key, datetime] = field(default_factory=dict)
     full_scan_at: float = 0.0
 
     def usable(self, now: float) -> Mapping[Key, datetime]:
-        """Return the watermarks for a scan that starts now: none where a full scan is due."""
+        """Return the watermarks for a scan that starts now: none if a full scan is due."""
         return {} if now >= self.full_scan_at else self.due_at
 
     def after_poll(self, started_at: float, ended_at: float) -> "Watermarks":
