@@ -38,7 +38,7 @@ class CallbackClient:
             limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
         )
 
-    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         """Send one callback, signed with the current time; any 2xx acknowledges it."""
         signed = callback.headers(self._secrets, id=id, at=self._now(), body=body)
         headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signed}

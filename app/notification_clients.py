@@ -39,7 +39,7 @@ class WebhookClient:
             trust_env=False,
         )
 
-    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         """Send one message, signed with the current time; any 2xx acknowledges it."""
         signed = (
             callback.headers(channel.secrets, id=id, at=self._now(), body=body) if channel.secrets else {}
@@ -84,7 +84,7 @@ class MailClient:
         # smtplib blocks; its few threads end after the timeout.
         self._threads = ThreadPoolExecutor(_MAIL_THREADS, thread_name_prefix="mail")
 
-    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         """Send one message to all addresses of a channel. It is acknowledged if the server accepted it."""
         opened: list[smtplib.SMTP] = []
         sending = asyncio.get_running_loop().run_in_executor(
@@ -100,11 +100,7 @@ class MailClient:
             return NotAcknowledged("timeout")
 
     def _send(
-        self,
-        opened: list[smtplib.SMTP],
-        channel: Channel,
-        id: str,  # noqa: A002
-        body: bytes,
+        self, opened: list[smtplib.SMTP], channel: Channel, id: str, body: bytes
     ) -> Acknowledged | NotAcknowledged:
         message = mail(
             body, message_id=id, sender=self._sender, recipients=channel.addresses, now=self._now()
@@ -166,7 +162,7 @@ class ChannelClients:
         self._webhooks = webhooks
         self._mails = mails
 
-    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         """Send one message."""
         if channel.type == "webhook":
             return await self._webhooks.send(channel, id, body)

@@ -143,7 +143,10 @@ class Settings(BaseSettings):
     body_read_timeout_seconds: int = Field(default=30, ge=1, le=600)
     body_min_bytes_per_second: int = Field(default=1_024, ge=0, le=1_048_576)
     keep_alive_seconds: int = Field(default=75, ge=1, le=3_600)
-    shutdown_delay_seconds: int = Field(default=5, ge=0, le=60)
+    # In development no load balancer has to notice that a process stops.
+    shutdown_delay_seconds: int = Field(
+        default_factory=lambda known: 5 if known.get("app_env") == "production" else 0, ge=0, le=60
+    )
 
     # Retention
     batch_retention_days: int = Field(default=30, ge=22, le=365)
@@ -196,10 +199,7 @@ class Settings(BaseSettings):
     def notification_channels(self) -> tuple[Channel, ...]:
         """The notification channels. Raises ValueError with a sentence that contains no value."""
         webhooks = read_webhooks(_plain(self.notify_webhooks), _plain(self.notify_secrets))
-        channels = webhooks + read_emails(_plain(self.notify_emails))
-        if len({(channel.organisation, channel.name) for channel in channels}) != len(channels):
-            raise ValueError("a webhook and a mail channel have the same name")
-        return channels
+        return webhooks + read_emails(_plain(self.notify_emails))
 
     @property
     def mail_server(self) -> MailServer | None:

@@ -8,18 +8,29 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from app.domain.incidents.kinds import KINDS
 from app.domain.trace import RequestTrace
 
-# pyproject.toml is the only place that names the version.
-VERSION: str = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"][
-    "version"
-]
+
+def _read_version() -> str:
+    """Return the version in pyproject.toml, which alone names it; where a wheel is installed, the wheel's."""
+    try:
+        project = Path(__file__).parents[1].joinpath("pyproject.toml").read_text()
+    except FileNotFoundError:
+        from importlib.metadata import version
+
+        return version("amazon-conversions-destination")
+    return str(tomllib.loads(project)["project"]["version"])
+
+
+VERSION: Final = _read_version()
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+# Why a batch cannot be read: its row is missing, its data cannot be decrypted, or reading it is an error.
+UNREADABLE_REASONS = ("missing", "not_opened", "damaged_data")
 _log = logging.getLogger("app")
 # Set per request; group commit reads it.
 REQUEST_TRACE: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
@@ -162,8 +173,21 @@ class Telemetry:
             ["kind"],
             registry=self.registry,
         )
-        for kind in ("database", "defect", "unreadable", "unsettled"):
-            self.lane_errors.labels(kind)
+        self._export_from_start()
+
+    def _export_from_start(self) -> None:
+        """Export the series that alerts count as 0: Prometheus sees no increase where one begins at 1."""
+        for counter, values in (
+            (self.received, ("accepted", "duplicate", "rejected")),
+            (self.settled, ("delivered", "dead", "expired")),
+            (self.callbacks, ("acknowledged", "not_acknowledged", "failed_permanently")),
+            (self.unreadable_batches, UNREADABLE_REASONS),
+            (self.claims_failed, ("damaged_data", "defect", "nothing_claimed")),
+            (self.database_errors, (*_CLASSES, _OTHER_CLASS, UNREACHABLE)),
+            (self.lane_errors, ("database", "defect", "unsettled")),
+        ):
+            for value in values:
+                counter.labels(value)
 
     def log(self, event: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
         """Log an event (`area.event`); `fields` are ids, codes and numbers."""
@@ -205,7 +229,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "at": datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
@@ -249,6 +273,7 @@ _CLASSES = {
     "XX": "internal_error",
 }
 UNREACHABLE = "unreachable"
+_OTHER_CLASS = "other"
 
 
 def class_of(error: BaseException) -> str | None:
@@ -257,7 +282,7 @@ def class_of(error: BaseException) -> str | None:
     cause = getattr(error, "orig", None) or error
     state = getattr(cause, "sqlstate", None)
     if state:
-        return state[:2] if state[:2] in _CLASSES else "other"
+        return state[:2] if state[:2] in _CLASSES else _OTHER_CLASS
     from_driver = type(cause).__module__.partition(".")[0] in {"asyncpg", "sqlalchemy"}
     return UNREACHABLE if from_driver or isinstance(cause, OSError) else None
 

@@ -14,7 +14,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.settings import Settings
-from bench import backlog, dedupe, export, fairness, organisations, reference, rejections, waiting
+from bench import (
+    backlog,
+    dedupe,
+    export,
+    fairness,
+    organisations,
+    reference,
+    rejections,
+    sizes,
+    traces,
+    waiting,
+)
 from bench.events import bodies
 from bench.pipeline import Pipeline, Round
 from bench.report import MIB, ROUND_HEAD, middle, quantile, row_of, table
@@ -40,6 +51,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             "rejections",
             "organisations",
             "export",
+            "sizes",
+            "traces",
         ),
         help="only one part",
     )
@@ -47,7 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Run the bench and print Markdown."""
-    lanes = 1000 if asked.full else 10
+    lanes = 1000 if asked.full or asked.only == "sizes" else 10
     rounds = asked.rounds or (5 if asked.full else 3)
     parts = (
         [asked.only]
@@ -69,6 +82,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
                     "waiting": lambda: waiting.run(running, pipeline, sizes=(10_000, 1_000_000)),
                     "rejections": lambda: rejections.run(running, pipeline, rounds=rounds),
                     "export": lambda: export.run(running, pipeline, events=1_000_000),
+                    "sizes": lambda: sizes.run(running, pipeline),
+                    "traces": lambda: traces.run(running, pipeline, rounds=rounds),
                 }
                 for part in parts:
                     if part in actions:

@@ -56,12 +56,12 @@ def with_keys(settings: Settings) -> Settings:
 
 
 def with_sandbox(settings: Settings) -> Settings:
-    """Use the sandbox if AMAZON_BASE_URL is not set, outside production only."""
-    if settings.production or settings.amazon_base_url:
+    """Use the sandbox if AMAZON_BASE_URL is not set, and a client id if none is, outside production only."""
+    if settings.production:
         return settings
     return settings.model_copy(
         update={
-            "amazon_base_url": settings.local_url(settings.sandbox_port),
+            "amazon_base_url": settings.amazon_base_url or settings.local_url(settings.sandbox_port),
             "amazon_client_id": settings.amazon_client_id or SANDBOX_CLIENT,
             "amazon_client_secret": settings.amazon_client_secret or SecretStr(SANDBOX_CLIENT),
         }

@@ -25,10 +25,16 @@ class Example:
     """The destination of the welcome screen's event."""
 
     destination_id: str
+    advertiser_id: str = ADVERTISER
 
 
-def ensure_example(settings: Settings, api: str) -> Example:
-    """Create the example destination at the API's address, or find it. Raises ExampleError."""
+def ensure_example(
+    settings: Settings, api: str, *, name: str = NAME, advertiser: str = ADVERTISER
+) -> Example:
+    """Create a destination with the example mapping at the API's address, or find it; sign in if necessary.
+
+    Raises ExampleError.
+    """
     assert settings.bootstrap_admin_key is not None
     key = settings.bootstrap_admin_key.get_secret_value()
     client = httpx.Client(
@@ -39,15 +45,15 @@ def ensure_example(settings: Settings, api: str) -> Example:
     )
     with client:
         try:
-            destination = _find(client) or _body(
+            destination = _find(client, name) or _body(
                 client.post(
                     "/destinations",
-                    json={"name": NAME, "advertiser_id": ADVERTISER, "region": "NA", "currency": "USD"},
+                    json={"name": name, "advertiser_id": advertiser, "region": "NA", "currency": "USD"},
                 )
             )
             path = f"/destinations/{destination['id']}"
             if destination["state"] in {"draft", "needs_reconnect"}:
-                _sign_in(client, path)
+                _sign_in(client, path, advertiser)
             if not _body(client.get(f"{path}/mappings"))["items"]:
                 _body(client.post(f"{path}/mappings", json={**EXAMPLE_MAPPING, "name": "Add to cart"}))
             if _body(client.get(path))["state"] == "connected":
@@ -55,27 +61,27 @@ def ensure_example(settings: Settings, api: str) -> Example:
                 _body(client.post(f"{path}/mappings/{mapping['id']}/publish"))
         except (httpx.HTTPError, KeyError, ValueError) as error:
             raise ExampleError(type(error).__name__) from None
-        return Example(destination["id"])
+        return Example(destination["id"], advertiser)
 
 
-def _find(client: httpx.Client) -> dict[str, Any] | None:
+def _find(client: httpx.Client, name: str) -> dict[str, Any] | None:
     cursor = None
     while True:
         page = _body(client.get("/destinations", params={"cursor": cursor} if cursor else {}))
         for destination in page["items"]:
-            if destination["name"] == NAME and destination["state"] != "archived":
+            if destination["name"] == name and destination["state"] != "archived":
                 return dict(destination)
         cursor = page["next_cursor"]
         if cursor is None:
             return None
 
 
-def _sign_in(client: httpx.Client, path: str) -> None:
+def _sign_in(client: httpx.Client, path: str, advertiser: str) -> None:
     """Click Allow on the sandbox's page and follow the redirect."""
     address = _body(client.post(f"{path}/connect"))["authorize_url"]
     # A request without the client's headers: the sandbox must not receive the API key.
     allowed = httpx.post(
-        address, data={"decision": "allow", "advertiser_id": ADVERTISER}, timeout=20, trust_env=False
+        address, data={"decision": "allow", "advertiser_id": advertiser}, timeout=20, trust_env=False
     )
     if not allowed.is_redirect:
         raise ExampleError(f"the sandbox's sign-in page returned {allowed.status_code}")

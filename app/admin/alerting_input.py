@@ -26,7 +26,7 @@ def _alerting(value: Any) -> Any:
                 until = _INSTANT.validate_python(given)
             except ValidationError:
                 raise validation_error("not_a_time") from None
-            checked[name] = None if until is None else until.isoformat()
+            checked[name] = None if until is None else f"{until:%Y-%m-%dT%H:%M:%S}Z"
         elif name not in set(DEFAULTS):
             raise validation_error("unknown_field", "alerting has a member that is not a kind of incident.")
         else:

@@ -53,9 +53,9 @@ async def begin_connection(context: AppContext, caller: Caller, destination_id: 
         )
         await audit.record(
             connection,
-            actor=caller.actor,
-            action=audit.AuditAction.DESTINATION_CONNECT_BEGUN,
-            subject=destination.id,
+            caller.actor,
+            audit.AuditAction.DESTINATION_CONNECT_BEGUN,
+            destination.id,
             destination=destination.id,
         )
     return context.sign_in.authorize_url(destination.region, state=state, code_verifier=verifier)
@@ -173,9 +173,9 @@ async def _store_connection(
         after = await destinations.set_sign_in(connection, before.id, "valid")
         await audit.record(
             connection,
-            actor=connected_by,
-            action=audit.AuditAction.DESTINATION_CONNECTED,
-            subject=after.id,
+            connected_by,
+            audit.AuditAction.DESTINATION_CONNECTED,
+            after.id,
             destination=after.id,
             before=audit_view(before),
             after={**audit_view(after), "amazon_account": account.name},

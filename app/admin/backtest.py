@@ -2,12 +2,12 @@
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin import publishing
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.evaluation import EvaluationSettings, rules_of
-from app.admin.mapping_drafts import find_mapping
+from app.admin.mapping_schema import compile_or_refuse
+from app.admin.mappings import find_mapping
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, RejectionGroup, backtest
@@ -35,9 +35,9 @@ async def backtest_draft(
         destination = await find_visible(connection, caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         if document is None:
-            draft = publishing.compile_or_refuse(mapping.draft)
+            draft = compile_or_refuse(mapping.draft)
         else:
-            draft = publishing.compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
+            draft = compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
         if mapping.published_version is None:
             raise Refusal(
                 ErrorCode.NOT_PUBLISHABLE,

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
@@ -24,17 +26,17 @@ Position = tuple[BatchId, int]  # batch, and position of the event in it
 
 @dataclass(frozen=True, slots=True)
 class ConsentRecord:
-    """The consent of one accepted event. `signal` and `string_sha256` are None if the event had none."""
+    """The consent of one accepted event."""
 
     event_id: str
     event_at: datetime
     accepted_at: datetime
     mapping_id: MappingId | None
     mapping_version: int
-    basis: str
-    source: str | None
-    decision: str
-    signal: str | None
+    basis: Annotated[str, Field(description="The mapping's consent mode.")]
+    source: Annotated[str | None, Field(description="The path it was read from.")]
+    decision: Annotated[str, Field(json_schema_extra={"enum": ["granted", "passed_on", "not_required"]})]
+    signal: Annotated[str | None, Field(description="User data / ad storage.")]
     string_sha256: str | None
 
 

@@ -9,7 +9,7 @@ from app.admin.destination_settings import SettingsResult, insert_destination
 from app.admin.destinations import draft_of, find_visible
 from app.admin.ids import new_id
 from app.admin.inputs import DestinationCopy
-from app.admin.mapping_drafts import MappingDetails, create_draft, read_mapping
+from app.admin.mappings import MappingDetails, create_draft, read_mapping
 from app.domain.destination import Region
 from app.domain.ids import AdvertiserId, MappingId
 from app.store import mappings

@@ -29,9 +29,9 @@ async def dismiss_dead_letters(
         if matched and not dry_run:
             await audit.record(
                 connection,
-                actor=caller.actor,
-                action=audit.AuditAction.DEAD_LETTERS_DISMISSED,
-                subject=found.id,
+                caller.actor,
+                audit.AuditAction.DEAD_LETTERS_DISMISSED,
+                found.id,
                 destination=found.id,
                 after={"reason": wanted.reason, "dismissed": matched},
             )

@@ -13,7 +13,7 @@ from app.admin.ids import new_id
 from app.admin.incidents import change_alerting
 from app.admin.inputs import DestinationChange, NewDestination
 from app.admin.organisations import require_destination_allowance
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.confusable import skeleton
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId
@@ -54,8 +54,14 @@ async def list_destinations(
 
 async def create_destination(context: AppContext, caller: Caller, body: NewDestination) -> SettingsResult:
     """Create a destination in state `draft`. Raises Refusal (403) for a key limited to destinations."""
+    async with context.engine.begin() as connection:
+        return await insert_destination(connection, caller, draft_from(body))
+
+
+def draft_from(body: NewDestination) -> DestinationDraft:
+    """Return the fields of a new destination."""
     rate = body.rate_limit
-    draft = DestinationDraft(
+    return DestinationDraft(
         name=body.name,
         advertiser_id=AdvertiserId(body.advertiser_id),
         region=Region(body.region),
@@ -64,8 +70,6 @@ async def create_destination(context: AppContext, caller: Caller, body: NewDesti
         dataset_name=body.dataset_name,
         rate=ConfiguredRate() if rate is None else ConfiguredRate(rate.requests_per_second, rate.burst),
     )
-    async with context.engine.begin() as connection:
-        return await insert_destination(connection, caller, draft)
 
 
 async def insert_destination(
@@ -94,8 +98,7 @@ async def change_destination(
     """Change the given fields. Raises Refusal: 404, 409 if archived or fixed, 412 unless `expected`."""
     async with context.engine.begin() as connection:
         before = await changes.lock_visible(connection, caller, destination_id)
-        if expected is not None and before.version not in expected:
-            raise Refusal(ErrorCode.STALE)
+        require_version(before.version, expected)
         draft = _changed(before, body)
         similar: tuple[str, ...] = ()
         if draft.name != before.name:

@@ -7,7 +7,7 @@ from typing import Any
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.event_list import find_visible_row
-from app.admin.journey_stats import journey_counts_of
+from app.admin.journey_figures import journey_counts_of
 from app.domain.destination import State
 from app.domain.observed.coverage import match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter

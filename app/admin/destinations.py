@@ -6,17 +6,17 @@ the change, so that no further request starts, and return once every request in 
 out: nothing is sent afterwards.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin import publishing
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.ids import require_destination_id
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.pinned_names import pin_for_advertiser
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.destination import State
 from app.domain.ids import DestinationId
 from app.store import audit, callbacks, destinations, driver_of, sign_ins
@@ -94,9 +94,9 @@ async def create_destination(
     created = await destinations.create(connection, destination, draft)
     await audit.record(
         connection,
-        actor=by,
-        action=audit.AuditAction.DESTINATION_CREATED,
-        subject=created.id,
+        by,
+        audit.AuditAction.DESTINATION_CREATED,
+        created.id,
         destination=created.id,
         after=audit_view(created),
     )
@@ -116,13 +116,13 @@ async def change_destination(
     if (draft.advertiser_id, draft.region) != (before.advertiser_id, before.region):
         if before.sign_in != "none" or await destinations.ever_accepted(connection, before.number):
             raise Refusal(ErrorCode.DESTINATION_FIXED, None, *_fixed_field_problems(before, draft))
-        await publishing.pin_for_advertiser(connection, before.id, draft.advertiser_id)
+        await pin_for_advertiser(connection, before.id, draft.advertiser_id)
     after = await destinations.change(connection, before.id, draft)
     await audit.record(
         connection,
-        actor=by,
-        action=audit.AuditAction.DESTINATION_CHANGED,
-        subject=after.id,
+        by,
+        audit.AuditAction.DESTINATION_CHANGED,
+        after.id,
         destination=after.id,
         before=audit_view(before),
         after=audit_view(after),
@@ -142,9 +142,9 @@ async def set_status_callback(
     if is_new:
         await audit.record(
             connection,
-            actor=by,
-            action=audit.AuditAction.DESTINATION_CALLBACK_CHANGED,
-            subject=destination.id,
+            by,
+            audit.AuditAction.DESTINATION_CALLBACK_CHANGED,
+            destination.id,
             destination=destination.id,
             before={"status_callback": not enabled},
             after={"status_callback": enabled},
@@ -204,13 +204,13 @@ async def archive_destination(
     destination_id: str,
     *,
     discard: bool,
-    check_version: Callable[[int], None] | None = None,
+    expected: Collection[int] | None = None,
 ) -> tuple[Destination, int]:
     """Archive a destination permanently; return it and the number of events that were discarded.
 
     Raises Refusal while events wait, unless `discard` is set: those events then become dead. A repeated call
-    returns the same destination and finishes an interrupted discard. `check_version` may raise Refusal for
-    the version that is about to be archived.
+    returns the same destination and finishes an interrupted discard. 412 unless the version that is about to
+    be archived is `expected`.
     """
     async with context.engine.begin() as connection:
         await find_visible(connection, caller, destination_id)
@@ -219,13 +219,12 @@ async def archive_destination(
         assert before is not None
         after = before
         if before.state is not State.ARCHIVED:
-            if check_version is not None:
-                check_version(before.version)
+            require_version(before.version, expected)
             waiting = await context.delivery_control.waiting(connection, before.number)
             if waiting and not discard:
                 raise Refusal(
                     ErrorCode.EVENTS_WAITING,
-                    f"{waiting} accepted events wait for this destination. Let them be delivered, or delete "
+                    f"Accepted events of this destination wait: {waiting}. Let them be delivered, or delete "
                     "with discard=true, which makes them dead with reason discarded.",
                     waiting=waiting,
                 )
@@ -257,9 +256,9 @@ async def _record_change(
 ) -> None:
     await audit.record(
         connection,
-        actor=caller.actor,
-        action=action,
-        subject=after.id,
+        caller.actor,
+        action,
+        after.id,
         destination=after.id,
         before=audit_view(before),
         after={**audit_view(after), **(details or {})},

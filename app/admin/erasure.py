@@ -84,9 +84,9 @@ async def erase_person(
     async with context.engine.begin() as connection:
         await audit.record(
             connection,
-            actor=caller.actor,
-            action=audit.AuditAction.SUBJECT_ERASURE_REQUESTED,
-            subject=id_,
+            caller.actor,
+            audit.AuditAction.SUBJECT_ERASURE_REQUESTED,
+            id_,
             after={"identifiers": sorted(identifiers)},
         )
     return id_, at

@@ -154,7 +154,9 @@ async def _history_of_duplicate(
     return (
         shown
         if is_here
-        else replace(shown, attempts=(), replays=(), execution_id=None, journey_id=None, node_id=None)
+        else replace(
+            shown, attempts=(), replays=(), execution_id=None, journey_id=None, node_id=None, request_id=None
+        )
     )
 
 
@@ -203,6 +205,7 @@ def _rejected_history(
         amazon_message=None,
         journey_id=last.journey_id,
         node_id=last.node_id,
+        request_id=last.request_id,
         destination_id=destination_id,
         match_keys=[],
         dropped_match_keys=[],

@@ -12,6 +12,7 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import EventMetadata, may_hold_id, read_shapes
 from app.domain.destination import State
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
+from app.domain.outcomes.failure_cause import failure_cause
 from app.domain.outcomes.reasons import REASONS, JourneyCode
 from app.domain.outcomes.status import Status, status_of
 from app.store import PipelineConnection, event_history
@@ -41,7 +42,8 @@ class EventFilter:
     journey_id: str | None = None
     node_id: str | None = None
     event_type: str | None = None
-    any_id: str | None = None  # of the event, its execution, its journey or its node
+    cause: str | None = None  # of a permanent failure: domain/outcomes/failure_cause.py
+    any_id: str | None = None  # of the event, its execution, journey, node or request
 
     @property
     def members(self) -> dict[str, str]:
@@ -50,7 +52,7 @@ class EventFilter:
             "execution_id": self.execution_id, "journey_id": self.journey_id, "node_id": self.node_id,
             "event_type": self.event_type,
         }  # fmt: skip
-        return {name: value for name, value in wanted.items() if value}
+        return {name: value for name, value in wanted.items() if value is not None}
 
     def may_match(self, shapes: bytes | None) -> bool:
         """Return whether the packed metadata of a batch can match, without decoding it."""
@@ -61,12 +63,16 @@ class EventFilter:
         """Return whether the metadata of an event matches, apart from status, reason and mapping."""
         if not all(getattr(shape, name) == value for name, value in self.members.items()):
             return False
-        ids = (shape.event_id, shape.execution_id, shape.journey_id, shape.node_id)
+        ids = (shape.event_id, shape.execution_id, shape.journey_id, shape.node_id, shape.request_id)
         return self.any_id is None or self.any_id in ids
 
     def includes(self, status: Status, reason: str | None) -> bool:
         """Return whether the filter includes this status and reason."""
         return self.status in (None, status) and self.reason in (None, reason)
+
+    def has_cause(self, code: str | None, message: str | None) -> bool:
+        """Return whether an event with this answer of Amazon is wanted."""
+        return self.cause is None or self.cause == failure_cause(code, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,7 @@ class ListedEvent:
     amazon_message: str | None
     journey_id: str | None
     node_id: str | None
+    request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +254,10 @@ def _matching_events(
     # Most events of a batch share one status: decide by status before unpacking the metadata.
     special = {
         place: wanted.includes(*status_and_reason(destination, batch, exception))
+        and wanted.has_cause(exception.amazon_code, exception.amazon_message)
         for place, exception in exceptions.items()
     }
-    others = wanted.includes(*status_and_reason(destination, batch, None))
+    others = wanted.includes(*status_and_reason(destination, batch, None)) and wanted.has_cause(None, None)
     if not others and not any(special.values()):
         return []
     if (shapes := read_shapes(batch.shapes)) is None:
@@ -309,6 +317,7 @@ def listed_event(
         amazon_message=exception.amazon_message if exception else None,
         journey_id=shape.journey_id if shape else None,
         node_id=shape.node_id if shape else None,
+        request_id=shape.request_id if shape else None,
     )
 
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin import publishing
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.mapping_drafts import find_mapping
+from app.admin.mappings import find_mapping
+from app.admin.pinned_names import require_all_visible, users_of_name
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.event_types import EVENT_TYPES
-from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
@@ -67,7 +66,7 @@ async def find_name_conflict(
         visible = [id_ for id_ in ids if caller.sees(id_)]
         names = dict(await destinations.names(connection, only=visible))
         published = await mappings.published_of(connection, visible)
-    republished, unchanged = publishing.users_of_name(published, event_type, pinned)
+    republished, unchanged = users_of_name(published, event_type, pinned)
     return NameConflict(
         event_type,
         pinned,
@@ -99,29 +98,45 @@ async def rename_event(
     name = clean_event_name(to)
     async with context.engine.begin() as connection:
         await require_all_visible(connection, caller, advertiser_id)
-        before, republished, unchanged = await publishing.rename(
+        before, republished, unchanged = await _rename(
             connection, AdvertiserId(advertiser_id), event_type, name, caller.actor
         )
         if before.name != name:
             await audit.record(
                 connection,
-                actor=caller.actor,
-                action=audit.AuditAction.EVENT_NAME_RENAMED,
-                subject=f"{advertiser_id}/{event_type}",
+                caller.actor,
+                audit.AuditAction.EVENT_NAME_RENAMED,
+                f"{advertiser_id}/{event_type}",
                 before={"name": before.name},
                 after={"name": name, "mappings": [mapping.id for mapping in republished]},
             )
     return RenamedEvent(name, before.name, republished, unchanged)
 
 
-async def require_all_visible(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
-    """Refuse a caller who cannot see every destination of the advertiser: they share its event names."""
-    if advertiser_id_problem(advertiser):
-        raise Refusal(ErrorCode.NOT_FOUND)
-    if caller.destination_ids is None:
-        return
-    ids = await destinations.ids_of_advertiser(connection, advertiser)
-    if not any(caller.sees(destination) for destination in ids):
-        raise Refusal(ErrorCode.NOT_FOUND)
-    if not all(caller.sees(destination) for destination in ids):
-        raise Refusal(ErrorCode.FORBIDDEN, "Destinations that this key cannot see share these names.")
+async def _rename(
+    connection: AsyncConnection, advertiser: AdvertiserId, event_type: str, name: str, by: str
+) -> tuple[Pin, list[StoredMapping], list[StoredMapping]]:
+    """Change a pinned name and publish a new version of each mapping with that constant event type.
+
+    Without the new versions, all their events would be rejected. Returns the previous pin, the mappings that
+    were republished, and those that cannot be: they read the type from the event and use the old name for all
+    types. Raises Refusal (404) if no name is pinned.
+    """
+    ids = [destination.id for destination in await destinations.of_advertiser(connection, advertiser)]
+    before = await event_names.lock(connection, advertiser, event_type)
+    if before is None:
+        raise Refusal(ErrorCode.NOT_FOUND, "No name is pinned for this advertiser and event type.")
+    if before.name == name:
+        return before, [], []
+    await event_names.rename(connection, advertiser, event_type, name)
+    published = await mappings.published_of(connection, ids, lock_rows=True)
+    republished, unchanged = users_of_name(published, event_type, before.name)
+    for mapping in republished:
+        assert mapping.published is not None
+        if mapping.draft.get("event_name") == mapping.published.get("event_name"):
+            await mappings.change_draft(connection, mapping.id, {**mapping.draft, "event_name": name})
+        document = {**mapping.published, "event_name": name}
+        note = f"Event renamed from “{before.name}” to “{name}”."
+        await mappings.publish(connection, mapping.id, document, by, note)
+    await destinations.touch_advertiser(connection, advertiser)
+    return before, republished, unchanged

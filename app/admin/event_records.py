@@ -1,12 +1,16 @@
-"""The parts of an event's history."""
+"""What the history of one event consists of. The API returns these values as they are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from app.admin.event_list import ListedEvent
 from app.domain.ids import BatchId
+from app.domain.outcomes.outcome import OUTCOMES
 from app.domain.outcomes.reasons import DeadLetter, JourneyCode
 from app.domain.outcomes.status import Status
 
@@ -21,6 +25,13 @@ class EventLocation:
     place: int
 
 
+class WarningView(TypedDict):
+    """A warning that did not reject the event."""
+
+    code: Annotated[str, Field(examples=["match_key_dropped"])]
+    field: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class EventAttempt:
     """A request to Amazon that carried the event."""
@@ -28,14 +39,22 @@ class EventAttempt:
     id: str
     started_at: datetime
     settled_at: datetime | None
-    outcome: str
+    outcome: Annotated[str, Field(json_schema_extra={"enum": [*OUTCOMES.values(), "under_way"]})]
     http_status: int | None
     duration_ms: int | None
-    item_outcome: str | None
-    item_code: str | None
-    item_message: str | None
-    request_id: str | None
-    message: str | None
+    item_outcome: Annotated[
+        str | None,
+        Field(description="Amazon's answer for this event: `accepted`, or a reason. Null if it gave none."),
+    ]
+    item_code: Annotated[str | None, Field(description="Amazon's code for this event.")]
+    item_message: Annotated[
+        str | None,
+        Field(description="Amazon's message without personal data, or `missing_index` or `contradictory`."),
+    ]
+    request_id: Annotated[str | None, Field(description="Amazon's request id.")]
+    message: Annotated[
+        str | None, Field(description="Amazon's message for the request, or why there is none.")
+    ]
     events_in_request: int
 
 
@@ -50,7 +69,7 @@ class EventReplay:
 
 @dataclass(frozen=True, slots=True)
 class FirstEvent:
-    """The event that first used a mapped Amazon eventId. The ids are None if the caller may not see them."""
+    """The event that first used a mapped Amazon eventId."""
 
     event_id: str | None
     destination_id: str | None
@@ -62,7 +81,7 @@ class FirstEvent:
 class OmittedMatchKey:
     """A match key that was left out of an event."""
 
-    match_key: str
+    match_key: Annotated[str, Field(examples=["PHONE"])]
     reason: str
 
 
@@ -89,19 +108,31 @@ class EventHistory(ListedEvent):
 
     status: Status | Literal["rejected"]  # type: ignore[assignment]
     accepted_at: datetime | None  # type: ignore[assignment]
-    rejections: Sequence[RecordedRejection]
+    rejections: Annotated[
+        Sequence[RecordedRejection],
+        Field(description="Recorded earlier rejections of this id, newest first."),
+    ]
     destination_id: str
     match_keys: Sequence[str]
-    dropped_match_keys: Sequence[OmittedMatchKey]
-    warnings: Sequence[dict[str, str | None]]
-    attempts: Sequence[EventAttempt]
-    attempts_complete: bool
-    tries: int
+    dropped_match_keys: Annotated[
+        Sequence[OmittedMatchKey],
+        Field(description="Match keys that were left out, and why (docs/identity.md)."),
+    ]
+    warnings: Sequence[WarningView]
+    attempts: Annotated[Sequence[EventAttempt], Field(description="Every request that carried the event.")]
+    attempts_complete: Annotated[bool, Field(description="False if only the newest thousand are listed.")]
+    tries: Annotated[int, Field(description="Failed attempts; 429, 401 and 403 do not count.")]
     dead_letter: DeadLetter | None
     next_attempt_at: datetime | None
     expires_at: datetime | None
-    delivered_at: datetime | None
+    delivered_at: Annotated[datetime | None, Field(description="Remains after an erasure.")]
     erased_at: datetime | None
     replays: Sequence[EventReplay]
-    duplicate_of: FirstEvent | None
-    explanation: str
+    duplicate_of: Annotated[
+        FirstEvent | None,
+        Field(
+            description="The event that first used the same mapped Amazon eventId; all other members "
+            "describe that event. Its ids are null if this key may not see its destination."
+        ),
+    ]
+    explanation: Annotated[str, Field(description="What happened and what to do.")]

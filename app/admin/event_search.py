@@ -30,7 +30,6 @@ from app.domain.outcomes.rejection_details import rejection_detail
 from app.domain.outcomes.status import Status
 from app.store import (
     PipelineConnection,
-    delivery_figures,
     driver_of,
     event_history,
     event_search,
@@ -60,7 +59,7 @@ _END_OF_ACCEPTED: Final = (BatchId(0), 0)
 
 @dataclass(frozen=True, slots=True)
 class FoundEvent:
-    """An accepted or rejected event. A rejected one has `field`, `detail` and `request_id`.
+    """An accepted or rejected event. A rejected one has `field` and `detail`.
 
     `received_at` is the time of acceptance or rejection.
     """
@@ -114,8 +113,8 @@ async def search_events(
     """Return a page of events of one or all visible destinations. Raises Refusal (404).
 
     `rejected` selects rejected events only (True), accepted ones only (False), or both (None). `any_id` of
-    the filter is compared with the ids of the event, its execution, journey and node, the request that a
-    rejected event came with, and Amazon's request ids. If an event has this id, the search is exact.
+    the filter is compared with the ids of the event, its execution, journey, node and request, and with
+    Amazon's request ids. If an event has this id, the search is exact.
     """
     await context.write_rejections()
     async with (
@@ -148,11 +147,10 @@ async def _open(
         known = await event_search.destinations(connection, ids=only)
     if destination_id is not None and not known:
         raise Refusal(ErrorCode.NOT_FOUND)
-    mapped = await delivery_figures.every_mapping(connection, only)
     return _Search(
         connection,
         None if only is None else list(known),
-        {mapping.number: (mapping.id, mapping.destination) for mapping in mapped},
+        await event_search.mappings(connection, only),
         wanted,
         known,
     )
@@ -334,7 +332,7 @@ class _Search:
             amazon_message=event.amazon_message,
             field=None,
             detail=None,
-            request_id=None,
+            request_id=event.request_id,
         )
 
     def _rejected(self, record: RejectionRecord) -> FoundEvent:
@@ -366,7 +364,7 @@ def _is_wanted(item: FoundEvent, wanted: EventFilter, rejected: bool | None) -> 
     """Return whether an event that was found by its id matches the filter. The time range is ignored."""
     if rejected is not None and (item.status == REJECTED) is not rejected:
         return False
-    return all(
+    return wanted.has_cause(item.amazon_code, item.amazon_message) and all(
         value in (None, getattr(item, name))
         for name, value in (
             ("status", wanted.status),

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from dataclasses import field as member
+from typing import Annotated
+
+from pydantic import Field
 
 from app.admin.inputs import HashRequest
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
@@ -17,14 +20,14 @@ class HashResult:
     """A value and the match key that Amazon receives for it. Personal: repr omits the values."""
 
     field: str
-    type: str
+    type: Annotated[str, Field(description="Amazon's name of the match key.", examples=["EMAIL"])]
     identity_profile: str
     country: str
-    cleaned: str | None = member(repr=False)
-    sent: str | None = member(repr=False)
+    cleaned: Annotated[str | None, Field(description="The normalised value.")] = member(repr=False)
+    sent: Annotated[str | None, Field(description="The match key.")] = member(repr=False)
     hashed: bool
     rule: str | None
-    dropped: str | None
+    dropped: Annotated[str | None, Field(description="Why the value has no match key.")]
 
 
 def hash_value(body: HashRequest) -> HashResult:

@@ -89,9 +89,9 @@ async def _record(
     if after != before:
         await audit.record(
             connection,
-            actor=caller.actor,
-            action=action,
-            subject=after.id,
+            caller.actor,
+            action,
+            after.id,
             destination=after.incident.destination,
             before=_audit_view(before),
             after=_audit_view(after),
@@ -120,9 +120,9 @@ async def change_alerting(
     await stored_alerting.write_alerting(driver, destination.id, after)
     await audit.record(
         connection,
-        actor=by,
-        action=audit.AuditAction.DESTINATION_ALERTING_CHANGED,
-        subject=destination.id,
+        by,
+        audit.AuditAction.DESTINATION_ALERTING_CHANGED,
+        destination.id,
         destination=destination.id,
         before={"alerting": before},
         after={"alerting": after},
@@ -153,9 +153,9 @@ async def set_preference(
             await stored_alerting.write_preference(driver, found.id, preference)
             await audit.record(
                 connection,
-                actor=caller.actor,
-                action=audit.AuditAction.DESTINATION_NOTIFICATIONS_CHANGED,
-                subject=found.id,
+                caller.actor,
+                audit.AuditAction.DESTINATION_NOTIFICATIONS_CHANGED,
+                found.id,
                 destination=found.id,
                 before=preference_view(before),
                 after=preference_view(preference),

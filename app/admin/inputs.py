@@ -1,7 +1,7 @@
 """Request bodies as strict pydantic models: unknown fields are refused and types are not coerced."""
 
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -117,6 +117,14 @@ ProfileName = Literal["amazon", "segment", "amazon_gtm"]
 Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
+
+
+def _day(value: Any) -> Any:
+    """Return the day (UTC) of a time; a day is left to the library."""
+    return _instant(value).date() if isinstance(value, str) and len(value) > len("2026-11-24") else value
+
+
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 
 
 class RateLimitInput(RequestBody):

@@ -1,23 +1,30 @@
-"""Use case: the events of a destination by journey and node, counted from the newest stored batches."""
+"""Use cases: the events of a destination by journey and node, counted from its stored batches.
 
+The counts are exact after replays and erasures, as long as batches are stored. Rejected events and duplicates
+leave no batch: they have counters.
+"""
+
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.event_list import find_visible_row, status_and_reason
-from app.domain.batch import read_shapes
+from app.admin.event_list import EventFilter, find_visible_row, status_and_reason
+from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import Status
-from app.store import event_history, journey_counts
+from app.store import PipelineConnection, event_history, journey_counts
+from app.store.event_history import DestinationRef
 
-_BATCHES: Final = 25  # of one query
-_MAX_SECONDS: Final = 0.08
-_MOST_ROWS: Final = 200
+# Batches of one query: few where the time is limited.
+_BATCHES, _BATCHES_IN_TIME = 200, 25
+_MAX_SECONDS: Final = 0.06
+_MOST_ROWS: Final = 120
 
 NodeKey = tuple[str, str]
 """The id of a journey and of a node; '' for none."""
@@ -63,30 +70,13 @@ async def read_journey_figures(
     ):
         destination = await find_visible_row(connection, caller, destination_id)
         rejected = await journey_counts.rejected_by_node(connection, destination.number, since=since)
-        counts: dict[NodeKey, Counter[Status]] = {}
-        deadline = monotonic() + _MAX_SECONDS
-        before: BatchId | None = None
-        back_to: datetime | None = None
-        while True:
-            batches = await event_history.newest(
-                connection, destination.number, wanted=None, before=before, limit=_BATCHES
-            )
-            exceptions = await event_history.exceptions_by_batch(
-                connection, [destination.number], [batch.id for batch in batches]
-            )
-            for batch in (batch for batch in batches if batch.accepted_at >= since):
-                of_batch = exceptions.get(batch.id, {})
-                for shape in read_shapes(batch.shapes) or ():
-                    key = (shape.journey_id or "", shape.node_id or "")
-                    status, _ = status_and_reason(destination, batch, of_batch.get(shape.place))
-                    counts.setdefault(key, Counter())[status] += 1
-            if len(batches) < _BATCHES or all(batch.accepted_at < since for batch in batches):
-                back_to = None
-                break
-            back_to = batches[-1].accepted_at
-            if monotonic() > deadline:
-                break
-            before = BatchId(batches[-1].id - 1)
+        counts, back_to = await _count(
+            connection,
+            destination,
+            EventFilter(since=since),
+            lambda event: (event.journey_id or "", event.node_id or ""),
+            max_seconds=_MAX_SECONDS,
+        )
     rows = [
         node_figures(key, counts.get(key, Counter()), rejected.get(key, 0)) for key in {*counts, *rejected}
     ]
@@ -107,3 +97,68 @@ def node_figures(key: NodeKey, statuses: Counter[Status], rejected: int) -> Node
         dead=statuses[Status.DEAD] + statuses[Status.EXPIRED],
         waiting=sum(statuses[status] for status in waiting),
     )
+
+
+async def journey_counts_of(
+    connection: PipelineConnection,
+    destination: DestinationRef,
+    *,
+    journey_id: str | None,
+    node_id: str | None,
+) -> dict[str, int]:
+    """Return the counts of a journey, a node, or a node of a journey, in the form of the statistics."""
+    wanted = EventFilter(journey_id=journey_id, node_id=node_id)
+    counts, _ = await _count(connection, destination, wanted, lambda _: None)
+    statuses = counts.get(None, Counter())
+    others = await journey_counts.read(connection, destination.number, journey_id=journey_id, node_id=node_id)
+    return {
+        "accepted": statuses.total(),
+        "duplicates": others.duplicates,
+        "rejected": others.rejected,
+        **{status.value: statuses[status] for status in Status},
+    }
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+async def _count(
+    connection: PipelineConnection,
+    destination: DestinationRef,
+    wanted: EventFilter,
+    key_of: Callable[[EventMetadata], Key],
+    *,
+    max_seconds: float | None = None,
+) -> tuple[dict[Key, Counter[Status]], datetime | None]:
+    """Count the matching events by key and status, batch by batch from the newest on.
+
+    Also return the earliest acceptance that was counted, None if the time sufficed for all.
+    """
+    counts: dict[Key, Counter[Status]] = {}
+    deadline = math.inf if max_seconds is None else monotonic() + max_seconds
+    most = _BATCHES if max_seconds is None else _BATCHES_IN_TIME
+    before: BatchId | None = None
+    back_to: datetime | None = None
+    while True:
+        batches = await event_history.newest(
+            connection, destination.number, wanted=None, before=before, limit=most
+        )
+        recent = [batch for batch in batches if wanted.since is None or batch.accepted_at >= wanted.since]
+        candidates = [batch for batch in recent if wanted.may_match(batch.shapes)]
+        exceptions = await event_history.exceptions_by_batch(
+            connection, [destination.number], [batch.id for batch in candidates]
+        )
+        for batch in candidates:
+            if back_to is not None and monotonic() > deadline:
+                return counts, back_to
+            of_batch = exceptions.get(batch.id, {})
+            # Events without an exception share the status of the batch.
+            usual, _ = status_and_reason(destination, batch, None)
+            for event in filter(wanted.matches, read_shapes(batch.shapes) or ()):
+                exception = of_batch.get(event.place)
+                status = usual if exception is None else status_and_reason(destination, batch, exception)[0]
+                counts.setdefault(key_of(event), Counter())[status] += 1
+            back_to = batch.accepted_at
+        if len(batches) < most or not recent:
+            return counts, None
+        before = BatchId(batches[-1].id - 1)

@@ -204,9 +204,7 @@ async def insert_key(
         replaces=replaces,
     )
     after = audit_view(key) if replaces is None else {**audit_view(key), "replaces": replaces}
-    await audit.record(
-        connection, actor=by, action=audit.AuditAction.KEY_CREATED, subject=key.id, after=after
-    )
+    await audit.record(connection, by, audit.AuditAction.KEY_CREATED, key.id, after=after)
     return key, secret
 
 
@@ -243,9 +241,9 @@ async def insert_successor(
     ending = await keys.set_expiry(connection, old.id, seconds=overlap_s)
     await audit.record(
         connection,
-        actor=by,
-        action=audit.AuditAction.KEY_ROTATED,
-        subject=old.id,
+        by,
+        audit.AuditAction.KEY_ROTATED,
+        old.id,
         before=audit_view(old),
         after={**audit_view(ending), "replaced_by": new.id},
     )
@@ -256,7 +254,5 @@ async def mark_revoked(connection: AsyncConnection, key: ApiKey, *, by: str) -> 
     """Revoke a key permanently; return None when it was revoked before."""
     revoked = await keys.revoke(connection, key.id)
     if revoked is not None:
-        await audit.record(
-            connection, actor=by, action=audit.AuditAction.KEY_REVOKED, subject=key.id, before=audit_view(key)
-        )
+        await audit.record(connection, by, audit.AuditAction.KEY_REVOKED, key.id, before=audit_view(key))
     return revoked

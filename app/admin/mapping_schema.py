@@ -1,10 +1,13 @@
-"""The JSON schema of mapping documents, and warnings for valid drafts that look like mistakes."""
+"""Mapping documents: their JSON schema, refusals of invalid ones, warnings for likely mistakes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from app.admin.inputs import name_problem_code
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, field_problem_of
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
+from app.domain.mapping.document import Mapping, MappingProblem, compile_mapping
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LintWarning, lint
@@ -101,3 +104,31 @@ def draft_warnings(
 ) -> list[LintWarning | SchemaMismatch]:
     """Return warnings for a valid draft: the lint warnings and, given an event schema, mismatches with it."""
     return [*lint(document, region), *(schema_mismatches(document, schema) if schema else ())]
+
+
+def refusal_of_document(code: ErrorCode, problems: Sequence[MappingProblem], *, parent: str = "") -> Refusal:
+    """Return the refusal of an invalid mapping document, with one field problem for each problem.
+
+    `parent` is the path of the document in the request body; empty if it is the body.
+    """
+    sentences = " ".join(
+        dict.fromkeys(f"{problem.path or 'mapping'}: {problem.sentence}" for problem in problems)
+    )
+    fields = (
+        FieldProblem(
+            ".".join(part for part in (parent, problem.path) if part) or "body",
+            field_problem_of(problem.problem),
+        )
+        for problem in problems
+    )
+    return Refusal(code, sentences, *fields)
+
+
+def compile_or_refuse(
+    document: Document, code: ErrorCode = ErrorCode.NOT_PUBLISHABLE, *, parent: str = ""
+) -> Mapping:
+    """Compile a document. Raises Refusal (422) with all its problems."""
+    compiled = compile_mapping(dict(document))
+    if isinstance(compiled, Mapping):
+        return compiled
+    raise refusal_of_document(code, compiled, parent=parent)

@@ -1,19 +1,52 @@
-"""Use cases of mappings: create, change, archive, publish. Each writes an audit row.
+"""Use cases of mappings and their drafts: list, read, create, change, archive. Each change is audited.
 
-They run in the caller's transaction. After a `Refusal` the caller must roll back.
+Functions that take a connection run in the caller's transaction; after a `Refusal` it must be rolled back.
+Functions that take the context open their own.
 """
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin import publishing
-from app.admin.mapping_schema import name_problem
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible, lock_visible
+from app.admin.ids import new_id, require_mapping_id
+from app.admin.mapping_schema import draft_warnings, name_problem, refusal_of_document
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.ids import DestinationId, MappingId
-from app.domain.mapping.document import check_draft
+from app.domain.mapping.document import ACTION, MappingProblem, check_draft, check_publishable
 from app.domain.mapping.event_name import with_clean_event_name
-from app.store import audit, destinations, mappings
+from app.domain.mapping.lint import LintWarning
+from app.domain.observed.event_schema import SchemaMismatch, merge_samples
+from app.store import audit, destinations, schema_samples
+from app.store import mappings as stored_mappings
+from app.store.audit import AuditAction
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping
+
+
+@dataclass(frozen=True, slots=True)
+class MappingDetails:
+    """A mapping, the problems that prevent publishing it, and warnings about its draft."""
+
+    mapping: StoredMapping
+    problems: Sequence[MappingProblem]
+    warnings: Sequence[LintWarning | SchemaMismatch]
+
+    @property
+    def state(self) -> Literal["archived", "draft", "published"]:
+        """Return 'archived', 'draft' or 'published'."""
+        if self.mapping.archived_at is not None:
+            return "archived"
+        return "draft" if self.mapping.published_version is None else "published"
+
+    @property
+    def unpublished_changes(self) -> bool:
+        """Return whether the draft differs from the published version."""
+        return self.mapping.draft != self.mapping.published
 
 
 def valid_draft(draft: Document) -> Document:
@@ -30,101 +63,146 @@ def valid_draft(draft: Document) -> Document:
             FieldProblem("name", name_code),
         )
     if problems:
-        raise publishing.refusal_of_document(ErrorCode.INVALID, problems)
+        raise refusal_of_document(ErrorCode.INVALID, problems)
     return with_clean_event_name(draft)
+
+
+async def find_mapping(
+    connection: AsyncConnection, destination: Destination, mapping: str, *, lock: bool = False
+) -> StoredMapping:
+    """Return a mapping of a destination. Raises Refusal (404; 409 if `lock` is set and it is archived)."""
+    require_mapping_id(mapping)
+    fetch = stored_mappings.lock if lock else stored_mappings.find
+    stored = await fetch(connection, destination.id, mapping)
+    if stored is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    if lock and stored.archived_at is not None:
+        raise Refusal(ErrorCode.MAPPING_ARCHIVED)
+    return stored
+
+
+async def mapping_details(
+    connection: AsyncConnection, destination: Destination, mapping: str
+) -> MappingDetails:
+    """Return a mapping as stored now, with warnings that take recent events into account."""
+    stored = await find_mapping(connection, destination, mapping)
+    schema = merge_samples(await schema_samples.of_destination(connection, destination.id))
+    return MappingDetails(
+        stored,
+        check_publishable(dict(stored.draft)),
+        draft_warnings(stored.draft, destination.region, schema),
+    )
+
+
+async def read_mapping(
+    context: AppContext, caller: Caller, destination_id: str, mapping_id: str
+) -> MappingDetails:
+    """Return a mapping, an archived one too."""
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        return await mapping_details(connection, destination, mapping_id)
+
+
+async def list_mappings(
+    context: AppContext, caller: Caller, destination_id: str, *, limit: int, after: int | None = None
+) -> list[MappingDetails]:
+    """Return up to `limit` mappings that are not archived, oldest first, from after a mapping's number."""
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        rows = await stored_mappings.page(connection, destination.id, limit=limit, after=after)
+    return [
+        MappingDetails(row, check_publishable(dict(row.draft)), draft_warnings(row.draft, destination.region))
+        for row in rows
+    ]
+
+
+async def create_draft(
+    context: AppContext, caller: Caller, destination_id: str, members: Document
+) -> MappingDetails:
+    """Create a draft. It may lack members that publishing needs; a member that is null is left out."""
+    draft = valid_draft({"action": ACTION, **_present(members)})
+    async with context.engine.begin() as connection:
+        destination = await lock_visible(connection, caller, destination_id)
+        mapping = MappingId(new_id("map_"))
+        await create_mapping(connection, destination.id, mapping, draft, by=caller.actor)
+        return await mapping_details(connection, destination, mapping)
 
 
 async def create_mapping(
     connection: AsyncConnection, destination: DestinationId, mapping: MappingId, draft: Document, *, by: str
 ) -> None:
     """Create an unpublished mapping under a new id."""
-    await mappings.create(connection, mapping, destination, draft)
-    await record_mapping_audit(
-        connection, by, audit.AuditAction.MAPPING_CREATED, destination, mapping, before=None, after=draft
+    await stored_mappings.create(connection, mapping, destination, draft)
+    await audit.record(
+        connection, by, AuditAction.MAPPING_CREATED, mapping, destination=destination, after=draft
     )
+
+
+async def change_draft(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    members: Document,
+    expected: Collection[int] | None,
+) -> MappingDetails:
+    """Replace the named members of the draft; null removes a member. Published versions are unchanged."""
+    async with context.engine.begin() as connection:
+        destination = await lock_visible(connection, caller, destination_id)
+        before = await find_mapping(connection, destination, mapping_id, lock=True)
+        require_version(before.version, expected)
+        draft = valid_draft(_present({**before.draft, **members}))
+        await change_mapping(connection, before, draft, by=caller.actor)
+        return await mapping_details(connection, destination, before.id)
 
 
 async def change_mapping(
     connection: AsyncConnection, before: StoredMapping, draft: Document, *, by: str
 ) -> None:
     """Replace a mapping's draft. The published version is unchanged."""
-    if draft == before.draft:
-        return
-    await mappings.change_draft(connection, before.id, draft)
-    await record_mapping_audit(
-        connection,
-        by,
-        audit.AuditAction.MAPPING_CHANGED,
-        before.destination,
-        before.id,
-        before=before.draft,
-        after=draft,
-    )
+    if draft != before.draft:
+        await stored_mappings.change_draft(connection, before.id, draft)
+        await record_change(connection, by, AuditAction.MAPPING_CHANGED, before, before.draft, draft)
+
+
+async def delete_mapping(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    expected: Collection[int] | None,
+) -> MappingDetails:
+    """Archive a mapping. It accepts no more events; events accepted before are still delivered."""
+    async with context.engine.begin() as connection:
+        destination = await lock_visible(connection, caller, destination_id)
+        before = await find_mapping(connection, destination, mapping_id)
+        if before.archived_at is None:
+            before = await find_mapping(connection, destination, mapping_id, lock=True)
+            require_version(before.version, expected)
+            await archive_mapping(connection, before, by=caller.actor)
+        return await mapping_details(connection, destination, before.id)
 
 
 async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *, by: str) -> None:
     """Archive a mapping. It accepts no more events; events accepted before are still delivered."""
-    await mappings.archive(connection, before.id)
+    await stored_mappings.archive(connection, before.id)
     await destinations.count_published(connection, before.destination)
-    await record_mapping_audit(
-        connection,
-        by,
-        audit.AuditAction.MAPPING_ARCHIVED,
-        before.destination,
-        before.id,
-        before=before.draft,
-        after=None,
-    )
+    await record_change(connection, by, AuditAction.MAPPING_ARCHIVED, before, before.draft, None)
 
 
-async def publish_mapping(
+async def record_change(
     connection: AsyncConnection,
-    destination: Destination,
-    before: StoredMapping,
-    *,
     by: str,
-    note: str | None = None,
-) -> int:
-    """Publish the draft and return its version. Raises Refusal as `publishing.publish` does."""
-    version = await publishing.publish(connection, destination, before, by, note)
-    if version != before.published_version:
-        await record_mapping_audit(
-            connection,
-            by,
-            audit.AuditAction.MAPPING_PUBLISHED,
-            destination.id,
-            before.id,
-            before=published_document(before),
-            # A note is free text: the audit records that there is one.
-            after={**before.draft, "published_version": version, **({"has_note": True} if note else {})},
-        )
-    return version
-
-
-def published_document(mapping: StoredMapping) -> Document | None:
-    """Return the published document with its version number, for the audit."""
-    if mapping.published is None:
-        return None
-    return {**mapping.published, "published_version": mapping.published_version}
-
-
-async def record_mapping_audit(
-    connection: AsyncConnection,
-    actor: str,
-    action: audit.AuditAction,
-    destination: str,
-    mapping: str,
-    *,
+    action: AuditAction,
+    mapping: StoredMapping,
     before: Document | None,
     after: Document | None,
 ) -> None:
     """Record a change of a mapping in the audit."""
     await audit.record(
-        connection,
-        actor=actor,
-        action=action,
-        subject=mapping,
-        destination=destination,
-        before=before,
-        after=after,
+        connection, by, action, mapping.id, destination=mapping.destination, before=before, after=after
     )
+
+
+def _present(members: Document) -> Document:
+    return {name: value for name, value in members.items() if value is not None}

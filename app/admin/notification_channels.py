@@ -27,8 +27,8 @@ async def list_channels(context: AppContext, caller: Caller) -> Sequence[Channel
         health = await notifications.channel_health(await driver_of(connection))
     ours = [channel for channel in context.channels if channel.organisation == caller.organisation]
     result = []
-    for channel in sorted(ours, key=lambda channel: channel.name):
-        known = health.get(channel.name, notifications.ChannelHealth())
+    for channel in sorted(ours, key=lambda channel: channel.key):
+        known = health.get(channel.key, notifications.ChannelHealth())
         result.append(
             ChannelStatus(
                 name=channel.name,

@@ -7,8 +7,9 @@ from datetime import datetime
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.domain.ids import DestinationNumber
+from app.domain.incidents.destination_condition import HOLDS_FOR
 from app.store import destination_health, incidents, outcome_history
-from app.store.destination_health import HOLDS_FOR, DestinationListing, PageQuery
+from app.store.destination_health import DestinationListing, PageQuery
 from app.store.incidents import OpenIncident
 from app.store.outcome_history import OutcomeBucket
 

@@ -4,9 +4,9 @@ Only platform keys can use them. Each change is audited in the organisation that
 platform's: readers of that audit must not learn that other organisations exist.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,7 +15,7 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.ids import new_id
 from app.admin.inputs import NewOrganisation, OrganisationChange
-from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
+from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal, require_version
 from app.domain.ids import OrganisationId
 from app.store import audit, organisation_usage, organisations
 from app.store.organisation_scope import EVERY
@@ -45,9 +45,9 @@ async def create_organisation(context: AppContext, caller: Caller, body: NewOrga
             raise Refusal(ErrorCode.ORGANISATION_EXISTS, None, FieldProblem("id", "taken"))
         await audit.record(
             connection,
-            actor=caller.actor,
-            action=audit.AuditAction.ORGANISATION_CREATED,
-            subject=created.id,
+            caller.actor,
+            audit.AuditAction.ORGANISATION_CREATED,
+            created.id,
             after=audit_view(created),
         )
     return created
@@ -82,24 +82,23 @@ async def change_organisation(
     caller: Caller,
     organisation: str,
     body: OrganisationChange,
-    *,
-    check_version: Callable[[int], None],
+    expected: Collection[int] | None = None,
 ) -> Organisation:
     """Change the name and the limits in the body. Raises Refusal (404, 412, 422)."""
     async with context.within(OrganisationId(organisation)).engine.begin() as connection:
         before = await organisations.lock(connection, organisation)
         if before is None:
             raise Refusal(ErrorCode.NOT_FOUND)
-        check_version(before.version)
+        require_version(before.version, expected)
         name, limits = _changed(before, body)
         if (name, limits) == (before.name, before.limits):
             return before
         after = await organisations.change(connection, before.id, name, limits)
         await audit.record(
             connection,
-            actor=caller.actor,
-            action=audit.AuditAction.ORGANISATION_CHANGED,
-            subject=after.id,
+            caller.actor,
+            audit.AuditAction.ORGANISATION_CHANGED,
+            after.id,
             before=audit_view(before),
             after=audit_view(after),
         )
@@ -118,9 +117,11 @@ async def resume_organisation(context: AppContext, caller: Caller, organisation:
 
 
 async def organisation_usage_by_day(
-    context: AppContext, organisation: str, first: date, last: date
+    context: AppContext, organisation: str, first: date | None, last: date | None
 ) -> Sequence[DayUsage]:
-    """Return the usage of each day. Raises Refusal (404, 422)."""
+    """Return the usage of each day, by default of the last 30. Raises Refusal (404, 422)."""
+    last = last or context.now().date()
+    first = first or last - timedelta(days=29)
     if last < first:
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("to", "before_from"))
     if (last - first).days >= MAX_USAGE_DAYS:
@@ -146,12 +147,7 @@ async def _set_suspended(
             audit.AuditAction.ORGANISATION_SUSPENDED if suspended else audit.AuditAction.ORGANISATION_RESUMED
         )
         await audit.record(
-            connection,
-            actor=caller.actor,
-            action=action,
-            subject=after.id,
-            before=audit_view(before),
-            after=audit_view(after),
+            connection, caller.actor, action, after.id, before=audit_view(before), after=audit_view(after)
         )
     context.forget_organisation(after.id)
     return after

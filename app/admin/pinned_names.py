@@ -1,13 +1,18 @@
-"""Use cases of the list of pinned event names, and of the effect of a rename (R12)."""
+"""Pinned event names (R12): pin, refuse a second name, list, and what a rename would change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.admin import publishing
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.event_names import require_all_visible
-from app.admin.refusals import ErrorCode, Refusal
+from app.admin.mapping_schema import compile_or_refuse
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.domain.destination import advertiser_id_problem
+from app.domain.ids import AdvertiserId, DestinationId
+from app.domain.mapping.document import Mapping, compile_mapping
+from app.domain.mapping.near_match import near_miss
 from app.store import destinations, event_names, mappings
 from app.store.event_names import Pin
 from app.store.mappings import StoredMapping
@@ -55,5 +60,82 @@ async def preview_rename(
         ids = await destinations.ids_of_advertiser(connection, advertiser_id)
         names = dict(await destinations.names(connection, only=ids))
         published = await mappings.published_of(connection, ids)
-    republished, unchanged = publishing.users_of_name(published, event_type, pin.name)
+    republished, unchanged = users_of_name(published, event_type, pin.name)
     return RenameImpact(pin, republished, unchanged, names)
+
+
+async def require_all_visible(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
+    """Refuse a caller who cannot see every destination of the advertiser: they share its event names."""
+    if advertiser_id_problem(advertiser):
+        raise Refusal(ErrorCode.NOT_FOUND)
+    if caller.destination_ids is None:
+        return
+    ids = await destinations.ids_of_advertiser(connection, advertiser)
+    if not any(caller.sees(destination) for destination in ids):
+        raise Refusal(ErrorCode.NOT_FOUND)
+    if not all(caller.sees(destination) for destination in ids):
+        raise Refusal(ErrorCode.FORBIDDEN, "Destinations that this key cannot see share these names.")
+
+
+async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping) -> None:
+    """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned (R12).
+
+    Where the type is read from the event, storing the first event of a type pins the name.
+    """
+    event_type = mapping.constant_event_type
+    if event_type is None:
+        return
+    pinned, new = await event_names.pin(connection, advertiser, event_type, mapping.event_name)
+    if pinned.name != mapping.event_name:
+        raise name_conflict(pinned, mapping.event_name)
+    if new:
+        await destinations.touch_advertiser(connection, advertiser)
+
+
+_NEAR = {
+    "unicode": "Yours looks the same but has other Unicode characters. ",
+    "case": "Yours differs only in capital letters. ",
+    "spaces": "Yours differs only in the characters between the words. ",
+    "one_letter": "Yours differs by one letter. ",
+}
+
+
+def name_conflict(pinned: Pin, requested: str) -> Refusal:
+    """Return the refusal of a second name. It contains the pinned name and how the two differ."""
+    near = near_miss(requested, pinned.name)
+    return Refusal(
+        ErrorCode.EVENT_NAME_CONFLICT,
+        f"For this advertiser, events of type {pinned.event_type} are named {pinned.name!r}. "
+        f"{_NEAR.get(near or '', '')}Use that name, or rename the pinned one.",
+        FieldProblem("event_name", "event_name_conflict"),
+        pinned_name=pinned.name,
+        event_type=pinned.event_type,
+        near_miss=near,
+    )
+
+
+async def pin_for_advertiser(
+    connection: AsyncConnection, destination: DestinationId, advertiser: AdvertiserId
+) -> None:
+    """Pin the names of a destination's published mappings for its new advertiser."""
+    for mapping in await mappings.published_of(connection, [destination]):
+        assert mapping.published is not None
+        await pin(connection, advertiser, compile_or_refuse(mapping.published))
+
+
+def users_of_name(
+    published: Sequence[StoredMapping], event_type: str, name: str
+) -> tuple[list[StoredMapping], list[StoredMapping]]:
+    """Return the published mappings that send this type under this name: constant types, then types read
+    from the event.
+    """
+    constant, from_event = [], []
+    for mapping in published:
+        compiled = compile_mapping(dict(mapping.published or {}))
+        if not isinstance(compiled, Mapping) or compiled.event_name != name:
+            continue
+        if compiled.constant_event_type is None:
+            from_event.append(mapping)
+        elif compiled.constant_event_type == event_type:
+            constant.append(mapping)
+    return constant, from_event

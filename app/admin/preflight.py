@@ -120,11 +120,9 @@ async def confirm_check(
         if changed:
             await audit.record(
                 connection,
-                actor=caller.actor,
-                action=audit.AuditAction.PREFLIGHT_CONFIRMED
-                if confirmed
-                else audit.AuditAction.PREFLIGHT_WITHDRAWN,
-                subject=destination.id,
+                caller.actor,
+                audit.AuditAction.PREFLIGHT_CONFIRMED if confirmed else audit.AuditAction.PREFLIGHT_WITHDRAWN,
+                destination.id,
                 destination=destination.id,
                 after={"check": check},
             )

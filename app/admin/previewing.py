@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.admin import publishing
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.evaluation import UNSAVED, rules_of
-from app.admin.mapping_drafts import find_mapping
+from app.admin.mapping_schema import compile_or_refuse
+from app.admin.mappings import find_mapping
 from app.admin.refusals import ErrorCode
 from app.domain.conversion.convert import Rules
 from app.domain.event import Event, check_event_id, content_digest, derived_event_id
@@ -34,9 +34,9 @@ async def preview_event(
         mapping = await find_mapping(connection, destination, mapping_id)
         rules = await rules_of(connection, context, destination, mapping)
     if document is None:
-        compiled = publishing.compile_or_refuse(mapping.draft)
+        compiled = compile_or_refuse(mapping.draft)
     else:
-        compiled = publishing.compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
+        compiled = compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
     return _converted(context, destination, mapping, content, compiled, rules)
 
 

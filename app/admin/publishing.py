@@ -1,46 +1,38 @@
-"""Use cases that set the mapping version in use and the event names: publish, roll back, rename."""
+"""Use cases of published versions: publish, roll back, list. Each change is audited.
 
-from collections.abc import Sequence
+Functions that take a connection run in the caller's transaction; after a `Refusal` it must be rolled back.
+Functions that take the context open their own.
+"""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import zip_longest
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, field_problem_of
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible
+from app.admin.mapping_schema import compile_or_refuse
+from app.admin.mappings import MappingDetails, find_mapping, mapping_details, record_change
+from app.admin.pinned_names import pin
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.destination import State
-from app.domain.ids import AdvertiserId, DestinationId
-from app.domain.mapping.document import Mapping, MappingProblem, compile_mapping
-from app.domain.mapping.near_match import near_miss
-from app.store import destinations, event_names, mappings
+from app.domain.mapping.diff import Difference, differences
+from app.store import destinations, mappings
+from app.store.audit import AuditAction
 from app.store.destinations import Destination
-from app.store.event_names import Pin
-from app.store.mappings import Document, StoredMapping
+from app.store.mappings import Document, StoredMapping, Version
 
 
-def refusal_of_document(code: ErrorCode, problems: Sequence[MappingProblem], *, parent: str = "") -> Refusal:
-    """Return the refusal of an invalid mapping document, with one field problem for each problem.
+@dataclass(frozen=True, slots=True)
+class VersionDetails:
+    """A published version, whether events use it now, and its changes from the previous version."""
 
-    `parent` is the path of the document in the request body; empty if it is the body.
-    """
-    sentences = " ".join(
-        dict.fromkeys(f"{problem.path or 'mapping'}: {problem.sentence}" for problem in problems)
-    )
-    fields = (
-        FieldProblem(
-            ".".join(part for part in (parent, problem.path) if part) or "body",
-            field_problem_of(problem.problem),
-        )
-        for problem in problems
-    )
-    return Refusal(code, sentences, *fields)
-
-
-def compile_or_refuse(
-    document: Document, code: ErrorCode = ErrorCode.NOT_PUBLISHABLE, *, parent: str = ""
-) -> Mapping:
-    """Compile a document. Raises Refusal (422) with all its problems."""
-    compiled = compile_mapping(dict(document))
-    if isinstance(compiled, Mapping):
-        return compiled
-    raise refusal_of_document(code, compiled, parent=parent)
+    version: Version
+    current: bool
+    changes: Sequence[Difference]
 
 
 async def lock_advertiser(connection: AsyncConnection, destination: Destination) -> Destination:
@@ -60,128 +52,125 @@ async def lock_advertiser(connection: AsyncConnection, destination: Destination)
     raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
 
 
-async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping) -> None:
-    """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned (R12).
+@asynccontextmanager
+async def _locked(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    expected: Collection[int] | None,
+) -> AsyncIterator[tuple[AsyncConnection, Destination, StoredMapping]]:
+    """Lock the advertiser, then the mapping. Notify the workers after the commit."""
+    async with context.engine.begin() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        destination = await lock_advertiser(connection, destination)
+        mapping = await find_mapping(connection, destination, mapping_id, lock=True)
+        require_version(mapping.version, expected)
+        yield connection, destination, mapping
+    await context.wake(destination.number)
 
-    Where the type is read from the event, storing the first event of a type pins the name.
+
+async def publish_draft(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    expected: Collection[int] | None,
+    note: str | None = None,
+) -> MappingDetails:
+    """Publish the draft as a new version. Publishing an unchanged draft changes nothing. Raises Refusal.
+
+    `note` explains the version; surrounding blanks are removed.
     """
-    event_type = mapping.constant_event_type
-    if event_type is None:
-        return
-    pinned, new = await event_names.pin(connection, advertiser, event_type, mapping.event_name)
-    if pinned.name != mapping.event_name:
-        raise name_conflict(pinned, mapping.event_name)
-    if new:
-        await destinations.touch_advertiser(connection, advertiser)
+    note = (note or "").strip() or None
+    async with _locked(context, caller, destination_id, mapping_id, expected) as (
+        connection,
+        destination,
+        before,
+    ):
+        await publish_mapping(connection, destination, before, by=caller.actor, note=note)
+        return await mapping_details(connection, destination, before.id)
 
 
-_NEAR = {
-    "unicode": "Yours looks the same but has other Unicode characters. ",
-    "case": "Yours differs only in capital letters. ",
-    "spaces": "Yours differs only in the characters between the words. ",
-    "one_letter": "Yours differs by one letter. ",
-}
-
-
-def name_conflict(pinned: Pin, requested: str) -> Refusal:
-    """Return the refusal of a second name. It contains the pinned name and how the two differ."""
-    near = near_miss(requested, pinned.name)
-    return Refusal(
-        ErrorCode.EVENT_NAME_CONFLICT,
-        f"For this advertiser, events of type {pinned.event_type} are named {pinned.name!r}. "
-        f"{_NEAR.get(near or '', '')}Use that name, or rename the pinned one.",
-        FieldProblem("event_name", "event_name_conflict"),
-        pinned_name=pinned.name,
-        event_type=pinned.event_type,
-        near_miss=near,
-    )
-
-
-async def pin_for_advertiser(
-    connection: AsyncConnection, destination: DestinationId, advertiser: AdvertiserId
-) -> None:
-    """Pin the names of a destination's published mappings for its new advertiser."""
-    for mapping in await mappings.published_of(connection, [destination]):
-        assert mapping.published is not None
-        await pin(connection, advertiser, compile_or_refuse(mapping.published))
-
-
-async def publish(
+async def publish_mapping(
     connection: AsyncConnection,
     destination: Destination,
-    mapping: StoredMapping,
+    before: StoredMapping,
+    *,
     by: str,
     note: str | None = None,
-) -> int:
-    """Publish the draft and return the version in use. Publishing an unchanged draft creates no version."""
-    compiled = compile_or_refuse(mapping.draft)
-    if mapping.published_version is not None and mapping.draft == mapping.published:
-        return mapping.published_version
+) -> None:
+    """Publish the draft. Publishing an unchanged draft keeps the version in use. Raises Refusal."""
+    compiled = compile_or_refuse(before.draft)
+    if before.published_version is not None and before.draft == before.published:
+        return
     await pin(connection, destination.advertiser_id, compiled)
-    version = await mappings.publish(connection, mapping.id, mapping.draft, by, note)
+    version = await mappings.publish(connection, before.id, before.draft, by, note)
     await destinations.count_published(connection, destination.id)
-    return version
+    # A note is free text: the audit records that there is one.
+    after = {**before.draft, "published_version": version, **({"has_note": True} if note else {})}
+    await record_change(connection, by, AuditAction.MAPPING_PUBLISHED, before, _published(before), after)
+
+
+def _published(mapping: StoredMapping) -> Document | None:
+    """Return the published document with its version number, for the audit."""
+    if mapping.published is None:
+        return None
+    return {**mapping.published, "published_version": mapping.published_version}
 
 
 async def roll_back(
-    connection: AsyncConnection, destination: Destination, mapping: StoredMapping, version: int
-) -> None:
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    version: int,
+    expected: Collection[int] | None,
+) -> MappingDetails:
     """Use an earlier version for new events. Draft and other versions are unchanged. Raises Refusal."""
-    earlier = await mappings.version(connection, mapping.id, version)
-    if earlier is None:
-        raise Refusal(
-            ErrorCode.INVALID, "The mapping has no such version.", FieldProblem("version", "unknown")
+    async with _locked(context, caller, destination_id, mapping_id, expected) as (
+        connection,
+        destination,
+        before,
+    ):
+        earlier = await mappings.version(connection, before.id, version)
+        if earlier is None:
+            raise Refusal(
+                ErrorCode.INVALID, "The mapping has no such version.", FieldProblem("version", "unknown")
+            )
+        if before.published_version == version:
+            return await mapping_details(connection, destination, before.id)
+        # A version from before a rename has a name that is no longer allowed.
+        await pin(connection, destination.advertiser_id, compile_or_refuse(earlier.document))
+        await mappings.point_at(connection, before.id, version)
+        await destinations.count_published(connection, destination.id)
+        after = await mapping_details(connection, destination, before.id)
+        action = AuditAction.MAPPING_ROLLED_BACK
+        await record_change(
+            connection, caller.actor, action, before, _published(before), _published(after.mapping)
         )
-    if mapping.published_version == version:
-        return
-    # A version from before a rename has a name that is no longer allowed.
-    await pin(connection, destination.advertiser_id, compile_or_refuse(earlier.document))
-    await mappings.point_at(connection, mapping.id, version)
-    await destinations.count_published(connection, destination.id)
+        return after
 
 
-async def rename(
-    connection: AsyncConnection, advertiser: AdvertiserId, event_type: str, name: str, by: str
-) -> tuple[Pin, list[StoredMapping], list[StoredMapping]]:
-    """Change a pinned name and publish a new version of each mapping with that constant event type.
-
-    Without the new versions, all their events would be rejected. Returns the previous pin, the mappings that
-    were republished, and those that cannot be: they read the type from the event and use the old name for all
-    types. Raises Refusal (404) if no name is pinned.
-    """
-    ids = [destination.id for destination in await destinations.of_advertiser(connection, advertiser)]
-    before = await event_names.lock(connection, advertiser, event_type)
-    if before is None:
-        raise Refusal(ErrorCode.NOT_FOUND, "No name is pinned for this advertiser and event type.")
-    if before.name == name:
-        return before, [], []
-    await event_names.rename(connection, advertiser, event_type, name)
-    published = await mappings.published_of(connection, ids, lock_rows=True)
-    republished, unchanged = users_of_name(published, event_type, before.name)
-    for mapping in republished:
-        assert mapping.published is not None
-        if mapping.draft.get("event_name") == mapping.published.get("event_name"):
-            await mappings.change_draft(connection, mapping.id, {**mapping.draft, "event_name": name})
-        document = {**mapping.published, "event_name": name}
-        note = f"Event renamed from “{before.name}” to “{name}”."
-        await mappings.publish(connection, mapping.id, document, by, note)
-    await destinations.touch_advertiser(connection, advertiser)
-    return before, republished, unchanged
-
-
-def users_of_name(
-    published: Sequence[StoredMapping], event_type: str, name: str
-) -> tuple[list[StoredMapping], list[StoredMapping]]:
-    """Return the published mappings that send this type under this name: constant types, then types read
-    from the event.
-    """
-    constant, from_event = [], []
-    for mapping in published:
-        compiled = compile_mapping(dict(mapping.published or {}))
-        if not isinstance(compiled, Mapping) or compiled.event_name != name:
-            continue
-        if compiled.constant_event_type is None:
-            from_event.append(mapping)
-        elif compiled.constant_event_type == event_type:
-            constant.append(mapping)
-    return constant, from_event
+async def list_versions(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    *,
+    limit: int,
+    below: int | None = None,
+) -> list[VersionDetails]:
+    """Return up to `limit` versions below a version, newest first."""
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        mapping = await find_mapping(connection, destination, mapping_id)
+        rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=below)
+    return [
+        VersionDetails(
+            row,
+            row.version == mapping.published_version,
+            tuple(differences(older.document, row.document)) if older else (),
+        )
+        for row, older in zip_longest(rows[:limit], rows[1 : limit + 1])
+    ]

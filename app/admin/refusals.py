@@ -4,7 +4,7 @@ Shared by the API, the console, the commands and the configuration files. Status
 `app.api.errors`. A problem never repeats what the caller sent: a misplaced value may be personal.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -159,6 +159,12 @@ class Refusal(Exception):
         refusal = cls(problem.code)
         refusal.problem = problem
         return refusal
+
+
+def require_version(version: int, expected: Collection[int] | None) -> None:
+    """Raise Refusal (stale) unless the version is one of the expected ones. None accepts any."""
+    if expected is not None and version not in expected:
+        raise Refusal(ErrorCode.STALE)
 
 
 def error_body(problem: Problem) -> dict[str, Any]:

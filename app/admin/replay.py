@@ -155,9 +155,9 @@ async def _replay_and_record(
     if not dry_run:
         await audit.record(
             connection,
-            actor=by,
-            action=audit.AuditAction.EVENTS_REPLAYED,
-            subject=destination.id,
+            by,
+            audit.AuditAction.EVENTS_REPLAYED,
+            destination.id,
             destination=destination.id,
             after={
                 "replay_id": result.replay_id,

@@ -1,4 +1,4 @@
-"""Select the events of a replay by their ids, their journey, node or execution, or their mapping."""
+"""Select the events of a replay by their ids, their journey, node or execution, their mapping or type."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,19 +21,21 @@ class EventSelection:
     mapping_id: str | None = None
     journey_id: str | None = None
     node_id: str | None = None
+    event_type: str | None = None
 
     @property
-    def journey(self) -> dict[str, str]:
-        """The wanted ids of the journey, by the name of the member."""
+    def members(self) -> dict[str, str]:
+        """The wanted values of the metadata, by the name of the member."""
         wanted = {
             "execution_id": self.execution_id, "journey_id": self.journey_id, "node_id": self.node_id,
+            "event_type": self.event_type,
         }  # fmt: skip
         return {name: value for name, value in wanted.items() if value is not None}
 
     @property
     def is_empty(self) -> bool:
         """Whether the filter selects every event."""
-        return self.event_ids is None and self.mapping_id is None and not self.journey
+        return self.event_ids is None and self.mapping_id is None and not self.members
 
 
 ALL_EVENTS = EventSelection()
@@ -61,8 +63,8 @@ async def selected(
         generation = await ledger.current_generation(connection)
         found = await ledger.find(connection, generation, keys)
         places = {(row.batch, row.place) for row in found.values()}
-    if selection.journey or places is None:
-        scanned = await _scan(connection, number, wanted.status, selection.journey, set(allowed))
+    if selection.members or places is None:
+        scanned = await _scan(connection, number, wanted.status, selection.members, set(allowed))
         places = scanned if places is None else places & scanned
     return replace(wanted, selected=sorted(places))
 
@@ -71,21 +73,21 @@ async def _scan(
     connection: PipelineConnection,
     number: DestinationNumber,
     status: str,
-    journey: Mapping[str, str],
+    members: Mapping[str, str],
     mappings: set[int],
 ) -> set[tuple[BatchId, int]]:
-    """Return the events with these ids and of these mappings, among the batches with such exceptions."""
+    """Return the events with these members and of these mappings, among the batches with such exceptions."""
     places: set[tuple[BatchId, int]] = set()
     after = 0
     while page := await replays.candidate_batches(connection, number, status, after=after, limit=_BATCHES):
         for batch, shapes in (await damage.read_shapes_of(connection, page)).items():
-            if not all(may_hold_id(shapes, id_) for id_ in journey.values()):
+            if not all(may_hold_id(shapes, text) for text in members.values()):
                 continue
             places |= {
                 (batch, shape.place)
                 for shape in read_shapes(shapes) or ()
                 if shape.mapping in mappings
-                and all(getattr(shape, name) == id_ for name, id_ in journey.items())
+                and all(getattr(shape, name) == text for name, text in members.items())
             }
         after = max(page)
     return places

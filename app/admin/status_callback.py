@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
@@ -14,13 +16,17 @@ from app.store import callbacks, driver_of
 
 @dataclass(frozen=True, slots=True)
 class StatusCallbackState:
-    """The status callbacks of a destination. `problem` is the code of the last failure."""
+    """The status callbacks of a destination."""
 
     enabled: bool
-    configured: bool
-    waiting: int
+    configured: Annotated[
+        bool, Field(description="STATUS_CALLBACK_URL is set; without it no callback is sent.")
+    ]
+    waiting: Annotated[
+        int, Field(description="Final states that the journey engine has not acknowledged yet.")
+    ]
     oldest_waiting: datetime | None
-    problem: str | None
+    problem: Annotated[str | None, Field(description="Code of the last failure, such as `status_500`.")]
 
 
 async def read_status_callback(

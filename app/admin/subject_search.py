@@ -62,9 +62,9 @@ async def find_person(
     async with context.engine.begin() as connection:
         await audit.record(
             connection,
-            actor=caller.actor,
-            action=audit.AuditAction.SUBJECT_SEARCHED,
-            subject=id_,
+            caller.actor,
+            audit.AuditAction.SUBJECT_SEARCHED,
+            id_,
             after={"identifiers": sorted(identifiers)},
         )
     found = await search(
@@ -121,7 +121,7 @@ def _count(vault: Vault, page: BatchPage, values: frozenset[str], result: Subjec
                 result.events[batch.destination or "", "batches", status] += 1
 
 
-def _searches_for(vault: Vault, id: str, sealed: bytes, values: frozenset[str]) -> bool:  # noqa: A002
+def _searches_for(vault: Vault, id: str, sealed: bytes, values: frozenset[str]) -> bool:
     """Return whether an unfinished erasure contains one of these values."""
     try:
         wanted = vault.open(sealed, place=erasure_place(id))

@@ -12,8 +12,8 @@ from typing import Any
 
 from app.amazon import messages
 from app.amazon.client import EventsClient, HttpAnswer
-from app.amazon.credentials import usable_token
 from app.amazon.reading import read_json
+from app.amazon.wire import usable_token
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import TransportError, Unauthorized
 

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 
 from app.amazon import wire
-from app.amazon.credentials import usable_token
 from app.amazon.transport import CONNECTIONS, BodyTooLong, BoundedTransport, open_pools
+from app.amazon.wire import usable_token
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import SentRequest, TransportError, Unauthorized
 

@@ -1,6 +1,7 @@
 """Bounded responses over httpx's connection pools: a size limit, no compression, no cookies, no retries."""
 
 import ssl
+from functools import cache
 
 import h11
 import httpcore
@@ -98,8 +99,13 @@ def open_pools(
     """
     if transport is not None:
         return dict.fromkeys(Region, transport)
-    tls = httpx.create_ssl_context(trust_env=False)
-    return {region: open_pool(tls, connections=connections) for region in Region}
+    return {region: open_pool(_tls(), connections=connections) for region in Region}
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return the context of all pools: each context loads the authorities' certificates, up to 2 MB."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def open_pool(

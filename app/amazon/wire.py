@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -45,6 +45,14 @@ RETRYABLE_CODES = frozenset({"CONFLICT", "INTERNAL_ERROR", "TOO_MANY_REQUESTS"})
 
 # Headers with the id of a request (contract §4.1), the documented one first.
 REQUEST_ID_HEADERS = ("amazon-advertising-api-requestid", "x-amzn-requestid", "x-amz-request-id", "x-amz-rid")
+
+# Printable ASCII without spaces, which cannot end a header line; at most 2,048 bytes (contract §5).
+_TOKEN = re.compile(r"[!-~]{1,2048}", re.ASCII)
+
+
+def usable_token(token: object) -> TypeGuard[str]:
+    """Return whether a token may be stored and sent in a header (contract §5)."""
+    return isinstance(token, str) and _TOKEN.fullmatch(token) is not None
 
 
 @dataclass(frozen=True, slots=True)

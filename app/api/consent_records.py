@@ -1,51 +1,27 @@
 """Consent records over HTTP: the legal basis of each accepted event."""
 
-from datetime import datetime
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import Field
 
 from app.admin.access import Scope
-from app.admin.consent_records import blocked_by_consent, list_consent_records
+from app.admin.consent_records import ConsentRecord, blocked_by_consent, list_consent_records
 from app.admin.inputs import Instant
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, event_place_of
-from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.store.counts import ConsentStops
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 
-class ConsentRecordView(ResponseBody):
-    """The consent of one accepted event."""
-
-    event_id: str
-    event_at: datetime
-    accepted_at: datetime
-    mapping_id: str | None
-    mapping_version: int
-    basis: str = Field(description="The mapping's consent mode.")
-    source: str | None = Field(description="The path it was read from.")
-    decision: Literal["granted", "passed_on", "not_required"]
-    signal: str | None = Field(description="User data / ad storage.")
-    string_sha256: str | None
-
-
-class BlockedEvents(ResponseBody):
-    """Events that the consent check rejected for one reason on one basis."""
-
-    reason: str
-    basis: str | None
-    events: int
-
-
-class ConsentRecordPage(Page[ConsentRecordView]):
+class ConsentRecordPage(Page[ConsentRecord]):
     """A page of consent records, and the events that were blocked."""
 
     unreadable_batches: int
-    stopped: list[BlockedEvents]
+    stopped: Sequence[ConsentStops]
 
 
 @router.get(
@@ -79,12 +55,12 @@ async def list_all(
         # The counts belong to the page; an export has records only.
         blocked = () if export_format else await blocked_by_consent(context, caller, destination_id)
         return ConsentRecordPage(
-            items=[ConsentRecordView.model_validate(item) for item in page.items],
+            items=page.items,
             next_cursor=cursor_of(*page.last) if page.last else None,
             unreadable_batches=page.unreadable_batches,
-            stopped=[BlockedEvents.model_validate(each) for each in blocked],
+            stopped=blocked,
         )
 
     return await page_or_export(
-        export_format, page_at, ConsentRecordView, name="consent-records", cursor=cursor, limit=limit
+        export_format, page_at, ConsentRecord, name="consent-records", cursor=cursor, limit=limit
     )

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from app.admin.access import Scope
@@ -27,7 +26,7 @@ from app.admin.destinations import (
 )
 from app.admin.incidents import monitoring_of
 from app.admin.inputs import NewDestination
-from app.api.etags import etag, expected_versions, require_match
+from app.api.etags import Expected, etag
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -166,7 +165,7 @@ async def change(
     body: DestinationUpdate,
     caller: CurrentCaller,
     context: Context,
-    request: Request,
+    expected: Expected,
     response: Response,
 ) -> SavedDestination:
     """Change the given fields. Events that wait are not converted again.
@@ -174,7 +173,7 @@ async def change(
     Advertiser id and region are fixed once the destination was connected or accepted an event, so that
     events never reach another account.
     """
-    saved = await change_destination(context, caller, destination_id, body, expected_versions(request))
+    saved = await change_destination(context, caller, destination_id, body, expected)
     response.headers["ETag"] = etag(saved.destination.version)
     monitoring = await _monitoring_of(context, saved.destination)
     return SavedDestination.of(saved.destination, **monitoring, warnings=_warnings(saved))
@@ -186,9 +185,7 @@ async def pause(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> DestinationView:
     """Pause delivery. Events are still accepted and wait. Nothing is sent after the response."""
-    paused = await pause_destination(context, caller, destination_id)
-    response.headers["ETag"] = etag(paused.version)
-    return DestinationView.of(paused)
+    return _changed(response, await pause_destination(context, caller, destination_id))
 
 
 @router.post("/destinations/{destination_id}/resume", summary="Resume a destination")
@@ -197,9 +194,7 @@ async def resume(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> DestinationView:
     """Resume delivery. The destination returns to its state before the pause."""
-    resumed = await resume_destination(context, caller, destination_id)
-    response.headers["ETag"] = etag(resumed.version)
-    return DestinationView.of(resumed)
+    return _changed(response, await resume_destination(context, caller, destination_id))
 
 
 @router.post("/destinations/{destination_id}/disconnect", summary="Disconnect from Amazon")
@@ -208,9 +203,7 @@ async def disconnect(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> DestinationView:
     """Delete the tokens. While events wait, the destination is `needs_reconnect`, else `draft`."""
-    disconnected = await disconnect_destination(context, caller, destination_id)
-    response.headers["ETag"] = etag(disconnected.version)
-    return DestinationView.of(disconnected)
+    return _changed(response, await disconnect_destination(context, caller, destination_id))
 
 
 @router.delete("/destinations/{destination_id}", summary="Delete a destination")
@@ -219,7 +212,7 @@ async def delete(
     destination_id: str,
     caller: CurrentCaller,
     context: Context,
-    request: Request,
+    expected: Expected,
     discard: Annotated[bool, Query(description="Discard waiting events: they become dead.")] = False,
 ) -> ArchivedDestination:
     """Archive the destination permanently; its history stays readable. Refused while events wait.
@@ -227,9 +220,14 @@ async def delete(
     Repeating the call returns the same response and finishes an interrupted discard.
     """
     archived, discarded = await archive_destination(
-        context, caller, destination_id, discard=discard, check_version=partial(require_match, request)
+        context, caller, destination_id, discard=discard, expected=expected
     )
     return ArchivedDestination.of(archived, discarded=discarded)
+
+
+def _changed(response: Response, destination: Destination) -> DestinationView:
+    response.headers["ETag"] = etag(destination.version)
+    return DestinationView.of(destination)
 
 
 async def _monitoring_of(context: AppContext, found: Destination) -> Mapping[str, Any]:

@@ -1,10 +1,9 @@
-"""ETag and If-Match: refuse a change that is based on an outdated version."""
+"""ETag and If-Match: on which version of a resource a change is based."""
 
 import re
+from typing import Annotated
 
-from fastapi import Request
-
-from app.admin.refusals import ErrorCode, Refusal
+from fastapi import Depends, Request
 
 
 def etag(version: int) -> str:
@@ -27,9 +26,5 @@ def expected_versions(request: Request) -> frozenset[int] | None:
 # A version as this service writes it, with both quotes or none; no version has more digits.
 _TAG = re.compile(r'(?P<quote>"?)(?P<version>0|[1-9]\d{0,18})(?P=quote)', re.ASCII)
 
-
-def require_match(request: Request, version: int) -> None:
-    """Raise Refusal (stale) when If-Match is present and does not match this version."""
-    expected = expected_versions(request)
-    if expected is not None and version not in expected:
-        raise Refusal(ErrorCode.STALE)
+Expected = Annotated[frozenset[int] | None, Depends(expected_versions)]
+"""The versions of the resource on which a change is based. An operation that takes it reads If-Match."""

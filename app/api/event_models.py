@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
+from app.admin.event_list import ListedEvent
+from app.admin.event_records import WarningView
 from app.admin.rejections import RejectionEntry
 from app.api.destinations import RateLimitView
 from app.api.paging import Page
 from app.api.response_body import ResponseBody
 from app.domain.destination import State
-from app.domain.outcomes.outcome import OUTCOMES
 from app.domain.outcomes.reasons import DeadLetter, JourneyCode
 from app.domain.outcomes.status import Status
 
@@ -59,13 +60,6 @@ class RowsBatch(TypedDict):
     rows: list[SentEvent]
 
 
-class WarningView(TypedDict):
-    """A warning that did not reject the event."""
-
-    code: Annotated[str, Field(examples=["match_key_dropped"])]
-    field: str | None
-
-
 class EventResultBody(TypedDict):
     """The result of one event. `code`, `reason`, both fields and `detail` describe a rejection."""
 
@@ -92,29 +86,7 @@ class EventResults(TypedDict):
     results: list[EventResultBody]
 
 
-class ListedEventView(ResponseBody):
-    """An accepted event: `app.admin.event_list.ListedEvent` as JSON; a test compares the members.
-
-    Members that are read from its metadata are null where that is damaged.
-    """
-
-    event_id: str | None
-    status: Status
-    code: JourneyCode | None
-    reason: str | None
-    accepted_at: datetime
-    event_time: datetime | None
-    event_type: str | None
-    execution_id: str | None
-    mapping_id: str | None
-    mapping_version: int | None
-    amazon_code: str | None
-    amazon_message: str | None
-    journey_id: str | None
-    node_id: str | None
-
-
-class ListedEventsPage(Page[ListedEventView]):
+class ListedEventsPage(Page[ListedEvent]):
     """A page of a list of events."""
 
     unreadable_batches: int = Field(description="Damaged; their events are missing from the page.")
@@ -141,9 +113,7 @@ class FoundEventView(ResponseBody):
     amazon_message: str | None
     field: str | None = Field(description="For a rejected event: the source path in the mapping.")
     detail: str | None = Field(description="For a rejected event: the reason as a sentence.")
-    request_id: str | None = Field(
-        description="For a rejected event: the id of the request that contained it."
-    )
+    request_id: str | None = Field(description="The `X-Request-Id` of the post that contained it.")
 
 
 class FoundEventsPage(Page[FoundEventView]):
@@ -175,93 +145,6 @@ class RejectionView(ResponseBody):
     def of(cls, rejection: RejectionEntry) -> "RejectionView":
         """Return the view of a record."""
         return cls.model_validate({**asdict(rejection.record), "detail": rejection.detail})
-
-
-class AttemptView(ResponseBody):
-    """A request to Amazon that carried the event."""
-
-    id: str
-    started_at: datetime
-    settled_at: datetime | None
-    outcome: str = Field(json_schema_extra={"enum": [*OUTCOMES.values(), "under_way"]})
-    http_status: int | None
-    duration_ms: int | None
-    item_outcome: str | None = Field(
-        description="Amazon's answer for this event: `accepted`, or a reason. Null if it gave none."
-    )
-    item_code: str | None = Field(description="Amazon's code for this event.")
-    item_message: str | None = Field(
-        description="Amazon's message without personal data, or `missing_index` or `contradictory`."
-    )
-    request_id: str | None = Field(description="Amazon's request id.")
-    message: str | None = Field(description="Amazon's message for the request, or why there is none.")
-    events_in_request: int
-
-
-class ReplayOfEvent(ResponseBody):
-    """A replay that requeued the event."""
-
-    replay_id: str
-    at: datetime
-    by: str
-
-
-class OriginalEvent(ResponseBody):
-    """The event that first used a mapped Amazon eventId."""
-
-    event_id: str | None
-    destination_id: str | None
-    mapping_id: str | None
-    answered_at: datetime
-
-
-class DroppedMatchKey(ResponseBody):
-    """A match key that was left out of an event."""
-
-    match_key: str = Field(examples=["PHONE"])
-    reason: str
-
-
-class RejectionOfEvent(ResponseBody):
-    """A rejection on receipt that was recorded under the event's id."""
-
-    received_at: datetime
-    code: JourneyCode
-    reason: str
-    field: str | None
-    mapping_field: str | None
-    detail: str
-    request_id: str | None
-
-
-class EventHistoryView(ListedEventView):
-    """The complete history of an event. A rejected event has `rejections` and no attempts."""
-
-    status: Status | Literal["rejected"]  # type: ignore[assignment]
-    accepted_at: datetime | None  # type: ignore[assignment]
-    rejections: list[RejectionOfEvent] = Field(
-        description="Recorded earlier rejections of this id, newest first."
-    )
-    destination_id: str
-    match_keys: list[str]
-    dropped_match_keys: list[DroppedMatchKey] = Field(
-        description="Match keys that were left out, and why (docs/identity.md)."
-    )
-    warnings: list[WarningView]
-    attempts: list[AttemptView] = Field(description="Every request that carried the event.")
-    attempts_complete: bool = Field(description="False if only the newest thousand are listed.")
-    tries: int = Field(description="Failed attempts; 429, 401 and 403 do not count.")
-    dead_letter: DeadLetter | None
-    next_attempt_at: datetime | None
-    expires_at: datetime | None
-    delivered_at: datetime | None = Field(description="Remains after an erasure.")
-    erased_at: datetime | None
-    replays: list[ReplayOfEvent]
-    duplicate_of: OriginalEvent | None = Field(
-        description="The event that first used the same mapped Amazon eventId; all other members describe "
-        "that event. Its ids are null if this key may not see its destination."
-    )
-    explanation: str = Field(description="What happened and what to do.")
 
 
 class EventCounts(ResponseBody):
@@ -297,9 +180,11 @@ class MatchKeyShare(ResponseBody):
     share: float
 
 
-class DroppedMatchKeys(DroppedMatchKey):
+class DroppedMatchKeys(ResponseBody):
     """The number of events whose match key was left out for one reason."""
 
+    match_key: str = Field(examples=["PHONE"])
+    reason: str
     events: int
 
 

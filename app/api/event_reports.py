@@ -8,9 +8,10 @@ from fastapi.responses import StreamingResponse
 from app.admin.access import Scope
 from app.admin.destination_stats import read_stats
 from app.admin.event_history import read_event_history
-from app.admin.event_list import EventFilter, list_destination_events
+from app.admin.event_list import EventFilter, ListedEvent, list_destination_events
+from app.admin.event_records import EventHistory
 from app.admin.inputs import Instant
-from app.api.event_models import EventHistoryView, ListedEventsPage, ListedEventView, StatsView
+from app.api.event_models import ListedEventsPage, StatsView
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -29,11 +30,9 @@ async def read_event(
     mapping_id: Annotated[
         str | None, Query(description="Required when several mappings accepted this id.")
     ] = None,
-) -> EventHistoryView:
+) -> EventHistory:
     """Return the complete history of an event and what to do about it. Contains no personal data."""
-    return EventHistoryView.model_validate(
-        await read_event_history(context, caller, destination_id, event_id, mapping_id)
-    )
+    return await read_event_history(context, caller, destination_id, event_id, mapping_id)
 
 
 @router.get(
@@ -54,14 +53,14 @@ async def list_events(
         str | None, Query(max_length=64, description="Only events of this mapping.")
     ] = None,
     execution_id: Annotated[
-        str | None, Query(max_length=128, description="Only events of this journey execution.")
+        str | None, Query(max_length=256, description="Only events of this journey execution.")
     ] = None,
     until: Annotated[Instant | None, Query(description="Only events accepted before this time.")] = None,
     journey_id: Annotated[
-        str | None, Query(max_length=128, description="Only events of this journey.")
+        str | None, Query(max_length=256, description="Only events of this journey.")
     ] = None,
     node_id: Annotated[
-        str | None, Query(max_length=128, description="Only events of this journey node.")
+        str | None, Query(max_length=256, description="Only events of this journey node.")
     ] = None,
     event_type: Annotated[str | None, Query(max_length=64, description="Only events of this type.")] = None,
     export_format: Format = None,
@@ -89,13 +88,13 @@ async def list_events(
             context, caller, destination_id, wanted, before=event_place_of(position), limit=most
         )
         return ListedEventsPage(
-            items=[ListedEventView.model_validate(item) for item in page.items],
+            items=page.items,
             next_cursor=cursor_of(*page.last_place) if page.last_place else None,
             unreadable_batches=page.unreadable_batches,
         )
 
     return await page_or_export(
-        export_format, page_at, ListedEventView, name="events", cursor=cursor, limit=limit
+        export_format, page_at, ListedEvent, name="events", cursor=cursor, limit=limit
     )
 
 
@@ -106,10 +105,10 @@ async def stats(
     caller: CurrentCaller,
     context: Context,
     journey_id: Annotated[
-        str | None, Query(max_length=128, description="Limit `counts` to this journey.")
+        str | None, Query(max_length=256, description="Limit `counts` to this journey.")
     ] = None,
     node_id: Annotated[
-        str | None, Query(max_length=128, description="Limit `counts` to this journey node.")
+        str | None, Query(max_length=256, description="Limit `counts` to this journey node.")
     ] = None,
 ) -> StatsView:
     """Return counts by status (they add up to `accepted`), the backlog, and rates over five minutes.

@@ -30,8 +30,7 @@ async def search(
         str | None,
         Query(
             max_length=256,
-            description="An event id, execution id, journey id, node id or request id (of a rejected event, "
-            "or Amazon's).",
+            description="An event id, execution id, journey id, node id, or request id (ours or Amazon's).",
         ),
     ] = None,
     destination_id: Annotated[

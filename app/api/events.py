@@ -241,8 +241,8 @@ def read_body(
 
 def results_response(results: list[EventResult], *, dry_run: bool) -> EventsResponse:
     """Return the response for one result per event."""
-    rejected = sum(result.status == "rejected" for result in results)
-    duplicates = sum(result.status == "duplicate" for result in results)
+    statuses = [result.status for result in results]
+    rejected, duplicates = statuses.count("rejected"), statuses.count("duplicate")
     body: EventResults = {
         "accepted": len(results) - rejected - duplicates,
         "duplicates": duplicates,

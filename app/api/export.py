@@ -8,7 +8,7 @@ import csv
 import io
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
@@ -16,10 +16,10 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from fastapi import Query
 from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
 
 from app.admin.refusals import Refusal
 from app.api.paging import Page
-from app.api.response_body import ResponseBody
 from app.telemetry import describe_exception
 
 logger = logging.getLogger("app.api.export")
@@ -60,7 +60,7 @@ Format = Annotated[
 class ExportPage:
     """The rows of a page, and where the next one begins; None at the end."""
 
-    rows: Sequence[ResponseBody]
+    rows: Sequence[Any]
     next_cursor: str | None
 
 
@@ -68,22 +68,22 @@ Fetch = Callable[[str | None], Awaitable[ExportPage]]
 
 
 async def export(
-    format_: ExportFormat, row: type[ResponseBody], fetch: Fetch, *, name: str, cursor: str | None = None
+    format_: ExportFormat, row: type[Any], fetch: Fetch, *, name: str, cursor: str | None = None
 ) -> StreamingResponse:
     """Return the streaming response. The first page is read before the response starts, so its errors have a
     status code.
     """
     first = await fetch(cursor)
-    columns = list(row.model_fields)
+    columns = [field.name for field in fields(row)] if is_dataclass(row) else list(row.model_fields)
     if format_ is ExportFormat.CSV:
         lines, media_type = _csv(columns, first, fetch), "text/csv; charset=utf-8"
     else:
-        lines, media_type = _ndjson(first, fetch), "application/x-ndjson"
+        lines, media_type = _ndjson(row, first, fetch), "application/x-ndjson"
     disposition = f'attachment; filename="{name}.{format_.value}"'
     return StreamingResponse(lines, media_type=media_type, headers={"Content-Disposition": disposition})
 
 
-async def _pages(first: ExportPage, fetch: Fetch) -> AsyncIterator[Sequence[ResponseBody] | None]:
+async def _pages(first: ExportPage, fetch: Fetch) -> AsyncIterator[Sequence[Any] | None]:
     """Yield the rows of each page; finally None if the export is incomplete."""
     page = first
     while True:
@@ -101,12 +101,13 @@ async def _pages(first: ExportPage, fetch: Fetch) -> AsyncIterator[Sequence[Resp
             return
 
 
-async def _ndjson(first: ExportPage, fetch: Fetch) -> AsyncIterator[bytes]:
+async def _ndjson(row: type[Any], first: ExportPage, fetch: Fetch) -> AsyncIterator[bytes]:
+    encode = TypeAdapter(row).dump_json
     async for rows in _pages(first, fetch):
         if rows is None:
             yield msgspec.json.encode(_CUT_SHORT) + b"\n"
         elif rows:
-            yield b"".join(row.model_dump_json().encode() + b"\n" for row in rows)
+            yield b"".join(encode(item) + b"\n" for item in rows)
 
 
 async def _csv(columns: Sequence[str], first: ExportPage, fetch: Fetch) -> AsyncIterator[bytes]:
@@ -144,7 +145,7 @@ _Page = TypeVar("_Page", bound=Page[Any])
 async def page_or_export(
     format_: ExportFormat | None,
     page_at: Callable[[str | None, int], Awaitable[_Page]],
-    row: type[ResponseBody],
+    row: type[Any],
     *,
     name: str,
     cursor: str | None,

@@ -14,6 +14,7 @@ from app.admin.refusals import ErrorCode
 from app.api.errors import ErrorBody
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, SecuredRoute, public
+from app.domain.installation import MIN_DAYS_AHEAD
 from app.store import PipelineConnection, driver_of, readiness
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
@@ -21,7 +22,6 @@ from app.store.errors import is_unavailable
 
 router = APIRouter(route_class=SecuredRoute, tags=["health"])
 
-MIN_DAYS_AHEAD = 2
 _CACHE_S = 1.0
 _TIMEOUT_S = 3.0
 

@@ -1,5 +1,6 @@
 """Incidents over HTTP: list, read, acknowledge, mute; notification channels and settings."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ from pydantic import Field
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
 from app.admin.inputs import Instant, RequestBody
+from app.admin.notification_channels import ChannelStatus
 from app.admin.notification_channels import list_channels as list_statuses
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, slice_page, split_page
@@ -130,20 +132,10 @@ async def mute(incident_id: str, body: Mute, caller: CurrentCaller, context: Con
     return IncidentView.of(await use_cases.mute_incident(context, caller, incident_id, until=body.until))
 
 
-class ChannelView(ResponseBody):
-    """A notification channel. Its address is a credential and never returned."""
-
-    name: str = Field(examples=["ops"])
-    type: Literal["webhook", "email"]
-    state: Literal["ok", "failing"]
-    last_success_at: datetime | None
-    last_error: str | None = Field(examples=["timeout"])
-
-
 class ChannelPage(ResponseBody):
     """The notification channels of the organisation."""
 
-    items: list[ChannelView]
+    items: Sequence[ChannelStatus]
     next_cursor: str | None
 
 
@@ -154,7 +146,7 @@ async def list_channels(
 ) -> ChannelPage:
     """List the channels that the operator configured, with the results of their deliveries."""
     items, next_cursor = slice_page(await list_statuses(context, caller), limit, cursor)
-    return ChannelPage(items=[ChannelView.model_validate(item) for item in items], next_cursor=next_cursor)
+    return ChannelPage(items=items, next_cursor=next_cursor)
 
 
 class NotificationPreference(RequestBody):

@@ -3,20 +3,20 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from app.admin import mapping_drafts, mapping_versions
+from app.admin import mappings, publishing
 from app.admin.access import Scope
+from app.admin.event_records import WarningView
 from app.admin.inputs import PublishRequest, RollbackRequest
-from app.admin.mapping_drafts import MappingDetails
 from app.admin.mapping_schema import DOCUMENT_SCHEMA
-from app.admin.mapping_versions import VersionDetails
+from app.admin.mappings import MappingDetails
+from app.admin.publishing import VersionDetails
 from app.admin.refusals import field_problem_of
-from app.api.etags import etag, expected_versions
-from app.api.event_models import WarningView
+from app.api.etags import Expected, etag
 from app.api.json_response import ExactJsonResponse
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
 from app.api.response_body import ResponseBody
@@ -154,7 +154,7 @@ def _response(details: MappingDetails, status: int = 200, **headers: str) -> Res
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, context: Context) -> Response:
     """Create a draft. It may lack members that publishing needs; the members it has must be valid."""
-    created = await mapping_drafts.create_draft(context, caller, destination_id, body)
+    created = await mappings.create_draft(context, caller, destination_id, body)
     mapping = created.mapping
     return _response(created, 201, Location=f"/destinations/{mapping.destination}/mappings/{mapping.id}")
 
@@ -165,7 +165,7 @@ async def list_all(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> Response:
     """List a destination's mappings, oldest first, without deleted ones."""
-    found = await mapping_drafts.list_mappings(
+    found = await mappings.list_mappings(
         context, caller, destination_id, limit=limit + 1, after=number_of(cursor)
     )
     items, more = split_page(found, limit)
@@ -177,7 +177,7 @@ async def list_all(
 @requires(Scope.DESTINATIONS_READ)
 async def read(destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context) -> Response:
     """Read the draft, the number of the published version, and what prevents publishing."""
-    return _response(await mapping_drafts.read_mapping(context, caller, destination_id, mapping_id))
+    return _response(await mappings.read_mapping(context, caller, destination_id, mapping_id))
 
 
 @router.patch(MAPPING, summary="Edit a mapping's draft", response_model=MappingView)
@@ -189,25 +189,21 @@ async def change(
     body: DraftBody,
     caller: CurrentCaller,
     context: Context,
-    request: Request,
+    expected: Expected,
 ) -> Response:
     """Replace the named members of the draft. A member that is null is removed. Published versions are
     unchanged.
     """
-    expected = expected_versions(request)
-    return _response(
-        await mapping_drafts.change_draft(context, caller, destination_id, mapping_id, body, expected)
-    )
+    return _response(await mappings.change_draft(context, caller, destination_id, mapping_id, body, expected))
 
 
 @router.delete(MAPPING, summary="Delete a mapping", response_model=MappingView)
 @requires(Scope.DESTINATIONS_WRITE)
 async def delete(
-    destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context, request: Request
+    destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context, expected: Expected
 ) -> Response:
     """Archive a mapping. It accepts no more events; events accepted before are still delivered."""
-    expected = expected_versions(request)
-    deleted = await mapping_drafts.delete_mapping(context, caller, destination_id, mapping_id, expected)
+    deleted = await mappings.delete_mapping(context, caller, destination_id, mapping_id, expected)
     return ExactJsonResponse(_mapping_body(deleted))
 
 
@@ -219,7 +215,7 @@ async def publish(
     mapping_id: str,
     caller: CurrentCaller,
     context: Context,
-    request: Request,
+    expected: Expected,
     body: PublishRequest | None = None,
 ) -> Response:
     """Publish the draft as a new, immutable version for new events, with an optional note.
@@ -227,9 +223,9 @@ async def publish(
     422 with every missing field; 409 `event_name_conflict` with `pinned_name` when the advertiser uses
     another name for this event type. Publishing an unchanged draft changes nothing.
     """
-    expected, note = expected_versions(request), None if body is None else body.note
+    note = None if body is None else body.note
     return _response(
-        await mapping_versions.publish_draft(context, caller, destination_id, mapping_id, expected, note)
+        await publishing.publish_draft(context, caller, destination_id, mapping_id, expected, note)
     )
 
 
@@ -245,7 +241,7 @@ async def versions(
     cursor: Cursor = None,
 ) -> Response:
     """List published versions, newest first, each with its document and its changes from the previous one."""
-    found = await mapping_versions.list_versions(
+    found = await publishing.list_versions(
         context, caller, destination_id, mapping_id, limit=limit + 1, below=number_of(cursor)
     )
     items, more = split_page(found, limit)
@@ -263,10 +259,9 @@ async def rollback(
     body: RollbackRequest,
     caller: CurrentCaller,
     context: Context,
-    request: Request,
+    expected: Expected,
 ) -> Response:
     """Use an earlier version for new events. The draft is unchanged: fix it, then publish."""
-    expected = expected_versions(request)
     return _response(
-        await mapping_versions.roll_back(context, caller, destination_id, mapping_id, body.version, expected)
+        await publishing.roll_back(context, caller, destination_id, mapping_id, body.version, expected)
     )

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from app.admin.refusals import SENTENCES, ErrorCode
 from app.api.body_examples import BODY_EXAMPLES
 from app.api.errors import STATUSES, ErrorBody
+from app.api.etags import expected_versions
 from app.api.secured_route import SecuredRoute, public, scopes_of
 
 router = APIRouter(route_class=SecuredRoute, include_in_schema=False)
@@ -101,19 +102,6 @@ RETURNS_ETAG = frozenset(
     }
 )
 
-# Operations that compare If-Match with the resource's version.
-READS_IF_MATCH = frozenset(
-    {
-        ("PATCH", _DESTINATION),
-        ("DELETE", _DESTINATION),
-        ("PATCH", _MAPPING),
-        ("DELETE", _MAPPING),
-        ("POST", _MAPPING + "/publish"),
-        ("POST", _MAPPING + "/rollback"),
-        ("PATCH", _ORGANISATION),
-    }
-)
-
 _REFERENCE = "#/components/schemas/{model}"
 
 
@@ -153,8 +141,11 @@ def describe(app: FastAPI) -> dict[str, Any]:
             operation["description"] = f"{operation.get('description', '')}\n\nScope: {alternatives}.".strip()
         if "HTTPValidationError" in str(operation["responses"].get("422")):
             del operation["responses"]["422"]
-        for status in _error_statuses(path, method, requires_key=bool(scopes)):
+        reads_if_match = expected_versions in [each.call for each in route.dependant.dependencies]
+        for status in _error_statuses(path, method, requires_key=bool(scopes), reads_if_match=reads_if_match):
             operation["responses"].setdefault(str(status), _error_response(status, method, path))
+        if reads_if_match:
+            operation.setdefault("parameters", []).append(_IF_MATCH)
         _describe_headers(operation, method, path)
         if (example := BODY_EXAMPLES.get((method, path))) is not None:
             operation["requestBody"]["content"]["application/json"]["example"] = example
@@ -162,8 +153,6 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _describe_headers(operation: dict[str, Any], method: str, path: str) -> None:
-    if (method, path) in READS_IF_MATCH:
-        operation.setdefault("parameters", []).append(_IF_MATCH)
     for status, response in operation["responses"].items():
         names = ["X-Request-Id"]
         if status.startswith("2") and (method, path) in RETURNS_ETAG:
@@ -183,7 +172,7 @@ def routes_of(app: FastAPI) -> list[tuple[str, str, APIRoute]]:
     ]
 
 
-def _error_statuses(path: str, method: str, *, requires_key: bool) -> list[int]:
+def _error_statuses(path: str, method: str, *, requires_key: bool, reads_if_match: bool) -> list[int]:
     """Return the error statuses of a route."""
     statuses = {400, 422, 500, 503}  # every route refuses unknown parameters and an unreadable query
     if requires_key:
@@ -194,7 +183,7 @@ def _error_statuses(path: str, method: str, *, requires_key: bool) -> list[int]:
         statuses |= {404}
         if method != "GET":
             statuses |= {409}
-    if (method, path) in READS_IF_MATCH:
+    if reads_if_match:
         statuses |= {412}
     if (method, path) in _CODES:
         statuses |= {STATUSES[code] for code in _CODES[method, path]}

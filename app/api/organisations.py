@@ -1,15 +1,14 @@
 """Organisations over HTTP: create, list, read, change, suspend, resume, usage. For platform keys only."""
 
 from dataclasses import asdict
-from datetime import date, datetime
-from functools import partial
+from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from app.admin.access import Scope
-from app.admin.inputs import NewOrganisation, OrganisationChange
+from app.admin.inputs import Day, NewOrganisation, OrganisationChange
 from app.admin.organisations import (
     change_organisation,
     create_organisation,
@@ -19,20 +18,14 @@ from app.admin.organisations import (
     resume_organisation,
     suspend_organisation,
 )
-from app.api.etags import etag, require_match
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, split_page, time_and_id_of
+from app.api.etags import Expected, etag
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, slice_page, split_page, time_and_id_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store.organisations import Organisation
+from app.store.organisation_usage import DayUsage
+from app.store.organisations import Organisation, OrganisationLimits
 
 router = APIRouter(route_class=SecuredRoute, tags=["organisations"])
-
-
-class LimitsView(ResponseBody):
-    """The limits of an organisation; null for no limit."""
-
-    destinations: int | None
-    events_per_second: int | None
 
 
 class OrganisationView(ResponseBody):
@@ -41,7 +34,7 @@ class OrganisationView(ResponseBody):
     id: str = Field(examples=["acme"])
     name: str = Field(examples=["Acme"])
     state: Literal["active", "suspended"]
-    limits: LimitsView
+    limits: OrganisationLimits
     suspended_at: datetime | None
     version: int = Field(description="Also the ETag.")
     created_at: datetime
@@ -67,14 +60,8 @@ class UsageView(ResponseBody):
     bytes: int
 
 
-class DayUsageView(UsageView):
-    """The usage of one day (UTC)."""
-
-    day: date
-
-
-class UsagePage(Page[DayUsageView]):
-    """The usage of each day, and the sum of all. There is one page."""
+class UsagePage(Page[DayUsage]):
+    """A page of the usage of each day, and the sum of all days, those of other pages included."""
 
     total: UsageView
 
@@ -103,7 +90,7 @@ async def list_all(context: Context, limit: Limit = PAGE, cursor: Cursor = None)
 
 @router.get("/organisations/{id}", summary="Read an organisation")
 @requires(Scope.ORGANISATIONS_ADMIN)
-async def read(id: str, context: Context, response: Response) -> OrganisationView:  # noqa: A002
+async def read(id: str, context: Context, response: Response) -> OrganisationView:
     """Read an organisation. Send its `ETag` as `If-Match` of a change."""
     found = await find_organisation(context, id)
     response.headers["ETag"] = etag(found.version)
@@ -114,28 +101,20 @@ async def read(id: str, context: Context, response: Response) -> OrganisationVie
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def change(
     *,
-    id: str,  # noqa: A002
+    id: str,
     body: OrganisationChange,
     caller: CurrentCaller,
     context: Context,
-    request: Request,
+    expected: Expected,
     response: Response,
 ) -> OrganisationView:
     """Change the name or limits. A lower limit on destinations deletes none."""
-    after = await change_organisation(
-        context, caller, id, body, check_version=partial(require_match, request)
-    )
-    return _changed(response, after)
+    return _changed(response, await change_organisation(context, caller, id, body, expected))
 
 
 @router.post("/organisations/{id}/suspend", summary="Suspend an organisation")
 @requires(Scope.ORGANISATIONS_ADMIN)
-async def suspend(
-    id: str,  # noqa: A002
-    caller: CurrentCaller,
-    context: Context,
-    response: Response,
-) -> OrganisationView:
+async def suspend(id: str, caller: CurrentCaller, context: Context, response: Response) -> OrganisationView:
     """Reject new events with 403 `organisation_suspended`, everywhere within five seconds.
 
     Accepted events wait. Events expire at Amazon's age limit, as in a paused destination.
@@ -145,12 +124,7 @@ async def suspend(
 
 @router.post("/organisations/{id}/resume", summary="Resume an organisation")
 @requires(Scope.ORGANISATIONS_ADMIN)
-async def resume(
-    id: str,  # noqa: A002
-    caller: CurrentCaller,
-    context: Context,
-    response: Response,
-) -> OrganisationView:
+async def resume(id: str, caller: CurrentCaller, context: Context, response: Response) -> OrganisationView:
     """Accept events again and deliver those that wait."""
     return _changed(response, await resume_organisation(context, caller, id))
 
@@ -159,20 +133,27 @@ async def resume(
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def usage(
     *,
-    id: str,  # noqa: A002
+    id: str,
     context: Context,
-    first: Annotated[date, Query(alias="from", description="The first day (UTC), as YYYY-MM-DD.")],
-    last: Annotated[date, Query(alias="to", description="The last day (UTC), included.")],
+    first: Annotated[
+        Day | None,
+        Query(alias="from", description="The first day (UTC), by default 29 days before the last."),
+    ] = None,
+    last: Annotated[
+        Day | None, Query(alias="to", description="The last day (UTC), by default today.")
+    ] = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
 ) -> UsagePage:
     """Return accepted events, requests to Amazon and stored bytes of each day, and their sums."""
     days = await organisation_usage_by_day(context, id, first, last)
-    items = [DayUsageView.model_validate(day) for day in days]
+    shown, next_cursor = slice_page(days, limit, cursor)
     total = UsageView(
         events=sum(day.events for day in days),
         requests=sum(day.requests for day in days),
         bytes=sum(day.bytes for day in days),
     )
-    return UsagePage(items=items, next_cursor=None, total=total)
+    return UsagePage(items=shown, next_cursor=next_cursor, total=total)
 
 
 def _changed(response: Response, organisation: Organisation) -> OrganisationView:

@@ -1,32 +1,24 @@
 """Preflight over HTTP: the requirements for a destination's first delivery, as a checklist."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from app.admin.access import Scope
 from app.admin.inputs import PreflightConfirmation
-from app.admin.preflight import Status, check_setup, confirm_check
+from app.admin.preflight import PreflightCheck, check_setup, confirm_check
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 
 router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 
 
-class PreflightCheckView(ResponseBody):
-    """One check: its status, what to do, and the role that owns the fix."""
-
-    name: str
-    status: Status
-    detail: str
-    who: str
-
-
 class PreflightView(ResponseBody):
     """The checks, in the order in which to fix them. `ready` is true when no check has failed."""
 
     ready: bool
-    checks: list[PreflightCheckView]
+    checks: Sequence[PreflightCheck]
 
 
 @router.get("/destinations/{destination_id}/preflight", summary="Check the setup")

@@ -6,9 +6,9 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.admin.access import Scope
+from app.admin.event_records import WarningView
 from app.admin.inputs import PreviewRequest
 from app.admin.previewing import preview_event
-from app.api.event_models import WarningView
 from app.api.mappings import MAPPING
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires

@@ -1,6 +1,5 @@
 """Rejected events over HTTP: records without values, and exact counts."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -11,10 +10,9 @@ from app.admin.access import Scope
 from app.admin.inputs import Instant
 from app.api.event_models import RejectionView
 from app.api.export import EXPORTED, Format, page_or_export
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, record_id_of, split_page
-from app.api.response_body import ResponseBody
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, record_id_of, slice_page, split_page
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store.rejection_records import RejectionFilter
+from app.store.rejection_records import RejectionFilter, RejectionSummary
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
@@ -23,22 +21,8 @@ class RejectionPage(Page[RejectionView]):
     """A page of rejected events, newest first."""
 
 
-class RejectionSummaryView(ResponseBody):
-    """The number of events rejected for one reason, with mapping and source path."""
-
-    code: str
-    reason: str
-    field: str | None
-    mapping_id: str | None
-    count: int
-    first_at: datetime
-    last_at: datetime
-
-
-class RejectionSummaryPage(ResponseBody):
+class RejectionSummaryPage(Page[RejectionSummary]):
     """Exact counts of rejected events, most frequent first."""
-
-    items: list[RejectionSummaryView]
 
 
 _Text = Annotated[str | None, Query(max_length=256)]
@@ -47,15 +31,19 @@ _Text = Annotated[str | None, Query(max_length=256)]
 @router.get("/destinations/{destination_id}/rejections/summary", summary="Count rejected events")
 @requires(Scope.EVENTS_READ)
 async def summary(
+    *,
     destination_id: str,
     caller: CurrentCaller,
     context: Context,
     since: Annotated[Instant | None, Query(description="First day (UTC).")] = None,
     until: Annotated[Instant | None, Query(description="Last day (UTC), included.")] = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
 ) -> RejectionSummaryPage:
     """Count rejected events by reason, mapping and source path. Every rejected event is counted."""
     rows = await use_cases.summarize_rejections(context, caller, destination_id, since=since, until=until)
-    return RejectionSummaryPage(items=[RejectionSummaryView.model_validate(row) for row in rows])
+    shown, next_cursor = slice_page(rows, limit, cursor)
+    return RejectionSummaryPage(items=shown, next_cursor=next_cursor)
 
 
 @router.get(

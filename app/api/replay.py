@@ -17,10 +17,9 @@ from app.store.replays import ReplayFilter
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 
-class ReplayRequest(RequestBody):
-    """The events to replay. `since` and `until` limit the time of acceptance."""
+class EventSelectionBody(RequestBody):
+    """The events to act on. `since` and `until` limit the time of acceptance."""
 
-    status: Literal["dead", "expired"] = Field(examples=["dead"])
     reason: str | None = Field(default=None, max_length=64, description="Only events with this reason.")
     since: Instant | None = None
     until: Instant | None = None
@@ -32,6 +31,20 @@ class ReplayRequest(RequestBody):
     )
     mapping_id: str | None = Field(default=None, max_length=64, description="Only events of this mapping.")
     dry_run: bool = Field(default=False, description="Count, and change nothing.")
+
+    def filter(self, status: str) -> ReplayFilter:
+        """Return which events of a status are meant, by time and reason."""
+        return ReplayFilter(status, self.reason, self.since, self.until)
+
+    def selection(self) -> EventSelection:
+        """Return which events are meant, by their ids."""
+        return EventSelection(self.event_ids, self.execution_id, self.mapping_id)
+
+
+class ReplayRequest(EventSelectionBody):
+    """The events to replay."""
+
+    status: Literal["dead", "expired"] = Field(examples=["dead"])
 
 
 class ReplayView(ResponseBody):
@@ -60,9 +73,12 @@ async def replay(
     are unchanged. Repeating a request does not send an event twice. `replay_id` identifies the replay in
     event histories.
     """
-    wanted = ReplayFilter(body.status, body.reason, body.since, body.until)
-    selection = EventSelection(body.event_ids, body.execution_id, body.mapping_id)
     result = await replay_events(
-        context, caller, destination_id, wanted, selection=selection, dry_run=body.dry_run
+        context,
+        caller,
+        destination_id,
+        body.filter(body.status),
+        selection=body.selection(),
+        dry_run=body.dry_run,
     )
     return ReplayView(dry_run=body.dry_run, **asdict(result))

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -10,9 +10,8 @@ from pydantic import Field
 from app.admin import replay_progress as use_cases
 from app.admin.access import Scope
 from app.admin.dead_letters import dismiss_dead_letters
-from app.admin.inputs import Instant, RequestBody
-from app.admin.replay_selection import EventSelection
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, split_page
+from app.api.replay import EventSelectionBody
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store import replays
@@ -20,19 +19,10 @@ from app.store import replays
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 
-class DeadLetterFilter(RequestBody):
-    """The dead letters to dismiss; times are those of acceptance."""
+class DeadLetterFilter(EventSelectionBody):
+    """Which dead letters."""
 
     status: Literal["dead"] = "dead"
-    reason: Annotated[str, Field(max_length=64)] | None = None
-    since: Instant | None = None
-    until: Instant | None = None
-    event_ids: (
-        Annotated[list[Annotated[str, Field(max_length=256)]], Field(min_length=1, max_length=1000)] | None
-    ) = None
-    execution_id: Annotated[str, Field(max_length=256)] | None = None
-    mapping_id: Annotated[str, Field(max_length=64)] | None = None
-    dry_run: bool = Field(default=False, description="Count, and change nothing.")
 
 
 class DismissalView(ResponseBody):
@@ -49,10 +39,13 @@ async def dismiss(
     destination_id: str, body: DeadLetterFilter, caller: CurrentCaller, context: Context
 ) -> DismissalView:
     """Mark dead letters as handled. They stay `dead`, keep their history, and leave `dead_open`."""
-    wanted = replays.ReplayFilter(body.status, body.reason, body.since, body.until)
-    selection = EventSelection(body.event_ids, body.execution_id, body.mapping_id)
     matched = await dismiss_dead_letters(
-        context, caller, destination_id, wanted, selection=selection, dry_run=body.dry_run
+        context,
+        caller,
+        destination_id,
+        body.filter(body.status),
+        selection=body.selection(),
+        dry_run=body.dry_run,
     )
     return DismissalView(dry_run=body.dry_run, matched=matched, dismissed=0 if body.dry_run else matched)
 

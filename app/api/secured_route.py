@@ -126,7 +126,7 @@ async def acting_in(organisations: OrganisationCache, scope: ASGIScope, caller: 
 def claimed(request: Request, caller: Caller) -> Problem | None:
     """Count the request against its caller's share; return the problem if the share is used up."""
     claim: Callable[[str, str], Problem | None] | None = request.scope["state"].get(CLAIM)
-    return None if claim is None else claim(caller.quota_owner, caller.organisation)
+    return None if claim is None else claim(caller.key, caller.organisation)
 
 
 async def _read_body(request: Request, *, has_body: bool) -> None:

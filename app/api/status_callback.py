@@ -3,17 +3,11 @@
 The address is a setting of the operator (STATUS_CALLBACK_URL), never of a caller.
 """
 
-from dataclasses import asdict
-from datetime import datetime
-from typing import Self
-
 from fastapi import APIRouter
-from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.inputs import RequestBody
 from app.admin.status_callback import StatusCallbackState, read_status_callback, switch_status_callback
-from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 
 router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
@@ -25,34 +19,19 @@ class StatusCallbackChange(RequestBody):
     enabled: bool
 
 
-class StatusCallbackView(ResponseBody):
-    """The status callbacks of a destination."""
-
-    enabled: bool
-    configured: bool = Field(description="STATUS_CALLBACK_URL is set; without it no callback is sent.")
-    waiting: int = Field(description="Final states that the journey engine has not acknowledged yet.")
-    oldest_waiting: datetime | None
-    problem: str | None = Field(description="Code of the last failure, such as `status_500`.")
-
-    @classmethod
-    def of(cls, state: StatusCallbackState) -> Self:
-        """Return the view of a state."""
-        return cls.model_validate(asdict(state))
-
-
 @router.get("/destinations/{destination_id}/status-callback", summary="Read the status callbacks")
 @requires(Scope.DESTINATIONS_READ)
-async def status_callback(destination_id: str, caller: CurrentCaller, context: Context) -> StatusCallbackView:
+async def status_callback(
+    destination_id: str, caller: CurrentCaller, context: Context
+) -> StatusCallbackState:
     """Return whether the destination sends callbacks, and how many are not acknowledged yet."""
-    return StatusCallbackView.of(await read_status_callback(context, caller, destination_id))
+    return await read_status_callback(context, caller, destination_id)
 
 
 @router.post("/destinations/{destination_id}/status-callback", summary="Switch status callbacks on or off")
 @requires(Scope.DESTINATIONS_WRITE)
 async def set_status_callback(
     destination_id: str, body: StatusCallbackChange, caller: CurrentCaller, context: Context
-) -> StatusCallbackView:
+) -> StatusCallbackState:
     """Send a callback for each final state from now on, or stop and drop waiting callbacks."""
-    return StatusCallbackView.of(
-        await switch_status_callback(context, caller, destination_id, enabled=body.enabled)
-    )
+    return await switch_status_callback(context, caller, destination_id, enabled=body.enabled)

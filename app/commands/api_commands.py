@@ -182,7 +182,7 @@ def _rejections(client: ApiClient, asked: argparse.Namespace) -> None:
         if any(value for name, value in filters.items() if name not in ("since", "until")):
             raise CommandFailed("Use --summary with --since and --until only.")
         filters = {name: filters[name] for name in ("since", "until")}
-        items: Iterable[dict[str, Any]] = client.call("GET", f"{path}/summary", query=filters)["items"]
+        items = client.items(f"{path}/summary", filters, limit=asked.limit)
         _print_items(items, asked, ("count", "reason", "code", "field", "mapping_id", "first_at", "last_at"))
         return
     items = client.items(path, filters, limit=asked.limit)

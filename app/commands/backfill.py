@@ -43,7 +43,7 @@ class _Source:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("file", help="a .csv, .ndjson or .jsonl file, or - for standard input")
-    parser.add_argument("--destination", required=True, help="default for rows without one: dst_…")
+    parser.add_argument("--destination", help="default for rows without one: dst_…")
     parser.add_argument("--mapping", help="required if the destination has several: map_…")
     parser.add_argument("--format", choices=("csv", "ndjson"), help="default: by the file's extension")
     parser.add_argument("--api", help="address of the API; default: this machine")
@@ -169,7 +169,9 @@ class Sender:
     def __init__(self, client: httpx.Client, options: argparse.Namespace) -> None:
         self._client = client
         self.dry_run: bool = options.dry_run
-        self._query = {"destination_id": options.destination, "priority": "low"}
+        self._query = {"priority": "low"}
+        if options.destination:
+            self._query["destination_id"] = options.destination
         if options.mapping:
             self._query["mapping_id"] = options.mapping
         if options.dry_run:

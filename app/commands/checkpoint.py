@@ -80,7 +80,7 @@ class Checkpoint:
         self.path = path
 
     @classmethod
-    def of(cls, folder: Path, file: Path, destination: str, mapping: str | None) -> "Checkpoint":
+    def of(cls, folder: Path, file: Path, destination: str | None, mapping: str | None) -> "Checkpoint":
         """Return the checkpoint of this file for this destination and mapping."""
         name = json.dumps([str(file.resolve()), destination, mapping])
         return cls(folder / "backfill" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.json")

@@ -20,6 +20,7 @@ from app.commands.balance import sentence
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.due_work import opens_under
 from app.domain.clock_skew import MOST_SKEW_S
+from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
 from app.settings import Settings, is_weak_admin_key, weak_key_ids
 from app.store import damage, migrate, secrets
 from app.store.damage import DamagedBatch
@@ -27,15 +28,9 @@ from app.store.deployment import Deployment, read_deployment
 
 MIN_POSTGRES_VERSION = 150_000
 MAX_SKEW = timedelta(seconds=2)
-MIN_DAYS_AHEAD = 2
-"""The limit below which `/health/ready` fails."""
 CONNECTIONS_PER_PROCESS = 12
-MAX_BALANCE_AGE = timedelta(hours=6)
 CHECKED_BATCHES = 2_000
 MAX_LISTED = 5
-MAX_SEALS = 2**31
-"""Seals with one key before a warning. NIST SP 800-38D allows 2^32 with random nonces; at 300 batches per
-second the rest lasts 80 days."""
 
 
 class Grade(StrEnum):
@@ -147,7 +142,7 @@ def _keys(facts: Facts) -> Finding:
     lost = sorted((facts.database.key_ids or frozenset()) - known)
     if lost:
         return Grade.FAILURE, f"lack {', '.join(lost)}, which encrypts stored values: add it again"
-    if (sealed := facts.database.seals.get(keys[0].id, 0)) >= MAX_SEALS:
+    if must_rotate(sealed := facts.database.seals.get(keys[0].id, 0)):
         return (
             Grade.WARNING,
             f"use {keys[0].id}, which has encrypted {sealed:,} values: rotate to a new key before 2^32",
@@ -209,9 +204,8 @@ def _balance(facts: Facts) -> Finding:
             Grade.FAILURE,
             f"is wrong for {last.imbalance:,} events: {sentence(last.mismatches[0])} Run `balance` for all.",
         )
-    age = facts.database.now - last.finished_at
-    if age > MAX_BALANCE_AGE:
-        hours = age.total_seconds() / 3600
+    if is_balance_old(last.finished_at, facts.database.now):
+        hours = (facts.database.now - last.finished_at).total_seconds() / 3600
         return Grade.WARNING, f"was last checked {hours:.0f} hours ago: check that a worker is running"
     return Grade.OK, f"has no mismatches, checked at {last.finished_at:%Y-%m-%d %H:%M} UTC"
 

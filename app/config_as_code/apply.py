@@ -15,6 +15,7 @@ from app.admin import mappings as mapping_use_cases
 from app.admin import publishing
 from app.admin.backtest import compare_draft, summary
 from app.admin.ids import new_id
+from app.admin.mapping_schema import compile_or_refuse
 from app.admin.mappings import valid_draft
 from app.admin.refusals import Refusal, error_body
 from app.config_as_code.plan import (
@@ -124,7 +125,7 @@ async def _backtest(
     """Backtest a changed mapping with the recent events of the published one. Raises Refusal (422)."""
     if step.action is not PlannedAction.CHANGE or step.existing is None or step.existing.published is None:
         return None
-    draft = publishing.compile_or_refuse(step.document)
+    draft = compile_or_refuse(step.document)
     return step.existing.id, await compare_draft(connection, options, destination, step.existing, draft)
 
 
@@ -183,7 +184,7 @@ async def _mapping(connection: AsyncConnection, destination: Destination, step: 
     if step.desired.published:
         mapping = await mappings.lock(connection, destination.id, id_)
         assert mapping is not None
-        await mapping_use_cases.publish_mapping(connection, destination, mapping, by=by)
+        await publishing.publish_mapping(connection, destination, mapping, by=by)
 
 
 async def _lock(connection: AsyncConnection, mapping: StoredMapping) -> StoredMapping:

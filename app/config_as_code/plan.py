@@ -5,17 +5,17 @@ the file are unchanged, so that a deleted line cannot stop events.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from app.admin.destination_settings import draft_from
 from app.admin.destinations import draft_of
 from app.config_as_code.read import DesiredMapping, DesiredState, FileProblem, InvalidFile
-from app.domain.destination import Region, State
-from app.domain.ids import AdvertiserId
+from app.domain.destination import State
 from app.domain.mapping.diff import Difference, differences
 from app.domain.mapping.document import ACTION
 from app.domain.mapping.event_name import with_clean_event_name
-from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
+from app.store.destinations import Destination, DestinationDraft
 from app.store.mappings import Document, StoredMapping
 
 
@@ -144,19 +144,6 @@ def _destination(
     return same_name[0] if same_name else None
 
 
-def _draft(desired: DesiredState) -> DestinationDraft:
-    declared, rate = desired.destination, desired.destination.rate_limit
-    return DestinationDraft(
-        name=declared.name,
-        advertiser_id=AdvertiserId(declared.advertiser_id),
-        region=Region(declared.region),
-        currency=declared.currency,
-        identity_profile=declared.identity_profile,
-        dataset_name=declared.dataset_name,
-        rate=ConfiguredRate() if rate is None else ConfiguredRate(rate.requests_per_second, rate.burst),
-    )
-
-
 def _step(
     desired: DesiredState,
     existing: Destination | None,
@@ -165,7 +152,7 @@ def _step(
     *,
     prune: bool,
 ) -> DestinationStep:
-    draft = _draft(desired)
+    draft = draft_from(desired.destination)
     changes = () if existing is None else tuple(differences(_members(draft_of(existing)), _members(draft)))
     enabled = desired.destination.status_callback
     if existing is not None and enabled is not None and enabled != existing.status_callback:
@@ -196,18 +183,9 @@ def _step(
 
 
 def _members(draft: DestinationDraft) -> dict[str, object]:
-    return {
-        "name": draft.name,
-        "advertiser_id": draft.advertiser_id,
-        "region": draft.region.value,
-        "currency": draft.currency,
-        "identity_profile": draft.identity_profile,
-        "dataset_name": draft.dataset_name,
-        "rate_limit": {
-            "requests_per_second": draft.rate.requests_per_second,
-            "burst": draft.rate.burst,
-        },
-    }
+    members = asdict(draft)
+    rate_limit = members.pop("rate")
+    return {**members, "region": draft.region.value, "rate_limit": rate_limit}
 
 
 def _mapping_step(

@@ -12,7 +12,7 @@ from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.inputs import NewKey
 from app.admin.keys import create_key, list_keys
-from app.admin.mapping_drafts import list_mappings
+from app.admin.mappings import list_mappings
 from app.admin.sample_event import send_sample_event
 from app.api.paging import MOST
 from app.api.secured_route import Context, requires

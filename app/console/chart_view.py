@@ -18,6 +18,7 @@ BUCKET_NAMES: Final[Mapping[timedelta, str]] = {
     timedelta(hours=3): "3 hours",
     timedelta(days=1): "day (UTC)",
 }
+_MOST_ROWS: Final = 31  # of the table: the panel is sent again with each update
 Value = float | None
 
 
@@ -52,12 +53,70 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
+class TableRow:
+    """What the charts show of some buckets; a cell without a measurement is empty."""
+
+    start: datetime
+    cells: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class ChartSet:
-    """The charts of a page; `times` are the starts of the buckets as epoch seconds, as JSON."""
+    """The charts of a page; `starts` are those of the buckets."""
 
     charts: Sequence[Chart]
-    times: str
-    is_daily: bool
+    starts: Sequence[datetime]
+    bucket: timedelta
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether the buckets are days."""
+        return self.bucket >= timedelta(days=1)
+
+    @property
+    def times(self) -> str:
+        """The starts of the buckets as epoch seconds, as JSON."""
+        return json.dumps([int(start.timestamp()) for start in self.starts], separators=(",", ":"))
+
+    @property
+    def columns(self) -> list[str]:
+        """The headings of the values as a table: one for each line with a value."""
+        return [
+            line.label if chart.unit == "events" else f"{line.label} ({chart.unit})"
+            for chart, line in self._lines()
+        ]
+
+    @property
+    def row_width(self) -> str:
+        """The time that a row of the table covers."""
+        minutes = self.bucket * self._buckets_per_row() // timedelta(minutes=1)
+        for unit, size in (("day", 1440), ("hour", 60), ("minute", 1)):
+            if minutes % size == 0:
+                count = minutes // size
+                return unit if count == 1 else f"{count} {unit}s"
+        raise AssertionError("a bucket is a number of minutes")
+
+    @property
+    def rows(self) -> list[TableRow]:
+        """The same values as a table, newest first: events are added up, of other values the highest counts.
+
+        Without rows in which nothing happened.
+        """
+        size, lines = self._buckets_per_row(), self._lines()
+        found = []
+        for first in range(0, len(self.starts), size):
+            parts = [(chart, line.values[first : first + size]) for chart, line in lines]
+            values = [_condensed(part, is_sum=chart.unit == "events") for chart, part in parts]
+            if any(values):
+                cells = ["" if value is None else number(round(value, 1)) for value in values]
+                found.append(TableRow(self.starts[first], cells))
+        return found[::-1]
+
+    def _buckets_per_row(self) -> int:
+        return -(-len(self.starts) // _MOST_ROWS)
+
+    def _lines(self) -> list[tuple[Chart, Line]]:
+        return [(chart, line) for chart in self.charts for line in chart.lines if any(line.values)]
 
     def series(self, chart: Chart) -> str:
         """Return the values of a chart as JSON, one list per line."""
@@ -70,6 +129,13 @@ class ChartSet:
     def tones(self, chart: Chart) -> str:
         """Return the tones of the lines as JSON."""
         return json.dumps([line.tone for line in chart.lines])
+
+
+def _condensed(values: Sequence[Value], *, is_sum: bool) -> Value:
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return sum(known) if is_sum else max(known)
 
 
 def charts(
@@ -122,8 +188,7 @@ def charts(
             "The rate that Amazon accepts, estimated from its responses.",
         ),
     )
-    times = json.dumps([int(start.timestamp()) for start in starts], separators=(",", ":"))
-    return ChartSet(made, times, chosen.bucket >= timedelta(days=1))
+    return ChartSet(made, starts, chosen.bucket)
 
 
 def _counts(

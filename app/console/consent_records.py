@@ -14,7 +14,7 @@ from app.admin.access import Scope
 from app.admin.consent_records import ConsentRecord, Position, blocked_by_consent, list_consent_records
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.mapping_drafts import list_mappings
+from app.admin.mappings import list_mappings
 from app.api.paging import MOST, Cursor, cursor_of, event_place_of
 from app.api.secured_route import Context, requires
 from app.console import pages

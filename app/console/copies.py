@@ -15,7 +15,7 @@ from app.admin.destination_settings import list_destinations
 from app.admin.destinations import find_visible
 from app.admin.field_problems import field_problems
 from app.admin.inputs import DestinationCopy
-from app.admin.mapping_drafts import list_mappings, read_mapping
+from app.admin.mappings import list_mappings, read_mapping
 from app.admin.refusals import Refusal
 from app.api.errors import status_of
 from app.api.paging import MOST

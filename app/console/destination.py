@@ -13,7 +13,7 @@ from app.admin.amazon_connection import begin_connection
 from app.admin.context import AppContext
 from app.admin.destination_overview import DiagnosisFacts, read_diagnosis_facts, read_overview
 from app.admin.destination_settings import change_destination
-from app.admin.destination_stats import read_stats
+from app.admin.destination_stats import DestinationStats, read_stats
 from app.admin.destinations import (
     archive_destination,
     disconnect_destination,
@@ -22,7 +22,7 @@ from app.admin.destinations import (
     public_view,
     resume_destination,
 )
-from app.admin.mapping_drafts import list_mappings
+from app.admin.mappings import list_mappings
 from app.admin.preflight import check_setup
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.secured_route import Context, requires
@@ -70,7 +70,7 @@ async def page(
         **content_of(context, found, visitor, "overview"),
         alike=alike,
         configured=context.amazon_configured,
-        steps=steps(pages.plain(public_view(found)), mappings, panel["stats"]["counts"]["accepted"]),
+        steps=steps(found, mappings, panel["stats"].counts["accepted"]),
         checks=check_views(preflight.checks),
         ready=preflight.ready,
         mappings=mappings,
@@ -98,28 +98,25 @@ async def panel_of(
     context: AppContext, visitor: Visitor, found: Destination, range_name: RangeName
 ) -> dict[str, Any]:
     """Return the live part of the page: diagnosis, tiles, gauges, charts."""
-    stats = pages.plain(await read_stats(context, visitor.caller, found.id))
+    stats = await read_stats(context, visitor.caller, found.id)
     now = datetime.now(UTC)
     chosen = time_range(range_name, now)
     overview = await read_overview(context, found.number, since=chosen.since, bucket=chosen.bucket)
     facts = overview.facts
-    shown = pages.plain(public_view(found))
     return {
         "stats": stats,
         "chosen": chosen,
-        "tiles": present.tiles(stats["counts"], stats["dead_open"], overview.history, chosen.name),
-        "rejections": present.causes(
-            [{"code": code, "reason": reason, "count": count} for code, reason, count in overview.rejections]
-        ),
+        "tiles": present.tiles(stats.counts, stats.dead_open, overview.history, chosen.name),
+        "rejections": present.causes(overview.rejections),
         "dead_letters": present.causes(
             [
-                {"code": REASONS[reason].code if reason in REASONS else "", "reason": reason, "count": count}
+                (REASONS[reason].code if reason in REASONS else "", reason, count)
                 for reason, count in facts.open_dead_letters
             ]
         ),
-        "diagnosis": _diagnosis(shown, stats, facts, now),
+        "diagnosis": _diagnosis(found, stats, facts, now),
         "gauges": present.lane(
-            present.LaneInput(shown["state"], stats, facts.about, facts.requests, facts.failures, now)
+            present.LaneInput(found.state, stats, facts.about, facts.requests, facts.failures, now)
         ),
         "charts": charts(overview.history, overview.response_times, chosen),
         "coverage": present.coverage(overview.samples),
@@ -127,7 +124,7 @@ async def panel_of(
         "sampled_days": [sample.day for sample in overview.samples if sample.shapes],
         # Rejected events do not show in Events manager.
         "viewing": present.events_manager_hint(
-            overview.first_answer if stats["counts"]["delivered"] else None, now
+            overview.first_answer if stats.counts["delivered"] else None, now
         ),
         "about": facts.about,
     }
@@ -135,17 +132,17 @@ async def panel_of(
 
 async def diagnosis_of(context: AppContext, visitor: Visitor, found: Destination) -> Diagnosis:
     """Return the diagnosis of a destination, for pages without its overview."""
-    stats = pages.plain(await read_stats(context, visitor.caller, found.id))
+    stats = await read_stats(context, visitor.caller, found.id)
     facts = await read_diagnosis_facts(context, found.number)
-    return _diagnosis(pages.plain(public_view(found)), stats, facts, datetime.now(UTC))
+    return _diagnosis(found, stats, facts, datetime.now(UTC))
 
 
 def _diagnosis(
-    shown: dict[str, Any], stats: dict[str, Any], facts: DiagnosisFacts, now: datetime
+    found: Destination, stats: DestinationStats, facts: DiagnosisFacts, now: datetime
 ) -> Diagnosis:
     return diagnose(
         DiagnosisInput(
-            shown,
+            found,
             stats,
             facts.requests,
             facts.failures,

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from app.admin.destination_overview import MatchKeySample
+from app.admin.destination_stats import DestinationStats
 from app.console.sparkline import line
-from app.console.wording import STATUSES, age, moment, number, share
+from app.console.wording import STATUSES, age, number, share
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.reasons import REASONS
@@ -114,18 +114,18 @@ class RejectionCause:
     remedy: str
 
 
-def causes(rows: Sequence[Mapping[str, Any]]) -> list[RejectionCause]:
-    """Return the reasons in the API's statistics, most frequent first."""
-    total = sum(row["count"] for row in rows)
+def causes(counted: Sequence[tuple[str, str, int]]) -> list[RejectionCause]:
+    """Return the reasons, given as (code, reason, count), most frequent first."""
+    total = sum(count for _, _, count in counted)
     return [
         RejectionCause(
-            row["reason"],
-            row["code"],
-            number(row["count"]),
-            share(row["count"], total),
-            REASONS[row["reason"]].remedy if row["reason"] in REASONS else "",
+            reason,
+            code,
+            number(count),
+            share(count, total),
+            REASONS[reason].remedy if reason in REASONS else "",
         )
-        for row in sorted(rows, key=lambda row: -row["count"])
+        for code, reason, count in sorted(counted, key=lambda each: -each[2])
     ]
 
 
@@ -142,10 +142,10 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class LaneInput:
-    """Input of the gauges: state and statistics in the API's form, and the newest requests, newest first."""
+    """Input of the gauges: state and statistics, and the newest requests, newest first."""
 
     state: str
-    stats: Mapping[str, Any]
+    stats: DestinationStats
     about: ConnectionInfo
     requests: Sequence[RequestRow]
     failures: FailureRun | None
@@ -178,7 +178,7 @@ def lane(facts: LaneInput) -> list[Gauge]:
 
 
 def _rate(facts: LaneInput) -> Gauge:
-    limit, learned_rate = facts.stats["rate_limit"], facts.stats["learned_rate"]
+    limit, learned_rate = facts.stats.rate_limit, facts.stats.learned_rate
     is_slower = learned_rate is not None and learned_rate < limit["requests_per_second"] * 0.95
     others = facts.about.lane_shared_by - 1
     meaning = (
@@ -208,7 +208,7 @@ def _throttle(facts: LaneInput) -> Gauge:
 def _breaker(facts: LaneInput) -> Gauge:
     if facts.hold is not None:
         return Gauge("Circuit breaker", "not in use", facts.hold)
-    breaker = facts.stats.get("breaker") or {"state": "closed", "error_rate": 0.0}
+    breaker = facts.stats.breaker
     state = breaker["state"]
     meaning = {
         "closed": "Requests are sent at the current rate.",
@@ -230,11 +230,11 @@ def _breaker(facts: LaneInput) -> Gauge:
 
 def _worker(facts: LaneInput) -> Gauge:
     if facts.hold is not None:
-        return Gauge("Worker", "idle" if facts.stats["lane_owned"] else "none", facts.hold)
-    if facts.stats["lane_owned"]:
+        return Gauge("Worker", "idle" if facts.stats.lane_owned else "none", facts.hold)
+    if facts.stats.lane_owned:
         return Gauge("Worker", "assigned", "A delivery worker is assigned.", "good")
     meaning = "No delivery worker is assigned. Normal while no events wait."
-    return Gauge("Worker", "none", meaning, "bad" if facts.stats["waiting"] else "quiet")
+    return Gauge("Worker", "none", meaning, "bad" if facts.stats.waiting else "quiet")
 
 
 def _token(facts: LaneInput) -> Gauge:
@@ -250,8 +250,8 @@ def _token(facts: LaneInput) -> Gauge:
     return Gauge("Access token", "valid until", "Refreshed automatically before then.", "good", until)
 
 
-def _backlog(stats: Mapping[str, Any]) -> Gauge:
-    oldest, waiting = stats["oldest_waiting_seconds"], stats["waiting"]
+def _backlog(stats: DestinationStats) -> Gauge:
+    oldest, waiting = stats.oldest_waiting_seconds, stats.waiting
     if not waiting:
         return Gauge("Backlog", "none", "No events wait.")
     which = "the one waiting event" if waiting == 1 else f"the oldest of {number(waiting)} waiting events"
@@ -259,7 +259,7 @@ def _backlog(stats: Mapping[str, Any]) -> Gauge:
 
 
 def _first_expiry(facts: LaneInput) -> Gauge:
-    expiry = moment(facts.stats["earliest_expiry_at"])
+    expiry = facts.stats.earliest_expiry_at
     if expiry is None:
         return Gauge("First expiry", "–", "No events wait.")
     is_soon = expiry - facts.now < timedelta(days=2)

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from app.admin.destination_overview import RecentOutcomes
-from app.console.wording import age, events, moment, number, share
+from app.admin.destination_stats import DestinationStats
+from app.console.wording import age, events, number, share
 from app.domain.outcomes.reasons import REASONS
 from app.store.delivery_figures import ConnectionInfo, FailureRun, RequestRow
+from app.store.destinations import Destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,12 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisInput:
-    """Input of the rules: `destination` and `stats` in the API's form, the newest requests, newest first, and
-    the run of failed requests that they end, if they do.
+    """Input of the rules: the newest requests, newest first, and the run of failed requests that they end, if
+    they do.
     """
 
-    destination: Mapping[str, Any]
-    stats: Mapping[str, Any]
+    destination: Destination
+    stats: DestinationStats
     requests: Sequence[RequestRow]
     failures: FailureRun | None
     about: ConnectionInfo
@@ -37,11 +38,6 @@ class DiagnosisInput:
     open_dead_letters: Sequence[tuple[str, int]] = ()  # reasons and counts, most frequent first
     recent_rejections: Sequence[tuple[str, str, int]] = ()  # codes, reasons and counts, most frequent first
     recent_outcomes: RecentOutcomes = field(default_factory=RecentOutcomes)
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        counts: Mapping[str, int] = self.stats["counts"]
-        return counts
 
     @property
     def recent(self) -> Sequence[RequestRow]:
@@ -119,11 +115,11 @@ def diagnose(facts: DiagnosisInput) -> Diagnosis:
 
 
 def _state(facts: DiagnosisInput) -> Diagnosis | None:
-    waiting, state = facts.stats["waiting"], facts.destination["state"]
+    waiting, state = facts.stats.waiting, facts.destination.state
     are = "is" if waiting == 1 else "are"
     place = "on hold" if state == "paused" else "waiting for the sign-in"
     backlog = f" {events(waiting)} {are} {place} (none lost)." if waiting else ""
-    expiry = moment(facts.stats["earliest_expiry_at"])
+    expiry = facts.stats.earliest_expiry_at
     if waiting and expiry is not None:
         backlog += f" The oldest expires in {age((expiry - facts.now).total_seconds())}."
     match state:
@@ -134,8 +130,8 @@ def _state(facts: DiagnosisInput) -> Diagnosis | None:
                 "quiet", "Not connected to Amazon yet.", "Connect and click Allow.", action="connect"
             )
         case "needs_reconnect":
-            headline, remedy = _SIGN_IN[facts.destination["reason"] or "revoked"]
-            action = None if facts.destination["reason"] == "endpoint_not_found" else "connect"
+            headline, remedy = _SIGN_IN[facts.destination.sign_in_reason or "revoked"]
+            action = None if facts.destination.sign_in_reason == "endpoint_not_found" else "connect"
             return Diagnosis("bad", headline, remedy + backlog, facts.about.broken_since, action)
         case "paused":
             return Diagnosis(
@@ -157,8 +153,8 @@ def _state(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _no_worker(facts: DiagnosisInput) -> Diagnosis | None:
-    oldest = facts.stats["oldest_waiting_seconds"]
-    if facts.stats["waiting"] and not facts.stats["lane_owned"] and (oldest or 0) > 15:
+    oldest = facts.stats.oldest_waiting_seconds
+    if facts.stats.waiting and not facts.stats.lane_owned and (oldest or 0) > 15:
         return Diagnosis(
             "bad",
             f"No delivery worker is running for this advertiser. The oldest event has waited {age(oldest)}.",
@@ -172,7 +168,7 @@ def _failing_requests(facts: DiagnosisInput) -> Diagnosis | None:
         return None
     newest, run = facts.requests[0], facts.failures
     # With nothing waiting, the dead letters show the effect of a rejected request.
-    if not (facts.stats["waiting"] or newest.outcome == "unexpected"):
+    if not (facts.stats.waiting or newest.outcome == "unexpected"):
         return None
     headline, remedy = _FAILURES.get(newest.outcome, _FAILURES["broken"])
     status = newest.http_status
@@ -189,9 +185,9 @@ def _failing_requests(facts: DiagnosisInput) -> Diagnosis | None:
 def _often_throttled(facts: DiagnosisInput) -> Diagnosis | None:
     requests = facts.recent
     throttled = [request for request in requests if request.outcome == "throttled"]
-    if not facts.stats["waiting"] or len(requests) < 5 or len(throttled) * 5 < len(requests):
+    if not facts.stats.waiting or len(requests) < 5 or len(throttled) * 5 < len(requests):
         return None
-    rate = facts.stats["learned_rate"]
+    rate = facts.stats.learned_rate
     current_rate = f" Current rate: {number(round(rate, 1))} requests per second." if rate else ""
     return Diagnosis(
         "warn",
@@ -249,14 +245,14 @@ def _expired(facts: DiagnosisInput) -> Diagnosis | None:
 
 def _blocked(facts: DiagnosisInput) -> Diagnosis | None:
     until = facts.about.blocked_until
-    if until is None or until <= facts.now or not facts.stats["waiting"]:
+    if until is None or until <= facts.now or not facts.stats.waiting:
         return None
     left = age((until - facts.now).total_seconds())
     return Diagnosis("warn", f"Amazon limited the rate. Sending resumes in {left}.", "No action needed.")
 
 
 def _other_currency(facts: DiagnosisInput) -> Diagnosis | None:
-    own, actual = facts.destination["currency"], facts.about.account_currency
+    own, actual = facts.destination.currency, facts.about.account_currency
     if actual is None or actual == own:
         return None
     return Diagnosis(
@@ -268,7 +264,7 @@ def _other_currency(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _nothing_yet(facts: DiagnosisInput) -> Diagnosis | None:
-    if facts.counts["accepted"] or facts.counts["rejected"]:
+    if facts.stats.counts["accepted"] or facts.stats.counts["rejected"]:
         return None
     return Diagnosis(
         "quiet",
@@ -279,7 +275,7 @@ def _nothing_yet(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _healthy(facts: DiagnosisInput) -> Diagnosis:
-    waiting = facts.stats["waiting"]
+    waiting = facts.stats.waiting
     if waiting:
         return Diagnosis(
             "good",

@@ -30,6 +30,7 @@ class EventQuery:
     journey: str
     node: str
     range_name: RangeName
+    cause: str = ""  # of a group on the errors page
 
     @property
     def chosen_status(self) -> str:
@@ -52,7 +53,8 @@ class EventQuery:
         named = (
             ("status", self.chosen_status), ("reason", self.reason), ("type", self.event_type),
             ("mapping", self.mapping), ("field", self.field), ("execution", self.execution),
-            ("journey", self.journey), ("node", self.node), (PARAMETER, self.range_name.value),
+            ("journey", self.journey), ("node", self.node), ("cause", self.cause),
+            (PARAMETER, self.range_name.value),
         )  # fmt: skip
         return [(name, value) for name, value in named if value]
 
@@ -72,6 +74,7 @@ class EventQuery:
             journey_id=self.journey or None,
             node_id=self.node or None,
             event_type=self.event_type or None,
+            cause=self.cause or None,
             any_id=any_id,
         )
 
@@ -92,15 +95,16 @@ def _event_query(
     *,
     status: Annotated[str, Query(max_length=20)] = "",
     reason: _Word = "",
-    type: _Word = "",  # noqa: A002
+    type: _Word = "",
     mapping: _Word = "",
     field: _Id = "",
     execution: _Id = "",
     journey: _Id = "",
     node: _Id = "",
     range_name: Annotated[RangeName, Query(alias=PARAMETER)] = RangeName.MONTH,
+    cause: _Word = "",
 ) -> EventQuery:
-    return EventQuery(status, reason, type, mapping, field, execution, journey, node, range_name)
+    return EventQuery(status, reason, type, mapping, field, execution, journey, node, range_name, cause)
 
 
 Events = Annotated[EventQuery, Depends(_event_query)]

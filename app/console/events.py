@@ -11,22 +11,23 @@ from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.event_history import read_event_history
 from app.admin.event_list import mapping_names
+from app.admin.event_records import EventHistory, EventReplay
 from app.admin.event_search import REJECTED, search_events
-from app.admin.mapping_drafts import find_mapping
+from app.admin.mappings import find_mapping
 from app.admin.payload_shape import payload_shape
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.event_models import FoundEventView
 from app.api.export import ExportFormat, ExportPage, export
 from app.api.paging import Cursor, cursor_of, search_position_of
 from app.api.secured_route import Context, requires
-from app.console import event_view as present
-from app.console import pages
+from app.console import event_timeline, pages
 from app.console.destination import PAGE, content_of, diagnosis_of
 from app.console.event_filter import Events
 from app.console.secured_page import CurrentVisitor, SecuredPage
 from app.console.sessions import Visitor
 from app.console.wording import EVENT_STATUSES
 from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.outcomes.failure_cause import failure_cause
 from app.store import audit
 from app.store.destinations import Destination
 
@@ -72,8 +73,7 @@ async def list_events(
         back_to=listed.back_to,
         unreadable=listed.unreadable_batches,
         selectable=query.chosen_status in _REPLAYABLE and content["may_replay"],
-        # A replay does not select by these two.
-        replay_parameters=[pair for pair in query.parameters if pair[0] not in ("type", "field")],
+        replay_parameters=[pair for pair in query.parameters if pair[0] != "field"],  # of rejections only
         statuses=EVENT_STATUSES,
         types=EVENT_TYPES,
         mappings=await mapping_names(context, visitor.caller, destination_id),
@@ -120,7 +120,7 @@ async def event_page(
     destination_id: str,
     context: Context,
     visitor: CurrentVisitor,
-    id: Annotated[str, Query(max_length=600)] = "",  # noqa: A002
+    id: Annotated[str, Query(max_length=600)] = "",
     mapping: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Show the history of an event. Without an id, redirect to the list."""
@@ -140,42 +140,41 @@ async def event_page(
             choices = [(mapping_id, await _name(context, found, mapping_id)) for mapping_id in ids]
             return pages.show(request, "event_choice.html", **content, id=id, choices=choices)
         raise
-    trace = pages.plain(history)
     if history.status == REJECTED:
-        return pages.show(
-            request, "event_rejected.html", **content, trace=trace, verdict=present.verdict(trace)
-        )
-    return pages.show(request, "event.html", **await event_content(context, visitor, found, trace))
+        verdict = event_timeline.verdict(history)
+        return pages.show(request, "event_rejected.html", **content, history=history, verdict=verdict)
+    return pages.show(request, "event.html", **await event_content(context, visitor, found, history))
 
 
 async def event_content(
-    context: AppContext, visitor: Visitor, found: Destination, trace: dict[str, Any]
+    context: AppContext, visitor: Visitor, found: Destination, history: EventHistory
 ) -> dict[str, Any]:
     """Return the content of an event's page, from its history."""
     # An event usually waits because of its destination.
-    waiting = not present.is_final(trace) and visitor.caller.may(Scope.DESTINATIONS_READ)
+    waiting = not event_timeline.is_final(history) and visitor.caller.may(Scope.DESTINATIONS_READ)
     return {
         **content_of(context, found, visitor, "events"),
-        "trace": trace,
-        "verdict": present.verdict(trace),
-        "story": present.timeline(
-            trace, await _name(context, found, trace["mapping_id"]), await _names(context, trace["replays"])
+        "history": history,
+        "verdict": event_timeline.verdict(history),
+        "story": event_timeline.timeline(
+            history, await _name(context, found, history.mapping_id), await _names(context, history.replays)
         ),
         "shape": await payload_shape(
-            context, found, trace["mapping_id"], trace["mapping_version"], trace["match_keys"]
+            context, found, history.mapping_id, history.mapping_version, history.match_keys
         ),
-        "warnings": present.warnings(trace),
-        "final": present.is_final(trace),
+        "warnings": event_timeline.warnings(history),
+        "cause": failure_cause(history.amazon_code, history.amazon_message),
+        "final": event_timeline.is_final(history),
         "diagnosis": await diagnosis_of(context, visitor, found) if waiting else None,
     }
 
 
-async def _names(context: AppContext, replays: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+async def _names(context: AppContext, replays: Sequence[EventReplay]) -> Mapping[str, str]:
     """Return the names of the keys that replayed an event."""
     if not replays:
         return {}
     async with context.engine.connect() as connection:
-        return await audit.names(connection, [replay["by"] for replay in replays])
+        return await audit.names(connection, [replay.by for replay in replays])
 
 
 async def _name(context: AppContext, destination: Destination, mapping: str | None) -> str | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.console.mapping_text import write_value
-from app.console.mapping_view import field_label
 from app.domain.identity import Profile
 from app.domain.mapping.fields import FIELDS
 from app.domain.observed.field_preview import FieldPreview
@@ -28,7 +27,6 @@ class FieldResult:
     """The result of one field for the sample. `input` is the name of its row on the form."""
 
     input: str
-    label: str
     rule: str  # the rule that was applied, shown as a tooltip
     text: str
     note: str
@@ -47,7 +45,6 @@ def _result(field: FieldPreview, custom: Mapping[str, int]) -> FieldResult:
     normalised = "normalised and hashed" if text.startswith("sha256:") else "normalised"
     return FieldResult(
         input=_input(field.field, custom),
-        label=field_label(field.field),
         rule=_RULE_LABELS.get(field.rule) or (normalised if _is_normaliser(field.rule) else field.rule),
         text=text,
         note=field.note or ("Sent as it is, not shown here." if field.result == "…" else ""),

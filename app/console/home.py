@@ -19,7 +19,8 @@ from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_tex
 from app.console.sessions import Visitor
 from app.console.time_range import RangeName, RangeParameter, time_range
 from app.domain.destination import Region
-from app.store.destination_health import Condition, PageQuery, Sort
+from app.domain.incidents.destination_condition import Condition
+from app.store.destination_health import PageQuery, Sort
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 

@@ -11,8 +11,9 @@ from app.console.sparkline import condensed, line
 from app.console.time_range import TimeRange
 from app.console.wording import REGIONS, STATES, Label, age, events, number
 from app.domain.ids import DestinationNumber
+from app.domain.incidents.destination_condition import Condition
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity
-from app.store.destination_health import Condition, ListedDestination, Sort
+from app.store.destination_health import ListedDestination, Sort
 from app.store.incidents import OpenIncident
 from app.store.outcome_history import OutcomeBucket
 
@@ -246,7 +247,9 @@ def health_label(item: ListedDestination) -> Label:
                 "The problem is no longer observed; the incident resolves automatically.",
             )
         case Condition.STALLED:
-            return Label("Stalled", "bad", "Events wait and none was delivered in the last minute.")
+            return Label(
+                "Stalled", "bad", "Requests fail or events wait, and none was delivered for 20 seconds."
+            )
         case Condition.HEALTHY:
             return Label("Healthy", "good", "No open incident; events arrived within 24 hours.")
         case Condition.IDLE:

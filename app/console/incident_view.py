@@ -1,9 +1,12 @@
 """Present incidents. Pure."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from app.console.wording import Label, events
+from app.domain.incidents.kinds import KINDS
+from app.store.incidents import StoredIncident
 
 MUTE_HOURS: Final = (1, 8, 24, 168)
 STATES: Final[Mapping[str, str]] = {"open": "Open", "acknowledged": "Acknowledged", "resolved": "Resolved"}
@@ -38,19 +41,32 @@ _ACTIONS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def present(incident: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an incident as the pages show it."""
-    destination, action = incident["destination_id"], _ACTIONS.get(incident["action"])
-    link = None
-    if destination is not None and action is not None:
-        link = (f"/console/destinations/{destination}{action[0]}", action[1])
-    return {
-        **incident,
-        "title": TITLES[incident["kind"]],
-        "tag": Label(
-            incident["severity"].capitalize(), TONES[incident["severity"]], STATES[incident["state"]]
-        ),
-        "state_label": STATES[incident["state"]],
-        "affected": events(incident["affected_events"]) if incident["affected_events"] else None,
-        "link": link,
-    }
+@dataclass(frozen=True, slots=True)
+class IncidentDetails:
+    """An incident as the pages show it. `link` is the address and the label of a button."""
+
+    stored: StoredIncident
+    title: str
+    tag: Label
+    state_label: str
+    remedy: str
+    affected: str | None
+    link: tuple[str, str] | None
+
+
+def present(stored: StoredIncident) -> IncidentDetails:
+    """Return the view of an incident."""
+    incident = stored.incident
+    action, link = _ACTIONS.get(KINDS[incident.kind].action), None
+    if incident.destination is not None and action is not None and incident.is_open:
+        link = (f"/console/destinations/{incident.destination}{action[0]}", action[1])
+    state = STATES[incident.state]
+    return IncidentDetails(
+        stored,
+        title=TITLES[incident.kind],
+        tag=Label(incident.severity.capitalize(), TONES[incident.severity], state),
+        state_label=state,
+        remedy=KINDS[incident.kind].remedy if incident.is_open else "",
+        affected=events(incident.affected_events) if incident.affected_events else None,
+        link=link,
+    )

@@ -14,7 +14,6 @@ from app.api.secured_route import Context, requires
 from app.console import confirmations, incident_view, pages
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.domain.incidents.machine import IncidentState
-from app.incidents.planner import public_incident
 from app.store import audit
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -41,7 +40,7 @@ async def list_page(
     return pages.show(
         request,
         "incidents.html",
-        incidents=[incident_view.present(pages.plain(public_incident(item))) for item in items],
+        incidents=[incident_view.present(item) for item in items],
         state=state,
         states=incident_view.STATES,
         next_cursor=cursor_of(items[-1].number) if has_more else None,
@@ -53,14 +52,14 @@ async def list_page(
 async def page(request: Request, incident_id: str, context: Context, visitor: CurrentVisitor) -> Response:
     """Show an incident."""
     found = await use_cases.find_incident(context, visitor.caller, incident_id)
-    incident = pages.plain(public_incident(found))
+    by = found.acknowledged_by
     async with context.engine.connect() as connection:
-        names = await audit.names(connection, filter(None, [incident["acknowledged_by"]]))
+        names = await audit.names(connection, filter(None, [by]))
     return pages.show(
         request,
         "incident.html",
-        incident=incident_view.present(incident),
-        acknowledged_by=names.get(incident["acknowledged_by"] or "", incident["acknowledged_by"]),
+        view=incident_view.present(found),
+        acknowledged_by=names.get(by or "", by),
         may_change=visitor.caller.may(Scope.DESTINATIONS_WRITE),
         hours=incident_view.MUTE_HOURS,
     )

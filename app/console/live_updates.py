@@ -80,7 +80,7 @@ async def live_event(
     destination_id: str,
     context: Context,
     visitor: CurrentVisitor,
-    id: Annotated[str, Query(max_length=600)],  # noqa: A002
+    id: Annotated[str, Query(max_length=600)],
     mapping: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Stream the history of an event until it is final, for at most five minutes."""
@@ -92,7 +92,7 @@ async def live_event(
             history = await read_event_history(context, visitor.caller, found.id, id, mapping)
         except Refusal:
             return None  # erased or expired since the page was opened
-        content = await event_content(context, visitor, found, pages.plain(history))
+        content = await event_content(context, visitor, found, history)
         return Panel(pages.part("event_part.html", visitor=visitor, **content), final=content["final"])
 
     return streamed(request, context, read)

@@ -14,10 +14,10 @@ from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.event_schemas import read_samples
-from app.admin.mapping_drafts import MappingDetails, change_draft, create_draft, read_mapping
 from app.admin.mapping_schema import draft_warnings
-from app.admin.mapping_versions import publish_draft
+from app.admin.mappings import MappingDetails, change_draft, create_draft, read_mapping
 from app.admin.previewing import preview_draft
+from app.admin.publishing import publish_draft
 from app.admin.refusals import Refusal
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
@@ -282,8 +282,8 @@ async def _show(
     samples = _samples(context, observed)
     chosen = form_text(form, "then").removeprefix("sample-") if form else ""
     typed = form_text(form, "sample") if form else ""
-    picked = next((each.text for each in samples if each.id == chosen), "" if typed else samples[0].text)
-    sample = msgspec.json.format(picked, indent=2) if picked else typed
+    picked = next((each for each in samples if each.id == chosen), None if typed else samples[0])
+    sample = msgspec.json.format(picked.text, indent=2) if picked else typed
     mapping = found.mapping if found else None
     names = preset_event_names() | {pin.event_type: pin.name for pin in pins}
     parsed = strict_json.parse(sample.encode())
@@ -319,6 +319,7 @@ async def _show(
         names=names,
         additions={name: json.dumps(added) for name, added in additions_by_type(schema).items() if added},
         sample=sample,
+        picked=picked,
         samples=samples,
         observed=schema.events,
         paths=paths(parsed, schema),

@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
-from app.admin.mapping_drafts import read_mapping
-from app.admin.mapping_versions import list_versions, roll_back
+from app.admin.mappings import read_mapping
+from app.admin.publishing import list_versions, roll_back
 from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.errors import status_of
 from app.api.paging import Cursor, cursor_of, number_of, split_page

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.mapping_drafts import delete_mapping, list_mappings
+from app.admin.mappings import delete_mapping, list_mappings
 from app.api.paging import PAGE as PAGE_SIZE
 from app.api.paging import Cursor, cursor_of, number_of, split_page
 from app.api.secured_route import Context, requires

@@ -53,12 +53,7 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
 
 @router.post("/console/organisations/{id}", response_model=None)
 @requires(Scope.ORGANISATIONS_ADMIN)
-async def change(
-    id: str,  # noqa: A002
-    context: Context,
-    visitor: CurrentVisitor,
-    form: Form,
-) -> Response:
+async def change(id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Change the name and the limits of an organisation; an empty limit is none."""
     limits = {name: _number(form_text(form, name)) for name in ("destinations", "events_per_second")}
     try:
@@ -68,20 +63,14 @@ async def change(
         problems = form_view.of_errors(found, field_problems(found))
         detail = " ".join(f"{name}: {sentence}" for name, sentence in problems.items())
         raise Refusal(ErrorCode.INVALID, detail) from None
-    await organisations.change_organisation(
-        context, visitor.caller, id, body, check_version=lambda version: None
-    )
+    await organisations.change_organisation(context, visitor.caller, id, body)
     return confirmations.redirect(context, _ADDRESS, "organisation_changed")
 
 
 @router.post("/console/organisations/{id}/switch", response_model=None)
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def switch(
-    request: Request,
-    id: str,  # noqa: A002
-    context: Context,
-    visitor: CurrentVisitor,
-    form: Form,
+    request: Request, id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Act for an organisation until the session ends or another is chosen."""
     chosen = await organisations.find_organisation(context, id)
@@ -91,12 +80,7 @@ async def switch(
 
 @router.post("/console/organisations/{id}/suspend", response_model=None)
 @requires(Scope.ORGANISATIONS_ADMIN)
-async def suspend(
-    id: str,  # noqa: A002
-    context: Context,
-    visitor: CurrentVisitor,
-    form: Form,
-) -> Response:
+async def suspend(id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Suspend an organisation."""
     await organisations.suspend_organisation(context, visitor.caller, id)
     return confirmations.redirect(context, _ADDRESS, "organisation_suspended")
@@ -104,12 +88,7 @@ async def suspend(
 
 @router.post("/console/organisations/{id}/resume", response_model=None)
 @requires(Scope.ORGANISATIONS_ADMIN)
-async def resume(
-    id: str,  # noqa: A002
-    context: Context,
-    visitor: CurrentVisitor,
-    form: Form,
-) -> Response:
+async def resume(id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Resume an organisation."""
     await organisations.resume_organisation(context, visitor.caller, id)
     return confirmations.redirect(context, _ADDRESS, "organisation_resumed")

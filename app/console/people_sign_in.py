@@ -78,7 +78,7 @@ _STATES = {
 async def start(
     context: Context,
     request: Request,
-    next: Annotated[str | None, Query()] = None,  # noqa: A002
+    next: Annotated[str | None, Query()] = None,
     fresh: Annotated[bool, Query()] = False,
 ) -> Response:
     """Redirect to the provider. `fresh`: the person must sign in again, even with a session there."""

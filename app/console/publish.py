@@ -9,8 +9,8 @@ from app.admin.backtest import backtest_draft, needs_confirmation
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.event_names import find_name_conflict, rename_event
-from app.admin.mapping_drafts import MappingDetails, change_draft, read_mapping
-from app.admin.mapping_versions import publish_draft
+from app.admin.mappings import MappingDetails, change_draft, read_mapping
+from app.admin.publishing import publish_draft
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires

@@ -28,6 +28,7 @@ from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_tex
 from app.console.sessions import Visitor
 from app.console.time_range import RangeName, time_range
 from app.console.wording import STATUSES, age, number, person
+from app.domain.conversion.event_types import EVENT_TYPES
 from app.store import audit
 from app.store.destinations import Destination
 from app.store.replays import ReplayFilter, ReplayProgress
@@ -50,6 +51,8 @@ class ChosenEvents:
     journey: str = ""
     node: str = ""
     range_name: str = ""
+    event_type: str = ""
+    cause: str = ""
     events: Sequence[str] = ()
 
     @classmethod
@@ -71,6 +74,8 @@ class ChosenEvents:
             journey=form_text(form, "journey"),
             node=form_text(form, "node"),
             range_name=range_name,
+            event_type=form_text(form, "type"),
+            cause=form_text(form, "cause"),
             events=events,
         )
 
@@ -80,14 +85,15 @@ class ChosenEvents:
         named = (
             ("status", self.status), ("reason", self.reason), ("mapping", self.mapping),
             ("execution", self.execution), ("journey", self.journey), ("node", self.node),
-            ("range", self.range_name), *(("event", event) for event in self.events),
+            ("range", self.range_name), ("type", self.event_type), ("cause", self.cause),
+            *(("event", event) for event in self.events),
         )  # fmt: skip
         return [(name, value) for name, value in named if value]
 
     def filter(self, now: datetime) -> ReplayFilter:
-        """Return the status, reason and time of the events."""
+        """Return the status, reason, cause and time of the events."""
         since = time_range(RangeName(self.range_name), now).since if self.range_name else None
-        return ReplayFilter(self.status, self.reason or None, since)
+        return ReplayFilter(self.status, self.reason or None, since, cause=self.cause or None)
 
     @property
     def selection(self) -> EventSelection:
@@ -98,6 +104,7 @@ class ChosenEvents:
             self.mapping or None,
             self.journey or None,
             self.node or None,
+            self.event_type or None,
         )
 
 
@@ -116,11 +123,22 @@ async def page(
     journey: _Id = "",
     node: _Id = "",
     event: _Id = "",
+    type: Annotated[str, Query(max_length=64)] = "",
+    cause: Annotated[str, Query(max_length=64)] = "",
     range_name: Annotated[RangeName | None, Query(alias="range")] = None,
 ) -> Response:
     """Count the events of a filter. Nothing is changed."""
     chosen = ChosenEvents(
-        status, reason, mapping, execution, journey, node, range_name or "", [event] if event else []
+        status,
+        reason,
+        mapping,
+        execution,
+        journey,
+        node,
+        range_name or "",
+        type,
+        cause,
+        [event] if event else [],
     )
     return await _counted(request, destination_id, context, visitor, chosen)
 
@@ -158,6 +176,7 @@ async def _counted(
         "replay.html",
         **content_of(context, found, visitor, "events"),
         chosen=chosen,
+        chosen_type=EVENT_TYPES[chosen.event_type].label if chosen.event_type in EVENT_TYPES else None,
         chosen_mapping=names.get(chosen.mapping, chosen.mapping),
         label=STATUSES[chosen.status].label,
         result=result,

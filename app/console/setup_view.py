@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from app.admin.mapping_drafts import MappingDetails
+from app.admin.mappings import MappingDetails
 from app.admin.preflight import MANUAL_CHECKS, PreflightCheck
+from app.store.destinations import Destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,10 @@ class SetupStep:
     why: str
 
 
-def steps(
-    destination: Mapping[str, Any], mappings: Sequence[MappingDetails], accepted: int
-) -> list[SetupStep]:
+def steps(destination: Destination, mappings: Sequence[MappingDetails], accepted: int) -> list[SetupStep]:
     """Return the setup steps in order (R7 to R13)."""
-    connected = bool(destination["connected"])
-    published = destination["published_mappings"] > 0
+    connected = destination.sign_in == "valid"
+    published = destination.published_mappings > 0
     return [
         SetupStep("create", "Create", "done", "Done."),
         SetupStep(

@@ -27,7 +27,7 @@ _UNSENT = " Your last change was not applied. Sign in and repeat it."
 async def page(
     request: Request,
     context: Context,
-    next: Annotated[str | None, Query()] = None,  # noqa: A002
+    next: Annotated[str | None, Query()] = None,
     unsent: Annotated[bool, Query()] = False,
 ) -> Response:
     """Show the form, or redirect when a session exists. `unsent`: a form arrived after its session ended."""

@@ -27,5 +27,6 @@ async def page(request: Request, context: Context, visitor: CurrentVisitor) -> R
         state=state,
         facts=system_view.facts(state, version=VERSION, python=sys.version.split()[0]),
         keys=system_view.keys(state),
+        session_label=system_view.session_label,
         has_worker=bool(state.database.workers),
     )

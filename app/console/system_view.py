@@ -1,17 +1,14 @@
 """Views of the system page: what is wrong first, then the facts. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from app.admin.system import SystemState
 from app.console.wording import age, events, number
 from app.domain.clock_skew import MOST_SKEW_S
-
-_MAX_BALANCE_AGE: Final = timedelta(hours=6)
-_MIN_DAYS_AHEAD: Final = 2
-_MAX_SEALS: Final = 2**31  # half of what NIST SP 800-38D allows with random nonces
+from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +32,18 @@ def checks(state: SystemState) -> Sequence[SystemCheck]:
         _keys(state),
     ]
     return sorted(rows, key=lambda row: row.passed)
+
+
+_SESSIONS: Final[Mapping[str, str]] = {
+    "api": "API",
+    "worker": "Worker",
+    "own": "Storing events, lane leases, incident monitor",
+}
+
+
+def session_label(role: str) -> str:
+    """Return what the sessions of a role of process are for."""
+    return _SESSIONS.get(role, role.capitalize())
 
 
 def _workers(state: SystemState) -> SystemCheck:
@@ -83,7 +92,7 @@ def _clock(state: SystemState) -> SystemCheck:
 
 
 def _partitions(state: SystemState) -> SystemCheck:
-    if state.days_ahead < _MIN_DAYS_AHEAD:
+    if state.days_ahead < MIN_DAYS_AHEAD:
         sentence = f"Partitions exist only {state.days_ahead} days ahead. Check that a worker is running."
         return SystemCheck("Maintenance", False, sentence)
     kept = "" if state.oldest_day is None else f" The oldest stored day is {state.oldest_day}."
@@ -97,8 +106,7 @@ def _balance(state: SystemState) -> SystemCheck:
     if last.imbalance:
         sentence = f"{events(last.imbalance)} do not add up. Run ./run balance for the list. Checked"
         return SystemCheck("Event balance", False, sentence, last.finished_at)
-    is_old = state.database.now - last.finished_at > _MAX_BALANCE_AGE
-    if is_old:
+    if is_balance_old(last.finished_at, state.database.now):
         return SystemCheck(
             "Event balance", False, "Check that a worker is running. Last checked", last.finished_at
         )
@@ -109,7 +117,7 @@ def _balance(state: SystemState) -> SystemCheck:
 
 def _keys(state: SystemState) -> SystemCheck:
     used = state.seals.get(state.writing_key, 0)
-    if used >= _MAX_SEALS:
+    if must_rotate(used):
         sentence = f"Key {state.writing_key} has encrypted {number(used)} values. Rotate to a new key."
         return SystemCheck("Encryption", False, sentence)
     return SystemCheck("Encryption", True, f"Key {state.writing_key} encrypts new values.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.domain.destination import REGION_NAMES
+from app.domain.outcomes.failure_cause import POSITION_IN_REQUEST
 
 
 def number(value: float) -> str:
@@ -94,12 +95,10 @@ REJECTED = Label("Rejected", "bad", "Rejected on receipt and not stored.")
 # Accepted events and rejected ones.
 EVENT_STATUSES = {**STATUSES, "rejected": REJECTED}
 
-_POSITION_IN_REQUEST = re.compile(r"events\[\d+\][.:]?\s*")
-
 
 def amazon_message(text: str | None) -> str:
     """Return Amazon's message without the position of the event in its request."""
-    return _POSITION_IN_REQUEST.sub("", text or "")
+    return re.sub(POSITION_IN_REQUEST, "", text or "")
 
 
 def person(actor: str, names: Mapping[str, str]) -> str:

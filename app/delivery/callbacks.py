@@ -33,7 +33,7 @@ _WAITS: Final = RetryPolicy(first_wait=2.0, longest_wait=900.0)
 class CallbackReceiver(Protocol):
     """The callback endpoint of the journey engine."""
 
-    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         """Send one callback and return whether it was acknowledged. Does not raise network errors."""
         ...
 
@@ -93,7 +93,7 @@ class CallbackSender:
                 attributes={"events": len(events)},
                 links=sorted(traces)[:8],
             )
-        result = "taken" if isinstance(reply, Acknowledged) else "not_taken"
+        result = "acknowledged" if isinstance(reply, Acknowledged) else "not_acknowledged"
         self._telemetry.callbacks.labels(result).inc()
         self._telemetry.log(
             "callback.sent",
@@ -110,7 +110,7 @@ class CallbackSender:
         """Retry a callback later with backoff, or drop it after FAILED_AFTER."""
         if due.age > FAILED_AFTER:
             await callbacks.acknowledge(connection, due.id)
-            self._telemetry.callbacks.labels("given_up").inc()
+            self._telemetry.callbacks.labels("failed_permanently").inc()
             self._telemetry.log(
                 "callback.failed_permanently", level=40, callback=due.id, tries=due.tries, reason=reply.why
             )

@@ -17,7 +17,7 @@ from app.domain.pacing.fair_queueing import WorkKind
 from app.store import PipelineConnection, lanes
 from app.store.damage import is_damage
 from app.store.errors import is_transient
-from app.telemetry import Telemetry, describe_exception
+from app.telemetry import UNREADABLE_REASONS, Telemetry, describe_exception
 
 
 class ClaimStep:
@@ -64,6 +64,7 @@ class ClaimStep:
             if isinstance(error, StaleOwner) or is_transient(error):
                 raise
             reason = "damaged_data" if is_damage(error) else "defect"
+            self._telemetry.count_database_error(error)
             self.back_off(lane, queue, kind, reason, describe_exception(error))
             return None
         if claim.content is not None and claim.content.items:
@@ -124,7 +125,9 @@ class ClaimStep:
                 delta = await write_unsent(connection, lane, queue.number, claim, writer=self._writer)
             self._log.count_final(delta)
             for unreadable in claim.unreadable:
-                self._telemetry.unreadable_batches.labels(unreadable.problem).inc()
+                # The label is bounded; the log line has the SQLSTATE.
+                reason = unreadable.problem if unreadable.problem in UNREADABLE_REASONS else "damaged_data"
+                self._telemetry.unreadable_batches.labels(reason).inc()
                 self._telemetry.log(
                     "batch.unreadable",
                     level=40,

@@ -28,10 +28,10 @@ LONGEST_REST_S = 10.0  # maximum pause of a job that takes more than its share o
 
 
 def rest_after(took: float, previous: float, share: float) -> float:
-    """Return how long a job rests after a run, in seconds, so that it takes at most `share` of the time.
+    """Return how many seconds a job rests after a run, so that it takes at most `share` of the time.
 
-    The shorter of its last two runs counts: a single slow run, as after a restart of Postgres, does not
-    predict the next.
+    Uses the shorter of the last two runs: one slow run, as after a restart of Postgres, does not predict the
+    next.
     """
     return min(min(took, previous) * (1 / share - 1), LONGEST_REST_S)
 
@@ -231,8 +231,8 @@ class Dispatcher:
     ) -> None:
         """Run a job every `every_s` seconds, and when `run_now` is set; errors are logged.
 
-        `share` is the part of the time that the job may take: a slow job runs more rarely. A failed run
-        counts as one that took no time.
+        `share` is the part of the time that the job may take: a slow job runs less often. The duration of a
+        failed run counts as zero.
         """
         trigger = run_now or asyncio.Event()
         previous = 0.0

@@ -27,7 +27,7 @@ _SCAN_LIMIT = 200
 _CHECK_EVERY_S = 0.1
 
 
-def erasure_place(id: str) -> str:  # noqa: A002
+def erasure_place(id: str) -> str:
     """Return the encryption context of an erasure's values."""
     return f"erasure:{id}"
 

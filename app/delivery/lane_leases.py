@@ -148,7 +148,7 @@ class LaneLeases:
                     await self._release(self._session, lane)
                 await self._session.close()
 
-    async def _acquire(self, session: asyncpg.Connection, id: LaneId) -> Lane | None:  # noqa: A002
+    async def _acquire(self, session: asyncpg.Connection, id: LaneId) -> Lane | None:
         acquired_at = self._monotonic()
         lease = await lanes.acquire(session, id, self._owner, lease=self._lease)
         if lease is None:

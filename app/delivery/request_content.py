@@ -7,7 +7,7 @@ from datetime import date, datetime
 import msgspec
 
 from app.delivery.access_tokens import Access
-from app.domain.batch import read_shapes
+from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import BatchId
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.watermarks import Key
@@ -24,8 +24,8 @@ QUEUES: Mapping[WorkKind, int] = {
 class BatchSource(msgspec.Struct):
     """The batch of conversions, and the facts that apply to all of them.
 
-    `failing`: they are counted as retrying already. Event times are decoded from `shapes` on first use;
-    delivered requests never need them. Without `shapes` every event has `default_event_at`.
+    `failing`: they are counted as retrying already. `shapes` are decoded on first use; delivered
+    requests never need them. Without `shapes` every event has `default_event_at` and no mapping.
     """
 
     batch: BatchId
@@ -34,17 +34,26 @@ class BatchSource(msgspec.Struct):
     failing: bool
     default_event_at: datetime
     shapes: bytes | None = None
-    event_times: dict[int, datetime] | None = None
+    metadata: dict[int, EventMetadata] | None = None
 
     __repr__ = object.__repr__
 
     def event_at(self, place: int) -> datetime:
         """Return an event's own time, UTC, to the millisecond."""
+        found = self._metadata_of(place)
+        return self.default_event_at if found is None else found.event_at
+
+    def mapping(self, place: int) -> int | None:
+        """Return the number of an event's mapping."""
+        found = self._metadata_of(place)
+        return None if found is None else found.mapping
+
+    def _metadata_of(self, place: int) -> EventMetadata | None:
         if not self.shapes:
-            return self.default_event_at
-        if self.event_times is None:
-            self.event_times = {shape.place: shape.event_at for shape in read_shapes(self.shapes) or ()}
-        return self.event_times.get(place, self.default_event_at)
+            return None
+        if self.metadata is None:
+            self.metadata = {shape.place: shape for shape in read_shapes(self.shapes) or ()}
+        return self.metadata.get(place)
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -85,6 +94,11 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     def event_at(self) -> datetime:
         """Return the event's own time, UTC, to the millisecond."""
         return self.source.event_at(self.place)
+
+    @property
+    def mapping(self) -> int | None:
+        """Return the number of its mapping; None for a retry, whose exception row has it already."""
+        return self.source.mapping(self.place)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -311,6 +311,7 @@ def _written(
         event_at=item.event_at,
         reason=reason,
         code=REASONS[reason].code if reason in REASONS else None,
+        mapping=item.mapping,
         wait=wait,
         send_group=send_group,
         costs_try=costs_try,

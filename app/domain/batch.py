@@ -35,6 +35,7 @@ class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
     node_id: str | None = None
     dropped_keys: tuple[tuple[str, str], ...] = ()  # wire types of dropped match keys, with their reasons
     traceparent: str | None = None  # of the request that contained the event
+    request_id: str | None = None  # of the same request, as its response shows it
 
     @property
     def event_at(self) -> datetime:
@@ -105,7 +106,7 @@ def read_shapes(packed: bytes | None) -> list[EventMetadata] | None:
 
 
 def may_hold_id(packed: bytes | None, id_: str) -> bool:
-    """Return whether the shapes of a batch may contain this id of a journey, node or execution, without
+    """Return whether the shapes of a batch may contain this id of a journey, execution or request, without
     decoding.
 
     MessagePack stores texts unchanged, so searching for the bytes costs a tenth of decoding. Also True if

@@ -55,7 +55,7 @@ def render(events: Sequence[FinalState], *, made_at: datetime) -> bytes:
     return msgspec.json.encode({"type": TYPE, "timestamp": made_at, "data": {"events": events}})
 
 
-def headers(secrets: Sequence[bytes], *, id: str, at: datetime, body: bytes) -> Mapping[str, str]:  # noqa: A002
+def headers(secrets: Sequence[bytes], *, id: str, at: datetime, body: bytes) -> Mapping[str, str]:
     """Return the headers with a callback's id, the time it is sent, and the signatures."""
     timestamp = str(int(at.timestamp()))
     signed = b".".join((id.encode(), timestamp.encode(), body))

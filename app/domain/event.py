@@ -123,7 +123,8 @@ def read_lines(
         value = strict_json.parse(line)
         if isinstance(value, strict_json.MalformedJson):
             sentence = strict_json.SENTENCES[value.why].replace("The body", "The line")
-            read.append(Rejection("malformed_line", None, None, f"Line {number}: {sentence}", None))
+            detail = f"Line {number}: {sentence}"
+            read.append(_unread("malformed_line", detail, default_destination))
         else:
             read.append(_read_member(index, value, (), default_destination, default_mapping))
     return read
@@ -147,8 +148,15 @@ def _read_member(
     mapping: str | None,
 ) -> Read:
     if type(member) is not dict:
-        return Rejection("not_an_object", None, None, "The event is not a JSON object.", None)
+        named = _routed("destination_id", {}, envelope, destination)
+        return _unread("not_an_object", "The event is not a JSON object.", named)
     return _read_one(index, member, envelope, destination, mapping)
+
+
+def _unread(reason: str, detail: str, destination_id: Any) -> Rejection:
+    """Return the rejection of a member without ids of its own: it counts for the destination of its batch."""
+    known = destination_id if type(destination_id) is str else None
+    return Rejection(reason, None, None, detail, None, destination_id=known)
 
 
 def _read_one(
@@ -218,7 +226,7 @@ def is_personal_id(text: str) -> bool:
 
 
 # The same rule without control characters, in one pass, because it runs for every event.
-_JOURNEY_ID: Final = re.compile(r"(?!\+[0-9]{8,15}\Z)[^\x00-\x1f\x7f-\x9f@]{1,128}", re.ASCII)
+_JOURNEY_ID: Final = re.compile(r"(?!\+[0-9]{8,15}\Z)[^\x00-\x1f\x7f-\x9f@]{1,256}", re.ASCII)
 
 
 def journey_id(found: Any) -> str | None:

@@ -30,9 +30,9 @@ def _key(scope: tuple[str, ...], last: str) -> bytes:
     return digest.digest()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def _scope(parts: tuple[str, ...]) -> blake2b:
-    # Cached: the same for every event of a mapping.
+    # Cached: the same for every event of a mapping. A search by event id needs every mapping.
     return blake2b(b"".join(map(_prefixed, parts)), digest_size=KEY_BYTES)
 
 

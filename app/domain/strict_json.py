@@ -122,15 +122,19 @@ def _deeper_than(limit: int, value: Any, body: bytes) -> bool:
     # byte.
     if len(body) <= _A_FEW_EVENTS and body.count(b"{") + body.count(b"[") <= limit:
         return False
-    level, depth = [value], 0
-    while level := [v for v in level if type(v) is dict or type(v) is list]:
+    level: list[Any] = [[value]]
+    depth = -1
+    while level:
         depth += 1
         if depth > limit:
             return True
-        below: list[Any] = []
-        for container in level:
-            below.extend(container.values() if type(container) is dict else container)
-        level = below
+        # Containers only: a list of all members of a level would be a copy of the body's largest list.
+        level = [
+            member
+            for container in level
+            for member in (container.values() if type(container) is dict else container)
+            if type(member) is dict or type(member) is list
+        ]
     return False
 
 

@@ -34,10 +34,11 @@ def is_sampled(traceparent: str) -> bool:
 
 @dataclass(slots=True)
 class RequestTrace:
-    """Connects a request with its events: its trace, and the batches of its events."""
+    """Connects a request with its events: its ids, and the batches of its events."""
 
     traceparent: str | None = None
     batches: list[BatchId] = field(default_factory=list)
+    request_id: str | None = None
 
     def log_fields(self) -> dict[str, object]:
         """Return the fields for the log line of the request."""

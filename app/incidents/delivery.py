@@ -21,7 +21,7 @@ _WAITS: Final = RetryPolicy(first_wait=5.0, longest_wait=900.0)
 class ChannelClient(Protocol):
     """Sends messages to the addresses of a channel."""
 
-    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         """Send one message; does not raise network errors."""
         ...
 
@@ -52,19 +52,19 @@ class NotificationDelivery:
             pass
 
     async def _deliver_next(self) -> bool:
-        organisation, name = self._channel.organisation, self._channel.name
+        organisation, key = self._channel.organisation, self._channel.key
         async with self._pool.acquire() as connection:
-            due = await notifications.claim(connection, organisation, name, lease=LEASE)
+            due = await notifications.claim(connection, organisation, key, lease=LEASE)
         if due is None:
             return False
         reply = await self._client.send(self._channel, due.id, due.body)
         async with self._pool.acquire() as connection:
             if isinstance(reply, Acknowledged):
                 await notifications.finish(connection, due.id)
-                await notifications.channel_succeeded(connection, organisation, name)
+                await notifications.channel_succeeded(connection, organisation, key)
                 self._telemetry.notifications.labels("delivered").inc()
                 return True
-            await notifications.channel_failed(connection, organisation, name, reply.why)
+            await notifications.channel_failed(connection, organisation, key, reply.why)
             if due.age > FAILED_AFTER:
                 await notifications.finish(connection, due.id)
                 self._report("notification.failed_permanently", logging.ERROR, due.id, reply)
@@ -78,5 +78,5 @@ class NotificationDelivery:
         """Log a failed delivery by the name of the channel, never by its address."""
         self._telemetry.notifications.labels("failed").inc()
         self._telemetry.log(
-            event, level=level, channel=self._channel.name, message_id=message_id, reason=reply.why
+            event, level=level, channel=self._channel.key, message_id=message_id, reason=reply.why
         )

@@ -15,6 +15,7 @@ from app.domain.incidents.conditions import (
     destination_findings,
     service_findings,
 )
+from app.domain.incidents.destination_condition import STALLED_WITH_FAILURES_AFTER
 from app.domain.incidents.kinds import KINDS, Kind
 from app.domain.incidents.machine import (
     Incident,
@@ -75,6 +76,7 @@ class IncidentMonitor:
         self._owned = False
         self._forget_at = monotonic()
         self._recorded_at: float | None = None
+        self._stalled: set[str] = set()  # as of the last recording
 
     async def run(self) -> None:
         """Observe once, unless another process does, and set the gauges."""
@@ -115,9 +117,12 @@ class IncidentMonitor:
 
     async def _record_outcomes(self, connection: asyncpg.Connection, observation: Observation) -> None:
         now = self._monotonic()
-        if self._recorded_at is not None and now - self._recorded_at < _RECORD_EVERY_S:
+        stalled = {each.id for each in observation.destinations if _is_stalled(each, observation.now)}
+        is_due = self._recorded_at is None or now - self._recorded_at >= _RECORD_EVERY_S
+        # The home page reads the recording: it must not wait for the next one to show a new stall.
+        if not is_due and stalled <= self._stalled:
             return
-        self._recorded_at = now
+        self._recorded_at, self._stalled = now, stalled
         ages = {
             each.number: (observation.now - each.facts.oldest_waiting_at).total_seconds()
             for each in observation.destinations
@@ -143,6 +148,12 @@ class IncidentMonitor:
                     kind=incident.kind.value,
                     severity=incident.severity.value,
                 )
+
+
+def _is_stalled(destination: ObservedDestination, now: datetime) -> bool:
+    oldest = destination.facts.oldest_waiting_at
+    fails = destination.facts.last_outcome not in (None, "answered")
+    return fails and oldest is not None and now - oldest > STALLED_WITH_FAILURES_AFTER
 
 
 def decide(

@@ -13,9 +13,10 @@ from app.domain.incidents.kinds import Kind
 from app.domain.incidents.thresholds import Alerting, ExpiryThreshold, FailingThreshold, RejectionsThreshold
 from app.domain.notifications.policy import Preference
 from app.store import PipelineConnection, incident_facts, notifications, transactions
-from app.store.incident_facts import WatchedDestination
+from app.store.incident_facts import VolumeFacts, WatchedDestination
 
 SLOW_COMMIT_S = 1.0
+_VOLUMES_EVERY_S = 10.0  # complete hours: they change once an hour
 _WORKER_GRACE = timedelta(seconds=10)  # tolerates the restart of a worker
 
 
@@ -68,6 +69,8 @@ class Observer:
     max_event_age: timedelta
     monotonic: Callable[[], float]
     _breakers: dict[int, Stopwatch] = field(default_factory=dict)
+    _volumes: Mapping[DestinationNumber, VolumeFacts] = field(default_factory=dict)
+    _volumes_read_at: float | None = None
     _workers: Stopwatch = field(init=False)
     _commits: Stopwatch = field(init=False)
 
@@ -77,6 +80,7 @@ class Observer:
     def restart(self) -> None:
         """Reset the measurements: another process may have computed in between."""
         self._breakers.clear()
+        self._volumes_read_at = None
         self._workers = Stopwatch(self.monotonic)
         self._commits = Stopwatch(self.monotonic)
 
@@ -106,7 +110,9 @@ class Observer:
         intake = await incident_facts.intake(
             connection, numbers, list(map(_rejections_window, settings.values()))
         )
-        volumes = await incident_facts.volumes(connection)
+        if self._volumes_read_at is None or self.monotonic() - self._volumes_read_at >= _VOLUMES_EVERY_S:
+            self._volumes_read_at = self.monotonic()
+            self._volumes = await incident_facts.volumes(connection)
         troubled = [
             each.number
             for each in watched
@@ -119,7 +125,7 @@ class Observer:
             sent = delivery[each.number]
             expires = expiring.get(each.number)
             received = intake.get(each.number)
-            volume = volumes.get(each.number)
+            volume = self._volumes.get(each.number)
             facts = DestinationFacts(
                 sign_in_reason=each.sign_in_reason,
                 requests=sent.requests,

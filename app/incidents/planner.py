@@ -86,7 +86,7 @@ class MessagePlanner:
                 and (
                     message := _due(
                         each,
-                        sent.get((each.id, channel.name), SentMessages()),
+                        sent.get((each.id, channel.key), SentMessages()),
                         watched.get(each.incident.destination or ""),
                         channel,
                         observation.now,
@@ -94,7 +94,7 @@ class MessagePlanner:
                     )
                 )
             ]
-            load = loads.get((channel.organisation, channel.name), ChannelLoad())
+            load = loads.get((channel.organisation, channel.key), ChannelLoad())
             await self._write(connection, channel, due, load, observation.now)
 
     async def _write(
@@ -124,7 +124,7 @@ class MessagePlanner:
                 each.type,
                 organisation=channel.organisation,
                 incident=each.stored.id,
-                channel=channel.name,
+                channel=channel.key,
                 severity=each.stored.incident.severity,
                 now=now,
             )
@@ -140,7 +140,7 @@ async def _enqueue(
         connection,
         id=f"msg_{secrets.token_hex(12)}",
         organisation=channel.organisation,
-        channel=channel.name,
+        channel=channel.key,
         type=message,
         body=body,
     )

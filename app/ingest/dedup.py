@@ -8,10 +8,11 @@ from itertools import chain
 
 from app.domain.event import JourneyIds, Rejection
 from app.domain.ids import BatchId, DestinationNumber, LaneId
+from app.domain.trace import RequestTrace
 from app.ingest.evaluate import Candidate, Evaluated
 from app.store import counts, ledger
 from app.store.cached_destinations import NamedType
-from app.store.journey_counts import JourneyKey
+from app.store.journey_counts import JourneyCounts, JourneyKey
 
 EventIndex = tuple[int, int]  # an event of a flush: (request, event in the request)
 
@@ -40,8 +41,8 @@ class Flush:
     destinations: Sequence[Sequence[DestinationNumber | None]] = ()
     # Indexes of the requests whose events are sent after live ones.
     low_priority: frozenset[int] = frozenset()
-    # The trace of each request, if it has one.
-    traceparents: Sequence[str | None] = ()
+    # The trace and the id of each request.
+    traces: Sequence[RequestTrace] = ()
     # The written batches, with the indexes of their requests.
     stored_batches: dict[BatchId, set[int]] = field(default_factory=dict)
     results: list[list[DedupResult | None]] = field(init=False)
@@ -158,7 +159,14 @@ class FlushCounts:
     deltas: dict[DestinationNumber, counts.IngestCounts]
     rejected: Counter[counts.RejectionKey]
     stopped: Counter[tuple[DestinationNumber, str, str]]
-    journeys: Counter[JourneyKey]  # rejected events
+    rejected_of: Counter[JourneyKey]
+    duplicates_of: Counter[JourneyKey]
+
+    @property
+    def journeys(self) -> dict[JourneyKey, JourneyCounts]:
+        """The events by journey and node that leave no batch."""
+        keys = self.rejected_of.keys() | self.duplicates_of.keys()
+        return {key: JourneyCounts(self.rejected_of[key], self.duplicates_of[key]) for key in keys}
 
 
 _CONFLICTS = (DedupResult.CONFLICT, DedupResult.AMAZON_ID_CONFLICT)
@@ -173,8 +181,8 @@ def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | No
 
 
 def count_results(flush: Flush) -> FlushCounts:
-    """Count every result, and every rejection that has a destination."""
-    flush_counts = FlushCounts({}, Counter(), Counter(), Counter())
+    """Count every result that has a destination, and what leaves no batch by cause and journey."""
+    flush_counts = FlushCounts({}, Counter(), Counter(), Counter(), Counter())
     # One step per destination and result of the flush, not one per event.
     destinations = chain.from_iterable(flush.destinations)
     for (number, result), events in Counter(
@@ -199,7 +207,7 @@ def count_results(flush: Flush) -> FlushCounts:
             if type(rejection) is Rejection:
                 mapping, field = rejection.mapping or 0, rejection.field or ""
                 flush_counts.rejected[number, rejection.code.value, rejection.reason, mapping, field] += 1
-                _count_journey(flush_counts, number, rejection.journey)
+                _count_journey(flush_counts.rejected_of, number, rejection.journey)
                 if rejection.basis is not None:
                     flush_counts.stopped[number, rejection.reason, rejection.basis] += 1
             elif result in _CONFLICTS:
@@ -207,10 +215,15 @@ def count_results(flush: Flush) -> FlushCounts:
                 field = conflict_field(rejection, result) or ""
                 key = (number, "BAD_REQUEST", "event_id_conflict", int(rejection.mapping.number), field)
                 flush_counts.rejected[key] += 1
-                _count_journey(flush_counts, number, rejection.journey)
+                _count_journey(flush_counts.rejected_of, number, rejection.journey)
+            elif result is DedupResult.DUPLICATE:
+                assert isinstance(rejection, Candidate)
+                _count_journey(flush_counts.duplicates_of, number, rejection.journey)
     return flush_counts
 
 
-def _count_journey(flush_counts: FlushCounts, number: DestinationNumber, journey: JourneyIds | None) -> None:
+def _count_journey(
+    events: Counter[JourneyKey], number: DestinationNumber, journey: JourneyIds | None
+) -> None:
     if journey is not None and (journey.journey_id or journey.node_id):
-        flush_counts.journeys[number, journey.journey_id or "", journey.node_id or ""] += 1
+        events[number, journey.journey_id or "", journey.node_id or ""] += 1

@@ -154,7 +154,7 @@ def _flush_of(requests: "Sequence[PendingRequest]", generation: int) -> Flush:
         generation,
         [request.destinations for request in requests],
         low_priority=frozenset(n for n, request in enumerate(requests) if request.low_priority),
-        traceparents=[request.trace.traceparent if request.trace else None for request in requests],
+        traces=[request.trace for request in requests],
     )
 
 

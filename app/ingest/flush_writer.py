@@ -9,6 +9,7 @@ from app import crypto
 from app.domain import batch as packing
 from app.domain.event import Rejection
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
+from app.domain.trace import RequestTrace
 from app.ingest.dedup import (
     DedupResult,
     EventIndex,
@@ -71,7 +72,8 @@ class FlushWriter:
     ) -> bool:
         """Write a flush in one round trip and its own transaction, or write nothing and return False.
 
-        Requires the usual case: no name to pin, no rejection, one free key per event.
+        Requires the usual case: no name to pin, no rejection, no duplicate of a journey, one free key
+        per event.
         """
         if self._cautious_flushes:
             self._cautious_flushes -= 1
@@ -83,7 +85,7 @@ class FlushWriter:
             flush.set_result(index, DedupResult.ACCEPTED)
         resolve_followers(flush, followers)
         flush_counts = count_results(flush)
-        if not firsts or flush_counts.rejected:
+        if not firsts or flush_counts.rejected or flush_counts.duplicates_of:
             return False
         members_of = _by_batch(await self._assign_batches(connection, firsts, flush.low_priority))
         outcome = await flush_store.store_in_one_round_trip(
@@ -125,9 +127,7 @@ class FlushWriter:
         else:
             await counts.add(connection, self._writer, flush_counts.deltas)
         await counts.add_rejections(connection, self._writer, flush_counts.rejected)
-        await journey_counts.add_rejected(
-            connection, self._writer, self._journeys.bounded(flush_counts.journeys)
-        )
+        await journey_counts.add(connection, self._writer, self._journeys.bounded(flush_counts.journeys))
         await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)
 
     async def read(self, connection: PipelineConnection, flush: Flush) -> None:
@@ -244,7 +244,7 @@ class FlushWriter:
         flush.stored_batches[batch] = {member.index[0] for member in members}
         packed = packing.pack(
             [member.candidate.conversion.body for member in members],
-            [_metadata(member, flush.traceparents[member.index[0]]) for member in members],
+            [_metadata(member, flush.traces[member.index[0]]) for member in members],
         )
         data_key = crypto.new_data_key()
         place = crypto.batch_place(batch)
@@ -262,7 +262,7 @@ class FlushWriter:
         )
 
 
-def _metadata(member: _BatchMember, traceparent: str | None) -> packing.EventMetadata:
+def _metadata(member: _BatchMember, trace: RequestTrace) -> packing.EventMetadata:
     candidate = member.candidate
     conversion = candidate.conversion
     return packing.EventMetadata(
@@ -279,7 +279,8 @@ def _metadata(member: _BatchMember, traceparent: str | None) -> packing.EventMet
         journey_id=candidate.journey.journey_id,
         node_id=candidate.journey.node_id,
         dropped_keys=conversion.dropped_keys,
-        traceparent=traceparent,
+        traceparent=trace.traceparent,
+        request_id=trace.request_id,
     )
 
 

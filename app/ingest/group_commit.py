@@ -66,7 +66,7 @@ class PendingRequest:
     access: SenderAccess
     response: "asyncio.Future[RequestResults | NotStored]"
     low_priority: bool = False  # its events are sent after live ones
-    trace: RequestTrace | None = None
+    trace: RequestTrace = field(default_factory=RequestTrace)
     # Set by evaluation: one entry per event, and the versions that the evaluation used.
     evaluated: list[Evaluated] = field(default_factory=list)
     destinations: list[DestinationNumber | None] = field(default_factory=list)
@@ -152,7 +152,8 @@ class GroupCommit:
                 self._shared_until = loop.time() + SHARED_SECONDS
             self._last_organisation = organisation
         response: asyncio.Future[RequestResults | NotStored] = loop.create_future()
-        request = PendingRequest(events, access, response, low_priority, REQUEST_TRACE.get())
+        trace = REQUEST_TRACE.get() or RequestTrace()
+        request = PendingRequest(events, access, response, low_priority, trace)
         if loop.time() < self._shared_until:
             if self._queue.cost_of(organisation) + len(events) > self._max_waiting * WAITING_PART:
                 return NotStored("crowded")
@@ -356,8 +357,7 @@ class GroupCommit:
             self._notify(flush.waiting)
         for batch, indexes in flush.stored_batches.items():
             for index in indexes:
-                if (trace := requests[index].trace) is not None:
-                    trace.batches.append(batch)
+                requests[index].trace.batches.append(batch)
         for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
             if not request.response.done():
                 request.response.set_result(RequestResults(evaluated, results, request.destinations))

@@ -1,11 +1,11 @@
 """Limit the counted journeys and nodes, because callers choose their ids."""
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from app.domain.ids import DestinationNumber
-from app.store.journey_counts import JourneyKey
+from app.store.journey_counts import JourneyCounts, JourneyKey
 
 MOST_NODES: Final = 1_000  # per destination and process; others are counted together
 OTHER: Final = ("", "")
@@ -17,14 +17,17 @@ class JourneyBound:
 
     _nodes: dict[DestinationNumber, set[tuple[str, str]]] = field(default_factory=dict)
 
-    def bounded(self, tally: Counter[JourneyKey]) -> Counter[JourneyKey]:
+    def bounded(self, journeys: Mapping[JourneyKey, JourneyCounts]) -> dict[JourneyKey, JourneyCounts]:
         """Return the counts, with nodes above the limit under empty ids."""
-        result: Counter[JourneyKey] = Counter()
-        for (number, journey, node), events in tally.items():
+        result: dict[JourneyKey, JourneyCounts] = {}
+        for (number, journey, node), added in journeys.items():
             known = self._nodes.setdefault(number, set())
             pair = (journey, node)
             if pair not in known and len(known) >= MOST_NODES:
                 pair = OTHER
             known.add(pair)
-            result[number, *pair] += events
+            before = result.get((number, *pair), JourneyCounts(0, 0))
+            result[number, *pair] = JourneyCounts(
+                before.rejected + added.rejected, before.duplicates + added.duplicates
+            )
         return result

@@ -48,7 +48,7 @@ from app.server.fast_events import EventsEndpoint
 from app.server.head_requests import HeadRequests
 from app.server.loop_limiter import LoopLimiter
 from app.server.middleware import RequestMiddleware
-from app.server.shortcut import Shortcut
+from app.server.request_body import PATH
 from app.store.organisation_scope import EVERY
 from app.telemetry import VERSION
 
@@ -86,17 +86,19 @@ ROUTERS: tuple[APIRouter, ...] = (
 
 
 class Application(FastAPI):
-    """FastAPI with our request middleware in front.
+    """FastAPI behind the request middleware, and `POST /events` in front of both.
 
-    FastAPI wraps three middlewares around every route. `POST /events` needs none of them: the request
-    middleware handles exceptions and limits bodies.
+    FastAPI wraps three middlewares around every route. `POST /events` needs none of them: its endpoint
+    answers exceptions and caps bodies.
     """
 
-    entrance: ASGIApp
+    events_endpoint: ASGIApp
+    request_middleware: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
-        await self.entrance(scope, receive, send)
+        is_events = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
+        await (self.events_endpoint if is_events else self.request_middleware)(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Leave out ServerErrorMiddleware: the request middleware answers unexpected exceptions."""
@@ -152,7 +154,7 @@ def create_application(context: AppContext) -> Application:
         loop_limiter=loop_limiter,
         spans=context.spans,
     )
-    app.state.events_endpoint = EventsEndpoint(
+    app.events_endpoint = EventsEndpoint(
         context=context,
         key_ring=app.state.key_ring,
         organisations=app.state.organisations,
@@ -161,7 +163,7 @@ def create_application(context: AppContext) -> Application:
         middleware=middleware,
         monotonic=context.monotonic,
     )
-    app.entrance = Shortcut(app.state.events_endpoint, middleware)
+    app.request_middleware = middleware
     _cache_description(app)
     return app
 

@@ -102,7 +102,7 @@ class EventsEndpoint:
         """
         headers: RawHeaders = scope["headers"]
         request_id = request_id_of(headers)
-        trace = RequestTrace(traceparent_of(headers))
+        trace = RequestTrace(traceparent_of(headers), request_id=request_id)
         REQUEST_TRACE.set(trace)
         caller: Caller | Problem | None = None
         reply: EventsReply | None = None
@@ -113,14 +113,14 @@ class EventsEndpoint:
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
             elif (
-                (length or 0) <= _CAP  # a larger body gets 413 below, unread
-                and (problem := self._admission.charge_owner(permit, caller.quota_owner, caller.organisation))
+                (length or 0) <= _CAP  # a larger body is answered 413 below, unread
+                and (problem := self._admission.charge_owner(permit, caller.key, caller.organisation))
                 is not None
             ):
                 reply = _refused(problem, request_id)
             elif isinstance(query := events.read_query(scope), Problem):
                 reply = _refused(query, request_id)
-            elif (problem := await self._refused_organisation(caller.organisation, query)) is not None:
+            elif (problem := await self._refused_organisation(caller.organisation)) is not None:
                 reply = _refused(problem, request_id)
             else:
                 body = RequestBodyReader(
@@ -154,12 +154,8 @@ class EventsEndpoint:
             self._middleware.record("POST", PATH, status, duration_s, request_id, key, trace)
         return reply
 
-    async def _refused_organisation(
-        self, organisation: OrganisationId, query: events.EventsQuery
-    ) -> Problem | None:
-        """Return why an organisation may not send events now; called before the body is read."""
-        if query.dry_run:
-            return None
+    async def _refused_organisation(self, organisation: OrganisationId) -> Problem | None:
+        """Return why an organisation may not send events or dry runs now; called before the body is read."""
         try:
             found = await self._organisations.find(organisation)
         except Exception as error:

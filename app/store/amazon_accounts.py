@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId
+from app.store.statements import execute, fetch, fetch_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,61 +31,60 @@ async def save(
     connection: AsyncConnection, destination: DestinationId, *, name: str | None, currency: str | None
 ) -> None:
     """Replace the facts that Amazon reported."""
-    await connection.execute(
-        text(
-            "INSERT INTO amazon_accounts (organisation_id, destination, name, currency) "
-            "VALUES (acting_organisation(), :destination, :name, :currency) "
-            "ON CONFLICT (destination) DO UPDATE SET name = excluded.name, "
-            "currency = excluded.currency, seen_at = now()"
-        ),
-        {"destination": destination, "name": name, "currency": currency},
+    await execute(
+        connection,
+        "INSERT INTO amazon_accounts (organisation_id, destination, name, currency) "
+        "VALUES (acting_organisation(), :destination, :name, :currency) "
+        "ON CONFLICT (destination) DO UPDATE SET name = excluded.name, "
+        "currency = excluded.currency, seen_at = now()",
+        destination=destination,
+        name=name,
+        currency=currency,
     )
 
 
 async def find(connection: AsyncConnection, destination: str) -> AmazonAccount | None:
     """Return the facts that Amazon last reported, or None before the first sign-in."""
-    row = await connection.execute(
-        text(
-            "SELECT name, currency, seen_at FROM amazon_accounts "
-            "WHERE organisation_id = acting_organisation() AND destination = :destination"
-        ),
-        {"destination": destination},
+    row = await fetch_one(
+        connection,
+        "SELECT name, currency, seen_at FROM amazon_accounts "
+        "WHERE organisation_id = acting_organisation() AND destination = :destination",
+        destination=destination,
     )
-    found = row.one_or_none()
-    return None if found is None else AmazonAccount(found.name, found.currency, found.seen_at)
+    return None if row is None else AmazonAccount(**row)
 
 
 async def confirm(connection: AsyncConnection, destination: DestinationId, what: str, by: str) -> bool:
     """Record a confirmation. Return False when it exists, and leave it unchanged."""
-    result = await connection.execute(
-        text(
-            "INSERT INTO confirmations (organisation_id, destination, what, confirmed_by) "
-            "VALUES (acting_organisation(), :destination, :what, :by) ON CONFLICT DO NOTHING"
-        ),
-        {"destination": destination, "what": what, "by": by},
+    inserted = await execute(
+        connection,
+        "INSERT INTO confirmations (organisation_id, destination, what, confirmed_by) "
+        "VALUES (acting_organisation(), :destination, :what, :by) ON CONFLICT DO NOTHING",
+        destination=destination,
+        what=what,
+        by=by,
     )
-    return result.rowcount == 1
+    return inserted == 1
 
 
 async def withdraw(connection: AsyncConnection, destination: DestinationId, what: str) -> bool:
     """Delete a confirmation. Return False when there is none."""
-    gone = await connection.execute(
-        text(
-            "DELETE FROM confirmations WHERE organisation_id = acting_organisation() "
-            "AND destination = :destination AND what = :what"
-        ),
-        {"destination": destination, "what": what},
+    deleted = await execute(
+        connection,
+        "DELETE FROM confirmations WHERE organisation_id = acting_organisation() "
+        "AND destination = :destination AND what = :what",
+        destination=destination,
+        what=what,
     )
-    return gone.rowcount == 1
+    return deleted == 1
 
 
 async def confirmations(connection: AsyncConnection, destination: str) -> dict[str, Confirmation]:
     """Return the confirmations by name."""
-    rows = await connection.execute(
-        text(
-            "SELECT what, confirmed_by, confirmed_at FROM confirmations "
-            "WHERE organisation_id = acting_organisation() AND destination = :destination"
-        ),
-        {"destination": destination},
+    rows = await fetch(
+        connection,
+        "SELECT what, confirmed_by AS by, confirmed_at AS at FROM confirmations "
+        "WHERE organisation_id = acting_organisation() AND destination = :destination",
+        destination=destination,
     )
-    return {row.what: Confirmation(row.what, row.confirmed_by, row.confirmed_at) for row in rows}
+    return {row["what"]: Confirmation(**row) for row in rows}

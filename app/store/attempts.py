@@ -12,6 +12,7 @@ import asyncpg
 from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
 from app.store import PipelineConnection
 from app.store.due_heads import PROBE_DUE
+from app.store.rows import read_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +162,7 @@ async def unsettled(connection: PipelineConnection, lane: LaneId) -> list[Unsett
 
 
 def _unsettled(row: asyncpg.Record) -> UnsettledAttempt:
-    return UnsettledAttempt(
-        id=AttemptId(row["id"]),
-        day=row["day"],
-        destination=DestinationNumber(row["destination"]),
-        batches=tuple(map(BatchId, row["batches"])),
-        places=None if row["places"] is None else tuple(row["places"]),
-        age=row["age"],
-    )
+    return read_row(UnsettledAttempt, row)
 
 
 async def overdue(

@@ -1,16 +1,18 @@
 """Audit: one row per administrative action, with its actor, its subject, and the values before and after."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit_chain import ChainRow
+from app.store.rows import read_row
+from app.store.statements import execute, fetch
 
 
 class AuditAction(StrEnum):
@@ -69,10 +71,10 @@ class AuditEntry:
 
 async def record(
     connection: AsyncConnection,
-    *,
     actor: str,
     action: AuditAction,
     subject: str,
+    *,
     destination: str | None = None,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
@@ -85,20 +87,17 @@ async def record(
         changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
         before = {name: before[name] for name in before if name in changed}
         after = {name: after[name] for name in after if name in changed}
-    await connection.execute(
-        text(
-            "INSERT INTO audit (organisation_id, actor, action, subject, destination, before, after) VALUES "
-            "(acting_organisation(), :actor, :action, :subject, :destination, CAST(:before AS "
-            "jsonb), CAST(:after AS jsonb))"
-        ),
-        {
-            "actor": actor,
-            "action": action,
-            "subject": subject,
-            "destination": destination,
-            "before": None if before is None else _encode(before),
-            "after": None if after is None else _encode(after),
-        },
+    await execute(
+        connection,
+        "INSERT INTO audit (organisation_id, actor, action, subject, destination, before, after) VALUES "
+        "(acting_organisation(), :actor, :action, :subject, :destination, CAST(:before AS "
+        "jsonb), CAST(:after AS jsonb))",
+        actor=actor,
+        action=action,
+        subject=subject,
+        destination=destination,
+        before=None if before is None else _encode(before),
+        after=None if after is None else _encode(after),
     )
 
 
@@ -127,67 +126,42 @@ async def newest(
     destinations.
     """
     wanted = wanted or AuditFilter()
-    rows = await connection.execute(
-        text(
-            "SELECT id, at, actor, action, subject, destination, before, after, sequence, prev_hash, hash "
-            "FROM audit WHERE organisation_id = acting_organisation() "
-            "AND (CAST(:below AS bigint) IS NULL OR id < :below) "
-            "AND (CAST(:destination AS text) IS NULL OR destination = :destination) "
-            "AND (CAST(:action AS text) IS NULL OR action = :action) "
-            "AND (CAST(:kind AS text) IS NULL OR split_part(action, '.', 1) = :kind) "
-            # People are stored as `name (oidc:subject)`.
-            "AND (CAST(:actor AS text) IS NULL OR position(lower(:actor) IN lower(actor)) > 0) "
-            "AND (CAST(:target AS text) IS NULL OR subject = :target OR destination = :target) "
-            "AND (CAST(:since AS timestamptz) IS NULL OR at >= :since) "
-            "AND (CAST(:until AS timestamptz) IS NULL OR at < :until) "
-            "AND (CAST(:only AS text[]) IS NULL OR destination = ANY (:only)) "
-            "ORDER BY id DESC LIMIT :limit"
-        ),
-        {
-            "below": below,
-            "destination": wanted.destination,
-            "action": wanted.action,
-            "kind": wanted.kind,
-            "actor": wanted.actor,
-            "target": wanted.target,
-            "since": wanted.since,
-            "until": wanted.until,
-            "only": None if only is None else list(only),
-            "limit": limit,
-        },
+    rows = await fetch(
+        connection,
+        "SELECT id, at, actor, action, subject, destination, before, after, sequence, prev_hash, hash "
+        "FROM audit WHERE organisation_id = acting_organisation() "
+        "AND (CAST(:below AS bigint) IS NULL OR id < :below) "
+        "AND (CAST(:destination AS text) IS NULL OR destination = :destination) "
+        "AND (CAST(:action AS text) IS NULL OR action = :action) "
+        "AND (CAST(:kind AS text) IS NULL OR split_part(action, '.', 1) = :kind) "
+        # A person is written as `name (oidc:subject)`.
+        "AND (CAST(:actor AS text) IS NULL OR position(lower(:actor) IN lower(actor)) > 0) "
+        "AND (CAST(:target AS text) IS NULL OR subject = :target OR destination = :target) "
+        "AND (CAST(:since AS timestamptz) IS NULL OR at >= :since) "
+        "AND (CAST(:until AS timestamptz) IS NULL OR at < :until) "
+        "AND (CAST(:only AS text[]) IS NULL OR destination = ANY (:only)) "
+        "ORDER BY id DESC LIMIT :limit",
+        below=below,
+        **asdict(wanted),
+        only=None if only is None else list(only),
+        limit=limit,
     )
-    return [
-        AuditEntry(
-            id=row.id,
-            at=row.at,
-            actor=row.actor,
-            action=row.action,
-            subject=row.subject,
-            destination=row.destination,
-            before=row.before,
-            after=row.after,
-            sequence=row.sequence,
-            prev_hash=None if row.prev_hash is None else bytes(row.prev_hash),
-            hash=None if row.hash is None else bytes(row.hash),
-        )
-        for row in rows
-    ]
+    return [read_row(AuditEntry, row) for row in rows]
 
 
 async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:
     """Return the names of the destinations, mappings and keys among these ids, deleted ones included."""
-    rows = await connection.execute(
-        text(
-            "SELECT id, name FROM destinations WHERE organisation_id = acting_organisation() "
-            "AND id = ANY(CAST(:ids AS text[])) "
-            "UNION ALL SELECT id, name FROM mappings WHERE organisation_id = acting_organisation() "
-            "AND id = ANY(CAST(:ids AS text[])) "
-            "UNION ALL SELECT id, name FROM api_keys WHERE organisation_id = acting_organisation() "
-            "AND id = ANY(CAST(:ids AS text[]))"
-        ),
-        {"ids": sorted(set(ids))},
+    rows = await fetch(
+        connection,
+        "SELECT id, name FROM destinations WHERE organisation_id = acting_organisation() "
+        "AND id = ANY(CAST(:ids AS text[])) "
+        "UNION ALL SELECT id, name FROM mappings WHERE organisation_id = acting_organisation() "
+        "AND id = ANY(CAST(:ids AS text[])) "
+        "UNION ALL SELECT id, name FROM api_keys WHERE organisation_id = acting_organisation() "
+        "AND id = ANY(CAST(:ids AS text[]))",
+        ids=sorted(set(ids)),
     )
-    return {row.id: row.name for row in rows}
+    return {row["id"]: row["name"] for row in rows}
 
 
 # The members of a row as the trigger hashes them. The text of a jsonb is the same in every session.
@@ -200,38 +174,33 @@ _LINKS = (
 
 async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[ChainRow]:
     """Return up to `limit` rows of the chain after the sequence `after`, in order."""
-    rows = await connection.execute(
-        text(_LINKS + "WHERE sequence > :after ORDER BY sequence LIMIT :limit"),
-        {"after": after, "limit": limit},
+    rows = await fetch(
+        connection,
+        _LINKS + "WHERE sequence > :after ORDER BY sequence LIMIT :limit",
+        after=after,
+        limit=limit,
     )
-    return [_chain_row(row) for row in rows.mappings()]
+    return [_chain_row(row) for row in rows]
 
 
 async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
     """Return the first row without a link in the chain, if there is one."""
-    rows = await connection.execute(
-        text(_LINKS + "WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT 1")
-    )
-    return [_chain_row(row) for row in rows.mappings()]
+    rows = await fetch(connection, _LINKS + "WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT 1")
+    return [_chain_row(row) for row in rows]
 
 
 async def links_of(connection: AsyncConnection, ids: Sequence[int]) -> list[ChainRow]:
     """Return the chain rows of these entries of the acting organisation."""
-    rows = await connection.execute(
-        text(_LINKS + "WHERE organisation_id = acting_organisation() AND id = ANY (CAST(:ids AS bigint[]))"),
-        {"ids": list(ids)},
+    rows = await fetch(
+        connection,
+        _LINKS + "WHERE organisation_id = acting_organisation() AND id = ANY (CAST(:ids AS bigint[]))",
+        ids=list(ids),
     )
-    return [_chain_row(row) for row in rows.mappings()]
+    return [_chain_row(row) for row in rows]
 
 
 def _chain_row(row: RowMapping) -> ChainRow:
-    return ChainRow(
-        number=row["sequence"],
-        id=row["id"],
-        members=tuple(row["members"]),
-        prev_hash=None if row["prev_hash"] is None else bytes(row["prev_hash"]),
-        hash=None if row["hash"] is None else bytes(row["hash"]),
-    )
+    return read_row(ChainRow, row, number=row["sequence"])
 
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number", enc_hook=str)

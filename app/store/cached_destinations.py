@@ -17,6 +17,7 @@ from app.domain.ids import (
     OrganisationId,
 )
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 NamedType = tuple[OrganisationId, AdvertiserId, str]
 """The key of a pinned name: organisation, advertiser, event type."""
@@ -61,7 +62,7 @@ async def load(
     """
     rows = await connection.fetch(
         """
-        SELECT d.*,
+        SELECT d.*, d.organisation_id AS organisation, d.sign_in <> 'none' AS signed_in,
           -- JSON, because one row carries all mappings.
           (SELECT coalesce(json_agg(json_build_object('id', m.id, 'number', m.number,
                   'version', m.published_version, 'document', v.document) ORDER BY m.number), '[]')
@@ -81,23 +82,10 @@ async def load(
 
 
 def _destination_row(row: asyncpg.Record) -> DestinationRow:
-    return DestinationRow(
-        organisation=OrganisationId(row["organisation_id"]),
-        id=DestinationId(row["id"]),
-        number=DestinationNumber(row["number"]),
-        lane=LaneId(row["lane"]),
-        version=row["version"],
-        state=row["state"],
-        signed_in=row["sign_in"] != "none",
-        region=row["region"],
-        advertiser_id=AdvertiserId(row["advertiser_id"]),
-        currency=row["currency"],
-        identity_profile=row["identity_profile"],
-        dataset_name=row["dataset_name"],
-        mappings=tuple(
-            MappingRow(MappingId(m["id"]), MappingNumber(m["number"]), m["version"], m["document"])
-            for m in msgspec.json.decode(row["mappings"])
-        ),
+    return read_row(
+        DestinationRow,
+        row,
+        mappings=msgspec.json.decode(row["mappings"]),
         pins=msgspec.json.decode(row["pins"]),
     )
 
@@ -137,9 +125,4 @@ async def pinned_names(
         [advertiser for _, advertiser, _ in event_types],
         [event_type for _, _, event_type in event_types],
     )
-    return {
-        (OrganisationId(row["organisation_id"]), AdvertiserId(row["advertiser_id"]), row["event_type"]): row[
-            "name"
-        ]
-        for row in rows
-    }
+    return {(row["organisation_id"], row["advertiser_id"], row["event_type"]): row["name"] for row in rows}

@@ -12,6 +12,7 @@ import asyncpg
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection, damage
+from app.store.rows import read_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +151,7 @@ async def claim(connection: PipelineConnection, *, lease: timedelta) -> DueCallb
 
 
 def _notice(row: asyncpg.Record) -> CallbackEvent:
-    final = FinalBatch(
-        batch=BatchId(row["batch"]),
-        day=row["day"],
-        places=None if row["places"] is None else tuple(row["places"]),
-        events=row["events"],
-        status=row["status"],
-        code=row["code"],
-        reason=row["reason"],
-    )
-    return CallbackEvent(DestinationNumber(row["destination"]), final, row["at"])
+    return CallbackEvent(DestinationNumber(row["destination"]), read_row(FinalBatch, row), row["at"])
 
 
 async def acknowledge(connection: PipelineConnection, callback: int) -> None:

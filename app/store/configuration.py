@@ -1,7 +1,8 @@
 """Lock the complete configuration while it is compared with a file and changed."""
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.statements import execute
 
 _TURNS = 7_304
 
@@ -13,10 +14,9 @@ async def lock_all(connection: AsyncConnection) -> None:
     their numbers, as `of_advertiser` does, so that callers cannot deadlock.
     """
     # An exclusive lock between two callers: row locks would not cover new rows.
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:turns)"), {"turns": _TURNS})
-    await connection.execute(
-        text(
-            "SELECT id FROM destinations WHERE organisation_id = acting_organisation() "
-            "AND archived_at IS NULL ORDER BY number FOR UPDATE"
-        )
+    await execute(connection, "SELECT pg_advisory_xact_lock(:turns)", turns=_TURNS)
+    await execute(
+        connection,
+        "SELECT id FROM destinations WHERE organisation_id = acting_organisation() "
+        "AND archived_at IS NULL ORDER BY number FOR UPDATE",
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from app.domain.batch import EventMetadata, read_shapes
-from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber
+from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection, damage
 from app.store.partitions import STORED
 
@@ -291,26 +291,3 @@ _RATES = f"""
           (sent.failed / seconds.sent)::float AS failed_requests_per_second
         FROM accepted, sent, seconds
         """
-
-
-@dataclass(frozen=True, slots=True)
-class Mapped:
-    """A mapping and its destination."""
-
-    number: MappingNumber
-    id: MappingId
-    destination: DestinationId
-    destination_number: DestinationNumber
-    destination_name: str
-
-
-async def every_mapping(connection: PipelineConnection, only: Sequence[str] | None) -> list[Mapped]:
-    """Return every mapping, deleted ones included; `only` limits them to these destinations."""
-    rows = await connection.fetch(
-        "SELECT m.number, m.id, m.destination, d.number AS destination_number, d.name AS destination_name "
-        "FROM mappings m JOIN destinations d ON d.id = m.destination "
-        "WHERE m.organisation_id = acting_organisation() "
-        "AND ($1::text[] IS NULL OR m.destination = ANY($1)) ORDER BY m.number",
-        None if only is None else list(only),
-    )
-    return [Mapped(**dict(row)) for row in rows]

@@ -3,33 +3,23 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
+from app.domain.incidents.destination_condition import (
+    HOLDS_FOR,
+    RULES,
+    STALLED_AFTER,
+    STALLED_WITH_FAILURES_AFTER,
+    Condition,
+    Fact,
+)
 from app.domain.incidents.health import IDLE_AFTER
 from app.domain.incidents.kinds import Severity
-from app.store import PipelineConnection
+from app.store import PipelineConnection, outcome_history
 from app.store.incidents import CONDITION_HOLDS
-
-
-class Condition(StrEnum):
-    """The condition of a destination; each has exactly one.
-
-    `stalled`: no incident is active yet, but requests fail, no event was delivered in the last minute, and
-    events wait. `recovering`: an incident is still open, but its condition no longer holds. `idle`: active,
-    but without an event within a day.
-    """
-
-    NEEDS_ATTENTION = "needs_attention"
-    STALLED = "stalled"
-    RECOVERING = "recovering"
-    PAUSED = "paused"
-    HEALTHY = "healthy"
-    IDLE = "idle"
-    SETUP = "setup"
-    DELETED = "deleted"
 
 
 class Sort(StrEnum):
@@ -81,11 +71,43 @@ class DestinationListing:
     conditions: Mapping[Condition, int]
 
 
-# An incident is updated every few seconds while its condition holds.
-HOLDS_FOR: Final = timedelta(seconds=12)
-# From these ages on, a queue without deliveries is stalled: with failed requests, and without.
-_WAITS_S: Final = 15
-_WAITS_LONG_S: Final = 60
+_FAR: Final = datetime(9998, 1, 1, tzinfo=UTC)
+_STALLS: Final = f"""
+    (b.age > {STALLED_AFTER.total_seconds()}
+      OR b.fails AND b.age > {STALLED_WITH_FAILURES_AFTER.total_seconds()}) IS TRUE
+    -- Some index probes, for the few destinations that events wait for. Not EXISTS: it would be planned as a
+    -- scan of all requests of the day.
+    AND (SELECT true FROM attempts a WHERE a.destination = d.number
+      AND a.day BETWEEN (now() AT TIME ZONE 'UTC')::date - 1 AND (now() AT TIME ZONE 'UTC')::date
+      AND a.started_at > now() - interval '2 minutes'
+      AND a.settled_at > now() - interval '20 seconds' AND a.delivered > 0 LIMIT 1) IS NULL
+"""
+# How a fact is read from `d`, `t` and `b` below.
+FACTS: Final[Mapping[Fact, str]] = {
+    Fact.ANYTHING: "true",
+    Fact.ARCHIVED: "d.archived_at IS NOT NULL",
+    Fact.SIGN_IN_LOST: "d.state = 'needs_reconnect'",
+    Fact.CRITICAL: "t.severity = 2",
+    Fact.WARNING: "t.severity = 1",
+    Fact.PAUSED: "d.state = 'paused'",
+    Fact.STALLED: f"d.state = 'active' AND {_STALLS}",
+    Fact.OPEN_INCIDENT: "t.destination IS NOT NULL",
+    Fact.NOT_ACTIVE: "d.state <> 'active'",
+    # Today's count first: it is cheap and mostly there.
+    Fact.RECENT_EVENT: """EXISTS (SELECT FROM counts c WHERE c.destination = d.number AND c.accepted > 0
+          AND c.day = (now() AT TIME ZONE 'UTC')::date)
+        OR EXISTS (SELECT FROM outcome_history h WHERE h.organisation_id = acting_organisation()
+          AND h.destination = d.number AND h.bucket_seconds = 900 AND h.accepted > 0
+          AND h.at > now() - $2::interval)""",
+}
+
+
+def condition_sql(facts: Mapping[Fact, str]) -> str:
+    """Return the expression for the condition of a destination, given how each fact is read."""
+    rules = (f"WHEN {facts[fact]} THEN '{condition}'" for fact, condition in RULES)
+    return f"CASE {' '.join(rules)} END"
+
+
 _CLASSIFIED: Final = f"""
     WITH trouble AS (
       -- Open incidents.
@@ -98,30 +120,17 @@ _CLASSIFIED: Final = f"""
       GROUP BY i.destination
     ), backlog AS MATERIALIZED (
       -- Recorded every 15 seconds; a destination without a backlog and without traffic gets no new row.
-      SELECT DISTINCT ON (destination) destination, oldest_waiting_seconds AS age,
-        delivered = 0 AND (oldest_waiting_seconds > {_WAITS_LONG_S}
-          OR failed_requests > 0 AND oldest_waiting_seconds > {_WAITS_S}) AS is_stalled
+      SELECT destination, (array_agg(oldest_waiting_seconds ORDER BY at DESC))[1] AS age,
+        sum(failed_requests) > 0 AS fails
       FROM outcome_history
       WHERE organisation_id = acting_organisation() AND bucket_seconds = 60
         AND at > now() - interval '75 seconds'
-      ORDER BY destination, at DESC
+      GROUP BY destination
     ), classified AS MATERIALIZED (
       -- Every destination of the organisation, with its condition.
       SELECT d.number, d.id, d.name, d.advertiser_id, d.region, d.state, t.severity,
         coalesce(t.open_incidents, 0) AS open_incidents, b.age AS oldest_waiting_seconds,
-        CASE WHEN d.archived_at IS NOT NULL THEN 'deleted'
-          WHEN d.state = 'needs_reconnect' OR t.severity = 2 THEN 'needs_attention'
-          WHEN d.state = 'paused' THEN 'paused'
-          WHEN t.severity = 1 THEN 'needs_attention'
-          WHEN d.state = 'active' AND b.is_stalled THEN 'stalled'
-          WHEN t.destination IS NOT NULL THEN 'recovering'
-          WHEN d.state <> 'active' THEN 'setup'
-          WHEN EXISTS (SELECT FROM counts c WHERE c.destination = d.number AND c.accepted > 0
-              AND c.day = (now() AT TIME ZONE 'UTC')::date)
-            OR EXISTS (SELECT FROM outcome_history h WHERE h.organisation_id = d.organisation_id
-              AND h.destination = d.number AND h.bucket_seconds = 900 AND h.accepted > 0
-              AND h.at > now() - $2::interval) THEN 'healthy'
-          ELSE 'idle' END AS condition
+        {condition_sql(FACTS)} AS condition
       FROM destinations d LEFT JOIN trouble t ON t.destination = d.id
       LEFT JOIN backlog b ON b.destination = d.number
       WHERE d.organisation_id = acting_organisation() AND ($3::text[] IS NULL OR d.id = ANY ($3))
@@ -142,9 +151,15 @@ _BY_TROUBLE: Final = """
 """
 _FIGURES: Final = """
     LEFT JOIN (
-      SELECT destination, sum(delivered) AS delivered, sum(dead + expired) AS failed FROM outcome_history
-      WHERE organisation_id = acting_organisation() AND bucket_seconds = $8 AND at >= $9
-      GROUP BY destination) figures ON figures.destination = c.number
+      SELECT h.destination, sum(h.delivered) AS delivered, sum(h.failed) AS failed
+      FROM unnest($8::int[], $9::timestamptz[], $10::timestamptz[]) AS part (seconds, since, until)
+      -- Added up part by part: as one join, the whole history would be scanned.
+      CROSS JOIN LATERAL (
+        SELECT destination, sum(delivered) AS delivered, sum(dead + expired) AS failed FROM outcome_history
+        WHERE organisation_id = acting_organisation() AND bucket_seconds = part.seconds
+          AND at >= part.since AND at < part.until GROUP BY destination) h
+      GROUP BY h.destination) figures
+      ON figures.destination = c.number
 """
 _ORDERS: Final[Mapping[Sort, str]] = {
     # Ages below a minute change with every recording and would reorder healthy destinations.
@@ -180,7 +195,12 @@ async def page(connection: PipelineConnection, query: PageQuery) -> DestinationL
     """
     figures: list[Any] = []
     if query.sort in _BY_FIGURES:
-        figures = [int(query.width.total_seconds()), query.since]
+        parts = outcome_history.widest_buckets(query.since, query.width)
+        figures = [
+            [int(width.total_seconds()) for width, _, _ in parts],
+            [begin for _, begin, _ in parts],
+            [end or _FAR for _, _, end in parts],
+        ]
     rows = await connection.fetch(
         _statement(query.sort),
         HOLDS_FOR,

@@ -1,15 +1,17 @@
 """Destinations: the service writes facts; the database derives the state from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId
 from app.store.partitions import FLUSH_LOCK
+from app.store.rows import read_row
+from app.store.statements import execute, fetch, fetch_one, fetch_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,62 +61,34 @@ class Destination:
     status_callback: bool = False  # whether final states are reported to the journey engine
 
 
-_COLUMNS = (
-    "id, number, lane, name, advertiser_id, region, currency, identity_profile, dataset_name, "
-    "requests_per_second, burst, sign_in, sign_in_reason, paused, published_mappings, state, version, "
-    "archived_at, created_at, updated_at, "
-    "EXISTS (SELECT FROM callback_destinations c WHERE c.destination = destinations.number) "
-    "AS status_callback"
-)
+_COLUMNS = """
+  id, number, lane, name, advertiser_id, region, currency, identity_profile, dataset_name,
+  requests_per_second, burst, sign_in, sign_in_reason, paused, published_mappings, state, version,
+  archived_at, created_at, updated_at,
+  EXISTS (SELECT FROM callback_destinations c WHERE c.destination = destinations.number) AS status_callback
+"""
+_OWN = "organisation_id = acting_organisation()"
 
 
 def _read(row: RowMapping) -> Destination:
-    return Destination(
-        id=DestinationId(row["id"]),
-        number=DestinationNumber(row["number"]),
-        lane=LaneId(row["lane"]),
-        name=row["name"],
-        advertiser_id=AdvertiserId(row["advertiser_id"]),
-        region=Region(row["region"]),
-        currency=row["currency"],
-        identity_profile=row["identity_profile"],
-        dataset_name=row["dataset_name"],
-        rate=ConfiguredRate(row["requests_per_second"], row["burst"]),
-        sign_in=row["sign_in"],
-        sign_in_reason=row["sign_in_reason"],
-        paused=row["paused"],
-        published_mappings=row["published_mappings"],
-        state=State(row["state"]),
-        version=row["version"],
-        archived_at=row["archived_at"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        status_callback=row["status_callback"],
-    )
+    return read_row(Destination, row, rate=read_row(ConfiguredRate, row))
 
 
-async def _fetch(connection: AsyncConnection, statement: str, **values: object) -> Destination | None:
-    row = (await connection.execute(text(statement), values)).mappings().one_or_none()
+async def _destination(connection: AsyncConnection, statement: str, **values: object) -> Destination | None:
+    row = await fetch_one(connection, statement, **values)
     return None if row is None else _read(row)
 
 
 async def find(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination, archived ones included."""
-    return await _fetch(
-        connection,
-        f"SELECT {_COLUMNS} FROM destinations WHERE organisation_id = acting_organisation() AND id = :id",
-        id=destination,
-    )
+    statement = f"SELECT {_COLUMNS} FROM destinations WHERE {_OWN} AND id = :id"
+    return await _destination(connection, statement, id=destination)
 
 
 async def lock(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination and lock its row until the transaction ends."""
-    return await _fetch(
-        connection,
-        f"SELECT {_COLUMNS} FROM destinations WHERE organisation_id = acting_organisation() AND id = "
-        ":id FOR UPDATE",
-        id=destination,
-    )
+    statement = f"SELECT {_COLUMNS} FROM destinations WHERE {_OWN} AND id = :id FOR UPDATE"
+    return await _destination(connection, statement, id=destination)
 
 
 async def hold_flushes(connection: AsyncConnection) -> None:
@@ -123,24 +97,26 @@ async def hold_flushes(connection: AsyncConnection) -> None:
     For actions that must know that nothing is waiting. Call it before taking any row lock: a flush holds the
     lock shared while it reads destinations.
     """
-    # New flushes queue behind this lock: fail early instead of delaying every event.
-    await connection.execute(text("SET LOCAL lock_timeout = '5s'"))
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": FLUSH_LOCK})
+    # New flushes queue behind this wait: failing early is better than delaying every event.
+    await execute(connection, "SET LOCAL lock_timeout = '5s'")
+    await execute(connection, "SELECT pg_advisory_xact_lock(:lock)", lock=FLUSH_LOCK)
 
 
 async def create(
     connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
 ) -> Destination:
     """Write a new destination in its advertiser's lane; create the lane if there is none."""
-    created = await _fetch(
+    created = await _destination(
         connection,
-        "INSERT INTO destinations (organisation_id, suspended, id, lane, name, advertiser_id, "
-        "region, currency, identity_profile, "
-        "dataset_name, requests_per_second, burst) "
-        "VALUES (acting_organisation(), (SELECT suspended_at IS NOT NULL FROM organisations "
-        "WHERE id = acting_organisation()), :id, :lane, :name, :advertiser_id, :region, "
-        f":currency, :identity_profile, :dataset_name, :requests_per_second, :burst) "
-        f"RETURNING {_COLUMNS}",
+        f"""
+        INSERT INTO destinations (organisation_id, suspended, id, lane, name, advertiser_id, region, currency,
+          identity_profile, dataset_name, requests_per_second, burst)
+        VALUES (acting_organisation(),
+          (SELECT suspended_at IS NOT NULL FROM organisations WHERE id = acting_organisation()),
+          :id, :lane, :name, :advertiser_id, :region, :currency, :identity_profile, :dataset_name,
+          :requests_per_second, :burst)
+        RETURNING {_COLUMNS}
+        """,
         id=destination,
         lane=await _lane(connection, draft.region, draft.advertiser_id),
         **_values(draft),
@@ -153,32 +129,21 @@ async def change(
     connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
 ) -> Destination:
     """Write the caller's settings, and move the destination to the lane that they determine."""
-    changed = await _fetch(
+    return await _changed(
         connection,
-        "UPDATE destinations SET lane = :lane, name = :name, advertiser_id = :advertiser_id, "
-        "region = :region, currency = :currency, identity_profile = :identity_profile, "
-        "dataset_name = :dataset_name, requests_per_second = :requests_per_second, burst = :burst, "
-        "version = version + 1, updated_at = now() "
-        f"WHERE organisation_id = acting_organisation() AND id = :id RETURNING {_COLUMNS}",
-        id=destination,
+        destination,
+        "lane = :lane, name = :name, advertiser_id = :advertiser_id, region = :region, "
+        "currency = :currency, identity_profile = :identity_profile, dataset_name = :dataset_name, "
+        "requests_per_second = :requests_per_second, burst = :burst",
         lane=await _lane(connection, draft.region, draft.advertiser_id),
         **_values(draft),
     )
-    assert changed is not None
-    return changed
 
 
 def _values(draft: DestinationDraft) -> dict[str, object]:
-    return {
-        "name": draft.name,
-        "advertiser_id": draft.advertiser_id,
-        "region": draft.region.value,
-        "currency": draft.currency,
-        "identity_profile": draft.identity_profile,
-        "dataset_name": draft.dataset_name,
-        "requests_per_second": draft.rate.requests_per_second,
-        "burst": draft.rate.burst,
-    }
+    values = asdict(draft)
+    rate = values.pop("rate")
+    return {**values, **rate, "region": draft.region.value}
 
 
 async def _lane(connection: AsyncConnection, region: Region, advertiser: AdvertiserId) -> LaneId:
@@ -187,20 +152,17 @@ async def _lane(connection: AsyncConnection, region: Region, advertiser: Adverti
     Reads first, because every upsert would use an identity value and lock the lane's row.
     """
     values = {"region": region.value, "advertiser": advertiser}
-    found = "SELECT id FROM lanes WHERE region = :region AND advertiser_id = :advertiser"
-    lane = (await connection.execute(text(found), values)).scalar_one_or_none()
-    if lane is None:
-        created = await connection.execute(
-            text(
-                "INSERT INTO lanes (region, advertiser_id) VALUES (:region, :advertiser) "
-                "ON CONFLICT (region, advertiser_id) DO NOTHING RETURNING id"
-            ),
-            values,
-        )
-        lane = created.scalar_one_or_none()
-    if lane is None:  # another transaction created it and has committed
-        lane = (await connection.execute(text(found), values)).scalar_one()
-    return LaneId(lane)
+    find_lane = "SELECT id FROM lanes WHERE region = :region AND advertiser_id = :advertiser"
+    create_lane = (
+        "INSERT INTO lanes (region, advertiser_id) VALUES (:region, :advertiser) "
+        "ON CONFLICT (region, advertiser_id) DO NOTHING RETURNING id"
+    )
+    # The last one finds the lane that another transaction created and has committed.
+    for statement in (find_lane, create_lane, find_lane):
+        lane = await fetch_value(connection, statement, **values)
+        if lane is not None:
+            return LaneId(lane)
+    raise AssertionError("a lane that conflicted does not exist")
 
 
 async def page(
@@ -217,28 +179,25 @@ async def page(
     `search` finds its words in name, advertiser id and id, ignoring case. Archived ones are returned only
     when `state` asks for them. `only` limits the result to these ids.
     """
-    rows = await connection.execute(
-        text(
-            f"SELECT {_COLUMNS} FROM destinations "
-            "WHERE organisation_id = acting_organisation() "
-            "AND (CAST(:after AS integer) IS NULL OR number > :after) "
-            "AND (CASE WHEN CAST(:state AS text) IS NULL THEN archived_at IS NULL ELSE state = :state END) "
-            # strpos, not LIKE: in a search, % and _ are not patterns.
-            "AND (CAST(:search AS text) IS NULL "
-            "  OR strpos(lower(name), lower(:search)) > 0 "
-            "  OR strpos(lower(advertiser_id), lower(:search)) > 0 OR id = :search) "
-            "AND (CAST(:only AS text[]) IS NULL OR id = ANY (:only)) "
-            "ORDER BY number LIMIT :limit"
-        ),
-        {
-            "after": after,
-            "search": search,
-            "state": None if state is None else state.value,
-            "only": None if only is None else list(only),
-            "limit": limit,
-        },
+    rows = await fetch(
+        connection,
+        f"""
+        SELECT {_COLUMNS} FROM destinations
+        WHERE {_OWN} AND (CAST(:after AS integer) IS NULL OR number > :after)
+          AND (CASE WHEN CAST(:state AS text) IS NULL THEN archived_at IS NULL ELSE state = :state END)
+          -- strpos, not LIKE: in a search, % and _ are not patterns.
+          AND (CAST(:search AS text) IS NULL OR strpos(lower(name), lower(:search)) > 0
+            OR strpos(lower(advertiser_id), lower(:search)) > 0 OR id = :search)
+          AND (CAST(:only AS text[]) IS NULL OR id = ANY (:only))
+        ORDER BY number LIMIT :limit
+        """,
+        after=after,
+        search=search,
+        state=None if state is None else state.value,
+        only=None if only is None else list(only),
+        limit=limit,
     )
-    return [_read(row) for row in rows.mappings()]
+    return [_read(row) for row in rows]
 
 
 async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Destination]:
@@ -246,71 +205,57 @@ async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[De
 
     In order of their numbers, so that two callers cannot deadlock.
     """
-    rows = await connection.execute(
-        text(
-            f"SELECT {_COLUMNS} FROM destinations WHERE organisation_id = acting_organisation() "
-            "AND advertiser_id = :advertiser AND archived_at IS NULL ORDER BY number FOR UPDATE"
-        ),
-        {"advertiser": advertiser},
+    rows = await fetch(
+        connection,
+        f"SELECT {_COLUMNS} FROM destinations WHERE {_OWN} "
+        "AND advertiser_id = :advertiser AND archived_at IS NULL ORDER BY number FOR UPDATE",
+        advertiser=advertiser,
     )
-    return [_read(row) for row in rows.mappings()]
+    return [_read(row) for row in rows]
 
 
 async def ids_of_advertiser(connection: AsyncConnection, advertiser: str) -> list[str]:
     """Return the ids of an advertiser's destinations that are not archived, without locking them."""
-    rows = await connection.execute(
-        text(
-            "SELECT id FROM destinations WHERE organisation_id = acting_organisation() "
-            "AND advertiser_id = :advertiser AND archived_at IS NULL"
-        ),
-        {"advertiser": advertiser},
+    statement = (
+        f"SELECT id FROM destinations WHERE {_OWN} AND advertiser_id = :advertiser AND archived_at IS NULL"
     )
-    return [row.id for row in rows]
+    return [row["id"] for row in await fetch(connection, statement, advertiser=advertiser)]
 
 
 async def names(connection: AsyncConnection, *, only: Sequence[str] | None = None) -> list[tuple[str, str]]:
     """Return (id, name) of every destination that is not archived, to find similar names."""
-    rows = await connection.execute(
-        text(
-            "SELECT id, name FROM destinations WHERE organisation_id = acting_organisation() AND "
-            "archived_at IS NULL "
-            "AND (CAST(:only AS text[]) IS NULL OR id = ANY (:only)) ORDER BY number"
-        ),
-        {"only": None if only is None else list(only)},
+    rows = await fetch(
+        connection,
+        f"SELECT id, name FROM destinations WHERE {_OWN} AND archived_at IS NULL "
+        "AND (CAST(:only AS text[]) IS NULL OR id = ANY (:only)) ORDER BY number",
+        only=None if only is None else list(only),
     )
-    return [(row.id, row.name) for row in rows]
+    return [(row["id"], row["name"]) for row in rows]
 
 
 async def everything(connection: AsyncConnection) -> list[Destination]:
     """Return every destination, archived ones included, in order of creation."""
-    rows = await connection.execute(
-        text(
-            f"SELECT {_COLUMNS} FROM destinations WHERE organisation_id = acting_organisation() ORDER "
-            "BY number"
-        )
-    )
-    return [_read(row) for row in rows.mappings()]
+    rows = await fetch(connection, f"SELECT {_COLUMNS} FROM destinations WHERE {_OWN} ORDER BY number")
+    return [_read(row) for row in rows]
 
 
 async def missing(connection: AsyncConnection, destinations: Sequence[str]) -> set[str]:
     """Return the members of `destinations` that do not exist."""
-    rows = await connection.execute(
-        text("SELECT id FROM destinations WHERE organisation_id = acting_organisation() AND id = ANY (:ids)"),
-        {"ids": list(destinations)},
-    )
-    return set(destinations) - {row.id for row in rows}
+    statement = f"SELECT id FROM destinations WHERE {_OWN} AND id = ANY (:ids)"
+    rows = await fetch(connection, statement, ids=list(destinations))
+    return set(destinations) - {row["id"] for row in rows}
 
 
 async def set_paused(connection: AsyncConnection, destination: DestinationId, paused: bool) -> Destination:
     """Pause or resume. The sign-in and the mappings stay unchanged."""
-    return await _fact(connection, destination, "paused = :paused", paused=paused)
+    return await _changed(connection, destination, "paused = :paused", paused=paused)
 
 
 async def set_sign_in(
     connection: AsyncConnection, destination: DestinationId, sign_in: str, reason: str | None = None
 ) -> Destination:
     """Write the state of the sign-in: `none`, `valid`, or `broken` with its reason."""
-    return await _fact(
+    return await _changed(
         connection,
         destination,
         "sign_in = :sign_in, sign_in_reason = :reason",
@@ -321,12 +266,12 @@ async def set_sign_in(
 
 async def archive(connection: AsyncConnection, destination: DestinationId) -> Destination:
     """Archive a destination permanently. Its events and its history stay readable."""
-    return await _fact(connection, destination, "archived_at = now()")
+    return await _changed(connection, destination, "archived_at = now()")
 
 
 async def count_published(connection: AsyncConnection, destination: DestinationId) -> Destination:
     """Update the number of published mappings, and with it the state."""
-    return await _fact(
+    return await _changed(
         connection,
         destination,
         "published_mappings = (SELECT count(*) FROM mappings WHERE destination = :id "
@@ -334,13 +279,13 @@ async def count_published(connection: AsyncConnection, destination: DestinationI
     )
 
 
-async def _fact(
-    connection: AsyncConnection, destination: DestinationId, fact: str, **values: object
+async def _changed(
+    connection: AsyncConnection, destination: DestinationId, assignments: str, **values: object
 ) -> Destination:
-    changed = await _fetch(
+    changed = await _destination(
         connection,
-        f"UPDATE destinations SET {fact}, version = version + 1, updated_at = now() "
-        f"WHERE organisation_id = acting_organisation() AND id = :id RETURNING {_COLUMNS}",
+        f"UPDATE destinations SET {assignments}, version = version + 1, updated_at = now() "
+        f"WHERE {_OWN} AND id = :id RETURNING {_COLUMNS}",
         id=destination,
         **values,
     )
@@ -350,40 +295,38 @@ async def _fact(
 
 async def touch(connection: AsyncConnection, destination: DestinationId) -> Destination:
     """Increment the version of a destination after a change outside its row."""
-    return await _fact(connection, destination, "sign_in = sign_in")
+    return await _changed(connection, destination, "sign_in = sign_in")
 
 
 async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None:
     """Increment the version of every destination of an advertiser after a pinned name changed."""
-    await connection.execute(
-        text(
-            "UPDATE destinations SET version = version + 1, updated_at = now() "
-            "WHERE id IN (SELECT id FROM destinations WHERE organisation_id = acting_organisation() "
-            "AND advertiser_id = :advertiser AND archived_at IS NULL ORDER BY number FOR UPDATE)"
-        ),
-        {"advertiser": advertiser},
+    await execute(
+        connection,
+        "UPDATE destinations SET version = version + 1, updated_at = now() "
+        f"WHERE id IN (SELECT id FROM destinations WHERE {_OWN} "
+        "AND advertiser_id = :advertiser AND archived_at IS NULL ORDER BY number FOR UPDATE)",
+        advertiser=advertiser,
     )
 
 
 async def delivered(connection: AsyncConnection, destination: DestinationNumber) -> int:
     """Return how many events Amazon accepted."""
-    found = await connection.execute(
-        text("SELECT coalesce(sum(delivered), 0) FROM counts WHERE destination = :number"),
-        {"number": destination},
-    )
-    return int(found.scalar_one())
+    statement = "SELECT coalesce(sum(delivered), 0) FROM counts WHERE destination = :number"
+    return int(await fetch_value(connection, statement, number=destination))
 
 
 async def ever_accepted(connection: AsyncConnection, destination: DestinationNumber) -> bool:
     """Return whether any event was ever accepted. From then on, advertiser and region are fixed."""
-    found = await connection.execute(
-        text(
-            "SELECT EXISTS (SELECT FROM counts WHERE destination = :number AND accepted > 0) "
-            # The ORDER BY makes the planner use the index. If one destination has nearly all rows, it would
-            # otherwise scan them all for a destination without rows.
-            "OR (SELECT batch FROM batch_states WHERE destination = :number ORDER BY batch LIMIT 1) "
-            "  IS NOT NULL"
-        ),
-        {"number": destination},
+    return bool(
+        await fetch_value(
+            connection,
+            """
+            SELECT EXISTS (SELECT FROM counts WHERE destination = :number AND accepted > 0)
+              -- The ORDER BY makes the planner use the index. When one destination has nearly all rows, it
+              -- would otherwise scan all of them to find that another destination has none.
+              OR (SELECT batch FROM batch_states WHERE destination = :number ORDER BY batch LIMIT 1)
+                IS NOT NULL
+            """,
+            number=destination,
+        )
     )
-    return bool(found.scalar_one())

@@ -54,12 +54,7 @@ async def unlock_scan(connection: PipelineConnection) -> None:
 
 
 async def ask(
-    connection: PipelineConnection,
-    id: str,  # noqa: A002
-    *,
-    by: str,
-    kinds: Sequence[str],
-    sealed: bytes,
+    connection: PipelineConnection, id: str, *, by: str, kinds: Sequence[str], sealed: bytes
 ) -> datetime:
     """Create an erasure. After the commit, no attempt starts with batches read before it.
 
@@ -117,7 +112,7 @@ _ERASURES = """
 """
 
 
-async def find(connection: PipelineConnection, id: str) -> Erasure | None:  # noqa: A002
+async def find(connection: PipelineConnection, id: str) -> Erasure | None:
     """Return an erasure, or None."""
     row = await connection.fetchrow(_ERASURES + " AND id = $1", id)
     return None if row is None else _erasure(row)
@@ -204,12 +199,7 @@ async def advance(
 
 
 async def add_found(
-    connection: PipelineConnection,
-    id: str,  # noqa: A002
-    *,
-    waiting: int,
-    dead: int,
-    delivered: int,
+    connection: PipelineConnection, id: str, *, waiting: int, dead: int, delivered: int
 ) -> None:
     """Add to the findings of an erasure."""
     await connection.execute(

@@ -15,7 +15,7 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "55", "57")
 # SQLSTATE classes and codes on which a request may be sent again: connection lost, out of resources,
 # shutting down; lock timeout, serialization failure, deadlock.
 _RETRYABLE = ("08", "53", "57", "55P03", "40001", "40P01")
-# What asyncpg says of a connection whose session has ended: its own, and one that a pool lent.
+# asyncpg's messages for a connection whose session has ended: a separate connection, and one of a pool.
 _SESSION_ENDED = ("connection is closed", "has been released back to the pool")
 
 

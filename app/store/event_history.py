@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 from asyncpg import Record
 
@@ -12,6 +11,7 @@ from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId,
 from app.domain.outcomes.status import CountTotals
 from app.store import PipelineConnection, damage
 from app.store.partitions import STORED
+from app.store.rows import read_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,10 @@ class ExceptionRow:
 
 
 STATE = """s.batch AS id, s.day, s.accepted_at, s.due_at, s.tries, s.first_event, s.disposition,
-  s.settled_at, s.reason, s.attempts, s.replays"""
+  s.settled_at, s.reason, s.attempts, coalesce(s.replays, '{}') AS replays"""
 
 
-async def destination(connection: PipelineConnection, id: DestinationId) -> DestinationRef | None:  # noqa: A002
+async def destination(connection: PipelineConnection, id: DestinationId) -> DestinationRef | None:
     """Return a destination, or None."""
     row = await connection.fetchrow(
         """
@@ -84,8 +84,7 @@ async def destination(connection: PipelineConnection, id: DestinationId) -> Dest
 
 
 async def mappings(
-    connection: PipelineConnection,
-    id: DestinationId,  # noqa: A002
+    connection: PipelineConnection, id: DestinationId
 ) -> dict[MappingNumber, tuple[MappingId, str]]:
     """Return (id, name) of a destination's mappings by number, deleted ones included."""
     rows = await connection.fetch(
@@ -97,9 +96,7 @@ async def mappings(
 
 
 async def batches(
-    connection: PipelineConnection,
-    destination: DestinationNumber,
-    id: BatchId,  # noqa: A002
+    connection: PipelineConnection, destination: DestinationNumber, id: BatchId
 ) -> list[BatchRow]:
     """Return a destination's batches with this id; none when the partition was dropped.
 
@@ -113,7 +110,7 @@ async def batches(
     return await with_shapes(connection, rows)
 
 
-async def has_content(connection: PipelineConnection, id: BatchId) -> bool:  # noqa: A002
+async def has_content(connection: PipelineConnection, id: BatchId) -> bool:
     """Return whether a batch's content is stored, with or without a state."""
     found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM batches WHERE id = $1)", id)
     return found
@@ -156,15 +153,7 @@ async def exceptions(
         list(ids),
         list(destinations),
     )
-    found = {}
-    for row in rows:
-        values = {
-            **dict(row),
-            "item_outcomes": tuple(row["item_outcomes"]),
-            "replays": tuple(row["replays"]),
-        }
-        found[BatchId(row["batch"]), row["place"]] = ExceptionRow(**values)
-    return found
+    return {(BatchId(row["batch"]), row["place"]): read_row(ExceptionRow, row) for row in rows}
 
 
 async def exceptions_by_batch(
@@ -208,7 +197,15 @@ async def destination_figures(
         if not damage.is_damage(error):
             raise
         row = await connection.fetchrow(_FIGURES.format(oldest=_UNKNOWN, first_event=_UNKNOWN), number)
-    return None if row is None else _figures(dict(row))
+    if row is None:
+        return None
+    return read_row(
+        DestinationFigures,
+        row,
+        totals=json.loads(row["totals"]),
+        rejected=[tuple(entry.values()) for entry in json.loads(row["rejected"])],
+        dead=[tuple(entry.values()) for entry in json.loads(row["dead"])],
+    )
 
 
 _UNKNOWN = "NULL::timestamptz"
@@ -218,7 +215,7 @@ _OLDEST, _FIRST_EVENT = (
 )
 _FIGURES = """
         SELECT d.state, d.requests_per_second, d.burst, l.learned_rate, l.breaker, l.error_rate,
-          coalesce(l.leased_until > now(), false) AS owned,
+          coalesce(l.leased_until > now(), false) AS lane_owned,
           (SELECT row_to_json(c)::text FROM (SELECT
              coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(duplicates), 0)::bigint
                AS duplicates,
@@ -227,7 +224,7 @@ _FIGURES = """
              coalesce(sum(expired), 0)::bigint AS expired,
              coalesce(sum(erased), 0)::bigint AS erased FROM counts WHERE destination = d.number) c)
                AS totals,
-          {oldest} AS oldest, {first_event} AS first_event,
+          {oldest} AS oldest_waiting, {first_event} AS earliest_expiry,
           (SELECT coalesce(json_agg(r), '[]')::text FROM (SELECT code, reason, sum(rejected)::bigint AS n
              FROM rejections WHERE destination = d.number GROUP BY code,
                reason ORDER BY 3 DESC LIMIT 50) r) AS rejected,
@@ -237,40 +234,10 @@ _FIGURES = """
 """
 
 
-def _figures(row: dict[str, Any]) -> DestinationFigures:
-    return DestinationFigures(
-        state=row["state"],
-        totals=CountTotals(**json.loads(row["totals"])),
-        oldest_waiting=row["oldest"],
-        earliest_expiry=row["first_event"],
-        learned_rate=row["learned_rate"],
-        breaker=row["breaker"],
-        error_rate=row["error_rate"],
-        requests_per_second=row["requests_per_second"],
-        burst=row["burst"],
-        lane_owned=row["owned"],
-        rejected=tuple((entry["code"], entry["reason"], entry["n"]) for entry in json.loads(row["rejected"])),
-        dead=tuple((entry["reason"], entry["n"]) for entry in json.loads(row["dead"])),
-    )
-
-
 async def with_shapes(connection: PipelineConnection, rows: Sequence[Record]) -> list[BatchRow]:
     """Return these states with their shapes, which are read separately: a damaged batch keeps its state."""
     shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
-    return [
-        BatchRow(
-            **{name: row[name] for name in _READ_AS_THEY_ARE},
-            attempts=tuple(row["attempts"]),
-            replays=tuple(row["replays"] or ()),
-            shapes=shapes.get(row["id"]),
-        )
-        for row in rows
-    ]
-
-
-_READ_AS_THEY_ARE = (
-    "id", "day", "accepted_at", "due_at", "tries", "first_event", "disposition", "settled_at", "reason",
-)  # fmt: skip
+    return [read_row(BatchRow, row, shapes=shapes.get(row["id"])) for row in rows]
 
 
 # The newest batches of one kind. A separate index finds a rare kind; a scan from the newest finds a frequent

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.statements import execute, fetch, fetch_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,62 +29,62 @@ async def pin(connection: AsyncConnection, advertiser: str, event_type: str, nam
     locked against renaming until the transaction ends.
     """
     values = {"advertiser": advertiser, "event_type": event_type}
-    result = await connection.execute(
-        text(
-            "INSERT INTO event_names (organisation_id, advertiser_id, event_type, name) "
-            "VALUES (acting_organisation(), :advertiser, :event_type, :name) ON CONFLICT DO NOTHING"
-        ),
-        {**values, "name": name},
+    inserted = await execute(
+        connection,
+        "INSERT INTO event_names (organisation_id, advertiser_id, event_type, name) "
+        "VALUES (acting_organisation(), :advertiser, :event_type, :name) ON CONFLICT DO NOTHING",
+        **values,
+        name=name,
     )
-    # A separate statement: the snapshot of the insert cannot see the conflicting row.
-    row = await connection.execute(
-        text(
-            f"SELECT {_COLUMNS} FROM event_names "
-            "WHERE organisation_id = acting_organisation() "
-            "AND advertiser_id = :advertiser AND event_type = :event_type FOR SHARE"
-        ),
-        values,
+    # A statement of its own: the snapshot of the insert cannot see the row that it conflicted with.
+    row = await fetch_one(
+        connection,
+        f"SELECT {_COLUMNS} FROM event_names "
+        "WHERE organisation_id = acting_organisation() "
+        "AND advertiser_id = :advertiser AND event_type = :event_type FOR SHARE",
+        **values,
     )
-    return Pin(**row.mappings().one()), result.rowcount == 1
+    assert row is not None
+    return Pin(**row), inserted == 1
 
 
 async def lock(connection: AsyncConnection, advertiser: str, event_type: str) -> Pin | None:
     """Return a pin and lock it until the transaction ends."""
-    row = await connection.execute(
-        text(
-            f"SELECT {_COLUMNS} FROM event_names "
-            "WHERE organisation_id = acting_organisation() "
-            "AND advertiser_id = :advertiser AND event_type = :event_type FOR UPDATE"
-        ),
-        {"advertiser": advertiser, "event_type": event_type},
+    row = await fetch_one(
+        connection,
+        f"SELECT {_COLUMNS} FROM event_names "
+        "WHERE organisation_id = acting_organisation() "
+        "AND advertiser_id = :advertiser AND event_type = :event_type FOR UPDATE",
+        advertiser=advertiser,
+        event_type=event_type,
     )
-    found = row.mappings().one_or_none()
-    return None if found is None else Pin(**found)
+    return None if row is None else Pin(**row)
 
 
 async def rename(connection: AsyncConnection, advertiser: str, event_type: str, to: str) -> Pin:
     """Change a pinned name. The caller audits it and increments the versions of the advertiser."""
-    row = await connection.execute(
-        text(
-            "UPDATE event_names SET name = :to, pinned_at = now() "
-            "WHERE organisation_id = acting_organisation() "
-            f"AND advertiser_id = :advertiser AND event_type = :event_type RETURNING {_COLUMNS}"
-        ),
-        {"advertiser": advertiser, "event_type": event_type, "to": to},
+    row = await fetch_one(
+        connection,
+        "UPDATE event_names SET name = :to, pinned_at = now() "
+        "WHERE organisation_id = acting_organisation() "
+        f"AND advertiser_id = :advertiser AND event_type = :event_type RETURNING {_COLUMNS}",
+        advertiser=advertiser,
+        event_type=event_type,
+        to=to,
     )
-    return Pin(**row.mappings().one())
+    assert row is not None
+    return Pin(**row)
 
 
 async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Pin]:
     """Return the pinned names of an advertiser by event type."""
-    rows = await connection.execute(
-        text(
-            f"SELECT {_COLUMNS} FROM event_names WHERE organisation_id = acting_organisation() "
-            "AND advertiser_id = :advertiser ORDER BY event_type"
-        ),
-        {"advertiser": advertiser},
+    rows = await fetch(
+        connection,
+        f"SELECT {_COLUMNS} FROM event_names WHERE organisation_id = acting_organisation() "
+        "AND advertiser_id = :advertiser ORDER BY event_type",
+        advertiser=advertiser,
     )
-    return [Pin(**row) for row in rows.mappings()]
+    return [Pin(**row) for row in rows]
 
 
 async def page(
@@ -99,24 +100,21 @@ async def page(
     `search` is an advertiser id or a part of a name. `only` limits them to advertisers with no other
     destinations than these.
     """
-    rows = await connection.execute(
-        text(
-            f"SELECT {_COLUMNS} FROM event_names e WHERE organisation_id = acting_organisation() "
-            "AND (CAST(:search AS text) IS NULL OR advertiser_id = :search "
-            "  OR position(lower(:search) IN lower(name)) > 0) "
-            "AND (CAST(:advertiser AS text) IS NULL "
-            "  OR (advertiser_id, event_type) > (CAST(:advertiser AS text), CAST(:event_type AS text))) "
-            "AND (CAST(:only AS text[]) IS NULL OR (SELECT bool_and(d.id = ANY (:only)) FROM destinations d "
-            "  WHERE d.organisation_id = acting_organisation() AND d.advertiser_id = e.advertiser_id "
-            "  AND d.archived_at IS NULL)) "
-            "ORDER BY advertiser_id, event_type LIMIT :limit"
-        ),
-        {
-            "search": search,
-            "advertiser": None if after is None else after[0],
-            "event_type": None if after is None else after[1],
-            "only": None if only is None else list(only),
-            "limit": limit,
-        },
+    rows = await fetch(
+        connection,
+        f"SELECT {_COLUMNS} FROM event_names e WHERE organisation_id = acting_organisation() "
+        "AND (CAST(:search AS text) IS NULL OR advertiser_id = :search "
+        "  OR position(lower(:search) IN lower(name)) > 0) "
+        "AND (CAST(:advertiser AS text) IS NULL "
+        "  OR (advertiser_id, event_type) > (CAST(:advertiser AS text), CAST(:event_type AS text))) "
+        "AND (CAST(:only AS text[]) IS NULL OR (SELECT bool_and(d.id = ANY (:only)) FROM destinations d "
+        "  WHERE d.organisation_id = acting_organisation() AND d.advertiser_id = e.advertiser_id "
+        "  AND d.archived_at IS NULL)) "
+        "ORDER BY advertiser_id, event_type LIMIT :limit",
+        search=search,
+        advertiser=None if after is None else after[0],
+        event_type=None if after is None else after[1],
+        only=None if only is None else list(only),
+        limit=limit,
     )
-    return [Pin(**row) for row in rows.mappings()]
+    return [Pin(**row) for row in rows]

@@ -6,15 +6,13 @@ from typing import Final
 
 from asyncpg import Record
 
-from app.domain.ids import BatchId, DestinationId, DestinationNumber
+from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection
 from app.store.event_history import STATE, BatchRow, DestinationRef, with_shapes
 from app.store.partitions import STORED
 
 # Up to this many destinations are read one by one by index; for more, the newest batches are scanned.
 _FEW: Final = 64
-# A search for Amazon's request id reads this many of the newest requests: there is no index for it.
-_REQUESTS: Final = 20_000
 
 Numbers = Sequence[DestinationNumber] | None
 """Destinations; None means all of the acting organisation."""
@@ -61,6 +59,18 @@ async def destinations(
     return {DestinationNumber(row["number"]): _named(row) for row in rows}
 
 
+async def mappings(
+    connection: PipelineConnection, only: Collection[str] | None
+) -> dict[MappingNumber, tuple[MappingId, DestinationId]]:
+    """Return id and destination of every mapping, deleted ones too; `only` limits them to destinations."""
+    rows = await connection.fetch(
+        "SELECT number, id, destination FROM mappings WHERE organisation_id = acting_organisation() "
+        "AND ($1::text[] IS NULL OR destination = ANY($1))",
+        None if only is None else list(only),
+    )
+    return {number: (id_, destination) for number, id_, destination in rows}
+
+
 async def newest(
     connection: PipelineConnection, numbers: Numbers, *, before: BatchId | None, limit: int
 ) -> list[tuple[NamedDestination, BatchRow]]:
@@ -100,18 +110,16 @@ class CarriedBatches:
 async def find_request(
     connection: PipelineConnection, numbers: Numbers, request_id: str
 ) -> CarriedBatches | None:
-    """Return the content of a request by Amazon's request id; None if no recent request had it."""
+    """Return the content of a request by Amazon's request id; None if no stored request had it."""
     row = await connection.fetchrow(
         """
-        SELECT destination, batches, places FROM (
-          SELECT destination, batches, places, request_id FROM attempts ORDER BY id DESC LIMIT $3
-        ) newest WHERE request_id = $2 AND ($1::integer[] IS NULL OR destination = ANY($1))
+        SELECT destination, batches, places FROM attempts
+        WHERE request_id = $2 AND ($1::integer[] IS NULL OR destination = ANY($1))
           AND destination IN (SELECT number FROM destinations WHERE organisation_id = acting_organisation())
         LIMIT 1
         """,
         None if numbers is None else list(numbers),
         request_id,
-        _REQUESTS,
     )
     if row is None:
         return None
@@ -120,19 +128,6 @@ async def find_request(
         tuple(map(BatchId, row["batches"])),
         None if row["places"] is None else tuple(row["places"]),
     )
-
-
-async def batches(
-    connection: PipelineConnection, number: DestinationNumber, ids: Collection[BatchId]
-) -> list[BatchRow]:
-    """Return these batches of a destination, newest first."""
-    rows = await connection.fetch(
-        f"SELECT {STATE} FROM batch_states s WHERE s.batch = ANY($2::bigint[]) AND s.destination = $1 "
-        f"AND {STORED} ORDER BY s.batch DESC",
-        number,
-        list(ids),
-    )
-    return await with_shapes(connection, rows)
 
 
 async def names(

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class ExceptionChange:
     event_at: datetime
     reason: str
     code: str | None = None
+    mapping: int | None = None  # None leaves that of the row
     wait: timedelta | None = None
     send_group: int | None = None
     costs_try: bool = False
@@ -57,22 +59,23 @@ async def write(
     await connection.execute(
         """
         INSERT INTO exceptions AS e (batch, place, day, destination, status, send_group, tries, due_at,
-          event_at, code, reason, amazon_code, amazon_message, item_outcomes, delivered_at, queue)
+          event_at, code, reason, amazon_code, amazon_message, item_outcomes, delivered_at, queue, mapping)
         SELECT w.batch, w.place, w.day, $1, w.status, w.send_group, w.tried, now() + coalesce(w.wait, '0'),
           w.event_at, w.code, w.reason, w.amazon_code, w.amazon_message,
           -- The first item outcome, if this attempt had one.
           CASE WHEN w.answered THEN ARRAY[jsonb_build_object('attempt', $2::bigint, 'outcome', w.reason,
             'code', w.amazon_code, 'message', w.amazon_message)] ELSE '{}' END,
-          CASE w.status WHEN 'delivered' THEN now() END, $16::smallint
+          CASE w.status WHEN 'delivered' THEN now() END, $16::smallint, w.mapping
         FROM unnest($3::bigint[], $4::smallint[], $5::date[], $6::text[], $7::bigint[], $8::smallint[],
           $9::interval[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[],
-          $15::boolean[])
+          $15::boolean[], $17::integer[])
           AS w (batch, place, day, status, send_group, tried, wait, event_at, code, reason, amazon_code,
-            amazon_message, answered)
+            amazon_message, answered, mapping)
         ON CONFLICT (batch, place) DO UPDATE SET status = excluded.status, send_group = excluded.send_group,
           tries = least(e.tries + excluded.tries, 32767), due_at = excluded.due_at, code = excluded.code,
           reason = excluded.reason, amazon_code = excluded.amazon_code,
             amazon_message = excluded.amazon_message, delivered_at = excluded.delivered_at,
+          mapping = coalesce(e.mapping, excluded.mapping),
           -- At most 31 item outcomes: the first, then the latest thirty.
           item_outcomes = CASE
             WHEN cardinality(e.item_outcomes) < 31 THEN e.item_outcomes || excluded.item_outcomes
@@ -96,6 +99,7 @@ async def write(
         [row.amazon_message for row in written],
         [row.answers_attempt and attempt is not None for row in written],
         queue,
+        [row.mapping for row in written],
     )
 
 
@@ -131,17 +135,7 @@ async def due(
         max_events,
         queue,
     )
-    return [
-        DueException(
-            batch=BatchId(row["batch"]),
-            place=row["place"],
-            day=row["day"],
-            tries=row["tries"],
-            send_group=row["send_group"],
-            event_at=row["event_at"],
-        )
-        for row in rows
-    ]
+    return [read_row(DueException, row) for row in rows]
 
 
 async def lock_retrying(

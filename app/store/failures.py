@@ -1,75 +1,79 @@
-"""Group the events of a destination that failed permanently, by reason and Amazon's message."""
+"""Group the events of a destination that failed permanently, by cause and mapping."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from app.domain.ids import BatchId, DestinationNumber
+from app.domain.ids import DestinationNumber, MappingNumber
+from app.domain.outcomes.failure_cause import POSITION_IN_REQUEST, failure_cause
 from app.store import PipelineConnection
 
-# Amazon's messages contain the position of an event in its request, which differs between equal failures.
-POSITION_IN_REQUEST: Final = r"events\[\d+\][.:]?\s*"
 _MOST_GROUPS: Final = 50
-_SAMPLES: Final = 5
-_PLACES: Final = 1_000  # more than the positions of a batch
+_MESSAGE: Final = f"regexp_replace(coalesce(e.amazon_message, ''), '{POSITION_IN_REQUEST}', '', 'g')"
+# `failure_cause` of a row of `exceptions e`.
+CAUSE: Final = f"left(md5(coalesce(e.amazon_code, '') || E'\\n' || {_MESSAGE}), 12)"
 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Events that failed in the same way. `dismissed` counts those marked as handled; `samples` are some of
-    them.
+    """Events that failed in the same way. `dismissed` counts those marked as handled.
+
+    `mapping` is None for events of several mappings: batches that were never sent.
     """
 
     status: str
     reason: str
     code: str | None
     message: str | None
+    mapping: MappingNumber | None
     events: int
     dismissed: int
     first_at: datetime
     last_at: datetime
-    samples: tuple[tuple[BatchId, int], ...]
+
+    @property
+    def cause(self) -> str:
+        """The digest of code and message."""
+        return failure_cause(self.code, self.message)
 
 
 async def groups(
-    connection: PipelineConnection, number: DestinationNumber, *, since: datetime | None
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    *,
+    since: datetime | None,
+    only_mapping: MappingNumber | None,
 ) -> list[FailureGroup]:
-    """Return the groups of dead and expired events that failed since a time, most frequent first."""
+    """Return the groups of dead and expired events accepted since a time, most frequent first.
+
+    `only_mapping` is that of the destination, if it has one only.
+    """
     rows = await connection.fetch(
         f"""
         -- Group equal texts first: the pattern then runs once per text instead of once per event.
         WITH texts AS (
-          SELECT status, reason, amazon_code, amazon_message, count(*) AS events,
-            count(dismissed_at) AS dismissed, min(changed_at) AS first_at, max(changed_at) AS last_at,
-            max(batch * {_PLACES} + place) AS sample
-          FROM exceptions WHERE destination = $1 AND status IN ('dead', 'expired')
-            AND ($2::timestamptz IS NULL OR changed_at >= $2)
-          GROUP BY 1, 2, 3, 4
+          SELECT e.status, e.reason, e.amazon_code, e.amazon_message, coalesce(e.mapping, $3) AS mapping,
+            count(*) AS events, count(e.dismissed_at) AS dismissed, min(e.changed_at) AS first_at,
+            max(e.changed_at) AS last_at
+          FROM exceptions e JOIN batch_states s ON s.batch = e.batch AND s.day = e.day
+          WHERE e.destination = $1 AND e.status IN ('dead', 'expired')
+            AND ($2::timestamptz IS NULL OR s.accepted_at >= $2)
+          GROUP BY 1, 2, 3, 4, 5
           UNION ALL
           -- Batches that were never sent.
           SELECT CASE disposition WHEN 'discarded' THEN 'dead' ELSE disposition END, reason, NULL, NULL,
-            sum(events), 0, min(settled_at), max(settled_at), max(batch * {_PLACES})
+            $3::integer, sum(events), 0, min(settled_at), max(settled_at)
           FROM batch_states WHERE destination = $1 AND disposition IN ('discarded', 'expired') AND events > 0
-            AND ($2::timestamptz IS NULL OR settled_at >= $2)
+            AND ($2::timestamptz IS NULL OR accepted_at >= $2)
           GROUP BY 1, 2
         )
-        SELECT status, coalesce(reason, status) AS reason, amazon_code AS code,
-          nullif(regexp_replace(amazon_message, $3, '', 'g'), '') AS message,
-          sum(events)::bigint AS events, sum(dismissed)::bigint AS dismissed,
-          min(first_at) AS first_at, max(last_at) AS last_at,
-          (array_agg(sample ORDER BY sample DESC))[1:{_SAMPLES}] AS samples
-        FROM texts GROUP BY 1, 2, 3, 4 ORDER BY events DESC, 1, 2, 3, 4 LIMIT {_MOST_GROUPS}
+        SELECT e.status, coalesce(e.reason, e.status) AS reason, e.amazon_code AS code,
+          nullif({_MESSAGE}, '') AS message, e.mapping, sum(e.events)::bigint AS events,
+          sum(e.dismissed)::bigint AS dismissed, min(e.first_at) AS first_at, max(e.last_at) AS last_at
+        FROM texts e GROUP BY 1, 2, 3, 4, 5 ORDER BY events DESC, 1, 2, 3, 4, 5 LIMIT {_MOST_GROUPS}
         """,
         number,
         since,
-        POSITION_IN_REQUEST,
+        only_mapping,
     )
-    return [
-        FailureGroup(
-            **{
-                **dict(row),
-                "samples": tuple((BatchId(each // _PLACES), each % _PLACES) for each in row["samples"]),
-            }
-        )
-        for row in rows
-    ]
+    return [FailureGroup(**dict(row)) for row in rows]

@@ -1,11 +1,12 @@
 """The input of incidents: requests, waiting events, dead letters and received events.
 
-Each statement costs some index probes per destination, regardless of the backlog.
+Each statement costs some index probes per destination, regardless of the backlog; an idle one costs a probe.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
@@ -63,45 +64,46 @@ class DeliveryFacts:
     """The requests and the waiting events of one destination."""
 
     number: DestinationNumber
-    requests: int
-    failed: int
-    last_outcome: str | None
-    success_at: datetime | None
-    oldest_live_at: datetime | None
-    oldest_waiting_at: datetime | None
-    dead_open: int
-    oldest_dead_at: datetime | None
+    requests: int = 0
+    failed: int = 0
+    last_outcome: str | None = None
+    success_at: datetime | None = None
+    oldest_live_at: datetime | None = None
+    oldest_waiting_at: datetime | None = None
+    dead_open: int = 0
+    oldest_dead_at: datetime | None = None
 
 
 async def delivery(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber], windows: Sequence[float]
 ) -> dict[DestinationNumber, DeliveryFacts]:
     """Return the facts of these destinations; `windows` are the windows of the kind `failing`, in seconds."""
-    rows = await connection.fetch(_DELIVERY, list(numbers), list(windows))
-    return {row["number"]: DeliveryFacts(**dict(row)) for row in rows}
+    facts: dict[DestinationNumber, dict[str, Any]] = {number: {"number": number} for number in numbers}
+    for rows in (
+        await connection.fetch(_REQUESTS, list(numbers), list(windows)),
+        await connection.fetch(_WAITING),
+        await connection.fetch(_DEAD),
+    ):
+        for row in rows:
+            if row["number"] in facts:  # others are archived
+                facts[row["number"]] |= dict(row)
+    return {number: DeliveryFacts(**values) for number, values in facts.items()}
 
 
-_RECENT_DAYS = "day >= (now() AT TIME ZONE 'UTC')::date - 1"
-
-
-def _oldest(queue: int) -> str:
-    """Return SQL for the age of a queue: the oldest of the batches and exceptions that are due first."""
-    return f"""
-      SELECT accepted_at FROM (SELECT accepted_at FROM batch_states
-        WHERE destination = w.number AND queue = {queue} AND settled_at IS NULL AND events > 0
-        ORDER BY due_at LIMIT {_PROBED}) b{queue}
-      UNION ALL
-      SELECT s.accepted_at FROM (SELECT batch, day FROM exceptions
-        WHERE destination = w.number AND queue = {queue} AND status = 'retrying'
-        ORDER BY due_at LIMIT {_PROBED}) e{queue}
-      JOIN batch_states s ON s.batch = e{queue}.batch AND s.day = e{queue}.day"""
-
-
-_DELIVERY = f"""
-    SELECT w.number, recent.requests, recent.failed, newest.outcome AS last_outcome, success.settled_at
-        AS success_at, live.at AS oldest_live_at, waiting.at AS oldest_waiting_at,
-      dead.n AS dead_open, first_dead.event_at AS oldest_dead_at
-    FROM unnest($1::int[], $2::float8[]) AS w (number, seconds)
+_TODAY = "(now() AT TIME ZONE 'UTC')::date"
+# Partitions of later days exist already.
+_RECENT_DAYS = f"day BETWEEN {_TODAY} - 1 AND {_TODAY}"
+_REQUESTS = f"""
+    WITH active AS MATERIALIZED (
+      -- Most destinations are idle: one index probe each. LIMIT keeps it from becoming a join.
+      SELECT w.* FROM unnest($1::int[], $2::float8[]) AS w (number, seconds), LATERAL (
+        SELECT FROM attempts WHERE destination = w.number AND {_RECENT_DAYS}
+          AND started_at > now() - greatest(make_interval(secs => w.seconds + 120), interval '15 minutes')
+        LIMIT 1) recent
+    )
+    SELECT w.number, recent.requests, recent.failed, newest.outcome AS last_outcome,
+      success.settled_at AS success_at
+    FROM active w
     -- Requests settled within the window; a request may have started some minutes before.
     CROSS JOIN LATERAL (
       SELECT count(*) AS requests, count(*) FILTER (WHERE outcome IN ('broken', 'lost')) AS failed
@@ -117,15 +119,54 @@ _DELIVERY = f"""
       SELECT settled_at FROM attempts WHERE destination = w.number AND {_RECENT_DAYS}
         AND started_at > now() - interval '15 minutes' AND outcome = 'answered'
       ORDER BY started_at DESC LIMIT 1) success ON true
-    CROSS JOIN LATERAL (SELECT min(accepted_at) AS at FROM ({_oldest(0)}) x) live
-    -- Without queue 2: replays and backfills may wait.
-    CROSS JOIN LATERAL (SELECT min(accepted_at) AS at FROM ({_oldest(0)} UNION ALL {_oldest(1)}) x) waiting
+"""
+
+
+def _destinations_with(name: str, table: str, condition: str) -> str:
+    """Return a recursive CTE: every destination with such a row, by one index probe each."""
+    probe = f"SELECT destination FROM {table} WHERE {condition}"
+    return f"""{name} AS (
+      -- From one destination to the next: idle ones are skipped.
+      ({probe} ORDER BY destination LIMIT 1)
+      UNION ALL
+      SELECT ({probe} AND destination > {name}.destination ORDER BY destination LIMIT 1)
+      FROM {name} WHERE {name}.destination IS NOT NULL
+    )"""
+
+
+def _front(queue: int) -> str:
+    """Return SQL for the front of a queue: the batches and exceptions that are due first."""
+    return f"""
+      SELECT {queue} AS queue, accepted_at FROM (SELECT accepted_at FROM batch_states
+        WHERE destination = w.number AND queue = {queue} AND settled_at IS NULL AND events > 0
+        ORDER BY due_at LIMIT {_PROBED}) b{queue}
+      UNION ALL
+      SELECT {queue}, s.accepted_at FROM (SELECT batch, day FROM exceptions
+        WHERE destination = w.number AND queue = {queue} AND status = 'retrying'
+        ORDER BY due_at LIMIT {_PROBED}) e{queue}
+      JOIN batch_states s ON s.batch = e{queue}.batch AND s.day = e{queue}.day"""
+
+
+_WAITING = f"""
+    WITH RECURSIVE {_destinations_with("open_batches", "batch_states", "settled_at IS NULL")},
+    {_destinations_with("retries", "exceptions", "status = 'retrying'")}
+    SELECT w.number, front.oldest_live_at, front.oldest_waiting_at
+    FROM (SELECT destination FROM open_batches UNION SELECT destination FROM retries) AS w (number)
+    -- Without queue 2: replays and backfills wait on purpose.
+    CROSS JOIN LATERAL (SELECT min(accepted_at) FILTER (WHERE queue = 0) AS oldest_live_at,
+      min(accepted_at) AS oldest_waiting_at FROM ({_front(0)} UNION ALL {_front(1)}) x) front
+    WHERE w.number IS NOT NULL
+"""
+_OPEN_DEAD = "status = 'dead' AND dismissed_at IS NULL"
+_DEAD = f"""
+    WITH RECURSIVE {_destinations_with("failing", "exceptions", _OPEN_DEAD)}
+    SELECT failing.destination AS number, dead.n AS dead_open, first_dead.event_at AS oldest_dead_at
+    FROM failing
     CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT FROM exceptions
-      WHERE destination = w.number AND status = 'dead' AND dismissed_at IS NULL
-      LIMIT {_MOST_COUNTED}) x) dead
-    LEFT JOIN LATERAL (SELECT event_at FROM exceptions
-      WHERE destination = w.number AND status = 'dead' AND dismissed_at IS NULL
-      ORDER BY changed_at LIMIT 1) first_dead ON true
+      WHERE destination = failing.destination AND {_OPEN_DEAD} LIMIT {_MOST_COUNTED}) x) dead
+    CROSS JOIN LATERAL (SELECT event_at FROM exceptions
+      WHERE destination = failing.destination AND {_OPEN_DEAD} ORDER BY changed_at LIMIT 1) first_dead
+    WHERE failing.destination IS NOT NULL
 """
 
 
@@ -191,11 +232,12 @@ class WorkerFacts:
 async def workers(connection: PipelineConnection) -> WorkerFacts:
     """Return whether any worker has a lane, and the start of the oldest sendable live batch's wait."""
     row = await connection.fetchrow(
-        """
+        f"""
+        WITH RECURSIVE {_destinations_with("open_batches", "batch_states", "settled_at IS NULL")}
         SELECT EXISTS (SELECT FROM lanes WHERE leased_until > now()) AS is_leased,
           (SELECT max(leased_until) FROM lanes) AS lapsed_at,
-          (SELECT min(front.accepted_at) FROM destinations d, LATERAL (
-             SELECT accepted_at FROM batch_states
+          (SELECT min(front.accepted_at) FROM open_batches o JOIN destinations d ON d.number = o.destination,
+           LATERAL (SELECT accepted_at FROM batch_states
              WHERE settled_at IS NULL AND destination = d.number AND events > 0 AND due_at <= now()
              ORDER BY queue, due_at LIMIT 1) front
            WHERE d.state = 'active') AS oldest_sendable_at
@@ -293,28 +335,35 @@ async def volumes(connection: PipelineConnection) -> dict[DestinationNumber, Vol
     """Return the hourly volumes of destinations with data of at least seven days."""
     rows = await connection.fetch(
         """
-        WITH first AS (
+        WITH first AS MATERIALIZED (
           -- The first hour with data: one index probe per destination.
           SELECT d.number AS destination, h.at AS hour FROM destinations d CROSS JOIN LATERAL (
             SELECT at FROM outcome_history WHERE destination = d.number AND bucket_seconds = 3600
             ORDER BY at LIMIT 1) h
-          WHERE d.archived_at IS NULL AND h.at <= date_trunc('hour', now()) - interval '7 days')
+          WHERE d.archived_at IS NULL AND h.at <= date_trunc('hour', now()) - interval '7 days'
+        ), hours AS (
+          -- The last complete hour and the same hour of the days before.
+          SELECT n AS days_ago, date_trunc('hour', now()) - interval '1 hour' - make_interval(days => n) AS at
+          FROM generate_series(0, 14) n
+        ), volumes AS (
+          -- Of every destination in these hours, by the index of times.
+          SELECT h.destination, hours.days_ago, h.accepted + h.duplicates + h.rejected AS events
+          FROM hours JOIN outcome_history h ON h.bucket_seconds = 3600 AND h.at = hours.at
+        )
         SELECT f.destination, extract(day FROM now() - f.hour)::int AS days,
-          coalesce((SELECT accepted + duplicates + rejected FROM outcome_history h
-            WHERE h.destination = f.destination AND h.bucket_seconds = 3600
-              AND h.at = date_trunc('hour', now()) - interval '1 hour'), 0) AS last_hour,
-          -- An hour without a row had no event.
-          ARRAY(SELECT coalesce(h.accepted + h.duplicates + h.rejected, 0) FROM generate_series(1, 14) AS n
-            LEFT JOIN outcome_history h ON h.destination = f.destination AND h.bucket_seconds = 3600
-              AND h.at = date_trunc('hour', now()) - interval '1 hour' - make_interval(days => n::int)
-            WHERE date_trunc('hour', now()) - interval '1 hour' - make_interval(days => n::int) >= f.hour)
-            AS same_hours
-        FROM first f
+          coalesce(sum(v.events) FILTER (WHERE v.days_ago = 0), 0)::bigint AS last_hour,
+          coalesce(array_agg(v.events) FILTER (WHERE v.days_ago > 0), '{}') AS same_hours,
+          (SELECT count(*) FROM hours WHERE days_ago > 0 AND at >= f.hour)::int AS hours
+        FROM first f LEFT JOIN volumes v ON v.destination = f.destination
+        GROUP BY f.destination, f.hour
         """
     )
     return {
         DestinationNumber(row["destination"]): VolumeFacts(
-            row["last_hour"], tuple(row["same_hours"]), row["days"]
+            row["last_hour"],
+            # An hour without a row had no event.
+            (*row["same_hours"], *[0] * (row["hours"] - len(row["same_hours"]))),
+            row["days"],
         )
         for row in rows
     }

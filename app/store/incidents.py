@@ -9,6 +9,7 @@ from app.domain.ids import DestinationNumber
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import REOPEN_WITHIN, Incident, IncidentState
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 MONITOR_LOCK = 7_306
 
@@ -54,9 +55,9 @@ async def probe_commit(connection: PipelineConnection) -> None:
 
 
 _COLUMNS = """
-  i.id, i.number, i.organisation_id, i.destination, d.name AS destination_name, i.kind, i.severity, i.state,
-  i.opened_at, i.last_seen_at, i.resolved_at, i.summary, i.affected_events, i.oldest_event_at, i.expires_at,
-  i.acknowledged_at, i.acknowledged_by, i.muted_until, i.note, i.is_silent
+  i.id, i.number, i.organisation_id AS organisation, i.destination, d.name AS destination_name, i.kind,
+  i.severity, i.state, i.opened_at, i.last_seen_at, i.resolved_at, i.summary, i.affected_events,
+  i.oldest_event_at, i.expires_at, i.acknowledged_at, i.acknowledged_by, i.muted_until, i.note, i.is_silent
 """
 _FROM = "FROM incidents i LEFT JOIN destinations d ON d.id = i.destination"
 
@@ -75,13 +76,7 @@ async def current(connection: PipelineConnection) -> list[StoredIncident]:
     return [_stored(row) for row in rows]
 
 
-async def insert(
-    connection: PipelineConnection,
-    incident: Incident,
-    *,
-    id: str,  # noqa: A002
-    organisation: str,
-) -> None:
+async def insert(connection: PipelineConnection, incident: Incident, *, id: str, organisation: str) -> None:
     """Write a new incident; do nothing if an incident of its kind is open."""
     await connection.execute(
         """
@@ -217,16 +212,7 @@ async def most_severe(
         holds_for,
         limit,
     )
-    found = [
-        OpenIncident(
-            _stored(row),
-            row["destination_state"],
-            row["sign_in_reason"],
-            row["advertiser_id"],
-            row["holds"],
-        )
-        for row in rows
-    ]
+    found = [read_row(OpenIncident, row, stored=_stored(row)) for row in rows]
     return found, rows[0]["open"] if rows else 0
 
 
@@ -236,7 +222,7 @@ async def monitored_at(connection: PipelineConnection) -> datetime | None:
     return at
 
 
-async def find(connection: PipelineConnection, id: str, *, lock: bool = False) -> StoredIncident | None:  # noqa: A002
+async def find(connection: PipelineConnection, id: str, *, lock: bool = False) -> StoredIncident | None:
     """Return an incident; with `lock`, its row is locked until the transaction ends."""
     row = await connection.fetchrow(
         f"SELECT {_COLUMNS} {_FROM} WHERE i.organisation_id = acting_organisation() AND i.id = $1 "
@@ -246,13 +232,7 @@ async def find(connection: PipelineConnection, id: str, *, lock: bool = False) -
     return None if row is None else _stored(row)
 
 
-async def acknowledge(
-    connection: PipelineConnection,
-    id: str,  # noqa: A002
-    *,
-    by: str,
-    note: str | None,
-) -> None:
+async def acknowledge(connection: PipelineConnection, id: str, *, by: str, note: str | None) -> None:
     """Mark an open incident as acknowledged; a note replaces an earlier one."""
     await connection.execute(
         """
@@ -267,7 +247,7 @@ async def acknowledge(
     )
 
 
-async def mute(connection: PipelineConnection, id: str, *, until: datetime | None) -> None:  # noqa: A002
+async def mute(connection: PipelineConnection, id: str, *, until: datetime | None) -> None:
     """Send no message about an incident until this time; None ends the mute."""
     await connection.execute(
         "UPDATE incidents SET muted_until = $2 WHERE organisation_id = acting_organisation() AND id = $1",
@@ -305,27 +285,4 @@ async def last_accepted(
 
 
 def _stored(row: Any) -> StoredIncident:
-    return StoredIncident(
-        id=row["id"],
-        number=row["number"],
-        organisation=row["organisation_id"],
-        incident=Incident(
-            kind=Kind(row["kind"]),
-            destination=row["destination"],
-            severity=Severity(row["severity"]),
-            state=IncidentState(row["state"]),
-            opened_at=row["opened_at"],
-            last_seen_at=row["last_seen_at"],
-            summary=row["summary"],
-            resolved_at=row["resolved_at"],
-            affected_events=row["affected_events"],
-            oldest_event_at=row["oldest_event_at"],
-            expires_at=row["expires_at"],
-            acknowledged_at=row["acknowledged_at"],
-            is_silent=row["is_silent"],
-        ),
-        destination_name=row["destination_name"],
-        acknowledged_by=row["acknowledged_by"],
-        muted_until=row["muted_until"],
-        note=row["note"],
-    )
+    return read_row(StoredIncident, row, incident=read_row(Incident, row))

@@ -1,7 +1,8 @@
-"""Rejected events by journey and node. Accepted events are counted from their batches."""
+"""Rejected events and duplicates by journey and node. Accepted events are counted from their batches."""
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
@@ -10,49 +11,59 @@ JourneyKey = tuple[DestinationNumber, str, str]
 """The destination, the id of the journey and of the node; '' for none."""
 
 
-async def add_rejected(
-    connection: PipelineConnection, writer: int, rejected: Mapping[JourneyKey, int]
+class JourneyCounts(NamedTuple):
+    """The events of a journey node that left no batch."""
+
+    rejected: int
+    duplicates: int
+
+
+async def add(
+    connection: PipelineConnection, writer: int, journeys: Mapping[JourneyKey, JourneyCounts]
 ) -> None:
-    """Count rejected events under `writer`, a number that few processes share."""
-    if not rejected:
+    """Count events that leave no batch under `writer`, a number that few processes share."""
+    if not journeys:
         return
     # In order of the keys, so that writers that share rows cannot deadlock.
-    rows = [(*key, events) for key, events in sorted(rejected.items())]
+    rows = [(*key, *added) for key, added in sorted(journeys.items())]
     await connection.execute(
         """
-        INSERT INTO journey_rejections AS r
-          (organisation_id, destination, day, writer, journey_id, node_id, rejected)
+        INSERT INTO journey_counts AS c
+          (organisation_id, destination, day, writer, journey_id, node_id, rejected, duplicates)
         SELECT d.organisation_id, x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.journey_id,
-          x.node_id, x.rejected
-        FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[])
-          WITH ORDINALITY AS x (destination, journey_id, node_id, rejected, position)
+          x.node_id, x.rejected, x.duplicates
+        FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
+          WITH ORDINALITY AS x (destination, journey_id, node_id, rejected, duplicates, position)
         JOIN destinations d ON d.number = x.destination
         ORDER BY x.position
         ON CONFLICT (destination, day, writer, journey_id, node_id)
-        DO UPDATE SET rejected = r.rejected + excluded.rejected
+        DO UPDATE SET rejected = c.rejected + excluded.rejected,
+          duplicates = c.duplicates + excluded.duplicates
         """,
         writer,
         *(list(column) for column in zip(*rows, strict=True)),
     )
 
 
-async def rejected(
+async def read(
     connection: PipelineConnection,
     number: DestinationNumber,
     *,
     journey_id: str | None,
     node_id: str | None,
-) -> int:
-    """Return the number of rejected events of a journey or node."""
-    found: int = await connection.fetchval(
-        "SELECT coalesce(sum(rejected), 0)::bigint FROM journey_rejections "
+) -> JourneyCounts:
+    """Return the numbers of rejected events and duplicates of a journey or node."""
+    row = await connection.fetchrow(
+        "SELECT coalesce(sum(rejected), 0)::bigint AS rejected, "
+        "coalesce(sum(duplicates), 0)::bigint AS duplicates FROM journey_counts "
         "WHERE organisation_id = acting_organisation() AND destination = $1 "
         "AND ($2::text IS NULL OR journey_id = $2) AND ($3::text IS NULL OR node_id = $3)",
         number,
         journey_id,
         node_id,
     )
-    return found
+    assert row is not None
+    return JourneyCounts(row["rejected"], row["duplicates"])
 
 
 async def rejected_by_node(
@@ -60,9 +71,9 @@ async def rejected_by_node(
 ) -> dict[tuple[str, str], int]:
     """Return the numbers of rejected events by journey and node, since the day (UTC) of a time."""
     rows = await connection.fetch(
-        "SELECT journey_id, node_id, sum(rejected)::bigint AS events FROM journey_rejections "
+        "SELECT journey_id, node_id, sum(rejected)::bigint AS events FROM journey_counts "
         "WHERE organisation_id = acting_organisation() AND destination = $1 "
-        "AND day >= ($2::timestamptz AT TIME ZONE 'UTC')::date GROUP BY 1, 2",
+        "AND day >= ($2::timestamptz AT TIME ZONE 'UTC')::date AND rejected > 0 GROUP BY 1, 2",
         number,
         since,
     )

@@ -9,10 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, RowMapping, text
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId, MappingNumber
+from app.store.statements import execute, fetch, fetch_one, fetch_value
 
 Document = MappingOf[str, Any]
 
@@ -45,56 +46,40 @@ class Version:
     note: str | None
 
 
-_SELECT = (
-    # As text: the driver would convert exact numbers to doubles.
-    "SELECT m.id, m.number, m.destination, m.name, CAST(m.draft AS text) AS draft, m.published_version, "
-    "CAST(v.document AS text) AS published, "
-    "m.version, m.archived_at, m.created_at, m.updated_at FROM mappings m "
-    "LEFT JOIN mapping_versions v ON v.mapping = m.id AND v.version = m.published_version "
-    "WHERE m.organisation_id = acting_organisation() "
-)
-
-
-_VERSIONS = (
-    "SELECT version, CAST(document AS text) AS document, published_by, published_at, note "
-    "FROM mapping_versions WHERE organisation_id = acting_organisation() "
-)
+# Documents as text: the driver would turn exact numbers into doubles.
+_SELECT = """
+  SELECT m.id, m.number, m.destination, m.name, CAST(m.draft AS text) AS draft, m.published_version,
+    CAST(v.document AS text) AS published, m.version, m.archived_at, m.created_at, m.updated_at
+  FROM mappings m
+  LEFT JOIN mapping_versions v ON v.mapping = m.id AND v.version = m.published_version
+  WHERE m.organisation_id = acting_organisation()
+"""
+_VERSIONS = """
+  SELECT version, CAST(document AS text) AS document, published_by, published_at, note
+  FROM mapping_versions WHERE organisation_id = acting_organisation()
+"""
 
 
 def _read(row: RowMapping) -> StoredMapping:
-    return StoredMapping(
-        id=MappingId(row["id"]),
-        number=MappingNumber(row["number"]),
-        destination=DestinationId(row["destination"]),
-        name=row["name"],
-        draft=_loaded(row["draft"]),
-        published_version=row["published_version"],
-        published=None if row["published"] is None else _loaded(row["published"]),
-        version=row["version"],
-        archived_at=row["archived_at"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )
+    published = None if row["published"] is None else _loaded(row["published"])
+    return StoredMapping(**{**row, "draft": _loaded(row["draft"]), "published": published})
 
 
 async def find(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
     """Return a mapping of a destination, archived ones included."""
-    row = await connection.execute(
-        text(_SELECT + "AND m.id = :id AND m.destination = :destination"),
-        {"id": mapping, "destination": destination},
-    )
-    found = row.mappings().one_or_none()
-    return None if found is None else _read(found)
+    statement = _SELECT + " AND m.id = :id AND m.destination = :destination"
+    row = await fetch_one(connection, statement, id=mapping, destination=destination)
+    return None if row is None else _read(row)
 
 
 async def lock(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
     """Return a mapping and lock it until the transaction ends."""
-    await connection.execute(
-        text(
-            "SELECT 1 FROM mappings WHERE organisation_id = acting_organisation() "
-            "AND id = :id AND destination = :destination FOR UPDATE"
-        ),
-        {"id": mapping, "destination": destination},
+    await execute(
+        connection,
+        "SELECT 1 FROM mappings WHERE organisation_id = acting_organisation() "
+        "AND id = :id AND destination = :destination FOR UPDATE",
+        id=mapping,
+        destination=destination,
     )
     # Read after the lock, in a separate statement: the join of the first could be older than the wait.
     return await find(connection, destination, mapping)
@@ -104,44 +89,41 @@ async def page(
     connection: AsyncConnection, destination: str, *, limit: int, after: int | None = None
 ) -> list[StoredMapping]:
     """Return up to `limit` mappings of a destination in order of creation, without archived ones."""
-    rows = await connection.execute(
-        text(
-            _SELECT + "AND m.destination = :destination AND m.archived_at IS NULL "
-            "AND (CAST(:after AS integer) IS NULL OR m.number > :after) ORDER BY m.number LIMIT :limit"
-        ),
-        {"destination": destination, "after": after, "limit": limit},
+    rows = await fetch(
+        connection,
+        _SELECT + " AND m.destination = :destination AND m.archived_at IS NULL "
+        "AND (CAST(:after AS integer) IS NULL OR m.number > :after) ORDER BY m.number LIMIT :limit",
+        destination=destination,
+        after=after,
+        limit=limit,
     )
-    return [_read(row) for row in rows.mappings()]
+    return [_read(row) for row in rows]
 
 
 async def everything(connection: AsyncConnection) -> list[StoredMapping]:
     """Return every mapping of every destination, archived ones included, in order of creation."""
-    rows = await connection.execute(text(_SELECT + "ORDER BY m.number"))
-    return [_read(row) for row in rows.mappings()]
+    return [_read(row) for row in await fetch(connection, _SELECT + " ORDER BY m.number")]
 
 
 async def create(
     connection: AsyncConnection, mapping: MappingId, destination: DestinationId, draft: Document
 ) -> None:
     """Write a new mapping. `draft` holds its `name`."""
-    await connection.execute(
-        text(
-            "INSERT INTO mappings (organisation_id, id, destination, name, draft) "
-            "VALUES (acting_organisation(), :id, :destination, :name, CAST(:draft AS jsonb))"
-        ),
-        {"id": mapping, "destination": destination, "name": draft["name"], "draft": _dumped(draft)},
+    await execute(
+        connection,
+        "INSERT INTO mappings (organisation_id, id, destination, name, draft) "
+        "VALUES (acting_organisation(), :id, :destination, :name, CAST(:draft AS jsonb))",
+        id=mapping,
+        destination=destination,
+        name=draft["name"],
+        draft=_dumped(draft),
     )
 
 
 async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: Document) -> None:
     """Write an edited draft. Published versions and events are not affected."""
-    await connection.execute(
-        text(
-            "UPDATE mappings SET name = :name, draft = CAST(:draft AS jsonb), version = version + 1, "
-            "updated_at = now() WHERE organisation_id = acting_organisation() AND id = :id"
-        ),
-        {"id": mapping, "name": draft["name"], "draft": _dumped(draft)},
-    )
+    assignments = "name = :name, draft = CAST(:draft AS jsonb)"
+    await _change(connection, mapping, assignments, name=draft["name"], draft=_dumped(draft))
 
 
 async def publish(
@@ -152,40 +134,43 @@ async def publish(
     `note` explains the version. The caller locks the mapping's row, so that two publishes cannot use the same
     number.
     """
-    row = await connection.execute(
-        text(
-            "INSERT INTO mapping_versions (organisation_id, mapping, version, document, published_by, note) "
-            "SELECT acting_organisation(), :mapping, coalesce(max(version), 0) + 1, CAST(:document "
-            "AS jsonb), :by, CAST(:note AS text) "
-            "FROM mapping_versions WHERE organisation_id = acting_organisation() AND mapping = "
-            ":mapping RETURNING version"
-        ),
-        {"mapping": mapping, "document": _dumped(document), "by": by, "note": note},
+    version: int = await fetch_value(
+        connection,
+        """
+        INSERT INTO mapping_versions (organisation_id, mapping, version, document, published_by, note)
+        SELECT acting_organisation(), :mapping, coalesce(max(version), 0) + 1, CAST(:document AS jsonb), :by,
+          CAST(:note AS text)
+        FROM mapping_versions WHERE organisation_id = acting_organisation() AND mapping = :mapping
+        RETURNING version
+        """,
+        mapping=mapping,
+        document=_dumped(document),
+        by=by,
+        note=note,
     )
-    version: int = row.scalar_one()
     await point_at(connection, mapping, version)
     return version
 
 
 async def point_at(connection: AsyncConnection, mapping: MappingId, version: int) -> None:
     """Publish an existing version."""
-    await connection.execute(
-        text(
-            "UPDATE mappings SET published_version = :published, version = version + 1, "
-            "updated_at = now() WHERE organisation_id = acting_organisation() AND id = :id"
-        ),
-        {"id": mapping, "published": version},
-    )
+    await _change(connection, mapping, "published_version = :published", published=version)
 
 
 async def archive(connection: AsyncConnection, mapping: MappingId) -> None:
     """Archive a mapping permanently. Its versions are kept, because events refer to them."""
-    await connection.execute(
-        text(
-            "UPDATE mappings SET archived_at = now(), version = version + 1, updated_at = now() "
-            "WHERE organisation_id = acting_organisation() AND id = :id"
-        ),
-        {"id": mapping},
+    await _change(connection, mapping, "archived_at = now()")
+
+
+async def _change(
+    connection: AsyncConnection, mapping: MappingId, assignments: str, **values: object
+) -> None:
+    await execute(
+        connection,
+        f"UPDATE mappings SET {assignments}, version = version + 1, updated_at = now() "
+        "WHERE organisation_id = acting_organisation() AND id = :id",
+        id=mapping,
+        **values,
     )
 
 
@@ -193,43 +178,39 @@ async def versions(
     connection: AsyncConnection, mapping: MappingId, *, limit: int, below: int | None = None
 ) -> list[Version]:
     """Return up to `limit` published versions, newest first, below the number `below`."""
-    rows = await connection.execute(
-        text(
-            _VERSIONS + "AND mapping = :mapping AND (CAST(:below AS integer) IS NULL OR version < :below) "
-            "ORDER BY version DESC LIMIT :limit"
-        ),
-        {"mapping": mapping, "below": below, "limit": limit},
+    rows = await fetch(
+        connection,
+        _VERSIONS + " AND mapping = :mapping AND (CAST(:below AS integer) IS NULL OR version < :below) "
+        "ORDER BY version DESC LIMIT :limit",
+        mapping=mapping,
+        below=below,
+        limit=limit,
     )
     return [_version(row) for row in rows]
 
 
 async def version(connection: AsyncConnection, mapping: MappingId, number: int) -> Version | None:
     """Return one published version."""
-    row = (
-        await connection.execute(
-            text(_VERSIONS + "AND mapping = :mapping AND version = :version"),
-            {"mapping": mapping, "version": number},
-        )
-    ).one_or_none()
+    statement = _VERSIONS + " AND mapping = :mapping AND version = :version"
+    row = await fetch_one(connection, statement, mapping=mapping, version=number)
     return None if row is None else _version(row)
 
 
-def _version(row: Row[Any]) -> Version:
-    return Version(row.version, _loaded(row.document), row.published_by, row.published_at, row.note)
+def _version(row: RowMapping) -> Version:
+    return Version(**{**row, "document": _loaded(row["document"])})
 
 
 async def published_of(
     connection: AsyncConnection, destinations: Sequence[str], *, lock_rows: bool = False
 ) -> list[StoredMapping]:
     """Return the published mappings of these destinations, in order of creation."""
-    rows = await connection.execute(
-        text(
-            _SELECT + "AND m.destination = ANY (:destinations) AND m.published_version IS NOT NULL "
-            "AND m.archived_at IS NULL ORDER BY m.number" + (" FOR UPDATE OF m" if lock_rows else "")
-        ),
-        {"destinations": list(destinations)},
+    rows = await fetch(
+        connection,
+        _SELECT + " AND m.destination = ANY (:destinations) AND m.published_version IS NOT NULL "
+        "AND m.archived_at IS NULL ORDER BY m.number" + (" FOR UPDATE OF m" if lock_rows else ""),
+        destinations=list(destinations),
     )
-    return [_read(row) for row in rows.mappings()]
+    return [_read(row) for row in rows]
 
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")

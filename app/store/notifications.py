@@ -83,10 +83,10 @@ async def loads(connection: PipelineConnection) -> dict[tuple[str, str], Channel
 async def enqueue(
     connection: PipelineConnection,
     *,
-    id: str,  # noqa: A002
+    id: str,
     organisation: str,
     channel: str,
-    type: MessageType,  # noqa: A002
+    type: MessageType,
     body: bytes,
 ) -> None:
     """Write a message to the outbox."""
@@ -130,14 +130,14 @@ async def claim(
     return None if row is None else DueNotification(**dict(row))
 
 
-async def finish(connection: PipelineConnection, id: str) -> None:  # noqa: A002
+async def finish(connection: PipelineConnection, id: str) -> None:
     """Mark a message as delivered, or as failed permanently."""
     await connection.execute(
         "UPDATE notifications SET finished_at = now(), leased_until = NULL WHERE id = $1", id
     )
 
 
-async def reschedule(connection: PipelineConnection, id: str, *, wait: timedelta) -> None:  # noqa: A002
+async def reschedule(connection: PipelineConnection, id: str, *, wait: timedelta) -> None:
     """Retry a message after `wait`."""
     await connection.execute(
         "UPDATE notifications SET due_at = now() + $2::interval, leased_until = NULL WHERE id = $1", id, wait

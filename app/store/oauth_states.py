@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, KeyId, OrganisationId
+from app.store.statements import execute, fetch_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,17 @@ async def begin(
     sealed_verifier: bytes,
 ) -> None:
     """Write a state, valid for ten minutes on the database's clock; delete expired ones."""
-    await connection.execute(text("DELETE FROM oauth_states WHERE expires_at < now() - interval '1 day'"))
-    await connection.execute(
-        text(
-            "INSERT INTO oauth_states (organisation_id, state_hash, destination, key_id, "
-            "code_verifier, expires_at) "
-            "VALUES (acting_organisation(), :state_hash, :destination, :key, :verifier, now() + "
-            "interval '10 minutes')"
-        ),
-        {"state_hash": state_hash, "destination": destination, "key": key, "verifier": sealed_verifier},
+    await execute(connection, "DELETE FROM oauth_states WHERE expires_at < now() - interval '1 day'")
+    await execute(
+        connection,
+        "INSERT INTO oauth_states (organisation_id, state_hash, destination, key_id, "
+        "code_verifier, expires_at) "
+        "VALUES (acting_organisation(), :state_hash, :destination, :key, :verifier, now() + "
+        "interval '10 minutes')",
+        state_hash=state_hash,
+        destination=destination,
+        key=key,
+        verifier=sealed_verifier,
     )
 
 
@@ -50,21 +52,12 @@ async def spend(connection: AsyncConnection, state_hash: bytes) -> PendingSignIn
     Commit before the code is exchanged: only one of concurrent callers gets the row, and Amazon may revoke a
     code that is exchanged twice.
     """
-    row = (
-        await connection.execute(
-            text(
-                "UPDATE oauth_states SET used_at = now() "
-                "WHERE state_hash = :state_hash AND used_at IS NULL AND expires_at > now() "
-                "RETURNING organisation_id, destination, key_id, code_verifier"
-            ),
-            {"state_hash": state_hash},
-        )
-    ).one_or_none()
-    if row is None:
-        return None
-    return PendingSignIn(
-        OrganisationId(row.organisation_id),
-        DestinationId(row.destination),
-        KeyId(row.key_id),
-        bytes(row.code_verifier),
+    row = await fetch_one(
+        connection,
+        "UPDATE oauth_states SET used_at = now() "
+        "WHERE state_hash = :state_hash AND used_at IS NULL AND expires_at > now() "
+        "RETURNING organisation_id AS organisation, destination, key_id AS key, "
+        "code_verifier AS sealed_verifier",
+        state_hash=state_hash,
     )
+    return None if row is None else PendingSignIn(**row)

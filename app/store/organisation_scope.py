@@ -78,7 +78,9 @@ async def _reset(connection: PipelineConnection) -> None:
     try:
         await connection.execute(f"RESET {SETTING}")
     except BaseException as error:
-        with suppress(asyncpg.InterfaceError):  # the session has ended, and the pool has taken it back
+        with suppress(
+            asyncpg.InterfaceError
+        ):  # the session has ended and the pool already has the connection
             connection.terminate()
         if not isinstance(error, Exception):
             raise

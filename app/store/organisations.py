@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import OrganisationId
+from app.store.rows import read_row
+from app.store.statements import execute, fetch, fetch_one, fetch_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +37,31 @@ class Organisation:
     updated_at: datetime
 
 
-_COLUMNS = "id, name, max_destinations, max_events_per_second, suspended_at, version, created_at, updated_at"
+_COLUMNS = """
+  id, name, max_destinations AS destinations, max_events_per_second AS events_per_second, suspended_at,
+  version, created_at, updated_at
+"""
 
 
 def _read(row: RowMapping) -> Organisation:
-    return Organisation(
-        id=OrganisationId(row["id"]),
-        name=row["name"],
-        limits=OrganisationLimits(row["max_destinations"], row["max_events_per_second"]),
-        suspended_at=row["suspended_at"],
-        version=row["version"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )
+    return read_row(Organisation, row, limits=read_row(OrganisationLimits, row))
 
 
-async def _row(connection: AsyncConnection, statement: str, **values: object) -> Organisation | None:
-    row = (await connection.execute(text(statement), values)).mappings().one_or_none()
+async def _organisation(connection: AsyncConnection, statement: str, **values: object) -> Organisation | None:
+    row = await fetch_one(connection, statement, **values)
     return None if row is None else _read(row)
 
 
 async def find(connection: AsyncConnection, organisation: str) -> Organisation | None:
     """Return an organisation."""
-    return await _row(connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = :id", id=organisation)
+    return await _organisation(
+        connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = :id", id=organisation
+    )
 
 
 async def lock(connection: AsyncConnection, organisation: str) -> Organisation | None:
     """Return an organisation and lock its row until the transaction ends."""
-    return await _row(
+    return await _organisation(
         connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = :id FOR UPDATE", id=organisation
     )
 
@@ -72,21 +71,22 @@ async def page(
 ) -> Sequence[Organisation]:
     """Return up to `limit` organisations in order of creation."""
     at, organisation = after or (None, None)
-    rows = await connection.execute(
-        text(
-            f"SELECT {_COLUMNS} FROM organisations WHERE CAST(:at AS timestamptz) IS NULL "
-            "OR (created_at, id) > (CAST(:at AS timestamptz), :id) ORDER BY created_at, id LIMIT :limit"
-        ),
-        {"at": at, "id": organisation, "limit": limit},
+    rows = await fetch(
+        connection,
+        f"SELECT {_COLUMNS} FROM organisations WHERE CAST(:at AS timestamptz) IS NULL "
+        "OR (created_at, id) > (CAST(:at AS timestamptz), :id) ORDER BY created_at, id LIMIT :limit",
+        at=at,
+        id=organisation,
+        limit=limit,
     )
-    return [_read(row) for row in rows.mappings()]
+    return [_read(row) for row in rows]
 
 
 async def create(
     connection: AsyncConnection, organisation: OrganisationId, name: str, limits: OrganisationLimits
 ) -> Organisation | None:
     """Write a new organisation, or return None when its id is taken."""
-    return await _row(
+    return await _organisation(
         connection,
         "INSERT INTO organisations (id, name, max_destinations, max_events_per_second) "
         "VALUES (:id, :name, :destinations, :events) ON CONFLICT DO NOTHING "
@@ -102,7 +102,7 @@ async def change(
     connection: AsyncConnection, organisation: OrganisationId, name: str, limits: OrganisationLimits
 ) -> Organisation:
     """Write the name and the limits of an organisation."""
-    changed = await _row(
+    changed = await _organisation(
         connection,
         "UPDATE organisations SET name = :name, max_destinations = :destinations, "
         "max_events_per_second = :events, version = version + 1, updated_at = now() "
@@ -123,7 +123,7 @@ async def set_suspended(
 
     Each destination gets a new version, so that every process reads it again before it stores another event.
     """
-    changed = await _row(
+    changed = await _organisation(
         connection,
         "UPDATE organisations SET suspended_at = CASE WHEN CAST(:suspended AS boolean) THEN now() END, "
         f"version = version + 1, updated_at = now() WHERE id = :id RETURNING {_COLUMNS}",
@@ -131,14 +131,14 @@ async def set_suspended(
         suspended=suspended,
     )
     assert changed is not None
-    await connection.execute(
-        text(
-            "UPDATE destinations SET suspended = :suspended, version = version + 1, updated_at = now() "
-            # In order of number, so that two callers cannot deadlock.
-            "WHERE id IN (SELECT id FROM destinations WHERE organisation_id = :id "
-            "AND suspended IS DISTINCT FROM :suspended ORDER BY number FOR UPDATE)"
-        ),
-        {"id": organisation, "suspended": suspended},
+    await execute(
+        connection,
+        "UPDATE destinations SET suspended = :suspended, version = version + 1, updated_at = now() "
+        # In order of number, so that two callers cannot deadlock.
+        "WHERE id IN (SELECT id FROM destinations WHERE organisation_id = :id "
+        "AND suspended IS DISTINCT FROM :suspended ORDER BY number FOR UPDATE)",
+        id=organisation,
+        suspended=suspended,
     )
     return changed
 
@@ -148,15 +148,14 @@ async def lock_destination_count(connection: AsyncConnection) -> tuple[int, int 
 
     Locks the organisation's row, so that two creations cannot exceed the limit.
     """
-    limit: int | None = await connection.scalar(
-        text("SELECT max_destinations FROM organisations WHERE id = acting_organisation() FOR UPDATE")
+    limit: int | None = await fetch_value(
+        connection, "SELECT max_destinations FROM organisations WHERE id = acting_organisation() FOR UPDATE"
     )
     if limit is None:
         return 0, None
-    used = await connection.scalar(
-        text(
-            "SELECT count(*) FROM destinations "
-            "WHERE organisation_id = acting_organisation() AND archived_at IS NULL"
-        )
+    used: int = await fetch_value(
+        connection,
+        "SELECT count(*) FROM destinations "
+        "WHERE organisation_id = acting_organisation() AND archived_at IS NULL",
     )
-    return int(used or 0), limit
+    return used, limit

@@ -6,7 +6,7 @@ bucket of each width, so charts cost the pipeline nothing. Readers add the newes
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from app.domain.ids import DestinationNumber
@@ -22,6 +22,7 @@ RETENTION: Final[Mapping[timedelta, timedelta]] = {
     timedelta(hours=3): timedelta(days=8),
     timedelta(days=1): timedelta(days=32),
 }
+_ORIGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)  # where buckets of every width begin
 _COUNTED: Final = ("accepted", "duplicates", "rejected", "delivered", "dead", "expired")
 _SENT: Final = ("requests", "failed_requests", "retried")
 _TODAY: Final = "(now() AT TIME ZONE 'UTC')::date"
@@ -69,7 +70,8 @@ _RECORD: Final = f"""
       CROSS JOIN LATERAL (
         SELECT count(*) AS requests, count(*) FILTER (WHERE outcome <> 'answered') AS failed_requests,
           coalesce(sum(events) FILTER (WHERE outcome <> 'answered'), 0)::bigint AS retried
-        FROM attempts WHERE destination = d.number AND day >= {_TODAY} - 1 AND outcome <> 'not_sent'
+        FROM attempts WHERE destination = d.number AND day BETWEEN {_TODAY} - 1 AND {_TODAY}
+          AND outcome <> 'not_sent'
           AND started_at > period.since - interval '3 minutes'
           AND settled_at > period.since AND settled_at <= period.until) r
       WHERE d.archived_at IS NULL
@@ -95,6 +97,20 @@ async def record(connection: PipelineConnection, waiting: Mapping[DestinationNum
     """
     widths = [int(width.total_seconds()) for width in RETENTION]
     await connection.execute(_RECORD, list(waiting), list(waiting.values()), widths)
+
+
+def widest_buckets(since: datetime, width: timedelta) -> list[tuple[timedelta, datetime, datetime | None]]:
+    """Return (width, begin, end) of the buckets that cover the time from `since` on with the fewest rows.
+
+    `since` is the start of a bucket of this width. All widths are recorded together, so the sums are equal.
+    """
+    parts: list[tuple[timedelta, datetime, datetime | None]] = []
+    for wider in sorted(each for each in RETENTION if each > width):
+        begin = since + (_ORIGIN - since) % wider
+        if begin > since:
+            parts.append((width, since, begin))
+        width, since = wider, begin
+    return [*parts, (width, since, None)]
 
 
 async def forget(connection: PipelineConnection) -> None:

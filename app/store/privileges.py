@@ -74,7 +74,7 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "rejections": TablePrivileges(_READ_WRITE),
     "consent_stops": TablePrivileges(_READ_WRITE),
     "rejection_records": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
-    "journey_rejections": TablePrivileges(_READ_WRITE),
+    "journey_counts": TablePrivileges(_READ_WRITE),
     # Incidents are computed by whichever process holds the lock.
     "destination_alerting": TablePrivileges(_READ_WRITE, "SELECT"),
     "commit_probes": TablePrivileges(_READ_WRITE, _READ_WRITE),

@@ -4,11 +4,11 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection, batches, counts, flush, ledger, partitions, transactions
+from app.store.statements import execute, fetch_one, fetch_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +22,23 @@ class Durability:
 
 async def write(connection: AsyncConnection) -> None:
     """Write a row. Its commit proves that the database accepts writes and that they reach the disk."""
-    await connection.execute(text("SET LOCAL lock_timeout = '1s'"))
-    await connection.execute(
-        text("INSERT INTO readiness (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()")
+    await execute(connection, "SET LOCAL lock_timeout = '1s'")
+    await execute(
+        connection,
+        "INSERT INTO readiness (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()",
     )
 
 
 async def durability(connection: AsyncConnection) -> Durability:
     """Return whether commits reach the disk. Every value of synchronous_commit except `off` waits for it."""
-    row = (
-        await connection.execute(
-            text(
-                "SELECT current_setting('fsync') = 'on' AS fsync, "
-                "current_setting('synchronous_commit') <> 'off' AS synchronous_commit, "
-                "current_setting('full_page_writes') = 'on' AS full_page_writes"
-            )
-        )
-    ).one()
-    return Durability(row.fsync, row.synchronous_commit, row.full_page_writes)
+    row = await fetch_one(
+        connection,
+        "SELECT current_setting('fsync') = 'on' AS fsync, "
+        "current_setting('synchronous_commit') <> 'off' AS synchronous_commit, "
+        "current_setting('full_page_writes') = 'on' AS full_page_writes",
+    )
+    assert row is not None
+    return Durability(**row)
 
 
 async def days_ahead(connection: AsyncConnection) -> int:
@@ -51,8 +50,7 @@ async def days_ahead(connection: AsyncConnection) -> int:
 
 async def seconds_apart(connection: AsyncConnection, now: float) -> float:
     """Return the difference of the database's clock and `now` (seconds since 1970)."""
-    row = await connection.execute(text("SELECT extract(epoch FROM clock_timestamp())"))
-    return float(row.scalar_one()) - now
+    return float(await fetch_value(connection, "SELECT extract(epoch FROM clock_timestamp())")) - now
 
 
 _NOBODY = DestinationNumber(0)  # no destination has this number

@@ -112,9 +112,7 @@ async def page(
     below: int | None = None,
 ) -> list[RejectionRecord]:
     """Return up to `limit` records of a destination with ids below `below`, newest first."""
-    source = """(SELECT * FROM rejection_records
-          WHERE organisation_id = (SELECT acting_organisation()) AND destination = $1) r"""
-    return await _read(connection, source, number, wanted, limit=limit, below=below)
+    return await _read(connection, "rejection_records", [number], wanted, limit=limit, below=below)
 
 
 async def search(
@@ -129,12 +127,10 @@ async def search(
 
     None means all destinations of the organisation.
     """
-    source = f"""(SELECT * FROM rejection_records
-          WHERE organisation_id = (SELECT acting_organisation())
-            AND ($1::integer[] IS NULL OR destination = ANY($1)) AND ($12::bigint IS NULL OR id < $12)
-          ORDER BY id DESC LIMIT {MOST_SEARCHED}) r"""
-    given = None if numbers is None else list(numbers)
-    return await _read(connection, source, given, wanted, limit=limit, below=below)
+    newest = f"""(SELECT * FROM rejection_records
+        WHERE organisation_id = (SELECT acting_organisation())
+          AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT {MOST_SEARCHED})"""
+    return await _read(connection, newest, numbers, wanted, limit=limit, below=below)
 
 
 async def of_event(
@@ -146,54 +142,60 @@ async def of_event(
     limit: int,
 ) -> list[RejectionRecord]:
     """Return up to `limit` records of an event id in these destinations or in all, newest first."""
-    source = """(SELECT * FROM rejection_records
-          WHERE organisation_id = (SELECT acting_organisation()) AND event_id = $10
-            AND ($1::integer[] IS NULL OR destination = ANY($1))) r"""
-    given = None if numbers is None else list(numbers)
     wanted = RejectionFilter(event_id=event_id, mapping_id=mapping_id)
-    return await _read(connection, source, given, wanted, limit=limit, below=None)
+    return await _read(connection, "rejection_records", numbers, wanted, limit=limit, below=None)
+
+
+# The condition of each member of a filter. `{}` is its parameter.
+_CONDITIONS: Final = {
+    "since": "r.received_at >= {}::timestamptz",
+    "until": "r.received_at < {}::timestamptz",
+    "mapping_id": "r.mapping = (SELECT number FROM mappings"
+    " WHERE organisation_id = (SELECT acting_organisation()) AND id = {})",
+    "any_id": "{}::text IN (r.event_id, r.request_id, r.execution_id, r.journey_id, r.node_id)",
+    **{
+        name: f"r.{name} = {{}}::text"
+        for name in ("reason", "field", "execution_id", "journey_id", "node_id", "event_id", "request_id")
+    },
+}
 
 
 async def _read(
     connection: PipelineConnection,
     source: str,
-    destinations: DestinationNumber | list[DestinationNumber] | None,
+    destinations: Sequence[DestinationNumber] | None,
     wanted: RejectionFilter,
     *,
     limit: int,
     below: int | None,
 ) -> list[RejectionRecord]:
+    given = {name: value for name in _CONDITIONS if (value := getattr(wanted, name)) is not None}
+    # Only the conditions that are given: each costs for every record that a search passes.
+    conditions = [_CONDITIONS[name].format(f"${number}") for number, name in enumerate(given, start=4)]
+    match destinations:
+        case None:
+            conditions.append("$1::integer[] IS NULL")
+        case [_]:
+            conditions.append("r.destination = ($1::integer[])[1]")
+        case _:
+            conditions.append("r.destination = ANY($1::integer[])")
     rows = await connection.fetch(
         f"""
         SELECT r.id, r.destination, r.event_id, r.received_at, m.id AS mapping_id, r.code, r.reason, r.field,
           r.mapping_field, r.request_id, r.execution_id, r.journey_id, r.node_id
-        FROM {source} LEFT JOIN mappings m
+        FROM (
           -- Call the function once per statement: a call costs more than a row.
+          SELECT * FROM {source} r WHERE r.organisation_id = (SELECT acting_organisation())
+            AND ($2::bigint IS NULL OR r.id < $2) AND {" AND ".join(conditions)}
+          ORDER BY r.id DESC LIMIT $3
+        ) r LEFT JOIN mappings m
           ON m.organisation_id = (SELECT acting_organisation()) AND m.number = r.mapping
-        WHERE ($2::timestamptz IS NULL OR r.received_at >= $2)
-          AND ($3::timestamptz IS NULL OR r.received_at < $3) AND ($4::text IS NULL OR r.reason = $4)
-          AND ($5::text IS NULL OR r.field = $5) AND ($6::text IS NULL OR m.id = $6)
-          AND ($7::text IS NULL OR r.execution_id = $7) AND ($8::text IS NULL OR r.journey_id = $8)
-          AND ($9::text IS NULL OR r.node_id = $9) AND ($10::text IS NULL OR r.event_id = $10)
-          AND ($11::text IS NULL OR r.request_id = $11) AND ($12::bigint IS NULL OR r.id < $12)
-          AND ($14::text IS NULL
-            OR $14 IN (r.event_id, r.request_id, r.execution_id, r.journey_id, r.node_id))
-        ORDER BY r.id DESC LIMIT $13
+        ORDER BY r.id DESC
         """,
-        destinations,
-        wanted.since,
-        wanted.until,
-        wanted.reason,
-        wanted.field,
-        wanted.mapping_id,
-        wanted.execution_id,
-        wanted.journey_id,
-        wanted.node_id,
-        wanted.event_id,
-        wanted.request_id,
+        None if destinations is None else list(destinations),
         below,
         limit,
-        wanted.any_id,
+        *given.values(),
     )
     return [RejectionRecord(**dict(row)) for row in rows]
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from app.domain.ids import BatchId, DestinationNumber, LaneId
+from app.domain.outcomes.failure_cause import NO_ANSWER
 from app.store import PipelineConnection, batches, counts
+from app.store.failures import CAUSE
 
 QUEUE = batches.LOW
 
@@ -20,6 +22,7 @@ class ReplayFilter:
     reason: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    cause: str | None = None  # see app/domain/outcomes/failure_cause.py
     # Only these events, by batch and position; batches that were never sent are then left out.
     selected: Sequence[tuple[BatchId, int]] | None = None
 
@@ -38,7 +41,7 @@ class ReplayCount:
 
 # Events with an exception row, and complete batches that were never sent. A batch's disposition is the status
 # of its events; events that it no longer counts have exception rows.
-_FOUND = """
+_FOUND = f"""
   -- Exceptions.
   WITH singles AS (SELECT e.batch, e.place, e.event_at >= now() - $5::interval AS young,
       s.data_key IS NOT NULL AND e.erased_at IS NULL AS has_key
@@ -46,6 +49,7 @@ _FOUND = """
     WHERE e.destination = $1 AND e.status = $2 AND ($6::text IS NULL OR e.reason = $6)
       AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
       AND ($4::timestamptz IS NULL OR s.accepted_at < $4)
+      AND ($9::text IS NULL OR {CAUSE} = $9)
       AND ($7::bigint[] IS NULL
         OR (e.batch, e.place) IN (SELECT * FROM unnest($7::bigint[], $8::smallint[])))),
   -- Batches that were never sent.
@@ -56,25 +60,20 @@ _FOUND = """
       -- Implied by the next line; the planner needs it to use the partial index.
       AND s.disposition IN ('discarded', 'expired')
       AND s.disposition = CASE $2::text WHEN 'dead' THEN 'discarded' WHEN 'expired' THEN 'expired' END
-      AND ($6::text IS NULL OR s.reason = $6)
+      AND ($6::text IS NULL OR s.reason = $6) AND ($9::text IS NULL OR $9 = '{NO_ANSWER}')
       AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
       AND ($4::timestamptz IS NULL OR s.accepted_at < $4))
 """
 
 
 def _with_replay(table: str) -> str:
-    """Return the replay numbers of a row with this one ($10) added, limited to the latest thirty."""
+    """Return the replay numbers of a row with this one ($11) added, limited to the latest thirty."""
     numbers = f"coalesce({table}.replays, '{{}}')"
-    return f"({numbers} || $10::integer)[greatest(1, cardinality({numbers}) - 28):]"
+    return f"({numbers} || $11::integer)[greatest(1, cardinality({numbers}) - 28):]"
 
 
 async def begin(
-    connection: PipelineConnection,
-    id: str,  # noqa: A002
-    number: DestinationNumber,
-    wanted: ReplayFilter,
-    *,
-    by: str,
+    connection: PipelineConnection, id: str, number: DestinationNumber, wanted: ReplayFilter, *, by: str
 ) -> int:
     """Record a replay with its actor and its filter; return its number."""
     replay: int = await connection.fetchval(
@@ -145,7 +144,7 @@ async def requeue(
         -- Running sum of events in order of acceptance.
         summed AS (SELECT batch, sum(events) OVER (ORDER BY batch) AS so_far FROM free),
         -- As many as fit.
-        selected AS (SELECT batch FROM summed WHERE so_far <= $9)
+        selected AS (SELECT batch FROM summed WHERE so_far <= $10)
         UPDATE batch_states s SET disposition = NULL, settled_at = NULL, queue = {QUEUE}, due_at = now(),
           reason = 'replayed', replays = {_with_replay("s")}
         FROM selected t WHERE s.batch = t.batch AND s.settled_at IS NOT NULL
@@ -163,7 +162,7 @@ async def requeue(
         free AS (SELECT e.batch, e.place FROM exceptions e JOIN singles USING (batch, place)
           JOIN batch_states s ON s.batch = e.batch
           -- FOR SHARE keeps the key from being deleted.
-          WHERE young AND has_key ORDER BY e.batch, e.place LIMIT $9
+          WHERE young AND has_key ORDER BY e.batch, e.place LIMIT $10
           FOR UPDATE OF e SKIP LOCKED FOR SHARE OF s SKIP LOCKED)
         UPDATE exceptions e SET status = 'retrying', queue = {QUEUE}, due_at = now(), send_group = NULL,
           tries = 0, reason = 'replayed', code = NULL,
@@ -199,7 +198,17 @@ def _arguments(number: DestinationNumber, wanted: ReplayFilter, max_age: timedel
     if wanted.selected is not None:
         batches_ = [batch for batch, _ in wanted.selected]
         places = [place for _, place in wanted.selected]
-    return number, wanted.status, wanted.since, wanted.until, max_age, wanted.reason, batches_, places
+    return (
+        number,
+        wanted.status,
+        wanted.since,
+        wanted.until,
+        max_age,
+        wanted.reason,
+        batches_,
+        places,
+        wanted.cause,
+    )
 
 
 async def lane_of(connection: PipelineConnection, number: DestinationNumber) -> LaneId:
@@ -277,7 +286,7 @@ async def progress(
     *,
     limit: int,
     below: int | None = None,
-    id: str | None = None,  # noqa: A002
+    id: str | None = None,
 ) -> list[ReplayProgress]:
     """Return the replays of a destination with their progress, newest first."""
     rows = await connection.fetch(

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import OrganisationId
+from app.store.rows import read_row
+from app.store.statements import execute, fetch_one
 
 IDLE = timedelta(minutes=30)
 ABSOLUTE = timedelta(hours=12)
@@ -51,37 +52,36 @@ class Person:
 async def begin_for_person(connection: AsyncConnection, digest: bytes, person: Person) -> None:
     """Write a new session of a person and delete expired ones."""
     await _delete_expired(connection)
-    await connection.execute(
-        text(
-            "INSERT INTO console_sessions (organisation_id, digest, subject, display_name, role) "
-            "VALUES (:organisation, :digest, :subject, :name, :role)"
-        ),
-        {
-            "organisation": person.organisation,
-            "digest": digest,
-            "subject": person.subject,
-            "name": person.name,
-            "role": person.role,
-        },
+    await execute(
+        connection,
+        "INSERT INTO console_sessions (organisation_id, digest, subject, display_name, role) "
+        "VALUES (:organisation, :digest, :subject, :name, :role)",
+        organisation=person.organisation,
+        digest=digest,
+        subject=person.subject,
+        name=person.name,
+        role=person.role,
     )
 
 
 async def begin(connection: AsyncConnection, digest: bytes, key_digest: bytes) -> None:
     """Write a new session of a key and delete expired ones."""
     await _delete_expired(connection)
-    await connection.execute(
-        text("INSERT INTO console_sessions (digest, key_digest) VALUES (:digest, :key_digest)"),
-        {"digest": digest, "key_digest": key_digest},
+    await execute(
+        connection,
+        "INSERT INTO console_sessions (digest, key_digest) VALUES (:digest, :key_digest)",
+        digest=digest,
+        key_digest=key_digest,
     )
 
 
 async def _delete_expired(connection: AsyncConnection) -> None:
-    await connection.execute(
-        text(
-            "DELETE FROM console_sessions WHERE seen_at < now() - CAST(:idle AS interval) "
-            "OR created_at < now() - CAST(:absolute AS interval)"
-        ),
-        {"idle": IDLE, "absolute": ABSOLUTE},
+    await execute(
+        connection,
+        "DELETE FROM console_sessions WHERE seen_at < now() - CAST(:idle AS interval) "
+        "OR created_at < now() - CAST(:absolute AS interval)",
+        idle=IDLE,
+        absolute=ABSOLUTE,
     )
 
 
@@ -91,55 +91,43 @@ async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True)
     The limits are checked with the database's clock. The use is recorded at most once a minute, and its
     commit does not wait for the disk: losing it in a crash ends a session a minute early.
     """
-    row = (
-        await connection.execute(
-            text(
-                "SELECT s.key_digest, s.subject, s.display_name, s.role, s.signed_in_at, "
-                "s.created_at, s.seen_at < now() - CAST(:every AS interval) AS stale, "
-                "CASE WHEN s.subject IS NULL THEN k.organisation_id ELSE s.organisation_id END AS "
-                "organisation, k.id AS key, k.name AS key_name, k.scopes, "
-                "k.destination_ids, o.id AS acting_for, o.name AS acting_for_name "
-                "FROM console_sessions s LEFT JOIN organisations o ON o.id = s.acting_for "
-                "  LEFT JOIN api_keys k ON k.digest = s.key_digest "
-                "  AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) "
-                "WHERE s.digest = :digest AND s.seen_at >= now() - CAST(:idle AS interval) "
-                "  AND s.created_at >= now() - CAST(:absolute AS interval)"
-            ),
-            {"digest": digest, "idle": IDLE, "absolute": ABSOLUTE, "every": _NOTED_EVERY},
-        )
-    ).one_or_none()
+    row = await fetch_one(
+        connection,
+        "SELECT s.key_digest, s.subject, s.display_name AS name, s.role, s.signed_in_at, "
+        "s.created_at, s.seen_at < now() - CAST(:every AS interval) AS stale, "
+        "CASE WHEN s.subject IS NULL THEN k.organisation_id ELSE s.organisation_id END AS "
+        "organisation, k.id AS key, k.name AS key_name, coalesce(k.scopes, '{}') AS scopes, "
+        "k.destination_ids, o.id AS acting_for, o.name AS acting_for_name "
+        "FROM console_sessions s LEFT JOIN organisations o ON o.id = s.acting_for "
+        "  LEFT JOIN api_keys k ON k.digest = s.key_digest "
+        "  AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) "
+        "WHERE s.digest = :digest AND s.seen_at >= now() - CAST(:idle AS interval) "
+        "  AND s.created_at >= now() - CAST(:absolute AS interval)",
+        digest=digest,
+        idle=IDLE,
+        absolute=ABSOLUTE,
+        every=_NOTED_EVERY,
+    )
     if row is None:
         return None
-    if row.stale and note:
-        await connection.execute(text("SET LOCAL synchronous_commit = off"))
-        await connection.execute(
-            text("UPDATE console_sessions SET seen_at = now() WHERE digest = :digest"), {"digest": digest}
+    if row["stale"] and note:
+        await execute(connection, "SET LOCAL synchronous_commit = off")
+        await execute(
+            connection, "UPDATE console_sessions SET seen_at = now() WHERE digest = :digest", digest=digest
         )
-    return StoredSession(
-        key_digest=row.key_digest,
-        created_at=row.created_at,
-        organisation=None if row.organisation is None else OrganisationId(row.organisation),
-        key=row.key,
-        key_name=row.key_name,
-        scopes=tuple(row.scopes or ()),
-        destination_ids=None if row.destination_ids is None else tuple(row.destination_ids),
-        subject=row.subject,
-        name=row.display_name,
-        role=row.role,
-        signed_in_at=row.signed_in_at,
-        acting_for=None if row.acting_for is None else OrganisationId(row.acting_for),
-        acting_for_name=row.acting_for_name,
-    )
+    return read_row(StoredSession, row)
 
 
 async def act_for(connection: AsyncConnection, digest: bytes, organisation: OrganisationId) -> None:
     """Let a session act for an organisation."""
-    await connection.execute(
-        text("UPDATE console_sessions SET acting_for = :organisation WHERE digest = :digest"),
-        {"organisation": organisation, "digest": digest},
+    await execute(
+        connection,
+        "UPDATE console_sessions SET acting_for = :organisation WHERE digest = :digest",
+        organisation=organisation,
+        digest=digest,
     )
 
 
 async def end(connection: AsyncConnection, digest: bytes) -> None:
     """Delete a session; its cookie becomes invalid."""
-    await connection.execute(text("DELETE FROM console_sessions WHERE digest = :digest"), {"digest": digest})
+    await execute(connection, "DELETE FROM console_sessions WHERE digest = :digest", digest=digest)

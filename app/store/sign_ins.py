@@ -1,9 +1,9 @@
 """Sign-ins: sealed tokens, one row per connected destination."""
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId
+from app.store.statements import execute, fetch_value
 
 
 async def store_connection(
@@ -21,48 +21,44 @@ async def store_connection(
     generation is the seconds since 1970, so that it also grows across a disconnect. The access token's
     lifetime counts from now on the database's clock; the early refresh covers the delay of some seconds.
     """
-    await connection.execute(
-        text(
-            "INSERT INTO sign_ins AS s (organisation_id, destination, refresh_token, access_token, "
-            "access_until, "
-            "issued_at, lifetime_s, generation, connected_by) VALUES (acting_organisation(), "
-            ":destination, :refresh, :access, "
-            "now() + make_interval(secs => CAST(:lifetime_s AS integer)), now(), "
-            "CAST(:lifetime_s AS integer), CAST(extract(epoch FROM now()) AS bigint), :by) "
-            "ON CONFLICT (destination) DO UPDATE SET refresh_token = excluded.refresh_token, "
-            "access_token = excluded.access_token, access_until = excluded.access_until, "
-            "issued_at = excluded.issued_at, lifetime_s = excluded.lifetime_s, "
-            "generation = greatest(s.generation + 1, excluded.generation), "
-            "forced_at = NULL, refresh_owner = NULL, refresh_until = NULL, "
-            "connected_at = now(), connected_by = excluded.connected_by"
-        ),
-        {
-            "destination": destination,
-            "refresh": sealed_refresh,
-            "access": sealed_access,
-            "lifetime_s": lifetime_s,
-            "by": connected_by,
-        },
+    await execute(
+        connection,
+        "INSERT INTO sign_ins AS s (organisation_id, destination, refresh_token, access_token, "
+        "access_until, "
+        "issued_at, lifetime_s, generation, connected_by) VALUES (acting_organisation(), "
+        ":destination, :refresh, :access, "
+        "now() + make_interval(secs => CAST(:lifetime_s AS integer)), now(), "
+        "CAST(:lifetime_s AS integer), CAST(extract(epoch FROM now()) AS bigint), :by) "
+        "ON CONFLICT (destination) DO UPDATE SET refresh_token = excluded.refresh_token, "
+        "access_token = excluded.access_token, access_until = excluded.access_until, "
+        "issued_at = excluded.issued_at, lifetime_s = excluded.lifetime_s, "
+        "generation = greatest(s.generation + 1, excluded.generation), "
+        "forced_at = NULL, refresh_owner = NULL, refresh_until = NULL, "
+        "connected_at = now(), connected_by = excluded.connected_by",
+        destination=destination,
+        refresh=sealed_refresh,
+        access=sealed_access,
+        lifetime_s=lifetime_s,
+        by=connected_by,
     )
 
 
 async def access_token(connection: AsyncConnection, destination: DestinationId) -> bytes | None:
     """Return the sealed access token, or None if none is valid for another minute."""
-    row = await connection.execute(
-        text(
-            "SELECT access_token FROM sign_ins WHERE organisation_id = acting_organisation() "
-            "AND destination = :destination "
-            "AND access_token IS NOT NULL AND access_until > now() + interval '1 minute'"
-        ),
-        {"destination": destination},
+    token: bytes | None = await fetch_value(
+        connection,
+        "SELECT access_token FROM sign_ins WHERE organisation_id = acting_organisation() "
+        "AND destination = :destination "
+        "AND access_token IS NOT NULL AND access_until > now() + interval '1 minute'",
+        destination=destination,
     )
-    found = row.scalar_one_or_none()
-    return None if found is None else bytes(found)
+    return token
 
 
 async def delete(connection: AsyncConnection, destination: DestinationId) -> None:
     """Delete the tokens of a destination."""
-    await connection.execute(
-        text("DELETE FROM sign_ins WHERE organisation_id = acting_organisation() AND destination = :id"),
-        {"id": destination},
+    await execute(
+        connection,
+        "DELETE FROM sign_ins WHERE organisation_id = acting_organisation() AND destination = :id",
+        id=destination,
     )

@@ -1,4 +1,4 @@
-"""Posts events continuously, and records which were accepted and when."""
+"""Posts events to a destination continuously, and records which were accepted and when."""
 
 import threading
 import time
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import httpx
 
 from dev.drills.stage import Stage
+from dev.example import Example
 
 BATCH = 20
 RETRY_S = 0.2
@@ -16,10 +17,24 @@ RETRY_S = 0.2
 class Load:
     """Callers in threads. A failed post is repeated with the same ids until it gets a response."""
 
-    def __init__(self, stage: Stage, *, callers: int = 4, pause_s: float = 0.02) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        callers: int = 4,
+        pause_s: float = 0.02,
+        events: int = BATCH,
+        destination: Example | None = None,
+        name: str = "drill",
+    ) -> None:
+        """`events` are those of a post; `name` is unique among the loads of a destination."""
         self._stage = stage
         self._pause_s = pause_s
+        self._events = events
+        self._name = name
+        self.destination = destination or stage.example
         self._stopping = threading.Event()
+        self._until_answered = False
         self._lock = threading.Lock()
         self.accepted: dict[str, datetime] = {}
         self.answers: Counter[str] = Counter()
@@ -49,8 +64,9 @@ class Load:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Stop posting; posts in progress are finished."""
+    def stop(self, *, answered: bool = False) -> None:
+        """Post no more. Posts in progress are finished; with `answered` they are repeated until accepted."""
+        self._until_answered = answered
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -60,16 +76,18 @@ class Load:
         with httpx.Client(base_url=self._stage.api, headers=self._stage.headers, timeout=10) as client:
             while not self._stopping.is_set():
                 number += 1
-                ids = [f"drill-{caller}-{number}-{place}" for place in range(BATCH)]
+                ids = [f"{self._name}-{caller}-{number}-{place}" for place in range(self._events)]
                 body = [self._event(event_id) for event_id in ids]
-                while not self._post(client, ids, body) and not self._stopping.is_set():
+                while not self._post(client, ids, body):
+                    if self._stopping.is_set() and not self._until_answered:
+                        break
                     time.sleep(RETRY_S)
-                time.sleep(self._pause_s)
+                self._stopping.wait(self._pause_s)
 
     def _event(self, event_id: str) -> dict[str, object]:
         return {
             "event_id": event_id,
-            "destination_id": self._stage.example.destination_id,
+            "destination_id": self.destination.destination_id,
             "event": {"name": "addToCart", "timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"},
             "user": {"email": f"{event_id}@example.com", "country": "US"},
         }

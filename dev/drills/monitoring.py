@@ -1,4 +1,4 @@
-"""A real Prometheus and Alertmanager with the shipped rules, on loopback; notifications arrive here."""
+"""A real Prometheus and Alertmanager with the shipped rules, shortened, on loopback; notifications arrive here."""
 
 import http.server
 import json
@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +16,13 @@ import httpx
 import yaml
 
 from app.settings import ROOT
+from dev.drills.shortened_rules import shorten
 from dev.drills.stage import DrillFailed
 from dev.postgres.postmaster import free_port
 
 SHIPPED = ROOT / "deploy" / "prometheus"
 PROGRAMS = {"prometheus": "prometheus", "prometheus-alertmanager": "prometheus-alertmanager"}
-SCRAPE = "5s"
+SCRAPE, EVALUATE, GROUP = "2s", "1s", "2s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Notification:
     """A notification of Alertmanager: alert, `firing` or `resolved`, receiver, and time."""
 
     alert: str
+    series: str
     status: str
     receiver: str
     at: float
@@ -36,11 +38,17 @@ class Notification:
 
 @dataclass
 class Monitoring:
-    """Started by `open` with the metrics ports of the processes; stopped by `close`."""
+    """`listen` for notifications and callbacks, `open` with the metrics ports of the processes, then `close`."""
 
     folder: Path
     notifications: list[Notification] = field(default_factory=list)
+    accepts_callbacks: bool = True
     _children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    def listen(self) -> str:
+        """Receive notifications; return the address at which status callbacks are received, too."""
+        self._receive()
+        return f"http://127.0.0.1:{self._server.server_port}/callbacks"
 
     def open(self, targets: Mapping[str, int]) -> None:
         """Start both programs. Raises DrillFailed if they are not installed."""
@@ -48,7 +56,6 @@ class Monitoring:
         if missing:
             raise DrillFailed(f"A game day needs the Debian packages {' and '.join(missing)}.")
         self.folder.mkdir()
-        self._receive()
         port, alerts = free_port(), free_port()
         self.address = f"http://127.0.0.1:{port}"
         self._configure(targets, alerts)
@@ -64,15 +71,36 @@ class Monitoring:
         for address in (self.address, f"http://127.0.0.1:{alerts}"):
             self._wait_ready(f"{address}/-/ready")
 
-    def wait_for(self, alert: str, status: str, since: float, seconds: float) -> Notification:
-        """Wait for a notification after a given time."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            for note in list(self.notifications):
-                if (note.alert, note.status) == (alert, status) and note.at >= since:
-                    return note
-            time.sleep(0.2)
-        raise DrillFailed(f"{alert} was not {status} within {seconds:.0f} s.")
+    def wait_firing(self, alert: str, since: float, seconds: float) -> Notification | None:
+        """Return the first notification after a moment that an alert fires; None if none comes in time."""
+
+        def first() -> Notification | None:
+            notes = [note for note in self._of(alert) if note.status == "firing" and note.at >= since]
+            return notes[0] if notes else None
+
+        return _wait(first, seconds)
+
+    def wait_resolved(self, alert: str, seconds: float) -> Notification | None:
+        """Return the notification by which the last series of an alert resolved; None if one still fires."""
+
+        def last() -> Notification | None:
+            status: dict[str, Notification] = {note.series: note for note in self._of(alert)}
+            notes = sorted(status.values(), key=lambda note: note.at)
+            return notes[-1] if notes and all(note.status == "resolved" for note in notes) else None
+
+        return _wait(last, seconds)
+
+    def _of(self, alert: str) -> list[Notification]:
+        return [note for note in list(self.notifications) if note.alert == alert]
+
+    def notify(self, receiver: str, alerts: list[dict[str, Any]]) -> None:
+        """Note what Alertmanager sent, each change of a series once."""
+        known = {note.series: note.status for note in self.notifications}
+        for alert in alerts:
+            series, status = alert["fingerprint"], alert["status"]
+            if known.get(series) != status:
+                name = alert["labels"]["alertname"]
+                self.notifications.append(Notification(name, series, status, receiver, time.monotonic()))
 
     def query(self, expression: str) -> list[Any]:
         """Return the result of an instant query."""
@@ -92,9 +120,14 @@ class Monitoring:
     def _configure(self, targets: Mapping[str, int], alerts: int) -> None:
         """Write the shipped configuration with addresses of this machine and shorter intervals."""
         for name in ("rules.yml", "alerts.yml"):
-            shutil.copy(SHIPPED / name, self.folder / name)
+            rules = shorten(yaml.safe_load((SHIPPED / name).read_text()))
+            (self.folder / name).write_text(yaml.safe_dump(rules))
         config = yaml.safe_load((SHIPPED / "prometheus.yml").read_text())
-        config["global"] = {"scrape_interval": SCRAPE, "evaluation_interval": SCRAPE}
+        config["global"] = {
+            "scrape_interval": SCRAPE,
+            "scrape_timeout": SCRAPE,
+            "evaluation_interval": EVALUATE,
+        }
         config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [f"127.0.0.1:{alerts}"]}]}]
         config["scrape_configs"][0]["static_configs"] = [
             {"targets": [f"127.0.0.1:{port}"], "labels": {"role": name.partition("-")[0]}}
@@ -102,7 +135,7 @@ class Monitoring:
         ]
         (self.folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         routing = yaml.safe_load((SHIPPED / "alertmanager.yml").read_text())
-        routing["route"] |= {"group_wait": "1s", "group_interval": SCRAPE}
+        routing["route"] |= {"group_wait": "1s", "group_interval": GROUP}
         for receiver in routing["receivers"]:
             receiver["webhook_configs"] = [
                 {"url": f"http://127.0.0.1:{self._server.server_port}/{receiver['name']}"}
@@ -110,15 +143,16 @@ class Monitoring:
         (self.folder / "alertmanager.yml").write_text(yaml.safe_dump(routing))
 
     def _receive(self) -> None:
-        notifications = self.notifications
+        monitoring = self
 
         class Receiver(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                for alert in body["alerts"]:
-                    name, status = alert["labels"]["alertname"], alert["status"]
-                    notifications.append(Notification(name, status, self.path[1:], time.monotonic()))
-                self.send_response(200)
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path == "/callbacks":
+                    self.send_response(200 if monitoring.accepts_callbacks else 503)
+                else:
+                    monitoring.notify(self.path[1:], json.loads(body)["alerts"])
+                    self.send_response(200)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
@@ -143,3 +177,12 @@ class Monitoring:
                     return
             time.sleep(0.2)
         raise DrillFailed("Prometheus or Alertmanager did not start.")
+
+
+def _wait(find: Callable[[], Notification | None], seconds: float) -> Notification | None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if (note := find()) is not None:
+            return note
+        time.sleep(0.2)
+    return None

@@ -1,5 +1,6 @@
 """The service with a separate database: API, workers and sandbox as child processes, all on loopback."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -13,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 from pydantic import SecretStr
 
 from app.settings import ROOT, Settings
 from dev.environment import as_environment, with_keys, with_sandbox, with_url
-from dev.example import ADVERTISER, Example, ensure_example
+from dev.example import Example, ensure_example
 from dev.postgres.cluster import Cluster, EmbeddedError
 from dev.postgres.postmaster import PidFile, free_port
 
@@ -40,8 +42,10 @@ class Stage:
     children: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     metrics_ports: dict[str, int] = field(default_factory=dict)
 
-    def open(self, code: Path = ROOT, *, workers: int = 1, events_per_second: float = 200) -> None:
-        """Start everything, with the example destination of `./run`."""
+    def open(
+        self, code: Path = ROOT, *, workers: int = 1, events_per_second: float = 200, **more: Any
+    ) -> None:
+        """Start everything, with the example destination of `./run`; `more` are settings of the drill."""
         self.cluster = Cluster(self.folder)
         self.cluster.start()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
@@ -52,16 +56,16 @@ class Stage:
             app_env="development", amazon_base_url=f"http://127.0.0.1:{sandbox_port}", metrics_port=None,
             amazon_client_id="sandbox-client", amazon_client_secret=SecretStr("sandbox-client"),
         )  # fmt: skip
-        self.settings = with_url(with_sandbox(with_keys(bare)), self.cluster.url)
+        complete = with_url(with_sandbox(with_keys(bare)), self.cluster.url)
+        self.settings = complete.model_copy(update=more)
         self.run("migrate", code=code)
         self.start("sandbox", "sandbox", code=code)
         self.start("api-1", code=code)
         for number in range(workers):
             self.start(f"worker-{number + 1}", "work", code=code)
         self.wait_ready()
-        self.example = ensure_example(self.settings, self.api)
-        limit = {"rate_limit": {"requests_per_second": events_per_second, "burst": 10}}
-        self.call("PATCH", f"/destinations/{self.example.destination_id}", limit)
+        self.example = self.connect()
+        self.set_rate(self.example, events_per_second)
 
     @property
     def api(self) -> str:
@@ -151,38 +155,61 @@ class Stage:
         response = httpx.request(method, self.api + path, json=body, headers=self.headers, timeout=30)
         return response.raise_for_status().json()
 
-    def set_fault(self, fault: dict[str, Any] | None) -> None:
-        """Set a fault of the sandbox for all advertisers; None removes all."""
+    def connect(self, **words: str) -> Example:
+        """Create a destination, or find it and sign in again if necessary; without words the example of `./run`."""
+        return ensure_example(self.settings, self.api, **words)
+
+    def set_rate(self, destination: Example, per_second: float) -> None:
+        """Set the rate limit of a destination."""
+        limit = {"rate_limit": {"requests_per_second": per_second, "burst": 10}}
+        self.call("PATCH", f"/destinations/{destination.destination_id}", limit)
+
+    def set_fault(self, fault: dict[str, Any] | None, advertiser: str = "*") -> None:
+        """Set a fault of the sandbox for an advertiser, or for all; None removes it."""
         if fault is None:
-            httpx.delete(f"{self.sandbox}/_sandbox/faults", timeout=10).raise_for_status()
+            query = {"advertiser_id": advertiser}
+            httpx.delete(f"{self.sandbox}/_sandbox/faults", params=query, timeout=10).raise_for_status()
         else:
-            body = {"advertiser_id": "*", "fault": fault}
+            body = {"advertiser_id": advertiser, "fault": fault}
             httpx.post(f"{self.sandbox}/_sandbox/faults", json=body, timeout=10).raise_for_status()
 
-    def counts(self) -> dict[str, int]:
-        """Return the counts of the example destination."""
-        stats = self.call("GET", f"/destinations/{self.example.destination_id}/stats")
+    def execute(self, statement: str, *values: Any) -> list[asyncpg.Record]:
+        """Run a statement in the database as its owner, as a fault or its repair; return its rows."""
+
+        async def run() -> list[asyncpg.Record]:
+            connection = await asyncpg.connect(self.cluster.url.replace("+asyncpg", "", 1))
+            try:
+                return list(await connection.fetch(statement, *values))
+            finally:
+                await connection.close()
+
+        return asyncio.run(run())
+
+    def counts(self, destination: Example | None = None) -> dict[str, int]:
+        """Return the counts of a destination, by default the example."""
+        stats = self.call("GET", f"/destinations/{(destination or self.example).destination_id}/stats")
         return dict(stats["counts"])
 
-    def drain(self, seconds: float = 180) -> dict[str, int]:
+    def drain(self, seconds: float = 180, *, destination: Example | None = None) -> dict[str, int]:
         """Wait until no event waits; return the counts."""
         until = time.monotonic() + seconds
         while True:
             with suppress(httpx.HTTPError):
-                counts = self.counts()
+                counts = self.counts(destination)
                 if not any(counts[status] for status in ("queued", "retrying", "held", "parked")):
                     return counts
             if time.monotonic() > until:
                 raise DrillFailed(f"Events still wait after {seconds:.0f} s.")
             time.sleep(0.5)
 
-    def delivered(self) -> tuple[set[str], dict[str, int]]:
+    def delivered(self, destination: Example | None = None) -> tuple[set[str], dict[str, int]]:
         """Return the ids that the sandbox accepted, without the destination's part, and its totals."""
+        advertiser = (destination or self.example).advertiser_id
         ids: set[str] = set()
         cursor: str | None = "0"
         page: dict[str, Any] = {}
         while cursor is not None:
-            query = {"advertiser_id": ADVERTISER, "limit": "10000", "cursor": cursor}
+            query = {"advertiser_id": advertiser, "limit": "10000", "cursor": cursor}
             page = (
                 httpx.get(f"{self.sandbox}/_sandbox/events", params=query, timeout=60)
                 .raise_for_status()

@@ -449,6 +449,8 @@ CREATE TABLE exceptions (
   place          smallint NOT NULL,
   day            date NOT NULL,
   destination    integer NOT NULL,
+  -- The number of the mapping; NULL where the metadata of the batch could not be read.
+  mapping        integer,
   status         text NOT NULL CHECK (status IN ('retrying', 'delivered', 'dead', 'expired', 'erased')),
   -- Conversions that are sent together while a refused request is being halved.
   send_group     bigint,
@@ -506,6 +508,8 @@ CREATE TABLE attempts (
 ) PARTITION BY RANGE (day);
 CREATE INDEX attempts_started ON attempts (lane) WHERE settled_at IS NULL;
 CREATE INDEX attempts_recent ON attempts (destination, started_at);
+-- Finds a request by Amazon's id for it. A hash: 8 bytes instead of a text; NULL has no entry.
+CREATE INDEX attempts_request ON attempts USING hash (request_id);
 -- Finds the attempts of an event. batch_states refers to a request on the fast path instead, so that a
 -- request which Amazon accepts at the first attempt writes no entry here.
 CREATE INDEX attempts_off_fast_path ON attempts USING gin (batches)
@@ -577,8 +581,8 @@ CREATE TABLE inbound_usage (
   PRIMARY KEY (organisation_id, process)
 ) WITH (fillfactor = 50);
 
--- Rejected events by journey and node; '' for none, and for nodes above the limit of a process.
-CREATE TABLE journey_rejections (
+-- Rejected events and duplicates by journey and node; '' for none, and for nodes above the limit of a process.
+CREATE TABLE journey_counts (
   organisation_id text NOT NULL,
   destination     integer NOT NULL,
   day             date NOT NULL,
@@ -586,6 +590,7 @@ CREATE TABLE journey_rejections (
   journey_id      text NOT NULL,
   node_id         text NOT NULL,
   rejected        bigint NOT NULL DEFAULT 0,
+  duplicates      bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (destination, day, writer, journey_id, node_id)
 ) WITH (fillfactor = 70);
 
@@ -917,7 +922,7 @@ END $isolation$
 TABLES = """
 outcome_totals outcome_history intake_totals intake_steps notification_channels notifications incident_messages incidents
 commit_probes destination_alerting
-callback_events callbacks callback_destinations inbound_usage organisation_usage consent_stops journey_rejections rejection_records rejections counts replays attempts exceptions
+callback_events callbacks callback_destinations inbound_usage organisation_usage consent_stops journey_counts rejection_records rejections counts replays attempts exceptions
 batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys
 event_names
 """

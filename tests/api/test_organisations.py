@@ -166,6 +166,8 @@ async def test_a_suspended_organisation_sends_no_new_events(world: World) -> Non
         headers = {"Authorization": f"Bearer {key}"}
         refused = await client.post("/events", json=EVENT_OF, headers=headers)
         assert (refused.status_code, refused.json()["error"]) == (403, "organisation_suspended")
+        rehearsed = await client.post("/events?dry_run=true", json=EVENT_OF, headers=headers)
+        assert rehearsed.json() == refused.json()
         own = await client.post("/events", json=EVENT_OF, headers={"Authorization": f"Bearer {BOOTSTRAP}"})
         assert own.status_code == 202
         await world.call("POST", "/organisations/acme/resume")
@@ -204,6 +206,10 @@ async def test_usage_is_given_for_each_day(world: World) -> None:
         first = today.fromordinal(today.toordinal() - 1)
         answer = await world.call("GET", f"/organisations/acme/usage?from={first}&to={today}")
         wrong = await world.call("GET", f"/organisations/acme/usage?from={today}&to={first}")
+        page = (await world.call("GET", f"/organisations/acme/usage?from={first}&to={today}&limit=1")).json()
+        month = (await world.call("GET", "/organisations/acme/usage")).json()
+        noon = f"{today}T12:00:00Z"
+        timed = (await world.call("GET", f"/organisations/acme/usage?from={noon}&to={noon}")).json()
     assert answer.json() == {
         "items": [
             {"events": 0, "requests": 5, "bytes": 600, "day": str(first)},
@@ -213,3 +219,7 @@ async def test_usage_is_given_for_each_day(world: World) -> None:
         "next_cursor": None,
     }
     assert (wrong.status_code, wrong.json()["fields"][0]) == (422, {"field": "to", "problem": "before_from"})
+    assert (page["items"], page["total"]) == (answer.json()["items"][:1], answer.json()["total"])
+    assert page["next_cursor"]
+    assert (len(month["items"]), month["items"][-1]["day"]) == (30, str(world.context.now().date()))
+    assert len(timed["items"]) == 1

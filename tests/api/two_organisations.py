@@ -234,7 +234,9 @@ async def _observed(pool: asyncpg.Pool, organisation: OrganisationId, destinatio
             "reason": "timestamp_missing",
         }
         await rejection_records.add(c, [NewRejection(**record)])
-        await journey_counts.add_rejected(c, 1, {(number, f"journey-{organisation}", ""): 1})
+        await journey_counts.add(
+            c, 1, {(number, f"journey-{organisation}", ""): journey_counts.JourneyCounts(1, 0)}
+        )
         await counts.add_rejections(c, 1, {(number, "BAD_REQUEST", "timestamp_missing", 0, ""): 1})
         for id_, of_destination in ((incident, destination), (incident.replace("1", "2"), None)):
             opened = Incident(

@@ -211,7 +211,7 @@ def test_standard_input_is_read_like_a_file(listening: Listening, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [(401, b"refused with 401: Later."), (404, b"refused with 404"), (413, b"refused with 413")],
+    [(401, b"(401): Later."), (404, b"refused the rows (404)"), (413, b"refused the rows (413)")],
 )
 def test_what_will_not_pass_by_itself_ends_it_with_a_sentence(
     listening: Listening, tmp_path: Path, status: int, sentence: bytes

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings, SettingsError, read_settings
+from dev.environment import with_sandbox
 
 KEY = base64.b64encode(hashlib.sha256(b"test").digest()).decode()
 COUNTED = base64.b64encode(bytes(range(32))).decode()
@@ -122,6 +123,28 @@ def test_the_public_address_follows_the_port(monkeypatch: pytest.MonkeyPatch) ->
     assert read_settings(NO_FILE).public_url == "http://localhost:9000"
 
 
+def test_a_stand_in_needs_no_client_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A development machine fills in a client for the address that the operator set."""
+    monkeypatch.setenv("AMAZON_BASE_URL", "http://127.0.0.1:9009")
+    settings = with_sandbox(read_settings(NO_FILE))
+    assert settings.amazon_base_url == "http://127.0.0.1:9009"
+    assert settings.amazon_client_id
+    assert settings.amazon_client_secret is not None
+    monkeypatch.setenv("AMAZON_CLIENT_ID", "chosen")
+    assert with_sandbox(read_settings(NO_FILE)).amazon_client_id == "chosen"
+
+
+def test_a_webhook_and_a_mail_channel_may_share_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the interface's own example does."""
+    monkeypatch.setenv("NOTIFY_WEBHOOKS", "ops=http://127.0.0.1:9101/hook")
+    monkeypatch.setenv("NOTIFY_EMAILS", "ops=a@example.com|b@example.com")
+    monkeypatch.setenv("SMTP_URL", "smtp://127.0.0.1:2525")
+    monkeypatch.setenv("SMTP_FROM", "ops@example.com")
+    channels = read_settings(NO_FILE).notification_channels
+    assert [(each.name, each.type) for each in channels] == [("ops", "webhook"), ("ops", "email")]
+    assert len({each.key for each in channels}) == 2
+
+
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`.env` fills in what the environment leaves out, and a blank value counts as left out."""
     (tmp_path / ".env").write_text("PORT=9000\nSANDBOX_PORT=9001\nAMAZON_BASE_URL=\n")
@@ -151,3 +174,13 @@ def test_each_database_url_defaults_to_the_one_before(monkeypatch: pytest.Monkey
         urls["api"],
         urls["worker"],
     ]
+
+
+def test_only_production_waits_for_a_load_balancer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopping API of a developer, or of the development compose file, ends at once."""
+    assert read_settings(NO_FILE).shutdown_delay_seconds == 0
+    for name, value in GOOD_PRODUCTION.items():
+        monkeypatch.setenv(name, value)
+    assert read_settings(NO_FILE).shutdown_delay_seconds == 5
+    monkeypatch.setenv("SHUTDOWN_DELAY_SECONDS", "0")
+    assert read_settings(NO_FILE).shutdown_delay_seconds == 0

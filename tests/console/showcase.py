@@ -147,6 +147,8 @@ class Cast:
             "destinations": "/console",
             "destinations-none": "/console?q=nothing-like-it",
             "destinations-failed": "/console?sort=failed&range=30d",
+            "destinations-delivered": "/console?sort=delivered&range=7d",
+            "destinations-delivered-day": "/console?sort=delivered&range=24h",
             "destinations-backlog": "/console?sort=backlog&page=60&range=1h",
             "destinations-attention": "/console?health=needs_attention&range=7d&sort=delivered",
             "new-destination": "/console/destinations/new",
@@ -197,6 +199,7 @@ class Cast:
             "search": "/console/events",
             "search-execution": "/console/events?q=run-7",
             "search-rejected": "/console/events?status=rejected",
+            "search-rejected-none": "/console/events?status=rejected&reason=nothing_like_it",
             "search-none": "/console/events?q=nothing-like-it",
             "notifications-of-destination": f"{here}/notifications",
             "incidents": "/console/incidents",
@@ -212,6 +215,7 @@ class Cast:
             "audit": "/console/audit",
             "audit-filtered": "/console/audit?kind=mapping",
             "settings": "/console/settings",
+            "signed-out": "/console/signed-out",
             "nowhere": "/console/nowhere",
         }
 

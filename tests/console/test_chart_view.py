@@ -54,6 +54,38 @@ def test_a_chart_is_summed_up_in_words_for_those_who_cannot_see_it() -> None:
     assert made.charts[0].summary == "Accepted: 12, at most 3; Delivered: 8, at most 2"
 
 
+def test_the_values_are_a_table_for_those_without_a_script() -> None:
+    """The newest first, without rows and lines in which nothing happened; a row covers some buckets."""
+    chosen = time_range(RangeName.HOUR, NOW)
+    first, other, second = chosen.bucket_starts()[4:7]
+    history = [
+        OutcomeBucket(ONE, first, accepted=1_230, delivered=2),
+        OutcomeBucket(ONE, other, accepted=4),
+        OutcomeBucket(ONE, second, accepted=5),
+    ]
+    times = [ResponseTimes(second, 12.44, 30.0), ResponseTimes(chosen.bucket_starts()[7], 12.0, 20.0)]
+    made = charts(history, times, chosen)
+    assert made.row_width == "2 minutes"
+    assert made.columns == ["Accepted", "Delivered", "Median (ms)", "95th percentile (ms)"]
+    assert [(row.start, list(row.cells)) for row in made.rows] == [
+        (second, ["5", "0", "12.4", "30"]),
+        (first, ["1,234", "2", "", ""]),
+    ]
+    assert charts([], [], chosen).rows == []
+
+
+def test_the_table_is_short_whatever_the_range() -> None:
+    widths = []
+    for name in RangeName:
+        chosen = time_range(name, NOW)
+        buckets = [OutcomeBucket(ONE, at, accepted=1) for at in chosen.bucket_starts()]
+        made = charts(buckets, [], chosen)
+        assert 15 <= len(made.rows) <= 31
+        assert sum(int(row.cells[0]) for row in made.rows) == len(buckets)
+        widths.append(made.row_width)
+    assert widths == ["2 minutes", "15 minutes", "hour", "6 hours", "day"]
+
+
 def test_every_bucket_has_a_name() -> None:
     buckets = {time_range(name, NOW).bucket for name in RangeName}
     assert set(BUCKET_NAMES) == buckets

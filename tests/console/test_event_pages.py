@@ -1,6 +1,7 @@
 """The pages about events: search, filters, errors, replay and dismissal, rejected events, journeys, tail."""
 
 import asyncio
+import html
 import json
 import re
 import time
@@ -13,7 +14,7 @@ import pytest_asyncio
 
 from tests.console.test_seeded_faults import connected, read
 from tests.pipeline.processes import ADMIN, Product
-from tests.pipeline.world import event
+from tests.pipeline.world import MAPPING, event
 
 BEARER = {"Authorization": f"Bearer {ADMIN}"}
 JOURNEY = {"id": "welcome", "node_id": "n7", "execution_id": "run-1"}
@@ -189,6 +190,62 @@ async def test_errors_are_grouped_replayed_and_dismissed(desk: Desk) -> None:
     single = await desk.get(f"{here}/replay", status="dead", event="dead-2")
     assert "1 event will be resent" in read(httpx.Response(200, text=single))
     assert "No open events to dismiss." in single
+
+
+async def test_a_group_of_failures_leads_to_exactly_its_events(desk: Desk) -> None:
+    """By reason, Amazon's answer and mapping; the list, a replay and a dismissal agree."""
+    destination = await desk.destination()
+    here = f"/console/destinations/{destination}"
+    mapping = {**MAPPING, "name": "Leads", "event_type": "LEAD", "event_name": "Lead"}
+    made = (await desk.api.post(f"/destinations/{destination}/mappings", json=mapping)).json()["id"]
+    published = await desk.api.post(f"/destinations/{destination}/mappings/{made}/publish")
+    assert published.status_code == 200, published.text
+    first = (await desk.api.get(f"/destinations/{destination}/mappings")).json()["items"][0]["id"]
+    for code, name, mapping_id in (
+        ("BAD_REQUEST", "one", first),
+        ("BAD_REQUEST", "two", made),
+        ("FIELD_VALUE_IS_INVALID", "three", made),
+    ):
+        await desk.fault(destination, kind="partial", indexes=[0, 1], code=code)
+        sent = [{**event(n), "event_id": f"{name}-{n}", "mapping_id": mapping_id} for n in range(2)]
+        before = (await desk.api.get(f"/destinations/{destination}/stats")).json()["counts"]["dead"]
+        await desk.post(destination, *sent)
+        await desk.until_counted(destination, dead=before + 2)
+        await desk.heal()
+    errors = await desk.get(f"{here}/errors")
+    groups = re.findall(r'href="([^"]+)" aria-label="2 events: amazon_refused"', errors)
+    assert len(groups) == 3
+    names = set()
+    for group in map(html.unescape, groups):
+        page = await desk.get(group)
+        listed = set(re.findall(r'name="event" value="(\w+)-\d"', page))
+        assert len(listed) == 1
+        assert page.count('name="event"') == 2
+        names |= listed
+        counted = read(httpx.Response(200, text=await desk.get(group.replace("/events?", "/replay?"))))
+        assert "2 events will be resent" in counted
+        assert "2 events will be marked as handled" in counted
+    assert names == {"one", "two", "three"}
+
+
+async def test_a_replay_of_a_filter_selects_by_its_type(desk: Desk) -> None:
+    """As the list above the button does."""
+    destination = await desk.destination()
+    here = f"/console/destinations/{destination}"
+    await desk.fault(destination, kind="partial", indexes=[0], code="BAD_REQUEST")
+    await desk.post(destination, {**event(1), "event_id": "typed-1"})
+    await desk.until_counted(destination, dead=1)
+    await desk.heal()
+    page = await desk.get(f"{here}/events", status="dead", type="ADD_TO_SHOPPING_CART")
+    (link,) = re.findall(r'href="([^"]+)">Replay or dismiss all of this filter', page)
+    link = html.unescape(link)
+    assert "type=ADD_TO_SHOPPING_CART" in link
+    counted = await desk.get(link)
+    assert "1 event will be resent" in read(httpx.Response(200, text=counted))
+    assert 'name="type" value="ADD_TO_SHOPPING_CART"' in counted
+    other = await desk.get(link.replace("ADD_TO_SHOPPING_CART", "LEAD"))
+    assert "No events can be replayed." in other
+    assert "No open events to dismiss." in other
 
 
 @pytest.mark.parametrize("path", ["/console/tail", "/console/tail/live"])

@@ -185,16 +185,6 @@ def test_without_scripts_everything_can_still_be_done(browser: Browser, furnishe
     window.close()
 
 
-def test_what_was_unfolded_in_the_preview_stays_so_while_typing(site: Site, furnished: Furnished) -> None:
-    """The preview is fetched anew with each pause; field by field is read beside it."""
-    site.sign_in()
-    site.open(furnished.pages["mapping"])
-    site.page.locator("#steps > summary").click()
-    site.page.get_by_label("Value: event field").fill("event.properties.total")
-    expect(site.page.locator("#preview pre")).to_contain_text('"value"')
-    expect(site.page.locator("#steps")).to_have_attribute("open", "")
-
-
 def test_taking_a_row_away_leaves_the_keyboard_beside_it(site: Site, furnished: Furnished) -> None:
     """In the row that takes its place, or at the button that adds one."""
     site.sign_in()

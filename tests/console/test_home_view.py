@@ -9,9 +9,10 @@ from app.console import home_view
 from app.console.home_view import Permissions, RemedyButton
 from app.console.time_range import RangeName, time_range
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
+from app.domain.incidents.destination_condition import Condition
 from app.domain.incidents.kinds import KINDS, RESERVED, Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
-from app.store.destination_health import Condition, ListedDestination
+from app.store.destination_health import ListedDestination
 from app.store.incidents import OpenIncident, StoredIncident
 from app.store.outcome_history import RETENTION, OutcomeBucket
 

@@ -1,25 +1,29 @@
 """Presenters as tables: what is answered in, what is printed out."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from app.admin.destination_overview import MatchKeySample, RecentOutcomes
+from app.admin.destination_stats import DestinationStats
+from app.admin.event_records import EventAttempt, EventHistory, EventReplay
 from app.admin.mapping_schema import draft_warnings
 from app.console import destination_view as present
 from app.console.diagnosis_view import DiagnosisInput, diagnose
-from app.console.event_view import TimelineEntry, collapse, match_keys, timeline
+from app.console.event_timeline import TimelineEntry, collapse, match_keys, timeline
 from app.console.mapping_view import Change, changes, paths, warning_lines
 from app.console.setup_view import steps
 from app.console.sparkline import condensed, line
 from app.console.wording import age, amazon_message, number, share
 from app.domain.batch import EventMetadata
-from app.domain.destination import Region
+from app.domain.destination import Region, State
+from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
 from app.domain.observed.schema_sample import ValueKind
-from app.store.delivery_figures import ConnectionInfo, FailureRun, RequestRow
+from app.store.delivery_figures import ConnectionInfo, FailureRun, Rates, RequestRow
+from app.store.destinations import ConfiguredRate, Destination
 from app.store.outcome_history import OutcomeBucket
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -39,29 +43,45 @@ ZERO = dict.fromkeys(
     ),
     0,
 )
-STATS: dict[str, Any] = {
-    "counts": ZERO,
-    "waiting": 0,
-    "oldest_waiting_seconds": None,
-    "earliest_expiry_at": None,
-    "rate_limit": {"requests_per_second": 5.0, "burst": 5},
-    "learned_rate": None,
-    "lane_owned": True,
-    "rejections": [],
-    "dead_letters": [],
-}
-DESTINATION: dict[str, Any] = {
-    "id": "dst_1",
-    "name": "Acme",
-    "advertiser_id": "1",
-    "region": "NA",
-    "currency": "USD",
-    "state": "active",
-    "reason": None,
-    "connected": True,
-    "published_mappings": 1,
-    "updated_at": "2026-11-24T10:04:00Z",
-}
+STATS = DestinationStats(
+    destination_id="dst_1",
+    state="active",
+    counts=ZERO,
+    waiting=0,
+    dead_open=0,
+    oldest_waiting_seconds=None,
+    earliest_expiry_at=None,
+    rate_limit={"requests_per_second": 5.0, "burst": 5},
+    learned_rate=None,
+    rates=Rates(0.0, 0.0, 0.0, 0.0),
+    match_key_coverage={},
+    unreadable_batches=0,
+    breaker={"state": "closed", "error_rate": 0.0},
+    lane_owned=True,
+    rejections=[],
+    dead_letters=[],
+)
+DESTINATION = Destination(
+    id=DestinationId("dst_1"),
+    number=DestinationNumber(1),
+    lane=LaneId(1),
+    name="Acme",
+    advertiser_id=AdvertiserId("1"),
+    region=Region.NA,
+    currency="USD",
+    identity_profile="amazon",
+    dataset_name=None,
+    rate=ConfiguredRate(5.0, 5),
+    sign_in="valid",
+    sign_in_reason=None,
+    paused=False,
+    published_mappings=1,
+    state=State.ACTIVE,
+    version=1,
+    archived_at=None,
+    created_at=NOW,
+    updated_at=NOW,
+)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +187,11 @@ def request(outcome: str, status: int | None = None, ago: int = 0) -> RequestRow
     return RequestRow(NOW - timedelta(seconds=ago), outcome, status, None, 10, 20)
 
 
-WAITING = {"waiting": 5, "counts": {**ZERO, "accepted": 5, "queued": 5}, "oldest_waiting_seconds": 3.0}
+WAITING: dict[str, Any] = {
+    "waiting": 5,
+    "counts": {**ZERO, "accepted": 5, "queued": 5},
+    "oldest_waiting_seconds": 3.0,
+}
 DEAD: dict[str, Any] = {"open_dead_letters": [("amazon_refused", 3)]}
 REJECTED: dict[str, Any] = {
     "recent_rejections": [("BAD_REQUEST", "timestamp_missing", 9)],
@@ -179,9 +203,9 @@ EXPIRED: dict[str, Any] = {"recent_outcomes": RecentOutcomes(expired_in_day=1)}
 @pytest.mark.parametrize(
     ("destination", "stats", "requests", "headline", "remedy", "action"),
     [
-        ({"state": "draft", "connected": False}, {}, [], "Not connected", "click Allow", "connect"),
+        ({"state": "draft", "sign_in": "none"}, {}, [], "Not connected", "click Allow", "connect"),
         (
-            {"state": "needs_reconnect", "reason": "revoked"},
+            {"state": "needs_reconnect", "sign_in_reason": "revoked"},
             WAITING,
             [],
             "access was revoked",
@@ -189,7 +213,7 @@ EXPIRED: dict[str, Any] = {"recent_outcomes": RecentOutcomes(expired_in_day=1)}
             "connect",
         ),
         (
-            {"state": "needs_reconnect", "reason": "forbidden"},
+            {"state": "needs_reconnect", "sign_in_reason": "forbidden"},
             {},
             [],
             "(403)",
@@ -197,7 +221,7 @@ EXPIRED: dict[str, Any] = {"recent_outcomes": RecentOutcomes(expired_in_day=1)}
             "connect",
         ),
         (
-            {"state": "needs_reconnect", "reason": "unauthorized"},
+            {"state": "needs_reconnect", "sign_in_reason": "unauthorized"},
             {},
             [],
             "(401)",
@@ -214,8 +238,8 @@ EXPIRED: dict[str, Any] = {"recent_outcomes": RecentOutcomes(expired_in_day=1)}
             "resume",
         ),
         (
-            {"state": "needs_reconnect", "reason": "revoked"},
-            {**WAITING, "earliest_expiry_at": "2026-11-27T14:00:00Z"},
+            {"state": "needs_reconnect", "sign_in_reason": "revoked"},
+            {**WAITING, "earliest_expiry_at": NOW + timedelta(days=3, hours=2)},
             [],
             "access was revoked",
             "(none lost). The oldest expires in 3 days 2 h.",
@@ -259,7 +283,7 @@ EXPIRED: dict[str, Any] = {"recent_outcomes": RecentOutcomes(expired_in_day=1)}
         ({}, {}, [], "No events received yet", "journey", "activate"),
         (
             {},
-            {**STATS, "counts": {**ZERO, "accepted": 3, "delivered": 3}},
+            {"counts": {**ZERO, "accepted": 3, "delivered": 3}},
             [request("answered", 207)],
             "Healthy.",
             "No action needed",
@@ -296,7 +320,12 @@ def test_the_diagnosis_names_cause_and_remedy(
     """One sentence each, and the button that belongs to it."""
     found = diagnose(
         DiagnosisInput(
-            {**DESTINATION, **destination}, {**STATS, **stats}, requests, run_of(requests), ABOUT, NOW
+            replace(DESTINATION, **destination),
+            replace(STATS, **stats),
+            requests,
+            run_of(requests),
+            ABOUT,
+            NOW,
         )
     )
     assert headline in found.headline
@@ -316,7 +345,7 @@ def test_what_is_over_is_no_diagnosis(facts: dict[str, Any], headline: str, reme
     """The counts since the creation stay; only what is open or recent is red."""
     counts = {**ZERO, "accepted": 20, "delivered": 10, "dead": 5, "expired": 5, "rejected": 20}
     given = DiagnosisInput(
-        DESTINATION, {**STATS, "counts": counts}, [request("answered", 207)], None, ABOUT, NOW
+        DESTINATION, replace(STATS, counts=counts), [request("answered", 207)], None, ABOUT, NOW
     )
     assert diagnose(given).tone == "good"
     found = diagnose(replace(given, **facts))
@@ -329,7 +358,7 @@ def test_a_run_of_failures_began_with_its_first() -> None:
     """Also where the newest twenty requests do not reach back to it."""
     newest = [request("broken", 503, ago) for ago in range(20)]
     run = FailureRun(NOW - timedelta(hours=2), 1_234)
-    diagnosis = diagnose(DiagnosisInput(DESTINATION, {**STATS, **WAITING}, newest, run, ABOUT, NOW))
+    diagnosis = diagnose(DiagnosisInput(DESTINATION, replace(STATS, **WAITING), newest, run, ABOUT, NOW))
     assert diagnosis.since == NOW - timedelta(hours=2)
     assert "The last 1,234 requests failed." in diagnosis.headline
 
@@ -343,14 +372,14 @@ def test_a_hold_began_with_the_pause_or_the_lost_sign_in(
 ) -> None:
     """Not with the last change of a setting."""
     about = replace(ABOUT, paused_since=NOW - timedelta(hours=3), broken_since=NOW - timedelta(hours=5))
-    destination = {**DESTINATION, "state": state, "reason": reason}
-    diagnosis = diagnose(DiagnosisInput(destination, {**STATS, **WAITING}, [], None, about, NOW))
+    destination = replace(DESTINATION, state=State(state), sign_in_reason=reason)
+    diagnosis = diagnose(DiagnosisInput(destination, replace(STATS, **WAITING), [], None, about, NOW))
     assert diagnosis.since == NOW - since
 
 
 def test_a_currency_that_is_not_the_accounts_is_named_before_all_is_well() -> None:
     """With the button that changes it; unknown is no difference."""
-    healthy = {**STATS, "counts": {**ZERO, "accepted": 1, "delivered": 1}}
+    healthy = replace(STATS, counts={**ZERO, "accepted": 1, "delivered": 1})
     for reported, action in (("CAD", "currency"), ("USD", None), (None, None)):
         about = replace(ABOUT, account_currency=reported)
         diagnosis = diagnose(DiagnosisInput(DESTINATION, healthy, [], None, about, NOW))
@@ -361,20 +390,21 @@ def test_a_currency_that_is_not_the_accounts_is_named_before_all_is_well() -> No
 def test_429s_of_three_minutes_ago_do_not_explain_what_happens_now() -> None:
     """Amazon answered since then."""
     old = [request("answered", 207, 170), *(request("throttled", 429, 180 + n) for n in range(19))]
-    diagnosis = diagnose(DiagnosisInput(DESTINATION, {**STATS, **WAITING}, old, None, ABOUT, NOW))
+    diagnosis = diagnose(DiagnosisInput(DESTINATION, replace(STATS, **WAITING), old, None, ABOUT, NOW))
     assert "rate-limiting" not in diagnosis.headline
 
 
 def gauges_of(state: str = "active", **more: Any) -> dict[str, present.Gauge]:
     about, requests = more.pop("about", ABOUT), more.pop("requests", [])
-    facts = present.LaneInput(state, {**STATS, **WAITING, **more}, about, requests, run_of(requests), NOW)
+    stats = replace(STATS, **{**WAITING, **more})
+    facts = present.LaneInput(state, stats, about, requests, run_of(requests), NOW)
     return {one.label: one for one in present.lane(facts)}
 
 
 def test_the_lane_tells_what_is_out_of_the_ordinary() -> None:
     """A shut gate with its end, a rate below the limit, an expiry within two days."""
     about = replace(ABOUT, blocked_until=NOW + timedelta(seconds=30), lane_shared_by=2)
-    gauges = gauges_of(about=about, learned_rate=1.5, earliest_expiry_at="2026-11-25T12:00:00Z")
+    gauges = gauges_of(about=about, learned_rate=1.5, earliest_expiry_at=NOW + timedelta(days=1))
     assert (gauges["Throttle"].value, gauges["Throttle"].at) == ("waiting until", about.blocked_until)
     assert (gauges["Rate"].value, gauges["Rate"].tone) == ("1.5 / s", "warn")
     assert "1 other destination of this advertiser" in gauges["Rate"].meaning
@@ -423,17 +453,17 @@ def test_no_activity_yet_is_not_at_once_an_error(ago: int | None, tone: str, sai
 @pytest.mark.parametrize(
     ("destination", "mappings", "accepted", "states"),
     [
-        ({"connected": False, "published_mappings": 0}, [], 0, ["done", "now", "locked", "locked"]),
-        ({"connected": True, "published_mappings": 0}, [], 0, ["done", "done", "now", "locked"]),
-        ({"connected": True, "published_mappings": 1}, [{}], 0, ["done", "done", "done", "now"]),
-        ({"connected": True, "published_mappings": 1}, [{}], 5, ["done", "done", "done", "done"]),
+        ({"sign_in": "none", "published_mappings": 0}, [], 0, ["done", "now", "locked", "locked"]),
+        ({"sign_in": "valid", "published_mappings": 0}, [], 0, ["done", "done", "now", "locked"]),
+        ({"sign_in": "valid", "published_mappings": 1}, [{}], 0, ["done", "done", "done", "now"]),
+        ({"sign_in": "valid", "published_mappings": 1}, [{}], 5, ["done", "done", "done", "done"]),
     ],
 )
 def test_a_step_is_locked_until_the_one_before_is_done(
     destination: dict[str, Any], mappings: list[Any], accepted: int, states: list[str]
 ) -> None:
     """And says why."""
-    found = steps(destination, mappings, accepted)
+    found = steps(replace(DESTINATION, **destination), mappings, accepted)
     assert [step.state for step in found] == states
     assert all(step.why for step in found)
 
@@ -460,43 +490,59 @@ def test_the_paths_of_real_events_come_first_then_the_samples() -> None:
     assert "odd name" not in {one.path for one in found}
 
 
-def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
-    """What happened, when, what Amazon said of the event, and who replayed it."""
-    attempt = {
-        "outcome": "answered",
-        "http_status": 207,
-        "duration_ms": 12,
-        "events_in_request": 3,
-        "request_id": "r-1",
-        "message": None,
-    }
-    refused = {
-        "item_outcome": "amazon_refused",
-        "item_code": "FIELD_VALUE_IS_INVALID",
-        "item_message": "Not valid.",
-    }
-    unclear = {"item_outcome": "outcome_unknown", "item_code": None, "item_message": "missing_index"}
-    trace: dict[str, Any] = {
-        "event_time": "2026-11-24T10:00:00Z",
-        "accepted_at": "2026-11-24T10:00:01Z",
+AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+# A delivered event; everything that a test does not name.
+HISTORY = EventHistory(
+    **dict.fromkeys(each.name for each in fields(EventHistory)),  # type: ignore[arg-type]
+)
+
+
+def history(**known: Any) -> EventHistory:
+    """Return the history of a lead that was accepted a second after it happened."""
+    usual = {
+        "event_time": AT,
+        "accepted_at": AT + timedelta(seconds=1),
         "mapping_version": 2,
         "event_type": "LEAD",
-        "match_keys": ["EMAIL", "PHONE"],
-        "status": "dead",
-        "explanation": "Given up.",
-        "next_attempt_at": None,
-        "warnings": [],
-        "dropped_match_keys": [],
-        "delivered_at": None,
-        "erased_at": None,
+        "match_keys": [],
         "attempts_complete": True,
-        "replays": [{"replay_id": "rpl_1", "at": "2026-11-24T10:00:09Z", "by": "key_1"}],
-        "attempts": [
-            {**attempt, "started_at": "2026-11-24T10:00:02Z", **refused},
-            {**attempt, "started_at": "2026-11-24T10:00:12Z", **unclear},
-        ],
+        "replays": [],
+        "attempts": [],
     }
-    entries = timeline(trace, "Cart", {"key_1": "Support desk"})
+    return replace(HISTORY, **{**usual, **known})
+
+
+def attempt(after: int, **answer: Any) -> EventAttempt:
+    """Return a request that started some seconds after the event happened."""
+    started = AT + timedelta(seconds=after)
+    return EventAttempt(
+        id="1",
+        started_at=started,
+        settled_at=started,
+        outcome="answered",
+        http_status=207,
+        duration_ms=12,
+        request_id="r-1",
+        message=None,
+        events_in_request=3,
+        **answer,
+    )
+
+
+def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
+    """What happened, when, what Amazon said of the event, and who replayed it."""
+    refused = attempt(
+        2, item_outcome="amazon_refused", item_code="FIELD_VALUE_IS_INVALID", item_message="Not valid."
+    )
+    unclear = attempt(12, item_outcome="outcome_unknown", item_code=None, item_message="missing_index")
+    dead = history(
+        status="dead",
+        explanation="Given up.",
+        match_keys=["EMAIL", "PHONE"],
+        replays=[EventReplay("rpl_1", AT + timedelta(seconds=9), "key_1")],
+        attempts=[refused, unclear],
+    )
+    entries = timeline(dead, "Cart", {"key_1": "Support desk"})
     assert [one.headline for one in entries] == [
         "Occurred",
         "Accepted and stored",
@@ -516,28 +562,20 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
 
 def test_the_story_tells_an_erasure_apart_from_the_delivery() -> None:
     """Each with its own time; an event that is delivered and not erased ends with its delivery."""
-    trace: dict[str, Any] = {
-        "event_time": "2026-11-24T10:00:00Z",
-        "accepted_at": "2026-11-24T10:00:01Z",
-        "mapping_version": 2,
-        "event_type": "LEAD",
-        "match_keys": [],
-        "status": "delivered",
-        "explanation": "Both.",
-        "next_attempt_at": None,
-        "delivered_at": "2026-11-24T10:00:03Z",
-        "erased_at": "2026-11-25T10:00:00Z",
-        "attempts_complete": False,
-        "replays": [],
-        "attempts": [],
-    }
-    entries = timeline(trace, "Cart")
+    both = history(
+        status="delivered",
+        explanation="Both.",
+        delivered_at=AT + timedelta(seconds=3),
+        erased_at=AT + timedelta(days=1),
+        attempts_complete=False,
+    )
+    entries = timeline(both, "Cart")
     assert [(one.headline, one.at and one.at.day) for one in entries[3:]] == [
         ("Older attempts", None),
         ("Delivered", 24),
         ("Erased", 25),
     ]
-    (last,) = timeline({**trace, "erased_at": None, "attempts_complete": True}, "Cart")[3:]
+    (last,) = timeline(replace(both, erased_at=None, attempts_complete=True), "Cart")[3:]
     assert (last.headline, last.at and last.at.day) == ("Delivered", 24)
 
 

@@ -132,42 +132,38 @@ async def test_use_puts_the_end_off(world: World) -> None:
     assert row.fresh
 
 
-@pytest.mark.parametrize(("path", "method", "scopes"), LOCKED, ids=[f"{m} {p}" for p, m, _ in LOCKED])
-async def test_without_a_session_every_page_leads_to_the_sign_in(
-    world: World, path: str, method: str, scopes: tuple[Scope, ...]
-) -> None:
+async def test_without_a_session_every_page_leads_to_the_sign_in(world: World) -> None:
     """Before anything else is looked at."""
-    answer = await world.client.request(method, re.sub(r"[{}]", "", path))
-    assert (answer.status_code, answer.headers["location"].split("?")[0]) == (303, "/console/sign-in")
+    for path, method, _ in LOCKED:
+        answer = await world.client.request(method, re.sub(r"[{}]", "", path))
+        location = answer.headers.get("location", "").split("?")[0]
+        assert (answer.status_code, location) == (303, "/console/sign-in"), (method, path)
 
 
-@pytest.mark.parametrize(("path", "method", "scopes"), WRITES, ids=[p for p, _, _ in WRITES])
-async def test_no_act_without_the_sessions_token_or_from_elsewhere(
-    world: World, path: str, method: str, scopes: tuple[Scope, ...]
-) -> None:
+async def test_no_act_without_the_sessions_token_or_from_elsewhere(world: World) -> None:
     """A form needs the token and the origin of a page of ours; one of them alone is refused."""
     await sign_in(world)
-    url, token = re.sub(r"[{}]", "", path), await csrf(world)
-    for data, origin in (
-        ({}, PUBLIC),
-        ({"csrf": "0" * 64}, PUBLIC),
-        ({"csrf": token}, "https://elsewhere.example"),
-        ({"csrf": token}, "null"),
-    ):
-        answer = await world.client.post(url, data=data, headers={"Origin": origin})
-        assert answer.status_code == 403, (data, origin)
+    token = await csrf(world)
+    for path, _, _ in WRITES:
+        for data, origin in (
+            ({}, PUBLIC),
+            ({"csrf": "0" * 64}, PUBLIC),
+            ({"csrf": token}, "https://elsewhere.example"),
+            ({"csrf": token}, "null"),
+        ):
+            url = re.sub(r"[{}]", "", path)
+            answer = await world.client.post(url, data=data, headers={"Origin": origin})
+            assert answer.status_code == 403, (path, data, origin)
     assert await world.actions() == []
 
 
-@pytest.mark.parametrize(
-    "path", [path for path, _, scopes in WRITES if scopes == (Scope.DESTINATIONS_WRITE,)]
-)
-async def test_a_viewer_changes_nothing(world: World, path: str) -> None:
+async def test_a_viewer_changes_nothing(world: World) -> None:
     """Whatever form is sent, with a good token."""
     await sign_in(world, await world.key(*ROLES[PersonRole.VIEWER]))
-    before = await world.actions()
-    answer = await world.client.post(re.sub(r"[{}]", "", path), data={"csrf": await csrf(world)})
-    assert answer.status_code == 403
+    before, token = await world.actions(), await csrf(world)
+    for path in (path for path, _, scopes in WRITES if scopes == (Scope.DESTINATIONS_WRITE,)):
+        answer = await world.client.post(re.sub(r"[{}]", "", path), data={"csrf": token})
+        assert answer.status_code == 403, path
     assert await world.actions() == before
 
 

@@ -61,17 +61,21 @@ def main() -> int:
 
 def report(rows: list[Row]) -> None:
     """Print the table with date and commit."""
-    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
-    print(f"\n{datetime.now(UTC):%d %B %Y %H:%M} UTC, commit {commit}\n\n| what | seen |\n|---|---|")
+    print(f"\n{datetime.now(UTC):%d %B %Y %H:%M} UTC, commit {commit()}\n\n| what | seen |\n|---|---|")
     for name, value in rows:
         print(f"| {name} | {value} |")
+
+
+def commit() -> str:
+    """Return the commit that is tested."""
+    return subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
 
 
 def build(engine: Engine) -> list[Row]:
     """Build the image as it is, and the proxy of the production example."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     began = time.monotonic()
-    arguments = ("--build-arg", f"VERSION={version}", "--build-arg", "REVISION=campaign")
+    arguments = ("--build-arg", f"VERSION={version}", "--build-arg", f"REVISION={commit()}")
     engine.docker("build", "-q", "--network", "host", "-t", IMAGE, *arguments, ".")
     took = time.monotonic() - began
     engine.docker(
@@ -82,6 +86,7 @@ def build(engine: Engine) -> list[Row]:
     )
     labels = json.loads(engine.docker("inspect", "-f", "{{json .Config.Labels}}", IMAGE))
     assert labels["org.opencontainers.image.version"] == version
+    assert labels["org.opencontainers.image.revision"] == commit()
     return [
         ("build, unchanged Dockerfile, no registry", f"{took:.0f} s"),
         ("image size", f"{size / 1e6:.0f} MB, of them {base / 1e6:.0f} MB base image (a Debian stand-in)"),
@@ -144,6 +149,7 @@ def compose(engine: Engine) -> list[Row]:
             ("`compose up` until all are healthy", f"{healthy:.0f} s"),
             ("printed first event", f"202, delivered after {delivered:.1f} s"),
             ("read-only root", read_only(engine)),
+            *stop_with_database(engine),
             ("kill -9 of worker and API", kill_nine(engine)),
         ]
         engine.docker("compose", "down")
@@ -157,6 +163,31 @@ def compose(engine: Engine) -> list[Row]:
         ]
     finally:
         engine.docker("compose", "down", "-v", check=False)
+
+
+def stop_with_database(engine: Engine) -> list[Row]:
+    """Stop API and worker after delays from their start, with the database up; then start both again."""
+    rows = []
+    for name in ("api", "worker"):
+        took = []
+        for delay in DELAYS_S:
+            engine.docker("compose", "stop", name)
+            engine.docker("compose", "up", "-d", "--no-build", "--no-deps", name)
+            time.sleep(delay)
+            began = time.monotonic()
+            engine.docker("compose", "stop", "-t", "20", name)
+            took.append(time.monotonic() - began)
+            assert took[-1] < STOP_WITHIN_S, f"{name}: SIGTERM after {delay} s took {took[-1]:.1f} s"
+        seen = "; ".join(
+            f"{delay:g} s: {seconds:.1f} s" for delay, seconds in zip(DELAYS_S, took, strict=True)
+        )
+        began = time.monotonic()
+        engine.docker("compose", "up", "-d", "--no-build", "--no-deps", "--wait", name)
+        rows += [
+            (f"SIGTERM to `{name}` of the compose file after", seen),
+            (f"`{name}` alone from start to healthy", f"{time.monotonic() - began:.1f} s"),
+        ]
+    return rows
 
 
 def delivered_after(engine: Engine, line: str, response: str) -> float:

@@ -150,8 +150,8 @@ def test_ids_that_are_taken(event_id: str) -> None:
     [
         pytest.param({"id": "j1", "execution_id": "x1"}, "x1", id="a text"),
         pytest.param({"execution_id": 42}, "42", id="a number"),
-        pytest.param({"execution_id": "x" * 128}, "x" * 128, id="128 characters"),
-        pytest.param({"execution_id": "x" * 129}, None, id="129 characters"),
+        pytest.param({"execution_id": "x" * 256}, "x" * 256, id="256 characters"),
+        pytest.param({"execution_id": "x" * 257}, None, id="257 characters"),
         pytest.param({"execution_id": ""}, None, id="no character"),
         pytest.param({"execution_id": "ada@example.com"}, None, id="an e-mail address"),
         pytest.param({"execution_id": "+15551928493"}, None, id="a phone number"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,7 +41,7 @@ async def test_every_id_finds_accepted_and_rejected_events(service: Service) -> 
         assert set(await ids(service, q=value, destination_id=first)) == found - {("ord-2", "queued")}
     assert await ids(service, q="ord-1") == [("ord-1", "queued")]
     assert await ids(service, q="no-1") == [("no-1", "rejected")]
-    assert await ids(service, q="req-1") == [("no-2", "rejected")]
+    assert sorted(await ids(service, q="req-1")) == [("no-2", "rejected"), ("ord-2", "queued")]
     assert await ids(service, q="x1", status="rejected") == [("no-1", "rejected")]
     assert await ids(service, q="ord-1", status="rejected") == []
     assert await ids(service, event_type="ADD_TO_SHOPPING_CART", q="j1", destination_id=second) == [
@@ -54,8 +55,44 @@ async def test_every_id_finds_accepted_and_rejected_events(service: Service) -> 
     assert unknown.status_code == 404
 
 
+async def test_the_request_id_of_a_post_finds_its_accepted_events(service: Service) -> None:
+    """The caller's own or ours, in search, lists and history."""
+    destination = await service.world.destination()
+    body = json.dumps([event(1), event(2)])
+    posted = await service.client.post(f"/events?destination_id={destination}", content=body)
+    ours = posted.headers["x-request-id"]
+    await service.post(destination, event(3), **{"X-Request-Id": "caller-7"})
+    assert sorted(await ids(service, q=ours)) == [("ord-1", "queued"), ("ord-2", "queued")]
+    assert await ids(service, q="caller-7") == [("ord-3", "queued")]
+    (found,) = (await service.get("/event-search", q="caller-7"))["items"]
+    assert found["request_id"] == "caller-7"
+    history = await service.get("/events/ord-1", destination_id=destination)
+    assert history["request_id"] == ours
+    listed = (await service.get(f"/destinations/{destination}/events"))["items"]
+    assert [each["request_id"] for each in listed] == ["caller-7", ours, ours]
+
+
+async def test_the_traffic_of_others_does_not_hide_a_request(service: Service) -> None:
+    """Amazon's request id is found by an index, however many requests others sent since."""
+    mine = await service.world.destination()
+    number = await service.world.number(mine)
+    await service.post(mine, event(1))
+    [batch] = await service.world.fetch("SELECT id, day FROM batches")
+    await service.world.fetch(
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,"
+        "  settled_at, outcome, request_id) "
+        "SELECT n, $1, 1, CASE n WHEN 1 THEN $2::int ELSE 0 END, 1, 'w', ARRAY[$3::bigint], 1, 1, now(),"
+        "  'answered', 'amzn-' || n FROM generate_series(1, 25000) n",
+        batch["day"],
+        number,
+        batch["id"],
+    )
+    assert await ids(service, q="amzn-1") == [("ord-1", "queued")]
+    assert await ids(service, q="amzn-2") == []
+
+
 async def test_amazons_request_id_finds_the_events_of_the_request(service: Service) -> None:
-    """As far as the newest requests go."""
+    """All events that the request carried."""
     destination = await service.world.destination()
 
     def answer(request: Request) -> httpx.Response:

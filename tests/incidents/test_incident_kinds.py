@@ -1,6 +1,5 @@
 """Each kind of incident from its real cause: it opens, is announced once, and resolves after the cure."""
 
-import asyncio
 import json
 from datetime import timedelta
 
@@ -157,6 +156,29 @@ async def test_rejections_open_and_resolve_when_they_stop(watch: Watch) -> None:
     await watch.resolved("rejections")
 
 
+async def test_a_new_stall_is_recorded_at_once(watch: Watch) -> None:
+    """The home page reads the recording of every 15 seconds; it must not wait for the next one."""
+    world = watch.world
+    id_ = await world.destination()
+    destination = await world.number(id_)
+    ages = "SELECT oldest_waiting_seconds AS age FROM outcome_history WHERE bucket_seconds = 60"
+    await watch.tick()
+    await world.post(id_, event(1))
+    await world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '16 seconds'")
+    await watch.tick()
+    assert await world.fetch(ages) == []
+    await world.fetch(
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,"
+        "  settled_at, outcome, http_status) "
+        "SELECT 1, (now() AT TIME ZONE 'UTC')::date, lane, number, 1, 'w', ARRAY[1], 1, 1, now(),"
+        "  'throttled', 429 FROM destinations WHERE number = $1",
+        destination,
+    )
+    await watch.tick()
+    [row] = await world.fetch(ages)
+    assert 15 < row["age"] < 60
+
+
 async def test_a_drop_of_volume_opens(watch: Watch) -> None:
     """Seven days with a hundred events an hour, and an hour with none."""
     destination = await watch.world.number(await watch.world.destination())
@@ -172,6 +194,7 @@ async def test_a_drop_of_volume_opens(watch: Watch) -> None:
         "VALUES ('default', $1, 3600, date_trunc('hour', now()) - interval '1 hour', 50)",
         destination,
     )
+    watch.monitor._observer.restart()  # volumes are read every ten seconds
     await watch.resolved("volume_drop")
 
 
@@ -230,9 +253,12 @@ async def test_one_of_several_processes_computes(watch: Watch) -> None:
     await other.tick()
     assert (watch.monitor._owned, other.monitor._owned) == (True, False)
     await watch.monitor.leave()
-    await asyncio.sleep(0.1)
-    await other.tick()
-    assert other.monitor._owned
+
+    async def owned() -> bool:
+        await other.tick()
+        return other.monitor._owned
+
+    await eventually(owned)
     await other.close()
 
 

@@ -24,7 +24,7 @@ def refuse_odd(request: Request) -> httpx.Response:
 
 async def figures(service: Service, destination: str, **query: str) -> dict[str, int]:
     counts = (await service.get(f"/destinations/{destination}/stats", **query))["counts"]
-    shown = ("accepted", "rejected", "delivered", "dead", "retrying")
+    shown = ("accepted", "duplicates", "rejected", "delivered", "dead", "retrying")
     assert counts["accepted"] == sum(
         number for name, number in counts.items() if name not in ("accepted", "duplicates", "rejected")
     )
@@ -41,16 +41,23 @@ async def test_figures_of_a_node_stay_exact_under_replay(service: Service) -> No
         of_node(8, "n2", journey="j2"),
         {"event_id": "no", "journey": {"id": "j1", "node_id": "n1"}},
     )
+    # Repeated beside a new event, and alone.
+    await service.post(destination, *[of_node(9, "n3", execution="x3")] * 2, of_node(0, "n1"))
+    await service.post(destination, of_node(0, "n1"))
     service.world.amazon.script = refuse_odd
     service.world.work()
-    await service.world.until(destination, delivered=5, dead=3)
-    n1 = {"accepted": 4, "rejected": 1, "delivered": 2, "dead": 2}
+    await service.world.until(destination, delivered=5, dead=4)
+    n1 = {"accepted": 4, "duplicates": 2, "rejected": 1, "delivered": 2, "dead": 2}
+    n3 = {"accepted": 1, "duplicates": 1, "dead": 1}
+    assert await figures(service, destination, node_id="n3") == n3
     assert await figures(service, destination, journey_id="j1", node_id="n1") == n1
     assert await figures(service, destination, node_id="n2") == {"accepted": 4, "delivered": 3, "dead": 1}
     assert await figures(service, destination, journey_id="j2") == {"accepted": 1, "delivered": 1}
     assert await figures(service, destination, journey_id="none") == {}
     listed = await service.get(f"/destinations/{destination}/events", node_id="n1", status="dead")
     assert sorted(item["event_id"] for item in listed["items"]) == ["ord-1", "ord-3"]
+    blank = await service.get(f"/destinations/{destination}/events", node_id="")
+    assert blank["items"] == []
 
     service.world.amazon.script = None
     path = f"/destinations/{destination}"
@@ -58,8 +65,8 @@ async def test_figures_of_a_node_stay_exact_under_replay(service: Service) -> No
     assert (dry["matched"], dry["replay_id"]) == (2, None)
     done = (await service.send(f"{path}/replay", status="dead", execution_id="x1")).json()
     assert done["replayed"] == 2
-    await service.world.until(destination, delivered=7, dead=1)
-    n1 = {"accepted": 4, "rejected": 1, "delivered": 4}
+    await service.world.until(destination, delivered=7, dead=2)
+    n1 = {"accepted": 4, "duplicates": 2, "rejected": 1, "delivered": 4}
     assert await figures(service, destination, journey_id="j1", node_id="n1") == n1
     (replay,) = (await service.get(f"{path}/replays"))["items"]
     assert replay == await service.get(f"{path}/replays/{done['replay_id']}")

@@ -112,6 +112,25 @@ async def test_a_failing_channel_delays_no_other_and_leaks_no_address(
     assert "secret-path" not in logged
 
 
+async def test_a_webhook_and_a_mail_channel_of_one_name_both_get_the_message(watch: Watch) -> None:
+    """A destination that selects the name selects both."""
+    watch.monitor._planner._channels += read_emails("ops=a@example.com|b@example.com")
+    destination = await watch.world.destination()
+    await watch.world.fetch(
+        "INSERT INTO destination_alerting (organisation_id, destination, channels) "
+        "VALUES ('default', $1, '{ops}')",
+        destination,
+    )
+    await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
+    await watch.monitor.run()
+    rows = await watch.world.fetch("SELECT channel FROM notifications ORDER BY channel")
+    assert [row["channel"] for row in rows] == ["ops", "ops (email)"]
+    await watch.delivery.run()
+    assert len(watch.receiver.messages) == 1
+    left = await watch.world.fetch("SELECT channel FROM notifications WHERE finished_at IS NULL")
+    assert [row["channel"] for row in left] == ["ops (email)"]
+
+
 async def test_a_message_is_dropped_after_a_day(watch: Watch) -> None:
     """Its channel may still work for others."""
     watch.receiver.mode = "refuse"

@@ -70,6 +70,29 @@ async def test_an_id_that_is_refused_is_counted_and_recorded_as_null(service: Se
     assert counts["rejected"] == 1
 
 
+async def test_what_is_no_event_counts_for_the_destination_of_its_batch(service: Service) -> None:
+    """A member that is no object and a line that is no JSON, by the envelope or the query."""
+    destination = await service.world.destination()
+    await service.post(destination, 1, event(2))
+    await service.client.post("/events", content=json.dumps({"destination_id": destination, "rows": ["x"]}))
+    answer = await service.client.post(
+        f"/events?destination_id={destination}",
+        content=b"{]\n[]",
+        headers={"Content-Type": "application/x-ndjson"},
+    )
+    assert answer.status_code == 422
+    path = f"/destinations/{destination}"
+    items = (await service.get(f"{path}/rejections"))["items"]
+    reasons = ["malformed_line", *["not_an_object"] * 3]
+    assert sorted(item["reason"] for item in items) == reasons
+    assert (await service.get(f"{path}/stats"))["counts"]["rejected"] == 4
+    first = await service.get(f"{path}/rejections/summary", limit="1")
+    assert [(row["reason"], row["count"]) for row in first["items"]] == [("not_an_object", 3)]
+    second = await service.get(f"{path}/rejections/summary", limit="1", cursor=first["next_cursor"])
+    assert [(row["reason"], row["count"]) for row in second["items"]] == [("malformed_line", 1)]
+    assert second["next_cursor"] is None
+
+
 async def test_what_leaves_no_record(service: Service) -> None:
     """Dry runs, unknown destinations, and those that a key may not see."""
     destination = await service.world.destination()

@@ -319,7 +319,7 @@ class DyingJourney:
         self._receiver = receiver
         self._deaths = deaths
 
-    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         answer = await self._receiver.deliver(id, body)
         self._deaths -= 1
         if self._deaths >= 0:
@@ -361,7 +361,8 @@ async def test_after_seven_days_a_notice_is_given_up_and_counted(world: World, r
     await world.fetch("UPDATE callbacks SET made_at = now() - interval '8 days', due_at = now()")
     assert await nothing_owed(world)
     registry = world.resources.telemetry.registry
-    assert registry.get_sample_value("amazon_conversions_status_callbacks_total", {"result": "given_up"}) == 1
+    counted = {"result": "failed_permanently"}
+    assert registry.get_sample_value("amazon_conversions_status_callbacks_total", counted) == 1
 
 
 async def test_no_final_state_is_lost_when_workers_are_killed(

@@ -138,6 +138,7 @@ async def test_due_work_that_cannot_be_claimed_backs_off_and_is_named(world: Wor
     await world.post(sister, event(4))
     await world.until(sister, seconds=5, delivered=2)
     assert sample(world, FAILED, reason="damaged_data") < 12
+    assert sample(world, "amazon_conversions_database_errors_total", **{"class": "XX"}) >= 4
     async with world.pool.acquire() as c:
         await heal_updates(c)
     await world.until(sick, dead=1, delivered=1)

@@ -198,8 +198,18 @@ async def test_a_401_that_a_fresh_token_does_not_cure_parks(world: World) -> Non
     assert (row["state"], row["sign_in_reason"]) == ("needs_reconnect", "unauthorized")
     assert len(world.amazon.tokens) == 1
     requests = len(world.amazon.requests)
-    await asyncio.sleep(1.5)
+    await world.polled()
     assert len(world.amazon.requests) == requests
+
+
+async def test_what_is_due_has_left_once_the_worker_polled(world: World) -> None:
+    """So a test that polls and sees no request knows that none was due."""
+    dst = await world.destination()
+    world.work(listens=False)
+    await world.post(dst, event(1))
+    await world.polled()
+    assert len(world.amazon.requests) == 1
+    assert (await world.counts(dst))["delivered"] == 1
 
 
 async def test_a_403_parks_at_once(world: World) -> None:
@@ -235,10 +245,19 @@ async def test_a_token_server_that_is_away_parks_nothing(world: World) -> None:
     """The event waits, and leaves when the server is back."""
     dst = await world.destination()
     await world.fetch("UPDATE sign_ins SET access_until = now()")
-    world.amazon.token_answer = lambda form: httpx.Response(503)
+    asked: list[dict[str, str]] = []
+
+    def away(form: dict[str, str]) -> httpx.Response:
+        asked.append(form)
+        return httpx.Response(503)
+
+    async def asked_again() -> bool:
+        return len(asked) > 1
+
+    world.amazon.token_answer = away
     await world.post(dst, event(1))
     world.work()
-    await asyncio.sleep(2)
+    await eventually(asked_again)
     assert (await world.counts(dst))["queued"] == 1
     world.amazon.token_answer = None
     await world.until(dst, delivered=1, seconds=30)
@@ -275,15 +294,25 @@ async def test_a_pause_is_answered_once_nothing_is_under_way_and_nothing_leaves_
     world.work()
     await entered.wait()
     await world.fetch("UPDATE destinations SET paused = true, version = version + 1 WHERE id = $1", dst)
-    pausing = asyncio.create_task(world.holding().quiesce(await world.number(dst)))
+    looks: list[float] = []
+
+    def clock() -> float:
+        looks.append(asyncio.get_running_loop().time())
+        return looks[-1]
+
+    pausing = asyncio.create_task(world.holding(monotonic=clock).quiesce(await world.number(dst)))
     await world.post(dst, event(2))
-    await asyncio.sleep(0.3)
+
+    async def looked() -> bool:
+        return len(looks) > 4
+
+    await eventually(looked)
     assert not pausing.done()
     release.set()
     await asyncio.wait_for(pausing, 10)
     await world.until(dst, delivered=1, held=1)
     requests = len(world.amazon.requests)
-    await asyncio.sleep(1.5)
+    await world.polled()
     assert len(world.amazon.requests) == requests
     await world.fetch("UPDATE destinations SET paused = false, version = version + 1 WHERE id = $1", dst)
     await world.until(dst, delivered=2)
@@ -370,7 +399,7 @@ async def test_a_started_attempt_that_nobody_settled_is_sent_again_only_after_it
     world.amazon.script = None
     world.work()
     await eventually(lambda: world.fetch("SELECT 1 FROM lanes WHERE fence = 2"), seconds=30)
-    await asyncio.sleep(1.5)
+    await world.polled()
     assert len(world.amazon.requests) == 1
     await world.fetch(
         "UPDATE attempts SET started_at = started_at - interval '31 s' WHERE settled_at IS NULL"
@@ -396,7 +425,7 @@ async def test_a_stale_owner_changes_nothing(world: World) -> None:
         "UPDATE lanes SET fence = fence + 1, owner = 'somebody', leased_until = now() + interval '60 s'"
     )
     release.set()
-    await asyncio.sleep(0.5)
+    await world.polled()
     counts = await world.counts(dst)
     assert (counts["delivered"], counts["queued"]) == (0, 1)
     assert (await world.fetch("SELECT settled_at FROM attempts"))[0][0] is None

@@ -38,7 +38,7 @@ async def erase(world: World, **said: str) -> str:
     return id
 
 
-async def finished(world: World, id: str) -> erasures.Erasure:  # noqa: A002
+async def finished(world: World, id: str) -> erasures.Erasure:
     async def ask() -> erasures.Erasure | None:
         async with world.pool.acquire() as c:
             found = await erasures.find(c, id)
@@ -212,7 +212,9 @@ async def test_the_answer_waits_for_a_request_that_is_under_way(world: World) ->
     world.work()
     await entered.wait()
     asking = asyncio.create_task(erase(world))
-    await asyncio.sleep(0.3)
+    await eventually(lambda: world.fetch("SELECT 1 FROM erasures"))
+    for _ in range(10):
+        await world.fetch("SELECT 1")  # time enough to answer, if it did not wait
     assert not asking.done()
     release.set()
     done = await finished(world, await asyncio.wait_for(asking, 10))

@@ -98,7 +98,13 @@ async def test_only_a_session_that_is_silent_is_ended(world: World, speaks: bool
     holder = await world.resources.connect()
     try:
         await holder.execute("SELECT pg_advisory_lock(0, 99)")
-        await asyncio.sleep(0.3)
+        await eventually(
+            lambda: world.fetch(
+                "SELECT 1 FROM pg_stat_activity "
+                "WHERE pid = $1 AND state_change < clock_timestamp() - interval '0.25 s'",
+                holder.get_server_pid(),
+            )
+        )
         if speaks:
             await holder.execute("SELECT 1")
         async with world.resources.pool.acquire() as c:

@@ -70,7 +70,7 @@ async def test_a_retry_that_is_due_later_does_not_hide_a_live_event(world: World
     await world.fetch(
         "UPDATE batch_states SET disposition = NULL, settled_at = NULL, due_at = now() + interval '1 hour'"
     )
-    await asyncio.sleep(1.2)  # the poll has seen the later one
+    await world.polled()  # and has seen the later one
     await world.post(dst, event(2))
     (row,) = await eventually(lambda: world.fetch("SELECT 1 FROM batch_states WHERE settled_at IS NOT NULL"))
     assert row

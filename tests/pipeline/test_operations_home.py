@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from app.console.time_range import RangeName, bucket_start, time_range
 from app.domain.ids import OrganisationId
+from app.domain.incidents.destination_condition import Condition
 from app.store import destination_health, outcome_history
-from app.store.destination_health import Condition, DestinationListing, PageQuery, Sort
+from app.store.destination_health import DestinationListing, PageQuery, Sort
 from app.store.organisation_scope import scoped_pool
 from tests.pipeline.test_event_histories import Service, service
 from tests.pipeline.world import World, event, eventually
@@ -110,18 +112,30 @@ async def test_each_destination_has_one_condition(service: Service) -> None:
 async def test_a_queue_that_delivers_nothing_is_stalled_before_an_incident_opens(
     service: Service, age: float, delivered: int, failed: int, name: str, expected: Condition
 ) -> None:
-    """Throttling and time-outs take minutes to become an incident; the home page shows them at once."""
+    """Throttling and time-outs take minutes to become an incident; the home page shows them at once.
+
+    The recording may be of the minute before, in which events were still delivered: the requests tell.
+    """
     world = service.world
     ids = await fleet(world)
     await world.fetch(
         "INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, delivered,"
         "  failed_requests, oldest_waiting_seconds) "
-        "SELECT 'default', number, 60, now() - interval '20 seconds', $2::int, $3::int, $4::real "
+        "SELECT 'default', number, 60, now() - interval '20 seconds', 9, $2::int, $3::real "
         "FROM destinations WHERE id = $1",
         ids[name],
-        delivered,
         failed,
         age,
+    )
+    await world.fetch(
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,"
+        "  started_at, settled_at, outcome, delivered) "
+        "SELECT n, (now() AT TIME ZONE 'UTC')::date, lane, number, 1, 'w', ARRAY[1], 5, 1, at, at,"
+        "  'answered', 5 "
+        "FROM destinations, (VALUES (1, now() - interval '30 seconds'), (2, now())) AS x (n, at) "
+        "WHERE id = $1 AND (n = 1 OR $2::int > 0)",
+        ids[name],
+        delivered,
     )
     assert (await conditions(world))[name] is expected
 
@@ -161,13 +175,31 @@ async def test_a_destination_sorts_by_what_the_range_delivered(service: Service)
     ids = await fleet(world)
     await world.fetch(
         "INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, delivered, dead) "
-        "SELECT 'default', number, 900, now() - interval '2 hours', 7, 0 FROM destinations WHERE id = $1 "
-        "UNION ALL SELECT 'default', number, 900, now() - interval '3 days', 99, 99 FROM destinations",
+        "SELECT 'default', number, width, date_bin(make_interval(secs => width), at, '2000-01-01 00:00Z'),"
+        "  events, events FROM destinations, unnest($2::int[]) AS width,"
+        "  (VALUES (now() - interval '2 hours', 7), (now() - interval '3 days', 99)) AS x (at, events) "
+        "WHERE id = $1 OR events = 99",
         ids["idle"],
+        [int(width.total_seconds()) for width in outcome_history.RETENTION],
     )
     for sort in (Sort.DELIVERED, Sort.FAILED, Sort.BACKLOG):
         assert len((await listing(world, sort=sort)).items) == 9
     assert (await listing(world, sort=Sort.DELIVERED)).items[0].name == "idle"
+
+
+@pytest.mark.parametrize("name", list(RangeName))
+def test_the_widest_buckets_cover_a_range_once(name: RangeName) -> None:
+    """Without a gap, each part with whole buckets, and with far fewer of them."""
+    for minute in range(0, 3 * 1440, 7):
+        chosen = time_range(name, datetime(2026, 11, 24, tzinfo=UTC) + timedelta(minutes=minute))
+        parts = outcome_history.widest_buckets(chosen.since, chosen.bucket)
+        assert parts[0][:2] == (chosen.bucket, chosen.since) or parts[0][1] == chosen.since
+        assert [end for _, _, end in parts] == [*(begin for _, begin, _ in parts[1:]), None]
+        for width, begin, end in parts:
+            assert bucket_start(begin, width) == begin
+            assert end is None or bucket_start(end, width) == end
+        rows = sum(((end or chosen.until) - begin) // width + 1 for width, begin, end in parts)
+        assert rows <= 32
 
 
 async def test_an_organisation_sees_its_own_destinations_only(service: Service) -> None:

@@ -100,7 +100,9 @@ def test_a_terminal_gets_text() -> None:
     record = logging.LogRecord("app", logging.INFO, "", 0, "http.request", None, None)
     record.fields = {"status": 202, "request_id": "r1"}
     assert TextLines().format(record).endswith("info    http.request status=202 request_id=r1")
-    assert json.loads(JsonLines().format(record))["status"] == 202
+    line = json.loads(JsonLines().format(record))
+    assert line["status"] == 202
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["at"])
 
 
 def test_a_callback_carries_the_trace_of_its_event() -> None:

@@ -217,7 +217,7 @@ async def test_suspended_under_load_and_resumed_every_event_is_delivered_once(wo
         accepted += result.status == "accepted"
         if number == 15:
             await suspend(world, ACME, True)
-    await asyncio.sleep(1.5)  # requests in flight end, and the worker polls again
+    await world.polled()
     sent = sum(world.amazon.times.values())
     await world.post(theirs, event(100), organisation=BETA)
     await world.until(theirs, organisation=BETA, delivered=1)

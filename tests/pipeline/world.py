@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -203,6 +204,13 @@ class World:
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
         return dispatcher
 
+    async def polled(self) -> None:
+        """Let every worker look for work twice; return once none has any that is due: it would have left."""
+        for _ in range(2):
+            for dispatcher, _ in self.workers:
+                await dispatcher._adopt()
+                await eventually(partial(_is_idle, dispatcher), every=0.005)
+
     async def stop_workers(self) -> None:
         for dispatcher, _ in self.workers:
             dispatcher.stop()
@@ -252,11 +260,22 @@ class World:
             (await self.fetch("SELECT number FROM destinations WHERE id = $1", destination))[0][0]
         )
 
-    def holding(self, *, callbacks_enabled: bool = False) -> StoreDeliveryControl:
-        clock = asyncio.get_running_loop().time
+    def holding(
+        self, *, callbacks_enabled: bool = False, monotonic: Callable[[], float] | None = None
+    ) -> StoreDeliveryControl:
         return StoreDeliveryControl(
-            pool=self.resources.pool, writer=1, monotonic=clock, callbacks_enabled=callbacks_enabled
+            pool=self.resources.pool,
+            writer=1,
+            monotonic=monotonic or asyncio.get_running_loop().time,
+            callbacks_enabled=callbacks_enabled,
         )
+
+
+async def _is_idle(dispatcher: Dispatcher) -> bool:
+    """Return whether a worker has no request under way, and no lane that is served soon."""
+    soon = dispatcher._monotonic() + 0.3  # past the merge window and a token of the pace
+    waiting = [lane.wake_at for lane in dispatcher._leases.owned.values() if lane.wake_at is not None]
+    return not (dispatcher._tasks or dispatcher._wake_up.is_set() or min(waiting, default=soon) < soon)
 
 
 def event(number: int, **more: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from app.delivery.database_gauges import DatabaseGauges
 from app.domain.admission import Limits
+from app.domain.incidents.kinds import KINDS, RESERVED
 from app.server.admission import AdmissionController
 from app.server.connection_limits import ConnectionLimits
 from app.server.loop_limiter import LoopLimiter
@@ -104,9 +105,15 @@ def dashboard_queries() -> Iterator[str]:
             yield from (target["expr"] for target in panel.get("targets", ()))
 
 
+def runbook_queries() -> Iterator[str]:
+    """Yield the queries of all runbooks."""
+    for page in sorted(RUNBOOKS.glob("*.md")):
+        yield from re.findall(r"`([^`\n]*amazon_conversions_\w[^`\n]*)`", page.read_text())
+
+
 def queries() -> list[str]:
     """Return every query that is shipped."""
-    return [*(rule["expr"] for rule in [*RULES, *ALERTS]), *dashboard_queries()]
+    return [*(rule["expr"] for rule in [*RULES, *ALERTS]), *dashboard_queries(), *runbook_queries()]
 
 
 def problems_of(query: str) -> list[str]:
@@ -180,20 +187,89 @@ def test_a_metric_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 def test_an_alert_has_a_page_with_meaning_check_and_fix(alert: dict[str, Any]) -> None:
-    """The page is in the index, and its alert has a test that fires."""
+    """The page is in the index."""
     page = ROOT / alert["annotations"]["runbook_url"]
     assert re.findall(r"(?m)^## (.+)$", page.read_text()) == ["Meaning", "Check", "Fix"]
     assert f"[`{alert['alert']}`]({page.name})" in (RUNBOOKS / "README.md").read_text()
     assert alert["labels"]["severity"] in {"critical", "warning"}
-    tests = yaml.safe_load((PROMETHEUS / "alerts.test.yml").read_text())["tests"]
-    fires = [rule["alertname"] for test in tests for rule in test["alert_rule_test"] if rule["exp_alerts"]]
-    assert alert["alert"] in fires
 
 
-def test_no_page_is_left_without_an_alert() -> None:
+def alerts_of_tests(*, firing: bool) -> set[str]:
+    """Return the alerts of which a promtool test expects that they fire, or are silent."""
+    return {
+        rule["alertname"]
+        for path in PROMETHEUS.glob("*.test.yml")
+        for test in yaml.safe_load(path.read_text())["tests"]
+        for rule in test["alert_rule_test"]
+        if bool(rule["exp_alerts"]) is firing
+    }
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_an_alert_has_a_test_that_fires_and_one_that_is_silent(alert: dict[str, Any]) -> None:
+    """A rule that always fires, or never, is noticed before it is shipped."""
+    assert alert["alert"] in alerts_of_tests(firing=True)
+    assert alert["alert"] in alerts_of_tests(firing=False)
+
+
+# Ratios: the share of the first occurrence does not matter, or the label has values of the framework.
+SHARES = {PREFIX + "http_requests_total", PREFIX + "attempts_total"}
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_an_alert_sees_the_first_occurrence(alert: dict[str, Any]) -> None:
+    """Prometheus sees no increase in a series that begins at 1: counters are exported as 0 from the start."""
+    samples = [sample for family in registry().collect() for sample in family.samples]
+    for name, _, matchers in re.findall(r"(amazon_conversions_\w+_total)(\{([^}]*)\})?\[", alert["expr"]):
+        wanted = [
+            (label, value)
+            for label, text in re.findall(r'(\w+)\s*=~?\s*"([^"]*)"', matchers)
+            for value in text.split("|")
+        ]
+        if name in SHARES:
+            continue
+        own = [sample.labels for sample in samples if sample.name == name]
+        assert own, name
+        for label, value in wanted:
+            assert value in {labels.get(label) for labels in own}, (name, label, value)
+
+
+# interface.md §11
+INCIDENT_KINDS = (
+    "sign_in_lost", "amazon_forbidden", "failing", "throttled", "backlog", "expiring", "dead_letters",
+    "rejections", "volume_drop", "no_worker", "database_slow", "notifications_failing",
+)  # fmt: skip
+
+
+def incident_pages() -> dict[str, str]:
+    """Return the page of each kind of incident by the index."""
+    index = (RUNBOOKS / "README.md").read_text().partition("## Incidents")[2]
+    return {
+        kind: page
+        for kinds, page in re.findall(r"(?m)^\| (`[^|]+`) \| \[[^]]+\]\(([a-z-]+\.md)\)", index)
+        for kind in re.findall(r"`([a-z_]+)`", kinds)
+    }
+
+
+@pytest.mark.parametrize("kind", INCIDENT_KINDS)
+def test_a_kind_of_incident_has_a_page_with_meaning_check_and_fix(kind: str) -> None:
+    """A message names the kind; its page names the kind, too."""
+    text = (RUNBOOKS / incident_pages()[kind]).read_text()
+    assert re.findall(r"(?m)^## (.+)$", text) == ["Meaning", "Check", "Fix"]
+    assert f"`{kind}`" in text.partition("## Meaning")[0]
+
+
+def test_no_kind_of_incident_is_forgotten() -> None:
+    """The program's kinds are those of the index; two are reserved."""
+    assert {kind.value for kind in set(KINDS) - RESERVED} == set(INCIDENT_KINDS) == set(incident_pages())
+
+
+def test_no_page_is_left_without_an_alert_or_an_incident() -> None:
     """A removed alert is removed from the documents, too."""
     used = {Path(alert["annotations"]["runbook_url"]).name for alert in ALERTS}
-    assert {path.name for path in RUNBOOKS.glob("*.md")} == used | {"README.md"}
+    assert {path.name for path in RUNBOOKS.glob("*.md")} == used | set(incident_pages().values()) | {
+        "README.md"
+    }
 
 
 def test_runbooks_name_log_events_that_exist() -> None:
@@ -209,11 +285,16 @@ def test_runbooks_name_log_events_that_exist() -> None:
 @pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (.ci/run installs it)"
 )
-def test_promtool_accepts_rules_and_their_tests() -> None:
-    """Each alert fires on its fault, and none fires on a quiet day."""
+def test_promtool_accepts_rules_queries_and_tests(tmp_path: Path) -> None:
+    """Each alert fires on its fault, none on a quiet day; the queries of the runbooks are PromQL."""
+    written = [{"record": f"runbook:query_{n}", "expr": query} for n, query in enumerate(runbook_queries())]
+    (tmp_path / "runbooks.yml").write_text(
+        yaml.safe_dump({"groups": [{"name": "runbooks", "rules": written}]})
+    )
     for words in (
+        ["check", "rules", str(tmp_path / "runbooks.yml")],
         ["check", "rules", "rules.yml", "alerts.yml"],
-        ["test", "rules", "alerts.test.yml"],
+        ["test", "rules", "alerts.test.yml", "objectives.test.yml"],
         ["check", "config", "prometheus.yml"],
     ):
         done = subprocess.run(

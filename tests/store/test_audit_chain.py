@@ -23,9 +23,9 @@ async def actions(engine: AsyncEngine, number: int = ACTIONS) -> None:
         async with engine.begin() as connection:
             await audit.record(
                 connection,
-                actor="key_1",
-                action=audit.AuditAction.DESTINATION_CHANGED,
-                subject=f"dst_{place}",
+                "key_1",
+                audit.AuditAction.DESTINATION_CHANGED,
+                f"dst_{place}",
                 destination=None if place % 2 else f"dst_{place}",
                 before={"name": 'a "quoted" ü\n', "rate": 1.5},
                 after={"name": f"b{place}", "rate": 2},
@@ -87,7 +87,7 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
         async with engine.connect() as connection:
             await connection.begin()
             for _ in range(3):
-                await audit.record(connection, actor="a", action="x", subject=str(number))
+                await audit.record(connection, "a", "x", str(number))
             if number % 5:
                 await connection.commit()
             else:

@@ -213,15 +213,8 @@ async def test_a_mapping_cannot_point_at_a_version_that_does_not_exist(engine: A
 async def test_the_audit_keeps_what_changed(engine: AsyncEngine) -> None:
     """Members that are the same before and after are left out; an act without a before keeps all of it."""
     async with engine.begin() as connection:
-        await audit.record(
-            connection,
-            actor="k",
-            action="a",
-            subject="s",
-            before={"x": 1, "y": 2, "z": 0},
-            after={"x": 1, "y": 3},
-        )
-        await audit.record(connection, actor="k", action="b", subject="s", after={"x": 1})
+        await audit.record(connection, "k", "a", "s", before={"x": 1, "y": 2, "z": 0}, after={"x": 1, "y": 3})
+        await audit.record(connection, "k", "b", "s", after={"x": 1})
         newest, oldest = await audit.newest(connection, limit=10)
     assert (oldest.before, oldest.after) == ({"y": 2, "z": 0}, {"y": 3})
     assert (newest.before, newest.after) == (None, {"x": 1})
@@ -231,7 +224,7 @@ async def test_an_act_that_fails_leaves_no_audit(engine: AsyncEngine) -> None:
     """The row is part of the act's own transaction."""
     with pytest.raises(RuntimeError):
         async with engine.begin() as connection:
-            await audit.record(connection, actor="k", action="a", subject="s")
+            await audit.record(connection, "k", "a", "s")
             raise RuntimeError
     assert await one(engine, "SELECT count(*) FROM audit") == 0
 

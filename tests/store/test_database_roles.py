@@ -109,8 +109,11 @@ async def sessions(
 
 
 async def refused(connection: asyncpg.Connection, statement: str) -> None:
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+    try:
         await connection.execute(statement)
+    except asyncpg.InsufficientPrivilegeError:
+        return
+    pytest.fail(f"not refused: {statement}")
 
 
 async def test_every_table_and_sequence_has_a_row(owner: asyncpg.Connection) -> None:
@@ -159,16 +162,16 @@ async def test_every_verb_that_is_not_listed_is_refused(
     assert tried > 150
 
 
-@pytest.mark.parametrize("statement", API_ONLY)
-async def test_a_worker_cannot(sessions: dict[str, asyncpg.Connection], statement: str) -> None:
+async def test_a_worker_cannot(sessions: dict[str, asyncpg.Connection]) -> None:
     """It reads no digest of a key, and changes no configuration."""
-    await refused(sessions["worker"], statement)
+    for statement in API_ONLY:
+        await refused(sessions["worker"], statement)
 
 
-@pytest.mark.parametrize("statement", [*WORKER_ONLY, *API_FORBIDDEN])
-async def test_the_api_cannot(sessions: dict[str, asyncpg.Connection], statement: str) -> None:
+async def test_the_api_cannot(sessions: dict[str, asyncpg.Connection]) -> None:
     """It writes audit rows and cannot touch them afterwards; it reports no delivery."""
-    await refused(sessions["api"], statement)
+    for statement in [*WORKER_ONLY, *API_FORBIDDEN]:
+        await refused(sessions["api"], statement)
 
 
 async def test_neither_reads_what_a_stranger_reads(database_url: str, sessions: object) -> None:

@@ -1,11 +1,13 @@
 """Migrations beside other sessions: a lock that is not free is waited for in short attempts."""
 
 import asyncio
+from datetime import datetime
 
 import asyncpg
 import pytest
 
 from app.store import migrate
+from tests.pipeline.world import eventually
 
 
 def plain(url: str) -> str:
@@ -25,7 +27,7 @@ class TestALockThatAnotherSessionHolds:
         try:
             # A migration that needs the table alone, as ALTER TABLE does: going back drops it.
             down = asyncio.create_task(asyncio.to_thread(migrate.downgrade, database_url))
-            await asyncio.sleep(0.3)
+            await eventually(lambda: reader.fetchval("SELECT 1 FROM pg_locks WHERE NOT granted"))
             # A query that queues behind it waits for the lock timeout at most.
             async with asyncio.timeout(3):
                 await reader.fetchval("SELECT count(*) FROM destinations")
@@ -46,7 +48,18 @@ class TestALockThatAnotherSessionHolds:
         await held.start()
         await holder.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
         up = asyncio.create_task(asyncio.to_thread(migrate.upgrade, empty_database_url))
-        await asyncio.sleep(1.3)  # longer than one attempt waits
+        attempts: set[datetime] = set()
+
+        async def tried_twice() -> bool:
+            waiting = await holder.fetch(
+                "SELECT query_start FROM pg_stat_activity "
+                "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            attempts.update(row["query_start"] for row in waiting)
+            await holder.execute("SELECT pg_stat_clear_snapshot()")
+            return len(attempts) > 1
+
+        await eventually(tried_twice)
         assert not up.done()
         await held.rollback()
         await up

@@ -1,6 +1,7 @@
 """Guarantees of the pipeline's tables: generations, partitions, counts, deleted keys."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 
@@ -9,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from app.domain.ids import BatchId, DestinationNumber
-from app.store import batches, counts, event_attempts, flush, ledger, partitions
+from app.store import batches, counts, event_attempts, flush, incident_facts, ledger, partitions
 
 NOW = datetime.now(UTC)
 
@@ -167,6 +168,45 @@ async def test_attempts_off_the_fast_path_are_found_by_index(c: asyncpg.Connecti
         c, DestinationNumber(1), batch=BatchId(700), place=0, day=today, ids=[]
     )
     assert ([one.id for one in found], are_all) == ([700], True)
+
+
+async def test_the_monitor_reads_what_is_open_and_recent_by_index(c: asyncpg.Connection) -> None:
+    """Beside much that is settled: it runs every three seconds over all destinations."""
+    await c.execute(
+        "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, data_key,"
+        "  disposition, settled_at, accepted_at) "
+        "SELECT n, (now() AT TIME ZONE 'UTC')::date, n % 500, 1, 1, now(), now(), 'k',"
+        "  CASE WHEN n > 50 THEN 'sent' END, CASE WHEN n > 50 THEN now() END, now() - interval '1 minute' "
+        "FROM generate_series(1, 20000) n"
+    )
+    await c.execute(
+        "INSERT INTO exceptions (batch, place, day, destination, status, event_at, reason) "
+        "SELECT n, 0, (now() AT TIME ZONE 'UTC')::date, n % 500,"
+        "  CASE WHEN n > 50 THEN 'delivered' ELSE 'dead' END, now(), 'x' FROM generate_series(1, 20000) n"
+    )
+    await c.execute(
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,"
+        "  started_at, settled_at, outcome) "
+        "SELECT n, (now() AT TIME ZONE 'UTC')::date, 1, n % 500, 1, 'w', ARRAY[n], 1, 1, at, at,"
+        "  CASE n % 500 WHEN 7 THEN 'lost' ELSE 'answered' END FROM generate_series(1, 20000) n,"
+        "  LATERAL (SELECT now() - interval '1 hour' * (n % 500 <> 7)::int AS at) x"
+    )
+    await c.execute("VACUUM ANALYZE batch_states, exceptions, attempts")
+    numbers = [DestinationNumber(number) for number in range(500)]
+    windows = [60.0] * 500
+    for statement, *arguments in (
+        (incident_facts._WAITING,),
+        (incident_facts._DEAD,),
+        (incident_facts._REQUESTS, numbers, windows),
+    ):
+        plan = "\n".join(row[0] for row in await c.fetch(f"EXPLAIN {statement}", *arguments))
+        for table in re.findall(r"Seq Scan on (\w+)", plan):
+            assert not await c.fetchval(f"SELECT EXISTS (SELECT FROM {table})"), plan
+    facts = await incident_facts.delivery(c, numbers, windows)
+    assert {number for number, fact in facts.items() if fact.requests} == {7}
+    assert (facts[numbers[7]].failed, facts[numbers[7]].last_outcome) == (40, "lost")
+    assert {number for number, fact in facts.items() if fact.oldest_live_at} == set(range(1, 51))
+    assert {number for number, fact in facts.items() if fact.dead_open} == set(range(1, 51))
 
 
 async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Connection) -> None:

@@ -235,16 +235,7 @@
     const message = document.getElementById(field.dataset.counter);
     if (message) message.textContent = `${field.value.length} of ${field.dataset.limit}`;
   });
-  // Keep details open when their fragment is fetched again.
-  const unfolded = new Set();
-  document.addEventListener("toggle", (turned) => {
-    const { id, open, isConnected } = turned.target;
-    if (id && isConnected) unfolded[open ? "add" : "delete"](id);
-  }, true);
-  document.addEventListener("htmx:after:swap", () => {
-    for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
-    furnish(document);
-  });
+  document.addEventListener("htmx:after:swap", () => furnish(document));
   // Dim a fragment while it loads; show an error in its place if loading fails.
   const place = (event) => {
     const target = event.detail?.ctx?.target;

@@ -61,7 +61,8 @@
     else if (button.dataset.sample !== undefined) {
       click.preventDefault();
       const sample = document.getElementById("sample");
-      sample.value = JSON.stringify(JSON.parse(button.dataset.sample), null, 2);
+      // The sample that the page was opened with is in it already.
+      sample.value = button.dataset.sample ? JSON.stringify(JSON.parse(button.dataset.sample), null, 2) : sample.defaultValue;
       typed(sample);
     }
   });

@@ -111,6 +111,9 @@ class Alerting:
         return {**shown, MUTED_UNTIL: self.muted_until}
 
 
+_UNCHANGED: Final = Alerting(DEFAULTS)  # of most destinations
+
+
 def merged(stored: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Return stored settings after a change, member by member; null restores a default."""
     result = {name: dict(value) if isinstance(value, Mapping) else value for name, value in stored.items()}
@@ -127,7 +130,8 @@ def merged(stored: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
 
 def read(stored: Mapping[str, Any] | None) -> Alerting:
     """Return the alerting of a destination from its stored settings."""
-    settings = stored or {}
-    thresholds = {kind: replace(default, **settings.get(kind, {})) for kind, default in DEFAULTS.items()}
-    until = settings.get(MUTED_UNTIL)
+    if not stored:
+        return _UNCHANGED
+    thresholds = {kind: replace(default, **stored.get(kind, {})) for kind, default in DEFAULTS.items()}
+    until = stored.get(MUTED_UNTIL)
     return Alerting(thresholds, datetime.fromisoformat(until) if isinstance(until, str) else until)

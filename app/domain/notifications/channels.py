@@ -29,6 +29,11 @@ class Channel:
     addresses: tuple[str, ...] = field(repr=False)
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
 
+    @property
+    def key(self) -> str:
+        """What its messages are stored under: a webhook and a mail channel may have one name."""
+        return self.name if self.type == "webhook" else f"{self.name} (email)"
+
 
 @dataclass(frozen=True, slots=True)
 class MailServer:

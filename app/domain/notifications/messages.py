@@ -30,7 +30,7 @@ def escaped(name: str) -> str:
     return name.translate(_ESCAPES).replace("://", ":\u200b//")
 
 
-def incident_text(type: str, incident: Mapping[str, Any]) -> str:  # noqa: A002
+def incident_text(type: str, incident: Mapping[str, Any]) -> str:
     """Return one readable line about an incident."""
     name = incident["destination_name"]
     subject = "the service" if name is None else escaped(name)
@@ -40,7 +40,7 @@ def incident_text(type: str, incident: Mapping[str, Any]) -> str:  # noqa: A002
     return f"{text} {incident['url']}"
 
 
-def incident_body(type: MessageType, incident: Mapping[str, Any], now: datetime) -> bytes:  # noqa: A002
+def incident_body(type: MessageType, incident: Mapping[str, Any], now: datetime) -> bytes:
     """Return the body of a message about one incident."""
     text = incident_text(type, incident)
     return _encode({"type": type.value, "timestamp": now, "text": text, "data": dict(incident)})

@@ -6,7 +6,7 @@ the field and its kind of value fits.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -126,7 +126,8 @@ _SEPARATOR: Final = re.compile(r"[^a-z0-9]")
 
 def suggest(schema: EventSchema) -> dict[str, list[str]]:
     """Return up to three paths for each field, the best first."""
-    return {name: found for name in _SYNONYMS if (found := _suggestions(name, schema))}
+    named = [(_normalized_name(entry.path), entry) for entry in schema.entries.values()]
+    return {name: found for name in _SYNONYMS if (found := _suggestions(name, named))}
 
 
 def fields_by_path(schema: EventSchema) -> dict[str, list[str]]:
@@ -138,13 +139,13 @@ def fields_by_path(schema: EventSchema) -> dict[str, list[str]]:
     return fields
 
 
-def _suggestions(name: str, schema: EventSchema) -> list[str]:
+def _suggestions(name: str, named: Sequence[tuple[str, SchemaEntry]]) -> list[str]:
     words, kinds = _SYNONYMS[name]
     order = {word: place for place, word in enumerate(words.split())}
     fitting = [
         (order[word], -entry.filled, entry.path)
-        for entry in schema.entries.values()
-        if (word := _normalized_name(entry.path)) in order and any(kind in kinds for kind in entry.kinds)
+        for word, entry in named
+        if word in order and any(kind in kinds for kind in entry.kinds)
     ]
     return [path for _, _, path in sorted(fitting)[:MOST_SUGGESTED]]
 

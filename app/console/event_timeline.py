@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any
 
-from app.console.wording import EVENT_STATUSES, STATUSES, Label, amazon_message, moment, number, person
+from app.admin.event_records import EventAttempt, EventHistory, EventReplay
+from app.console.wording import EVENT_STATUSES, STATUSES, Label, amazon_message, number, person
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS
@@ -65,39 +65,39 @@ _ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
 
 
 def timeline(
-    trace: Mapping[str, Any], mapping_name: str | None, names: Mapping[str, str] = MappingProxyType({})
+    history: EventHistory, mapping_name: str | None, names: Mapping[str, str] = MappingProxyType({})
 ) -> list[TimelineEntry]:
-    """Return the steps of an event history (as the API returns it), oldest first.
+    """Return the steps of an event history, oldest first.
 
     `names` maps key ids to the names of the keys.
     """
     own_time = "The time of the event, from the mapped timestamp."
-    happened = [TimelineEntry(moment(trace["event_time"]), "quiet", "Occurred", own_time)]
+    happened = [TimelineEntry(history.event_time, "quiet", "Occurred", own_time)]
     entries = [
-        *(happened if trace["event_time"] else ()),
+        *(happened if history.event_time else ()),
         TimelineEntry(
-            moment(trace["accepted_at"]),
+            history.accepted_at,
             "good",
             "Accepted and stored",
             "The event was on disk before the journey received its 202.",
         ),
-        TimelineEntry(None, "good", "Converted", _converted(trace, mapping_name)),
+        TimelineEntry(None, "good", "Converted", _converted(history, mapping_name)),
     ]
-    if not trace["attempts_complete"]:
+    if not history.attempts_complete:
         entries.append(TimelineEntry(None, "quiet", "Older attempts", "Only the newest attempts are listed."))
-    sent = [_attempt(one) for one in trace["attempts"]]
-    sent += [_replay(one, names) for one in trace["replays"]]
+    sent = [_attempt(one) for one in history.attempts]
+    sent += [_replay(one, names) for one in history.replays]
     entries += collapse(sorted(sent, key=lambda one: one.at.timestamp() if one.at else 0.0))
-    if trace["next_attempt_at"] and trace["status"] == "retrying":
+    if history.next_attempt_at and history.status == "retrying":
         entries.append(
             TimelineEntry(
-                moment(trace["next_attempt_at"]),
+                history.next_attempt_at,
                 "warn",
                 "Next attempt",
                 "The event is retried automatically.",
             )
         )
-    return [*entries, *_last(trace)]
+    return [*entries, *_last(history)]
 
 
 _FEWEST_COLLAPSED = 3
@@ -117,10 +117,10 @@ def collapse(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
     return collapsed
 
 
-def _last(trace: Mapping[str, Any]) -> list[TimelineEntry]:
+def _last(history: EventHistory) -> list[TimelineEntry]:
     """Return the status as the last step, after a separate step for an erased delivery."""
-    word, detail = STATUSES[trace["status"]], amazon_message(trace["explanation"])
-    delivered, erased = moment(trace["delivered_at"]), moment(trace["erased_at"])
+    word, detail = STATUSES[history.status], amazon_message(history.explanation)
+    delivered, erased = history.delivered_at, history.erased_at
     if delivered is not None and erased is not None:
         return [
             TimelineEntry(delivered, word.tone, word.label, "Amazon accepted it."),
@@ -129,23 +129,27 @@ def _last(trace: Mapping[str, Any]) -> list[TimelineEntry]:
     return [TimelineEntry(delivered or erased, word.tone, word.label, detail)]
 
 
-def _replay(one: Mapping[str, Any], names: Mapping[str, str]) -> TimelineEntry:
-    by = person(one["by"], names)
-    at, replay_id = moment(one["at"]), one["replay_id"]
+def _replay(replay: EventReplay, names: Mapping[str, str]) -> TimelineEntry:
+    by = person(replay.by, names)
     return TimelineEntry(
-        at, "quiet", "Replayed", f"Requeued by {by}.", replay_id=replay_id, kind=(replay_id,)
+        replay.at,
+        "quiet",
+        "Replayed",
+        f"Requeued by {by}.",
+        replay_id=replay.replay_id,
+        kind=(replay.replay_id,),
     )
 
 
-def _converted(trace: Mapping[str, Any], mapping_name: str | None) -> str:
-    kind = trace["event_type"]
+def _converted(history: EventHistory, mapping_name: str | None) -> str:
+    kind = history.event_type
     if kind is None:
         return "The stored metadata of the conversion is damaged and cannot be shown."
     label = EVENT_TYPES[kind].label if kind in EVENT_TYPES else kind
     by = f"mapping “{mapping_name}”" if mapping_name else "a deleted mapping"
-    keys = match_keys(trace["match_keys"])
+    keys = match_keys(history.match_keys)
     return (
-        f"By {by}, version {trace['mapping_version']}, as {label}, with {keys}. "
+        f"By {by}, version {history.mapping_version}, as {label}, with {keys}. "
         "The payload is frozen: retries resend exactly this."
     )
 
@@ -162,53 +166,53 @@ def _key_label(wire: str) -> str:
     return FIELDS[_WIRE[wire]].label if wire in _WIRE else wire
 
 
-def _attempt(one: Mapping[str, Any]) -> TimelineEntry:
-    tone, sentence = _OUTCOMES.get(one["outcome"], ("quiet", ""))
+def _attempt(attempt: EventAttempt) -> TimelineEntry:
+    tone, sentence = _OUTCOMES.get(attempt.outcome, ("quiet", ""))
     parts = [sentence]
-    others = one["events_in_request"] - 1
-    facts = [f"HTTP {one['http_status']}" if one["http_status"] else ""]
-    facts.append(f"{number(one['duration_ms'])} ms" if one["duration_ms"] is not None else "")
+    others = attempt.events_in_request - 1
+    facts = [f"HTTP {attempt.http_status}" if attempt.http_status else ""]
+    facts.append(f"{number(attempt.duration_ms)} ms" if attempt.duration_ms is not None else "")
     facts.append(f"with {number(others)} more" if others > 0 else "")
     parts.append(", ".join(fact for fact in facts if fact) + "." if any(facts) else "")
-    if one["message"]:
-        parts.append(f"Amazon's message: {amazon_message(one['message'])}")
-    if one["item_outcome"] in _ITEM_OUTCOMES:
-        tone, sentence = _ITEM_OUTCOMES[one["item_outcome"]]
-        code = f" ({one['item_code']})" if one["item_code"] else ""
-        words = UNCLEAR_ANSWERS.get(one["item_message"]) or amazon_message(one["item_message"])
+    if attempt.message:
+        parts.append(f"Amazon's message: {amazon_message(attempt.message)}")
+    if (refusal := _ITEM_OUTCOMES.get(attempt.item_outcome or "")) is not None:
+        tone, sentence = refusal
+        code = f" ({attempt.item_code})" if attempt.item_code else ""
+        words = UNCLEAR_ANSWERS.get(attempt.item_message or "") or amazon_message(attempt.item_message)
         parts.append(f"{sentence}{code}: {words}" if words else f"{sentence}{code}.")
     names = ("outcome", "http_status", "message", "item_outcome", "item_code", "item_message")
     return TimelineEntry(
-        moment(one["started_at"]),
+        attempt.started_at,
         tone,
         "Sent to Amazon",
         " ".join(part for part in parts if part),
-        request_id=one["request_id"],
-        kind=tuple(one[name] for name in names),
+        request_id=attempt.request_id,
+        kind=tuple(getattr(attempt, name) for name in names),
     )
 
 
-def warnings(trace: Mapping[str, Any]) -> list[str]:
+def warnings(history: EventHistory) -> list[str]:
     """Return the event's warnings as sentences."""
     entries = [
-        f"{_key_label(one['match_key'])} was left out: {one['reason'].replace('_', ' ')}."
-        for one in trace["dropped_match_keys"]
+        f"{_key_label(omitted.match_key)} was left out: {omitted.reason.replace('_', ' ')}."
+        for omitted in history.dropped_match_keys
     ]
-    for one in trace["warnings"]:
-        if one["code"] == "match_key_dropped" and entries:
+    for warning in history.warnings:
+        code, field = warning["code"] or "", warning["field"] or ""
+        if code == "match_key_dropped" and entries:
             continue  # each is listed by its key and reason
-        field = one["field"]
-        known = field in FIELDS and one["code"] != "event_id_derived"
+        known = field in FIELDS and code != "event_id_derived"
         label = f" ({FIELDS[field].label})" if known else ""
-        entries.append(WARNINGS.get(one["code"], one["code"]) + label)
+        entries.append(WARNINGS.get(code, code) + label)
     return entries
 
 
-def verdict(trace: Mapping[str, Any]) -> Label:
+def verdict(history: EventHistory) -> Label:
     """Return the status of the event."""
-    return EVENT_STATUSES[trace["status"]]
+    return EVENT_STATUSES[history.status]
 
 
-def is_final(trace: Mapping[str, Any]) -> bool:
+def is_final(history: EventHistory) -> bool:
     """Return whether the status of the event is final."""
-    return trace["status"] in {status.value for status in FINAL}
+    return history.status in {status.value for status in FINAL}

@@ -1,0 +1,26 @@
+"""Rows as frozen values: a column for each member, by its name."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Row(Protocol):
+    """A row of either driver."""
+
+    def keys(self) -> Iterable[Any]:
+        """Return the names of its columns."""
+        ...
+
+    def __getitem__(self, name: Any, /) -> Any: ...
+
+
+def read_row(type_: type[T], row: Row, **more: object) -> T:
+    """Return a value of this type. Words become enums, lists tuples; `more` are members without a column.
+
+    Columns without a member are left out.
+    """
+    return msgspec.convert({**row, **more}, type_)

@@ -1,0 +1,290 @@
+"""The faults of a game day: each with the alerts that it must raise, how it is injected and how it is repaired."""
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import asyncpg
+import httpx
+
+from dev.drills.load import Load
+from dev.drills.monitoring import Monitoring
+from dev.drills.stage import Stage
+from dev.example import Example
+
+WORKERS = ("worker-1", "worker-2")
+# Destinations beside the example of `./run`, one per fault that is limited to a destination.
+TARGETS = ("sign-in", "token", "refused", "paused", "damaged", "page", "settlement")
+LOCKED_S = 4.0  # how long commits wait
+CROWD, CROWD_EVENTS = 24, 500
+
+_FLIP = """
+    UPDATE batches SET content = set_bit(content, length(content) * 4, 1 - get_bit(content, length(content) * 4))
+    WHERE id = ANY($1::bigint[])
+"""
+_DAMAGED_PAGE = """
+    CREATE OR REPLACE FUNCTION damaged_page() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'invalid page' USING ERRCODE = 'XX001'; END $$
+"""
+_COUNT = """
+    UPDATE counts SET accepted = accepted + $2 WHERE (destination, day, writer) = (
+      SELECT destination, day, writer FROM counts WHERE destination = $1 AND accepted > 3
+      ORDER BY day, writer LIMIT 1)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultCase:
+    """A fault and the alerts that it must raise."""
+
+    name: str
+    alerts: tuple[str, ...]
+    inject: Callable[[], None]
+    repair: Callable[[], None]
+
+
+@dataclass
+class FaultInjector:
+    """Injects faults into a stage. `loads` are all that posted, for the reconciliation."""
+
+    stage: Stage
+    monitoring: Monitoring
+    targets: Mapping[str, Example]
+    loads: list[Load] = field(default_factory=list)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def of_amazon(self) -> list[FaultCase]:
+        """Return the faults of Amazon for all destinations, which must not overlap."""
+        stage = self.stage
+        return [
+            FaultCase(
+                "Amazon answers 429",
+                ("Throttled", "Backlog", "DeliveryFreshnessBudgetBurn", "DeliveryFreshnessBudgetBurnSlow"),
+                lambda: stage.set_fault({"kind": "429", "retry_after": 1}),
+                lambda: stage.set_fault(None),
+            ),
+            FaultCase(
+                "Amazon answers 503",
+                ("CircuitBreakerOpen",),
+                lambda: stage.set_fault({"kind": "5xx"}),
+                lambda: stage.set_fault(None),
+            ),
+        ]
+
+    def independent(self) -> list[FaultCase]:
+        """Return the faults that may overlap with all others but those of processes."""
+        return [
+            FaultCase("a sign-in is revoked", ("SignInLost",), self._revoke, self._reconnect),
+            FaultCase("the token server answers 503", ("TokenRefreshFailing",), self._expire, self._token_server_up),
+            FaultCase("Amazon refuses events", ("DeadLetters",), self._refuse, self._accept_and_replay),
+            FaultCase("a destination is paused and forgotten", ("EventsExpiring",), self._pause, self._resume),
+            FaultCase("a stored batch is damaged", ("UnreadableBatches",), self._damage, self._heal),
+            FaultCase(
+                "rows of two destinations lie on damaged pages",
+                ("DatabaseDamaged", "ClaimsFailing", "DeliveryDefect"),
+                self._damage_pages,
+                self._heal_pages,
+            ),
+            FaultCase("a sender leaves out the person", ("Rejections",), self._send_incomplete, self._end_threads),
+            FaultCase(
+                "the journey engine refuses callbacks",
+                ("CallbacksFailing",),
+                lambda: self._accept_callbacks(accept=False),
+                lambda: self._accept_callbacks(accept=True),
+            ),
+            FaultCase("counts are changed by hand", ("EventCountImbalance",), lambda: self._count(3), lambda: self._count(-3)),
+        ]  # fmt: skip
+
+    def of_commits(self) -> FaultCase:
+        """Return the fault of slow commits under more load than they can take."""
+        return FaultCase(
+            "commits wait for a lock, and a crowd posts",
+            ("CommitsSlow", "AcceptLatencyBudgetBurn", "AcceptLatencyBudgetBurnSlow", "RequestsShed"),
+            self._lock_and_crowd,
+            self._unlock,
+        )
+
+    def of_processes(self) -> list[FaultCase]:
+        """Return the faults of processes, which must not overlap with any other."""
+        return [
+            FaultCase("all workers are killed", ("NoWorker", "ProcessDown"), self._kill_workers, self._start_workers),
+            FaultCase(
+                "the database is killed",
+                ("DatabaseUnavailable", "AcceptErrorBudgetBurn", "AcceptErrorBudgetBurnSlow"),
+                self._kill_database,
+                self._start_database,
+            ),
+        ]  # fmt: skip
+
+    def _revoke(self) -> None:
+        self.stage.set_fault({"kind": "revoked"}, self.targets["sign-in"].advertiser_id)
+
+    def _reconnect(self) -> None:
+        target = self.targets["sign-in"]
+        self.stage.set_fault(None, target.advertiser_id)
+        self.stage.connect(name="sign-in", advertiser=target.advertiser_id)
+
+    def _expire(self) -> None:
+        """Let the access token expire while it cannot be refreshed."""
+        target = self.targets["token"]
+        self.stage.set_fault({"kind": "token_5xx"}, target.advertiser_id)
+        expired = "UPDATE sign_ins SET access_until = now() - interval '1 second' WHERE destination = $1"
+        self.stage.execute(expired, target.destination_id)
+
+    def _token_server_up(self) -> None:
+        self.stage.set_fault(None, self.targets["token"].advertiser_id)
+
+    def _refuse(self) -> None:
+        """Refuse every second event of each request."""
+        fault = {"kind": "partial", "code": "FIELD_VALUE_IS_INVALID"}
+        self.stage.set_fault(fault, self.targets["refused"].advertiser_id)
+
+    def _accept_and_replay(self) -> None:
+        self.stage.set_fault(None, self.targets["refused"].advertiser_id)
+        self._replay("refused")
+
+    def _replay(self, name: str) -> None:
+        path = f"/destinations/{self.targets[name].destination_id}/replay"
+        while self.stage.call("POST", path, {"status": "dead"})["remaining"]:
+            time.sleep(1)
+
+    def replay_all(self) -> None:
+        """Replay what was refused or unreadable while its fault was repaired."""
+        for name in ("refused", "damaged", "page"):
+            self.stage.drain(destination=self.targets[name])
+            self._replay(name)
+
+    def _pause(self, name: str = "paused") -> None:
+        self.stage.call("POST", f"/destinations/{self.targets[name].destination_id}/pause")
+
+    def _resume(self, name: str = "paused") -> None:
+        self.stage.call("POST", f"/destinations/{self.targets[name].destination_id}/resume")
+
+    def _damage(self) -> None:
+        """Flip a bit in each stored batch that waits."""
+        self._flipped = self._gather("damaged")
+        self.stage.execute(_FLIP, self._flipped)
+        self._resume("damaged")
+
+    def _heal(self) -> None:
+        """Repair the batches and replay their events, as the runbook says."""
+        self.stage.execute(_FLIP, self._flipped)
+        self._answer_as_usual("damaged", shielded=False)
+        self._replay("damaged")
+
+    def _damage_pages(self) -> None:
+        """Let updates of some rows fail with XX001: of damaged batches at their claim, of others at settlement."""
+        self._on_pages, settled = self._gather("page"), self._gather("settlement")
+        self.stage.execute(_FLIP, self._on_pages)
+        self.stage.execute(_DAMAGED_PAGE)
+        rows = ", ".join(map(str, self._on_pages + settled))
+        self.stage.execute(
+            "CREATE TRIGGER damaged_page BEFORE UPDATE ON batch_states FOR EACH ROW "
+            f"WHEN (OLD.batch IN ({rows})) EXECUTE FUNCTION damaged_page()"
+        )
+        self._resume("page")
+        self._resume("settlement")
+
+    def _heal_pages(self) -> None:
+        self.stage.execute(_FLIP, self._on_pages)
+        self.stage.execute("DROP TRIGGER damaged_page ON batch_states")
+        for name in ("page", "settlement"):
+            self._answer_as_usual(name, shielded=False)
+
+    def _gather(self, name: str) -> list[int]:
+        """Pause a destination until some batches wait, and return them."""
+        self._answer_as_usual(name, shielded=True)
+        self._pause(name)
+        statement = "SELECT batch FROM batch_states WHERE settled_at IS NULL AND destination = $1"
+        waiting: list[int] = []
+        time.sleep(2)  # requests in progress end
+        while not waiting:
+            time.sleep(0.5)
+            waiting = [row["batch"] for row in self.stage.execute(statement, self._number(name))]
+        return waiting
+
+    def _answer_as_usual(self, name: str, *, shielded: bool) -> None:
+        """Let Amazon answer an advertiser well, whatever fault is set for all others: refuse none of its events."""
+        fault = {"kind": "partial", "indexes": []} if shielded else None
+        self.stage.set_fault(fault, self.targets[name].advertiser_id)
+
+    def _number(self, name: str) -> int:
+        rows = self.stage.execute(
+            "SELECT number FROM destinations WHERE id = $1", self.targets[name].destination_id
+        )
+        return int(rows[0]["number"])
+
+    def _send_incomplete(self) -> None:
+        """Send events without match keys, more than the good ones of other callers."""
+        event = {"event": {"name": "addToCart", "timestamp": int(time.time())}, "user": {"country": "US"}}
+        body = [{**event, "destination_id": self.stage.example.destination_id} for _ in range(50)]
+
+        def send() -> None:
+            with httpx.Client(base_url=self.stage.api, headers=self.stage.headers, timeout=30) as client:
+                while not self._stopping.wait(0.1):
+                    with suppress(httpx.HTTPError):
+                        client.post("/events", json=body)
+
+        self._run(send)
+
+    def _accept_callbacks(self, *, accept: bool) -> None:
+        self.monitoring.accepts_callbacks = accept
+
+    def _count(self, events: int) -> None:
+        """Change a count of accepted events, and let the hourly check begin at its next turn."""
+        self.stage.execute(_COUNT, self._number("paused"), events)
+        self.stage.execute("UPDATE balance_checks SET started_at = now() - interval '2 hours'")
+
+    def _lock_and_crowd(self) -> None:
+        """Hold a lock that inserts of batches wait for, again and again; meanwhile a crowd posts."""
+        address = self.stage.cluster.url.replace("+asyncpg", "", 1)
+
+        async def lock() -> None:
+            connection = await asyncpg.connect(address)
+            while not self._unlocking.is_set():
+                async with connection.transaction():
+                    await connection.execute("LOCK TABLE batches IN SHARE MODE")
+                    await asyncio.sleep(LOCKED_S)
+                await asyncio.sleep(0.3)
+            await connection.close()
+
+        self._unlocking = threading.Event()
+        self._locker = threading.Thread(target=lambda: asyncio.run(lock()), daemon=True)
+        self._locker.start()
+        self._crowd = Load(self.stage, callers=CROWD, events=CROWD_EVENTS, pause_s=2, name="crowd")
+        self.loads.append(self._crowd)
+        self._crowd.start()
+
+    def _unlock(self) -> None:
+        self._unlocking.set()
+        self._locker.join()
+        self._crowd.stop(answered=True)
+
+    def _kill_workers(self) -> None:
+        for name in WORKERS:
+            self.stage.stop(name, signal.SIGKILL)
+
+    def _start_workers(self) -> None:
+        for name in WORKERS:
+            self.stage.start(name, "work")
+
+    def _kill_database(self) -> None:
+        self.stage.destroy_database()
+
+    def _start_database(self) -> None:
+        self.stage.cluster.stop()
+        self.stage.cluster.start()
+
+    def _run(self, target: Callable[[], None]) -> None:
+        self._threads.append(threading.Thread(target=target, daemon=True))
+        self._threads[-1].start()
+
+    def _end_threads(self) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
