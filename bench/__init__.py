@@ -11,6 +11,8 @@ method: docs/performance.md.
     stand_in    the stand-in for Amazon: accepts immediately and records arrivals
     pipeline    rounds through the pipeline
     reference   rounds of the reference
+    organisations  one organisation beside another that floods, stalls, fills its queue, or has Amazon down
+    stalled     the process that stalls connections
     backlog     claim and settle with thousands and millions waiting
     report      tables
 """

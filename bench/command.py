@@ -69,7 +69,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
     )
     print(f"# Bench\n\n{_where()}\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder:
-        if set(parts) - {"backlog", "fairness"}:
+        if set(parts) - {"backlog", "fairness", "organisations"}:
             with stage(settings, Path(folder), lanes=lanes) as running:
                 pipeline = Pipeline(running)
                 pipeline.connect(min(10, lanes))
@@ -81,7 +81,6 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
                     "drain": lambda: _drain(running, pipeline, 1_000_000 if asked.full else 100_000),
                     "waiting": lambda: waiting.run(running, pipeline, sizes=(10_000, 1_000_000)),
                     "rejections": lambda: rejections.run(running, pipeline, rounds=rounds),
-                    "organisations": lambda: organisations.run(running, pipeline, seconds=30),
                     "export": lambda: export.run(running, pipeline, events=1_000_000),
                     "sizes": lambda: sizes.run(running, pipeline),
                     "traces": lambda: traces.run(running, pipeline, rounds=rounds),
@@ -93,6 +92,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
         backlog.run(settings, millions=(1, 5) if asked.full else (1,))
     if "fairness" in parts:
         fairness.run(settings)
+    if "organisations" in parts:
+        organisations.run(settings, rounds=rounds, seconds=20)
     return 0
 
 

@@ -1,107 +1,228 @@
-"""The latency of one organisation alone, and while another posts ten times the capacity."""
+"""How an organisation fares beside another one that floods, stalls, fills its queue, or has Amazon down.
 
+*Alone*: nothing else posts. *Equal load*: the same flood posts to another API process with a database and a
+worker of its own, on the same machine; what this adds is due to the shared cores. *Beside*: it posts to the
+same API process. Rounds are interleaved.
+"""
+
+import asyncio
 import json
+import re
 import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import asdict
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
+import asyncpg
 import httpx
 
+from app.crypto import Vault
+from app.settings import Settings
+from bench.events import bodies
 from bench.load import Plan, Posted
-from bench.pipeline import Pipeline, create_destination, post
-from bench.report import quantile, table
-from bench.stage import Stage
+from bench.pipeline import create_destination, delays, post
+from bench.report import middle, quantile, table
+from bench.stage import Stage, stage
+from bench.waiting import FULL, multiply
 
 _FLOOD_CONNECTIONS = 64
 _FLOOD_EVENTS_A_POST = 100
-_FLOOD_POSTS = 1_000  # then the same again, with other ids
+_FLOOD_POSTS = 200  # then the same again, with other ids
+_STALLED_CONNECTIONS = 800
 _QUIET_POSTS_A_SECOND = 20.0
+_WAITING = 1_000_000
+_DELIVERY_SECONDS = 60.0
+_QUIET, _FLOODING, _DOWN, _FILLED = _LANES = range(4)
+_HOSTILE = (f"{_FLOODING}=crowded", f"{_DOWN}=failing", f"{_FILLED}=crowded")
 
 
-def run(running: Stage, pipeline: Pipeline, *, seconds: float) -> None:
-    """Print the accept latencies of the quiet organisation, alone and during the flood."""
-    flooding, quiet = (_organisation(running, number) for number in (1, 2))
-    best = post(
-        _plan(running, *flooding, "capacity", posts=400, connections=8, per_post=_FLOOD_EVENTS_A_POST)
-    )
-    capacity = best.accepted / (max(at for at in best.answered if at is not None) - best.began)
-    alone = post(_quiet(running, quiet, "alone", seconds))
-    offered = 10 * capacity / _FLOOD_EVENTS_A_POST
-    flood = _started(
-        _plan(
-            running,
-            *flooding,
-            "flood",
-            posts=_FLOOD_POSTS,
-            times=int(offered * (seconds + 2) / _FLOOD_POSTS),
-            connections=_FLOOD_CONNECTIONS,
-            per_post=_FLOOD_EVENTS_A_POST,
-            per_second=10 * capacity,
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    key: str
+    destination: str
+
+
+@dataclass(slots=True)
+class _Measured:
+    """What the quiet organisation saw, by round; `beside` is what the other one had accepted a second."""
+
+    posts: int = 0
+    answered: int = 0
+    p50: list[float] = field(default_factory=list)
+    p99: list[float] = field(default_factory=list)
+    delivered_p50: list[float] = field(default_factory=list)
+    delivered_p99: list[float] = field(default_factory=list)
+    undelivered: int = 0
+    beside: list[float] = field(default_factory=list)
+
+
+def run(settings: Settings, *, rounds: int, seconds: float) -> None:
+    """Print the latencies of the quiet organisation in each case."""
+    with (
+        tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder,
+        tempfile.TemporaryDirectory(prefix="conversions-bench-") as other_folder,
+        stage(settings, Path(folder), lanes=len(_LANES), hostile=_HOSTILE) as running,
+        stage(settings, Path(other_folder), lanes=len(_LANES), hostile=_HOSTILE) as other,
+    ):
+        quiet, flooding, down, filled = _owners(running)
+        elsewhere = _owners(other)[_FLOODING]
+        for each in (running, other):
+            each.start_worker()
+        capacity = _capacity(running, flooding)
+        warm = post(_plan(running, quiet, posts=400, connections=16, per_post=1))
+        _arrivals(running, warm.accepted)
+        print(f"## An organisation beside another one (capacity {capacity:,.0f} events/s)\n", flush=True)
+        cases = _cases(running, other, flooding, elsewhere, down, capacity, seconds)
+        measured = {name: _Measured() for name in (*cases, "filled queue")}
+        for _ in range(rounds):
+            for name, case in cases.items():
+                _measure(running, other, quiet, measured[name], case, seconds)
+        _measure_filled_queue(running, other, quiet, filled, measured["filled queue"], seconds)
+    alone = measured["alone"]
+    head = (
+        "", "posts", "answered 202", "accept p50 ms", "p99", "p99 / alone", "to delivery p50 ms", "p99",
+        "p50 / alone", "not delivered", "other's events/s",
+    )  # fmt: skip
+    print(table(head, [_row(name, each, alone) for name, each in measured.items()]), flush=True)
+
+
+def _cases(
+    running: Stage, other: Stage, flooding: _Owner, elsewhere: _Owner, down: _Owner, capacity: float,
+    seconds: float,
+) -> dict[str, Callable[[], AbstractContextManager[None]]]:  # fmt: skip
+    """Return what happens beside the quiet organisation, by name."""
+    return {
+        "alone": _nothing,
+        "equal load": lambda: _flood(other, elsewhere, 10 * capacity, seconds),
+        "flood at ten times the capacity": lambda: _flood(running, flooding, 10 * capacity, seconds),
+        f"{_STALLED_CONNECTIONS} stalled connections": lambda: _stalled(running, flooding),
+        "Amazon down": lambda: _flood(running, down, capacity / 10, seconds),
+    }
+
+
+def _owners(running: Stage) -> list[_Owner]:
+    """Create an organisation for each lane, with a key and a destination."""
+    owners = []
+    for number in _LANES:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{running.settings.port}",
+            headers={"X-Api-Key": running.key, "Accept": "application/json"},
+            timeout=60,
+        ) as client:
+            made = client.post("/organisations", json={"name": f"Bench {number}"}).raise_for_status().json()
+            scopes = ["events:write", "destinations:read", "destinations:write"]
+            key = client.post(
+                f"/keys?organisation_id={made['id']}", json={"name": "Bench", "scopes": scopes}
+            ).raise_for_status().json()["key"]  # fmt: skip
+            client.headers["X-Api-Key"] = key
+            owners.append(_Owner(key, create_destination(client, number)))
+    return owners
+
+
+def _capacity(running: Stage, owner: _Owner) -> float:
+    """Return the events a second that one organisation can have accepted, after the processes are warm."""
+    for posts in (100, 300):
+        best = post(_plan(running, owner, posts=posts, connections=8, per_post=_FLOOD_EVENTS_A_POST))
+    return best.accepted / (max(at for at in best.answered if at is not None) - best.began)
+
+
+def _measure(
+    running: Stage,
+    other: Stage,
+    quiet: _Owner,
+    measured: _Measured,
+    case: Callable[[], AbstractContextManager[None]],
+    seconds: float,
+) -> None:
+    with case():
+        running.fetch("/_log")
+        before = sum(_accepted(each) for each in (running, other))
+        began = time.monotonic()
+        posted = post(
+            _plan(
+                running,
+                quiet,
+                posts=int(_QUIET_POSTS_A_SECOND * seconds),
+                connections=16,
+                per_post=1,
+                per_second=_QUIET_POSTS_A_SECOND,
+            )
         )
+        took = time.monotonic() - began
+        received = sum(_accepted(each) for each in (running, other)) - before
+        log = _arrivals(running, posted.accepted)
+    arrived = delays(posted, log, 1)
+    latencies = _latencies(posted)
+    measured.posts += len(posted.due)
+    measured.answered += len(latencies)
+    measured.p50.append(quantile(latencies, 0.5))
+    measured.p99.append(quantile(latencies, 0.99))
+    measured.delivered_p50.append(quantile(arrived, 0.5))
+    measured.delivered_p99.append(quantile(arrived, 0.99))
+    measured.undelivered += len(latencies) - len(arrived)
+    measured.beside.append((received - posted.accepted) / took)
+
+
+def _arrivals(running: Stage, events: int) -> list[tuple[float, list[int]]]:
+    """Return what the stand-in received of the quiet organisation, after a minute at most."""
+    until = time.monotonic() + _DELIVERY_SECONDS
+    while int(running.fetch("/_count")) < events and time.monotonic() < until:
+        time.sleep(0.1)
+    return [(at, numbers) for at, numbers in json.loads(running.fetch("/_log"))]
+
+
+def _measure_filled_queue(
+    running: Stage, other: Stage, quiet: _Owner, filled: _Owner, measured: _Measured, seconds: float
+) -> None:
+    """Let a million events of the other organisation wait, then start the worker."""
+    running.end("worker")
+    (body,) = bodies("filled", FULL, FULL, [filled.destination])
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{running.settings.port}/events",
+        data=body,
+        headers={"X-Api-Key": filled.key, "Content-Type": "application/json"},
     )
+    urllib.request.urlopen(request, timeout=60).close()
+    asyncio.run(_fill(running, filled))
+    running.start_worker()
+    running.fetch("/_log")
+    warm = post(_plan(running, quiet, posts=20, connections=4, per_post=1))
+    _arrivals(running, warm.accepted)  # the worker has started and owns both lanes
+    _measure(running, other, quiet, measured, _nothing, min(seconds, 10.0))
+
+
+async def _fill(running: Stage, owner: _Owner) -> None:
+    connection = await asyncpg.connect(running.dsn)
     try:
-        time.sleep(2)
-        beside = post(_quiet(running, quiet, "beside", seconds))
+        number = await connection.fetchval("SELECT number FROM destinations WHERE id = $1", owner.destination)
+        await multiply(connection, Vault(running.settings.named_keys), number, times=_WAITING // FULL)
     finally:
-        flood.kill()
-        flood.wait()
-    print(
-        f"## An organisation while another one posts at ten times the capacity ({capacity:,.0f} events/s)\n"
-    )
-    head = ("", "posts", "answered 202", "accept p50 ms", "p99", "highest")
-    print(table(head, [_row("alone", alone), _row("together", beside)]))
-    ratio = quantile(_latencies(beside), 0.99) / quantile(_latencies(alone), 0.99)
-    print(f"p99 together / alone: {ratio:.2f}. Refused: {beside.failures}.\n", flush=True)
+        await connection.close()
 
 
-def _organisation(running: Stage, number: int) -> tuple[str, str]:
-    """Create an organisation with a key and a destination; return key and destination id."""
-    with httpx.Client(
-        base_url=f"http://127.0.0.1:{running.settings.port}",
-        headers={"X-Api-Key": running.key, "Accept": "application/json"},
-        timeout=60,
-    ) as client:
-        made = client.post("/organisations", json={"name": f"Bench {number}"}).raise_for_status().json()
-        scopes = ["events:write", "destinations:read", "destinations:write"]
-        key = client.post(
-            f"/keys?organisation_id={made['id']}", json={"name": "Bench", "scopes": scopes}
-        ).raise_for_status().json()["key"]  # fmt: skip
-        client.headers["X-Api-Key"] = key
-        return key, create_destination(client, number)
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
 
 
-def _plan(
-    running: Stage, key: str, destination: str, run: str, *, posts: int, connections: int, per_post: int,
-    per_second: float | None = None, times: int = 1,
-) -> Plan:  # fmt: skip
-    return Plan(
-        port=running.settings.port,
-        key=key,
-        run=f"{run}-{time.time_ns()}",
-        events=posts * per_post,
-        per_post=per_post,
-        destinations=[destination],
-        connections=connections,
-        per_second=None if per_second is None else per_second / per_post,
-        times=times,
-    )
-
-
-def _quiet(running: Stage, organisation: tuple[str, str], run: str, seconds: float) -> Plan:
-    return _plan(
+@contextmanager
+def _flood(running: Stage, owner: _Owner, per_second: float, seconds: float) -> Iterator[None]:
+    """Post this many events a second during the block, at the lowest priority of the machine."""
+    posts_a_second = per_second / _FLOOD_EVENTS_A_POST
+    plan = _plan(
         running,
-        *organisation,
-        run,
-        posts=int(_QUIET_POSTS_A_SECOND * seconds),
+        owner,
+        posts=_FLOOD_POSTS,
+        times=int(posts_a_second * (seconds + 30) / _FLOOD_POSTS) + 1,
         connections=_FLOOD_CONNECTIONS,
-        per_post=1,
-        per_second=_QUIET_POSTS_A_SECOND,
+        per_post=_FLOOD_EVENTS_A_POST,
+        per_second=posts_a_second,
     )
-
-
-def _started(plan: Plan) -> "subprocess.Popen[bytes]":
-    """Post in the background with low CPU priority; ignore the result."""
     process = subprocess.Popen(
         ["nice", "-n", "19", sys.executable, "-m", "bench.load"],
         stdin=subprocess.PIPE,
@@ -110,16 +231,67 @@ def _started(plan: Plan) -> "subprocess.Popen[bytes]":
     assert process.stdin is not None
     process.stdin.write(json.dumps(asdict(plan)).encode())
     process.stdin.close()
-    return process
+    with _killed(process):
+        before = _accepted(running)
+        while _accepted(running) == before:
+            time.sleep(0.1)
+        time.sleep(1)
+        yield
+
+
+@contextmanager
+def _stalled(running: Stage, owner: _Owner) -> Iterator[None]:
+    arguments = (str(running.settings.port), owner.key, str(_STALLED_CONNECTIONS))
+    with _killed(subprocess.Popen([sys.executable, "-m", "bench.stalled", *arguments])):
+        time.sleep(3)
+        yield
+
+
+@contextmanager
+def _killed(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _accepted(running: Stage) -> float:
+    """Return how many events the API process has accepted."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{running.settings.port}/metrics", timeout=60) as answer:
+        found = re.search(
+            r'(?m)^amazon_conversions_events_received_total\{result="accepted"\} (\S+)',
+            answer.read().decode(),
+        )
+    return float(found[1]) if found else 0.0
+
+
+def _plan(
+    running: Stage, owner: _Owner, *, posts: int, connections: int, per_post: int,
+    per_second: float | None = None, times: int = 1,
+) -> Plan:  # fmt: skip
+    """Return a plan; `per_second` counts posts."""
+    return Plan(
+        port=running.settings.port,
+        key=owner.key,
+        run=f"r{time.time_ns()}",
+        events=posts * per_post,
+        per_post=per_post,
+        destinations=[owner.destination],
+        connections=connections,
+        per_second=per_second,
+        times=times,
+    )
 
 
 def _latencies(posted: Posted) -> list[float]:
     return [(at - due) * 1e3 for due, at in zip(posted.due, posted.answered, strict=True) if at is not None]
 
 
-def _row(name: str, posted: Posted) -> tuple[object, ...]:
-    latencies = _latencies(posted)
+def _row(name: str, measured: _Measured, alone: _Measured) -> tuple[object, ...]:
     return (
-        name, len(posted.due), len(latencies), quantile(latencies, 0.5), quantile(latencies, 0.99),
-        max(latencies, default=float("nan")),
+        name, measured.posts, measured.answered, middle(measured.p50), middle(measured.p99),
+        middle(measured.p99) / middle(alone.p99), middle(measured.delivered_p50),
+        middle(measured.delivered_p99), middle(measured.delivered_p50) / middle(alone.delivered_p50),
+        measured.undelivered, middle(measured.beside),
     )  # fmt: skip

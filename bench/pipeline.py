@@ -104,7 +104,7 @@ class Pipeline:
                 for due, at in zip(posted.due, posted.answered, strict=True)
                 if at is not None
             ],
-            delivered_ms=_delays(posted, log, per_post),
+            delivered_ms=delays(posted, log, per_post),
             cpu_us={name: seconds / posted.accepted * 1e6 for name, seconds in cost.seconds.items()},
             wal=cost.wal / posted.accepted,
             images=cost.images / posted.accepted,
@@ -162,14 +162,15 @@ def post(plan: Plan) -> Posted:
     return Posted(**json.loads(done.stdout))
 
 
-def _delays(posted: Posted, log: Sequence[tuple[float, list[int]]], per_post: int) -> list[float]:
-    delays = []
+def delays(posted: Posted, log: Sequence[tuple[float, list[int]]], per_post: int) -> list[float]:
+    """Return for each delivered event the time from the answer to its arrival at the stand-in, in ms."""
+    found = []
     for at, numbers in log:
         for number in numbers:
             answered = posted.answered[number // per_post]
             if answered is not None:
-                delays.append((at - answered) * 1e3)
-    return delays
+                found.append((at - answered) * 1e3)
+    return found
 
 
 def create_destination(client: httpx.Client, number: int) -> str:

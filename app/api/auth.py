@@ -1,4 +1,4 @@
-"""Authentication with API keys: three header forms, cached for two seconds."""
+"""Authentication with API keys: three header forms. A key is read again every two seconds."""
 
 import asyncio
 import base64
@@ -6,6 +6,7 @@ import binascii
 import hmac
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -15,7 +16,10 @@ from app.admin.refusals import ErrorCode, Problem
 from app.domain.ids import KeyId
 from app.store import keys
 
-CACHE_SECONDS = 2.0  # a revoked key must be refused everywhere within 5 s
+# A key is read again after this time, while requests go on with what was read before; without an answer they
+# wait for one after the second time. A revoked key must be refused everywhere within 5 s.
+REFRESH_SECONDS = 2.0
+CACHE_SECONDS = 3.0
 _USE_RECORD_SECONDS = 60.0
 _MAX_CACHED = 10_000
 _MAX_KEY_LENGTH = 1_024
@@ -63,15 +67,26 @@ class KeyRing:
         if not _KEY_FORM.fullmatch(key):
             return None
         cached = self._cached.get(digest)
-        if cached is not None and self._monotonic() < cached[0]:
+        if cached is not None and (left := cached[0] - self._monotonic()) > 0:
+            if left <= CACHE_SECONDS - REFRESH_SECONDS:
+                self._query(digest)
             return cached[1]
-        # One query at a time per key. A disconnecting client must not cancel it for the others.
+        # A disconnecting client must not cancel the query for the others.
+        return await asyncio.shield(self._query(digest))
+
+    def _query(self, digest: bytes) -> "asyncio.Task[Caller | None]":
+        """Return the query for a key; there is one at a time."""
         query = self._queries.get(digest)
         if query is None:
             query = asyncio.create_task(self._find(digest))
             self._queries[digest] = query
-            query.add_done_callback(lambda _: self._queries.pop(digest, None))
-        return await asyncio.shield(query)
+            query.add_done_callback(partial(self._end_query, digest))
+        return query
+
+    def _end_query(self, digest: bytes, query: "asyncio.Task[Caller | None]") -> None:
+        self._queries.pop(digest, None)
+        if not query.cancelled():
+            query.exception()  # of a query that nobody waits for: the next one fails or succeeds
 
     async def _find(self, digest: bytes) -> Caller | None:
         # Measured from the start of the query: its result may be older than its arrival.

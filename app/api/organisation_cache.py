@@ -1,42 +1,64 @@
-"""Caches the state and the event rate limit of organisations for 2 s."""
+"""Whether an organisation may send events now: its row is read from the database every 2 s."""
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.refusals import ErrorCode, Problem
+from app.api.inbound_limits import InboundLimits
 from app.domain.ids import OrganisationId
-from app.domain.pacing.inbound_limit import InboundLimit
 from app.store import organisations
 from app.store.errors import is_unavailable
 from app.store.organisations import Organisation
 
-CACHE_SECONDS = 2.0  # a suspension must be effective everywhere within 5 s
-_REFRESH_SECONDS = 1.0  # for which an old row is used while it is read again
+# A row is read again after this time, while requests go on with the old one; without an answer they wait for
+# one after the second time. A suspension must be effective everywhere within 5 s.
+REFRESH_SECONDS = 2.0
+CACHE_SECONDS = 3.0
 _MAX_CACHED = 10_000
 
 
 class OrganisationCache:
-    """Organisations, at most two seconds old, and the share of the rate limit used in this process."""
+    """Organisations as they were a few seconds ago, and the limits on what they send."""
 
     def __init__(self, engine: AsyncEngine, *, monotonic: Callable[[], float]) -> None:
         self._engine = engine
         self._monotonic = monotonic
         self._cached: dict[OrganisationId, tuple[float, Organisation | None]] = {}
-        self._used: dict[OrganisationId, InboundLimit] = {}
+        self._reads: dict[OrganisationId, asyncio.Task[Organisation | None]] = {}
+        self.limits = InboundLimits(monotonic=monotonic)
 
     async def find(self, id_: OrganisationId) -> Organisation | None:
         """Return an organisation, or None where there is none."""
-        now = self._monotonic()
         cached = self._cached.get(id_)
-        if cached is not None and now < cached[0]:
+        if cached is not None and (left := cached[0] - self._monotonic()) > 0:
+            if left <= CACHE_SECONDS - REFRESH_SECONDS:
+                self._read(id_)
             return cached[1]
-        if len(self._cached) >= _MAX_CACHED:
-            self._cached.clear()
-        if cached is not None:
-            # One request reads the row again; the others use the old row meanwhile.
-            self._cached[id_] = (now + _REFRESH_SECONDS, cached[1])
+        # A disconnecting client must not cancel the query for the others.
+        return await asyncio.shield(self._read(id_))
+
+    def _read(self, id_: OrganisationId) -> "asyncio.Task[Organisation | None]":
+        """Return the query for an organisation; there is one at a time."""
+        read = self._reads.get(id_)
+        if read is None:
+            read = self._reads[id_] = asyncio.create_task(self._find(id_))
+            read.add_done_callback(partial(self._end_read, id_))
+        return read
+
+    def _end_read(self, id_: OrganisationId, read: "asyncio.Task[Organisation | None]") -> None:
+        if self._reads.get(id_) is read:
+            del self._reads[id_]
+        if not read.cancelled():
+            read.exception()  # of a query that no request waits for: the next one fails or succeeds
+
+    async def _find(self, id_: OrganisationId) -> Organisation | None:
+        # Starts before the query: its result may be older than its arrival.
+        until = self._monotonic() + CACHE_SECONDS
+        cached = self._cached.get(id_)
         try:
             async with self._engine.connect() as connection:
                 found = await organisations.find(connection, id_)
@@ -44,12 +66,16 @@ class OrganisationCache:
             if cached is None or not is_unavailable(error):
                 raise
             found = cached[1]
-        self._cached[id_] = (now + CACHE_SECONDS, found)
+        if len(self._cached) >= _MAX_CACHED:
+            self._cached.clear()
+        if self._reads.get(id_) is asyncio.current_task():  # else it was changed meanwhile
+            self._cached[id_] = (until, found)
         return found
 
     def forget(self, id_: OrganisationId) -> None:
         """Drop an organisation that this process has changed."""
         self._cached.pop(id_, None)
+        self._reads.pop(id_, None)
 
     def admit(self, organisation: Organisation | None) -> Problem | None:
         """Return why an organisation may send no events now, or None."""
@@ -57,23 +83,9 @@ class OrganisationCache:
             return None
         if organisation.suspended_at is not None:
             return Problem(ErrorCode.ORGANISATION_SUSPENDED)
-        used = self._limit(organisation)
-        wait = 0.0 if used is None else used.wait(self._monotonic())
+        wait = self.limits.wait(organisation.id, organisation.limits.events_per_second)
         return None if wait <= 0 else Problem(ErrorCode.EVENT_RATE_EXCEEDED, retry_after=ceil(wait))
 
     def charge(self, id_: OrganisationId, events: int) -> None:
-        """Count admitted events. A request larger than the rest of the limit is admitted; later requests
-        wait.
-        """
-        if (used := self._used.get(id_)) is not None:
-            used.take(events, self._monotonic())
-
-    def _limit(self, organisation: Organisation) -> InboundLimit | None:
-        rate = organisation.limits.events_per_second
-        if rate is None:
-            self._used.pop(organisation.id, None)
-            return None
-        used = self._used.get(organisation.id)
-        if used is None or used.rate != rate:
-            used = self._used[organisation.id] = InboundLimit(rate, self._monotonic())
-        return used
+        """Count admitted events. A request larger than what is left is admitted, and the next ones wait."""
+        self.limits.charge(id_, events)

@@ -46,7 +46,7 @@ class ShedReason(StrEnum):
     BODIES = "bodies"  # the bodies of all requests reached their limit
     COMMITS = "commits"  # the commit queue is full, or its oldest request waits too long
     MEMORY = "memory"  # the process holds more memory than it should
-    SHARE = "share"  # the bodies of one owner or organisation use its share of memory or connections
+    SHARE = "share"  # one owner or organisation uses its share of memory, connections or work in flight
     LANE = "lane"  # a lane's queue takes longer than the age limit of events
 
 
@@ -148,13 +148,19 @@ def over_share(body_bytes: int, requests: int, arriving: int, limits: Limits) ->
     return body_bytes > limits.body_bytes // SHARES or arriving > limits.connections // SHARES
 
 
-def over_organisation_share(body_bytes: int, requests: int, arriving: int, limits: Limits) -> bool:
-    """Return whether one organisation uses more than its share of body memory or connections."""
+def over_organisation_share(
+    body_bytes: int, requests: int, arriving: int, cost: int, limits: Limits, limit: AdaptiveLimit
+) -> bool:
+    """Return whether the requests of one organisation leave too little for the others.
+
+    `cost` is that of all its requests in flight. A few requests are within it, however large.
+    """
     if requests <= 1:
         return False
     return (
         body_bytes > limits.body_bytes * ORGANISATION_PART
         or arriving > limits.connections * ORGANISATION_PART
+        or (requests > _FEW and cost > limit.cost * ORGANISATION_PART)
     )
 
 

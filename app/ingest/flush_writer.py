@@ -60,8 +60,7 @@ class FlushWriter:
         self.pepper = pepper
         self._vault = keys
         self._writer = writer
-        self._ids: list[BatchId] = []
-        self._ids_session: PipelineConnection | None = None  # the session that reserved them
+        self._ids: dict[PipelineConnection, list[BatchId]] = {}  # by the session that reserved them
         self._journeys = JourneyBound()
         self._cautious_flushes = 0  # number of further flushes that check every key separately
 
@@ -206,10 +205,14 @@ class FlushWriter:
         The first commit of the session writes a reservation to disk. A crash or a failover can only undo
         unused reservations, and both end the session.
         """
-        if not self._ids or self._ids_session is not connection:
-            self._ids = (await batches.reserve_ids(connection, _RESERVED_IDS))[::-1]
-            self._ids_session = connection
-        return self._ids.pop()
+        ids = self._ids.get(connection)
+        if not ids:
+            reserved = (await batches.reserve_ids(connection, _RESERVED_IDS))[::-1]
+            self._ids = {
+                session: left for session, left in self._ids.items() if left and not session.is_closed()
+            }
+            ids = self._ids[connection] = reserved
+        return ids.pop()
 
     async def _claim_keys(
         self, connection: PipelineConnection, flush: Flush, members: Sequence[_BatchMember]

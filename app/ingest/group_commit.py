@@ -10,28 +10,28 @@ from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
 from app.domain.pacing.owner_queue import OwnerQueue
 from app.domain.trace import RequestTrace
-from app.ingest.dedup import DedupResult, Flush
+from app.ingest.dedup import DedupResult
 from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Evaluated, evaluate
+from app.ingest.flush_session import FlushSession, concerns_transaction
 from app.ingest.flush_writer import FlushWriter
 from app.store import PipelineConnection
-from app.store import flush as flush_store
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.telemetry import REQUEST_TRACE, Telemetry
 
-# SQLSTATE classes that concern the transaction and never one of its requests: connection lost, rolled
-# back for concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
-_TRANSACTION_ERRORS = ("08", "40", "53", "57", "25")
-# Serialization failure, deadlock, and a cached plan that a schema change made invalid (the driver drops it).
-_RETRYABLE_ERRORS = ("40001", "40P01", "0A000")
-
-# A flush of this many requests starts without waiting for more. While the database writes it, this process
-# reads and evaluates the next requests.
+# A flush of so many requests starts without waiting for more. While the database writes it, this process
+# reads and evaluates the next ones.
 FLUSH_MIN_REQUESTS = 24
-# While several organisations send, a flush is smaller: each waits for the previous flush.
+# While several organisations send, a flush is smaller: each waits for the flush before its own. And of the
+# events that wait, one of them has this part at most.
 SHARED_PART = 10
 SHARED_SECONDS = 60.0
+WAITING_PART = 2 / 3
+# A request of more events is a large one. Of several organisations, its events are evaluated so many per
+# event-loop iteration.
+FEW_EVENTS = 25
+SECOND_RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -75,7 +75,11 @@ class PendingRequest:
 
 
 class GroupCommit:
-    """Collects requests and writes them group by group, on a separate connection."""
+    """Collects requests and writes them group by group, on a connection of its own.
+
+    While it writes the requests of one organisation, those of another do not wait: they are written at the
+    same time on a second connection, which is opened when this first happens.
+    """
 
     def __init__(
         self,
@@ -91,9 +95,8 @@ class GroupCommit:
         max_events: int = 5_000,
         max_waiting: int = 50_000,
     ) -> None:
-        self._connect = connect
         self._destinations = destinations
-        self._writer = writer
+        self._pepper = writer.pepper
         self._linger_s = linger_s
         self._clock = clock
         self._notify = notify
@@ -107,11 +110,24 @@ class GroupCommit:
         self._waiting_events = 0
         self._has_requests = asyncio.Event()
         self._may_flush = asyncio.Event()
-        self._connection: asyncpg.Connection | None = None
-        self._may_use_one_round_trip = False
-        # Read on scrape, because setting the gauge with every request costs more.
+        self._slicing = asyncio.Lock()
+        self._session, self._second_session = (
+            FlushSession(
+                connect=connect,
+                destinations=destinations,
+                writer=writer,
+                evaluate=self._evaluate,
+                telemetry=telemetry,
+            )
+            for _ in range(2)
+        )
+        # The organisations whose requests each session writes. None is in both, so requests keep their order.
+        self._writing: frozenset[str | None] = frozenset()
+        self._second_writing: frozenset[str | None] = frozenset()
+        self._second_task: asyncio.Task[None] | None = None
+        self._no_second_until = float("-inf")  # after a failure to open its connection
+        # Read when metrics are scraped: setting the gauge with every request costs more.
         telemetry.waiting_posts.set_function(lambda: self._waiting_events)
-        self._generation: int | None = None  # of the ledger, as of the last flush
         self._closing = False
 
     async def store(
@@ -130,19 +146,28 @@ class GroupCommit:
         if self._waiting_events + len(events) > self._max_waiting:
             return NotStored("crowded")
         loop = asyncio.get_running_loop()
-        if access.organisation != self._last_organisation:
+        organisation = access.organisation
+        if organisation != self._last_organisation:
             if self._last_organisation is not None:
                 self._shared_until = loop.time() + SHARED_SECONDS
-            self._last_organisation = access.organisation
+            self._last_organisation = organisation
         response: asyncio.Future[RequestResults | NotStored] = loop.create_future()
         trace = REQUEST_TRACE.get() or RequestTrace()
         request = PendingRequest(events, access, response, low_priority, trace)
-        self._evaluate(request)
-        self._queue.add(access.organisation, len(events) + 1, request)
+        if loop.time() < self._shared_until:
+            if self._queue.cost_of(organisation) + len(events) > self._max_waiting * WAITING_PART:
+                return NotStored("crowded")
+            if not await self._evaluate_in_slices(request):
+                return NotStored("closing")
+        else:
+            self._evaluate(request)
+        self._queue.add(organisation, len(events) + 1, request)
         self._waiting_events += len(events)
         self._has_requests.set()
         if self._is_large_enough():
             self._may_flush.set()
+        if self._writing and organisation not in self._writing:
+            self._start_second()
         return await response
 
     @property
@@ -156,15 +181,40 @@ class GroupCommit:
         while not (self._closing and not self._queue):
             await self._has_requests.wait()
             if shared:
-                # The last flush had several requests, so more will come. A single request does not wait.
+                # Requests came together last time, so more will join. A lone request does not wait.
+                self._writing = self._queue.owners
                 await self._linger()
-            requests = self._take_group()
+            requests = self._take_group(self._second_writing)
             shared = len(requests) > 1
             if requests:
-                await self._flush(requests)
-            requests = []  # frees their memory while waiting
-        if self._connection is not None and not self._connection.is_closed():
-            await self._connection.close()
+                self._writing = organisations_of(requests)
+                await self._flush(self._session, requests)
+            elif self._second_task is not None:
+                await asyncio.wait([self._second_task])
+            requests, self._writing = [], frozenset()  # frees their memory while waiting
+        if self._second_task is not None:
+            await self._second_task
+        for session in (self._session, self._second_session):
+            await session.close()
+
+    def _start_second(self) -> None:
+        if self._second_task is None and asyncio.get_running_loop().time() >= self._no_second_until:
+            self._second_task = asyncio.create_task(self._write_others(), name="flush of others")
+
+    async def _write_others(self) -> None:
+        """Write the requests of organisations that the first session does not write, until there are none."""
+        try:
+            # Before a request is taken: without this connection, the first session writes it.
+            await self._second_session.connection()
+            while requests := self._take_group(self._writing):
+                self._second_writing = organisations_of(requests)
+                await self._flush(self._second_session, requests)
+                self._second_writing = frozenset()
+        except Exception as error:
+            self._no_second_until = asyncio.get_running_loop().time() + SECOND_RETRY_SECONDS
+            self._telemetry.failed("flush.second_connection", error, level=30)
+        finally:
+            self._second_writing, self._second_task = frozenset(), None
 
     async def _linger(self) -> None:
         """Wait until the queue is large enough for a flush, at most `linger_s`."""
@@ -192,21 +242,29 @@ class GroupCommit:
         """Evaluate a request with current configuration versions; return the ledger generation."""
         await self._clock.ensure(connection)
         self._evaluate(request)
-        return await self._reevaluate_stale(connection, [request])
+        return await self._session.reevaluate_stale(connection, [request])
 
-    def _take_group(self) -> list[PendingRequest]:
-        """Remove requests from the queue, up to `max_events` events but at least one request.
+    def _take_group(self, excluded: frozenset[str | None]) -> list[PendingRequest]:
+        """Remove requests from the queue, up to `max_events` events but one request at least.
 
-        The oldest of each organisation first, the organisations in turn.
+        The oldest of each organisation first, the organisations in turn, without those excluded. A few events
+        are not written together with many of another organisation, which take longer.
         """
         shared = asyncio.get_running_loop().time() < self._shared_until
         limit = self._max_events // SHARED_PART if shared else self._max_events
         group: list[PendingRequest] = []
         events = 0
-        while self._queue and not (group and events + len(self._queue.first().events) > limit):
-            request = self._queue.pop()
-            group.append(request)
-            events += len(request.events)
+        while (first := self._queue.first(excluded)) is not None:
+            if group and (
+                events + len(first.events) > limit
+                or (
+                    events <= FEW_EVENTS < len(first.events)
+                    and first.access.organisation != group[0].access.organisation
+                )
+            ):
+                break
+            group.append(self._queue.pop(excluded))
+            events += len(first.events)
         self._waiting_events -= events
         if not self._queue and not self._closing:
             self._has_requests.clear()
@@ -214,6 +272,29 @@ class GroupCommit:
 
     def _evaluate(self, request: PendingRequest) -> None:
         """Evaluate the events of a request with the cached destinations and record their versions."""
+        request.evaluated = self._begin_evaluation(request)(request.events)
+
+    async def _evaluate_in_slices(self, request: PendingRequest) -> bool:
+        """Evaluate a request; if it is large, one such request at a time, in several iterations.
+
+        Returns whether it may be queued: False if `close` was called meanwhile.
+        """
+        if len(request.events) <= FEW_EVENTS:
+            self._evaluate(request)
+            return True
+        async with self._slicing:
+            evaluate_events = self._begin_evaluation(request)
+            evaluated: list[Evaluated] = []
+            for start in range(0, len(request.events), FEW_EVENTS):
+                await asyncio.sleep(0)
+                evaluated += evaluate_events(request.events[start : start + FEW_EVENTS])
+            request.evaluated = evaluated
+        return not self._closing
+
+    def _begin_evaluation(
+        self, request: PendingRequest
+    ) -> Callable[[Sequence[Event | Rejection]], list[Evaluated]]:
+        """Record what the evaluation of a request depends on; return the function that evaluates events."""
         now, request.clock_offset = self._clock.now(), self._clock.offset
         named = {DestinationId(event.destination_id) for event in request.events if event.destination_id}
         # For a key of another organisation, or limited to other destinations, these do not exist.
@@ -226,29 +307,32 @@ class GroupCommit:
             if (destination := self._destinations.get(id_)) is not None
             and destination.organisation == access.organisation
         }
-        request.evaluated = [
-            event
-            if isinstance(event, Rejection)
-            else evaluate(event, cached.get, pepper=self._writer.pepper, now=now)
-            for event in request.events
-        ]
         numbers: dict[str, DestinationNumber] = {
             id_: destination.number for id_, destination in cached.items()
         }
         request.destinations = [
             numbers.get(event.destination_id) if event.destination_id else None for event in request.events
         ]
+        find, pepper = cached.get, self._pepper
 
-    async def _flush(self, requests: Sequence[PendingRequest]) -> None:
+        def evaluate_events(events: Sequence[Event | Rejection]) -> list[Evaluated]:
+            return [
+                event if isinstance(event, Rejection) else evaluate(event, find, pepper=pepper, now=now)
+                for event in events
+            ]
+
+        return evaluate_events
+
+    async def _flush(self, session: FlushSession, requests: Sequence[PendingRequest]) -> None:
         """Write one group and answer it; never raises."""
         try:
             with self._telemetry.flush_seconds.time():
-                await self._write_with_retries(requests)
+                await self._write(session, requests)
             self._telemetry.flushes.labels("stored").inc()
             self._database_results.succeeded()
         except asyncpg.PostgresError as error:
-            if _concerns_transaction(error):
-                await self._refuse(requests, error)
+            if concerns_transaction(error):
+                self._refuse(session, requests, error)
             elif len(requests) == 1:
                 # A request that cannot be written is a bug; it must not fail other requests.
                 self._telemetry.failed("flush.request_failed", error, level=40)
@@ -257,33 +341,16 @@ class GroupCommit:
                 _answer_all(requests, NotStored("unwritable"))
             else:
                 for request in requests:
-                    await self._flush([request])
-        except Exception as error:  # a lost connection or a bug: nothing of the group is acknowledged
-            await self._refuse(requests, error)
+                    await self._flush(session, [request])
+        except Exception as error:  # the connection is lost, or a bug: nothing of the group is acknowledged
+            self._refuse(session, requests, error)
 
-    async def _write_with_retries(self, requests: Sequence[PendingRequest]) -> None:
-        for _ in range(2):
-            try:
-                await self._write(requests)
-            except asyncpg.PostgresError as error:
-                if not str(error.sqlstate).startswith(_RETRYABLE_ERRORS):
-                    raise
-            else:
-                return
-        await self._write(requests)
-
-    async def _write(self, requests: Sequence[PendingRequest]) -> None:
-        connection = await self._connected()
-        await self._clock.ensure(connection)
+    async def _write(self, session: FlushSession, requests: Sequence[PendingRequest]) -> None:
+        await self._clock.ensure(await session.connection())
         for request in requests:
             if self._clock.differs_from(request.clock_offset):
                 self._evaluate(request)
-        flush = await self._write_in_one_round_trip(connection, requests)
-        if flush is None:
-            async with flush_store.transaction(connection):
-                self._generation = await self._reevaluate_stale(connection, requests)
-                flush = _flush_of(requests, self._generation)
-                await self._writer.write(connection, flush)
+        flush = await session.write(requests)
         if flush.pinned_names:
             self._destinations.add_pins(flush.pinned_names)
         if flush.waiting:
@@ -295,98 +362,26 @@ class GroupCommit:
             if not request.response.done():
                 request.response.set_result(RequestResults(evaluated, results, request.destinations))
 
-    async def _write_in_one_round_trip(
-        self, connection: asyncpg.Connection, requests: Sequence[PendingRequest]
-    ) -> Flush | None:
-        """Write a group in one round trip, or write nothing and return None."""
-        versions = {id_: version for request in requests for id_, version in request.versions.items()}
-        if (
-            self._generation is None
-            or not self._may_use_one_round_trip
-            # Requests of a group can have used two versions; those with the older one must be evaluated
-            # again.
-            or any(
-                version != versions[id_] for request in requests for id_, version in request.versions.items()
-            )
-        ):
-            return None
-        flush = _flush_of(requests, self._generation)
-        try:
-            return flush if await self._writer.write_in_one_round_trip(connection, flush, versions) else None
-        except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError) as error:
-            # The session lost its function, or this server cannot plan it.
-            self._disable_one_round_trip(error)
-            return None
-
-    def _disable_one_round_trip(self, error: BaseException) -> None:
-        """Write in several round trips until the next connection."""
-        self._may_use_one_round_trip = False
-        self._telemetry.failed("flush.single_round_trip_unavailable", error, level=30)
-
-    async def _reevaluate_stale(
-        self, connection: PipelineConnection, requests: Sequence[PendingRequest]
-    ) -> int:
-        """Evaluate requests again if they used an old version.
-
-        A configuration change takes effect in every process as soon as it is acknowledged, for rejections
-        too. Returns the ledger generation.
-        """
-        used = {id_ for request in requests for id_ in request.versions}
-        current = await flush_store.read_preconditions(connection, used)
-        stale = {id_ for id_ in used if current.versions.get(id_) != self._destinations.version(id_)}
-        if stale:
-            await self._destinations.refresh(connection, stale)
-        for request in requests:
-            if any(version != self._destinations.version(id_) for id_, version in request.versions.items()):
-                self._evaluate(request)
-        return current.generation
-
-    async def _connected(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = None
-            connection = await self._connect()
-            try:
-                await flush_store.create_function(connection)
-                self._may_use_one_round_trip = True
-            except BaseException as error:
-                if not isinstance(error, asyncpg.PostgresError) or _concerns_transaction(error):
-                    connection.terminate()
-                    raise
-                self._disable_one_round_trip(error)
-            self._connection = connection
-        return self._connection
-
-    async def _refuse(self, requests: Sequence[PendingRequest], error: Exception) -> None:
+    def _refuse(self, session: FlushSession, requests: Sequence[PendingRequest], error: Exception) -> None:
         self._telemetry.failed("flush.refused", error, level=30, posts=len(requests))
         self._database_results.refused(error)
         self._telemetry.flushes.labels("refused").inc()
         _answer_all(requests, NotStored("database"))
-        if self._connection is None:
-            # No connection can be opened: queued requests get the same answer without waiting.
-            while self._queue:
-                _answer_all(self._take_group(), NotStored("database"))
-        else:
+        if session.has_connection:
             # The state of the session is unknown: the next flush opens a new one.
-            self._connection.terminate()
-            self._connection = None
+            session.terminate()
+        elif session is self._session:
+            # No connection can be opened: queued requests get the same answer without waiting.
+            while refused := self._take_group(self._second_writing):
+                _answer_all(refused, NotStored("database"))
+
+
+def organisations_of(requests: Sequence[PendingRequest]) -> frozenset[str | None]:
+    """Return the organisations that sent these requests."""
+    return frozenset([request.access.organisation for request in requests])
 
 
 def _answer_all(requests: Sequence[PendingRequest], response: NotStored) -> None:
     for request in requests:
         if not request.response.done():
             request.response.set_result(response)
-
-
-def _flush_of(requests: Sequence[PendingRequest], generation: int) -> Flush:
-    return Flush(
-        # Copies: the flush may replace entries with rejections, which must not survive a rollback.
-        [list(request.evaluated) for request in requests],
-        generation,
-        [request.destinations for request in requests],
-        low_priority=frozenset(n for n, request in enumerate(requests) if request.low_priority),
-        traces=[request.trace for request in requests],
-    )
-
-
-def _concerns_transaction(error: asyncpg.PostgresError) -> bool:
-    return str(error.sqlstate).startswith(_TRANSACTION_ERRORS)

@@ -18,6 +18,7 @@ from app.admin.delivery_control import StoreDeliveryControl
 from app.admin.people import PersonClaims
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
+from app.api.inbound_limits import InboundLimits
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits, DestinationCache
@@ -171,9 +172,13 @@ async def build_application(
     sample_task = asyncio.create_task(sampler.run(), name="sample")
     rejection_task = asyncio.create_task(recorder.run(), name="rejections")
     queue_age_task = asyncio.create_task(queue_ages.run(), name="queue_age")
+    application = create_application(context)
+    limits: InboundLimits = application.state.organisations.limits
+    limits_task = asyncio.create_task(limits.run(resources.pool, resources.telemetry), name="inbound_limits")
     try:
-        yield create_application(context)
+        yield application
     finally:
+        limits_task.cancel()
         intake.close()
         await flush_task
         notify_task.cancel()

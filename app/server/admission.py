@@ -45,7 +45,7 @@ _SENTENCES: Final = {
     ShedReason.BODIES: "Request bodies fill the memory reserved for them. Nothing was accepted.",
     ShedReason.COMMITS: "The database is slower than the incoming events. None of these was accepted.",
     ShedReason.MEMORY: "The service is at its memory limit. None of these events was accepted.",
-    ShedReason.SHARE: "This key or organisation has used its share of memory or connections. Try again.",
+    ShedReason.SHARE: "This key or organisation uses its share of memory, connections or work. Try again.",
     ShedReason.LANE: "The advertiser's backlog cannot meet the age limit. No event was accepted.",
 }
 
@@ -59,8 +59,7 @@ def shed_problem(reason: ShedReason) -> Problem:
 
 @dataclass(slots=True)
 class Share:
-    """The resources used by the admitted requests of one owner: body bytes, requests, and bodies that are
-    still arriving.
+    """What the admitted requests of one owner use: body bytes, requests, arriving bodies, and cost.
 
     `key` is the owner and whether the requests are posts of events, which have a separate share.
     """
@@ -70,6 +69,7 @@ class Share:
     reserved: int = 0
     requests: int = 0
     arriving: int = 0
+    cost: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -188,6 +188,7 @@ class AdmissionController:
             self._last_organisation = organisation
         permit.share = share
         share.requests += 1
+        share.cost += permit.cost
         share.reserved += permit.reserved
         if permit.declared_length is None or permit.received < permit.declared_length:
             permit.arriving = True
@@ -211,6 +212,8 @@ class AdmissionController:
         if permit.is_events and (extra_cost := permit.read + POST_COST - permit.cost) > 0:
             permit.cost += extra_cost
             self._arriving_cost += extra_cost
+            if permit.share is not None:
+                permit.share.cost += extra_cost
         if permit.share is None:
             self.charge_owner(permit, None)
         assert permit.share is not None
@@ -255,7 +258,9 @@ class AdmissionController:
             sum(each.reserved for each in ours),
             sum(each.requests for each in ours),
             sum(each.arriving for each in ours),
+            sum(each.cost for each in ours),
             self._limits,
+            self._adaptive_limit,
         )
 
     def memory_problem(self, permit: Permit) -> Problem | None:
@@ -287,6 +292,7 @@ class AdmissionController:
         if (share := permit.share) is not None:
             share.reserved -= permit.reserved
             share.requests -= 1
+            share.cost -= permit.cost
             share.arriving -= permit.arriving
             if share.requests == 0:
                 del self._shares[share.key]

@@ -14,6 +14,9 @@ from app.domain.pacing.owner_queue import OwnerQueue
 # The cost per iteration, in units of `app.domain.admission.cost_of`: one post of a hundred events, or a dozen
 # of one event.
 _COST_PER_ITERATION: Final = 32 * 1024
+# A post up to this cost is processed beyond that, if its organisation has no other post in the iteration and
+# none waiting: a few events need not wait for the many of another organisation.
+_SMALL_COST: Final = 8 * 1024
 
 
 class LoopLimiter:
@@ -21,26 +24,33 @@ class LoopLimiter:
 
     def __init__(self) -> None:
         self._spent = 0
-        self._waiting: OwnerQueue[tuple[int, asyncio.Future[None]]] = OwnerQueue()
+        self._waiting: OwnerQueue[tuple[int, str | None, asyncio.Future[None]]] = OwnerQueue()
+        self._served: set[str | None] = set()  # organisations whose posts this iteration processes
 
     async def acquire(self, cost: int, organisation: str | None) -> None:
-        """Wait for capacity. A post above the capacity of an iteration gets an iteration alone."""
-        if self._spent >= _COST_PER_ITERATION or self._waiting:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.add(organisation, cost, (cost, turn))
-            await turn
+        """Wait for capacity. A post that costs more than an iteration has gets an iteration to itself."""
+        if (self._spent < _COST_PER_ITERATION and not self._waiting) or (
+            cost <= _SMALL_COST
+            and organisation not in self._served
+            and not self._waiting.cost_of(organisation)
+        ):
+            self._spend(cost, organisation)
         else:
-            self._spend(cost)
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.add(organisation, cost, (cost, organisation, turn))
+            await turn
 
-    def _spend(self, cost: int) -> None:
+    def _spend(self, cost: int, organisation: str | None) -> None:
         if self._spent == 0:
             asyncio.get_running_loop().call_soon(self._start_iteration)
         self._spent += cost
+        self._served.add(organisation)
 
     def _start_iteration(self) -> None:
         self._spent = 0
+        self._served.clear()
         while self._waiting and self._spent < _COST_PER_ITERATION:
-            cost, turn = self._waiting.pop()
+            cost, organisation, turn = self._waiting.pop()
             if not turn.done():  # done: its task was cancelled
-                self._spend(cost)
+                self._spend(cost, organisation)
                 turn.set_result(None)

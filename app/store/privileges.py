@@ -43,6 +43,7 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "balance_checks": TablePrivileges("SELECT", _READ_WRITE),
     "organisations": TablePrivileges(_READ_WRITE, "SELECT"),
     "organisation_usage": TablePrivileges("SELECT", "SELECT, INSERT"),
+    "inbound_usage": TablePrivileges(_ALL),
     "lanes": TablePrivileges("SELECT, INSERT, UPDATE (erasures)", "SELECT, UPDATE"),
     "destinations": TablePrivileges(_READ_WRITE, f"SELECT, {_SIGN_IN_STATE}"),
     "sign_ins": TablePrivileges(_ALL, "SELECT, UPDATE"),
@@ -89,6 +90,15 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "callbacks": TablePrivileges("SELECT", _ALL),
     "callback_events": TablePrivileges("SELECT, INSERT, DELETE", _ALL),
 }
+# Tables of the pipeline with row-level security. A worker serves all organisations: its role has a policy of
+# `true`, which Postgres leaves out of a plan.
+WORKER_READS_ALL: Final = (
+    "batches",
+    "batch_states",
+    "exceptions",
+    "counts",
+    "callback_events",
+)
 SEQUENCES: Final[Mapping[str, TablePrivileges]] = {
     "batch_ids": TablePrivileges("SELECT, USAGE", "SELECT"),
     "attempt_ids": TablePrivileges(worker="SELECT, USAGE"),
@@ -153,6 +163,10 @@ def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[s
             f"GRANT EXECUTE ON FUNCTION {function} TO {_quoted(roles.worker)}"
             for function in WORKER_FUNCTIONS
         ]
+    for table in WORKER_READS_ALL:
+        statements.append(f"DROP POLICY IF EXISTS worker ON {table}")
+        if roles.worker is not None and roles.worker != roles.api:
+            statements.append(f"CREATE POLICY worker ON {table} TO {_quoted(roles.worker)} USING (true)")
     return statements
 
 

@@ -572,6 +572,15 @@ CREATE TABLE organisation_usage (
   PRIMARY KEY (organisation_id, day)
 );
 
+-- Events that an API process received of an organisation with a limit, for the other processes to count.
+CREATE TABLE inbound_usage (
+  organisation_id text NOT NULL REFERENCES organisations (id),
+  process         text NOT NULL,
+  events          bigint NOT NULL,
+  updated_at      instant NOT NULL DEFAULT now(),
+  PRIMARY KEY (organisation_id, process)
+) WITH (fillfactor = 50);
+
 -- Rejected events and duplicates by journey and node; '' for none, and for nodes above the limit of a process.
 CREATE TABLE journey_counts (
   organisation_id text NOT NULL,
@@ -886,7 +895,7 @@ DECLARE name text; BEGIN
 # organisations. The owner of the tables is not restricted: it migrates, backs up and repairs.
 ISOLATION = """
 DO $isolation$
-DECLARE name text; BEGIN
+DECLARE name text; parent text; BEGIN
   FOR name IN SELECT table_name FROM information_schema.columns
     WHERE table_schema = current_schema() AND column_name = 'organisation_id' LOOP
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
@@ -895,6 +904,17 @@ DECLARE name text; BEGIN
   END LOOP;
   ALTER TABLE organisations ENABLE ROW LEVEL SECURITY;
   CREATE POLICY organisation ON organisations USING (id = acting_organisation() OR acting_organisation() = '*');
+  -- These name a destination (or a mapping) by its number. The comparison with * comes first and is made once a
+  -- statement, so that a flush does not read the destinations. Not `attempts`: the index on its array could not
+  -- be used behind a policy. Not the ledger and `mapped_duplicates`: they name no destination.
+  FOREACH name IN ARRAY ARRAY['batches', 'batch_states', 'exceptions', 'counts', 'rejections', 'consent_stops',
+    'callback_events', 'schema_samples'] LOOP
+    parent := CASE name WHEN 'schema_samples' THEN 'mapping' ELSE 'destination' END;
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+    EXECUTE format('CREATE POLICY organisation ON %1$I USING ((SELECT acting_organisation()) = %4$L OR EXISTS ('
+      'SELECT FROM %3$I p WHERE p.number = %1$I.%2$I AND p.organisation_id = acting_organisation()))',
+      name, parent, parent || 's', '*');
+  END LOOP;
   -- audit_seal() links a row to the newest row of all organisations: it runs with the owner's privileges.
 END $isolation$
 """
@@ -902,7 +922,7 @@ END $isolation$
 TABLES = """
 outcome_totals outcome_history intake_totals intake_steps notification_channels notifications incident_messages incidents
 commit_probes destination_alerting
-callback_events callbacks callback_destinations organisation_usage consent_stops journey_counts rejection_records rejections counts replays attempts exceptions
+callback_events callbacks callback_destinations inbound_usage organisation_usage consent_stops journey_counts rejection_records rejections counts replays attempts exceptions
 batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys
 event_names
 """

@@ -215,26 +215,117 @@ async def _owned(c: Any) -> list[str]:
     ]
 
 
+# Tables of the pipeline with row-level security, each with a row of a destination.
+PIPELINE = {
+    "batches": "INSERT INTO batches VALUES (current_date, $1::int, $1::int, '', '')",
+    "batch_states": "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, "
+    "last_event, data_key) VALUES ($1::int, current_date, $1::int, 1, 1, now(), now(), '')",
+    "exceptions": "INSERT INTO exceptions (batch, place, day, destination, status, event_at, reason) "
+    "VALUES ($1::int, 0, current_date, $1::int, 'dead', now(), 'r')",
+    "counts": "INSERT INTO counts (destination, day, writer) VALUES ($1::int, current_date, 1)",
+    "rejections": "INSERT INTO rejections (destination, day, writer, code, reason) "
+    "VALUES ($1::int, current_date, 2, 'c', 'r')",
+    "consent_stops": "INSERT INTO consent_stops (destination, day, writer, reason, basis) "
+    "VALUES ($1::int, current_date, 1, 'r', 'tcf')",
+    "callback_events": "INSERT INTO callback_events (destination, batch, day, events, status) "
+    "VALUES ($1::int, $1::int, current_date, 1, 'dead')",
+    "schema_samples": "INSERT INTO schema_samples (mapping, events, content) "
+    "SELECT m.number, 1, '' FROM mappings m JOIN destinations d ON d.id = m.destination "
+    "WHERE d.number = $1::int",
+}
+# Without it, each with the reason (docs/threat-model.md).
+WITHOUT_POLICY = {
+    "attempts": "the index on its array of batches cannot be used behind a policy",
+    "ledger": "names no destination: keyed digests only",
+    "mapped_duplicates": "names no destination: keyed digests only",
+    "ledger_generations": "of the whole service",
+    "callbacks": "one request carries events of many organisations",
+    "lanes": "an advertiser of two organisations has one lane",
+    **dict.fromkeys(
+        ("alembic_version", "secrets", "encryption_keys", "readiness", "balance_checks", "commit_probes"),
+        "of the whole service",
+    ),
+}
+
+
 @pytest.mark.parametrize("two", ["row-level security"], indirect=True)
-async def test_row_level_security_holds_without_any_where(two: Two) -> None:
-    """In every table: nothing is read, changed, deleted or added for another organisation."""
+async def test_row_level_security_holds_without_any_where(two: Two, database_url: str) -> None:
+    """In every table: nothing is read, changed, deleted or added for another organisation.
+
+    And without the policy of any one table, this is seen.
+    """
+    owner = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    await owner.execute("SELECT create_day_partitions(current_date)")
+    numbers = await _with_pipeline_rows(owner)
     async with two.world.context.pool.acquire() as c:
         tables = await _owned(c)
         assert len(tables) > 12
-        for table in tables:
-            async with c.transaction():
-                mine = await c.fetchval(f"SELECT count(*) FROM {table} WHERE organisation_id = 'beta'")
-                await c.execute("SELECT set_config($1, 'beta', true)", SETTING)
-                assert await c.fetchval(f"SELECT count(*) FROM {table}") == mine, table
-                await c.execute("SELECT set_config($1, '', true)", SETTING)
-                assert await c.fetchval(f"SELECT count(*) FROM {table}") == 0, table
+        assert await _leaks(c, tables) == set()
+        filled = [each for each in tables if await _has_rows(owner, each, "alpha")]
+        assert len(filled) > 8
+        for table in [*filled, *PIPELINE]:
+            await owner.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+            assert await _leaks(c, tables) >= {table}
+            await owner.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         async with c.transaction():
             await c.execute("SELECT set_config($1, 'beta', true)", SETTING)
             assert await c.execute("UPDATE destinations SET name = name") == "UPDATE 1"
+            assert await c.execute("UPDATE batch_states SET reason = 'r'") == "UPDATE 1"
+            assert await c.execute("DELETE FROM counts") == "DELETE 1"
             assert await c.fetchval("SELECT count(*) FROM organisations") == 1
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                async with c.transaction():
-                    await c.execute(
-                        "INSERT INTO event_names (organisation_id, advertiser_id, event_type, name) "
-                        "VALUES ('alpha', '1', 'OTHER', 'n')"
-                    )
+            names = "INSERT INTO event_names (organisation_id, advertiser_id, event_type, name) "
+            for statement, *values in (
+                (names + "VALUES ('alpha', '1', 'OTHER', 'n')",),
+                *(
+                    (statement, numbers["alpha"])
+                    for table, statement in PIPELINE.items()
+                    if table != "schema_samples"  # here it finds no mapping to add a sample of
+                ),
+            ):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    async with c.transaction():
+                        await c.execute(statement, *values)
+    await owner.close()
+
+
+async def _has_rows(c: Any, table: str, organisation: str) -> bool:
+    return bool(
+        await c.fetchval(f"SELECT EXISTS (SELECT FROM {table} WHERE organisation_id = $1)", organisation)
+    )
+
+
+async def _with_pipeline_rows(c: Any) -> dict[str, int]:
+    """Add a row of each organisation to each table; return the numbers of their destinations."""
+    numbers: dict[str, int] = {}
+    for organisation in ("alpha", "beta"):
+        number = await c.fetchval("SELECT number FROM destinations WHERE organisation_id = $1", organisation)
+        numbers[organisation] = number
+        for statement in PIPELINE.values():
+            await c.execute(statement, number)
+    return numbers
+
+
+async def _leaks(c: Any, tables: list[str]) -> set[str]:
+    """Return the tables that show a row of another organisation, or any row without an organisation."""
+    leaks = set()
+    for table in [*tables, *PIPELINE]:
+        mine = "organisation_id = 'beta'"
+        if table in PIPELINE:
+            parent = "mapping" if table == "schema_samples" else "destination"
+            mine = f"{parent} IN (SELECT number FROM {parent}s WHERE organisation_id = 'beta')"
+        async with c.transaction():
+            own = await c.fetchval(f"SELECT count(*) FROM {table} WHERE {mine}")
+            for organisation, visible in (("beta", own), ("", 0)):
+                await c.execute("SELECT set_config($1, $2, true)", SETTING, organisation)
+                if await c.fetchval(f"SELECT count(*) FROM {table}") != visible:
+                    leaks.add(table)
+    return leaks
+
+
+async def test_every_table_has_row_level_security_or_a_reason(two: Two) -> None:
+    async with two.world.context.pool.acquire() as c:
+        rows = await c.fetch(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+            "AND relkind IN ('r', 'p') AND NOT relispartition AND NOT relrowsecurity"
+        )
+    assert {row["relname"] for row in rows} == set(WITHOUT_POLICY)

@@ -31,6 +31,7 @@ class Build:
 
 
 _ANSWERS = """\
+        from app.ingest.group_commit import RequestResults
         for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
             if not request.response.done():
                 request.response.set_result(RequestResults(evaluated, results))
@@ -38,19 +39,19 @@ _ANSWERS = """\
 
 BROKEN: Mapping[str, Build] = {
     "acknowledges before the commit": Build(
-        "app/ingest/group_commit.py",
+        "app/ingest/flush_session.py",
         "                await self._writer.write(connection, flush)\n",
         "                await self._writer.write(connection, flush)\n"
         + "".join(f"        {line}\n" for line in _ANSWERS.splitlines())
-        + "                await asyncio.sleep(0.02)\n",
+        + "                import asyncio; await asyncio.sleep(0.02)\n",
         "test_what_was_acknowledged_before_the_commit_failed_is_stored",
         "acknowledged_is_stored",
     ),
     "acknowledges before the one call ended": Build(
-        "app/ingest/group_commit.py",
+        "app/ingest/flush_session.py",
         "            return flush if await self._writer.write_in_one_round_trip(connection, flush, versions) "
         "else None\n",
-        "            writing = asyncio.create_task("
+        "            import asyncio; writing = asyncio.create_task("
         "self._writer.write_in_one_round_trip(connection, flush, versions))\n"
         "            await asyncio.sleep(0)\n"
         + "".join(f"    {line}\n" for line in _ANSWERS.splitlines())

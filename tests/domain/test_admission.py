@@ -14,6 +14,7 @@ from app.domain.admission import (
     Limits,
     ShedReason,
     cost_of,
+    over_organisation_share,
     over_share,
     retry_after,
     shed_reason,
@@ -149,3 +150,21 @@ def test_callers_are_sent_away_for_different_times(cause: ShedReason) -> None:
     turning = SHED_SPECS[cause]
     assert (min(seconds), max(seconds)) == (turning.soonest_s, turning.latest_s)
     assert len(seconds) >= 5
+
+
+@pytest.mark.parametrize(
+    ("body_bytes", "requests", "arriving", "cost", "over"),
+    [
+        pytest.param(MIB, 30, 5, 4 * MIB, False, id="less than two thirds of everything"),
+        pytest.param(22 * MIB, 30, 5, 4 * MIB, True, id="of the memory for bodies"),
+        pytest.param(MIB, 800, 601, 4 * MIB, True, id="of the connections"),
+        pytest.param(MIB, 30, 5, 6 * MIB, True, id="of the work in flight"),
+        pytest.param(MIB, 8, 5, 40 * MIB, False, id="a few large requests are within it"),
+        pytest.param(40 * MIB, 1, 1, 40 * MIB, False, id="so is the only one"),
+    ],
+)
+def test_an_organisation_leaves_a_third_to_others(
+    body_bytes: int, requests: int, arriving: int, cost: int, over: bool
+) -> None:
+    limit = AdaptiveLimit(cost=8 * MIB)
+    assert over_organisation_share(body_bytes, requests, arriving, cost, BOUNDS, limit) is over

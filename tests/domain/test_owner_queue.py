@@ -72,3 +72,46 @@ class TestTheOrder:
         queue.add("late", 10, "late 0")
         queue.add("late", 10, "late 1")
         assert [queue.pop() for _ in range(5)] == ["late 0", "busy 3", "late 1", "busy 4", "busy 5"]
+
+
+class TestWithoutAnOwner:
+    def test_the_next_item_is_that_of_another(self) -> None:
+        queue: OwnerQueue[str] = OwnerQueue()
+        for owner in ("flood", "flood", "quiet", "other"):
+            queue.add(owner, 1, owner)
+        assert queue.first({"flood"}) == "quiet"
+        assert [queue.pop({"flood"}), queue.pop({"flood"})] == ["quiet", "other"]
+        assert queue.first({"flood"}) is None
+        assert [queue.pop(), queue.pop(), len(queue)] == ["flood", "flood", 0]
+
+    @given(
+        st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.1, 100)), max_size=40),
+        st.lists(st.sets(st.sampled_from("abc")), max_size=80),
+    )
+    def test_nothing_is_lost_and_each_keeps_its_order(
+        self, work: list[tuple[str, float]], excluded: list[set[str]]
+    ) -> None:
+        queue: OwnerQueue[tuple[str, int]] = OwnerQueue()
+        for number, (owner, cost) in enumerate(work):
+            queue.add(owner, cost, (owner, number))
+        left = []
+        for names in excluded:
+            if (first := queue.first(names)) is not None:
+                assert first[0] not in names
+                left.append(queue.pop(names))
+                assert left[-1] == first
+        left += [queue.pop() for _ in range(len(queue))]
+        assert sorted(number for _, number in left) == list(range(len(work)))
+        for owner in "abc":
+            numbers = [number for whose, number in left if whose == owner]
+            assert numbers == sorted(numbers)
+        assert not queue.owners
+
+
+def test_the_cost_of_an_owner_is_that_of_its_waiting_items() -> None:
+    queue: OwnerQueue[str] = OwnerQueue()
+    for cost in (5, 7, 11):
+        queue.add("a", cost, "a")
+    assert queue.cost_of("a") == 23
+    queue.pop()
+    assert (queue.cost_of("a"), queue.cost_of("b")) == (18, 0)

@@ -4,12 +4,14 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime
 
+import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.admin import erasure
 from app.delivery.lane_selection import select
 from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
 from app.domain.pacing.fair_queueing import WorkKind
+from app.ingest.group_commit import NotStored
 from app.store import organisation_usage, organisations
 from app.store.lanes import DestinationQueue
 from app.store.organisation_scope import EVERY, ScopedPool, prepare_engine, scoped_engine
@@ -101,6 +103,105 @@ def test_a_shared_lane_is_shared_by_organisations_not_by_destinations() -> None:
         owned.served_at[number] = owned.organisation_served_at[selected[0].organisation] = float(now)
         served[number] += 1
     assert served == {6: 50, **dict.fromkeys(range(1, 6), 10)}
+
+
+async def test_an_organisation_does_not_wait_for_the_commit_of_another(world: World) -> None:
+    """Posts of one are stored while the flush of the other waits for a lock; then both are complete."""
+    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
+    for number, (destination, organisation) in enumerate(((mine, ACME), (theirs, BETA))):
+        await world.post(destination, event(number), organisation=organisation)
+    async with world.resources.pool.acquire() as c, c.transaction():
+        await c.execute(
+            "UPDATE counts SET accepted = accepted FROM destinations d "
+            "WHERE d.number = counts.destination AND d.id = $1",
+            mine,
+        )
+        waiting = asyncio.create_task(world.post(mine, event(2), organisation=ACME))
+        await asyncio.sleep(0.1)
+        behind = asyncio.create_task(world.post(mine, event(3), organisation=ACME))
+        for number in range(10, 13):
+            results = await asyncio.wait_for(world.post(theirs, event(number), organisation=BETA), 5)
+            assert [result.status for result in results] == ["accepted"]
+        again = await asyncio.wait_for(world.post(theirs, event(11), organisation=BETA), 5)
+        assert [result.status for result in again] == ["duplicate"]
+        assert not waiting.done()
+        assert not behind.done()
+    for task in (waiting, behind):
+        assert [result.status for result in await asyncio.wait_for(task, 5)] == ["accepted"]
+    assert (await world.counts(mine, ACME))["accepted"] == 3
+    counts = await world.counts(theirs, BETA)
+    assert (counts["accepted"], counts["duplicates"]) == (4, 1)
+
+
+async def test_an_organisation_leaves_room_among_the_events_that_wait(world: World) -> None:
+    """A third of it: another one is stored while its own posts are refused."""
+    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
+    for number, (destination, organisation) in enumerate(((mine, ACME), (theirs, BETA))):
+        await world.post(destination, event(number), organisation=organisation)
+    world.intake._group_commit._max_waiting = 100
+    async with world.resources.pool.acquire() as c, c.transaction():
+        await c.execute("LOCK TABLE counts IN SHARE MODE")
+        posts = []
+        for number in range(1, 5):  # the first one is being written, two wait
+            events = [event(100 * number + n) for n in range(30)]
+            posts.append(asyncio.create_task(world.try_post(mine, *events, organisation=ACME)))
+            await asyncio.sleep(0.1)
+        assert [post.done() for post in posts] == [False, False, False, True]
+        theirs_waiting = asyncio.create_task(
+            world.post(theirs, *[event(900 + n) for n in range(25)], organisation=BETA)
+        )
+        await asyncio.sleep(0.1)
+        assert not theirs_waiting.done()
+    assert isinstance(await posts[3], NotStored)
+    assert len(await theirs_waiting) == 25
+    assert not any(isinstance(results, NotStored) for results in await asyncio.gather(*posts[:3]))
+
+
+async def test_without_a_second_connection_an_organisation_waits_and_is_stored(world: World) -> None:
+    """The database may refuse another session."""
+    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
+
+    async def refuse() -> asyncpg.Connection:
+        raise OSError("no more sessions")
+
+    world.intake._group_commit._second_session._connect = refuse
+    posts = [
+        world.post(destination, event(number), organisation=organisation)
+        for number in range(20)
+        for destination, organisation in ((mine, ACME), (theirs, BETA))
+    ]
+    for results in await asyncio.gather(*posts):
+        assert [result.status for result in results] == ["accepted"]
+
+
+async def test_a_large_post_is_evaluated_in_slices_with_the_same_results(world: World) -> None:
+    """Once another organisation sends; in the same order, rejections included."""
+    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
+    await world.post(theirs, event(1), organisation=BETA)
+    events = [event(number) for number in range(120)]
+    events[70] = {"event_id": "ord-70"}
+    whole = await world.post(mine, *events, organisation=ACME)
+    assert [result.event_id for result in whole] == [each["event_id"] for each in events]
+    assert [result.index for result in whole if result.status == "rejected"] == [70]
+    again = await world.post(mine, *events, organisation=ACME)
+    assert Counter(result.status for result in again) == {"duplicate": 119, "rejected": 1}
+
+
+async def test_a_shutdown_answers_posts_that_are_being_evaluated(world: World) -> None:
+    """Some are stored, the others are not accepted; none waits for ever."""
+    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
+    await world.post(theirs, event(1), organisation=BETA)
+    posts = [
+        asyncio.create_task(
+            world.try_post(mine, *[event(100 * number + n) for n in range(90)], organisation=ACME)
+        )
+        for number in range(1, 4)
+    ]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    world.intake.close()
+    for results in await asyncio.wait_for(asyncio.gather(*posts), 5):
+        assert isinstance(results, NotStored) or {result.status for result in results} == {"accepted"}
 
 
 async def test_suspended_under_load_and_resumed_every_event_is_delivered_once(world: World) -> None:

@@ -5,39 +5,83 @@ item is the one with the smallest start tag, and an owner's next start tag is it
 that item. Source: Goyal, Vin, Cheng, "Start-time Fair Queueing" (SIGCOMM 1996).
 """
 
-from heapq import heappop, heappush
-from itertools import count
+from collections import deque
+from collections.abc import Collection
+from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Owner = str | None
 
 
 class OwnerQueue(Generic[Item]):
     """Waiting items, each with an owner and a cost greater than 0."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Item]] = []
-        self._next_start: dict[str | None, float] = {}
+        # The items of each owner that has some, in order, each with its start tag and its number.
+        self._items: dict[Owner, deque[tuple[float, int, Item]]] = {}
+        self._firsts: list[tuple[float, int, Owner]] = []  # a heap: the first item of each owner
+        self._next_start: dict[Owner, float] = {}
         self._virtual_time = 0.0
-        self._numbers = count()
+        self._number = 0
+        self._length = 0
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return self._length
 
-    def add(self, owner: str | None, cost: float, item: Item) -> None:
+    @property
+    def owners(self) -> frozenset[Owner]:
+        """The owners of the items."""
+        return frozenset(self._items)
+
+    def add(self, owner: Owner, cost: float, item: Item) -> None:
         """Append an item behind those of its owner."""
         start = max(self._virtual_time, self._next_start.get(owner, self._virtual_time))
         self._next_start[owner] = start + cost
-        heappush(self._heap, (start, next(self._numbers), item))
+        self._number += 1
+        self._length += 1
+        items = self._items.get(owner)
+        if items is None:
+            items = self._items[owner] = deque()
+            heappush(self._firsts, (start, self._number, owner))
+        items.append((start, self._number, item))
 
-    def first(self) -> Item:
-        """Return the next item. Raises IndexError if none waits."""
-        return self._heap[0][2]
+    def cost_of(self, owner: Owner) -> float:
+        """Return what the items of an owner cost together."""
+        items = self._items.get(owner)
+        return self._next_start[owner] - items[0][0] if items else 0.0
 
-    def pop(self) -> Item:
-        """Remove and return the next item. Raises IndexError if none waits."""
-        self._virtual_time, _, item = heappop(self._heap)
-        if not self._heap:
-            # No owner keeps an advantage or a debt over an idle moment.
+    def first(self, excluded: Collection[Owner] = ()) -> Item | None:
+        """Return the next item that belongs to none of the excluded owners, or None."""
+        found = self._first(excluded)
+        return None if found is None else self._items[found[2]][0][2]
+
+    def pop(self, excluded: Collection[Owner] = ()) -> Item:
+        """Remove and return that item. Raises IndexError if none waits."""
+        found = self._first(excluded)
+        if found is None:
+            raise IndexError("no item waits")
+        if found is self._firsts[0]:
+            heappop(self._firsts)
+        else:
+            self._firsts.remove(found)
+            heapify(self._firsts)
+        owner = found[2]
+        items = self._items[owner]
+        start, _, item = items.popleft()
+        if items:
+            heappush(self._firsts, (*items[0][:2], owner))
+        else:
+            del self._items[owner]
+        # Never back: an item of an excluded owner can have an earlier tag than one that left before it.
+        self._virtual_time = max(self._virtual_time, start)
+        self._length -= 1
+        if not self._length:
+            # No owner keeps an advantage or a debt over an idle moment, and the tags stay bounded.
             self._next_start.clear()
         return item
+
+    def _first(self, excluded: Collection[Owner]) -> tuple[float, int, Owner] | None:
+        if not excluded:
+            return self._firsts[0] if self._firsts else None
+        return min((first for first in self._firsts if first[2] not in excluded), default=None)

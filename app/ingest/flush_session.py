@@ -1,0 +1,163 @@
+"""One connection that writes groups of requests, each in one transaction."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from app.domain.ids import DestinationId
+from app.ingest.dedup import Flush
+from app.ingest.destination_cache import DestinationCache
+from app.ingest.flush_writer import FlushWriter
+from app.store import PipelineConnection
+from app.store import flush as flush_store
+from app.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from app.ingest.group_commit import PendingRequest
+
+# SQLSTATE classes that concern the whole transaction and never one of its requests: connection lost, rolled
+# back for concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
+_TRANSACTION_ERRORS = ("08", "40", "53", "57", "25")
+# Serialization failure, deadlock, and a cached plan that a schema change made invalid (the driver drops it).
+_RETRYABLE_ERRORS = ("40001", "40P01", "0A000")
+
+
+class FlushSession:
+    """Writes flushes. `evaluate` evaluates a request with the cached destinations."""
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], Awaitable[asyncpg.Connection]],
+        destinations: DestinationCache,
+        writer: FlushWriter,
+        evaluate: "Callable[[PendingRequest], None]",
+        telemetry: Telemetry,
+    ) -> None:
+        self._connect = connect
+        self._destinations = destinations
+        self._writer = writer
+        self._evaluate = evaluate
+        self._telemetry = telemetry
+        self._connection: asyncpg.Connection | None = None
+        self._may_use_one_round_trip = False
+        self._generation: int | None = None  # of the ledger, as of the last flush
+
+    @property
+    def has_connection(self) -> bool:
+        """Whether a connection was opened and not given up."""
+        return self._connection is not None
+
+    async def connection(self) -> asyncpg.Connection:
+        """Return the connection; open it if there is none."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = None
+            connection = await self._connect()
+            try:
+                await flush_store.create_function(connection)
+                self._may_use_one_round_trip = True
+            except BaseException as error:
+                if not isinstance(error, asyncpg.PostgresError) or concerns_transaction(error):
+                    connection.terminate()
+                    raise
+                self._disable_one_round_trip(error)
+            self._connection = connection
+        return self._connection
+
+    def terminate(self) -> None:
+        """Give the connection up: the state of its session is unknown. The next flush opens another one."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None and not self._connection.is_closed():
+            await self._connection.close()
+
+    async def write(self, requests: "Sequence[PendingRequest]") -> Flush:
+        """Write a group in one transaction. Nothing is committed if this raises.
+
+        Errors that a repetition can cure are retried twice.
+        """
+        for _ in range(2):
+            try:
+                return await self._write(requests)
+            except asyncpg.PostgresError as error:
+                if not str(error.sqlstate).startswith(_RETRYABLE_ERRORS):
+                    raise
+        return await self._write(requests)
+
+    async def _write(self, requests: "Sequence[PendingRequest]") -> Flush:
+        connection = await self.connection()
+        flush = await self._write_in_one_round_trip(connection, requests)
+        if flush is None:
+            async with flush_store.transaction(connection):
+                self._generation = await self.reevaluate_stale(connection, requests)
+                flush = _flush_of(requests, self._generation)
+                await self._writer.write(connection, flush)
+        return flush
+
+    async def _write_in_one_round_trip(
+        self, connection: asyncpg.Connection, requests: "Sequence[PendingRequest]"
+    ) -> Flush | None:
+        """Write a group in one round trip, or write nothing and return None."""
+        versions = {id_: version for request in requests for id_, version in request.versions.items()}
+        if (
+            self._generation is None
+            or not self._may_use_one_round_trip
+            # Requests of one group can have used two versions; the older one must be evaluated again.
+            or any(
+                version != versions[id_] for request in requests for id_, version in request.versions.items()
+            )
+        ):
+            return None
+        flush = _flush_of(requests, self._generation)
+        try:
+            return flush if await self._writer.write_in_one_round_trip(connection, flush, versions) else None
+        except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError) as error:
+            # The session lost its function, or this server cannot plan it.
+            self._disable_one_round_trip(error)
+            return None
+
+    def _disable_one_round_trip(self, error: BaseException) -> None:
+        """Write in several round trips until the next connection."""
+        self._may_use_one_round_trip = False
+        self._telemetry.failed("flush.single_round_trip_unavailable", error, level=30)
+
+    async def reevaluate_stale(
+        self, connection: PipelineConnection, requests: "Sequence[PendingRequest]"
+    ) -> int:
+        """Evaluate requests again that used a version which is no longer current.
+
+        A configuration change takes effect in every process as soon as it is acknowledged, for rejections
+        too. Returns the ledger generation.
+        """
+        used = {id_ for request in requests for id_ in request.versions}
+        current = await flush_store.read_preconditions(connection, used)
+        stale: set[DestinationId] = {
+            id_ for id_ in used if current.versions.get(id_) != self._destinations.version(id_)
+        }
+        if stale:
+            await self._destinations.refresh(connection, stale)
+        for request in requests:
+            if any(version != self._destinations.version(id_) for id_, version in request.versions.items()):
+                self._evaluate(request)
+        return current.generation
+
+
+def _flush_of(requests: "Sequence[PendingRequest]", generation: int) -> Flush:
+    return Flush(
+        # Copies: the flush may replace entries by rejections, which must not survive a rollback.
+        [list(request.evaluated) for request in requests],
+        generation,
+        [request.destinations for request in requests],
+        low_priority=frozenset(n for n, request in enumerate(requests) if request.low_priority),
+        traces=[request.trace for request in requests],
+    )
+
+
+def concerns_transaction(error: asyncpg.PostgresError) -> bool:
+    """Return whether an error concerns the whole transaction, and not one of its requests."""
+    return str(error.sqlstate).startswith(_TRANSACTION_ERRORS)
