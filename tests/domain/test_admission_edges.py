@@ -91,17 +91,22 @@ def test_a_share_is_a_third(held: int, requests: int, arriving: int, over: bool)
 
 
 @pytest.mark.parametrize(
-    ("held", "requests", "arriving", "over"),
+    ("held", "requests", "arriving", "cost", "over"),
     [
-        (99 * MIB, 1, 900, False),
-        (16 * MIB, 2, 600, False),
-        (16 * MIB + 1, 2, 0, True),
-        (0, 2, 601, True),
+        (99 * MIB, 1, 900, 99 * MIB, False),
+        (16 * MIB, 2, 600, 0, False),
+        (16 * MIB + 1, 2, 0, 0, True),
+        (0, 2, 601, 0, True),
+        (0, 9, 0, 200, False),
+        (0, 9, 0, 201, True),
+        (0, 8, 0, 99 * MIB, False),
     ],
 )
-def test_an_organisation_has_two_thirds(held: int, requests: int, arriving: int, over: bool) -> None:
-    """Of the body memory and of the connections; its only request is always admitted."""
-    assert over_organisation_share(held, requests, arriving, LIMITS) is over
+def test_an_organisation_has_two_thirds(
+    held: int, requests: int, arriving: int, cost: int, over: bool
+) -> None:
+    """Of the body memory, of the connections and of the work in flight; a few requests are always within."""
+    assert over_organisation_share(held, requests, arriving, cost, LIMITS, AdaptiveLimit(300)) is over
     assert ORGANISATION_SECONDS == 600
 
 
