@@ -107,7 +107,8 @@ async def batches(
         destination,
         id,
     )
-    return await with_shapes(connection, rows)
+    # One by one: shapes are read by id, which several of these rows share.
+    return [batch for row in rows for batch in await with_shapes(connection, [row])]
 
 
 async def has_content(connection: PipelineConnection, id: BatchId) -> bool:

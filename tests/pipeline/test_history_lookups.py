@@ -130,3 +130,22 @@ async def test_each_event_of_a_batch_has_its_own_history(service: Service) -> No
     for number, journey in ((1, None), (2, "j1"), (3, None)):
         found = (await find(service, dst, f"ord-{number}")).json()
         assert (found["event_id"], found["journey_id"]) == (f"ord-{number}", journey)
+
+
+async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: Service) -> None:
+    """An id that was given on two days, to one destination: the event's own id decides."""
+    world = service.world
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    await world.post(dst, event(2))
+    first, second = (
+        row["batch"] for row in await world.fetch("SELECT batch FROM batch_states ORDER BY batch")
+    )
+    for table, column in (("batches", "id"), ("batch_states", "batch")):
+        await world.fetch(
+            f"UPDATE {table} SET {column} = $1, day = day - 1 WHERE {column} = $2", first, second
+        )
+    await world.fetch("UPDATE ledger SET batch = $1", first)
+    for number in (1, 2):
+        found = (await find(service, dst, f"ord-{number}")).json()
+        assert (found["event_id"], found["status"]) == (f"ord-{number}", "queued")
