@@ -4,6 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
+from typing import Annotated
+
+from pydantic import Field
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -22,7 +25,7 @@ THROTTLED = "throttled"
 _SIGN_IN_PREFIX = "sign_in_"
 BATCHES_PER_QUERY = 50
 # If few events match the filter, the page ends early; its cursor continues the scan.
-_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.06
+_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.045
 
 Mappings = Mapping[MappingNumber, tuple[MappingId, str]]
 Position = tuple[BatchId, int]
@@ -93,7 +96,7 @@ class ListedEvent:
     amazon_message: str | None
     journey_id: str | None
     node_id: str | None
-    request_id: str | None
+    request_id: Annotated[str | None, Field(description="The `X-Request-Id` of the post that contained it.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the history of one event consists of. The API returns these values as they are."""
+"""The parts of an event's history. The API returns these values as they are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -113,7 +113,7 @@ class EventsEndpoint:
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
             elif (
-                (length or 0) <= _CAP  # a larger body is answered 413 below, unread
+                (length or 0) <= _CAP  # a larger body gets 413 below, unread
                 and (problem := self._admission.charge_owner(permit, caller.key, caller.organisation))
                 is not None
             ):

@@ -17,7 +17,7 @@ from dev.drills.stage import Stage
 from dev.example import Example
 
 WORKERS = ("worker-1", "worker-2")
-# Destinations beside the example of `./run`, one per fault that is limited to a destination.
+# Destinations in addition to the example of `./run`, one per fault that is limited to a destination.
 TARGETS = ("sign-in", "token", "refused", "paused", "damaged", "page", "settlement")
 LOCKED_S = 4.0  # how long commits wait
 CROWD, CROWD_EVENTS = 24, 500
@@ -85,7 +85,7 @@ class FaultInjector:
             FaultCase("a destination is paused and forgotten", ("EventsExpiring",), self._pause, self._resume),
             FaultCase("a stored batch is damaged", ("UnreadableBatches",), self._damage, self._heal),
             FaultCase(
-                "rows of two destinations lie on damaged pages",
+                "rows of two destinations are on damaged pages",
                 ("DatabaseDamaged", "ClaimsFailing", "DeliveryDefect"),
                 self._damage_pages,
                 self._heal_pages,
@@ -103,7 +103,7 @@ class FaultInjector:
     def of_commits(self) -> FaultCase:
         """Return the fault of slow commits under more load than they can take."""
         return FaultCase(
-            "commits wait for a lock, and a crowd posts",
+            "commits wait for a lock while many callers post",
             ("CommitsSlow", "AcceptLatencyBudgetBurn", "AcceptLatencyBudgetBurnSlow", "RequestsShed"),
             self._lock_and_crowd,
             self._unlock,
@@ -154,7 +154,7 @@ class FaultInjector:
             time.sleep(1)
 
     def replay_all(self) -> None:
-        """Replay what was refused or unreadable while its fault was repaired."""
+        """Replay the events that were refused or unreadable before the repair."""
         for name in ("refused", "damaged", "page"):
             self.stage.drain(destination=self.targets[name])
             self._replay(name)
@@ -209,7 +209,7 @@ class FaultInjector:
         return waiting
 
     def _answer_as_usual(self, name: str, *, shielded: bool) -> None:
-        """Let Amazon answer an advertiser well, whatever fault is set for all others: refuse none of its events."""
+        """Let Amazon accept all events of an advertiser, even if a fault is set for all others."""
         fault = {"kind": "partial", "indexes": []} if shielded else None
         self.stage.set_fault(fault, self.targets[name].advertiser_id)
 
@@ -220,7 +220,7 @@ class FaultInjector:
         return int(rows[0]["number"])
 
     def _send_incomplete(self) -> None:
-        """Send events without match keys, more than the good ones of other callers."""
+        """Send events without match keys, more than the valid events of other callers."""
         event = {"event": {"name": "addToCart", "timestamp": int(time.time())}, "user": {"country": "US"}}
         body = [{**event, "destination_id": self.stage.example.destination_id} for _ in range(50)]
 
@@ -241,7 +241,7 @@ class FaultInjector:
         self.stage.execute("UPDATE balance_checks SET started_at = now() - interval '2 hours'")
 
     def _lock_and_crowd(self) -> None:
-        """Hold a lock that inserts of batches wait for, again and again; meanwhile a crowd posts."""
+        """Repeatedly hold a lock that inserts of batches wait for, while many callers post."""
         address = self.stage.cluster.url.replace("+asyncpg", "", 1)
 
         async def lock() -> None:

@@ -130,7 +130,7 @@ def _play(alerts: AlertTimes, faults: FaultInjector) -> None:
 
 
 def _reconcile(stage: Stage, monitoring: Monitoring, faults: FaultInjector) -> tuple[str, bool]:
-    """Wait until nothing waits; compare callers, Prometheus, service, console and the stand-in's log."""
+    """Wait until no event waits; compare callers, Prometheus, service, console and the stand-in's log."""
     destinations = {load.destination.destination_id: load.destination for load in faults.loads}
     accepted = {
         each: [load for load in faults.loads if load.destination.destination_id == each]
@@ -171,7 +171,8 @@ def _reconcile(stage: Stage, monitoring: Monitoring, faults: FaultInjector) -> t
         ]
     )  # fmt: skip
     total, *others = figures.values()
-    # A post that was stored without an answer, when the database died, is counted as a duplicate at its repetition.
+    # A post that was stored without a response, because the database died, counts as a duplicate when
+    # repeated.
     counted = received["accepted"] <= total <= received["accepted"] + received["duplicate"]
     return text, not (lost or other_bytes or firing) and counted and {*others} == {total}
 

@@ -65,7 +65,7 @@ class Load:
             thread.start()
 
     def stop(self, *, answered: bool = False) -> None:
-        """Post no more. Posts in progress are finished; with `answered` they are repeated until accepted."""
+        """Stop posting. Posts in progress are finished; with `answered` they are repeated until accepted."""
         self._until_answered = answered
         self._stopping.set()
         for thread in self._threads:

@@ -46,7 +46,7 @@ class Monitoring:
     _children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def listen(self) -> str:
-        """Receive notifications; return the address at which status callbacks are received, too."""
+        """Receive notifications; return the address, which also receives status callbacks."""
         self._receive()
         return f"http://127.0.0.1:{self._server.server_port}/callbacks"
 

@@ -156,7 +156,7 @@ class Stage:
         return response.raise_for_status().json()
 
     def connect(self, **words: str) -> Example:
-        """Create a destination, or find it and sign in again if necessary; without words the example of `./run`."""
+        """Create a destination, or find it and sign in again if necessary; by default the example of `./run`."""
         return ensure_example(self.settings, self.api, **words)
 
     def set_rate(self, destination: Example, per_second: float) -> None:

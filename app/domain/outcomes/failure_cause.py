@@ -1,4 +1,4 @@
-"""What tells permanent failures apart beside their reason: Amazon's code and message. Pure."""
+"""The cause of a permanent failure, in addition to its reason: Amazon's code and message. Pure."""
 
 import hashlib
 import re
@@ -16,4 +16,4 @@ def failure_cause(code: str | None, message: str | None) -> str:
 
 
 NO_ANSWER: Final = failure_cause(None, None)
-"""The cause of events for which Amazon gave no answer of their own, such as expired ones."""
+"""The cause of events without an answer of Amazon, such as expired ones."""
