@@ -4,6 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
+from typing import Annotated
+
+from pydantic import Field
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -93,7 +96,7 @@ class ListedEvent:
     amazon_message: str | None
     journey_id: str | None
     node_id: str | None
-    request_id: str | None
+    request_id: Annotated[str | None, Field(description="The `X-Request-Id` of the post that contained it.")]
 
 
 @dataclass(frozen=True, slots=True)

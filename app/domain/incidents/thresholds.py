@@ -60,7 +60,7 @@ class VolumeThreshold(Threshold):
     """A share of the median of the same hour on other days."""
 
     share: float = 0.1
-    min_events: int = 50
+    min_events: int = 10  # a tenth of fewer is less than one event
 
 
 DEFAULTS: Final[Mapping[Kind, Threshold]] = {
