@@ -25,7 +25,7 @@ THROTTLED = "throttled"
 _SIGN_IN_PREFIX = "sign_in_"
 BATCHES_PER_QUERY = 50
 # If few events match the filter, the page ends early; its cursor continues the scan.
-_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.06
+_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.045
 
 Mappings = Mapping[MappingNumber, tuple[MappingId, str]]
 Position = tuple[BatchId, int]

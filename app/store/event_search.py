@@ -64,7 +64,7 @@ async def mappings(
 ) -> dict[MappingNumber, tuple[MappingId, DestinationId]]:
     """Return id and destination of every mapping, deleted ones too; `only` limits them to destinations."""
     rows = await connection.fetch(
-        "SELECT number, id, destination FROM mappings WHERE organisation_id = acting_organisation() "
+        "SELECT number, id, destination FROM mappings WHERE organisation_id = (SELECT acting_organisation()) "
         "AND ($1::text[] IS NULL OR destination = ANY($1))",
         None if only is None else list(only),
     )

@@ -347,8 +347,10 @@ async def volumes(connection: PipelineConnection) -> dict[DestinationNumber, Vol
           FROM generate_series(0, 14) n
         ), volumes AS (
           -- Of every destination in these hours, by the index of times.
-          SELECT h.destination, hours.days_ago, h.accepted + h.duplicates + h.rejected AS events
-          FROM hours JOIN outcome_history h ON h.bucket_seconds = 3600 AND h.at = hours.at
+          SELECT h.destination, hours.days_ago, h.events FROM hours CROSS JOIN LATERAL (
+            SELECT destination, accepted + duplicates + rejected AS events FROM outcome_history
+            -- OFFSET: as a join, the whole history would be scanned.
+            WHERE bucket_seconds = 3600 AND at = hours.at OFFSET 0) h
         )
         SELECT f.destination, extract(day FROM now() - f.hour)::int AS days,
           coalesce(sum(v.events) FILTER (WHERE v.days_ago = 0), 0)::bigint AS last_hour,

@@ -145,7 +145,7 @@ async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size
         number, mapping,
     )  # fmt: skip
     await connection.execute(
-        "INSERT INTO journey_rejections (organisation_id, destination, day, writer, journey_id, node_id, "
+        "INSERT INTO journey_counts (organisation_id, destination, day, writer, journey_id, node_id, "
         "  rejected) SELECT 'default', $1, (now() AT TIME ZONE 'UTC')::date - d, 500, 'journey-' || n % 20, "
         "  'n' || n, 1 + n FROM generate_series(0, 29) d, generate_series(1, 200) n",
         number,
