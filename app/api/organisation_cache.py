@@ -87,5 +87,7 @@ class OrganisationCache:
         return None if wait <= 0 else Problem(ErrorCode.EVENT_RATE_EXCEEDED, retry_after=ceil(wait))
 
     def charge(self, id_: OrganisationId, events: int) -> None:
-        """Count admitted events. A request larger than what is left is admitted, and the next ones wait."""
+        """Count admitted events. A request larger than the rest of the limit is admitted; later requests
+        wait.
+        """
         self.limits.charge(id_, events)

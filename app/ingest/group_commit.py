@@ -23,7 +23,7 @@ from app.telemetry import REQUEST_TRACE, Telemetry
 # A flush of so many requests starts without waiting for more. While the database writes it, this process
 # reads and evaluates the next ones.
 FLUSH_MIN_REQUESTS = 24
-# While several organisations send, a flush is smaller: each waits for the flush before its own. And of the
+# While several organisations send, a flush is smaller: each waits for the previous flush. And of the
 # events that wait, one of them has this part at most.
 SHARED_PART = 10
 SHARED_SECONDS = 60.0
@@ -75,7 +75,7 @@ class PendingRequest:
 
 
 class GroupCommit:
-    """Collects requests and writes them group by group, on a connection of its own.
+    """Collects requests and writes them group by group, on a separate connection.
 
     While it writes the requests of one organisation, those of another do not wait: they are written at the
     same time on a second connection, which is opened when this first happens.
@@ -245,7 +245,7 @@ class GroupCommit:
         return await self._session.reevaluate_stale(connection, [request])
 
     def _take_group(self, excluded: frozenset[str | None]) -> list[PendingRequest]:
-        """Remove requests from the queue, up to `max_events` events but one request at least.
+        """Remove requests from the queue, up to `max_events` events but at least one request.
 
         The oldest of each organisation first, the organisations in turn, without those excluded. A few events
         are not written together with many of another organisation, which take longer.
@@ -342,7 +342,7 @@ class GroupCommit:
             else:
                 for request in requests:
                     await self._flush(session, [request])
-        except Exception as error:  # the connection is lost, or a bug: nothing of the group is acknowledged
+        except Exception as error:  # a lost connection or a bug: nothing of the group is acknowledged
             self._refuse(session, requests, error)
 
     async def _write(self, session: FlushSession, requests: Sequence[PendingRequest]) -> None:
