@@ -120,10 +120,10 @@ class MailClient:
             return NotAcknowledged("recipients_refused")
         except smtplib.SMTPNotSupportedError:
             return NotAcknowledged("tls_not_offered")
-        except TimeoutError:
-            return NotAcknowledged("timeout")
-        except (smtplib.SMTPException, OSError, ValueError):
-            return NotAcknowledged("unreachable")
+        except (smtplib.SMTPException, OSError, ValueError) as error:
+            # smtplib reports a read that timed out as a disconnected server.
+            timed_out = isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
+            return NotAcknowledged("timeout" if timed_out else "unreachable")
         # Some recipients were refused; the others have the message and must not get it twice.
         return (
             Acknowledged() if len(refused) < len(channel.addresses) else NotAcknowledged("recipients_refused")
