@@ -10,27 +10,27 @@ from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.world import World, make_world
 
 
-class FreezableWorker(threading.Thread):
+class FreezableWorker:
     """A worker with a loop and connections of its own, in a thread."""
 
     def __init__(self, url: str, amazon: FakeAmazon, times: Times) -> None:
-        super().__init__(daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), daemon=True)
         self._url, self._amazon, self._times = url, amazon, times
         self._ready, self._awake = threading.Event(), threading.Event()
         self._frozen = threading.Event()
         self._loop: asyncio.AbstractEventLoop
-        self._stop: asyncio.Event
+        self._ending: asyncio.Event
         self.world: World
 
-    def run(self) -> None:
-        asyncio.run(self._work())
+    def start(self) -> None:
+        self._thread.start()
 
     async def _work(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         async with make_world(self._url, self._amazon, with_roles=True) as self.world:
             self.world.work(times=self._times)
             self._ready.set()
-            await self._stop.wait()
+            await self._ending.wait()
 
     @property
     def lanes(self) -> int:
@@ -53,8 +53,8 @@ class FreezableWorker(threading.Thread):
 
     def close(self) -> None:
         self.thaw()
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self.join(30)
+        self._loop.call_soon_threadsafe(self._ending.set)
+        self._thread.join(30)
 
 
 @contextmanager

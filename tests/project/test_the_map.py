@@ -165,6 +165,7 @@ def _hold_the_numbers(calls: Calls) -> None:
     """docs/architecture.md says how many functions and files it are, within 15 %."""
     found = NUMBERS.search((ROOT / "docs" / "architecture.md").read_text())
     assert found is not None
-    ours = [code for code in calls.order if is_of_app(code)]
+    # Before Python 3.12, a comprehension is a function of its own.
+    ours = [code for code in calls.order if is_of_app(code) and not code.co_name.endswith("comp>")]
     assert int(found[1]) == pytest.approx(len(ours), rel=0.15)
     assert int(found[2]) == pytest.approx(len({code.co_filename for code in ours}), rel=0.15)
