@@ -12,8 +12,8 @@ from app.domain import strict_json
 from app.domain.event import BodyProblem, read_events
 from app.domain.ids import DestinationId
 from app.domain.mapping.example import example_event
-from app.ingest.group_commit import NotStored, SenderAccess
 from app.ingest.intake import EventResult
+from app.ingest.pending_request import NotStored, SenderAccess
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ from app.domain import strict_json
 from app.domain.admission import SHED_SPECS, ShedReason, retry_after
 from app.domain.event import BodyProblem, Event, Rejection, journey_ids, read_events, read_lines
 from app.domain.ids import DestinationId, OrganisationId
-from app.ingest.group_commit import NotStored, SenderAccess
 from app.ingest.intake import EventResult
+from app.ingest.pending_request import NotStored, SenderAccess
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 

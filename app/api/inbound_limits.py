@@ -2,7 +2,7 @@
 
 Each process counts its own events at once. Twice a second it stores how many it received and reads what the
 others received. So over some seconds the limit holds for the deployment; at the beginning of a burst each
-process can admit what it may by itself.
+process can admit up to the full limit.
 """
 
 import asyncio

@@ -1,7 +1,6 @@
 """One connection that writes groups of requests, each in one transaction."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
 
 import asyncpg
 
@@ -9,12 +8,10 @@ from app.domain.ids import DestinationId
 from app.ingest.dedup import Flush
 from app.ingest.destination_cache import DestinationCache
 from app.ingest.flush_writer import FlushWriter
+from app.ingest.pending_request import PendingRequest
 from app.store import PipelineConnection
 from app.store import flush as flush_store
 from app.telemetry import Telemetry
-
-if TYPE_CHECKING:
-    from app.ingest.group_commit import PendingRequest
 
 # SQLSTATE classes that concern the whole transaction and never one of its requests: connection lost, rolled
 # back for concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
@@ -32,7 +29,7 @@ class FlushSession:
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         destinations: DestinationCache,
         writer: FlushWriter,
-        evaluate: "Callable[[PendingRequest], None]",
+        evaluate: Callable[[PendingRequest], None],
         telemetry: Telemetry,
     ) -> None:
         self._connect = connect
@@ -46,7 +43,7 @@ class FlushSession:
 
     @property
     def has_connection(self) -> bool:
-        """Whether a connection was opened and not given up."""
+        """Whether a connection is open."""
         return self._connection is not None
 
     async def connection(self) -> asyncpg.Connection:
@@ -66,7 +63,7 @@ class FlushSession:
         return self._connection
 
     def terminate(self) -> None:
-        """Give the connection up: the state of its session is unknown. The next flush opens another one."""
+        """Close the connection: the state of its session is unknown. The next flush opens another one."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
@@ -76,7 +73,7 @@ class FlushSession:
         if self._connection is not None and not self._connection.is_closed():
             await self._connection.close()
 
-    async def write(self, requests: "Sequence[PendingRequest]") -> Flush:
+    async def write(self, requests: Sequence[PendingRequest]) -> Flush:
         """Write a group in one transaction. Nothing is committed if this raises.
 
         Errors that a repetition can cure are retried twice.
@@ -89,7 +86,7 @@ class FlushSession:
                     raise
         return await self._write(requests)
 
-    async def _write(self, requests: "Sequence[PendingRequest]") -> Flush:
+    async def _write(self, requests: Sequence[PendingRequest]) -> Flush:
         connection = await self.connection()
         flush = await self._write_in_one_round_trip(connection, requests)
         if flush is None:
@@ -100,7 +97,7 @@ class FlushSession:
         return flush
 
     async def _write_in_one_round_trip(
-        self, connection: asyncpg.Connection, requests: "Sequence[PendingRequest]"
+        self, connection: asyncpg.Connection, requests: Sequence[PendingRequest]
     ) -> Flush | None:
         """Write a group in one round trip, or write nothing and return None."""
         versions = {id_: version for request in requests for id_, version in request.versions.items()}
@@ -127,7 +124,7 @@ class FlushSession:
         self._telemetry.failed("flush.single_round_trip_unavailable", error, level=30)
 
     async def reevaluate_stale(
-        self, connection: PipelineConnection, requests: "Sequence[PendingRequest]"
+        self, connection: PipelineConnection, requests: Sequence[PendingRequest]
     ) -> int:
         """Evaluate requests again that used a version which is no longer current.
 
@@ -147,7 +144,7 @@ class FlushSession:
         return current.generation
 
 
-def _flush_of(requests: "Sequence[PendingRequest]", generation: int) -> Flush:
+def _flush_of(requests: Sequence[PendingRequest], generation: int) -> Flush:
     return Flush(
         # Copies: the flush may replace entries by rejections, which must not survive a rollback.
         [list(request.evaluated) for request in requests],

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 
 import asyncpg
 
@@ -10,11 +9,11 @@ from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
 from app.domain.pacing.owner_queue import OwnerQueue
 from app.domain.trace import RequestTrace
-from app.ingest.dedup import DedupResult
 from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Evaluated, evaluate
 from app.ingest.flush_session import FlushSession, concerns_transaction
 from app.ingest.flush_writer import FlushWriter
+from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
 from app.store import PipelineConnection
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
@@ -32,46 +31,6 @@ WAITING_PART = 2 / 3
 # event-loop iteration.
 FEW_EVENTS = 25
 SECOND_RETRY_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class RequestResults:
-    """The results of one request, one entry per event in order: its evaluation and its dedup result."""
-
-    evaluated: Sequence[Evaluated]
-    dedup: Sequence[DedupResult | None]
-    destinations: Sequence[DestinationNumber | None] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SenderAccess:
-    """The destinations to which a sender may send: those of its organisation, or some of them."""
-
-    organisation: OrganisationId
-    destinations: frozenset[DestinationId] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NotStored:
-    """Nothing of the request was acknowledged; the caller may send it again. `reason` is for the log."""
-
-    reason: str
-
-
-@dataclass(slots=True, repr=False, eq=False)
-class PendingRequest:
-    """The events of one request before their flush. Contains personal data."""
-
-    events: Sequence[Event | Rejection]
-    access: SenderAccess
-    response: "asyncio.Future[RequestResults | NotStored]"
-    low_priority: bool = False  # its events are sent after live ones
-    trace: RequestTrace = field(default_factory=RequestTrace)
-    # Set by evaluation: one entry per event, and the versions that the evaluation used.
-    evaluated: list[Evaluated] = field(default_factory=list)
-    destinations: list[DestinationNumber | None] = field(default_factory=list)
-    versions: dict[DestinationId, int | None] = field(default_factory=dict)
-    clock_offset: float = 0.0
 
 
 class GroupCommit:

@@ -17,7 +17,8 @@ from app.domain.observed.preview import preview, rejection_view
 from app.ingest.dedup import DedupResult, Flush, conflict_field
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.group_commit import GroupCommit, NotStored, PendingRequest, RequestResults, SenderAccess
+from app.ingest.group_commit import GroupCommit
+from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
 from app.ingest.rejection_recorder import RejectionRecorder
 from app.store.clock import DatabaseClock
 from app.store.errors import DRIVER_ERRORS

@@ -17,7 +17,7 @@ from app.domain.observed.schema_sample import SchemaSample, ValueKind, take_samp
 from app.ingest.dedup import DedupResult
 from app.ingest.destination_cache import PublishedMapping
 from app.ingest.evaluate import Candidate
-from app.ingest.group_commit import RequestResults
+from app.ingest.pending_request import RequestResults
 from app.store import schema_samples, transactions
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry

@@ -1,4 +1,4 @@
-"""Rows as frozen values: a column for each member, by its name."""
+"""Rows as frozen values whose members differ from the columns in type; else `Type(**dict(row))` suffices."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar

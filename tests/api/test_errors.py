@@ -15,7 +15,7 @@ from app.api.events import accept_events
 from app.api.openapi import routes_of
 from app.domain.admission import SHED_SPECS, ShedReason
 from app.domain.ids import KeyId
-from app.ingest.group_commit import NotStored
+from app.ingest.pending_request import NotStored
 from app.processes.application import create_application
 from app.telemetry import JsonLines
 from tests.api.world import BOOTSTRAP, DESTINATION, EVENT, World

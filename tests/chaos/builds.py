@@ -31,7 +31,7 @@ class Build:
 
 
 _ANSWERS = """\
-        from app.ingest.group_commit import RequestResults
+        from app.ingest.pending_request import RequestResults
         for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
             if not request.response.done():
                 request.response.set_result(RequestResults(evaluated, results))

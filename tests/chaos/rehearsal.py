@@ -30,8 +30,8 @@ from app.domain.event import read_events
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.domain.outcomes.settle import RetryPolicy
 from app.ingest.destination_cache import AgeLimits
-from app.ingest.group_commit import NotStored, SenderAccess
 from app.ingest.intake import Intake
+from app.ingest.pending_request import NotStored, SenderAccess
 from app.processes import api
 from app.processes.resources import Resources, open_resources, session_settings
 from app.settings import Settings

@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.ingest.group_commit import NotStored
+from app.ingest.pending_request import NotStored
 from app.store.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.pipeline.world import World, event, eventually, make_world

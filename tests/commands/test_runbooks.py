@@ -35,7 +35,7 @@ LINES = sorted({line for block in blocks("sh") for line in block.replace("\\\n",
 
 
 def test_a_check_changes_nothing() -> None:
-    """Whoever is paged may run every block."""
+    """The person on call may run every block."""
     assert len(LINES) > 15
     for line in LINES:
         assert not set(line.split()) & set(CHANGES), line

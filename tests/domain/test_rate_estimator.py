@@ -283,7 +283,7 @@ def test_a_rate_below_six_tenths_of_the_one_before_is_a_drop(share: float, early
 
 
 def test_a_probe_that_reached_the_limit_needs_the_estimate_to_agree() -> None:
-    """A rate at the configured limit is given up only once the median is there too."""
+    """A rate at the configured limit drops only after the median has arrived there too."""
     rates = rates_below(LIMIT)
     state = replace(in_probe(1), rate=LIMIT)
     assert state.hypotheses is not None

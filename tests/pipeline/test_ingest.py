@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.event import read_events
 from app.domain.ids import DEFAULT_ORGANISATION
-from app.ingest.group_commit import NotStored, SenderAccess
+from app.ingest.pending_request import NotStored, SenderAccess
 from tests.pipeline.world import MAPPING, World, event, stamp
 
 OTHER = "map_other000000000000000"

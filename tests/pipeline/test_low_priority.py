@@ -2,8 +2,8 @@
 
 from app.domain.event import read_events
 from app.domain.ids import DEFAULT_ORGANISATION
-from app.ingest.group_commit import NotStored, SenderAccess
 from app.ingest.intake import EventResult
+from app.ingest.pending_request import NotStored, SenderAccess
 from tests.pipeline.world import World, event
 
 

@@ -6,7 +6,7 @@ An hour of monotonic time can be days of the database's: after its clock was set
 import asyncpg
 import pytest
 
-from app.ingest.group_commit import NotStored
+from app.ingest.pending_request import NotStored
 from tests.pipeline.world import World, event
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from app.api.health import API, WORKER, Readiness
 from app.domain.database_refusals import FIRST_HOLD_S, LASTING_S, LONGEST_HOLD_S, NONE
-from app.ingest.group_commit import NotStored
+from app.ingest.pending_request import NotStored
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from tests.pipeline.world import World, event, eventually

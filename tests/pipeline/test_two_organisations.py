@@ -11,7 +11,7 @@ from app.admin import erasure
 from app.delivery.lane_selection import select
 from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
 from app.domain.pacing.fair_queueing import WorkKind
-from app.ingest.group_commit import NotStored
+from app.ingest.pending_request import NotStored
 from app.store import organisation_usage, organisations
 from app.store.lanes import DestinationQueue
 from app.store.organisation_scope import EVERY, ScopedPool, prepare_engine, scoped_engine

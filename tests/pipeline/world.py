@@ -26,8 +26,8 @@ from app.domain.outcomes.settle import RetryPolicy
 from app.domain.outcomes.status import CountTotals, tally
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.ingest.destination_cache import AgeLimits
-from app.ingest.group_commit import NotStored, SenderAccess
 from app.ingest.intake import EventResult, Intake
+from app.ingest.pending_request import NotStored, SenderAccess
 from app.processes import api, worker
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
