@@ -93,7 +93,7 @@ def take_base(folder: Path, environment: dict[str, str], data_dir: Path) -> Path
         environment,
     )
     verify(partial)
-    target = folder / f"base-{datetime.now(UTC):{STAMP}}"
+    target = named_by_now(folder / "base-")
     if (notes := data_dir / _NOTES).exists():
         # Without it the password of the embedded Postgres would be lost with its data directory.
         shutil.copy2(notes, partial / _NOTES)
@@ -186,7 +186,14 @@ def make_way(target: Path, *, replace: bool) -> None:
         raise CommandFailed(f"Postgres runs on {target}, or was killed: stop it first.")
     if not replace:
         raise CommandFailed(f"{target} exists: move it away, or use --replace.")
-    target.rename(target.with_name(f"{target.name}.replaced-{datetime.now(UTC):{STAMP}}"))
+    target.rename(named_by_now(target.with_name(f"{target.name}.replaced-")))
+
+
+def named_by_now(prefix: Path) -> Path:
+    """Return the path that begins with `prefix` and ends with the time; wait a second if it exists."""
+    while (path := prefix.with_name(f"{prefix.name}{datetime.now(UTC):{STAMP}}")).exists():
+        time.sleep(0.1)
+    return path
 
 
 def request_recovery(data: Path, wal: Path, to: datetime | None) -> None:

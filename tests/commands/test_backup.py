@@ -13,6 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from app.commands.backup import make_way
 from app.commands.postgres_programs import connection_environment, requires_tls
 from dev.postgres.cluster import THROWAWAY, Cluster
 
@@ -86,7 +87,7 @@ async def test_a_restore_ends_at_the_moment_or_at_the_end_of_the_wal(folder: Pat
         restored.start()
         assert await execute(restored) == numbers
         restored.stop()
-    assert len(list(folder.glob("postgres.replaced-*"))) >= 1
+    assert len(list(folder.glob("postgres.replaced-*"))) == 2
 
 
 async def test_a_base_backup_alone_can_be_restored_after_a_total_loss(folder: Path, tmp_path: Path) -> None:
@@ -108,6 +109,16 @@ async def test_a_base_backup_alone_can_be_restored_after_a_total_loss(folder: Pa
     restored.start()
     assert await execute(restored) == [1]
     restored.stop()
+
+
+def test_two_data_directories_moved_aside_in_one_second_are_both_kept(tmp_path: Path) -> None:
+    """Their names contain the second; a rename onto the first one would fail."""
+    for n in (1, 2):
+        data = tmp_path / "postgres"
+        data.mkdir()
+        (data / f"file-{n}").touch()
+        make_way(data, replace=True)
+    assert sorted(path.name for path in tmp_path.glob("postgres.replaced-*/*")) == ["file-1", "file-2"]
 
 
 def test_the_password_is_in_the_environment_only() -> None:
