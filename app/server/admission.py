@@ -32,6 +32,7 @@ from app.domain.admission import (
 )
 from app.domain.outcomes.reasons import JourneyCode
 
+PERMIT: Final = "permit"  # key of the request's Permit in the scope's state
 _MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
 # Additional body bytes for administrative requests: an operator must be able to pause a destination while
 # posts of events use the complete limit.

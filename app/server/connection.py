@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection: strict parsing, with limits on time, sizes and rates.
 
-Contains all uses of uvicorn's protocol, which has no such limits. Above a limit it answers, then closes.
+Above a limit it answers, then closes. uvicorn's protocol is used here and in `complete_response` only.
 """
 
 import asyncio
@@ -9,16 +9,18 @@ from functools import partial
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.admin.refusals import ErrorCode, Problem
 from app.api.errors import problem_of
-from app.api.headers import FirstHeaders, RawHeaders, first_headers
+from app.api.headers import FirstHeaders, first_headers
 from app.domain.admission import ShedReason
 from app.server import message_rules
-from app.server.admission import AdmissionController, Permit
+from app.server.admission import PERMIT, AdmissionController, Permit
+from app.server.complete_response import RESPOND, respond
 from app.server.connection_eviction import WaitingConnections
 from app.server.connection_limits import (
+    HEADER_BYTES,
     AnswerTransport,
     ConnectionLimits,
     ConnectionWait,
@@ -28,35 +30,9 @@ from app.server.connection_limits import (
 from app.server.middleware import declared_length
 from app.server.raw_errors import last_response, shed_response
 from app.server.request_body import PATH, max_body_bytes, posts_events
-from app.server.scope_state import PERMIT, RESPOND
 
-# Overhead of a header field, as in HTTP/2 (RFC 9113 §6.5.2): a small field uses more memory than bytes.
-_HEADER_BYTES: Final = 32
 # At shutdown, the time for requests in transit to arrive and for connections to drain.
 _SHUTDOWN_GRACE_S: Final = 0.5
-
-_CROWDED: Final = Problem(ErrorCode.UNAVAILABLE, "Too many connections. Use fewer and keep them open.")
-
-
-async def respond(cycle: RequestResponseCycle, status: int, headers: RawHeaders, body: bytes) -> None:
-    """Send a complete response in one write: one system call, and one wake-up of the client.
-
-    `headers` are the application's own, valid, and contain the length of the body.
-    """
-    if cycle.flow.write_paused and not cycle.disconnected:
-        await cycle.flow.drain()
-    if cycle.disconnected:
-        return
-    parts = [STATUS_LINE[status]]
-    for name, value in (*cycle.default_headers, *headers):
-        parts += (name, b": ", value, b"\r\n")
-    parts += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
-    cycle.response_started = cycle.response_complete = True
-    cycle.transport.write(b"".join(parts))
-    cycle.message_event.set()
-    if not cycle.keep_alive:
-        cycle.transport.close()
-    cycle.on_response()
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -118,7 +94,7 @@ class HttpConnection(HttpToolsProtocol):
         self._waiting.opened(self)
         if len(self.connections) > self._limits.connections and not self._waiting.make_room(self):
             self._closed("crowd")
-            self._answer_and_close(_CROWDED)
+            self._answer_and_close(message_rules.CROWDED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._waiting.remove(self)
@@ -178,7 +154,7 @@ class HttpConnection(HttpToolsProtocol):
         self._count_head(len(self.url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value) + _HEADER_BYTES)
+        self._count_head(len(name) + len(value) + HEADER_BYTES)
         if self._wait.phase is Phase.HEAD:  # not a trailer (RFC 9110 §6.5.1)
             super().on_header(name, value)
 

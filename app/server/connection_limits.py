@@ -9,6 +9,8 @@ from typing import Final
 from app.server.request_body import MIB
 
 NEVER: Final = float("inf")
+# Overhead of a header field, as in HTTP/2 (RFC 9113 §6.5.2): a small field uses more memory than bytes.
+HEADER_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from app.api.secured_route import acting_in, authorize, scopes_of
 from app.domain.admission import ShedReason
 from app.domain.ids import OrganisationId
 from app.domain.trace import RequestTrace
-from app.server.admission import AdmissionController, Permit
+from app.server.admission import PERMIT, AdmissionController, Permit
+from app.server.complete_response import RESPOND, Respond
 from app.server.loop_limiter import LoopLimiter
 from app.server.middleware import (
     FIXED_HEADERS,
@@ -35,7 +36,6 @@ from app.server.middleware import (
     traceparent_of,
 )
 from app.server.request_body import PATH, RequestBodyReader, max_body_bytes
-from app.server.scope_state import PERMIT, RESPOND, Respond
 from app.store.errors import is_unavailable
 
 _CAP: Final = max_body_bytes(PATH)

@@ -18,6 +18,7 @@ _FIRST_LINE: Final = re.compile(rb"[\r\n]*[A-Z_-]+ +[^ \r\n]+ +(?:RTSP|ICE)/")
 _ANY_LINE: Final = re.compile(rb"(?:^|\n)([A-Z_-]+) +([^ \r\n]+) +(?:RTSP|ICE)/")
 
 UNREADABLE: Final = Problem(ErrorCode.MALFORMED, "This is not HTTP/1.1.")
+CROWDED: Final = Problem(ErrorCode.UNAVAILABLE, "Too many connections. Use fewer and keep them open.")
 _HOSTS: Final = Problem(ErrorCode.MALFORMED, "Send exactly one Host field: a host and an optional port.")
 _FRAGMENT: Final = Problem(ErrorCode.MALFORMED, "The request target contains a fragment (#).")
 _OLD_CHUNKED: Final = Problem(

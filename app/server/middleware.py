@@ -18,10 +18,9 @@ from app.api.headers import FirstHeaders, first_headers
 from app.api.query_parameters import unreadable_target
 from app.api.secured_route import CLAIM
 from app.domain.trace import RequestTrace, read_traceparent
-from app.server.admission import AdmissionController, Permit
+from app.server.admission import PERMIT, AdmissionController, Permit
 from app.server.loop_limiter import LoopLimiter
 from app.server.request_body import RequestBodyReader, max_body_bytes
-from app.server.scope_state import PERMIT
 from app.telemetry import Spans
 
 _log = logging.getLogger("app.requests")

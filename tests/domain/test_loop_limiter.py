@@ -19,7 +19,8 @@ class Posts:
 
     def post(self, name: str, cost: int, organisation: str | None = None) -> asyncio.Task[None]:
         async def process() -> None:
-            await self.limiter.acquire(cost, organisation)
+            if (turn := self.limiter.enter(cost, organisation)) is not None:
+                await turn
             self.done.append((name, self.iteration))
 
         return asyncio.create_task(process())

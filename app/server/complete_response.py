@@ -1,0 +1,39 @@
+"""Send a complete response in one write: one system call, and one wake-up of the client.
+
+ASGI sends a head and a body, and uvicorn checks each header of the head again. The endpoint of `POST /events`
+does neither.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from app.api.headers import RawHeaders
+
+# Key of the request's `Respond` in the ASGI scope's state. Take it out: otherwise the scope refers to itself.
+RESPOND: Final = "respond"
+
+# Sends a complete response: its status, headers and body.
+Respond: TypeAlias = Callable[[int, RawHeaders, bytes], Awaitable[None]]
+
+
+async def respond(cycle: RequestResponseCycle, status: int, headers: RawHeaders, body: bytes) -> None:
+    """Send a complete response in one write: one system call, and one wake-up of the client.
+
+    `headers` are the application's own, valid, and contain the length of the body.
+    """
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()
+    if cycle.disconnected:
+        return
+    parts = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        parts += (name, b": ", value, b"\r\n")
+    parts += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
+    cycle.response_started = cycle.response_complete = True
+    cycle.transport.write(b"".join(parts))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
