@@ -454,7 +454,7 @@ async def _crash(world: World, dispatcher: object, task: "asyncio.Task[None]") -
         running.cancel()
     await world.fetch(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'conversions-own' "
-        "AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
+        "AND datname = current_database() AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
     )
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
