@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.pipeline.processes import Product, free_port
+from dev.postgres.postmaster import free_port
+from tests.pipeline.processes import Product
 
 
 @pytest.fixture

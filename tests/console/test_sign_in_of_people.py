@@ -18,9 +18,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from dev.postgres.postmaster import free_port
 from tests.console.browsing import ARGUMENTS, CHROMIUM
 from tests.databases import Office
-from tests.pipeline.processes import ADMIN, Product, free_port
+from tests.pipeline.processes import ADMIN, Product
 
 FOLDER = Path(__file__).parent / "provider"
 PACKAGE = "oidc-provider@9.13.3"

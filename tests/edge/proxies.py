@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from socket import create_connection
 
-from tests.pipeline.processes import free_port
+from dev.postgres.postmaster import free_port
 
 # The recipe for WebSockets that is copied everywhere, with kept connections to the service.
 _NGINX = """

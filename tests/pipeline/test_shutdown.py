@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest_asyncio
 
+from dev.postgres.postmaster import free_port
 from tests.pipeline.amazon import Request
-from tests.pipeline.processes import ADMIN, Operator, Product, free_port
+from tests.pipeline.processes import ADMIN, Operator, Product
 from tests.pipeline.test_processes import sandbox_events
 from tests.pipeline.world import World, event, eventually
 
