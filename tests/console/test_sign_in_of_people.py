@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from dev.postgres.postmaster import free_port
-from tests.console.browsing import ARGUMENTS, CHROMIUM
+from tests.console.browsing import ARGUMENTS, CHROMIUM, PATIENCE_MS
 from tests.databases import Office
 from tests.pipeline.processes import ADMIN, Product
 
@@ -133,7 +133,7 @@ def browser(product: tuple[Product, Provider]) -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     window = browser.new_context()
-    window.set_default_timeout(20_000)
+    window.set_default_timeout(PATIENCE_MS)
     yield window.new_page()
     window.close()
 

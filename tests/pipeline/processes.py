@@ -98,7 +98,7 @@ class Product:
         self.children[name].send_signal(signal.SIGKILL)
         self.children.pop(name).wait()
 
-    def ready(self, *addresses: str, seconds: float = 60) -> None:
+    def ready(self, *addresses: str, seconds: float = 180) -> None:
         """Wait until these answer. Not /health/ready: the tests' cluster is not durable, and it says so."""
         until = time.monotonic() + seconds
         # Without TLS and proxies: `httpx.get` would read certificates each time.
