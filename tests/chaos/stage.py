@@ -33,7 +33,7 @@ from tests.chaos.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
 POSTGRES: Mapping[str, str] = {**DURABLE, "shared_buffers": "96MB", "max_wal_size": "1GB"}
-READY_S = 60.0
+READY_S = 180.0
 MEMORY_MIB = 256
 
 

@@ -91,7 +91,7 @@ def hostile(product: Product) -> Hostile:
     one |= {"event_id": event_id, "journey": {"execution_id": marked("run")}, MARK: {MARK: MARK}}
     one["event"]["properties"][MARK] = RTL
     case.send([one])
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while case.ask("GET", f"/destinations/{made}/stats")["counts"]["delivered"] < 1:
         assert time.monotonic() < until
     return Hostile(case, made, mapping, event_id)

@@ -103,7 +103,7 @@ def furnished(product: Product) -> Iterator[Furnished]:
         ask("POST", "/events", {"events": [bad, event(78, destination_id=made)]})
         ask("POST", "/keys", {"name": "journey", "scopes": ["events:write"]})
         draft = ask("POST", "/destinations", {**details, "name": "A draft", "advertiser_id": "42"})["id"]
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while ask("GET", f"/destinations/{made}/stats")["counts"]["delivered"] < 6:
             assert time.monotonic() < until
         replay = ask("POST", f"/destinations/{made}/replay", {"status": "dead"})["replay_id"]

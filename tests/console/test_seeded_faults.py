@@ -111,7 +111,7 @@ def test_cause_and_remedy_are_named(product: Product, visitor: httpx.Client, num
     for nth in range(3):
         send(product, destination, event_id=f"ord-{nth}")
         time.sleep(0.3)  # requests apart, so that a rate limit has something to count
-    until = time.monotonic() + 25
+    until = time.monotonic() + 60
     page = ""
     while not (cause in page and remedy in page):
         assert time.monotonic() < until, page[:1500]
