@@ -9,12 +9,20 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.organisation_scope import prepare_engine, scoped_engine
 from tests.databases import RUNNING, Office, ThrowawayCluster
 from tests.process_guard import GUARD, ProcessGuard
+
+# The same examples in every run, and no limit of their time: on a busy machine an example takes longer.
+# `--hypothesis-profile=default` draws other examples.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -28,6 +28,9 @@ ROLES = RoleNames("test_api", "test_worker")
 PASSWORD = "of-the-tests"
 FOLDERS = "conversions-tests-"
 YOUNG = 120  # seconds
+# Sessions and locks are of the whole cluster: without these, a test sees and ends those of another worker's.
+SESSIONS_HERE = "pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
+WAITING_LOCKS = f"SELECT 1 FROM pg_locks WHERE NOT granted AND {SESSIONS_HERE}"
 MEMORY, ROOM = Path("/dev/shm"), 2 << 30
 RUNNING = pytest.StashKey["ThrowawayCluster"]()
 

@@ -6,6 +6,7 @@ file does not.
 
 import fcntl
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,6 +17,10 @@ from pathlib import Path
 from typing import IO
 
 from dev.postgres.binaries import EmbeddedError
+
+# Below the ports that Linux (from 32,768), macOS and Windows give to outgoing connections.
+_PORTS = range(15_000, 32_000)
+_RANDOM = random.SystemRandom()  # the common generator may be seeded alike in two processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +109,10 @@ def lock_folder(folder: Path, timeout: float) -> IO[str]:
 
 
 def free_port() -> int:
-    """Return a free port of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a free port of 127.0.0.1 that no outgoing connection gets before it is used."""
+    while port_taken(port := _RANDOM.choice(_PORTS)):
+        pass
+    return port
 
 
 def port_taken(port: int, host: str = "127.0.0.1") -> bool:

@@ -59,7 +59,7 @@ class TestTheHeadOfARequest:
         self, stream: AsyncioStream, writer: Writer
     ) -> None:
         await stream.write(HEAD)
-        assert await asyncio.wait_for(stream.read(100), 1) == b"response"
+        assert await asyncio.wait_for(stream.read(100), 30) == b"response"
         assert writer.calls == [HEAD]
 
     async def test_is_not_written_again_after_an_error(self, stream: AsyncioStream, writer: Writer) -> None:

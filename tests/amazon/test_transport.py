@@ -35,7 +35,7 @@ async def transport(*, connections: int = 8, keep_alive_s: float = 20.0) -> Asyn
 async def ask(
     over: BoundedTransport, url: str, body: bytes = b"x", **timeouts: float
 ) -> tuple[int, bytes, set[str]]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         request = httpx.Request("POST", url, content=body, extensions={"timeout": {"read": 2.0, **timeouts}})
         answer = await over.handle_async_request(request)
         return answer.status_code, await answer.aread(), set(answer.headers)

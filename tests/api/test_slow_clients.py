@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -28,7 +28,9 @@ LIMITS = ConnectionLimits(
 KEEP_ALIVE_SECONDS = 1
 SWEEP_S = 0.5
 SLOW_S = {"/slow": 1.2, "/slower": KEEP_ALIVE_SECONDS + 2 * SWEEP_S}
-SLACK_S = 1.5  # for a machine that is busy with something else
+SLACK_S = 10  # for a machine that is busy with something else
+# What `/held` waits for before it answers.
+HELD: dict[str, asyncio.Event] = {}
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +44,9 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     except ClientDisconnect:
         return
     answer: Response = PlainTextResponse(str(len(body)))
-    if scope["path"] in SLOW_S:
+    if scope["path"] in HELD:
+        await HELD[scope["path"]].wait()
+    elif scope["path"] in SLOW_S:
         await asyncio.sleep(SLOW_S[scope["path"]])
     elif scope["path"] == "/large":
         answer = PlainTextResponse("x" * 64 * 1024 * 1024)
@@ -63,7 +67,12 @@ class Running:
 
 
 @asynccontextmanager
-async def running(shutdown_delay_s: float = 0, bounds: Limits | None = None) -> AsyncIterator[Running]:
+async def running(
+    shutdown_delay_s: float = 0,
+    bounds: Limits | None = None,
+    limits: ConnectionLimits = LIMITS,
+    keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
+) -> AsyncIterator[Running]:
     """Serve `application` on a port of its own; with bounds, shed by the server."""
     listener = socket.create_server(("127.0.0.1", 0))
     registry = CollectorRegistry()
@@ -82,9 +91,9 @@ async def running(shutdown_delay_s: float = 0, bounds: Limits | None = None) -> 
         application,
         host="127.0.0.1",
         port=0,
-        keep_alive_seconds=KEEP_ALIVE_SECONDS,
+        keep_alive_seconds=keep_alive_seconds,
         shutdown_delay_s=shutdown_delay_s,
-        limits=LIMITS,
+        limits=limits,
         registry=registry,
         admission=admission,
     )
@@ -102,6 +111,14 @@ async def running(shutdown_delay_s: float = 0, bounds: Limits | None = None) -> 
 async def server() -> AsyncIterator[Running]:
     async with running() as made:
         yield made
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """What the answers of `/held` wait for."""
+    event = asyncio.Event()
+    monkeypatch.setitem(HELD, "/held", event)
+    return event
 
 
 @dataclass
@@ -255,11 +272,10 @@ async def test_a_huge_head_is_refused_at_once(server: Running, head: str) -> Non
     """431 in the one shape, then the connection ends; nothing of it reaches the application."""
     client = await Client.of(server)
     await client.say(head)
-    answer, took = await client.ended()
+    answer, _ = await client.ended()
     client.writer.close()
     assert status_of(answer) == 431
     assert error_of(answer)["error"] == "head_too_large"
-    assert took < LIMITS.head_s + SLACK_S
     assert server.closed("head_bytes") == 1
 
 
@@ -280,11 +296,11 @@ async def test_what_is_no_http_gets_400_in_the_usual_shape(
     """At once, and once: an application that was asked already does not answer as well."""
     client = await Client.of(server)
     await client.say(said)
-    answer, took = await client.ended()
+    answer, _ = await client.ended()
     client.writer.close()
     assert (status_of(answer), error_of(answer)["error"]) == (400, "malformed")
     assert answer.count(b"HTTP/1.1 ") == 1
-    assert took < LIMITS.head_s
+    assert server.closed("head") == server.closed("body") == 0
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
@@ -293,10 +309,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut(server: Running) ->
     client = await Client.of(server)
     await client.say("GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
 
-    until = time.monotonic() + LIMITS.read_s + SWEEP_S + SLACK_S + 1
-    while server.closed("reading") != 1:
-        assert time.monotonic() < until
-        await asyncio.sleep(0.02)
+    await until(lambda: server.closed("reading") == 1)
     client.writer.close()
 
 
@@ -404,67 +417,67 @@ async def test_a_defect_in_the_look_at_one_connection_ends_that_one_and_no_deadl
 
 async def until(found: Callable[[], bool]) -> None:
     """Wait for something that is about to happen."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while not found():
         assert time.monotonic() < end
         await asyncio.sleep(0.01)
 
 
-async def test_one_connection_too_many_ends_the_oldest_that_sent_no_complete_head(server: Running) -> None:
+async def test_one_connection_too_many_ends_the_oldest_that_sent_no_complete_head() -> None:
     """Those that were served before are kept, and the new one is served like them."""
-    served, silent = await Client.of(server), await Client.of(server)
-    await served.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    await served.reader.readuntil(b"\r\n\r\n0")
-    others = [await Client.of(server) for _ in range(LIMITS.connections - 2)]
-    await until(lambda: len(server.server.server_state.connections) == LIMITS.connections)
-    await silent.say("GET / HT")
-    extra = await Client.of(server)
-    assert await asyncio.wait_for(silent.reader.read(), LIMITS.head_s) == b""
-    for client in (served, extra):
-        await client.say("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert status_of((await client.ended())[0]) == 200
-    assert server.closed("evicted") == 1
-    for client in (served, silent, extra, *others):
-        client.writer.close()
+    async with running(limits=replace(LIMITS, head_s=60), keep_alive_seconds=60) as server:
+        served, silent = await Client.of(server), await Client.of(server)
+        await served.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await served.reader.readuntil(b"\r\n\r\n0")
+        others = [await Client.of(server) for _ in range(LIMITS.connections - 2)]
+        await until(lambda: len(server.server.server_state.connections) == LIMITS.connections)
+        await silent.say("GET / HT")
+        extra = await Client.of(server)
+        assert await asyncio.wait_for(silent.reader.read(), 30) == b""
+        for client in (served, extra):
+            await client.say("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert status_of((await client.ended())[0]) == 200
+        assert server.closed("evicted") == 1
+        for client in (served, silent, extra, *others):
+            client.writer.close()
 
 
-async def test_where_every_connection_waits_for_an_answer_one_more_gets_503(server: Running) -> None:
+async def test_where_every_connection_waits_for_an_answer_one_more_gets_503(
+    server: Running, held: asyncio.Event
+) -> None:
     """503 with a time to return: nothing can be closed without losing what was asked."""
     busy = [await Client.of(server) for _ in range(LIMITS.connections)]
     for client in busy:
-        await client.say("GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await client.say("GET /held HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     await until(lambda: len(server.server.server_state.tasks) == LIMITS.connections)
     extra = await Client.of(server)
     answer, _ = await extra.ended()
     extra.writer.close()
     assert status_of(answer) == 503
     assert b"retry-after" in answer.lower()
+    held.set()
     for client in busy:
         assert status_of((await client.ended())[0]) == 200
         client.writer.close()
 
 
-async def test_leaving_ends_every_connection_with_an_answer() -> None:
+async def test_leaving_ends_every_connection_with_an_answer(held: asyncio.Event) -> None:
     """Told to stop while requests are under way and come: all are answered, each the last of its line."""
-    async with running(shutdown_delay_s=1.0) as leaving, httpx.AsyncClient() as client:
+    async with running(shutdown_delay_s=60) as leaving, httpx.AsyncClient(timeout=60) as client:
         address = f"http://127.0.0.1:{leaving.port}"
         assert "connection" not in (await client.get(address)).headers
-        slow = asyncio.create_task(client.get(address + "/slow"))
-        while len(leaving.server.server_state.tasks) < 1:
-            await asyncio.sleep(0)
+        slow = asyncio.create_task(client.get(address + "/held"))
+        await until(lambda: len(leaving.server.server_state.tasks) == 1)
         leaving.server.should_exit = True
-        answers = []
-        while not slow.done():
-            try:
-                answers.append(await client.get(address))
-            except httpx.ConnectError:
-                break  # the listener is gone; nothing that was accepted was dropped
-            await asyncio.sleep(0.1)
-        last = await slow
-        assert last.status_code == 200
+        await until(lambda: leaving.server._shutdown_state.begun)
+        answers = [await client.get(address) for _ in range(6)]
         assert {answer.status_code for answer in answers} == {200}
-        assert [answer.headers.get("connection") for answer in answers[3:]] == ["close"] * len(answers[3:])
-        assert len(answers) > 5
+        # The first came on a connection that was idle; the others needed new ones.
+        assert [answer.headers.get("connection") for answer in answers] == ["close"] * len(answers)
+        leaving.server._skip_delay.set()
+        await until(lambda: not leaving.server.servers[0].is_serving())
+        held.set()
+        assert (await slow).status_code == 200
 
 
 async def test_a_request_on_its_way_when_we_leave_is_still_answered() -> None:
@@ -516,12 +529,12 @@ async def test_a_post_that_expects_100_is_refused_and_the_connection_ends() -> N
     async with running(bounds=Limits(body_bytes=2_000)) as crowded:
         client = await Client.of(crowded)
         await client.say(POST.format(1_500) + "Expect: 100-continue\r\n\r\n")
-        answer, took = await client.ended()
+        answer, _ = await client.ended()
         client.writer.close()
         assert status_of(answer) == 503
         assert answer.count(b"HTTP/1.1") == 1
         assert b"connection: close" in answer
-        assert took < 1
+        assert crowded.closed("draining") == 0
 
 
 async def test_a_shed_post_that_drips_its_body_is_cut_all_the_same() -> None:

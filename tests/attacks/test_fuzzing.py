@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.attacks import fuzzing
@@ -16,7 +16,6 @@ def test_a_reader_refuses_in_declared_words_and_in_time(name: str) -> None:
     assert fuzz(name, 2000, seed=1) == []
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     """Bodies and replies that no corpus holds."""
@@ -24,7 +23,6 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     check("replies", body)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=()), max_size=80))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Paths and traits, halves of surrogate pairs included."""

@@ -77,7 +77,7 @@ class Troubles:
     async def end_backends(self, step: Step) -> None:
         await self.stage.ask(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name LIKE 'conversions%' AND pid <> pg_backend_pid()"
+            "WHERE application_name LIKE 'conversions%' AND datname = current_database()"
         )
 
     async def kill_postmaster(self, step: Step) -> None:

@@ -257,12 +257,13 @@ class Run:
             # The session that holds the advisory locks of a worker's lanes.
             rows = await self.stage.ask(
                 "SELECT DISTINCT client_port AS port FROM pg_locks JOIN pg_stat_activity USING (pid) "
-                "WHERE locktype = 'advisory' AND classid::int8 = 7311 ORDER BY 1"
+                "WHERE locktype = 'advisory' AND classid::int8 = 7311 AND datname = current_database() "
+                "ORDER BY 1"
             )
         else:
             rows = await self.stage.ask(
-                "SELECT client_port AS port FROM pg_stat_activity WHERE application_name LIKE $1 "
-                "ORDER BY pid",
+                "SELECT client_port AS port FROM pg_stat_activity "
+                "WHERE application_name LIKE $1 AND datname = current_database() ORDER BY pid",
                 wanted,
             )
         ports = [row["port"] for row in rows]

@@ -29,8 +29,10 @@ from tests.chaos.evidence import Evidence, Objection
 from tests.chaos.judge import judge
 from tests.chaos.rehearsal import Life, Rehearsal, rehearse
 from tests.chaos.stage import POSTGRES, ROOT
+from tests.pipeline.world import eventually
 
 CALLERS = 8
+LEAST = 20  # events acknowledged before a cut
 MOUNT_S = 20.0
 
 
@@ -162,6 +164,15 @@ async def cut_power(
                         asyncio.create_task(_call(life, stage, f"{verdict.cuts}-{n}", unsure))
                         for n in range(CALLERS)
                     ]
+                    enough = len(seen.acknowledged) + LEAST
+
+                    async def is_under_load(
+                        enough: int = enough, callers: list[asyncio.Task[int]] = callers
+                    ) -> bool:
+                        return len(seen.acknowledged) >= enough or all(one.done() for one in callers)
+
+                    # On a busy machine the first answer may take longer than any of the waits below.
+                    await eventually(is_under_load, seconds=60)
                     await asyncio.sleep(luck.uniform(0.15, 0.8))
                     await asyncio.to_thread(machine.cut)
                     verdict.unknown += sum(await asyncio.gather(*callers))

@@ -110,7 +110,10 @@ async def dropped(cluster: Cluster, folder: Path) -> dict[str, float | None]:
         began = time.monotonic()
         child.stdin.write("\n")
         child.stdin.flush()
-        sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'conversions-probe'"
+        sessions = (
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE application_name = 'conversions-probe' AND datname = current_database()"
+        )
         while await judge.fetchval(sessions) and time.monotonic() - began < 2 * MOST_S:
             await asyncio.sleep(0.1)
         server = round(time.monotonic() - began, 1)

@@ -33,7 +33,7 @@ from tests.chaos.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
 POSTGRES: Mapping[str, str] = {**DURABLE, "shared_buffers": "96MB", "max_wal_size": "1GB"}
-READY_S = 60.0
+READY_S = 180.0
 MEMORY_MIB = 256
 
 
@@ -199,7 +199,8 @@ class Stage:
     async def backends(self) -> list[int]:
         """Return the backends that serve the product, in order of pid."""
         rows = await self.ask(
-            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'conversions%' ORDER BY pid"
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE application_name LIKE 'conversions%' AND datname = current_database() ORDER BY pid"
         )
         return [row["pid"] for row in rows]
 
@@ -265,7 +266,7 @@ class Stage:
                     "SELECT application_name AS name, count(*) AS n, "
                     "count(*) FILTER (WHERE state LIKE 'idle in%' "
                     "AND state_change < now() - interval '5 s') AS idle FROM pg_stat_activity "
-                    "WHERE application_name LIKE 'conversions%' GROUP BY 1"
+                    "WHERE application_name LIKE 'conversions%' AND datname = current_database() GROUP BY 1"
                 )
                 for row in rows:
                     if row["n"] > bounds[row["name"]]:

@@ -169,7 +169,7 @@ async def test_with_a_full_disk_posts_get_503_and_nothing_acknowledged_is_lost(
             await asyncio.to_thread(restart, disk.cluster)
             return await caller.post() == 202
 
-        await eventually(flows, seconds=30, every=0.2)
+        await eventually(flows, seconds=60, every=0.2)
 
         async def all_there() -> bool:
             return caller.acknowledged <= {one.partition(":")[2] for one in world.amazon.times}
@@ -179,7 +179,7 @@ async def test_with_a_full_disk_posts_get_503_and_nothing_acknowledged_is_lost(
         async def ready_again() -> bool:
             return (await client.get("/health/ready")).status_code == 200
 
-        await eventually(ready_again, seconds=10, every=0.2)
+        await eventually(ready_again, seconds=60, every=0.2)
     counts = await world.counts(destination)
     assert counts["accepted"] >= len(caller.acknowledged)
     assert all(len(payloads) == 1 for payloads in world.amazon.accepted.values())

@@ -7,7 +7,6 @@ it could not do, and make progress in a few steps.
 import os
 import random
 from collections.abc import Iterator, Sequence
-from datetime import date
 
 from tests.chaos.amazon import StandIn
 from tests.chaos.fuse import Answer, Fuse
@@ -15,7 +14,7 @@ from tests.chaos.judge import judge
 from tests.chaos.rehearsal import Rehearsal, rehearse
 from tests.chaos.test_crash_points import POISON, POSTS, begin_anew, moody
 
-# `./run test` tries each answer at one call, another one each day; CHAOS=full tries each at all calls, and
+# `./run test` tries each answer at one call, the same one each time; CHAOS=full tries each at all calls, and
 # CHAOS_ANSWERS=XX001,57P01 only these.
 IS_FULL = os.environ.get("CHAOS") == "full"
 CHOSEN = [one for one in os.environ.get("CHAOS_ANSWERS", "").split(",") if one]
@@ -41,7 +40,7 @@ async def perform(stage: Rehearsal, dst: str, fuse: Fuse) -> int:
 
 def points(calls: Sequence[int]) -> Iterator[tuple[Answer, int]]:
     """Yield what is tried: an answer, and the number of the call that gives it."""
-    luck = random.Random(date.today().toordinal())
+    luck = random.Random(1)
     for answer in Answer:
         if CHOSEN and answer.value not in CHOSEN:
             continue

@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.pipeline.processes import ADMIN, Product, free_port
+from dev.postgres.postmaster import free_port
+from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import event, eventually, make_world, stamp
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)

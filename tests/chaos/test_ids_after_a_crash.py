@@ -19,6 +19,7 @@ import pytest
 from app.ingest.pending_request import NotStored
 from app.store.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
+from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import World, event, eventually, make_world
 
 # The background writer of the log would put the reservation on disk within a fifth of a second.
@@ -67,7 +68,7 @@ async def test_ids_reserved_before_a_crash_are_not_used_after_it(own_cluster: Cl
         blocker = await asyncpg.connect(url.replace("+asyncpg", ""))
         await blocker.execute("BEGIN; LOCK TABLE ledger IN EXCLUSIVE MODE")
         posting = asyncio.create_task(survivor.try_post(dst, event(0)))
-        await eventually(lambda: survivor.fetch("SELECT FROM pg_locks WHERE NOT granted"))
+        await eventually(lambda: survivor.fetch(WAITING_LOCKS))
 
         await kill_a_backend(url)
         assert isinstance(await posting, NotStored)
@@ -93,7 +94,7 @@ async def test_ids_of_one_session_are_not_used_by_the_next(own_cluster: Cluster)
         await survivor.fetch("SELECT setval('batch_ids', 1)")
         await survivor.fetch(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'conversions-own'"
+            "WHERE application_name = 'conversions-own' AND datname = current_database()"
         )
         async with make_world(own_cluster.url) as other:
             for number in range(1, 4):

@@ -11,6 +11,7 @@ from tests.chaos.evidence import Request
 from tests.chaos.fuse import Break, Fuse
 from tests.chaos.judge import judge
 from tests.chaos.rehearsal import Rehearsal, rehearse
+from tests.databases import WAITING_LOCKS
 
 
 async def verdict(stage: Rehearsal) -> list[str]:
@@ -140,7 +141,7 @@ async def test_a_batch_that_commits_late_is_not_passed_by(database_url: str) -> 
             await stage.office.execute("SELECT FROM counts WHERE writer = 1 FOR UPDATE")
             late = asyncio.create_task(slow.post(dst, "e-late"))
             elsewhere = await asyncpg.connect(stage.resources.dsn)
-            while not await elsewhere.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            while not await elsewhere.fetchval(WAITING_LOCKS):
                 await asyncio.sleep(0.01)
             await elsewhere.close()
             assert await quick.post(dst, "e-early")

@@ -13,12 +13,12 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dev.postgres.postmaster import free_port
 from sandbox import create_sandbox
 from sandbox.conformance import requests, signing
 from sandbox.conformance.caller import Caller
 from sandbox.conformance.command import Line, lines, run
 from tests.pipeline.other_amazon import OtherAmazon
-from tests.pipeline.processes import free_port
 
 Rewrite = Callable[[Scope, int, bytes], tuple[int, bytes]]
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import asyncpg
 import pytest
 
 from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
-from dev.postgres.postmaster import PidFile, end_orphans, is_of_cluster
+from dev.postgres.postmaster import PidFile, end_orphans, free_port, is_of_cluster, port_taken
 
 pytestmark = pytest.mark.process
 
@@ -168,7 +169,7 @@ def test_backends_that_do_not_notice_are_ended(folder: Path) -> None:
         os.kill(pid, signal.SIGSTOP)
     os.kill(found.pid, signal.SIGKILL)
     end_orphans(home)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(is_of_cluster(pid, home) for pid in backends):
         assert time.monotonic() < deadline
     cluster.stop()
@@ -231,3 +232,11 @@ async def test_secrets_are_readable_by_their_owner_only_and_the_server_is_durabl
             await execute(wrong, "SELECT 1")
     finally:
         cluster.stop()
+
+
+def test_a_free_port_is_none_that_an_outgoing_connection_gets() -> None:
+    """Between the choice of a port and its use, a connection of another process would take it."""
+    listener = socket.create_server(("127.0.0.1", free_port()))
+    with listener, socket.create_connection(listener.getsockname()) as outgoing:
+        assert port_taken(listener.getsockname()[1])
+        assert max(free_port() for _ in range(100)) < min(32_768, outgoing.getsockname()[1])

@@ -12,7 +12,7 @@ import pytest
 
 from app.processes.resources import open_resources
 from app.settings import Settings
-from tests.pipeline.processes import free_port
+from dev.postgres.postmaster import free_port
 
 pytestmark = pytest.mark.process
 

@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.console.browsing import ARGUMENTS, CHROMIUM, Site
+from tests.console.browsing import ARGUMENTS, CHROMIUM, PATIENCE_MS, Site
 from tests.databases import Office
 from tests.pipeline.processes import Product
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def site(product: Product, browser: Browser) -> Iterator[Site]:
     window = browser.new_context(
         viewport={"width": 1280, "height": 900}, timezone_id="Europe/Berlin", locale="en-GB"
     )
-    window.set_default_timeout(10_000)
+    window.set_default_timeout(PATIENCE_MS)
     made = Site(product, window.new_page())
     yield made
     window.close()

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app.store.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
-from tests.console.browsing import ARGUMENTS, CHROMIUM, Site
+from tests.console.browsing import ARGUMENTS, CHROMIUM, PATIENCE_MS, Site
 from tests.console.showcase import Cast, furnish
 from tests.pipeline.processes import Product
 
@@ -64,7 +64,7 @@ def window(
         locale="en-GB",
         reduced_motion="reduce",
     )
-    made.set_default_timeout(10_000)
+    made.set_default_timeout(PATIENCE_MS)
     site = Site(product, made.new_page())
     if signed_in:
         site.sign_in()

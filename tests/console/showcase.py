@@ -47,7 +47,7 @@ class Showcase:
         advertiser = self.ask("GET", f"/destinations/{destination}")["advertiser_id"]
         parts = urlsplit(self.ask("POST", f"/destinations/{destination}/connect")["authorize_url"])
         form = {**dict(parse_qsl(parts.query)), "decision": "allow", "advertiser_id": advertiser}
-        allowed = httpx.post(f"{parts.scheme}://{parts.netloc}{parts.path}", data=form)
+        allowed = httpx.post(f"{parts.scheme}://{parts.netloc}{parts.path}", data=form, timeout=30)
         self.client.get(allowed.headers["location"], headers={"Accept": "application/json"})
 
     def publish(self, destination: str, document: Any = MAPPING) -> str:
@@ -99,7 +99,7 @@ class Showcase:
     def fault(self, advertiser: str, **fault: Any) -> None:
         """Let the sandbox misbehave towards an advertiser."""
         body = {"advertiser_id": advertiser, "fault": fault}
-        assert httpx.post(f"{self.product.amazon}/_sandbox/faults", json=body).status_code == 201
+        assert httpx.post(f"{self.product.amazon}/_sandbox/faults", json=body, timeout=30).status_code == 201
 
     def drain(self, destination: str) -> None:
         """Wait until nothing of a destination is on its way."""

@@ -26,7 +26,7 @@ def test_an_event_is_sent_from_the_reference(site: Site, destination: str) -> No
     """`POST /events` is the first operation; with a key its trial is answered with 202."""
     page = site.page
     site.open("/docs")
-    expect(page.locator(".opblock").first).to_contain_text("/events", timeout=30_000)
+    expect(page.locator(".opblock").first).to_contain_text("/events")
     expect(page.locator(".opblock").first).to_contain_text("POST")
     page.get_by_role("button", name="Authorize").first.click()
     form = page.locator(".auth-container", has_text="bearer").first
@@ -52,7 +52,7 @@ def test_the_reference_fits_and_complains_of_nothing(
     window = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     site = Site(product, window.new_page())
     site.open("/docs")
-    expect(site.page.locator(".opblock").first).to_be_visible(timeout=30_000)
+    expect(site.page.locator(".opblock").first).to_be_visible()
     site.page.locator(".opblock .opblock-summary-control").first.click()
     expect(site.page.locator(".opblock.is-open .opblock-body").first).to_be_visible()
     too_wide = site.page.evaluate("document.documentElement.scrollWidth > innerWidth")

@@ -43,7 +43,7 @@ class Desk:
     async def heal(self) -> None:
         assert (await self.api.delete(f"{self.product.amazon}/_sandbox/faults")).status_code < 300
 
-    async def until(self, done: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+    async def until(self, done: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while not await done():
             assert time.monotonic() < end, self.product.log.read_text()[-2000:]

@@ -69,7 +69,7 @@ def hostile(product: Product) -> Hostile:
     case = opened(product)
     # Without quotes: what stands in them is scrubbed of Amazon's words, and a scrubbed name is not shown.
     account = {"advertiser_id": ADVERTISER, "region": "NA", "name": f"acct<script>run</script><i>{RTL}"}
-    answer = httpx.post(f"{product.amazon}/_sandbox/advertisers", json={"advertisers": [account]})
+    answer = httpx.post(f"{product.amazon}/_sandbox/advertisers", json={"advertisers": [account]}, timeout=30)
     assert answer.status_code < 300, answer.text
     made = case.destination(marked("dst"), ADVERTISER, "NA", "USD")
     case.connect(made)
@@ -91,7 +91,7 @@ def hostile(product: Product) -> Hostile:
     one |= {"event_id": event_id, "journey": {"execution_id": marked("run")}, MARK: {MARK: MARK}}
     one["event"]["properties"][MARK] = RTL
     case.send([one])
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while case.ask("GET", f"/destinations/{made}/stats")["counts"]["delivered"] < 1:
         assert time.monotonic() < until
     return Hostile(case, made, mapping, event_id)

@@ -94,7 +94,7 @@ def furnished(product: Product) -> Iterator[Furnished]:
         made = ask("POST", "/destinations", details)["id"]
         parts = urlsplit(ask("POST", f"/destinations/{made}/connect")["authorize_url"])
         form = {**dict(parse_qsl(parts.query)), "decision": "allow", "advertiser_id": "1000000001"}
-        allowed = httpx.post(f"{parts.scheme}://{parts.netloc}{parts.path}", data=form)
+        allowed = httpx.post(f"{parts.scheme}://{parts.netloc}{parts.path}", data=form, timeout=30)
         client.get(allowed.headers["location"], headers={"Accept": "application/json"})
         mapping = ask("POST", f"/destinations/{made}/mappings", MAPPING)["id"]
         ask("POST", f"/destinations/{made}/mappings/{mapping}/publish")
@@ -103,7 +103,7 @@ def furnished(product: Product) -> Iterator[Furnished]:
         ask("POST", "/events", {"events": [bad, event(78, destination_id=made)]})
         ask("POST", "/keys", {"name": "journey", "scopes": ["events:write"]})
         draft = ask("POST", "/destinations", {**details, "name": "A draft", "advertiser_id": "42"})["id"]
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while ask("GET", f"/destinations/{made}/stats")["counts"]["delivered"] < 6:
             assert time.monotonic() < until
         replay = ask("POST", f"/destinations/{made}/replay", {"status": "dead"})["replay_id"]

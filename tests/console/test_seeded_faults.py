@@ -19,7 +19,8 @@ BEARER = {"Authorization": f"Bearer {ADMIN}"}
 @pytest.fixture(scope="module")
 def visitor(product: Product) -> Iterator[httpx.Client]:
     """Somebody signed in, who reads pages as a browser gets them."""
-    with httpx.Client(base_url=product.api, headers={"Accept": "text/html", "Origin": product.api}) as client:
+    headers = {"Accept": "text/html", "Origin": product.api}
+    with httpx.Client(base_url=product.api, headers=headers, timeout=20) as client:
         assert client.post("/console/sign-in", data={"key": ADMIN}).status_code == 303
         yield client
 
@@ -31,7 +32,7 @@ def connected(product: Product, advertiser: str) -> str:
         id_ = str(client.post("/destinations", json=body).json()["id"])
         parts = urlsplit(client.post(f"/destinations/{id_}/connect").json()["authorize_url"])
         form = {**dict(parse_qsl(parts.query)), "decision": "allow", "advertiser_id": advertiser}
-        allowed = httpx.post(f"{parts.scheme}://{parts.netloc}{parts.path}", data=form)
+        allowed = httpx.post(f"{parts.scheme}://{parts.netloc}{parts.path}", data=form, timeout=30)
         client.get(allowed.headers["location"], headers={"Accept": "application/json"})
         mapping = client.post(f"/destinations/{id_}/mappings", json=MAPPING).json()["id"]
         assert client.post(f"/destinations/{id_}/mappings/{mapping}/publish").status_code == 200
@@ -105,12 +106,12 @@ def test_cause_and_remedy_are_named(product: Product, visitor: httpx.Client, num
     if name == "hidden rate limit":
         send(product, destination, event_id="first")
     body = {"advertiser_id": advertiser, "fault": fault}
-    answer = httpx.post(f"{product.amazon}/_sandbox/faults", json=body)
+    answer = httpx.post(f"{product.amazon}/_sandbox/faults", json=body, timeout=30)
     assert answer.status_code == 201, answer.text
     for nth in range(3):
         send(product, destination, event_id=f"ord-{nth}")
         time.sleep(0.3)  # requests apart, so that a rate limit has something to count
-    until = time.monotonic() + 25
+    until = time.monotonic() + 60
     page = ""
     while not (cause in page and remedy in page):
         assert time.monotonic() < until, page[:1500]

@@ -18,9 +18,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.console.browsing import ARGUMENTS, CHROMIUM
+from dev.postgres.postmaster import free_port
+from tests.console.browsing import ARGUMENTS, CHROMIUM, PATIENCE_MS
 from tests.databases import Office
-from tests.pipeline.processes import ADMIN, Product, free_port
+from tests.pipeline.processes import ADMIN, Product
 
 FOLDER = Path(__file__).parent / "provider"
 PACKAGE = "oidc-provider@9.13.3"
@@ -132,7 +133,7 @@ def browser(product: tuple[Product, Provider]) -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     window = browser.new_context()
-    window.set_default_timeout(20_000)
+    window.set_default_timeout(PATIENCE_MS)
     yield window.new_page()
     window.close()
 

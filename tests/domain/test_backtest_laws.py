@@ -157,7 +157,7 @@ def unusable(mapping: Mapping, conversion: Conversion) -> MappingOf[str, ValueKi
 
 
 @pytest.mark.campaign
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_no_difference_is_called_nothing(data: st.DataObject) -> None:
     """Whatever differs for the real event, the verdict on its sample does not say "nothing changes"."""

@@ -86,7 +86,7 @@ STEPS = st.lists(
 
 
 @given(limit=st.floats(0.5, 50), steps=STEPS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_every_answer_is_weighed_as_the_model_says(limit: float, steps: list[tuple[str, float]]) -> None:
     """Also for answers that arrive out of order: no time passes then."""
     hypotheses, model, now = CapacityHypotheses.uniform(limit, 5.0), PlainModel(limit, 5.0), 5.0

@@ -119,7 +119,7 @@ RULINGS = st.builds(
 
 
 @pytest.mark.campaign
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(EVENTS, documents(), RULINGS)
 def test_every_event_is_a_valid_conversion_or_a_known_rejection(
     content: dict[str, Any], document: dict[str, Any], rules: Rules
@@ -150,7 +150,7 @@ def test_every_event_is_a_valid_conversion_or_a_known_rejection(
 
 
 @pytest.mark.campaign
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(EVENTS, documents(), RULINGS)
 def test_the_preview_is_the_conversion(
     content: dict[str, Any], document: dict[str, Any], rules: Rules

@@ -126,7 +126,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(st.text(max_size=12), json_values, max_size=6))
 def test_an_outline_is_made_of_plain_names_and_kinds(event: dict[str, Any]) -> None:
     """Whatever the event: no value, no odd name, bounded; and it can be kept, stood in for and told again."""

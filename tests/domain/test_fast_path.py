@@ -35,7 +35,7 @@ def straightened(written: dict[str, Any], event_type: str) -> dict[str, Any]:
 
 
 @pytest.mark.campaign
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(EVENTS, documents(), RULINGS, st.sampled_from([PURCHASE, "ADD_TO_SHOPPING_CART"]), st.text(min_size=1))
 def test_the_straight_way_gives_what_the_long_way_gives(
     content: dict[str, Any], written: dict[str, Any], rules: Rules, event_type: str, event_id: str

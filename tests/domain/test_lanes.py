@@ -161,7 +161,7 @@ def test_a_limit_that_moves_is_followed(
 
 
 @pytest.mark.campaign
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     limit=st.floats(1.5, 18),
     burst=st.sampled_from([1, 1.5, 2, 3, 4, 7, 10]),
@@ -306,7 +306,7 @@ def test_the_next_owner_starts_with_the_stored_rate() -> None:
 
 
 @given(limit=st.floats(0.5, 100), gaps=st.lists(st.floats(0, 2), min_size=1, max_size=40), data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_estimate_stays_between_zero_and_the_configured_limit(
     limit: float, gaps: list[float], data: st.DataObject
 ) -> None:

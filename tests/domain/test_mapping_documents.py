@@ -352,7 +352,7 @@ MEMBERS = [
 
 
 @pytest.mark.campaign
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.recursive(
         JSON | st.sampled_from(["granted", "US", "a.b", "LEAD", "trim", ["map", {"a": "b"}], *MEMBERS]),

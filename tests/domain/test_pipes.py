@@ -181,7 +181,7 @@ STEPS = st.sampled_from([json.loads(form) for row in PIPES.values() for form in 
 
 
 @pytest.mark.campaign
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(VALUES, st.lists(STEPS, max_size=5))
 def test_pipes_are_total(value: Any, written: list[Any]) -> None:
     """Any value through any steps gives a value or a failure; and the forms shown to users do compile."""

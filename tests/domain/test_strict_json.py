@@ -220,7 +220,7 @@ def near_json(draw: st.DrawFn) -> bytes:
 
 
 @pytest.mark.campaign
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(near_json() | st.lists(PIECES, max_size=12).map(lambda parts: "".join(parts).encode()))
 @example(b'{"a":"\\u003A","b":1}')
 @example(b'{"a":{"a":1,"b":":"},"b":{"a":1,"b":":"}}')
@@ -236,7 +236,7 @@ def test_the_fast_parser_agrees_with_the_slow_one(body: bytes) -> None:
         assert repr(outcome) == repr(expected)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=64))
 def test_no_bytes_make_it_raise(body: bytes) -> None:
     """Any bytes are read or refused."""

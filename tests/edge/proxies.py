@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from socket import create_connection
 
-from tests.pipeline.processes import free_port
+from dev.postgres.postmaster import free_port
 
 # The recipe for WebSockets that is copied everywhere, with kept connections to the service.
 _NGINX = """
@@ -100,7 +100,7 @@ def _running(command: list[str], port: int, folder: Path) -> Iterator[None]:
     with (folder / "output.log").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while True:
             try:
                 create_connection(("127.0.0.1", port), timeout=1).close()

@@ -275,7 +275,7 @@ async def test_a_frozen_process_loses_the_lock(watch: Watch) -> None:
     async def is_owned() -> bool:
         return await incidents.try_own(other)
 
-    await eventually(is_owned, seconds=10)
+    await eventually(is_owned)
     await other.close()
     frozen.terminate()
 

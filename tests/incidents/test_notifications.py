@@ -13,9 +13,9 @@ from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.notifications.channels import Channel, read_emails, read_mail_server, read_webhooks
 from app.incidents.delivery import NotificationDelivery
 from app.notification_clients import ChannelClients, MailClient, WebhookClient
+from dev.postgres.postmaster import free_port
 from tests.incidents.conftest import Watch
 from tests.incidents.receivers import SECRET, webhook_receiver
-from tests.pipeline.processes import free_port
 
 BODY = json.dumps(
     {

@@ -164,7 +164,6 @@ async def test_no_record_holds_a_value_of_a_hostile_event(service: Service) -> N
     @settings(
         max_examples=300,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

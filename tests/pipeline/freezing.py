@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from app.domain.pacing.lane_limits import Times
 from tests.pipeline.amazon import FakeAmazon
-from tests.pipeline.world import World, make_world
+from tests.pipeline.world import World, eventually, make_world
 
 
 class FreezableWorker:
@@ -28,7 +28,14 @@ class FreezableWorker:
     async def _work(self) -> None:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         async with make_world(self._url, self._amazon, with_roles=True) as self.world:
-            self.world.work(times=self._times)
+            maintenance = self.world.work(times=self._times)._maintenance
+
+            async def maintained() -> bool:
+                return maintenance._partitions_at > 0
+
+            # Frozen while it creates partitions, it would hold the lock of every flush for as long as its
+            # transaction may be idle.
+            await eventually(maintained)
             self._ready.set()
             await self._ending.wait()
 
@@ -62,7 +69,7 @@ def freezable_worker(url: str, amazon: FakeAmazon, times: Times) -> Iterator[Fre
     """Run a worker that can be frozen."""
     made = FreezableWorker(url, amazon, times)
     made.start()
-    assert made._ready.wait(20)
+    assert made._ready.wait(60)
     try:
         yield made
     finally:

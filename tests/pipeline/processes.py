@@ -16,16 +16,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
+from dev.postgres.postmaster import free_port
 from tests.pipeline.world import KEY, MAPPING
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN = "an-admin-key-for-tests-0123456789abcdef"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -103,7 +98,7 @@ class Product:
         self.children[name].send_signal(signal.SIGKILL)
         self.children.pop(name).wait()
 
-    def ready(self, *addresses: str, seconds: float = 60) -> None:
+    def ready(self, *addresses: str, seconds: float = 180) -> None:
         """Wait until these answer. Not /health/ready: the tests' cluster is not durable, and it says so."""
         until = time.monotonic() + seconds
         # Without TLS and proxies: `httpx.get` would read certificates each time.

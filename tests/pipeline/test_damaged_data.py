@@ -72,8 +72,8 @@ async def test_a_damaged_batch_is_dead_and_its_neighbours_are_delivered(
     if extra:  # so that the sums can add up to what the row claims
         await world.fetch("UPDATE counts SET accepted = accepted + 1 WHERE accepted > 70")
     world.work()
-    await world.until(sister, seconds=5, delivered=1)
-    await world.until(sick, seconds=5, dead=MANY + extra, delivered=2)
+    await world.until(sister, delivered=1)
+    await world.until(sick, dead=MANY + extra, delivered=2)
     rows = await world.fetch("SELECT reason, code, count(*) AS n FROM exceptions GROUP BY 1, 2")
     assert [tuple(row) for row in rows] == [("unreadable", "MISC_ERROR", MANY + extra)]
     named = world.resources.telemetry.unreadable_batches.collect()[0].samples
@@ -104,7 +104,7 @@ async def test_what_delivery_does_without_is_delivered(world: World, api: web.Wo
     batch = await spoil(world, dst, damage)
     await world.post(dst, event(3))
     world.work()
-    await world.until(dst, seconds=5, delivered=3)
+    await world.until(dst, delivered=3)
     await every_view_answers(api, dst)
     (row,) = await world.fetch(
         "SELECT bytes > 1000000000 AS is_size FROM batch_states WHERE batch = $1", batch
@@ -129,14 +129,14 @@ async def test_due_work_that_cannot_be_claimed_backs_off_and_is_named(world: Wor
     await world.post(sick, event(2))
     await world.post(sister, event(3))
     world.work()
-    await world.until(sister, seconds=5, delivered=1)
+    await world.until(sister, delivered=1)
 
     async def has_failed() -> bool:
         return sample(world, FAILED, reason="damaged_data") >= 4
 
     await eventually(has_failed)
     await world.post(sister, event(4))
-    await world.until(sister, seconds=5, delivered=2)
+    await world.until(sister, delivered=2)
     assert sample(world, FAILED, reason="damaged_data") < 12
     assert sample(world, "amazon_conversions_database_errors_total", **{"class": "XX"}) >= 4
     async with world.pool.acquire() as c:
@@ -181,7 +181,7 @@ async def test_what_is_retried_alone_is_named_too(world: World, damage: Damage) 
     assert (await replay(world, dst)).replayed == MANY
     await world.post(dst, event(1001))
     world.work()
-    await world.until(dst, seconds=5, dead=MANY, delivered=1)
+    await world.until(dst, dead=MANY, delivered=1)
     reasons = await world.fetch("SELECT DISTINCT reason FROM exceptions")
     assert [row["reason"] for row in reasons] == ["unreadable"]
 
@@ -240,8 +240,8 @@ async def test_a_damaged_token_stops_no_sister(world: World, column: str) -> Non
     await world.post(sick, event(1))
     await world.post(sister, event(2))
     world.work()
-    await world.until(sister, seconds=5, delivered=1)
-    await world.until(sick, seconds=5, **{"queued" if column == "refresh_token" else "delivered": 1})
+    await world.until(sister, delivered=1)
+    await world.until(sick, **{"queued" if column == "refresh_token" else "delivered": 1})
 
 
 async def test_the_check_names_every_damaged_batch_and_why(world: World) -> None:
@@ -326,8 +326,8 @@ async def test_an_attempt_whose_row_is_lost_is_made_again(world: World) -> None:
     world.work()
     await eventually(lambda: _truth(bool(world.amazon.requests)))
     await world.post(sister, event(2))
-    await world.until(sister, seconds=10, delivered=1)
-    await world.until(sick, seconds=10, delivered=1)
+    await world.until(sister, delivered=1)
+    await world.until(sick, delivered=1)
 
 
 async def _truth(value: bool) -> bool:

@@ -77,8 +77,8 @@ async def test_a_damaged_page_of_contents_costs_the_batches_on_it(disk: Disk) ->
     async with make_world(disk.cluster.url, amazon) as world:
         erasure = await erase(world, email=f"person{6 * MANY - 1}@example.com")
         world.work()
-        await world.until(sister, seconds=10, delivered=1)
-        counts = await world.until(sick, seconds=10, queued=0, retrying=0, erased=1)
+        await world.until(sister, delivered=1)
+        counts = await world.until(sick, queued=0, retrying=0, erased=1)
         unreadable = counts["dead"] // MANY
         assert 1 <= unreadable <= 4
         assert (counts["dead"], counts["delivered"]) == (unreadable * MANY, (6 - unreadable) * MANY - 1)
@@ -101,8 +101,8 @@ async def test_a_damaged_page_of_states_holds_one_destination_up_and_is_named(di
     async with make_world(disk.cluster.url, amazon) as world:
         erasure = await erase(world, email="person219@example.com")
         world.work()
-        await world.until(sister, seconds=10, delivered=60)
-        await world.until(other, seconds=10, delivered=19, erased=1)
+        await world.until(sister, delivered=60)
+        await world.until(other, delivered=19, erased=1)
         on_page = (await finished(world, erasure)).unreadable
         assert 10 < on_page < 60
         assert (await world.counts(sick))["queued"] == 60

@@ -454,7 +454,7 @@ async def _crash(world: World, dispatcher: object, task: "asyncio.Task[None]") -
         running.cancel()
     await world.fetch(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'conversions-own' "
-        "AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
+        "AND datname = current_database() AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
     )
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -519,4 +519,4 @@ async def test_a_database_that_stood_still_is_worked_on_soon_after(world: World)
         await c.execute("SELECT pg_sleep(2)")
     second = await world.destination()
     await world.post(second, event(2))
-    await world.until(second, delivered=1, seconds=15)
+    await world.until(second, delivered=1)

@@ -8,6 +8,7 @@ import pytest
 from app.delivery.erasure import erasure_place
 from app.domain.pacing.lane_limits import Times
 from app.store import erasures, silent_sessions
+from tests.databases import SESSIONS_HERE
 from tests.pipeline.freezing import freezable_worker
 from tests.pipeline.world import World, event, eventually
 
@@ -59,7 +60,9 @@ async def test_the_lanes_of_a_frozen_worker_move_though_there_are_more_lanes_tha
 async def test_a_frozen_worker_without_lanes_is_not_counted(world: World, database_url: str) -> None:
     """It never held a lease that could lapse; the lanes that come up are not left for it."""
     with freezable_worker(database_url, world.amazon, QUICK) as frozen:
-        await eventually(lambda: world.fetch("SELECT 1 FROM pg_locks WHERE classid = 7312"))
+        await eventually(
+            lambda: world.fetch(f"SELECT 1 FROM pg_locks WHERE classid = 7312 AND {SESSIONS_HERE}")
+        )
         frozen.freeze()
         world.work(times=QUICK)
         made = [await world.destination() for _ in range(LANES)]

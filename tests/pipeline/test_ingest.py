@@ -170,7 +170,8 @@ async def test_a_database_that_refuses_writes_is_answered_by_not_stored(world: W
     await world.post(dst, event(1))
     await world.fetch(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     await world.fetch(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'conversions-own'"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'conversions-own' AND datname = current_database()"
     )
 
     async def refused() -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from tests.pipeline.processes import Operator, Product, free_port
+from dev.postgres.postmaster import free_port
+from tests.pipeline.processes import Operator, Product
 from tests.pipeline.test_processes import sandbox_events
 from tests.pipeline.world import event, eventually
 

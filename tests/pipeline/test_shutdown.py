@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest_asyncio
 
+from dev.postgres.postmaster import free_port
 from tests.pipeline.amazon import Request
-from tests.pipeline.processes import ADMIN, Operator, Product, free_port
+from tests.pipeline.processes import ADMIN, Operator, Product
 from tests.pipeline.test_processes import sandbox_events
 from tests.pipeline.world import World, event, eventually
 
@@ -43,10 +44,10 @@ async def test_a_stopping_worker_hands_idle_lanes_over_at_once_and_settles_what_
         return lane["owner"] is None
 
     # Before there is anything to send: a look that was under way at the stop may still find what comes now.
-    await eventually(handed_over, seconds=5)
+    await eventually(handed_over)
     following = world.work()
     await world.post(idle, event(3))
-    await world.until(idle, delivered=2, seconds=10)
+    await world.until(idle, delivered=2)
     assert not answered.is_set()
     assert len(following._leases.owned) == 1
     # Not taken from it: what hangs may still arrive, and is settled by the one who sent it.
@@ -57,7 +58,7 @@ async def test_a_stopping_worker_hands_idle_lanes_over_at_once_and_settles_what_
     await world.until(busy, delivered=1)
     await asyncio.wait_for(world.workers[0][1], 10)
     await world.post(busy, event(4))
-    await world.until(busy, delivered=2, seconds=10)
+    await world.until(busy, delivered=2)
     assert set(world.amazon.times.values()) == {1}
     (row,) = await world.fetch("SELECT count(*) FILTER (WHERE outcome IS NULL) AS left FROM attempts")
     assert row["left"] == 0

@@ -19,6 +19,7 @@ from app.store.partitions import FLUSH_LOCK
 from tests.chaos.amazon import StandIn, take
 from tests.chaos.fuse import Fuse
 from tests.chaos.rehearsal import rehearse
+from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import MAPPING, World, event, eventually, make_world, settings_of
 
 
@@ -104,7 +105,7 @@ async def test_a_key_of_an_earlier_generation_is_met(world: World) -> None:
 
 
 async def two_wait(world: World) -> bool:
-    waiting = await world.fetch("SELECT FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
+    waiting = await world.fetch(f"{WAITING_LOCKS} AND locktype = 'advisory'")
     return len(waiting) == 2
 
 
@@ -137,7 +138,7 @@ async def test_a_key_under_way_elsewhere_is_waited_for(world: World, end: str, f
     await other.execute("BEGIN")
     await other.execute("INSERT INTO ledger VALUES ($1, $2, $3, $4, $5)", *row.values())
     posting = asyncio.create_task(world.post(dst, *many(1)))
-    await eventually(lambda: world.fetch("SELECT FROM pg_locks WHERE NOT granted"))
+    await eventually(lambda: world.fetch(WAITING_LOCKS))
     assert not posting.done()
     await other.execute(end)
     assert statuses(await posting) == [first] + ["accepted"] * 199
@@ -151,7 +152,7 @@ async def test_what_is_committed_while_it_waits_for_the_lock_holds(world: World)
     other = await asyncpg.connect(world.resources.dsn)
     await other.execute(f"BEGIN; SELECT pg_advisory_xact_lock({FLUSH_LOCK})")
     posting = asyncio.create_task(world.post(dst, event(2)))
-    await eventually(lambda: world.fetch("SELECT FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"))
+    await eventually(lambda: world.fetch(f"{WAITING_LOCKS} AND locktype = 'advisory'"))
     await world.publish(other, dst, f"map_{1:020d}", {**MAPPING, "custom_data": []}, version=2)
     await other.execute("COMMIT")
     assert statuses(await posting) == ["accepted"]

@@ -120,14 +120,14 @@ async def test_an_organisation_does_not_wait_for_the_commit_of_another(world: Wo
         await asyncio.sleep(0.1)
         behind = asyncio.create_task(world.post(mine, event(3), organisation=ACME))
         for number in range(10, 13):
-            results = await asyncio.wait_for(world.post(theirs, event(number), organisation=BETA), 5)
+            results = await asyncio.wait_for(world.post(theirs, event(number), organisation=BETA), 20)
             assert [result.status for result in results] == ["accepted"]
-        again = await asyncio.wait_for(world.post(theirs, event(11), organisation=BETA), 5)
+        again = await asyncio.wait_for(world.post(theirs, event(11), organisation=BETA), 20)
         assert [result.status for result in again] == ["duplicate"]
         assert not waiting.done()
         assert not behind.done()
     for task in (waiting, behind):
-        assert [result.status for result in await asyncio.wait_for(task, 5)] == ["accepted"]
+        assert [result.status for result in await asyncio.wait_for(task, 20)] == ["accepted"]
     assert (await world.counts(mine, ACME))["accepted"] == 3
     counts = await world.counts(theirs, BETA)
     assert (counts["accepted"], counts["duplicates"]) == (4, 1)

@@ -19,7 +19,9 @@ from sandbox.rules import judge
 from sandbox.vocabulary import ERROR_CODES
 
 NOW = 1_795_521_600.0
-QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUIET = settings(
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 WORDS = st.sampled_from(
     [

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from app.store import migrate
+from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import eventually
 
 
@@ -27,7 +28,7 @@ class TestALockThatAnotherSessionHolds:
         try:
             # A migration that needs the table alone, as ALTER TABLE does: going back drops it.
             down = asyncio.create_task(asyncio.to_thread(migrate.downgrade, database_url))
-            await eventually(lambda: reader.fetchval("SELECT 1 FROM pg_locks WHERE NOT granted"))
+            await eventually(lambda: reader.fetchval(WAITING_LOCKS))
             # A query that queues behind it waits for the lock timeout at most.
             async with asyncio.timeout(3):
                 await reader.fetchval("SELECT count(*) FROM destinations")

@@ -91,7 +91,7 @@ async def test_rotation_waits_for_flushes_and_flushes_for_rotation(
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(rotating), 0.3)
         assert (await flush.read_preconditions(c, [])).generation == 1
-    assert await asyncio.wait_for(rotating, 5) == 2
+    assert await asyncio.wait_for(rotating, 30) == 2
     await other.close()
 
 

@@ -41,7 +41,6 @@ ALPHABET: Final = {
 }
 
 
-@settings(deadline=None)
 @given(profile=profiles, rule=rules, trait=traits, country=countries)
 def test_any_text_gives_a_key_or_a_word_why_not(
     profile: Profile, rule: MatchKeyRule, trait: str, country: str
@@ -59,7 +58,6 @@ def test_any_text_gives_a_key_or_a_word_why_not(
             assert clean(profile, rule, trait, country=country) == ""
 
 
-@settings(deadline=None)
 @given(profile=profiles, rule=rules, trait=traits, country=countries)
 def test_a_key_is_the_hash_of_the_cleaned_text(
     profile: Profile, rule: MatchKeyRule, trait: str, country: str
@@ -73,7 +71,6 @@ def test_a_key_is_the_hash_of_the_cleaned_text(
     assert key.value == wire
 
 
-@settings(deadline=None)
 @given(rule=st.sampled_from(HASHED), trait=traits, country=countries)
 def test_the_default_profile_keeps_to_its_alphabet(rule: MatchKeyRule, trait: str, country: str) -> None:
     """Nothing is left of a trait but the characters the schema names."""
@@ -86,7 +83,6 @@ def test_the_default_profile_keeps_to_its_alphabet(rule: MatchKeyRule, trait: st
 IDEMPOTENT: Final = ["email", "first_name", "last_name", "city", "state", "postal"]
 
 
-@settings(deadline=None)
 @given(field=st.sampled_from(IDEMPOTENT), trait=traits, country=countries)
 def test_cleaning_twice_is_cleaning_once(field: str, trait: str, country: str) -> None:
     """A text that is clean already stays as it is, so a caller who normalised loses nothing."""
@@ -95,7 +91,7 @@ def test_cleaning_twice_is_cleaning_once(field: str, trait: str, country: str) -
     assert clean(Profile.AMAZON, RULES[field], once, country=country) in (once, "")
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(digits=st.from_regex(r"\+?[0-9 ()-]{6,16}", fullmatch=True), country=countries)
 def test_a_completed_phone_is_complete_for_everyone(digits: str, country: str) -> None:
     """A completed number in its international form, given again with its plus, is the same in any country.
@@ -109,7 +105,6 @@ def test_a_completed_phone_is_complete_for_everyone(digits: str, country: str) -
     assert clean(Profile.AMAZON, RULES["phone"], f"+{number}", country="JP") == number
 
 
-@settings(deadline=None)
 @given(rule=st.sampled_from(HASHED), trait=traits, country=countries)
 def test_an_accent_counts_the_same_however_it_was_typed(rule: MatchKeyRule, trait: str, country: str) -> None:
     """The composed and the decomposed form of a trait make one key in the default profile."""

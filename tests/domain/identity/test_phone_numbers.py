@@ -25,7 +25,7 @@ def read_by_the_library(written: str, region: str | None) -> str | DroppedKey:
 
 
 @pytest.mark.parametrize("country", PLANS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(source=st.data())
 def test_every_row_of_the_plans_reads_as_the_library_does(country: str, source: st.DataObject) -> None:
     """A number that needs no library comes out as the library would have read it, abroad and at home."""

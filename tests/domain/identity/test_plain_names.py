@@ -14,7 +14,7 @@ NAMES = (
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(NAMES)
 def test_a_plain_name_is_read_as_any_other(name: str) -> None:
     """Placeholders, digests of other kinds and letters of any script included."""
