@@ -86,9 +86,10 @@ def _has_request(condition: str) -> str:
         AND a.started_at > now() - interval '2 minutes' AND ({condition}) LIMIT 1)"""
 
 
-# Some index probes, for the few destinations that events wait for.
+# Some index probes, for the few destinations that events wait for. IS TRUE: without a backlog the comparison
+# is NULL, which would not spare the probes.
 _STALLS: Final = f"""
-    b.age > {STALLED_WITH_FAILURES_AFTER.total_seconds()}
+    (b.age > {STALLED_WITH_FAILURES_AFTER.total_seconds()}) IS TRUE
     AND {_has_request("a.settled_at > now() - interval '20 seconds' AND a.delivered > 0")} IS NULL
     AND (b.age > {STALLED_AFTER.total_seconds()} OR {
     _has_request(
