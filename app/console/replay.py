@@ -270,7 +270,7 @@ async def _names(context: AppContext, items: Sequence[ReplayProgress]) -> dict[s
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayProgressView:
+class ReplayJobView:
     """A replay. `parts` are (key, label, number, tone); `percent` is the share of final events."""
 
     id: str
@@ -286,7 +286,7 @@ class ReplayProgressView:
     failed: int
 
 
-def present(replay: ReplayProgress) -> ReplayProgressView:
+def present(replay: ReplayProgress) -> ReplayJobView:
     """Return the view of a replay."""
     final = replay.delivered + replay.dead + replay.expired + replay.erased
     counted = final + replay.waiting
@@ -297,7 +297,7 @@ def present(replay: ReplayProgress) -> ReplayProgressView:
         ("expired", "Expired", replay.expired, "bad"),
         ("erased", "Erased", replay.erased, "quiet"),
     )
-    return ReplayProgressView(
+    return ReplayJobView(
         id=replay.id,
         requested_at=replay.requested_at,
         requested_by=replay.requested_by,
