@@ -177,6 +177,7 @@ class Telemetry:
             (self.received, ("accepted", "duplicate", "rejected")),
             (self.settled, ("delivered", "dead", "expired")),
             (self.callbacks, ("acknowledged", "not_acknowledged", "failed_permanently")),
+            (self.notifications, ("delivered", "failed")),
             (self.unreadable_batches, UNREADABLE_REASONS),
             (self.claims_failed, ("damaged_data", "defect", "nothing_claimed")),
             (self.database_errors, (*_CLASSES, _OTHER_CLASS, UNREACHABLE)),

@@ -25,7 +25,7 @@ THROTTLED = "throttled"
 _SIGN_IN_PREFIX = "sign_in_"
 BATCHES_PER_QUERY = 50
 # If few events match the filter, the page ends early; its cursor continues the scan.
-_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.045
+_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.03
 
 Mappings = Mapping[MappingNumber, tuple[MappingId, str]]
 Position = tuple[BatchId, int]
@@ -57,10 +57,14 @@ class EventFilter:
         }  # fmt: skip
         return {name: value for name, value in wanted.items() if value is not None}
 
-    def may_match(self, shapes: bytes | None) -> bool:
-        """Return whether the packed metadata of a batch can match, without decoding it."""
+    def may_match(self, batch: BatchRow) -> bool:
+        """Return whether a batch can contain a match, by its time and its packed metadata."""
+        if self.until is not None and batch.accepted_at >= self.until:
+            return False
+        if self.since is not None and batch.accepted_at < self.since:
+            return False
         texts = [*self.members.values(), *([self.any_id] if self.any_id else [])]
-        return all(may_hold_id(shapes, text) for text in texts)
+        return all(may_hold_id(batch.shapes, text) for text in texts)
 
     def matches(self, shape: EventMetadata) -> bool:
         """Return whether the metadata of an event matches, apart from status, reason and mapping."""
@@ -209,12 +213,18 @@ async def scan_events(
     deadline = monotonic() + _MAX_SCAN_SECONDS
     while scanned == 0 or (scanned < _MAX_BATCHES_PER_PAGE and monotonic() < deadline):
         batches = await newest(before[0] if before else None)
-        numbers = {destination.number for destination, _ in batches}
-        exceptions = await event_history.exceptions_by_batch(
-            connection, list(numbers), [batch.id for _, batch in batches]
-        )
+        candidates = {
+            batch.id: destination.number for destination, batch in batches if wanted.may_match(batch)
+        }
+        exceptions: Mapping[BatchId, Mapping[int, ExceptionRow]] = {}
+        if candidates:
+            exceptions = await event_history.exceptions_by_batch(
+                connection, list(set(candidates.values())), list(candidates)
+            )
         for destination, batch in batches:
             back_to = batch.accepted_at if back_to is None else min(back_to, batch.accepted_at)
+            if batch.id not in candidates:
+                continue
             of_batch = exceptions.get(batch.id, {})
             shapes = _matching_events(destination, batch, of_batch, wanted, mappings)
             if shapes is None:
@@ -248,12 +258,6 @@ def _matching_events(
     mappings: Mappings,
 ) -> list[EventMetadata] | None:
     """Return the events of a batch that match the filter, newest first; None where it cannot be read."""
-    if wanted.until is not None and batch.accepted_at >= wanted.until:
-        return []
-    if wanted.since is not None and batch.accepted_at < wanted.since:
-        return []
-    if not wanted.may_match(batch.shapes):
-        return []
     # Most events of a batch share one status: decide by status before unpacking the metadata.
     special = {
         place: wanted.includes(*status_and_reason(destination, batch, exception))

@@ -15,6 +15,7 @@ from app.domain.incidents import thresholds
 from app.domain.incidents.health import health_of
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
+from app.domain.incidents.thresholds import Alerting
 from app.domain.notifications.policy import Preference
 from app.store import alerting as stored_alerting
 from app.store import audit, driver_of, incidents
@@ -137,6 +138,13 @@ async def read_preference(context: AppContext, caller: Caller, destination: str)
     async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination)
         return (await stored_alerting.read(await driver_of(connection), found.id)).preference
+
+
+async def read_alerting(context: AppContext, caller: Caller, destination: str) -> Alerting:
+    """Return the thresholds of a destination, defaults included."""
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, caller, destination)
+        return thresholds.read((await stored_alerting.read(await driver_of(connection), found.id)).alerting)
 
 
 async def set_preference(

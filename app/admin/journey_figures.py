@@ -144,7 +144,7 @@ async def _count(
             connection, destination.number, wanted=None, before=before, limit=most
         )
         recent = [batch for batch in batches if wanted.since is None or batch.accepted_at >= wanted.since]
-        candidates = [batch for batch in recent if wanted.may_match(batch.shapes)]
+        candidates = [batch for batch in recent if wanted.may_match(batch)]
         exceptions = await event_history.exceptions_by_batch(
             connection, [destination.number], [batch.id for batch in candidates]
         )

@@ -1,8 +1,10 @@
 """Use cases: preview the conversion of an event. Nothing is stored or sent."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import msgspec
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -11,13 +13,16 @@ from app.admin.evaluation import UNSAVED, rules_of
 from app.admin.mapping_schema import compile_or_refuse
 from app.admin.mappings import find_mapping
 from app.admin.refusals import ErrorCode
-from app.domain.conversion.convert import Rules
-from app.domain.event import Event, check_event_id, content_digest, derived_event_id
+from app.domain.conversion.convert import Conversion, convert
+from app.domain.conversion.field_reader import EventWarning
+from app.domain.event import Event, Rejection, check_event_id, content_digest, derived_event_id
 from app.domain.mapping.document import Mapping, compile_mapping, compile_parts
 from app.domain.observed.field_preview import FieldPreview, preview_fields
 from app.domain.observed.preview import preview, rejection_view
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping
+
+_ID_DERIVED: Final = EventWarning("event_id_derived", "event_id")
 
 
 async def preview_event(
@@ -37,7 +42,13 @@ async def preview_event(
         compiled = compile_or_refuse(mapping.draft)
     else:
         compiled = compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
-    return _converted(context, destination, mapping, content, compiled, rules)
+    event = _event_of(context, destination, mapping, content)
+    if isinstance(event, Rejection):
+        return rejection_view(event)
+    result = preview(*event, compiled, rules, now=context.now())
+    if event[0].event_id is None and result["ok"]:
+        result["warnings"] = [asdict(_ID_DERIVED), *result["warnings"]]
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +59,7 @@ class DraftPreview:
     """
 
     fields: Sequence[FieldPreview]
-    conversion: dict[str, Any] | None
+    conversion: Conversion | Rejection | None
 
 
 async def preview_draft(
@@ -69,23 +80,21 @@ async def preview_draft(
     compiled = compile_mapping(written)
     if not isinstance(compiled, Mapping):
         return DraftPreview(fields, None)
-    return DraftPreview(fields, _converted(context, destination, mapping, content, compiled, rules))
+    event = _event_of(context, destination, mapping, content)
+    if isinstance(event, Rejection):
+        return DraftPreview(fields, event)
+    outcome = convert(*event, compiled, rules, now=context.now())
+    if event[0].event_id is None and isinstance(outcome, Conversion):
+        outcome = msgspec.structs.replace(outcome, warnings=(_ID_DERIVED, *outcome.warnings))
+    return DraftPreview(fields, outcome)
 
 
-def _converted(
-    context: AppContext,
-    destination: Destination,
-    mapping: StoredMapping | None,
-    content: dict[str, Any],
-    compiled: Mapping,
-    rules: Rules,
-) -> dict[str, Any]:
+def _event_of(
+    context: AppContext, destination: Destination, mapping: StoredMapping | None, content: dict[str, Any]
+) -> tuple[Event, str] | Rejection:
+    """Return the event with its given or derived id, or the rejection of the given one."""
     given_id = content.get("event_id")
     if given_id is not None and (rejection := check_event_id(given_id)):
-        return rejection_view(rejection)
+        return rejection
     event_id = given_id or derived_event_id(content_digest(content, context.pepper))
-    event = Event(0, given_id, destination.id, mapping.id if mapping else UNSAVED, content)
-    result = preview(event, event_id, compiled, rules, now=context.now())
-    if given_id is None and result["ok"]:
-        result["warnings"] = [{"code": "event_id_derived", "field": "event_id"}, *result["warnings"]]
-    return result
+    return Event(0, given_id, destination.id, mapping.id if mapping else UNSAVED, content), event_id

@@ -41,7 +41,7 @@ class BodyForm:
 
 
 def body_forms(
-    url: str, destination: str, mapping: str | None, event: Mapping[str, Any]
+    url: str, destination: str, mapping: str | None, event: Mapping[str, object]
 ) -> Sequence[BodyForm]:
     """Return the request formats for a destination. `mapping` is set when several are published."""
     ids = {"destination_id": destination, **({"mapping_id": mapping} if mapping else {})}

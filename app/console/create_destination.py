@@ -1,7 +1,6 @@
 """The form for a new destination (R7)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
@@ -78,9 +77,9 @@ async def advertiser_hint(advertiser_id: str = "") -> Response:
     return HTMLResponse(pages.part("hint_part.html", problem=problem))
 
 
-def body_of(form: FormData) -> dict[str, Any]:
+def body_of(form: FormData) -> dict[str, object]:
     """Return the form as the API's request body, without blank fields."""
-    body: dict[str, Any] = {name: form_text(form, name) for name in _TEXT_FIELDS if form_text(form, name)}
+    body = {name: form_text(form, name) for name in _TEXT_FIELDS if form_text(form, name)}
     rate = {
         name: _number(form_text(form, name))
         for name in ("requests_per_second", "burst")

@@ -1,7 +1,8 @@
 """Present field problems as sentences next to the fields. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+
+from pydantic_core import ErrorDetails
 
 from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS
 from app.admin.refusals import FieldProblem
@@ -35,7 +36,7 @@ def of_fields(fields: Sequence[FieldProblem]) -> dict[str, str]:
     return sentences
 
 
-def of_errors(errors: Iterable[Mapping[str, Any]], fields: Sequence[FieldProblem]) -> dict[str, str]:
+def of_errors(errors: Iterable[ErrorDetails], fields: Sequence[FieldProblem]) -> dict[str, str]:
     """Return one sentence for each field of a model. A validator's own message takes precedence."""
     sentences = of_fields(fields)
     for error in errors:

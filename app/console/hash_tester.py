@@ -1,7 +1,5 @@
 """Hash tester: how a typed value becomes a match key. The value is only in the form's body, never stored."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.responses import Response
@@ -37,7 +35,7 @@ async def page(request: Request) -> Response:
 async def show_hash(request: Request, form: Form) -> Response:
     """Show the match key of the typed value in this response only."""
     chosen = {name: form_text(form, name) or default for name, default in _DEFAULTS.items()}
-    body: dict[str, Any] = {**chosen, "value": str(form.get("value") or "")}
+    body = {**chosen, "value": str(form.get("value") or "")}
     try:
         result = hash_value(HashRequest.model_validate(body))
     except ValidationError as error:

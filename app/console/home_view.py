@@ -248,7 +248,9 @@ def health_label(item: ListedDestination) -> Label:
             )
         case Condition.STALLED:
             return Label(
-                "Stalled", "bad", "Requests fail or events wait, and none was delivered for 20 seconds."
+                "Stalled",
+                "bad",
+                "Requests fail, get no answer, or events wait. None was delivered for 20 seconds.",
             )
         case Condition.HEALTHY:
             return Label("Healthy", "good", "No open incident; events arrived within 24 hours.")

@@ -1,9 +1,8 @@
 """The keys page: create, rotate and revoke keys."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
@@ -65,7 +64,7 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
     """Create a key and show its secret in this response only."""
     scopes = next((each[3] for each in PURPOSES if each[0] == form_text(form, "purpose")), frozenset())
     limited, days = form_text(form, "destination_id"), form_text(form, "days")
-    body: dict[str, Any] = {"name": form_text(form, "name"), "scopes": sorted(scopes)}
+    body: dict[str, object] = {"name": form_text(form, "name"), "scopes": sorted(scopes)}
     if limited:
         body["destination_ids"] = [limited]
     if days in {value for value, _ in LIFETIMES if value}:
@@ -135,27 +134,40 @@ async def _page(
     )
 
 
-def _rows(keys: Sequence[ApiKey], now: datetime) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A row of the list. `ended` is "revoked", "expired" or None."""
+
+    key: ApiKey
+    ended: str | None
+    purpose: str
+    replaced_by: ApiKey | None
+    replaces_name: str | None
+
+
+def _rows(keys: Sequence[ApiKey], now: datetime) -> list[KeyRow]:
     """Return the rows of the list, each with the keys that it replaces and is replaced by."""
     names = {key.id: key.name for key in keys}
     successors = {key.replaces: key for key in keys if key.replaces is not None}
     return [
-        {
-            **_row(key, now),
-            "replaced_by": successors.get(key.id),
-            "replaces_name": None if key.replaces is None else names.get(key.replaces, key.replaces),
-        }
+        KeyRow(
+            key,
+            _ended(key, now),
+            _purpose(key),
+            successors.get(key.id),
+            None if key.replaces is None else names.get(key.replaces, key.replaces),
+        )
         for key in keys
     ]
 
 
-def _row(key: ApiKey, now: datetime) -> dict[str, Any]:
-    ended = None
+def _ended(key: ApiKey, now: datetime) -> str | None:
     if key.revoked_at:
-        ended = "revoked"
-    elif key.expires_at and key.expires_at < now:
-        ended = "expired"
+        return "revoked"
+    return "expired" if key.expires_at and key.expires_at < now else None
+
+
+def _purpose(key: ApiKey) -> str:
     scopes = frozenset(key.scopes)
     purpose = next((label for _, label, _, needed in PURPOSES if needed == scopes), None)
-    purpose = purpose or role_of(scopes) or ", ".join(sorted(scopes))
-    return {**asdict(key), "ended": ended, "purpose": purpose}
+    return purpose or role_of(scopes) or ", ".join(sorted(scopes))

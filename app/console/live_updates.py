@@ -113,7 +113,7 @@ async def live_replay(
             content = await replay_content(context, visitor, found, replay_id)
         except Refusal:
             return None
-        return Panel(pages.part("replay_part.html", **content), final=content["replay"]["is_final"])
+        return Panel(pages.part("replay_part.html", **content), final=content["replay"].is_final)
 
     return streamed(request, context, read)
 

@@ -22,11 +22,12 @@ from app.admin.refusals import Refusal
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
 from app.console import confirmations, pages
+from app.console.destination import content_of
 from app.console.field_results import field_results
 from app.console.form_view import of_fields
 from app.console.mapping_form import custom_numbers, from_form, keep_short_forms, to_form
 from app.console.mapping_view import paths, preview, transforms, warning_lines
-from app.console.mappings import MAPPING, MAPPINGS, address_of, content_of_mappings
+from app.console.mappings import MAPPING, MAPPINGS, address_of, destination_of
 from app.console.problem_view import ProblemView, problem_views
 from app.console.publish import landing
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
@@ -34,7 +35,6 @@ from app.console.sessions import Visitor
 from app.console.wording import share
 from app.domain import strict_json
 from app.domain.conversion.event_types import EVENT_TYPES
-from app.domain.destination import Region
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS, MappingProblem, check_draft, check_publishable
 from app.domain.mapping.example import example_event
 from app.domain.observed.event_schema import EventSchema, merge_samples
@@ -42,6 +42,8 @@ from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.starting_draft import additions_by_type, preset_event_names, starting_draft
 from app.domain.observed.synthetic_event import common_events
 from app.store import event_names
+from app.store.destinations import Destination
+from app.store.mappings import Document
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -181,12 +183,12 @@ async def show_preview(
     """Return the results of the unsaved form for the sample event. Nothing is stored."""
     values = _form_values(form)
     document = from_form(values)
-    content = await content_of_mappings(context, visitor, destination_id)
+    destination = await destination_of(context, visitor, destination_id)
     schema = merge_samples(await read_samples(context, visitor.caller, destination_id))
     results = await _results(
         context,
         visitor,
-        content["destination"],
+        destination,
         None if mapping_id == NEW else mapping_id,
         document,
         schema,
@@ -199,9 +201,9 @@ async def show_preview(
 async def _results(
     context: AppContext,
     visitor: Visitor,
-    destination: Mapping[str, Any],
+    destination: Destination,
     mapping_id: str | None,
-    document: Mapping[str, Any],
+    document: Document,
     schema: EventSchema,
     *,
     sample: str,
@@ -216,16 +218,15 @@ async def _results(
         sample_problem = "The sample must be one event: a JSON object."
     results, view = {}, None
     if isinstance(event, dict):
-        answer = await preview_draft(context, visitor.caller, destination["id"], mapping_id, event, document)
+        answer = await preview_draft(context, visitor.caller, destination.id, mapping_id, event, document)
         results = field_results(answer.fields, custom)
         view = None if answer.conversion is None else preview(answer.conversion)
-    region = Region(destination["region"])
     return {
         "sample_problem": sample_problem,
         "results": results,
         "shown": view,
         "lacking": _problem_views(check_publishable(dict(document))),
-        "odd": warning_lines(draft_warnings(document, region, schema)),
+        "odd": warning_lines(draft_warnings(document, destination.region, schema)),
     }
 
 
@@ -261,7 +262,7 @@ async def _show(
     visitor: Visitor,
     destination_id: str,
     found: MappingDetails | None,
-    document: Mapping[str, Any] | None,
+    document: Document | None,
     *,
     form: FormData | None = None,
     status: int = 200,
@@ -269,10 +270,9 @@ async def _show(
     sentences: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the editor page; `form` is unsaved input."""
-    content = await content_of_mappings(context, visitor, destination_id)
-    destination = content["destination"]
+    destination = await destination_of(context, visitor, destination_id)
     async with context.engine.connect() as connection:
-        pins = await event_names.of_advertiser(connection, destination["advertiser_id"])
+        pins = await event_names.of_advertiser(connection, destination.advertiser_id)
     observed = await read_samples(context, visitor.caller, destination_id)
     schema = merge_samples(observed)
     if document is None:
@@ -301,7 +301,7 @@ async def _show(
         request,
         "mapping.html",
         status=status,
-        **content,
+        **content_of(context, destination, visitor, "mappings"),
         **results,
         here=address_of(destination_id, mapping.id if mapping else NEW),
         details=found,

@@ -4,7 +4,7 @@ Each source has three inputs: the path in the event (`x.path`), the functions (`
 (`x.default`). A default without a path is a constant.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from app.console.mapping_text import read_pipe, read_value, write_pipe, write_va
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.mapping.document import ACTION, MAX_CUSTOM_FIELDS, MappingProblem
 from app.domain.mapping.fields import FIELDS, Field, Group
+from app.store.mappings import Document
 
 _MAX_ROW_NAME = 24  # characters of `custom.N.name`; allows far more rows than a form has
 FROM_EVENT = "@event"  # option of a list of constants: read the value from the event instead
@@ -68,7 +69,7 @@ class MappingForm:
     problems: Mapping[str, str]
 
 
-def to_form(document: Mapping[str, Any], problems: Sequence[MappingProblem] = ()) -> MappingForm:
+def to_form(document: Document, problems: Sequence[MappingProblem] = ()) -> MappingForm:
     """Return the form for a document, with each problem at its field."""
     sentences = _sentences_by_field(problems)
     fields = _object(document.get("fields"))
@@ -155,7 +156,7 @@ def _inputs(
 
 
 def _choice(
-    source: Any, name: str, choices: Mapping[str, Any], sentences: Mapping[str, str]
+    source: Any, name: str, choices: Container[str], sentences: Mapping[str, str]
 ) -> tuple[str, SourceInputs]:
     constant = source.get("const") if isinstance(source, dict) else source
     if isinstance(constant, str) and constant in choices:
@@ -190,7 +191,7 @@ def _list(source: Any) -> list[Any]:
     return source if isinstance(source, list) else []
 
 
-def from_form(values: Mapping[str, str]) -> dict[str, Any]:
+def from_form(values: Mapping[str, str]) -> Document:
     """Return the document that the form's values describe, without empty fields."""
     mode = values.get("consent", "")
     consent: dict[str, Any] = {"mode": mode}
@@ -264,7 +265,7 @@ def _source(values: Mapping[str, str], name: str, *, text: bool) -> dict[str, An
     return source
 
 
-def canonical(document: Mapping[str, Any]) -> dict[str, Any]:
+def canonical(document: Document) -> Document:
     """Return a document with all short forms of sources expanded, so that equal documents compare equal."""
     expanded = dict(document)
     for name in ("event_type", "event_source", "event_name", "country_code"):
@@ -284,7 +285,7 @@ def canonical(document: Mapping[str, Any]) -> dict[str, Any]:
     return expanded
 
 
-def keep_short_forms(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+def keep_short_forms(before: Document, after: Document) -> Document:
     """Return `after`; members with the same meaning as in `before` keep the notation of `before`.
 
     So saving an unchanged form changes nothing, even if an API caller used short forms.

@@ -11,11 +11,15 @@ from app.console.mapping_form import canonical
 from app.console.mapping_text import write_pipe
 from app.console.problem_view import label
 from app.console.wording import share
+from app.domain.conversion.convert import Conversion
+from app.domain.conversion.field_reader import EventWarning
+from app.domain.event import Rejection
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, LintWarning
 from app.domain.mapping.pipes import PIPES
 from app.domain.observed.event_schema import EventSchema, SchemaMismatch, fields_by_path
 from app.domain.outcomes.reasons import WARNINGS
+from app.store.mappings import Document
 
 MAX_PATHS = 200
 MAX_OBSERVED_PATHS = 50  # the event schema page has the rest
@@ -64,7 +68,7 @@ class Change:
         return label(self.place)
 
 
-def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[Change]:
+def changes(before: Document | None, after: Document) -> list[Change]:
     """Return every difference between two documents, in document order."""
     old = dict(_leaves(canonical(before), "")) if before else {}
     new = dict(_leaves(canonical(after), ""))
@@ -114,21 +118,20 @@ class PreviewView:
     mapping_field: str = ""
 
 
-def preview(answer: Mapping[str, Any]) -> PreviewView:
-    """Return the view of a preview response."""
-    if not answer["ok"]:
+def preview(outcome: Conversion | Rejection) -> PreviewView:
+    """Return the view of a preview."""
+    if isinstance(outcome, Rejection):
         return PreviewView(
             False,
             "",
             (),
-            answer["code"],
-            answer["reason"],
-            answer["detail"],
-            field_label(answer["mapping_field"]) if answer["mapping_field"] else "",
+            outcome.code,
+            outcome.reason,
+            outcome.detail,
+            field_label(outcome.mapping_field) if outcome.mapping_field else "",
         )
-    return PreviewView(
-        True, pretty_json(answer["amazon_event"]), [_warning(warning) for warning in answer["warnings"]]
-    )
+    conversion = msgspec.json.decode(outcome.body)
+    return PreviewView(True, pretty_json(conversion), [_warning(warning) for warning in outcome.warnings])
 
 
 def warning_lines(warnings: Sequence[LintWarning | SchemaMismatch]) -> list[tuple[str, str, str]]:
@@ -170,9 +173,9 @@ def field_label(field: str) -> str:
     return label(f"fields.{field}" if field in FIELDS else field)
 
 
-def _warning(warning: Mapping[str, Any]) -> str:
-    suffix = f" ({field_label(warning['field'])})" if warning.get("field") else ""
-    return WARNINGS.get(warning["code"], str(warning["code"])) + suffix
+def _warning(warning: EventWarning) -> str:
+    suffix = f" ({field_label(warning.field)})" if warning.field else ""
+    return WARNINGS.get(warning.code, warning.code) + suffix
 
 
 @dataclass(frozen=True, slots=True)

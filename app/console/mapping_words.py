@@ -13,6 +13,7 @@ from app.console.mapping_text import write_pipe, write_value
 from app.console.problem_view import label
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.mapping.fields import FIELDS
+from app.store.mappings import Document
 
 _CHOICES = {"event_type": EVENT_TYPES, "event_source": EVENT_SOURCES}
 _SOURCES = ("event_type", "event_source", "event_name", "country_code")
@@ -47,14 +48,14 @@ class StatementChange:
         return label(self.place)
 
 
-def statements(document: Mapping[str, Any]) -> list[Statement]:
+def statements(document: Document) -> list[Statement]:
     """Return the content of a mapping, in the order of the form."""
     expanded = canonical(document)
     found = {place: _words(place, source) for place, source in _places(expanded)}
     return [Statement(place, found[place]) for place in _order(found)]
 
 
-def statement_changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[StatementChange]:
+def statement_changes(before: Document | None, after: Document) -> list[StatementChange]:
     """Return every difference between two mappings, in the order of the form."""
     old = {each.place: each.text for each in statements(before)} if before else {}
     new = {each.place: each.text for each in statements(after)}
@@ -65,7 +66,7 @@ def statement_changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]
     ]
 
 
-def _places(document: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+def _places(document: Document) -> Iterable[tuple[str, Any]]:
     yield "name", document.get("name", "")
     for name in _SOURCES:
         if document.get(name) is not None:

@@ -17,6 +17,7 @@ from app.console.destination import PAGE, content_of
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage
 from app.console.sessions import Visitor
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.store.destinations import Destination
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -60,9 +61,13 @@ async def delete(
 
 async def content_of_mappings(context: AppContext, visitor: Visitor, destination_id: str) -> dict[str, Any]:
     """Return the content of the head of a page under Mappings."""
+    return content_of(context, await destination_of(context, visitor, destination_id), visitor, "mappings")
+
+
+async def destination_of(context: AppContext, visitor: Visitor, destination_id: str) -> Destination:
+    """Return a destination that the visitor may see. Raises Refusal (404)."""
     async with context.engine.connect() as connection:
-        found = await find_visible(connection, visitor.caller, destination_id)
-    return content_of(context, found, visitor, "mappings")
+        return await find_visible(connection, visitor.caller, destination_id)
 
 
 def address_of(destination_id: str, mapping_id: str) -> str:

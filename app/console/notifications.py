@@ -1,7 +1,6 @@
 """Notifications: the channels; messages, thresholds, maintenance window and callbacks of a destination."""
 
 from datetime import timedelta
-from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
@@ -14,7 +13,6 @@ from app.admin.context import AppContext
 from app.admin.destination_settings import change_destination
 from app.admin.destinations import find_visible
 from app.admin.field_problems import field_problems
-from app.admin.incidents import monitoring_of
 from app.admin.notification_channels import list_channels
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.status_callback import read_status_callback, switch_status_callback
@@ -128,10 +126,9 @@ async def _show(
 ) -> Response:
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-        monitoring = await monitoring_of(connection, [found], context.now())
-    alerting: dict[str, Any] = monitoring[found.id]["alerting"]
+    alerting = await use_cases.read_alerting(context, visitor.caller, destination_id)
     preference = await use_cases.read_preference(context, visitor.caller, destination_id)
-    muted_until = alerting["muted_until"]
+    muted_until = alerting.muted_until
     return pages.show(
         request,
         "destination_notifications.html",

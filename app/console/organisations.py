@@ -1,6 +1,6 @@
 """Organisations page of the platform: list, create, rename, limit, suspend, resume, and act for one."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
@@ -34,7 +34,7 @@ async def page(request: Request, context: Context, cursor: Cursor = None) -> Res
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def create(request: Request, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Create an organisation."""
-    given: dict[str, Any] = {name: value for name in ("id", "name") if (value := form_text(form, name))}
+    given = {name: value for name in ("id", "name") if (value := form_text(form, name))}
     try:
         await organisations.create_organisation(
             context, visitor.caller, NewOrganisation.model_validate(given)
@@ -104,7 +104,7 @@ async def _page(
     context: Context,
     *,
     cursor: str | None = None,
-    given: dict[str, Any] | None = None,
+    given: Mapping[str, str] | None = None,
     problems: dict[str, str] | None = None,
     status: int = 200,
 ) -> Response:

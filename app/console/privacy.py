@@ -7,7 +7,9 @@ import base64
 import binascii
 import re
 from collections import Counter
-from typing import Annotated, Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -183,17 +185,29 @@ async def _show(
     return response
 
 
-def _found_view(found: _Found, names: dict[str, str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _FoundView:
+    """`rows` are (destination id, its name, status, number of events)."""
+
+    label: str
+    rows: Sequence[tuple[str, str, str, int]]
+    total: int
+    batches: int
+    unreadable: int
+    pending: int
+
+
+def _found_view(found: _Found, names: Mapping[str, str]) -> _FoundView:
     """Return the results of a search, without the value."""
     rows = []
     for key, events in sorted(found.events.items()):
         destination, status = key.split(" ")
         rows.append((destination, names.get(destination, destination), status, events))
-    return {
-        "label": _LABELS.get(found.kind, found.kind),
-        "rows": rows,
-        "total": sum(found.events.values()),
-        "batches": found.batches,
-        "unreadable": found.unreadable,
-        "pending": found.pending,
-    }
+    return _FoundView(
+        label=_LABELS.get(found.kind, found.kind),
+        rows=rows,
+        total=sum(found.events.values()),
+        batches=found.batches,
+        unreadable=found.unreadable,
+        pending=found.pending,
+    )

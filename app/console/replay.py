@@ -269,8 +269,25 @@ async def _names(context: AppContext, items: Sequence[ReplayProgress]) -> dict[s
         return dict(await audit.names(connection, {item.requested_by for item in items}))
 
 
-def present(replay: ReplayProgress) -> dict[str, Any]:
-    """Return the view of a replay. `percent` is the share of its events that are final."""
+@dataclass(frozen=True, slots=True)
+class ReplayJobView:
+    """A replay. `parts` are (key, label, number, tone); `percent` is the share of final events."""
+
+    id: str
+    requested_at: datetime
+    requested_by: str
+    status: str | None
+    reason: str | None
+    replayed: str
+    unknown: str | None
+    parts: Sequence[tuple[str, str, str, str]]
+    percent: int
+    is_final: bool
+    failed: int
+
+
+def present(replay: ReplayProgress) -> ReplayJobView:
+    """Return the view of a replay."""
     final = replay.delivered + replay.dead + replay.expired + replay.erased
     counted = final + replay.waiting
     parts = (
@@ -280,16 +297,16 @@ def present(replay: ReplayProgress) -> dict[str, Any]:
         ("expired", "Expired", replay.expired, "bad"),
         ("erased", "Erased", replay.erased, "quiet"),
     )
-    return {
-        **{
-            name: getattr(replay, name) for name in ("id", "requested_at", "requested_by", "status", "reason")
-        },
-        "replayed": number(replay.replayed),
-        "unknown": number(max(0, replay.replayed - counted)) if replay.replayed > counted else None,
-        "parts": [
-            (key, label, number(count), tone if count else "none") for key, label, count, tone in parts
-        ],
-        "percent": 100 if not counted else 100 * final // counted,
-        "is_final": replay.waiting == 0,
-        "failed": replay.dead + replay.expired,
-    }
+    return ReplayJobView(
+        id=replay.id,
+        requested_at=replay.requested_at,
+        requested_by=replay.requested_by,
+        status=replay.status,
+        reason=replay.reason,
+        replayed=number(replay.replayed),
+        unknown=number(replay.replayed - counted) if replay.replayed > counted else None,
+        parts=[(key, label, number(count), tone if count else "none") for key, label, count, tone in parts],
+        percent=100 if not counted else 100 * final // counted,
+        is_final=replay.waiting == 0,
+        failed=replay.dead + replay.expired,
+    )

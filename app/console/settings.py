@@ -24,6 +24,7 @@ from app.console.destination import PAGE, content_of
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
 from app.console.sessions import Visitor
 from app.console.wording import age
+from app.domain.destination import State
 from app.store import sessions
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -108,12 +109,10 @@ async def _show(
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     content = content_of(context, found, visitor, "settings")
-    destination = content["destination"]
-    rate = destination["rate_limit"]
     values = {
-        **{name: destination[name] or "" for name in _FIELDS},
-        "requests_per_second": f"{rate['requests_per_second']:g}",
-        "burst": str(rate["burst"]),
+        **{name: str(getattr(found, name) or "") for name in _FIELDS},
+        "requests_per_second": f"{found.rate.requests_per_second:g}",
+        "burst": str(found.rate.burst),
     }
     if form is not None:
         values |= {name: form_text(form, name) for name in values if name in form}
@@ -126,5 +125,5 @@ async def _show(
         problems=problems or {},
         fields={field.name: field for field in catalog.AMAZON.fields},
         # The API decides. The form offers these fields while the destination is a draft.
-        editable=content["may_write"] and destination["state"] == "draft",
+        editable=content["may_write"] and found.state is State.DRAFT,
     )

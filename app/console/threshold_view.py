@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Final
 
 from app.console.incident_view import TITLES
-from app.domain.incidents.thresholds import DEFAULTS, RANGES
+from app.domain.incidents.kinds import Kind
+from app.domain.incidents.thresholds import DEFAULTS, RANGES, Alerting, Threshold
 
 # Label and unit of each member.
 _MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
@@ -54,36 +55,32 @@ class ThresholdRow:
     inputs: Sequence[ThresholdInput]
 
 
-def threshold_rows(alerting: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> list[ThresholdRow]:
+def threshold_rows(alerting: Alerting, typed: Mapping[str, str] | None = None) -> list[ThresholdRow]:
     """Return one row for each kind that a destination can set."""
-    return [_row(kind.value, alerting[kind.value], typed) for kind in DEFAULTS]
+    return [_row(kind, alerting.of(kind), typed) for kind in DEFAULTS]
 
 
-def _row(kind: str, values: Mapping[str, Any], typed: Mapping[str, str] | None) -> ThresholdRow:
+def _row(kind: Kind, threshold: Threshold, typed: Mapping[str, str] | None) -> ThresholdRow:
     inputs = []
     for name, (label, unit) in _MEMBERS.items():
-        if name not in values:
+        if not hasattr(threshold, name):
             continue
         key, factor = f"{kind}.{name}", 100 if name == "share" else 1
         low, high = (f"{bound * factor:g}" for bound in RANGES[name])
-        default = f"{_default(kind, name) * factor:g}"
-        value = f"{values[name] * factor:g}" if typed is None else typed.get(key, "")
+        default = f"{getattr(DEFAULTS[kind], name) * factor:g}"
+        value = f"{getattr(threshold, name) * factor:g}" if typed is None else typed.get(key, "")
         inputs.append(ThresholdInput(key, label, unit, value, default, low, high))
-    enabled = values["enabled"] if typed is None else f"{kind}.enabled" in typed
+    enabled = threshold.enabled if typed is None else f"{kind}.enabled" in typed
     return ThresholdRow(kind, TITLES[kind], _OPENS_WHEN[kind], enabled, inputs)
 
 
-def _default(kind: str, name: str) -> float:
-    spec = next(default for each, default in DEFAULTS.items() if each.value == kind)
-    value: float = getattr(spec, name)
-    return value
-
-
-def alerting_of_form(typed: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def alerting_of_form(typed: Mapping[str, str]) -> dict[str, dict[str, float | str | None]]:
     """Return the form as the API's `alerting`: null for each default, so that the default still applies."""
-    body: dict[str, dict[str, Any]] = {}
+    body: dict[str, dict[str, float | str | None]] = {}
     for kind, default in DEFAULTS.items():
-        members: dict[str, Any] = {"enabled": None if f"{kind.value}.enabled" in typed else False}
+        members: dict[str, float | str | None] = {
+            "enabled": None if f"{kind.value}.enabled" in typed else False
+        }
         for member in fields(default):
             if member.name == "enabled":
                 continue

@@ -15,7 +15,7 @@ from app.domain.incidents.conditions import (
     destination_findings,
     service_findings,
 )
-from app.domain.incidents.destination_condition import STALLED_WITH_FAILURES_AFTER
+from app.domain.incidents.destination_condition import STALLED_WITH_FAILURES_AFTER, UNANSWERED_AFTER
 from app.domain.incidents.kinds import KINDS, Kind
 from app.domain.incidents.machine import (
     Incident,
@@ -151,8 +151,11 @@ class IncidentMonitor:
 
 
 def _is_stalled(destination: ObservedDestination, now: datetime) -> bool:
-    oldest = destination.facts.oldest_waiting_at
-    fails = destination.facts.last_outcome not in (None, "answered")
+    facts = destination.facts
+    oldest, unanswered = facts.oldest_waiting_at, facts.unanswered_since
+    fails = facts.last_outcome not in (None, "answered") or (
+        unanswered is not None and now - unanswered > UNANSWERED_AFTER
+    )
     return fails and oldest is not None and now - oldest > STALLED_WITH_FAILURES_AFTER
 
 

@@ -131,6 +131,7 @@ class Observer:
                 requests=sent.requests,
                 failed_requests=sent.failed,
                 last_outcome=sent.last_outcome,
+                unanswered_since=sent.unanswered_since,
                 # Destinations of one advertiser share a breaker: it affects those with waiting events.
                 breaker_open_for=breakers[each.lane] if sent.oldest_waiting_at else timedelta(0),
                 blocked=each.is_blocked,

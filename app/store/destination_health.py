@@ -13,6 +13,7 @@ from app.domain.incidents.destination_condition import (
     RULES,
     STALLED_AFTER,
     STALLED_WITH_FAILURES_AFTER,
+    UNANSWERED_AFTER,
     Condition,
     Fact,
 )
@@ -72,15 +73,30 @@ class DestinationListing:
 
 
 _FAR: Final = datetime(9998, 1, 1, tzinfo=UTC)
+_TODAY: Final = "(now() AT TIME ZONE 'UTC')::date"
+
+
+def _has_request(condition: str) -> str:
+    """Return SQL for whether a destination has such a request: true or NULL.
+
+    Not EXISTS: it would be planned as a scan of all requests of the day.
+    """
+    return f"""(SELECT true FROM attempts a WHERE a.destination = d.number
+        AND a.day BETWEEN {_TODAY} - 1 AND {_TODAY}
+        AND a.started_at > now() - interval '2 minutes' AND ({condition}) LIMIT 1)"""
+
+
+# Some index probes, for the few destinations that events wait for. IS TRUE: without a backlog the comparison
+# is NULL, which would not spare the probes.
 _STALLS: Final = f"""
-    (b.age > {STALLED_AFTER.total_seconds()}
-      OR b.fails AND b.age > {STALLED_WITH_FAILURES_AFTER.total_seconds()}) IS TRUE
-    -- Some index probes, for the few destinations that events wait for. Not EXISTS: it would be planned as a
-    -- scan of all requests of the day.
-    AND (SELECT true FROM attempts a WHERE a.destination = d.number
-      AND a.day BETWEEN (now() AT TIME ZONE 'UTC')::date - 1 AND (now() AT TIME ZONE 'UTC')::date
-      AND a.started_at > now() - interval '2 minutes'
-      AND a.settled_at > now() - interval '20 seconds' AND a.delivered > 0 LIMIT 1) IS NULL
+    (b.age > {STALLED_WITH_FAILURES_AFTER.total_seconds()}) IS TRUE
+    AND {_has_request("a.settled_at > now() - interval '20 seconds' AND a.delivered > 0")} IS NULL
+    AND (b.age > {STALLED_AFTER.total_seconds()} OR {
+    _has_request(
+        f"a.settled_at IS NULL AND a.started_at < now() - interval '{UNANSWERED_AFTER.total_seconds()} s' "
+        "OR a.settled_at > now() - interval '75 seconds' AND a.outcome NOT IN ('answered', 'not_sent')"
+    )
+})
 """
 # How a fact is read from `d`, `t` and `b` below.
 FACTS: Final[Mapping[Fact, str]] = {
@@ -120,8 +136,7 @@ _CLASSIFIED: Final = f"""
       GROUP BY i.destination
     ), backlog AS MATERIALIZED (
       -- Recorded every 15 seconds; a destination without a backlog and without traffic gets no new row.
-      SELECT destination, (array_agg(oldest_waiting_seconds ORDER BY at DESC))[1] AS age,
-        sum(failed_requests) > 0 AS fails
+      SELECT destination, (array_agg(oldest_waiting_seconds ORDER BY at DESC))[1] AS age
       FROM outcome_history
       WHERE organisation_id = acting_organisation() AND bucket_seconds = 60
         AND at > now() - interval '75 seconds'

@@ -68,6 +68,7 @@ class DeliveryFacts:
     failed: int = 0
     last_outcome: str | None = None
     success_at: datetime | None = None
+    unanswered_since: datetime | None = None
     oldest_live_at: datetime | None = None
     oldest_waiting_at: datetime | None = None
     dead_open: int = 0
@@ -102,14 +103,17 @@ _REQUESTS = f"""
         LIMIT 1) recent
     )
     SELECT w.number, recent.requests, recent.failed, newest.outcome AS last_outcome,
-      success.settled_at AS success_at
+      success.settled_at AS success_at, recent.unanswered_since
     FROM active w
-    -- Requests settled within the window; a request may have started some minutes before.
+    -- Requests settled within the window, and the oldest in progress; they may have started some minutes
+    -- before.
     CROSS JOIN LATERAL (
-      SELECT count(*) AS requests, count(*) FILTER (WHERE outcome IN ('broken', 'lost')) AS failed
+      SELECT count(outcome) AS requests, count(*) FILTER (WHERE outcome IN ('broken', 'lost')) AS failed,
+        min(started_at) FILTER (WHERE outcome IS NULL) AS unanswered_since
       FROM attempts WHERE destination = w.number AND {_RECENT_DAYS}
         AND started_at > now() - make_interval(secs => w.seconds + 120)
-        AND settled_at > now() - make_interval(secs => w.seconds) AND outcome <> 'not_sent') recent
+        AND (outcome IS NULL
+          OR settled_at > now() - make_interval(secs => w.seconds) AND outcome <> 'not_sent')) recent
     -- The last request: a fault is over when it succeeded.
     LEFT JOIN LATERAL (
       SELECT outcome FROM attempts WHERE destination = w.number AND {_RECENT_DAYS}

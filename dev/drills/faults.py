@@ -21,6 +21,8 @@ WORKERS = ("worker-1", "worker-2")
 TARGETS = ("sign-in", "token", "refused", "paused", "damaged", "page", "settlement")
 LOCKED_S = 4.0  # how long commits wait
 CROWD, CROWD_EVENTS = 24, 500
+USUAL_EVENTS = 1_000_000  # in an hour, far more than a game day sends
+REFUSED_WITHIN_S = 60.0  # other faults open incidents, which send messages
 
 _FLIP = """
     UPDATE batches SET content = set_bit(content, length(content) * 4, 1 - get_bit(content, length(content) * 4))
@@ -34,6 +36,13 @@ _COUNT = """
     UPDATE counts SET accepted = accepted + $2 WHERE (destination, day, writer) = (
       SELECT destination, day, writer FROM counts WHERE destination = $1 AND accepted > 3
       ORDER BY day, writer LIMIT 1)
+"""
+_USUAL_VOLUME = """
+    INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, accepted)
+    SELECT d.organisation_id, d.number, 3600, hour, $2 FROM destinations d
+    CROSS JOIN generate_series(date_trunc('hour', now()) - interval '8 days',
+      date_trunc('hour', now()) - interval '2 hours', interval '1 hour') hour
+    WHERE d.number = $1 ON CONFLICT DO NOTHING
 """
 
 
@@ -98,6 +107,8 @@ class FaultInjector:
                 lambda: self._accept_callbacks(accept=True),
             ),
             FaultCase("counts are changed by hand", ("EventCountImbalance",), lambda: self._count(3), lambda: self._count(-3)),
+            FaultCase("a destination usually gets far more events", ("VolumeDrop",), self._add_usual_volume, self._remove_usual_volume),
+            FaultCase("a channel refuses messages", ("NotificationsFailing",), self._refuse_messages, self._accept_messages),
         ]  # fmt: skip
 
     def of_commits(self) -> FaultCase:
@@ -239,6 +250,30 @@ class FaultInjector:
         """Change a count of accepted events, and let the hourly check begin at its next turn."""
         self.stage.execute(_COUNT, self._number("paused"), events)
         self.stage.execute("UPDATE balance_checks SET started_at = now() - interval '2 hours'")
+
+    def _add_usual_volume(self) -> None:
+        """Record a large volume for every hour of the last eight days but the last hours."""
+        self.stage.execute(_USUAL_VOLUME, self._number("paused"), USUAL_EVENTS)
+
+    def _remove_usual_volume(self) -> None:
+        recorded = "DELETE FROM outcome_history WHERE destination = $1 AND accepted = $2"
+        self.stage.execute(recorded, self._number("paused"), USUAL_EVENTS)
+
+    def _refuse_messages(self) -> None:
+        """Refuse messages about incidents, and date the first refusal back to the threshold of the incident."""
+        self.monitoring.accepts_messages = False
+        dated_back = """
+            UPDATE notification_channels SET failing_since = failing_since - interval '15 minutes'
+            WHERE failing_since IS NOT NULL RETURNING name
+        """
+        until = time.monotonic() + REFUSED_WITHIN_S
+        while not self.stage.execute(dated_back) and time.monotonic() < until:
+            time.sleep(0.5)
+
+    def _accept_messages(self) -> None:
+        """Accept them, and deliver the refused ones immediately instead of after their wait."""
+        self.monitoring.accepts_messages = True
+        self.stage.execute("UPDATE notifications SET due_at = now() WHERE finished_at IS NULL")
 
     def _lock_and_crowd(self) -> None:
         """Repeatedly hold a lock that inserts of batches wait for, while many callers post."""

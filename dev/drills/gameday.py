@@ -70,9 +70,11 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
     stage, monitoring = Stage(folder), Monitoring(folder / "monitoring")
     alerts = AlertTimes(monitoring)
     try:
+        receiver = monitoring.listen()
         more: dict[str, Any] = {
             "max_body_bytes_in_flight": SHED_FROM,
-            "status_callback_url": monitoring.listen(),
+            "notify_webhooks": SecretStr(f"on-call={receiver}/messages"),
+            "status_callback_url": f"{receiver}/callbacks",
             "status_callback_secrets": SecretStr("whsec_Z2FtZS1kYXktZ2FtZS1kYXktZ2FtZS1kYXk="),
         }
         stage.open(workers=len(WORKERS), **more)

@@ -38,17 +38,18 @@ class Notification:
 
 @dataclass
 class Monitoring:
-    """`listen` for notifications and callbacks, `open` with the metrics ports of the processes, then `close`."""
+    """`listen` for notifications, callbacks and messages, `open` with the metrics ports of the processes, then `close`."""
 
     folder: Path
     notifications: list[Notification] = field(default_factory=list)
     accepts_callbacks: bool = True
+    accepts_messages: bool = True  # about incidents
     _children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def listen(self) -> str:
-        """Receive notifications; return the address, which also receives status callbacks."""
+        """Receive notifications; return the address, whose `/callbacks` and `/messages` are for the service."""
         self._receive()
-        return f"http://127.0.0.1:{self._server.server_port}/callbacks"
+        return f"http://127.0.0.1:{self._server.server_port}"
 
     def open(self, targets: Mapping[str, int]) -> None:
         """Start both programs. Raises DrillFailed if they are not installed."""
@@ -150,6 +151,8 @@ class Monitoring:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.path == "/callbacks":
                     self.send_response(200 if monitoring.accepts_callbacks else 503)
+                elif self.path == "/messages":
+                    self.send_response(200 if monitoring.accepts_messages else 503)
                 else:
                     monitoring.notify(self.path[1:], json.loads(body)["alerts"])
                     self.send_response(200)

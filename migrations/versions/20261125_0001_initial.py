@@ -216,6 +216,8 @@ CREATE TABLE mappings (
   FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
 );
 CREATE INDEX mappings_destination ON mappings (destination);
+-- A search needs the ids of all mappings of an organisation: 20 times fewer pages than with the documents.
+CREATE INDEX mappings_ids ON mappings (organisation_id) INCLUDE (number, id, destination);
 CREATE TRIGGER mappings_stay_archived BEFORE UPDATE OF archived_at ON mappings FOR EACH ROW
   WHEN (OLD.archived_at IS NOT NULL AND NEW.archived_at IS DISTINCT FROM OLD.archived_at)
   EXECUTE FUNCTION refuse_change('an archived mapping');

@@ -200,10 +200,8 @@ async def test_a_head_without_a_single_meaning_is_refused(
     plain: int, said: str, status: int, word: str, size: int, offer: bool
 ) -> None:
     """In the one shape, and the connection ends; behind a good request, that one is answered first."""
-    if offer:
+    if offer and not said.startswith("PRI"):  # the preface is fixed
         said = said.replace("\r\n", "\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n", 1)
-        if said.startswith("PRI"):
-            pytest.skip("the preface is fixed")
     got = await exchanged(plain, *pieces(said.encode(), size))
     assert (statuses(got), error_of(got)["error"]) == ([status], word)
     assert b"connection: close" in got

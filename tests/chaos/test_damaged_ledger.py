@@ -1,7 +1,7 @@
 """A page of the ledger that is damaged on the disk: an API process is not ready while it is, and ready after.
 
-With real processes, a real Postgres with checksums and one flipped bit; some twenty seconds, so only with
-CHAOS=full. `tests/pipeline/test_readiness.py` shows the same with errors that are raised on purpose.
+With real processes, a real Postgres with checksums and one flipped bit; some twenty seconds.
+`tests/pipeline/test_readiness.py` shows the same with errors that are raised on purpose.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.world import event, eventually, make_world
 
-pytestmark = pytest.mark.skipif(os.environ.get("CHAOS") != "full", reason="CHAOS=full")
+pytestmark = pytest.mark.long
 
 PAGE = 8192
 

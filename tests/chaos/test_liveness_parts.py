@@ -149,7 +149,7 @@ def test_a_flipped_page_is_repaired_by_flipping_it_again(tmp_path: Path) -> None
     assert file.read_bytes() == original
 
 
-@pytest.mark.skipif(clocks.library() is None, reason="libfaketime is not installed")
+@pytest.mark.skipif(clocks.library() is None, reason="libfaketime is not installed (.ci/run installs it)")
 def test_a_clock_that_is_off_by_forty_days_leaves_the_monotonic_one_alone() -> None:
     """Timers of a process with a wrong date run at their usual pace."""
     ask = "import time; print(time.time(), time.monotonic())"

@@ -307,7 +307,7 @@ async def spread(dsn: str, luck: random.Random) -> None:
             INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, accepted,
               delivered, rejected, dead, requests, failed_requests, retried, oldest_waiting_seconds,
               learned_rate)
-            SELECT 'default', c.destination, w.seconds, b.at, e, e, e * (n % 7) / 90, e * (n % 11) / 400,
+            SELECT 'default', c.destination, w.seconds, b.at, e, e, e * (n % 7) / 90, 0,
               e / 40 + 1, (n % 9) / 8, e * ((n % 9) / 8), 1 + (n * 5 + c.destination) % 9, 4 + (n % 5) / 5.0
             FROM (SELECT DISTINCT destination FROM counts WHERE delivered > 0) c,
               (VALUES (60, 60), (300, 72), (900, 96), (10800, 56), (86400, 30)) AS w (seconds, buckets),

@@ -1,12 +1,16 @@
 """A preview in words: its JSON for reading, and what was done to each field."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from app.console.field_results import field_results
 from app.console.mapping_view import pretty_json, preview
+from app.domain.conversion.convert import Conversion
+from app.domain.conversion.field_reader import EventWarning
+from app.domain.event import Rejection
 from app.domain.observed.field_preview import FieldPreview
 
 
@@ -69,5 +73,14 @@ def test_a_result_is_shown_or_the_reason_for_none(preview_: FieldPreview, text: 
 
 def test_a_rejection_is_shown_by_the_label_of_its_field() -> None:
     """Beside its code, reason and sentence."""
-    answer = {"ok": False, "code": "BAD_REQUEST", "reason": "r", "detail": "d", "mapping_field": "email"}
-    assert (preview(answer).mapping_field, preview(answer).ok) == ("Email", False)
+    view = preview(Rejection("no_match_key", "user.email", "email", "d", None))
+    assert (view.mapping_field, view.reason, view.ok) == ("Email", "no_match_key", False)
+
+
+def test_a_conversion_is_shown_as_json_with_its_warnings() -> None:
+    """A warning has the label of its field."""
+    body = b'{"name":"lead","value":5}'
+    warnings = (EventWarning("key_dropped", "email"),)
+    view = preview(Conversion("e", "a", "LEAD", "lead", datetime.now(UTC), body, (), warnings))
+    assert (view.ok, json.loads(view.amazon)) == (True, {"name": "lead", "value": 5})
+    assert view.warnings[0].endswith("(Email)")

@@ -156,24 +156,33 @@ async def test_rejections_open_and_resolve_when_they_stop(watch: Watch) -> None:
     await watch.resolved("rejections")
 
 
-async def test_a_new_stall_is_recorded_at_once(watch: Watch) -> None:
-    """The home page reads the recording of every 15 seconds; it must not wait for the next one."""
+@pytest.mark.parametrize(
+    "request_is",
+    [
+        "settled_at = now(), outcome = 'throttled', http_status = 429",
+        "started_at = now() - interval '16 seconds'",
+    ],
+)
+async def test_a_new_stall_is_recorded_at_once(watch: Watch, request_is: str) -> None:
+    """The home page reads the recording of every 15 seconds; it must not wait for the next one.
+
+    A request that Amazon does not answer is a stall long before its time-out.
+    """
     world = watch.world
     id_ = await world.destination()
-    destination = await world.number(id_)
     ages = "SELECT oldest_waiting_seconds AS age FROM outcome_history WHERE bucket_seconds = 60"
     await watch.tick()
     await world.post(id_, event(1))
     await world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '16 seconds'")
+    await world.fetch(
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation)"
+        "SELECT 1, (now() AT TIME ZONE 'UTC')::date, lane, number, 1, 'w', ARRAY[1], 1, 1 "
+        "FROM destinations WHERE id = $1",
+        id_,
+    )
     await watch.tick()
     assert await world.fetch(ages) == []
-    await world.fetch(
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,"
-        "  settled_at, outcome, http_status) "
-        "SELECT 1, (now() AT TIME ZONE 'UTC')::date, lane, number, 1, 'w', ARRAY[1], 1, 1, now(),"
-        "  'throttled', 429 FROM destinations WHERE number = $1",
-        destination,
-    )
+    await world.fetch(f"UPDATE attempts SET {request_is}")
     await watch.tick()
     [row] = await world.fetch(ages)
     assert 15 < row["age"] < 60

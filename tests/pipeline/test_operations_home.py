@@ -118,26 +118,71 @@ async def test_a_queue_that_delivers_nothing_is_stalled_before_an_incident_opens
     """
     world = service.world
     ids = await fleet(world)
+    await oldest_waits(world, ids[name], age)
+    await request(world, ids[name], began=30, settled=30, delivered=5)
+    if delivered:
+        await request(world, ids[name], began=0, settled=0, delivered=delivered)
+    if failed:
+        await request(world, ids[name], began=1, settled=1, outcome="throttled")
+    assert (await conditions(world))[name] is expected
+
+
+@pytest.mark.parametrize(
+    ("age", "unanswered", "delivered_ago", "expected"),
+    [
+        (16, 16, 30, Condition.STALLED),  # Amazon does not answer; the time-out is 30 seconds
+        (16, 8, 30, Condition.HEALTHY),  # the request began late
+        (14, 14, 30, Condition.HEALTHY),
+        (18, 18, 12, Condition.HEALTHY),  # slow answers: others still arrive
+        (40, 5, 30, Condition.HEALTHY),
+    ],
+)
+async def test_a_request_without_an_answer_stalls_before_its_time_out(
+    service: Service, age: float, unanswered: float, delivered_ago: float, expected: Condition
+) -> None:
+    """A healthy destination may answer slowly: it delivers in between."""
+    world = service.world
+    id_ = (await fleet(world))["long resolved"]
+    await oldest_waits(world, id_, age)
+    await request(world, id_, began=40, settled=delivered_ago, delivered=5)
+    await request(world, id_, began=unanswered, settled=None)
+    assert (await conditions(world))["long resolved"] is expected
+
+
+async def oldest_waits(world: World, destination: str, age: float) -> None:
+    """Record the age of the oldest waiting event, in a minute in which events were still delivered."""
     await world.fetch(
         "INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, delivered,"
-        "  failed_requests, oldest_waiting_seconds) "
-        "SELECT 'default', number, 60, now() - interval '20 seconds', 9, $2::int, $3::real "
+        "  oldest_waiting_seconds) "
+        "SELECT 'default', number, 60, now() - interval '20 seconds', 9, $2::real "
         "FROM destinations WHERE id = $1",
-        ids[name],
-        failed,
+        destination,
         age,
     )
+
+
+async def request(
+    world: World,
+    destination: str,
+    *,
+    began: float,
+    settled: float | None,
+    outcome: str = "answered",
+    delivered: int = 0,
+) -> None:
+    """Add a request that began, and was settled, some seconds ago; None: it is in progress."""
     await world.fetch(
         "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,"
         "  started_at, settled_at, outcome, delivered) "
-        "SELECT n, (now() AT TIME ZONE 'UTC')::date, lane, number, 1, 'w', ARRAY[1], 5, 1, at, at,"
-        "  'answered', 5 "
-        "FROM destinations, (VALUES (1, now() - interval '30 seconds'), (2, now())) AS x (n, at) "
-        "WHERE id = $1 AND (n = 1 OR $2::int > 0)",
-        ids[name],
+        "SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane, number, 1, 'w', ARRAY[1], 5,"
+        "  1, now() - make_interval(secs => $2), now() - make_interval(secs => $3), $4, $5::int "
+        "FROM destinations WHERE id = $1",
+        destination,
+        began,
+        settled,
+        None if settled is None else outcome,
         delivered,
     )
-    assert (await conditions(world))[name] is expected
 
 
 async def test_a_destination_that_was_reconnected_recovers_at_once(service: Service) -> None:

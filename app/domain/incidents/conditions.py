@@ -32,6 +32,7 @@ class DestinationFacts:
     requests: int = 0  # settled within the window of `failing`
     failed_requests: int = 0
     last_outcome: str | None = None  # of the last settled request
+    unanswered_since: datetime | None = None  # start of the oldest request in progress
     breaker_open_for: timedelta = timedelta(0)
     blocked: bool = False
     oldest_live_at: datetime | None = None

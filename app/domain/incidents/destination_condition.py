@@ -13,7 +13,8 @@ from typing import Final
 class Condition(StrEnum):
     """The condition of a destination; each has exactly one.
 
-    `stalled`: no incident holds yet, but requests fail, events wait, and none was delivered for 20 seconds.
+    `stalled`: no incident holds yet, but requests fail or get no answer, events wait, and none was delivered
+    for 20 seconds.
     `recovering`: an incident is still open, but its condition no longer holds. `idle`: active,
     but without an event within a day.
     """
@@ -64,3 +65,5 @@ STALLED_AFTER: Final = timedelta(seconds=60)
 """A queue that delivers nothing is stalled from this age on."""
 STALLED_WITH_FAILURES_AFTER: Final = timedelta(seconds=15)
 """The same where requests fail. The monitor records what it finds at once when this is passed."""
+UNANSWERED_AFTER: Final = timedelta(seconds=15)
+"""A request without an answer counts as failing from this age on: half of its time-out."""

@@ -1,0 +1,55 @@
+"""A scan for an id reads no more than the batches that may contain it."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any, cast
+
+from app.admin.event_list import BATCHES_PER_QUERY, EventFilter, scan_events
+from app.domain.batch import EventMetadata, pack
+from app.domain.ids import BatchId, DestinationId, DestinationNumber
+from app.store.event_history import BatchRow, DestinationRef
+
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+DESTINATION = DestinationRef(DestinationId("dst_1"), DestinationNumber(1), "active", None, None)
+
+
+def batch(number: int) -> BatchRow:
+    """Return a delivered batch of one event."""
+    shape = EventMetadata(0, f"order-{number}", 1, 1, "LEAD", 1_800_000_000_000, (), ())
+    packed = pack([b"{}"], [shape]).shapes
+    return BatchRow(
+        BatchId(number), date(2026, 11, 26), NOW, NOW, 1, NOW, "sent", NOW, None, (1,), (), packed
+    )
+
+
+async def newest(_before: BatchId | None) -> Sequence[tuple[DestinationRef, BatchRow]]:
+    return [(DESTINATION, batch(number)) for number in range(BATCHES_PER_QUERY - 1, 0, -1)]
+
+
+class CountingConnection:
+    """A connection whose statements return no row."""
+
+    def __init__(self) -> None:
+        self.arguments: list[tuple[Any, ...]] = []
+
+    async def fetch(self, _statement: str, *arguments: Any) -> list[Any]:
+        self.arguments.append(arguments)
+        return []
+
+
+async def test_batches_that_cannot_contain_an_id_cost_no_statement() -> None:
+    """A search for an id that does not exist reads the newest batches, nothing else."""
+    connection = CountingConnection()
+    wanted = EventFilter(any_id="nothing-like-it")
+    found = await scan_events(cast(Any, connection), newest, {}, wanted, before=None, limit=50)
+    assert (found.items, found.following, found.back_to) == ([], None, NOW)
+    assert connection.arguments == []
+
+
+async def test_exceptions_are_read_of_the_batch_with_the_id_only() -> None:
+    """Fifty batches are read; one of them may contain the id."""
+    connection = CountingConnection()
+    wanted = EventFilter(any_id="order-31")
+    found = await scan_events(cast(Any, connection), newest, {}, wanted, before=None, limit=50)
+    assert [item.event.event_id for item in found.items] == ["order-31"]
+    assert connection.arguments == [([31], [1])]
