@@ -13,7 +13,13 @@ from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Evaluated, evaluate
 from app.ingest.flush_session import FlushSession, concerns_transaction
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
+from app.ingest.pending_request import (
+    FEW_EVENTS,
+    NotStored,
+    PendingRequest,
+    RequestResults,
+    SenderAccess,
+)
 from app.store import PipelineConnection
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
@@ -27,9 +33,6 @@ FLUSH_MIN_REQUESTS = 24
 SHARED_PART = 10
 SHARED_SECONDS = 60.0
 WAITING_PART = 2 / 3
-# A request of more events is a large one. Of several organisations, its events are evaluated so many per
-# event-loop iteration.
-FEW_EVENTS = 25
 SECOND_RETRY_SECONDS = 5.0
 
 
@@ -122,7 +125,8 @@ class GroupCommit:
             self._evaluate(request)
         self._queue.add(organisation, len(events) + 1, request)
         self._waiting_events += len(events)
-        self._has_requests.set()
+        if organisation not in self._second_writing:
+            self._has_requests.set()
         if self._is_large_enough():
             self._may_flush.set()
         if self._writing and organisation not in self._writing:
@@ -149,7 +153,9 @@ class GroupCommit:
                 self._writing = organisations_of(requests)
                 await self._flush(self._session, requests)
             elif self._second_task is not None:
-                await asyncio.wait([self._second_task])
+                # All that wait belong to the second session. Its end sets this again, or before it a request
+                # of another organisation, which must not wait for the second session.
+                self._has_requests.clear()
             requests, self._writing = [], frozenset()  # frees their memory while waiting
         if self._second_task is not None:
             await self._second_task
@@ -174,6 +180,8 @@ class GroupCommit:
             self._telemetry.failed("flush.second_connection", error, level=30)
         finally:
             self._second_writing, self._second_task = frozenset(), None
+            if self._queue or self._closing:
+                self._has_requests.set()
 
     async def _linger(self) -> None:
         """Wait until the queue is large enough for a flush, at most `linger_s`."""
@@ -317,9 +325,12 @@ class GroupCommit:
         for batch, indexes in flush.stored_batches.items():
             for index in indexes:
                 requests[index].trace.batches.append(batch)
-        for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
-            if not request.response.done():
-                request.response.set_result(RequestResults(evaluated, results, request.destinations))
+        answers = [
+            (request, RequestResults(evaluated, results, request.destinations))
+            for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True)
+        ]
+        # The largest first: they are answered from the end.
+        answer_in_turn(sorted(answers, key=lambda answer: -len(answer[1].dedup)))
 
     def _refuse(self, session: FlushSession, requests: Sequence[PendingRequest], error: Exception) -> None:
         self._telemetry.failed("flush.refused", error, level=30, posts=len(requests))
@@ -338,6 +349,17 @@ class GroupCommit:
 def organisations_of(requests: Sequence[PendingRequest]) -> frozenset[str | None]:
     """Return the organisations that sent these requests."""
     return frozenset([request.access.organisation for request in requests])
+
+
+def answer_in_turn(answers: list[tuple[PendingRequest, RequestResults]]) -> None:
+    """Answer requests from the end of the list on, each large one in an event-loop iteration of its own."""
+    while answers:
+        request, results = answers.pop()
+        if not request.response.done():
+            request.response.set_result(results)
+        if answers and len(results.dedup) > FEW_EVENTS:
+            asyncio.get_running_loop().call_soon(answer_in_turn, answers)
+            return
 
 
 def _answer_all(requests: Sequence[PendingRequest], response: NotStored) -> None:
