@@ -11,6 +11,7 @@ from app.admin import erasure
 from app.delivery.lane_selection import select
 from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
 from app.domain.pacing.fair_queueing import WorkKind
+from app.domain.trace import RequestTrace
 from app.ingest.group_commit import answer_in_turn
 from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
 from app.store import organisation_usage, organisations
@@ -164,7 +165,9 @@ async def test_the_first_connection_is_free_while_the_second_one_writes(world: W
 async def test_large_posts_of_one_flush_are_answered_in_iterations_of_their_own() -> None:
     """The responses to a flood do not fill one iteration; small posts are answered first."""
     loop = asyncio.get_running_loop()
-    requests = [PendingRequest((), SenderAccess(ACME), loop.create_future()) for _ in range(5)]
+    requests = [
+        PendingRequest((), SenderAccess(ACME), loop.create_future(), RequestTrace()) for _ in range(5)
+    ]
     sizes = (90, 80, 70, 1, 1)
     answer_in_turn(
         [(each, RequestResults([], [None] * size)) for each, size in zip(requests, sizes, strict=True)]
