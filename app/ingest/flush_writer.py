@@ -1,6 +1,5 @@
 """Write one flush: ledger rows first, then batches of the accepted events, then the counts."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 import asyncpg
@@ -23,7 +22,6 @@ from app.ingest.dedup import (
 )
 from app.ingest.evaluate import Candidate
 from app.ingest.journey_bound import JourneyBound
-from app.ingest.pending_request import FEW_EVENTS
 from app.store import (
     PipelineConnection,
     batches,
@@ -90,15 +88,9 @@ class FlushWriter:
         if not firsts or flush_counts.rejected or flush_counts.duplicates_of:
             return False
         members_of = _by_batch(await self._assign_batches(connection, firsts, flush.low_priority))
-        is_large = len(firsts) > FEW_EVENTS
-        if is_large:
-            await asyncio.sleep(0)
-        sealed = [self._seal(flush, batch, members) for batch, members in members_of.items()]
-        if is_large:
-            await asyncio.sleep(0)
         outcome = await flush_store.store_in_one_round_trip(
             connection,
-            sealed,
+            [self._seal(flush, batch, members) for batch, members in members_of.items()],
             [
                 [(member.candidate.keys[0], member.candidate.content) for member in members]
                 for members in members_of.values()

@@ -13,13 +13,7 @@ from app.ingest.destination_cache import CachedDestination, DestinationCache
 from app.ingest.evaluate import Evaluated, evaluate
 from app.ingest.flush_session import FlushSession, concerns_transaction
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.pending_request import (
-    FEW_EVENTS,
-    NotStored,
-    PendingRequest,
-    RequestResults,
-    SenderAccess,
-)
+from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
 from app.store import PipelineConnection
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
@@ -33,6 +27,9 @@ FLUSH_MIN_REQUESTS = 24
 SHARED_PART = 10
 SHARED_SECONDS = 60.0
 WAITING_PART = 2 / 3
+# A request of more events is a large one. Of several organisations, its events are evaluated so many per
+# event-loop iteration.
+FEW_EVENTS = 25
 SECOND_RETRY_SECONDS = 5.0
 
 
@@ -331,12 +328,9 @@ class GroupCommit:
         for batch, indexes in flush.stored_batches.items():
             for index in indexes:
                 requests[index].trace.batches.append(batch)
-        answers = [
-            (request, RequestResults(evaluated, results, request.destinations))
-            for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True)
-        ]
-        # The largest first: they are answered from the end.
-        answer_in_turn(sorted(answers, key=lambda answer: -len(answer[1].dedup)))
+        for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
+            if not request.response.done():
+                request.response.set_result(RequestResults(evaluated, results, request.destinations))
 
     def _refuse(self, session: FlushSession, requests: Sequence[PendingRequest], error: Exception) -> None:
         self._telemetry.failed("flush.refused", error, level=30, posts=len(requests))
@@ -355,17 +349,6 @@ class GroupCommit:
 def organisations_of(requests: Sequence[PendingRequest]) -> frozenset[str | None]:
     """Return the organisations that sent these requests."""
     return frozenset([request.access.organisation for request in requests])
-
-
-def answer_in_turn(answers: list[tuple[PendingRequest, RequestResults]]) -> None:
-    """Answer requests from the end of the list on, each large one in an event-loop iteration of its own."""
-    while answers:
-        request, results = answers.pop()
-        if not request.response.done():
-            request.response.set_result(results)
-        if answers and len(results.dedup) > FEW_EVENTS:
-            asyncio.get_running_loop().call_soon(answer_in_turn, answers)
-            return
 
 
 def _answer_all(requests: Sequence[PendingRequest], response: NotStored) -> None:

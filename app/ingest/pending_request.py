@@ -11,10 +11,6 @@ from app.domain.trace import RequestTrace
 from app.ingest.dedup import DedupResult
 from app.ingest.evaluate import Evaluated
 
-# A request of more events is a large one: the work for it takes several event-loop iterations, so that small
-# ones get theirs in between. Of several organisations, its events are evaluated so many per iteration.
-FEW_EVENTS = 25
-
 
 class RequestResults(msgspec.Struct, frozen=True):
     """The results of one request, one entry per event in order: its evaluation and its dedup result."""

@@ -11,9 +11,7 @@ from app.admin import erasure
 from app.delivery.lane_selection import select
 from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
 from app.domain.pacing.fair_queueing import WorkKind
-from app.domain.trace import RequestTrace
-from app.ingest.group_commit import answer_in_turn
-from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
+from app.ingest.pending_request import NotStored
 from app.store import organisation_usage, organisations
 from app.store.lanes import DestinationQueue
 from app.store.organisation_scope import EVERY, ScopedPool, prepare_engine, scoped_engine
@@ -160,27 +158,6 @@ async def test_the_first_connection_is_free_while_the_second_one_writes(world: W
             assert len(await asyncio.wait_for(world.post(mine, event(number), organisation=ACME), 5)) == 1
         assert not any(post.done() for post in posts)
     assert [len(results) for results in await asyncio.wait_for(asyncio.gather(*posts), 5)] == [1, 1]
-
-
-async def test_large_posts_of_one_flush_are_answered_in_iterations_of_their_own() -> None:
-    """The responses to a flood do not fill one iteration; small posts are answered first."""
-    loop = asyncio.get_running_loop()
-    requests = [
-        PendingRequest((), SenderAccess(ACME), loop.create_future(), RequestTrace()) for _ in range(5)
-    ]
-    sizes = (90, 80, 70, 1, 1)
-    answer_in_turn(
-        [(each, RequestResults([], [None] * size)) for each, size in zip(requests, sizes, strict=True)]
-    )
-    done = []
-    for _ in range(3):
-        done.append([each.response.done() for each in requests])
-        await asyncio.sleep(0)
-    assert done == [
-        [False, False, True, True, True],
-        [False, True, True, True, True],
-        [True, True, True, True, True],
-    ]
 
 
 async def test_an_organisation_leaves_room_among_the_events_that_wait(world: World) -> None:
