@@ -40,6 +40,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--full", action="store_true", help="all parts: about fifteen minutes")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (3, in full 5)")
     parser.add_argument(
+        "--pinned", action="store_true", help="organisations: service and generators on a core each"
+    )
+    parser.add_argument(
         "--only",
         choices=(
             "pipeline",
@@ -93,7 +96,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
     if "fairness" in parts:
         fairness.run(settings)
     if "organisations" in parts:
-        organisations.run(settings, rounds=rounds, seconds=20)
+        organisations.run(settings, rounds=rounds, seconds=20, pinned=asked.pinned)
     return 0
 
 

@@ -81,7 +81,7 @@ def _with_new_ids(requests: list[bytes], number: int, run: bytes) -> bytes:
     times, place = divmod(number, len(requests))
     if times == 0:
         return requests[place]
-    other = b"%0*d" % (len(run), times)  # of the same length, for Content-Length
+    other = b"%06d" % times + run[6:]  # of the same length, for Content-Length; unlike those of other runs
     return requests[place].replace(run, other)
 
 

@@ -3,10 +3,14 @@
 *Alone*: nothing else posts. *Equal load*: the same flood posts to another API process with a database and a
 worker of its own, on the same machine; what this adds is due to the shared cores. *Beside*: it posts to the
 same API process. Rounds are interleaved.
+
+`pinned`: API, worker and Postgres on one core, generators and stand-in on another, in every case. So the
+flood takes no core from the service.
 """
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -27,7 +31,7 @@ from bench.events import bodies
 from bench.load import Plan, Posted
 from bench.pipeline import create_destination, delays, post
 from bench.report import middle, quantile, table
-from bench.stage import Stage, stage
+from bench.stage import Stage, children_of, stage
 from bench.waiting import FULL, multiply
 
 _FLOOD_CONNECTIONS = 64
@@ -61,7 +65,7 @@ class _Measured:
     beside: list[float] = field(default_factory=list)
 
 
-def run(settings: Settings, *, rounds: int, seconds: float) -> None:
+def run(settings: Settings, *, rounds: int, seconds: float, pinned: bool = False) -> None:
     """Print the latencies of the quiet organisation in each case."""
     with (
         tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder,
@@ -73,6 +77,8 @@ def run(settings: Settings, *, rounds: int, seconds: float) -> None:
         elsewhere = _owners(other)[_FLOODING]
         for each in (running, other):
             each.start_worker()
+            if pinned:
+                _pin(each)
         capacity = _capacity(running, flooding)
         warm = post(_plan(running, quiet, posts=400, connections=16, per_post=1))
         _arrivals(running, warm.accepted)
@@ -89,6 +95,21 @@ def run(settings: Settings, *, rounds: int, seconds: float) -> None:
         "p50 / alone", "not delivered", "other's events/s",
     )  # fmt: skip
     print(table(head, [_row(name, each, alone) for name, each in measured.items()]), flush=True)
+
+
+def _pin(running: Stage) -> None:
+    """Run the service on one core; this process, those it starts later, and the stand-in on another."""
+    service, *_, others = sorted(os.sched_getaffinity(running.postmaster))
+    os.sched_setaffinity(0, {others})
+    for name, process in running.processes.items():
+        _set_cores(process.pid, {others if name == "stand_in" else service})
+    for pid in (running.postmaster, *children_of(running.postmaster)):
+        _set_cores(pid, {service})
+
+
+def _set_cores(pid: int, cores: set[int]) -> None:
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cores)
 
 
 def _cases(
@@ -190,6 +211,7 @@ def _measure_filled_queue(
     urllib.request.urlopen(request, timeout=60).close()
     asyncio.run(_fill(running, filled))
     running.start_worker()
+    _set_cores(running.processes["worker"].pid, os.sched_getaffinity(running.processes["api"].pid))
     running.fetch("/_log")
     warm = post(_plan(running, quiet, posts=20, connections=4, per_post=1))
     _arrivals(running, warm.accepted)  # the worker has started and owns both lanes

@@ -4,6 +4,7 @@ The counts are exact after replays and erasures, as long as batches are stored. 
 leave no batch: they have counters.
 """
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -144,13 +145,18 @@ async def _count(
             connection, destination.number, wanted=None, before=before, limit=most
         )
         recent = [batch for batch in batches if wanted.since is None or batch.accepted_at >= wanted.since]
-        candidates = [batch for batch in recent if wanted.may_match(batch)]
+        candidates = []
+        for batch in recent:
+            await asyncio.sleep(0)  # other requests of this process go on meanwhile
+            if wanted.may_match(batch):
+                candidates.append(batch)
         exceptions = await event_history.exceptions_by_batch(
             connection, [destination.number], [batch.id for batch in candidates]
         )
         for batch in candidates:
             if back_to is not None and monotonic() > deadline:
                 return counts, back_to
+            await asyncio.sleep(0)
             of_batch = exceptions.get(batch.id, {})
             # Events without an exception share the status of the batch.
             usual, _ = status_and_reason(destination, batch, None)

@@ -62,7 +62,8 @@ class FlushWriter:
         self._writer = writer
         self._ids: dict[PipelineConnection, list[BatchId]] = {}  # by the session that reserved them
         self._journeys = JourneyBound()
-        self._cautious_flushes = 0  # number of further flushes that check every key separately
+        # Of destinations that had a duplicate: the number of further flushes that check every key separately.
+        self._cautious_flushes: dict[DestinationNumber, int] = {}
 
     async def write_in_one_round_trip(
         self,
@@ -75,8 +76,7 @@ class FlushWriter:
         Requires the usual case: no name to pin, no rejection, no duplicate of a journey, one free key
         per event.
         """
-        if self._cautious_flushes:
-            self._cautious_flushes -= 1
+        if self._cautious_flushes and self._expects_duplicates(flush):
             return False
         firsts, followers = split_duplicates(flush)
         if not all(_has_one_key_and_pin(candidate) for _, candidate in firsts):
@@ -100,12 +100,20 @@ class FlushWriter:
             writer=self._writer,
             deltas=flush_counts.deltas,
         )
-        if outcome is flush_store.FlushOutcome.DUPLICATE:
-            self._cautious_flushes = CAUTIOUS_FLUSHES
         if outcome is not flush_store.FlushOutcome.STORED:
             return False
         flush.add_waiting(candidate for _, candidate in firsts)
         return True
+
+    def _expects_duplicates(self, flush: Flush) -> bool:
+        """Return whether a destination of a flush had a duplicate recently; count this flush."""
+        cautious = self._cautious_flushes
+        recent = {candidate.destination.number for _, candidate in flush.candidates()} & cautious.keys()
+        for number in recent:
+            cautious[number] -= 1
+            if cautious[number] <= 0:
+                del cautious[number]
+        return bool(recent)
 
     async def write(self, connection: PipelineConnection, flush: Flush) -> None:
         """Write a flush inside the caller's transaction, which has the flush lock."""
@@ -226,10 +234,11 @@ class FlushWriter:
         flush.ledger_rows = await ledger.claim(connection, flush.generation, entries)
         accepted = list(members)
         if flush.ledger_rows:
-            self._cautious_flushes = CAUTIOUS_FLUSHES
             used = flush.ledger_rows.keys()
             accepted = [member for member in members if used.isdisjoint(member.candidate.keys)]
             duplicates = [member for member in members if not used.isdisjoint(member.candidate.keys)]
+            for member in duplicates:
+                self._cautious_flushes[member.candidate.destination.number] = CAUTIOUS_FLUSHES
             # For an event with two keys, the free key was inserted although the other is a duplicate.
             partial = [key for member in duplicates for key in member.candidate.keys if key not in used]
             if partial:

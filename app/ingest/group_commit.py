@@ -147,7 +147,8 @@ class GroupCommit:
     def _enqueue(self, request: PendingRequest) -> None:
         organisation = request.access.organisation
         self._queue.add(organisation, len(request.events) + 1, request)
-        self._has_requests.set()
+        if organisation not in self._second_writing:
+            self._has_requests.set()
         if self._is_large_enough():
             self._may_flush.set()
         if self._writing and organisation not in self._writing:
@@ -173,7 +174,9 @@ class GroupCommit:
                 self._writing = organisations_of(requests)
                 await self._flush(self._session, requests)
             elif self._second_task is not None:
-                await asyncio.wait([self._second_task])
+                # All that wait belong to the second session. Its end sets this again, or before it a request
+                # of another organisation, which must not wait for the second session.
+                self._has_requests.clear()
             requests, self._writing = [], frozenset()  # frees their memory while waiting
         if self._second_task is not None:
             await self._second_task
@@ -198,6 +201,8 @@ class GroupCommit:
             self._telemetry.failed("flush.second_connection", error, level=30)
         finally:
             self._second_writing, self._second_task = frozenset(), None
+            if self._queue or self._closing:
+                self._has_requests.set()
 
     async def _linger(self) -> None:
         """Wait until the queue is large enough for a flush, at most `linger_s`."""

@@ -85,8 +85,7 @@ class HttpConnection(HttpToolsProtocol):
         self._closed("evicted")
         self.transport.close()
 
-    # Callbacks from uvicorn and asyncio
-
+    # Callbacks from uvicorn and asyncio.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._answer_transport: Any = AnswerTransport(transport, self._close_after_answer)
@@ -172,7 +171,7 @@ class HttpConnection(HttpToolsProtocol):
         headers = first_headers(self.headers)
         length = declared_length(headers)
         self._permit = None
-        # A pipelined post is admitted later, by the endpoint.
+        # The endpoint admits a pipelined post.
         if self._admission is not None and posts_events(method, self.url) and not self._is_answering():
             admitted = self._admission.admit(0 if (length or 0) > max_body_bytes(PATH) else length)
             if isinstance(admitted, ShedReason):

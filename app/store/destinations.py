@@ -147,22 +147,11 @@ def _values(draft: DestinationDraft) -> dict[str, object]:
 
 
 async def _lane(connection: AsyncConnection, region: Region, advertiser: AdvertiserId) -> LaneId:
-    """Return the lane of (region, advertiser); create it if there is none.
-
-    Reads first, because every upsert would use an identity value and lock the lane's row.
-    """
-    values = {"region": region.value, "advertiser": advertiser}
-    find_lane = "SELECT id FROM lanes WHERE region = :region AND advertiser_id = :advertiser"
-    create_lane = (
-        "INSERT INTO lanes (region, advertiser_id) VALUES (:region, :advertiser) "
-        "ON CONFLICT (region, advertiser_id) DO NOTHING RETURNING id"
+    """Return the lane of (region, advertiser); create it if there is none."""
+    lane = await fetch_value(
+        connection, "SELECT lane_of(:region, :advertiser)", region=region.value, advertiser=advertiser
     )
-    # The last one finds the lane that another transaction created and has committed.
-    for statement in (find_lane, create_lane, find_lane):
-        lane = await fetch_value(connection, statement, **values)
-        if lane is not None:
-            return LaneId(lane)
-    raise AssertionError("a lane that conflicted does not exist")
+    return LaneId(lane)
 
 
 async def page(

@@ -15,12 +15,10 @@ ATTEMPTS: Final = """
     -- Attempts listed in the batch's state.
     WITH named AS (
       SELECT * FROM attempts WHERE id = ANY($5::bigint[]) AND day >= $4 AND destination = $1),
-    -- Settled attempts off the fast path, by index.
+    -- Settled attempts off the fast path. The function finds their ids by an index.
     off_fast_path AS (
-      SELECT * FROM attempts WHERE batches @> ARRAY[$2::bigint] AND day >= $4 AND destination = $1
-        -- The predicate of the partial index, so that the planner uses it.
-        AND settled_at IS NOT NULL AND (outcome <> 'answered' OR places IS NOT NULL)
-        AND outcome <> 'not_sent'),
+      SELECT * FROM attempts WHERE id = ANY(ARRAY(SELECT attempts_of_batch($2, $4)))
+        AND day >= $4 AND destination = $1),
     -- Attempts without a result, by the index of the lane.
     in_flight AS (
       SELECT a.* FROM attempts a JOIN destinations d ON d.lane = a.lane AND d.number = a.destination

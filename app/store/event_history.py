@@ -243,16 +243,17 @@ async def with_shapes(connection: PipelineConnection, rows: Sequence[Record]) ->
 
 # The newest batches of one kind. A separate index finds a rare kind; a scan from the newest finds a frequent
 # one. The planner chooses by its statistics only if each kind is a separate query: with OR it would scan a
-# million batches to find three expired ones.
+# million batches to find three expired ones. The start of a page is compared without OR, which a generic plan
+# does not use as an index condition: each page would read all newer batches again.
 _BATCHES_THAT = """
   SELECT s.batch FROM batch_states s WHERE s.destination = $1 AND {}
-    AND ($2::bigint IS NULL OR s.batch <= $2)
+    AND s.batch <= coalesce($2, 9223372036854775807)
   ORDER BY s.batch DESC LIMIT $3
 """
 _BATCHES_WITH = """
   SELECT e.batch FROM exceptions e
     JOIN batch_states s ON s.batch = e.batch AND s.destination = e.destination
-  WHERE e.destination = $1 AND e.status = '{}' AND ($2::bigint IS NULL OR e.batch <= $2)
+  WHERE e.destination = $1 AND e.status = '{}' AND e.batch <= coalesce($2, 9223372036854775807)
   GROUP BY e.batch ORDER BY e.batch DESC LIMIT $3
 """
 

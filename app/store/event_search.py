@@ -89,11 +89,11 @@ async def newest(
 
 _OF_FEW: Final = """
     (SELECT n.* FROM unnest($1::integer[]) AS given (number), LATERAL (SELECT * FROM batch_states
-       WHERE destination = given.number AND ($2::bigint IS NULL OR batch <= $2)
+       WHERE destination = given.number AND batch <= coalesce($2, 9223372036854775807)
        ORDER BY batch DESC LIMIT $3) n)"""
 _OF_MANY: Final = """
     (SELECT * FROM batch_states WHERE ($1::integer[] IS NULL OR destination = ANY($1))
-     AND ($2::bigint IS NULL OR batch <= $2))"""
+     AND batch <= coalesce($2, 9223372036854775807))"""
 
 
 @dataclass(frozen=True, slots=True)

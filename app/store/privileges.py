@@ -44,7 +44,7 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "organisations": TablePrivileges(_READ_WRITE, "SELECT"),
     "organisation_usage": TablePrivileges("SELECT", "SELECT, INSERT"),
     "inbound_usage": TablePrivileges(_ALL),
-    "lanes": TablePrivileges("SELECT, INSERT, UPDATE (erasures)", "SELECT, UPDATE"),
+    "lanes": TablePrivileges("SELECT, UPDATE (erasures)", "SELECT, UPDATE"),
     "destinations": TablePrivileges(_READ_WRITE, f"SELECT, {_SIGN_IN_STATE}"),
     "sign_ins": TablePrivileges(_ALL, "SELECT, UPDATE"),
     "oauth_states": TablePrivileges(_ALL),
@@ -96,13 +96,19 @@ WORKER_READS_ALL: Final = (
     "batches",
     "batch_states",
     "exceptions",
+    "attempts",
     "counts",
+    "mapped_duplicates",
+    "lanes",
+    "callbacks",
     "callback_events",
 )
 SEQUENCES: Final[Mapping[str, TablePrivileges]] = {
     "batch_ids": TablePrivileges("SELECT, USAGE", "SELECT"),
     "attempt_ids": TablePrivileges(worker="SELECT, USAGE"),
 }
+# These run with the owner's privileges and return only ids, past row-level security.
+API_FUNCTIONS: Final = ("attempts_of_batch(bigint, date)", "lane_of(text, text)")
 # These run with the owner's privileges: a worker maintains the partitions and needs no other DDL.
 WORKER_FUNCTIONS: Final = (
     "create_day_partitions(date)",
@@ -158,11 +164,9 @@ def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[s
             for role, verbs in ((roles.api, privileges.api), (roles.worker, privileges.worker)):
                 if role is not None and verbs:
                     statements.append(f"GRANT {verbs} ON {kind} {name} TO {_quoted(role)}")
-    if roles.worker is not None:
-        statements += [
-            f"GRANT EXECUTE ON FUNCTION {function} TO {_quoted(roles.worker)}"
-            for function in WORKER_FUNCTIONS
-        ]
+    for role, functions in ((roles.api, API_FUNCTIONS), (roles.worker, WORKER_FUNCTIONS)):
+        if role is not None:
+            statements += [f"GRANT EXECUTE ON FUNCTION {each} TO {_quoted(role)}" for each in functions]
     for table in WORKER_READS_ALL:
         statements.append(f"DROP POLICY IF EXISTS worker ON {table}")
         if roles.worker is not None and roles.worker != roles.api:

@@ -129,7 +129,7 @@ async def search(
     """
     newest = f"""(SELECT * FROM rejection_records
         WHERE organisation_id = (SELECT acting_organisation())
-          AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT {MOST_SEARCHED})"""
+          AND id < coalesce($2, 9223372036854775807) ORDER BY id DESC LIMIT {MOST_SEARCHED})"""
     return await _read(connection, newest, numbers, wanted, limit=limit, below=below)
 
 
@@ -186,7 +186,7 @@ async def _read(
         FROM (
           -- Call the function once per statement: a call costs more than a row.
           SELECT * FROM {source} r WHERE r.organisation_id = (SELECT acting_organisation())
-            AND ($2::bigint IS NULL OR r.id < $2) AND {" AND ".join(conditions)}
+            AND r.id < coalesce($2, 9223372036854775807) AND {" AND ".join(conditions)}
           ORDER BY r.id DESC LIMIT $3
         ) r LEFT JOIN mappings m
           ON m.organisation_id = (SELECT acting_organisation()) AND m.number = r.mapping

@@ -881,12 +881,39 @@ BEGIN
   EXECUTE format('DROP TABLE IF EXISTS %I', 'ledger_g' || generation);
   END $$;
 
+-- Queries of one organisation ----------------------------------------------------------------------------
+
+-- These see past row-level security and return only ids, so that the API's role needs no more than that.
+
+-- The attempts off the fast path that carried a batch. Postgres uses no index on an array behind a policy,
+-- because its operator is not leakproof; the caller's policy applies to the attempts with these ids.
+CREATE FUNCTION attempts_of_batch(batch bigint, since date) RETURNS SETOF bigint
+  LANGUAGE sql STABLE SECURITY DEFINER AS $$
+  SELECT a.id FROM attempts a WHERE a.batches @> ARRAY[$1] AND a.day >= $2
+    -- The predicate of the partial index, so that the planner uses it.
+    AND a.settled_at IS NOT NULL AND (a.outcome <> 'answered' OR a.places IS NOT NULL)
+    AND a.outcome <> 'not_sent' $$;
+
+-- The lane of an advertiser, created if there is none: another organisation may have it already. Reads first,
+-- because every upsert would use an identity value and lock the lane's row.
+CREATE FUNCTION lane_of(region text, advertiser text) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE lane integer; BEGIN
+  SELECT l.id INTO lane FROM lanes l WHERE l.region = $1 AND l.advertiser_id = $2;
+  IF lane IS NULL THEN
+    INSERT INTO lanes AS l (region, advertiser_id) VALUES ($1, $2)
+      ON CONFLICT DO NOTHING RETURNING l.id INTO lane;
+  END IF;
+  IF lane IS NULL THEN  -- another transaction created it and has committed
+    SELECT l.id INTO lane FROM lanes l WHERE l.region = $1 AND l.advertiser_id = $2;
+  END IF;
+  RETURN lane; END $$;
+
 -- A caller's search path must not determine the tables of a function with the owner's privileges.
 DO $$
 DECLARE name text; BEGIN
   FOREACH name IN ARRAY ARRAY['audit_seal()', 'create_day_partitions(date)', 'create_state_partition(date)',
     'create_ledger_partition(integer)', 'drop_day_partitions(date)', 'drop_state_partition(date)',
-    'drop_ledger_partition(integer)'] LOOP
+    'drop_ledger_partition(integer)', 'attempts_of_batch(bigint, date)', 'lane_of(text, text)'] LOOP
     EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', name, current_schema());
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', name);
   END LOOP; END $$;
@@ -907,16 +934,28 @@ DECLARE name text; parent text; BEGIN
   ALTER TABLE organisations ENABLE ROW LEVEL SECURITY;
   CREATE POLICY organisation ON organisations USING (id = acting_organisation() OR acting_organisation() = '*');
   -- These name a destination (or a mapping) by its number. The comparison with * comes first and is made once a
-  -- statement, so that a flush does not read the destinations. Not `attempts`: the index on its array could not
-  -- be used behind a policy. Not the ledger and `mapped_duplicates`: they name no destination.
-  FOREACH name IN ARRAY ARRAY['batches', 'batch_states', 'exceptions', 'counts', 'rejections', 'consent_stops',
-    'callback_events', 'schema_samples'] LOOP
+  -- statement, so that a flush does not read the destinations. Not the ledger: it outlives the batches that
+  -- name its destinations.
+  FOREACH name IN ARRAY ARRAY['batches', 'batch_states', 'exceptions', 'attempts', 'counts', 'rejections',
+    'consent_stops', 'callback_events', 'schema_samples'] LOOP
     parent := CASE name WHEN 'schema_samples' THEN 'mapping' ELSE 'destination' END;
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
     EXECUTE format('CREATE POLICY organisation ON %1$I USING ((SELECT acting_organisation()) = %4$L OR EXISTS ('
       'SELECT FROM %3$I p WHERE p.number = %1$I.%2$I AND p.organisation_id = acting_organisation()))',
       name, parent, parent || 's', '*');
   END LOOP;
+  -- These belong to an organisation by way of another table. A lane and a callback can belong to several.
+  FOREACH name IN ARRAY ARRAY['lanes', 'mapped_duplicates', 'callbacks'] LOOP
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+  END LOOP;
+  CREATE POLICY organisation ON lanes USING ((SELECT acting_organisation()) = '*' OR EXISTS (
+    SELECT FROM destinations d WHERE d.lane = lanes.id AND d.organisation_id = acting_organisation()));
+  CREATE POLICY organisation ON mapped_duplicates USING ((SELECT acting_organisation()) = '*' OR EXISTS (
+    SELECT FROM batch_states s JOIN destinations d ON d.number = s.destination
+    WHERE s.batch = mapped_duplicates.batch AND d.organisation_id = acting_organisation()));
+  CREATE POLICY organisation ON callbacks USING ((SELECT acting_organisation()) = '*' OR EXISTS (
+    SELECT FROM callback_events n JOIN destinations d ON d.number = n.destination
+    WHERE n.callback = callbacks.id AND d.organisation_id = acting_organisation()));
   -- audit_seal() links a row to the newest row of all organisations: it runs with the owner's privileges.
 END $isolation$
 """
@@ -938,8 +977,8 @@ def upgrade() -> None:
     op.execute(ISOLATION)
 
 
-PARTITION_FUNCTIONS = """
-create_day_partitions create_state_partition create_ledger_partition drop_day_partitions drop_state_partition
+OWNER_FUNCTIONS = """
+attempts_of_batch lane_of create_day_partitions create_state_partition create_ledger_partition drop_day_partitions drop_state_partition
 drop_ledger_partition
 """
 
@@ -954,6 +993,6 @@ def downgrade() -> None:
         "destinations, lanes, organisations, encryption_keys, balance_checks, readiness, secrets"
     )
     op.execute("DROP FUNCTION refuse_change, set_condition_starts, acting_organisation")
-    op.execute(f"DROP FUNCTION {', '.join(PARTITION_FUNCTIONS.split())}")
+    op.execute(f"DROP FUNCTION {', '.join(OWNER_FUNCTIONS.split())}")
     op.execute("DROP SEQUENCE batch_ids, attempt_ids")
     op.execute("DROP DOMAIN instant")

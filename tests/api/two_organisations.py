@@ -165,6 +165,7 @@ async def _restricted_role(database_url: str) -> str:
     await c.execute(f"GRANT USAGE ON SCHEMA public TO {role}")
     await c.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
     await c.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}")
+    await c.execute(f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {role}")
     await c.close()
     return role
 

@@ -56,6 +56,19 @@ async def test_the_usual_flush_is_one_call(database_url: str) -> None:
         assert await post(*(f"b-{n}" for n in range(300))) == [True]
 
 
+async def test_repeats_of_one_destination_do_not_slow_the_flushes_of_another(database_url: str) -> None:
+    async with rehearse(database_url, StandIn(take)) as stage:
+        repeating, other, fuse = await stage.destination(), await stage.destination(), Fuse()
+        async with stage.life(fuse) as life:
+            for name in ("first", "first"):
+                assert await life.post(repeating, name)
+            assert await life.post(other, "cached")
+            for destination, calls in ((other, 1), (repeating, 0)):
+                fuse.calls.clear()
+                assert await life.post(destination, f"new-{destination}")
+                assert sum("store_flush" in call for call in fuse.calls) == calls
+
+
 async def test_after_a_repeat_flushes_are_cautious_for_a_while(database_url: str) -> None:
     """Where a caller repeats once it often does again, and each flush that fails is written twice."""
     async with taking_posts(database_url) as post:

@@ -133,6 +133,33 @@ async def test_an_organisation_does_not_wait_for_the_commit_of_another(world: Wo
     assert (counts["accepted"], counts["duplicates"]) == (4, 1)
 
 
+async def test_the_first_connection_is_free_while_the_second_one_writes(world: World) -> None:
+    """Also if posts of the organisation that the second one writes are queued behind it."""
+    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
+    for number, (destination, organisation) in enumerate(((mine, ACME), (theirs, BETA))):
+        await world.post(destination, event(number), organisation=organisation)
+    lock = (
+        "UPDATE counts SET accepted = accepted FROM destinations d "
+        "WHERE d.number = counts.destination AND d.id = $1"
+    )
+    async with world.resources.pool.acquire() as other, other.transaction():
+        await other.execute(lock, theirs)
+        async with world.resources.pool.acquire() as c, c.transaction():
+            await c.execute(lock, mine)
+            first = asyncio.create_task(world.post(mine, event(2), organisation=ACME))
+            await asyncio.sleep(0.1)
+            posts = []
+            for number in (3, 4):  # written on the second connection, and behind it
+                posts.append(asyncio.create_task(world.post(theirs, event(number), organisation=BETA)))
+                await asyncio.sleep(0.1)
+        assert len(await asyncio.wait_for(first, 5)) == 1
+        await asyncio.sleep(0.1)
+        for number in range(10, 13):
+            assert len(await asyncio.wait_for(world.post(mine, event(number), organisation=ACME), 5)) == 1
+        assert not any(post.done() for post in posts)
+    assert [len(results) for results in await asyncio.wait_for(asyncio.gather(*posts), 5)] == [1, 1]
+
+
 async def test_an_organisation_leaves_room_among_the_events_that_wait(world: World) -> None:
     """A third of it: another one is stored while its own posts are refused."""
     mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)

@@ -10,7 +10,16 @@ import pytest
 import pytest_asyncio
 
 from app.domain.ids import BatchId, DestinationNumber
-from app.store import batches, counts, event_attempts, flush, incident_facts, ledger, partitions
+from app.store import (
+    batches,
+    counts,
+    event_attempts,
+    event_history,
+    flush,
+    incident_facts,
+    ledger,
+    partitions,
+)
 
 NOW = datetime.now(UTC)
 
@@ -160,14 +169,27 @@ async def test_attempts_off_the_fast_path_are_found_by_index(c: asyncpg.Connecti
     )
     await c.execute("VACUUM ANALYZE attempts")
     today = await c.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    function = await c.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'attempts_of_batch'")
+    by_batch = await c.fetch(f"EXPLAIN {function}".replace("$1", "$1::bigint"), 700, today)
+    assert "_batches_idx" in "\n".join(row[0] for row in by_batch)
     plan = await c.fetch(f"EXPLAIN {event_attempts.ATTEMPTS}", 1, 700, 0, today, [], 10)
     lines = "\n".join(row[0] for row in plan)
-    assert "_batches_idx" in lines
     assert "Seq Scan on attempts_p" + f"{today:%Y%m%d}" not in lines
     found, are_all = await event_attempts.attempts(
         c, DestinationNumber(1), batch=BatchId(700), place=0, day=today, ids=[]
     )
     assert ([one.id for one in found], are_all) == ([700], True)
+
+
+async def test_a_later_page_of_batches_begins_at_its_place_in_the_index(c: asyncpg.Connection) -> None:
+    """Also with a generic plan: else a scan over all pages is quadratic."""
+    await c.execute("SET plan_cache_mode = force_generic_plan")
+    for status in (None, "expired", "dead"):
+        await c.execute(f"PREPARE page (integer, bigint, integer) AS {event_history._candidates(status)}")
+        plan = "\n".join(row[0] for row in await c.fetch("EXPLAIN EXECUTE page (1, 700, 10)"))
+        conditions = [line for line in plan.splitlines() if "Index Cond" in line]
+        assert any("<= COALESCE" in line for line in conditions), plan
+        await c.execute("DEALLOCATE page")
 
 
 async def test_the_monitor_reads_what_is_open_and_recent_by_index(c: asyncpg.Connection) -> None:
