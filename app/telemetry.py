@@ -5,7 +5,6 @@ import logging
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -13,7 +12,6 @@ from typing import Any, Final, Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from app.domain.incidents.kinds import KINDS
-from app.domain.trace import RequestTrace
 
 
 def _read_version() -> str:
@@ -32,8 +30,6 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 # Why a batch cannot be read: its row is missing, its data cannot be decrypted, or reading it is an error.
 UNREADABLE_REASONS = ("missing", "not_opened", "damaged_data")
 _log = logging.getLogger("app")
-# Set per request; group commit reads it.
-REQUEST_TRACE: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
 
 
 class Spans(Protocol):

@@ -25,6 +25,7 @@ _MAX_CACHED = 10_000
 _MAX_KEY_LENGTH = 1_024
 
 
+_KEY_HEADERS = frozenset({b"authorization", b"x-api-key"})
 _KEY_FORM = re.compile(r"ack_[0-9A-Za-z]{43}", re.ASCII)
 
 
@@ -48,31 +49,26 @@ class KeyRing:
 
     async def authenticate(self, headers: Headers) -> Caller | Problem:
         """Return the caller that the raw ASGI headers identify, or the problem (malformed, unauthorized)."""
-        match _key_in(headers):
-            case Problem() as problem:
-                return problem
-            case str() as key:
-                caller = await self._caller(key)
-        return caller or Problem(ErrorCode.UNAUTHORIZED)
-
-    def forget(self, key: KeyId) -> None:
-        """Drop a key from the cache so that this process refuses it immediately after its revocation."""
-        for digest in [digest for digest, (_, caller) in self._cached.items() if caller.key == key]:
-            del self._cached[digest]
-
-    async def _caller(self, key: str) -> Caller | None:
+        key = _key_in(headers)
+        if isinstance(key, Problem):
+            return key
         digest = digest_of(key)
         if self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap):
             return _BOOTSTRAP_CALLER
         if not _KEY_FORM.fullmatch(key):
-            return None
+            return Problem(ErrorCode.UNAUTHORIZED)
         cached = self._cached.get(digest)
         if cached is not None and (left := cached[0] - self._monotonic()) > 0:
             if left <= CACHE_SECONDS - REFRESH_SECONDS:
                 self._query(digest)
             return cached[1]
         # A disconnecting client must not cancel the query for the others.
-        return await asyncio.shield(self._query(digest))
+        return await asyncio.shield(self._query(digest)) or Problem(ErrorCode.UNAUTHORIZED)
+
+    def forget(self, key: KeyId) -> None:
+        """Drop a key from the cache so that this process refuses it immediately after its revocation."""
+        for digest in [digest for digest, (_, caller) in self._cached.items() if caller.key == key]:
+            del self._cached[digest]
 
     def _query(self, digest: bytes) -> "asyncio.Task[Caller | None]":
         """Return the query for a key; there is one at a time."""
@@ -120,7 +116,7 @@ def _key_in(headers: Headers) -> str | Problem:
 
     Several keys are refused even if they are equal: a proxy and this service could read different ones.
     """
-    found = [(name, value) for name, value in headers if name in (b"authorization", b"x-api-key")]
+    found = [header for header in headers if header[0] in _KEY_HEADERS]
     if not found:
         return Problem(ErrorCode.UNAUTHORIZED)
     if len(found) > 1:

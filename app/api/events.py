@@ -24,7 +24,7 @@ from app.api.event_models import (
     RowsBatch,
     SentEvent,
 )
-from app.api.headers import RawHeaders
+from app.api.headers import FirstHeaders
 from app.api.json_response import exact_json
 from app.api.query_parameters import DeclaredParameters, refused_parameters, unreadable_target
 from app.api.secured_route import SecuredRoute, check_media_type, reads_its_own_body, requires
@@ -32,6 +32,7 @@ from app.domain import strict_json
 from app.domain.admission import SHED_SPECS, ShedReason, retry_after
 from app.domain.event import BodyProblem, Event, Rejection, journey_ids, read_events, read_lines
 from app.domain.ids import DestinationId, OrganisationId
+from app.domain.trace import RequestTrace
 from app.ingest.intake import EventResult
 from app.ingest.pending_request import NotStored, SenderAccess
 
@@ -139,14 +140,14 @@ class EventsResponse(NamedTuple):
 
 
 async def accept_events(
-    headers: RawHeaders,
+    headers: FirstHeaders,
     read: Callable[[], Awaitable[bytes]],
     context: AppContext,
     refuse_late: Callable[[], Problem],
     caller: Caller,
     query: EventsQuery = _NO_QUERY,
     charge: Callable[[OrganisationId, int], None] | None = None,
-    request_id: str | None = None,
+    trace: RequestTrace | None = None,
 ) -> EventsResponse:
     """Store the events of an authorized request and return their results.
 
@@ -176,7 +177,7 @@ async def accept_events(
             events,
             access=access,
             low_priority=query.priority is Priority.LOW,
-            request_id=request_id,
+            trace=trace,
         )
     if isinstance(results, NotStored):
         raise Refusal.of(

@@ -1,6 +1,6 @@
 """Read request headers: pairs of bytes with names in lower case."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
@@ -8,12 +8,12 @@ _EMPTY = SplitResult("", "", "", "", "")
 RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
-def first_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
-    """Return the first header with this lower-case name, or None."""
-    for header, value in headers:
-        if header == name:
-            return value.decode("latin-1")
-    return None
+FirstHeaders: TypeAlias = Mapping[bytes, bytes]
+
+
+def first_headers(headers: RawHeaders) -> FirstHeaders:
+    """Return the first header of each name."""
+    return dict(reversed(headers))
 
 
 def address_parts(address: str) -> SplitResult:

@@ -19,7 +19,7 @@ from app.admin.field_problems import request_path
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.auth import KeyRing
 from app.api.errors import error_response, malformed_body
-from app.api.headers import RawHeaders, first_header
+from app.api.headers import FirstHeaders, RawHeaders, first_headers
 from app.api.organisation_cache import OrganisationCache
 from app.api.query_parameters import parameters_of, refused_parameters, take_organisation
 from app.domain import strict_json
@@ -134,7 +134,7 @@ async def _read_body(request: Request, *, has_body: bool) -> None:
     body = await request.body()
     if not body:
         return  # the framework returns 422 if the route requires a body
-    check_media_type(request.scope["headers"], "application/json")
+    check_media_type(first_headers(request.scope["headers"]), "application/json")
     value = strict_json.parse(body)
     if isinstance(value, strict_json.MalformedJson):
         raise Refusal.of(malformed_body(value))
@@ -148,9 +148,11 @@ async def _read_body(request: Request, *, has_body: bool) -> None:
     request._json = value
 
 
-def check_media_type(headers: RawHeaders, *accepted: str) -> str:
+def check_media_type(headers: FirstHeaders, *accepted: str) -> str:
     """Return the media type of the body: one of `accepted`, in UTF-8 and uncompressed. Raises Refusal."""
-    content_type = first_header(headers, b"content-type") or ""
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    if content_type in accepted and b"content-encoding" not in headers:
+        return content_type  # the usual case
     media_type, _, parameters = content_type.partition(";")
     charset = parameters.replace('"', "").strip().lower()
     if media_type.strip().lower() not in accepted or charset not in ("", "charset=utf-8", "charset=utf8"):
@@ -158,7 +160,7 @@ def check_media_type(headers: RawHeaders, *accepted: str) -> str:
         raise Refusal(
             ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"Send the body with Content-Type: {expected}, in UTF-8."
         )
-    if (first_header(headers, b"content-encoding") or "identity").lower() != "identity":
+    if headers.get(b"content-encoding", b"identity").lower() not in (b"", b"identity"):
         raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Send the body without Content-Encoding.")
     return media_type.strip().lower()
 

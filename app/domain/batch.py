@@ -4,13 +4,13 @@ Its content is encrypted before it is stored; its shapes are event metadata with
 """
 
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
-import zstandard
+
+from app.domain.compression import compress, expand
 
 MAX_EVENTS = 500  # P12: the limit of a request, and so of a batch
 # P12 limits a request to 1 MB, of which {"events":[…]} and the commas take a part.
@@ -63,9 +63,6 @@ class PackedBatch(msgspec.Struct, frozen=True):
 _content = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
 _shapes = msgspec.msgpack.Decoder(list[EventMetadata])
 _encoder = msgspec.msgpack.Encoder()
-# Up to this size (two or three events) entropy coding of the shapes saves few bytes and takes 3 µs.
-_SMALL_SHAPES = 320
-_MAX_PLAIN = 64 * 1024 * 1024  # far above any batch; limits the memory for a damaged row
 
 
 def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatch:
@@ -74,12 +71,10 @@ def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatc
     `bodies` are finished Amazon events as UTF-8 JSON; they are stored unchanged.
     """
     assert 0 < len(bodies) == len(shapes) <= MAX_EVENTS
-    placed = [(shape.place, body) for shape, body in zip(shapes, bodies, strict=True)]
     times = [shape.event_at_ms for shape in shapes]
-    written = _encoder.encode(shapes)
     return PackedBatch(
-        content=_zstd.compress(_encoder.encode(placed)),
-        shapes=(_zstd.compress_fast if len(written) <= _SMALL_SHAPES else _zstd.compress)(written),
+        content=compress(content_of(bodies, shapes)),
+        shapes=compress(shapes_of(shapes)),
         events=len(bodies),
         size=sum(map(len, bodies)),
         first_event=_utc(min(times)),
@@ -87,20 +82,30 @@ def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatc
     )
 
 
+def content_of(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> bytes:
+    """Return the content of a batch before its compression."""
+    return _encoder.encode([(shape.place, body) for shape, body in zip(shapes, bodies, strict=True)])
+
+
+def shapes_of(shapes: Sequence[EventMetadata]) -> bytes:
+    """Return the shapes of a batch before their compression."""
+    return _encoder.encode(shapes)
+
+
 def repack(bodies: Mapping[int, bytes]) -> bytes:
     """Return the content of a batch without its erased conversions; the others keep their positions."""
-    return _zstd.compress(_encoder.encode(sorted(bodies.items())))
+    return compress(_encoder.encode(sorted(bodies.items())))
 
 
 def unpack_content(content: bytes) -> dict[int, bytes]:
     """Return the bodies of a batch by place. Raises ValueError when it is damaged."""
-    return dict(_content.decode(_expand(content)))
+    return dict(_content.decode(expand(content)))
 
 
 def read_shapes(packed: bytes | None) -> list[EventMetadata] | None:
     """Return the shapes of a batch in order of place; None where the value is missing or damaged."""
     try:
-        return None if packed is None else _shapes.decode(_expand(packed))
+        return None if packed is None else _shapes.decode(expand(packed))
     except ValueError:
         return None
 
@@ -113,7 +118,7 @@ def may_hold_id(packed: bytes | None, id_: str) -> bool:
     another text contains them or the value is damaged: the caller then reads the shapes.
     """
     try:
-        return packed is None or id_.encode() in _expand(packed)
+        return packed is None or id_.encode() in expand(packed)
     except ValueError:
         return True
 
@@ -124,30 +129,7 @@ _SAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 def sampled_traces(packed: bytes | None, most: int = 8) -> list[str]:
     """Return some sampled traces of a batch's requests, found without decoding its shapes."""
     try:
-        found = {match[0]: None for match in _SAMPLED.finditer(b"" if packed is None else _expand(packed))}
+        found = {match[0]: None for match in _SAMPLED.finditer(b"" if packed is None else expand(packed))}
     except ValueError:
         return []
     return [each.decode() for each in found][:most]
-
-
-class _Zstd(threading.local):
-    """One set of (de)compressors per thread: creating one takes longer than compressing one event."""
-
-    def __init__(self) -> None:
-        # With a checksum (4 bytes): without it most flipped bits decompress to other values unnoticed.
-        self.compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
-        self.compress_fast = zstandard.ZstdCompressor(level=-1, write_checksum=True).compress
-        self.decompress = zstandard.ZstdDecompressor().decompress
-
-
-_zstd = _Zstd()
-
-
-def _expand(compressed: bytes) -> bytes:
-    try:
-        # zstandard allocates the frame's declared size regardless of `max_output_size`.
-        if zstandard.frame_content_size(compressed) > _MAX_PLAIN:
-            raise ValueError("too large for a batch")
-        return _zstd.decompress(compressed, max_output_size=_MAX_PLAIN)
-    except zstandard.ZstdError as error:
-        raise ValueError("not a batch") from error

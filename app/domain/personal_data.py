@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import zstandard
+from app.domain.compression import MAGIC, expand
 
 PATTERNS: Final[Mapping[str, str]] = {
     "e-mail address": r"[a-z0-9._%+-]{3,}@[a-z0-9-]{3,}[.][a-z]{2,}",
@@ -20,8 +20,6 @@ PATTERNS: Final[Mapping[str, str]] = {
     # The form of a hashed match key.
     "SHA-256 in hex": r"(^|[^0-9a-f])[0-9a-f]{64}($|[^0-9a-f])",
 }
-_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-_MAX_EXPANDED: Final = 64 * 1024 * 1024
 _COMPILED: Final = {name: re.compile(pattern.encode(), re.IGNORECASE) for name, pattern in PATTERNS.items()}
 
 
@@ -57,11 +55,7 @@ def found_in(value: bytes, forms: list[CanaryForm]) -> set[str]:
 
 
 def _expand(value: bytes) -> bytes | None:
-    if not value.startswith(_ZSTD_MAGIC):
-        return None
     try:
-        if zstandard.frame_content_size(value) > _MAX_EXPANDED:
-            return None
-        return zstandard.ZstdDecompressor().decompress(value, max_output_size=_MAX_EXPANDED)
-    except zstandard.ZstdError:
+        return expand(value) if value.startswith(MAGIC) else None
+    except ValueError:
         return None

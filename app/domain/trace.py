@@ -4,7 +4,8 @@
 """
 
 import re
-from dataclasses import dataclass, field
+
+import msgspec
 
 from app.domain.ids import BatchId
 
@@ -32,12 +33,11 @@ def is_sampled(traceparent: str) -> bool:
     return bool(int(traceparent[53:55], 16) & 1)
 
 
-@dataclass(slots=True)
-class RequestTrace:
+class RequestTrace(msgspec.Struct):
     """Connects a request with its events: its ids, and the batches of its events."""
 
     traceparent: str | None = None
-    batches: list[BatchId] = field(default_factory=list)
+    batches: list[BatchId] = []
     request_id: str | None = None
 
     def log_fields(self) -> dict[str, object]:

@@ -9,7 +9,7 @@ from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
 from app.domain.pacing.owner_queue import OwnerQueue
 from app.domain.trace import RequestTrace
-from app.ingest.destination_cache import DestinationCache
+from app.ingest.destination_cache import CachedDestination, DestinationCache
 from app.ingest.evaluate import Evaluated, evaluate
 from app.ingest.flush_session import FlushSession, concerns_transaction
 from app.ingest.flush_writer import FlushWriter
@@ -17,7 +17,7 @@ from app.ingest.pending_request import NotStored, PendingRequest, RequestResults
 from app.store import PipelineConnection
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
-from app.telemetry import REQUEST_TRACE, Telemetry
+from app.telemetry import Telemetry
 
 # A flush of so many requests starts without waiting for more. While the database writes it, this process
 # reads and evaluates the next ones.
@@ -93,6 +93,7 @@ class GroupCommit:
         self,
         events: Sequence[Event | Rejection],
         access: SenderAccess,
+        trace: RequestTrace,
         *,
         low_priority: bool,
     ) -> RequestResults | NotStored:
@@ -111,8 +112,7 @@ class GroupCommit:
                 self._shared_until = loop.time() + SHARED_SECONDS
             self._last_organisation = organisation
         response: asyncio.Future[RequestResults | NotStored] = loop.create_future()
-        trace = REQUEST_TRACE.get() or RequestTrace()
-        request = PendingRequest(events, access, response, low_priority, trace)
+        request = PendingRequest(events, access, response, trace, low_priority)
         if loop.time() < self._shared_until:
             if self._queue.cost_of(organisation) + len(events) > self._max_waiting * WAITING_PART:
                 return NotStored("crowded")
@@ -255,24 +255,17 @@ class GroupCommit:
     ) -> Callable[[Sequence[Event | Rejection]], list[Evaluated]]:
         """Record what the evaluation of a request depends on; return the function that evaluates events."""
         now, request.clock_offset = self._clock.now(), self._clock.offset
-        named = {DestinationId(event.destination_id) for event in request.events if event.destination_id}
-        # For a key of another organisation, or limited to other destinations, these do not exist.
-        access = request.access
-        visible = named if access.destinations is None else named & access.destinations
-        request.versions = {id_: self._destinations.version(id_) for id_ in visible}
-        cached = {
-            id_: destination
-            for id_ in visible
-            if (destination := self._destinations.get(id_)) is not None
-            and destination.organisation == access.organisation
-        }
-        numbers: dict[str, DestinationNumber] = {
-            id_: destination.number for id_, destination in cached.items()
-        }
-        request.destinations = [
-            numbers.get(event.destination_id) if event.destination_id else None for event in request.events
-        ]
-        find, pepper = cached.get, self._pepper
+        versions: dict[DestinationId, int | None] = {}
+        request.versions = versions
+        found: dict[str | None, CachedDestination | None] = {None: None}
+        numbers: list[DestinationNumber | None] = []
+        for event in request.events:
+            if (id_ := event.destination_id) not in found:
+                found[id_] = self._visible(DestinationId(id_ or ""), request.access, versions)
+            destination = found[id_]
+            numbers.append(None if destination is None else destination.number)
+        request.destinations = numbers
+        find, pepper = found.get, self._pepper
 
         def evaluate_events(events: Sequence[Event | Rejection]) -> list[Evaluated]:
             return [
@@ -281,6 +274,19 @@ class GroupCommit:
             ]
 
         return evaluate_events
+
+    def _visible(
+        self, id_: DestinationId, access: SenderAccess, versions: dict[DestinationId, int | None]
+    ) -> CachedDestination | None:
+        """Return a destination that the sender may use, and note its version."""
+        # For a key of another organisation, or limited to other destinations, it does not exist.
+        if not id_ or (access.destinations is not None and id_ not in access.destinations):
+            return None
+        destination = self._destinations.get(id_)
+        versions[id_] = None if destination is None else destination.version
+        if destination is None or destination.organisation != access.organisation:
+            return None
+        return destination
 
     async def _flush(self, session: FlushSession, requests: Sequence[PendingRequest]) -> None:
         """Write one group and answer it; never raises."""

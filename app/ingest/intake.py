@@ -14,6 +14,7 @@ from msgspec import structs
 from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
 from app.domain.observed.preview import preview, rejection_view
+from app.domain.trace import RequestTrace
 from app.ingest.dedup import DedupResult, Flush, conflict_field
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
@@ -68,32 +69,37 @@ class Intake:
         *,
         access: SenderAccess,
         low_priority: bool = False,
-        request_id: str | None = None,
+        trace: RequestTrace | None = None,
     ) -> list[EventResult] | NotStored:
         """Match, convert and store these events; return one result per event, in order, after the commit.
 
         `low_priority` events are sent after live ones, like replays. NotStored means that nothing was
         acknowledged and the same request may be sent again.
         """
-        response = await self._group_commit.store(events, access, low_priority=low_priority)
+        trace = trace or RequestTrace()
+        response = await self._group_commit.store(events, access, trace, low_priority=low_priority)
         if isinstance(response, NotStored):
             return response
         results = _results(events, response)
-        self._count(results)
+        self._count(results, response)
         self._count_dropped_keys(response)
         if self._observe is not None:
             self._observe(events, response)
         if self._recorder is not None:
             rejections = [result.rejection for result in results]
-            self._recorder.record(rejections, response.destinations, request_id)
+            self._recorder.record(rejections, response.destinations, trace.request_id)
         return results
 
-    def _count(self, results: Sequence[EventResult]) -> None:
-        statuses: list[str] = [result.status for result in results]
-        for status, received in self._received.items():
-            if number := statuses.count(status):
-                received.inc(number)
-        if "rejected" in statuses:
+    def _count(self, results: Sequence[EventResult], response: RequestResults) -> None:
+        accepted = response.dedup.count(DedupResult.ACCEPTED)
+        duplicates = response.dedup.count(DedupResult.DUPLICATE)
+        rejected = len(results) - accepted - duplicates
+        if accepted:
+            self._received["accepted"].inc(accepted)
+        if duplicates:
+            self._received["duplicate"].inc(duplicates)
+        if rejected:
+            self._received["rejected"].inc(rejected)
             reasons = Counter([result.rejection.reason for result in results if result.rejection is not None])
             for reason, number in reasons.items():
                 self._telemetry.rejected.labels(reason).inc(number)
@@ -108,7 +114,7 @@ class Intake:
         self, events: Sequence[Event | Rejection], *, access: SenderAccess
     ) -> list[EventResult] | NotStored:
         """Return the results of `receive`, with a preview of each event, and store nothing."""
-        request = PendingRequest(events, access, asyncio.get_running_loop().create_future())
+        request = PendingRequest(events, access, asyncio.get_running_loop().create_future(), RequestTrace())
         try:
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 generation = await self._group_commit.evaluate_current(connection, request)

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
@@ -11,41 +12,41 @@ from app.ingest.dedup import DedupResult
 from app.ingest.evaluate import Evaluated
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class RequestResults:
+class RequestResults(msgspec.Struct, frozen=True):
     """The results of one request, one entry per event in order: its evaluation and its dedup result."""
 
     evaluated: Sequence[Evaluated]
     dedup: Sequence[DedupResult | None]
     destinations: Sequence[DestinationNumber | None] = ()
 
+    __repr__ = object.__repr__  # holds personal data
 
-@dataclass(frozen=True, slots=True)
-class SenderAccess:
+
+class SenderAccess(msgspec.Struct, frozen=True):
     """The destinations to which a sender may send: those of its organisation, or some of them."""
 
     organisation: OrganisationId
     destinations: frozenset[DestinationId] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NotStored:
+class NotStored(msgspec.Struct, frozen=True):
     """Nothing of the request was acknowledged; the caller may send it again. `reason` is for the log."""
 
     reason: str
 
 
-@dataclass(slots=True, repr=False, eq=False)
-class PendingRequest:
+class PendingRequest(msgspec.Struct, eq=False):
     """The events of one request before their flush. Contains personal data."""
 
     events: Sequence[Event | Rejection]
     access: SenderAccess
     response: "asyncio.Future[RequestResults | NotStored]"
+    trace: RequestTrace
     low_priority: bool = False  # its events are sent after live ones
-    trace: RequestTrace = field(default_factory=RequestTrace)
     # Set by evaluation: one entry per event, and the versions that the evaluation used.
-    evaluated: list[Evaluated] = field(default_factory=list)
-    destinations: list[DestinationNumber | None] = field(default_factory=list)
-    versions: dict[DestinationId, int | None] = field(default_factory=dict)
+    evaluated: list[Evaluated] = []
+    destinations: list[DestinationNumber | None] = []
+    versions: dict[DestinationId, int | None] = {}
     clock_offset: float = 0.0
+
+    __repr__ = object.__repr__

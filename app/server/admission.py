@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from app.admin.refusals import ErrorCode, Problem
@@ -31,7 +32,6 @@ from app.domain.admission import (
 )
 from app.domain.outcomes.reasons import JourneyCode
 
-PERMIT: Final = "permit"  # key of the request's Permit in the scope's state
 _MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
 # Additional body bytes for administrative requests: an operator must be able to pause a destination while
 # posts of events use the complete limit.
@@ -72,8 +72,7 @@ class Share:
     cost: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Permit:
+class Permit(msgspec.Struct, eq=False):
     """One admitted request. Times are monotonic; `read_at` is set when its body is complete.
 
     Sizes in bytes: `reserved` is the charge, `received` what the connection received, `read` what the

@@ -5,16 +5,18 @@ Contains all uses of uvicorn's protocol, which has no such limits. Above a limit
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.admin.refusals import ErrorCode, Problem
 from app.api.errors import problem_of
+from app.api.headers import FirstHeaders, RawHeaders, first_headers
 from app.domain.admission import ShedReason
 from app.server import message_rules
-from app.server.admission import PERMIT, AdmissionController, Permit
+from app.server.admission import AdmissionController, Permit
 from app.server.connection_eviction import WaitingConnections
 from app.server.connection_limits import (
     AnswerTransport,
@@ -26,6 +28,7 @@ from app.server.connection_limits import (
 from app.server.middleware import declared_length
 from app.server.raw_errors import last_response, shed_response
 from app.server.request_body import PATH, max_body_bytes, posts_events
+from app.server.scope_state import PERMIT, RESPOND
 
 # Overhead of a header field, as in HTTP/2 (RFC 9113 §6.5.2): a small field uses more memory than bytes.
 _HEADER_BYTES: Final = 32
@@ -33,6 +36,27 @@ _HEADER_BYTES: Final = 32
 _SHUTDOWN_GRACE_S: Final = 0.5
 
 _CROWDED: Final = Problem(ErrorCode.UNAVAILABLE, "Too many connections. Use fewer and keep them open.")
+
+
+async def respond(cycle: RequestResponseCycle, status: int, headers: RawHeaders, body: bytes) -> None:
+    """Send a complete response in one write: one system call, and one wake-up of the client.
+
+    `headers` are the application's own, valid, and contain the length of the body.
+    """
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()
+    if cycle.disconnected:
+        return
+    parts = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        parts += (name, b": ", value, b"\r\n")
+    parts += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
+    cycle.response_started = cycle.response_complete = True
+    cycle.transport.write(b"".join(parts))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -169,13 +193,14 @@ class HttpConnection(HttpToolsProtocol):
             return  # the parser stops after this head: see _feed_parser
         if version == "1.0":
             self.expect_100_continue = False
-        length = declared_length(self.headers)
+        headers = first_headers(self.headers)
+        length = declared_length(headers)
         self._permit = None
         # A pipelined post is admitted later, by the endpoint.
         if self._admission is not None and posts_events(method, self.url) and not self._is_answering():
             admitted = self._admission.admit(0 if (length or 0) > max_body_bytes(PATH) else length)
             if isinstance(admitted, ShedReason):
-                self._shed(self._admission, admitted)
+                self._shed(self._admission, admitted, headers)
                 return
             self._permit = self.scope["state"][PERMIT] = admitted
         try:
@@ -187,8 +212,8 @@ class HttpConnection(HttpToolsProtocol):
         self._waiting.remove(self)
         self._wait.await_body(self.loop.time(), pipelined=bool(self.pipeline))
         self.cycle.transport = self._answer_transport
-        if self._permit is not None and not self.expect_100_continue:
-            self._answer_transport.join_head_and_body()
+        if self._permit is not None:
+            self.scope["state"][RESPOND] = partial(respond, self.cycle)
         if self._shutdown_state.begun or (length or 0) > self._limits.drain_bytes:
             self.cycle.keep_alive = False
         # The rest of a chunked body may be malformed, so a response before its end is the last.
@@ -309,13 +334,13 @@ class HttpConnection(HttpToolsProtocol):
         else:
             self._answer_and_close(problem)
 
-    def _shed(self, admission: AdmissionController, reason: ShedReason) -> None:
+    def _shed(self, admission: AdmissionController, reason: ShedReason, headers: FirstHeaders) -> None:
         """Answer a shed post without a task and without reading its body."""
         # With `Expect` the client may or may not send the body, so the next bytes are ambiguous.
         last = self._shutdown_state.begun or not self.parser.should_keep_alive() or self.expect_100_continue
-        last = last or declared_length(self.headers) is None  # see on_headers_complete
+        last = last or declared_length(headers) is None  # see on_headers_complete
         default, wait_s = self.server_state.default_headers, admission.retry_after(reason)
-        self.transport.write(shed_response(reason, wait_s, self.headers, default, last=last))
+        self.transport.write(shed_response(reason, wait_s, headers, default, last=last))
         if self.expect_100_continue:
             self._linger()
         else:

@@ -139,20 +139,7 @@ class ConnectionWait:
 class AnswerTransport:
     """The transport for the application's responses; `close` leaves the client time to read."""
 
-    __slots__ = ("_head", "_transport", "close", "is_closing", "write")
+    __slots__ = ("close", "is_closing", "write")
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self._transport, self._head = transport, b""
-        self.write: Callable[[bytes], None] = transport.write
-        self.is_closing, self.close = transport.is_closing, close
-
-    def join_head_and_body(self) -> None:
-        """Combine the next two writes, head and body: one system call, and one wake-up of the client."""
-        self.write = self._buffer_head
-
-    def _buffer_head(self, head: bytes) -> None:
-        self._head, self.write = head, self._write_joined
-
-    def _write_joined(self, body: bytes) -> None:
-        self.write = self._transport.write
-        self._transport.write(self._head + body)
+        self.write, self.is_closing, self.close = transport.write, transport.is_closing, close

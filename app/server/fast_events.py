@@ -18,13 +18,13 @@ from app.admin.refusals import Problem
 from app.api import events
 from app.api.auth import KeyRing
 from app.api.errors import error_response, problem_of
-from app.api.headers import RawHeaders
+from app.api.headers import FirstHeaders, first_headers
 from app.api.organisation_cache import OrganisationCache
 from app.api.secured_route import acting_in, authorize, scopes_of
 from app.domain.admission import ShedReason
 from app.domain.ids import OrganisationId
 from app.domain.trace import RequestTrace
-from app.server.admission import PERMIT, AdmissionController, Permit
+from app.server.admission import AdmissionController, Permit
 from app.server.loop_limiter import LoopLimiter
 from app.server.middleware import (
     FIXED_HEADERS,
@@ -35,8 +35,8 @@ from app.server.middleware import (
     traceparent_of,
 )
 from app.server.request_body import PATH, RequestBodyReader, max_body_bytes
+from app.server.scope_state import PERMIT, RESPOND, Respond
 from app.store.errors import is_unavailable
-from app.telemetry import REQUEST_TRACE
 
 _CAP: Final = max_body_bytes(PATH)
 _SCOPES: Final = scopes_of(events.post_events)
@@ -76,38 +76,42 @@ class EventsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a post (ASGI). If the server admitted it by its head, the permit is in the scope's state."""
-        headers: RawHeaders = scope["headers"]
+        headers = first_headers(scope["headers"])
         length = declared_length(headers)
         reply: EventsReply | None
-        permit: Permit | None = scope["state"].get(PERMIT) if "state" in scope else None
+        state = scope.setdefault("state", {})
+        permit: Permit | None = state.get(PERMIT)
         # Before any database query, and before the body is read. A body over the cap gets 413 unread, so it
         # reserves nothing.
         admitted = permit or self._admission.enter(0 if (length or 0) > _CAP else length, is_events=True)
         if isinstance(admitted, Permit):
-            reply = await self._accept(scope, receive, length, admitted)
+            reply = await self._accept(scope, receive, headers, length, admitted)
         else:
             reply = _refused(admitted, request_id := request_id_of(headers))
             self._middleware.record("POST", PATH, reply.status, 0.0, request_id, None)
-        if reply is not None:
+        respond: Respond | None = state.pop(RESPOND, None)
+        if reply is None:
+            return
+        if respond is not None:
+            await respond(reply.status, reply.headers, reply.body)
+        else:
             await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
             await send({"type": "http.response.body", "body": reply.body})
 
     async def _accept(
-        self, scope: Scope, receive: Receive, length: int | None, permit: Permit
+        self, scope: Scope, receive: Receive, headers: FirstHeaders, length: int | None, permit: Permit
     ) -> EventsReply | None:
         """Store the events of an admitted post and return the response; None if the client disconnected.
 
         `length` is the declared length, None if chunked. Releases the permit, except on cancellation before
         the first step, which only happens at shutdown.
         """
-        headers: RawHeaders = scope["headers"]
         request_id = request_id_of(headers)
         trace = RequestTrace(traceparent_of(headers), request_id=request_id)
-        REQUEST_TRACE.set(trace)
         caller: Caller | Problem | None = None
         reply: EventsReply | None = None
         try:
-            caller = await authorize(self._key_ring, headers, _SCOPES)
+            caller = await authorize(self._key_ring, scope["headers"], _SCOPES)
             if scope["query_string"] and isinstance(caller, Caller):
                 caller = await acting_in(self._organisations, scope, caller)
             if isinstance(caller, Problem):
@@ -139,7 +143,7 @@ class EventsEndpoint:
                     caller,
                     query,
                     self._organisations.charge,
-                    request_id,
+                    trace,
                 )
                 reply = _stored(stored, request_id)
         except ClientDisconnect:

@@ -27,18 +27,21 @@ class LoopLimiter:
         self._waiting: OwnerQueue[tuple[int, str | None, asyncio.Future[None]]] = OwnerQueue()
         self._served: set[str | None] = set()  # organisations whose posts this iteration processes
 
-    async def acquire(self, cost: int, organisation: str | None) -> None:
-        """Wait for capacity. A post that costs more than an iteration has gets an iteration to itself."""
+    def enter(self, cost: int, organisation: str | None) -> "asyncio.Future[None] | None":
+        """Use capacity for a post; if there is none, return the future of its turn.
+
+        A post that costs more than an iteration has gets an iteration to itself.
+        """
         if (self._spent < _COST_PER_ITERATION and not self._waiting) or (
             cost <= _SMALL_COST
             and organisation not in self._served
             and not self._waiting.cost_of(organisation)
         ):
             self._spend(cost, organisation)
-        else:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.add(organisation, cost, (cost, organisation, turn))
-            await turn
+            return None
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(organisation, cost, (cost, organisation, turn))
+        return turn
 
     def _spend(self, cost: int, organisation: str | None) -> None:
         if self._spent == 0:

@@ -96,8 +96,10 @@ class RequestLines:
 
     def is_foreign(self, method: bytes, target: bytes) -> bool:
         """Return whether the request line with this method and target has another protocol."""
-        raw = self._before + self._segment
+        raw = self._before + self._segment if self._before else self._segment
         if self._at_start:
+            if raw.startswith(b"%b %b HTTP/" % (method, target)):
+                return False  # the usual case
             return _FIRST_LINE.match(raw) is not None
         if self._found is None:  # cached for all heads of a segment
             self._found = frozenset(_ANY_LINE.findall(raw)) if _mentions_foreign(raw) else frozenset()

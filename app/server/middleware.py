@@ -6,7 +6,7 @@ Plain ASGI: starlette's `BaseHTTPMiddleware` would reduce the requests per secon
 import logging
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -14,12 +14,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import error_response, problem_of
+from app.api.headers import FirstHeaders, first_headers
 from app.api.query_parameters import unreadable_target
 from app.api.secured_route import CLAIM
 from app.domain.trace import RequestTrace, read_traceparent
-from app.server.admission import PERMIT, AdmissionController, Permit
+from app.server.admission import AdmissionController, Permit
 from app.server.loop_limiter import LoopLimiter
 from app.server.request_body import RequestBodyReader, max_body_bytes
+from app.server.scope_state import PERMIT
 from app.telemetry import Spans
 
 _log = logging.getLogger("app.requests")
@@ -40,8 +42,6 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_CLOSED_REQUEST = 499
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-
-Headers = Iterable[tuple[bytes, bytes]]
 
 
 class RequestMiddleware:
@@ -83,8 +83,9 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         began, status = self._monotonic(), 0
-        request_id = request_id_of(scope["headers"])
-        trace = RequestTrace(traceparent_of(scope["headers"]))
+        request_headers = first_headers(scope["headers"])
+        request_id = request_id_of(request_headers)
+        trace = RequestTrace(traceparent_of(request_headers))
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_headers(message: Message) -> None:
@@ -103,7 +104,7 @@ class RequestMiddleware:
         permit: Permit | None = None
         try:
             problem = unreadable_target(scope)
-            length, cap = declared_length(scope["headers"]), max_body_bytes(scope["path"])
+            length, cap = declared_length(request_headers), max_body_bytes(scope["path"])
             if problem is None and length != 0:
                 # Before any database query, and before the body is read. A body over the cap gets 413 unread,
                 # so it reserves nothing.
@@ -184,31 +185,26 @@ class RequestMiddleware:
             _log.info("http.request", extra={"fields": fields})
 
 
-def request_id_of(headers: Headers) -> str:
+def request_id_of(headers: FirstHeaders) -> str:
     """Return the caller's `X-Request-Id` if it is safe in a log line, else a new id."""
-    for name, value in headers:
-        if name == REQUEST_ID and _REQUEST_ID.fullmatch(text := value.decode("latin-1")):
-            return text
+    value = headers.get(REQUEST_ID)
+    if value is not None and _REQUEST_ID.fullmatch(text := value.decode("latin-1")):
+        return text
     return f"{random.getrandbits(64):016x}"  # not a secret
 
 
-def traceparent_of(headers: Headers) -> str | None:
+def traceparent_of(headers: FirstHeaders) -> str | None:
     """Return the caller's `traceparent` if it is valid."""
-    for name, value in headers:
-        if name == b"traceparent":
-            return read_traceparent(value.decode("latin-1"))
-    return None
+    value = headers.get(b"traceparent")
+    return None if value is None else read_traceparent(value.decode("latin-1"))
 
 
-def declared_length(headers: Headers) -> int | None:
+def declared_length(headers: FirstHeaders) -> int | None:
     """Return the declared length of the body: 0 without a body, None if chunked or not a number.
 
     Like the server's parser, it accepts blanks around a length and leading zeros.
     """
-    for name, value in headers:
-        if name == b"content-length":
-            digits = value.strip(b" \t").lstrip(b"0")[:20] or b"0"
-            return int(digits) if digits.isdigit() else None
-        if name == b"transfer-encoding":
-            return None
-    return 0
+    if b"transfer-encoding" in headers:
+        return None
+    digits = headers.get(b"content-length", b"0").strip(b" \t").lstrip(b"0")[:20] or b"0"
+    return int(digits) if digits.isdigit() else None

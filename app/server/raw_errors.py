@@ -1,7 +1,6 @@
 """Error responses of the connection, without the application."""
 
 import secrets
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -9,14 +8,13 @@ from starlette.responses import JSONResponse
 
 from app.admin.refusals import Problem, error_body
 from app.api.errors import status_of
+from app.api.headers import FirstHeaders, RawHeaders
 from app.domain.admission import ShedReason
 from app.server.admission import shed_problem
 from app.server.middleware import FIXED_HEADERS, request_id_of
 
-Headers = Sequence[tuple[bytes, bytes]]
 
-
-def last_response(problem: Problem, headers: Headers) -> bytes:
+def last_response(problem: Problem, headers: RawHeaders) -> bytes:
     """Return an error response with `Connection: close`, in the format of the application's errors."""
     head, body = _prepared(problem)
     extra = [(b"connection", b"close"), (b"x-request-id", secrets.token_hex(8).encode())]
@@ -26,7 +24,7 @@ def last_response(problem: Problem, headers: Headers) -> bytes:
 
 
 def shed_response(
-    reason: ShedReason, retry_after: int, request_headers: Headers, headers: Headers, *, last: bool
+    reason: ShedReason, retry_after: int, request_headers: FirstHeaders, headers: RawHeaders, *, last: bool
 ) -> bytes:
     """Return the response to a post that was shed by its head. `headers` are the server's defaults."""
     head, body = _SHED[reason]
@@ -39,7 +37,7 @@ def shed_response(
     return head + _lines([*headers, *extra]) + body
 
 
-def _lines(headers: Headers) -> bytes:
+def _lines(headers: RawHeaders) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 

@@ -81,7 +81,8 @@ class RequestBodyReader:
         if problem is None and complete and permit.is_events:
             # Parsing and evaluation follow: the CPU-heavy part.
             organisation = None if permit.share is None else permit.share.organisation
-            await self._loop_limiter.acquire(permit.cost, organisation)
+            if (turn := self._loop_limiter.enter(permit.cost, organisation)) is not None:
+                await turn
             problem = self._admission.memory_problem(permit)
         if problem is not None:
             raise Refusal.of(problem)

@@ -270,7 +270,7 @@ async def test_events_that_could_not_be_stored_are_refused_with_a_time_to_wait(w
 
     with pytest.raises(Refusal) as refused:
         await accept_events(
-            [(b"content-type", b"application/json")],
+            {b"content-type": b"application/json"},
             body,
             replace(world.context, intake=_RefusingIntake()),
             lambda: Problem(ErrorCode.UNAVAILABLE),

@@ -14,7 +14,11 @@ async def started(*tasks: "asyncio.Task[None]") -> list[bool]:
 
 
 def acquire(limiter: LoopLimiter, cost: int, organisation: str) -> "asyncio.Task[None]":
-    return asyncio.create_task(limiter.acquire(cost, organisation))
+    async def acquire() -> None:
+        if (turn := limiter.enter(cost, organisation)) is not None:
+            await turn
+
+    return asyncio.create_task(acquire())
 
 
 class TestAnIterationThatIsFull:

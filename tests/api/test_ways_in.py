@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.domain.event import Event, Rejection
+from app.domain.trace import RequestTrace
 from app.ingest.intake import EventResult
 from app.processes.application import create_application
 from app.server.connection_limits import ConnectionLimits
@@ -33,7 +34,7 @@ class TakesAll:
         *,
         access: Any,
         low_priority: bool,
-        request_id: str | None = None,
+        trace: RequestTrace | None = None,
     ) -> list[EventResult]:
         return [
             EventResult(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)
@@ -144,7 +145,7 @@ class Breaks:
         *,
         access: Any,
         low_priority: bool,
-        request_id: str | None = None,
+        trace: RequestTrace | None = None,
     ) -> list[EventResult]:
         raise ZeroDivisionError
 
@@ -322,7 +323,7 @@ class OutOfMemory(TakesAll):
         *,
         access: Any,
         low_priority: bool,
-        request_id: str | None = None,
+        trace: RequestTrace | None = None,
     ) -> list[EventResult]:
         raise MemoryError
 

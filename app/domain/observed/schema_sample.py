@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-import zstandard
 
+from app.domain.compression import compress, expand
 from app.domain.conversion import tcf
 from app.domain.conversion.consent import CONSENT_WORDS, GPP
 from app.domain.conversion.countries import CONSENT_COUNTRIES, read_country
@@ -276,17 +276,13 @@ def pack(counted: Mapping[SchemaSample, int]) -> bytes:
         (times, [index_of(name) for path, kind in sample for name in (path, kind.value)])
         for sample, times in counted.items()
     ]
-    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(
-        _encoder.encode((list(names), rows))
-    )
+    return compress(_encoder.encode((list(names), rows)))
 
 
 def read(packed: bytes) -> list[tuple[SchemaSample, int]] | None:
     """Return what `pack` compressed, or None if the value is damaged."""
     try:
-        if zstandard.frame_content_size(packed) > _MAX_DECOMPRESSED:
-            return None
-        words, rows = _decoder.decode(_decompress(packed))
+        words, rows = _decoder.decode(expand(packed, _MAX_DECOMPRESSED))
         return [
             (
                 tuple(
@@ -297,9 +293,5 @@ def read(packed: bytes) -> list[tuple[SchemaSample, int]] | None:
             )
             for times, row in rows
         ]
-    except (zstandard.ZstdError, ValueError, IndexError):
+    except (ValueError, IndexError):
         return None
-
-
-def _decompress(packed: bytes) -> bytes:
-    return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_MAX_DECOMPRESSED)
