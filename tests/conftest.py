@@ -3,6 +3,7 @@
 pytest's first process starts one throw-away cluster for the run and hands its address to xdist's workers.
 """
 
+import gc
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.organisation_scope import prepare_engine, scoped_engine
-from tests.databases import RUNNING, Office, ThrowawayCluster
+from tests.databases import RUNNING, Office, ThrowawayCluster, share_types
 from tests.process_guard import GUARD, ProcessGuard
 
 # The same examples in every run, and no limit of their time: on a busy machine an example takes longer.
@@ -28,6 +29,13 @@ settings.load_profile("repeatable")
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[GUARD] = ProcessGuard()
     config.pluginmanager.register(config.stash[GUARD])
+    share_types()
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector the 250,000 objects of modules and tests, which live to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def _running(config: pytest.Config) -> ThrowawayCluster:

@@ -48,11 +48,8 @@ def subject_of(sub: str) -> str:
 def display_name(name: str | None, subject: str) -> str:
     """Return the name to show: never an email address or a phone number."""
     shown = " ".join((name or "").split())[:100]
-    return shown if shown and not _is_personal(shown) and shown.isprintable() else subject
-
-
-def _is_personal(name: str) -> bool:
-    return is_personal_id(name) or holds_personal_text(name)
+    is_personal = is_personal_id(shown) or holds_personal_text(shown)
+    return shown if shown and not is_personal and shown.isprintable() else subject
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:

@@ -163,7 +163,8 @@ def _rollback(client: ApiClient, asked: argparse.Namespace) -> None:
 
 
 def _list_events(client: ApiClient, asked: argparse.Namespace) -> None:
-    items = client.items(_events(asked), _event_filters(asked), limit=asked.limit)
+    filters = {name: getattr(asked, name) for name in EVENT_FILTERS}
+    items = client.items(_events(asked), filters, limit=asked.limit)
     _print_items(items, asked, EVENT_COLUMNS)
 
 
@@ -215,10 +216,6 @@ def _erase(client: ApiClient, asked: argparse.Namespace) -> None:
 
 def _events(asked: argparse.Namespace) -> str:
     return f"/destinations/{_part(asked.destination)}/events"
-
-
-def _event_filters(asked: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(asked, name) for name in EVENT_FILTERS}
 
 
 def _mapping(asked: argparse.Namespace) -> str:

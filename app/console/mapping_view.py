@@ -80,7 +80,7 @@ def changes(before: Document | None, after: Document) -> list[Change]:
 
 
 def _leaves(value: Any, parent: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping) and value and not _is_source(value):
+    if isinstance(value, Mapping) and value and not value.keys() & {"path", "const"}:
         for name, child in value.items():
             yield from _leaves(child, f"{parent}.{name}" if parent else str(name))
     elif isinstance(value, list) and parent == "custom_data":
@@ -89,10 +89,6 @@ def _leaves(value: Any, parent: str) -> Iterator[tuple[str, str]]:
             yield f"{parent}.{name}", _value_text(row)
     else:
         yield parent, _value_text(value)
-
-
-def _is_source(value: Mapping[str, Any]) -> bool:
-    return "path" in value or "const" in value
 
 
 def _value_text(value: Any) -> str:

@@ -7,7 +7,6 @@ double cannot hold, and unlimited nesting. Numbers stay exact: integers as `int`
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -180,9 +179,5 @@ def _holds_nul(value: Any) -> bool:
             waiting.extend(item.keys())
             waiting.extend(item.values())
         elif type(item) is list:
-            waiting.extend(_texts_and_containers(item))
+            waiting.extend(part for part in item if type(part) in (str, dict, list))
     return False
-
-
-def _texts_and_containers(items: Iterable[Any]) -> Iterable[Any]:
-    return (item for item in items if type(item) in (str, dict, list))

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId
+from app.store.rows import read_row
 from app.store.statements import execute, fetch, fetch_one
 
 
@@ -51,7 +52,7 @@ async def find(connection: AsyncConnection, destination: str) -> AmazonAccount |
         "WHERE organisation_id = acting_organisation() AND destination = :destination",
         destination=destination,
     )
-    return None if row is None else AmazonAccount(**row)
+    return None if row is None else read_row(AmazonAccount, row)
 
 
 async def confirm(connection: AsyncConnection, destination: DestinationId, what: str, by: str) -> bool:
@@ -87,4 +88,4 @@ async def confirmations(connection: AsyncConnection, destination: str) -> dict[s
         "WHERE organisation_id = acting_organisation() AND destination = :destination",
         destination=destination,
     )
-    return {row["what"]: Confirmation(**row) for row in rows}
+    return {row["what"]: read_row(Confirmation, row) for row in rows}

@@ -234,7 +234,7 @@ async def read_status(connection: PipelineConnection, number: DestinationNumber)
         number,
     )
     assert row is not None
-    return CallbackStatus(**dict(row))
+    return read_row(CallbackStatus, row)
 
 
 async def enable(connection: PipelineConnection, number: DestinationNumber, *, by: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 
 @dataclass(slots=True)
@@ -166,4 +167,4 @@ async def consent_stops(connection: PipelineConnection, destination: Destination
         """,
         destination,
     )
-    return [ConsentStops(**dict(row)) for row in rows]
+    return [read_row(ConsentStops, row) for row in rows]

@@ -8,6 +8,7 @@ from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection, damage
 from app.store.partitions import STORED
+from app.store.rows import read_row
 
 # An attempt that failed before anything was sent does not count as a request
 # (`app.domain.outcomes.outcome.NotSent`).
@@ -56,7 +57,7 @@ async def response_times(
         _PARTS,
         _SAMPLED,
     )
-    return [ResponseTimes(**dict(row)) for row in rows]
+    return [read_row(ResponseTimes, row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ async def requests(
         destination,
         limit,
     )
-    return [RequestRow(**dict(row)) for row in rows]
+    return [read_row(RequestRow, row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ async def connection_of(
         "WHERE d.organisation_id = acting_organisation() AND d.number = $1",
         destination,
     )
-    return None if row is None else ConnectionInfo(**dict(row))
+    return None if row is None else read_row(ConnectionInfo, row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import asyncpg
 
 from app.domain.ids import BatchId, DestinationNumber, OrganisationId
 from app.store import PipelineConnection, damage, partitions, transactions
+from app.store.rows import read_row
 
 ERASER_LOCK = 7_304  # one worker scans at a time
 
@@ -102,7 +103,7 @@ async def pending(connection: PipelineConnection) -> list[PendingErasure]:
         WHERE finished_at IS NULL ORDER BY number
         """
     )
-    return [PendingErasure(**dict(row)) for row in rows]
+    return [read_row(PendingErasure, row) for row in rows]
 
 
 _ERASURES = """
@@ -127,7 +128,7 @@ async def newest(connection: PipelineConnection, *, limit: int, below: int | Non
 
 
 def _erasure(row: asyncpg.Record) -> Erasure:
-    return Erasure(**{**dict(row), "kinds": tuple(row["kinds"])})
+    return read_row(Erasure, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +257,7 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
     if row is None:
         return None
     rows = await connection.fetch("SELECT place, status FROM exceptions WHERE batch = $1 FOR UPDATE", batch)
-    return LockedBatch(
-        **dict(row), exceptions={exception["place"]: exception["status"] for exception in rows}
-    )
+    return read_row(LockedBatch, row, exceptions={other["place"]: other["status"] for other in rows})
 
 
 @dataclass(frozen=True, slots=True)

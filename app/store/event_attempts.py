@@ -8,6 +8,7 @@ from typing import Final
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.outcomes.event_history import AttemptRecord, ReplayRecord
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 MOST_ATTEMPTS = 1_000  # per event; an outage of days causes more
 
@@ -59,7 +60,7 @@ async def attempts(
         list(ids),
         MOST_ATTEMPTS + 1,
     )
-    newest = [AttemptRecord(**dict(row)) for row in rows[:MOST_ATTEMPTS]]
+    newest = [read_row(AttemptRecord, row) for row in rows[:MOST_ATTEMPTS]]
     return newest[::-1], len(newest) == len(rows)
 
 
@@ -73,7 +74,7 @@ async def replays(connection: PipelineConnection, numbers: Sequence[int]) -> lis
         """,
         list(numbers),
     )
-    return [ReplayRecord(**dict(row)) for row in rows]
+    return [read_row(ReplayRecord, row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +117,4 @@ async def mapped_duplicates(connection: PipelineConnection, keys: Sequence[bytes
         """,
         list(keys),
     )
-    return [MappedDuplicate(**dict(row)) for row in rows]
+    return [read_row(MappedDuplicate, row) for row in rows]

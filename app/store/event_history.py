@@ -80,7 +80,7 @@ async def destination(connection: PipelineConnection, id: DestinationId) -> Dest
         """,
         id,
     )
-    return None if row is None else DestinationRef(**dict(row))
+    return None if row is None else read_row(DestinationRef, row)
 
 
 async def mappings(

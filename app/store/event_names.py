@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store.rows import read_row
 from app.store.statements import execute, fetch, fetch_one
 
 
@@ -45,7 +46,7 @@ async def pin(connection: AsyncConnection, advertiser: str, event_type: str, nam
         **values,
     )
     assert row is not None
-    return Pin(**row), inserted == 1
+    return read_row(Pin, row), inserted == 1
 
 
 async def lock(connection: AsyncConnection, advertiser: str, event_type: str) -> Pin | None:
@@ -58,7 +59,7 @@ async def lock(connection: AsyncConnection, advertiser: str, event_type: str) ->
         advertiser=advertiser,
         event_type=event_type,
     )
-    return None if row is None else Pin(**row)
+    return None if row is None else read_row(Pin, row)
 
 
 async def rename(connection: AsyncConnection, advertiser: str, event_type: str, to: str) -> Pin:
@@ -73,7 +74,7 @@ async def rename(connection: AsyncConnection, advertiser: str, event_type: str, 
         to=to,
     )
     assert row is not None
-    return Pin(**row)
+    return read_row(Pin, row)
 
 
 async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Pin]:
@@ -84,7 +85,7 @@ async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Pi
         "AND advertiser_id = :advertiser ORDER BY event_type",
         advertiser=advertiser,
     )
-    return [Pin(**row) for row in rows]
+    return [read_row(Pin, row) for row in rows]
 
 
 async def page(
@@ -117,4 +118,4 @@ async def page(
         only=None if only is None else list(only),
         limit=limit,
     )
-    return [Pin(**row) for row in rows]
+    return [read_row(Pin, row) for row in rows]

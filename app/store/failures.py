@@ -7,6 +7,7 @@ from typing import Final
 from app.domain.ids import DestinationNumber, MappingNumber
 from app.domain.outcomes.failure_cause import POSITION_IN_REQUEST, failure_cause
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 _MOST_GROUPS: Final = 50
 _MESSAGE: Final = f"regexp_replace(coalesce(e.amazon_message, ''), '{POSITION_IN_REQUEST}', '', 'g')"
@@ -76,4 +77,4 @@ async def groups(
         since,
         only_mapping,
     )
-    return [FailureGroup(**dict(row)) for row in rows]
+    return [read_row(FailureGroup, row) for row in rows]

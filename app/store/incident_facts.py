@@ -11,6 +11,7 @@ from typing import Any
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 from app.store.alerting import AlertingRow, alerting_row
+from app.store.rows import read_row
 
 _STEP = timedelta(seconds=5)  # of `intake_steps`
 _KEEP_STEPS = timedelta(minutes=90)
@@ -248,7 +249,7 @@ async def workers(connection: PipelineConnection) -> WorkerFacts:
         """
     )
     assert row is not None
-    return WorkerFacts(**dict(row))
+    return read_row(WorkerFacts, row)
 
 
 async def record_intake(connection: PipelineConnection) -> None:

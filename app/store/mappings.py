@@ -13,6 +13,7 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId, MappingNumber
+from app.store.rows import read_row
 from app.store.statements import execute, fetch, fetch_one, fetch_value
 
 Document = MappingOf[str, Any]
@@ -62,7 +63,7 @@ _VERSIONS = """
 
 def _read(row: RowMapping) -> StoredMapping:
     published = None if row["published"] is None else _loaded(row["published"])
-    return StoredMapping(**{**row, "draft": _loaded(row["draft"]), "published": published})
+    return read_row(StoredMapping, row, draft=_loaded(row["draft"]), published=published)
 
 
 async def find(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
@@ -197,7 +198,7 @@ async def version(connection: AsyncConnection, mapping: MappingId, number: int) 
 
 
 def _version(row: RowMapping) -> Version:
-    return Version(**{**row, "document": _loaded(row["document"])})
+    return read_row(Version, row, document=_loaded(row["document"]))
 
 
 async def published_of(

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from app.domain.incidents.kinds import Severity
 from app.domain.notifications.policy import MINUTE, ChannelLoad, MessageType, SentMessages
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 _KEEP_FINISHED = timedelta(hours=1)
 
@@ -127,7 +128,7 @@ async def claim(
         channel,
         lease,
     )
-    return None if row is None else DueNotification(**dict(row))
+    return None if row is None else read_row(DueNotification, row)
 
 
 async def finish(connection: PipelineConnection, id: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, KeyId, OrganisationId
+from app.store.rows import read_row
 from app.store.statements import execute, fetch_one
 
 
@@ -60,4 +61,4 @@ async def spend(connection: AsyncConnection, state_hash: bytes) -> PendingSignIn
         "code_verifier AS sealed_verifier",
         state_hash=state_hash,
     )
-    return None if row is None else PendingSignIn(**row)
+    return None if row is None else read_row(PendingSignIn, row)

@@ -47,11 +47,6 @@ def _set_at_begin(connection: "Connection") -> None:
         connection.exec_driver_sql(_SET, (organisation,))
 
 
-async def set_organisation(connection: PipelineConnection, organisation: OrganisationId) -> None:
-    """Let the current transaction act for an organisation."""
-    await connection.execute(_SET, organisation)
-
-
 class ScopedPool:
     """A pool whose connections act for an organisation while in use.
 

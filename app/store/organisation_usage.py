@@ -10,6 +10,7 @@ from datetime import date
 
 from app.domain.ids import OrganisationId
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +66,4 @@ async def by_day(
         first,
         last,
     )
-    return [DayUsage(**dict(row)) for row in rows]
+    return [read_row(DayUsage, row) for row in rows]

@@ -11,6 +11,7 @@ from typing import Final
 
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 # The width of the buckets, and their retention. A time range of the console reads one width.
 RETENTION: Final[Mapping[timedelta, timedelta]] = {
@@ -183,5 +184,5 @@ async def buckets(
     rows = await connection.fetch(_BUCKETS, list(destinations), int(width.total_seconds()), since)
     found: dict[DestinationNumber, list[OutcomeBucket]] = {number: [] for number in destinations}
     for row in rows:
-        found[row["destination"]].append(OutcomeBucket(**dict(row)))
+        found[row["destination"]].append(read_row(OutcomeBucket, row))
     return found

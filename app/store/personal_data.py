@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from app.domain.personal_data import PATTERNS, CanaryForm, found_in
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 _PAGES = 256  # of 8 KiB, in one statement
 _COMPRESSED = r"'\x28b52ffd'::bytea"  # how a Zstandard frame begins
@@ -53,7 +54,7 @@ async def columns(connection: PipelineConnection) -> list[ScannedColumn]:
         ORDER BY c.relname, a.attnum
         """
     )
-    return [ScannedColumn(**dict(row)) for row in rows]
+    return [read_row(ScannedColumn, row) for row in rows]
 
 
 async def scan(

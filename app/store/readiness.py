@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection, batches, counts, flush, ledger, partitions, transactions
+from app.store.rows import read_row
 from app.store.statements import execute, fetch_one, fetch_value
 
 
@@ -38,7 +39,7 @@ async def durability(connection: AsyncConnection) -> Durability:
         "current_setting('full_page_writes') = 'on' AS full_page_writes",
     )
     assert row is not None
-    return Durability(**row)
+    return read_row(Durability, row)
 
 
 async def days_ahead(connection: AsyncConnection) -> int:

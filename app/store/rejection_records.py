@@ -7,6 +7,7 @@ from typing import Final
 
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 MOST_A_MINUTE: Final = 600  # per destination
 MOST_SEARCHED: Final = 100_000  # per search of several destinations
@@ -197,7 +198,7 @@ async def _read(
         limit,
         *given.values(),
     )
-    return [RejectionRecord(**dict(row)) for row in rows]
+    return [read_row(RejectionRecord, row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,7 @@ async def summary(
         since,
         until,
     )
-    return [RejectionSummary(**dict(row)) for row in rows]
+    return [read_row(RejectionSummary, row) for row in rows]
 
 
 async def delete_old(connection: PipelineConnection, *, keep: timedelta) -> None:

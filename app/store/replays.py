@@ -8,6 +8,7 @@ from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.failure_cause import NO_ANSWER
 from app.store import PipelineConnection, batches, counts
 from app.store.failures import CAUSE
+from app.store.rows import read_row
 
 QUEUE = batches.LOW
 
@@ -118,7 +119,7 @@ async def count(
         *_arguments(number, wanted, max_age),
     )
     assert row is not None
-    return ReplayCount(**dict(row))
+    return read_row(ReplayCount, row)
 
 
 async def requeue(
@@ -326,7 +327,7 @@ async def progress(
         id,
         limit,
     )
-    return [ReplayProgress(**dict(row)) for row in rows]
+    return [read_row(ReplayProgress, row) for row in rows]
 
 
 async def candidate_batches(

@@ -1,4 +1,4 @@
-"""Rows as frozen values whose members differ from the columns in type; else `Type(**dict(row))` suffices."""
+"""Rows as frozen values: the only way from a row to a type with a member for each column."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from app.domain.ids import BatchId, DestinationId
 from app.store import PipelineConnection, batches, erasures
+from app.store.rows import read_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +70,4 @@ async def pending_erasures(connection: PipelineConnection) -> Sequence[erasures.
         WHERE organisation_id = acting_organisation() AND finished_at IS NULL ORDER BY number
         """
     )
-    return [erasures.PendingErasure(**dict(row)) for row in rows]
+    return [read_row(erasures.PendingErasure, row) for row in rows]

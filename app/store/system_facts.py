@@ -7,6 +7,7 @@ from typing import Final
 
 from app.store import PipelineConnection
 from app.store.lanes import WORKER_LOCKS
+from app.store.rows import read_row
 
 _MAX_COUNTED: Final = 50_000
 
@@ -68,7 +69,7 @@ async def database(connection: PipelineConnection) -> DatabaseFacts:
         WORKER_LOCKS,
     )
     assert row is not None
-    return DatabaseFacts(**dict(row))
+    return read_row(DatabaseFacts, row)
 
 
 async def processes(connection: PipelineConnection, prefix: str) -> list[ProcessRole]:
@@ -82,7 +83,7 @@ async def processes(connection: PipelineConnection, prefix: str) -> list[Process
         """,
         prefix,
     )
-    return [ProcessRole(**dict(row)) for row in rows]
+    return [read_row(ProcessRole, row) for row in rows]
 
 
 async def lanes_by_worker(connection: PipelineConnection) -> Sequence[WorkerLanes]:
@@ -98,7 +99,7 @@ async def lanes_by_worker(connection: PipelineConnection) -> Sequence[WorkerLane
         GROUP BY 1 ORDER BY count(*) DESC LIMIT 50
         """
     )
-    return [WorkerLanes(**dict(row)) for row in rows]
+    return [read_row(WorkerLanes, row) for row in rows]
 
 
 async def stored_days(connection: PipelineConnection) -> tuple[date | None, date | None]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.domain.ids import DestinationId
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 
 def refresh_place(destination: DestinationId) -> str:
@@ -38,7 +39,7 @@ async def read(connection: PipelineConnection, destination: DestinationId) -> Si
         """,
         destination,
     )
-    return None if row is None else SignInRow(**dict(row))
+    return None if row is None else read_row(SignInRow, row)
 
 
 async def acquire(

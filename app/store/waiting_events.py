@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from app.store import PipelineConnection
+from app.store.rows import read_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ async def read(connection: PipelineConnection) -> list[WaitingCounts]:
         ) w JOIN destinations d ON d.number = w.destination GROUP BY 1, 2, 3
         """
     )
-    return [WaitingCounts(**dict(row)) for row in rows]
+    return [read_row(WaitingCounts, row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ async def paces(connection: PipelineConnection) -> list[DestinationPace]:
         WHERE d.state = 'active'
         """
     )
-    return [DestinationPace(**dict(row)) for row in rows]
+    return [read_row(DestinationPace, row) for row in rows]
 
 
 async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:

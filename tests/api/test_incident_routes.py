@@ -27,7 +27,7 @@ async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[World]:
     """A world with a pool and two channels."""
     made = make_world(engine)
     channels = read_webhooks("ops=https://hooks.test/secret") + read_emails("mail=a@example.com")
-    async with asyncpg.create_pool(database_url.replace("+asyncpg", "")) as pool:
+    async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1) as pool:
         made.context = replace(made.context, pool=pool, channels=channels, registry=CollectorRegistry())
         made.client._transport.app = create_application(made.context)  # type: ignore[attr-defined]
         yield made

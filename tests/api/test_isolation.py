@@ -62,6 +62,7 @@ def secured_routes() -> Iterator[tuple[str, str]]:
             yield path, method
 
 
+@pytest.mark.campaign
 async def test_a_foreign_key_sees_no_data_no_existence_and_no_count(two: Two) -> None:
     """The same answer as for an id that nobody has, and nothing of `alpha` in it."""
     seen: list[str] = []
@@ -116,6 +117,7 @@ async def test_lists_hold_own_things_only(two: Two) -> None:
     assert answer.status_code == 403
 
 
+@pytest.mark.campaign
 async def test_the_owner_and_the_platform_see_it(two: Two) -> None:
     """Else the tests above would pass for an application that shows nothing."""
     for path, method in secured_routes():

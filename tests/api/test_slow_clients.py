@@ -374,6 +374,7 @@ async def test_a_head_sent_ahead_has_its_time_from_the_answer_before_it(server: 
     assert SLOW_S["/slow"] + LIMITS.head_s <= took <= SLOW_S["/slow"] + LIMITS.head_s + SLACK_S
 
 
+@pytest.mark.campaign
 async def test_a_connection_whose_last_answer_nobody_reads_ends_all_the_same(server: Running) -> None:
     """To close waits for what is still to be written, and that for the client."""
     loop = asyncio.get_running_loop()

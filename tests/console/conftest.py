@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.console.browsing import ARGUMENTS, CHROMIUM, PATIENCE_MS, Site
 from tests.databases import Office
 from tests.pipeline.processes import Product
 
-expect.set_options(timeout=PATIENCE_MS)
+# Imported by the fixtures that need it: it takes half a second, and fast tests open no browser.
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.console.browsing import Site
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +35,16 @@ def product(
 
 
 @pytest.fixture(scope="module")
-def browser(product: Product) -> Iterator[Browser]:
+def browser(product: Product) -> Iterator["Browser"]:
     """Debian's chromium, started once the product runs.
 
     In CI it must be there; elsewhere the tests that need it are skipped by name.
     """
+    from playwright.sync_api import expect, sync_playwright
+
+    from tests.console.browsing import ARGUMENTS, CHROMIUM, PATIENCE_MS
+
+    expect.set_options(timeout=PATIENCE_MS)
     if CHROMIUM is None:
         if os.environ.get("CI"):
             pytest.fail("no chromium in CI: apt-get install chromium")
@@ -48,8 +56,10 @@ def browser(product: Product) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def site(product: Product, browser: Browser) -> Iterator[Site]:
+def site(product: Product, browser: "Browser") -> Iterator["Site"]:
     """A visitor's window. What the page complains about, or fetches elsewhere, fails the test at its end."""
+    from tests.console.browsing import Site
+
     window = browser.new_context(
         viewport={"width": 1280, "height": 900}, timezone_id="Europe/Berlin", locale="en-GB"
     )

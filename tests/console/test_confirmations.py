@@ -59,7 +59,7 @@ async def case(engine: AsyncEngine, database_url: str) -> AsyncIterator[Case]:
     """A connected destination with a published mapping, an incident, a channel, a key, an organisation."""
     world = make_world(engine)
     channels = read_webhooks("ops=https://hooks.test/secret")
-    async with asyncpg.create_pool(database_url.replace("+asyncpg", "")) as pool:
+    async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1) as pool:
         world.context = replace(
             world.context,
             pool=pool,

@@ -279,7 +279,8 @@ class _DocumentReader:
             good, what = _CONSTANTS[FIELDS[name].takes]
             self._constants_are(f"fields.{name}", source, good, what)
             if name == "currency":
-                self._constants_are("fields.currency", source, _is_currency, "one of Amazon's currencies")
+                what = "one of Amazon's currencies"
+                self._constants_are("fields.currency", source, CURRENCIES.__contains__, what)
         if written.get("event_timestamp") is None:
             self._report_missing("fields.event_timestamp", "To publish, Event Timestamp must be mapped.")
         if all(written.get(name) is None for name in MATCH_KEY_FIELDS):
@@ -347,11 +348,6 @@ class _DocumentReader:
             else:
                 self.problems.extend(source)
         self._consent = ConsentRule(mode, **compiled)
-
-
-def _is_currency(value: Any) -> bool:
-    """Return whether a constant is one of Amazon's currencies."""
-    return value in CURRENCIES
 
 
 # Description of a valid constant or default, by type of field.

@@ -126,7 +126,10 @@ _SEPARATOR: Final = re.compile(r"[^a-z0-9]")
 
 def suggest(schema: EventSchema) -> dict[str, list[str]]:
     """Return up to three paths for each field, the best first."""
-    named = [(_normalized_name(entry.path), entry) for entry in schema.entries.values()]
+    named = [
+        (_SEPARATOR.sub("", last_name(parse_path(entry.path) or ()).lower()), entry)
+        for entry in schema.entries.values()
+    ]
     return {name: found for name in _SYNONYMS if (found := _suggestions(name, named))}
 
 
@@ -148,10 +151,6 @@ def _suggestions(name: str, named: Sequence[tuple[str, SchemaEntry]]) -> list[st
         if word in order and any(kind in kinds for kind in entry.kinds)
     ]
     return [path for _, _, path in sorted(fitting)[:MOST_SUGGESTED]]
-
-
-def _normalized_name(path: str) -> str:
-    return _SEPARATOR.sub("", last_name(parse_path(path) or ()).lower())
 
 
 # --- Drafts against the event schema ---------------------------------------------------------------
