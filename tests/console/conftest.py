@@ -58,7 +58,7 @@ def browser(product: Product) -> Iterator["Browser"]:
 @pytest.fixture
 def site(product: Product, browser: "Browser") -> Iterator["Site"]:
     """A visitor's window. What the page complains about, or fetches elsewhere, fails the test at its end."""
-    from tests.console.browsing import Site
+    from tests.console.browsing import PATIENCE_MS, Site
 
     window = browser.new_context(
         viewport={"width": 1280, "height": 900}, timezone_id="Europe/Berlin", locale="en-GB"
