@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from app.domain.admission import MIB, Limits
 from app.domain.event import Event, Rejection
+from app.domain.trace import RequestTrace
 from app.ingest.intake import EventResult
 from app.processes.application import create_application
 from app.server.admission import resident_bytes
@@ -32,7 +33,7 @@ class HoldsUntilTold:
         *,
         access: Any,
         low_priority: bool = False,
-        request_id: str | None = None,
+        trace: RequestTrace | None = None,
     ) -> list[EventResult]:
         self.came += 1
         await self.go.wait()
@@ -110,8 +111,10 @@ class Crowd:
     async def hold(self, body: bytes, posts: int = 1, key: str = BOOTSTRAP) -> None:
         already = self.intake.came
         senders = [Sender(self.app, key=key) for _ in range(posts)]
-        self.under_way += [asyncio.create_task(sender.post(body)) for sender in senders]
+        held = [asyncio.create_task(sender.post(body)) for sender in senders]
+        self.under_way += held
         while self.intake.came < already + posts:
+            assert not any(task.done() for task in held), "a post was answered, not held"
             await asyncio.sleep(0)
 
     async def let_go(self) -> list[int]:

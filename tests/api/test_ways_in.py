@@ -297,7 +297,7 @@ async def test_a_query_sets_what_events_leave_out(world: World) -> None:
 
     class Notes(TakesAll):
         async def receive(
-            self, events: Any, *, access: Any, low_priority: bool, request_id: str | None = None
+            self, events: Any, *, access: Any, low_priority: bool, trace: RequestTrace | None = None
         ) -> list[EventResult]:
             came.append((events[0].destination_id, events[0].mapping_id, low_priority))
             return await super().receive(events, access=access, low_priority=low_priority)
