@@ -8,8 +8,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.domain.event import read_events
+from app.domain.event import Event, read_events
 from app.domain.ids import DEFAULT_ORGANISATION
+from app.ingest import group_commit
+from app.ingest.evaluate import Evaluated, evaluate
 from app.ingest.pending_request import NotStored, SenderAccess
 from tests.pipeline.world import MAPPING, World, event, stamp
 
@@ -161,6 +163,27 @@ async def test_a_key_limited_to_another_destination_finds_none(world: World) -> 
     assert not isinstance(results, NotStored)
     assert results[0].rejection is not None
     assert results[0].rejection.reason == "destination_unknown"
+
+
+async def test_a_defect_in_the_evaluation_of_one_request_concerns_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The requests of one event-loop iteration are evaluated together."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+
+    def evaluate_all_but_three(read: Event, *rest: Any, **more: Any) -> Evaluated:
+        if read.event_id == event(3)["event_id"]:
+            raise ZeroDivisionError
+        return evaluate(read, *rest, **more)
+
+    monkeypatch.setattr(group_commit, "evaluate", evaluate_all_but_three)
+    second, third, fourth = await asyncio.gather(
+        *(world.post(dst, event(n)) for n in (2, 3, 4)), return_exceptions=True
+    )
+    assert isinstance(third, ZeroDivisionError)
+    assert [result.status for post in (second, fourth) for result in post] == ["accepted"] * 2  # type: ignore[union-attr]
+    assert world.intake.waiting == 0
 
 
 async def test_a_database_that_refuses_writes_is_answered_by_not_stored(world: World) -> None:
