@@ -126,6 +126,8 @@ class GroupCommit:
             if not self._arrived:
                 loop.call_soon(self._evaluate_arrived)
             self._arrived.append(request)
+            if len(events) > FEW_EVENTS:  # its own events are in the caches now
+                self._evaluate_arrived()
         return await response
 
     def _evaluate_arrived(self) -> None:
