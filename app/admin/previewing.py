@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -14,15 +14,13 @@ from app.admin.mapping_schema import compile_or_refuse
 from app.admin.mappings import find_mapping
 from app.admin.refusals import ErrorCode
 from app.domain.conversion.convert import Conversion, convert
-from app.domain.conversion.field_reader import EventWarning
+from app.domain.conversion.field_reader import ID_DERIVED
 from app.domain.event import Event, Rejection, check_event_id, content_digest, derived_event_id
 from app.domain.mapping.document import Mapping, compile_mapping, compile_parts
 from app.domain.observed.field_preview import FieldPreview, preview_fields
 from app.domain.observed.preview import preview, rejection_view
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping
-
-_ID_DERIVED: Final = EventWarning("event_id_derived", "event_id")
 
 
 async def preview_event(
@@ -47,7 +45,7 @@ async def preview_event(
         return rejection_view(event)
     result = preview(*event, compiled, rules, now=context.now())
     if event[0].event_id is None and result["ok"]:
-        result["warnings"] = [asdict(_ID_DERIVED), *result["warnings"]]
+        result["warnings"] = [asdict(ID_DERIVED), *result["warnings"]]
     return result
 
 
@@ -85,7 +83,7 @@ async def preview_draft(
         return DraftPreview(fields, event)
     outcome = convert(*event, compiled, rules, now=context.now())
     if event[0].event_id is None and isinstance(outcome, Conversion):
-        outcome = msgspec.structs.replace(outcome, warnings=(_ID_DERIVED, *outcome.warnings))
+        outcome = msgspec.structs.replace(outcome, warnings=(ID_DERIVED, *outcome.warnings))
     return DraftPreview(fields, outcome)
 
 

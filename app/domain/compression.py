@@ -11,18 +11,18 @@ from typing import Final
 
 import zstandard
 
-_DICTIONARY: Final = Path(__file__).with_name("batch.zdict")
+_DICTIONARY: Final = Path(__file__).with_name("batch.zdict").read_bytes()
 _LEVEL: Final = 1
 _SMALL: Final = 8 * 1024  # a larger value is compressed faster, and as well, without the dictionary
 MAGIC: Final = zstandard.MAGIC_NUMBER.to_bytes(4, "little")
-MAX_EXPANDED: Final = 64 * 1024 * 1024  # far above any batch; limits the memory for a damaged row
+_MAX_EXPANDED: Final = 64 * 1024 * 1024  # far above any batch; limits the memory for a damaged row
 
 
 class _Zstd(threading.local):
     """One set of (de)compressors per thread: creating one takes longer than compressing one event."""
 
     def __init__(self) -> None:
-        dictionary = zstandard.ZstdCompressionDict(_DICTIONARY.read_bytes())
+        dictionary = zstandard.ZstdCompressionDict(_DICTIONARY)
         dictionary.precompute_compress(level=_LEVEL)
         # With a checksum (4 bytes): without it most flipped bits decompress to other values unnoticed.
         self.compress = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress
@@ -40,7 +40,7 @@ def compress(plain: bytes) -> bytes:
     return (_zstd.compress_small if len(plain) <= _SMALL else _zstd.compress)(plain)
 
 
-def expand(compressed: bytes, limit: int = MAX_EXPANDED) -> bytes:
+def expand(compressed: bytes, limit: int = _MAX_EXPANDED) -> bytes:
     """Return what `compress` compressed. Raises ValueError if it is damaged or larger than `limit` bytes."""
     try:
         # zstandard allocates the frame's declared size regardless of `max_output_size`.

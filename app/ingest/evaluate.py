@@ -6,6 +6,7 @@ from datetime import datetime
 import msgspec
 
 from app.domain.conversion.convert import Conversion, EventWarning, convert
+from app.domain.conversion.field_reader import ID_DERIVED
 from app.domain.destination import State
 from app.domain.event import (
     NO_JOURNEY,
@@ -68,7 +69,7 @@ def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evalu
         )
     warnings = conversion.warnings
     if event.event_id is None:
-        warnings = (EventWarning("event_id_derived", "event_id"), *warnings)
+        warnings = (ID_DERIVED, *warnings)
     return Candidate(destination, mapping, conversion, content, keys, warnings, journey_ids(event.content))
 
 

@@ -123,17 +123,17 @@ class GroupCommit:
             self._enqueue(request)
         else:
             self._waiting_events += len(events)
-            if not self._arrived:
-                loop.call_soon(self._evaluate_arrived)
             self._arrived.append(request)
-            if len(events) > FEW_EVENTS:  # its own events are in the caches now
-                self._evaluate_arrived()
+            if len(events) > FEW_EVENTS:
+                self._evaluate_arrived()  # its events are in the processor's caches now
+            elif len(self._arrived) == 1:
+                loop.call_soon(self._evaluate_arrived)
         return await response
 
     def _evaluate_arrived(self) -> None:
         """Evaluate and queue the requests that arrived in this event-loop iteration.
 
-        Together, because code and data are then in the processor's caches.
+        Together, because the code is then in the processor's caches.
         """
         arrived, self._arrived = self._arrived, []
         for request in arrived:
@@ -287,13 +287,12 @@ class GroupCommit:
     ) -> Callable[[Sequence[Event | Rejection]], list[Evaluated]]:
         """Record what the evaluation of a request depends on; return the function that evaluates events."""
         now, request.clock_offset = self._clock.now(), self._clock.offset
-        versions: dict[DestinationId, int | None] = {}
-        request.versions = versions
+        request.versions = {}
         found: dict[str | None, CachedDestination | None] = {None: None}
         numbers: list[DestinationNumber | None] = []
         for event in request.events:
             if (id_ := event.destination_id) not in found:
-                found[id_] = self._visible(DestinationId(id_ or ""), request.access, versions)
+                found[id_] = self._visible(DestinationId(id_ or ""), request)
             destination = found[id_]
             numbers.append(None if destination is None else destination.number)
         request.destinations = numbers
@@ -307,15 +306,14 @@ class GroupCommit:
 
         return evaluate_events
 
-    def _visible(
-        self, id_: DestinationId, access: SenderAccess, versions: dict[DestinationId, int | None]
-    ) -> CachedDestination | None:
-        """Return a destination that the sender may use, and note its version."""
+    def _visible(self, id_: DestinationId, request: PendingRequest) -> CachedDestination | None:
+        """Return a destination that the sender may use, and record its version in the request."""
+        access = request.access
         # For a key of another organisation, or limited to other destinations, it does not exist.
         if not id_ or (access.destinations is not None and id_ not in access.destinations):
             return None
         destination = self._destinations.get(id_)
-        versions[id_] = None if destination is None else destination.version
+        request.versions[id_] = None if destination is None else destination.version
         if destination is None or destination.organisation != access.organisation:
             return None
         return destination

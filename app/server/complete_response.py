@@ -19,7 +19,7 @@ Respond: TypeAlias = Callable[[int, RawHeaders, bytes], Awaitable[None]]
 
 
 async def respond(cycle: RequestResponseCycle, status: int, headers: RawHeaders, body: bytes) -> None:
-    """Send a complete response in one write: one system call, and one wake-up of the client.
+    """Send a complete response to this cycle's request, unless its client disconnected.
 
     `headers` are the application's own, valid, and contain the length of the body.
     """

@@ -11,7 +11,7 @@ from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId,
 from app.domain.outcomes.status import CountTotals
 from app.store import PipelineConnection, damage
 from app.store.partitions import STORED
-from app.store.rows import read_row
+from app.store.rows import MAX_BIGINT, read_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,15 +245,15 @@ async def with_shapes(connection: PipelineConnection, rows: Sequence[Record]) ->
 # one. The planner chooses by its statistics only if each kind is a separate query: with OR it would scan a
 # million batches to find three expired ones. The start of a page is compared without OR, which a generic plan
 # does not use as an index condition: each page would read all newer batches again.
-_BATCHES_THAT = """
-  SELECT s.batch FROM batch_states s WHERE s.destination = $1 AND {}
-    AND s.batch <= coalesce($2, 9223372036854775807)
+_BATCHES_THAT = f"""
+  SELECT s.batch FROM batch_states s WHERE s.destination = $1 AND {{}}
+    AND s.batch <= coalesce($2, {MAX_BIGINT})
   ORDER BY s.batch DESC LIMIT $3
 """
-_BATCHES_WITH = """
+_BATCHES_WITH = f"""
   SELECT e.batch FROM exceptions e
     JOIN batch_states s ON s.batch = e.batch AND s.destination = e.destination
-  WHERE e.destination = $1 AND e.status = '{}' AND e.batch <= coalesce($2, 9223372036854775807)
+  WHERE e.destination = $1 AND e.status = '{{}}' AND e.batch <= coalesce($2, {MAX_BIGINT})
   GROUP BY e.batch ORDER BY e.batch DESC LIMIT $3
 """
 

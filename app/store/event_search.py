@@ -10,6 +10,7 @@ from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId,
 from app.store import PipelineConnection
 from app.store.event_history import STATE, BatchRow, DestinationRef, with_shapes
 from app.store.partitions import STORED
+from app.store.rows import MAX_BIGINT
 
 # Up to this many destinations are read one by one by index; for more, the newest batches are scanned.
 _FEW: Final = 64
@@ -87,13 +88,13 @@ async def newest(
     return [(_named(row), batch) for row, batch in zip(rows, found, strict=True)]
 
 
-_OF_FEW: Final = """
+_OF_FEW: Final = f"""
     (SELECT n.* FROM unnest($1::integer[]) AS given (number), LATERAL (SELECT * FROM batch_states
-       WHERE destination = given.number AND batch <= coalesce($2, 9223372036854775807)
+       WHERE destination = given.number AND batch <= coalesce($2, {MAX_BIGINT})
        ORDER BY batch DESC LIMIT $3) n)"""
-_OF_MANY: Final = """
+_OF_MANY: Final = f"""
     (SELECT * FROM batch_states WHERE ($1::integer[] IS NULL OR destination = ANY($1))
-     AND batch <= coalesce($2, 9223372036854775807))"""
+     AND batch <= coalesce($2, {MAX_BIGINT}))"""
 
 
 @dataclass(frozen=True, slots=True)

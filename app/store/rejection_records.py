@@ -7,7 +7,7 @@ from typing import Final
 
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
-from app.store.rows import read_row
+from app.store.rows import MAX_BIGINT, read_row
 
 MOST_A_MINUTE: Final = 600  # per destination
 MOST_SEARCHED: Final = 100_000  # per search of several destinations
@@ -130,7 +130,7 @@ async def search(
     """
     newest = f"""(SELECT * FROM rejection_records
         WHERE organisation_id = (SELECT acting_organisation())
-          AND id < coalesce($2, 9223372036854775807) ORDER BY id DESC LIMIT {MOST_SEARCHED})"""
+          AND id < coalesce($2, {MAX_BIGINT}) ORDER BY id DESC LIMIT {MOST_SEARCHED})"""
     return await _read(connection, newest, numbers, wanted, limit=limit, below=below)
 
 
@@ -187,7 +187,7 @@ async def _read(
         FROM (
           -- Call the function once per statement: a call costs more than a row.
           SELECT * FROM {source} r WHERE r.organisation_id = (SELECT acting_organisation())
-            AND r.id < coalesce($2, 9223372036854775807) AND {" AND ".join(conditions)}
+            AND r.id < coalesce($2, {MAX_BIGINT}) AND {" AND ".join(conditions)}
           ORDER BY r.id DESC LIMIT $3
         ) r LEFT JOIN mappings m
           ON m.organisation_id = (SELECT acting_organisation()) AND m.number = r.mapping

@@ -1,11 +1,13 @@
 """Rows as frozen values: the only way from a row to a type with a member for each column."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
+
+MAX_BIGINT: Final = 2**63 - 1  # not below any id: the start of a first page
 
 
 class Row(Protocol):

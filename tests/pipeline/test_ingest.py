@@ -178,9 +178,10 @@ async def test_a_defect_in_the_evaluation_of_one_request_concerns_no_other(
         return evaluate(read, *rest, **more)
 
     monkeypatch.setattr(group_commit, "evaluate", evaluate_all_but_three)
-    second, third, fourth = await asyncio.gather(
-        *(world.post(dst, event(n)) for n in (2, 3, 4)), return_exceptions=True
-    )
+    async with asyncio.timeout(30):
+        second, third, fourth = await asyncio.gather(
+            *(world.post(dst, event(n)) for n in (2, 3, 4)), return_exceptions=True
+        )
     assert isinstance(third, ZeroDivisionError)
     assert [result.status for post in (second, fourth) for result in post] == ["accepted"] * 2  # type: ignore[union-attr]
     assert world.intake.waiting == 0

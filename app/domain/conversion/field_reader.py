@@ -31,6 +31,9 @@ class EventWarning:
     field: str | None
 
 
+ID_DERIVED: Final = EventWarning("event_id_derived", "event_id")
+
+
 class StepTrace(Protocol):
     """Receives each step of a conversion. Its arguments contain no trait and no unhashed id."""
 
