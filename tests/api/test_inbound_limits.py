@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from math import ceil
 from random import Random
 
 import asyncpg
@@ -160,7 +161,7 @@ async def test_the_next_request_is_admitted_after_the_wait(connection: asyncpg.C
         while process.wait(ACME, LIMIT) <= 0:
             process.charge(ACME, events)
             await deployment.run(EXCHANGE_EVERY_S)
-        await deployment.run(process.wait(ACME, LIMIT) + STEP_S)
+        await deployment.run(ceil(process.wait(ACME, LIMIT)))  # as in Retry-After
         assert process.wait(ACME, LIMIT) <= 0
 
 

@@ -98,18 +98,27 @@ class TestABucket:
     def test_fills_at_its_share(self) -> None:
         limit = InboundLimit(10.0, now=0.0)
         limit.divide(2.0, seconds=0.0, now=0.0)
-        assert limit.wait(0.0) <= 0
-        limit.take(3, 0.0)
+        assert limit.share == 2
+        limit.take(4, 0.0)
         assert limit.wait(0.0) == pytest.approx(1)
         assert limit.wait(1.0) == pytest.approx(0)
 
+    def test_holds_one_and_a_half_seconds_of_a_share_but_no_more_than_a_second_of_the_limit(self) -> None:
+        for share, burst in ((4.0, 6), (8.0, 10)):
+            limit = InboundLimit(10.0, now=0.0)
+            limit.divide(share, seconds=0.0, now=0.0)
+            limit.take(burst - 1, 0.0)
+            assert limit.wait(0.0) == 0
+            limit.take(1, 0.0)
+            assert limit.wait(0.0) == pytest.approx(1 / share)
+
     def test_makes_up_for_what_it_admitted_with_too_large_a_share(self) -> None:
-        """A second's limit, and another half after it; its share is half of both."""
+        """A second of the limit, and another half after it; its share is half."""
         limit = InboundLimit(10.0, now=0.0)
         limit.take(10, 0.0)
         limit.take(5, 0.5)
         limit.divide(5.0, seconds=0.5, now=0.5)
-        assert limit.wait(0.5) == pytest.approx((15 - 5 - 2.5 + 1) / 5)
+        assert limit.wait(0.5) == pytest.approx((15 - 5 + 2.5 + 1 - 7.5) / 5)
 
     def test_counts_a_larger_share_for_the_last_seconds_too(self) -> None:
         limit = InboundLimit(10.0, now=0.0, part=0.5)

@@ -5,6 +5,8 @@ from typing import Final
 
 # A process without demand keeps this part of an equal share, so that its next request is admitted.
 _IDLE_PART: Final = 0.1
+# Seconds of its share that a bucket holds. Clients wait for whole seconds and then come back together.
+_BURST_S: Final = 1.5
 
 
 def share_of(rate: float, demand: float, others: Sequence[float]) -> float:
@@ -25,19 +27,21 @@ def share_of(rate: float, demand: float, others: Sequence[float]) -> float:
 
 
 class InboundLimit:
-    """The bucket of one process: it holds a second's share. Times are seconds on one monotonic clock."""
+    """The bucket of one process: it holds 1.5 seconds of its share, at most a second of the limit.
+
+    Times are seconds on one monotonic clock.
+    """
 
     def __init__(self, rate: float, now: float, *, part: float = 1.0) -> None:
         self.rate = rate
-        self.share = rate * part
         self._owed = 0.0  # events that were taken and are not yet refilled
+        self._fill_at(rate * part)
         self._as_of = now
 
     def wait(self, now: float) -> float:
         """Return the seconds until a request is admitted; 0 or less for now."""
         self._refill(now)
-        # One event must fit, however small the share is.
-        return (self._owed + 1 - max(1.0, self.share)) / self.share
+        return (self._owed + 1 - self._burst) / self.share
 
     def take(self, events: int, now: float) -> None:
         """Count events. More than the bucket holds are owed, so later requests wait."""
@@ -51,7 +55,12 @@ class InboundLimit:
         """
         self._refill(now)
         self._owed = max(0.0, self._owed + (self.share - share) * seconds)
+        self._fill_at(share)
+
+    def _fill_at(self, share: float) -> None:
         self.share = share
+        # One event must fit, however small the share is.
+        self._burst = max(1.0, min(self.rate, _BURST_S * share))
 
     def _refill(self, now: float) -> None:
         self._owed = max(0.0, self._owed - (now - self._as_of) * self.share)
