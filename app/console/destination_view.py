@@ -11,6 +11,7 @@ from app.console.wording import STATUSES, age, number, share
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.reasons import REASONS
+from app.domain.outcomes.status import WAITING
 from app.store.delivery_figures import ConnectionInfo, FailureRun, RequestRow
 from app.store.outcome_history import OutcomeBucket
 
@@ -73,7 +74,7 @@ def tiles(
             STATUSES[name].meaning,
             f"/events?status={name}",
         )
-        for name in ("queued", "retrying", "held", "parked")
+        for name in WAITING
     ]
     open_tile = _count_tile(
         "Open failures",

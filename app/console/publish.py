@@ -15,8 +15,8 @@ from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
 from app.console import confirmations, pages
+from app.console.mapping_statements import statement_changes
 from app.console.mapping_view import warning_lines
-from app.console.mapping_words import statement_changes
 from app.console.mappings import MAPPING, address_of, content_of_mappings
 from app.console.preview_view import backtest_view
 from app.console.problem_view import problem_views

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.context import AppContext
-from app.admin.people import person_caller
+from app.admin.person_claims import person_caller
 from app.admin.roles import role_of
 from app.api.headers import address_parts
 from app.domain.ids import KeyId, OrganisationId
