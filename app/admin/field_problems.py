@@ -98,10 +98,10 @@ OWN_WORDS: Mapping[str, str] = {
     "unknown_parameter": "It is not a query parameter of this route; names are case-sensitive.",
     "nul_character": "It contains the character NUL.",
     "not_allowed": "It cannot be set here.",
-    "empty": "It is a list without an item.",
-    "taken": "Another one has it already.",
+    "empty": "The list is empty.",
+    "taken": "It is already used by another resource.",
     "before_from": "It is before the first day.",
-    "too_long_ago": "It is too many days before the last one.",
+    "too_long_ago": "It is too many days before the last day.",
 }
 
 

@@ -168,7 +168,7 @@ def charts(
                 _counts("Retried", "warn", rows, lambda bucket: bucket.retried),
             ),
             "No failures in this time range.",
-            "Failed permanently includes expired events. Retried counts an event once per failed request.",
+            "“Failed permanently” includes expired events. “Retried” counts an event once per failed request.",
         ),
         _latency(response_times, starts),
         _backlog(rows),

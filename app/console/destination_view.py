@@ -234,7 +234,7 @@ def _worker(facts: LaneInput) -> Gauge:
         return Gauge("Worker", "idle" if facts.stats.lane_owned else "none", facts.hold)
     if facts.stats.lane_owned:
         return Gauge("Worker", "assigned", "A delivery worker is assigned.", "good")
-    meaning = "No delivery worker is assigned. Normal while no events wait."
+    meaning = "No delivery worker is assigned. This is normal while no events wait."
     return Gauge("Worker", "none", meaning, "bad" if facts.stats.waiting else "quiet")
 
 

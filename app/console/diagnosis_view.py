@@ -258,7 +258,7 @@ def _other_currency(facts: DiagnosisInput) -> Diagnosis | None:
     return Diagnosis(
         "warn",
         f"The Amazon account's currency is {actual}, but this destination uses {own}.",
-        f"Purchases without a currency of their own are sent in {own}. Change the destination to {actual}.",
+        f"Purchases whose event has no currency are sent in {own}. Change the destination to {actual}.",
         action="currency",
     )
 

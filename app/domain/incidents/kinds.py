@@ -111,7 +111,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
         _WARNING,
         "Resume the destination if it is paused. Otherwise raise its rate limit or send fewer events.",
         Remedy.RESUME,
-        opens_when="The oldest event waits.",
+        opens_when="The oldest event waits for longer than this.",
     ),
     Kind.EXPIRING: KindSpec(
         "Events expire soon",
