@@ -15,7 +15,9 @@ from app.domain.incidents.kinds import KINDS
 
 
 def _read_version() -> str:
-    """Return the version in pyproject.toml, which alone names it; where a wheel is installed, the wheel's."""
+    """Return the version in pyproject.toml, the only file with it; for an installed wheel, the wheel's
+    version.
+    """
     try:
         project = Path(__file__).parents[1].joinpath("pyproject.toml").read_text()
     except FileNotFoundError:

@@ -187,7 +187,7 @@ class _Search:
         return self._merge(before, accepted, records[:limit], limit, has_more=has_more)
 
     async def exact(self, text: str, limit: int) -> SearchPage:
-        """Return the events of this id, else those of the request to Amazon of this id."""
+        """Return the events with this id; else those of the request to Amazon with this id."""
         keys = {
             event_key(destination, mapping, text): number  # type: ignore[arg-type]
             for number, (mapping, destination) in self.mappings.items()

@@ -18,7 +18,7 @@ from app.store import PipelineConnection, sealed_values
 from app.store.damage import is_damage, name_of, newest_batch
 from app.store.sealed_values import SealedColumn, SealedValue
 
-_AT_ONCE = 500
+_ROWS = 500
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ async def _older(
     after: Any = None
     try:
         while batch := await sealed_values.sealed_under_other_keys(
-            connection, column, writes, after=after, limit=_AT_ONCE
+            connection, column, writes, after=after, limit=_ROWS
         ):
             after = batch[-1].key
             yield batch
@@ -93,8 +93,8 @@ async def _older(
     if column.kind != "bigint":
         return  # a few rows; rows behind the damage wait until it is repaired
     last = await newest_batch(connection)
-    for first in range((after or 0) + 1, last + 1, _AT_ONCE):
-        to = min(first + _AT_ONCE - 1, last)
+    for first in range((after or 0) + 1, last + 1, _ROWS):
+        to = min(first + _ROWS - 1, last)
         batch, _ = await sealed_values.older_between(connection, column, writes, first=first, last=to)
         if batch:
             yield batch

@@ -18,7 +18,9 @@ from app.store.outcome_history import OutcomeBucket
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure. `address` leads to its events, below the page of the destination; None without a list."""
+    """One figure. `address` leads to its events, below the page of the destination; None if no list shows
+    them.
+    """
 
     label: str
     count: str
@@ -41,7 +43,7 @@ class Tiles:
 def tiles(
     counts: Mapping[str, int], dead_open: int, history: Sequence[OutcomeBucket], range_name: str
 ) -> Tiles:
-    """Return the tiles; `counts` are the API's, `history` is that of the range."""
+    """Return the tiles; `counts` are the current counts, `history` has the buckets of the range."""
     received = (
         _tile("Accepted", history, "accepted", "good", "Stored on disk before the journey got its response."),
         _tile(

@@ -25,8 +25,8 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisInput:
-    """Input of the rules: the newest requests, newest first, and the run of failed requests that they end, if
-    they do.
+    """Input of the rules. `requests` are the newest first; `failures` are the requests that failed since the
+    last success.
     """
 
     destination: Destination

@@ -90,8 +90,8 @@ async def landing(context: AppContext, visitor: Visitor, published: StoredMappin
 async def _require_answers(
     context: AppContext, visitor: Visitor, destination_id: str, mapping_id: str, form: FormData
 ) -> None:
-    """Raise Refusal for a note that is too long, and when the draft is harmful and the form does not repeat
-    the mapping's name.
+    """Raise Refusal if the note is too long, or if the draft is harmful and the form does not repeat the
+    mapping's name.
     """
     if len(form_text(form, "note")) > MAX_NOTE:
         raise Refusal(ErrorCode.INVALID, _NOTE_TOO_LONG, FieldProblem("note", "too_long"))

@@ -110,7 +110,7 @@ async def act_for(context: AppContext, request: Request, organisation: Organisat
 
 
 async def visitor_of(context: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
-    """Return the visitor of a request, or None: no session, an expired one, or its key lost access.
+    """Return the visitor of a request; None without a session, or if it has expired or its key lost access.
 
     `note`: the request counts as activity, which postpones the end of an idle session.
     """

@@ -12,7 +12,7 @@ from app.domain.identity import MATCH_KEYS
 
 
 class Group(StrEnum):
-    """The groups of the mapping screen, and the rest under Additional Settings."""
+    """The groups of fields on the mapping screen. DELIVERY is under Additional Settings."""
 
     EVENT_ATTRIBUTE = "event_attribute"
     MATCH_KEY = "match_key"
