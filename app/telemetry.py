@@ -174,7 +174,9 @@ class Telemetry:
         self._export_from_start()
 
     def _export_from_start(self) -> None:
-        """Export the series that alerts count as 0: Prometheus sees no increase where one begins at 1."""
+        """Export the series of alerts as 0 at first: Prometheus sees no increase in a series that begins at
+        1.
+        """
         for counter, values in (
             (self.received, ("accepted", "duplicate", "rejected")),
             (self.settled, ("delivered", "dead", "expired")),
