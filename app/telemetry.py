@@ -174,8 +174,8 @@ class Telemetry:
         self._export_from_start()
 
     def _export_from_start(self) -> None:
-        """Export the series of alerts as 0 at first: Prometheus sees no increase in a series that begins at
-        1.
+        """Export the series of alerts as 0 at first: a series that begins at 1 has no increase for
+        Prometheus.
         """
         for counter, values in (
             (self.received, ("accepted", "duplicate", "rejected")),
