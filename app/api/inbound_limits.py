@@ -1,8 +1,8 @@
 """The limits on events a second of organisations, counted over all API processes.
 
-Each process counts its own events immediately. Twice a second it stores its count and reads those of the
-other processes. So over some seconds the limit holds for all of them together; at the beginning of a burst
-each process can admit up to the full limit.
+Each process counts its own events at once. Twice a second it stores how many it received and reads what the
+others received. So over some seconds the limit holds for the deployment; at the beginning of a burst each
+process can admit up to the full limit.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ class InboundLimits:
             self._forget(id_, reported=self._stored.pop(id_, 0), before=now)
 
     def _forget(self, organisation: OrganisationId, *, reported: int, before: float) -> None:
-        """Stop counting for an organisation, unless it sent events meanwhile: they begin in a new row."""
+        """Stop counting for an organisation, unless events came meanwhile: they begin a new row."""
         if self._received_at[organisation] > before:
             self._received[organisation] -= reported
             return

@@ -1,4 +1,4 @@
-"""Events that each API process received from organisations with a limit, to limit all processes together.
+"""How many events each API process received of organisations with a limit, so that they count together.
 
 A row grows while a process receives events of an organisation. The process deletes it when none came for a
 while; rows of processes that ended are deleted after an hour.
