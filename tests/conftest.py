@@ -75,9 +75,23 @@ def database_names(worker_id: str) -> Iterator[str]:
     return (f"test_{worker_id}_{number}" for number in itertools.count())
 
 
+@pytest.fixture(scope="session")
+def read_only_database_url(office: Office, database_names: Iterator[str]) -> Iterator[str]:
+    """The address of a migrated, empty database that refuses every change."""
+    name = next(database_names)
+    with office.database(name) as address:
+        office.refuse_changes(name)
+        yield address
+
+
 @pytest.fixture
-def database_url(office: Office, database_names: Iterator[str]) -> Iterator[str]:
-    """The address of a fresh, migrated database of the test's own."""
+def database_url(
+    request: pytest.FixtureRequest, office: Office, database_names: Iterator[str]
+) -> Iterator[str]:
+    """The address of a migrated database of the test's own, or of the shared one (mark `reads_only`)."""
+    if request.node.get_closest_marker("reads_only"):
+        yield request.getfixturevalue("read_only_database_url")
+        return
     with office.database(next(database_names)) as address:
         yield address
 

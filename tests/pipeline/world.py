@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import asyncpg
+from pydantic import SecretStr
 
 from app.admin.delivery_control import StoreDeliveryControl
 from app.amazon.client import EventsClient
@@ -316,11 +317,11 @@ async def make_world(
     `with_roles` gives each half sessions with the rights of its role only; else all are the owner's.
     """
     async with AsyncExitStack() as stack:
+        settings = settings_of(url)
 
         async def opened(address: str) -> Resources:
-            return await stack.enter_async_context(
-                open_resources(settings_of(address), role="worker", pool_size=10)
-            )
+            own = settings.model_copy(update={"database_url": SecretStr(address)})
+            return await stack.enter_async_context(open_resources(own, role="worker", pool_size=10))
 
         resources = await opened(url)
         receiving = delivering = resources
