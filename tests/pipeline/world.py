@@ -57,6 +57,9 @@ MAPPING: dict[str, Any] = {
 }
 
 
+QUICK_RETRIES = RetryPolicy(first_wait=0.05, longest_wait=0.2)
+
+
 class Secret:
     def get_secret_value(self) -> str:
         return "secret"
@@ -190,18 +193,17 @@ class World:
         listens: bool = True,
         journey: CallbackReceiver | None = None,
         times: Times = TIMES,
-        policy: RetryPolicy | None = None,
+        policy: RetryPolicy = QUICK_RETRIES,
         endpoint: EndpointPolicy = ENDPOINT_POLICY,
     ) -> Dispatcher:
-        """Start a worker; with a `policy` of its own it waits less between tries."""
+        """Start a worker, which waits less between tries than that of the product."""
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
         dispatcher = worker.build_dispatcher(
             self.delivering or self.resources, client, sign_in, journey, times=times, endpoint=endpoint
         )
         dispatcher._listens = listens  # the one thing of it that no setting turns off
-        if policy is not None:
-            dispatcher._delivery._policy = policy
+        dispatcher._delivery._policy = policy
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
         return dispatcher
 
