@@ -32,10 +32,16 @@ def pytest_configure(config: pytest.Config) -> None:
     share_types()
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Iterator[object]:
     """Spare the collector the 250,000 objects of modules and tests, which live to the end."""
-    gc.collect()
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def _running(config: pytest.Config) -> ThrowawayCluster:
