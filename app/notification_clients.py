@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
-from typing import Final
+from typing import Final, assert_never
 
 import httpx
 
@@ -164,13 +164,15 @@ class ChannelClients:
 
     async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         """Send one message."""
-        if channel.type == "webhook":
-            return await self._webhooks.send(channel, id, body)
-        return (
-            NotAcknowledged("not_configured")
-            if self._mails is None
-            else await self._mails.send(channel, id, body)
-        )
+        match channel.type:
+            case "webhook":
+                return await self._webhooks.send(channel, id, body)
+            case "email":
+                if self._mails is None:
+                    return NotAcknowledged("not_configured")
+                return await self._mails.send(channel, id, body)
+            case _:
+                assert_never(channel.type)
 
     async def close(self) -> None:
         """Close both clients."""

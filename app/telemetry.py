@@ -15,7 +15,9 @@ from app.domain.incidents.kinds import KINDS
 
 
 def _read_version() -> str:
-    """Return the version in pyproject.toml, which alone names it; where a wheel is installed, the wheel's."""
+    """Return the version in pyproject.toml, the only file with it; for an installed wheel, the wheel's
+    version.
+    """
     try:
         project = Path(__file__).parents[1].joinpath("pyproject.toml").read_text()
     except FileNotFoundError:
@@ -172,7 +174,9 @@ class Telemetry:
         self._export_from_start()
 
     def _export_from_start(self) -> None:
-        """Export the series that alerts count as 0: Prometheus sees no increase where one begins at 1."""
+        """Export the series of alerts as 0 at first: a series that begins at 1 has no increase for
+        Prometheus.
+        """
         for counter, values in (
             (self.received, ("accepted", "duplicate", "rejected")),
             (self.settled, ("delivered", "dead", "expired")),

@@ -41,6 +41,7 @@ _STALLED_CONNECTIONS = 800
 _QUIET_POSTS_A_SECOND = 20.0
 _WAITING = 1_000_000
 _DELIVERY_SECONDS = 60.0
+_RECYCLED_SEGMENTS = 64
 _QUIET, _FLOODING, _DOWN, _FILLED = _LANES = range(4)
 _HOSTILE = (f"{_FLOODING}=crowded", f"{_DOWN}=failing", f"{_FILLED}=crowded")
 
@@ -87,6 +88,8 @@ def run(settings: Settings, *, rounds: int, seconds: float, pinned: bool = False
         measured = {name: _Measured() for name in (*cases, "filled queue")}
         for _ in range(rounds):
             for name, case in cases.items():
+                for each in (running, other):
+                    asyncio.run(_recycle_wal(each))
                 _measure(running, other, quiet, measured[name], case, seconds)
         _measure_filled_queue(running, other, quiet, filled, measured["filled queue"], seconds)
     alone = measured["alone"]
@@ -187,6 +190,21 @@ def _measure(
     measured.delivered_p99.append(quantile(arrived, 0.99))
     measured.undelivered += len(latencies) - len(arrived)
     measured.beside.append((received - posted.accepted) / took)
+
+
+async def _recycle_wal(running: Stage) -> None:
+    """Let the server have old WAL segments to write into, as one has after its first checkpoints.
+
+    A new server creates each segment and fills its 16 MB with zeros, while commits wait.
+    """
+    connection = await asyncpg.connect(running.dsn)
+    try:
+        await connection.execute("CHECKPOINT")
+        for _ in range(_RECYCLED_SEGMENTS):
+            await connection.execute("SELECT pg_logical_emit_message(false, 'bench', repeat('x', 16000000))")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
 
 
 def _arrivals(running: Stage, events: int) -> list[tuple[float, list[int]]]:

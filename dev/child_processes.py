@@ -89,7 +89,7 @@ class Children:
         return next(exited, None)
 
     def end(self) -> None:
-        """Send SIGTERM and wait, name by name, last started first; kill after STOP_SECONDS."""
+        """Stop the children, last started first: SIGTERM to all of a name, wait, kill after STOP_SECONDS."""
         for name in dict.fromkeys(child.name for child in reversed(self._all)):
             group = [child.process for child in self._all if child.name == name and child.process]
             for process in group:

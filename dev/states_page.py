@@ -8,8 +8,8 @@ from app.domain.destination import State
 from app.domain.outcomes.status import FINAL, Status, status_of
 
 MEANINGS: Final[Mapping[Status, str]] = {
-    Status.QUEUED: "waits for its first request; a 429 leaves it here",
-    Status.RETRYING: "a first attempt failed, or it was replayed; it is sent again automatically",
+    Status.QUEUED: "waits for its first request, also after a 429",
+    Status.RETRYING: "at least one attempt failed, or it was replayed; it is sent again automatically",
     Status.HELD: "its destination is paused",
     Status.PARKED: "its destination has no valid sign-in, or Amazon answers 404",
     Status.DELIVERED: "Amazon accepted this event by its index",

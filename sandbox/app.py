@@ -25,7 +25,7 @@ from sandbox.pages import Pages
 from sandbox.signin_page import SignInPage
 from sandbox.signins import ACCESS_LIFE_S, SignIns
 from sandbox.token_endpoint import TokenEndpoint
-from sandbox.transport import Endpoint, HangUpDoor, calmly, refusal
+from sandbox.transport import Endpoint, HangUpMiddleware, calmly, refusal
 from sandbox.vocabulary import Code
 
 
@@ -94,7 +94,7 @@ def create_sandbox(
         exception_handlers={404: _not_found, 405: _not_allowed},
     )
     app.router.redirect_slashes = False
-    return HangUpDoor(app)
+    return HangUpMiddleware(app)
 
 
 async def _not_found(request: Request, problem: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""`/faults`: the fault menu as a page: available faults, active faults, and their hits."""
+"""`/faults`: the fault menu as a page: available faults, active faults, and how often each fired."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

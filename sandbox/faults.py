@@ -148,7 +148,7 @@ class Malformed(Unclear, tag="malformed", frozen=True, kw_only=True):
 
 
 class Revoked(Fault, tag="revoked", frozen=True, kw_only=True):
-    """Sign-ins before this time are revoked: 401 for their tokens, `invalid_grant` for a refresh.
+    """Sign-ins from before this fault was set are revoked: 401 for tokens, `invalid_grant` for a refresh.
 
     A new sign-in works; removing the fault restores the old ones.
     """

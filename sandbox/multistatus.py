@@ -80,7 +80,7 @@ def shaped(
     *,
     echo: bool,
 ) -> Response:
-    """Return the response of `fault` for the real outcome."""
+    """Return the response that `fault` makes of the real outcome; without a fault, the correct one."""
     match fault:
         case menu.MissingIndex():
             return multistatus(bodies, refused, echo=echo, missing=frozenset(fault.indexes))

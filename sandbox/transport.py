@@ -27,7 +27,7 @@ class TooLarge(Exception):
 
 
 @dataclass(slots=True)
-class HangUpDoor:
+class HangUpMiddleware:
     """The outermost middleware: lets a response close the connection without sending a byte.
 
     ASGI has no message for that. uvicorn's `send` is a bound method of its request cycle, which has the

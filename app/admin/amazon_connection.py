@@ -14,7 +14,7 @@ from typing import assert_never
 from app.admin.access import BOOTSTRAP, Caller
 from app.admin.context import AppContext
 from app.admin.destinations import audit_view, lock_visible
-from app.admin.people import PERSON
+from app.admin.person_claims import PERSON
 from app.admin.preflight import not_visible_sentence
 from app.admin.refusals import ErrorCode, Refusal
 from app.amazon.accounts import CannotTell, NotVisible, Visible

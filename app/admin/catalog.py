@@ -21,8 +21,11 @@ _REGIONS = {
 }
 _PROFILES = {
     "amazon": ("Amazon", "The rules of Amazon's own schema. Recommended."),
-    "segment": ("Segment", "Byte-compatible with Segment's connector, for advertisers who migrate from it."),
-    "amazon_gtm": ("Amazon's tag template", "Compatible with Amazon's Google Tag Manager template."),
+    "segment": (
+        "Segment",
+        "Gives the same hashes as Segment's connector, for advertisers who migrate from it.",
+    ),
+    "amazon_gtm": ("Amazon's tag template", "Gives the same hashes as Amazon's Google Tag Manager template."),
 }
 _GROUPS = {
     "event_attribute": "Event Attribute",
@@ -31,7 +34,10 @@ _GROUPS = {
     "delivery": "Delivery",
 }
 _CONSENT = {
-    "granted": ("Granted", "All events are sent as consented. Send only events of people who gave consent."),
+    "granted": (
+        "Granted",
+        "All events are sent with consent granted. Send only events of people who gave consent.",
+    ),
     "amazon": ("Per event, Amazon's signal", "Ad storage and user data are read from the event."),
     "tcf": ("Per event, TCF string", "The IAB's Transparency and Consent string is read from the event."),
     "gpp": ("Per event, GPP string", "The IAB's Global Privacy Platform string is read from the event."),

@@ -13,7 +13,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.admin.people import PersonClaims
+from app.admin.person_claims import PersonClaims
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
 from app.crypto import Vault

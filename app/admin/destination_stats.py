@@ -11,12 +11,11 @@ from app.admin.journey_figures import journey_counts_of
 from app.domain.destination import State
 from app.domain.observed.coverage import match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
-from app.domain.outcomes.status import tally
+from app.domain.outcomes.status import WAITING, tally
 from app.store import PipelineConnection, delivery_figures, event_history, replays
 
 _RATE_WINDOW = timedelta(minutes=5)
 _SAMPLED_BATCHES = 20
-_WAITING = ("queued", "retrying", "held", "parked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ async def destination_stats(
         destination_id=destination.id,
         state=figures.state,
         counts=counts,
-        waiting=sum(counts[status] for status in _WAITING),
+        waiting=sum(counts[status] for status in WAITING),
         dead_open=await replays.dead_open(connection, destination.number),
         oldest_waiting_seconds=_seconds_since(figures.oldest_waiting),
         earliest_expiry_at=figures.earliest_expiry + max_event_age if figures.earliest_expiry else None,

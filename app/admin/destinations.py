@@ -209,8 +209,8 @@ async def archive_destination(
     """Archive a destination permanently; return it and the number of events that were discarded.
 
     Raises Refusal while events wait, unless `discard` is set: those events then become dead. A repeated call
-    returns the same destination and finishes an interrupted discard. 412 unless the version that is about to
-    be archived is `expected`.
+    returns the same destination and finishes an interrupted discard. Raises Refusal (412) if the version to
+    archive is not in `expected`.
     """
     async with context.engine.begin() as connection:
         await find_visible(connection, caller, destination_id)

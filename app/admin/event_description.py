@@ -109,8 +109,8 @@ def duplicate_history(
 ) -> EventHistory:
     """Return the history of an event that was answered as a duplicate of `original`.
 
-    An original of another destination is named only where `may_name`; its attempts, its replays and its
-    journey are left out.
+    If the original belongs to another destination, its ids are given only with `may_name`, and its attempts,
+    replays and journey are left out.
     """
     is_here = original.destination_id == destination_id
     original_id = original.event_id if may_name else None

@@ -184,7 +184,9 @@ ReadBatches = Callable[[BatchId | None], Awaitable[Sequence[tuple[DestinationRef
 def newest_of(
     connection: PipelineConnection, destination: DestinationRef, wanted: EventFilter
 ) -> ReadBatches:
-    """Return how to read the batches of a destination: by the index of the wanted status, if it has one."""
+    """Return a function that reads a destination's batches by the index of the wanted status, if there is
+    one.
+    """
     # Only queued events can be throttled, so batches in other states need no scan.
     status = Status.QUEUED if wanted.reason == THROTTLED and wanted.status is None else wanted.status
 

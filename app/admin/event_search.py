@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
+
+from pydantic import Field
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -59,14 +61,11 @@ _END_OF_ACCEPTED: Final = (BatchId(0), 0)
 
 @dataclass(frozen=True, slots=True)
 class FoundEvent:
-    """An accepted or rejected event. A rejected one has `field` and `detail`.
-
-    `received_at` is the time of acceptance or rejection.
-    """
+    """An accepted or rejected event. The API returns it as it is; its members are the columns of exports."""
 
     destination_id: str
     destination_name: str
-    received_at: datetime
+    received_at: Annotated[datetime, Field(description="When it was accepted or rejected.")]
     event_id: str | None
     status: Status | Literal["rejected"]
     code: JourneyCode | None
@@ -80,9 +79,9 @@ class FoundEvent:
     node_id: str | None
     amazon_code: str | None
     amazon_message: str | None
-    field: str | None
-    detail: str | None
-    request_id: str | None
+    field: Annotated[str | None, Field(description="For a rejected event: the source path in the mapping.")]
+    detail: Annotated[str | None, Field(description="For a rejected event: the reason as a sentence.")]
+    request_id: Annotated[str | None, Field(description="The `X-Request-Id` of the post that contained it.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +187,7 @@ class _Search:
         return self._merge(before, accepted, records[:limit], limit, has_more=has_more)
 
     async def exact(self, text: str, limit: int) -> SearchPage:
-        """Return the events of this id, else those of the request to Amazon of this id."""
+        """Return the events with this id; else those of the request to Amazon with this id."""
         keys = {
             event_key(destination, mapping, text): number  # type: ignore[arg-type]
             for number, (mapping, destination) in self.mappings.items()

@@ -10,9 +10,9 @@ from app.store.rejection_records import RejectionFilter
 def take_newest(
     accepted: Sequence[datetime], rejected: Sequence[datetime], horizon: datetime, limit: int
 ) -> list[bool]:
-    """Return for each item of the merged list whether it is an accepted event.
+    """Merge two lists, newest first; return for each item of the result whether it is an accepted event.
 
-    Both lists keep their order. Items older than the horizon are left out.
+    Each list is newest first. Items older than the horizon are left out.
     """
     chosen: list[bool] = []
     a = r = 0
@@ -40,5 +40,5 @@ def rejection_filter(wanted: EventFilter) -> RejectionFilter:
 
 
 def may_be_rejected(wanted: EventFilter) -> bool:
-    """Return whether a rejected event can match: it has no status of delivery and no known type."""
+    """Return whether rejected events can match. They have neither a delivery status nor an event type."""
     return wanted.status is None and wanted.event_type is None

@@ -89,7 +89,7 @@ OWN_WORDS: Mapping[str, str] = {
     "invalid": "It does not have the format of this field.",
     "blank": "It contains only white space.",
     "control_character": "It contains a control character or an invisible character.",
-    "personal": "It looks like an email address or a phone number; names, notes and mappings are shown.",
+    "personal": "Looks like an email address or a phone number. Other people see names, notes and mappings.",
     "not_a_time": "It is not an RFC 3339 time with a zone.",
     "not_in_future": "The time is in the past.",
     "entity_id": "It is an entity ID; use the advertiser ID.",
@@ -98,10 +98,10 @@ OWN_WORDS: Mapping[str, str] = {
     "unknown_parameter": "It is not a query parameter of this route; names are case-sensitive.",
     "nul_character": "It contains the character NUL.",
     "not_allowed": "It cannot be set here.",
-    "empty": "It is a list without an item.",
-    "taken": "Another one has it already.",
+    "empty": "The list is empty.",
+    "taken": "It is already used by another resource.",
     "before_from": "It is before the first day.",
-    "too_long_ago": "It is too many days before the last one.",
+    "too_long_ago": "It is too many days before the last day.",
 }
 
 

@@ -18,7 +18,7 @@ from app.admin.context import AppContext
 from app.admin.event_list import EventFilter, find_visible_row, status_and_reason
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import BatchId
-from app.domain.outcomes.status import Status
+from app.domain.outcomes.status import WAITING, Status
 from app.store import PipelineConnection, event_history, journey_counts
 from app.store.event_history import DestinationRef
 
@@ -88,7 +88,6 @@ async def read_journey_figures(
 
 def node_figures(key: NodeKey, statuses: Counter[Status], rejected: int) -> NodeFigures:
     """Return the figures of a node from its events by status. Expired events count as dead here."""
-    waiting = (Status.QUEUED, Status.RETRYING, Status.HELD, Status.PARKED)
     return NodeFigures(
         journey_id=key[0],
         node_id=key[1],
@@ -96,7 +95,7 @@ def node_figures(key: NodeKey, statuses: Counter[Status], rejected: int) -> Node
         rejected=rejected,
         delivered=statuses[Status.DELIVERED],
         dead=statuses[Status.DEAD] + statuses[Status.EXPIRED],
-        waiting=sum(statuses[status] for status in waiting),
+        waiting=sum(statuses[status] for status in WAITING),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
+from app.domain.notifications.channels import ChannelType
 from app.store import driver_of, notifications
 
 
@@ -15,7 +16,7 @@ class ChannelStatus:
     """A channel without its address, which is a credential."""
 
     name: str
-    type: Literal["webhook", "email"]
+    type: ChannelType
     state: Literal["ok", "failing"]
     last_success_at: datetime | None
     last_error: str | None

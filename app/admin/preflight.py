@@ -1,4 +1,4 @@
-"""The preflight checklist: its use cases, and one pure function per check, in the order of fixing."""
+"""The preflight checklist: its use cases, and one pure function per check, in the order to fix them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -76,7 +76,7 @@ async def _scan(
     members: Mapping[str, str],
     mappings: set[int],
 ) -> set[tuple[BatchId, int]]:
-    """Return the events with these members and of these mappings, among the batches with such exceptions."""
+    """Return the events of these mappings with these members, in batches with exceptions of this status."""
     places: set[tuple[BatchId, int]] = set()
     after = 0
     while page := await replays.candidate_batches(connection, number, status, after=after, limit=_BATCHES):

@@ -1,7 +1,7 @@
 """Find an advertiser among those that a sign-in has access to (contract §5.1).
 
-The account query is the current call. The older profile and DSP calls, with the client header's older name
-(contract §8.4), find accounts that it does not list. No other path of Amazon is called.
+The account query is the current call. The older profile and DSP calls find accounts that it does not list;
+they use an older client header (contract §8.4). No other path of Amazon is called.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 from app.amazon import messages
 from app.amazon.client import EventsClient, HttpAnswer
-from app.amazon.reading import read_json
+from app.amazon.json_reader import read_json
 from app.amazon.wire import usable_token
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import TransportError, Unauthorized
@@ -196,7 +196,7 @@ async def _list_advertisers(
 
 
 def _rows(page: Any) -> tuple[list[Any] | None, int]:
-    """Return the rows of a page and the total; documents differ in the member's name (§5.1)."""
+    """Return the rows of a page and their total. Amazon's documents name the rows differently (§5.1)."""
     if isinstance(page, list):
         return page, len(page)
     if not isinstance(page, dict):
@@ -218,7 +218,7 @@ def _agencies(profiles: list[Any]) -> Iterator[str]:
 
 
 def _account(row: dict[str, Any]) -> _Account:
-    """Return the advertiser of a row of either call; ids are text or numbers."""
+    """Return the advertiser in a row of the account query or the DSP call. Ids are texts or numbers."""
     found = [row.get("advertiserAccountId"), row.get("advertiserId")]
     found += [other.get("dspAdvertiserId") for other in _objects(row.get("alternateIds"))]
     name = messages.scrub(row.get("displayName") or row.get("name"), limit=200)

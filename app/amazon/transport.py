@@ -79,7 +79,8 @@ def _forbid_reuse_after_extra_bytes(response: httpx.Response) -> None:
     """Make the pool close a connection that received more than its response. httpcore would read those bytes
     as the response to the next request, perhaps of another advertiser.
 
-    They are not public, so this reads private attributes of the pinned versions of httpx and httpcore.
+    The pool has no public option for it, so this uses private attributes of the pinned versions of httpx and
+    httpcore.
     """
     pooled = getattr(response.stream, "_httpcore_stream", None)
     connection = getattr(getattr(pooled, "_stream", None), "_connection", None)

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from app.amazon import messages
-from app.amazon.reading import read_json
+from app.amazon.json_reader import read_json
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import (
     ACCEPTED,

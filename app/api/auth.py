@@ -71,7 +71,7 @@ class KeyRing:
             del self._cached[digest]
 
     def _query(self, digest: bytes) -> "asyncio.Task[Caller | None]":
-        """Return the query for a key; there is one at a time."""
+        """Return the running query for a key; start one if there is none."""
         query = self._queries.get(digest)
         if query is None:
             query = asyncio.create_task(self._find(digest))

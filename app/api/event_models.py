@@ -9,13 +9,13 @@ from typing_extensions import TypedDict
 
 from app.admin.event_list import ListedEvent
 from app.admin.event_records import WarningView
+from app.admin.event_search import FoundEvent
 from app.admin.rejections import RejectionEntry
 from app.api.destinations import RateLimitView
 from app.api.paging import Page
 from app.api.response_body import ResponseBody
 from app.domain.destination import State
 from app.domain.outcomes.reasons import DeadLetter, JourneyCode
-from app.domain.outcomes.status import Status
 
 EXAMPLE_EVENT: dict[str, Any] = {
     "event_id": "ord-1001:node-7",
@@ -92,31 +92,7 @@ class ListedEventsPage(Page[ListedEvent]):
     unreadable_batches: int = Field(description="Damaged; their events are missing from the page.")
 
 
-class FoundEventView(ResponseBody):
-    """An accepted or rejected event of a search: `app.admin.event_search.FoundEvent` as JSON."""
-
-    destination_id: str
-    destination_name: str
-    received_at: datetime = Field(description="When it was accepted or rejected.")
-    event_id: str | None
-    status: Status | Literal["rejected"]
-    code: JourneyCode | None
-    reason: str | None
-    event_type: str | None
-    event_time: datetime | None
-    mapping_id: str | None
-    mapping_version: int | None
-    execution_id: str | None
-    journey_id: str | None
-    node_id: str | None
-    amazon_code: str | None
-    amazon_message: str | None
-    field: str | None = Field(description="For a rejected event: the source path in the mapping.")
-    detail: str | None = Field(description="For a rejected event: the reason as a sentence.")
-    request_id: str | None = Field(description="The `X-Request-Id` of the post that contained it.")
-
-
-class FoundEventsPage(Page[FoundEventView]):
+class FoundEventsPage(Page[FoundEvent]):
     """A page of a search."""
 
     unreadable_batches: int = Field(description="Damaged; their events are missing from the page.")

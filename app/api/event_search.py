@@ -7,9 +7,9 @@ from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
 from app.admin.event_list import EventFilter
-from app.admin.event_search import REJECTED, search_events
+from app.admin.event_search import REJECTED, FoundEvent, search_events
 from app.admin.inputs import Instant
-from app.api.event_models import FoundEventsPage, FoundEventView
+from app.api.event_models import FoundEventsPage
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, search_position_of
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -85,12 +85,10 @@ async def search(
             limit=most,
         )
         return FoundEventsPage(
-            items=[FoundEventView.model_validate(item) for item in found.items],
+            items=list(found.items),
             next_cursor=cursor_of(*found.following) if found.following else None,
             unreadable_batches=found.unreadable_batches,
             searched_back_to=found.back_to,
         )
 
-    return await page_or_export(
-        export_format, page_at, FoundEventView, name="events", cursor=cursor, limit=limit
-    )
+    return await page_or_export(export_format, page_at, FoundEvent, name="events", cursor=cursor, limit=limit)

@@ -1,25 +1,70 @@
-"""The limits on events a second of organisations, counted over all API processes.
+"""The limits on events a second of organisations, for all API processes together.
 
-Each process counts its own events at once. Twice a second it stores how many it received and reads what the
-others received. So over some seconds the limit holds for the deployment; at the beginning of a burst each
-process can admit up to the full limit.
+Each process admits its share of a limit. Twice a second it stores how many events it was asked for, reads the
+demand of the other processes, and computes its share. Without that exchange it keeps its last share.
 """
 
 import asyncio
 import secrets
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
 
 from app.domain.ids import OrganisationId
-from app.domain.pacing.inbound_limit import InboundLimit
-from app.store import PipelineConnection, inbound_usage
+from app.domain.pacing.inbound_limit import InboundLimit, share_of
+from app.store import PipelineConnection, inbound_demand
 from app.store.errors import DRIVER_ERRORS
 from app.store.organisation_scope import PipelinePool
 from app.telemetry import Telemetry
 
 EXCHANGE_EVERY_S: Final = 0.5
-# After so long without an event of an organisation here, this process stops counting for it.
+# If exchanges are further apart, the demand of others may be missing: the share stays.
+LONGEST_GAP_S: Final = 2.0
+# After so long without a request of an organisation here, this process stops counting for it.
 IDLE_S: Final = 60.0
+
+
+class _Usage:
+    """What an organisation sends to this process; counts are since the last sample."""
+
+    __slots__ = (
+        "active_at",
+        "demand",
+        "divided_at",
+        "events_per_post",
+        "limit",
+        "posts",
+        "received",
+        "refused",
+        "sampled_at",
+        "stored",
+    )
+
+    def __init__(self, rate: int, now: float) -> None:
+        self.limit = InboundLimit(rate, now)
+        self.active_at = self.sampled_at = self.divided_at = now
+        self.posts = self.received = self.refused = 0
+        self.events_per_post = 1.0
+        self.demand = self.stored = 0.0  # events per second
+
+    def sample(self, now: float) -> None:
+        """Update the demand. A refused post is not read: it counts as many events as others had."""
+        if self.posts:
+            self.events_per_post = self.received / self.posts
+        newest = (self.received + self.refused * self.events_per_post) / max(now - self.sampled_at, 0.001)
+        self.posts = self.received = self.refused = 0
+        self.sampled_at = now
+        # Averaged over seconds, because clients that wait for Retry-After come back together.
+        demand = self.demand + (min(newest, self.limit.rate) - self.demand) / 4
+        if self.limit.wait(now) > 0:  # what is owed is paid at the share that Retry-After was computed with
+            demand = max(demand, self.limit.share)
+        self.demand = demand if demand > self.limit.rate / 100 else 0.0
+
+    def divide(self, others: list[float], now: float) -> None:
+        """Take a share by the demand of the other processes."""
+        if (seconds := now - self.divided_at) <= LONGEST_GAP_S:
+            self.limit.divide(share_of(self.limit.rate, self.demand, others), seconds, now)
+        self.divided_at = now
 
 
 class InboundLimits:
@@ -28,75 +73,70 @@ class InboundLimits:
     def __init__(self, *, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._process = secrets.token_hex(8)
-        self._limits: dict[OrganisationId, InboundLimit] = {}
-        self._received: dict[OrganisationId, int] = {}
-        self._received_at: dict[OrganisationId, float] = {}
-        self._stored: dict[OrganisationId, int] = {}
-        self._read: frozenset[OrganisationId] = frozenset()  # by the last exchange
-        self._foreign: dict[tuple[OrganisationId, str], int] = {}
+        self._usages: dict[OrganisationId, _Usage] = {}
+        self._ended: set[OrganisationId] = set()  # their rows are to be deleted
 
     def wait(self, organisation: OrganisationId, rate: int | None) -> float:
         """Return the seconds until a request is admitted; 0 or less for now."""
         if rate is None:
-            self._limits.pop(organisation, None)
+            if organisation in self._usages:
+                self._end(organisation)
             return 0.0
         now = self._monotonic()
-        limit = self._limits.get(organisation)
-        if limit is None or limit.rate != rate:
-            limit = self._limits[organisation] = InboundLimit(rate, now)
-            self._received.setdefault(organisation, 0)
-            self._received_at.setdefault(organisation, now)
-        return limit.wait(now)
+        usage = self._usages.get(organisation)
+        if usage is None:
+            usage = self._usages[organisation] = _Usage(rate, now)
+            self._ended.discard(organisation)
+        elif usage.limit.rate != rate:
+            usage.limit = InboundLimit(rate, now, part=usage.limit.share / usage.limit.rate)
+        usage.active_at = now
+        wait = usage.limit.wait(now)
+        if wait > 0:
+            usage.refused += 1
+        return wait
 
     def charge(self, organisation: OrganisationId, events: int) -> None:
         """Count events that were received here, if the organisation has a limit."""
-        if (limit := self._limits.get(organisation)) is not None:
-            now = self._monotonic()
-            limit.take(events, now)
-            self._received[organisation] += events
-            self._received_at[organisation] = now
+        if (usage := self._usages.get(organisation)) is not None:
+            usage.limit.take(events, self._monotonic())
+            usage.received += events
+            usage.posts += 1
+
+    def _end(self, organisation: OrganisationId) -> None:
+        """Stop counting for an organisation."""
+        del self._usages[organisation]
+        self._ended.add(organisation)
 
     async def exchange(self, connection: PipelineConnection) -> None:
-        """Store what was received here, and count what other processes received."""
+        """Store the demand of this process, and take shares by the demand of all."""
         now = self._monotonic()
-        idle = {id_ for id_, at in self._received_at.items() if now - at > IDLE_S or id_ not in self._limits}
-        changed = {
-            id_: events
-            for id_, events in self._received.items()
-            if id_ not in idle and events != self._stored.get(id_)
-        }
-        read = frozenset(self._received.keys() - idle)
-        if not read and not idle:
-            return
-        rows = await inbound_usage.exchange(connection, self._process, received=changed, idle=idle, read=read)
-        self._stored |= changed
-        self._count({(row.organisation, row.process): row.events for row in rows})
-        self._read = read
-        for id_ in idle:
-            self._forget(id_, reported=self._stored.pop(id_, 0), before=now)
-
-    def _forget(self, organisation: OrganisationId, *, reported: int, before: float) -> None:
-        """Stop counting for an organisation, unless events came meanwhile: they begin a new row."""
-        if self._received_at[organisation] > before:
-            self._received[organisation] -= reported
-            return
-        for members in (self._limits, self._received, self._received_at):
-            members.pop(organisation, None)
-
-    def _count(self, foreign: dict[tuple[OrganisationId, str], int]) -> None:
+        for id_ in [id_ for id_, usage in self._usages.items() if now - usage.active_at > IDLE_S]:
+            self._end(id_)
+        for usage in self._usages.values():
+            usage.sample(now)
+        usages, ended = dict(self._usages), frozenset(self._ended)
+        rows = await inbound_demand.exchange(
+            connection,
+            self._process,
+            # A row without demand is written once, and then no longer counts.
+            demand={id_: usage.demand for id_, usage in usages.items() if usage.demand or usage.stored},
+            ended=ended,
+            read=usages.keys(),
+        )
+        self._ended -= ended
+        others: defaultdict[OrganisationId, list[float]] = defaultdict(list)
+        for organisation, demand in rows:
+            others[organisation].append(demand)
         now = self._monotonic()
-        for (organisation, process), events in foreign.items():
-            # What stood there before the first exchange is past.
-            new = events - self._foreign.get((organisation, process), 0) if organisation in self._read else 0
-            if new > 0 and (limit := self._limits.get(organisation)) is not None:
-                limit.take(new, now)
-        self._foreign = foreign
+        for id_, usage in usages.items():
+            usage.stored = usage.demand
+            usage.divide(others[id_], now)
 
     async def run(self, pool: PipelinePool, telemetry: Telemetry) -> None:
-        """Exchange until cancelled. Without the database each process counts its own events only."""
+        """Exchange until cancelled."""
         while True:
             await asyncio.sleep(EXCHANGE_EVERY_S)
-            if not self._received:
+            if not self._usages and not self._ended:
                 continue
             try:
                 async with pool.acquire() as connection:

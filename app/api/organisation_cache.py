@@ -42,7 +42,7 @@ class OrganisationCache:
         return await asyncio.shield(self._read(id_))
 
     def _read(self, id_: OrganisationId) -> "asyncio.Task[Organisation | None]":
-        """Return the query for an organisation; there is one at a time."""
+        """Return the running query for an organisation; start one if there is none."""
         read = self._reads.get(id_)
         if read is None:
             read = self._reads[id_] = asyncio.create_task(self._find(id_))

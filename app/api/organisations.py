@@ -61,7 +61,7 @@ class UsageView(ResponseBody):
 
 
 class UsagePage(Page[DayUsage]):
-    """A page of the usage of each day, and the sum of all days, those of other pages included."""
+    """One page of daily usage, and the sum over all days, including those of other pages."""
 
     total: UsageView
 

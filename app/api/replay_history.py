@@ -20,7 +20,7 @@ router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 
 class DeadLetterFilter(EventSelectionBody):
-    """Which dead letters."""
+    """A filter of dead letters; absent members mean any."""
 
     status: Literal["dead"] = "dead"
 

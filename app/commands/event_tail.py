@@ -38,7 +38,9 @@ class TailWindow:
         return self._since
 
     def news(self, items: Sequence[Item], polled_at: datetime) -> list[Item]:
-        """Return the items not yet printed in their status, oldest first. The poll began at `polled_at`."""
+        """Return the items that were not printed with their current status yet, oldest first. The poll began
+        at `polled_at`.
+        """
         latest = {_key(item): item for item in items}
         new = [item for key, item in latest.items() if self._printed.get(key) != item["status"]]
         self._printed = {key: item["status"] for key, item in latest.items()}

@@ -14,11 +14,11 @@ from typing import Any
 from app.crypto import CannotDecrypt, Vault, key_id_of
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
-from app.store import PipelineConnection, encryption_keys
+from app.store import PipelineConnection, sealed_values
 from app.store.damage import is_damage, name_of, newest_batch
-from app.store.encryption_keys import SealedColumn, SealedValue
+from app.store.sealed_values import SealedColumn, SealedValue
 
-_AT_ONCE = 500
+_ROWS = 500
 
 
 @dataclass(slots=True)
@@ -58,10 +58,10 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
     """Re-encrypt every column; yield the progress after each group of rows."""
     writes = resources.vault.writes
     async with resources.pool.acquire() as connection:
-        for column in encryption_keys.COLUMNS:
+        for column in sealed_values.COLUMNS:
             progress = RotationProgress(column, 0)
             try:
-                progress.of = await encryption_keys.count(connection, column, writes)
+                progress.of = await sealed_values.count(connection, column, writes)
             except Exception as error:
                 _note_damage(error, progress)
             yield progress
@@ -72,7 +72,7 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
                     if fresh is not None:
                         old.append(one)
                         new.append(fresh)
-                progress.done += await encryption_keys.replace(connection, column, old, new)
+                progress.done += await sealed_values.replace(connection, column, old, new)
                 yield progress
 
 
@@ -82,8 +82,8 @@ async def _older(
     """Yield the values to re-encrypt; skip rows on a damaged page and record them."""
     after: Any = None
     try:
-        while batch := await encryption_keys.sealed_under_other_keys(
-            connection, column, writes, after=after, limit=_AT_ONCE
+        while batch := await sealed_values.sealed_under_other_keys(
+            connection, column, writes, after=after, limit=_ROWS
         ):
             after = batch[-1].key
             yield batch
@@ -93,9 +93,9 @@ async def _older(
     if column.kind != "bigint":
         return  # a few rows; rows behind the damage wait until it is repaired
     last = await newest_batch(connection)
-    for first in range((after or 0) + 1, last + 1, _AT_ONCE):
-        to = min(first + _AT_ONCE - 1, last)
-        batch, _ = await encryption_keys.older_between(connection, column, writes, first=first, last=to)
+    for first in range((after or 0) + 1, last + 1, _ROWS):
+        to = min(first + _ROWS - 1, last)
+        batch, _ = await sealed_values.older_between(connection, column, writes, first=first, last=to)
         if batch:
             yield batch
 
@@ -107,7 +107,7 @@ def _note_damage(error: Exception, progress: RotationProgress) -> None:
 
 
 def _fresh(
-    vault: Vault, column: SealedColumn, one: encryption_keys.SealedValue, progress: RotationProgress
+    vault: Vault, column: SealedColumn, one: sealed_values.SealedValue, progress: RotationProgress
 ) -> bytes | None:
     place = column.place(one.key)
     try:

@@ -242,7 +242,9 @@ class _FileEntry:
     name: str
 
     def duplicates(self, other: "_FileEntry") -> bool:
-        """Return whether both may be the same thing. Two entries with ids may share a name."""
+        """Return whether both entries may mean the same resource. Two entries with ids may have the same
+        name.
+        """
         own_id, other_id = self.existing or self.id, other.existing or other.id
         if own_id is not None and own_id == other_id:
             return True

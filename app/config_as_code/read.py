@@ -38,7 +38,7 @@ class InvalidFile:
 
 @dataclass(frozen=True, slots=True)
 class DesiredMapping:
-    """A mapping of the file; `path` is its path there."""
+    """A mapping of the file; `path` is its path in the file."""
 
     path: str
     id: str | None
@@ -49,7 +49,7 @@ class DesiredMapping:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """A destination of the file with its mappings; `path` is its path there."""
+    """A destination of the file with its mappings; `path` is its path in the file."""
 
     path: str
     destination: DesiredDestination

@@ -20,7 +20,7 @@ RESPONSES: Sequence[tuple[str, str, str]] = (
         "All events are rejected; see the results.",
         "Fix the events. Do not resend them unchanged.",
     ),
-    ("400, 415", "The body cannot be read.", "Fix format and Content-Type."),
+    ("400, 415", "The body cannot be read.", "Fix the format of the body or its Content-Type."),
     ("401, 403", "The key is unknown, revoked, or may not send here.", "Use another key."),
     ("413", "More than 5,000 events or 5 MiB.", "Split the request."),
     ("429, 503", "Nothing is stored.", "Send the same request again after Retry-After."),
@@ -64,7 +64,7 @@ def body_forms(
         _form(
             "events",
             "List under “events”",
-            "Ids outside the list apply to all its events. “rows” works like “events”.",
+            "Ids next to the list apply to all of its events. “rows” works like “events”.",
             url,
             json_type,
             _pretty({**ids, "events": [event, {**event, "event_id": second["event_id"]}]}),

@@ -126,7 +126,7 @@ class EntryView:
 
 
 def present(entry: AuditEntry, names: Mapping[str, str], actor_name: str) -> EntryView:
-    """Return the view of an entry. `names` are those of its ids."""
+    """Return the view of an entry. `names` has the name of each id in it."""
     return EntryView(
         entry.id,
         entry.at,

@@ -62,7 +62,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class ChartSet:
-    """The charts of a page; `starts` are those of the buckets."""
+    """The charts of a page; `starts` are the start times of the buckets."""
 
     charts: Sequence[Chart]
     starts: Sequence[datetime]
@@ -98,9 +98,9 @@ class ChartSet:
 
     @property
     def rows(self) -> list[TableRow]:
-        """The same values as a table, newest first: events are added up, of other values the highest counts.
+        """The same values as a table, newest first: the sum of events, and the highest of each other value.
 
-        Without rows in which nothing happened.
+        Rows in which nothing happened are left out.
         """
         size, lines = self._buckets_per_row(), self._lines()
         found = []
@@ -168,7 +168,7 @@ def charts(
                 _counts("Retried", "warn", rows, lambda bucket: bucket.retried),
             ),
             "No failures in this time range.",
-            "Failed permanently includes expired events. Retried counts an event once per failed request.",
+            "“Failed permanently” includes expired events. “Retried” counts each failed request of an event.",
         ),
         _latency(response_times, starts),
         _backlog(rows),

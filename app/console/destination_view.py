@@ -11,13 +11,16 @@ from app.console.wording import STATUSES, age, number, share
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.reasons import REASONS
+from app.domain.outcomes.status import WAITING
 from app.store.delivery_figures import ConnectionInfo, FailureRun, RequestRow
 from app.store.outcome_history import OutcomeBucket
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure. `address` leads to its events, below the page of the destination; None without a list."""
+    """One figure. `address` leads to its events, below the page of the destination; None if no list shows
+    them.
+    """
 
     label: str
     count: str
@@ -40,7 +43,7 @@ class Tiles:
 def tiles(
     counts: Mapping[str, int], dead_open: int, history: Sequence[OutcomeBucket], range_name: str
 ) -> Tiles:
-    """Return the tiles; `counts` are the API's, `history` is that of the range."""
+    """Return the tiles; `counts` are the current counts, `history` has the buckets of the range."""
     received = (
         _tile("Accepted", history, "accepted", "good", "Stored on disk before the journey got its response."),
         _tile(
@@ -73,7 +76,7 @@ def tiles(
             STATUSES[name].meaning,
             f"/events?status={name}",
         )
-        for name in ("queued", "retrying", "held", "parked")
+        for name in WAITING
     ]
     open_tile = _count_tile(
         "Open failures",
@@ -233,7 +236,7 @@ def _worker(facts: LaneInput) -> Gauge:
         return Gauge("Worker", "idle" if facts.stats.lane_owned else "none", facts.hold)
     if facts.stats.lane_owned:
         return Gauge("Worker", "assigned", "A delivery worker is assigned.", "good")
-    meaning = "No delivery worker is assigned. Normal while no events wait."
+    meaning = "No delivery worker is assigned. This is normal while no events wait."
     return Gauge("Worker", "none", meaning, "bad" if facts.stats.waiting else "quiet")
 
 

@@ -25,8 +25,8 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisInput:
-    """Input of the rules: the newest requests, newest first, and the run of failed requests that they end, if
-    they do.
+    """Input of the rules. `requests` are the newest first; `failures` are the requests that failed since the
+    last success.
     """
 
     destination: Destination
@@ -258,7 +258,7 @@ def _other_currency(facts: DiagnosisInput) -> Diagnosis | None:
     return Diagnosis(
         "warn",
         f"The Amazon account's currency is {actual}, but this destination uses {own}.",
-        f"Purchases without a currency of their own are sent in {own}. Change the destination to {actual}.",
+        f"Purchases whose event has no currency are sent in {own}. Change the destination to {actual}.",
         action="currency",
     )
 

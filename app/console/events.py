@@ -12,11 +12,10 @@ from app.admin.destinations import find_visible
 from app.admin.event_history import read_event_history
 from app.admin.event_list import mapping_names
 from app.admin.event_records import EventHistory, EventReplay
-from app.admin.event_search import REJECTED, search_events
+from app.admin.event_search import REJECTED, FoundEvent, search_events
 from app.admin.mappings import find_mapping
 from app.admin.payload_shape import payload_shape
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.event_models import FoundEventView
 from app.api.export import ExportFormat, ExportPage, export
 from app.api.paging import Cursor, cursor_of, search_position_of
 from app.api.secured_route import Context, requires
@@ -105,11 +104,11 @@ async def export_events(
             limit=1_000,
         )
         return ExportPage(
-            [FoundEventView.model_validate(item) for item in page.items],
+            page.items,
             cursor_of(*page.following) if page.following else None,
         )
 
-    return await export(export_format, FoundEventView, fetch, name="events")
+    return await export(export_format, FoundEvent, fetch, name="events")
 
 
 @router.get(PAGE + "/event", response_model=None)

@@ -47,7 +47,7 @@ def _result(field: FieldPreview, custom: Mapping[str, int]) -> FieldResult:
         input=_input(field.field, custom),
         rule=_RULE_LABELS.get(field.rule) or (normalised if _is_normaliser(field.rule) else field.rule),
         text=text,
-        note=field.note or ("Sent as it is, not shown here." if field.result == "…" else ""),
+        note=field.note or ("Sent unchanged; not shown here." if field.result == "…" else ""),
         tone="bad" if field.rejects else "warn" if field.note else "good",
     )
 

@@ -45,7 +45,7 @@ async def home(
     page: PageNumber = 1,
     range_name: RangeParameter = RangeName.DAY,
 ) -> Response:
-    """Show the home page; for a live search, only what is below the search."""
+    """Show the home page. A search as you type gets only the part below the search field."""
     content = await home_content(context, visitor, q, health, sort, page, range_name)
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("home_live.html", visitor=visitor, **content))

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 
-from app.console.incident_view import TITLES, TONES
+from app.console.incident_view import TONES
 from app.console.sparkline import condensed, line
 from app.console.time_range import TimeRange
 from app.console.wording import REGIONS, STATES, Label, age, events, number
@@ -114,7 +114,7 @@ def _incident_row(each: OpenIncident, may: Permissions) -> IncidentRow:
         note = f"Acknowledged. {note or ''}".strip()
     return IncidentRow(
         id=stored.id,
-        title=TITLES[incident.kind.value],
+        title=KINDS[incident.kind].title,
         tag=Label(incident.severity.value.capitalize(), TONES[incident.severity.value], "Severity"),
         summary=incident.summary,
         remedy=KINDS[incident.kind].remedy if each.holds else "",

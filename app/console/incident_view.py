@@ -13,23 +13,6 @@ STATES: Final[Mapping[str, str]] = {"open": "Open", "acknowledged": "Acknowledge
 
 TONES: Final[Mapping[str, str]] = {"critical": "bad", "warning": "warn", "info": "quiet"}
 
-TITLES: Final[Mapping[str, str]] = {
-    "sign_in_lost": "Sign-in lost",
-    "amazon_forbidden": "Access denied by Amazon",
-    "failing": "Requests fail",
-    "throttled": "Throttled by Amazon",
-    "backlog": "Events wait too long",
-    "expiring": "Events expire soon",
-    "dead_letters": "Events failed permanently",
-    "rejections": "Many events rejected",
-    "volume_drop": "Few events received",
-    "no_worker": "No worker",
-    "database_slow": "Database slow",
-    "notifications_failing": "Notifications fail",
-    "schema_drift": "Event schema changed",
-    "value_suspect": "Suspicious value",
-}
-
 # Where the action of an incident leads, below the page of its destination.
 _ACTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "reconnect": ("", "Open destination"),
@@ -63,7 +46,7 @@ def present(stored: StoredIncident) -> IncidentDetails:
     state = STATES[incident.state]
     return IncidentDetails(
         stored,
-        title=TITLES[incident.kind],
+        title=KINDS[incident.kind].title,
         tag=Label(incident.severity.capitalize(), TONES[incident.severity], state),
         state_label=state,
         remedy=KINDS[incident.kind].remedy if incident.is_open else "",

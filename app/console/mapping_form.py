@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.console.mapping_text import read_pipe, read_value, write_pipe, write_value
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY
 from app.domain.mapping.document import ACTION, MAX_CUSTOM_FIELDS, MappingProblem
 from app.domain.mapping.fields import FIELDS, Field, Group
 from app.store.mappings import Document
@@ -39,6 +39,7 @@ class FieldRow:
     label: str
     help: str
     required: bool
+    purchases_only: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,9 @@ def _takes_text(field: Field) -> bool:
 def _row(field: Field, source: Any, sentences: Mapping[str, str]) -> FieldRow:
     text = _takes_text(field)
     inputs = _inputs(f"fields.{field.name}", source, "path", sentences, text=text)
-    return FieldRow(inputs, field.label, field.help, field.name == "event_timestamp")
+    return FieldRow(
+        inputs, field.label, field.help, field.name == "event_timestamp", field.name in PURCHASE_ONLY
+    )
 
 
 def _inputs(

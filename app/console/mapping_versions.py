@@ -14,7 +14,7 @@ from app.api.errors import status_of
 from app.api.paging import Cursor, cursor_of, number_of, split_page
 from app.api.secured_route import Context, requires
 from app.console import confirmations, pages
-from app.console.mapping_words import statement_changes, statements
+from app.console.mapping_statements import statement_changes, statements
 from app.console.mappings import MAPPING, address_of, content_of_mappings
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
 from app.console.sessions import Visitor

@@ -19,7 +19,6 @@ from app.admin.status_callback import read_status_callback, switch_status_callba
 from app.api.secured_route import Context, requires
 from app.console import confirmations, form_view, pages
 from app.console.destination import PAGE, content_of
-from app.console.incident_view import TITLES
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
 from app.console.threshold_view import alerting_of_form, threshold_rows
@@ -31,7 +30,7 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 _PAGE = PAGE + "/notifications"
 MAINTENANCE_HOURS = (1, 2, 4, 8, 24, 72)
 SEVERITIES = {"info": "Info and up", "warning": "Warning and up", "critical": "Critical only"}
-_KINDS = [(kind.value, TITLES[kind.value]) for kind in KINDS if kind not in RESERVED]
+_KINDS = [(kind.value, spec.title) for kind, spec in KINDS.items() if kind not in RESERVED]
 
 
 @router.get("/console/notifications", response_model=None)

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.context import AppContext
-from app.admin.people import display_name, subject_of
+from app.admin.person_claims import display_name, subject_of
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.roles import ROLES, PersonRole, home_of
 from app.api.query_parameters import ignores_unknown_parameters

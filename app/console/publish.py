@@ -15,8 +15,8 @@ from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
 from app.console import confirmations, pages
+from app.console.mapping_statements import statement_changes
 from app.console.mapping_view import warning_lines
-from app.console.mapping_words import statement_changes
 from app.console.mappings import MAPPING, address_of, content_of_mappings
 from app.console.preview_view import backtest_view
 from app.console.problem_view import problem_views
@@ -90,8 +90,8 @@ async def landing(context: AppContext, visitor: Visitor, published: StoredMappin
 async def _require_answers(
     context: AppContext, visitor: Visitor, destination_id: str, mapping_id: str, form: FormData
 ) -> None:
-    """Raise Refusal for a note that is too long, and when the draft is harmful and the form does not repeat
-    the mapping's name.
+    """Raise Refusal if the note is too long, or if the draft is harmful and the form does not repeat the
+    mapping's name.
     """
     if len(form_text(form, "note")) > MAX_NOTE:
         raise Refusal(ErrorCode.INVALID, _NOTE_TOO_LONG, FieldProblem("note", "too_long"))

@@ -42,7 +42,7 @@ _Id = Annotated[str, Query(max_length=256)]
 
 @dataclass(frozen=True, slots=True)
 class ChosenEvents:
-    """The events to replay or dismiss; "" and no events mean any."""
+    """The events to replay or dismiss. An empty text and an empty selection mean any."""
 
     status: str
     reason: str = ""

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.context import AppContext
-from app.admin.people import person_caller
+from app.admin.person_claims import person_caller
 from app.admin.roles import role_of
 from app.api.headers import address_parts
 from app.domain.ids import KeyId, OrganisationId
@@ -110,7 +110,7 @@ async def act_for(context: AppContext, request: Request, organisation: Organisat
 
 
 async def visitor_of(context: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
-    """Return the visitor of a request, or None: no session, an expired one, or its key lost access.
+    """Return the visitor of a request; None without a session, or if it has expired or its key lost access.
 
     `note`: the request counts as activity, which postpones the end of an idle session.
     """

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
-from app.console.incident_view import TITLES
-from app.domain.incidents.kinds import Kind
+from app.domain.incidents.kinds import KINDS, Kind
 from app.domain.incidents.thresholds import DEFAULTS, RANGES, Alerting, Threshold
 
 # Label and unit of each member.
@@ -17,17 +16,6 @@ _MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
     "breaker_seconds": ("Or circuit breaker open for", "s"),
     "minutes": ("Longer than", "min"),
     "hours": ("Less than", "h left"),
-}
-_OPENS_WHEN: Final[Mapping[str, str]] = {
-    "sign_in_lost": "Amazon rejects the stored sign-in.",
-    "amazon_forbidden": "Amazon responds 403 or 404 for the advertiser.",
-    "failing": "This share of requests fails.",
-    "throttled": "Rate limiting by Amazon delays the oldest event.",
-    "backlog": "The oldest event waits.",
-    "expiring": "An event nears Amazon's age limit.",
-    "dead_letters": "Events failed permanently and are not dismissed.",
-    "rejections": "This share of events is rejected on receipt.",
-    "volume_drop": "The last hour has fewer events than this share of its usual number.",
 }
 
 
@@ -71,7 +59,7 @@ def _row(kind: Kind, threshold: Threshold, typed: Mapping[str, str] | None) -> T
         value = f"{getattr(threshold, name) * factor:g}" if typed is None else typed.get(key, "")
         inputs.append(ThresholdInput(key, label, unit, value, default, low, high))
     enabled = threshold.enabled if typed is None else f"{kind}.enabled" in typed
-    return ThresholdRow(kind, TITLES[kind], _OPENS_WHEN[kind], enabled, inputs)
+    return ThresholdRow(kind, KINDS[kind].title, KINDS[kind].opens_when, enabled, inputs)
 
 
 def alerting_of_form(typed: Mapping[str, str]) -> dict[str, dict[str, float | str | None]]:

@@ -93,7 +93,7 @@ class ClaimStep:
         reason: str,
         error: str | None = None,
     ) -> None:
-        """Skip a queue whose due events cannot be claimed for a while; the lane's other queues continue."""
+        """For a while, skip a queue whose due events cannot be claimed; the lane's other queues continue."""
         now = self._monotonic()
         backoff = lane.back_off(queue.number, kind, now)
         lane.wake(now)

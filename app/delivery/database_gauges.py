@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from app.domain.destination import State
-from app.domain.outcomes.status import Status, waiting_status
+from app.domain.outcomes.status import WAITING, Status, waiting_status
 from app.store import transactions, waiting_events
 from app.store.errors import DRIVER_ERRORS
 from app.store.waiting_events import DestinationPace, WaitingCounts
@@ -21,7 +21,6 @@ from app.telemetry import Telemetry
 
 READ_EVERY_S: Final = 15.0
 _MAX_SHARE: Final = 20  # a slow read is repeated after this multiple of its duration
-_STATUSES: Final = (Status.QUEUED, Status.RETRYING, Status.HELD, Status.PARKED)
 _NAME: Final = "amazon_conversions_"
 
 
@@ -88,7 +87,7 @@ class DatabaseGauges(Collector):
         """Return events and age by status and, if requested, destination; zeros if no events wait."""
         totals: dict[tuple[Status, tuple[str, ...]], tuple[int, float]] = {}
         if self._is_read and not self._labels:
-            totals = {(status, ()): (0, 0.0) for status in _STATUSES}
+            totals = {(status, ()): (0, 0.0) for status in WAITING}
         for row in self._waiting:
             status = waiting_status(State(row.state), failing=row.failing)
             key = (status, (row.destination,) if self._labels else ())

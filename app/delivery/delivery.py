@@ -310,7 +310,7 @@ class Delivery:
     async def _settle(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, settlement: Settlement
     ) -> bool:
-        """Write and log a settlement. Returns whether no content is due: all delivered, dead or due later."""
+        """Write and log a settlement. Return whether none of its events is due again now."""
         delta = await self._write(lane, request, sent, settlement)
         self._log.record_attempt(lane, request.content, request.attempt, sent, settlement)
         if delta is not None:

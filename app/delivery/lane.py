@@ -30,7 +30,7 @@ class Backoff:
 class Lane:
     """One owned lane. All times are seconds on this process's monotonic clock.
 
-    `owned_until` counts from before the lease was requested, so that it never outlives the database's own.
+    `owned_until` counts from before the lease was requested, so it ends before the lease in the database.
     """
 
     lease: LaneLease
@@ -105,7 +105,9 @@ class Lane:
         return backoff
 
     def is_progress(self, number: DestinationNumber, kind: WorkKind, unsent: frozenset[BatchId]) -> bool:
-        """Return whether a claim without a request has other batches than the queue's last such claim."""
+        """Return whether a claim that led to no request found other batches than the last such claim of its
+        queue.
+        """
         previous, self.unsent[number, kind] = self.unsent.get((number, kind)), unsent
         return unsent != previous
 

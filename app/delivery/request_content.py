@@ -166,7 +166,7 @@ class Claim:
 
     @property
     def unsent_batches(self) -> frozenset[BatchId]:
-        """Return the batches to settle unsent. The same set twice means that settling had no effect."""
+        """Return the batches to settle without sending them. The same set twice: settling had no effect."""
         too_old = self.content.too_old if self.content is not None else ()
         return frozenset(
             (

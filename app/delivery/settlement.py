@@ -232,7 +232,7 @@ def _delivered(content: RequestContent, dispositions: Sequence[Disposition]) -> 
 
 
 def _finals(rows: Sequence[exceptions.ExceptionChange]) -> list[callbacks.FinalBatch]:
-    """Return the callbacks of exceptions that became final, one for equal states of a batch."""
+    """Return the callbacks of exceptions that became final, one per batch and final state."""
     places: dict[tuple[BatchId, date, str, str | None, str | None], list[int]] = {}
     for row in rows:
         if row.status in FINAL:

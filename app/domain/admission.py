@@ -153,7 +153,8 @@ def over_organisation_share(
 ) -> bool:
     """Return whether the requests of one organisation leave too little for the others.
 
-    `cost` is that of all its requests in flight. A few requests are within it, however large.
+    `cost` is the cost of all its requests in flight. A few requests are always within the share, however
+    large.
     """
     if requests <= 1:
         return False

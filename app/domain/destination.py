@@ -21,7 +21,9 @@ REGION_NAMES: Mapping[Region, str] = {
 
 
 class State(StrEnum):
-    """Derived by the database from the sign-in, paused, published and archived; never written."""
+    """The state of a destination. It is never written: the database derives it from the sign-in, the pause,
+    the published mappings and the archiving.
+    """
 
     DRAFT = "draft"
     CONNECTED = "connected"

@@ -40,7 +40,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class JourneyIds(msgspec.Struct, frozen=True):
-    """The ids of the journey, node and execution that sent an event. None: absent, or must not be stored."""
+    """The ids of the journey, node and execution that sent an event. An absent or invalid id is None."""
 
     journey_id: str | None = None
     node_id: str | None = None

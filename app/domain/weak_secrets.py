@@ -1,4 +1,4 @@
-"""Secrets that can be guessed: too short, repeated, counted up, or known from examples."""
+"""Secrets that can be guessed: too short, repetitive, a sequence, or known from examples."""
 
 import re
 from itertools import pairwise

@@ -35,7 +35,7 @@ class ObservedDestination:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The facts at one time."""
+    """The facts about all destinations, the service and the channels at one time."""
 
     now: datetime
     destinations: Sequence[ObservedDestination]

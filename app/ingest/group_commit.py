@@ -13,6 +13,7 @@ from app.ingest.destination_cache import CachedDestination, DestinationCache
 from app.ingest.evaluate import Evaluated, evaluate
 from app.ingest.flush_session import FlushSession, concerns_transaction
 from app.ingest.flush_writer import FlushWriter
+from app.ingest.group_writer import FEW_EVENTS, GroupWriter
 from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
 from app.store import PipelineConnection
 from app.store.clock import DatabaseClock
@@ -27,9 +28,6 @@ FLUSH_MIN_REQUESTS = 24
 SHARED_PART = 10
 SHARED_SECONDS = 60.0
 WAITING_PART = 2 / 3
-# A request of more events is a large one. Of several organisations, its events are evaluated so many per
-# event-loop iteration.
-FEW_EVENTS = 25
 SECOND_RETRY_SECONDS = 5.0
 
 
@@ -71,19 +69,18 @@ class GroupCommit:
         self._has_requests = asyncio.Event()
         self._may_flush = asyncio.Event()
         self._slicing = asyncio.Lock()
-        self._session, self._second_session = (
-            FlushSession(
-                connect=connect,
-                destinations=destinations,
-                writer=writer,
-                evaluate=self._evaluate,
-                telemetry=telemetry,
+        self._writers = [
+            GroupWriter(
+                FlushSession(
+                    connect=connect,
+                    destinations=destinations,
+                    writer=writer,
+                    evaluate=self._evaluate,
+                    telemetry=telemetry,
+                )
             )
             for _ in range(2)
-        )
-        # The organisations whose requests each session writes. None is in both, so requests keep their order.
-        self._writing: frozenset[str | None] = frozenset()
-        self._second_writing: frozenset[str | None] = frozenset()
+        ]
         self._second_task: asyncio.Task[None] | None = None
         self._no_second_until = float("-inf")  # after a failure to open its connection
         # Read when metrics are scraped: setting the gauge with every request costs more.
@@ -111,10 +108,12 @@ class GroupCommit:
         if organisation != self._last_organisation:
             if self._last_organisation is not None:
                 self._shared_until = loop.time() + SHARED_SECONDS
+                if not self._writers[1].session.has_connection:
+                    self._start_second()  # opens its connection before it is needed
             self._last_organisation = organisation
         response: asyncio.Future[RequestResults | NotStored] = loop.create_future()
         request = PendingRequest(events, access, response, trace, low_priority)
-        if loop.time() < self._shared_until:
+        if self._is_shared:
             if self._queue.cost_of(organisation) + len(events) > self._max_waiting * WAITING_PART:
                 return NotStored("crowded")
             if not await self._evaluate_in_slices(request):
@@ -149,12 +148,20 @@ class GroupCommit:
     def _enqueue(self, request: PendingRequest) -> None:
         organisation = request.access.organisation
         self._queue.add(organisation, len(request.events) + 1, request)
-        if organisation not in self._second_writing:
+        if organisation not in self._writers[1].writing:
             self._has_requests.set()
         if self._is_large_enough():
             self._may_flush.set()
-        if self._writing and organisation not in self._writing:
+        if (writing := self._writers[0].writing) and organisation not in writing:
             self._start_second()
+
+    @property
+    def _is_shared(self) -> bool:
+        return asyncio.get_running_loop().time() < self._shared_until
+
+    @property
+    def _most_events(self) -> int:
+        return self._max_events // SHARED_PART if self._is_shared else self._max_events
 
     @property
     def waiting(self) -> int:
@@ -163,55 +170,66 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Flush until closed and empty. Runs as one task of the process."""
-        shared = False
+        first, second = self._writers
         while not (self._closing and not self._queue):
             await self._has_requests.wait()
-            if shared:
-                # Requests came together last time, so more will join. A lone request does not wait.
-                self._writing = self._queue.owners
-                await self._linger()
-            requests = self._take_group(self._second_writing)
-            shared = len(requests) > 1
-            if requests:
-                self._writing = organisations_of(requests)
-                await self._flush(self._session, requests)
+            if requests := await self._next_group(first, second):
+                await self._flush(first.session, requests)
             elif self._second_task is not None:
-                # All that wait belong to the second session. Its end sets this again, or before it a request
-                # of another organisation, which must not wait for the second session.
+                # All that wait belong to the second writer. Its end sets this again, or before it a request
+                # of another organisation, which must not wait for the second writer.
                 self._has_requests.clear()
-            requests, self._writing = [], frozenset()  # frees their memory while waiting
+            requests = []  # frees their memory while waiting
+            first.end()
         if self._second_task is not None:
             await self._second_task
-        for session in (self._session, self._second_session):
-            await session.close()
+        for writer in self._writers:
+            await writer.session.close()
+
+    async def _next_group(self, writer: GroupWriter, other: GroupWriter) -> list[PendingRequest]:
+        """Remove the next group of a writer from the queue, after a wait for more of it."""
+        loop = asyncio.get_running_loop()
+        if wait := writer.wait_for_more(self._queue.owners - other.writing, self._linger_s, loop.time()):
+            self._start_second_for_others()
+            await self._linger(wait)
+        requests = self._take_group(other.writing)
+        writer.take(requests, loop.time(), shared=self._is_shared)
+        self._start_second_for_others()
+        return requests
+
+    def _start_second_for_others(self) -> None:
+        """Let the second writer write what the first one does not."""
+        if (writing := self._writers[0].writing) and self._queue.owners - writing:
+            self._start_second()
 
     def _start_second(self) -> None:
         if self._second_task is None and asyncio.get_running_loop().time() >= self._no_second_until:
             self._second_task = asyncio.create_task(self._write_others(), name="flush of others")
 
     async def _write_others(self) -> None:
-        """Write the requests of organisations that the first session does not write, until there are none."""
+        """Write the requests of organisations that the first writer does not write, until there are none."""
+        first, second = self._writers
         try:
-            # Before a request is taken: without this connection, the first session writes it.
-            await self._second_session.connection()
-            while requests := self._take_group(self._writing):
-                self._second_writing = organisations_of(requests)
-                await self._flush(self._second_session, requests)
-                self._second_writing = frozenset()
+            # Before a request is taken: without this connection, the first writer writes it.
+            await second.session.connection()
+            while requests := await self._next_group(second, first):
+                await self._flush(second.session, requests)
+                second.end()
         except Exception as error:
             self._no_second_until = asyncio.get_running_loop().time() + SECOND_RETRY_SECONDS
             self._telemetry.failed("flush.second_connection", error, level=30)
         finally:
-            self._second_writing, self._second_task = frozenset(), None
+            second.end()
+            self._second_task = None
             if self._queue or self._closing:
                 self._has_requests.set()
 
-    async def _linger(self) -> None:
-        """Wait until the queue is large enough for a flush, at most `linger_s`."""
+    async def _linger(self, seconds: float) -> None:
+        """Wait until the queue is large enough for a flush, at most so long."""
         if self._is_large_enough():
             return
         self._may_flush.clear()
-        timer = asyncio.get_running_loop().call_later(self._linger_s, self._may_flush.set)
+        timer = asyncio.get_running_loop().call_later(seconds, self._may_flush.set)
         await self._may_flush.wait()
         timer.cancel()
 
@@ -219,7 +237,7 @@ class GroupCommit:
         return (
             self._closing
             or len(self._queue) >= FLUSH_MIN_REQUESTS
-            or self._waiting_events >= self._max_events
+            or self._waiting_events >= self._most_events
         )
 
     def close(self) -> None:
@@ -233,7 +251,7 @@ class GroupCommit:
         """Evaluate a request with current configuration versions; return the ledger generation."""
         await self._clock.ensure(connection)
         self._evaluate(request)
-        return await self._session.reevaluate_stale(connection, [request])
+        return await self._writers[0].session.reevaluate_stale(connection, [request])
 
     def _take_group(self, excluded: frozenset[str | None]) -> list[PendingRequest]:
         """Remove requests from the queue, up to `max_events` events but at least one request.
@@ -241,15 +259,14 @@ class GroupCommit:
         The oldest of each organisation first, the organisations in turn, without those excluded. A few events
         are not written together with many of another organisation, which take longer.
         """
-        shared = asyncio.get_running_loop().time() < self._shared_until
-        limit = self._max_events // SHARED_PART if shared else self._max_events
+        limit = self._most_events
         group: list[PendingRequest] = []
         events = 0
         while (first := self._queue.first(excluded)) is not None:
             if group and (
                 events + len(first.events) > limit
                 or (
-                    events <= FEW_EVENTS < len(first.events)
+                    (events <= FEW_EVENTS) is not (len(first.events) <= FEW_EVENTS)
                     and first.access.organisation != group[0].access.organisation
                 )
             ):
@@ -365,15 +382,10 @@ class GroupCommit:
         if session.has_connection:
             # The state of the session is unknown: the next flush opens a new one.
             session.terminate()
-        elif session is self._session:
+        elif session is self._writers[0].session:
             # No connection can be opened: queued requests get the same answer without waiting.
-            while refused := self._take_group(self._second_writing):
+            while refused := self._take_group(self._writers[1].writing):
                 _answer_all(refused, NotStored("database"))
-
-
-def organisations_of(requests: Sequence[PendingRequest]) -> frozenset[str | None]:
-    """Return the organisations that sent these requests."""
-    return frozenset([request.access.organisation for request in requests])
 
 
 def _answer_all(requests: Sequence[PendingRequest], response: NotStored) -> None:

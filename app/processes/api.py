@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from app.admin.context import AppContext
 from app.admin.delivery_control import StoreDeliveryControl
-from app.admin.people import PersonClaims
+from app.admin.person_claims import PersonClaims
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
 from app.api.inbound_limits import InboundLimits

@@ -23,7 +23,7 @@ from app.domain.pacing.lane_limits import TIMES
 from app.oidc_client import OidcClient
 from app.setting_types import DatabaseRole, named_keys
 from app.settings import Settings, SettingsError
-from app.store import keepalive, key_usage, organisation_scope
+from app.store import encryption_key_usage, keepalive, organisation_scope
 from app.store import secrets as stored_secrets
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
@@ -173,8 +173,8 @@ def oidc_client(settings: Settings) -> OidcClient | None:
 
 
 async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:
-    """Return the key of the content hash. It is created once and never rotated: retries of events would
-    conflict.
+    """Return the key of the content hash. It is created once and never rotated, because retries of events
+    would then be conflicts.
     """
     place = "secrets/content_pepper"
     fresh = vault.seal(secrets.token_bytes(32), place=place)
@@ -212,7 +212,7 @@ async def _open_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple[a
     try:
         async with pool.acquire() as connection, connection.transaction():
             pepper = await _pepper(connection, vault)
-            await key_usage.note(connection, vault.writes)
+            await encryption_key_usage.note(connection, vault.writes)
             return pool, pepper
     except CannotDecrypt as problem:
         pool.terminate()

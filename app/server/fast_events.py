@@ -4,6 +4,7 @@ The framework's overhead of a route is twice the cost of storing an event. Its r
 (`app.api.events.post_events`) only serves the OpenAPI description.
 """
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -41,6 +42,9 @@ from app.store.errors import is_unavailable
 _CAP: Final = max_body_bytes(PATH)
 _SCOPES: Final = scopes_of(events.post_events)
 _CLIENT_CLOSED_REQUEST: Final = 499
+_TOO_MANY_REQUESTS: Final = 429
+# A sender that ignores Retry-After and repeats a refused post at once must not use the CPU of others.
+_REFUSAL_DELAY_S: Final = 0.1
 
 
 class EventsReply(msgspec.Struct, frozen=True):
@@ -92,6 +96,8 @@ class EventsEndpoint:
         respond: Respond | None = state.pop(RESPOND, None)
         if reply is None:
             return
+        if reply.status == _TOO_MANY_REQUESTS:
+            await asyncio.sleep(_REFUSAL_DELAY_S)
         if respond is not None:
             await respond(reply.status, reply.headers, reply.body)
         else:

@@ -75,8 +75,8 @@ async def start(
     One conditional insert. Conditions: the lane is ours by fence and lease, no erasure was requested since
     the batches were read, and the destination is active. With `probe_again_in`, the destination must instead
     wait for a probe because Amazon does not know its endpoint; the next probe is due after that many seconds.
-    Both rows are share-locked: pausing, parking and taking over wait for this commit and then see the
-    attempt, or this statement sees them.
+    Both rows are share-locked. So a pause, a park or a takeover either waits for this commit and then sees
+    the attempt, or commits first and this statement sees it.
     """
     probe_arguments = () if probe_again_in is None else (probe_again_in,)
     row = await connection.fetchrow(

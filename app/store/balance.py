@@ -230,7 +230,7 @@ class BalanceResult:
 async def begin(connection: PipelineConnection, owner: str, *, every: timedelta) -> int | None:
     """Start the next check for `owner`, or return None if the last one began less than `every` ago.
 
-    Returns the number of the hour, with which each partial check selects another part.
+    Returns the number of the hour, by which a partial check selects the part to check.
     """
     turn: int | None = await connection.fetchval(
         """

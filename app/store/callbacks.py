@@ -53,9 +53,7 @@ class DueCallback:
 async def note(
     connection: PipelineConnection, destination: DestinationNumber, finals: Sequence[FinalBatch]
 ) -> None:
-    """Enqueue these final states if the destination reports them; in the transaction that makes them
-    final.
-    """
+    """Queue these final states, if the destination reports them, in the transaction that makes them final."""
     if not finals:
         return
     # Nested arrays must have one length, so the places are passed as text.
@@ -173,7 +171,7 @@ async def reschedule(connection: PipelineConnection, callback: int, *, wait: tim
 
 @dataclass(frozen=True, slots=True)
 class NamedEvent:
-    """Further input of a report besides the states: shapes by batch, exceptions by batch, ids by number."""
+    """What a callback needs besides the states: shapes by batch, exceptions by batch, ids by number."""
 
     shapes: dict[BatchId, bytes | None]
     excepted: dict[BatchId, frozenset[int]]

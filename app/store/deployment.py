@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from app.store import balance, key_usage
+from app.store import balance, encryption_key_usage
 from app.store.balance import BalanceResult
-from app.store.encryption_keys import COLUMNS
 from app.store.partitions import days_ahead
+from app.store.sealed_values import COLUMNS
 
 if TYPE_CHECKING:
     from app.store import PipelineConnection
@@ -87,7 +87,7 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
         if await connection.fetchval("SELECT to_regclass('balance_checks') IS NOT NULL"):
             last = await balance.last(connection)
         if await connection.fetchval("SELECT to_regclass('encryption_keys') IS NOT NULL"):
-            seals = await key_usage.seals(connection)
+            seals = await encryption_key_usage.seals(connection)
     return Deployment(
         **facts,
         revision=revision,

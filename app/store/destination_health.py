@@ -77,7 +77,7 @@ _TODAY: Final = "(now() AT TIME ZONE 'UTC')::date"
 
 
 def _has_request(condition: str) -> str:
-    """Return SQL for whether a destination has such a request: true or NULL.
+    """Return SQL that is true if a destination has a request that meets the condition, else NULL.
 
     Not EXISTS: it would be planned as a scan of all requests of the day.
     """

@@ -57,7 +57,7 @@ async def unlock_scan(connection: PipelineConnection) -> None:
 async def ask(
     connection: PipelineConnection, id: str, *, by: str, kinds: Sequence[str], sealed: bytes
 ) -> datetime:
-    """Create an erasure. After the commit, no attempt starts with batches read before it.
+    """Create an erasure. After the commit, no attempt starts with batches that were read before the commit.
 
     Flushes are blocked meanwhile, so that the scan finds all events acknowledged before.
     """
@@ -202,7 +202,7 @@ async def advance(
 async def add_found(
     connection: PipelineConnection, id: str, *, waiting: int, dead: int, delivered: int
 ) -> None:
-    """Add to the findings of an erasure."""
+    """Add to the counts of an erasure's receipt."""
     await connection.execute(
         """
         UPDATE erasures SET waiting = waiting + $2, dead = dead + $3, delivered = delivered + $4 WHERE id = $1

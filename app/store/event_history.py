@@ -98,9 +98,9 @@ async def mappings(
 async def batches(
     connection: PipelineConnection, destination: DestinationNumber, id: BatchId
 ) -> list[BatchRow]:
-    """Return a destination's batches with this id; none when the partition was dropped.
+    """Return a destination's batches with this batch id; none if its partition was dropped.
 
-    Several if an id was used on different days; the caller compares the event id.
+    There are several if the id was used on different days; the caller compares the event id.
     """
     rows = await connection.fetch(
         f"SELECT {STATE} FROM batch_states s WHERE s.batch = $2 AND s.destination = $1 AND {STORED}",

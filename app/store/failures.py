@@ -47,7 +47,7 @@ async def groups(
 ) -> list[FailureGroup]:
     """Return the groups of dead and expired events accepted since a time, most frequent first.
 
-    `only_mapping` is that of the destination, if it has one only.
+    `only_mapping` is the destination's mapping, if it has exactly one.
     """
     rows = await connection.fetch(
         f"""

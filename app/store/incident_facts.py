@@ -1,6 +1,7 @@
 """The input of incidents: requests, waiting events, dead letters and received events.
 
-Each statement costs some index probes per destination, regardless of the backlog; an idle one costs a probe.
+Each statement costs some index probes per destination, regardless of the backlog; an idle destination costs
+one probe.
 """
 
 from collections.abc import Sequence
@@ -128,7 +129,7 @@ _REQUESTS = f"""
 
 
 def _destinations_with(name: str, table: str, condition: str) -> str:
-    """Return a recursive CTE: every destination with such a row, by one index probe each."""
+    """Return a recursive CTE that finds each destination with such a row by one index probe."""
     probe = f"SELECT destination FROM {table} WHERE {condition}"
     return f"""{name} AS (
       -- From one destination to the next: idle ones are skipped.
@@ -235,7 +236,7 @@ class WorkerFacts:
 
 
 async def workers(connection: PipelineConnection) -> WorkerFacts:
-    """Return whether any worker has a lane, and the start of the oldest sendable live batch's wait."""
+    """Return whether any worker has a lane, and since when the oldest sendable live batch has waited."""
     row = await connection.fetchrow(
         f"""
         WITH RECURSIVE {_destinations_with("open_batches", "batch_states", "settled_at IS NULL")}

@@ -63,8 +63,8 @@ class DestinationQueue:
 class LanePoll:
     """The facts that the owner of a lane reads before its next request.
 
-    `limit` is the lowest of the destinations, None without any. `erasures` counts the requested erasures.
-    `damaged` are destinations whose due events cannot be read.
+    `limit` is the lowest limit of the destinations, None without a destination. `erasures` counts the
+    requested erasures. `damaged` are destinations whose due events cannot be read.
     """
 
     limit: RateLimit | None

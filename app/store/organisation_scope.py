@@ -29,7 +29,7 @@ _OPTION: Final = "organisation"
 
 
 def prepare_engine(engine: "AsyncEngine") -> None:
-    """Let every transaction of a new engine begin by setting its organisation, if it has one."""
+    """Let every transaction of a new engine begin by setting the engine's organisation, if it has one."""
     # Imported here: workers run without SQLAlchemy, which takes 20 MB.
     from sqlalchemy import event
 
@@ -50,8 +50,8 @@ def _set_at_begin(connection: "Connection") -> None:
 class ScopedPool:
     """A pool whose connections act for an organisation while in use.
 
-    The session is set, not a transaction: readers of damaged pages continue after an error, and exports have
-    no transaction between their pages. A connection that cannot be reset is closed.
+    The organisation is set for the session, not for a transaction: readers of damaged pages continue after an
+    error, and exports have no transaction between their pages. A connection that cannot be reset is closed.
     """
 
     def __init__(self, pool: asyncpg.Pool, organisation: OrganisationId) -> None:

@@ -43,7 +43,7 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "balance_checks": TablePrivileges("SELECT", _READ_WRITE),
     "organisations": TablePrivileges(_READ_WRITE, "SELECT"),
     "organisation_usage": TablePrivileges("SELECT", "SELECT, INSERT"),
-    "inbound_usage": TablePrivileges(_ALL),
+    "inbound_demand": TablePrivileges(_ALL),
     "lanes": TablePrivileges("SELECT, UPDATE (erasures)", "SELECT, UPDATE"),
     "destinations": TablePrivileges(_READ_WRITE, f"SELECT, {_SIGN_IN_STATE}"),
     "sign_ins": TablePrivileges(_ALL, "SELECT, UPDATE"),

@@ -55,7 +55,7 @@ async def of_destination(
 async def _newest(
     connection: AsyncConnection, which: str, values: MappingOf[str, str | int]
 ) -> list[tuple[SchemaSample, int]]:
-    """Return the newest samples, without those of rows that cannot be read."""
+    """Return the newest samples; leave out rows that cannot be read."""
     chosen = (
         "FROM schema_samples o JOIN mappings m ON m.number = o.mapping "
         f"WHERE m.organisation_id = acting_organisation() AND {which} ORDER BY o.id DESC LIMIT :rows"

@@ -19,7 +19,7 @@ class WaitingCounts:
 
 
 async def read(connection: PipelineConnection) -> list[WaitingCounts]:
-    """Return waiting events by destination and whether a first attempt failed.
+    """Return the waiting events of each destination, those with a failed attempt separately.
 
     It reads the index of open batches, so its cost grows with the backlog; the caller limits its time.
     """

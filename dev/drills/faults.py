@@ -86,7 +86,7 @@ class FaultInjector:
         ]
 
     def independent(self) -> list[FaultCase]:
-        """Return the faults that may overlap with all others but those of processes."""
+        """Return the faults that may overlap with each other, but not with faults of processes."""
         return [
             FaultCase("a sign-in is revoked", ("SignInLost",), self._revoke, self._reconnect),
             FaultCase("the token server answers 503", ("TokenRefreshFailing",), self._expire, self._token_server_up),

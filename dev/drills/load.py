@@ -27,7 +27,7 @@ class Load:
         destination: Example | None = None,
         name: str = "drill",
     ) -> None:
-        """`events` are those of a post; `name` is unique among the loads of a destination."""
+        """`events` is the number per post; `name` is unique among the loads of a destination."""
         self._stage = stage
         self._pause_s = pause_s
         self._events = events

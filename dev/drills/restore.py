@@ -107,7 +107,7 @@ def _restore(stage: Stage, saved: Path, moment: datetime | None) -> float:
 
 
 def _existing(stage: Stage, load: Load) -> set[str]:
-    """Return the ids in the ledger, by their lists."""
+    """Return the ids of the stored events, from the lists of each status."""
     found: set[str] = set()
     for status in ("queued", "retrying", "delivered", "dead"):
         cursor: str | None = ""

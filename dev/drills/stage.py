@@ -203,7 +203,9 @@ class Stage:
             time.sleep(0.5)
 
     def delivered(self, destination: Example | None = None) -> tuple[set[str], dict[str, int]]:
-        """Return the ids that the sandbox accepted, without the destination's part, and its totals."""
+        """Return the event ids that the sandbox accepted, without their prefix for the destination, and its
+        totals.
+        """
         advertiser = (destination or self.example).advertiser_id
         ids: set[str] = set()
         cursor: str | None = "0"

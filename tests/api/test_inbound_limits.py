@@ -1,16 +1,21 @@
-"""The limit on events a second holds for all API processes together."""
+"""The limit on events a second holds for all API processes together. Time passes by a clock of the test."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from math import ceil
+from random import Random
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
-from app.api.inbound_limits import IDLE_S, InboundLimits
+from app.api.inbound_limits import EXCHANGE_EVERY_S, IDLE_S, InboundLimits
 from app.domain.ids import OrganisationId
 from app.store.organisation_scope import EVERY, SETTING
 
 ACME = OrganisationId("default")
-RATE = 10
+LIMIT = 100
+STEP_S = 0.005
 
 
 class Clock:
@@ -21,6 +26,59 @@ class Clock:
         return self.now
 
 
+@dataclass
+class Deployment:
+    """Processes that post at `rates` events a second, at random times; a rate of None is a dead process."""
+
+    connection: asyncpg.Connection
+    rates: list[float | None]
+    limit: int = LIMIT
+    exchanging: bool = True
+    clock: Clock = field(default_factory=Clock)
+    random: Random = field(default_factory=lambda: Random(1))
+    refused: int = 0
+
+    def __post_init__(self) -> None:
+        self.processes = [InboundLimits(monotonic=self.clock) for _ in self.rates]
+        self.aged_at = self.clock.now
+        self.due = [self.clock.now + n * EXCHANGE_EVERY_S / len(self.rates) for n in range(len(self.rates))]
+
+    async def run(self, seconds: float) -> float:
+        """Return the admitted events a second."""
+        admitted, until = 0, self.clock.now + seconds
+        while self.clock.now < until:
+            self.clock.now += STEP_S
+            for n, (process, rate) in enumerate(zip(self.processes, self.rates, strict=True)):
+                if rate is None:
+                    continue
+                if self.random.random() < rate * STEP_S:
+                    admitted += self.post(process)
+                if self.clock.now >= self.due[n]:
+                    self.due[n] += EXCHANGE_EVERY_S
+                    await self.exchange(process)
+        return admitted / seconds
+
+    def post(self, process: InboundLimits) -> int:
+        if process.wait(ACME, self.limit) > 0:
+            self.refused += 1
+            return 0
+        process.charge(ACME, 1)
+        return 1
+
+    async def exchange(self, process: InboundLimits) -> None:
+        if self.exchanging:
+            # The clock of the database passes like that of the processes.
+            age, self.aged_at = self.clock.now - self.aged_at, self.clock.now
+            await self.connection.execute(
+                "UPDATE inbound_demand SET updated_at = updated_at - $1 * interval '1 second'", age
+            )
+            await process.exchange(self.connection)
+
+    async def rows(self) -> int:
+        count: int = await self.connection.fetchval("SELECT count(*) FROM inbound_demand")
+        return count
+
+
 @pytest_asyncio.fixture
 async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     opened = await asyncpg.connect(database_url.replace("+asyncpg", ""), server_settings={SETTING: EVERY})
@@ -28,90 +86,132 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await opened.close()
 
 
-async def two(connection: asyncpg.Connection, clock: Clock) -> tuple[InboundLimits, InboundLimits]:
-    """Two processes that have both exchanged once."""
-    first, second = InboundLimits(monotonic=clock), InboundLimits(monotonic=clock)
-    for limits in (first, second):
-        assert limits.wait(ACME, RATE) <= 0
+@pytest.mark.parametrize(
+    "rates",
+    [[150], [150, 150, 150], [190, 60, 10], [190, 0, 0], [60, 60]],
+    ids=["a process", "even", "uneven", "idle processes", "little more than the limit"],
+)
+async def test_in_steady_state_it_holds_within_a_tenth(
+    connection: asyncpg.Connection, rates: list[float | None]
+) -> None:
+    deployment = Deployment(connection, rates)
+    await deployment.run(5)
+    for _ in range(2):
+        assert 0.9 * LIMIT <= await deployment.run(10) <= 1.1 * LIMIT
+
+
+async def test_the_first_burst_is_made_up_for(connection: asyncpg.Connection) -> None:
+    """Each of two processes admits a second's worth before it knows the other."""
+    deployment = Deployment(connection, [190, 190])
+    assert await deployment.run(1) > 1.5 * LIMIT
+    assert await deployment.run(9) <= 1.05 * LIMIT
+    began = Deployment(connection, [190, 190], random=Random(2))
+    assert await began.run(10) <= 1.15 * LIMIT
+
+
+async def test_below_the_limit_nothing_is_refused(connection: asyncpg.Connection) -> None:
+    deployment = Deployment(connection, [40, 10, 20])
+    await deployment.run(10)
+    assert deployment.refused == 0
+
+
+async def test_a_process_that_ends_leaves_its_share_within_five_seconds(
+    connection: asyncpg.Connection,
+) -> None:
+    deployment = Deployment(connection, [150, 150])
+    await deployment.run(5)
+    deployment.rates[0] = None
+    await deployment.run(5)
+    assert 0.9 * LIMIT <= await deployment.run(5) <= 1.1 * LIMIT
+
+
+async def test_traffic_that_moves_takes_its_share_along(connection: asyncpg.Connection) -> None:
+    deployment = Deployment(connection, [150, 0])
+    await deployment.run(5)
+    deployment.rates = [0, 150]
+    await deployment.run(4)
+    assert 0.9 * LIMIT <= await deployment.run(10) <= 1.1 * LIMIT
+
+
+async def test_without_the_exchange_each_process_keeps_its_share(connection: asyncpg.Connection) -> None:
+    """Also right after it, when the demand of the others is not yet read again."""
+    deployment = Deployment(connection, [190, 60, 10])
+    await deployment.run(5)
+    deployment.exchanging = False
+    assert 0.85 * LIMIT <= await deployment.run(20) <= 1.05 * LIMIT
+    deployment.exchanging = True
+    assert 0.8 * LIMIT <= await deployment.run(2) <= 1.2 * LIMIT
+    assert 0.9 * LIMIT <= await deployment.run(10) <= 1.1 * LIMIT
+
+
+async def test_a_changed_limit_holds_for_all_together(connection: asyncpg.Connection) -> None:
+    deployment = Deployment(connection, [150, 150])
+    await deployment.run(5)
+    deployment.limit = 50
+    await deployment.run(3)
+    assert 45 <= await deployment.run(10) <= 55
+
+
+async def test_the_next_request_is_admitted_after_the_wait(connection: asyncpg.Connection) -> None:
+    """Beside two other processes that are refused all the time, and after a post of three seconds' worth."""
+    deployment = Deployment(connection, [190, 190, 0])
+    await deployment.run(5)
+    process = deployment.processes[2]
+    for events in (1, 300):
+        while process.wait(ACME, LIMIT) <= 0:
+            process.charge(ACME, events)
+            await deployment.run(EXCHANGE_EVERY_S)
+        await deployment.run(ceil(process.wait(ACME, LIMIT)))  # as in Retry-After
+        assert process.wait(ACME, LIMIT) <= 0
+
+
+class TestRows:
+    async def test_end_with_the_demand(self, connection: asyncpg.Connection) -> None:
+        deployment = Deployment(connection, [150, 150])
+        await deployment.run(2)
+        assert await deployment.rows() == 2
+        deployment.rates = [0, 150]
+        for _ in range(int(IDLE_S) + 2):
+            deployment.clock.now += 0.9
+            await deployment.run(0.1)
+        assert await deployment.rows() == 1
+
+    async def test_of_idle_processes_are_not_written_again(self, connection: asyncpg.Connection) -> None:
+        deployment = Deployment(connection, [150])
+        await deployment.run(2)
+        deployment.rates = [0]
+        await deployment.run(10)
+        before = await connection.fetchval("SELECT xmin::text FROM inbound_demand")
+        await deployment.processes[0].exchange(connection)
+        # The test itself updates the row before each exchange of a deployment, but not here.
+        assert await connection.fetchval("SELECT xmin::text FROM inbound_demand") == before
+
+    async def test_of_ended_processes_are_deleted(self, connection: asyncpg.Connection) -> None:
+        deployment = Deployment(connection, [150, 150])
+        await deployment.run(2)
+        await connection.execute("UPDATE inbound_demand SET updated_at = now() - interval '2 hours'")
+        deployment.rates = [0, 150]
+        await deployment.processes[1].exchange(connection)
+        assert await deployment.rows() == 1
+
+    async def test_are_not_written_without_a_limit(self, connection: asyncpg.Connection) -> None:
+        limits = InboundLimits(monotonic=Clock())
+        assert limits.wait(ACME, None) == 0
+        limits.charge(ACME, 100)
         await limits.exchange(connection)
-    return first, second
+        assert await connection.fetchval("SELECT count(*) FROM inbound_demand") == 0
 
+    async def test_are_deleted_with_the_limit(self, connection: asyncpg.Connection) -> None:
+        deployment = Deployment(connection, [150])
+        await deployment.run(1)
+        assert await deployment.rows() == 1
+        assert deployment.processes[0].wait(ACME, None) == 0
+        await deployment.processes[0].exchange(connection)
+        assert await deployment.rows() == 0
 
-class TestWhatAnotherProcessReceived:
-    async def test_counts_here(self, connection: asyncpg.Connection) -> None:
-        first, second = await two(connection, Clock())
-        first.charge(ACME, 30)
-        await first.exchange(connection)
-        assert second.wait(ACME, RATE) <= 0  # not yet exchanged
-        await second.exchange(connection)
-        assert second.wait(ACME, RATE) == first.wait(ACME, RATE) == 2.1  # a second's worth was left
-
-    async def test_counts_once(self, connection: asyncpg.Connection) -> None:
-        first, second = await two(connection, Clock())
-        first.charge(ACME, 30)
-        for _ in range(3):
-            await first.exchange(connection)
-            await second.exchange(connection)
-        assert second.wait(ACME, RATE) == 2.1
-
-    async def test_before_this_one_began_does_not_count(self, connection: asyncpg.Connection) -> None:
-        clock = Clock()
-        first, _ = await two(connection, clock)
-        first.charge(ACME, 30)
-        await first.exchange(connection)
-        third = InboundLimits(monotonic=clock)
-        third.wait(ACME, RATE)
-        await third.exchange(connection)
-        assert third.wait(ACME, RATE) <= 0
-
-    async def test_after_an_idle_time_counts_again(self, connection: asyncpg.Connection) -> None:
-        """An idle process deletes its row and begins another one."""
-        clock = Clock()
-        first, second = await two(connection, clock)
-        first.charge(ACME, 30)
-        await first.exchange(connection)
-        await second.exchange(connection)
-        clock.now += IDLE_S + 1
-        second.charge(ACME, 1)
-        await first.exchange(connection)
-        await second.exchange(connection)
-        assert await connection.fetchval("SELECT count(*) FROM inbound_usage") == 1
-        assert first.wait(ACME, RATE) <= 0
-        first.charge(ACME, 20)
-        await first.exchange(connection)
-        await second.exchange(connection)
-        assert round(second.wait(ACME, RATE), 3) == 1.2  # 1 and 20, of 10
-
-
-async def test_a_limit_over_ten_seconds_is_that_of_all(connection: asyncpg.Connection) -> None:
-    """Two processes that each get ten times the limit admit ten seconds' worth, and their first burst."""
-    clock = Clock()
-    processes = await two(connection, clock)
-    admitted = 0
-    for step in range(1_000):
-        clock.now += 0.01
-        for limits in processes:
-            if limits.wait(ACME, RATE) <= 0:
-                limits.charge(ACME, 1)
-                admitted += 1
-            if step % 50 == 0:
-                await limits.exchange(connection)
-    assert RATE * 10 <= admitted <= RATE * 14
-
-
-async def test_rows_of_ended_processes_are_deleted(connection: asyncpg.Connection) -> None:
-    """They never come back: a process that starts has another name."""
-    first, second = await two(connection, Clock())
-    first.charge(ACME, 1)
-    await first.exchange(connection)
-    await connection.execute("UPDATE inbound_usage SET updated_at = now() - interval '2 hours'")
-    await second.exchange(connection)
-    assert await connection.fetchval("SELECT count(*) FROM inbound_usage") == 0
-
-
-async def test_without_a_limit_nothing_is_stored(connection: asyncpg.Connection) -> None:
-    limits = InboundLimits(monotonic=Clock())
-    assert limits.wait(ACME, None) == 0
-    limits.charge(ACME, 100)
-    await limits.exchange(connection)
-    assert await connection.fetchval("SELECT count(*) FROM inbound_usage") == 0
+    async def test_begin_again_with_a_new_limit(self, connection: asyncpg.Connection) -> None:
+        deployment = Deployment(connection, [150])
+        await deployment.run(1)
+        deployment.processes[0].wait(ACME, None)
+        await deployment.run(1)
+        assert await deployment.rows() == 1

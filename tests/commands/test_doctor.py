@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from app.commands.doctor import Facts, Grade, examine
 from app.settings import Settings
-from app.store import key_usage, migrate
+from app.store import encryption_key_usage, migrate
 from app.store.balance import BalanceResult, finish
 from app.store.deployment import Deployment, read_deployment
 from app.store.partitions import create_ahead
@@ -145,10 +145,10 @@ async def test_seals_are_bounded_by_the_batches_since_a_key_was_first_used(datab
     """A key that comes later counts from the oldest batch that is still stored."""
     connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     try:
-        await key_usage.note(connection, "first")
+        await encryption_key_usage.note(connection, "first")
         await connection.execute("SELECT setval('batch_ids', 5000)")
-        await key_usage.note(connection, "first")
-        await key_usage.note(connection, "second")
+        await encryption_key_usage.note(connection, "first")
+        await encryption_key_usage.note(connection, "second")
         await connection.execute("SELECT setval('batch_ids', 5007)")
         facts = await read_deployment(connection)
     finally:

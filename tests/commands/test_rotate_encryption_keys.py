@@ -11,7 +11,7 @@ from app.commands.rotate_encryption_keys import rotate
 from app.crypto import NamedKey, Vault
 from app.processes.resources import open_resources
 from app.settings import Settings, SettingsError
-from app.store import encryption_keys
+from app.store import sealed_values
 from app.store.deployment import read_deployment
 
 OLD, NEW, LOST = (NamedKey(name, name.encode()[:1] * 32) for name in ("old", "new", "lost"))
@@ -36,7 +36,7 @@ async def furnish(connection: asyncpg.Connection, seal: Callable[..., bytes], ba
         "VALUES ($1, 1, 'a', '1', 'NA', 'USD')",
         destination,
     )
-    place = {one.table + "." + one.column: one.place for one in encryption_keys.COLUMNS}
+    place = {one.table + "." + one.column: one.place for one in sealed_values.COLUMNS}
     await connection.execute(
         "INSERT INTO sign_ins (destination, refresh_token, access_token, connected_by) "
         "VALUES ($1, $2, $3, 'k')",
@@ -70,7 +70,7 @@ async def furnish(connection: asyncpg.Connection, seal: Callable[..., bytes], ba
 async def opens(connection: asyncpg.Connection, vault: Vault) -> int:
     """Open every sealed value with these keys; return how many there are."""
     number = 0
-    for column in encryption_keys.COLUMNS:
+    for column in sealed_values.COLUMNS:
         for row in await connection.fetch(
             f"SELECT {column.key} AS key, {column.column} AS value FROM {column.table}"
         ):
@@ -154,7 +154,7 @@ async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
         )
     finally:
         await connection.close()
-    sealed = {(one.table, one.column) for one in encryption_keys.COLUMNS}
+    sealed = {(one.table, one.column) for one in sealed_values.COLUMNS}
     assert {(row["t"], row["c"]) for row in rows} == sealed | plain
 
 

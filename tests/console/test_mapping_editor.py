@@ -117,7 +117,7 @@ async def test_a_rename_is_not_offered_to_a_key_that_cannot_see_all(world: World
     body = {"name": "k", "scopes": scopes, "destination_ids": [visible]}
     await sign_in(world, (await world.call("POST", "/keys", body)).json()["key"])
     page = (await world.client.get(f"/console/destinations/{visible}/mappings/{mapping}/publish")).text
-    assert "1 more use this name" in page
+    assert "1 destination that you cannot see" in page
     assert "Hidden" not in page
     assert "Rename everywhere" not in page
 

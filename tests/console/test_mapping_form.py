@@ -121,3 +121,13 @@ def test_an_empty_form_is_an_empty_draft() -> None:
         "name": "",
         "action": "send_events",
     }
+
+
+def test_a_field_of_purchases_is_hidden_for_other_events() -> None:
+    """The row says so, so that a new field needs no change of the template."""
+    rows = to_form({"name": "x"}).groups["purchase"]
+    assert {row.inputs.name: row.purchases_only for row in rows} == {
+        "fields.value": False,
+        "fields.currency": True,
+        "fields.units_sold": True,
+    }

@@ -10,7 +10,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
 from app.admin.access import Scope
-from app.admin.people import PersonClaims, display_name, subject_of
+from app.admin.person_claims import PersonClaims, display_name, subject_of
 from app.admin.roles import ACTIONS, PRECEDENCE, ROLES, PersonRole, role_of, why_not
 from app.oidc_client import Identity, OidcClient, OidcFailure
 

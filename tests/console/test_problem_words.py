@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.console.mapping_words import statement_changes
+from app.console.mapping_statements import statement_changes
 from app.console.problem_view import label, problem_views
 from app.domain.mapping.document import check_draft, check_publishable
 from tests.api.world import MAPPING

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.console.mapping_words import statement_changes
+from app.console.mapping_statements import statement_changes
 from app.console.pages import timed
 from app.console.preview_view import backtest_view
 from app.domain.observed.backtest import Backtest, RejectionGroup

@@ -3,15 +3,18 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime
+from typing import cast
 
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.admin import erasure
 from app.delivery.lane_selection import select
+from app.domain.event import Event
 from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
 from app.domain.pacing.fair_queueing import WorkKind
-from app.ingest.pending_request import NotStored
+from app.domain.trace import RequestTrace
+from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
 from app.store import organisation_usage, organisations
 from app.store.lanes import DestinationQueue
 from app.store.organisation_scope import EVERY, ScopedPool, prepare_engine, scoped_engine
@@ -160,6 +163,43 @@ async def test_the_first_connection_is_free_while_the_second_one_writes(world: W
     assert [len(results) for results in await asyncio.wait_for(asyncio.gather(*posts), 5)] == [1, 1]
 
 
+async def test_an_organisation_does_not_wait_for_more_posts_of_another(world: World) -> None:
+    """Posts of one came together, so its next ones wait for more; one of another is written at once."""
+    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
+    await world.post(theirs, event(1), organisation=BETA)
+    commit = world.intake._group_commit
+    commit._linger_s = 30.0
+    together = [world.post(mine, event(number), organisation=ACME) for number in (1, 2)]
+    await asyncio.gather(*together)
+    await asyncio.wait_for(world.post(theirs, event(2), organisation=BETA), 10)
+    await asyncio.gather(*[world.post(mine, event(number), organisation=ACME) for number in (3, 4)])
+    lingering = asyncio.create_task(world.post(mine, event(5), organisation=ACME))
+    for number in (3, 4):
+        await asyncio.wait_for(world.post(theirs, event(number), organisation=BETA), 10)
+    assert not lingering.done()
+    commit._may_flush.set()
+    assert len(await asyncio.wait_for(lingering, 10)) == 1
+
+
+async def test_few_events_are_not_written_together_with_many_of_another(world: World) -> None:
+    """In whichever order they wait."""
+    commit = world.intake._group_commit
+
+    def request(organisation: OrganisationId, events: int) -> PendingRequest:
+        access = SenderAccess(organisation, None)
+        response: asyncio.Future[RequestResults | NotStored] = asyncio.get_running_loop().create_future()
+        sent = [cast("Event", None)] * events  # only their number counts
+        return PendingRequest(sent, access, response, RequestTrace(), False)
+
+    few, many = request(BETA, 2), request(ACME, 100)
+    for order in ((few, many), (many, few)):
+        for each in order:
+            commit._queue.add(each.access.organisation, len(each.events), each)
+        commit._waiting_events += 102
+        assert [commit._take_group(frozenset()) for _ in order] == [[each] for each in order]
+    assert commit.waiting == 0
+
+
 async def test_an_organisation_leaves_room_among_the_events_that_wait(world: World) -> None:
     """A third of it: another one is stored while its own posts are refused."""
     mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
@@ -191,7 +231,7 @@ async def test_without_a_second_connection_an_organisation_waits_and_is_stored(w
     async def refuse() -> asyncpg.Connection:
         raise OSError("no more sessions")
 
-    world.intake._group_commit._second_session._connect = refuse
+    world.intake._group_commit._writers[1].session._connect = refuse
     posts = [
         world.post(destination, event(number), organisation=organisation)
         for number in range(20)

@@ -102,7 +102,7 @@ FOR_ALL = {
     "notifications.channel_succeeded": _MONITOR,
     "notifications.channel_failed": _MONITOR,
     "notifications.failing_channels": _MONITOR,
-    "inbound_usage.exchange": "an API process counts for all organisations that send to it, by their ids",
+    "inbound_demand.exchange": "an API process shares limits of organisations that send to it, by their ids",
     "journey_counts.add": "one flush counts events of many organisations, by destination",
     "rejection_records.add": "one flush counts rejections of many organisations, by destination",
     "outcome_history._RECORD": _MONITOR,

@@ -14,7 +14,7 @@ import msgspec
 from app.domain.conversion import consent
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.conversion.currencies import WITHOUT_DECIMALS
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE, PURCHASE_ONLY
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.field_reader import EventWarning, FieldReader, StepTrace
 from app.domain.conversion.values import is_integral
@@ -179,8 +179,7 @@ def _consent(
 
 
 def _warn_of_purchase_fields(reading: FieldReader, read: dict[str, Any], mapping: Mapping) -> None:
-    """Currency and units are sent with purchases only (P11)."""
-    for name, warning in (("currency", "currency_ignored"), ("units_sold", "units_ignored")):
+    for name, warning in PURCHASE_ONLY.items():
         if name in read:
             reading.warnings.append(EventWarning(warning, mapping.fields[name].path))
 

@@ -21,7 +21,9 @@ def _rows(*rows: tuple[str, str, str]) -> Mapping[str, Choice]:
     return {value: Choice(value, label, help_text) for value, label, help_text in rows}
 
 
-PURCHASE: Final = "OFF_AMAZON_PURCHASES"  # the only type with currency and units sold (P11)
+PURCHASE: Final = "OFF_AMAZON_PURCHASES"
+# Mapping fields that only purchases send (P11), and the warning for another event with such a field.
+PURCHASE_ONLY: Final[Mapping[str, str]] = {"currency": "currency_ignored", "units_sold": "units_ignored"}
 
 EVENT_TYPES: Final = _rows(
     ("ADD_TO_SHOPPING_CART", "Add to Shopping Cart", "A product was added to a shopping cart."),

@@ -22,7 +22,7 @@ from app.domain.conversion.consent import Mode
 from app.domain.conversion.convert import INGESTION, Conversion, Rules
 from app.domain.conversion.countries import COUNTRIES
 from app.domain.conversion.currencies import WITHOUT_DECIMALS
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE, PURCHASE_ONLY
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.field_reader import EventWarning
 from app.domain.conversion.timestamps import EARLY_LIMIT, read_time
@@ -39,7 +39,7 @@ _NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9 ._:-]*", re.ASCII).fullmatch
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 _SHORTER_THAN_A_DIGEST: Final = 64  # a longer trait may be a digest already, or too long
 _PLAIN_FIELDS: Final = frozenset({"value"})
-_PURCHASE_FIELDS: Final = frozenset({"value", "currency", "units_sold"})
+_PURCHASE_FIELDS: Final = _PLAIN_FIELDS | PURCHASE_ONLY.keys()
 
 
 def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:

@@ -13,10 +13,9 @@ from typing import Final
 class Condition(StrEnum):
     """The condition of a destination; each has exactly one.
 
-    `stalled`: no incident holds yet, but requests fail or get no answer, events wait, and none was delivered
-    for 20 seconds.
-    `recovering`: an incident is still open, but its condition no longer holds. `idle`: active,
-    but without an event within a day.
+    `stalled`: no incident is open yet, but events wait, and none was delivered for 20 seconds (see the rules
+    below). `recovering`: an incident is still open, but its condition no longer holds. `idle`: active, but
+    without an event within a day.
     """
 
     NEEDS_ATTENTION = "needs_attention"

@@ -1,5 +1,6 @@
-"""The kinds of incident: one row each, with severity, remedy and condition of resolving. Source: interface
-§11.
+"""The kinds of incident: one row each, with its words, severity and condition of resolving.
+
+Source: interface §11.
 """
 
 from collections.abc import Mapping
@@ -55,14 +56,18 @@ class Remedy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KindSpec:
-    """One kind. `needs_success`: a request must succeed before it resolves.
+    """One kind, with its words for people.
 
-    `silences_others`: while it is open, other kinds open without a message.
+    `opens_when` explains its threshold; empty if destinations cannot set it. `needs_success`: a request must
+    succeed before the incident resolves. `silences_others`: while it is open, other kinds open without a
+    message.
     """
 
+    title: str
     severity: Severity
     remedy: str
     action: Remedy
+    opens_when: str = ""
     of_service: bool = False
     needs_success: bool = False
     silences_others: bool = False
@@ -72,49 +77,72 @@ _CRITICAL, _WARNING, _INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
 
 KINDS: Final[Mapping[Kind, KindSpec]] = {
     Kind.SIGN_IN_LOST: KindSpec(
-        _CRITICAL, "Connect the destination to Amazon again. Its events wait until then.", Remedy.RECONNECT
+        "Sign-in lost",
+        _CRITICAL,
+        "Connect the destination to Amazon again. Its events wait until then.",
+        Remedy.RECONNECT,
+        opens_when="Amazon rejects the stored sign-in.",
     ),
     Kind.AMAZON_FORBIDDEN: KindSpec(
+        "Access denied by Amazon",
         _CRITICAL,
         "Give the signed-in user access to the advertiser in Amazon, then connect the destination again.",
         Remedy.OPEN_AMAZON,
+        opens_when="Amazon responds 403 or 404 for the advertiser.",
     ),
     Kind.FAILING: KindSpec(
+        "Requests fail",
         _CRITICAL,
         "The events are retried automatically. Open the destination for the latest response of Amazon.",
         Remedy.OPEN_AMAZON,
         needs_success=True,
+        opens_when="This share of requests fails.",
     ),
     Kind.THROTTLED: KindSpec(
+        "Throttled by Amazon",
         _WARNING,
         "Ask Amazon for a higher limit, or send fewer events. The events wait and are delivered later.",
         Remedy.RAISE_LIMIT,
         needs_success=True,
+        opens_when="Rate limiting by Amazon delays the oldest event.",
     ),
     Kind.BACKLOG: KindSpec(
+        "Events wait too long",
         _WARNING,
         "Resume the destination if it is paused. Otherwise raise its rate limit or send fewer events.",
         Remedy.RESUME,
+        opens_when="The oldest event waits for longer than this.",
     ),
     Kind.EXPIRING: KindSpec(
+        "Events expire soon",
         _CRITICAL,
         "Resume or reconnect the destination before the events reach Amazon's age limit.",
         Remedy.RESUME,
+        opens_when="An event nears Amazon's age limit.",
     ),
     Kind.DEAD_LETTERS: KindSpec(
+        "Events failed permanently",
         _WARNING,
         "Read the reason. Replay the events if Amazon accepts them unchanged now, otherwise dismiss them.",
         Remedy.REPLAY,
+        opens_when="Events failed permanently and are not dismissed.",
     ),
     Kind.REJECTIONS: KindSpec(
+        "Many events rejected",
         _WARNING,
         "View the rejections for the reason, then fix the mapping or the events.",
         Remedy.OPEN_MAPPING,
+        opens_when="This share of events is rejected on receipt.",
     ),
     Kind.VOLUME_DROP: KindSpec(
-        _WARNING, "Check that the journey still runs and sends its events here.", Remedy.NONE
+        "Few events received",
+        _WARNING,
+        "Check that the journey still runs and sends its events here.",
+        Remedy.NONE,
+        opens_when="The last hour has fewer events than this share of its usual number.",
     ),
     Kind.NO_WORKER: KindSpec(
+        "No worker",
         _CRITICAL,
         "Start a worker, or read the workers' logs for the reason why none is assigned.",
         Remedy.NONE,
@@ -122,6 +150,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
         silences_others=True,
     ),
     Kind.DATABASE_SLOW: KindSpec(
+        "Database slow",
         _CRITICAL,
         "Check the disk, the load and the locks of Postgres.",
         Remedy.CHECK_DATABASE,
@@ -129,13 +158,18 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
         silences_others=True,
     ),
     Kind.NOTIFICATIONS_FAILING: KindSpec(
+        "Notifications fail",
         _WARNING,
         "Check the receiver, and the NOTIFY_ and SMTP_ settings of this service.",
         Remedy.NONE,
         of_service=True,
     ),
-    Kind.SCHEMA_DRIFT: KindSpec(_INFO, "Check the mapping against the events.", Remedy.OPEN_MAPPING),
-    Kind.VALUE_SUSPECT: KindSpec(_INFO, "Check the mapping of this value.", Remedy.OPEN_MAPPING),
+    Kind.SCHEMA_DRIFT: KindSpec(
+        "Event schema changed", _INFO, "Check the mapping against the events.", Remedy.OPEN_MAPPING
+    ),
+    Kind.VALUE_SUSPECT: KindSpec(
+        "Suspicious value", _INFO, "Check the mapping of this value.", Remedy.OPEN_MAPPING
+    ),
 }
 
 RESERVED: Final = frozenset({Kind.SCHEMA_DRIFT, Kind.VALUE_SUSPECT})

@@ -47,7 +47,7 @@ class Transition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One incident of a destination (None: of the service) as stored. `version` counts its openings."""
+    """A stored incident; without `destination` it is of the service. `version` counts how often it opened."""
 
     kind: Kind
     destination: str | None

@@ -57,7 +57,7 @@ class EventsThreshold(Threshold):
 
 @dataclass(frozen=True, slots=True)
 class VolumeThreshold(Threshold):
-    """A share of the median of the same hour on other days."""
+    """A share of the usual number of events: the median of the same hour on other days."""
 
     share: float = 0.1
     min_events: int = 10  # a tenth of fewer is less than one event

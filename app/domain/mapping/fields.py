@@ -12,7 +12,7 @@ from app.domain.identity import MATCH_KEYS
 
 
 class Group(StrEnum):
-    """The groups of the mapping screen, and the rest under Additional Settings."""
+    """The groups of fields on the mapping screen. DELIVERY is under Additional Settings."""
 
     EVENT_ATTRIBUTE = "event_attribute"
     MATCH_KEY = "match_key"
@@ -35,7 +35,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "email": ("Email", "Normalised and hashed."),
     "phone": (
         "Phone Number",
-        "With country code, or national and completed from the event's country; hashed.",
+        "With country code, or national: then the event's country completes it. Hashed.",
     ),
     "first_name": ("First Name", "Normalised and hashed."),
     "last_name": ("Last Name", "Normalised and hashed."),
@@ -64,7 +64,11 @@ _ROWS: Final = (
     Field("currency", Group.PURCHASE, "Currency", "text", "Overrides the destination's; purchases only."),
     Field("units_sold", Group.PURCHASE, "Units Sold", "integer", "At least 1; purchases only."),
     Field(
-        "event_id", Group.DELIVERY, "Deduplication ID", "text", "Shared with the Ad Tag; derived if left out."
+        "event_id",
+        Group.DELIVERY,
+        "Deduplication ID",
+        "text",
+        "The id that the Ad Tag sends for the same event; derived if left out.",
     ),
     Field(
         "ip_address",

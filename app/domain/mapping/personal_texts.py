@@ -8,7 +8,7 @@ from app.domain.personal_text import holds_personal_text
 
 
 def personal_members(document: Mapping[str, Any], members: tuple[str, ...]) -> list[str]:
-    """Return where these members of a document hold such a text: each destination field or row once."""
+    """Return the fields and rows of these members that contain an email address or a phone number."""
     parts = [part for member in members for part in _parts(member, document.get(member))]
     return list(dict.fromkeys(at for at, part in parts if any(map(holds_personal_text, _texts(part)))))
 

@@ -242,7 +242,7 @@ _ROWS: Final = (
     Pipe(
         "slug",
         '"slug" or ["slug", "-"]',
-        "Lower case without accents, words joined.",
+        "Lower case without accents; words joined with _ or another character.",
         _slug,
     ),
     Pipe("title", '"title"', "Capitalise each word.", _plain(_on_text("title", str.title))),
@@ -260,7 +260,7 @@ _ROWS: Final = (
     Pipe(
         "to_bool",
         '"to_bool"',
-        "Convert true, yes, 1, on and their opposites.",
+        "Convert true, yes, 1, on and their opposites to a boolean.",
         _plain(_to_bool),
     ),
     Pipe("epoch_s", '"epoch_s"', "Read seconds since 1970 as a time.", _plain(_epoch(1, "seconds"))),

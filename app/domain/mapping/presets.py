@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.domain.conversion.event_types import EVENT_TYPES, PURCHASE
+from app.domain.conversion.event_types import EVENT_TYPES, PURCHASE, PURCHASE_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ PRESETS: Final = (
     Preset(
         "MOBILE_APP_FIRST_START", "App first started", event_source="ANDROID", custom_data=("app_version",)
     ),
-    Preset(PURCHASE, "Purchase", ("value",), ("currency", "units_sold"), ("brand", "category")),
+    Preset(PURCHASE, "Purchase", ("value",), tuple(PURCHASE_ONLY), ("brand", "category")),
     Preset("OTHER", "Other event"),
     Preset("PAGE_VIEW", "Page viewed", custom_data=("page_type",)),
     Preset("SEARCH", "Searched", custom_data=("category",)),

@@ -18,6 +18,8 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _ADDRESS: Final = re.compile(r"[^\s@<>,|\x00-\x1f]{1,64}@[^\s@<>,|\x00-\x1f]{1,255}")
 SMTP_SCHEMES: Final = ("smtp", "smtps")
 
+ChannelType = Literal["webhook", "email"]
+
 
 @dataclass(frozen=True, slots=True)
 class Channel:
@@ -25,14 +27,14 @@ class Channel:
 
     organisation: str
     name: str
-    type: Literal["webhook", "email"]
+    type: ChannelType
     addresses: tuple[str, ...] = field(repr=False)
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def key(self) -> str:
-        """What its messages are stored under: a webhook and a mail channel may have one name."""
-        return self.name if self.type == "webhook" else f"{self.name} (email)"
+        """The name of its messages in the database. Channels of different types may have the same name."""
+        return self.name if self.type == "webhook" else f"{self.name} ({self.type})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,13 @@ from typing import Any
 
 from app.domain.conversion import consent
 from app.domain.conversion.convert import Rules
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE, PURCHASE_ONLY
 from app.domain.conversion.field_reader import FieldReader
 from app.domain.event import Rejection
 from app.domain.identity import MATCH_KEYS, DropReason
 from app.domain.mapping.document import DraftParts, KeyField
 from app.domain.mapping.sources import Source
 from app.domain.outcomes.reasons import WARNINGS
-
-_ONLY_WITH_PURCHASES = {"currency": "currency_ignored", "units_sold": "units_ignored"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ def _event_name(name: str, pinned: str | None) -> FieldPreview:
 
 def _without_purchase_fields(preview: FieldPreview) -> FieldPreview:
     """Return the preview of a purchase field in an event of another type."""
-    ignored = _ONLY_WITH_PURCHASES.get(preview.field)
+    ignored = PURCHASE_ONLY.get(preview.field)
     if ignored is None or preview.result is None:
         return preview
     return FieldPreview(preview.field, preview.source, rule=preview.rule, note=WARNINGS[ignored])

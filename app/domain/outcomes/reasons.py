@@ -63,7 +63,7 @@ INGEST_REASONS = _rows(
     (
         "event_id_conflict",
         JourneyCode.BAD_REQUEST,
-        "An event with other content already used the id that the result names; send a new one.",
+        "Another event with different content already has this id; send this event under a new id.",
     ),
     (
         "destination_missing",
@@ -132,7 +132,7 @@ INGEST_REASONS = _rows(
     (
         "event_name_conflict",
         JourneyCode.BAD_REQUEST,
-        "Use the pinned name of this event type, or rename the pin.",
+        "Use the pinned name of this event type, or rename the pinned name.",
     ),
     ("value_invalid", JourneyCode.BAD_REQUEST, "Send value as a finite number; not negative for purchases."),
     ("currency_invalid", JourneyCode.BAD_REQUEST, "Send one of Amazon's 81 currency codes."),

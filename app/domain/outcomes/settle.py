@@ -189,5 +189,5 @@ def _disposition(outcome: Outcome, tries: int, policy: RetryPolicy, jitter: floa
 
 
 def _shared_wait(tries: Sequence[int], policy: RetryPolicy, jitter: float) -> float:
-    """Return the wait of a request: that of its conversion with the fewest failed attempts."""
+    """Return how long a failed request waits: as its conversion with the fewest failed attempts would."""
     return policy.wait(min(tries) + 1, jitter=jitter)

@@ -50,6 +50,7 @@ class Status(StrEnum):
 
 
 FINAL = frozenset({Status.DELIVERED, Status.DEAD, Status.EXPIRED, Status.ERASED})
+WAITING = tuple(status for status in Status if status not in FINAL)
 
 # The status of events without an exception row, by their batch's disposition.
 _BY_DISPOSITION: Mapping[str, Status] = {
@@ -108,7 +109,7 @@ def tally(totals: CountTotals, state: State) -> dict[str, int]:
         Status.ERASED: totals.erased,
     }
     waiting = totals.accepted - sum(final.values())
-    open_counts = dict.fromkeys((Status.QUEUED, Status.RETRYING, Status.HELD, Status.PARKED), 0)
+    open_counts = dict.fromkeys(WAITING, 0)
     open_counts[waiting_status(state, failing=True)] += totals.retrying
     open_counts[waiting_status(state, failing=False)] += waiting - totals.retrying
     return {

@@ -127,7 +127,7 @@ class CapacityHypotheses:
         return sum(self.weight[: len(rates_below(self.limit))]) < SINGLE_BURST_CHANCE
 
     def rate_reached(self, probability: float = 0.5) -> float:
-        """Return the highest rate that the true limit reaches with this probability; 0.5: the median."""
+        """Return the highest rate that the true limit is at least, with this probability; 0.5: the median."""
         rates, below = rates_below(self.limit), 0.0
         for column, rate in enumerate(rates):
             below += sum(self.weight[column :: len(rates)])

@@ -1,24 +1,67 @@
-"""A limit of events per second for requests of any size: a token bucket that may become negative. Pure."""
+"""A limit of events per second over several processes: the share of each, and a token bucket for it. Pure."""
+
+from collections.abc import Sequence
+from typing import Final
+
+# A process without demand keeps this part of an equal share, so that its next request is admitted.
+_IDLE_PART: Final = 0.1
+# Seconds of its share that a bucket holds. Clients wait for whole seconds and then come back together.
+_BURST_S: Final = 1.5
+
+
+def share_of(rate: float, demand: float, others: Sequence[float]) -> float:
+    """Return the share of a process by its demand and that of the others, all in events per second.
+
+    Max-min fairness: a process gets what it demands, up to an equal part of what smaller demands leave. What
+    no process demands is divided equally. The shares of all processes add up to the rate.
+    """
+    waiting, left = len(others) + 1, rate
+    idle = _IDLE_PART * rate / waiting
+    own = max(demand, idle)
+    for least in sorted((own, *(max(other, idle) for other in others))):
+        if least * waiting >= left:
+            return min(own, left / waiting)
+        left -= least
+        waiting -= 1
+    return own + left / (len(others) + 1)
 
 
 class InboundLimit:
-    """The remaining events of the limit. Times are seconds on one monotonic clock."""
+    """The bucket of one process: it holds 1.5 seconds of its share, at most a second of the limit.
 
-    def __init__(self, rate: float, now: float) -> None:
+    Times are seconds on one monotonic clock.
+    """
+
+    def __init__(self, rate: float, now: float, *, part: float = 1.0) -> None:
         self.rate = rate
-        self._left = rate  # a burst of one second
+        self._owed = 0.0  # events that were taken and are not yet refilled
+        self._fill_at(rate * part)
         self._as_of = now
 
     def wait(self, now: float) -> float:
         """Return the seconds until a request is admitted; 0 or less for now."""
         self._refill(now)
-        return (1 - self._left) / self.rate
+        return (self._owed + 1 - self._burst) / self.share
 
     def take(self, events: int, now: float) -> None:
-        """Count events. Events above the limit make the bucket negative, so later requests wait."""
+        """Count events. More than the bucket holds are owed, so later requests wait."""
         self._refill(now)
-        self._left -= events
+        self._owed += events
+
+    def divide(self, share: float, seconds: float, now: float) -> None:
+        """Take another share, and count it for the last seconds too: the demand was that of this time.
+
+        What was taken stays counted, so events admitted with too large a share are made up for.
+        """
+        self._refill(now)
+        self._owed = max(0.0, self._owed + (self.share - share) * seconds)
+        self._fill_at(share)
+
+    def _fill_at(self, share: float) -> None:
+        self.share = share
+        # One event must fit, however small the share is.
+        self._burst = max(1.0, min(self.rate, _BURST_S * share))
 
     def _refill(self, now: float) -> None:
-        self._left = min(self.rate, self._left + (now - self._as_of) * self.rate)
+        self._owed = max(0.0, self._owed - (now - self._as_of) * self.share)
         self._as_of = now

@@ -37,7 +37,7 @@ class Times:
 
     @property
     def settled_within(self) -> float:
-        """Return the time after which a started attempt without a result has ended."""
+        """Return after how many seconds an attempt without a result must have ended."""
         return self.request + self.least
 
     def problems(self) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Order waiting work fairly among its owners: start-time fair queueing. Pure.
 
-Work of one owner keeps its order. Each owner gets the same cost per time, regardless of its backlog: the next
-item is the one with the smallest start tag, and an owner's next start tag is its last one plus the cost of
-that item. Source: Goyal, Vin, Cheng, "Start-time Fair Queueing" (SIGCOMM 1996).
+Work of one owner keeps its order. Each owner gets the same amount of work per time, measured by its cost,
+regardless of its backlog: the next item is the one with the smallest start tag, and an owner's next start tag
+is its last one plus the cost of that item. Source: Goyal, Vin, Cheng, "Start-time Fair Queueing" (SIGCOMM
+1996).
 """
 
 from collections import deque

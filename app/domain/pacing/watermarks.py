@@ -3,8 +3,8 @@
 A Postgres index keeps an entry for each settled batch until a vacuum removes it, and an old snapshot anywhere
 stops the vacuum. A scan from the start then reads all of those entries: 76 ms after 100,000 small batches. So
 a lane keeps, for each of its queues, the due time of the first open batch that its last claim found, and
-starts the next scan there. A transaction that commits late may add a batch below the watermark, so from time
-to time a poll scans from the start, less often the longer that takes.
+starts the next scan there. A transaction that commits late may add a batch below the watermark. So a poll
+scans from the start from time to time; the longer such a scan takes, the less often it happens.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,9 @@ Key = tuple[DestinationNumber, int]  # a destination and one of its queues of co
 
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """What a lane's scans may skip. Times in seconds are monotonic; `due_at` has times of the database."""
+    """Where a lane's scans may start. `due_at` holds times of the database; other times are monotonic
+    seconds.
+    """
 
     due_at: Mapping[Key, datetime] = field(default_factory=dict)
     full_scan_at: float = 0.0

@@ -1,16 +1,22 @@
-"""A match key is in every list that names the match keys. CONTRIBUTING.md says where they are."""
+"""A match key and any other field is in every list that names them. CONTRIBUTING.md says where they are."""
 
+from app.amazon.messages import SCHEMA_WORDS
 from app.api.erasures import Subject
 from app.commands.api_commands import SUBJECT_FIELDS
+from app.domain.conversion.values import READERS
 from app.domain.erasure import HASH, IDENTIFYING_FIELDS
 from app.domain.identity import MATCH_KEYS, MatchKeyType
 from app.domain.identity.profiles import PROFILES
+from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.observed.event_schema import _SYNONYMS
+from app.domain.observed.sent_fields import _MEMBERS
 from sandbox import vocabulary
 from sandbox.conformance import lists
 
-# Paths such as `ip` are proposed for the event's IP address, which Amazon does not match.
-WITHOUT_SYNONYMS = {"fip"}
+# Paths such as `ip` are proposed for the event's IP address, which Amazon does not match. Measurement tokens
+# are part of a page's address.
+WITHOUT_SYNONYMS = {"fip", "aref_measurement_tokens"}
+OTHER_FIELDS = FIELDS.keys() - set(MATCH_KEY_FIELDS) - {"event_timestamp"}
 
 
 def test_each_kind_has_a_field_and_a_rule_in_every_profile() -> None:
@@ -36,4 +42,15 @@ def test_an_erasure_takes_each_identifying_field() -> None:
 
 def test_the_event_schema_proposes_paths_for_each_field() -> None:
     """A field without synonyms is never proposed."""
-    assert {rule.field for rule in MATCH_KEYS} - _SYNONYMS.keys() == WITHOUT_SYNONYMS
+    assert FIELDS.keys() - _SYNONYMS.keys() == WITHOUT_SYNONYMS
+
+
+def test_each_other_field_has_a_reader_and_a_member() -> None:
+    """`value` is read with the event's type, and `ip_address` is sent within the consent signal."""
+    assert READERS.keys() == OTHER_FIELDS - {"value"}
+    assert set(_MEMBERS.values()) - {"country_code", "event_timestamp"} == OTHER_FIELDS - {"ip_address"}
+
+
+def test_messages_of_amazon_keep_the_name_of_each_member() -> None:
+    """Otherwise the name would be redacted, as a value would be."""
+    assert _MEMBERS.keys() <= SCHEMA_WORDS

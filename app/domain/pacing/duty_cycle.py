@@ -1,0 +1,27 @@
+"""Limit a process to a part of the CPU time of a core, by pauses between pieces of work. Pure.
+
+A token bucket of CPU seconds: elapsed time adds `part` of itself, used CPU time is subtracted. At full use,
+work that arrives waits in each queue it passes; with a part of the time free it finds most queues empty.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class DutyCycle:
+    """`balance_s` is the CPU time that may be used now. The clocks are in seconds, from any start."""
+
+    part: float
+    most_saved_s: float
+    most_owed_s: float
+    elapsed_s: float
+    cpu_s: float
+    balance_s: float = 0.0
+
+    def pause_s(self, elapsed_s: float, cpu_s: float) -> float:
+        """Return how long to pause, with the clocks as they are now; 0.0 without a debt."""
+        earned = (elapsed_s - self.elapsed_s) * self.part
+        balance = self.balance_s + earned - (cpu_s - self.cpu_s)
+        self.balance_s = min(self.most_saved_s, max(-self.most_owed_s, balance))
+        self.elapsed_s, self.cpu_s = elapsed_s, cpu_s
+        return max(0.0, -self.balance_s / self.part)

@@ -1,0 +1,46 @@
+"""How many events a second each API process was asked for by organisations with a limit.
+
+A row counts while its process updates it. The process deletes it when no request came for a while; rows of
+processes that ended are deleted after an hour.
+"""
+
+from collections.abc import Collection, Mapping
+
+from app.domain.ids import OrganisationId
+from app.store import PipelineConnection
+
+
+async def exchange(
+    connection: PipelineConnection,
+    process: str,
+    *,
+    demand: Mapping[OrganisationId, float],
+    ended: Collection[OrganisationId],
+    read: Collection[OrganisationId],
+) -> list[tuple[OrganisationId, float]]:
+    """Store the demand of a process, delete its `ended` rows, and return the demand of each other process."""
+    rows = await connection.fetch(
+        """
+        WITH own AS (
+          -- Of organisations that exist.
+          INSERT INTO inbound_demand (organisation_id, process, demand)
+          SELECT o.id, $1, n.demand FROM unnest($2::text[], $3::real[]) AS n (id, demand)
+          JOIN organisations o ON o.id = n.id
+          ON CONFLICT (organisation_id, process) DO UPDATE SET demand = excluded.demand, updated_at = now()
+        ), ended AS (
+          -- Its own, and those of processes that ended without deleting theirs.
+          DELETE FROM inbound_demand WHERE (process = $1 AND organisation_id = ANY($4::text[]))
+            OR updated_at < now() - interval '1 hour'
+        )
+        SELECT organisation_id, demand FROM inbound_demand
+        WHERE organisation_id = ANY($5::text[]) AND process <> $1
+          -- A process that ended is forgotten after six exchanges.
+          AND updated_at > now() - interval '3 seconds'
+        """,
+        process,
+        list(demand),
+        list(demand.values()),
+        list(ended),
+        list(read),
+    )
+    return [(OrganisationId(row[0]), row[1]) for row in rows]
