@@ -51,7 +51,7 @@ def test_arguments(parser: argparse.ArgumentParser) -> None:
 def test(_settings: Settings, arguments: argparse.Namespace) -> int:
     """Run the tests with pytest, by default with more processes than cores, because many tests wait."""
     cores = os.cpu_count() or 1
-    # Without tests that start processes, two tests in three of a core's time are waiting.
+    # The fast tests wait for two thirds of their time.
     count = 5 * cores // 2 if arguments.fast else cores + 1
     several = ["-n", str(count), "--dist", "worksteal"]
     workers = [] if any(word.startswith("-n") for word in arguments.rest) else several
