@@ -9,6 +9,7 @@ from app.api.organisation_cache import CACHE_SECONDS, REFRESH_SECONDS, Organisat
 from app.domain.ids import OrganisationId
 from app.store import organisations
 from app.store.organisations import Organisation, OrganisationLimits
+from tests.event_loop import turns
 
 ID = OrganisationId("default")
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -59,11 +60,11 @@ class TestAnOldRow:
         database.released.clear()
         database.suspended_at = NOW
         found = [await cache.find(ID) for _ in range(50)]
-        await asyncio.sleep(0)
+        await turns(1)
         assert database.reads == 2
         assert not any(each is None or each.suspended_at for each in found)
         database.released.set()
-        await asyncio.sleep(0.01)
+        await turns()
         renewed = await cache.find(ID)
         assert renewed is not None
         assert renewed.suspended_at == NOW
@@ -78,7 +79,7 @@ class TestAnOldRow:
         database.suspended_at = NOW
         now += CACHE_SECONDS
         waiting = [asyncio.create_task(cache.find(ID)) for _ in range(50)]
-        await asyncio.sleep(0.01)
+        await turns()
         assert not any(task.done() for task in waiting)
         waiting[0].cancel()  # its client disconnected
         database.released.set()
@@ -95,11 +96,11 @@ class TestAnOldRow:
         now += REFRESH_SECONDS
         database.released.clear()
         await cache.find(ID)
-        await asyncio.sleep(0)
+        await turns(1)
         database.suspended_at = NOW
         cache.forget(ID)
         database.released.set()
-        await asyncio.sleep(0.01)
+        await turns()
         found = await cache.find(ID)
         assert found is not None
         assert found.suspended_at == NOW

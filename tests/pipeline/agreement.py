@@ -21,6 +21,7 @@ import httpx
 from app.processes import api
 from app.processes.resources import open_resources
 from app.store import outcome_history
+from tests.event_loop import turns
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.processes import ADMIN
 from tests.pipeline.world import World, event, settings_of
@@ -85,7 +86,7 @@ class UnreliableAmazon:
     async def answer(self, request: Request) -> httpx.Response | Exception:
         began = datetime.now(UTC)
         fault = self._draw()
-        await asyncio.sleep(self.luck.random() * 0.01)  # others have a turn meanwhile
+        await turns(self.luck.randrange(50))  # others run meanwhile
         ids = [one.partition(":")[2] for one in request.ids]
         reply, outcome, items = self._reply(fault, request, ids)
         status = reply.status_code if isinstance(reply, httpx.Response) else None
