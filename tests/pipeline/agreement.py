@@ -18,7 +18,6 @@ from typing import Any
 
 import httpx
 
-from app.domain.outcomes.settle import RetryPolicy
 from app.processes import api
 from app.processes.resources import open_resources
 from app.store import outcome_history
@@ -383,7 +382,7 @@ async def compare(database_url: str, *, events: int, seed: int) -> Report:
         headers = {"X-Api-Key": ADMIN}
         async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
             driver = Driver(world, client, amazon, luck)
-            world.work(policy=RetryPolicy(first_wait=0.05, longest_wait=0.2))
+            world.work()
             try:
                 await driver.run(events)
             finally:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+from pydantic import SecretStr
 
 from app.admin.delivery_control import StoreDeliveryControl
 from app.amazon.client import EventsClient
@@ -55,6 +56,9 @@ MAPPING: dict[str, Any] = {
     "custom_data": [{"name": "brand", "path": "event.brand"}],
     "consent": {"mode": "granted"},
 }
+
+
+QUICK_RETRIES = RetryPolicy(first_wait=0.05, longest_wait=0.2)
 
 
 class Secret:
@@ -191,10 +195,10 @@ class World:
         listens: bool = True,
         journey: CallbackReceiver | None = None,
         times: Times = TIMES,
-        policy: RetryPolicy | None = None,
+        policy: RetryPolicy = QUICK_RETRIES,
         endpoint: EndpointPolicy = ENDPOINT_POLICY,
     ) -> Dispatcher:
-        """Start a worker; with a `policy` of its own it waits less between tries."""
+        """Start a worker, which waits less between tries than that of the product."""
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
         dispatcher = worker.build_dispatcher(
@@ -207,8 +211,7 @@ class World:
             environment=ENVIRONMENT if self.clock is None else self.clock.environment(),
         )
         dispatcher._listens = listens  # the one thing of it that no setting turns off
-        if policy is not None:
-            dispatcher._delivery._policy = policy
+        dispatcher._delivery._policy = policy
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
         if self.clock is not None:
             self.clock.workers.append(self.workers[-1])
@@ -341,11 +344,11 @@ async def make_world(
     `with_roles` gives each half sessions with the rights of its role only; else all are the owner's.
     """
     async with AsyncExitStack() as stack:
+        settings = settings_of(url)
 
         async def opened(address: str) -> Resources:
-            return await stack.enter_async_context(
-                open_resources(settings_of(address), role="worker", pool_size=10)
-            )
+            own = settings.model_copy(update={"database_url": SecretStr(address)})
+            return await stack.enter_async_context(open_resources(own, role="worker", pool_size=10))
 
         resources = await opened(url)
         receiving = delivering = resources
