@@ -243,14 +243,14 @@ async def test_a_dead_key_is_not_found(engine: AsyncEngine) -> None:
             expires_at=None,
             created_by="bootstrap",
         )
-        assert await keys.find_alive(connection, b"d" * 32) == key
+        assert await keys.find_alive(connection, [b"d" * 32, b"e" * 32]) == {b"d" * 32: key}
         await connection.execute(text("UPDATE api_keys SET expires_at = now() - interval '1 second'"))
-        assert await keys.find_alive(connection, b"d" * 32) is None
+        assert await keys.find_alive(connection, [b"d" * 32]) == {}
         assert not await keys.is_alive(connection, key.id)
         await connection.execute(text("UPDATE api_keys SET expires_at = NULL"))
         assert await keys.revoke(connection, key.id) is not None
         assert await keys.revoke(connection, key.id) is None
-        assert await keys.find_alive(connection, b"d" * 32) is None
+        assert await keys.find_alive(connection, [b"d" * 32]) == {}
 
 
 async def test_a_transient_error_is_distinguished_from_a_wrong_statement(engine: AsyncEngine) -> None:
