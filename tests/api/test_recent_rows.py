@@ -2,13 +2,21 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
+import httpx
 import pytest
+from sqlalchemy import event
 
 from app.api import recent_rows
 from app.api.recent_rows import CACHE_SECONDS, IDLE_SECONDS, REFRESH_SECONDS, RecentRows, keep_fresh
+from app.processes.api import build_application
+from app.processes.resources import open_resources
 from app.telemetry import Telemetry
+from tests.api.world import BOOTSTRAP, cache_queries
+from tests.pipeline.world import settings_of
 
 
 class Table:
@@ -246,3 +254,30 @@ class TestTheBackgroundTask:
         assert slept == [REFRESH_SECONDS] * 3
         assert [len(table.reads) for table in tables] == [3, 3]
         assert [record.message for record in caplog.records] == ["cache.refresh_failed"] * 2
+
+    async def test_refreshes_the_keys_and_organisations_of_an_api_process(
+        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each is read by the request and then again without one."""
+        monkeypatch.setattr(recent_rows, "REFRESH_SECONDS", 0.01)
+        settings = settings_of(database_url, bootstrap_admin_key=BOOTSTRAP)
+        async with (
+            open_resources(settings, role="api", pool_size=2) as resources,
+            build_application(resources) as application,
+            httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://x") as client,
+        ):
+            wanted = {"name": "k", "scopes": ["events:write"]}
+            made = await client.post("/keys", json=wanted, headers={"X-Api-Key": BOOTSTRAP})
+            queries: Counter[str] = Counter()
+            is_refreshed = asyncio.Event()
+
+            def count(*given: Any) -> None:
+                queries.update(cache_queries([given[2]]))
+                if len(queries) == 2 and min(queries.values()) >= 2:
+                    is_refreshed.set()
+
+            event.listen(resources.engine.sync_engine, "before_cursor_execute", count)
+            answer = await client.post("/events", json={}, headers={"X-Api-Key": made.json()["key"]})
+            assert answer.status_code == 422
+            async with asyncio.timeout(30):
+                await is_refreshed.wait()
