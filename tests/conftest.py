@@ -32,10 +32,16 @@ def pytest_configure(config: pytest.Config) -> None:
     share_types()
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Iterator[object]:
     """Spare the collector the 250,000 objects of modules and tests, which live to the end."""
-    gc.collect()
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def _running(config: pytest.Config) -> ThrowawayCluster:
@@ -75,9 +81,23 @@ def database_names(worker_id: str) -> Iterator[str]:
     return (f"test_{worker_id}_{number}" for number in itertools.count())
 
 
+@pytest.fixture(scope="session")
+def read_only_database_url(office: Office, database_names: Iterator[str]) -> Iterator[str]:
+    """The address of a migrated, empty database that refuses every change."""
+    name = next(database_names)
+    with office.database(name) as address:
+        office.refuse_changes(name)
+        yield address
+
+
 @pytest.fixture
-def database_url(office: Office, database_names: Iterator[str]) -> Iterator[str]:
-    """The address of a fresh, migrated database of the test's own."""
+def database_url(
+    request: pytest.FixtureRequest, office: Office, database_names: Iterator[str]
+) -> Iterator[str]:
+    """The address of a migrated database of the test's own, or of the shared one (mark `reads_only`)."""
+    if request.node.get_closest_marker("reads_only"):
+        yield request.getfixturevalue("read_only_database_url")
+        return
     with office.database(next(database_names)) as address:
         yield address
 

@@ -11,6 +11,7 @@ import asyncpg
 from app.delivery.balance_check import BalanceJob
 from app.delivery.callbacks import CallbackSender
 from app.delivery.delivery import Delivery
+from app.delivery.environment import Environment
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import POLL_EVERY_S, Lane
 from app.delivery.lane_leases import RECOVER_EVERY_S, LaneLeases
@@ -48,7 +49,7 @@ class Dispatcher:
         balancing: BalanceJob,
         erasing: ErasureScanner,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
-        monotonic: Callable[[], float],
+        environment: Environment,
         telemetry: Telemetry,
         outcomes: DatabaseResults,
         capacity: Capacity = CAPACITY,
@@ -62,7 +63,8 @@ class Dispatcher:
         self._balancing = balancing
         self._erasing = erasing
         self._connect = connect
-        self._monotonic = monotonic
+        self._environment = environment
+        self._monotonic = environment.monotonic
         self._telemetry = telemetry
         self._capacity = capacity
         self._times = times
@@ -70,6 +72,7 @@ class Dispatcher:
         self._listens = listens
         self._callback_sender = callback_sender
         self._tasks: dict[asyncio.Task[None], Lane] = {}
+        self._jobs: list[asyncio.Task[None]] = []
         self._wake_up = asyncio.Event()
         self._unknown_lane = asyncio.Event()
         self._partition_missing = asyncio.Event()
@@ -88,7 +91,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Serve until stopped. Database errors are logged and retried, never fatal."""
-        jobs = [
+        self._jobs = [
             asyncio.create_task(
                 self._repeat(self._adopt, POLL_EVERY_S, run_now=self._unknown_lane, share=1 / FULL_SCAN_SHARE)
             ),
@@ -103,25 +106,24 @@ class Dispatcher:
             asyncio.create_task(self._repeat(self._balancing.advance, self._maintenance.every_s)),
         ]
         if self._callback_sender is not None:
-            jobs.append(
+            self._jobs.append(
                 asyncio.create_task(
                     self._repeat(self._callback_sender.send_due, self._callback_sender.every_s)
                 )
             )
-        if self._listens:
-            jobs.append(asyncio.create_task(self._listen()))
+        listening = [asyncio.create_task(self._listen())] if self._listens else []
         try:
             while not self._stopping.is_set():
                 wait = self._serve_ready()
                 with suppress(TimeoutError):
                     # Not `wait_for`, which creates a task: this loop runs several times a request.
-                    async with asyncio.timeout(wait):
+                    async with self._environment.timeout(wait):
                         await self._wake_up.wait()
                 self._wake_up.clear()
         finally:
-            for job in jobs:
+            for job in (*self._jobs, *listening):
                 job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
+            await asyncio.gather(*self._jobs, *listening, return_exceptions=True)
             while self._tasks:
                 # Release idle lanes now, and the others as soon as their requests are settled.
                 with suppress(*DRIVER_ERRORS):
@@ -236,7 +238,6 @@ class Dispatcher:
         """
         trigger = run_now or asyncio.Event()
         previous = 0.0
-        # Not `while True`: before Python 3.12 `wait_for` can swallow a cancellation.
         while not self._stopping.is_set():
             started_at, took = self._monotonic(), 0.0
             try:
@@ -248,7 +249,8 @@ class Dispatcher:
                 self._telemetry.failed("worker.failed", error, level=logging.ERROR)
             rest, previous = rest_after(took, previous, share), took
             if rest > every_s:
-                await asyncio.sleep(rest - every_s)
+                await self._environment.sleep(rest - every_s)
             with suppress(TimeoutError):
-                await asyncio.wait_for(trigger.wait(), every_s)
+                async with self._environment.timeout(every_s):
+                    await trigger.wait()
             trigger.clear()

@@ -1,8 +1,12 @@
 """The dependencies of delivery: Amazon's events call, the clock and the random source."""
 
-from collections.abc import Callable
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import SentRequest
@@ -24,7 +28,16 @@ class EventsApi(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Clock and random source, as arguments: monotonic seconds, jitter in [0, 1)."""
+    """Clock and random source, as arguments: monotonic seconds, jitter in [0, 1).
 
-    monotonic: Callable[[], float]
-    jitter: Callable[[], float]
+    `timeout` and `sleep` are asyncio's, on the same clock. A loop of the dispatcher ends each turn with
+    `timeout`: tests with a clock of their own learn from this call that the turn has ended.
+    """
+
+    monotonic: Callable[[], float] = time.monotonic
+    jitter: Callable[[], float] = random.random
+    timeout: Callable[[float], AbstractAsyncContextManager[object]] = asyncio.timeout
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+ENVIRONMENT: Final = Environment()

@@ -1,9 +1,7 @@
 """The delivery worker process: opens resources, builds the dispatcher, runs it until shutdown."""
 
 import asyncio
-import random
 import signal
-import time
 from datetime import UTC, datetime, timedelta
 
 import uvloop
@@ -16,7 +14,7 @@ from app.delivery.balance_check import BalanceJob
 from app.delivery.callbacks import CallbackReceiver, CallbackSender
 from app.delivery.delivery import Delivery
 from app.delivery.dispatcher import Dispatcher
-from app.delivery.environment import Environment
+from app.delivery.environment import ENVIRONMENT, Environment
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane_leases import LaneLeases
 from app.delivery.maintenance import Maintenance, Retention
@@ -89,6 +87,7 @@ def build_dispatcher(
     *,
     times: Times = TIMES,
     endpoint: EndpointPolicy = ENDPOINT_POLICY,
+    environment: Environment = ENVIRONMENT,
 ) -> Dispatcher:
     """Build a worker's dispatcher. Raises SettingsError if its limits contradict each other."""
     settings, telemetry = resources.settings, resources.telemetry
@@ -104,7 +103,7 @@ def build_dispatcher(
         vault=resources.vault,
         amazon=sign_in,
         owner=resources.name,
-        monotonic=time.monotonic,
+        monotonic=environment.monotonic,
         telemetry=telemetry,
     )
     erasing = ErasureScanner(
@@ -122,7 +121,7 @@ def build_dispatcher(
         tokens=tokens,
         vault=resources.vault,
         erasing=erasing,
-        environment=Environment(monotonic=time.monotonic, jitter=random.random),
+        environment=environment,
         clock=resources.clock,
         telemetry=telemetry,
         worker=resources.name,
@@ -142,24 +141,24 @@ def build_dispatcher(
             rejection_days=settings.rejection_retention_days,
         ),
         writer=resources.writer,
-        monotonic=time.monotonic,
+        monotonic=environment.monotonic,
         telemetry=telemetry,
         callbacks_enabled=receiver is not None,
     )
     balancing = BalanceJob(
-        pool=resources.pool, owner=resources.name, monotonic=time.monotonic, telemetry=telemetry
+        pool=resources.pool, owner=resources.name, monotonic=environment.monotonic, telemetry=telemetry
     )
     callback_sender = None
     if receiver is not None:
         callback_sender = CallbackSender(
-            pool=resources.pool, journey=receiver, jitter=random.random, telemetry=telemetry
+            pool=resources.pool, journey=receiver, jitter=environment.jitter, telemetry=telemetry
         )
     return Dispatcher(
         delivery=delivery,
         leases=LaneLeases(
             connect=resources.connect,
             owner=resources.name,
-            monotonic=time.monotonic,
+            monotonic=environment.monotonic,
             telemetry=telemetry,
             merge_window=settings.merge_window_ms / 1000,
             times=times,
@@ -168,7 +167,7 @@ def build_dispatcher(
         balancing=balancing,
         erasing=erasing,
         connect=resources.connect,
-        monotonic=time.monotonic,
+        environment=environment,
         telemetry=telemetry,
         outcomes=resources.outcomes,
         capacity=capacity,

@@ -34,6 +34,7 @@ async def test_a_key_is_taken_in_three_spellings(world: World) -> None:
         assert answer.status_code == 200, headers
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     "headers",
     [
@@ -56,6 +57,7 @@ async def test_without_a_valid_key_401_says_how(world: World, headers: dict[str,
     assert "Bearer" in answer.headers["www-authenticate"]
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     "headers",
     [
@@ -212,6 +214,7 @@ async def test_a_limited_key_makes_sees_and_revokes_only_keys_within_its_limits(
             assert (await world.call("DELETE", f"/keys/{item['id']}", key=admin)).status_code == expected
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     ("change", "field", "problem"),
     [

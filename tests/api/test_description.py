@@ -100,6 +100,7 @@ async def test_real_answers_have_the_shapes_they_are_described_with(world: World
         assert answer.is_success, f"{method} {path}: {answer.text}"
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize("wrong", [{"status": "fine"}, {"status": "ok", "more": 1}, {}], ids=str)
 def test_a_response_that_is_not_as_described_fails_its_test(world: World, wrong: dict[str, Any]) -> None:
     """A wrong value, a member without description, and a missing member."""
@@ -109,6 +110,7 @@ def test_a_response_that_is_not_as_described_fails_its_test(world: World, wrong:
         description_of(world.app).check(response)
 
 
+@pytest.mark.reads_only
 def test_every_example_has_its_own_shape(world: World) -> None:
     """An example is what people copy."""
     description = description_of(world.app)
@@ -142,6 +144,7 @@ def test_the_example_mapping_can_be_published() -> None:
     assert check_publishable(dict(EXAMPLE_MAPPING)) == []
 
 
+@pytest.mark.reads_only
 async def test_answers_that_are_no_plain_json_are_described(world: World) -> None:
     """An empty batch has the error shape; metrics are text."""
     paths = (await world.call("GET", "/openapi.json")).json()["paths"]
@@ -153,6 +156,7 @@ async def test_answers_that_are_no_plain_json_are_described(world: World) -> Non
     assert (await world.call("GET", "/metrics")).headers["content-type"].startswith("text/plain")
 
 
+@pytest.mark.reads_only
 async def test_every_operation_is_described_completely(world: World) -> None:
     """Successful responses have schemas, errors have examples, and headers are listed where they are sent."""
     described = (await world.call("GET", "/openapi.json")).json()
@@ -198,6 +202,7 @@ async def test_described_etags_are_sent(world: World) -> None:
         assert stale.status_code == 412
 
 
+@pytest.mark.reads_only
 def test_every_body_of_an_event_post_has_an_example(world: World) -> None:
     """An example for each form that the body may have."""
     description = description_of(world.app)
@@ -209,6 +214,7 @@ def test_every_body_of_an_event_post_has_an_example(world: World) -> None:
     description.validate(forms[0], json.loads(content["application/x-ndjson"]["example"]))
 
 
+@pytest.mark.reads_only
 def test_every_body_has_a_valid_example(world: World) -> None:
     """The reference offers it for a trial."""
     description = description_of(world.app)
@@ -227,6 +233,7 @@ def test_every_body_has_a_valid_example(world: World) -> None:
     assert wrong == []
 
 
+@pytest.mark.reads_only
 def test_operations_follow_the_journey_of_a_user(world: World) -> None:
     """`POST /events` is the first; every tag has a description."""
     described = world.app.openapi()
@@ -241,6 +248,7 @@ def test_operations_follow_the_journey_of_a_user(world: World) -> None:
     assert [tag["name"] for tag in described["tags"]][:4] == ["events", "destinations", "sign-in", "mappings"]
 
 
+@pytest.mark.reads_only
 async def test_every_reference_leads_somewhere(world: World) -> None:
     """No `$ref` dangles."""
     described = (await world.call("GET", "/openapi.json")).json()

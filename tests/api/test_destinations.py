@@ -25,6 +25,7 @@ async def test_a_post_that_creates_answers_201_with_id_and_state(world: World) -
     assert await world.actions() == ["destination.created"]
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     ("change", "hint"),
     [
@@ -42,6 +43,7 @@ async def test_a_refusal_says_where_the_right_value_is_found(
     assert hint in answer.json()["detail"]
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     ("change", "field", "problem"),
     [
@@ -97,6 +99,7 @@ async def test_what_is_wrong_is_named_by_field_and_word(
     assert answer.json()["fields"] == [{"field": field, "problem": problem}]
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize("missing", sorted(DESTINATION))
 async def test_every_required_field_is_asked_for(world: World, missing: str) -> None:
     """Name, advertiser id, region and currency are required."""
@@ -144,6 +147,7 @@ async def test_reading_gives_the_same_as_making_and_an_etag(world: World) -> Non
     assert answer.json() == {name: value for name, value in made.items() if name != "warnings"}
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     "path",
     [
@@ -175,6 +179,7 @@ async def test_a_list_is_given_in_pages(world: World) -> None:
     assert found == made
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize("cursor", ["x", "%00", "MTIz!", "é", "LTE", "MSAy", "OTk5OTk5OTk5OTk5"])
 async def test_a_cursor_that_is_not_ours_is_refused(world: World, cursor: str) -> None:
     """422 on the field `cursor`, never a 500; NUL is refused before."""

@@ -36,6 +36,7 @@ def test_the_shape_is_three_members() -> None:
     assert shown["fields"] == [{"field": "a.b", "problem": "missing"}]
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     "path",
     [
@@ -54,6 +55,7 @@ async def test_an_unknown_path_is_404(world: World, path: str) -> None:
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
+@pytest.mark.reads_only
 async def test_another_method_is_405_and_says_which_are_taken(world: World) -> None:
     """With Allow."""
     answer = await world.call("PUT", "/destinations/dst_00000000000000000000")
@@ -92,6 +94,7 @@ async def test_a_body_without_a_single_reading_is_400(world: World, body: bytes,
             assert answer.json()["reason"] == reason
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"x"', b"true"])
 async def test_a_body_that_is_no_object_is_422(world: World, body: bytes) -> None:
     """In the one shape, with the field `body`."""
@@ -100,12 +103,14 @@ async def test_a_body_that_is_no_object_is_422(world: World, body: bytes) -> Non
     assert answer.json()["fields"][0]["field"] == "body"
 
 
+@pytest.mark.reads_only
 async def test_a_missing_body_is_422(world: World) -> None:
     """It needs no Content-Type, since there is none."""
     answer = await world.call("POST", "/destinations")
     assert (answer.status_code, answer.json()["fields"]) == (422, [{"field": "body", "problem": "missing"}])
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     "headers",
     [
@@ -129,6 +134,7 @@ async def test_json_with_a_charset_of_utf8_is_taken(world: World) -> None:
     assert answer.status_code == 201
 
 
+@pytest.mark.reads_only
 async def test_a_body_over_one_mib_is_413_with_or_without_a_length(world: World) -> None:
     """By Content-Length at once; without one as soon as it is too much."""
     body = b'{"name": "' + b"x" * 1024 * 1024 + b'"}'
@@ -147,6 +153,7 @@ async def test_a_body_over_one_mib_is_413_with_or_without_a_length(world: World)
     assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
 
 
+@pytest.mark.reads_only
 async def test_no_value_that_was_sent_is_repeated(world: World) -> None:
     """Neither in `detail` nor in `fields`, nor as the name of an unknown field that is no name."""
     secret = "ada@example.com"
@@ -216,6 +223,7 @@ async def test_a_database_that_is_away_is_503_with_retry_after(world: World) -> 
         assert answer.headers["retry-after"]
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     "query", ["q=%00", "q=a%00b", "state=%00", "limit=0", "limit=201", "limit=x", "state=no"]
 )
@@ -226,6 +234,7 @@ async def test_a_query_that_cannot_be_meant_is_refused(world: World, query: str)
     assert set(answer.json()) >= {"error", "detail", "fields"}
 
 
+@pytest.mark.reads_only
 async def test_every_answer_has_safe_headers_and_a_request_id(world: World) -> None:
     """Errors too; a harmless id of the caller's is kept, another one replaced."""
     for path in ("/destinations", "/nothing", "/health/live"):
@@ -262,6 +271,7 @@ class _RefusingIntake:
         return NotStored("database")
 
 
+@pytest.mark.reads_only
 async def test_events_that_could_not_be_stored_are_refused_with_a_time_to_wait(world: World) -> None:
     """`Retry-After` is a header, spread over some seconds; the body has the journey code."""
 

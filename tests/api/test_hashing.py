@@ -8,6 +8,7 @@ import pytest
 from tests.api.world import World
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     ("body", "cleaned", "sent"),
     [
@@ -37,6 +38,7 @@ async def test_the_cleaned_form_and_what_is_sent(
     assert answer["sent"] == (hashlib.sha256(cleaned.encode()).hexdigest() if sent == "hash" else cleaned)
 
 
+@pytest.mark.reads_only
 async def test_a_value_that_makes_no_key_says_why(world: World) -> None:
     """A word, and nothing else."""
     answer = (await world.call("POST", "/identity/hash", {"field": "phone", "value": "000000"})).json()
@@ -44,6 +46,7 @@ async def test_a_value_that_makes_no_key_says_why(world: World) -> None:
     assert answer["dropped"]
 
 
+@pytest.mark.reads_only
 async def test_nothing_of_the_value_is_kept_or_repeated(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

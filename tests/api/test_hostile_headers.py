@@ -95,6 +95,7 @@ async def test_no_route_breaks_on_a_hostile_query_or_path(world: World, database
     assert tried > 300
 
 
+@pytest.mark.reads_only
 async def test_credentials_that_cannot_be_read_are_401(world: World) -> None:
     """Whatever their bytes."""
     for headers in CREDENTIALS:
@@ -103,6 +104,7 @@ async def test_credentials_that_cannot_be_read_are_401(world: World) -> None:
         assert answer.status_code == 401, headers
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize("header", ["Origin", "Referer"])
 async def test_an_address_that_is_none_is_from_elsewhere(world: World, header: str) -> None:
     """Signing in from it is refused; signing out leads to the sign-in page as without one."""

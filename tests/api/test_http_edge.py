@@ -36,7 +36,11 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await Response(body, 202 if scope["method"] == "POST" else 200)(scope, receive, send)
 
 
-@pytest_asyncio.fixture
+# One server for all tests of `plain`: each start and stop waits for a fifth of a second.
+on_the_plain_server = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def plain() -> AsyncIterator[int]:
     """A server without a database, for what happens before any route."""
     async with served(echo) as opened:
@@ -68,6 +72,7 @@ def pieces(whole: bytes, size: int) -> list[bytes]:
     return [whole[at : at + size] for at in range(0, len(whole), size)]
 
 
+@on_the_plain_server
 @pytest.mark.parametrize("make", [post, chunked], ids=["length", "chunks"])
 @pytest.mark.parametrize(
     "offer",
@@ -90,6 +95,7 @@ async def test_an_offer_of_another_protocol_is_ignored(
     assert caplog.records == []
 
 
+@pytest.mark.reads_only
 async def test_a_body_behind_an_offer_is_never_the_next_request(port: int) -> None:
     """On every route and method: one answer to what is one request, and the connection goes on."""
     smuggled = b"GET /health/live HTTP/1.1\r\nHost: s\r\n\r\n"
@@ -102,6 +108,7 @@ async def test_a_body_behind_an_offer_is_never_the_next_request(port: int) -> No
             assert statuses(got)[1] == 200, line
 
 
+@on_the_plain_server
 async def test_a_head_with_an_offer_is_weighed_once(plain: int) -> None:
     """Nearly as large as a head may be it is taken; what is larger is refused as ever."""
     for size, status in ((60_000, 202), (70_000, 431)):
@@ -109,6 +116,7 @@ async def test_a_head_with_an_offer_is_weighed_once(plain: int) -> None:
         assert statuses(got) == [status]
 
 
+@on_the_plain_server
 @pytest.mark.process
 async def test_curl_that_offers_http2_is_served(plain: int) -> None:
     """`curl --http2` in clear offers h2c with its first request."""
@@ -130,6 +138,7 @@ async def test_curl_that_offers_http2_is_served(plain: int) -> None:
     assert out.split() == [b"202", b"202"]
 
 
+@pytest.mark.reads_only
 async def test_trailers_are_no_headers(port: int) -> None:
     """In one segment or more: neither a key, nor a media type, nor a request id."""
     keyed = chunked(EVENT % 1, CLOSE, trailer=f"X-Api-Key: {BOOTSTRAP}\r\nX-Request-Id: from-a-trailer\r\n")
@@ -144,6 +153,7 @@ async def test_trailers_are_no_headers(port: int) -> None:
             assert b"from-a-trailer" not in got
 
 
+@on_the_plain_server
 async def test_trailers_are_weighed(plain: int) -> None:
     got = await exchanged(plain, chunked(EVENT % 1, trailer="A: b\r\n" * 3_000))
     assert statuses(got) == [431]
@@ -153,6 +163,7 @@ HEAD = "POST /events HTTP/1.1\r\nHost: x\r\n{}\r\n"
 CODED = HEAD.format("Transfer-Encoding: {}\r\n") + "0\r\n\r\n"
 
 
+@on_the_plain_server
 @pytest.mark.parametrize(
     ("said", "status", "word"),
     [
@@ -209,6 +220,7 @@ async def test_a_head_without_a_single_meaning_is_refused(
     assert statuses(got) == [202, status]
 
 
+@on_the_plain_server
 @pytest.mark.parametrize(
     "said",
     [
@@ -223,18 +235,21 @@ async def test_unusual_heads_with_one_meaning_are_served(plain: int, said: str) 
     assert statuses(await exchanged(plain, said.encode())) == [200]
 
 
+@on_the_plain_server
 async def test_a_protocol_that_only_a_body_names_is_nothing_to_refuse(plain: int) -> None:
     """What looks like a request line of RTSP within an event is text."""
     body = b'{"destination_id": "d", "x": "\\nPOST /events RTSP/1.0"}'
     assert statuses(await exchanged(plain, post(body) + post(body, CLOSE))) == [202, 202]
 
 
+@on_the_plain_server
 async def test_nothing_is_served_after_the_last_request(plain: int) -> None:
     """What comes behind `Connection: close` is no request (RFC 9112 §9.6)."""
     assert statuses(await exchanged(plain, post(EVENT % 1, CLOSE) + post(EVENT % 2))) == [202]
     assert statuses(await exchanged(plain, post(EVENT % 1, version="1.0") + b"rubbish")) == [202]
 
 
+@on_the_plain_server
 @pytest.mark.parametrize("behind", [1, 3])
 async def test_a_client_that_ends_its_side_gets_its_answers(plain: int, behind: int) -> None:
     """Half-closed right behind complete requests; an incomplete one behind them is dropped."""
@@ -246,6 +261,7 @@ async def test_a_client_that_ends_its_side_gets_its_answers(plain: int, behind: 
     assert statuses(got) == [202] * behind
 
 
+@on_the_plain_server
 async def test_a_client_that_ends_its_side_within_a_body_is_gone(plain: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", plain)
     writer.write(post(EVENT % 1)[:-3])
@@ -266,6 +282,7 @@ def sent_by_urllib(port: int, body: bytes, headers: dict[str, str]) -> int | str
         return type(error).__name__
 
 
+@pytest.mark.reads_only
 async def test_a_client_that_writes_all_before_it_reads_reads_its_refusal(port: int) -> None:
     """413, and 401 and 415 of a body as large; not a reset, after which it would try for ever.
 
@@ -281,6 +298,7 @@ async def test_a_client_that_writes_all_before_it_reads_reads_its_refusal(port: 
     assert answer in (413, "URLError", "ConnectionResetError", "BrokenPipeError")
 
 
+@pytest.mark.reads_only
 async def test_a_refused_body_is_drained_and_the_connection_goes_on(port: int) -> None:
     """Without `Connection: close` the next request is served, and nothing of the body is kept."""
     large = post(b"x" * 6 * MIB).replace(BOOTSTRAP.encode(), b"nobody")
@@ -288,6 +306,7 @@ async def test_a_refused_body_is_drained_and_the_connection_goes_on(port: int) -
     assert statuses(got) == [401, 413, 200]
 
 
+@pytest.mark.reads_only
 async def test_a_refused_chunked_body_is_drained_and_ends_the_connection(port: int) -> None:
     """Its end may be malformed; the response says that it is the last."""
     got = await exchanged(port, chunked(b"y" * 6 * MIB), GET)
@@ -295,6 +314,7 @@ async def test_a_refused_chunked_body_is_drained_and_ends_the_connection(port: i
     assert b"connection: close" in got.lower()
 
 
+@pytest.mark.reads_only
 async def test_a_body_that_breaks_after_its_refusal_gets_no_second_answer(port: int) -> None:
     head = post(b"").replace(b"Content-Length: 0", CHUNKED.encode()).replace(BOOTSTRAP.encode(), b"nobody")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -306,6 +326,7 @@ async def test_a_body_that_breaks_after_its_refusal_gets_no_second_answer(port: 
     assert statuses(got) == [401]
 
 
+@pytest.mark.reads_only
 async def test_memory_that_runs_out_while_a_body_is_received_is_503(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,7 @@ def of_size(size: int) -> bytes:
     return b'{"destination_id": "d", "x": "' + b"y" * (size - 32) + b'"}'
 
 
+@pytest.mark.reads_only
 async def test_a_shed_post_gets_retry_after_and_its_body_is_not_read(
     crowd: Callable[..., Crowd],
 ) -> None:
@@ -168,6 +169,7 @@ async def test_a_shed_post_gets_retry_after_and_its_body_is_not_read(
     assert await crowded.let_go() == [202]
 
 
+@pytest.mark.reads_only
 async def test_when_the_crowd_is_gone_posts_come_in_again(crowd: Callable[..., Crowd]) -> None:
     """Nothing is left of what was under way: the gauges are at nought."""
     crowded = crowd(body_bytes=5 * MIB)
@@ -182,6 +184,7 @@ async def test_when_the_crowd_is_gone_posts_come_in_again(crowd: Callable[..., C
     )
 
 
+@pytest.mark.reads_only
 async def test_retry_after_is_spread(crowd: Callable[..., Crowd]) -> None:
     """Of fifty that are turned away together not all come back in one second."""
     crowded = crowd(body_bytes=5 * MIB)
@@ -193,6 +196,7 @@ async def test_retry_after_is_spread(crowd: Callable[..., Crowd]) -> None:
     await crowded.let_go()
 
 
+@pytest.mark.reads_only
 async def test_a_full_commit_queue_turns_away(crowd: Callable[..., Crowd]) -> None:
     crowded = crowd(waiting_events=100)
     await crowded.hold(of_size(100))
@@ -203,6 +207,7 @@ async def test_a_full_commit_queue_turns_away(crowd: Callable[..., Crowd]) -> No
     await crowded.let_go()
 
 
+@pytest.mark.reads_only
 async def test_a_commit_that_hangs_turns_away(crowd: Callable[..., Crowd]) -> None:
     """The age of the oldest post that waits for its commit counts from the end of its body."""
     now = [1000.0]
@@ -217,6 +222,7 @@ async def test_a_commit_that_hangs_turns_away(crowd: Callable[..., Crowd]) -> No
     await crowded.let_go()
 
 
+@pytest.mark.reads_only
 async def test_short_memory_lets_posts_in_one_at_a_time(crowd: Callable[..., Crowd]) -> None:
     """Never none: memory that is not given back must not shed every post from then on."""
     crowded = crowd(resident_bytes=1)
@@ -228,6 +234,7 @@ async def test_short_memory_lets_posts_in_one_at_a_time(crowd: Callable[..., Cro
     assert (await Sender(crowded.app).post()).status == 202
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize("body_length", [-1, None], ids=["a length that is declared", "no declared length"])
 async def test_a_body_must_have_room_for_what_it_becomes(
     crowd: Callable[..., Crowd], body_length: int | None
@@ -244,6 +251,7 @@ async def test_a_body_must_have_room_for_what_it_becomes(
     assert (await Sender(crowded.app).post(numbers)).status == 202  # a lone one is taken
 
 
+@pytest.mark.reads_only
 async def test_more_than_is_answered_in_time_is_shed(crowd: Callable[..., Crowd]) -> None:
     """Late answers shrink what may be under way; after one late round 2.8 MiB are left of 4."""
     now = [1000.0]
@@ -313,6 +321,7 @@ async def test_the_keys_of_one_organisation_leave_room_for_another(
     assert await crowded.let_go() == [202, 202, 202, 202]
 
 
+@pytest.mark.reads_only
 async def test_a_body_that_outgrows_the_share_of_its_key_is_not_read_on(
     crowd: Callable[..., Crowd], world: World
 ) -> None:
@@ -348,6 +357,7 @@ async def test_declared_lengths_alone_keep_nobody_out(crowd: Callable[..., Crowd
     )
 
 
+@pytest.mark.reads_only
 async def test_acts_of_an_operator_still_come_in(crowd: Callable[..., Crowd]) -> None:
     """What posts may not fill is kept for them: pausing must work just then."""
     crowded = crowd(body_bytes=5 * MIB, resident_bytes=1)
@@ -357,6 +367,7 @@ async def test_acts_of_an_operator_still_come_in(crowd: Callable[..., Crowd]) ->
     await crowded.let_go()
 
 
+@pytest.mark.reads_only
 async def test_a_body_that_is_too_large_anyway_gets_413(crowd: Callable[..., Crowd]) -> None:
     """413 says more than 503: coming back would not help."""
     crowded = crowd(body_bytes=5 * MIB)
@@ -382,6 +393,7 @@ def app_with_a_late_lane(world: World) -> Any:
     return with_late(world, LATE)
 
 
+@pytest.mark.reads_only
 async def test_a_post_for_a_queue_that_is_too_long_is_shed(app_with_a_late_lane: Any) -> None:
     """429 with RATE_LIMIT and minutes to wait; other destinations' events are taken as ever."""
     late = await Sender(app_with_a_late_lane).post(b'{"destination_id": "dst_late"}')
@@ -401,6 +413,7 @@ async def test_a_key_that_can_only_send_to_it_is_shed_unread(world: World) -> No
     assert (await Sender(app).post()).status == 202
 
 
+@pytest.mark.reads_only
 async def test_in_a_mixed_post_only_its_events_are_rejected(world: World) -> None:
     """With a reason of its own, so that the sender knows which to send again."""
     seen: list[Any] = []

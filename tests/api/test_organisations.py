@@ -50,6 +50,7 @@ async def test_an_organisation_is_created_read_changed_and_listed(world: World) 
     assert [(item["id"], item["name"]) for item in rest["items"]] == [(body["id"], "Acme Ltd")]
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     ("body", "field"),
     [

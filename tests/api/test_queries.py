@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import httpx
+import pytest
 from fastapi import Query
 from starlette.routing import Route
 
@@ -92,6 +93,7 @@ async def test_every_route_refuses_a_parameter_given_twice(world: World) -> None
     assert head.headers["content-type"].startswith("text/event-stream")
 
 
+@pytest.mark.reads_only
 def test_no_api_route_takes_a_repeated_or_an_unknown_parameter(world: World) -> None:
     """Only the callback, and filters of the console with several choices."""
     lenient = {
@@ -121,6 +123,7 @@ MISSPELT = (
 )
 
 
+@pytest.mark.reads_only
 async def test_a_misspelt_dry_run_is_refused_before_the_body_is_read(world: World) -> None:
     """Nothing is sent by accident: neither `Content-Type` nor the body matter any more."""
     for query in MISSPELT:
@@ -129,11 +132,13 @@ async def test_a_misspelt_dry_run_is_refused_before_the_body_is_read(world: Worl
         assert [one["problem"] for one in answer.json()["fields"]] == ["unknown_parameter"], query
 
 
+@pytest.mark.reads_only
 async def test_dry_run_twice_is_refused(world: World) -> None:
     """The last one would have won."""
     assert refused(await world.call("POST", "/events?dry_run=true&dry_run=false"), ("dry_run", "duplicate"))
 
 
+@pytest.mark.reads_only
 async def test_what_a_name_holds_is_not_repeated(world: World) -> None:
     """A name that does not look like one may be a person's."""
     answer = await world.call("GET", f"/keys?{quote('ada@example.com')}=1&{quote('+15551928493')}")
@@ -151,6 +156,7 @@ async def test_a_since_that_is_no_time_is_named(world: World) -> None:
             assert refused(answer, ("since", "not_a_time")), answer.text
 
 
+@pytest.mark.reads_only
 async def test_every_list_takes_limit_and_cursor(world: World) -> None:
     """As the interface says of all of them."""
     described = application_of(world).openapi()
@@ -168,6 +174,7 @@ async def test_every_list_takes_limit_and_cursor(world: World) -> None:
     assert lists > 8
 
 
+@pytest.mark.reads_only
 async def test_a_list_in_memory_is_paged_too(world: World) -> None:
     """The destination types: one, and nothing behind it."""
     first = (await world.call("GET", "/catalog?limit=1")).json()
@@ -225,6 +232,7 @@ ALLOWED = {
 }
 
 
+@pytest.mark.reads_only
 async def test_another_method_gets_405_with_the_allowed_ones(world: World) -> None:
     """OPTIONS too; HEAD wherever GET is."""
     for path, allowed in ALLOWED.items():
@@ -232,6 +240,7 @@ async def test_another_method_gets_405_with_the_allowed_ones(world: World) -> No
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed), path
 
 
+@pytest.mark.reads_only
 async def test_a_method_without_get_takes_no_head(world: World) -> None:
     """405 as before, without a body."""
     answer = await world.call("HEAD", "/events")
@@ -255,6 +264,7 @@ def test_blank_fields_of_a_form_are_left_out() -> None:
     assert without_blanks(b"q=&state=active&name=a%20%26%20%C3%A9&x") == b"state=active&name=a+%26+%C3%A9"
 
 
+@pytest.mark.reads_only
 def test_every_route_is_one_that_checks_its_query(world: World) -> None:
     """A route of another class would not."""
     assert all(

@@ -39,6 +39,7 @@ async def test_the_audit_is_read_in_pages_and_by_destination_and_act(world: Worl
     assert len(paused) == 2
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(("q", "found"), [("amazon", 1), ("AMAZON conversions", 1), ("facebook", 0), ("", 1)])
 async def test_the_catalogue_is_searched_by_words(world: World, q: str, found: int) -> None:
     """In any case, every word somewhere in name or help."""
@@ -46,6 +47,7 @@ async def test_the_catalogue_is_searched_by_words(world: World, q: str, found: i
     assert len(answer.json()["items"]) == found
 
 
+@pytest.mark.reads_only
 async def test_the_catalogue_holds_what_a_form_needs(world: World) -> None:
     """Fields with help, event types, sources, currencies, countries, in Amazon's numbers."""
     (kind,) = (await world.call("GET", "/catalog")).json()["items"]
@@ -89,6 +91,7 @@ async def test_preflight_lists_what_is_missing_and_who_can_help(world: World) ->
     assert answer["ready"] is True, answer
 
 
+@pytest.mark.reads_only
 async def test_live_says_nothing_of_the_database(world: World) -> None:
     """200 as long as the process answers."""
     await world.engine.dispose()
@@ -174,6 +177,7 @@ async def test_metrics_count_by_route_template(world: World) -> None:
     assert "ada" not in text
 
 
+@pytest.mark.reads_only
 async def test_the_description_covers_every_route_with_scope_and_errors(world: World) -> None:
     """Security where a key is needed, the one error shape, no trace of the framework's own."""
     described = (await world.call("GET", "/openapi.json", key=None)).json()
@@ -198,6 +202,7 @@ async def test_the_description_covers_every_route_with_scope_and_errors(world: W
     assert body["schema"] == {"$ref": "#/components/schemas/NewDestination"}
 
 
+@pytest.mark.reads_only
 async def test_the_docs_need_no_outside_asset(world: World) -> None:
     """Every address in the page is our own, and its policy allows nothing else, no inline script or style."""
     page = await world.call("GET", "/docs", key=None)

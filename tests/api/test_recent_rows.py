@@ -16,6 +16,7 @@ from app.processes.api import build_application
 from app.processes.resources import open_resources
 from app.telemetry import Telemetry
 from tests.api.world import BOOTSTRAP, cache_queries
+from tests.event_loop import turns
 from tests.pipeline.world import settings_of
 
 
@@ -51,7 +52,7 @@ class Table:
         """Start a refresh whose result does not arrive until `released`."""
         self.released.clear()
         refresh = asyncio.create_task(self.cache.refresh())
-        await asyncio.sleep(0)
+        await turns(1)
         return refresh
 
     async def end(self, refresh: "asyncio.Task[None]") -> None:
@@ -163,7 +164,7 @@ class TestARequestThatWaits:
         """A client that disconnects does not end the query."""
         table.released.clear()
         waiting = [asyncio.create_task(table.cache.find("a")) for _ in range(50)]
-        await asyncio.sleep(0.01)
+        await turns()
         assert not any(task.done() for task in waiting)
         waiting[0].cancel()
         table.released.set()
@@ -192,7 +193,7 @@ class TestAChangeByThisProcess:
         self.change(table, is_deleted)
         table.cache.forget("a")
         asked = asyncio.create_task(table.cache.find("a"))
-        await asyncio.sleep(0)
+        await turns(1)
         await table.end(refresh)
         assert await asked == table.rows.get("a")
         assert await table.cache.find("a") == table.rows.get("a")
@@ -202,11 +203,11 @@ class TestAChangeByThisProcess:
         """Also where the caller does not know the id: a revoked key that is not cached has no digest here."""
         table.released.clear()
         asked = asyncio.create_task(table.cache.find("a"))
-        await asyncio.sleep(0.01)
+        await turns()
         table.rows["a"] = "new"
         table.cache.forget(*forgotten)
         later = asyncio.create_task(table.cache.find("a"))
-        await asyncio.sleep(0.01)
+        await turns()
         table.released.set()
         assert (await asked, await later) == ("old", "new")
         assert await table.cache.find("a") == "new"
@@ -219,7 +220,7 @@ class TestAChangeByThisProcess:
         table.rows["a"] = "new"
         table.cache.forget("a")
         asked = asyncio.create_task(table.cache.find("a"))
-        await asyncio.sleep(0.01)
+        await turns()
         table.released.set()
         assert await asked == "new"
         await refresh

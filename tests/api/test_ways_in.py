@@ -82,6 +82,7 @@ async def every_way(
         return [await client.post(PLAIN, content=content, headers=headers), *within]
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     ("content", "headers", "status"),
     [
@@ -123,6 +124,7 @@ async def test_all_ways_want_the_same_scope(world: World) -> None:
     assert len({answer.content for answer in answers}) == 1
 
 
+@pytest.mark.reads_only
 async def test_all_ways_are_counted_under_one_route(world: World) -> None:
     """The metrics do not tell them apart."""
     registry = CollectorRegistry()
@@ -172,6 +174,7 @@ EVENT_OF = {"destination_id": "d"}
 CLOSE = "Connection: close"
 
 
+@pytest.mark.reads_only
 async def test_posts_that_come_together_are_answered_in_their_order(world: World) -> None:
     """Whichever way each of them takes: pipelined ones wait for the one before."""
     async with served(application(world)) as port:
@@ -183,6 +186,7 @@ async def test_posts_that_come_together_are_answered_in_their_order(world: World
     )
 
 
+@pytest.mark.reads_only
 async def test_a_connection_that_is_to_be_closed_is(world: World) -> None:
     """Asked by header, or by the version of HTTP; and the answer says so."""
     async with served(application(world)) as port:
@@ -192,6 +196,7 @@ async def test_a_connection_that_is_to_be_closed_is(world: World) -> None:
             assert b"connection: close" in got
 
 
+@pytest.mark.reads_only
 async def test_a_body_may_come_in_pieces_and_unannounced(world: World) -> None:
     """In chunks of HTTP, byte by byte, or after 100 Continue."""
     chunked = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked\r\nConnection: close")
@@ -207,6 +212,7 @@ async def test_a_body_may_come_in_pieces_and_unannounced(world: World) -> None:
             assert b'"e7"' in got
 
 
+@pytest.mark.reads_only
 async def test_a_defect_is_answered_and_the_connection_goes_on(world: World) -> None:
     """500 in the one shape, with nothing of the event in it."""
     app = create_application(replace(world.context, intake=Breaks(), registry=CollectorRegistry()))
@@ -217,6 +223,7 @@ async def test_a_defect_is_answered_and_the_connection_goes_on(world: World) -> 
     assert b'"e1"' not in got
 
 
+@pytest.mark.reads_only
 async def test_a_caller_that_hangs_up_harms_nobody(world: World) -> None:
     """Neither in the middle of its body nor before its answer."""
     app = application(world)
@@ -233,6 +240,7 @@ async def test_a_caller_that_hangs_up_harms_nobody(world: World) -> None:
         assert b"HTTP/1.1 202" in await exchanged(port, post(EVENT % 2, CLOSE))
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize("length", ["%d ", "%d\t", f"{'0' * 24}%d", f"{'0' * 5000}%d"])
 async def test_a_length_is_charged_however_it_is_spelt(world: World, length: str) -> None:
     """The server's parser takes blanks behind it and zeros before it: neither makes a body weigh nothing."""
@@ -256,6 +264,7 @@ async def test_a_length_is_charged_however_it_is_spelt(world: World, length: str
         assert got.startswith(b"HTTP/1.1 413")
 
 
+@pytest.mark.reads_only
 async def test_browsers_are_kept_to_tls_where_it_is_required(world: World) -> None:
     """On every answer: a post's, a page's, the server's own."""
     async with served(application(world), *HSTS_HEADERS) as port:
@@ -268,6 +277,7 @@ async def test_browsers_are_kept_to_tls_where_it_is_required(world: World) -> No
         writer.close()
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(
     ("query", "problems"),
     [
@@ -291,6 +301,7 @@ async def test_a_query_that_cannot_be_read_is_refused(
     assert {(one["field"], one["problem"]) for one in answer.json()["fields"]} == problems
 
 
+@pytest.mark.reads_only
 async def test_a_query_sets_what_events_leave_out(world: World) -> None:
     """Destination and mapping, priority and dry run reach the events as before."""
     came: list[Any] = []
@@ -328,6 +339,7 @@ class OutOfMemory(TakesAll):
         raise MemoryError
 
 
+@pytest.mark.reads_only
 async def test_a_request_for_which_memory_runs_out_is_to_be_sent_again(world: World) -> None:
     """503 with a time to return: a journey takes 500 for a defect of its event."""
     app = create_application(replace(world.context, intake=OutOfMemory(), registry=CollectorRegistry()))

@@ -4,8 +4,12 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from app.admin import inputs
+from app.config_as_code import model as files
 from app.domain.strict_json import parse
+from app.processes import application
 
+# They import every body, so that the list does not depend on the tests that were collected before.
+ALL_BODIES = (application, files)
 BODIES = sorted(inputs.RequestBody.__subclasses__(), key=lambda model: model.__name__)
 
 

@@ -29,7 +29,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 def port() -> Iterator[int]:
     """A process that is ready."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server.server_address[1]
     server.shutdown()
     server.server_close()

@@ -52,6 +52,7 @@ async def test_a_sentence_without_its_number_is_not_shown(world: World, word: st
     assert 'class="notice good"' not in (await world.client.get("/console")).text
 
 
+@pytest.mark.reads_only
 @pytest.mark.parametrize(("url", "secure"), [("https://x.example", True), ("http://localhost", False)])
 def test_the_word_is_as_secure_as_the_session(world: World, url: str, secure: bool) -> None:
     """Over TLS the cookie is never sent in clear text, nor is its removal."""

@@ -108,9 +108,9 @@ def test_enter_in_a_field_sends_nothing(site: Site, furnished: Furnished) -> Non
     opened(site, furnished, "new mapping")
     posts: list[str] = []
     site.page.on("request", lambda one: posts.append(one.url) if one.method == "POST" else None)
-    site.page.get_by_label("Mapping name").fill("Cart")
-    site.page.get_by_label("Mapping name").press("Enter")
-    site.page.wait_for_timeout(600)
+    with site.page.expect_response("**/preview"):  # which follows later than a form that is sent
+        site.page.get_by_label("Mapping name").fill("Cart")
+        site.page.get_by_label("Mapping name").press("Enter")
     assert [url for url in posts if not url.endswith("/preview")] == []
 
 

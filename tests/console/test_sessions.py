@@ -64,6 +64,7 @@ async def test_a_key_is_exchanged_for_a_cookie_that_scripts_cannot_read(world: W
     assert cookie.split("=", 1)[1].split(";")[0].encode() not in bytes(row.digest)
 
 
+@pytest.mark.reads_only
 async def test_a_wrong_key_opens_nothing(world: World) -> None:
     """And says so on the page, without the key in it."""
     answer = await sign_in(world, "not-a-key-of-anybody")
@@ -132,6 +133,7 @@ async def test_use_puts_the_end_off(world: World) -> None:
     assert row.fresh
 
 
+@pytest.mark.reads_only
 async def test_without_a_session_every_page_leads_to_the_sign_in(world: World) -> None:
     """Before anything else is looked at."""
     for path, method, _ in LOCKED:

@@ -54,6 +54,7 @@ async def test_a_drafts_advertiser_can_be_mended_as_the_page_says(world: World) 
     assert 'value="ENTITY1"' in wrong.text
 
 
+@pytest.mark.reads_only
 async def test_a_fragment_after_the_sessions_end_leaves_the_page_as_it_is(world: World) -> None:
     """Leading away would lose what somebody has typed; they sign in in another tab."""
     answer = await world.client.post(
@@ -65,6 +66,7 @@ async def test_a_fragment_after_the_sessions_end_leaves_the_page_as_it_is(world:
     assert 'target="_blank"' in answer.text
 
 
+@pytest.mark.reads_only
 async def test_a_form_after_the_sessions_end_leads_back_to_its_page(world: World) -> None:
     """And the sign-in says that it was not done; a page elsewhere is not led to."""
     sent = {"Referer": f"{PUBLIC}/console/keys"}
@@ -76,6 +78,7 @@ async def test_a_form_after_the_sessions_end_leads_back_to_its_page(world: World
     assert away.headers["location"].endswith("next=/console")
 
 
+@pytest.mark.reads_only
 async def test_the_sign_in_says_that_a_session_has_ended(world: World) -> None:
     """Not to somebody who comes for the first time."""
     assert "has ended" not in (await world.client.get("/console/sign-in")).text

@@ -29,24 +29,36 @@ KEY = "bootstrap-key-of-thirty-two-letters"
 
 
 @dataclass
+class Clock:
+    """Measures how long a condition lasts."""
+
+    ahead: float = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@dataclass
 class Watch:
-    """A world whose incidents are computed when a test says so."""
+    """A world whose incidents are computed when a test says so, by a clock that a test moves."""
 
     world: World
     receiver: WebhookReceiver
     monitor: IncidentMonitor
     delivery: NotificationDelivery
     clients: ChannelClients
+    clock: Clock
 
     @classmethod
     def of(cls, world: World, receiver: WebhookReceiver, *, of_api: bool = False) -> "Watch":
         """Return a monitor in a worker, or with `of_api` in an API process, with the rights of its role."""
         resources = world.receiving if of_api else world.delivering
         assert resources is not None
+        clock = Clock()
         channels = read_webhooks(f"ops={receiver.url}", f"ops={SECRET}")
         monitor = IncidentMonitor(
             connect=resources.connect,
-            observer=Observer(timedelta(days=21), time.monotonic),
+            observer=Observer(timedelta(days=21), clock.monotonic),
             planner=MessagePlanner(channels, public_url=PUBLIC),
             monotonic=time.monotonic,
             telemetry=world.resources.telemetry,
@@ -61,7 +73,7 @@ class Watch:
             jitter=lambda: 0.5,
             telemetry=world.resources.telemetry,
         )
-        return cls(world, receiver, monitor, delivery, clients)
+        return cls(world, receiver, monitor, delivery, clients, clock)
 
     async def tick(self) -> None:
         """Compute once and deliver."""
@@ -86,6 +98,7 @@ class Watch:
 
     async def let_pass(self, seconds: float) -> None:
         """Move everything that was observed into the past."""
+        self.clock.ahead += seconds
         span = timedelta(seconds=seconds)
         await self.world.fetch(
             "UPDATE incidents SET opened_at = opened_at - $1::interval, "

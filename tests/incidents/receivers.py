@@ -49,7 +49,7 @@ class WebhookReceiver:
     async def _answer(self, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> None:
         match self.mode:
             case "hang":
-                await asyncio.sleep(60)
+                await writer.wait_closed()
             case "drip":
                 for byte in b"HTTP/1.1 200 OK\r\n" + b"x-slow: y\r\n" * 200:
                     writer.write(bytes([byte]))

@@ -6,12 +6,9 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from app.domain.outcomes.settle import RetryPolicy
 from app.store import incidents
 from tests.incidents.conftest import Watch, stamp
 from tests.pipeline.world import event, eventually
-
-IMPATIENT = RetryPolicy(first_wait=0.05, longest_wait=0.2)
 
 
 async def set_alerting(watch: Watch, destination: str, **alerting: object) -> None:
@@ -90,7 +87,7 @@ async def test_failing_requests_open_and_resolve_after_a_success(watch: Watch) -
     watch.world.amazon.script = lambda _: httpx.Response(503) if broken else None
     destination = await watch.world.destination()
     await set_alerting(watch, destination, failing={"min_requests": 3})
-    watch.world.work(policy=IMPATIENT)
+    watch.world.work()
     await watch.world.post(destination, event(1))
     await watch.until_open("failing")
     await announced(watch, "failing", destination)
@@ -213,7 +210,9 @@ async def test_without_a_worker_one_incident_of_the_service_opens(watch: Watch) 
     await set_alerting(watch, destination, backlog={"minutes": 0.5})
     await watch.world.post(destination, event(1))
     await watch.world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '2 minutes'")
-    found = await watch.until_open("no_worker", seconds=20)
+    await watch.tick()
+    await watch.let_pass(10)
+    found = await watch.until_open("no_worker")
     assert found["destination"] is None
     await announced(watch, "no_worker", None)
     watch.world.work()

@@ -18,10 +18,10 @@ from typing import Any
 
 import httpx
 
-from app.domain.outcomes.settle import RetryPolicy
 from app.processes import api
 from app.processes.resources import open_resources
 from app.store import outcome_history
+from tests.event_loop import turns
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.processes import ADMIN
 from tests.pipeline.world import World, event, settings_of
@@ -86,7 +86,7 @@ class UnreliableAmazon:
     async def answer(self, request: Request) -> httpx.Response | Exception:
         began = datetime.now(UTC)
         fault = self._draw()
-        await asyncio.sleep(self.luck.random() * 0.01)  # others have a turn meanwhile
+        await turns(self.luck.randrange(50))  # others run meanwhile
         ids = [one.partition(":")[2] for one in request.ids]
         reply, outcome, items = self._reply(fault, request, ids)
         status = reply.status_code if isinstance(reply, httpx.Response) else None
@@ -382,7 +382,7 @@ async def compare(database_url: str, *, events: int, seed: int) -> Report:
         headers = {"X-Api-Key": ADMIN}
         async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
             driver = Driver(world, client, amazon, luck)
-            world.work(policy=RetryPolicy(first_wait=0.05, longest_wait=0.2))
+            world.work()
             try:
                 await driver.run(events)
             finally:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -38,6 +39,8 @@ class FakeAmazon:
     tokens: list[str] = field(default_factory=list)
     token_answer: Callable[[dict[str, str]], httpx.Response] | None = None
     token_server: asyncio.Event | None = None  # where there is one: it answers once this is set
+    unanswered: int = 0  # requests whose answer the script or the token server still owes
+    on_unanswered: Callable[[], None] = lambda: None
 
     def client(self) -> httpx.MockTransport:
         return httpx.MockTransport(self._handle)
@@ -46,7 +49,7 @@ class FakeAmazon:
         body = await request.aread()
         if request.url.path.endswith("/auth/o2/token"):
             if self.token_server is not None:
-                await self.token_server.wait()
+                await self._owed(self.token_server.wait())
             return self._token(body)
         assert request.url.path.endswith("/adsApi/v1/create/events"), request.url.path
         parsed = Request(
@@ -59,12 +62,20 @@ class FakeAmazon:
         self.requests.append(parsed)
         answer = self.script(parsed) if self.script else None
         if asyncio.iscoroutine(answer):
-            answer = await answer
+            answer = await self._owed(answer)
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, httpx.Response):
             return answer
         return self.take(parsed)
+
+    async def _owed(self, answer: Awaitable[Any]) -> Any:
+        self.unanswered += 1
+        self.on_unanswered()
+        try:
+            return await answer
+        finally:
+            self.unanswered -= 1
 
     def _token(self, body: bytes) -> httpx.Response:
         form = dict(pair.split("=", 1) for pair in body.decode().split("&"))

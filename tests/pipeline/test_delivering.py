@@ -3,12 +3,16 @@
 import asyncio
 import math
 from collections.abc import Callable
+from functools import partial
 
 import httpx
 import pytest
 
+from app.delivery.dispatcher import LONGEST_REST_S
+from app.delivery.lane import POLL_EVERY_S
+from app.delivery.lane_leases import RECOVER_EVERY_S
 from tests.pipeline.amazon import Request
-from tests.pipeline.world import World, event, eventually, make_world
+from tests.pipeline.world import World, event, eventually, make_world, waiting_sessions
 
 
 def once(
@@ -142,19 +146,14 @@ async def test_a_429_costs_no_attempt_and_shuts_the_gate(world: World) -> None:
     """Nothing leaves inside the window; the events stay queued, never retrying."""
     dst = await world.destination()
     await world.post(dst, event(1))
-    loop = asyncio.get_running_loop()
-    times: list[float] = []
-
-    def throttle(request: Request) -> httpx.Response | None:
-        times.append(loop.time())
-        return httpx.Response(429, headers={"Retry-After": "1"}) if len(times) == 1 else None
-
-    world.amazon.script = throttle
+    world.amazon.script = once(httpx.Response(429, headers={"Retry-After": "600"}))
+    world.stop_clock()
     world.work()
-    await eventually(lambda: _value(len(times)))
-    assert (await world.counts(dst))["retrying"] == 0
-    await world.until(dst, delivered=1)
-    assert times[1] - times[0] >= 1.0
+    await world.advance(600)
+    assert len(world.amazon.requests) == 1
+    assert (await world.counts(dst))["queued"] == 1
+    await world.advance(60)
+    assert (await world.counts(dst))["delivered"] == 1
 
 
 async def test_the_pace_of_a_lane_holds(world: World) -> None:
@@ -162,18 +161,15 @@ async def test_the_pace_of_a_lane_holds(world: World) -> None:
     dst = await world.destination(rate=10, burst=2)
     for part in range(10):
         await world.post(dst, *(event(part * 500 + number) for number in range(500)))
-    loop = asyncio.get_running_loop()
     times: list[float] = []
-
-    def note(request: Request) -> None:
-        times.append(loop.time())
-
-    world.amazon.script = note
+    clock = world.stop_clock()
+    world.amazon.script = lambda request: times.append(clock.now)
     world.work()
-    await world.until(dst, delivered=5000, seconds=60)
-    assert len(times) >= 10
+    await world.advance(1.1)
+    assert (await world.counts(dst))["delivered"] == 5000
+    assert len(times) == 10
     for first, later in zip(times, times[5:], strict=False):
-        assert later - first >= 0.3 - 0.05  # any six requests need at least (6 - 1 - burst) / rate
+        assert later - first >= 0.3 - 1e-6  # any six requests need at least (6 - 1 - burst) / rate
 
 
 async def test_a_401_is_cured_by_one_refresh(world: World) -> None:
@@ -192,24 +188,32 @@ async def test_a_401_that_a_fresh_token_does_not_cure_parks(world: World) -> Non
     dst = await world.destination()
     await world.post(dst, event(1), event(2))
     world.amazon.script = lambda r: httpx.Response(401)
+    world.stop_clock()
     world.work()
-    await world.until(dst, parked=2)
+    await world.advance(1)
+    assert (await world.counts(dst))["parked"] == 2
     (row,) = await world.fetch("SELECT state, sign_in_reason FROM destinations")
     assert (row["state"], row["sign_in_reason"]) == ("needs_reconnect", "unauthorized")
     assert len(world.amazon.tokens) == 1
     requests = len(world.amazon.requests)
-    await world.polled()
+    await world.advance(60)
     assert len(world.amazon.requests) == requests
 
 
-async def test_what_is_due_has_left_once_the_worker_polled(world: World) -> None:
-    """So a test that polls and sees no request knows that none was due."""
+async def test_what_is_due_has_left_when_the_clock_was_advanced(world: World) -> None:
+    """So a test that advances it and sees no request knows that none was due."""
     dst = await world.destination()
-    world.work(listens=False)
+    world.stop_clock()
     await world.post(dst, event(1))
-    await world.polled()
+    world.work(listens=False)
+    await world.advance(POLL_EVERY_S / 2)
     assert len(world.amazon.requests) == 1
     assert (await world.counts(dst))["delivered"] == 1
+    await world.post(dst, event(2))
+    await world.advance(POLL_EVERY_S * 0.49)
+    assert len(world.amazon.requests) == 1, "time passed that the test did not let pass"
+    await world.advance(POLL_EVERY_S * 0.02)
+    assert len(world.amazon.requests) == 2
 
 
 async def test_a_403_parks_at_once(world: World) -> None:
@@ -291,8 +295,10 @@ async def test_a_pause_is_answered_once_nothing_is_under_way_and_nothing_leaves_
         await release.wait()
 
     world.amazon.script = hang
+    world.stop_clock()
     world.work()
-    await entered.wait()
+    await world.advance(1)
+    assert entered.is_set()
     await world.fetch("UPDATE destinations SET paused = true, version = version + 1 WHERE id = $1", dst)
     looks: list[float] = []
 
@@ -309,13 +315,13 @@ async def test_a_pause_is_answered_once_nothing_is_under_way_and_nothing_leaves_
     await eventually(looked)
     assert not pausing.done()
     release.set()
-    await asyncio.wait_for(pausing, 10)
-    await world.until(dst, delivered=1, held=1)
-    requests = len(world.amazon.requests)
-    await world.polled()
-    assert len(world.amazon.requests) == requests
+    await asyncio.wait_for(pausing, 20)
+    await world.advance(60)
+    counts = await world.counts(dst)
+    assert (counts["delivered"], counts["held"], len(world.amazon.requests)) == (1, 1, 1)
     await world.fetch("UPDATE destinations SET paused = false, version = version + 1 WHERE id = $1", dst)
-    await world.until(dst, delivered=2)
+    await world.advance(2)
+    assert (await world.counts(dst))["delivered"] == 2
 
 
 async def test_two_destinations_of_one_advertiser_share_its_lane_and_its_lowest_limit(world: World) -> None:
@@ -392,19 +398,25 @@ async def test_a_started_attempt_that_nobody_settled_is_sent_again_only_after_it
         await asyncio.Event().wait()
 
     world.amazon.script = hang
+    clock = world.stop_clock()
     world.work()
-    await entered.wait()
+    await world.advance(1)
+    assert entered.is_set()
     dispatcher, task = world.workers.pop()
     await _crash(world, dispatcher, task)
     world.amazon.script = None
+    clock.workers.clear()
     world.work()
-    await eventually(lambda: world.fetch("SELECT 1 FROM lanes WHERE fence = 2"), seconds=30)
-    await world.polled()
+    await world.advance(60)
+    assert await world.fetch("SELECT 1 FROM lanes WHERE fence = 2")
     assert len(world.amazon.requests) == 1
     await world.fetch(
         "UPDATE attempts SET started_at = started_at - interval '31 s' WHERE settled_at IS NULL"
     )
-    await world.until(dst, delivered=1, seconds=30)
+    await world.advance(RECOVER_EVERY_S + 1)
+    await world.make_due()
+    await world.advance(2 * POLL_EVERY_S)
+    assert (await world.counts(dst))["delivered"] == 1
     assert world.amazon.requests[0].events == world.amazon.requests[1].events
 
 
@@ -419,13 +431,15 @@ async def test_a_stale_owner_changes_nothing(world: World) -> None:
         await release.wait()
 
     world.amazon.script = hang
+    world.stop_clock()
     world.work()
-    await entered.wait()
+    await world.advance(1)
+    assert entered.is_set()
     await world.fetch(
         "UPDATE lanes SET fence = fence + 1, owner = 'somebody', leased_until = now() + interval '60 s'"
     )
     release.set()
-    await world.polled()
+    await world.advance(30)
     counts = await world.counts(dst)
     assert (counts["delivered"], counts["queued"]) == (0, 1)
     assert (await world.fetch("SELECT settled_at FROM attempts"))[0][0] is None
@@ -435,14 +449,15 @@ async def test_lanes_are_shared_between_workers(world: World, database_url: str)
     """Two workers own about half of the busy lanes each, and every event is delivered once."""
     made = [await world.destination(rate=50, burst=1) for _ in range(8)]
     async with make_world(database_url, world.amazon) as other:
+        other.clock = world.stop_clock()
         world.work()
         other.work()
         for turn in range(30):
             for dst in made:
                 await world.post(dst, event(turn))
-            await asyncio.sleep(0.05)
-        for dst in made:
-            await world.until(dst, delivered=30)
+            await world.advance(0.2)
+        await world.advance(2)
+        assert [(await world.counts(dst))["delivered"] for dst in made] == [30] * 8
         owners = await world.fetch("SELECT owner, count(*) AS n FROM lanes GROUP BY owner")
         assert sorted(row["n"] for row in owners if row["owner"]) == [4, 4]
     assert set(world.amazon.times.values()) == {1}
@@ -450,13 +465,12 @@ async def test_lanes_are_shared_between_workers(world: World, database_url: str)
 
 async def _crash(world: World, dispatcher: object, task: "asyncio.Task[None]") -> None:
     """End a worker as SIGKILL would: its session dies, nothing is settled or given back."""
-    for running in list(dispatcher._tasks):  # type: ignore[attr-defined]
-        running.cancel()
     await world.fetch(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'conversions-own' "
         "AND datname = current_database() AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
     )
-    task.cancel()
+    for running in (*dispatcher._tasks, task):  # type: ignore[attr-defined]
+        running.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
@@ -509,14 +523,18 @@ async def test_a_window_read_by_a_replaced_owner_holds_for_its_successor(
 
 async def test_a_database_that_stood_still_is_worked_on_soon_after(world: World) -> None:
     """A worker whose look for lanes hung for seconds takes up a new lane at its next look, not much later."""
-    first = await world.destination()
+    first, second = await world.destination(), await world.destination()
     await world.post(first, event(1))
+    clock = world.stop_clock()
     world.work(listens=False)
-    await world.until(first, delivered=1)
+    await world.advance(0.5)
+    assert (await world.counts(first))["delivered"] == 1
     async with world.resources.pool.acquire() as c, c.transaction():
-        # Everybody who asks after destinations waits here.
+        # Everybody who asks after lanes waits here.
         await c.execute("LOCK TABLE lanes IN ACCESS EXCLUSIVE MODE")
-        await c.execute("SELECT pg_sleep(2)")
-    second = await world.destination()
+        clock.step(POLL_EVERY_S)
+        await eventually(partial(waiting_sessions, world))
+        clock.step(2 * LONGEST_REST_S)
     await world.post(second, event(2))
-    await world.until(second, delivered=1)
+    await world.advance(POLL_EVERY_S + 0.5)
+    assert (await world.counts(second))["delivered"] == 1

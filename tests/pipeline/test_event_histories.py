@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from app.domain.outcomes.settle import RetryPolicy
 from app.processes import api
 from app.processes.resources import open_resources
 from tests.api.description import check_responses
@@ -18,7 +17,6 @@ from tests.pipeline.processes import ADMIN
 from tests.pipeline.test_delivering import once
 from tests.pipeline.world import MAPPING, World, event, eventually, settings_of
 
-QUICK = RetryPolicy(first_wait=0.05, longest_wait=0.1)
 BY_ORDER = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}
 INTERFACE = {
     "id",
@@ -125,7 +123,7 @@ async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Se
         httpx.ReadTimeout("no answer"),
     )
     await world.post(dst, event(1))
-    world.work(policy=QUICK)
+    world.work()
     await world.until(dst, delivered=1)
     history = await service.history(dst)
     outcomes = [(one["outcome"], one["http_status"], one["item_outcome"]) for one in history["attempts"]]
@@ -197,7 +195,7 @@ async def test_an_erasure_changes_no_other_moment(service: Service) -> None:
     dst = await world.destination()
     world.amazon.script = once(_items(None, "INTERNAL_ERROR"))
     await world.post(dst, event(1), event(2))
-    world.work(policy=QUICK)
+    world.work()
     await world.until(dst, delivered=2)
     for number in (1, 2):
         before = await service.history(dst, f"ord-{number}")
@@ -233,7 +231,7 @@ async def test_an_event_erased_while_it_waited_names_no_attempt_after_that(servi
     await world.post(dst, event(1), event(2))
     receipt = await service.do("/subjects/erase", {"email": "person1@example.com"})
     world.amazon.script = once(httpx.Response(503))
-    world.work(policy=QUICK)
+    world.work()
     await world.until(dst, delivered=1, erased=1)
     history = await service.history(dst)
     assert (history["status"], history["attempts"], history["delivered_at"]) == ("erased", [], None)
@@ -304,7 +302,7 @@ async def test_an_answer_that_is_unclear_about_an_event_is_kept(service: Service
         httpx.Response(207, json={}),
     )
     await world.post(dst, event(1))
-    world.work(policy=QUICK)
+    world.work()
     await world.until(dst, delivered=1)
     history = await service.history(dst)
     assert [(one["item_outcome"], one["item_message"]) for one in history["attempts"]] == [

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from app.delivery.lane import POLL_EVERY_S
 from app.domain.pacing.lane_limits import CAPACITY, Times
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, eventually
@@ -29,6 +30,7 @@ async def test_lanes_that_hang_leave_places_for_the_others(world: World, hanging
         return hang() if hangs and request.advertiser_id in names else None
 
     world.amazon.script = script  # type: ignore[assignment]
+    world.stop_clock()
     world.work(times=PATIENT)
     number = 0
     # A lane's limit grows with each answer.
@@ -36,31 +38,27 @@ async def test_lanes_that_hang_leave_places_for_the_others(world: World, hanging
         number += 1
         for dst in made[:hanging]:
             await world.post(dst, event(number))
-            await world.until(dst, delivered=number)
+        await world.advance(2 * POLL_EVERY_S)
     hangs = True
-
-    async def nothing_more_begins() -> bool:
-        nonlocal number
-        before = under_way
-        for _ in range(6):
+    try:
+        before = -1
+        while before < under_way:
+            before = under_way
             number += 1
             for dst in made[:hanging]:
                 await world.post(dst, event(number))
-            await asyncio.sleep(0.05)
-        return 0 < before == under_way
-
-    try:
-        await eventually(nothing_more_begins)
+            await world.advance(2 * POLL_EVERY_S)
         assert under_way >= CAPACITY.lane
         for turn in range(3):
             for dst in made[hanging:]:
                 await world.post(dst, event(turn))
-            for dst in made[hanging:]:
-                await world.until(dst, delivered=turn + 1)
+            await world.advance(2 * POLL_EVERY_S)
+            counts = [await world.counts(dst) for dst in made[hanging:]]
+            assert {each["delivered"] for each in counts} == {turn + 1}
     finally:
         release.set()
-    for dst in made[:hanging]:
-        await world.until(dst, delivered=number)
+    await world.advance(10)
+    assert [(await world.counts(dst))["delivered"] for dst in made[:hanging]] == [number] * hanging
 
 
 async def test_token_servers_that_hang_take_no_places(world: World) -> None:

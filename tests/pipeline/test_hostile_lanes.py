@@ -1,7 +1,5 @@
 """Lanes under stress: estimates are stored, a failing lane probes, a hostile lane delays no other lane."""
 
-import asyncio
-
 import httpx
 import pytest
 
@@ -37,18 +35,24 @@ async def test_a_broken_lane_opens_its_breaker_probes_rarely_and_heals(world: Wo
     world.amazon.script = lambda request: httpx.Response(503)
     for number in range(20):
         await world.post(dst, event(number))
+    world.stop_clock()
     world.work()
-    await eventually(
-        lambda: world.fetch("SELECT 1 FROM lanes WHERE breaker <> 'closed' AND error_rate > 0.5")
-    )
-    before = len(world.amazon.requests)
-    for _ in range(5):
-        await world.polled()  # twice
-    assert len(world.amazon.requests) - before <= 4
+
+    async def retry_for(seconds: int) -> int:
+        """Let every retry be due at any time; return how many requests were sent."""
+        before = len(world.amazon.requests)
+        for _ in range(2 * seconds):
+            await world.make_due()
+            await world.advance(0.5)
+        return len(world.amazon.requests) - before
+
+    await retry_for(2)
+    assert await world.fetch("SELECT 1 FROM lanes WHERE breaker <> 'closed' AND error_rate > 0.5")
+    assert 1 <= await retry_for(40) <= 5
     world.amazon.script = None
-    await world.fetch("UPDATE batch_states SET due_at = now()")
-    await world.until(dst, delivered=20, seconds=60)
-    await eventually(lambda: world.fetch("SELECT 1 FROM lanes WHERE breaker = 'closed'"))
+    await retry_for(40)
+    assert (await world.counts(dst))["delivered"] == 20
+    assert await world.fetch("SELECT 1 FROM lanes WHERE breaker = 'closed'")
 
 
 LANES = 50
@@ -93,7 +97,7 @@ async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World, wa
         most[who] = max(most.get(who, 0), under_way[who])
         try:
             # Long enough that lanes meet at the slots.
-            await asyncio.sleep(10 if who == advertisers[slow] else 0.01)
+            await clock.sleep(10 if who == advertisers[slow] else 0.01)
         finally:
             under_way[who] -= 1
         return httpx.Response(500) if who == advertisers[failing] else None
@@ -101,6 +105,7 @@ async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World, wa
     world.amazon.script = behave
     others = [await world.destination() for _ in range(LANES - 3)]
     names = dict(await world.fetch("SELECT id, advertiser_id FROM destinations"))
+    clock = world.stop_clock()
     world.work()
     # Sends that left between an event's storing and its own, by lane of the event.
     waited: list[int] = []
@@ -110,11 +115,12 @@ async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World, wa
             await world.post(dst, event(part))
             stored[names[dst]] = len(world.amazon.requests)
 
-        async def all_left(since: dict[str, int] = stored) -> bool:
-            left = {request.advertiser_id for request in world.amazon.requests[min(since.values()) :]}
-            return {names[dst] for dst in others} <= left
-
-        await eventually(all_left, seconds=20)
+        deadline = clock.now + 20
+        while not {names[dst] for dst in others} <= {
+            request.advertiser_id for request in world.amazon.requests[min(stored.values()) :]
+        }:
+            assert clock.now < deadline
+            await world.advance(0.01)
         for dst in others:
             who = names[dst]
             since = stored[who]
@@ -125,8 +131,8 @@ async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World, wa
                     if request.advertiser_id == who
                 )
             )
-    for dst in others:
-        await world.until(dst, delivered=ROUNDS, seconds=30)
+    await world.advance(1)
+    assert [(await world.counts(dst))["delivered"] for dst in others] == [ROUNDS] * len(others)
     sent = [request.advertiser_id for request in world.amazon.requests]
     assert max(most[advertisers[one]] for one in (slow, failing)) <= Capacity().lane
     assert most[advertisers[crowded]] <= Capacity().lane

@@ -119,14 +119,23 @@ async def test_suspended_under_load_and_resumed_every_accepted_event_is_delivere
         await eventually(lambda: _at_least(statuses, 202, 200), seconds=30)
         await platform.call("POST", "/organisations/acme/suspend")
         await eventually(lambda: _at_least(statuses, 403, 20), seconds=10)
-        await asyncio.sleep(3)  # effective everywhere within five seconds; requests in flight end
-        before, others = await delivered(acme, mine), await delivered(beta, [theirs])
+
+        async def stands_still() -> bool:
+            """Whether nothing of it is accepted or sent while a hundred events of another one are."""
+            others = await delivered(beta, [theirs])
+            before = (statuses[202], await delivered(acme, mine))
+
+            async def others_go_on() -> bool:
+                return await delivered(beta, [theirs]) >= others + 100
+
+            await eventually(others_go_on, seconds=60)
+            return (statuses[202], await delivered(acme, mine)) == before
+
+        # Requests in flight end first, and each process learns of it.
+        await eventually(stands_still, seconds=5)
         assert any([(await acme.counts(one))["held"] for one in mine])
         taken = statuses[202]
-        await asyncio.sleep(2)
-        assert statuses[202] == taken
-        assert await delivered(acme, mine) == before
-        assert await delivered(beta, [theirs]) > others
+        assert await stands_still()
         await platform.call("POST", "/organisations/acme/resume")
         await eventually(lambda: _at_least(statuses, 202, taken + 100), seconds=15)
         done.set()

@@ -87,10 +87,18 @@ async def test_events_arrive_exactly_once_and_once_more_with_a_worker_killed(
                 results = await operator.post(bodies.pop())
                 assert {result["status"] for result in results} <= {"accepted", "duplicate"}
 
+        async def delivered() -> int:
+            return sum([(await operator.counts(one))["delivered"] for one in destinations])
+
         async def kill_in_the_middle() -> None:
             await eventually(lambda: _true(len(bodies) < total / BODY / 2), seconds=60)
             product.kill("worker-1")
-            await asyncio.sleep(1)
+            before = await delivered()
+
+            async def other_delivers() -> bool:
+                return await delivered() > before
+
+            await eventually(other_delivers, seconds=60)
             product.work("worker-1")
 
         actions = [client() for _ in range(CLIENTS)] + ([kill_in_the_middle()] if turn else [])

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.delivery.dispatcher import LONGEST_REST_S, Dispatcher, rest_after
+from app.delivery.environment import Environment
 from app.store.database_results import DatabaseResults
 from app.telemetry import Telemetry
 
@@ -32,6 +33,10 @@ async def test_a_job_that_waited_for_a_silent_connection_runs_again_at_once() ->
     """Otherwise the only worker whose lease connection is half-open leaves its lanes for ten more seconds."""
     now, runs = 0.0, 0
     has_run_again = asyncio.Event()
+    rests: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
 
     async def reads_from_a_silent_connection() -> None:
         nonlocal now, runs
@@ -49,12 +54,13 @@ async def test_a_job_that_waited_for_a_silent_connection_runs_again_at_once() ->
         balancing=part,
         erasing=part,
         connect=part,
-        monotonic=lambda: now,
+        environment=Environment(monotonic=lambda: now, sleep=rest),
         telemetry=Telemetry(CollectorRegistry()),
         outcomes=DatabaseResults(lambda: now),
     )
     job = asyncio.create_task(dispatcher._repeat(reads_from_a_silent_connection, 0.01, share=1 / 20))
     try:
-        await asyncio.wait_for(has_run_again.wait(), 2)
+        await asyncio.wait_for(has_run_again.wait(), 20)
+        assert rests == []
     finally:
         job.cancel()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Awaitable
 from typing import cast
 
 import asyncpg
@@ -18,8 +18,9 @@ from app.ingest.pending_request import NotStored, PendingRequest, RequestResults
 from app.store import organisation_usage, organisations
 from app.store.lanes import DestinationQueue
 from app.store.organisation_scope import EVERY, ScopedPool, prepare_engine, scoped_engine
+from tests.event_loop import turns
 from tests.pipeline.test_poll_cache import lane
-from tests.pipeline.world import MAPPING, World, event
+from tests.pipeline.world import MAPPING, World, event, eventually, waiting_sessions
 
 ACME, BETA = OrganisationId("acme"), OrganisationId("beta")
 NOWHERE = "dst_" + "9" * 20
@@ -32,6 +33,22 @@ async def suspend(world: World, organisation: OrganisationId, suspended: bool) -
     async with scoped_engine(engine, EVERY).begin() as connection:
         await organisations.set_suspended(connection, organisation, suspended)
     await engine.dispose()
+
+
+async def flushes_wait(world: World, number: int) -> None:
+    """Return once that many flushes wait for a lock."""
+    await eventually(lambda: _is(number, waiting_sessions(world)))
+
+
+async def events_wait(world: World, number: int) -> None:
+    """Return once that many events wait for a flush."""
+    async with asyncio.timeout(20):
+        while world.intake._group_commit.waiting != number:
+            await asyncio.sleep(0)
+
+
+async def _is(wanted: int, number: Awaitable[int]) -> bool:
+    return await number == wanted
 
 
 async def test_a_foreign_destination_is_one_that_does_not_exist(world: World) -> None:
@@ -120,7 +137,7 @@ async def test_an_organisation_does_not_wait_for_the_commit_of_another(world: Wo
             mine,
         )
         waiting = asyncio.create_task(world.post(mine, event(2), organisation=ACME))
-        await asyncio.sleep(0.1)
+        await flushes_wait(world, 1)
         behind = asyncio.create_task(world.post(mine, event(3), organisation=ACME))
         for number in range(10, 13):
             results = await asyncio.wait_for(world.post(theirs, event(number), organisation=BETA), 20)
@@ -150,17 +167,18 @@ async def test_the_first_connection_is_free_while_the_second_one_writes(world: W
         async with world.resources.pool.acquire() as c, c.transaction():
             await c.execute(lock, mine)
             first = asyncio.create_task(world.post(mine, event(2), organisation=ACME))
-            await asyncio.sleep(0.1)
-            posts = []
-            for number in (3, 4):  # written on the second connection, and behind it
-                posts.append(asyncio.create_task(world.post(theirs, event(number), organisation=BETA)))
-                await asyncio.sleep(0.1)
-        assert len(await asyncio.wait_for(first, 5)) == 1
-        await asyncio.sleep(0.1)
+            await flushes_wait(world, 1)
+            # One is written on the second connection, the other is behind it.
+            posts = [asyncio.create_task(world.post(theirs, event(3), organisation=BETA))]
+            await flushes_wait(world, 2)
+            posts.append(asyncio.create_task(world.post(theirs, event(4), organisation=BETA)))
+            await events_wait(world, 1)
+        assert len(await asyncio.wait_for(first, 20)) == 1
+        await turns()  # the first connection has nothing to write
         for number in range(10, 13):
-            assert len(await asyncio.wait_for(world.post(mine, event(number), organisation=ACME), 5)) == 1
+            assert len(await asyncio.wait_for(world.post(mine, event(number), organisation=ACME), 20)) == 1
         assert not any(post.done() for post in posts)
-    assert [len(results) for results in await asyncio.wait_for(asyncio.gather(*posts), 5)] == [1, 1]
+    assert [len(results) for results in await asyncio.wait_for(asyncio.gather(*posts), 20)] == [1, 1]
 
 
 async def test_an_organisation_does_not_wait_for_more_posts_of_another(world: World) -> None:
@@ -209,19 +227,20 @@ async def test_an_organisation_leaves_room_among_the_events_that_wait(world: Wor
     async with world.resources.pool.acquire() as c, c.transaction():
         await c.execute("LOCK TABLE counts IN SHARE MODE")
         posts = []
-        for number in range(1, 5):  # the first one is being written, two wait
+        for number in range(1, 4):
             events = [event(100 * number + n) for n in range(30)]
             posts.append(asyncio.create_task(world.try_post(mine, *events, organisation=ACME)))
-            await asyncio.sleep(0.1)
-        assert [post.done() for post in posts] == [False, False, False, True]
+            await flushes_wait(world, 1)
+            await events_wait(world, 30 * (number - 1))  # the first post is being written
+        refused = world.try_post(mine, *[event(400 + n) for n in range(30)], organisation=ACME)
+        assert isinstance(await asyncio.wait_for(refused, 20), NotStored)
         theirs_waiting = asyncio.create_task(
             world.post(theirs, *[event(900 + n) for n in range(25)], organisation=BETA)
         )
-        await asyncio.sleep(0.1)
-        assert not theirs_waiting.done()
-    assert isinstance(await posts[3], NotStored)
+        await flushes_wait(world, 2)
+        assert not any(post.done() for post in (*posts, theirs_waiting))
     assert len(await theirs_waiting) == 25
-    assert not any(isinstance(results, NotStored) for results in await asyncio.gather(*posts[:3]))
+    assert not any(isinstance(results, NotStored) for results in await asyncio.gather(*posts))
 
 
 async def test_without_a_second_connection_an_organisation_waits_and_is_stored(world: World) -> None:
@@ -264,10 +283,9 @@ async def test_a_shutdown_answers_posts_that_are_being_evaluated(world: World) -
         )
         for number in range(1, 4)
     ]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await turns(2)
     world.intake.close()
-    for results in await asyncio.wait_for(asyncio.gather(*posts), 5):
+    for results in await asyncio.wait_for(asyncio.gather(*posts), 20):
         assert isinstance(results, NotStored) or {result.status for result in results} == {"accepted"}
 
 
@@ -277,40 +295,50 @@ async def test_suspended_under_load_and_resumed_every_event_is_delivered_once(wo
         await world.destination(organisation=ACME, rate=50, burst=1),
         await world.destination(organisation=BETA, rate=50, burst=1),
     )
+    world.stop_clock()
     world.work()
     accepted = 0
     for number in range(30):
         (result,) = await world.post(mine, event(number), organisation=ACME)
         accepted += result.status == "accepted"
+        if number == 10:
+            await world.advance(2)
         if number == 15:
             await suspend(world, ACME, True)
-    await world.polled()
     sent = sum(world.amazon.times.values())
     await world.post(theirs, event(100), organisation=BETA)
-    await world.until(theirs, organisation=BETA, delivered=1)
-    assert sum(world.amazon.times.values()) == sent + 1
+    await world.advance(60)
+    assert (await world.counts(theirs, BETA))["delivered"] == 1
+    assert 0 < sum(world.amazon.times.values()) - 1 == sent < accepted
     assert (await world.counts(mine, ACME))["held"] == accepted - sent
     await suspend(world, ACME, False)
-    await world.until(mine, organisation=ACME, delivered=accepted)
+    await world.advance(60)
+    assert (await world.counts(mine, ACME))["delivered"] == accepted
     assert set(world.amazon.times.values()) == {1}
 
 
-async def test_usage_is_exact_before_and_after_the_day_is_dropped(world: World) -> None:
-    """Events, requests and bytes of each organisation, as its rows say."""
+async def test_usage_is_exact_before_and_after_the_days_are_dropped(world: World) -> None:
+    """Events, requests and bytes of each organisation, as its rows say, on both sides of midnight."""
     mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
     await world.post(mine, event(1), event(2), organisation=ACME)
     await world.post(theirs, event(3), organisation=BETA)
     world.work()
     await world.until(mine, organisation=ACME, delivered=2)
     await world.until(theirs, organisation=BETA, delivered=1)
-    today = datetime.now(UTC).date()
+    await world.pass_midnight()
+    await world.post(mine, event(4), organisation=ACME)
+    await world.until(mine, organisation=ACME, delivered=3)
+    # Of whatever days they are: midnight may also pass while this runs.
+    first, last = (await world.fetch("SELECT min(day), max(day) FROM counts"))[0]
     async with world.resources.pool.acquire() as c:
-        (before,) = await organisation_usage.by_day(c, ACME, today, today)
-        stored = await c.fetchval(
-            "SELECT sum(bytes) FROM batch_states s JOIN destinations d ON d.number = s.destination "
-            "WHERE d.organisation_id = 'acme'"
+        before = await organisation_usage.by_day(c, ACME, first, last)
+        stored = await c.fetch(
+            "SELECT sum(bytes)::int FROM batch_states s JOIN destinations d ON d.number = s.destination "
+            "WHERE d.organisation_id = 'acme' GROUP BY day ORDER BY day"
         )
-        assert (before.events, before.requests, before.bytes) == (2, 1, stored)
-        await organisation_usage.record_day(c, today)
+        used = [(day.events, day.requests, day.bytes) for day in before if day.events]
+        assert used == [(2, 1, stored[0][0]), (1, 1, stored[1][0])]
+        for day in before:
+            await organisation_usage.record_day(c, day.day)
         await c.execute("TRUNCATE attempts, batch_states")
-        assert await organisation_usage.by_day(c, ACME, today, today) == [before]
+        assert await organisation_usage.by_day(c, ACME, first, last) == before

@@ -7,16 +7,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import asyncpg
+from pydantic import SecretStr
 
 from app.admin.delivery_control import StoreDeliveryControl
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.callbacks import CallbackReceiver
 from app.delivery.dispatcher import Dispatcher
+from app.delivery.environment import ENVIRONMENT
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
 from app.domain.event import read_events
@@ -36,6 +37,7 @@ from app.store.organisation_scope import scoped_pool
 from app.store.token_leases import access_place, refresh_place
 from tests.databases import ROLES, acting_as
 from tests.pipeline.amazon import FakeAmazon
+from tests.pipeline.manual_clock import ManualClock
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 
@@ -54,6 +56,9 @@ MAPPING: dict[str, Any] = {
     "custom_data": [{"name": "brand", "path": "event.brand"}],
     "consent": {"mode": "granted"},
 }
+
+
+QUICK_RETRIES = RetryPolicy(first_wait=0.05, longest_wait=0.2)
 
 
 class Secret:
@@ -83,6 +88,7 @@ class World:
     url: str
     workers: list[tuple[Dispatcher, "asyncio.Task[None]"]] = field(default_factory=list)
     made: int = 0
+    clock: ManualClock | None = None  # of its workers; without one they live in real time
     receiving: Resources | None = None  # of the API's role
     delivering: Resources | None = None  # of the workers' role
 
@@ -189,27 +195,47 @@ class World:
         listens: bool = True,
         journey: CallbackReceiver | None = None,
         times: Times = TIMES,
-        policy: RetryPolicy | None = None,
+        policy: RetryPolicy = QUICK_RETRIES,
         endpoint: EndpointPolicy = ENDPOINT_POLICY,
     ) -> Dispatcher:
-        """Start a worker; with a `policy` of its own it waits less between tries."""
+        """Start a worker, which waits less between tries than that of the product."""
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
         dispatcher = worker.build_dispatcher(
-            self.delivering or self.resources, client, sign_in, journey, times=times, endpoint=endpoint
+            self.delivering or self.resources,
+            client,
+            sign_in,
+            journey,
+            times=times,
+            endpoint=endpoint,
+            environment=ENVIRONMENT if self.clock is None else self.clock.environment(),
         )
         dispatcher._listens = listens  # the one thing of it that no setting turns off
-        if policy is not None:
-            dispatcher._delivery._policy = policy
+        dispatcher._delivery._policy = policy
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
+        if self.clock is not None:
+            self.clock.workers.append(self.workers[-1])
         return dispatcher
 
-    async def polled(self) -> None:
-        """Let every worker look for work twice; return once none has any that is due: it would have left."""
-        for _ in range(2):
-            for dispatcher, _ in self.workers:
-                await dispatcher._adopt()
-                await eventually(partial(_is_idle, dispatcher), every=0.005)
+    def stop_clock(self) -> ManualClock:
+        """Let the workers started from now on live on a clock that only `advance` moves."""
+        self.clock = ManualClock(self.amazon)
+        return self.clock
+
+    async def advance(self, seconds: float) -> None:
+        """Let that much time pass for the workers; all that is due in it has left when this returns."""
+        assert self.clock is not None, "stop the clock before a worker starts"
+        await self.clock.advance(seconds)
+
+    async def make_due(self) -> None:
+        """End the waits of all retries, which are in the database's time."""
+        await self.fetch("UPDATE batch_states SET due_at = now() WHERE settled_at IS NULL")
+        await self.fetch("UPDATE exceptions SET due_at = now() WHERE due_at > now()")
+
+    async def pass_midnight(self) -> None:
+        """Move all that is stored to the day before, as if midnight passed now."""
+        for table in ("batches", "batch_states", "counts", "attempts", "exceptions"):
+            await self.fetch(f"UPDATE {table} SET day = day - 1")
 
     async def stop_workers(self) -> None:
         for dispatcher, _ in self.workers:
@@ -271,13 +297,6 @@ class World:
         )
 
 
-async def _is_idle(dispatcher: Dispatcher) -> bool:
-    """Return whether a worker has no request under way, and no lane that is served soon."""
-    soon = dispatcher._monotonic() + 0.3  # past the merge window and a token of the pace
-    waiting = [lane.wake_at for lane in dispatcher._leases.owned.values() if lane.wake_at is not None]
-    return not (dispatcher._tasks or dispatcher._wake_up.is_set() or min(waiting, default=soon) < soon)
-
-
 def event(number: int, **more: Any) -> dict[str, Any]:
     """A harmless event with an id of its own; the same number makes the same event for the whole run."""
     return {
@@ -307,6 +326,15 @@ async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 20, 
         await asyncio.sleep(every)
 
 
+async def waiting_sessions(world: World) -> int:
+    """Return how many sessions of this database wait for a lock."""
+    rows = await world.fetch(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return int(rows[0][0])
+
+
 @asynccontextmanager
 async def make_world(
     url: str, amazon: FakeAmazon | None = None, *, with_roles: bool = False
@@ -316,11 +344,11 @@ async def make_world(
     `with_roles` gives each half sessions with the rights of its role only; else all are the owner's.
     """
     async with AsyncExitStack() as stack:
+        settings = settings_of(url)
 
         async def opened(address: str) -> Resources:
-            return await stack.enter_async_context(
-                open_resources(settings_of(address), role="worker", pool_size=10)
-            )
+            own = settings.model_copy(update={"database_url": SecretStr(address)})
+            return await stack.enter_async_context(open_resources(own, role="worker", pool_size=10))
 
         resources = await opened(url)
         receiving = delivering = resources
@@ -338,6 +366,8 @@ async def make_world(
         try:
             yield world
         finally:
+            if world.clock is not None:
+                world.clock.end()
             await asyncio.wait_for(world.stop_workers(), 40)
             intake.close()
             await tasks[0]

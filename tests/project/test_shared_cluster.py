@@ -1,8 +1,14 @@
-"""All workers of a run share one cluster, so a test reads and ends only sessions of its own database."""
+"""All workers of a run share one cluster, and tests that only read share a database.
+
+So a test reads and ends only sessions of its own database, and the shared database refuses every change.
+"""
 
 import ast
 import re
 from pathlib import Path
+
+import asyncpg
+import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
 OF_THE_CLUSTER = re.compile(r"\bFROM pg_(locks|stat_activity)\b")
@@ -36,3 +42,33 @@ def test_a_statement_without_a_limit_is_found() -> None:
     assert len(unlimited(f'x = "{waits}"')) == len(unlimited(f'x = f"{waits} {{more}}"')) == 1
     assert unlimited(f'x = f"{waits} AND {{SESSIONS_HERE}}"') == []
     assert unlimited(f'x = ("{waits} " "AND pid = $1")') == []
+
+
+@pytest.mark.reads_only
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO organisations (id, name) VALUES ('acme', 'Acme')",
+        "UPDATE organisations SET name = 'Acme'",
+        "DELETE FROM audit",
+        "CREATE TABLE left_over (id int)",
+        "SELECT nextval(pg_get_serial_sequence('audit', 'id'))",
+    ],
+)
+async def test_a_test_that_only_reads_changes_nothing(database_url: str, change: str) -> None:
+    """A test with the mark `reads_only` that changes something fails: no other test meets its rows."""
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    try:
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await connection.execute(change)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.reads_only
+def test_tests_that_only_read_share_a_database(database_url: str, read_only_database_url: str) -> None:
+    assert database_url == read_only_database_url
+
+
+def test_a_test_without_the_mark_has_its_own(database_url: str, read_only_database_url: str) -> None:
+    assert database_url != read_only_database_url

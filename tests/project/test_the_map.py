@@ -88,6 +88,12 @@ class Calls:
         packages = [Path(code.co_filename).relative_to(ROOT / "app").parts[0] for code in called]
         return [name for name, _ in groupby(name for name in packages if name in set(VISITED))]
 
+    @property
+    def undisturbed(self) -> bool:
+        """Whether each station was called once, and the packages were visited as often as the map says."""
+        begin = self.place("app.ingest.evaluate.match_mapping") or 0
+        return self.packages(begin) == VISITED and all(self.times(name) == 1 for name in stations())
+
 
 def is_of_app(code: CodeType) -> bool:
     """Tell whether a function is written in `app`."""
@@ -111,8 +117,8 @@ async def post(port: int, destination: str, number: int) -> None:
     writer.close()
 
 
-async def profile_events(database_url: str, *, events: int) -> list[Calls]:
-    """Send events one after the other and return the calls of each; a first one fills the caches."""
+async def profile_events(database_url: str, *, at_most: int) -> list[Calls]:
+    """Send events until one is undisturbed and return the calls of each; a first one fills the caches."""
     settings = settings_of(database_url, bootstrap_admin_key=KEY)
     profiles: list[Calls] = []
     async with (
@@ -125,7 +131,7 @@ async def profile_events(database_url: str, *, events: int) -> list[Calls]:
         world.work()
         await post(port, destination, 0)
         await world.until(destination, delivered=1)
-        for number in range(1, events + 1):
+        for number in range(1, at_most + 1):
             calls = Calls()
             sys.setprofile(calls)
             try:
@@ -137,6 +143,8 @@ async def profile_events(database_url: str, *, events: int) -> list[Calls]:
                 sys.setprofile(None)
             await world.until(destination, delivered=number + 1)
             profiles.append(calls)
+            if calls.undisturbed:
+                break
         await world.stop_workers()
     return profiles
 
@@ -144,20 +152,15 @@ async def profile_events(database_url: str, *, events: int) -> list[Calls]:
 async def test_one_event_calls_the_functions_of_the_map_in_its_order(database_url: str) -> None:
     """Each named function is called; the packages are visited as often as the map says.
 
-    Timers of the process run in between now and then, so one of three events has to be undisturbed.
+    Timers of the process run in between, more often on a busy machine, so one event has to be undisturbed.
     """
-    profiles = await profile_events(database_url, events=3)
+    profiles = await profile_events(database_url, at_most=50)
     for calls in profiles:
         places = {station: calls.place(station) for station in stations()}
         assert len(places) >= 12
         assert [name for name, place in places.items() if place is None] == []
         assert list(places) == sorted(places, key=lambda name: places[name] or 0)
-    begin = "app.ingest.evaluate.match_mapping"
-    assert VISITED in [calls.packages(calls.place(begin) or 0) for calls in profiles]
-    # No stage is visited twice.
-    assert dict.fromkeys(stations(), 1) in [
-        {name: calls.times(name) for name in stations()} for calls in profiles
-    ]
+    assert profiles[-1].undisturbed
     _hold_the_numbers(min(profiles, key=lambda calls: len(calls.order)))
 
 

@@ -1,0 +1,153 @@
+"""No test waits for a fixed time: it awaits a signal or a condition, or moves a clock."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+SHORTEST_GUARD_S = 1.0  # a shorter deadline does not guard against a hang, it proves that nothing happens
+
+# Where real time is the subject: a folder, a module, or a function of a module.
+ALLOWED = {
+    "chaos/actions.py": "plays a schedule of faults against real processes: a fault lasts its time",
+    "chaos/caller.py": "posts to real processes at the times of a schedule",
+    "chaos/failover.py": "two real servers: how long the connection between them is away",
+    "chaos/liveness.py": "posts to real processes at a fixed rate, which is measured",
+    "chaos/liveness_campaign.py": "two real runs, apart so that their ports are free again",
+    "chaos/liveness_run.py": "measures real processes over stated times",
+    "chaos/rehearsal.py:post": "an answer on its way when its process dies counts if it comes at once",
+    "chaos/scene.py": "plays a schedule against real processes",
+    "chaos/stage.py": "keeps a real Postgres stopped for a while; reads a log until processes have ended",
+    "containers/": "real containers, observed from outside",
+    "console/screens.py:settled": "a screenshot is taken after the browser's own animations",
+    "console/test_seeded_faults.py:test_cause_and_remedy_are_named":
+        "requests of real processes a second apart, which a rate limit counts",
+    "api/test_slow_clients.py": "slow clients on real sockets: the server's deadlines are the subject",
+    "domain/test_inbound_limit.py": "no wait: `InboundLimit.wait` returns a number of seconds",
+    "edge/test_behind_proxies.py": "attackers on real sockets, whose requests a proxy never answers",
+    "incidents/receivers.py:_answer": "a receiver on a real socket that answers byte by byte",
+    "incidents/test_incident_drill.py": "real processes: a restart must announce nothing for a while",
+    "incidents/test_notifications.py:test_a_mail_server_that_hangs_or_refuses_is_named_by_a_word.serve":
+        "a server on a real socket that sends byte by byte past the client's deadline",
+    "pipeline/test_shared_event_limit.py": "measures the rate that real processes admit over stated times",
+    "pipeline/flood.py": "measures the latency of real processes under load for a while",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a visit of a syntax tree is: function, innermost loop of it, inside an expected time-out."""
+
+    function: str = ""
+    polls: bool = False
+    expects_timeout: bool = False
+
+
+def waits(source: str) -> list[tuple[str, str]]:
+    """Return the fixed waits of a module: the function that has it, and the expression."""
+    return list(_visit(ast.parse(source), Place()))
+
+
+def _visit(node: ast.AST, place: Place) -> Iterator[tuple[str, str]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call) and _is_fixed_wait(child, place):
+            yield place.function, ast.unparse(child)
+        elif isinstance(child, ast.Constant) and "pg_sleep(" in str(child.value):
+            yield place.function, str(child.value)
+        yield from _visit(child, _inside(child, place))
+
+
+def _inside(node: ast.AST, place: Place) -> Place:
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            return Place(f"{place.function}.{name}".lstrip("."))
+        case ast.While():
+            return replace(place, polls=True)  # ends with its condition
+        case ast.For() | ast.AsyncFor():
+            return replace(place, polls=False)  # ends after so many waits
+        case ast.With(items=items) | ast.AsyncWith(items=items):
+            expects = any("TimeoutError" in ast.unparse(item) for item in items)
+            return replace(place, expects_timeout=place.expects_timeout or expects)
+        case _:
+            return place
+
+
+def _is_fixed_wait(call: ast.Call, place: Place) -> bool:
+    name = ast.unparse(call.func).rpartition(".")[2]
+    owner = ast.unparse(call.func).rpartition(".")[0]
+    given = {each.arg: each.value for each in call.keywords}
+    match name:
+        case "sleep" if owner in ("asyncio", "time", ""):
+            return not place.polls and not _is_below(call.args[0], 1e-9)
+        case "wait_for_timeout":
+            return not place.polls
+        case "wait_for":
+            deadline = call.args[1] if len(call.args) > 1 else given.get("timeout")
+        case "timeout" if owner == "asyncio":
+            deadline = call.args[0]
+        case "wait":
+            deadline = given.get(
+                "timeout", call.args[0] if len(call.args) == 1 and owner != "asyncio" else None
+            )
+        case _:
+            return False
+    return deadline is not None and (place.expects_timeout or _is_below(deadline, SHORTEST_GUARD_S))
+
+
+def _is_below(value: ast.expr, limit: float) -> bool:
+    return isinstance(value, ast.Constant) and isinstance(value.value, int | float) and value.value < limit
+
+
+@cache
+def found() -> dict[str, list[str]]:
+    """Return the fixed waits of all tests, by module and function."""
+    all_waits: dict[str, list[str]] = {}
+    for path in sorted(TESTS.rglob("*.py")):
+        for function, expression in waits(path.read_text()) if path != Path(__file__).resolve() else ():
+            all_waits.setdefault(f"{path.relative_to(TESTS)}:{function}", []).append(expression)
+    return all_waits
+
+
+def covers(entry: str, place: str) -> bool:
+    """Return whether an entry of the list names a place: itself, its module, or its folder."""
+    return place == entry or place.startswith(entry if entry.endswith("/") else f"{entry}:")
+
+
+def test_only_places_whose_subject_is_real_time_wait_for_it() -> None:
+    """Everything else moves a `ManualClock`, uses `eventually`, or awaits an event."""
+    places = found()
+    assert {at: what for at, what in places.items() if not any(covers(one, at) for one in ALLOWED)} == {}
+
+
+def test_the_list_names_only_places_that_wait() -> None:
+    """A place that was repaired leaves the list."""
+    places = found()
+    assert [entry for entry in ALLOWED if not any(covers(entry, place) for place in places)] == []
+
+
+def test_a_fixed_wait_is_found() -> None:
+    """Each form of it, in a test, a function inside a test, and a loop that ends after so many waits."""
+    planted = {
+        "asyncio.sleep(0.1)",
+        "time.sleep(PAUSE)",
+        "page.wait_for_timeout(200)",
+        "asyncio.wait_for(task, 0.2)",
+        "asyncio.wait({task}, timeout=0.5)",
+        "stopped.wait(0.3)",
+    }
+    for wait in planted:
+        assert waits(f"def test_it():\n {wait}") == [("test_it", wait)]
+        assert waits(f"def test_it():\n for n in range(9):\n  {wait}") == [("test_it", wait)]
+        assert waits(f"def test_it():\n def inner():\n  {wait}") == [("test_it.inner", wait)]
+    assert waits("def f():\n with pytest.raises(TimeoutError):\n  asyncio.wait_for(task, LONG)")
+    assert waits("def f():\n with suppress(TimeoutError):\n  asyncio.timeout(5)")
+    assert waits('c.execute("SELECT pg_sleep(2)")')
+
+
+def test_a_poll_and_a_guard_against_a_hang_are_no_fixed_wait() -> None:
+    """A poll ends with its condition; a guard is long and ends nothing that goes well."""
+    assert waits("def f():\n while not done():\n  time.sleep(0.1)") == []
+    assert waits("asyncio.sleep(0)\nclock.sleep(5)\nasyncio.wait_for(task, 30)\nasyncio.timeout(20)") == []
+    assert waits("limit.wait(5.0)\nprocess.wait(30)") == []
