@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -21,8 +22,8 @@ from tests.pipeline.world import settings_of
 
 
 class Table:
-    """Rows, each read with the ids that it was asked for, and a cache in front. A cleared `released` holds
-    results that are already read.
+    """Rows with a cache in front. `reads` are the ids of each query; `hold` delays the results of queries
+    that begin later.
     """
 
     def __init__(self) -> None:
@@ -37,10 +38,17 @@ class Table:
     async def read(self, ids: Sequence[str]) -> dict[str, str]:
         self.reads.append(list(ids))
         found = {id_: self.rows[id_] for id_ in ids if id_ in self.rows}
-        await self.released.wait()
+        released = self.released
+        await released.wait()
         if self.error is not None:
             raise self.error
         return found
+
+    def change(self, id_: str, row: str | None) -> None:
+        """Write a row, or delete it."""
+        self.rows.pop(id_, None)
+        if row is not None:
+            self.rows[id_] = row
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass, with the refreshes of the process."""
@@ -48,16 +56,17 @@ class Table:
             self.now += REFRESH_SECONDS
             await self.cache.refresh()
 
-    async def begin_refresh(self) -> "asyncio.Task[None]":
-        """Start a refresh whose result does not arrive until `released`."""
-        self.released.clear()
-        refresh = asyncio.create_task(self.cache.refresh())
-        await turns(1)
-        return refresh
-
-    async def end(self, refresh: "asyncio.Task[None]") -> None:
-        self.released.set()
-        await refresh
+    @asynccontextmanager
+    async def during(self, query: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+        """Run something while a query has read its rows and has not returned them."""
+        before, self.released = self.released, asyncio.Event()
+        task, held = asyncio.create_task(query), self.released
+        await turns()
+        self.released = before
+        async with asyncio.timeout(30):
+            yield
+        held.set()
+        await task
 
 
 @pytest.fixture
@@ -114,11 +123,18 @@ class TestARowInUse:
         """The age of a row counts from the start of its query."""
         await table.cache.find("a")
         table.now += REFRESH_SECONDS
-        refresh = await table.begin_refresh()
-        table.rows["a"] = "new"
-        table.now += CACHE_SECONDS
-        await table.end(refresh)
+        async with table.during(table.cache.refresh()):
+            table.rows["a"] = "new"
+            table.now += CACHE_SECONDS
         assert await table.cache.find("a") == "new"
+
+    async def test_does_not_return_with_a_refresh_after_a_request_found_it_gone(self, table: Table) -> None:
+        await table.cache.find("a")
+        table.now += CACHE_SECONDS
+        async with table.during(table.cache.refresh()):
+            del table.rows["a"]
+            assert await table.cache.find("a") is None
+        assert await table.cache.find("a") is None
 
     async def test_is_dropped_when_no_request_needs_it(self, table: Table) -> None:
         """Then the process sends no query at all, and did not before the first request."""
@@ -162,12 +178,11 @@ class TestRowsBeyondTheBound:
 class TestARequestThatWaits:
     async def test_shares_its_query_with_others(self, table: Table) -> None:
         """A client that disconnects does not end the query."""
-        table.released.clear()
-        waiting = [asyncio.create_task(table.cache.find("a")) for _ in range(50)]
-        await turns()
-        assert not any(task.done() for task in waiting)
-        waiting[0].cancel()
-        table.released.set()
+        async with table.during(table.cache.find("a")):
+            waiting = [asyncio.create_task(table.cache.find("a")) for _ in range(50)]
+            await turns()
+            assert not any(task.done() for task in waiting)
+            waiting[0].cancel()
         assert (await asyncio.gather(*waiting, return_exceptions=True))[1:] == ["old"] * 49
         assert table.reads == [["a"]]
 
@@ -175,65 +190,43 @@ class TestARequestThatWaits:
 class TestAChangeByThisProcess:
     """`forget` is called after the commit; a query that began before it may have read the old row."""
 
-    @pytest.mark.parametrize("is_deleted", [True, False])
-    async def test_wins_over_a_running_refresh(self, table: Table, is_deleted: bool) -> None:
-        await table.cache.find("a")
-        refresh = await table.begin_refresh()
-        self.change(table, is_deleted)
-        table.cache.forget("a")
-        await table.end(refresh)
-        assert await table.cache.find("a") == table.rows.get("a")
-
-    @pytest.mark.parametrize("is_deleted", [True, False])
-    async def test_wins_over_a_refresh_that_ends_after_the_next_request(
-        self, table: Table, is_deleted: bool
+    @pytest.mark.parametrize("new", ["new", None])
+    @pytest.mark.parametrize("is_used_meanwhile", [True, False])
+    async def test_wins_over_a_running_refresh(
+        self, table: Table, new: str | None, is_used_meanwhile: bool
     ) -> None:
         await table.cache.find("a")
-        refresh = await table.begin_refresh()
-        self.change(table, is_deleted)
-        table.cache.forget("a")
-        asked = asyncio.create_task(table.cache.find("a"))
-        await turns(1)
-        await table.end(refresh)
-        assert await asked == table.rows.get("a")
-        assert await table.cache.find("a") == table.rows.get("a")
+        async with table.during(table.cache.refresh()):
+            table.change("a", new)
+            table.cache.forget("a")
+            if is_used_meanwhile:
+                assert await table.cache.find("a") == new
+        assert await table.cache.find("a") == new
 
     @pytest.mark.parametrize("forgotten", [("a",), ()])
-    async def test_wins_over_a_running_query(self, table: Table, forgotten: tuple[str, ...]) -> None:
+    @pytest.mark.parametrize("is_used_meanwhile", [True, False])
+    async def test_wins_over_a_running_query(
+        self, table: Table, forgotten: tuple[str, ...], is_used_meanwhile: bool
+    ) -> None:
         """Also where the caller does not know the id: a revoked key that is not cached has no digest here."""
-        table.released.clear()
-        asked = asyncio.create_task(table.cache.find("a"))
-        await turns()
-        table.rows["a"] = "new"
-        table.cache.forget(*forgotten)
-        later = asyncio.create_task(table.cache.find("a"))
-        await turns()
-        table.released.set()
-        assert (await asked, await later) == ("old", "new")
+        async with table.during(table.cache.find("a")):
+            table.change("a", "new")
+            table.cache.forget(*forgotten)
+            if is_used_meanwhile:
+                assert await table.cache.find("a") == "new"
         assert await table.cache.find("a") == "new"
 
     async def test_leaves_a_row_that_a_request_read_meanwhile(self, table: Table) -> None:
         """It is newer than the refresh that did not find it."""
         await table.cache.find("a")
-        del table.rows["a"]
-        refresh = await table.begin_refresh()
-        table.rows["a"] = "new"
-        table.cache.forget("a")
-        asked = asyncio.create_task(table.cache.find("a"))
-        await turns()
-        table.released.set()
-        assert await asked == "new"
-        await refresh
+        table.change("a", None)
+        async with table.during(table.cache.refresh()):
+            table.change("a", "new")
+            table.cache.forget("a")
+            await table.cache.find("a")
         reads = len(table.reads)
         assert await table.cache.find("a") == "new"
         assert len(table.reads) == reads
-
-    @staticmethod
-    def change(table: Table, is_deleted: bool) -> None:
-        if is_deleted:
-            del table.rows["a"]
-        else:
-            table.rows["a"] = "new"
 
 
 class TestTheBackgroundTask:
