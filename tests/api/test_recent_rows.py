@@ -22,9 +22,7 @@ from tests.pipeline.world import settings_of
 
 
 class Table:
-    """Rows with a cache in front. `reads` are the ids of each query; `hold` delays the results of queries
-    that begin later.
-    """
+    """Rows with a cache in front. `reads` are the ids of each query."""
 
     def __init__(self) -> None:
         self.now = 100.0
