@@ -1,27 +1,22 @@
-"""Authentication with API keys: three header forms. A key is read again every two seconds."""
+"""Authentication with API keys: three header forms."""
 
-import asyncio
 import base64
 import binascii
 import hmac
 import re
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.keys import digest_of
 from app.admin.refusals import ErrorCode, Problem
+from app.api.recent_rows import RecentRows
 from app.domain.ids import KeyId
 from app.store import keys
 
-# A key is read again after this time, while requests go on with what was read before; without an answer they
-# wait for one after the second time. A revoked key must be refused everywhere within 5 s.
-REFRESH_SECONDS = 2.0
-CACHE_SECONDS = 3.0
 _USE_RECORD_SECONDS = 60.0
-_MAX_CACHED = 10_000
 _MAX_KEY_LENGTH = 1_024
 
 
@@ -35,17 +30,15 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class KeyRing:
-    """Authenticates callers; queries the database for each key at most every two seconds."""
+    """Authenticates callers, with keys as they were a few seconds ago."""
 
     def __init__(
         self, engine: AsyncEngine, *, bootstrap: bytes | None, monotonic: Callable[[], float]
     ) -> None:
         self._engine = engine
         self._bootstrap = bootstrap
-        self._monotonic = monotonic
-        self._cached: dict[bytes, tuple[float, Caller]] = {}
-        self._use_recorded: dict[KeyId, float] = {}
-        self._queries: dict[bytes, asyncio.Task[Caller | None]] = {}
+        self._callers: RecentRows[bytes, Caller] = RecentRows(self._read, monotonic=monotonic)
+        self._recorded_uses: dict[KeyId, float] = {}
 
     async def authenticate(self, headers: Headers) -> Caller | Problem:
         """Return the caller that the raw ASGI headers identify, or the problem (malformed, unauthorized)."""
@@ -57,58 +50,35 @@ class KeyRing:
             return _BOOTSTRAP_CALLER
         if not _KEY_FORM.fullmatch(key):
             return Problem(ErrorCode.UNAUTHORIZED)
-        cached = self._cached.get(digest)
-        if cached is not None and (left := cached[0] - self._monotonic()) > 0:
-            if left <= CACHE_SECONDS - REFRESH_SECONDS:
-                self._query(digest)
-            return cached[1]
-        # A disconnecting client must not cancel the query for the others.
-        return await asyncio.shield(self._query(digest)) or Problem(ErrorCode.UNAUTHORIZED)
+        return await self._callers.find(digest) or Problem(ErrorCode.UNAUTHORIZED)
 
     def forget(self, key: KeyId) -> None:
         """Drop a key from the cache so that this process refuses it immediately after its revocation."""
-        for digest in [digest for digest, (_, caller) in self._cached.items() if caller.key == key]:
-            del self._cached[digest]
+        self._callers.forget(*(digest for digest, caller, _ in self._callers.uses() if caller.key == key))
 
-    def _query(self, digest: bytes) -> "asyncio.Task[Caller | None]":
-        """Return the running query for a key; start one if there is none."""
-        query = self._queries.get(digest)
-        if query is None:
-            query = asyncio.create_task(self._find(digest))
-            self._queries[digest] = query
-            query.add_done_callback(partial(self._end_query, digest))
-        return query
+    async def refresh(self) -> None:
+        """Read the recently used keys again, and record their use."""
+        await self._callers.refresh()
+        uses = {caller.key: used_at for _, caller, used_at in self._callers.uses()}
+        recorded = {key: self._recorded_uses.get(key, -inf) for key in uses}
+        new = {key: at for key, at in uses.items() if at - recorded[key] >= _USE_RECORD_SECONDS}
+        if new:
+            async with self._engine.begin() as connection:
+                await keys.note_use(connection, list(new))
+        self._recorded_uses = recorded | new
 
-    def _end_query(self, digest: bytes, query: "asyncio.Task[Caller | None]") -> None:
-        self._queries.pop(digest, None)
-        if not query.cancelled():
-            query.exception()  # of a query that nobody waits for: the next one fails or succeeds
-
-    async def _find(self, digest: bytes) -> Caller | None:
-        # Measured from the start of the query: its result may be older than its arrival.
-        until = self._monotonic() + CACHE_SECONDS
-        async with self._engine.begin() as connection:
-            key = await keys.find_alive(connection, digest)
-            if (
-                key is not None
-                and self._use_recorded.get(key.id, -_USE_RECORD_SECONDS) + _USE_RECORD_SECONDS <= until
-            ):
-                await keys.note_use(connection, key.id)
-                self._use_recorded[key.id] = until
-        self._cached.pop(digest, None)
-        if key is None:
-            return None
-        caller = Caller(
-            key.id,
-            frozenset(key.scopes),
-            None if key.destination_ids is None else frozenset(key.destination_ids),
-            key.organisation,
-        )
-        if len(self._cached) >= _MAX_CACHED:
-            self._cached.clear()
-            self._use_recorded.clear()
-        self._cached[digest] = (until, caller)
-        return caller
+    async def _read(self, digests: Sequence[bytes]) -> dict[bytes, Caller]:
+        async with self._engine.connect() as connection:
+            found = await keys.find_alive(connection, digests)
+        return {
+            digest: Caller(
+                key.id,
+                frozenset(key.scopes),
+                None if key.destination_ids is None else frozenset(key.destination_ids),
+                key.organisation,
+            )
+            for digest, key in found.items()
+        }
 
 
 def _key_in(headers: Headers) -> str | Problem:

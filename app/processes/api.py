@@ -18,7 +18,8 @@ from app.admin.delivery_control import StoreDeliveryControl
 from app.admin.person_claims import PersonClaims
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
-from app.api.inbound_limits import InboundLimits
+from app.api.organisation_cache import OrganisationCache
+from app.api.recent_rows import keep_fresh
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits, DestinationCache
@@ -173,12 +174,18 @@ async def build_application(
     rejection_task = asyncio.create_task(recorder.run(), name="rejections")
     queue_age_task = asyncio.create_task(queue_ages.run(), name="queue_age")
     application = create_application(context)
-    limits: InboundLimits = application.state.organisations.limits
-    limits_task = asyncio.create_task(limits.run(resources.pool, resources.telemetry), name="inbound_limits")
+    organisations: OrganisationCache = application.state.organisations
+    limits_task = asyncio.create_task(
+        organisations.limits.run(resources.pool, resources.telemetry), name="inbound_limits"
+    )
+    refresh_task = asyncio.create_task(
+        keep_fresh((application.state.key_ring, organisations), resources.telemetry), name="refresh"
+    )
     try:
         yield application
     finally:
         limits_task.cancel()
+        refresh_task.cancel()
         intake.close()
         await flush_task
         notify_task.cancel()

@@ -79,10 +79,14 @@ async def create(
     return created
 
 
-async def find_alive(connection: AsyncConnection, digest: bytes) -> ApiKey | None:
-    """Return the key with this digest unless it is revoked or expired, on the database's clock."""
-    statement = f"SELECT {_COLUMNS} FROM api_keys WHERE digest = :digest AND {_ALIVE}"
-    return await _key(connection, statement, digest=digest)
+async def find_alive(connection: AsyncConnection, digests: Sequence[bytes]) -> dict[bytes, ApiKey]:
+    """Return the keys with these digests, without revoked and expired ones, on the database's clock."""
+    rows = await fetch(
+        connection,
+        f"SELECT digest, {_COLUMNS} FROM api_keys WHERE digest = ANY(:digests) AND {_ALIVE}",
+        digests=list(digests),
+    )
+    return {row["digest"]: read_row(ApiKey, row) for row in rows}
 
 
 async def is_alive(connection: AsyncConnection, key: str) -> bool:
@@ -91,17 +95,19 @@ async def is_alive(connection: AsyncConnection, key: str) -> bool:
     return await fetch_value(connection, statement, id=key) is not None
 
 
-async def note_use(connection: AsyncConnection, key: KeyId) -> None:
-    """Record the use of a key, at most once a minute, because readers need only days.
+async def note_use(connection: AsyncConnection, used: Sequence[KeyId]) -> None:
+    """Record the use of keys, at most once a minute, because readers need only days.
 
     Losing the record in a crash is harmless, so its commit does not wait for the disk.
     """
     await execute(connection, "SET LOCAL synchronous_commit = off")
     await execute(
         connection,
-        "UPDATE api_keys SET last_used_at = now() WHERE id = :id "
-        "AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')",
-        id=key,
+        "UPDATE api_keys SET last_used_at = now() WHERE id IN (SELECT id FROM api_keys WHERE id = ANY(:ids) "
+        "AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute') "
+        # Another process that records the same keys, in another order, must not wait for this one.
+        "FOR NO KEY UPDATE SKIP LOCKED)",
+        ids=list(used),
     )
 
 

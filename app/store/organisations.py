@@ -59,6 +59,16 @@ async def find(connection: AsyncConnection, organisation: str) -> Organisation |
     )
 
 
+async def by_ids(
+    connection: AsyncConnection, ids: Sequence[OrganisationId]
+) -> dict[OrganisationId, Organisation]:
+    """Return those of the organisations that exist."""
+    rows = await fetch(
+        connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = ANY(:ids)", ids=list(ids)
+    )
+    return {row["id"]: _read(row) for row in rows}
+
+
 async def lock(connection: AsyncConnection, organisation: str) -> Organisation | None:
     """Return an organisation and lock its row until the transaction ends."""
     return await _organisation(

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from app.admin.access import Scope
 from app.processes.application import create_application
 from tests.api.test_ways_in import EVENT_OF, TakesAll
-from tests.api.world import BOOTSTRAP, DESTINATION, World
+from tests.api.world import BOOTSTRAP, DESTINATION, World, cache_queries, statements_of
 
 KEY = {"name": "engine", "scopes": [scope for scope in Scope if scope is not Scope.ORGANISATIONS_ADMIN]}
 
@@ -131,8 +131,8 @@ async def test_the_limit_on_destinations_holds(world: World) -> None:
 
 
 async def posting(world: World, intake: Any) -> httpx.AsyncClient:
-    app = create_application(replace(world.context, intake=intake, registry=CollectorRegistry()))
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x")
+    world.app = create_application(replace(world.context, intake=intake, registry=CollectorRegistry()))
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=world.app), base_url="http://x")
 
 
 async def test_the_limit_on_events_holds(world: World) -> None:
@@ -184,6 +184,38 @@ async def test_a_suspended_organisation_sends_no_new_events(world: World) -> Non
     ]
     own_audit = (await world.call("GET", "/audit")).json()["items"]
     assert not [item for item in own_audit if "organisation" in item["action"]]
+
+
+@pytest.mark.parametrize("is_refreshed", [True, False])
+async def test_an_organisation_suspended_elsewhere_sends_no_events_after_three_seconds(
+    world: World, is_refreshed: bool
+) -> None:
+    """Another process suspends it; this one reads it again in the background, or cannot."""
+    key = await organisation(world)
+    async with await posting(world, TakesAll()) as client:
+        headers = {"Authorization": f"Bearer {key}"}
+        assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
+        await world.sql("UPDATE organisations SET suspended_at = now()")
+        if is_refreshed:
+            await world.pass_time(2)
+        else:
+            world.elapsed += 3
+        refused = await client.post("/events", json=EVENT_OF, headers=headers)
+        assert (refused.status_code, refused.json()["error"]) == (403, "organisation_suspended")
+
+
+async def test_a_rare_sender_waits_for_no_read_of_its_key_and_organisation(world: World) -> None:
+    """A post every ten seconds: the process has read both again meanwhile, each in one statement."""
+    headers = {"Authorization": f"Bearer {await organisation(world)}"}
+    async with await posting(world, TakesAll()) as client:
+        assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
+        executed = statements_of(world)
+        for _ in range(3):
+            await world.pass_time(10)
+            assert len(cache_queries(executed)) == 2 * 5
+            executed.clear()
+            assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
+            assert executed == []
 
 
 async def test_usage_is_given_for_each_day(world: World) -> None:

@@ -11,12 +11,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 from fastapi import FastAPI
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin.context import AppContext
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import InvalidClient, SignInRefused, Tokens, Unavailable
+from app.api.recent_rows import REFRESH_SECONDS
 from app.crypto import NamedKey, Vault
 from app.domain.destination import Region
 from app.domain.ids import DestinationNumber
@@ -195,6 +196,13 @@ class World:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["key"])
 
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass for the application, with what its process does in the background."""
+        for _ in range(int(seconds / REFRESH_SECONDS)):
+            self.elapsed += REFRESH_SECONDS
+            await self.app.state.key_ring.refresh()
+            await self.app.state.organisations.refresh()
+
     async def sql(self, statement: str, **values: Any) -> Any:
         """Run a statement and return its rows, if it has any."""
         async with self.engine.begin() as connection:
@@ -204,6 +212,20 @@ class World:
     async def actions(self) -> list[str]:
         """Return what the audit says was done, oldest first."""
         return [row.action for row in await self.sql("SELECT action FROM audit ORDER BY id")]
+
+
+def statements_of(world: World) -> list[str]:
+    """Return a list that gets every statement of the application."""
+    executed: list[str] = []
+    engine = world.context.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", lambda *given: executed.append(given[2]))
+    return executed
+
+
+def cache_queries(statements: list[str]) -> list[str]:
+    """Return those that read keys or organisations for the caches."""
+    parts = ("FROM api_keys WHERE digest", "FROM organisations WHERE id = ANY")
+    return [statement for statement in statements if any(part in statement for part in parts)]
 
 
 DESTINATION = {"name": "Acme US", "advertiser_id": "580123456789", "region": "NA", "currency": "USD"}

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.domain.destination import Region, State
 from app.domain.ids import DEFAULT_ORGANISATION, AdvertiserId, DestinationId, KeyId, MappingId
 from app.store import audit, destinations, event_names, keys, mappings, oauth_states, sign_ins
 from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
 from app.store.errors import is_unavailable
+from app.store.keys import ApiKey
 
 DRAFT = DestinationDraft("Acme", AdvertiserId("58"), Region.NA, "USD", "amazon", None, ConfiguredRate())
 FIRST = DestinationId("dst_aaaaaaaaaaaaaaaaaaaa")
@@ -229,28 +230,45 @@ async def test_an_act_that_fails_leaves_no_audit(engine: AsyncEngine) -> None:
     assert await one(engine, "SELECT count(*) FROM audit") == 0
 
 
+async def created_key(connection: AsyncConnection, letter: str) -> ApiKey:
+    """Create a key with a digest of this letter."""
+    return await keys.create(
+        connection,
+        KeyId(f"key_{letter * 20}"),
+        name="k",
+        hint="ack_",
+        digest=letter.encode() * 32,
+        scopes=["events:write"],
+        destination_ids=None,
+        expires_at=None,
+        created_by="bootstrap",
+    )
+
+
 async def test_a_dead_key_is_not_found(engine: AsyncEngine) -> None:
     """Revoked or expired."""
     async with engine.begin() as connection:
-        key = await keys.create(
-            connection,
-            KeyId("key_aaaaaaaaaaaaaaaaaaaa"),
-            name="k",
-            hint="ack_",
-            digest=b"d" * 32,
-            scopes=["events:write"],
-            destination_ids=None,
-            expires_at=None,
-            created_by="bootstrap",
-        )
-        assert await keys.find_alive(connection, b"d" * 32) == key
+        key = await created_key(connection, "d")
+        assert await keys.find_alive(connection, [b"d" * 32, b"e" * 32]) == {b"d" * 32: key}
         await connection.execute(text("UPDATE api_keys SET expires_at = now() - interval '1 second'"))
-        assert await keys.find_alive(connection, b"d" * 32) is None
+        assert await keys.find_alive(connection, [b"d" * 32]) == {}
         assert not await keys.is_alive(connection, key.id)
         await connection.execute(text("UPDATE api_keys SET expires_at = NULL"))
         assert await keys.revoke(connection, key.id) is not None
         assert await keys.revoke(connection, key.id) is None
-        assert await keys.find_alive(connection, b"d" * 32) is None
+        assert await keys.find_alive(connection, [b"d" * 32]) == {}
+
+
+async def test_recording_the_use_of_keys_waits_for_no_other_transaction(engine: AsyncEngine) -> None:
+    """A key that another one has locked is left out: two processes may record the same keys."""
+    async with engine.begin() as connection:
+        used = [(await created_key(connection, letter)).id for letter in "ab"]
+    async with engine.begin() as other, engine.begin() as connection:
+        assert await keys.lock(other, used[0]) is not None
+        async with asyncio.timeout(30):
+            await keys.note_use(connection, used)
+        found = [await keys.find(connection, key) for key in used]
+    assert [key is not None and key.last_used_at is not None for key in found] == [False, True]
 
 
 async def test_a_transient_error_is_distinguished_from_a_wrong_statement(engine: AsyncEngine) -> None:

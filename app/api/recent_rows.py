@@ -1,0 +1,130 @@
+"""A cache of rows that requests use: the recently used ones are read again in the background.
+
+So a sender that posts every few seconds does not wait for the database before its post is read.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from heapq import nlargest
+from typing import Final, Generic, Protocol, TypeVar
+
+from app.telemetry import Telemetry
+
+# A change must be effective everywhere within 5 s: a row that is older than CACHE_SECONDS is not used, and
+# requests wait for a new one. Usually it was read again before, after REFRESH_SECONDS.
+REFRESH_SECONDS: Final = 2.0
+CACHE_SECONDS: Final = 3.0
+IDLE_SECONDS: Final = 300.0  # a row that no request used for so long is dropped
+MAX_REFRESHED: Final = 1_000  # rows in one statement: the most recently used
+_MAX_CACHED: Final = 10_000
+
+Id = TypeVar("Id")
+Row = TypeVar("Row")
+
+
+class _Entry(Generic[Row]):
+    __slots__ = ("row", "until", "used_at")
+
+    def __init__(self, row: Row, read_at: float) -> None:
+        self.row = row
+        self.until = read_at + CACHE_SECONDS
+        self.used_at = read_at
+
+
+class RecentRows(Generic[Id, Row]):
+    """Rows as they were a few seconds ago. `read` returns those of the rows that exist, by id."""
+
+    def __init__(
+        self,
+        read: Callable[[Sequence[Id]], Awaitable[Mapping[Id, Row]]],
+        *,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._read = read
+        self._monotonic = monotonic
+        self._entries: dict[Id, _Entry[Row]] = {}
+        self._queries: dict[Id, asyncio.Task[Row | None]] = {}
+
+    async def find(self, id_: Id) -> Row | None:
+        """Return a row, or None where there is none. Waits for the database if the row is not cached."""
+        entry = self._entries.get(id_)
+        if entry is not None and (now := self._monotonic()) < entry.until:
+            entry.used_at = now
+            return entry.row
+        query = self._queries.get(id_)
+        if query is None:
+            query = self._queries[id_] = asyncio.create_task(self._find(id_))
+            query.add_done_callback(partial(self._end_query, id_))
+        # A disconnecting client must not cancel the query for the others.
+        return await asyncio.shield(query)
+
+    async def _find(self, id_: Id) -> Row | None:
+        # The time before the query: its result may be older than its arrival.
+        now = self._monotonic()
+        row = (await self._read([id_])).get(id_)
+        if self._queries.get(id_) is asyncio.current_task():  # else a row was forgotten meanwhile
+            if len(self._entries) >= _MAX_CACHED:
+                self._entries.clear()
+            self._entries.pop(id_, None)
+            if row is not None:
+                self._entries[id_] = _Entry(row, now)
+        return row
+
+    def _end_query(self, id_: Id, query: "asyncio.Task[Row | None]") -> None:
+        if self._queries.get(id_) is query:
+            del self._queries[id_]
+        if not query.cancelled():
+            query.exception()  # of a query whose clients disconnected: the next one fails or succeeds
+
+    def forget(self, *ids: Id) -> None:
+        """Drop rows that this process has changed, and the results of all queries that run now."""
+        self._queries.clear()
+        for id_ in ids:
+            self._entries.pop(id_, None)
+
+    def uses(self) -> list[tuple[Id, Row, float]]:
+        """Return the cached rows with their ids, and when requests used them last."""
+        return [(id_, entry.row, entry.used_at) for id_, entry in self._entries.items()]
+
+    async def refresh(self) -> None:
+        """Read the recently used rows again, and drop those that were not used for long or are gone."""
+        now = self._monotonic()
+        self._entries = {
+            id_: entry for id_, entry in self._entries.items() if now - entry.used_at < IDLE_SECONDS
+        }
+        recent = nlargest(MAX_REFRESHED, self._entries.items(), key=lambda item: item[1].used_at)
+        if not recent:
+            return
+        rows = await self._read([id_ for id_, _ in recent])
+        for id_, entry in recent:
+            # An entry that was forgotten or replaced meanwhile is no longer in the cache: its change is lost.
+            if (row := rows.get(id_)) is not None:
+                entry.row, entry.until = row, now + CACHE_SECONDS
+            elif self._entries.get(id_) is entry:
+                del self._entries[id_]
+
+
+class Refreshable(Protocol):
+    """A cache that reads its rows again."""
+
+    async def refresh(self) -> None:
+        """Read the recently used rows again."""
+        ...
+
+
+async def keep_fresh(
+    caches: Sequence[Refreshable],
+    telemetry: Telemetry,
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Refresh caches until cancelled. After an error their rows expire, and requests read them."""
+    while True:
+        await sleep(REFRESH_SECONDS)
+        for cache in caches:
+            try:
+                await cache.refresh()
+            except Exception as error:
+                telemetry.failed("cache.refresh_failed", error, level=logging.WARNING)
