@@ -60,9 +60,10 @@ class JourneyFigures:
 async def read_journey_figures(
     context: AppContext, caller: Caller, destination_id: str, *, since: datetime
 ) -> JourneyFigures:
-    """Count accepted events since a time, as far back as the time limit allows. Raises Refusal (404).
+    """Count the events of a destination since a time, by journey and node. Raises Refusal (404).
 
-    Rejected events are counted per day (UTC).
+    Accepted events are counted from the newest batch on. After `_MAX_SECONDS` the count stops, and `back_to`
+    is the earliest acceptance that it includes. Rejected events are counted per day (UTC).
     """
     await context.write_rejections()
     async with (

@@ -18,8 +18,9 @@ from app.store.outcome_history import OutcomeBucket
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure. `address` leads to its events, below the page of the destination; None if no list shows
-    them.
+    """One figure. `address` opens the list of the counted events; None if there is no such list.
+
+    It is appended to the address of the destination's page.
     """
 
     label: str

@@ -203,9 +203,7 @@ class Stage:
             time.sleep(0.5)
 
     def delivered(self, destination: Example | None = None) -> tuple[set[str], dict[str, int]]:
-        """Return the event ids that the sandbox accepted, without their prefix for the destination, and its
-        totals.
-        """
+        """Return the ids of accepted events without the destination's prefix, and the sandbox's totals."""
         advertiser = (destination or self.example).advertiser_id
         ids: set[str] = set()
         cursor: str | None = "0"

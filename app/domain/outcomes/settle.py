@@ -43,8 +43,10 @@ from app.domain.outcomes.outcome import (
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter: from zero up to `first_wait` doubled per attempt, in seconds, at
-    most `longest_wait`.
+    """Exponential backoff with full jitter, in seconds.
+
+    A wait is random between 0.05 and a maximum. The maximum is `first_wait` after the first failed attempt
+    and doubles with each further one, up to `longest_wait`.
 
     `item_tries` limits the attempts of a conversion that Amazon asks for again. A conversion that fails with
     the complete request is retried until the age limit.
