@@ -58,7 +58,7 @@ async def list_consent_records(
     before: Position | None = None,
     since: datetime | None = None,
 ) -> ConsentRecords:
-    """Return up to `limit` records, newest first, from before a position."""
+    """Return up to `limit` records of events before a position, newest first."""
     items: list[ConsentRecord] = []
     last, unreadable = before, 0
     async with context.engine.connect() as connection, context.pool.acquire() as pipeline:

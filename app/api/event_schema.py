@@ -109,9 +109,9 @@ async def run_backtest(
     events.
 
     Counts the events that would lose or gain a match key and those newly rejected. Lists every field that
-    would be sent with another value. Samples have presence and types of fields, not values, so `uncertain`
-    fields may change, depending on the values. Nothing is stored. 422 when the draft is not publishable or
-    nothing is published yet.
+    would be sent with another value. Samples record which fields are present and their types, not their
+    values. `uncertain` lists the fields that may be sent with another value, depending on the values in the
+    event. Nothing is stored. 422 when the draft is not publishable or nothing is published yet.
     """
     options = body or BacktestRequest()
     version, result = await backtest_draft(

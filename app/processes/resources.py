@@ -65,8 +65,8 @@ class Resources:
     async def connect(self) -> asyncpg.Connection:
         """Open a long-lived connection outside the pool; the caller closes it.
 
-        It repeats few statements, so Postgres plans them once. Replanning them over all partitions costs a
-        sixth of a flush of ten events.
+        The connection repeats few statements, so Postgres plans each only once. Replanning them over all
+        partitions takes a sixth of the time of a flush of ten events.
         """
         settings = session_settings("own", plans_once=True, organisation=EVERY)
         return await keepalive.connect(
@@ -238,8 +238,8 @@ def session_settings(
 ) -> dict[str, str]:
     """Return the settings of a database session. `plans_once` forces generic plans.
 
-    For repeated statements on a few rows by key: replanning them over 30 partitions costs more than executing
-    them. `organisation` is the default for transactions that set none.
+    Generic plans suit repeated statements that find a few rows by key: replanning them over 30 partitions
+    costs more than executing them. `organisation` is the default for transactions that set none.
     """
     return {
         "application_name": f"{_APPLICATION}-{role}",

@@ -32,7 +32,7 @@ async def response_times(
 ) -> list[ResponseTimes]:
     """Return the response times of a destination by bucket, without empty ones.
 
-    Of a busy bucket, the first requests of each quarter are sampled.
+    Reads at most the first 50 requests of each quarter of a bucket.
     """
     rows = await connection.fetch(
         """
@@ -252,7 +252,7 @@ class Rates:
 async def rates(
     connection: PipelineConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
 ) -> Rates:
-    """Return the rates of accepted and delivered events, and of requests, over the last span.
+    """Return the rates of accepted and delivered events, and of requests, over the last `span`.
 
     Accepted events are read from a limited number of the newest batches.
     """

@@ -116,8 +116,7 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
 
 
 async def _drop_states(connection: PipelineConnection, limit: date) -> None:
-    """Drop the states of ten days after the last of these days was dropped. Dropping a partition costs
-    little.
+    """Drop each partition of states (ten days) after the batches of all its days were dropped.
 
     Until then, states of dropped days refer to missing batches; they contain no personal data.
     """
