@@ -146,7 +146,7 @@ class EventCounts(ResponseBody):
 class RatesView(ResponseBody):
     """Rates over five minutes. Null where data is damaged."""
 
-    accepted_per_second: float | None = Field(description="Events.")
+    accepted_per_second: float | None = Field(description="Events that this service accepted.")
     delivered_per_second: float | None = Field(description="Events that Amazon accepted.")
     requests_per_second: float | None
     failed_requests_per_second: float | None

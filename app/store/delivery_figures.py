@@ -119,7 +119,7 @@ async def first_answer(connection: PipelineConnection, destination: DestinationN
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
-    """The sign-in of a destination, and its lane."""
+    """The sign-in of a destination, and the state of its lane."""
 
     connected_at: datetime | None
     connected_by: str | None
@@ -156,7 +156,7 @@ async def connection_of(
 
 @dataclass(frozen=True, slots=True)
 class MetadataSample:
-    """The event metadata of one stored batch, without any value. None when unreadable."""
+    """The event metadata of one stored batch, without any value. `shapes` is None when unreadable."""
 
     accepted_at: datetime
     shapes: bytes | None
