@@ -173,8 +173,8 @@ def oidc_client(settings: Settings) -> OidcClient | None:
 
 
 async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:
-    """Return the key of the content hash. It is created once and never rotated, because retries of events
-    would then be conflicts.
+    """Return the key of the content hash. It is created once and never rotated: with a new key, retries of
+    events would be conflicts.
     """
     place = "secrets/content_pepper"
     fresh = vault.seal(secrets.token_bytes(32), place=place)

@@ -35,7 +35,7 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """The filter and order of a page. `since` and `width` belong to the figures to sort by."""
+    """The filter and order of a page. `since` and `width` select the outcome buckets to sort by."""
 
     since: datetime
     width: timedelta

@@ -14,7 +14,7 @@ from app.store import PipelineConnection
 from app.store.alerting import AlertingRow, alerting_row
 from app.store.rows import read_row
 
-_STEP = timedelta(seconds=5)  # of `intake_steps`
+_STEP = timedelta(seconds=5)  # the time that a row of `intake_steps` covers
 _KEEP_STEPS = timedelta(minutes=90)
 _PROBED = 50  # number of batches per queue whose age is read
 _MOST_COUNTED = 10_000

@@ -19,8 +19,8 @@ DAILY = ("batches", "attempts")
 STATES = "batch_states"
 SPAN_DAYS = 10
 _EPOCH = date(1970, 1, 1)
-# States are kept up to ten days longer than their batches. A state `s` without its batch is damage only on a
-# stored day.
+# States are kept up to ten days longer than their batches. A state `s` without its batch is damage only if
+# the partition of the batch's day exists.
 STORED = "to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL"
 
 
