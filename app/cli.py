@@ -1,7 +1,7 @@
 """The command line: one row per command; only the called command is imported.
 
-Exit codes: 0 done, 1 failed, 2 wrong use or wrong settings, 130 interrupted. `plan` returns 2 for drift and
-for wrong use; wrong settings, which depend on the machine, are 1 there.
+Exit codes: 0 done, 1 failed, 2 wrong use or wrong settings, 130 interrupted. `plan` returns 2 for differences
+and for wrong use. For wrong settings it returns 1, so that CI does not mistake them for differences.
 """
 
 import argparse

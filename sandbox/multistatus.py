@@ -31,7 +31,9 @@ def multistatus(
     missing: Container[int] = (),
     both: Container[int] = (),
 ) -> Response:
-    """Build the response for the `bodies`; indexes `missing` or in `both` lists are for faults."""
+    """Build the response for the `bodies`; faults leave out the indexes `missing`, and list those of `both`
+    in both lists.
+    """
     success: list[bytes] = []
     error: list[bytes] = []
     for index, body in enumerate(bodies):

@@ -1,4 +1,6 @@
-"""The sandbox's HTML pages: rendered on the server, no scripts or external assets, a strict policy."""
+"""The sandbox's HTML pages: rendered on the server, no scripts or external assets, a strict content security
+policy.
+"""
 
 import secrets
 from datetime import UTC, datetime

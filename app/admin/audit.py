@@ -24,7 +24,7 @@ async def list_audit(
     below: int | None = None,
     wanted: AuditFilter | None = None,
 ) -> list[AuditEntry]:
-    """Return up to `limit` actions that the caller may see, newest first, from below an entry's id."""
+    """Return up to `limit` actions that the caller may see, newest first, with ids below `below`."""
     async with context.engine.connect() as connection:
         return await audit.newest(connection, limit=limit, below=below, wanted=wanted, only=caller.only)
 

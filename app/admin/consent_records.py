@@ -34,9 +34,11 @@ class ConsentRecord:
     mapping_id: MappingId | None
     mapping_version: int
     basis: Annotated[str, Field(description="The mapping's consent mode.")]
-    source: Annotated[str | None, Field(description="The path it was read from.")]
+    source: Annotated[str | None, Field(description="The path in the event from which the consent was read.")]
     decision: Annotated[str, Field(json_schema_extra={"enum": ["granted", "passed_on", "not_required"]})]
-    signal: Annotated[str | None, Field(description="User data / ad storage.")]
+    signal: Annotated[
+        str | None, Field(description="For `amazon`: user data / ad storage, such as `GRANTED/GRANTED`.")
+    ]
     string_sha256: str | None
 
 
@@ -58,7 +60,7 @@ async def list_consent_records(
     before: Position | None = None,
     since: datetime | None = None,
 ) -> ConsentRecords:
-    """Return up to `limit` records, newest first, from before a position."""
+    """Return up to `limit` records of events before a position, newest first."""
     items: list[ConsentRecord] = []
     last, unreadable = before, 0
     async with context.engine.connect() as connection, context.pool.acquire() as pipeline:

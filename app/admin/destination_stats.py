@@ -33,7 +33,7 @@ class DestinationStats:
     learned_rate: float | None
     rates: delivery_figures.Rates
     match_key_coverage: dict[str, Any]
-    unreadable_batches: int  # left out of the match key coverage
+    unreadable_batches: int  # damaged batches, left out of the match key coverage
     breaker: dict[str, Any]
     lane_owned: bool
     rejections: list[dict[str, Any]]

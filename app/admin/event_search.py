@@ -61,7 +61,7 @@ _END_OF_ACCEPTED: Final = (BatchId(0), 0)
 
 @dataclass(frozen=True, slots=True)
 class FoundEvent:
-    """An accepted or rejected event. The API returns it as it is; its members are the columns of exports."""
+    """An accepted or rejected event. An export has a column for each member."""
 
     destination_id: str
     destination_name: str

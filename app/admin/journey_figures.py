@@ -133,7 +133,7 @@ async def _count(
 ) -> tuple[dict[Key, Counter[Status]], datetime | None]:
     """Count the matching events by key and status, batch by batch from the newest on.
 
-    Also return the earliest acceptance that was counted, None if the time sufficed for all.
+    Also return the earliest acceptance that was counted, None if all were counted.
     """
     counts: dict[Key, Counter[Status]] = {}
     deadline = math.inf if max_seconds is None else monotonic() + max_seconds

@@ -60,7 +60,7 @@ def audit_view(key: ApiKey) -> dict[str, Any]:
 async def list_keys(
     context: AppContext, caller: Caller, *, limit: int, after: tuple[datetime, str] | None = None
 ) -> list[ApiKey]:
-    """Return up to `limit` keys that the caller may see, oldest first, from after a time and an id."""
+    """Return up to `limit` keys that the caller may see, oldest first, created after `after` (time, id)."""
     async with context.engine.connect() as connection:
         return await keys.page(
             connection,

@@ -106,7 +106,7 @@ async def read_mapping(
 async def list_mappings(
     context: AppContext, caller: Caller, destination_id: str, *, limit: int, after: int | None = None
 ) -> list[MappingDetails]:
-    """Return up to `limit` mappings that are not archived, oldest first, from after a mapping's number."""
+    """Return up to `limit` mappings with numbers above `after`, oldest first, without archived ones."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         rows = await stored_mappings.page(connection, destination.id, limit=limit, after=after)

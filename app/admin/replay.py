@@ -20,7 +20,7 @@ from app.store.destinations import Destination
 
 MOST = 50_000  # events per transaction; further transactions replay the rest
 _TIME_LIMIT_S = 20.0  # for all transactions of a request
-_WRITER = 0  # the counter row that the API adds to; replays are rare
+_WRITER = 0  # the counter row that all API processes share for replays, which are rare
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class DestinationView(ResponseBody):
     reason: str | None = Field(description="Why the destination must be connected again.")
     connected: bool
     published_mappings: int
-    version: int = Field(description="Also the `ETag`.")
+    version: int = Field(description="Grows with each change. Also the `ETag`.")
     created_at: datetime
     updated_at: datetime
     archived_at: datetime | None

@@ -78,7 +78,7 @@ class ErasureReceiptView(ResponseBody):
     requested_by: str
     identifiers: list[str]
     batches_scanned: int
-    unreadable_batches: int = Described(description="Damaged; not searched.")
+    unreadable_batches: int = Described(description="The number of damaged batches. They were not searched.")
     erased: ErasureCounts
     kept_elsewhere: list[str]
     signed: str = Described(description="The signed text: the members above, as JSON.")
@@ -127,7 +127,7 @@ class SubjectSearchView(ResponseBody):
     items: list[StoredEventsView]
     pending_erasures: int = Described(description="Unfinished erasures of the same person.")
     batches_searched: int
-    unreadable_batches: int = Described(description="Damaged; not searched.")
+    unreadable_batches: int = Described(description="The number of damaged batches. They were not searched.")
     not_searched: list[str]
     next_cursor: str | None = Described(description="Repeat with this `cursor` until it is null.")
 

@@ -31,7 +31,9 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 class FieldError(TypedDict):
     """An invalid field of a request."""
 
-    field: Annotated[str, Field(description="Its path.", examples=["advertiser_id"])]
+    field: Annotated[
+        str, Field(description="The path of the field in the request.", examples=["advertiser_id"])
+    ]
     problem: Annotated[str, Field(description="A stable problem code.", examples=["entity_id"])]
 
 
@@ -43,13 +45,17 @@ class ErrorBody(TypedDict):
     fields: list[FieldError]
     code: NotRequired[Annotated[str, Field(description="For `POST /events`: the journey code.")]]
     reason: NotRequired[Annotated[str, Field(description="For `malformed`: why the body is not JSON.")]]
-    event_type: NotRequired[Annotated[str, Field(description="Of `event_name_conflict`.")]]
+    event_type: NotRequired[Annotated[str, Field(description="For `event_name_conflict`: the event type.")]]
     pinned_name: NotRequired[Annotated[str, Field(description="For `event_name_conflict`: the name to use.")]]
     near_miss: NotRequired[
         Annotated[str | None, Field(description="For `event_name_conflict`: how the two names differ.")]
     ]
     waiting: NotRequired[Annotated[int, Field(description="For `events_waiting`: the number of events.")]]
-    mapping_ids: NotRequired[Annotated[list[str], Field(description="Of `event_ambiguous`.")]]
+    mapping_ids: NotRequired[
+        Annotated[
+            list[str], Field(description="For `event_ambiguous`: the mappings that accepted this event id.")
+        ]
+    ]
     visible_advertiser_ids: NotRequired[
         Annotated[list[str], Field(description="For `advertiser_not_visible`: the ids that Amazon returned.")]
     ]

@@ -31,7 +31,7 @@ EXAMPLE_EVENT: dict[str, Any] = {
 
 
 class SentEvent(TypedDict, total=False):
-    """An event. Three ids route it. Mappings read all other members by path."""
+    """An event. The ids below identify and route it. Mappings read all other members by path."""
 
     __pydantic_config__ = ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE_EVENT]})  # type: ignore[misc]
 
@@ -61,7 +61,7 @@ class RowsBatch(TypedDict):
 
 
 class EventResultBody(TypedDict):
-    """The result of one event. `code`, `reason`, both fields and `detail` describe a rejection."""
+    """An event's result. `code`, `reason`, `field`, `mapping_field` and `detail` describe a rejection."""
 
     index: int
     event_id: Annotated[str | None, Field(description="Null if the id itself was refused.")]
@@ -89,15 +89,19 @@ class EventResults(TypedDict):
 class ListedEventsPage(Page[ListedEvent]):
     """A page of a list of events."""
 
-    unreadable_batches: int = Field(description="Damaged; their events are missing from the page.")
+    unreadable_batches: int = Field(
+        description="The number of damaged batches. Their events are missing from the page."
+    )
 
 
 class FoundEventsPage(Page[FoundEvent]):
     """A page of a search."""
 
-    unreadable_batches: int = Field(description="Damaged; their events are missing from the page.")
+    unreadable_batches: int = Field(
+        description="The number of damaged batches. Their events are missing from the page."
+    )
     searched_back_to: datetime | None = Field(
-        description="The earliest time of the search in accepted events."
+        description="The search covered accepted events back to this time."
     )
 
 
@@ -142,7 +146,7 @@ class EventCounts(ResponseBody):
 class RatesView(ResponseBody):
     """Rates over five minutes. Null where data is damaged."""
 
-    accepted_per_second: float | None = Field(description="Events.")
+    accepted_per_second: float | None = Field(description="Events that this service accepted.")
     delivered_per_second: float | None = Field(description="Events that Amazon accepted.")
     requests_per_second: float | None
     failed_requests_per_second: float | None
@@ -208,7 +212,9 @@ class StatsView(ResponseBody):
     learned_rate: float | None
     rates: RatesView
     match_key_coverage: MatchKeyCoverage
-    unreadable_batches: int = Field(description="Damaged; not in the match key coverage.")
+    unreadable_batches: int = Field(
+        description="The number of damaged batches. They are not in the match key coverage."
+    )
     breaker: BreakerView
     lane_owned: bool
     rejections: list[RejectionCount]

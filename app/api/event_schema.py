@@ -20,7 +20,7 @@ class PathView(ResponseBody):
     """A path of recent events."""
 
     path: str
-    types: dict[str, float] = Field(description="JSON types and their shares.")
+    types: dict[str, float] = Field(description="The share of each JSON type (0 to 1).")
     forms: list[str]
     fill_rate: float
     suggested_for: list[str]
@@ -29,17 +29,17 @@ class PathView(ResponseBody):
 class EventSchemaView(ResponseBody):
     """A page of the paths of recent events."""
 
-    events: int = Field(description="The number of events behind these figures.")
+    events: int = Field(description="The number of events from which the figures are computed.")
     items: list[PathView]
     next_cursor: str | None
-    suggestions: dict[str, list[str]] = Field(description="Suggested paths by field.")
+    suggestions: dict[str, list[str]] = Field(description="The suggested paths for each mapping field.")
 
 
 class RejectedEvents(ResponseBody):
     """Events that the draft would reject for one reason."""
 
     reason: str
-    field: str | None = Field(description="The source path.")
+    field: str | None = Field(description="The source path in the mapping.")
     mapping_field: str | None
     events: int
 
@@ -54,7 +54,9 @@ class BacktestResult(ResponseBody):
     gained: dict[str, int] = Field(description="Events that gain a match key, by key.")
     changed: list[str] = Field(description="Mapping fields that would be sent with another value.")
     newly_rejected: list[RejectedEvents]
-    loss: float = Field(description="The largest share that loses one key or is rejected.")
+    loss: float = Field(
+        description="The largest share of events that lose one match key or are newly rejected (0 to 1)."
+    )
     uncertain: list[str]
     summary: str
 
@@ -109,9 +111,9 @@ async def run_backtest(
     events.
 
     Counts the events that would lose or gain a match key and those newly rejected. Lists every field that
-    would be sent with another value. Samples have presence and types of fields, not values, so `uncertain`
-    fields may change, depending on the values. Nothing is stored. 422 when the draft is not publishable or
-    nothing is published yet.
+    would be sent with another value. Samples record which fields are present and their types, not their
+    values. `uncertain` lists the fields that may be sent with another value, depending on the values in the
+    event. Nothing is stored. 422 when the draft is not publishable or nothing is published yet.
     """
     options = body or BacktestRequest()
     version, result = await backtest_draft(

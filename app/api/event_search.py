@@ -58,7 +58,8 @@ async def search(
     """Search accepted and rejected events of all destinations of the key, newest first.
 
     An event whose id is `q` is found at any age. All other matches come in order of time; a page may be short
-    and still have a `next_cursor`. Of rejected events up to 600 a minute and destination are recorded.
+    and still have a `next_cursor`. At most 600 rejected events per destination and minute are recorded and
+    can be found.
     """
     rejected = None if status is None else status == REJECTED
     wanted = EventFilter(

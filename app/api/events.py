@@ -47,7 +47,7 @@ MOST_VALUES = 500_000
 
 
 class Priority(StrEnum):
-    """With `low`, all events with priority `live` are sent first."""
+    """`low` is for backfill. Events with `low` get at most a fifth of the requests to Amazon."""
 
     LIVE = "live"
     LOW = "low"

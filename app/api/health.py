@@ -28,7 +28,7 @@ _TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """The database work of a process: its rehearsal, and the reason code of a failure."""
+    """A kind of process. `rehearse` tries its database work; `refused` is the reason code if that fails."""
 
     refused: str
     rehearse: Callable[[PipelineConnection], Awaitable[None]]

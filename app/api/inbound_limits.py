@@ -1,7 +1,8 @@
-"""The limits on events a second of organisations, for all API processes together.
+"""The limits of organisations in events a second. They apply to all API processes together.
 
-Each process admits its share of a limit. Twice a second it stores how many events it was asked for, reads the
-demand of the other processes, and computes its share. Without that exchange it keeps its last share.
+Each process admits its share of a limit. Twice a second it stores its demand (the events a second that the
+organisation sends to it), reads the demand of the other processes, and computes its share. If it cannot read
+their demand, it keeps its last share.
 """
 
 import asyncio
@@ -18,9 +19,9 @@ from app.store.organisation_scope import PipelinePool
 from app.telemetry import Telemetry
 
 EXCHANGE_EVERY_S: Final = 0.5
-# If exchanges are further apart, the demand of others may be missing: the share stays.
+# If exchanges are further apart, the demand of others may be missing: the share is unchanged.
 LONGEST_GAP_S: Final = 2.0
-# After so long without a request of an organisation here, this process stops counting for it.
+# This process stops counting for an organisation that sent it no request for this time.
 IDLE_S: Final = 60.0
 
 
@@ -48,20 +49,22 @@ class _Usage:
         self.demand = self.stored = 0.0  # events per second
 
     def sample(self, now: float) -> None:
-        """Update the demand. A refused post is not read: it counts as many events as others had."""
+        """Update the demand. A refused post is not read: it counts as the mean number of events of accepted
+        posts.
+        """
         if self.posts:
             self.events_per_post = self.received / self.posts
         newest = (self.received + self.refused * self.events_per_post) / max(now - self.sampled_at, 0.001)
         self.posts = self.received = self.refused = 0
         self.sampled_at = now
-        # Averaged over seconds, because clients that wait for Retry-After come back together.
+        # Averaged over seconds, because clients that wait for Retry-After send again at the same time.
         demand = self.demand + (min(newest, self.limit.rate) - self.demand) / 4
-        if self.limit.wait(now) > 0:  # what is owed is paid at the share that Retry-After was computed with
+        if self.limit.wait(now) > 0:  # Retry-After was computed with the current share
             demand = max(demand, self.limit.share)
         self.demand = demand if demand > self.limit.rate / 100 else 0.0
 
     def divide(self, others: list[float], now: float) -> None:
-        """Take a share by the demand of the other processes."""
+        """Compute this process's share from its demand and that of the other processes."""
         if (seconds := now - self.divided_at) <= LONGEST_GAP_S:
             self.limit.divide(share_of(self.limit.rate, self.demand, others), seconds, now)
         self.divided_at = now
@@ -74,7 +77,7 @@ class InboundLimits:
         self._monotonic = monotonic
         self._process = secrets.token_hex(8)
         self._usages: dict[OrganisationId, _Usage] = {}
-        self._ended: set[OrganisationId] = set()  # their rows are to be deleted
+        self._ended: set[OrganisationId] = set()  # the next exchange deletes their rows
 
     def wait(self, organisation: OrganisationId, rate: int | None) -> float:
         """Return the seconds until a request is admitted; 0 or less for now."""
@@ -108,7 +111,7 @@ class InboundLimits:
         self._ended.add(organisation)
 
     async def exchange(self, connection: PipelineConnection) -> None:
-        """Store the demand of this process, and take shares by the demand of all."""
+        """Store the demand of this process, and compute its shares from the demand of all processes."""
         now = self._monotonic()
         for id_ in [id_ for id_, usage in self._usages.items() if now - usage.active_at > IDLE_S]:
             self._end(id_)
@@ -118,7 +121,7 @@ class InboundLimits:
         rows = await inbound_demand.exchange(
             connection,
             self._process,
-            # A row without demand is written once, and then no longer counts.
+            # A demand of 0 is written once. The row then stops counting, because it is not updated.
             demand={id_: usage.demand for id_, usage in usages.items() if usage.demand or usage.stored},
             ended=ended,
             read=usages.keys(),

@@ -25,7 +25,7 @@ class OrganisationCache(RecentRows[OrganisationId, Organisation]):
         self.limits = InboundLimits(monotonic=monotonic)
 
     def admit(self, organisation: Organisation | None) -> Problem | None:
-        """Return why an organisation may send no events now, or None."""
+        """Return the reason why an organisation may not send events now, or None if it may."""
         if organisation is None:
             return None
         if organisation.suspended_at is not None:

@@ -36,7 +36,7 @@ class OrganisationView(ResponseBody):
     state: Literal["active", "suspended"]
     limits: OrganisationLimits
     suspended_at: datetime | None
-    version: int = Field(description="Also the ETag.")
+    version: int = Field(description="Grows with each change. Also the `ETag`.")
     created_at: datetime
     updated_at: datetime
 

@@ -1,6 +1,6 @@
-"""A cache of rows that requests use: the recently used ones are read again in the background.
+"""Cache rows that requests use, and read the recently used ones again in the background.
 
-So a sender that posts every few seconds does not wait for the database before its post is read.
+A sender that posts every few seconds then does not wait for the database before its post is read.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from app.telemetry import Telemetry
 
-# A change must be effective everywhere within 5 s: a row that is older than CACHE_SECONDS is not used, and
-# requests wait for a new one. Usually it was read again before, after REFRESH_SECONDS.
+# A change must be effective in every process within 5 s. A row older than CACHE_SECONDS is not used: requests
+# wait until it is read again. Recently used rows are read again after REFRESH_SECONDS already.
 REFRESH_SECONDS: Final = 2.0
 CACHE_SECONDS: Final = 3.0
 IDLE_SECONDS: Final = 300.0  # a row that no request used for so long is dropped
@@ -61,7 +61,7 @@ class RecentRows(Generic[Id, Row]):
         return await asyncio.shield(query)
 
     async def _find(self, id_: Id) -> Row | None:
-        # The time before the query: its result may be older than its arrival.
+        # Take the time before the query: the database may read the row long before the result arrives.
         now = self._monotonic()
         row = (await self._read([id_])).get(id_)
         if self._queries.get(id_) is asyncio.current_task():  # else a row was forgotten meanwhile
@@ -99,7 +99,8 @@ class RecentRows(Generic[Id, Row]):
             return
         rows = await self._read([id_ for id_, _ in recent])
         for id_, entry in recent:
-            # An entry that was forgotten or replaced meanwhile is no longer in the cache: its change is lost.
+            # An entry that was forgotten or replaced meanwhile is not in the cache: changing it has no
+            # effect.
             if (row := rows.get(id_)) is not None:
                 entry.row, entry.until = row, now + CACHE_SECONDS
             elif self._entries.get(id_) is entry:

@@ -72,7 +72,7 @@ async def list_rejections(
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> RejectionPage | StreamingResponse:
-    """List rejected events, newest first: up to 600 a minute and destination leave a record.
+    """List rejected events, newest first. At most 600 per destination and minute are recorded.
 
     A record contains ids, codes and paths of the mapping, and no values from the event.
     """

@@ -33,11 +33,11 @@ class EventSelectionBody(RequestBody):
     dry_run: bool = Field(default=False, description="Count, and change nothing.")
 
     def filter(self, status: str) -> ReplayFilter:
-        """Return which events of a status are meant, by time and reason."""
+        """Return the filter of events by status, time and reason."""
         return ReplayFilter(status, self.reason, self.since, self.until)
 
     def selection(self) -> EventSelection:
-        """Return which events are meant, by their ids."""
+        """Return the filter of events by event, execution and mapping id."""
         return EventSelection(self.event_ids, self.execution_id, self.mapping_id)
 
 
@@ -53,9 +53,11 @@ class ReplayView(ResponseBody):
     dry_run: bool
     matched: int
     replayed: int
-    too_old: int = Field(description="Past Amazon's age limit; unchanged.")
-    forgotten: int = Field(description="Their data was deleted; unchanged.")
-    remaining: int = Field(description="Not replayed by this request: repeat it.")
+    too_old: int = Field(description="Events older than Amazon's age limit. They are unchanged.")
+    forgotten: int = Field(description="Events whose data was deleted. They are unchanged.")
+    remaining: int = Field(
+        description="Events that this request did not reach. Repeat the request to replay them."
+    )
     requests: int
     seconds: float = Field(description="The minimum time until the last event is sent.")
     replay_id: str | None = Field(description="The id of the replay in event histories; null for a dry run.")

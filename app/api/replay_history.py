@@ -20,7 +20,7 @@ router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 
 class DeadLetterFilter(EventSelectionBody):
-    """A filter of dead letters; absent members mean any."""
+    """A filter of dead letters. Without a member, any value matches."""
 
     status: Literal["dead"] = "dead"
 

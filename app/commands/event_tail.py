@@ -24,8 +24,8 @@ Item = dict[str, Any]
 
 
 class TailWindow:
-    """Decides the time range of a poll and which of its items are new. Remembers only the items of the
-    overlap.
+    """Decides the time range of a poll and which of its items are new. Remembers the items of the last poll
+    only.
     """
 
     def __init__(self, now: datetime) -> None:
@@ -38,8 +38,9 @@ class TailWindow:
         return self._since
 
     def news(self, items: Sequence[Item], polled_at: datetime) -> list[Item]:
-        """Return the items that were not printed with their current status yet, oldest first. The poll began
-        at `polled_at`.
+        """Return the items not yet printed with their current status, oldest first.
+
+        `polled_at` is the time at which the poll began.
         """
         latest = {_key(item): item for item in items}
         new = [item for key, item in latest.items() if self._printed.get(key) != item["status"]]

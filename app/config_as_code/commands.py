@@ -1,6 +1,6 @@
 """The commands `plan`, `apply`, `export` and `schema`.
 
-Exit codes: 0 done or no difference; 1 refused, nothing changed; 2 (`plan`) differences match.
+Exit codes: 0 done or no difference; 1 refused, nothing changed; 2 (`plan`) there are differences.
 """
 
 import argparse

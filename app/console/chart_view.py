@@ -98,7 +98,7 @@ class ChartSet:
 
     @property
     def rows(self) -> list[TableRow]:
-        """The same values as a table, newest first: the sum of events, and the highest of each other value.
+        """The values as a table, newest first. A cell is the sum of events, or the highest of other values.
 
         Rows in which nothing happened are left out.
         """

@@ -62,8 +62,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "acknowledged": "Incident acknowledged. Daily reminders stop; a message is sent when it resolves.",
 }
 
-# Where each sentence leads: a label and an address. {here} is the page of the destination, {mapping} that of
-# the mapping.
+# The link of each sentence: its label and its address. {here} is the page of the destination, {mapping} that
+# of the mapping.
 LINKS: Final[Mapping[str, tuple[str, str]]] = {
     "connected": ("Setup check", "{here}/preflight"),
     "created": ("Connect to Amazon", "{here}#connect"),

@@ -198,7 +198,7 @@ def _often_throttled(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _dead(facts: DiagnosisInput) -> Diagnosis | None:
-    """Replayed and dismissed dead letters do not count: they need no action."""
+    """Return a diagnosis if dead letters are open. Replayed and dismissed ones need no action."""
     if not facts.open_dead_letters:
         return None
     dead = sum(count for _, count in facts.open_dead_letters)
@@ -215,7 +215,7 @@ def _dead(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _rejected(facts: DiagnosisInput) -> Diagnosis | None:
-    """Only the last hour counts: older rejections say nothing about the current state."""
+    """Return a diagnosis if many events of the last hour were rejected. Older rejections do not count."""
     rejected = facts.recent_outcomes.rejected_in_hour
     total = facts.recent_outcomes.accepted_in_hour + rejected
     if not facts.recent_rejections or not rejected or rejected * 20 < total:

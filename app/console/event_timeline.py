@@ -28,9 +28,9 @@ class TimelineEntry:
     detail: str
     request_id: str | None = None  # Amazon's
     replay_id: str | None = None
-    last_at: datetime | None = None  # of the last of several similar entries
+    last_at: datetime | None = None  # the time of the last of several similar entries
     similar: Sequence["TimelineEntry"] = ()
-    kind: tuple[object, ...] = ()  # the same value for similar entries
+    kind: tuple[object, ...] = ()  # equal for similar entries
 
 
 # Tone and sentence for each outcome of an attempt.

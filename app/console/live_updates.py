@@ -30,7 +30,7 @@ from app.store.destination_health import Sort
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 POLL_INTERVAL_S = 2.0
-HOME_POLL_INTERVAL_S = 5.0  # it reads all destinations
+HOME_POLL_INTERVAL_S = 5.0  # each poll reads all destinations
 STOP_CHECK_INTERVAL_S = 0.25  # how soon a stream ends when the process stops
 MAX_DURATION_S = 300.0  # then the browser opens a new stream
 MAX_STREAMS = 100  # each polls the database; further pages get no live updates

@@ -1,7 +1,7 @@
 """Sign-in of people through OpenID Connect: start, callback, and the page after signing out.
 
-A sealed cookie of ten minutes carries state, nonce, code verifier and the page to open from the start to the
-callback. The provider's tokens are checked and not stored.
+Between start and callback, a sealed cookie holds state, nonce, code verifier, and the page to open after the
+sign-in. It is valid for ten minutes. The provider's tokens are checked and not stored.
 """
 
 import base64

@@ -96,7 +96,7 @@ def _to_sign_in(request: Request) -> Response:
 
 
 def _is_too_old(context: AppContext, visitor: Visitor, scopes: tuple[Scope, ...]) -> bool:
-    """Return whether a person must sign in again for this: erasure, keys and organisations."""
+    """Return whether a person must sign in again before this action (erasure, keys, organisations)."""
     return (
         visitor.signed_in_at is not None
         and set(scopes) <= _SENSITIVE

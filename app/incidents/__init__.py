@@ -1,1 +1,1 @@
-"""Computes incidents and sends the messages about them. Runs in every process; one of them computes."""
+"""Compute incidents and send messages about them. Every process can; one at a time computes incidents."""

@@ -119,7 +119,7 @@ class IncidentMonitor:
         now = self._monotonic()
         stalled = {each.id for each in observation.destinations if _is_stalled(each, observation.now)}
         is_due = self._recorded_at is None or now - self._recorded_at >= _RECORD_EVERY_S
-        # The home page reads the recording: it must not wait for the next one to show a new stall.
+        # Record a new stall immediately, because the home page shows only what was recorded.
         if not is_due and stalled <= self._stalled:
             return
         self._recorded_at, self._stalled = now, stalled

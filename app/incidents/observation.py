@@ -132,7 +132,7 @@ class Observer:
                 failed_requests=sent.failed,
                 last_outcome=sent.last_outcome,
                 unanswered_since=sent.unanswered_since,
-                # Destinations of one advertiser share a breaker: it affects those with waiting events.
+                # Destinations of one advertiser share a breaker. It affects only those with waiting events.
                 breaker_open_for=breakers[each.lane] if sent.oldest_waiting_at else timedelta(0),
                 blocked=each.is_blocked,
                 oldest_live_at=sent.oldest_live_at,
@@ -175,7 +175,7 @@ class Observer:
         absent = timedelta(0)
         absent_for = self._workers.measure(oldest is not None and not workers.is_leased)
         if oldest is not None and absent_for >= _WORKER_GRACE:
-            # From the database: this process may have taken over just now.
+            # Use times from the database, because this process may have taken over just now.
             absent = now - max(oldest, workers.lapsed_at or oldest)
         return ServiceFacts(
             without_worker_for=absent,

@@ -161,7 +161,7 @@ def _due(
         return None
     muted_until = [stored.muted_until, destination.alerting.muted_until if destination else None]
     muted = any(until is not None and until > now for until in muted_until)
-    # An incident with a wider cause is announced only if it outlasts that cause.
+    # Send no message about an incident with a wider cause until some minutes after that cause ended.
     muted = muted or (incident.is_silent and is_explained)
     return due_message(incident, sent, now, muted=muted)
 

@@ -65,8 +65,8 @@ class Resources:
     async def connect(self) -> asyncpg.Connection:
         """Open a long-lived connection outside the pool; the caller closes it.
 
-        It repeats few statements, so Postgres plans them once. Replanning them over all partitions costs a
-        sixth of a flush of ten events.
+        The connection repeats few statements, so Postgres plans each only once. Replanning them over all
+        partitions takes a sixth of the time of a flush of ten events.
         """
         settings = session_settings("own", plans_once=True, organisation=EVERY)
         return await keepalive.connect(
@@ -173,8 +173,8 @@ def oidc_client(settings: Settings) -> OidcClient | None:
 
 
 async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:
-    """Return the key of the content hash. It is created once and never rotated, because retries of events
-    would then be conflicts.
+    """Return the key of the content hash. It is created once and never rotated: with a new key, retries of
+    events would be conflicts.
     """
     place = "secrets/content_pepper"
     fresh = vault.seal(secrets.token_bytes(32), place=place)
@@ -238,8 +238,8 @@ def session_settings(
 ) -> dict[str, str]:
     """Return the settings of a database session. `plans_once` forces generic plans.
 
-    For repeated statements on a few rows by key: replanning them over 30 partitions costs more than executing
-    them. `organisation` is the default for transactions that set none.
+    Generic plans suit repeated statements that find a few rows by key: replanning them over 30 partitions
+    costs more than executing them. `organisation` is the default for transactions that set none.
     """
     return {
         "application_name": f"{_APPLICATION}-{role}",

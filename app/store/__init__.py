@@ -4,7 +4,7 @@ Two kinds of connection (ADR 0003):
 
 * configuration (destinations, mappings, keys, sign-ins, audit) uses a SQLAlchemy `AsyncConnection`;
 * the event pipeline (ledger, batches, lanes, attempts, exceptions, counts) uses an asyncpg `Connection`:
-  its statements carry hundreds of events as arrays, and every flush pays their overhead.
+  its statements carry hundreds of events as arrays, and their overhead delays every flush.
 
 Only the migrations describe the schema; there is no table metadata that could differ. Tests compare the
 schema after *up* with the schema after *up, down, up*.
@@ -23,7 +23,7 @@ PipelineConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
 
 async def driver_of(connection: "AsyncConnection") -> asyncpg.Connection:
     """Return the asyncpg connection of the same transaction, for SQL of the event pipeline."""
-    # A statement through SQLAlchemy first: it begins the transaction.
+    # Run a statement through SQLAlchemy first, because SQLAlchemy then begins the transaction.
     await connection.exec_driver_sql("SELECT 1")
     driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
     return driver

@@ -72,11 +72,12 @@ async def start(
 ) -> StartedAttempt | None:
     """Record that a request will be sent, or return None when it must not be sent.
 
-    One conditional insert. Conditions: the lane is ours by fence and lease, no erasure was requested since
-    the batches were read, and the destination is active. With `probe_again_in`, the destination must instead
-    wait for a probe because Amazon does not know its endpoint; the next probe is due after that many seconds.
-    Both rows are share-locked. So a pause, a park or a takeover either waits for this commit and then sees
-    the attempt, or commits first and this statement sees it.
+    One conditional insert. Conditions: this worker owns the lane by fence and lease, no erasure was requested
+    since the batches were read, and the destination is active. With `probe_again_in`, the destination must
+    instead wait for a probe because Amazon does not know its endpoint; the next probe is due after that many
+    seconds. The rows of the lane and the destination are share-locked. A pause, a park or a takeover that
+    comes later therefore waits for this commit and then sees the attempt. One that committed earlier is
+    visible to this statement.
     """
     probe_arguments = () if probe_again_in is None else (probe_again_in,)
     row = await connection.fetchrow(

@@ -11,7 +11,8 @@ from app.domain.balance import BalanceTotals, BatchBalance, MismatchKind
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection
 
-# Ids of one day are close together: rows without a batch are searched this far around the ids of batches.
+# The ids of one day are close together. Rows without a batch are searched for up to this distance outside the
+# range of the day's batch ids.
 _MARGIN = 10_000
 
 

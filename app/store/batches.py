@@ -14,7 +14,7 @@ import msgspec
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.store import PipelineConnection, damage
 
-LIVE, LOW = 0, 2  # queues: replayed, backfilled and low-priority batches are sent after all live ones
+LIVE, LOW = 0, 2  # queues; LOW: replayed and low-priority batches, at most a fifth of a lane's requests
 
 
 class NewBatch(msgspec.Struct, frozen=True):

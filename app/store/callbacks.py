@@ -41,7 +41,7 @@ class CallbackEvent:
 
 @dataclass(frozen=True, slots=True)
 class DueCallback:
-    """A due callback, leased to us. `tries` includes this one."""
+    """A due callback that this process has leased. `tries` includes the current one."""
 
     id: int
     made_at: datetime
@@ -77,7 +77,7 @@ async def note(
 
 
 async def mark_failed(connection: PipelineConnection, destinations: Collection[DestinationNumber]) -> None:
-    """Enqueue everything of these destinations that this transaction expired or discarded.
+    """Queue the final states of all events of these destinations that this transaction expired or discarded.
 
     The rows are found by their time: now() is constant within a transaction.
     """

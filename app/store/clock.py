@@ -1,7 +1,8 @@
 """The database's clock, without a query per event.
 
-All ages are measured with the database's clock. Its offset from ours is measured every few seconds, and again
-when wall and monotonic time diverge: our clock was set or the machine was suspended.
+All ages are measured with the database's clock. Its offset from this machine's clock is measured every few
+seconds. It is measured again when wall and monotonic time diverge, because the clock was set or the machine
+was suspended.
 """
 
 import time
@@ -38,7 +39,7 @@ class DatabaseClock:
 
     @property
     def is_off(self) -> bool:
-        """Return whether the offset of our clock exceeds the limit for readiness."""
+        """Return whether the offset of this machine's clock is too large for the process to be ready."""
         return abs(self.offset) > MOST_SKEW_S
 
     @property

@@ -12,7 +12,7 @@ from app.store.rows import read_row
 
 @dataclass(slots=True)
 class CountDelta:
-    """The changes of one transaction to the counts of one destination. `retrying` goes up and down."""
+    """The changes of one transaction to the counts of one destination. `retrying` may be negative."""
 
     accepted: int = 0
     duplicates: int = 0

@@ -63,7 +63,9 @@ class StoredBatchPart:
 async def read_singly(
     connection: PipelineConnection, places: Sequence[tuple[BatchId, date]], *, content: bool = True
 ) -> dict[BatchId, StoredBatchPart]:
-    """Read the values of these batches one at a time, each given with its day. Has an entry for each."""
+    """Read the values of these batches one at a time, each given with its day. Return an entry for each
+    batch.
+    """
     found = {}
     for batch, day in places:
         shapes, shapes_problem = await _value(connection, "shapes", batch, day)

@@ -42,7 +42,7 @@ class DatabaseResults:
 
 
 def _is_at_fault(error: BaseException) -> bool:
-    """Return whether the written values caused the error, so that others can be stored."""
+    """Return whether the written values caused the error: the database can still store other values."""
     state = str(getattr(error, "sqlstate", None) or "")
     # A missing partition is a check violation, and no request causes it.
     return state.startswith(("22", "23")) and state != asyncpg.CheckViolationError.sqlstate

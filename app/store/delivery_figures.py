@@ -32,7 +32,7 @@ async def response_times(
 ) -> list[ResponseTimes]:
     """Return the response times of a destination by bucket, without empty ones.
 
-    Of a busy bucket, the first requests of each quarter are sampled.
+    Reads at most the first 50 requests of each quarter of a bucket.
     """
     rows = await connection.fetch(
         """
@@ -119,7 +119,7 @@ async def first_answer(connection: PipelineConnection, destination: DestinationN
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
-    """The sign-in of a destination, and its lane."""
+    """The sign-in of a destination, and the state of its lane."""
 
     connected_at: datetime | None
     connected_by: str | None
@@ -156,7 +156,7 @@ async def connection_of(
 
 @dataclass(frozen=True, slots=True)
 class MetadataSample:
-    """The event metadata of one stored batch, without any value. None when unreadable."""
+    """The event metadata of one stored batch, without any value. `shapes` is None when unreadable."""
 
     accepted_at: datetime
     shapes: bytes | None
@@ -252,7 +252,7 @@ class Rates:
 async def rates(
     connection: PipelineConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
 ) -> Rates:
-    """Return the rates of accepted and delivered events, and of requests, over the last span.
+    """Return the rates of accepted and delivered events, and of requests, over the last `span`.
 
     Accepted events are read from a limited number of the newest batches.
     """

@@ -36,7 +36,7 @@ class Deployment:
     checksums: bool = True
     checksum_failures: int = 0
     # Rows whose sealed value is malformed, by `table.column`; None where a page of that table is damaged.
-    # The reader of damaged batches adds its findings.
+    # Damaged batches are read separately (`app.store.damage.check`).
     damaged: Mapping[str, int | None] = field(default_factory=dict)
     # Whether the role of this session owns the tables, and so can change the audit.
     owner: bool = False

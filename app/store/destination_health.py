@@ -35,7 +35,7 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """The filter and order of a page. `since` and `width` belong to the figures to sort by."""
+    """The filter and order of a page. `since` and `width` select the outcome buckets to sort by."""
 
     since: datetime
     width: timedelta
@@ -86,8 +86,8 @@ def _has_request(condition: str) -> str:
         AND a.started_at > now() - interval '2 minutes' AND ({condition}) LIMIT 1)"""
 
 
-# Some index probes, for the few destinations that events wait for. IS TRUE: without a backlog the comparison
-# is NULL, which would not spare the probes.
+# The index probes run only for the few destinations with waiting events. Without a backlog the first
+# comparison is NULL; IS TRUE makes it false, so that Postgres skips the probes.
 _STALLS: Final = f"""
     (b.age > {STALLED_WITH_FAILURES_AFTER.total_seconds()}) IS TRUE
     AND {_has_request("a.settled_at > now() - interval '20 seconds' AND a.delivered > 0")} IS NULL
@@ -109,7 +109,7 @@ FACTS: Final[Mapping[Fact, str]] = {
     Fact.STALLED: f"d.state = 'active' AND {_STALLS}",
     Fact.OPEN_INCIDENT: "t.destination IS NOT NULL",
     Fact.NOT_ACTIVE: "d.state <> 'active'",
-    # Today's count first: it is cheap and mostly there.
+    # Today's count first: it is cheap to read, and usually enough.
     Fact.RECENT_EVENT: """EXISTS (SELECT FROM counts c WHERE c.destination = d.number AND c.accepted > 0
           AND c.day = (now() AT TIME ZONE 'UTC')::date)
         OR EXISTS (SELECT FROM outcome_history h WHERE h.organisation_id = acting_organisation()

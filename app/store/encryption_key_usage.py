@@ -1,7 +1,7 @@
 """How often each encryption key was used: an upper bound from batch ids, without a counter.
 
-A key encrypts one data key per batch and some other values (tokens, erasures). Rotating to a key encrypts
-every stored batch again, so its uses are counted from the oldest batch.
+A key encrypts one data key per batch and some other values (tokens, erasures). Rotating to a key re-encrypts
+the data key of every stored batch, so its uses are counted from the oldest batch.
 """
 
 from collections.abc import Mapping

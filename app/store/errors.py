@@ -9,8 +9,8 @@ import traceback
 
 import asyncpg
 
-# Every error that asyncpg raises when it cannot carry out a statement. InternalClientError is raised when
-# the server ends a session between two statements; neither of the others is its parent.
+# Every error that asyncpg raises when it cannot carry out a statement. InternalClientError is raised when the
+# server ends a session between two statements; PostgresError and InterfaceError do not include it.
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 # SQLSTATE classes: connection lost, transaction rolled back, out of resources, not ready, shutting down.

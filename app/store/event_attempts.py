@@ -44,12 +44,12 @@ async def attempts(
     day: date,
     ids: Sequence[int],
 ) -> tuple[list[AttemptRecord], bool]:
-    """Return the newest attempts that carried an event or its batch, in order of start, and whether these are
-    all.
+    """Return the newest attempts that carried an event or its batch, in order of start. Also return whether
+    there are no older ones.
 
-    `day` is the batch's: no attempt is older. `ids` are the attempts listed in its state; on the fast path
-    there is only one. Two indexes find all others: settled attempts off the fast path, and attempts in
-    flight. Attempts in dropped partitions are missing.
+    `day` is the batch's day: no attempt is older. `ids` are the attempts that the state of the batch lists;
+    on the fast path there is only one. Settled attempts off the fast path and attempts in flight are found by
+    an index each. Attempts in dropped partitions are missing.
     """
     rows = await connection.fetch(
         ATTEMPTS,

@@ -111,8 +111,8 @@ async def due(
     in_flight: Sequence[tuple[BatchId, int]],
     max_events: int,
 ) -> list[DueException]:
-    """Return the conversions of one retry request: one half of a refused request, or separate ones
-    together.
+    """Return the conversions of one retry request: those of one send group (half of a refused request), or
+    those without a group.
     """
     rows = await connection.fetch(
         """

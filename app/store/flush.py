@@ -145,11 +145,11 @@ async def transaction(connection: PipelineConnection) -> AsyncIterator[None]:
     """Hold a transaction and the shared flush lock; commit at the end, roll back on an exception.
 
     Rotating the ledger and archiving a destination take the lock exclusively, so they wait for flushes, and
-    flushes wait only for them. Locking is a separate statement, or the next snapshot could be older than the
-    lock; it is sent in one message with BEGIN.
+    flushes wait only for them. The lock is a separate statement: otherwise the next snapshot could be older
+    than the lock. BEGIN and the lock are sent in one message.
     """
     try:
-        # Inside the try block: if the lock fails, the transaction has begun.
+        # Inside the try block: if the lock fails, the transaction has begun and must be rolled back.
         await connection.execute(f"BEGIN; {_LOCK}")
         yield
     except BaseException:

@@ -1,7 +1,7 @@
-"""How many events a second each API process was asked for by organisations with a limit.
+"""The demand of organisations with a limit on each API process, in events a second.
 
-A row counts while its process updates it. The process deletes it when no request came for a while; rows of
-processes that ended are deleted after an hour.
+A row counts while its process updates it. The process deletes the row of an organisation that sent no request
+for a while. Rows of processes that ended are deleted after an hour.
 """
 
 from collections.abc import Collection, Mapping

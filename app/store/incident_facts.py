@@ -14,7 +14,7 @@ from app.store import PipelineConnection
 from app.store.alerting import AlertingRow, alerting_row
 from app.store.rows import read_row
 
-_STEP = timedelta(seconds=5)  # of `intake_steps`
+_STEP = timedelta(seconds=5)  # the time that a row of `intake_steps` covers
 _KEEP_STEPS = timedelta(minutes=90)
 _PROBED = 50  # number of batches per queue whose age is read
 _MOST_COUNTED = 10_000
@@ -228,7 +228,9 @@ async def waiting_events(
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """Whether a worker has a lease, the end of the last expired one, and the oldest sendable event."""
+    """Whether a worker leases a lane, the latest end of a lease, and when the oldest sendable batch was
+    accepted.
+    """
 
     is_leased: bool
     lapsed_at: datetime | None
@@ -254,7 +256,9 @@ async def workers(connection: PipelineConnection) -> WorkerFacts:
 
 
 async def record_intake(connection: PipelineConnection) -> None:
-    """Add the events received since the last call to the steps. The caller opens the transaction."""
+    """Add the events that were received since the last call to `intake_steps`. The caller opens the
+    transaction.
+    """
     await connection.execute(
         """
         WITH totals AS (
@@ -288,14 +292,16 @@ async def record_intake(connection: PipelineConnection) -> None:
 
 
 async def forget_intake(connection: PipelineConnection) -> None:
-    """Delete steps and totals that are no longer read."""
+    """Delete the rows of `intake_steps` and `intake_totals` that are no longer read."""
     await connection.execute("DELETE FROM intake_steps WHERE at < now() - $1::interval", _KEEP_STEPS)
     await connection.execute("DELETE FROM intake_totals WHERE day < (now() AT TIME ZONE 'UTC')::date - 2")
 
 
 @dataclass(frozen=True, slots=True)
 class IntakeFacts:
-    """The events that a destination received within a window; `recently` are the last ten seconds."""
+    """The events that a destination received within a window; `rejected_recently` counts the last ten
+    seconds.
+    """
 
     received: int
     rejected: int

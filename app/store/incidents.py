@@ -191,7 +191,7 @@ class OpenIncident:
     destination_state: str | None
     sign_in_reason: str | None
     advertiser_id: str | None
-    holds: bool  # the last run of the monitor found its condition, and it was not reconnected since
+    holds: bool  # the monitor's last run found the condition; the destination was not reconnected since
 
 
 async def most_severe(

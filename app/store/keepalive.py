@@ -20,7 +20,7 @@ UNACKNOWLEDGED_S: Final = 20  # unacknowledged data ends the connection after th
 # timeout ends the wait.
 COMMAND_TIMEOUT_S: Final = 35.0
 
-# The same for the server's end of a session, so that locks of an unreachable client end. Ignored on a Unix
+# The same settings for the server, so that it releases the locks of an unreachable client. Ignored on a Unix
 # socket, and if the server's system does not support one of them.
 SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "tcp_keepalives_idle": str(IDLE_S),

@@ -119,10 +119,10 @@ async def page(
     only: Sequence[str] | None = None,
     without_scope: str | None = None,
 ) -> list[ApiKey]:
-    """Return up to `limit` keys in order of creation, revoked ones included, without keys that have a scope.
+    """Return up to `limit` keys in order of creation, revoked ones included.
 
-    `without_scope` is that scope. `only` limits the result to keys that are limited to some of these
-    destinations.
+    Keys with the scope `without_scope` are left out. `only` limits the result to keys that are limited to
+    some of these destinations.
     """
     at, key = after or (None, None)
     rows = await fetch(

@@ -63,7 +63,7 @@ class DestinationQueue:
 class LanePoll:
     """The facts that the owner of a lane reads before its next request.
 
-    `limit` is the lowest limit of the destinations, None without a destination. `erasures` counts the
+    `limit` is the lowest rate limit of the destinations, None without a destination. `erasures` counts the
     requested erasures. `damaged` are destinations whose due events cannot be read.
     """
 
@@ -75,7 +75,7 @@ class LanePoll:
 
 @dataclass(frozen=True, slots=True)
 class PaceSettings:
-    """The pace of a lane: the lowest limit, and the rate that its owner last reported."""
+    """A lane's pace: the lowest rate limit of its destinations, and the rate its owner last reported."""
 
     limit: RateLimit | None
     learned_rate: float | None
@@ -255,7 +255,7 @@ async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> N
 
 
 async def is_owned(connection: PipelineConnection, lane: LaneId, fence: int) -> bool:
-    """Return whether we still own a lane, and keep it until this transaction ends."""
+    """Return whether this worker owns a lane. If so, lock the lane's row until the transaction ends."""
     found = await connection.fetchval(
         "SELECT true FROM lanes WHERE id = $1 AND fence = $2 FOR SHARE", lane, fence
     )
@@ -385,7 +385,7 @@ _POLL = f"""
 
 
 async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSettings:
-    """Return the lowest limit among a lane's destinations that are not archived, and its learned rate."""
+    """Return a lane's learned rate, and the lowest rate limit of its unarchived destinations."""
     row = await connection.fetchrow(
         """
         SELECT l.learned_rate, min(d.requests_per_second) AS rate, min(d.burst) AS burst

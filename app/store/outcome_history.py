@@ -1,7 +1,7 @@
 """Outcomes of events over time: counts per destination and time bucket, of several widths.
 
 The pipeline counts per day (`counts`). The monitor adds the changes since its last recording to the current
-bucket of each width, so charts cost the pipeline nothing. Readers add the newest changes.
+bucket of each width, so charts cost the pipeline nothing. Readers add the changes since that recording.
 """
 
 from collections.abc import Mapping, Sequence
@@ -92,9 +92,10 @@ _RECORD: Final = f"""
 
 
 async def record(connection: PipelineConnection, waiting: Mapping[DestinationNumber, float]) -> None:
-    """Record the changes since the last recording. `waiting` is the age of the oldest waiting events.
+    """Record the changes since the last recording. `waiting` is the age of the oldest waiting event of each
+    destination, in seconds.
 
-    After a time without recordings, its changes are added to the current buckets.
+    If nothing was recorded for some time, the changes of that time are added to the current buckets.
     """
     widths = [int(width.total_seconds()) for width in RETENTION]
     await connection.execute(_RECORD, list(waiting), list(waiting.values()), widths)

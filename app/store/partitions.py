@@ -19,8 +19,8 @@ DAILY = ("batches", "attempts")
 STATES = "batch_states"
 SPAN_DAYS = 10
 _EPOCH = date(1970, 1, 1)
-# States are kept up to ten days longer than their batches. A state `s` without its batch is damage only on a
-# stored day.
+# States are kept up to ten days longer than their batches. A state `s` without its batch is damage only if
+# the partition of the batch's day exists.
 STORED = "to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL"
 
 
@@ -116,8 +116,7 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
 
 
 async def _drop_states(connection: PipelineConnection, limit: date) -> None:
-    """Drop the states of ten days after the last of these days was dropped. Dropping a partition costs
-    little.
+    """Drop each partition of states (ten days) after the batches of all its days were dropped.
 
     Until then, states of dropped days refer to missing batches; they contain no personal data.
     """

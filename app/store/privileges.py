@@ -107,7 +107,7 @@ SEQUENCES: Final[Mapping[str, TablePrivileges]] = {
     "batch_ids": TablePrivileges("SELECT, USAGE", "SELECT"),
     "attempt_ids": TablePrivileges(worker="SELECT, USAGE"),
 }
-# These run with the owner's privileges and return only ids, past row-level security.
+# These run with the owner's privileges, so they bypass row-level security. They return only ids.
 API_FUNCTIONS: Final = ("attempts_of_batch(bigint, date)", "lane_of(text, text)")
 # These run with the owner's privileges: a worker maintains the partitions and needs no other DDL.
 WORKER_FUNCTIONS: Final = (

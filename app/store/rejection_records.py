@@ -37,7 +37,7 @@ _NAMES = [each.name for each in fields(NewRejection)]
 
 
 async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -> None:
-    """Write records, up to 600 a minute and destination over all processes."""
+    """Write records: at most 600 per destination and minute, over all processes."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _RECORD_LOCK)
     await connection.execute(
         f"""

@@ -68,7 +68,7 @@ _FOUND = f"""
 
 
 def _with_replay(table: str) -> str:
-    """Return the replay numbers of a row with this one ($11) added, limited to the latest thirty."""
+    """Return SQL that adds this replay ($11) to the replay numbers of a row and keeps the latest thirty."""
     numbers = f"coalesce({table}.replays, '{{}}')"
     return f"({numbers} || $11::integer)[greatest(1, cardinality({numbers}) - 28):]"
 

@@ -21,8 +21,9 @@ class Row(Protocol):
 
 
 def read_row(type_: type[T], row: Row, **more: object) -> T:
-    """Return a value of this type. Words become enums, lists tuples; `more` are members without a column.
+    """Return a value of this type.
 
+    Texts become enums, and lists become tuples. `more` holds the members without a column.
     Columns without a member are left out.
     """
     return msgspec.convert({**row, **more}, type_)

@@ -19,7 +19,8 @@ async def store_connection(
 
     The generation grows, so that a refresh with the old token cannot overwrite the new one. The first
     generation is the seconds since 1970, so that it also grows across a disconnect. The access token's
-    lifetime counts from now on the database's clock; the early refresh covers the delay of some seconds.
+    lifetime counts from now on the database's clock, some seconds after Amazon issued it. The early refresh
+    covers this delay.
     """
     await execute(
         connection,

@@ -58,7 +58,7 @@ class FaultCase:
 
 @dataclass
 class FaultInjector:
-    """Injects faults into a stage. `loads` are all that posted, for the reconciliation."""
+    """Injects faults into a stage. `loads` are all loads that posted events, for the reconciliation."""
 
     stage: Stage
     monitoring: Monitoring
@@ -247,12 +247,12 @@ class FaultInjector:
         self.monitoring.accepts_callbacks = accept
 
     def _count(self, events: int) -> None:
-        """Change a count of accepted events, and let the hourly check begin at its next turn."""
+        """Change a count of accepted events, and make the hourly check due now."""
         self.stage.execute(_COUNT, self._number("paused"), events)
         self.stage.execute("UPDATE balance_checks SET started_at = now() - interval '2 hours'")
 
     def _add_usual_volume(self) -> None:
-        """Record a large volume for every hour of the last eight days but the last hours."""
+        """Record a large volume for every hour of the last eight days, except the most recent hours."""
         self.stage.execute(_USUAL_VOLUME, self._number("paused"), USUAL_EVENTS)
 
     def _remove_usual_volume(self) -> None:
@@ -271,7 +271,7 @@ class FaultInjector:
             time.sleep(0.5)
 
     def _accept_messages(self) -> None:
-        """Accept them, and deliver the refused ones immediately instead of after their wait."""
+        """Accept messages, and deliver the refused ones immediately instead of after their wait."""
         self.monitoring.accepts_messages = True
         self.stage.execute("UPDATE notifications SET due_at = now() WHERE finished_at IS NULL")
 

@@ -34,7 +34,7 @@ ALERTS: list[str] = [
 
 @dataclass
 class AlertTimes:
-    """Plays faults and notes how long each alert took; `silent` are those that did not fire or resolve."""
+    """Plays faults and notes how long each alert took; `silent` alerts did not fire or did not resolve."""
 
     monitoring: Monitoring
     rows: list[str] = field(default_factory=list)

@@ -20,7 +20,7 @@ from dev.postgres.binaries import EmbeddedError
 
 # Below the ports that Linux (from 32,768), macOS and Windows give to outgoing connections.
 _PORTS = range(15_000, 32_000)
-_RANDOM = random.SystemRandom()  # the common generator may be seeded alike in two processes
+_RANDOM = random.SystemRandom()  # the default generator may have the same seed in two processes
 
 
 @dataclass(frozen=True, slots=True)
