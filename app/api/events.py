@@ -146,13 +146,13 @@ async def accept_events(
     refuse_late: Callable[[], Problem],
     caller: Caller,
     query: EventsQuery = _NO_QUERY,
-    charge: Callable[[OrganisationId, int], None] | None = None,
+    charge: Callable[[OrganisationId, int], Problem | None] | None = None,
     trace: RequestTrace | None = None,
 ) -> EventsResponse:
     """Store the events of an authorized request and return their results.
 
     Raises Refusal. `read` reads the body; it is not called if headers or queues already lead to a refusal.
-    `charge` counts the events against the limit of their organisation.
+    `charge` counts the events against the limit of their organisation, or returns why they exceed it.
     """
     media_type = check_media_type(headers, "application/json", NDJSON)
     ids, late = caller.destination_ids, context.late()
@@ -166,8 +166,12 @@ async def accept_events(
         events = _reject_late(events, late)
         if all(isinstance(event, Rejection) and event.reason == _LATE for event in events):
             raise Refusal.of(refuse_late())
-    if charge is not None and not query.dry_run:
-        charge(caller.organisation, len(events))
+    if (
+        charge is not None
+        and not query.dry_run
+        and (problem := charge(caller.organisation, len(events))) is not None
+    ):
+        raise Refusal.of(problem)
     access = SenderAccess(caller.organisation, None if ids is None else frozenset(map(DestinationId, ids)))
     intake = context.intake
     if query.dry_run:

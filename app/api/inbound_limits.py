@@ -98,12 +98,22 @@ class InboundLimits:
             usage.refused += 1
         return wait
 
-    def charge(self, organisation: OrganisationId, events: int) -> None:
-        """Count events that were received here, if the organisation has a limit."""
-        if (usage := self._usages.get(organisation)) is not None:
-            usage.limit.take(events, self._monotonic())
-            usage.received += events
-            usage.posts += 1
+    def charge(self, organisation: OrganisationId, events: int) -> float:
+        """Count the events of a request, if the organisation has a limit.
+
+        Returns 0.0, or the seconds until the request is admitted, if requests that waited together with it
+        have used the limit since `wait`.
+        """
+        if (usage := self._usages.get(organisation)) is None:
+            return 0.0
+        now = self._monotonic()
+        if (wait := usage.limit.wait(now)) > 0:
+            usage.refused += 1
+            return wait
+        usage.limit.take(events, now)
+        usage.received += events
+        usage.posts += 1
+        return 0.0
 
     def _end(self, organisation: OrganisationId) -> None:
         """Stop counting for an organisation."""

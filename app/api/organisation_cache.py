@@ -30,11 +30,15 @@ class OrganisationCache(RecentRows[OrganisationId, Organisation]):
             return None
         if organisation.suspended_at is not None:
             return Problem(ErrorCode.ORGANISATION_SUSPENDED)
-        wait = self.limits.wait(organisation.id, organisation.limits.events_per_second)
-        return None if wait <= 0 else Problem(ErrorCode.EVENT_RATE_EXCEEDED, retry_after=ceil(wait))
+        return _too_fast(self.limits.wait(organisation.id, organisation.limits.events_per_second))
 
-    def charge(self, id_: OrganisationId, events: int) -> None:
-        """Count admitted events. A request larger than the rest of the limit is admitted; later requests
-        wait.
+    def charge(self, id_: OrganisationId, events: int) -> Problem | None:
+        """Count the events of a request; return why it is not admitted, or None.
+
+        A request larger than the rest of the limit is admitted; later requests wait.
         """
-        self.limits.charge(id_, events)
+        return _too_fast(self.limits.charge(id_, events))
+
+
+def _too_fast(wait: float) -> Problem | None:
+    return None if wait <= 0 else Problem(ErrorCode.EVENT_RATE_EXCEEDED, retry_after=ceil(wait))

@@ -215,3 +215,12 @@ class TestRows:
         deployment.processes[0].wait(ACME, None)
         await deployment.run(1)
         assert await deployment.rows() == 1
+
+
+def test_requests_that_waited_together_are_not_all_admitted() -> None:
+    """All pass the check before their bodies are read; the first that are counted use the limit."""
+    limits = InboundLimits(monotonic=Clock())
+    assert all(limits.wait(ACME, 10) <= 0 for _ in range(50))
+    admitted = [limits.charge(ACME, 5) <= 0 for _ in range(50)]
+    assert 2 <= sum(admitted) <= 3
+    assert admitted == sorted(admitted, reverse=True)
