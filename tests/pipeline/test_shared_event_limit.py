@@ -23,6 +23,7 @@ from tests.pipeline.test_organisations_as_processes import Tenant, destination_o
 from tests.pipeline.world import event
 
 LIMIT = 40  # events a second
+MAX_OPEN_POSTS = 20  # for each API process; httpx keeps 100 connections
 WARM_S = 5.0  # the first burst is made up for
 
 pytestmark = pytest.mark.process
@@ -44,7 +45,9 @@ class Load:
         try:
             while True:
                 posts = {post for post in posts if not post.done()}
-                posts.add(asyncio.create_task(self._post(api, name, number)))
+                # More would keep this process busy, and with it the proxy of the database.
+                if len(posts) < MAX_OPEN_POSTS:
+                    posts.add(asyncio.create_task(self._post(api, name, number)))
                 number += 2
                 due += 2 / self.rates[name]
                 await asyncio.sleep(max(0, due - time.monotonic()))
@@ -162,7 +165,6 @@ async def test_while_the_exchange_waits_each_process_keeps_its_share(deployment:
     assert 0.9 * LIMIT <= load.accepted(after, 10) <= 1.1 * LIMIT
 
 
-@pytest.mark.long  # fails in some runs on a busy machine: docs/performance.md, "Open"
 async def test_after_an_outage_events_are_accepted_immediately(deployment: Deployment) -> None:
     """Posts are answered meanwhile. What could not be stored does not count in all processes afterwards."""
     async with deployment.load(**{"api-1": 60, "api-2": 60, "api-3": 60}) as load:
@@ -172,7 +174,7 @@ async def test_after_an_outage_events_are_accepted_immediately(deployment: Deplo
         after = time.monotonic()
         answers = [status for at, _, status in load.responses if at >= began + 2]
         assert set(answers) <= {429, 503}
-        # Of 540. They come in bursts, because requests that need the same row wait for one query.
-        assert len(answers) > 100
+        # In bursts, because requests that need the same row wait for one query.
+        assert len(answers) > 60
         await asyncio.sleep(13)
-    assert 0.5 * LIMIT <= load.accepted(after + 3, 10) <= 1.2 * LIMIT
+    assert 0.9 * LIMIT <= load.accepted(after + 3, 10) <= 1.1 * LIMIT
