@@ -8,21 +8,22 @@ from app.domain.pacing.owner_queue import Owner
 from app.ingest.flush_session import FlushSession
 from app.ingest.pending_request import PendingRequest
 
-# A request of more events is a large one. Of several organisations, its events are evaluated so many per
-# event-loop iteration.
+# A request of more events is large. While several organisations send, its events are evaluated in slices of
+# this size, one slice per event-loop iteration.
 FEW_EVENTS: Final = 25
-# While several organisations send, a writer that wrote many events of one so recently waits for more of them,
-# so many times longer: fewer and larger commits of a flood leave more of Postgres to the others.
+# While several organisations send, a writer that wrote more than FEW_EVENTS events waits for more requests of
+# the same organisations for up to _MANY_EVENTS_SECONDS afterwards, and this many times longer than otherwise.
+# A flood then has fewer and larger commits, which leaves more of Postgres to other organisations.
 _MANY_EVENTS_SECONDS: Final = 0.02
 _MANY_EVENTS_WAIT: Final = 3
 
 
 @dataclass(slots=True)
 class GroupWriter:
-    """`writing` are the organisations whose requests it writes.
+    """A session, and the organisations whose requests it writes now (`writing`).
 
-    None is in two writers, so their requests keep their order. Until `joining_until`, requests of the
-    organisations `joining` wait for more of them.
+    No organisation is in two writers at a time, so its requests keep their order. Requests of the organisations
+    in `joining` wait for more requests of them until `joining_until`, on the event loop's clock.
     """
 
     session: FlushSession
@@ -32,10 +33,11 @@ class GroupWriter:
     wrote_many: bool = False
 
     def wait_for_more(self, waiting: frozenset[Owner], linger_s: float, now: float) -> float | None:
-        """Return how long to wait for more requests before the next group, None if it is written now.
+        """Return the seconds to wait for more requests before the next group, None if it is written now.
 
-        `waiting` are the organisations with requests for this writer. A lone request does not wait, nor does
-        one of an organisation that the last group did not have.
+        Reserves the organisations that wait for this writer. `waiting` are those with requests that it may
+        write. A request that came alone does not wait, nor does one of an organisation that was not in the
+        last group.
         """
         joining = waiting & self.joining
         if not joining or now >= self.joining_until:

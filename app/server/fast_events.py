@@ -15,10 +15,10 @@ from starlette.types import Receive, Scope, Send
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.refusals import Problem
+from app.admin.refusals import ErrorCode, Problem
 from app.api import events
 from app.api.auth import KeyRing
-from app.api.errors import error_response, problem_of
+from app.api.errors import STATUSES, error_response, problem_of
 from app.api.headers import FirstHeaders, first_headers
 from app.api.organisation_cache import OrganisationCache
 from app.api.secured_route import acting_in, authorize, scopes_of
@@ -42,7 +42,6 @@ from app.store.errors import is_unavailable
 _CAP: Final = max_body_bytes(PATH)
 _SCOPES: Final = scopes_of(events.post_events)
 _CLIENT_CLOSED_REQUEST: Final = 499
-_TOO_MANY_REQUESTS: Final = 429
 # A sender that ignores Retry-After and repeats a refused post at once must not use the CPU of others.
 _REFUSAL_DELAY_S: Final = 0.1
 
@@ -96,7 +95,7 @@ class EventsEndpoint:
         respond: Respond | None = state.pop(RESPOND, None)
         if reply is None:
             return
-        if reply.status == _TOO_MANY_REQUESTS:
+        if reply.status == STATUSES[ErrorCode.TOO_MANY_REQUESTS]:
             await asyncio.sleep(_REFUSAL_DELAY_S)
         if respond is not None:
             await respond(reply.status, reply.headers, reply.body)

@@ -1,9 +1,9 @@
-"""Limits CPU-heavy request processing per event-loop iteration, and per time while others send few events.
+"""Limits CPU-heavy processing of posts: per event-loop iteration, and while others send small posts.
 
 Parsing and evaluating a post of 500 events takes a tenth of a second. A hundred of them would block the loop
 for ten seconds: no commits, no responses, no admission control. So each iteration processes posts up to a
 fixed cost. The others wait and are counted by admission control: posts of one organisation in order, several
-organisations in turn. ADR 0044 explains the pauses.
+organisations in turn. ADR 0045 explains the pauses.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _COST_PER_ITERATION: Final = 32 * 1024
 # A post up to this cost is processed beyond that, if its organisation has no other post in the iteration and
 # none waiting: a few events need not wait for the many of another organisation.
 _SMALL_COST: Final = 8 * 1024
-# While another organisation sends small posts, larger ones may bring this process to this part of a core.
+# While another organisation sends small posts, larger ones wait if the loop used this part of a core.
 BUSY_PART: Final = 0.7
 # Another organisation counts as sending small posts for this long after one.
 SMALL_POST_SECONDS: Final = 2.0

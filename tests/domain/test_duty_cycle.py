@@ -15,7 +15,7 @@ def duty_cycle() -> DutyCycle:
 
 @given(st.lists(st.tuples(st.floats(0, 0.02), st.floats(0, 0.01)), min_size=1, max_size=200))
 def test_the_used_time_stays_within_the_part(steps: list[tuple[float, float]]) -> None:
-    """Each step uses CPU, pauses as told, then idles. Only what was saved at the start comes on top."""
+    """Each step uses CPU, makes the returned pause, then idles. Only the time saved before is added."""
     duty, now, cpu = duty_cycle(), 100.0, 50.0
     for used, idle in steps:
         now, cpu = now + used, cpu + used
