@@ -22,8 +22,8 @@ _MANY_EVENTS_WAIT: Final = 3
 class GroupWriter:
     """A session, and the organisations whose requests it writes now (`writing`).
 
-    No organisation is in two writers at a time, so its requests keep their order. Requests of the organisations
-    in `joining` wait for more requests of them until `joining_until`, on the event loop's clock.
+    No organisation is in two writers at a time, so its requests keep their order. Requests of the
+    organisations in `joining` wait for more requests of them until `joining_until` (event loop's clock).
     """
 
     session: FlushSession
