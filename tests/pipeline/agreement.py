@@ -70,7 +70,7 @@ class UnreliableAmazon:
     luck: random.Random
     fake: FakeAmazon = field(default_factory=FakeAmazon)
     log: dict[str, list[Exchange]] = field(default_factory=dict)
-    calm: bool = False
+    always: str | None = None  # this answer to every request, whatever was drawn
     # Each fault once, among as many good answers; after these the weights decide.
     first: list[str] = field(init=False)
 
@@ -79,8 +79,8 @@ class UnreliableAmazon:
         self.luck.shuffle(self.first)
 
     def _draw(self) -> str:
-        if self.calm:
-            return "none"
+        if self.always:
+            return self.always
         return self.first.pop() if self.first else self.luck.choices(list(FAULTS), list(FAULTS.values()))[0]
 
     async def answer(self, request: Request) -> httpx.Response | Exception:
@@ -188,15 +188,32 @@ class Driver:
             await self._disturb()
             if self.luck.random() < 0.15:  # so that what follows travels in requests of its own
                 await self._settled()
+        await self._refuse_and_erase(events)
         for _ in range(2):
             await self._settled()
             for dst in self.destinations[:3]:  # the others keep their dead letters
                 await self._replay(dst)
-        self.amazon.calm = True
+        self.amazon.always = "none"
         await self._settled()
         for id_ in self.erasures:
             while (await self.ask("GET", f"/subjects/erasures/{id_}"))["status"] != "finished":
                 await asyncio.sleep(0.05)
+
+    async def _refuse_and_erase(self, number: int) -> None:
+        """Make what luck may leave out: one dead letter to replay, one delivered event to erase."""
+        for dst, answer in ((self.destinations[0], "418"), (self.destinations[1], "none")):
+            await self._settled()
+            self.amazon.always = answer
+            await self.ask("POST", "/events", [event(number)], destination_id=dst)
+            self.posted[dst].append(number)
+            await self._settled()
+            number += 1
+        self.amazon.always = None
+        await self._erase(number - 1)
+
+    async def _erase(self, person: int) -> None:
+        requested = await self.ask("POST", "/subjects/erase", {"email": f"person{person}@example.com"})
+        self.erasures.append(requested["id"])
 
     async def _disturb(self) -> None:
         dst = self.luck.choice(self.destinations)
@@ -207,9 +224,7 @@ class Driver:
         elif drawn < 0.25:
             await self._replay(self.luck.choice(self.destinations[:3]))
         elif drawn < 0.40 and self.posted[dst]:
-            person = self.luck.choice(self.posted[dst])
-            requested = await self.ask("POST", "/subjects/erase", {"email": f"person{person}@example.com"})
-            self.erasures.append(requested["id"])
+            await self._erase(self.luck.choice(self.posted[dst]))
         elif drawn < 0.6:
             await self._reconnect()
 
