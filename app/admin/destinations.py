@@ -43,6 +43,11 @@ async def lock_visible(connection: AsyncConnection, caller: Caller, destination:
     return found
 
 
+def is_held_by_suspension(destination: Destination) -> bool:
+    """Return whether the destination is paused because its organisation is suspended."""
+    return destination.state is State.PAUSED and destination.suspended
+
+
 def public_view(destination: Destination) -> dict[str, Any]:
     """Return the public fields of a destination: no tokens, no internal numbers."""
     return {
@@ -55,7 +60,9 @@ def public_view(destination: Destination) -> dict[str, Any]:
         "dataset_name": destination.dataset_name,
         "rate_limit": asdict(destination.rate),
         "state": destination.state.value,
-        "reason": destination.sign_in_reason,
+        "reason": "organisation_suspended"
+        if is_held_by_suspension(destination)
+        else destination.sign_in_reason,
         "connected": destination.sign_in == "valid",
         "published_mappings": destination.published_mappings,
         "version": destination.version,

@@ -11,7 +11,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -40,6 +43,17 @@ class RequestBody(BaseModel):
 def validation_error(code: str, sentence: str = "") -> PydanticCustomError:
     """Return a validation error with one of our codes; it never contains the value."""
     return PydanticCustomError(code, sentence or code)
+
+
+def _report_once(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:
+        raise validation_error("not_in_list") from None
+
+
+# For a union: pydantic reports an error per member of the union, with the member's type in the path.
+REPORT_ONCE = WrapValidator(_report_once)
 
 
 # Controls, zero-width and direction marks, line ends, surrogates and unassigned characters.

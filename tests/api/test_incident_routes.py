@@ -160,3 +160,6 @@ async def test_the_notifications_of_a_destination_are_set(world: World) -> None:
     assert (await world.call("GET", path)).json() == answer.json()
     for bad in ({"channels": ["none"]}, {"kinds": ["x"]}, {"min_severity": "high"}, {"url": "https://x"}):
         assert (await world.call("PUT", path, bad)).status_code == 422
+    for kinds in ("some", ["x"], ["failing", 1], None, {}):
+        refused = await world.call("PUT", path, {"kinds": kinds})
+        assert refused.json()["fields"] == [{"field": "kinds", "problem": "not_in_list"}]
