@@ -43,7 +43,7 @@ async def lock_visible(connection: AsyncConnection, caller: Caller, destination:
     return found
 
 
-def is_held_by_suspension(destination: Destination) -> bool:
+def is_organisation_suspended(destination: Destination) -> bool:
     """Return whether the destination is paused because its organisation is suspended."""
     return destination.state is State.PAUSED and destination.suspended
 
@@ -61,7 +61,7 @@ def public_view(destination: Destination) -> dict[str, Any]:
         "rate_limit": asdict(destination.rate),
         "state": destination.state.value,
         "reason": "organisation_suspended"
-        if is_held_by_suspension(destination)
+        if is_organisation_suspended(destination)
         else destination.sign_in_reason,
         "connected": destination.sign_in == "valid",
         "published_mappings": destination.published_mappings,
