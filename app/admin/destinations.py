@@ -43,9 +43,10 @@ async def lock_visible(connection: AsyncConnection, caller: Caller, destination:
     return found
 
 
-def is_organisation_suspended(destination: Destination) -> bool:
-    """Return whether the destination is paused because its organisation is suspended."""
-    return destination.state is State.PAUSED and destination.suspended
+def _reason(destination: Destination) -> str | None:
+    if destination.state is State.PAUSED and destination.suspended:
+        return "organisation_suspended"
+    return destination.sign_in_reason
 
 
 def public_view(destination: Destination) -> dict[str, Any]:
@@ -60,9 +61,7 @@ def public_view(destination: Destination) -> dict[str, Any]:
         "dataset_name": destination.dataset_name,
         "rate_limit": asdict(destination.rate),
         "state": destination.state.value,
-        "reason": "organisation_suspended"
-        if is_organisation_suspended(destination)
-        else destination.sign_in_reason,
+        "reason": _reason(destination),
         "connected": destination.sign_in == "valid",
         "published_mappings": destination.published_mappings,
         "version": destination.version,
