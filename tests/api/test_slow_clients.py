@@ -128,6 +128,7 @@ class Client:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     began: float
+    reading: "asyncio.Task[bytes] | None" = None
 
     @classmethod
     async def of(cls, server: Running) -> "Client":
@@ -139,7 +140,11 @@ class Client:
         await self.writer.drain()
 
     async def drip(self, text: str, every_s: float) -> None:
-        """Send byte after byte until the other side has had enough."""
+        """Send byte after byte until the other side has had enough, reading meanwhile.
+
+        A write to a closed socket resets it; the stream then hides an answer that nobody has read.
+        """
+        self.reading = asyncio.create_task(self._read())
         try:
             for letter in text:
                 await self.say(letter)
@@ -147,14 +152,18 @@ class Client:
         except OSError:
             return
 
-    async def ended(self) -> tuple[bytes, float]:
-        """Return all that was answered, and how long after the beginning the socket was closed."""
+    async def _read(self) -> bytes:
         got = b""
         try:
             while part := await self.reader.read(65_536):
                 got += part
         except ConnectionError:
             pass
+        return got
+
+    async def ended(self) -> tuple[bytes, float]:
+        """Return all that was answered, and how long after the beginning the socket was closed."""
+        got = await (self.reading or self._read())
         return got, time.monotonic() - self.began
 
 
