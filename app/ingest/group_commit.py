@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable, Sequence
 import asyncpg
 
 from app.domain.event import Event, Rejection
-from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
+from app.domain.ids import DestinationId, DestinationNumber, LaneId
+from app.domain.pacing.commit_window import FEW_EVENTS, CommitWindow
 from app.domain.pacing.owner_queue import OwnerQueue
+from app.domain.pacing.recent_senders import RecentSenders
 from app.domain.trace import RequestTrace
 from app.ingest.destination_cache import CachedDestination, DestinationCache
 from app.ingest.evaluate import Evaluated, evaluate
 from app.ingest.flush_session import FlushSession, concerns_transaction
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.group_writer import FEW_EVENTS, GroupWriter
 from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
 from app.store import PipelineConnection
 from app.store.clock import DatabaseClock
@@ -62,24 +63,24 @@ class GroupCommit:
         self._max_events = max_events
         self._max_waiting = max_waiting
         self._queue: OwnerQueue[PendingRequest] = OwnerQueue()
-        self._last_organisation: OrganisationId | None = None
-        self._shared_until = float("-inf")  # until when several organisations count as sending
+        self._senders = RecentSenders(SHARED_SECONDS)
         self._arrived: list[PendingRequest] = []  # in this event-loop iteration
         self._waiting_events = 0
         self._has_requests = asyncio.Event()
         self._may_flush = asyncio.Event()
         self._slicing = asyncio.Lock()
-        self._writers = [
-            GroupWriter(
-                FlushSession(
-                    connect=connect,
-                    destinations=destinations,
-                    writer=writer,
-                    evaluate=self._evaluate,
-                    telemetry=telemetry,
-                )
+        # Two writers, each with a connection. No organisation is in two groups at a time, so its requests
+        # keep their order.
+        self._windows = (CommitWindow(), CommitWindow())
+        self._sessions = [
+            FlushSession(
+                connect=connect,
+                destinations=destinations,
+                writer=writer,
+                evaluate=self._evaluate,
+                telemetry=telemetry,
             )
-            for _ in range(2)
+            for _ in self._windows
         ]
         self._second_task: asyncio.Task[None] | None = None
         self._no_second_until = float("-inf")  # after a failure to open its connection
@@ -104,16 +105,13 @@ class GroupCommit:
         if self._waiting_events + len(events) > self._max_waiting:
             return NotStored("crowded")
         loop = asyncio.get_running_loop()
-        organisation = access.organisation
-        if organisation != self._last_organisation:
-            if self._last_organisation is not None:
-                self._shared_until = loop.time() + SHARED_SECONDS
-                if not self._writers[1].session.has_connection:
-                    self._start_second()  # opens its connection before it is needed
-            self._last_organisation = organisation
+        organisation, now = access.organisation, loop.time()
+        self._senders.record(organisation, now)
         response: asyncio.Future[RequestResults | NotStored] = loop.create_future()
         request = PendingRequest(events, access, response, trace, low_priority)
-        if self._is_shared:
+        if self._senders.are_several(now):
+            if not self._sessions[1].has_connection:
+                self._start_second()  # opens its connection before it is needed
             if self._queue.cost_of(organisation) + len(events) > self._max_waiting * WAITING_PART:
                 return NotStored("crowded")
             if not await self._evaluate_in_slices(request):
@@ -148,16 +146,16 @@ class GroupCommit:
     def _enqueue(self, request: PendingRequest) -> None:
         organisation = request.access.organisation
         self._queue.add(organisation, len(request.events) + 1, request)
-        if organisation not in self._writers[1].writing:
+        if organisation not in self._windows[1].writing:
             self._has_requests.set()
         if self._is_large_enough():
             self._may_flush.set()
-        if (writing := self._writers[0].writing) and organisation not in writing:
+        if (writing := self._windows[0].writing) and organisation not in writing:
             self._start_second()
 
     @property
     def _is_shared(self) -> bool:
-        return asyncio.get_running_loop().time() < self._shared_until
+        return self._senders.are_several(asyncio.get_running_loop().time())
 
     @property
     def _most_events(self) -> int:
@@ -170,11 +168,11 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Flush until closed and empty. Runs as one task of the process."""
-        first, second = self._writers
+        first, second = self._windows
         while not (self._closing and not self._queue):
             await self._has_requests.wait()
             if requests := await self._next_group(first, second):
-                await self._flush(first.session, requests)
+                await self._flush(self._sessions[0], requests)
             elif self._second_task is not None:
                 # All that wait belong to the second writer. Its end sets this again, or before it a request
                 # of another organisation, which must not wait for the second writer.
@@ -183,23 +181,25 @@ class GroupCommit:
             first.end()
         if self._second_task is not None:
             await self._second_task
-        for writer in self._writers:
-            await writer.session.close()
+        for session in self._sessions:
+            await session.close()
 
-    async def _next_group(self, writer: GroupWriter, other: GroupWriter) -> list[PendingRequest]:
-        """Remove the next group of a writer from the queue, after a wait for more of it."""
+    async def _next_group(self, window: CommitWindow, other: CommitWindow) -> list[PendingRequest]:
+        """Remove the next group of a writer from the queue, after a wait for more requests."""
         loop = asyncio.get_running_loop()
-        if wait := writer.wait_for_more(self._queue.owners - other.writing, self._linger_s, loop.time()):
+        if wait_s := window.wait_s(self._queue.owners - other.writing, self._linger_s, loop.time()):
             self._start_second_for_others()
-            await self._linger(wait)
+            await self._linger(wait_s)
         requests = self._take_group(other.writing)
-        writer.take(requests, loop.time(), shared=self._is_shared)
+        senders = [request.access.organisation for request in requests]
+        events = sum([len(request.events) for request in requests])
+        window.begin(senders, events, loop.time(), shared=self._is_shared)
         self._start_second_for_others()
         return requests
 
     def _start_second_for_others(self) -> None:
         """Let the second writer write what the first one does not."""
-        if (writing := self._writers[0].writing) and self._queue.owners - writing:
+        if (writing := self._windows[0].writing) and self._queue.owners - writing:
             self._start_second()
 
     def _start_second(self) -> None:
@@ -208,12 +208,12 @@ class GroupCommit:
 
     async def _write_others(self) -> None:
         """Write the requests of organisations that the first writer does not write, until there are none."""
-        first, second = self._writers
+        first, second = self._windows
         try:
             # Before a request is taken: without this connection, the first writer writes it.
-            await second.session.connection()
+            await self._sessions[1].connection()
             while requests := await self._next_group(second, first):
-                await self._flush(second.session, requests)
+                await self._flush(self._sessions[1], requests)
                 second.end()
         except Exception as error:
             self._no_second_until = asyncio.get_running_loop().time() + SECOND_RETRY_SECONDS
@@ -251,7 +251,7 @@ class GroupCommit:
         """Evaluate a request with current configuration versions; return the ledger generation."""
         await self._clock.ensure(connection)
         self._evaluate(request)
-        return await self._writers[0].session.reevaluate_stale(connection, [request])
+        return await self._sessions[0].reevaluate_stale(connection, [request])
 
     def _take_group(self, excluded: frozenset[str | None]) -> list[PendingRequest]:
         """Remove requests from the queue, up to `max_events` events but at least one request.
@@ -382,9 +382,9 @@ class GroupCommit:
         if session.has_connection:
             # The state of the session is unknown: the next flush opens a new one.
             session.terminate()
-        elif session is self._writers[0].session:
+        elif session is self._sessions[0]:
             # No connection can be opened: queued requests get the same answer without waiting.
-            while refused := self._take_group(self._writers[1].writing):
+            while refused := self._take_group(self._windows[1].writing):
                 _answer_all(refused, NotStored("database"))
 
 

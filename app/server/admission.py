@@ -31,6 +31,7 @@ from app.domain.admission import (
     shed_reason,
 )
 from app.domain.outcomes.reasons import JourneyCode
+from app.domain.pacing.recent_senders import RecentSenders
 
 PERMIT: Final = "permit"  # key of the request's Permit in the scope's state
 _MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
@@ -116,8 +117,7 @@ class AdmissionController:
         self._adaptive_limit = AdaptiveLimit()
         self._posts = self._cost = self._arriving_cost = self._body_bytes = 0
         self._shares: dict[tuple[str | None, bool], Share] = {}
-        self._last_organisation: str | None = None
-        self._shared_until = float("-inf")  # until when several organisations count as sending
+        self._senders = RecentSenders(ORGANISATION_SECONDS)
         self._complete: dict[Permit, None] = {}  # ordered by `read_at`
         shed = Counter(
             "amazon_conversions_requests_shed",
@@ -182,10 +182,8 @@ class AdmissionController:
         share = self._shares.get(key)
         if share is None:
             share = self._shares[key] = Share(key, organisation)
-        if organisation is not None and organisation != self._last_organisation:
-            if self._last_organisation is not None:
-                self._shared_until = permit.started_at + ORGANISATION_SECONDS
-            self._last_organisation = organisation
+        if organisation is not None:
+            self._senders.record(organisation, permit.started_at)
         permit.share = share
         share.requests += 1
         share.cost += permit.cost
@@ -246,7 +244,7 @@ class AdmissionController:
 
     def _over_organisation_share(self, share: Share) -> bool:
         """Return whether an organisation exceeds its share while another organisation sends too."""
-        if share.organisation is None or self._monotonic() >= self._shared_until:
+        if share.organisation is None or not self._senders.are_several(self._monotonic()):
             return False
         kind = share.key[1]
         ours = [

@@ -13,6 +13,7 @@ from typing import Final
 
 from app.domain.pacing.duty_cycle import DutyCycle
 from app.domain.pacing.owner_queue import OwnerQueue
+from app.domain.pacing.recent_senders import RecentSenders
 
 # The cost per iteration, in units of `app.domain.admission.cost_of`: one post of a hundred events, or a dozen
 # of one event.
@@ -46,8 +47,7 @@ class LoopLimiter:
         self._waiting: OwnerQueue[tuple[int, str | None, asyncio.Future[None]]] = OwnerQueue()
         self._served: set[str | None] = set()  # organisations whose posts this iteration processes
         self._pause: asyncio.TimerHandle | None = None
-        # The two organisations that sent small posts last, each with the time of the last one.
-        self._small_posts: dict[str | None, float] = {}
+        self._small_senders = RecentSenders(SMALL_POST_SECONDS)
 
     def enter(self, cost: int, organisation: str | None) -> "asyncio.Future[None] | None":
         """Use capacity for a post; if there is none, return the future of its turn.
@@ -56,7 +56,7 @@ class LoopLimiter:
         """
         small = cost <= _SMALL_COST
         if small:
-            self._record_small_post(organisation)
+            self._small_senders.record(organisation, self._monotonic())
         if (
             self._spent < _COST_PER_ITERATION
             and not self._waiting
@@ -107,13 +107,6 @@ class LoopLimiter:
     def _pause_s(self, organisation: str | None) -> float:
         """Return how long a large post of an organisation must wait for small ones of others."""
         now = self._monotonic()
-        recent = now - SMALL_POST_SECONDS
-        if all(at < recent or sender == organisation for sender, at in self._small_posts.items()):
+        if not self._small_senders.include_other(organisation, now):
             return 0.0
         return self._duty.pause_s(now, self._cpu())
-
-    def _record_small_post(self, organisation: str | None) -> None:
-        self._small_posts.pop(organisation, None)
-        self._small_posts[organisation] = self._monotonic()
-        if len(self._small_posts) > 2:
-            del self._small_posts[next(iter(self._small_posts))]

@@ -1,0 +1,57 @@
+"""How long a writer of group commit waits for more requests before a transaction (ADR 0045). Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.domain.pacing.owner_queue import Owner
+
+FEW_EVENTS: Final = 25  # a request or a group of more events is large
+# While several organisations send, a writer that wrote a large group waits for more requests of the same
+# organisations for up to _LARGE_GROUP_SECONDS afterwards, and _LARGE_GROUP_WAIT times longer than otherwise.
+# A flood then has fewer and larger commits, which leaves more of Postgres to other organisations.
+_LARGE_GROUP_SECONDS: Final = 0.02
+_LARGE_GROUP_WAIT: Final = 3
+
+
+@dataclass(slots=True)
+class CommitWindow:
+    """The organisations that a writer serves: those of the current group, and those of the last one.
+
+    `writing` holds the organisations whose requests the writer reserves or writes now. Requests of the
+    organisations in `joining` wait for more requests of these organisations, until `joining_until`. Times are
+    monotonic seconds.
+    """
+
+    writing: frozenset[Owner] = frozenset()
+    joining: frozenset[Owner] = frozenset()
+    joining_until: float = float("-inf")
+    wrote_many: bool = False
+
+    def wait_s(self, waiting: frozenset[Owner], linger_s: float, now: float) -> float:
+        """Return the seconds to wait before the next group, and reserve the organisations that must wait.
+
+        `waiting` holds the organisations whose requests the writer may write. An organisation waits if the
+        last group held requests of it, unless the group was a single request of few events.
+        """
+        joining = waiting & self.joining
+        if not joining or now >= self.joining_until:
+            return 0.0
+        self.writing = joining
+        return linger_s * (_LARGE_GROUP_WAIT if self.wrote_many else 1)
+
+    def begin(self, senders: Sequence[Owner], events: int, now: float, *, shared: bool) -> None:
+        """Record the group that is written next, by the organisation of each request.
+
+        `shared` says that several organisations send.
+        """
+        self.writing = self.joining = frozenset(senders)
+        self.wrote_many = shared and events > FEW_EVENTS
+        if len(senders) > 1:
+            self.joining_until = float("inf")
+        else:
+            self.joining_until = now + _LARGE_GROUP_SECONDS if self.wrote_many else float("-inf")
+
+    def end(self) -> None:
+        """Record that the group is written."""
+        self.writing = frozenset()
