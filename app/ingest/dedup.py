@@ -23,7 +23,7 @@ class DedupResult(StrEnum):
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
-    AMAZON_ID_CONFLICT = "amazon_id_conflict"  # of the mapped Amazon eventId
+    AMAZON_ID_CONFLICT = "amazon_id_conflict"  # the mapped Amazon eventId was used with other content
 
     __hash__ = str.__hash__  # Enum's hash is written in Python and is called for every event
 
@@ -36,17 +36,16 @@ class Flush:
     """
 
     evaluated: Sequence[list[Evaluated]]
-    generation: int  # the current one of the ledger
-    # The destination that counts a rejection; None if the event has no existing one.
+    generation: int  # of the ledger
+    # By request and event; None if the event's destination does not exist.
     destinations: Sequence[Sequence[DestinationNumber | None]] = ()
-    # Indexes of the requests whose events are sent after live ones.
-    low_priority: frozenset[int] = frozenset()
-    # The trace and the id of each request.
-    traces: Sequence[RequestTrace] = ()
-    # The written batches, with the indexes of their requests.
-    stored_batches: dict[BatchId, set[int]] = field(default_factory=dict)
+    low_priority: frozenset[int] = (
+        frozenset()
+    )  # indexes of the requests whose events are sent after live ones
+    traces: Sequence[RequestTrace] = ()  # of each request
+    stored_batches: dict[BatchId, set[int]] = field(default_factory=dict)  # the indexes of their requests
     results: list[list[DedupResult | None]] = field(init=False)
-    waiting: dict[LaneId, int] = field(default_factory=dict)
+    waiting: dict[LaneId, int] = field(default_factory=dict)  # stored events by lane
     pinned_names: dict[NamedType, str] = field(default_factory=dict)
     ledger_rows: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 
@@ -67,7 +66,7 @@ class Flush:
             self.waiting[lane] = self.waiting.get(lane, 0) + 1
 
     def set_result(self, index: EventIndex, result: DedupResult) -> None:
-        """Set the result of one candidate."""
+        """Set the result of the candidate with this index."""
         self.results[index[0]][index[1]] = result
 
 
@@ -91,7 +90,7 @@ def split_duplicates(
 
 
 def resolve_followers(flush: Flush, followers: Sequence[tuple[EventIndex, Candidate, EventIndex]]) -> None:
-    """Set the result of each follower: compare it with its accepted leader, else with the ledger."""
+    """Set the result of each follower by comparing it with its accepted leader, else with the ledger."""
     for index, candidate, (request, event) in followers:
         leader = flush.evaluated[request][event]
         assert isinstance(leader, Candidate)
@@ -114,8 +113,8 @@ def mapped_duplicates(
 ) -> list[tuple[bytes, BatchId, int]]:
     """Return the duplicates whose mapped Amazon eventId was used by an event with another event id.
 
-    Each is the event's own ledger key, and the batch and position of the other event. `stored` holds the
-    batch and position of the events that this flush accepted.
+    An entry holds the duplicate's own ledger key, and the batch and position of the earlier event. `stored`
+    holds the batch and position of the events that this flush accepted.
     """
     if not flush.ledger_rows and not followers:
         return []
@@ -130,7 +129,7 @@ def mapped_duplicates(
         if (row := flush.ledger_rows.get(amazon_key)) is not None:
             duplicates.append((own_key, row.batch, row.place))
             continue
-        # Neither key was in the ledger: it follows an event of this flush.
+        # Neither key was in the ledger: the duplicate follows an event of this flush.
         request, event = leaders[index]
         leader = flush.evaluated[request][event]
         assert isinstance(leader, Candidate)
@@ -140,7 +139,9 @@ def mapped_duplicates(
 
 
 def compare_with_ledger(candidate: Candidate, ledger_rows: dict[bytes, ledger.LedgerRow]) -> DedupResult:
-    """Compare a candidate with the ledger rows of its keys: none, the same content, or other content."""
+    """Return ACCEPTED if the ledger has no row for the keys of a candidate, DUPLICATE if every row has its
+    content, else a conflict.
+    """
     rows = [(key, ledger_rows[key]) for key in candidate.keys if key in ledger_rows]
     if not rows:
         return DedupResult.ACCEPTED
@@ -154,17 +155,17 @@ def _conflict(*, own_id: bool) -> DedupResult:
 
 @dataclass(frozen=True, slots=True)
 class FlushCounts:
-    """The changes of counts, of rejections by cause, of consent stops by reason and basis."""
+    """What a flush adds to the counts."""
 
     deltas: dict[DestinationNumber, counts.IngestCounts]
     rejected: Counter[counts.RejectionKey]
-    stopped: Counter[tuple[DestinationNumber, str, str]]
+    stopped: Counter[tuple[DestinationNumber, str, str]]  # by consent: destination, reason, mode
     rejected_of: Counter[JourneyKey]
     duplicates_of: Counter[JourneyKey]
 
     @property
     def journeys(self) -> dict[JourneyKey, JourneyCounts]:
-        """The events by journey and node that leave no batch."""
+        """The rejected and duplicate events by journey node."""
         keys = self.rejected_of.keys() | self.duplicates_of.keys()
         return {key: JourneyCounts(self.rejected_of[key], self.duplicates_of[key]) for key in keys}
 
@@ -173,7 +174,7 @@ _CONFLICTS = (DedupResult.CONFLICT, DedupResult.AMAZON_ID_CONFLICT)
 
 
 def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | None:
-    """Return the source path of the id that was already accepted; None for a constant."""
+    """Return the source path of the id that was used before with other content; None for a constant."""
     if result is DedupResult.CONFLICT:
         return "event_id"
     assert candidate.mapping.compiled is not None
@@ -181,7 +182,7 @@ def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | No
 
 
 def count_results(flush: Flush) -> FlushCounts:
-    """Count every result that has a destination, and what leaves no batch by cause and journey."""
+    """Count the results by destination, and the rejections and duplicates by cause and journey node too."""
     flush_counts = FlushCounts({}, Counter(), Counter(), Counter(), Counter())
     # One step per destination and result of the flush, not one per event.
     destinations = chain.from_iterable(flush.destinations)
@@ -196,9 +197,7 @@ def count_results(flush: Flush) -> FlushCounts:
                 delta.accepted += events
             case DedupResult.DUPLICATE:
                 delta.duplicates += events
-            case DedupResult.CONFLICT | DedupResult.AMAZON_ID_CONFLICT:
-                delta.rejected += events
-            case None:
+            case DedupResult.CONFLICT | DedupResult.AMAZON_ID_CONFLICT | None:
                 delta.rejected += events
     for evaluated, numbers, results in zip(flush.evaluated, flush.destinations, flush.results, strict=True):
         for rejection, number, result in zip(evaluated, numbers, results, strict=True):

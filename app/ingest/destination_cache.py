@@ -29,8 +29,8 @@ from app.store import cached_destinations as store
 class PublishedMapping:
     """A mapping, ready to convert events.
 
-    `compiled` is None if nothing is published. `fast_path` converts ordinary events; None if the mapping has
-    no fast path or FAST_PATH is off.
+    `compiled` is None if nothing is published. `fast_path` converts ordinary events. It is None if the
+    mapping has no fast path or the setting FAST_PATH is off.
     """
 
     id: MappingId
@@ -61,14 +61,17 @@ class CachedDestination:
 
 @dataclass(frozen=True, slots=True)
 class AgeLimits:
-    """The event ages above which an event is rejected, or accepted with a warning (P6)."""
+    """The event ages above which an event is rejected, or accepted with a warning."""
 
     refused: timedelta = timedelta(days=21)
     warned: timedelta = timedelta(days=7)
 
 
 class DestinationCache:
-    """Destinations by id. Flushes compare the versions in their transactions, so no stale version is used."""
+    """Destinations by id.
+
+    A cached destination may be outdated: each flush compares the versions that it used with the database.
+    """
 
     def __init__(self, ages: AgeLimits, consent: ConsentSettings, *, fast_path: bool = True) -> None:
         self._fast_path = fast_path
@@ -77,11 +80,11 @@ class DestinationCache:
         self._cached: dict[DestinationId, CachedDestination] = {}
 
     def get(self, id_: DestinationId) -> CachedDestination | None:
-        """Return a cached destination, or None; the flush then checks whether it exists."""
+        """Return a cached destination. After None, the flush checks whether the destination exists."""
         return self._cached.get(id_)
 
     def version(self, id_: DestinationId) -> int | None:
-        """Return the cached configuration version of a destination."""
+        """Return the cached configuration version of a destination, or None."""
         destination = self._cached.get(id_)
         return None if destination is None else destination.version
 
@@ -95,7 +98,7 @@ class DestinationCache:
                 self._cached.pop(id_, None)
 
     def add_pins(self, names: Mapping[store.NamedType, str]) -> None:
-        """Add names that a flush pinned to every destination of their organisation and advertiser."""
+        """Add the names that a flush pinned, in all cached destinations of their advertisers."""
         for id_, destination in self._cached.items():
             new_pins = {
                 event_type: name
@@ -160,6 +163,6 @@ def _mapping_with_pins(mapping: PublishedMapping, pins: Mapping[str, str]) -> Pu
 
 
 def _compiled(document: dict[str, Any]) -> CompiledMapping | None:
-    """Compile a published document. A document that no longer compiles counts as not published."""
+    """Compile a published document; return None if the current rules refuse it."""
     compiled = compile_mapping(document)
     return compiled if isinstance(compiled, CompiledMapping) else None

@@ -13,15 +13,18 @@ from app.store import PipelineConnection
 from app.store import flush as flush_store
 from app.telemetry import Telemetry
 
-# SQLSTATE classes that concern the whole transaction and never one of its requests: connection lost, rolled
-# back for concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
+# SQLSTATE classes of errors that no single request of a transaction causes: connection lost, rolled back for
+# concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
 _TRANSACTION_ERRORS = ("08", "40", "53", "57", "25")
 # Serialization failure, deadlock, and a cached plan that a schema change made invalid (the driver drops it).
 _RETRYABLE_ERRORS = ("40001", "40P01", "0A000")
 
 
 class FlushSession:
-    """Writes flushes. `evaluate` evaluates a request with the cached destinations."""
+    """Writes groups of requests on one connection, opened with `connect` at first use.
+
+    `evaluate` evaluates a request with the cached destinations.
+    """
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class FlushSession:
     async def write(self, requests: Sequence[PendingRequest]) -> Flush:
         """Write a group in one transaction. Nothing is committed if this raises.
 
-        Errors that a repetition can cure are retried twice.
+        After an error of `_RETRYABLE_ERRORS` it tries again, up to twice.
         """
         for _ in range(2):
             try:
@@ -104,7 +107,7 @@ class FlushSession:
         if (
             self._generation is None
             or not self._may_use_one_round_trip
-            # Requests of one group can have used two versions; the older one must be evaluated again.
+            # Requests of one group may have used two versions of a destination: one is outdated.
             or any(
                 version != versions[id_] for request in requests for id_, version in request.versions.items()
             )
@@ -126,10 +129,10 @@ class FlushSession:
     async def reevaluate_stale(
         self, connection: PipelineConnection, requests: Sequence[PendingRequest]
     ) -> int:
-        """Evaluate requests again that used a version which is no longer current.
+        """Evaluate each request again whose evaluation used an outdated configuration version.
 
-        A configuration change takes effect in every process as soon as it is acknowledged, for rejections
-        too. Returns the ledger generation.
+        So a configuration change takes effect in every process as soon as it is acknowledged. Returns the
+        ledger generation.
         """
         used = {id_ for request in requests for id_ in request.versions}
         current = await flush_store.read_preconditions(connection, used)
@@ -156,5 +159,5 @@ def _flush_of(requests: Sequence[PendingRequest], generation: int) -> Flush:
 
 
 def concerns_transaction(error: asyncpg.PostgresError) -> bool:
-    """Return whether an error concerns the whole transaction, and not one of its requests."""
+    """Return whether an error concerns the transaction, and not only one of its requests."""
     return str(error.sqlstate).startswith(_TRANSACTION_ERRORS)

@@ -33,7 +33,7 @@ from app.store import (
 )
 from app.store import flush as flush_store
 
-_RESERVED_IDS = 256
+_RESERVED_IDS = 256  # batch ids that a session reserves at a time
 
 # After a duplicate, this many flushes check every key separately, because duplicates come in series.
 CAUTIOUS_FLUSHES = 20
@@ -52,8 +52,8 @@ class _BatchMember(msgspec.Struct, frozen=True):
 
 
 class FlushWriter:
-    """Writes flushes. `pepper` is the key of content digests and never changes; `writer` identifies our count
-    rows.
+    """Writes flushes. `pepper` is the key of content digests. `writer` selects the rows of the count tables
+    to which this process adds.
     """
 
     def __init__(self, *, keys: crypto.Vault, pepper: bytes, writer: int) -> None:
@@ -62,7 +62,7 @@ class FlushWriter:
         self._writer = writer
         self._ids: dict[PipelineConnection, list[BatchId]] = {}  # by the session that reserved them
         self._journeys = JourneyBound()
-        # Of destinations that had a duplicate: the number of further flushes that check every key separately.
+        # For a destination that had a duplicate: how many further flushes check every key separately.
         self._cautious_flushes: dict[DestinationNumber, int] = {}
 
     async def write_in_one_round_trip(
@@ -73,8 +73,8 @@ class FlushWriter:
     ) -> bool:
         """Write a flush in one round trip and its own transaction, or write nothing and return False.
 
-        Requires the usual case: no name to pin, no rejection, no duplicate of a journey, one free key
-        per event.
+        Possible only in the usual case: no name to pin, no rejection, no duplicate with a journey id, and one
+        free key for each event.
         """
         if self._cautious_flushes and self._expects_duplicates(flush):
             return False
@@ -116,7 +116,7 @@ class FlushWriter:
         return bool(recent)
 
     async def write(self, connection: PipelineConnection, flush: Flush) -> None:
-        """Write a flush inside the caller's transaction, which has the flush lock."""
+        """Write a flush inside the caller's transaction, which holds the flush lock."""
         await self._pin_names(connection, flush)
         firsts, followers = split_duplicates(flush)
         accepted: list[_BatchMember] = []
@@ -139,7 +139,7 @@ class FlushWriter:
         await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)
 
     async def read(self, connection: PipelineConnection, flush: Flush) -> None:
-        """Set the results of `write` without writing."""
+        """Set the results that `write` would set, for a dry run."""
         await self._pin_names(connection, flush, dry_run=True)
         firsts, followers = split_duplicates(flush)
         keys = [key for _, candidate in firsts for key in candidate.keys]
@@ -152,7 +152,7 @@ class FlushWriter:
     async def _pin_names(
         self, connection: PipelineConnection, flush: Flush, *, dry_run: bool = False
     ) -> None:
-        """Pin names of event types that were read from events; reject events with another name (R12).
+        """Pin the event name of each event type that has none; reject events with another name (R12).
 
         A `dry_run` pins nothing.
         """
@@ -193,7 +193,10 @@ class FlushWriter:
         firsts: Sequence[tuple[EventIndex, Candidate]],
         low_priority_requests: frozenset[int],
     ) -> list[_BatchMember]:
-        """Assign each candidate a batch and a position, in order of arrival; a batch fits one request."""
+        """Assign each candidate a batch and a position, in order of arrival.
+
+        A batch fits into one request to Amazon.
+        """
         members: list[_BatchMember] = []
         # Live and low-priority events never share a batch: a batch waits in one queue.
         filling: dict[tuple[DestinationNumber, bool], tuple[BatchId, int, int]] = {}
@@ -208,10 +211,10 @@ class FlushWriter:
         return members
 
     async def _next_id(self, connection: PipelineConnection) -> BatchId:
-        """Return an id that this session reserved. Ids are never used in another session.
+        """Return a batch id that this session reserved.
 
-        The first commit of the session writes a reservation to disk. A crash or a failover can only undo
-        unused reservations, and both end the session.
+        A crash or a failover can undo a reservation whose session has not committed since. The session ends
+        too, and its remaining ids are dropped, so an id is never used twice.
         """
         ids = self._ids.get(connection)
         if not ids:
@@ -239,7 +242,7 @@ class FlushWriter:
             duplicates = [member for member in members if not used.isdisjoint(member.candidate.keys)]
             for member in duplicates:
                 self._cautious_flushes[member.candidate.destination.number] = CAUTIOUS_FLUSHES
-            # For an event with two keys, the free key was inserted although the other is a duplicate.
+            # Of an event with two keys, the free key was inserted although the other key is a duplicate.
             partial = [key for member in duplicates for key in member.candidate.keys if key not in used]
             if partial:
                 await ledger.release(connection, flush.generation, partial)

@@ -21,22 +21,25 @@ from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.telemetry import Telemetry
 
-# A flush of so many requests starts without waiting for more. While the database writes it, this process
-# reads and evaluates the next ones.
+MAX_EVENTS = 5_000  # in one flush
+MAX_WAITING = 50_000  # events that wait for a commit; requests beyond are refused
+# A flush of this many requests starts without a wait for more. While the database writes it, this process
+# evaluates the next requests.
 FLUSH_MIN_REQUESTS = 24
-# While several organisations send, a flush is smaller: each waits for the previous flush. And of the
-# events that wait, one of them has this part at most.
-SHARED_PART = 10
+# An organisation counts as sending for this long after a post. While several organisations send, a flush has
+# at most 1/SHARED_PART of MAX_EVENTS, because the next flush waits for its end.
 SHARED_SECONDS = 60.0
-WAITING_PART = 2 / 3
-SECOND_RETRY_SECONDS = 5.0
+SHARED_PART = 10
+WAITING_PART = 2 / 3  # of MAX_WAITING: the most events of one organisation, while several send
+SECOND_RETRY_SECONDS = 5.0  # after a failure of the second writer, until it may start again
 
 
 class GroupCommit:
-    """Collects requests and writes them group by group, on a separate connection.
+    """Collects requests and writes them in groups, each in one transaction (a flush).
 
-    While it writes the requests of one organisation, those of another do not wait: they are written at the
-    same time on a second connection, which is opened when this first happens.
+    There are two writers, each with a connection. While the first writes requests of one organisation, the
+    second writes requests of others. No organisation is in two groups at a time, so its requests keep their
+    order. The second connection is opened when a second organisation sends.
     """
 
     def __init__(
@@ -50,8 +53,6 @@ class GroupCommit:
         notify: Callable[[dict[LaneId, int]], None],
         telemetry: Telemetry,
         database_results: DatabaseResults,
-        max_events: int = 5_000,
-        max_waiting: int = 50_000,
     ) -> None:
         self._destinations = destinations
         self._pepper = writer.pepper
@@ -60,8 +61,7 @@ class GroupCommit:
         self._notify = notify
         self._telemetry = telemetry
         self._database_results = database_results
-        self._max_events = max_events
-        self._max_waiting = max_waiting
+        self._max_waiting = MAX_WAITING
         self._queue: OwnerQueue[PendingRequest] = OwnerQueue()
         self._senders = RecentSenders(SHARED_SECONDS)
         self._arrived: list[PendingRequest] = []  # in this event-loop iteration
@@ -69,8 +69,6 @@ class GroupCommit:
         self._has_requests = asyncio.Event()
         self._may_flush = asyncio.Event()
         self._slicing = asyncio.Lock()
-        # Two writers, each with a connection. No organisation is in two groups at a time, so its requests
-        # keep their order.
         self._windows = (CommitWindow(), CommitWindow())
         self._sessions = [
             FlushSession(
@@ -83,7 +81,7 @@ class GroupCommit:
             for _ in self._windows
         ]
         self._second_task: asyncio.Task[None] | None = None
-        self._no_second_until = float("-inf")  # after a failure to open its connection
+        self._no_second_until = float("-inf")
         # Read when metrics are scraped: setting the gauge with every request costs more.
         telemetry.waiting_posts.set_function(lambda: self._waiting_events)
         self._closing = False
@@ -96,9 +94,9 @@ class GroupCommit:
         *,
         low_priority: bool,
     ) -> RequestResults | NotStored:
-        """Evaluate and store the events of one request; return after their commit.
+        """Evaluate and store the events of one request; return their results after the commit.
 
-        Cancelling the caller does not cancel the flush.
+        NotStored means that no event was acknowledged. Cancelling the caller does not cancel the flush.
         """
         if self._closing:
             return NotStored("closing")
@@ -122,7 +120,7 @@ class GroupCommit:
             self._waiting_events += len(events)
             self._arrived.append(request)
             if len(events) > FEW_EVENTS:
-                self._evaluate_arrived()  # its events are in the processor's caches now
+                self._evaluate_arrived()  # now, while its parsed events are in the processor's caches
             elif len(self._arrived) == 1:
                 loop.call_soon(self._evaluate_arrived)
         return await response
@@ -130,7 +128,7 @@ class GroupCommit:
     def _evaluate_arrived(self) -> None:
         """Evaluate and queue the requests that arrived in this event-loop iteration.
 
-        Together, because the code is then in the processor's caches.
+        Evaluating them together is faster, because the code stays in the processor's caches.
         """
         arrived, self._arrived = self._arrived, []
         for request in arrived:
@@ -159,7 +157,7 @@ class GroupCommit:
 
     @property
     def _most_events(self) -> int:
-        return self._max_events // SHARED_PART if self._is_shared else self._max_events
+        return MAX_EVENTS // SHARED_PART if self._is_shared else MAX_EVENTS
 
     @property
     def waiting(self) -> int:
@@ -167,15 +165,15 @@ class GroupCommit:
         return self._waiting_events
 
     async def run(self) -> None:
-        """Flush until closed and empty. Runs as one task of the process."""
+        """Write groups until `close` was called and the queue is empty. Runs as one task of the process."""
         first, second = self._windows
         while not (self._closing and not self._queue):
             await self._has_requests.wait()
             if requests := await self._next_group(first, second):
                 await self._flush(self._sessions[0], requests)
             elif self._second_task is not None:
-                # All that wait belong to the second writer. Its end sets this again, or before it a request
-                # of another organisation, which must not wait for the second writer.
+                # All waiting requests are for the second writer. The event is set again when that writer
+                # ends, or when a request of another organisation arrives.
                 self._has_requests.clear()
             requests = []  # frees their memory while waiting
             first.end()
@@ -198,7 +196,7 @@ class GroupCommit:
         return requests
 
     def _start_second_for_others(self) -> None:
-        """Let the second writer write what the first one does not."""
+        """Start the second writer if requests wait that the first one does not write."""
         if (writing := self._windows[0].writing) and self._queue.owners - writing:
             self._start_second()
 
@@ -210,7 +208,7 @@ class GroupCommit:
         """Write the requests of organisations that the first writer does not write, until there are none."""
         first, second = self._windows
         try:
-            # Before a request is taken: without this connection, the first writer writes it.
+            # Opened before a request leaves the queue: if this fails, the first writer writes the request.
             await self._sessions[1].connection()
             while requests := await self._next_group(second, first):
                 await self._flush(self._sessions[1], requests)
@@ -225,7 +223,7 @@ class GroupCommit:
                 self._has_requests.set()
 
     async def _linger(self, seconds: float) -> None:
-        """Wait until the queue is large enough for a flush, at most so long."""
+        """Wait until the queue is large enough for a flush, but no longer than this."""
         if self._is_large_enough():
             return
         self._may_flush.clear()
@@ -248,16 +246,17 @@ class GroupCommit:
         self._has_requests.set()
 
     async def evaluate_current(self, connection: PipelineConnection, request: PendingRequest) -> int:
-        """Evaluate a request with current configuration versions; return the ledger generation."""
+        """Evaluate a request with the current configuration, for a dry run; return the ledger generation."""
         await self._clock.ensure(connection)
         self._evaluate(request)
         return await self._sessions[0].reevaluate_stale(connection, [request])
 
     def _take_group(self, excluded: frozenset[str | None]) -> list[PendingRequest]:
-        """Remove requests from the queue, up to `max_events` events but at least one request.
+        """Remove and return the requests of the next flush, without those of the `excluded` organisations.
 
-        The oldest of each organisation first, the organisations in turn, without those excluded. A few events
-        are not written together with many of another organisation, which take longer.
+        The events are at most `_most_events`, but one request is always returned if any waits. Organisations
+        take turns. A few events never share a flush with many events of another organisation, because such a
+        flush takes longer.
         """
         limit = self._most_events
         group: list[PendingRequest] = []
@@ -279,13 +278,14 @@ class GroupCommit:
         return group
 
     def _evaluate(self, request: PendingRequest) -> None:
-        """Evaluate the events of a request with the cached destinations and record their versions."""
+        """Evaluate the events of a request with the cached destinations."""
         request.evaluated = self._begin_evaluation(request)(request.events)
 
     async def _evaluate_in_slices(self, request: PendingRequest) -> bool:
-        """Evaluate a request; if it is large, one such request at a time, in several iterations.
+        """Evaluate a request, a large one in slices with one slice per event-loop iteration.
 
-        Returns whether it may be queued: False if `close` was called meanwhile.
+        Only one large request is evaluated at a time. Return False if `close` was called meanwhile: the
+        request must then not be queued.
         """
         if len(request.events) <= FEW_EVENTS:
             self._evaluate(request)
@@ -302,7 +302,11 @@ class GroupCommit:
     def _begin_evaluation(
         self, request: PendingRequest
     ) -> Callable[[Sequence[Event | Rejection]], list[Evaluated]]:
-        """Record what the evaluation of a request depends on; return the function that evaluates events."""
+        """Return a function that evaluates events of a request.
+
+        Records in the request what the evaluation depends on: the clock's offset, the destinations and their
+        versions.
+        """
         now, request.clock_offset = self._clock.now(), self._clock.offset
         request.versions = {}
         found: dict[str | None, CachedDestination | None] = {None: None}
@@ -324,9 +328,8 @@ class GroupCommit:
         return evaluate_events
 
     def _visible(self, id_: DestinationId, request: PendingRequest) -> CachedDestination | None:
-        """Return a destination that the sender may use, and record its version in the request."""
+        """Return a destination if its sender may use it, else None. Records its version in the request."""
         access = request.access
-        # For a key of another organisation, or limited to other destinations, it does not exist.
         if not id_ or (access.destinations is not None and id_ not in access.destinations):
             return None
         destination = self._destinations.get(id_)
@@ -380,7 +383,7 @@ class GroupCommit:
         self._telemetry.flushes.labels("refused").inc()
         _answer_all(requests, NotStored("database"))
         if session.has_connection:
-            # The state of the session is unknown: the next flush opens a new one.
+            # The state of the session is unknown: the next flush opens another connection.
             session.terminate()
         elif session is self._sessions[0]:
             # No connection can be opened: queued requests get the same answer without waiting.

@@ -38,7 +38,7 @@ class EventResult(msgspec.Struct, frozen=True):
 
 
 class Intake:
-    """Receives events. One per API process; `receive` returns only while `run` is running."""
+    """Receives the events of an API process. `receive` returns only while the task of `run` is running."""
 
     def __init__(
         self,
@@ -157,34 +157,25 @@ def _result(index: int, evaluated: Evaluated, dedup_result: DedupResult | None) 
             return EventResult(index, event_id, "accepted", warnings=evaluated.warnings)
         case DedupResult.DUPLICATE:
             return EventResult(index, event_id, "duplicate", warnings=evaluated.warnings)
-        case DedupResult.CONFLICT:
-            return EventResult(index, event_id, "rejected", _event_id_conflict(evaluated))
-        case DedupResult.AMAZON_ID_CONFLICT:
-            return EventResult(index, event_id, "rejected", _amazon_id_conflict(evaluated))
+        case DedupResult.CONFLICT | DedupResult.AMAZON_ID_CONFLICT:
+            return EventResult(index, event_id, "rejected", _conflict(evaluated, dedup_result))
         case None:
             raise AssertionError("a candidate left the flush without a dedup result")
 
 
-def _event_id_conflict(candidate: Candidate) -> Rejection:
+def _conflict(candidate: Candidate, dedup_result: DedupResult) -> Rejection:
+    path, mapping_field = conflict_field(candidate, dedup_result), None
     detail = "This event_id was accepted before with other content; nothing was changed."
-    return _conflict(candidate, "event_id", None, detail)
-
-
-def _amazon_id_conflict(candidate: Candidate) -> Rejection:
-    """Return a rejection with the field of the id, because the caller's `event_id` may be new."""
-    path = conflict_field(candidate, DedupResult.AMAZON_ID_CONFLICT)
-    where = f"is mapped to {path}" if path is not None else "is a constant"
-    detail = (
-        f"Deduplication ID {where}, and an event with other content was accepted before with the same value "
-        "there; nothing was changed."
-    )
-    return _conflict(candidate, path, "event_id", detail)
-
-
-def _conflict(candidate: Candidate, field: str | None, mapping_field: str | None, detail: str) -> Rejection:
+    if dedup_result is DedupResult.AMAZON_ID_CONFLICT:
+        mapping_field = "event_id"
+        where = f"is mapped to {path}" if path is not None else "is a constant"
+        detail = (
+            f"Deduplication ID {where}, and an event with other content was accepted before with the same "
+            "value there; nothing was changed."
+        )
     return Rejection(
         "event_id_conflict",
-        field,
+        path,
         mapping_field,
         detail,
         candidate.conversion.event_id,

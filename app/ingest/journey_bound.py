@@ -1,4 +1,4 @@
-"""Limit the counted journeys and nodes, because callers choose their ids."""
+"""Limit the number of journey nodes that are counted, because callers choose the ids."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Final
 from app.domain.ids import DestinationNumber
 from app.store.journey_counts import JourneyCounts, JourneyKey
 
-MOST_NODES: Final = 1_000  # per destination and process; others are counted together
+MOST_NODES: Final = 1_000  # per destination and process
 OTHER: Final = ("", "")
 
 
@@ -18,7 +18,7 @@ class JourneyBound:
     _nodes: dict[DestinationNumber, set[tuple[str, str]]] = field(default_factory=dict)
 
     def bounded(self, journeys: Mapping[JourneyKey, JourneyCounts]) -> dict[JourneyKey, JourneyCounts]:
-        """Return the counts, with nodes above the limit under empty ids."""
+        """Return the counts; those of nodes above the limit are added up under empty ids."""
         result: dict[JourneyKey, JourneyCounts] = {}
         for (number, journey, node), added in journeys.items():
             known = self._nodes.setdefault(number, set())

@@ -30,7 +30,7 @@ class SenderAccess(msgspec.Struct, frozen=True):
 
 
 class NotStored(msgspec.Struct, frozen=True):
-    """Nothing of the request was acknowledged; the caller may send it again. `reason` is for the log."""
+    """No event of a request was acknowledged, and its sender may repeat it. `reason` is for the log."""
 
     reason: str
 
@@ -43,9 +43,10 @@ class PendingRequest(msgspec.Struct, eq=False):
     response: "asyncio.Future[RequestResults | NotStored]"
     trace: RequestTrace
     low_priority: bool = False  # its events are sent after live ones
-    # Set by evaluation: one entry per event, and the versions that the evaluation used.
+    # Set by the evaluation: one entry per event.
     evaluated: list[Evaluated] = []
     destinations: list[DestinationNumber | None] = []
+    # Set by the evaluation: the configuration versions and the clock's offset that it used.
     versions: dict[DestinationId, int | None] = {}
     clock_offset: float = 0.0
 

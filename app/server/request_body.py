@@ -1,6 +1,5 @@
-"""Request bodies: size cap, admission charge, loop limiter."""
+"""Request bodies: the size cap, and the calls of admission control and of the loop limiter."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -14,14 +13,11 @@ MIB: Final = 1024 * 1024
 PATH: Final = "/events"
 _PATH: Final = PATH.encode()
 _PATH_AND_QUERY: Final = _PATH + b"?"
-BODY_CAP: Final = MIB
-# Paths that accept more than an administrative body.
-_LARGER_CAPS: Final[Mapping[str, int]] = {PATH: 5 * MIB}
 
 
 def max_body_bytes(path: str) -> int:
     """Return the largest body that a path accepts, in bytes."""
-    return _LARGER_CAPS.get(path, BODY_CAP)
+    return 5 * MIB if path == PATH else MIB
 
 
 def posts_events(method: bytes, target: bytes) -> bool:
@@ -79,7 +75,7 @@ class RequestBodyReader:
     async def _charge(self, permit: Permit, body: bytes, *, complete: bool) -> None:
         problem = self._admission.record_read(permit, body, complete=complete)
         if problem is None and complete and permit.is_events:
-            # Parsing and evaluation follow: the CPU-heavy part.
+            # Next the events are parsed and evaluated, which uses the CPU.
             organisation = None if permit.share is None else permit.share.organisation
             if (turn := self._loop_limiter.enter(permit.cost, organisation)) is not None:
                 await turn

@@ -1,8 +1,8 @@
 """The HTTP server: checks connection deadlines and shuts down gracefully.
 
-Shutdown: readiness fails; for the shutdown delay requests are still served, with `Connection: close`, so that
-the load balancer can notice; then no connection is accepted, requests in progress are answered, and `serve`
-returns.
+At shutdown readiness fails first. During the shutdown delay the server still answers requests, with
+`Connection: close`: the load balancer needs this time to notice. Then the server accepts no connection,
+answers the requests in progress, and `serve` returns.
 """
 
 import asyncio
@@ -112,9 +112,9 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Handle signals while serving; they end `serve`, not the process.
+        """Handle signals while serving. A signal ends `serve`, not the process.
 
-        uvicorn would raise them again at the end, before the process closes its resources.
+        uvicorn's own method raises the signals again at the end, before the process closes its resources.
         """
         loop = asyncio.get_running_loop()
         signals = (signal.SIGTERM, signal.SIGINT)
