@@ -12,11 +12,11 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from app.telemetry import Telemetry
 
-# A change must be effective in every process within 5 s. A row older than CACHE_SECONDS is not used: requests
-# wait until it is read again. Recently used rows are read again after REFRESH_SECONDS already.
+# A change must be effective in every process within 5 s. Requests wait until a row older than CACHE_SECONDS
+# is read again. Recently used rows are read again in the background every REFRESH_SECONDS.
 REFRESH_SECONDS: Final = 2.0
 CACHE_SECONDS: Final = 3.0
-IDLE_SECONDS: Final = 300.0  # a row that no request used for so long is dropped
+IDLE_SECONDS: Final = 300.0  # a row that no request used for this time is dropped
 MAX_REFRESHED: Final = 1_000  # rows in one statement: the most recently used
 _MAX_CACHED: Final = 10_000
 
@@ -34,7 +34,7 @@ class _Entry(Generic[Row]):
 
 
 class RecentRows(Generic[Id, Row]):
-    """Rows as they were a few seconds ago. `read` returns those of the rows that exist, by id."""
+    """Caches rows for a few seconds. `read` reads rows: it returns the existing ones by id."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class RecentRows(Generic[Id, Row]):
         self._queries: dict[Id, asyncio.Task[Row | None]] = {}
 
     async def find(self, id_: Id) -> Row | None:
-        """Return a row, or None where there is none. Waits for the database if the row is not cached."""
+        """Return a row, or None if it does not exist. Waits for the database if the row is not cached."""
         entry = self._entries.get(id_)
         if entry is not None and (now := self._monotonic()) < entry.until:
             entry.used_at = now
@@ -57,7 +57,7 @@ class RecentRows(Generic[Id, Row]):
         if query is None:
             query = self._queries[id_] = asyncio.create_task(self._find(id_))
             query.add_done_callback(partial(self._end_query, id_))
-        # A disconnecting client must not cancel the query for the others.
+        # A client that disconnects must not cancel the query for other requests.
         return await asyncio.shield(query)
 
     async def _find(self, id_: Id) -> Row | None:
@@ -76,20 +76,20 @@ class RecentRows(Generic[Id, Row]):
         if self._queries.get(id_) is query:
             del self._queries[id_]
         if not query.cancelled():
-            query.exception()  # of a query whose clients disconnected: the next one fails or succeeds
+            query.exception()  # marks the error as handled if all clients have disconnected
 
     def forget(self, *ids: Id) -> None:
-        """Drop rows that this process has changed, and the results of all queries that run now."""
+        """Drop rows that this process has changed, and the results of all running queries."""
         self._queries.clear()
         for id_ in ids:
             self._entries.pop(id_, None)
 
     def uses(self) -> list[tuple[Id, Row, float]]:
-        """Return the cached rows with their ids, and when requests used them last."""
+        """Return the id of each cached row, the row, and when a request used it last."""
         return [(id_, entry.row, entry.used_at) for id_, entry in self._entries.items()]
 
     async def refresh(self) -> None:
-        """Read the recently used rows again, and drop those that were not used for long or are gone."""
+        """Read recently used rows again. Drop deleted rows and rows that no request used recently."""
         now = self._monotonic()
         self._entries = {
             id_: entry for id_, entry in self._entries.items() if now - entry.used_at < IDLE_SECONDS
@@ -99,8 +99,7 @@ class RecentRows(Generic[Id, Row]):
             return
         rows = await self._read([id_ for id_, _ in recent])
         for id_, entry in recent:
-            # An entry that was forgotten or replaced meanwhile is not in the cache: changing it has no
-            # effect.
+            # A change has no effect on an entry that was dropped or replaced meanwhile.
             if (row := rows.get(id_)) is not None:
                 entry.row, entry.until = row, now + CACHE_SECONDS
             elif self._entries.get(id_) is entry:

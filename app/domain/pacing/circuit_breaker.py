@@ -1,4 +1,4 @@
-"""The circuit breaker of a lane: after too many failures only probes are sent from time to time. Pure."""
+"""The circuit breaker of a lane: after too many failures it allows only single probes, with waits. Pure."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,7 +13,7 @@ SINGLE_FAILURE_WAIT_S: Final = 0.25  # after a failure that does not open the br
 
 
 class BreakerState(StrEnum):
-    """The breaker's state, as a lane's statistics report it."""
+    """The state of a breaker in the statistics of a lane."""
 
     CLOSED = "closed"
     OPEN = "open"

@@ -27,9 +27,9 @@ class RateLimit:
 class LanePace:
     """The state of a lane's pace.
 
-    `arrival` is GCRA's theoretical arrival time, at which the bucket is full again. `blocked_until` is the
-    end of the last Retry-After window. `throttles` counts 429s in a row. `estimate` is the rate below the
-    configured limit that the 429s imply, if any came.
+    `arrival` is the theoretical arrival time of GCRA: the bucket is full then. `blocked_until` is the end of
+    the last Retry-After window. `throttles` counts 429s in a row. `estimate` estimates Amazon's limit from
+    429s.
     """
 
     arrival: float = 0.0
@@ -39,7 +39,7 @@ class LanePace:
     estimate: RateEstimate = field(default_factory=RateEstimate)
 
     def allowed(self, limit: RateLimit, now: float) -> RateLimit:
-        """Return the current limit: the configured one, or the estimated rate without bursts."""
+        """Return the configured limit, or the estimated rate without bursts if that is lower."""
         rate = self.estimate.rate_at(now, limit=limit.per_second)
         if rate is None or rate >= limit.per_second:
             return limit
@@ -55,8 +55,8 @@ class LanePace:
     def sent(self, limit: RateLimit, now: float) -> "LanePace":
         """Return the pace after one request was sent at `now`.
 
-        A request is sent slightly after it is due. At an estimated rate this delay would lower the rate each
-        time. If Amazon accepts bursts, the next due time counts from the due time of this request.
+        A request is sent slightly after it is due, which would lower an estimated rate with each request. So
+        if Amazon accepts bursts, the next due time counts from the due time of this request.
         """
         allowed, late = self.allowed(limit, now), 0.0
         if self.estimate.allows_bursts and allowed is not limit:

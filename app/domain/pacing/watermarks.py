@@ -1,10 +1,11 @@
 """Low watermarks for the due-scan, reset periodically. Pure.
 
-A Postgres index keeps an entry for each settled batch until a vacuum removes it, and an old snapshot anywhere
-stops the vacuum. A scan from the start then reads all of those entries: 76 ms after 100,000 small batches. So
-a lane keeps, for each of its queues, the due time of the first open batch that its last claim found, and
-starts the next scan there. A transaction that commits late may add a batch below the watermark. So a poll
-scans from the start from time to time; the longer such a scan takes, the less often it happens.
+A Postgres index keeps an entry for each settled batch until a vacuum removes the entry. An old snapshot
+stops the vacuum. A scan from the start of the index then reads all these entries, which took 76 ms after
+100,000 small batches. So a lane keeps the due time of the first open batch that its last claim found in each
+of its queues, and starts the next scan there. A transaction that commits late may add a batch below this
+watermark. So a poll scans from the start from time to time. The longer such a full scan takes, the less often
+it happens.
 """
 
 from collections.abc import Mapping
@@ -23,8 +24,9 @@ Key = tuple[DestinationNumber, int]  # a destination and one of its queues of co
 
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """Where a lane's scans may start. `due_at` holds times of the database; other times are monotonic
-    seconds.
+    """Where the scans of a lane may start. `due_at` holds times of the database.
+
+    Other times are monotonic seconds.
     """
 
     due_at: Mapping[Key, datetime] = field(default_factory=dict)
