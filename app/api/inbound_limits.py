@@ -49,7 +49,7 @@ class _Usage:
         self.demand = demand if demand > self.limit.rate / 100 else 0.0
 
     def divide(self, others: list[float], now: float) -> None:
-        """Compute this process's share from its demand and that of the other processes."""
+        """Compute this process's share from its demand and the demands of the other processes."""
         if (seconds := now - self.divided_at) <= LONGEST_GAP_S:
             self.limit.divide(share_of(self.limit.rate, self.demand, others), seconds, now)
         self.divided_at = now
@@ -133,7 +133,6 @@ class InboundLimits:
             usage.divide(others[id_], now)
 
     async def run(self, pool: PipelinePool, telemetry: Telemetry) -> None:
-        """Exchange until cancelled."""
         while True:
             await asyncio.sleep(EXCHANGE_EVERY_S)
             if not self._usages and not self._ended:

@@ -1,4 +1,4 @@
-"""Cache rows that requests use, and read the recently used ones again in the background.
+"""Cache rows that requests use, and read recently used rows again in the background.
 
 A sender that posts every few seconds then does not wait for the database before its post is read.
 """
@@ -6,6 +6,7 @@ A sender that posts every few seconds then does not wait for the database before
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from heapq import nlargest
 from typing import Final, Generic, Protocol, TypeVar
@@ -17,24 +18,22 @@ from app.telemetry import Telemetry
 REFRESH_SECONDS: Final = 2.0
 CACHE_SECONDS: Final = 3.0
 IDLE_SECONDS: Final = 300.0  # a row that no request used for this time is dropped
-MAX_REFRESHED: Final = 1_000  # rows in one statement: the most recently used
+MAX_REFRESHED: Final = 1_000  # only so many rows are read again in the background: the last used
 _MAX_CACHED: Final = 10_000
 
 Id = TypeVar("Id")
 Row = TypeVar("Row")
 
 
+@dataclass(slots=True)
 class _Entry(Generic[Row]):
-    __slots__ = ("row", "until", "used_at")
-
-    def __init__(self, row: Row, read_at: float) -> None:
-        self.row = row
-        self.until = read_at + CACHE_SECONDS
-        self.used_at = read_at
+    row: Row
+    until: float
+    used_at: float
 
 
 class RecentRows(Generic[Id, Row]):
-    """Caches rows for a few seconds. `read` reads rows: it returns the existing ones by id."""
+    """Caches rows for a few seconds. `read` reads rows from the database: it returns them by id."""
 
     def __init__(
         self,
@@ -69,7 +68,7 @@ class RecentRows(Generic[Id, Row]):
                 self._entries.clear()
             self._entries.pop(id_, None)
             if row is not None:
-                self._entries[id_] = _Entry(row, now)
+                self._entries[id_] = _Entry(row, now + CACHE_SECONDS, now)
         return row
 
     def _end_query(self, id_: Id, query: "asyncio.Task[Row | None]") -> None:

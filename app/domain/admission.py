@@ -27,7 +27,7 @@ UNDECLARED_COST: Final = 64 * 1024
 # The most memory charged for a body before it arrives. Further bytes are charged on arrival, because a
 # declared length alone must not use up the memory limit.
 RESERVE: Final = 32 * 1024
-# The requests of one API key may use one part in this many of the body memory and of the connections.
+# The requests of an API key may use 1/SHARES of the body memory and of the connections.
 SHARES: Final = 3
 # All keys of an organisation together may use this part of each limit while another organisation sends.
 ORGANISATION_PART: Final = 2 / 3
@@ -197,6 +197,6 @@ def backlog_too_old(waited: timedelta, max_age: timedelta) -> bool:
 
 
 def retry_after(cause: ShedReason, jitter: float) -> int:
-    """Return whole seconds for `Retry-After`, spread over the range of the cause; `jitter` is in [0, 1)."""
+    """Return integer seconds for `Retry-After`, in the range of the cause; `jitter` is in [0, 1)."""
     span = SHED_SPECS[cause]
     return span.soonest_s + int(jitter * (span.latest_s - span.soonest_s + 1))

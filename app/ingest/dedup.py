@@ -1,59 +1,46 @@
-"""Deduplicate the events of one flush, against each other and against the ledger. Pure."""
+"""Find duplicates among the events of a flush, and compare the events with the ledger. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import chain
 
 from app.domain.event import JourneyIds, Rejection
 from app.domain.ids import BatchId, DestinationNumber, LaneId
-from app.domain.trace import RequestTrace
 from app.ingest.evaluate import Candidate, Evaluated
+from app.ingest.pending_request import DedupResult, PendingRequest
 from app.store import counts, ledger
 from app.store.cached_destinations import NamedType
-from app.store.journey_counts import JourneyCounts, JourneyKey
+from app.store.journey_counts import JourneyKey
 
 EventIndex = tuple[int, int]  # an event of a flush: (request, event in the request)
 
 
-class DedupResult(StrEnum):
-    """Whether an event is new, repeats an accepted one, or uses its id with other content."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
-    AMAZON_ID_CONFLICT = "amazon_id_conflict"  # the mapped Amazon eventId was used with other content
-
-    __hash__ = str.__hash__  # Enum's hash is written in Python and is called for every event
-
-
 @dataclass(slots=True, repr=False)
 class Flush:
-    """The evaluated events of the requests of one transaction, and the results of storing them.
+    """The requests of one transaction, and the results of storing their events.
 
-    `results` has one entry per event, None for events that are already rejected.
+    `evaluated` and `results` hold a list for each request, with an entry for each event. A result is None if
+    the evaluation rejected the event.
     """
 
-    evaluated: Sequence[list[Evaluated]]
+    requests: Sequence[PendingRequest]
     generation: int  # of the ledger
-    # By request and event; None if the event's destination does not exist.
-    destinations: Sequence[Sequence[DestinationNumber | None]] = ()
-    low_priority: frozenset[int] = (
-        frozenset()
-    )  # indexes of the requests whose events are sent after live ones
-    traces: Sequence[RequestTrace] = ()  # of each request
-    stored_batches: dict[BatchId, set[int]] = field(default_factory=dict)  # the indexes of their requests
+    evaluated: list[list[Evaluated]] = field(init=False)
     results: list[list[DedupResult | None]] = field(init=False)
+    stored_batches: dict[BatchId, set[int]] = field(
+        default_factory=dict
+    )  # with the indexes of their requests
     waiting: dict[LaneId, int] = field(default_factory=dict)  # stored events by lane
     pinned_names: dict[NamedType, str] = field(default_factory=dict)
     ledger_rows: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Copies: the flush may replace entries by rejections, which must not survive a rollback.
+        self.evaluated = [list(request.evaluated) for request in self.requests]
         self.results = [[None] * len(evaluated) for evaluated in self.evaluated]
 
     def candidates(self) -> Iterator[tuple[EventIndex, Candidate]]:
-        """Yield each candidate with its index."""
         for request, evaluated in enumerate(self.evaluated):
             for event, result in enumerate(evaluated):
                 if type(result) is Candidate:
@@ -66,7 +53,6 @@ class Flush:
             self.waiting[lane] = self.waiting.get(lane, 0) + 1
 
     def set_result(self, index: EventIndex, result: DedupResult) -> None:
-        """Set the result of the candidate with this index."""
         self.results[index[0]][index[1]] = result
 
 
@@ -160,14 +146,8 @@ class FlushCounts:
     deltas: dict[DestinationNumber, counts.IngestCounts]
     rejected: Counter[counts.RejectionKey]
     stopped: Counter[tuple[DestinationNumber, str, str]]  # by consent: destination, reason, mode
-    rejected_of: Counter[JourneyKey]
+    rejected_of: Counter[JourneyKey]  # events of journey nodes
     duplicates_of: Counter[JourneyKey]
-
-    @property
-    def journeys(self) -> dict[JourneyKey, JourneyCounts]:
-        """The rejected and duplicate events by journey node."""
-        keys = self.rejected_of.keys() | self.duplicates_of.keys()
-        return {key: JourneyCounts(self.rejected_of[key], self.duplicates_of[key]) for key in keys}
 
 
 _CONFLICTS = (DedupResult.CONFLICT, DedupResult.AMAZON_ID_CONFLICT)
@@ -184,8 +164,9 @@ def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | No
 def count_results(flush: Flush) -> FlushCounts:
     """Count the results by destination, and the rejections and duplicates by cause and journey node too."""
     flush_counts = FlushCounts({}, Counter(), Counter(), Counter(), Counter())
-    # One step per destination and result of the flush, not one per event.
-    destinations = chain.from_iterable(flush.destinations)
+    # A loop over pairs of destination and result is faster than a loop over events.
+    numbers_of = [request.destinations for request in flush.requests]
+    destinations = chain.from_iterable(numbers_of)
     for (number, result), events in Counter(
         zip(destinations, chain.from_iterable(flush.results), strict=True)
     ).items():
@@ -199,7 +180,7 @@ def count_results(flush: Flush) -> FlushCounts:
                 delta.duplicates += events
             case DedupResult.CONFLICT | DedupResult.AMAZON_ID_CONFLICT | None:
                 delta.rejected += events
-    for evaluated, numbers, results in zip(flush.evaluated, flush.destinations, flush.results, strict=True):
+    for evaluated, numbers, results in zip(flush.evaluated, numbers_of, flush.results, strict=True):
         for rejection, number, result in zip(evaluated, numbers, results, strict=True):
             if number is None:
                 continue

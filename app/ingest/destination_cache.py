@@ -78,6 +78,7 @@ class DestinationCache:
         self._ages = ages
         self._consent = consent
         self._cached: dict[DestinationId, CachedDestination] = {}
+        self._rows: dict[DestinationId, store.DestinationRow] = {}
 
     def get(self, id_: DestinationId) -> CachedDestination | None:
         """Return a cached destination. After None, the flush checks whether the destination exists."""
@@ -93,24 +94,26 @@ class DestinationCache:
         rows = await store.load(connection, ids)
         for id_ in ids:
             if id_ in rows:
-                self._cached[id_] = self._compile(rows[id_])
+                self._add(rows[id_])
             else:
                 self._cached.pop(id_, None)
+                self._rows.pop(id_, None)
 
     def add_pins(self, names: Mapping[store.NamedType, str]) -> None:
         """Add the names that a flush pinned, in all cached destinations of their advertisers."""
-        for id_, destination in self._cached.items():
+        for row in list(self._rows.values()):
             new_pins = {
                 event_type: name
                 for (organisation, advertiser, event_type), name in names.items()
-                if (organisation, advertiser) == (destination.organisation, destination.advertiser_id)
+                if (organisation, advertiser) == (row.organisation, row.advertiser_id)
             }
-            if new_pins.keys() - destination.pins.keys():
-                self._cached[id_] = _with_pins(destination, {**destination.pins, **new_pins})
+            if new_pins.keys() - row.pins.keys():
+                self._add(replace(row, pins={**row.pins, **new_pins}))
 
-    def _compile(self, row: store.DestinationRow) -> CachedDestination:
+    def _add(self, row: store.DestinationRow) -> None:
         mappings = {mapping.id: self._compile_mapping(row, mapping) for mapping in row.mappings}
-        return CachedDestination(
+        self._rows[row.id] = row
+        self._cached[row.id] = CachedDestination(
             organisation=row.organisation,
             id=row.id,
             number=row.number,
@@ -148,18 +151,6 @@ class DestinationCache:
             rules=rules,
             fast_path=compile_fast_path(compiled, rules) if compiled and self._fast_path else None,
         )
-
-
-def _with_pins(destination: CachedDestination, pins: Mapping[str, str]) -> CachedDestination:
-    mappings = {id_: _mapping_with_pins(mapping, pins) for id_, mapping in destination.mappings.items()}
-    published = tuple(mapping for mapping in mappings.values() if mapping.compiled is not None)
-    return replace(destination, pins=pins, mappings=mappings, published=published)
-
-
-def _mapping_with_pins(mapping: PublishedMapping, pins: Mapping[str, str]) -> PublishedMapping:
-    rules = replace(mapping.rules, pins=pins)
-    fast_path = compile_fast_path(mapping.compiled, rules) if mapping.compiled and mapping.fast_path else None
-    return replace(mapping, rules=rules, fast_path=fast_path)
 
 
 def _compiled(document: dict[str, Any]) -> CompiledMapping | None:

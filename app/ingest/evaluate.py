@@ -1,4 +1,4 @@
-"""Evaluate one event: match it to a published mapping and convert it. Pure."""
+"""Evaluate an event: match it to a published mapping and convert it. Pure."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -45,7 +45,7 @@ Find = Callable[[DestinationId], CachedDestination | None]
 
 
 def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evaluated:
-    """Match one event to its mapping and convert it, or return its rejection."""
+    """Match an event to its mapping and convert it, or return its rejection."""
     matched = match_mapping(event, find)
     if isinstance(matched, Rejection):
         return matched

@@ -1,4 +1,4 @@
-"""One connection that writes groups of requests, each in one transaction."""
+"""A database connection that writes groups of requests, each in a transaction."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -46,7 +46,6 @@ class FlushSession:
 
     @property
     def has_connection(self) -> bool:
-        """Whether a connection is open."""
         return self._connection is not None
 
     async def connection(self) -> asyncpg.Connection:
@@ -66,13 +65,15 @@ class FlushSession:
         return self._connection
 
     def terminate(self) -> None:
-        """Close the connection: the state of its session is unknown. The next flush opens another one."""
+        """Close the connection, because the state of its session is unknown.
+
+        The next flush opens another connection.
+        """
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
     async def close(self) -> None:
-        """Close the connection."""
         if self._connection is not None and not self._connection.is_closed():
             await self._connection.close()
 
@@ -95,7 +96,7 @@ class FlushSession:
         if flush is None:
             async with flush_store.transaction(connection):
                 self._generation = await self.reevaluate_stale(connection, requests)
-                flush = _flush_of(requests, self._generation)
+                flush = Flush(requests, self._generation)
                 await self._writer.write(connection, flush)
         return flush
 
@@ -113,11 +114,11 @@ class FlushSession:
             )
         ):
             return None
-        flush = _flush_of(requests, self._generation)
+        flush = Flush(requests, self._generation)
         try:
             return flush if await self._writer.write_in_one_round_trip(connection, flush, versions) else None
         except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError) as error:
-            # The session lost its function, or this server cannot plan it.
+            # The function of the session is gone, or this server cannot plan it.
             self._disable_one_round_trip(error)
             return None
 
@@ -145,17 +146,6 @@ class FlushSession:
             if any(version != self._destinations.version(id_) for id_, version in request.versions.items()):
                 self._evaluate(request)
         return current.generation
-
-
-def _flush_of(requests: Sequence[PendingRequest], generation: int) -> Flush:
-    return Flush(
-        # Copies: the flush may replace entries by rejections, which must not survive a rollback.
-        [list(request.evaluated) for request in requests],
-        generation,
-        [request.destinations for request in requests],
-        low_priority=frozenset(n for n, request in enumerate(requests) if request.low_priority),
-        traces=[request.trace for request in requests],
-    )
 
 
 def concerns_transaction(error: asyncpg.PostgresError) -> bool:

@@ -1,4 +1,4 @@
-"""Write one flush: ledger rows first, then batches of the accepted events, then the counts."""
+"""Write a flush: ledger rows first, then batches of the accepted events, then the counts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,6 @@ from app.domain.event import Rejection
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.trace import RequestTrace
 from app.ingest.dedup import (
-    DedupResult,
     EventIndex,
     Flush,
     compare_with_ledger,
@@ -22,6 +21,7 @@ from app.ingest.dedup import (
 )
 from app.ingest.evaluate import Candidate
 from app.ingest.journey_bound import JourneyBound
+from app.ingest.pending_request import DedupResult, PendingRequest
 from app.store import (
     PipelineConnection,
     batches,
@@ -87,7 +87,7 @@ class FlushWriter:
         flush_counts = count_results(flush)
         if not firsts or flush_counts.rejected or flush_counts.duplicates_of:
             return False
-        members_of = _by_batch(await self._assign_batches(connection, firsts, flush.low_priority))
+        members_of = _by_batch(await self._assign_batches(connection, firsts, flush.requests))
         outcome = await flush_store.store_in_one_round_trip(
             connection,
             [self._seal(flush, batch, members) for batch, members in members_of.items()],
@@ -121,7 +121,7 @@ class FlushWriter:
         firsts, followers = split_duplicates(flush)
         accepted: list[_BatchMember] = []
         if firsts:
-            members = await self._assign_batches(connection, firsts, flush.low_priority)
+            members = await self._assign_batches(connection, firsts, flush.requests)
             accepted = await self._claim_keys(connection, flush, members)
         resolve_followers(flush, followers)
         stored = {member.index: (member.batch, member.position) for member in accepted} if followers else {}
@@ -135,7 +135,8 @@ class FlushWriter:
         else:
             await counts.add(connection, self._writer, flush_counts.deltas)
         await counts.add_rejections(connection, self._writer, flush_counts.rejected)
-        await journey_counts.add(connection, self._writer, self._journeys.bounded(flush_counts.journeys))
+        journeys = self._journeys.bounded(flush_counts.rejected_of, flush_counts.duplicates_of)
+        await journey_counts.add(connection, self._writer, journeys)
         await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)
 
     async def read(self, connection: PipelineConnection, flush: Flush) -> None:
@@ -191,7 +192,7 @@ class FlushWriter:
         self,
         connection: PipelineConnection,
         firsts: Sequence[tuple[EventIndex, Candidate]],
-        low_priority_requests: frozenset[int],
+        requests: Sequence[PendingRequest],
     ) -> list[_BatchMember]:
         """Assign each candidate a batch and a position, in order of arrival.
 
@@ -201,7 +202,7 @@ class FlushWriter:
         # Live and low-priority events never share a batch: a batch waits in one queue.
         filling: dict[tuple[DestinationNumber, bool], tuple[BatchId, int, int]] = {}
         for index, candidate in firsts:
-            low_priority = index[0] in low_priority_requests
+            low_priority = requests[index[0]].low_priority
             queue, size = (candidate.destination.number, low_priority), len(candidate.conversion.body)
             batch, events, total = filling.get(queue, (None, 0, 0))
             if batch is None or events == packing.MAX_EVENTS or total + size > packing.MAX_BYTES:
@@ -242,7 +243,7 @@ class FlushWriter:
             duplicates = [member for member in members if not used.isdisjoint(member.candidate.keys)]
             for member in duplicates:
                 self._cautious_flushes[member.candidate.destination.number] = CAUTIOUS_FLUSHES
-            # Of an event with two keys, the free key was inserted although the other key is a duplicate.
+            # If only one of an event's two keys is a duplicate, the statement inserted the other key.
             partial = [key for member in duplicates for key in member.candidate.keys if key not in used]
             if partial:
                 await ledger.release(connection, flush.generation, partial)
@@ -256,7 +257,7 @@ class FlushWriter:
         flush.stored_batches[batch] = {member.index[0] for member in members}
         packed = packing.pack(
             [member.candidate.conversion.body for member in members],
-            [_metadata(member, flush.traces[member.index[0]]) for member in members],
+            [_metadata(member, flush.requests[member.index[0]].trace) for member in members],
         )
         data_key = crypto.new_data_key()
         place = crypto.batch_place(batch)

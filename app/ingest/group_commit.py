@@ -1,4 +1,4 @@
-"""Group commit: concurrent requests share one transaction and are answered after its commit."""
+"""Group commit: concurrent requests share a transaction and are answered after the commit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +22,7 @@ from app.store.database_results import DatabaseResults
 from app.telemetry import Telemetry
 
 MAX_EVENTS = 5_000  # in one flush
-MAX_WAITING = 50_000  # events that wait for a commit; requests beyond are refused
+MAX_WAITING = 50_000  # events that wait for a commit; further requests are refused
 # A flush of this many requests starts without a wait for more. While the database writes it, this process
 # evaluates the next requests.
 FLUSH_MIN_REQUESTS = 24
@@ -30,8 +30,9 @@ FLUSH_MIN_REQUESTS = 24
 # at most 1/SHARED_PART of MAX_EVENTS, because the next flush waits for its end.
 SHARED_SECONDS = 60.0
 SHARED_PART = 10
-WAITING_PART = 2 / 3  # of MAX_WAITING: the most events of one organisation, while several send
-SECOND_RETRY_SECONDS = 5.0  # after a failure of the second writer, until it may start again
+# While several organisations send, the events of each may use this part of MAX_WAITING.
+WAITING_PART = 2 / 3
+SECOND_RETRY_SECONDS = 5.0  # from a failure of the second writer to its next start
 
 
 class GroupCommit:
@@ -64,7 +65,7 @@ class GroupCommit:
         self._max_waiting = MAX_WAITING
         self._queue: OwnerQueue[PendingRequest] = OwnerQueue()
         self._senders = RecentSenders(SHARED_SECONDS)
-        self._arrived: list[PendingRequest] = []  # in this event-loop iteration
+        self._arrived: list[PendingRequest] = []  # requests of this event-loop iteration
         self._waiting_events = 0
         self._has_requests = asyncio.Event()
         self._may_flush = asyncio.Event()
@@ -82,7 +83,7 @@ class GroupCommit:
         ]
         self._second_task: asyncio.Task[None] | None = None
         self._no_second_until = float("-inf")
-        # Read when metrics are scraped: setting the gauge with every request costs more.
+        # The gauge reads the number when metrics are scraped: setting it with every request costs more.
         telemetry.waiting_posts.set_function(lambda: self._waiting_events)
         self._closing = False
 
@@ -98,10 +99,8 @@ class GroupCommit:
 
         NotStored means that no event was acknowledged. Cancelling the caller does not cancel the flush.
         """
-        if self._closing:
-            return NotStored("closing")
-        if self._waiting_events + len(events) > self._max_waiting:
-            return NotStored("crowded")
+        if self._closing or self._waiting_events + len(events) > self._max_waiting:
+            return NotStored()
         loop = asyncio.get_running_loop()
         organisation, now = access.organisation, loop.time()
         self._senders.record(organisation, now)
@@ -109,11 +108,11 @@ class GroupCommit:
         request = PendingRequest(events, access, response, trace, low_priority)
         if self._senders.are_several(now):
             if not self._sessions[1].has_connection:
-                self._start_second()  # opens its connection before it is needed
+                self._start_second()  # so that its connection is open when it is needed
             if self._queue.cost_of(organisation) + len(events) > self._max_waiting * WAITING_PART:
-                return NotStored("crowded")
+                return NotStored()
             if not await self._evaluate_in_slices(request):
-                return NotStored("closing")
+                return NotStored()
             self._waiting_events += len(events)
             self._enqueue(request)
         else:
@@ -165,7 +164,7 @@ class GroupCommit:
         return self._waiting_events
 
     async def run(self) -> None:
-        """Write groups until `close` was called and the queue is empty. Runs as one task of the process."""
+        """Write groups until `close` was called and the queue is empty."""
         first, second = self._windows
         while not (self._closing and not self._queue):
             await self._has_requests.wait()
@@ -196,7 +195,7 @@ class GroupCommit:
         return requests
 
     def _start_second_for_others(self) -> None:
-        """Start the second writer if requests wait that the first one does not write."""
+        """Start the second writer if requests wait whose organisations the first does not write."""
         if (writing := self._windows[0].writing) and self._queue.owners - writing:
             self._start_second()
 
@@ -239,7 +238,7 @@ class GroupCommit:
         )
 
     def close(self) -> None:
-        """Accept no more requests; `run` ends when the queued ones are answered."""
+        """Accept no more requests; `run` ends when all queued requests are answered."""
         self._evaluate_arrived()
         self._closing = True
         self._may_flush.set()
@@ -254,9 +253,9 @@ class GroupCommit:
     def _take_group(self, excluded: frozenset[str | None]) -> list[PendingRequest]:
         """Remove and return the requests of the next flush, without those of the `excluded` organisations.
 
-        The events are at most `_most_events`, but one request is always returned if any waits. Organisations
-        take turns. A few events never share a flush with many events of another organisation, because such a
-        flush takes longer.
+        They have at most `_most_events` events, unless the first request alone has more. Organisations take
+        turns. A few events do not share a flush with many events of another organisation, because a flush of
+        many events takes longer.
         """
         limit = self._most_events
         group: list[PendingRequest] = []
@@ -278,11 +277,10 @@ class GroupCommit:
         return group
 
     def _evaluate(self, request: PendingRequest) -> None:
-        """Evaluate the events of a request with the cached destinations."""
         request.evaluated = self._begin_evaluation(request)(request.events)
 
     async def _evaluate_in_slices(self, request: PendingRequest) -> bool:
-        """Evaluate a request, a large one in slices with one slice per event-loop iteration.
+        """Evaluate a request. A large request is evaluated in slices, one slice per event-loop iteration.
 
         Only one large request is evaluated at a time. Return False if `close` was called meanwhile: the
         request must then not be queued.
@@ -339,7 +337,7 @@ class GroupCommit:
         return destination
 
     async def _flush(self, session: FlushSession, requests: Sequence[PendingRequest]) -> None:
-        """Write one group and answer it; never raises."""
+        """Write a group and answer its requests; never raises."""
         try:
             with self._telemetry.flush_seconds.time():
                 await self._write(session, requests)
@@ -353,7 +351,7 @@ class GroupCommit:
                 self._telemetry.failed("flush.request_failed", error, level=40)
                 self._database_results.refused(error)
                 self._telemetry.flushes.labels("failed").inc()
-                _answer_all(requests, NotStored("unwritable"))
+                _refuse_all(requests)
             else:
                 for request in requests:
                     await self._flush(session, [request])
@@ -381,17 +379,17 @@ class GroupCommit:
         self._telemetry.failed("flush.refused", error, level=30, posts=len(requests))
         self._database_results.refused(error)
         self._telemetry.flushes.labels("refused").inc()
-        _answer_all(requests, NotStored("database"))
+        _refuse_all(requests)
         if session.has_connection:
             # The state of the session is unknown: the next flush opens another connection.
             session.terminate()
         elif session is self._sessions[0]:
             # No connection can be opened: queued requests get the same answer without waiting.
             while refused := self._take_group(self._windows[1].writing):
-                _answer_all(refused, NotStored("database"))
+                _refuse_all(refused)
 
 
-def _answer_all(requests: Sequence[PendingRequest], response: NotStored) -> None:
+def _refuse_all(requests: Sequence[PendingRequest]) -> None:
     for request in requests:
         if not request.response.done():
-            request.response.set_result(response)
+            request.response.set_result(NotStored())

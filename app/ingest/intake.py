@@ -1,4 +1,4 @@
-"""The first half of the pipeline: received → matched → converted → stored."""
+"""Receive the events of requests: match, convert and store them, and return a result for each event."""
 
 import asyncio
 from collections import Counter
@@ -15,11 +15,17 @@ from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
 from app.domain.observed.preview import preview, rejection_view
 from app.domain.trace import RequestTrace
-from app.ingest.dedup import DedupResult, Flush, conflict_field
+from app.ingest.dedup import Flush, conflict_field
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import GroupCommit
-from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
+from app.ingest.pending_request import (
+    DedupResult,
+    NotStored,
+    PendingRequest,
+    RequestResults,
+    SenderAccess,
+)
 from app.ingest.rejection_recorder import RejectionRecorder
 from app.store.clock import DatabaseClock
 from app.store.errors import DRIVER_ERRORS
@@ -58,7 +64,7 @@ class Intake:
         self._pool = pool
         self._clock = clock
         self._telemetry = telemetry
-        # Looking a series up by its label costs more than counting.
+        # Cached, because looking up a series by its label costs more than counting.
         self._received = {
             status: telemetry.received.labels(status) for status in ("accepted", "duplicate", "rejected")
         }
@@ -73,8 +79,8 @@ class Intake:
     ) -> list[EventResult] | NotStored:
         """Match, convert and store these events; return one result per event, in order, after the commit.
 
-        `low_priority` events are sent after live ones, like replays. NotStored means that nothing was
-        acknowledged and the same request may be sent again.
+        With `low_priority`, the events are sent after live events, like replays. NotStored means that no
+        event was acknowledged and the same request may be sent again.
         """
         trace = trace or RequestTrace()
         response = await self._group_commit.store(events, access, trace, low_priority=low_priority)
@@ -118,15 +124,16 @@ class Intake:
         try:
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 generation = await self._group_commit.evaluate_current(connection, request)
-                flush = Flush([request.evaluated], generation, [request.destinations])
+                flush = Flush([request], generation)
                 await self._writer.read(connection, flush)
         except DRIVER_ERRORS:
-            return NotStored("database")
-        results = _results(events, RequestResults(request.evaluated, flush.results[0]))
+            return NotStored()
+        evaluated_events = flush.evaluated[0]
+        results = _results(events, RequestResults(evaluated_events, flush.results[0]))
         now = self._clock.now()
         return [
             structs.replace(result, preview=_preview(event, evaluated, result, now))
-            for event, evaluated, result in zip(events, request.evaluated, results, strict=True)
+            for event, evaluated, result in zip(events, evaluated_events, results, strict=True)
         ]
 
     @property
@@ -139,7 +146,7 @@ class Intake:
         await self._group_commit.run()
 
     def close(self) -> None:
-        """Accept no more events; queued ones are still stored and answered."""
+        """Accept no more events; queued events are still stored and answered."""
         self._group_commit.close()
 
 

@@ -11,7 +11,7 @@ from app.telemetry import Telemetry
 
 
 class Notifier:
-    """Collects the lanes of stored events and notifies the workers of all of them together.
+    """Collects the lanes of stored events and sends one notification for many flushes.
 
     If a notification is lost, its events wait until the worker polls the lane.
     """

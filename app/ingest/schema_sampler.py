@@ -14,10 +14,9 @@ import asyncpg
 from app.domain.event import Event, Rejection
 from app.domain.ids import MappingNumber
 from app.domain.observed.schema_sample import SchemaSample, ValueKind, take_sample
-from app.ingest.dedup import DedupResult
 from app.ingest.destination_cache import PublishedMapping
 from app.ingest.evaluate import Candidate
-from app.ingest.pending_request import RequestResults
+from app.ingest.pending_request import DedupResult, RequestResults
 from app.store import schema_samples, transactions
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -36,13 +35,11 @@ class SampleBudget:
     tokens: float
 
     def is_available(self, now: float) -> bool:
-        """Return whether a token is available."""
         self.tokens = min(self.capacity, self.tokens + (now - self.updated_at) * self.per_second)
         self.updated_at = now
         return self.tokens >= 1
 
     def take(self, now: float) -> bool:
-        """Take a token, if one is available."""
         if not self.is_available(now):
             return False
         self.tokens -= 1

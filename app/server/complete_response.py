@@ -1,4 +1,4 @@
-"""Send a complete response in one write: one system call, and one wake-up of the client.
+"""Send a complete response in one write: a single system call, and a single wake-up of the client.
 
 ASGI sends head and body separately, and uvicorn checks each header. The endpoint of `POST /events` avoids
 both costs.

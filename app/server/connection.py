@@ -338,7 +338,6 @@ class HttpConnection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _await_next(self) -> None:
-        """Start to wait for another request."""
         self._wait.await_next(self.loop.time(), self.timeout_keep_alive)
         self._waiting.idle(self)
 

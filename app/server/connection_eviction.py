@@ -32,7 +32,6 @@ class WaitingConnections:
         self._idle: dict[Evictable, None] = {}
 
     def opened(self, connection: Evictable) -> None:
-        """Add a new connection."""
         self._silent[connection] = None
 
     def idle(self, connection: Evictable) -> None:

@@ -66,7 +66,6 @@ class ConnectionWait:
     _drain_left: int = 0
 
     def opened(self, now: float) -> None:
-        """Start to wait for the first request head."""
         self._checked_at, self._deadline = now, now + self._limits.head_s
 
     def await_head(self, now: float, *, pipelined: bool) -> None:
@@ -79,15 +78,12 @@ class ConnectionWait:
         self._deadline = NEVER if pipelined else now + self._limits.body_s
 
     def body_received(self, size: int) -> None:
-        """Count bytes of the body."""
         self._body_bytes += size
 
     def await_response(self) -> None:
-        """Start to wait for the application, without a deadline."""
         self.phase, self._deadline = Phase.PROCESSING, NEVER
 
     def await_next(self, now: float, keep_alive_seconds: float) -> None:
-        """Start to wait for another request."""
         self.phase, self._deadline = Phase.NEXT, now + keep_alive_seconds
 
     def drain(self, phase: Phase, now: float) -> None:
@@ -105,7 +101,6 @@ class ConnectionWait:
         self._read_deadline = now + self._limits.read_s
 
     def write_resumed(self) -> None:
-        """Clear the second deadline: the client has read."""
         self._read_deadline = NEVER
 
     def overdue(self, now: float, *, closing: bool, paused: bool) -> Phase | None:

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.refusals import ErrorCode, Problem
+from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api import events
 from app.api.auth import KeyRing
 from app.api.errors import STATUSES, error_response, problem_of
@@ -132,17 +132,10 @@ class EventsEndpoint:
             elif (problem := await self._refused_organisation(caller.organisation)) is not None:
                 reply = _refused(problem, request_id)
             else:
-                body = RequestBodyReader(
-                    receive,
-                    cap=_CAP,
-                    declared_length=length,
-                    permit=permit,
-                    admission=self._admission,
-                    loop_limiter=self._loop_limiter,
-                )
+                body = RequestBodyReader(receive, _CAP, length, permit, self._admission)
                 stored = await events.accept_events(
                     headers,
-                    body.read,
+                    partial(self._read, body, permit, caller.organisation),
                     self._context,
                     self._backlog_refusal,
                     caller,
@@ -162,6 +155,15 @@ class EventsEndpoint:
             duration_s = self._monotonic() - permit.started_at
             self._middleware.record("POST", PATH, status, duration_s, request_id, key, trace)
         return reply
+
+    async def _read(self, body: RequestBodyReader, permit: Permit, organisation: OrganisationId) -> bytes:
+        """Return the body of a post when its events may be parsed and evaluated, which uses the CPU."""
+        content = await body.read()
+        if (turn := self._loop_limiter.enter(permit.cost, organisation)) is not None:
+            await turn
+        if (problem := self._admission.memory_problem(permit)) is not None:
+            raise Refusal.of(problem)
+        return content
 
     async def _refused_organisation(self, organisation: OrganisationId) -> Problem | None:
         """Return why an organisation may not send events or dry runs now, or None."""

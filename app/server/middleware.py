@@ -19,7 +19,6 @@ from app.api.query_parameters import unreadable_target
 from app.api.secured_route import CLAIM
 from app.domain.trace import RequestTrace, read_traceparent
 from app.server.admission import PERMIT, AdmissionController, Permit
-from app.server.loop_limiter import LoopLimiter
 from app.server.request_body import RequestBodyReader, max_body_bytes
 from app.telemetry import Spans
 
@@ -53,13 +52,11 @@ class RequestMiddleware:
         registry: CollectorRegistry,
         monotonic: Callable[[], float],
         admission: AdmissionController,
-        loop_limiter: LoopLimiter,
         spans: Spans | None = None,
     ) -> None:
         self._app = app
         self._spans = spans
         self._admission = admission
-        self._loop_limiter = loop_limiter
         self._monotonic = monotonic
         # `route` is the path template: bounded and without personal data.
         self._request_count = Counter(
@@ -114,14 +111,7 @@ class RequestMiddleware:
                 else:
                     problem = admitted
             if problem is None:
-                body = RequestBodyReader(
-                    receive,
-                    cap=cap,
-                    declared_length=length,
-                    permit=permit,
-                    admission=self._admission,
-                    loop_limiter=self._loop_limiter,
-                )
+                body = RequestBodyReader(receive, cap, length, permit, self._admission)
                 await self._app(scope, body.receive, send_with_headers)
             else:
                 await error_response(problem)(scope, receive, send_with_headers)

@@ -1,4 +1,4 @@
-"""Request bodies: the size cap, and the calls of admission control and of the loop limiter."""
+"""Request bodies: read up to the size cap, and charged to admission control."""
 
 from typing import Final
 
@@ -7,7 +7,6 @@ from starlette.types import Message, Receive
 
 from app.admin.refusals import ErrorCode, Refusal
 from app.server.admission import AdmissionController, Permit
-from app.server.loop_limiter import LoopLimiter
 
 MIB: Final = 1024 * 1024
 PATH: Final = "/events"
@@ -31,21 +30,19 @@ class RequestBodyReader:
     Reading raises Refusal for a body over `cap` or over a limit of admission control.
     """
 
-    __slots__ = ("_admission", "_cap", "_declared_length", "_loop_limiter", "_permit", "_receive", "_size")
+    __slots__ = ("_admission", "_cap", "_declared_length", "_permit", "_receive", "_size")
 
     def __init__(
         self,
         receive: Receive,
-        *,
         cap: int,
         declared_length: int | None,
         permit: Permit | None,
         admission: AdmissionController,
-        loop_limiter: LoopLimiter,
     ) -> None:
         self._receive = receive
         self._cap, self._declared_length, self._size = cap, declared_length, 0
-        self._permit, self._admission, self._loop_limiter = permit, admission, loop_limiter
+        self._permit, self._admission = permit, admission
 
     async def receive(self) -> Message:
         """Return the next ASGI message."""
@@ -58,7 +55,9 @@ class RequestBodyReader:
             raise Refusal(ErrorCode.TOO_LARGE)
         if self._permit is not None and self._permit.read_at is None:
             complete = message["type"] == "http.request" and not message.get("more_body", False)
-            await self._charge(self._permit, body, complete=complete)
+            problem = self._admission.record_read(self._permit, body, complete=complete)
+            if problem is not None:
+                raise Refusal.of(problem)
         return message
 
     async def read(self) -> bytes:
@@ -71,14 +70,3 @@ class RequestBodyReader:
             chunks.append(message.get("body", b""))
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    async def _charge(self, permit: Permit, body: bytes, *, complete: bool) -> None:
-        problem = self._admission.record_read(permit, body, complete=complete)
-        if problem is None and complete and permit.is_events:
-            # Next the events are parsed and evaluated, which uses the CPU.
-            organisation = None if permit.share is None else permit.share.organisation
-            if (turn := self._loop_limiter.enter(permit.cost, organisation)) is not None:
-                await turn
-            problem = self._admission.memory_problem(permit)
-        if problem is not None:
-            raise Refusal.of(problem)

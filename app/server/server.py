@@ -84,7 +84,6 @@ class Server(uvicorn.Server):
 
     @property
     def stopping(self) -> bool:
-        """Whether shutdown was requested."""
         return self.should_exit
 
     async def main_loop(self) -> None:
@@ -139,8 +138,4 @@ class Server(uvicorn.Server):
                     connection.transport.abort()
 
     def _connections(self) -> list[HttpConnection]:
-        return [
-            connection
-            for connection in self.server_state.connections
-            if isinstance(connection, HttpConnection)
-        ]
+        return [each for each in self.server_state.connections if isinstance(each, HttpConnection)]

@@ -32,7 +32,7 @@ class CircuitBreaker:
     until: float = 0.0
 
     def state(self, now: float) -> BreakerState:
-        """Return closed (requests may be sent), open (none may) or half open (one probe may)."""
+        """Return closed (the lane may send), open (it may not) or half open (it may send a single probe)."""
         if not self.opened:
             return BreakerState.CLOSED
         return BreakerState.OPEN if now < self.until else BreakerState.HALF_OPEN

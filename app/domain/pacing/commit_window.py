@@ -16,11 +16,10 @@ _LARGE_GROUP_WAIT: Final = 3
 
 @dataclass(slots=True)
 class CommitWindow:
-    """The organisations that a writer serves: those of the current group, and those of the last one.
+    """The organisations of a writer's groups, and how long its next group waits. Times are monotonic seconds.
 
-    `writing` holds the organisations whose requests the writer reserves or writes now. Requests of the
-    organisations in `joining` wait for more requests of these organisations, until `joining_until`. Times are
-    monotonic seconds.
+    `writing` holds the organisations whose requests the writer writes now or next. `joining` holds the
+    organisations of the last group: their next requests wait for more requests, until `joining_until`.
     """
 
     writing: frozenset[Owner] = frozenset()
@@ -29,10 +28,10 @@ class CommitWindow:
     wrote_many: bool = False
 
     def wait_s(self, waiting: frozenset[Owner], linger_s: float, now: float) -> float:
-        """Return the seconds to wait before the next group, and reserve the organisations that must wait.
+        """Return the seconds to wait before the next group; 0.0 to write it now.
 
-        `waiting` holds the organisations whose requests the writer may write. An organisation waits if the
-        last group held requests of it, unless the group was a single request of few events.
+        `waiting` holds the organisations whose requests wait and may be written. The writer waits for
+        organisations of its last group, unless that was a single request of few events.
         """
         joining = waiting & self.joining
         if not joining or now >= self.joining_until:

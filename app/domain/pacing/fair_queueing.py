@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 LIVE_PER_RETRY: Final = 3  # live requests per retry request, if both are due
-REPLAY_SHARE: Final = 5  # at most one of this many requests of a lane is a replay
+REPLAY_SHARE: Final = 5  # of this many requests of a lane, at most one is a replay
 
 
 class WorkKind(StrEnum):

@@ -28,7 +28,7 @@ class MergeWindow:
 
     @property
     def seconds(self) -> float:
-        """Return how long after its last request the lane sends a partly filled one."""
+        """Return the time from the lane's last request to its next, if that is partly filled."""
         if self.in_row < BUSY_AFTER:
             return self.shortest
         enough = ENOUGH / self.rate if self.rate else LONGEST_S

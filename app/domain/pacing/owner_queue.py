@@ -31,11 +31,10 @@ class OwnerQueue(Generic[Item]):
 
     @property
     def owners(self) -> frozenset[Owner]:
-        """The owners of the items."""
         return frozenset(self._items)
 
     def add(self, owner: Owner, cost: float, item: Item) -> None:
-        """Append an item behind those of its owner."""
+        """Append an item behind the other items of its owner."""
         start = max(self._virtual_time, self._next_start.get(owner, self._virtual_time))
         self._next_start[owner] = start + cost
         self._number += 1

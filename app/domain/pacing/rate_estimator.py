@@ -140,7 +140,7 @@ class RateEstimate:
         )
 
     def _hypotheses(self, limit: float, at: float) -> CapacityHypotheses:
-        """Return the hypotheses; new ones at the start, or after the configured limit changed."""
+        """Return the hypotheses. They start anew if there are none or the configured limit has changed."""
         if self.hypotheses is not None and self.hypotheses.limit == limit:
             return self.hypotheses
         if self.settled_rate is None:

@@ -19,10 +19,9 @@ class RecentSenders:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._last: Owner = None
-        self._last_at = self._other_at = float("-inf")  # of the last sender, and of the last one before it
+        self._last_at = self._other_at = float("-inf")  # the last post of each of the two
 
     def record(self, organisation: Owner, now: float) -> None:
-        """Record a post."""
         if organisation != self._last:
             self._last, self._other_at = organisation, self._last_at
         self._last_at = now

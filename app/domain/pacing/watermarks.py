@@ -16,8 +16,8 @@ from typing import Final
 from app.domain.ids import DestinationNumber
 
 FULL_SCAN_EVERY_S: Final = 1.0  # if a full scan takes almost no time
-FULL_SCAN_SHARE: Final = 20  # full scans take at most one part in this many of the time
-LONGEST_REST_S: Final = 60.0  # limits the effect of one scan during a database hang
+FULL_SCAN_SHARE: Final = 20  # the time between full scans is at least this many times their duration
+LONGEST_REST_S: Final = 60.0  # the longest time between full scans, even if a scan met a database hang
 
 Key = tuple[DestinationNumber, int]  # a destination and one of its queues of complete batches
 
