@@ -22,7 +22,7 @@ _COST_PER_ITERATION: Final = 32 * 1024
 # the iteration and none that waits. So few events do not wait for the many events of another organisation.
 _SMALL_COST: Final = 8 * 1024
 # While another organisation sends small posts, larger posts pause if the event loop used this part of a core.
-BUSY_PART: Final = 0.7
+BUSY_PART: Final = 0.3
 # An organisation counts as sending small posts for this long after a small post.
 SMALL_POST_SECONDS: Final = 2.0
 # After a pause of this time a post proceeds, whatever uses the CPU.
