@@ -18,8 +18,8 @@ from app.domain.pacing.recent_senders import RecentSenders
 # The cost per iteration (`app.domain.admission.cost_of`): one post of a hundred events, or a dozen posts of
 # one event.
 _COST_PER_ITERATION: Final = 32 * 1024
-# A small post, up to this cost, may exceed the cost per iteration if its organisation has no other post in
-# the iteration and none that waits. So few events do not wait for the many events of another organisation.
+# A small post has at most this cost. It may exceed the cost per iteration if its organisation has no other
+# post in the iteration and none that waits. So few events do not wait for many events of others.
 _SMALL_COST: Final = 8 * 1024
 # While another organisation sends small posts, larger posts pause if the event loop used this part of a core.
 BUSY_PART: Final = 0.3

@@ -1,11 +1,11 @@
 """Decisions about when work may start.
 
-Delivery: the rate and burst of a lane (`token_bucket.py`), the estimate of Amazon's limit
+When a lane may send: its rate and burst (`token_bucket.py`), the estimate of Amazon's limit
 (`rate_estimator.py`), the breaker after failures (`circuit_breaker.py`), the wait for a fuller request
-(`merge_window.py`), the order of live events, retries and replays (`fair_queueing.py`), the limits of
-requests in flight (`lane_limits.py`), and where a scan for due batches starts (`watermarks.py`).
+(`merge_window.py`). `fair_queueing.py` orders live events, retries and replays. `lane_limits.py` limits
+requests in flight. `watermarks.py` says where a scan for due batches starts.
 
-Receipt of events: the event rate of an organisation (`inbound_limit.py`), turns of organisations
-(`owner_queue.py`), which of them send (`recent_senders.py`), the part of a core that large posts may use
-(`duty_cycle.py`), and the wait for a larger commit (`commit_window.py`).
+When events are stored: `inbound_limit.py` limits the event rate of an organisation. `owner_queue.py` lets
+organisations take turns, `recent_senders.py` says which of them send. `duty_cycle.py` limits the CPU of large
+posts. `commit_window.py` says how long a commit waits for more requests.
 """

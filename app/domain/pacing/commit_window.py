@@ -7,11 +7,11 @@ from typing import Final
 from app.domain.pacing.owner_queue import Owner
 
 FEW_EVENTS: Final = 25  # a request or a group of more events is large
-# While several organisations send, a writer that wrote a large group waits for more requests of the same
-# organisations for up to _LARGE_GROUP_SECONDS afterwards, and _LARGE_GROUP_WAIT times longer than otherwise.
-# A flood then has fewer and larger commits, which leaves more of Postgres to other organisations.
-_LARGE_GROUP_SECONDS: Final = 0.02
+# While several organisations send, the group after a large group waits this many times longer. A flood then
+# has fewer and larger commits, which leaves more of Postgres to other organisations.
 _LARGE_GROUP_WAIT: Final = 3
+# If the large group was a single request, the next group waits only within this time after it.
+_LARGE_GROUP_SECONDS: Final = 0.02
 
 
 @dataclass(slots=True)
@@ -52,5 +52,5 @@ class CommitWindow:
             self.joining_until = now + _LARGE_GROUP_SECONDS if self.wrote_many else float("-inf")
 
     def end(self) -> None:
-        """Record that the group is written."""
+        """Record that the current group is written."""
         self.writing = frozenset()

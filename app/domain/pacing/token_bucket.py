@@ -84,9 +84,9 @@ class LanePace:
         """Return the pace after a 429: blocked until its window has passed, then at a lower rate.
 
         The wait is `retry_after` seconds, plus up to a tenth of jitter so that lanes do not all resume at the
-        same time. Without `retry_after` it is the interval between requests at the current rate, at least a
-        quarter of a second, doubled for each 429 in a row from the third on, up to a minute. `jitter` is in
-        [0, 1); `sent_at` is the time of the refused request.
+        same time. Without `retry_after` it is the interval between requests at the current rate, but at least
+        a quarter of a second. From the third 429 in a row on, this wait doubles with each, up to a minute.
+        `jitter` is in [0, 1); `sent_at` is the time of the refused request.
         """
         if retry_after is not None:
             wait = retry_after * (1 + jitter / 10)

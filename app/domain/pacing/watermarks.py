@@ -2,10 +2,9 @@
 
 A Postgres index keeps an entry for each settled batch until a vacuum removes the entry. An old snapshot
 stops the vacuum. A scan from the start of the index then reads all these entries, which took 76 ms after
-100,000 small batches. So a lane keeps the due time of the first open batch that its last claim found in each
-of its queues, and starts the next scan there. A transaction that commits late may add a batch below this
-watermark. So a poll scans from the start from time to time. The longer such a full scan takes, the less often
-it happens.
+100,000 small batches. So a lane starts each scan of a queue at a watermark: the due time of the first open
+batch that its last claim found there. A transaction that commits late may add a batch below the watermark. So
+a poll scans from the start from time to time. The longer such a full scan takes, the less often it happens.
 """
 
 from collections.abc import Mapping
