@@ -33,10 +33,19 @@ def test_a_lone_request_does_not_wait() -> None:
 def test_many_events_wait_longer_while_several_organisations_send() -> None:
     """A lone request of many events for a moment only."""
     many, flood = FEW_EVENTS + 1, frozenset([FLOOD])
+    assert window_after([FLOOD] * 2, events=FEW_EVENTS).wait_s(flood, LINGER, 100.01) == LINGER
     assert window_after([FLOOD], events=many).wait_s(flood, LINGER, 100.01) == 3 * LINGER
     assert window_after([FLOOD], events=many).wait_s(flood, LINGER, 100.03) == 0.0
     assert window_after([FLOOD], events=many, shared=False).wait_s(flood, LINGER, 100.01) == 0.0
     assert window_after([FLOOD] * 2, events=many, shared=False).wait_s(flood, LINGER, 200.0) == LINGER
+
+
+def test_the_organisations_of_a_group_are_written_until_its_end() -> None:
+    window = CommitWindow()
+    window.begin([FLOOD, QUIET], 2, 100.0, shared=True)
+    assert window.writing == {FLOOD, QUIET}
+    window.end()
+    assert window.writing == frozenset()
 
 
 def test_no_request_waits_after_none() -> None:
