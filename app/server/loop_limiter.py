@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final
 
+from app.domain.admission import SMALL_COST
 from app.domain.pacing.duty_cycle import DutyCycle
 from app.domain.pacing.owner_queue import OwnerQueue
 from app.domain.pacing.recent_senders import RecentSenders
@@ -18,9 +19,6 @@ from app.domain.pacing.recent_senders import RecentSenders
 # The cost per iteration (`app.domain.admission.cost_of`): one post of a hundred events, or a dozen posts of
 # one event.
 _COST_PER_ITERATION: Final = 32 * 1024
-# A small post has at most this cost. It may exceed the cost per iteration if its organisation has no other
-# post in the iteration and none that waits. So few events do not wait for many events of others.
-_SMALL_COST: Final = 8 * 1024
 # While another organisation sends small posts, larger posts pause if the event loop used this part of a core.
 BUSY_PART: Final = 0.3
 # An organisation counts as sending small posts for this long after a small post.
@@ -52,9 +50,11 @@ class LoopLimiter:
     def enter(self, cost: int, organisation: str | None) -> "asyncio.Future[None] | None":
         """Return None if a post may proceed now, else a future that is done when it may.
 
-        A post that costs more than an iteration allows gets an iteration without other posts.
+        A post that costs more than an iteration allows gets an iteration without other posts. A small post
+        may exceed the cost per iteration if its organisation has no other post in the iteration and none that
+        waits. So few events do not wait for many events of another organisation.
         """
-        small = cost <= _SMALL_COST
+        small = cost <= SMALL_COST
         if small:
             self._small_senders.record(organisation, self._monotonic())
         if (
@@ -82,7 +82,7 @@ class LoopLimiter:
         paused: set[str | None] = set()
         while self._spent < _COST_PER_ITERATION and (first := self._waiting.first(paused)) is not None:
             cost, organisation, _ = first
-            if cost > _SMALL_COST and (pause_s := self._pause_s(organisation)):
+            if cost > SMALL_COST and (pause_s := self._pause_s(organisation)):
                 paused.add(organisation)
                 if self._pause is None:
                     self._pause = asyncio.get_running_loop().call_later(pause_s, self._end_pause)
