@@ -1,8 +1,8 @@
-"""The limits of organisations in events a second. They apply to all API processes together.
+"""The limits of organisations in events a second, for all API processes together.
 
-Each process admits its share of a limit. Twice a second it stores its demand (the events a second that the
-organisation sends to it), reads the demand of the other processes, and computes its share. If it cannot read
-their demand, it keeps its last share.
+Each process admits its share of a limit. Twice a second it stores its demand: the rate of events that the
+organisation sends to it. It reads the demands of the other processes and computes its share. While it cannot
+read them, its share stays the same.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from app.store.organisation_scope import PipelinePool
 from app.telemetry import Telemetry
 
 EXCHANGE_EVERY_S: Final = 0.5
-# If exchanges are further apart, the demand of others may be missing: the share is unchanged.
+# If two exchanges are further apart, demands of other processes may be missing, so the share stays the same.
 LONGEST_GAP_S: Final = 2.0
 # This process stops counting for an organisation that sent it no request for this time.
 IDLE_S: Final = 60.0
@@ -27,19 +27,6 @@ IDLE_S: Final = 60.0
 
 class _Usage:
     """What an organisation sends to this process; counts are since the last sample."""
-
-    __slots__ = (
-        "active_at",
-        "demand",
-        "divided_at",
-        "events_per_post",
-        "limit",
-        "posts",
-        "received",
-        "refused",
-        "sampled_at",
-        "stored",
-    )
 
     def __init__(self, rate: int, now: float) -> None:
         self.limit = InboundLimit(rate, now)
@@ -49,22 +36,20 @@ class _Usage:
         self.demand = self.stored = 0.0  # events per second
 
     def sample(self, now: float) -> None:
-        """Update the demand. A refused post is not read: it counts as the mean number of events of accepted
-        posts.
-        """
+        """Update the demand. A refused post, which is not read, counts as a mean accepted post."""
         if self.posts:
             self.events_per_post = self.received / self.posts
         newest = (self.received + self.refused * self.events_per_post) / max(now - self.sampled_at, 0.001)
         self.posts = self.received = self.refused = 0
         self.sampled_at = now
-        # Averaged over seconds, because clients that wait for Retry-After send again at the same time.
+        # An average over seconds, because clients that wait for Retry-After send again at the same time.
         demand = self.demand + (min(newest, self.limit.rate) - self.demand) / 4
         if self.limit.wait(now) > 0:  # Retry-After was computed with the current share
             demand = max(demand, self.limit.share)
         self.demand = demand if demand > self.limit.rate / 100 else 0.0
 
     def divide(self, others: list[float], now: float) -> None:
-        """Compute this process's share from its demand and that of the other processes."""
+        """Compute this process's share from its demand and the demands of the other processes."""
         if (seconds := now - self.divided_at) <= LONGEST_GAP_S:
             self.limit.divide(share_of(self.limit.rate, self.demand, others), seconds, now)
         self.divided_at = now
@@ -80,7 +65,10 @@ class InboundLimits:
         self._ended: set[OrganisationId] = set()  # the next exchange deletes their rows
 
     def wait(self, organisation: OrganisationId, rate: int | None) -> float:
-        """Return the seconds until a request is admitted; 0 or less for now."""
+        """Return the seconds until a request is admitted, 0 or less to admit it now.
+
+        `rate` is the limit of the organisation; None means no limit.
+        """
         if rate is None:
             if organisation in self._usages:
                 self._end(organisation)
@@ -99,10 +87,10 @@ class InboundLimits:
         return wait
 
     def charge(self, organisation: OrganisationId, events: int) -> float:
-        """Count the events of a request, if the organisation has a limit.
+        """Count the events of a request whose body was read, if the organisation has a limit.
 
-        Returns 0.0, or the seconds until the request is admitted, if requests that waited together with it
-        have used the limit since `wait`.
+        Returns 0.0 to admit the request. If other requests have used the limit since `wait`, it counts no
+        event and returns the seconds until the request is admitted.
         """
         if (usage := self._usages.get(organisation)) is None:
             return 0.0
@@ -116,7 +104,6 @@ class InboundLimits:
         return 0.0
 
     def _end(self, organisation: OrganisationId) -> None:
-        """Stop counting for an organisation."""
         del self._usages[organisation]
         self._ended.add(organisation)
 
@@ -131,7 +118,7 @@ class InboundLimits:
         rows = await inbound_demand.exchange(
             connection,
             self._process,
-            # A demand of 0 is written once. The row then stops counting, because it is not updated.
+            # A demand of 0 is written once. Other processes ignore a row that is not updated.
             demand={id_: usage.demand for id_, usage in usages.items() if usage.demand or usage.stored},
             ended=ended,
             read=usages.keys(),
@@ -146,7 +133,6 @@ class InboundLimits:
             usage.divide(others[id_], now)
 
     async def run(self, pool: PipelinePool, telemetry: Telemetry) -> None:
-        """Exchange until cancelled."""
         while True:
             await asyncio.sleep(EXCHANGE_EVERY_S)
             if not self._usages and not self._ended:

@@ -1,4 +1,4 @@
-"""Cache rows that requests use, and read the recently used ones again in the background.
+"""Cache rows that requests use, and read recently used rows again in the background.
 
 A sender that posts every few seconds then does not wait for the database before its post is read.
 """
@@ -6,35 +6,34 @@ A sender that posts every few seconds then does not wait for the database before
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from heapq import nlargest
 from typing import Final, Generic, Protocol, TypeVar
 
 from app.telemetry import Telemetry
 
-# A change must be effective in every process within 5 s. A row older than CACHE_SECONDS is not used: requests
-# wait until it is read again. Recently used rows are read again after REFRESH_SECONDS already.
+# A change must be effective in every process within 5 s. Requests wait until a row older than CACHE_SECONDS
+# is read again. Recently used rows are read again in the background every REFRESH_SECONDS.
 REFRESH_SECONDS: Final = 2.0
 CACHE_SECONDS: Final = 3.0
-IDLE_SECONDS: Final = 300.0  # a row that no request used for so long is dropped
-MAX_REFRESHED: Final = 1_000  # rows in one statement: the most recently used
+IDLE_SECONDS: Final = 300.0  # a row that no request used for this time is dropped
+MAX_REFRESHED: Final = 1_000  # only so many rows are read again in the background: the last used
 _MAX_CACHED: Final = 10_000
 
 Id = TypeVar("Id")
 Row = TypeVar("Row")
 
 
+@dataclass(slots=True)
 class _Entry(Generic[Row]):
-    __slots__ = ("row", "until", "used_at")
-
-    def __init__(self, row: Row, read_at: float) -> None:
-        self.row = row
-        self.until = read_at + CACHE_SECONDS
-        self.used_at = read_at
+    row: Row
+    until: float
+    used_at: float
 
 
 class RecentRows(Generic[Id, Row]):
-    """Rows as they were a few seconds ago. `read` returns those of the rows that exist, by id."""
+    """Caches rows for a few seconds. `read` reads rows from the database: it returns them by id."""
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class RecentRows(Generic[Id, Row]):
         self._queries: dict[Id, asyncio.Task[Row | None]] = {}
 
     async def find(self, id_: Id) -> Row | None:
-        """Return a row, or None where there is none. Waits for the database if the row is not cached."""
+        """Return a row, or None if it does not exist. Waits for the database if the row is not cached."""
         entry = self._entries.get(id_)
         if entry is not None and (now := self._monotonic()) < entry.until:
             entry.used_at = now
@@ -57,7 +56,7 @@ class RecentRows(Generic[Id, Row]):
         if query is None:
             query = self._queries[id_] = asyncio.create_task(self._find(id_))
             query.add_done_callback(partial(self._end_query, id_))
-        # A disconnecting client must not cancel the query for the others.
+        # A client that disconnects must not cancel the query for other requests.
         return await asyncio.shield(query)
 
     async def _find(self, id_: Id) -> Row | None:
@@ -69,27 +68,27 @@ class RecentRows(Generic[Id, Row]):
                 self._entries.clear()
             self._entries.pop(id_, None)
             if row is not None:
-                self._entries[id_] = _Entry(row, now)
+                self._entries[id_] = _Entry(row, now + CACHE_SECONDS, now)
         return row
 
     def _end_query(self, id_: Id, query: "asyncio.Task[Row | None]") -> None:
         if self._queries.get(id_) is query:
             del self._queries[id_]
         if not query.cancelled():
-            query.exception()  # of a query whose clients disconnected: the next one fails or succeeds
+            query.exception()  # marks the error as handled if all clients have disconnected
 
     def forget(self, *ids: Id) -> None:
-        """Drop rows that this process has changed, and the results of all queries that run now."""
+        """Drop rows that this process has changed, and the results of all running queries."""
         self._queries.clear()
         for id_ in ids:
             self._entries.pop(id_, None)
 
     def uses(self) -> list[tuple[Id, Row, float]]:
-        """Return the cached rows with their ids, and when requests used them last."""
+        """Return the id of each cached row, the row, and when a request used it last."""
         return [(id_, entry.row, entry.used_at) for id_, entry in self._entries.items()]
 
     async def refresh(self) -> None:
-        """Read the recently used rows again, and drop those that were not used for long or are gone."""
+        """Read recently used rows again. Drop deleted rows and rows that no request used recently."""
         now = self._monotonic()
         self._entries = {
             id_: entry for id_, entry in self._entries.items() if now - entry.used_at < IDLE_SECONDS
@@ -99,8 +98,7 @@ class RecentRows(Generic[Id, Row]):
             return
         rows = await self._read([id_ for id_, _ in recent])
         for id_, entry in recent:
-            # An entry that was forgotten or replaced meanwhile is not in the cache: changing it has no
-            # effect.
+            # A change has no effect on an entry that was dropped or replaced meanwhile.
             if (row := rows.get(id_)) is not None:
                 entry.row, entry.until = row, now + CACHE_SECONDS
             elif self._entries.get(id_) is entry:

@@ -1,9 +1,9 @@
 """Admission control: decide whether to admit a request before its body is read. Pure.
 
-A service that admits more requests than it can answer in time answers all of them late, after their senders'
-timeouts. An adaptive concurrency limit keeps response times within the target latency (additive increase,
-multiplicative decrease, as in TCP); requests beyond it are shed immediately with a Retry-After. Fixed limits
-bound memory and the commit queue, and a lane whose queue is longer than Amazon's age limit sheds its events.
+A service that admits too many requests answers all of them late, after their senders' timeouts. An adaptive
+concurrency limit keeps response times within the target latency (additive increase, multiplicative decrease,
+as in TCP). Requests beyond the limit are shed: refused immediately with a Retry-After. Fixed limits bound
+memory and the commit queue. Posts are also shed if their events would be too old for Amazon when sent.
 """
 
 from collections.abc import Mapping
@@ -18,53 +18,56 @@ from app.domain.outcomes.reasons import JourneyCode
 
 MIB: Final = 1024 * 1024
 
-# The cost of a request besides its body, in bytes: headers, key, its share of a commit and of the response.
-# Measured (docs/performance.md): a request of one event takes about five times the CPU of one more event.
+# The cost of a request is its CPU in bytes of body. POST_COST is the part that does not depend on the body:
+# headers, key, commit and response. Measured (docs/performance.md): a request of one event uses about five
+# times the CPU of each further event.
 POST_COST: Final = 2_048
-# Charged for a body without Content-Length; the rest is charged on arrival.
+# The cost of a body without Content-Length before it arrives. Further bytes are charged on arrival.
 UNDECLARED_COST: Final = 64 * 1024
-# The memory charged for a body before it arrives. The rest is charged on arrival: a declared length alone
-# must not use up the memory limit.
+# The most memory charged for a body before it arrives. Further bytes are charged on arrival, because a
+# declared length alone must not use up the memory limit.
 RESERVE: Final = 32 * 1024
-# The requests of one owner may use this fraction (1/n) of the body memory and of the connections.
+# The requests of an API key may use 1/SHARES of the body memory and of the connections.
 SHARES: Final = 3
-# All keys of one organisation may use this share while another organisation sends too.
+# All keys of an organisation together may use this part of each limit while another organisation sends.
 ORGANISATION_PART: Final = 2 / 3
 # An organisation counts as sending for this long after its last request.
 ORGANISATION_SECONDS: Final = 600.0
 
-# The memory of a post in progress: parsed, evaluated and encoded, in bytes for each byte of its cost.
+# The memory of a post in progress (parsed, evaluated and encoded), in bytes for each byte of its cost.
 MEMORY_PER_COST: Final = 16
 # A post up to this cost is small.
 SMALL_COST: Final = 8 * 1024
 
+# The adaptive limit: its first, lowest and highest value, and its growth for requests of its own cost.
 _INITIAL, _LEAST, _MOST, _STEP = 4.0 * MIB, 0.5 * MIB, 64.0 * MIB, 0.125 * MIB
-_CUT = 0.7
-# This many requests are always admitted, regardless of size: a few large requests cause no overload.
-_FEW = 8
+_CUT = 0.7  # factor of the adaptive limit after a late response
+_FEW = 8  # this many requests never exceed the adaptive limit, however large they are
 
 
 class ShedReason(StrEnum):
     """Why a request is shed; a label of the metrics."""
 
-    CROWDED = "crowded"  # more is in flight than can be answered in time
+    CROWDED = "crowded"  # the requests in flight exceed the adaptive limit
     BODIES = "bodies"  # the bodies of all requests reached their limit
     COMMITS = "commits"  # the commit queue is full, or its oldest request waits too long
-    MEMORY = "memory"  # the process holds more memory than it should
-    SHARE = "share"  # one owner or organisation uses its share of memory, connections or work in flight
-    LANE = "lane"  # a lane's queue takes longer than the age limit of events
+    MEMORY = "memory"  # the process exceeds its memory limit
+    SHARE = "share"  # an API key or an organisation exceeds its part of a limit
+    LANE = "lane"  # an event could exceed the age limit in the queue of its advertiser
 
 
 @dataclass(frozen=True, slots=True)
 class ShedSpec:
-    """The response to a shed request: the journey's code, and the range of `Retry-After` in seconds."""
+    """The response to a shed request: the code for the journey, and the range of `Retry-After` in seconds.
+
+    A random time in the range keeps callers from retrying at the same time.
+    """
 
     code: JourneyCode
     soonest_s: int
     latest_s: int
 
 
-# Ranges, so that callers do not all retry at the same time. Codes: product.md, "The journey's vocabulary".
 SHED_SPECS: Final[Mapping[ShedReason, ShedSpec]] = {
     ShedReason.CROWDED: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 1, 5),
     ShedReason.BODIES: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 1, 5),
@@ -88,11 +91,11 @@ class Limits:
 
 
 class CurrentLoad(msgspec.Struct, frozen=True, gc=False):
-    """The requests in flight and the gauges of the process.
+    """The posts in flight and other gauges of the process.
 
-    `complete` and `cost` count requests whose bodies have arrived, `small_cost` the small ones of them,
-    `arriving_cost` all others. `parsed_bytes` is the estimated memory of large parsed bodies, besides their
-    cost.
+    `complete` and `cost` count posts whose bodies have arrived; `small_cost` is the cost of the small posts
+    among them. `arriving_cost` is the cost of all other posts. `parsed_bytes` is the estimated memory of
+    large parsed bodies besides their cost.
     """
 
     posts: int
@@ -108,49 +111,48 @@ class CurrentLoad(msgspec.Struct, frozen=True, gc=False):
 
 
 class AdaptiveLimit(msgspec.Struct, frozen=True, gc=False):
-    """The adaptive concurrency limit: the cost in bytes that may be in flight, learned from response
-    times.
-    """
+    """The adaptive concurrency limit: the cost that may be in flight, adapted to response times."""
 
     cost: float = _INITIAL
-    cut_at: float = float("-inf")
+    cut_at: float = float("-inf")  # the time of the last decrease
 
     def answered(
         self, *, cost: int, began: float, took_s: float, under_way: float, now: float, target_latency_s: float
     ) -> "AdaptiveLimit":
-        """Learn from one response: a late one lowers the limit, a timely one raises it if it was in use.
+        """Return the limit after a response, `took_s` seconds after the body arrived.
 
-        One decrease per round: requests admitted before a decrease do not reflect it.
+        A late response lowers the limit, unless its request began (`began`) before the last decrease. A
+        timely response raises the limit if at least half of it is in use (`under_way`).
         """
         if took_s > target_latency_s:
             return AdaptiveLimit(max(_LEAST, self.cost * _CUT), now) if began > self.cut_at else self
         if under_way < self.cost / 2:
-            return self  # the limit was not in use: this response does not justify a higher one
+            return self
         return AdaptiveLimit(min(_MOST, self.cost + _STEP * cost / self.cost), self.cut_at)
 
 
 def cost_of(declared_length: int | None) -> int:
-    """Return the cost of a request by its Content-Length, None without one."""
+    """Return the cost of a request with this Content-Length; None if it has no such header."""
     return POST_COST + (UNDECLARED_COST if declared_length is None else declared_length)
 
 
 def reserve_of(declared_length: int | None) -> int:
-    """Return the bytes that are charged for a body before it arrives."""
+    """Return the bytes of memory that are charged for a body before it arrives."""
     return RESERVE if declared_length is None else min(declared_length, RESERVE)
 
 
 def counted_cost(cost: int, arriving_cost: int, limit: AdaptiveLimit) -> float:
-    """Return the cost that counts against the limit.
+    """Return the cost in flight that counts against the limit.
 
-    Arriving bodies count for half of it at most: stalling senders must not block all others.
+    Arriving bodies count for at most half of the limit, so that stalling senders do not block all others.
     """
     return cost + min(arriving_cost, limit.cost / 2)
 
 
 def over_share(body_bytes: int, requests: int, arriving: int, limits: Limits) -> bool:
-    """Return whether one owner uses more than its share, by bytes or by arriving bodies.
+    """Return whether an API key exceeds its share, by bytes of bodies or by the number of arriving bodies.
 
-    An owner's only request is always within its share, because a share may be smaller than one body.
+    The only request of a key is always within the share, because a share may be smaller than one body.
     """
     if requests <= 1:
         return False
@@ -160,10 +162,9 @@ def over_share(body_bytes: int, requests: int, arriving: int, limits: Limits) ->
 def over_organisation_share(
     body_bytes: int, requests: int, arriving: int, cost: int, limits: Limits, limit: AdaptiveLimit
 ) -> bool:
-    """Return whether the requests of one organisation leave too little for the others.
+    """Return whether the requests of an organisation exceed its share.
 
-    `cost` is the cost of all its requests in flight. A few requests are always within the share, however
-    large.
+    `cost` is the cost of all its requests in flight. It does not count for a few requests, however large.
     """
     if requests <= 1:
         return False
@@ -179,7 +180,7 @@ def shed_reason(
 ) -> ShedReason | None:
     """Return the shed reason, or None to admit.
 
-    Always admits when idle, so that a stale gauge cannot block all traffic.
+    Admits a post if no other is in flight, so that a wrong gauge cannot block all posts.
     """
     if load.posts == 0:
         return None
@@ -210,13 +211,13 @@ def exceeds_retained_memory(cost: int, parsed_bytes: int, limits: Limits) -> boo
 def backlog_too_old(waited: timedelta, max_age: timedelta) -> bool:
     """Return whether new events could expire in a queue whose oldest event has waited this long.
 
-    New events wait about as long, and some are old on receipt, so the threshold is three quarters of the
-    limit.
+    The threshold is three quarters of the age limit: new events wait about as long as the oldest event, and
+    some are already old on receipt.
     """
     return waited > max_age * 0.75
 
 
 def retry_after(cause: ShedReason, jitter: float) -> int:
-    """Return whole seconds for `Retry-After`, spread over the range of the cause; `jitter` is in [0, 1)."""
+    """Return integer seconds for `Retry-After`, in the range of the cause; `jitter` is in [0, 1)."""
     span = SHED_SPECS[cause]
     return span.soonest_s + int(jitter * (span.latest_s - span.soonest_s + 1))

@@ -1,60 +1,46 @@
-"""Deduplicate the events of one flush, against each other and against the ledger. Pure."""
+"""Find duplicates among the events of a flush, and compare the events with the ledger. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import chain
 
 from app.domain.event import JourneyIds, Rejection
 from app.domain.ids import BatchId, DestinationNumber, LaneId
-from app.domain.trace import RequestTrace
 from app.ingest.evaluate import Candidate, Evaluated
+from app.ingest.pending_request import DedupResult, PendingRequest
 from app.store import counts, ledger
 from app.store.cached_destinations import NamedType
-from app.store.journey_counts import JourneyCounts, JourneyKey
+from app.store.journey_counts import JourneyKey
 
 EventIndex = tuple[int, int]  # an event of a flush: (request, event in the request)
 
 
-class DedupResult(StrEnum):
-    """Whether an event is new, repeats an accepted one, or uses its id with other content."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
-    AMAZON_ID_CONFLICT = "amazon_id_conflict"  # of the mapped Amazon eventId
-
-    __hash__ = str.__hash__  # Enum's hash is written in Python and is called for every event
-
-
 @dataclass(slots=True, repr=False)
 class Flush:
-    """The evaluated events of the requests of one transaction, and the results of storing them.
+    """The requests of one transaction, and the results of storing their events.
 
-    `results` has one entry per event, None for events that are already rejected.
+    `evaluated` and `results` hold a list for each request, with an entry for each event. A result is None if
+    the evaluation rejected the event.
     """
 
-    evaluated: Sequence[list[Evaluated]]
-    generation: int  # the current one of the ledger
-    # The destination that counts a rejection; None if the event has no existing one.
-    destinations: Sequence[Sequence[DestinationNumber | None]] = ()
-    # Indexes of the requests whose events are sent after live ones.
-    low_priority: frozenset[int] = frozenset()
-    # The trace and the id of each request.
-    traces: Sequence[RequestTrace] = ()
-    # The written batches, with the indexes of their requests.
-    stored_batches: dict[BatchId, set[int]] = field(default_factory=dict)
+    requests: Sequence[PendingRequest]
+    generation: int  # of the ledger
+    evaluated: list[list[Evaluated]] = field(init=False)
     results: list[list[DedupResult | None]] = field(init=False)
-    waiting: dict[LaneId, int] = field(default_factory=dict)
+    stored_batches: dict[BatchId, set[int]] = field(
+        default_factory=dict
+    )  # with the indexes of their requests
+    waiting: dict[LaneId, int] = field(default_factory=dict)  # stored events by lane
     pinned_names: dict[NamedType, str] = field(default_factory=dict)
     ledger_rows: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Copies: the flush may replace entries by rejections, which must not survive a rollback.
+        self.evaluated = [list(request.evaluated) for request in self.requests]
         self.results = [[None] * len(evaluated) for evaluated in self.evaluated]
 
     def candidates(self) -> Iterator[tuple[EventIndex, Candidate]]:
-        """Yield each candidate with its index."""
         for request, evaluated in enumerate(self.evaluated):
             for event, result in enumerate(evaluated):
                 if type(result) is Candidate:
@@ -67,7 +53,6 @@ class Flush:
             self.waiting[lane] = self.waiting.get(lane, 0) + 1
 
     def set_result(self, index: EventIndex, result: DedupResult) -> None:
-        """Set the result of one candidate."""
         self.results[index[0]][index[1]] = result
 
 
@@ -91,7 +76,7 @@ def split_duplicates(
 
 
 def resolve_followers(flush: Flush, followers: Sequence[tuple[EventIndex, Candidate, EventIndex]]) -> None:
-    """Set the result of each follower: compare it with its accepted leader, else with the ledger."""
+    """Set the result of each follower by comparing it with its accepted leader, else with the ledger."""
     for index, candidate, (request, event) in followers:
         leader = flush.evaluated[request][event]
         assert isinstance(leader, Candidate)
@@ -114,8 +99,8 @@ def mapped_duplicates(
 ) -> list[tuple[bytes, BatchId, int]]:
     """Return the duplicates whose mapped Amazon eventId was used by an event with another event id.
 
-    Each is the event's own ledger key, and the batch and position of the other event. `stored` holds the
-    batch and position of the events that this flush accepted.
+    An entry holds the duplicate's own ledger key, and the batch and position of the earlier event. `stored`
+    holds the batch and position of the events that this flush accepted.
     """
     if not flush.ledger_rows and not followers:
         return []
@@ -130,7 +115,7 @@ def mapped_duplicates(
         if (row := flush.ledger_rows.get(amazon_key)) is not None:
             duplicates.append((own_key, row.batch, row.place))
             continue
-        # Neither key was in the ledger: it follows an event of this flush.
+        # Neither key was in the ledger: the duplicate follows an event of this flush.
         request, event = leaders[index]
         leader = flush.evaluated[request][event]
         assert isinstance(leader, Candidate)
@@ -140,7 +125,9 @@ def mapped_duplicates(
 
 
 def compare_with_ledger(candidate: Candidate, ledger_rows: dict[bytes, ledger.LedgerRow]) -> DedupResult:
-    """Compare a candidate with the ledger rows of its keys: none, the same content, or other content."""
+    """Return ACCEPTED if the ledger has no row for the keys of a candidate, DUPLICATE if every row has its
+    content, else a conflict.
+    """
     rows = [(key, ledger_rows[key]) for key in candidate.keys if key in ledger_rows]
     if not rows:
         return DedupResult.ACCEPTED
@@ -154,26 +141,20 @@ def _conflict(*, own_id: bool) -> DedupResult:
 
 @dataclass(frozen=True, slots=True)
 class FlushCounts:
-    """The changes of counts, of rejections by cause, of consent stops by reason and basis."""
+    """What a flush adds to the counts."""
 
     deltas: dict[DestinationNumber, counts.IngestCounts]
     rejected: Counter[counts.RejectionKey]
-    stopped: Counter[tuple[DestinationNumber, str, str]]
-    rejected_of: Counter[JourneyKey]
+    stopped: Counter[tuple[DestinationNumber, str, str]]  # by consent: destination, reason, mode
+    rejected_of: Counter[JourneyKey]  # events of journey nodes
     duplicates_of: Counter[JourneyKey]
-
-    @property
-    def journeys(self) -> dict[JourneyKey, JourneyCounts]:
-        """The events by journey and node that leave no batch."""
-        keys = self.rejected_of.keys() | self.duplicates_of.keys()
-        return {key: JourneyCounts(self.rejected_of[key], self.duplicates_of[key]) for key in keys}
 
 
 _CONFLICTS = (DedupResult.CONFLICT, DedupResult.AMAZON_ID_CONFLICT)
 
 
 def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | None:
-    """Return the source path of the id that was already accepted; None for a constant."""
+    """Return the source path of the id that was used before with other content; None for a constant."""
     if result is DedupResult.CONFLICT:
         return "event_id"
     assert candidate.mapping.compiled is not None
@@ -181,10 +162,11 @@ def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | No
 
 
 def count_results(flush: Flush) -> FlushCounts:
-    """Count every result that has a destination, and what leaves no batch by cause and journey."""
+    """Count the results by destination, and the rejections and duplicates by cause and journey node too."""
     flush_counts = FlushCounts({}, Counter(), Counter(), Counter(), Counter())
-    # One step per destination and result of the flush, not one per event.
-    destinations = chain.from_iterable(flush.destinations)
+    # A loop over pairs of destination and result is faster than a loop over events.
+    numbers_of = [request.destinations for request in flush.requests]
+    destinations = chain.from_iterable(numbers_of)
     for (number, result), events in Counter(
         zip(destinations, chain.from_iterable(flush.results), strict=True)
     ).items():
@@ -196,11 +178,9 @@ def count_results(flush: Flush) -> FlushCounts:
                 delta.accepted += events
             case DedupResult.DUPLICATE:
                 delta.duplicates += events
-            case DedupResult.CONFLICT | DedupResult.AMAZON_ID_CONFLICT:
+            case DedupResult.CONFLICT | DedupResult.AMAZON_ID_CONFLICT | None:
                 delta.rejected += events
-            case None:
-                delta.rejected += events
-    for evaluated, numbers, results in zip(flush.evaluated, flush.destinations, flush.results, strict=True):
+    for evaluated, numbers, results in zip(flush.evaluated, numbers_of, flush.results, strict=True):
         for rejection, number, result in zip(evaluated, numbers, results, strict=True):
             if number is None:
                 continue

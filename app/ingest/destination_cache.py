@@ -29,8 +29,8 @@ from app.store import cached_destinations as store
 class PublishedMapping:
     """A mapping, ready to convert events.
 
-    `compiled` is None if nothing is published. `fast_path` converts ordinary events; None if the mapping has
-    no fast path or FAST_PATH is off.
+    `compiled` is None if nothing is published. `fast_path` converts ordinary events. It is None if the
+    mapping has no fast path or the setting FAST_PATH is off.
     """
 
     id: MappingId
@@ -61,27 +61,31 @@ class CachedDestination:
 
 @dataclass(frozen=True, slots=True)
 class AgeLimits:
-    """The event ages above which an event is rejected, or accepted with a warning (P6)."""
+    """The event ages above which an event is rejected, or accepted with a warning."""
 
     refused: timedelta = timedelta(days=21)
     warned: timedelta = timedelta(days=7)
 
 
 class DestinationCache:
-    """Destinations by id. Flushes compare the versions in their transactions, so no stale version is used."""
+    """Destinations by id.
+
+    A cached destination may be outdated: each flush compares the versions that it used with the database.
+    """
 
     def __init__(self, ages: AgeLimits, consent: ConsentSettings, *, fast_path: bool = True) -> None:
         self._fast_path = fast_path
         self._ages = ages
         self._consent = consent
         self._cached: dict[DestinationId, CachedDestination] = {}
+        self._rows: dict[DestinationId, store.DestinationRow] = {}
 
     def get(self, id_: DestinationId) -> CachedDestination | None:
-        """Return a cached destination, or None; the flush then checks whether it exists."""
+        """Return a cached destination. After None, the flush checks whether the destination exists."""
         return self._cached.get(id_)
 
     def version(self, id_: DestinationId) -> int | None:
-        """Return the cached configuration version of a destination."""
+        """Return the cached configuration version of a destination, or None."""
         destination = self._cached.get(id_)
         return None if destination is None else destination.version
 
@@ -90,24 +94,26 @@ class DestinationCache:
         rows = await store.load(connection, ids)
         for id_ in ids:
             if id_ in rows:
-                self._cached[id_] = self._compile(rows[id_])
+                self._add(rows[id_])
             else:
                 self._cached.pop(id_, None)
+                self._rows.pop(id_, None)
 
     def add_pins(self, names: Mapping[store.NamedType, str]) -> None:
-        """Add names that a flush pinned to every destination of their organisation and advertiser."""
-        for id_, destination in self._cached.items():
+        """Add the names that a flush pinned, in all cached destinations of their advertisers."""
+        for row in list(self._rows.values()):
             new_pins = {
                 event_type: name
                 for (organisation, advertiser, event_type), name in names.items()
-                if (organisation, advertiser) == (destination.organisation, destination.advertiser_id)
+                if (organisation, advertiser) == (row.organisation, row.advertiser_id)
             }
-            if new_pins.keys() - destination.pins.keys():
-                self._cached[id_] = _with_pins(destination, {**destination.pins, **new_pins})
+            if new_pins.keys() - row.pins.keys():
+                self._add(replace(row, pins={**row.pins, **new_pins}))
 
-    def _compile(self, row: store.DestinationRow) -> CachedDestination:
+    def _add(self, row: store.DestinationRow) -> None:
         mappings = {mapping.id: self._compile_mapping(row, mapping) for mapping in row.mappings}
-        return CachedDestination(
+        self._rows[row.id] = row
+        self._cached[row.id] = CachedDestination(
             organisation=row.organisation,
             id=row.id,
             number=row.number,
@@ -147,19 +153,7 @@ class DestinationCache:
         )
 
 
-def _with_pins(destination: CachedDestination, pins: Mapping[str, str]) -> CachedDestination:
-    mappings = {id_: _mapping_with_pins(mapping, pins) for id_, mapping in destination.mappings.items()}
-    published = tuple(mapping for mapping in mappings.values() if mapping.compiled is not None)
-    return replace(destination, pins=pins, mappings=mappings, published=published)
-
-
-def _mapping_with_pins(mapping: PublishedMapping, pins: Mapping[str, str]) -> PublishedMapping:
-    rules = replace(mapping.rules, pins=pins)
-    fast_path = compile_fast_path(mapping.compiled, rules) if mapping.compiled and mapping.fast_path else None
-    return replace(mapping, rules=rules, fast_path=fast_path)
-
-
 def _compiled(document: dict[str, Any]) -> CompiledMapping | None:
-    """Compile a published document. A document that no longer compiles counts as not published."""
+    """Compile a published document; return None if the current rules refuse it."""
     compiled = compile_mapping(document)
     return compiled if isinstance(compiled, CompiledMapping) else None

@@ -1,4 +1,4 @@
-"""Evaluate one event: match it to a published mapping and convert it. Pure."""
+"""Evaluate an event: match it to a published mapping and convert it. Pure."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -23,7 +23,11 @@ from app.ingest.destination_cache import CachedDestination, PublishedMapping
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An event that can be stored. `keys` are its ledger keys: its own id, then a mapped Amazon eventId."""
+    """An event that can be stored.
+
+    `keys` holds its ledger keys: the first from its event id, the second from its Amazon eventId if that is
+    mapped.
+    """
 
     destination: CachedDestination
     mapping: PublishedMapping
@@ -41,7 +45,7 @@ Find = Callable[[DestinationId], CachedDestination | None]
 
 
 def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evaluated:
-    """Match one event to its mapping and convert it, or return its rejection."""
+    """Match an event to its mapping and convert it, or return its rejection."""
     matched = match_mapping(event, find)
     if isinstance(matched, Rejection):
         return matched
@@ -58,15 +62,9 @@ def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evalu
         return msgspec.structs.replace(conversion, mapping=mapping.number, journey=journey_ids(event.content))
     keys: tuple[bytes, ...] = (event_key(destination.id, mapping.id, event_id),)
     if mapping.compiled.uses_event_id_field:
-        # Two events can have the same Amazon eventId; Amazon counts one and drops the other silently.
-        keys += (
-            amazon_key(
-                destination.organisation,
-                destination.region,
-                destination.advertiser_id,
-                conversion.amazon_event_id,
-            ),
-        )
+        # Of two events with the same Amazon eventId, Amazon counts only one and reports no error.
+        owner = (destination.organisation, destination.region, destination.advertiser_id)
+        keys += (amazon_key(*owner, conversion.amazon_event_id),)
     warnings = conversion.warnings
     if event.event_id is None:
         warnings = (ID_DERIVED, *warnings)
@@ -77,12 +75,8 @@ def match_mapping(event: Event, find: Find) -> tuple[CachedDestination, Publishe
     """Find the destination and the published mapping of an event."""
     destination = find(DestinationId(event.destination_id))
     if destination is None:
-        return _refuse(
-            event,
-            "destination_unknown",
-            "destination_id",
-            "The destination does not exist, or this key cannot access it.",
-        )
+        detail = "The destination does not exist, or this key cannot access it."
+        return _refuse(event, "destination_unknown", "destination_id", detail)
     if destination.state is State.ARCHIVED:
         return _refuse(event, "destination_archived", "destination_id", "The destination was deleted.")
     if not destination.signed_in:
@@ -92,9 +86,8 @@ def match_mapping(event: Event, find: Find) -> tuple[CachedDestination, Publishe
         return _only_mapping(event, destination)
     mapping = destination.mappings.get(MappingId(event.mapping_id))
     if mapping is None:
-        return _refuse(
-            event, "mapping_unknown", "mapping_id", "The mapping does not exist in this destination."
-        )
+        detail = "The mapping does not exist in this destination."
+        return _refuse(event, "mapping_unknown", "mapping_id", detail)
     if mapping.compiled is None:
         return _refuse(event, "mapping_not_published", "mapping_id", "The mapping is a draft.")
     return destination, mapping
@@ -107,9 +100,8 @@ def _only_mapping(
         case [mapping]:
             return destination, mapping
         case ():
-            return _refuse(
-                event, "mapping_not_published", "mapping_id", "The destination has no published mapping."
-            )
+            detail = "The destination has no published mapping."
+            return _refuse(event, "mapping_not_published", "mapping_id", detail)
         case several:
             detail = f"The destination has {len(several)} published mappings; set mapping_id."
             return _refuse(event, "mapping_ambiguous", "mapping_id", detail)

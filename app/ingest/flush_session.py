@@ -1,4 +1,4 @@
-"""One connection that writes groups of requests, each in one transaction."""
+"""A database connection that writes groups of requests, each in a transaction."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -13,15 +13,18 @@ from app.store import PipelineConnection
 from app.store import flush as flush_store
 from app.telemetry import Telemetry
 
-# SQLSTATE classes that concern the whole transaction and never one of its requests: connection lost, rolled
-# back for concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
+# SQLSTATE classes of errors that no single request of a transaction causes: connection lost, rolled back for
+# concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
 _TRANSACTION_ERRORS = ("08", "40", "53", "57", "25")
 # Serialization failure, deadlock, and a cached plan that a schema change made invalid (the driver drops it).
 _RETRYABLE_ERRORS = ("40001", "40P01", "0A000")
 
 
 class FlushSession:
-    """Writes flushes. `evaluate` evaluates a request with the cached destinations."""
+    """Writes groups of requests on one connection, opened with `connect` at first use.
+
+    `evaluate` evaluates a request with the cached destinations.
+    """
 
     def __init__(
         self,
@@ -43,7 +46,6 @@ class FlushSession:
 
     @property
     def has_connection(self) -> bool:
-        """Whether a connection is open."""
         return self._connection is not None
 
     async def connection(self) -> asyncpg.Connection:
@@ -63,20 +65,22 @@ class FlushSession:
         return self._connection
 
     def terminate(self) -> None:
-        """Close the connection: the state of its session is unknown. The next flush opens another one."""
+        """Close the connection, because the state of its session is unknown.
+
+        The next flush opens another connection.
+        """
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
     async def close(self) -> None:
-        """Close the connection."""
         if self._connection is not None and not self._connection.is_closed():
             await self._connection.close()
 
     async def write(self, requests: Sequence[PendingRequest]) -> Flush:
         """Write a group in one transaction. Nothing is committed if this raises.
 
-        Errors that a repetition can cure are retried twice.
+        After an error of `_RETRYABLE_ERRORS` it tries again, up to twice.
         """
         for _ in range(2):
             try:
@@ -92,7 +96,7 @@ class FlushSession:
         if flush is None:
             async with flush_store.transaction(connection):
                 self._generation = await self.reevaluate_stale(connection, requests)
-                flush = _flush_of(requests, self._generation)
+                flush = Flush(requests, self._generation)
                 await self._writer.write(connection, flush)
         return flush
 
@@ -104,17 +108,17 @@ class FlushSession:
         if (
             self._generation is None
             or not self._may_use_one_round_trip
-            # Requests of one group can have used two versions; the older one must be evaluated again.
+            # Requests of one group may have used two versions of a destination: one is outdated.
             or any(
                 version != versions[id_] for request in requests for id_, version in request.versions.items()
             )
         ):
             return None
-        flush = _flush_of(requests, self._generation)
+        flush = Flush(requests, self._generation)
         try:
             return flush if await self._writer.write_in_one_round_trip(connection, flush, versions) else None
         except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError) as error:
-            # The session lost its function, or this server cannot plan it.
+            # The function of the session is gone, or this server cannot plan it.
             self._disable_one_round_trip(error)
             return None
 
@@ -126,10 +130,10 @@ class FlushSession:
     async def reevaluate_stale(
         self, connection: PipelineConnection, requests: Sequence[PendingRequest]
     ) -> int:
-        """Evaluate requests again that used a version which is no longer current.
+        """Evaluate each request again whose evaluation used an outdated configuration version.
 
-        A configuration change takes effect in every process as soon as it is acknowledged, for rejections
-        too. Returns the ledger generation.
+        So a configuration change takes effect in every process as soon as it is acknowledged. Returns the
+        ledger generation.
         """
         used = {id_ for request in requests for id_ in request.versions}
         current = await flush_store.read_preconditions(connection, used)
@@ -144,17 +148,6 @@ class FlushSession:
         return current.generation
 
 
-def _flush_of(requests: Sequence[PendingRequest], generation: int) -> Flush:
-    return Flush(
-        # Copies: the flush may replace entries by rejections, which must not survive a rollback.
-        [list(request.evaluated) for request in requests],
-        generation,
-        [request.destinations for request in requests],
-        low_priority=frozenset(n for n, request in enumerate(requests) if request.low_priority),
-        traces=[request.trace for request in requests],
-    )
-
-
 def concerns_transaction(error: asyncpg.PostgresError) -> bool:
-    """Return whether an error concerns the whole transaction, and not one of its requests."""
+    """Return whether an error concerns the transaction, and not only one of its requests."""
     return str(error.sqlstate).startswith(_TRANSACTION_ERRORS)

@@ -1,4 +1,4 @@
-"""Write one flush: ledger rows first, then batches of the accepted events, then the counts."""
+"""Write a flush: ledger rows first, then batches of the accepted events, then the counts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,6 @@ from app.domain.event import Rejection
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.trace import RequestTrace
 from app.ingest.dedup import (
-    DedupResult,
     EventIndex,
     Flush,
     compare_with_ledger,
@@ -22,6 +21,7 @@ from app.ingest.dedup import (
 )
 from app.ingest.evaluate import Candidate
 from app.ingest.journey_bound import JourneyBound
+from app.ingest.pending_request import DedupResult, PendingRequest
 from app.store import (
     PipelineConnection,
     batches,
@@ -33,7 +33,7 @@ from app.store import (
 )
 from app.store import flush as flush_store
 
-_RESERVED_IDS = 256
+_RESERVED_IDS = 256  # batch ids that a session reserves at a time
 
 # After a duplicate, this many flushes check every key separately, because duplicates come in series.
 CAUTIOUS_FLUSHES = 20
@@ -52,8 +52,8 @@ class _BatchMember(msgspec.Struct, frozen=True):
 
 
 class FlushWriter:
-    """Writes flushes. `pepper` is the key of content digests and never changes; `writer` identifies our count
-    rows.
+    """Writes flushes. `pepper` is the key of content digests. `writer` selects the rows of the count tables
+    to which this process adds.
     """
 
     def __init__(self, *, keys: crypto.Vault, pepper: bytes, writer: int) -> None:
@@ -62,7 +62,7 @@ class FlushWriter:
         self._writer = writer
         self._ids: dict[PipelineConnection, list[BatchId]] = {}  # by the session that reserved them
         self._journeys = JourneyBound()
-        # Of destinations that had a duplicate: the number of further flushes that check every key separately.
+        # For a destination that had a duplicate: how many further flushes check every key separately.
         self._cautious_flushes: dict[DestinationNumber, int] = {}
 
     async def write_in_one_round_trip(
@@ -73,8 +73,8 @@ class FlushWriter:
     ) -> bool:
         """Write a flush in one round trip and its own transaction, or write nothing and return False.
 
-        Requires the usual case: no name to pin, no rejection, no duplicate of a journey, one free key
-        per event.
+        Possible only in the usual case: no name to pin, no rejection, no duplicate with a journey id, and one
+        free key for each event.
         """
         if self._cautious_flushes and self._expects_duplicates(flush):
             return False
@@ -87,7 +87,7 @@ class FlushWriter:
         flush_counts = count_results(flush)
         if not firsts or flush_counts.rejected or flush_counts.duplicates_of:
             return False
-        members_of = _by_batch(await self._assign_batches(connection, firsts, flush.low_priority))
+        members_of = _by_batch(await self._assign_batches(connection, firsts, flush.requests))
         outcome = await flush_store.store_in_one_round_trip(
             connection,
             [self._seal(flush, batch, members) for batch, members in members_of.items()],
@@ -116,12 +116,12 @@ class FlushWriter:
         return bool(recent)
 
     async def write(self, connection: PipelineConnection, flush: Flush) -> None:
-        """Write a flush inside the caller's transaction, which has the flush lock."""
+        """Write a flush inside the caller's transaction, which holds the flush lock."""
         await self._pin_names(connection, flush)
         firsts, followers = split_duplicates(flush)
         accepted: list[_BatchMember] = []
         if firsts:
-            members = await self._assign_batches(connection, firsts, flush.low_priority)
+            members = await self._assign_batches(connection, firsts, flush.requests)
             accepted = await self._claim_keys(connection, flush, members)
         resolve_followers(flush, followers)
         stored = {member.index: (member.batch, member.position) for member in accepted} if followers else {}
@@ -135,11 +135,12 @@ class FlushWriter:
         else:
             await counts.add(connection, self._writer, flush_counts.deltas)
         await counts.add_rejections(connection, self._writer, flush_counts.rejected)
-        await journey_counts.add(connection, self._writer, self._journeys.bounded(flush_counts.journeys))
+        journeys = self._journeys.bounded(flush_counts.rejected_of, flush_counts.duplicates_of)
+        await journey_counts.add(connection, self._writer, journeys)
         await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)
 
     async def read(self, connection: PipelineConnection, flush: Flush) -> None:
-        """Set the results of `write` without writing."""
+        """Set the results that `write` would set, for a dry run."""
         await self._pin_names(connection, flush, dry_run=True)
         firsts, followers = split_duplicates(flush)
         keys = [key for _, candidate in firsts for key in candidate.keys]
@@ -152,7 +153,7 @@ class FlushWriter:
     async def _pin_names(
         self, connection: PipelineConnection, flush: Flush, *, dry_run: bool = False
     ) -> None:
-        """Pin names of event types that were read from events; reject events with another name (R12).
+        """Pin the event name of each event type that has none; reject events with another name (R12).
 
         A `dry_run` pins nothing.
         """
@@ -191,14 +192,17 @@ class FlushWriter:
         self,
         connection: PipelineConnection,
         firsts: Sequence[tuple[EventIndex, Candidate]],
-        low_priority_requests: frozenset[int],
+        requests: Sequence[PendingRequest],
     ) -> list[_BatchMember]:
-        """Assign each candidate a batch and a position, in order of arrival; a batch fits one request."""
+        """Assign each candidate a batch and a position, in order of arrival.
+
+        A batch fits into one request to Amazon.
+        """
         members: list[_BatchMember] = []
         # Live and low-priority events never share a batch: a batch waits in one queue.
         filling: dict[tuple[DestinationNumber, bool], tuple[BatchId, int, int]] = {}
         for index, candidate in firsts:
-            low_priority = index[0] in low_priority_requests
+            low_priority = requests[index[0]].low_priority
             queue, size = (candidate.destination.number, low_priority), len(candidate.conversion.body)
             batch, events, total = filling.get(queue, (None, 0, 0))
             if batch is None or events == packing.MAX_EVENTS or total + size > packing.MAX_BYTES:
@@ -208,10 +212,10 @@ class FlushWriter:
         return members
 
     async def _next_id(self, connection: PipelineConnection) -> BatchId:
-        """Return an id that this session reserved. Ids are never used in another session.
+        """Return a batch id that this session reserved.
 
-        The first commit of the session writes a reservation to disk. A crash or a failover can only undo
-        unused reservations, and both end the session.
+        A crash or a failover can undo a reservation whose session has not committed since. The session ends
+        too, and its remaining ids are dropped, so an id is never used twice.
         """
         ids = self._ids.get(connection)
         if not ids:
@@ -239,7 +243,7 @@ class FlushWriter:
             duplicates = [member for member in members if not used.isdisjoint(member.candidate.keys)]
             for member in duplicates:
                 self._cautious_flushes[member.candidate.destination.number] = CAUTIOUS_FLUSHES
-            # For an event with two keys, the free key was inserted although the other is a duplicate.
+            # If only one of an event's two keys is a duplicate, the statement inserted the other key.
             partial = [key for member in duplicates for key in member.candidate.keys if key not in used]
             if partial:
                 await ledger.release(connection, flush.generation, partial)
@@ -253,7 +257,7 @@ class FlushWriter:
         flush.stored_batches[batch] = {member.index[0] for member in members}
         packed = packing.pack(
             [member.candidate.conversion.body for member in members],
-            [_metadata(member, flush.traces[member.index[0]]) for member in members],
+            [_metadata(member, flush.requests[member.index[0]].trace) for member in members],
         )
         data_key = crypto.new_data_key()
         place = crypto.batch_place(batch)

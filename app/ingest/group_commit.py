@@ -1,4 +1,4 @@
-"""Group commit: concurrent requests share one transaction and are answered after its commit."""
+"""Group commit: concurrent requests share a transaction and are answered after the commit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,36 +6,41 @@ from collections.abc import Awaitable, Callable, Sequence
 import asyncpg
 
 from app.domain.event import Event, Rejection
-from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
+from app.domain.ids import DestinationId, DestinationNumber, LaneId
+from app.domain.pacing.commit_window import FEW_EVENTS, CommitWindow
 from app.domain.pacing.owner_queue import OwnerQueue
+from app.domain.pacing.recent_senders import RecentSenders
 from app.domain.trace import RequestTrace
 from app.ingest.destination_cache import CachedDestination, DestinationCache
 from app.ingest.evaluate import Evaluated, evaluate
 from app.ingest.flush_session import FlushSession, concerns_transaction
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.group_writer import FEW_EVENTS, GroupWriter
 from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
 from app.store import PipelineConnection
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.telemetry import Telemetry
 
-# A flush of so many requests starts without waiting for more. While the database writes it, this process
-# reads and evaluates the next ones.
+MAX_EVENTS = 5_000  # in one flush
+MAX_WAITING = 50_000  # events that wait for a commit; further requests are refused
+# A flush of this many requests starts without a wait for more. While the database writes it, this process
+# evaluates the next requests.
 FLUSH_MIN_REQUESTS = 24
-# While several organisations send, a flush is smaller: each waits for the previous flush. And of the
-# events that wait, one of them has this part at most.
-SHARED_PART = 10
+# An organisation counts as sending for this long after a post. While several organisations send, a flush has
+# at most 1/SHARED_PART of MAX_EVENTS, because the next flush waits for its end.
 SHARED_SECONDS = 60.0
+SHARED_PART = 10
+# While several organisations send, the events of each may use this part of MAX_WAITING.
 WAITING_PART = 2 / 3
-SECOND_RETRY_SECONDS = 5.0
+SECOND_RETRY_SECONDS = 5.0  # from a failure of the second writer to its next start
 
 
 class GroupCommit:
-    """Collects requests and writes them group by group, on a separate connection.
+    """Collects requests and writes them in groups, each in one transaction (a flush).
 
-    While it writes the requests of one organisation, those of another do not wait: they are written at the
-    same time on a second connection, which is opened when this first happens.
+    There are two writers, each with a connection. While the first writes requests of one organisation, the
+    second writes requests of others. No organisation is in two groups at a time, so its requests keep their
+    order. The second connection is opened when a second organisation sends.
     """
 
     def __init__(
@@ -49,8 +54,6 @@ class GroupCommit:
         notify: Callable[[dict[LaneId, int]], None],
         telemetry: Telemetry,
         database_results: DatabaseResults,
-        max_events: int = 5_000,
-        max_waiting: int = 50_000,
     ) -> None:
         self._destinations = destinations
         self._pepper = writer.pepper
@@ -59,31 +62,28 @@ class GroupCommit:
         self._notify = notify
         self._telemetry = telemetry
         self._database_results = database_results
-        self._max_events = max_events
-        self._max_waiting = max_waiting
+        self._max_waiting = MAX_WAITING
         self._queue: OwnerQueue[PendingRequest] = OwnerQueue()
-        self._last_organisation: OrganisationId | None = None
-        self._shared_until = float("-inf")  # until when several organisations count as sending
-        self._arrived: list[PendingRequest] = []  # in this event-loop iteration
+        self._senders = RecentSenders(SHARED_SECONDS)
+        self._arrived: list[PendingRequest] = []  # requests of this event-loop iteration
         self._waiting_events = 0
         self._has_requests = asyncio.Event()
         self._may_flush = asyncio.Event()
         self._slicing = asyncio.Lock()
-        self._writers = [
-            GroupWriter(
-                FlushSession(
-                    connect=connect,
-                    destinations=destinations,
-                    writer=writer,
-                    evaluate=self._evaluate,
-                    telemetry=telemetry,
-                )
+        self._windows = (CommitWindow(), CommitWindow())
+        self._sessions = [
+            FlushSession(
+                connect=connect,
+                destinations=destinations,
+                writer=writer,
+                evaluate=self._evaluate,
+                telemetry=telemetry,
             )
-            for _ in range(2)
+            for _ in self._windows
         ]
         self._second_task: asyncio.Task[None] | None = None
-        self._no_second_until = float("-inf")  # after a failure to open its connection
-        # Read when metrics are scraped: setting the gauge with every request costs more.
+        self._no_second_until = float("-inf")
+        # The gauge reads the number when metrics are scraped: setting it with every request costs more.
         telemetry.waiting_posts.set_function(lambda: self._waiting_events)
         self._closing = False
 
@@ -95,36 +95,31 @@ class GroupCommit:
         *,
         low_priority: bool,
     ) -> RequestResults | NotStored:
-        """Evaluate and store the events of one request; return after their commit.
+        """Evaluate and store the events of one request; return their results after the commit.
 
-        Cancelling the caller does not cancel the flush.
+        NotStored means that no event was acknowledged. Cancelling the caller does not cancel the flush.
         """
-        if self._closing:
-            return NotStored("closing")
-        if self._waiting_events + len(events) > self._max_waiting:
-            return NotStored("crowded")
+        if self._closing or self._waiting_events + len(events) > self._max_waiting:
+            return NotStored()
         loop = asyncio.get_running_loop()
-        organisation = access.organisation
-        if organisation != self._last_organisation:
-            if self._last_organisation is not None:
-                self._shared_until = loop.time() + SHARED_SECONDS
-                if not self._writers[1].session.has_connection:
-                    self._start_second()  # opens its connection before it is needed
-            self._last_organisation = organisation
+        organisation, now = access.organisation, loop.time()
+        self._senders.record(organisation, now)
         response: asyncio.Future[RequestResults | NotStored] = loop.create_future()
         request = PendingRequest(events, access, response, trace, low_priority)
-        if self._is_shared:
+        if self._senders.are_several(now):
+            if not self._sessions[1].has_connection:
+                self._start_second()  # so that its connection is open when it is needed
             if self._queue.cost_of(organisation) + len(events) > self._max_waiting * WAITING_PART:
-                return NotStored("crowded")
+                return NotStored()
             if not await self._evaluate_in_slices(request):
-                return NotStored("closing")
+                return NotStored()
             self._waiting_events += len(events)
             self._enqueue(request)
         else:
             self._waiting_events += len(events)
             self._arrived.append(request)
             if len(events) > FEW_EVENTS:
-                self._evaluate_arrived()  # its events are in the processor's caches now
+                self._evaluate_arrived()  # now, while its parsed events are in the processor's caches
             elif len(self._arrived) == 1:
                 loop.call_soon(self._evaluate_arrived)
         return await response
@@ -132,7 +127,7 @@ class GroupCommit:
     def _evaluate_arrived(self) -> None:
         """Evaluate and queue the requests that arrived in this event-loop iteration.
 
-        Together, because the code is then in the processor's caches.
+        Evaluating them together is faster, because the code stays in the processor's caches.
         """
         arrived, self._arrived = self._arrived, []
         for request in arrived:
@@ -148,20 +143,20 @@ class GroupCommit:
     def _enqueue(self, request: PendingRequest) -> None:
         organisation = request.access.organisation
         self._queue.add(organisation, len(request.events) + 1, request)
-        if organisation not in self._writers[1].writing:
+        if organisation not in self._windows[1].writing:
             self._has_requests.set()
         if self._is_large_enough():
             self._may_flush.set()
-        if (writing := self._writers[0].writing) and organisation not in writing:
+        if (writing := self._windows[0].writing) and organisation not in writing:
             self._start_second()
 
     @property
     def _is_shared(self) -> bool:
-        return asyncio.get_running_loop().time() < self._shared_until
+        return self._senders.are_several(asyncio.get_running_loop().time())
 
     @property
     def _most_events(self) -> int:
-        return self._max_events // SHARED_PART if self._is_shared else self._max_events
+        return MAX_EVENTS // SHARED_PART if self._is_shared else MAX_EVENTS
 
     @property
     def waiting(self) -> int:
@@ -169,37 +164,39 @@ class GroupCommit:
         return self._waiting_events
 
     async def run(self) -> None:
-        """Flush until closed and empty. Runs as one task of the process."""
-        first, second = self._writers
+        """Write groups until `close` was called and the queue is empty."""
+        first, second = self._windows
         while not (self._closing and not self._queue):
             await self._has_requests.wait()
             if requests := await self._next_group(first, second):
-                await self._flush(first.session, requests)
+                await self._flush(self._sessions[0], requests)
             elif self._second_task is not None:
-                # All that wait belong to the second writer. Its end sets this again, or before it a request
-                # of another organisation, which must not wait for the second writer.
+                # All waiting requests are for the second writer. The event is set again when that writer
+                # ends, or when a request of another organisation arrives.
                 self._has_requests.clear()
             requests = []  # frees their memory while waiting
             first.end()
         if self._second_task is not None:
             await self._second_task
-        for writer in self._writers:
-            await writer.session.close()
+        for session in self._sessions:
+            await session.close()
 
-    async def _next_group(self, writer: GroupWriter, other: GroupWriter) -> list[PendingRequest]:
-        """Remove the next group of a writer from the queue, after a wait for more of it."""
+    async def _next_group(self, window: CommitWindow, other: CommitWindow) -> list[PendingRequest]:
+        """Remove the next group of a writer from the queue, after a wait for more requests."""
         loop = asyncio.get_running_loop()
-        if wait := writer.wait_for_more(self._queue.owners - other.writing, self._linger_s, loop.time()):
+        if wait_s := window.wait_s(self._queue.owners - other.writing, self._linger_s, loop.time()):
             self._start_second_for_others()
-            await self._linger(wait)
+            await self._linger(wait_s)
         requests = self._take_group(other.writing)
-        writer.take(requests, loop.time(), shared=self._is_shared)
+        senders = [request.access.organisation for request in requests]
+        events = sum([len(request.events) for request in requests])
+        window.begin(senders, events, loop.time(), shared=self._is_shared)
         self._start_second_for_others()
         return requests
 
     def _start_second_for_others(self) -> None:
-        """Let the second writer write what the first one does not."""
-        if (writing := self._writers[0].writing) and self._queue.owners - writing:
+        """Start the second writer if requests wait whose organisations the first does not write."""
+        if (writing := self._windows[0].writing) and self._queue.owners - writing:
             self._start_second()
 
     def _start_second(self) -> None:
@@ -208,12 +205,12 @@ class GroupCommit:
 
     async def _write_others(self) -> None:
         """Write the requests of organisations that the first writer does not write, until there are none."""
-        first, second = self._writers
+        first, second = self._windows
         try:
-            # Before a request is taken: without this connection, the first writer writes it.
-            await second.session.connection()
+            # Opened before a request leaves the queue: if this fails, the first writer writes the request.
+            await self._sessions[1].connection()
             while requests := await self._next_group(second, first):
-                await self._flush(second.session, requests)
+                await self._flush(self._sessions[1], requests)
                 second.end()
         except Exception as error:
             self._no_second_until = asyncio.get_running_loop().time() + SECOND_RETRY_SECONDS
@@ -225,7 +222,7 @@ class GroupCommit:
                 self._has_requests.set()
 
     async def _linger(self, seconds: float) -> None:
-        """Wait until the queue is large enough for a flush, at most so long."""
+        """Wait until the queue is large enough for a flush, but no longer than this."""
         if self._is_large_enough():
             return
         self._may_flush.clear()
@@ -241,23 +238,24 @@ class GroupCommit:
         )
 
     def close(self) -> None:
-        """Accept no more requests; `run` ends when the queued ones are answered."""
+        """Accept no more requests; `run` ends when all queued requests are answered."""
         self._evaluate_arrived()
         self._closing = True
         self._may_flush.set()
         self._has_requests.set()
 
     async def evaluate_current(self, connection: PipelineConnection, request: PendingRequest) -> int:
-        """Evaluate a request with current configuration versions; return the ledger generation."""
+        """Evaluate a request with the current configuration, for a dry run; return the ledger generation."""
         await self._clock.ensure(connection)
         self._evaluate(request)
-        return await self._writers[0].session.reevaluate_stale(connection, [request])
+        return await self._sessions[0].reevaluate_stale(connection, [request])
 
     def _take_group(self, excluded: frozenset[str | None]) -> list[PendingRequest]:
-        """Remove requests from the queue, up to `max_events` events but at least one request.
+        """Remove and return the requests of the next flush, without those of the `excluded` organisations.
 
-        The oldest of each organisation first, the organisations in turn, without those excluded. A few events
-        are not written together with many of another organisation, which take longer.
+        They have at most `_most_events` events, unless the first request alone has more. Organisations take
+        turns. A few events do not share a flush with many events of another organisation, because a flush of
+        many events takes longer.
         """
         limit = self._most_events
         group: list[PendingRequest] = []
@@ -279,13 +277,13 @@ class GroupCommit:
         return group
 
     def _evaluate(self, request: PendingRequest) -> None:
-        """Evaluate the events of a request with the cached destinations and record their versions."""
         request.evaluated = self._begin_evaluation(request)(request.events)
 
     async def _evaluate_in_slices(self, request: PendingRequest) -> bool:
-        """Evaluate a request; if it is large, one such request at a time, in several iterations.
+        """Evaluate a request. A large request is evaluated in slices, one slice per event-loop iteration.
 
-        Returns whether it may be queued: False if `close` was called meanwhile.
+        Only one large request is evaluated at a time. Return False if `close` was called meanwhile: the
+        request must then not be queued.
         """
         if len(request.events) <= FEW_EVENTS:
             self._evaluate(request)
@@ -302,7 +300,11 @@ class GroupCommit:
     def _begin_evaluation(
         self, request: PendingRequest
     ) -> Callable[[Sequence[Event | Rejection]], list[Evaluated]]:
-        """Record what the evaluation of a request depends on; return the function that evaluates events."""
+        """Return a function that evaluates events of a request.
+
+        Records in the request what the evaluation depends on: the clock's offset, the destinations and their
+        versions.
+        """
         now, request.clock_offset = self._clock.now(), self._clock.offset
         request.versions = {}
         found: dict[str | None, CachedDestination | None] = {None: None}
@@ -324,9 +326,8 @@ class GroupCommit:
         return evaluate_events
 
     def _visible(self, id_: DestinationId, request: PendingRequest) -> CachedDestination | None:
-        """Return a destination that the sender may use, and record its version in the request."""
+        """Return a destination if its sender may use it, else None. Records its version in the request."""
         access = request.access
-        # For a key of another organisation, or limited to other destinations, it does not exist.
         if not id_ or (access.destinations is not None and id_ not in access.destinations):
             return None
         destination = self._destinations.get(id_)
@@ -336,7 +337,7 @@ class GroupCommit:
         return destination
 
     async def _flush(self, session: FlushSession, requests: Sequence[PendingRequest]) -> None:
-        """Write one group and answer it; never raises."""
+        """Write a group and answer its requests; never raises."""
         try:
             with self._telemetry.flush_seconds.time():
                 await self._write(session, requests)
@@ -350,7 +351,7 @@ class GroupCommit:
                 self._telemetry.failed("flush.request_failed", error, level=40)
                 self._database_results.refused(error)
                 self._telemetry.flushes.labels("failed").inc()
-                _answer_all(requests, NotStored("unwritable"))
+                _refuse_all(requests)
             else:
                 for request in requests:
                     await self._flush(session, [request])
@@ -378,17 +379,17 @@ class GroupCommit:
         self._telemetry.failed("flush.refused", error, level=30, posts=len(requests))
         self._database_results.refused(error)
         self._telemetry.flushes.labels("refused").inc()
-        _answer_all(requests, NotStored("database"))
+        _refuse_all(requests)
         if session.has_connection:
-            # The state of the session is unknown: the next flush opens a new one.
+            # The state of the session is unknown: the next flush opens another connection.
             session.terminate()
-        elif session is self._writers[0].session:
+        elif session is self._sessions[0]:
             # No connection can be opened: queued requests get the same answer without waiting.
-            while refused := self._take_group(self._writers[1].writing):
-                _answer_all(refused, NotStored("database"))
+            while refused := self._take_group(self._windows[1].writing):
+                _refuse_all(refused)
 
 
-def _answer_all(requests: Sequence[PendingRequest], response: NotStored) -> None:
+def _refuse_all(requests: Sequence[PendingRequest]) -> None:
     for request in requests:
         if not request.response.done():
-            request.response.set_result(response)
+            request.response.set_result(NotStored())

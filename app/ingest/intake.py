@@ -1,4 +1,4 @@
-"""The first half of the pipeline: received → matched → converted → stored."""
+"""Receive the events of requests: match, convert and store them, and return a result for each event."""
 
 import asyncio
 from collections import Counter
@@ -15,11 +15,17 @@ from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
 from app.domain.observed.preview import preview, rejection_view
 from app.domain.trace import RequestTrace
-from app.ingest.dedup import DedupResult, Flush, conflict_field
+from app.ingest.dedup import Flush, conflict_field
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import GroupCommit
-from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
+from app.ingest.pending_request import (
+    DedupResult,
+    NotStored,
+    PendingRequest,
+    RequestResults,
+    SenderAccess,
+)
 from app.ingest.rejection_recorder import RejectionRecorder
 from app.store.clock import DatabaseClock
 from app.store.errors import DRIVER_ERRORS
@@ -38,7 +44,7 @@ class EventResult(msgspec.Struct, frozen=True):
 
 
 class Intake:
-    """Receives events. One per API process; `receive` returns only while `run` is running."""
+    """Receives the events of an API process. `receive` returns only while the task of `run` is running."""
 
     def __init__(
         self,
@@ -58,7 +64,7 @@ class Intake:
         self._pool = pool
         self._clock = clock
         self._telemetry = telemetry
-        # Looking a series up by its label costs more than counting.
+        # Cached, because looking up a series by its label costs more than counting.
         self._received = {
             status: telemetry.received.labels(status) for status in ("accepted", "duplicate", "rejected")
         }
@@ -73,8 +79,8 @@ class Intake:
     ) -> list[EventResult] | NotStored:
         """Match, convert and store these events; return one result per event, in order, after the commit.
 
-        `low_priority` events are sent after live ones, like replays. NotStored means that nothing was
-        acknowledged and the same request may be sent again.
+        With `low_priority`, the events are sent after live events, like replays. NotStored means that no
+        event was acknowledged and the same request may be sent again.
         """
         trace = trace or RequestTrace()
         response = await self._group_commit.store(events, access, trace, low_priority=low_priority)
@@ -118,15 +124,16 @@ class Intake:
         try:
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 generation = await self._group_commit.evaluate_current(connection, request)
-                flush = Flush([request.evaluated], generation, [request.destinations])
+                flush = Flush([request], generation)
                 await self._writer.read(connection, flush)
         except DRIVER_ERRORS:
-            return NotStored("database")
-        results = _results(events, RequestResults(request.evaluated, flush.results[0]))
+            return NotStored()
+        evaluated_events = flush.evaluated[0]
+        results = _results(events, RequestResults(evaluated_events, flush.results[0]))
         now = self._clock.now()
         return [
             structs.replace(result, preview=_preview(event, evaluated, result, now))
-            for event, evaluated, result in zip(events, request.evaluated, results, strict=True)
+            for event, evaluated, result in zip(events, evaluated_events, results, strict=True)
         ]
 
     @property
@@ -139,7 +146,7 @@ class Intake:
         await self._group_commit.run()
 
     def close(self) -> None:
-        """Accept no more events; queued ones are still stored and answered."""
+        """Accept no more events; queued events are still stored and answered."""
         self._group_commit.close()
 
 
@@ -157,34 +164,25 @@ def _result(index: int, evaluated: Evaluated, dedup_result: DedupResult | None) 
             return EventResult(index, event_id, "accepted", warnings=evaluated.warnings)
         case DedupResult.DUPLICATE:
             return EventResult(index, event_id, "duplicate", warnings=evaluated.warnings)
-        case DedupResult.CONFLICT:
-            return EventResult(index, event_id, "rejected", _event_id_conflict(evaluated))
-        case DedupResult.AMAZON_ID_CONFLICT:
-            return EventResult(index, event_id, "rejected", _amazon_id_conflict(evaluated))
+        case DedupResult.CONFLICT | DedupResult.AMAZON_ID_CONFLICT:
+            return EventResult(index, event_id, "rejected", _conflict(evaluated, dedup_result))
         case None:
             raise AssertionError("a candidate left the flush without a dedup result")
 
 
-def _event_id_conflict(candidate: Candidate) -> Rejection:
+def _conflict(candidate: Candidate, dedup_result: DedupResult) -> Rejection:
+    path, mapping_field = conflict_field(candidate, dedup_result), None
     detail = "This event_id was accepted before with other content; nothing was changed."
-    return _conflict(candidate, "event_id", None, detail)
-
-
-def _amazon_id_conflict(candidate: Candidate) -> Rejection:
-    """Return a rejection with the field of the id, because the caller's `event_id` may be new."""
-    path = conflict_field(candidate, DedupResult.AMAZON_ID_CONFLICT)
-    where = f"is mapped to {path}" if path is not None else "is a constant"
-    detail = (
-        f"Deduplication ID {where}, and an event with other content was accepted before with the same value "
-        "there; nothing was changed."
-    )
-    return _conflict(candidate, path, "event_id", detail)
-
-
-def _conflict(candidate: Candidate, field: str | None, mapping_field: str | None, detail: str) -> Rejection:
+    if dedup_result is DedupResult.AMAZON_ID_CONFLICT:
+        mapping_field = "event_id"
+        where = f"is mapped to {path}" if path is not None else "is a constant"
+        detail = (
+            f"Deduplication ID {where}, and an event with other content was accepted before with the same "
+            "value there; nothing was changed."
+        )
     return Rejection(
         "event_id_conflict",
-        field,
+        path,
         mapping_field,
         detail,
         candidate.conversion.event_id,

@@ -11,8 +11,9 @@ from app.telemetry import Telemetry
 
 
 class Notifier:
-    """Collects the lanes of stored events into one notification. A lost one delays events until the next
-    poll.
+    """Collects the lanes of stored events and sends one notification for many flushes.
+
+    If a notification is lost, its events wait until the worker polls the lane.
     """
 
     def __init__(self, *, pool: asyncpg.Pool, interval_s: float, telemetry: Telemetry) -> None:
@@ -29,7 +30,7 @@ class Notifier:
         self._has_events.set()
 
     async def run(self) -> None:
-        """Send notifications until cancelled."""
+        """Send notifications until cancelled, at most one per `interval_s`."""
         while True:
             await self._has_events.wait()
             self._has_events.clear()

@@ -2,14 +2,25 @@
 
 import asyncio
 from collections.abc import Sequence
+from enum import StrEnum
 
 import msgspec
 
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
 from app.domain.trace import RequestTrace
-from app.ingest.dedup import DedupResult
 from app.ingest.evaluate import Evaluated
+
+
+class DedupResult(StrEnum):
+    """Whether an event is new, or repeats an accepted event, or has the same id with other content."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    AMAZON_ID_CONFLICT = "amazon_id_conflict"  # the mapped Amazon eventId was used with other content
+
+    __hash__ = str.__hash__  # Enum's hash is written in Python and is called for every event
 
 
 class RequestResults(msgspec.Struct, frozen=True):
@@ -23,16 +34,14 @@ class RequestResults(msgspec.Struct, frozen=True):
 
 
 class SenderAccess(msgspec.Struct, frozen=True):
-    """The destinations to which a sender may send: those of its organisation, or some of them."""
+    """The destinations to which a sender may send: all of its organisation if `destinations` is None."""
 
     organisation: OrganisationId
     destinations: frozenset[DestinationId] | None = None
 
 
 class NotStored(msgspec.Struct, frozen=True):
-    """Nothing of the request was acknowledged; the caller may send it again. `reason` is for the log."""
-
-    reason: str
+    """No event of a request was acknowledged, and its sender may repeat it."""
 
 
 class PendingRequest(msgspec.Struct, eq=False):
@@ -42,10 +51,11 @@ class PendingRequest(msgspec.Struct, eq=False):
     access: SenderAccess
     response: "asyncio.Future[RequestResults | NotStored]"
     trace: RequestTrace
-    low_priority: bool = False  # its events are sent after live ones
-    # Set by evaluation: one entry per event, and the versions that the evaluation used.
+    low_priority: bool = False  # its events are sent after live events
+    # Set by the evaluation: one entry per event.
     evaluated: list[Evaluated] = []
     destinations: list[DestinationNumber | None] = []
+    # Set by the evaluation: the configuration versions and the clock's offset that it used.
     versions: dict[DestinationId, int | None] = {}
     clock_offset: float = 0.0
 

@@ -15,9 +15,10 @@ CHECK_EVERY_S = 30.0
 
 
 class QueueAgeMonitor:
-    """Checks the oldest event of every queue twice a minute. `overdue` is the result of the last check.
+    """Checks the oldest event of every queue twice a minute.
 
-    `jitter` in [0, 1) spreads the checks of several processes.
+    `overdue` holds the ids of the destinations whose oldest event was too old at the last check. `jitter`
+    returns a number in [0, 1): it spreads the checks of several processes.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class QueueAgeMonitor:
         self.overdue: frozenset[str] = frozenset()
 
     async def check(self) -> None:
-        """Check once. Paused and parked destinations do not count."""
+        """Check the live queues of all active destinations."""
         async with self._pool.acquire() as connection:
             waits = await waiting_events.longest_waits(connection)
         overdue = frozenset(id_ for id_, wait in waits.items() if backlog_too_old(wait, self._max_age))

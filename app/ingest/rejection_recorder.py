@@ -1,4 +1,4 @@
-"""Record rejected events, without their values: up to 600 a minute and destination.
+"""Record rejected events without their values, up to 600 a minute for each destination.
 
 Records are collected in memory and written twice a second, so that no response waits for them. A crash loses
 the records of the last half second; the counts of rejections are committed with the flush.
@@ -20,7 +20,7 @@ from app.store.rejection_records import MOST_A_MINUTE, NewRejection
 from app.telemetry import Telemetry
 
 WRITE_EVERY_S: Final = 0.5
-_MOST_WAITING: Final = 20_000  # records of all destinations; further ones are only counted
+_MOST_WAITING: Final = 20_000  # records of all destinations; further rejections are only counted
 
 
 @dataclass(slots=True)

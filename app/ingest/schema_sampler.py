@@ -1,7 +1,7 @@
 """Sample the schema of accepted events: a few samples a second, collected and written in the background.
 
-A sample contains no value, so it may be kept after its request. Losing samples is harmless: errors are
-logged, and no event waits for them.
+A sample contains no value of its event. Losing samples is harmless: an error is logged, and no event waits
+for a sample to be written.
 """
 
 import asyncio
@@ -14,16 +14,15 @@ import asyncpg
 from app.domain.event import Event, Rejection
 from app.domain.ids import MappingNumber
 from app.domain.observed.schema_sample import SchemaSample, ValueKind, take_sample
-from app.ingest.dedup import DedupResult
 from app.ingest.destination_cache import PublishedMapping
 from app.ingest.evaluate import Candidate
-from app.ingest.pending_request import RequestResults
+from app.ingest.pending_request import DedupResult, RequestResults
 from app.store import schema_samples, transactions
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 WRITE_EVERY_S = 1.0
-_TRIM_EVERY = 20
+_TRIM_EVERY = 20  # writes of a mapping's samples
 
 
 @dataclass(slots=True)
@@ -36,13 +35,11 @@ class SampleBudget:
     tokens: float
 
     def is_available(self, now: float) -> bool:
-        """Return whether a token is available."""
         self.tokens = min(self.capacity, self.tokens + (now - self.updated_at) * self.per_second)
         self.updated_at = now
         return self.tokens >= 1
 
     def take(self, now: float) -> bool:
-        """Take a token, if one is available."""
         if not self.is_available(now):
             return False
         self.tokens -= 1
@@ -63,7 +60,8 @@ class _SampledMapping:
 class SchemaSampler:
     """Samples accepted events: the first thousand of a mapping, then ten a second.
 
-    All mappings of a process share two thousand at first, then a hundred a second; each costs about 70 µs.
+    All mappings of a process together have two thousand samples at first, then a hundred a second. A sample
+    costs about 70 µs.
     """
 
     pool: asyncpg.Pool
@@ -143,7 +141,7 @@ class SchemaSampler:
 
 
 def _unusable(candidate: Candidate) -> dict[str, ValueKind]:
-    """Return the paths whose values have no match key in a conversion."""
+    """Return the paths whose values gave no match key, each with the kind of its unusable value."""
     dropped = {wire_type for wire_type, _ in candidate.conversion.dropped_keys}
     if not dropped:
         return {}  # the usual case

@@ -145,13 +145,11 @@ def create_application(context: AppContext) -> Application:
         waiting_events=context.events_waiting,
         resident_bytes=resident_bytes,
     )
-    loop_limiter = LoopLimiter()
     middleware = RequestMiddleware(
         HeadRequests(app.framework),
         registry=context.registry,
         monotonic=context.monotonic,
         admission=app.state.admission,
-        loop_limiter=loop_limiter,
         spans=context.spans,
     )
     app.events_endpoint = EventsEndpoint(
@@ -159,7 +157,7 @@ def create_application(context: AppContext) -> Application:
         key_ring=app.state.key_ring,
         organisations=app.state.organisations,
         admission=app.state.admission,
-        loop_limiter=loop_limiter,
+        loop_limiter=LoopLimiter(),
         middleware=middleware,
         monotonic=context.monotonic,
     )

@@ -1,4 +1,4 @@
-"""Admission control: counts requests in progress and decides whether to admit one more.
+"""Admission control: counts the requests in progress and decides whether to admit another.
 
 The decision is pure (`app.domain.admission`); this module measures the load. A permit stands for one request
 with a body, from before the body is read until the response.
@@ -33,15 +33,17 @@ from app.domain.admission import (
     shed_reason,
 )
 from app.domain.outcomes.reasons import JourneyCode
+from app.domain.pacing.recent_senders import RecentSenders
 
 PERMIT: Final = "permit"  # key of the request's Permit in the scope's state
 _MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
 # Additional body bytes for administrative requests: an operator must be able to pause a destination while
 # posts of events use the complete limit.
 _ADMIN_RESERVE_BYTES: Final = 4 * 1024 * 1024
-_MEMORY_CHECK_BYTES: Final = 256 * 1024
+_MEMORY_CHECK_BYTES: Final = 256 * 1024  # smaller bodies are parsed without a check of the memory limit
+# The parsed size is estimated for bodies of this declared length, and for bodies without a length.
 _ESTIMATE_PARSED_SIZE_FROM: Final = 1024 * 1024
-_COMPLETED_STATUSES: Final = frozenset({202, 207, 422})
+_COMPLETED_STATUSES: Final = frozenset({202, 207, 422})  # of posts whose events were all processed
 
 _SENTENCES: Final = {
     ShedReason.CROWDED: "The service is overloaded. None of these events was accepted.",
@@ -62,24 +64,24 @@ def shed_problem(reason: ShedReason) -> Problem:
 
 @dataclass(slots=True)
 class Share:
-    """What the admitted requests of one owner use: body bytes, requests, arriving bodies, and cost.
+    """What the admitted requests of one owner (an API key) use together.
 
-    `key` is the owner and whether the requests are posts of events, which have a separate share.
+    `key` is the owner, and whether the requests are posts of events, which have a separate share.
     """
 
     key: tuple[str | None, bool]
     organisation: str | None = None
-    reserved: int = 0
+    reserved: int = 0  # bytes of bodies
     requests: int = 0
-    arriving: int = 0
+    arriving: int = 0  # requests whose body is incomplete
     cost: int = 0
 
 
 class Permit(msgspec.Struct, eq=False):
     """One admitted request. Times are monotonic; `read_at` is set when its body is complete.
 
-    Sizes in bytes: `reserved` is the charge, `received` what the connection received, `read` what the
-    endpoint read of it, `parsed_size` the estimated memory of the parsed body.
+    Sizes are in bytes of its body: `received` by the connection, `read` by the endpoint, and `reserved`, the
+    charge. `parsed_size` is the estimated memory of the parsed body.
     """
 
     is_events: bool
@@ -119,8 +121,7 @@ class AdmissionController:
         self._posts = self._cost = self._arriving_cost = self._body_bytes = 0
         self._small_cost = self._parsed_bytes = 0
         self._shares: dict[tuple[str | None, bool], Share] = {}
-        self._last_organisation: str | None = None
-        self._shared_until = float("-inf")  # until when several organisations count as sending
+        self._senders = RecentSenders(ORGANISATION_SECONDS)
         self._complete: dict[Permit, None] = {}  # ordered by `read_at`
         shed = Counter(
             "amazon_conversions_requests_shed",
@@ -146,7 +147,7 @@ class AdmissionController:
         ).set_function(lambda: self._adaptive_limit.cost)
 
     def admit(self, length: int | None) -> Permit | ShedReason:
-        """Admit a post of events, or count and return the shed reason. `length` is None if chunked."""
+        """Admit a post of events, or shed it: count and return the reason. `length` is None if chunked."""
         now = self._monotonic()
         reason = shed_reason(self._load(now), self._adaptive_limit, length, self._limits)
         if reason is not None:
@@ -176,19 +177,16 @@ class AdmissionController:
     def charge_owner(
         self, permit: Permit, owner: str | None, organisation: str | None = None
     ) -> Problem | None:
-        """Charge a request to its owner's share; return the error response if the share is exceeded.
+        """Charge a request to the share of its owner; return the error response if the share is exceeded.
 
-        Call it after authentication and before the body is read. All requests without an owner use one common
-        share.
+        Called after authentication, before the body is read. All requests without an owner have one share.
         """
         key = (owner, permit.is_events)
         share = self._shares.get(key)
         if share is None:
             share = self._shares[key] = Share(key, organisation)
-        if organisation is not None and organisation != self._last_organisation:
-            if self._last_organisation is not None:
-                self._shared_until = permit.started_at + ORGANISATION_SECONDS
-            self._last_organisation = organisation
+        if organisation is not None:
+            self._senders.record(organisation, permit.started_at)
         permit.share = share
         share.requests += 1
         share.cost += permit.cost
@@ -199,13 +197,13 @@ class AdmissionController:
         return self._over_share(share)
 
     def record_received(self, permit: Permit, size: int) -> None:
-        """Charge body bytes when the connection receives them, before the endpoint reads them."""
+        """Charge body bytes when the connection has received them."""
         permit.received += size
         if permit.received > permit.reserved and not permit.released:
             self._reserve(permit, permit.received)
 
     def record_read(self, permit: Permit, chunk: bytes, *, complete: bool) -> Problem | None:
-        """Charge body bytes that the endpoint read; return the error response if a limit is exceeded."""
+        """Charge body bytes when the endpoint has read them; return the error response above a limit."""
         permit.read += len(chunk)
         length = permit.declared_length
         if permit.is_events and (length is None or length >= _ESTIMATE_PARSED_SIZE_FROM):
@@ -224,7 +222,7 @@ class AdmissionController:
         assert permit.share is not None
         if complete:
             self._record_complete(permit, permit.share)
-            return None  # the body is already in memory: a refusal would save nothing
+            return None  # the complete body is in memory: a refusal would save nothing
         limit = self._limits.body_bytes + (0 if permit.is_events else _ADMIN_RESERVE_BYTES)
         return self.refusal(ShedReason.BODIES) if self._body_bytes > limit else self._over_share(permit.share)
 
@@ -253,7 +251,7 @@ class AdmissionController:
 
     def _over_organisation_share(self, share: Share) -> bool:
         """Return whether an organisation exceeds its share while another organisation sends too."""
-        if share.organisation is None or self._monotonic() >= self._shared_until:
+        if share.organisation is None or not self._senders.are_several(self._monotonic()):
             return False
         kind = share.key[1]
         ours = [
@@ -271,10 +269,10 @@ class AdmissionController:
         )
 
     def memory_problem(self, permit: Permit) -> Problem | None:
-        """Return the error response if a large body, once parsed, would exceed the memory limit.
+        """Return the error response if a large body would exceed the memory limit when it is parsed.
 
         A megabyte of numbers becomes 30 MB of objects, which stay in memory until the events are stored. The
-        only post in progress always passes, as in `shed_reason`.
+        only post in progress is never refused, as in `shed_reason`.
         """
         if permit.read < _MEMORY_CHECK_BYTES or self._posts <= 1:
             return None
@@ -286,7 +284,7 @@ class AdmissionController:
         return None
 
     def release(self, permit: Permit, status: int) -> None:
-        """End a request: answered with this status, or abandoned by its client."""
+        """End a request that was answered with this status or whose client disconnected."""
         permit.released = True
         if permit.is_events:
             self._parsed_bytes -= permit.parsed_size
@@ -294,7 +292,7 @@ class AdmissionController:
                 self._arriving_cost -= permit.cost
             else:
                 del self._complete[permit]
-                # Only completely processed requests show the processing time.
+                # The duration of other responses says nothing about the time to process events.
                 if status in _COMPLETED_STATUSES:
                     self._adapt_limit(permit, permit.read_at)
                 self._cost -= permit.cost
@@ -351,8 +349,8 @@ class AdmissionController:
 def parsed_size_of(body: bytes) -> int:
     """Return an upper bound of the memory of parsed JSON besides its text, in bytes.
 
-    Measured on CPython 3.11: a decimal takes 104 bytes and its list slot 8, an empty list 64, an object with
-    one member 232.
+    Measured on CPython 3.11: a decimal takes 104 bytes and its slot in a list 8 bytes. An empty list takes 64
+    bytes, an object with a single member 232 bytes.
     """
     return 112 * body.count(b",") + 72 * body.count(b"[") + 240 * body.count(b"{")
 

@@ -1,7 +1,7 @@
-"""Send a complete response in one write: one system call, and one wake-up of the client.
+"""Send a complete response in one write: a single system call, and a single wake-up of the client.
 
-ASGI sends a head and a body, and uvicorn checks each header of the head again. The endpoint of `POST /events`
-does neither.
+ASGI sends head and body separately, and uvicorn checks each header. The endpoint of `POST /events` avoids
+both costs.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from app.api.headers import RawHeaders
 
-# Key of the request's `Respond` in the ASGI scope's state. Take it out: otherwise the scope refers to itself.
+# Key of the request's `Respond` in the ASGI scope's state. The endpoint removes it, because `Respond` refers
+# to the scope and this reference cycle would delay the release of memory.
 RESPOND: Final = "respond"
 
 # Sends a complete response: its status, headers and body.
@@ -19,9 +20,9 @@ Respond: TypeAlias = Callable[[int, RawHeaders, bytes], Awaitable[None]]
 
 
 async def respond(cycle: RequestResponseCycle, status: int, headers: RawHeaders, body: bytes) -> None:
-    """Send a complete response to this cycle's request, unless its client disconnected.
+    """Send a complete response to the request of `cycle`, unless its client disconnected.
 
-    `headers` are the application's own, valid, and contain the length of the body.
+    `headers` must be valid, because they are not checked, and contain the length of the body.
     """
     if cycle.flow.write_paused and not cycle.disconnected:
         await cycle.flow.drain()

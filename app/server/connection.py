@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection: strict parsing, with limits on time, sizes and rates.
 
-Above a limit it answers, then closes. uvicorn's protocol is used here and in `complete_response` only.
+Only this module and `complete_response` use uvicorn's protocol.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ from app.server.middleware import declared_length
 from app.server.raw_errors import last_response, shed_response
 from app.server.request_body import PATH, max_body_bytes, posts_events
 
-# At shutdown, the time for requests in transit to arrive and for connections to drain.
+# At shutdown, an idle connection stays open for this time: a request may be in transit.
 _SHUTDOWN_GRACE_S: Final = 0.5
 
 
 class HttpConnection(HttpToolsProtocol):
-    """A connection with limits. `closed` counts by reason: a phase, `head_bytes`, `crowd`, `evicted`."""
+    """A connection with limits. It calls `closed` with the reason when a limit closes it."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class HttpConnection(HttpToolsProtocol):
         self._permit: Permit | None = None
         self._limits, self._shutdown_state, self._closed = limits, shutdown_state, closed
         self._waiting, self._wait = waiting, ConnectionWait(limits)
-        self._head_bytes = self._parsed_head_bytes = 0  # of this head: received, and parsed
+        self._head_bytes = self._parsed_head_bytes = 0  # of the current head: received, and parsed
         self._lines = message_rules.RequestLines()
         self._close_after_drain = False
         self._kept_after_body = True  # whether the connection continues after the body
@@ -61,7 +61,7 @@ class HttpConnection(HttpToolsProtocol):
         self._ignored_input = False  # input came after the last request
         self._eof = False  # the client closed its side
         self._refusal = message_rules.UNREADABLE
-        self._deferred: Problem | None = None  # answered after the pipelined requests before it
+        self._deferred: Problem | None = None  # a refusal that waits for the responses to earlier requests
 
     def check_deadlines(self, now: float) -> None:
         """Close the connection if its current phase missed its deadline."""
@@ -81,7 +81,7 @@ class HttpConnection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def evict(self) -> None:
-        """Close this connection, which has no response to send, to admit another."""
+        """Close this connection, which owes no response, to make room for another."""
         self._closed("evicted")
         self.transport.close()
 
@@ -134,7 +134,7 @@ class HttpConnection(HttpToolsProtocol):
             return False
         if self._deferred is None:
             self.cycle.keep_alive = False
-        # If a response has started, the client may be gone.
+        # If a response has started, its client may be gone.
         return bool(self.pipeline) or not self.cycle.response_started
 
     def on_message_begin(self) -> None:
@@ -146,7 +146,7 @@ class HttpConnection(HttpToolsProtocol):
         pipelined = self._wait.phase is not Phase.HEAD
         self._begin_head()
         if pipelined:
-            self._head_bytes = 1  # lower bound: it began in the segment of the previous request
+            self._head_bytes = 1  # at least: the head began in the last segment of the previous request
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -171,7 +171,7 @@ class HttpConnection(HttpToolsProtocol):
         headers = first_headers(self.headers)
         length = declared_length(headers)
         self._permit = None
-        # The endpoint admits a pipelined post.
+        # A pipelined post is admitted later, by the endpoint.
         if self._admission is not None and posts_events(method, self.url) and not self._is_answering():
             admitted = self._admission.admit(0 if (length or 0) > max_body_bytes(PATH) else length)
             if isinstance(admitted, ShedReason):
@@ -191,7 +191,7 @@ class HttpConnection(HttpToolsProtocol):
             self.scope["state"][RESPOND] = partial(respond, self.cycle)
         if self._shutdown_state.begun or (length or 0) > self._limits.drain_bytes:
             self.cycle.keep_alive = False
-        # The rest of a chunked body may be malformed, so a response before its end is the last.
+        # The end of a chunked body may be malformed. So a response before that end is the last.
         self._kept_after_body = self.cycle.keep_alive
         if length is None:
             self.cycle.keep_alive = False
@@ -220,7 +220,7 @@ class HttpConnection(HttpToolsProtocol):
                 self._await_next()
 
     def on_response_complete(self) -> None:
-        # As in uvicorn, without its keep-alive timer.
+        # As in uvicorn, but without its keep-alive timer: `ConnectionWait` has the deadline.
         self.server_state.total_requests += 1
         if self.transport.is_closing() or self._wait.phase in (Phase.DRAINING, Phase.LINGERING):
             return
@@ -249,7 +249,7 @@ class HttpConnection(HttpToolsProtocol):
         self._wait.write_resumed()
 
     def shutdown(self) -> None:
-        """Close after the current response; without a request, after a short wait for one in transit."""
+        """Close after the current response. Close an idle connection after `_SHUTDOWN_GRACE_S`."""
         if self._is_answering() and self._wait.phase is not Phase.LINGERING:
             self.cycle.keep_alive = False
         else:
@@ -258,8 +258,8 @@ class HttpConnection(HttpToolsProtocol):
     def _feed_parser(self, data: bytes) -> None:
         """Feed the parser. Raises HttpParserError for malformed input.
 
-        At an Upgrade offer the parser stops and assumes that there is no body. A new parser then gets the
-        head without the offer, and the bytes after it.
+        At a request for an upgrade the parser stops and assumes that there is no body. A new parser then gets
+        the head without the upgrade, and the bytes after the head.
         """
         rest: bytes | memoryview = data
         while True:
@@ -276,7 +276,7 @@ class HttpConnection(HttpToolsProtocol):
             self.parser.feed_data(head)
 
     def _refuse_unreadable(self, error: httptools.HttpParserError) -> None:
-        """Answer malformed input, or a refusal of a parser callback."""
+        """Refuse malformed input, or a request that a parser callback refused."""
         if self._input_ended:
             self._ignored_input = True
         elif isinstance(error.__context__, MemoryError):
@@ -287,7 +287,7 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(self._refusal)
 
     def _refuse(self, problem: Problem) -> None:
-        """Refuse the current request, after the responses to earlier ones, and close."""
+        """Refuse the current request after the responses to earlier requests, and close."""
         self._input_ended = True
         if self._wait.phase is Phase.DRAINING:
             self.transport.close()  # already answered
@@ -311,9 +311,9 @@ class HttpConnection(HttpToolsProtocol):
 
     def _shed(self, admission: AdmissionController, reason: ShedReason, headers: FirstHeaders) -> None:
         """Answer a shed post without a task and without reading its body."""
-        # With `Expect` the client may or may not send the body, so the next bytes are ambiguous.
+        # A client that sent `Expect` may send the body or the next request: the next bytes are ambiguous.
         last = self._shutdown_state.begun or not self.parser.should_keep_alive() or self.expect_100_continue
-        last = last or declared_length(headers) is None  # see on_headers_complete
+        last = last or declared_length(headers) is None  # as in `on_headers_complete`
         default, wait_s = self.server_state.default_headers, admission.retry_after(reason)
         self.transport.write(shed_response(reason, wait_s, headers, default, last=last))
         if self.expect_100_continue:
@@ -327,7 +327,7 @@ class HttpConnection(HttpToolsProtocol):
         self._wait.await_head(self.loop.time(), pipelined=self._is_answering())
 
     def _count_head(self, size: int) -> None:
-        """Count the parsed head; one segment may contain all of it."""
+        """Count parsed bytes of the head. Received segments are not enough: the last may hold a body too."""
         self._parsed_head_bytes += size
         if self._parsed_head_bytes > self._limits.head_bytes:
             self._closed("head_bytes")
@@ -338,7 +338,6 @@ class HttpConnection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _await_next(self) -> None:
-        """Start waiting for another request."""
         self._wait.await_next(self.loop.time(), self.timeout_keep_alive)
         self._waiting.idle(self)
 
@@ -354,7 +353,7 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _close_after_answer(self) -> None:
-        """Close after the last response; drain further input of the client."""
+        """Close after the last response. If input may follow, discard it first."""
         if self._eof or not self.cycle.response_complete:
             self.transport.close()
         elif self._wait.phase is Phase.BODY:
@@ -365,7 +364,7 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _drain(self, *, last: bool) -> None:
-        """Discard the rest of a body whose request was answered, so that the client can read the response."""
+        """Discard the rest of the body of an answered request, so that its client can read the response."""
         self._close_after_drain = last
         self._wait.drain(Phase.DRAINING, self.loop.time())
         if last and self.transport.can_write_eof():
@@ -376,7 +375,7 @@ class HttpConnection(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def _linger(self) -> None:
-        """Send no more and discard input; unread input would reset the connection and lose the response."""
+        """Send no more, and discard input: unread input would reset the connection and lose the response."""
         self._input_ended = True
         self._wait.drain(Phase.LINGERING, self.loop.time())
         if self.transport.can_write_eof():
@@ -385,7 +384,7 @@ class HttpConnection(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def _answer_and_close(self, problem: Problem) -> None:
-        """Send an error response and close, lingering so that the client can read it."""
+        """Send an error response and close, after the client had time to read the response."""
         if self.transport.is_closing():
             return
         self.transport.write(last_response(problem, self.server_state.default_headers))

@@ -6,8 +6,8 @@ from typing import Any, Final, Protocol
 
 _log = logging.getLogger(__name__)
 
-# File descriptors for other uses: database, listeners, log, startup, and connections that are accepted in one
-# event-loop iteration before the oldest are closed.
+# File descriptors for other uses: database, listeners, log, startup. An event-loop iteration may also accept
+# several connections above the limit before it closes the oldest.
 RESERVED_FILES: Final = 100
 _MIN_CONNECTIONS: Final = 10
 
@@ -21,10 +21,10 @@ class Evictable(Protocol):
 
 
 class WaitingConnections:
-    """The connections of one server without a pending response, oldest first.
+    """The connections of a server that owe no response, oldest first.
 
-    Connections that never sent a complete request head are evicted first, then idle ones. Peer addresses are
-    not considered: many clients may share one.
+    Connections that never sent a complete request head are evicted first, then idle connections. Many clients
+    may share an address, so addresses do not matter.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,10 @@ class WaitingConnections:
         self._idle: dict[Evictable, None] = {}
 
     def opened(self, connection: Evictable) -> None:
-        """Add a new connection."""
         self._silent[connection] = None
 
     def idle(self, connection: Evictable) -> None:
-        """Add a connection whose last request was answered."""
+        """Add a connection whose last request is answered."""
         self.remove(connection)
         self._idle[connection] = None
 
@@ -59,8 +58,8 @@ class WaitingConnections:
 def allowed_connections(wanted: int, *, files: Any = resource) -> int:
     """Return the number of connections that the open-files limit allows, at most `wanted`.
 
-    Raises the soft limit, at most to the hard limit, and logs `connections.capped` if that is not
-    enough.
+    Raises the soft limit of the process if necessary, at most to the hard limit. If the hard limit is too
+    low, logs `connections.capped`.
     """
     soft: int
     hard: int

@@ -9,7 +9,8 @@ from typing import Final
 from app.server.request_body import MIB
 
 NEVER: Final = float("inf")
-# Overhead of a header field, as in HTTP/2 (RFC 9113 §6.5.2): a small field uses more memory than bytes.
+# Counted for each header field besides its bytes, as in HTTP/2 (RFC 9113 §6.5.2): a small field needs more
+# memory than its bytes.
 HEADER_BYTES: Final = 32
 
 
@@ -17,8 +18,8 @@ HEADER_BYTES: Final = 32
 class ConnectionLimits:
     """Limits for a client; times in seconds, `head_bytes` for request line and headers together.
 
-    After `body_grace_s` a body must arrive at `body_rate` bytes a second on average. The rest of a body
-    whose request was answered is drained, up to `drain_s` and `drain_bytes`.
+    After `body_grace_s` a body must arrive at `body_rate` bytes a second on average. After a response before
+    the end of a body, further input is discarded for `drain_s` and up to `drain_bytes`.
     """
 
     head_s: float = 10.0
@@ -40,64 +41,53 @@ class ShutdownState:
 
 
 class Phase(StrEnum):
-    """The phases of a connection. The values of overdue phases are labels of a metric."""
+    """What a connection waits for. The values are labels of a metric."""
 
     HEAD = "head"
     BODY = "body"
     PROCESSING = "processing"  # the application's response
     NEXT = "next"  # another request
-    DRAINING = "draining"  # the end of a body whose request was answered
+    DRAINING = "draining"  # the end of a body, after the response to its request
     LINGERING = "lingering"  # the client's close, after the last response
-    READING = "reading"  # returned by `ConnectionWait.overdue` only: the client reads too slowly
+    READING = "reading"  # the client to read a response; only returned by `ConnectionWait.overdue`
 
 
+@dataclass(slots=True)
 class ConnectionWait:
-    """The phase of one connection and its deadline. Times are monotonic, passed by the caller."""
+    """The phase of one connection and its deadline. Times are monotonic seconds."""
 
-    __slots__ = (
-        "_body_began_at",
-        "_body_bytes",
-        "_checked_at",
-        "_deadline",
-        "_drain_left",
-        "_limits",
-        "_read_deadline",
-        "phase",
-    )
-
-    def __init__(self, limits: ConnectionLimits) -> None:
-        self._limits, self.phase = limits, Phase.HEAD
-        self._deadline = self._read_deadline = NEVER
-        self._body_began_at = self._checked_at = 0.0
-        self._body_bytes = self._drain_left = 0
+    _limits: ConnectionLimits
+    phase: Phase = Phase.HEAD
+    _deadline: float = NEVER
+    _read_deadline: float = NEVER
+    _body_began_at: float = 0.0
+    _checked_at: float = 0.0
+    _body_bytes: int = 0
+    _drain_left: int = 0
 
     def opened(self, now: float) -> None:
-        """Start waiting for the first request head."""
         self._checked_at, self._deadline = now, now + self._limits.head_s
 
     def await_head(self, now: float, *, pipelined: bool) -> None:
-        """Start waiting for a head; without a deadline if it is `pipelined` behind an unanswered request."""
+        """Start to wait for a head, without a deadline if an earlier request is unanswered (`pipelined`)."""
         self.phase, self._deadline = Phase.HEAD, NEVER if pipelined else now + self._limits.head_s
 
     def await_body(self, now: float, *, pipelined: bool) -> None:
-        """Start waiting for a body and reset its count; `pipelined` as in `await_head`."""
+        """Start to wait for a body, without a deadline if an earlier request is unanswered (`pipelined`)."""
         self.phase, self._body_began_at, self._body_bytes = Phase.BODY, now, 0
         self._deadline = NEVER if pipelined else now + self._limits.body_s
 
     def body_received(self, size: int) -> None:
-        """Count bytes of the body."""
         self._body_bytes += size
 
     def await_response(self) -> None:
-        """Start waiting for the application, without a deadline."""
         self.phase, self._deadline = Phase.PROCESSING, NEVER
 
     def await_next(self, now: float, keep_alive_seconds: float) -> None:
-        """Start waiting for another request."""
         self.phase, self._deadline = Phase.NEXT, now + keep_alive_seconds
 
     def drain(self, phase: Phase, now: float) -> None:
-        """Start discarding input, in phase DRAINING or LINGERING."""
+        """Start to discard input, in phase DRAINING or LINGERING."""
         self.phase, self._deadline = phase, now + self._limits.drain_s
         self._drain_left = self._limits.drain_bytes
 
@@ -107,18 +97,17 @@ class ConnectionWait:
         return self._drain_left >= 0
 
     def write_paused(self, now: float) -> None:
-        """Set the deadline for the client to read, in addition to that of the phase."""
+        """Set a second deadline: the client must read until then."""
         self._read_deadline = now + self._limits.read_s
 
     def write_resumed(self) -> None:
-        """Clear the deadline for the client to read."""
         self._read_deadline = NEVER
 
     def overdue(self, now: float, *, closing: bool, paused: bool) -> Phase | None:
         """Return the phase that missed its deadline, or None.
 
-        `closing`: the transport closes once the last response is read. `paused`: the server has paused
-        reading, so the time does not count for the body rate.
+        `closing` means that the transport closes when the client has read the last response. `paused` means
+        that the server does not read, so the time does not count for the body rate.
         """
         elapsed, self._checked_at = now - self._checked_at, now
         if now >= self._read_deadline:
@@ -139,7 +128,7 @@ class ConnectionWait:
 
 
 class AnswerTransport:
-    """The transport for the application's responses; `close` leaves the client time to read."""
+    """The transport for the application's responses. Its `close` first lets the client read the response."""
 
     __slots__ = ("close", "is_closing", "write")
 

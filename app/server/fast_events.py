@@ -1,7 +1,7 @@
-"""The endpoint of `POST /events`, before the framework: from the request headers to the response.
+"""The endpoint of `POST /events`, without the framework: from the request headers to the response.
 
-The framework's overhead of a route is twice the cost of storing an event. Its route for this path
-(`app.api.events.post_events`) only serves the OpenAPI description.
+The framework's overhead for a request is twice the cost of storing an event. The framework's route for this
+path (`app.api.events.post_events`) only serves the OpenAPI description.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.refusals import ErrorCode, Problem
+from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api import events
 from app.api.auth import KeyRing
 from app.api.errors import STATUSES, error_response, problem_of
@@ -29,6 +29,7 @@ from app.server.admission import PERMIT, AdmissionController, Permit
 from app.server.complete_response import RESPOND, Respond
 from app.server.loop_limiter import LoopLimiter
 from app.server.middleware import (
+    CLIENT_CLOSED_REQUEST,
     FIXED_HEADERS,
     REQUEST_ID,
     RequestMiddleware,
@@ -41,8 +42,7 @@ from app.store.errors import is_unavailable
 
 _CAP: Final = max_body_bytes(PATH)
 _SCOPES: Final = scopes_of(events.post_events)
-_CLIENT_CLOSED_REQUEST: Final = 499
-# A sender that ignores Retry-After and repeats a refused post at once must not use the CPU of others.
+# A sender that ignores Retry-After and repeats a refused post immediately must not use the CPU of others.
 _REFUSAL_DELAY_S: Final = 0.1
 
 
@@ -84,8 +84,8 @@ class EventsEndpoint:
         reply: EventsReply | None
         state = scope.setdefault("state", {})
         permit: Permit | None = state.get(PERMIT)
-        # Before any database query, and before the body is read. A body over the cap gets 413 unread, so it
-        # reserves nothing.
+        # Admission precedes every database query. A body over the cap gets 413 and is not read, so it
+        # reserves no memory.
         admitted = permit or self._admission.enter(0 if (length or 0) > _CAP else length, is_events=True)
         if isinstance(admitted, Permit):
             reply = await self._accept(scope, receive, headers, length, admitted)
@@ -108,8 +108,8 @@ class EventsEndpoint:
     ) -> EventsReply | None:
         """Store the events of an admitted post and return the response; None if the client disconnected.
 
-        `length` is the declared length, None if chunked. Releases the permit, except on cancellation before
-        the first step, which only happens at shutdown.
+        `length` is the declared length of the body, None if chunked. Releases the permit. Only a cancellation
+        before the first step, at shutdown, leaves the permit unreleased.
         """
         request_id = request_id_of(headers)
         trace = RequestTrace(traceparent_of(headers), request_id=request_id)
@@ -122,7 +122,7 @@ class EventsEndpoint:
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
             elif (
-                (length or 0) <= _CAP  # a larger body gets 413 below, unread
+                (length or 0) <= _CAP  # the reader below refuses a larger body
                 and (problem := self._admission.charge_owner(permit, caller.key, caller.organisation))
                 is not None
             ):
@@ -132,17 +132,10 @@ class EventsEndpoint:
             elif (problem := await self._refused_organisation(caller.organisation)) is not None:
                 reply = _refused(problem, request_id)
             else:
-                body = RequestBodyReader(
-                    receive,
-                    cap=_CAP,
-                    declared_length=length,
-                    permit=permit,
-                    admission=self._admission,
-                    loop_limiter=self._loop_limiter,
-                )
+                body = RequestBodyReader(receive, _CAP, length, permit, self._admission)
                 stored = await events.accept_events(
                     headers,
-                    body.read,
+                    partial(self._read, body, permit, caller.organisation),
                     self._context,
                     self._backlog_refusal,
                     caller,
@@ -153,24 +146,33 @@ class EventsEndpoint:
                 reply = _stored(stored, request_id)
         except ClientDisconnect:
             pass
-        except Exception as error:  # a Refusal, or a defect
+        except Exception as error:  # a Refusal or a bug
             reply = _refused(problem_of(error), request_id)
         finally:
-            status = _CLIENT_CLOSED_REQUEST if reply is None else reply.status
+            status = CLIENT_CLOSED_REQUEST if reply is None else reply.status
             self._admission.release(permit, status)
             key = caller.key if isinstance(caller, Caller) else None
             duration_s = self._monotonic() - permit.started_at
             self._middleware.record("POST", PATH, status, duration_s, request_id, key, trace)
         return reply
 
+    async def _read(self, body: RequestBodyReader, permit: Permit, organisation: OrganisationId) -> bytes:
+        """Return the body of a post when its events may be parsed and evaluated, which uses the CPU."""
+        content = await body.read()
+        if (turn := self._loop_limiter.enter(permit.cost, organisation)) is not None:
+            await turn
+        if (problem := self._admission.memory_problem(permit)) is not None:
+            raise Refusal.of(problem)
+        return content
+
     async def _refused_organisation(self, organisation: OrganisationId) -> Problem | None:
-        """Return why an organisation may not send events or dry runs now; called before the body is read."""
+        """Return why an organisation may not send events or dry runs now, or None."""
         try:
             found = await self._organisations.find(organisation)
         except Exception as error:
             if not is_unavailable(error):
                 raise
-            return None  # events cannot be stored either, and that error is more specific
+            return None  # storing the events will fail too, with a more specific error
         return self._organisations.admit(found)
 
 

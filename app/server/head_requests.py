@@ -5,7 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadRequests:
-    """ASGI: runs the GET route for a HEAD request and drops the body."""
+    """An ASGI application that serves HEAD requests with the GET routes of `app`, without the bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

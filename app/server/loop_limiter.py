@@ -1,9 +1,9 @@
-"""Limits CPU-heavy processing of posts: per event-loop iteration, and while others send small posts.
+"""Limits the CPU that posts of events use: per event-loop iteration, and while others send small posts.
 
-Parsing and evaluating a post of 500 events takes a tenth of a second. A hundred of them would block the loop
-for ten seconds: no commits, no responses, no admission control. So each iteration processes posts up to a
-fixed cost. The others wait and are counted by admission control: posts of one organisation in order, several
-organisations in turn. ADR 0045 explains the pauses.
+Parsing and evaluating a post of 500 events takes a tenth of a second. A hundred such posts would block the
+event loop for ten seconds, without commits, responses and admission control. So each iteration processes
+posts up to a fixed cost. Further posts wait: organisations take turns, and the posts of each keep their
+order. While other organisations send small posts, large posts pause (ADR 0045).
 """
 
 import asyncio
@@ -14,23 +14,24 @@ from typing import Final
 from app.domain.admission import SMALL_COST
 from app.domain.pacing.duty_cycle import DutyCycle
 from app.domain.pacing.owner_queue import OwnerQueue
+from app.domain.pacing.recent_senders import RecentSenders
 
-# The cost per iteration, in units of `app.domain.admission.cost_of`: one post of a hundred events, or a dozen
-# of one event.
+# The cost per iteration (`app.domain.admission.cost_of`): one post of a hundred events, or a dozen posts of
+# one event.
 _COST_PER_ITERATION: Final = 32 * 1024
-# While another organisation sends small posts, larger ones wait if the loop used this part of a core.
+# While another organisation sends small posts, larger posts pause if the event loop used this part of a core.
 BUSY_PART: Final = 0.3
-# Another organisation counts as sending small posts for this long after one.
+# An organisation counts as sending small posts for this long after a small post.
 SMALL_POST_SECONDS: Final = 2.0
-# A waiting post proceeds after this time, whatever uses the CPU.
+# After a pause of this time a post proceeds, whatever uses the CPU.
 LONGEST_PAUSE_S: Final = 0.05
-_MOST_SAVED_S: Final = 0.005
+_MOST_SAVED_S: Final = 0.005  # CPU time that an idle event loop saves up for large posts
 
 
 class LoopLimiter:
-    """A limiter, fair to organisations. A post does not wait while the current iteration has capacity.
+    """Lets posts proceed up to the cost per iteration, fairly to organisations.
 
-    `monotonic` and `cpu` are in seconds; `cpu` is the CPU time of the event loop's thread.
+    `monotonic` and `cpu` return seconds; `cpu` returns the CPU time of the event loop's thread.
     """
 
     def __init__(
@@ -44,19 +45,18 @@ class LoopLimiter:
         self._waiting: OwnerQueue[tuple[int, str | None, asyncio.Future[None]]] = OwnerQueue()
         self._served: set[str | None] = set()  # organisations whose posts this iteration processes
         self._pause: asyncio.TimerHandle | None = None
-        # The two organisations that sent small posts last, each with the time of the last one.
-        self._small_posts: dict[str | None, float] = {}
+        self._small_senders = RecentSenders(SMALL_POST_SECONDS)
 
     def enter(self, cost: int, organisation: str | None) -> "asyncio.Future[None] | None":
-        """Use capacity for a post; if there is none, return the future of its turn.
+        """Return None if a post may proceed now, else a future that is done when it may.
 
-        A post that costs more than an iteration has gets an iteration to itself. A small one is processed
-        beyond the cost of the iteration, if its organisation has no other post in it and none waiting: a few
-        events need not wait for the many of another organisation.
+        A post that costs more than an iteration allows gets an iteration without other posts. A small post
+        may exceed the cost per iteration if its organisation has no other post in the iteration and none that
+        waits. So few events do not wait for many events of another organisation.
         """
         small = cost <= SMALL_COST
         if small:
-            self._record_small_post(organisation)
+            self._small_senders.record(organisation, self._monotonic())
         if (
             self._spent < _COST_PER_ITERATION
             and not self._waiting
@@ -91,12 +91,12 @@ class LoopLimiter:
 
     def _end_pause(self) -> None:
         self._pause = None
-        # One proceeds, even if the CPU was used meanwhile.
+        # One post proceeds, even if other work used the CPU meanwhile.
         while self._waiting and not self._let_in(()):
             pass
 
     def _let_in(self, excluded: Collection[str | None]) -> bool:
-        """Let the next post proceed; return False if its task was cancelled."""
+        """Let the next post proceed; return False if its request was cancelled."""
         cost, organisation, turn = self._waiting.pop(excluded)
         if turn.done():
             return False
@@ -105,15 +105,8 @@ class LoopLimiter:
         return True
 
     def _pause_s(self, organisation: str | None) -> float:
-        """Return how long a large post of an organisation must wait for small ones of others."""
+        """Return how long a large post of an organisation must pause, because others send small posts."""
         now = self._monotonic()
-        recent = now - SMALL_POST_SECONDS
-        if all(at < recent or sender == organisation for sender, at in self._small_posts.items()):
+        if not self._small_senders.include_other(organisation, now):
             return 0.0
         return self._duty.pause_s(now, self._cpu())
-
-    def _record_small_post(self, organisation: str | None) -> None:
-        self._small_posts.pop(organisation, None)
-        self._small_posts[organisation] = self._monotonic()
-        if len(self._small_posts) > 2:
-            del self._small_posts[next(iter(self._small_posts))]

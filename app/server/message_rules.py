@@ -13,7 +13,7 @@ from app.admin.refusals import ErrorCode, Problem
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 # RFC 3986 §3.2.2 and §3.2.3: an optional host and an optional port.
 _HOST: Final = re.compile(rb"(\[[0-9A-Za-z:.%_~-]*\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:[0-9]*)?")
-# Request lines that the parser accepts for some methods although they are not HTTP.
+# Request lines of protocols besides HTTP, which the parser accepts for some methods.
 _FIRST_LINE: Final = re.compile(rb"[\r\n]*[A-Z_-]+ +[^ \r\n]+ +(?:RTSP|ICE)/")
 _ANY_LINE: Final = re.compile(rb"(?:^|\n)([A-Z_-]+) +([^ \r\n]+) +(?:RTSP|ICE)/")
 
@@ -35,7 +35,7 @@ def problem_of_head(
 ) -> Problem | None:
     """Return the refusal of a head, or None. Header names are in lower case, values as received.
 
-    `foreign`: its request line has another protocol.
+    `foreign` means that the request line names another protocol than HTTP.
     """
     if foreign or version not in _VERSIONS:
         return _VERSION
@@ -61,7 +61,7 @@ def problem_of_head(
 
 
 def problem_of_version(version: str) -> Problem | None:
-    """Return the refusal of an HTTP version, or None; 0.0 means that none was parsed yet."""
+    """Return the refusal of an HTTP version, or None. The version 0.0 means that none was parsed yet."""
     return None if version in _VERSIONS or version == "0.0" else _VERSION
 
 
@@ -80,7 +80,7 @@ class RequestLines:
         self._found: frozenset[tuple[bytes, bytes]] | None = None
 
     def received(self, segment: bytes, *, boundary: bool) -> None:
-        """Record the next segment; `boundary`: a head begins with its first byte."""
+        """Record the next segment; `boundary` means that a head begins with its first byte."""
         self._segment, self._boundary, self._found = segment, boundary, None
 
     def head_begins(self) -> None:
@@ -88,27 +88,24 @@ class RequestLines:
         self._at_start, self._boundary = self._boundary, False
 
     def keep_segment(self) -> None:
-        """Keep the last segment: its head is incomplete."""
+        """Keep the current segment for the next check, because the head at its end is incomplete."""
         self._before += self._segment
 
     def discard_before(self) -> None:
-        """Discard the bytes before this segment."""
+        """Discard the kept segments."""
         self._before = b""
 
     def is_foreign(self, method: bytes, target: bytes) -> bool:
-        """Return whether the request line with this method and target has another protocol."""
+        """Return whether the request line with this method and target names another protocol than HTTP."""
         raw = self._before + self._segment if self._before else self._segment
         if self._at_start:
             if raw.startswith(b"%b %b HTTP/" % (method, target)):
                 return False  # the usual case
             return _FIRST_LINE.match(raw) is not None
         if self._found is None:  # cached for all heads of a segment
-            self._found = frozenset(_ANY_LINE.findall(raw)) if _mentions_foreign(raw) else frozenset()
+            mentioned = b" RTSP/" in raw or b" ICE/" in raw
+            self._found = frozenset(_ANY_LINE.findall(raw)) if mentioned else frozenset()
         return (method, target) in self._found
-
-
-def _mentions_foreign(raw: bytes) -> bool:
-    return b" RTSP/" in raw or b" ICE/" in raw
 
 
 def names_no_version(head: bytes) -> bool:
@@ -120,7 +117,7 @@ def names_no_version(head: bytes) -> bool:
 def without_upgrade(
     method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
 ) -> bytes:
-    """Return the same head without its offer of another protocol."""
+    """Return a head without its request for an upgrade to another protocol."""
     lines = [method, b" ", target, b" HTTP/", version.encode(), b"\r\n"]
     for name, value in headers:
         remaining = value

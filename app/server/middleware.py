@@ -1,6 +1,6 @@
 """Request middleware: request id, admission control, body size limit, headers, metrics, log line, errors.
 
-Plain ASGI: starlette's `BaseHTTPMiddleware` would reduce the requests per second by two thirds.
+It is plain ASGI, because starlette's `BaseHTTPMiddleware` reduces the requests per second by two thirds.
 """
 
 import logging
@@ -19,7 +19,6 @@ from app.api.query_parameters import unreadable_target
 from app.api.secured_route import CLAIM
 from app.domain.trace import RequestTrace, read_traceparent
 from app.server.admission import PERMIT, AdmissionController, Permit
-from app.server.loop_limiter import LoopLimiter
 from app.server.request_body import RequestBodyReader, max_body_bytes
 from app.telemetry import Spans
 
@@ -33,13 +32,13 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
 }
 
-# The same in ASGI form, with lower-case names as starlette writes them.
+# HEADERS as ASGI sends them, with the names in lower case.
 FIXED_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
 REQUEST_ID = b"x-request-id"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_CLIENT_CLOSED_REQUEST = 499
+CLIENT_CLOSED_REQUEST = 499  # the status in logs and metrics if the client disconnected
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
@@ -53,13 +52,11 @@ class RequestMiddleware:
         registry: CollectorRegistry,
         monotonic: Callable[[], float],
         admission: AdmissionController,
-        loop_limiter: LoopLimiter,
         spans: Spans | None = None,
     ) -> None:
         self._app = app
         self._spans = spans
         self._admission = admission
-        self._loop_limiter = loop_limiter
         self._monotonic = monotonic
         # `route` is the path template: bounded and without personal data.
         self._request_count = Counter(
@@ -105,8 +102,8 @@ class RequestMiddleware:
             problem = unreadable_target(scope)
             length, cap = declared_length(request_headers), max_body_bytes(scope["path"])
             if problem is None and length != 0:
-                # Before any database query, and before the body is read. A body over the cap gets 413 unread,
-                # so it reserves nothing.
+                # Admission precedes every database query. A body over the cap gets 413 and is not read, so it
+                # reserves no memory.
                 admitted = self._admission.enter(0 if (length or 0) > cap else length, is_events=False)
                 if isinstance(admitted, Permit):
                     permit = scope["state"][PERMIT] = admitted
@@ -114,19 +111,12 @@ class RequestMiddleware:
                 else:
                     problem = admitted
             if problem is None:
-                body = RequestBodyReader(
-                    receive,
-                    cap=cap,
-                    declared_length=length,
-                    permit=permit,
-                    admission=self._admission,
-                    loop_limiter=self._loop_limiter,
-                )
+                body = RequestBodyReader(receive, cap, length, permit, self._admission)
                 await self._app(scope, body.receive, send_with_headers)
             else:
                 await error_response(problem)(scope, receive, send_with_headers)
         except ClientDisconnect:
-            status = status or _CLIENT_CLOSED_REQUEST
+            status = status or CLIENT_CLOSED_REQUEST
         except Exception as error:
             problem = problem_of(error)
             if status == 0:
@@ -152,7 +142,7 @@ class RequestMiddleware:
         """Count an answered request and log it as `http.request`."""
         series = self._series.get((method, route, status))
         if series is None:
-            # Cached, because finding a series by its labels costs more than counting.
+            # Cached, because looking up a series by its labels costs more than counting.
             series = (
                 self._request_count.labels(method, route, str(status)),
                 self._request_duration.labels(route),
@@ -185,7 +175,7 @@ class RequestMiddleware:
 
 
 def request_id_of(headers: FirstHeaders) -> str:
-    """Return the caller's `X-Request-Id` if it is safe in a log line, else a new id."""
+    """Return the caller's `X-Request-Id` if it is safe in a log line, else a new random id."""
     value = headers.get(REQUEST_ID)
     if value is not None and _REQUEST_ID.fullmatch(text := value.decode("latin-1")):
         return text
@@ -201,7 +191,7 @@ def traceparent_of(headers: FirstHeaders) -> str | None:
 def declared_length(headers: FirstHeaders) -> int | None:
     """Return the declared length of the body: 0 without a body, None if chunked or not a number.
 
-    Like the server's parser, it accepts blanks around a length and leading zeros.
+    Accepts blanks around a length and leading zeros, as the parser does.
     """
     if b"transfer-encoding" in headers:
         return None

@@ -1,7 +1,8 @@
 """Health and metrics of one process, for its monitoring port.
 
-API processes share their own port and workers have none, so each process needs a separate port for these. Not
-in `app.processes.monitoring_port`, because a worker without the port does not load the web framework.
+API processes share one port for requests and workers have none, so each process has a separate port for its
+health and metrics. `app.processes.monitoring_port` imports this module only if the port is configured: other
+workers do not load the web framework.
 """
 
 import contextlib
@@ -63,7 +64,7 @@ class MonitoringServer(Server):
             keep_alive_seconds=5,
             shutdown_delay_s=0,
             limits=limits,
-            registry=CollectorRegistry(),  # its closed connections do not count in the metrics
+            registry=CollectorRegistry(),  # connections of this server do not count in the metrics
         )
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Error responses of the connection, without the application."""
+"""Error responses that a connection writes without the application."""
 
 import secrets
 from http import HTTPStatus
@@ -26,7 +26,10 @@ def last_response(problem: Problem, headers: RawHeaders) -> bytes:
 def shed_response(
     reason: ShedReason, retry_after: int, request_headers: FirstHeaders, headers: RawHeaders, *, last: bool
 ) -> bytes:
-    """Return the response to a post that was shed by its head. `headers` are the server's defaults."""
+    """Return the response to a post that was shed before its body. `headers` are the server's defaults.
+
+    `last` adds `Connection: close`.
+    """
     head, body = _SHED[reason]
     extra = [
         (b"retry-after", b"%d" % retry_after),
@@ -42,7 +45,7 @@ def _lines(headers: RawHeaders) -> bytes:
 
 
 def _prepared(problem: Problem) -> tuple[bytes, bytes]:
-    """Return the constant parts of a problem's response: before and after the variable headers."""
+    """Return the constant parts of an error response: before and after the variable headers."""
     response = JSONResponse(error_body(problem), status_of(problem))
     status = HTTPStatus(response.status_code)
     line = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()

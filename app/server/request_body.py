@@ -1,6 +1,5 @@
-"""Request bodies: size cap, admission charge, loop limiter."""
+"""Request bodies: read up to the size cap, and charged to admission control."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -8,20 +7,16 @@ from starlette.types import Message, Receive
 
 from app.admin.refusals import ErrorCode, Refusal
 from app.server.admission import AdmissionController, Permit
-from app.server.loop_limiter import LoopLimiter
 
 MIB: Final = 1024 * 1024
 PATH: Final = "/events"
 _PATH: Final = PATH.encode()
 _PATH_AND_QUERY: Final = _PATH + b"?"
-BODY_CAP: Final = MIB
-# Paths that accept more than an administrative body.
-_LARGER_CAPS: Final[Mapping[str, int]] = {PATH: 5 * MIB}
 
 
 def max_body_bytes(path: str) -> int:
     """Return the largest body that a path accepts, in bytes."""
-    return _LARGER_CAPS.get(path, BODY_CAP)
+    return 5 * MIB if path == PATH else MIB
 
 
 def posts_events(method: bytes, target: bytes) -> bool:
@@ -35,21 +30,19 @@ class RequestBodyReader:
     Reading raises Refusal for a body over `cap` or over a limit of admission control.
     """
 
-    __slots__ = ("_admission", "_cap", "_declared_length", "_loop_limiter", "_permit", "_receive", "_size")
+    __slots__ = ("_admission", "_cap", "_declared_length", "_permit", "_receive", "_size")
 
     def __init__(
         self,
         receive: Receive,
-        *,
         cap: int,
         declared_length: int | None,
         permit: Permit | None,
         admission: AdmissionController,
-        loop_limiter: LoopLimiter,
     ) -> None:
         self._receive = receive
         self._cap, self._declared_length, self._size = cap, declared_length, 0
-        self._permit, self._admission, self._loop_limiter = permit, admission, loop_limiter
+        self._permit, self._admission = permit, admission
 
     async def receive(self) -> Message:
         """Return the next ASGI message."""
@@ -62,7 +55,9 @@ class RequestBodyReader:
             raise Refusal(ErrorCode.TOO_LARGE)
         if self._permit is not None and self._permit.read_at is None:
             complete = message["type"] == "http.request" and not message.get("more_body", False)
-            await self._charge(self._permit, body, complete=complete)
+            problem = self._admission.record_read(self._permit, body, complete=complete)
+            if problem is not None:
+                raise Refusal.of(problem)
         return message
 
     async def read(self) -> bytes:
@@ -75,14 +70,3 @@ class RequestBodyReader:
             chunks.append(message.get("body", b""))
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    async def _charge(self, permit: Permit, body: bytes, *, complete: bool) -> None:
-        problem = self._admission.record_read(permit, body, complete=complete)
-        if problem is None and complete and permit.is_events:
-            # Parsing and evaluation follow: the CPU-heavy part.
-            organisation = None if permit.share is None else permit.share.organisation
-            if (turn := self._loop_limiter.enter(permit.cost, organisation)) is not None:
-                await turn
-            problem = self._admission.memory_problem(permit)
-        if problem is not None:
-            raise Refusal.of(problem)

@@ -1,8 +1,8 @@
 """The HTTP server: checks connection deadlines and shuts down gracefully.
 
-Shutdown: readiness fails; for the shutdown delay requests are still served, with `Connection: close`, so that
-the load balancer can notice; then no connection is accepted, requests in progress are answered, and `serve`
-returns.
+At shutdown readiness fails first. During the shutdown delay the server still answers requests, with
+`Connection: close`: the load balancer needs this time to notice. Then the server accepts no connection,
+answers the requests in progress, and `serve` returns.
 """
 
 import asyncio
@@ -84,7 +84,6 @@ class Server(uvicorn.Server):
 
     @property
     def stopping(self) -> bool:
-        """Whether shutdown was requested."""
         return self.should_exit
 
     async def main_loop(self) -> None:
@@ -112,9 +111,9 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Handle signals while serving; they end `serve`, not the process.
+        """Handle signals while serving. A signal ends `serve`, not the process.
 
-        uvicorn would raise them again at the end, before the process closes its resources.
+        uvicorn's own method raises the signals again at the end, before the process closes its resources.
         """
         loop = asyncio.get_running_loop()
         signals = (signal.SIGTERM, signal.SIGINT)
@@ -139,8 +138,4 @@ class Server(uvicorn.Server):
                     connection.transport.abort()
 
     def _connections(self) -> list[HttpConnection]:
-        return [
-            connection
-            for connection in self.server_state.connections
-            if isinstance(connection, HttpConnection)
-        ]
+        return [each for each in self.server_state.connections if isinstance(each, HttpConnection)]

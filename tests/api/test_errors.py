@@ -268,7 +268,7 @@ class _RefusingIntake:
     """An intake whose database stores nothing."""
 
     async def receive(self, *_: Any, **__: Any) -> NotStored:
-        return NotStored("database")
+        return NotStored()
 
 
 @pytest.mark.reads_only

@@ -77,7 +77,15 @@ PARTS: dict[str, Part] = {
     "pacing": {
         **{
             f"app/domain/pacing/{name}.py": (f"tests/domain/test_{name}.py",)
-            for name in ("watermarks", "lane_limits", "merge_window", "owner_queue", "inbound_limit")
+            for name in (
+                "watermarks",
+                "lane_limits",
+                "merge_window",
+                "owner_queue",
+                "inbound_limit",
+                "recent_senders",
+                "commit_window",
+            )
         },
         **{
             f"app/domain/pacing/{name}.py": (f"tests/domain/test_{name}.py", *LANE_TESTS)

@@ -250,7 +250,7 @@ async def test_without_a_second_connection_an_organisation_waits_and_is_stored(w
     async def refuse() -> asyncpg.Connection:
         raise OSError("no more sessions")
 
-    world.intake._group_commit._writers[1].session._connect = refuse
+    world.intake._group_commit._sessions[1]._connect = refuse
     posts = [
         world.post(destination, event(number), organisation=organisation)
         for number in range(20)

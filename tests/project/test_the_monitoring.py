@@ -17,7 +17,6 @@ from app.domain.admission import Limits
 from app.domain.incidents.kinds import KINDS, RESERVED
 from app.server.admission import AdmissionController
 from app.server.connection_limits import ConnectionLimits
-from app.server.loop_limiter import LoopLimiter
 from app.server.middleware import RequestMiddleware
 from app.server.server import Server
 from app.telemetry import Telemetry
@@ -65,7 +64,6 @@ def registry() -> CollectorRegistry:
         registry=telemetry.registry,
         monotonic=lambda: 0.0,
         admission=admission,
-        loop_limiter=LoopLimiter(),
     )
     Server(
         _application,

@@ -1,6 +1,11 @@
-"""When a lane may send: rate and burst (`token_bucket.py`), the estimate of Amazon's limit
+"""Decisions about when work may start.
+
+When a lane may send: its rate and burst (`token_bucket.py`), the estimate of Amazon's limit
 (`rate_estimator.py`), the breaker after failures (`circuit_breaker.py`), the wait for a fuller request
-(`merge_window.py`), the order of live events, retries and replays (`fair_queueing.py`), and the limits of
-requests in flight (`lane_limits.py`). `inbound_limit.py` is the event rate of an organisation,
-`duty_cycle.py` the part of a core that large posts may use.
+(`merge_window.py`). `fair_queueing.py` orders live events, retries and replays. `lane_limits.py` limits
+requests in flight. `watermarks.py` says where a scan for due batches starts.
+
+When events are stored: `inbound_limit.py` limits the event rate of an organisation. `owner_queue.py` lets
+organisations take turns, `recent_senders.py` says which of them send. `duty_cycle.py` limits the CPU of large
+posts. `commit_window.py` says how long a commit waits for more requests.
 """

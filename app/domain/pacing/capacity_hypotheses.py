@@ -3,19 +3,18 @@
 Amazon is modelled as a token bucket with a rate r and a burst b. Each pair (r, b) of a grid is a hypothesis
 with a weight; the weights are the posterior probabilities and sum to 1. Every request updates all hypotheses:
 
-    fill        x' = min(b, x + r·Δt), known only between two bounds, low ≤ x ≤ high, because a
-                refusal only shows that less than one token was there
-    accepted    L = exp(-max(0, 1 - high') * ACCEPTED_PENALTY): a bucket too empty to accept is unlikely;
-                then low = max(0, low' - 1), high = max(0, high' - 1)
+    fill        x' = min(b, x + r·Δt). Only two bounds are known, low ≤ x ≤ high, because a refusal only
+                shows that less than one token was in the bucket
+    accepted    L = exp(-max(0, 1 - high') * ACCEPTED_PENALTY): a bucket too empty to accept is unlikely.
+                Then low = max(0, low' - 1), high = max(0, high' - 1)
     refused     L = exp(-max(0, low + r·Δt - NEAR_ONE) * REFUSED_PENALTY): a bucket too full to refuse is
-                unlikely, and what flowed into a full one counts too; then low = 0, high = 1
-    posterior   w ← w·L / Σ w·L, with log L ≥ -MAX_PENALTY, so that one unusual response has little effect
+                unlikely. Tokens that flowed into a full bucket count too. Then low = 0, high = 1
+    posterior   w ← w·L / Σ w·L, with log L ≥ -MAX_PENALTY, so that an unusual response has little effect
     transition  w(r, b) ← (1 - CHANGE)·w(r, b) + CHANGE·mean of w(·, b): with probability CHANGE the limit has
-                moved to any rate of the grid, with the same burst. Applied only when a change is in question:
-                before a probe and at a 429 outside one
+                moved to any rate of the grid, with the same burst. Applied before a probe, and at a 429
+                outside a probe
 
-All observations are treated in the same way: probes, decreases of the limit, tokens that accumulate in a
-Retry-After window, and many 429s in a row. Pure; times are seconds on one monotonic clock.
+Pure; times are seconds on one monotonic clock.
 """
 
 from array import array
@@ -26,15 +25,15 @@ from typing import Final
 
 STEP: Final = 1.04  # ratio of one rate of the grid to the next
 SPAN: Final = 64.0  # ratio of the configured limit to the lowest rate of the grid
-# Bursts of the grid and their prior weights. A bucket of one is consistent with any other whose requests come
-# a little early, so it explains too much: its prior is low.
+# Bursts of the grid and their prior weights. The prior of a burst of one is low, because it also explains
+# refusals by larger buckets if requests come a little early.
 BURSTS: Final = (1.0, 2.0, 3.0, 5.0, 8.0)
 BURST_PRIOR: Final = (0.1, 0.3, 0.2, 0.2, 0.2)
-# Log-likelihood per token of error. A refusal by a full bucket counts more than an acceptance by an empty
-# one: the errors of the grid's rounding add up over accepted requests.
+# Log-likelihood per token of error. An acceptance by an empty bucket counts less than a refusal by a full
+# bucket, because rounding errors of the grid add up over accepted requests.
 ACCEPTED_PENALTY: Final = 8.0
 REFUSED_PENALTY: Final = 60.0
-NEAR_ONE: Final = 0.97  # tokens that may be present at a refusal: the request came slightly early
+NEAR_ONE: Final = 0.97  # tokens that may be present at a refusal, because requests may come slightly early
 MAX_PENALTY: Final = 4.0  # bound of the log-likelihood of one response
 SINGLE_BURST_CHANCE: Final = 0.25  # below this posterior of a burst of one, requests need no even spacing
 CHANGE: Final = 0.03  # probability that the limit has changed, per transition
@@ -83,7 +82,7 @@ class CapacityHypotheses:
         return replace(self, weight=weight)
 
     def accepted(self, at: float) -> "CapacityHypotheses":
-        """Return the posterior after a request at that time was accepted: it used one token."""
+        """Return the posterior after Amazon accepted a request at that time, which used a token."""
         elapsed, rates = max(0.0, at - self.at), rates_below(self.limit)
         inflows, count = [rate * elapsed for rate in rates], len(rates)
         low, high, weight = array("d"), array("d"), array("d")
@@ -106,7 +105,7 @@ class CapacityHypotheses:
         return self._normalized(low, high, weight, at)
 
     def refused(self, at: float) -> "CapacityHypotheses":
-        """Return the posterior after a request at that time was refused: less than one token was there."""
+        """Return the posterior after Amazon refused a request at that time."""
         elapsed, rates = max(0.0, at - self.at), rates_below(self.limit)
         inflows, weight = [rate * elapsed for rate in rates] * len(BURSTS), array("d")
         for inflow, least, prior in zip(inflows, self.low, self.weight, strict=True):
@@ -127,7 +126,7 @@ class CapacityHypotheses:
         return sum(self.weight[: len(rates_below(self.limit))]) < SINGLE_BURST_CHANCE
 
     def rate_reached(self, probability: float = 0.5) -> float:
-        """Return the highest rate that the true limit is at least, with this probability; 0.5: the median."""
+        """Return the highest rate that the true limit reaches with this probability; 0.5 gives the median."""
         rates, below = rates_below(self.limit), 0.0
         for column, rate in enumerate(rates):
             below += sum(self.weight[column :: len(rates)])

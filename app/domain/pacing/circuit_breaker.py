@@ -1,4 +1,4 @@
-"""The circuit breaker of a lane: after too many failures only probes are sent from time to time. Pure."""
+"""The circuit breaker of a lane: after too many failures it allows only single probes, with waits. Pure."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,7 +13,7 @@ SINGLE_FAILURE_WAIT_S: Final = 0.25  # after a failure that does not open the br
 
 
 class BreakerState(StrEnum):
-    """The breaker's state, as a lane's statistics report it."""
+    """The state of a breaker in the statistics of a lane."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -32,7 +32,7 @@ class CircuitBreaker:
     until: float = 0.0
 
     def state(self, now: float) -> BreakerState:
-        """Return closed (requests may be sent), open (none may) or half open (one probe may)."""
+        """Return closed (the lane may send), open (it may not) or half open (it may send a single probe)."""
         if not self.opened:
             return BreakerState.CLOSED
         return BreakerState.OPEN if now < self.until else BreakerState.HALF_OPEN

@@ -1,7 +1,8 @@
 """Limit a process to a part of the CPU time of a core, by pauses between pieces of work. Pure.
 
-A token bucket of CPU seconds: elapsed time adds `part` of itself, used CPU time is subtracted. At full use,
-work that arrives waits in each queue it passes; with a part of the time free it finds most queues empty.
+It is a token bucket of CPU seconds: elapsed time adds `part` of a second per second, used CPU time is
+subtracted. In a fully used process, new work waits in each queue that it passes. In a process with free time,
+most queues are empty.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ class DutyCycle:
     balance_s: float = 0.0
 
     def pause_s(self, elapsed_s: float, cpu_s: float) -> float:
-        """Return how long to pause, with the clocks as they are now; 0.0 without a debt."""
+        """Return how long to pause at these times of the two clocks; 0.0 without a debt."""
         earned = (elapsed_s - self.elapsed_s) * self.part
         balance = self.balance_s + earned - (cpu_s - self.cpu_s)
         self.balance_s = min(self.most_saved_s, max(-self.most_owed_s, balance))

@@ -1,4 +1,4 @@
-"""Weighted fair queueing within a lane: live first, then retries; replays get at most a fifth. Pure."""
+"""Weighted fair queueing of the live events, retries and replays of a lane. Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -6,11 +6,11 @@ from enum import StrEnum
 from typing import Final
 
 LIVE_PER_RETRY: Final = 3  # live requests per retry request, if both are due
-REPLAY_SHARE: Final = 5  # at most one of this many requests of a lane is a replay
+REPLAY_SHARE: Final = 5  # of this many requests of a lane, at most one is a replay
 
 
 class WorkKind(StrEnum):
-    """The kind of work in a request. A replay carries complete batches or, like a retry, single events."""
+    """The kind of work in a request. REPLAY carries complete batches; a retry carries single events."""
 
     LIVE = "live"
     RETRY = "retry"
@@ -19,13 +19,13 @@ class WorkKind(StrEnum):
 
     @property
     def is_replay(self) -> bool:
-        """Return whether it has the low priority of replays."""
+        """Return whether the work has the low priority of replays."""
         return self in (WorkKind.REPLAY, WorkKind.REPLAY_RETRY)
 
 
 @dataclass(frozen=True, slots=True)
 class FairQueue:
-    """The last requests of a lane. The next replay may be sent at `replay_at`, on the monotonic clock."""
+    """The last requests of a lane. The next replay may be sent at `replay_at`, in monotonic seconds."""
 
     since_retry: int = 0
     since_replay: int = REPLAY_SHARE
@@ -37,7 +37,7 @@ class FairQueue:
         replays = [kind for kind in (WorkKind.REPLAY, WorkKind.REPLAY_RETRY) if kind in due]
         others = [kind for kind in (WorkKind.LIVE, WorkKind.RETRY) if kind in due]
         if replays and now >= self.replay_at and (not others or self.since_replay >= REPLAY_SHARE - 1):
-            # Whole batches and single events of a replay alternate.
+            # Complete batches and single events of a replay alternate.
             return next((kind for kind in replays if kind is not self.last_replay), replays[0])
         if len(others) == 2:
             return WorkKind.RETRY if self.since_retry >= LIVE_PER_RETRY else WorkKind.LIVE

@@ -5,15 +5,16 @@ from typing import Final
 
 # A process without demand keeps this part of an equal share, so that its next request is admitted.
 _IDLE_PART: Final = 0.1
-# Seconds of its share that a bucket holds. Clients wait for whole seconds and then come back together.
+# Seconds of its share that a bucket holds. It must hold more than a second, because clients wait for whole
+# seconds and then come back together.
 _BURST_S: Final = 1.5
 
 
 def share_of(rate: float, demand: float, others: Sequence[float]) -> float:
-    """Return the share of a process by its demand and that of the others, all in events per second.
+    """Return the share of a process from its demand and the demands of the others, in events per second.
 
-    Max-min fairness: a process gets what it demands, up to an equal part of what smaller demands leave. What
-    no process demands is divided equally. The shares of all processes add up to the rate.
+    Max-min fairness: a small demand is met. The rest of the rate is divided equally among the larger demands.
+    If all demands are met, the rest is divided equally among all. The shares add up to the rate.
     """
     waiting, left = len(others) + 1, rate
     idle = _IDLE_PART * rate / waiting
@@ -34,7 +35,7 @@ class InboundLimit:
 
     def __init__(self, rate: float, now: float, *, part: float = 1.0) -> None:
         self.rate = rate
-        self._owed = 0.0  # events that were taken and are not yet refilled
+        self._owed = 0.0  # events that were counted and not yet refilled
         self._fill_at(rate * part)
         self._as_of = now
 
@@ -44,14 +45,14 @@ class InboundLimit:
         return (self._owed + 1 - self._burst) / self.share
 
     def take(self, events: int, now: float) -> None:
-        """Count events. More than the bucket holds are owed, so later requests wait."""
+        """Count events. Those above the content of the bucket are a debt: later requests wait."""
         self._refill(now)
         self._owed += events
 
     def divide(self, share: float, seconds: float, now: float) -> None:
-        """Take another share, and count it for the last seconds too: the demand was that of this time.
+        """Set the share, and recompute the refill of the last `seconds` with it.
 
-        What was taken stays counted, so events admitted with too large a share are made up for.
+        The demand was measured in that time. So events that a too large share admitted become a debt.
         """
         self._refill(now)
         self._owed = max(0.0, self._owed + (self.share - share) * seconds)

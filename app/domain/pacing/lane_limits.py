@@ -1,6 +1,6 @@
-"""Timeouts, shares and in-flight limits of delivery, derived from a few settings and checked at start.
+"""Timeouts of delivery and limits of its requests in flight, derived from a few settings. Pure.
 
-Pure. All times are seconds.
+All times are seconds.
 """
 
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ MIN_IN_FLIGHT: Final = 4  # with fewer, the share of one lane would be half of t
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """The lease of a lane without renewal (`lease`), and the timeout of a request to Amazon (`request`)."""
+    """How long a lease of a lane is valid without renewal, and the timeout of a request to Amazon."""
 
     lease: float = 60.0
     request: float = 25.0
 
     @property
     def renew_every(self) -> float:
-        """Return the renewal interval: a sixth of the lease, which tolerates single failures."""
+        """Return the interval of renewals: a sixth of the lease, so that single failures do no harm."""
         return self.lease / 6
 
     @property
     def silent_after(self) -> float:
         """Return how long a worker's session may be silent before other workers end it.
 
-        A worker queries every second. Shorter than the lease, so that the lanes are free when the lease ends.
+        Its lanes are then free before their lease ends. A healthy worker queries every second.
         """
         return self.lease - self.renew_every
 
@@ -37,7 +37,7 @@ class Times:
 
     @property
     def settled_within(self) -> float:
-        """Return after how many seconds an attempt without a result must have ended."""
+        """Return after how many seconds an attempt has certainly ended, even without a known result."""
         return self.request + self.least
 
     def problems(self) -> Iterator[str]:
@@ -45,16 +45,15 @@ class Times:
         if self.lease - 2 * self.renew_every <= self.request:
             yield (
                 f"A lane's lease of {self.lease:g} s is too short for requests of {self.request:g} s: after "
-                f"a failed renewal no request could start. Make the lease at least twice as long as a "
-                f"request."
+                "a failed renewal no request could start. Make the lease at least twice as long as a request."
             )
 
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """The requests to Amazon in flight in a worker when another one is about to start.
+    """The requests to Amazon that a worker has in flight: all, and those of one region and one lane.
 
-    `failing` counts those of lanes whose last request failed.
+    `failing` counts the requests of all lanes whose last request failed.
     """
 
     total: int
@@ -71,17 +70,17 @@ class Capacity:
 
     @property
     def lane(self) -> int:
-        """Return the share of one lane: half of its region's, less while other lanes use theirs."""
+        """Return the most requests of a lane: half of the requests of its region."""
         return self.region // 2
 
     @property
     def region(self) -> int:
-        """Return the share of one region: three quarters, so that other regions always have some."""
+        """Return the most requests of a region: three quarters, so that other regions always have some."""
         return self.total - self.total // 4
 
     @property
     def failing(self) -> int:
-        """Return the share of all lanes whose last request failed: they may hang again."""
+        """Return the most requests of all lanes whose last request failed, because they may hang again."""
         return self.total // 2
 
     @property
@@ -92,8 +91,8 @@ class Capacity:
     def admits(self, now: InFlight, *, is_failing: bool) -> bool:
         """Return whether a lane may start another request.
 
-        A lane may use at most half of the region's free requests: one hanging lane uses a half, two use three
-        quarters together, and a third still has some.
+        The requests of the lane must be fewer than the free requests of its region. So one hanging lane uses
+        half of the region, two use three quarters together, and a third lane can still send.
         """
         free = min(self.total - now.total, self.region - now.region)
         return now.lane < min(free, self.lane) and not (is_failing and now.failing >= self.failing)
@@ -103,12 +102,12 @@ class Capacity:
         if self.total < MIN_IN_FLIGHT:
             yield (
                 f"must be {MIN_IN_FLIGHT} or more, so that an advertiser with hanging requests does not "
-                f"block others."
+                "block others."
             )
         if connections is not None and connections < self.connections:
             yield (
-                f"{self.total} needs {self.connections} connections a region; there are {connections:g},  "
-                f"and requests would wait for a connection while their deadline runs."
+                f"{self.total} needs {self.connections} connections a region; there are {connections:g}, "
+                "and requests would wait for a connection while their deadline runs."
             )
 
 
@@ -122,9 +121,9 @@ def fair_share(lanes: int, workers: int) -> int:
 
 
 def may_acquire(owned: int, share: int, *, is_lapsed: bool) -> bool:
-    """Return whether a free lane may be acquired: up to the fair share, or above it if its lease has expired.
+    """Return whether a worker with `owned` lanes may acquire a free lane.
 
-    An expired lease means that its owner hangs. The owner may still count as a live worker, but its lanes
-    must move.
+    Up to its fair share it may acquire any. A lane whose lease has expired (`is_lapsed`) is acquired in any
+    case: its owner hangs, but still counts as a live worker.
     """
     return owned < share or is_lapsed

@@ -1,7 +1,7 @@
-"""When a lane sends its next request: how long a partly filled one waits for more events (ADR 0021).
+"""How long a partly filled request of a lane waits for more events (ADR 0021).
 
-The CPU of a request hardly depends on its number of events. A lane that has sent several requests without an
-idle time waits longer, until a request carries about `ENOUGH` events. An idle lane sends immediately.
+The CPU of a request hardly depends on its number of events. An idle lane sends immediately. A lane that sent
+several requests without an idle time waits until its next request has about `ENOUGH` events.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class MergeWindow:
 
     @property
     def seconds(self) -> float:
-        """Return how long after its last request the lane sends a partly filled one."""
+        """Return the time from the lane's last request to its next, if that is partly filled."""
         if self.in_row < BUSY_AFTER:
             return self.shortest
         enough = ENOUGH / self.rate if self.rate else LONGEST_S

@@ -1,9 +1,8 @@
 """Order waiting work fairly among its owners: start-time fair queueing. Pure.
 
-Work of one owner keeps its order. Each owner gets the same amount of work per time, measured by its cost,
-regardless of its backlog: the next item is the one with the smallest start tag, and an owner's next start tag
-is its last one plus the cost of that item. Source: Goyal, Vin, Cheng, "Start-time Fair Queueing" (SIGCOMM
-1996).
+The items of an owner keep their order. Each owner gets the same amount of work per time, measured by cost,
+whatever its backlog is. The next item is the item with the smallest start tag; an owner's start tag grows by
+the cost of each of its items. Source: Goyal, Vin, Cheng, "Start-time Fair Queueing" (SIGCOMM 1996).
 """
 
 from collections import deque
@@ -19,7 +18,7 @@ class OwnerQueue(Generic[Item]):
     """Waiting items, each with an owner and a cost greater than 0."""
 
     def __init__(self) -> None:
-        # The items of each owner that has some, in order, each with its start tag and its number.
+        # By owner, without owners that have no item. Each item has its start tag and its number.
         self._items: dict[Owner, deque[tuple[float, int, Item]]] = {}
         self._firsts: list[tuple[float, int, Owner]] = []  # a heap: the first item of each owner
         self._next_start: dict[Owner, float] = {}
@@ -32,11 +31,10 @@ class OwnerQueue(Generic[Item]):
 
     @property
     def owners(self) -> frozenset[Owner]:
-        """The owners of the items."""
         return frozenset(self._items)
 
     def add(self, owner: Owner, cost: float, item: Item) -> None:
-        """Append an item behind those of its owner."""
+        """Append an item behind the other items of its owner."""
         start = max(self._virtual_time, self._next_start.get(owner, self._virtual_time))
         self._next_start[owner] = start + cost
         self._number += 1
@@ -48,17 +46,17 @@ class OwnerQueue(Generic[Item]):
         items.append((start, self._number, item))
 
     def cost_of(self, owner: Owner) -> float:
-        """Return what the items of an owner cost together."""
+        """Return the cost of all items of an owner."""
         items = self._items.get(owner)
         return self._next_start[owner] - items[0][0] if items else 0.0
 
     def first(self, excluded: Collection[Owner] = ()) -> Item | None:
-        """Return the next item that belongs to none of the excluded owners, or None."""
+        """Return the next item of an owner that is not excluded, or None."""
         found = self._first(excluded)
         return None if found is None else self._items[found[2]][0][2]
 
     def pop(self, excluded: Collection[Owner] = ()) -> Item:
-        """Remove and return that item. Raises IndexError if none waits."""
+        """Remove and return the next item of an owner that is not excluded. Raises IndexError for none."""
         found = self._first(excluded)
         if found is None:
             raise IndexError("no item waits")
@@ -74,11 +72,11 @@ class OwnerQueue(Generic[Item]):
             heappush(self._firsts, (*items[0][:2], owner))
         else:
             del self._items[owner]
-        # Never back: an item of an excluded owner can have an earlier tag than one that left before it.
+        # Time never goes back: an item that was excluded may have an earlier tag than the last item.
         self._virtual_time = max(self._virtual_time, start)
         self._length -= 1
         if not self._length:
-            # No owner keeps an advantage or a debt over an idle moment, and the tags stay bounded.
+            # When the queue becomes empty, all owners start equally again, and the tags stay bounded.
             self._next_start.clear()
         return item
 

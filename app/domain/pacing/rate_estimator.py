@@ -1,12 +1,13 @@
 """Estimate a rate limit that Amazon does not publish, from its 429s. Pure; seconds on one monotonic clock.
 
-A 429 is the only evidence of a limit, and each costs time. `capacity_hypotheses` evaluates it (its docstring
-has the likelihood and the transition kernel); a lane sends at SAFETY times the posterior median. This alone
-cannot detect that a limit has *risen*: Amazon accepts every request below it. So from time to time the lane
-runs a *rate probe*: its rate grows by 6 % with each request until a 429. A probe without a higher limit costs
-a 429, so probes are rare. After a decrease the next probes come sooner, because the limit may soon rise
-again. A lane with little traffic never probes: its rate recovers with time, more slowly after each recovery
-that ends in a 429.
+A 429 is the only evidence of a limit, and each 429 costs time. `capacity_hypotheses` evaluates the evidence;
+its docstring has the formulas. A lane sends at SAFETY times the posterior median.
+
+This cannot detect that a limit has *risen*, because Amazon accepts every request below it. So from time to
+time the lane runs a *rate probe*: its rate grows by 6 % with each request until a 429. A probe without a
+higher limit costs a 429, so probes are rare. After a decrease the next probes come sooner, because the limit
+may soon rise again. A lane with little traffic never probes. Its rate recovers with time, more slowly after
+each recovery that ends in a 429.
 
 The constants were tuned in simulation (tests/domain/test_lanes.py), where halving or doubling most of them
 changes little.
@@ -21,16 +22,16 @@ SAFETY: Final = 0.97  # used share of the estimated limit
 PROBE_GROWTH: Final = 1.06  # factor of the rate with each request of a probe
 PROBE_AFTER_S: Final = 25.0  # from the last 429 to the next probe
 PROBE_AFTER_REQUESTS: Final = 60  # accepted before a probe, so that its 429 is less than 2 % of the requests
-DROP: Final = 0.6  # a new rate below this share of the old one is a drop
-EARLY_PROBE_AFTER_S: Final = 12.0  # after a drop probes come sooner,
-EARLY_PROBES: Final = 3  # this many of them
-UNDECIDED: Final = 1.5  # where the limit may be this many times the estimate (with probability 0.1),
-UNDECIDED_PROBE_AFTER_S: Final = 3.0  # the next probe follows after this time
-QUIET_S: Final = 120.0  # after the last 429 the rate of a lane with little traffic begins to recover,
-MAX_QUIET_S: Final = 1_800.0  # or later: the time doubles when a recovery ends in a 429, up to this
-DOUBLES_IN_S: Final = 60.0  # of recovery
-LITTLE_TRAFFIC: Final = 0.5  # share of the allowed requests, at most
-WINDOWS: Final = 10  # a probe waits this many Retry-After windows: the blocked time is a cost too
+DROP: Final = 0.6  # a new rate below this share of the old rate is a drop
+EARLY_PROBES: Final = 3  # number of early probes after a drop
+EARLY_PROBE_AFTER_S: Final = 12.0  # from the last 429 to an early probe
+UNDECIDED: Final = 1.5  # a limit is undecided if it is this many times the estimate with probability 0.1
+UNDECIDED_PROBE_AFTER_S: Final = 3.0  # from the last 429 to the next probe of an undecided limit
+QUIET_S: Final = 120.0  # from the last 429 until the rate of a lane with little traffic recovers
+MAX_QUIET_S: Final = 1_800.0  # the longest such time: it doubles when a recovery ends in a 429
+DOUBLES_IN_S: Final = 60.0  # a recovering rate doubles in this time
+LITTLE_TRAFFIC: Final = 0.5  # a lane with little traffic sends at most this share of the allowed requests
+WINDOWS: Final = 10  # from a 429 to the next probe pass at least this many times its Retry-After
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class RateEstimate:
     early_probes: int = 0  # left
     allows_bursts: bool = False  # requests need not be evenly spaced to the millisecond
     requests: int = 0  # accepted since the last 429
-    sent_at: float = float("-inf")  # of the last request that was evidence
+    sent_at: float = float("-inf")  # of the last request whose response was evaluated
     refused_at: float = float("-inf")  # of the last 429
     quiet_s: float = QUIET_S  # from the last 429 until the rate recovers
 
@@ -107,7 +108,7 @@ class RateEstimate:
     def throttled(self, now: float, *, sent_at: float, limit: float, wait: float) -> "RateEstimate":
         """Return the estimate after a 429 for the request of `sent_at`; the lane is blocked for `wait`."""
         if sent_at < self.sent_at:
-            return self  # sent before the last evidence: it would be counted twice
+            return self  # sent before the last evaluated request: the same evidence would count twice
         hypotheses = self._hypotheses(limit, sent_at)
         if self.rate_before_probe is None:  # a probe has applied the transition at its start
             hypotheses = hypotheses.after_possible_change()
@@ -120,11 +121,12 @@ class RateEstimate:
             early_probes = EARLY_PROBES
         rest = EARLY_PROBE_AFTER_S if early_probes else PROBE_AFTER_S
         if self.rate_before_probe is not None and hypotheses.rate_reached(0.1) > UNDECIDED * rate:
-            # A higher limit, or a larger bucket than estimated. It is empty now: the next probe decides.
+            # Either the limit or the burst is higher than estimated. The bucket is empty now, so the next
+            # probe decides.
             early_probes, rest = max(1, early_probes), UNDECIDED_PROBE_AFTER_S
         since, quiet_s = now - self.refused_at, self.quiet_s
         if since > quiet_s:
-            # The recovery may have caused this 429; a much later one is no evidence for that.
+            # The recovery may have caused this 429, unless it comes much later.
             quiet_s = min(MAX_QUIET_S, 2 * quiet_s) if since < WINDOWS * quiet_s else QUIET_S
         return RateEstimate(
             rate=rate,
@@ -138,7 +140,7 @@ class RateEstimate:
         )
 
     def _hypotheses(self, limit: float, at: float) -> CapacityHypotheses:
-        """Return the hypotheses; new ones at the start, or after the configured limit changed."""
+        """Return the hypotheses. They start anew if there are none or the configured limit has changed."""
         if self.hypotheses is not None and self.hypotheses.limit == limit:
             return self.hypotheses
         if self.settled_rate is None:

@@ -27,9 +27,9 @@ class RateLimit:
 class LanePace:
     """The state of a lane's pace.
 
-    `arrival` is GCRA's theoretical arrival time, at which the bucket is full again. `blocked_until` is the
-    end of the last Retry-After window. `throttles` counts 429s in a row. `estimate` is the rate below the
-    configured limit that the 429s imply, if any came.
+    `arrival` is the theoretical arrival time of GCRA: the bucket is full then. `blocked_until` is the end of
+    the last Retry-After window. `throttles` counts 429s in a row. `estimate` estimates Amazon's limit from
+    429s.
     """
 
     arrival: float = 0.0
@@ -39,7 +39,7 @@ class LanePace:
     estimate: RateEstimate = field(default_factory=RateEstimate)
 
     def allowed(self, limit: RateLimit, now: float) -> RateLimit:
-        """Return the current limit: the configured one, or the estimated rate without bursts."""
+        """Return the configured limit, or the estimated rate without bursts if that is lower."""
         rate = self.estimate.rate_at(now, limit=limit.per_second)
         if rate is None or rate >= limit.per_second:
             return limit
@@ -55,8 +55,8 @@ class LanePace:
     def sent(self, limit: RateLimit, now: float) -> "LanePace":
         """Return the pace after one request was sent at `now`.
 
-        A request is sent slightly after it is due. At an estimated rate this delay would lower the rate each
-        time. If Amazon accepts bursts, the next due time counts from the due time of this request.
+        A request is sent slightly after it is due, which would lower an estimated rate with each request. So
+        if Amazon accepts bursts, the next due time counts from the due time of this request.
         """
         allowed, late = self.allowed(limit, now), 0.0
         if self.estimate.allows_bursts and allowed is not limit:
@@ -65,14 +65,14 @@ class LanePace:
         return replace(self, arrival=max(self.arrival, now - late) + 1 / allowed.per_second)
 
     def succeeded(self, limit: RateLimit, now: float, *, sent_at: float, cap: int) -> "LanePace":
-        """Return the pace after an answered request: one more may be in flight, up to `cap`."""
+        """Return the pace after an answered request: another may be in flight, up to `cap`."""
         estimate = self.estimate.accepted(now, sent_at=sent_at, limit=limit.per_second)
         return replace(
             self, throttles=0, in_flight_limit=min(cap, self.in_flight_limit + 1), estimate=estimate
         )
 
     def failed(self) -> "LanePace":
-        """Return the pace after a failed request: one in flight at a time.
+        """Return the pace after a failed request: a single request may be in flight.
 
         The circuit breaker reacts to several failures.
         """
@@ -84,9 +84,9 @@ class LanePace:
         """Return the pace after a 429: blocked until its window has passed, then at a lower rate.
 
         The wait is `retry_after` seconds, plus up to a tenth of jitter so that lanes do not all resume at the
-        same time. Without `retry_after` it is the interval between requests at the current rate, at least a
-        quarter of a second, doubled for each 429 in a row from the third on, up to a minute. `jitter` is in
-        [0, 1); `sent_at` is the time of the refused request.
+        same time. Without `retry_after` it is the interval between requests at the current rate, but at least
+        a quarter of a second. From the third 429 in a row on, this wait doubles with each, up to a minute.
+        `jitter` is in [0, 1); `sent_at` is the time of the refused request.
         """
         if retry_after is not None:
             wait = retry_after * (1 + jitter / 10)

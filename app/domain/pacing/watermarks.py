@@ -1,10 +1,10 @@
 """Low watermarks for the due-scan, reset periodically. Pure.
 
-A Postgres index keeps an entry for each settled batch until a vacuum removes it, and an old snapshot anywhere
-stops the vacuum. A scan from the start then reads all of those entries: 76 ms after 100,000 small batches. So
-a lane keeps, for each of its queues, the due time of the first open batch that its last claim found, and
-starts the next scan there. A transaction that commits late may add a batch below the watermark. So a poll
-scans from the start from time to time; the longer such a scan takes, the less often it happens.
+A Postgres index keeps an entry for each settled batch until a vacuum removes the entry. An old snapshot
+stops the vacuum. A scan from the start of the index then reads all these entries, which took 76 ms after
+100,000 small batches. So a lane starts each scan of a queue at a watermark: the due time of the first open
+batch that its last claim found there. A transaction that commits late may add a batch below the watermark. So
+a poll scans from the start from time to time. The longer such a full scan takes, the less often it happens.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,17 @@ from typing import Final
 from app.domain.ids import DestinationNumber
 
 FULL_SCAN_EVERY_S: Final = 1.0  # if a full scan takes almost no time
-FULL_SCAN_SHARE: Final = 20  # full scans take at most one part in this many of the time
-LONGEST_REST_S: Final = 60.0  # limits the effect of one scan during a database hang
+FULL_SCAN_SHARE: Final = 20  # the time between full scans is at least this many times their duration
+LONGEST_REST_S: Final = 60.0  # the longest time between full scans, even if a scan met a database hang
 
 Key = tuple[DestinationNumber, int]  # a destination and one of its queues of complete batches
 
 
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """Where a lane's scans may start. `due_at` holds times of the database; other times are monotonic
-    seconds.
+    """Where the scans of a lane may start. `due_at` holds times of the database.
+
+    Other times are monotonic seconds.
     """
 
     due_at: Mapping[Key, datetime] = field(default_factory=dict)
