@@ -154,7 +154,7 @@ def _sign_in(facts: PreflightFacts) -> Verdict:
         case "valid":
             return Verdict("ok", "The signed-in user has access to this advertiser.")
         case "broken" if facts.destination.sign_in_reason == "endpoint_not_found":
-            return Verdict("ok", "The sign-in is valid; see the advertiser account.")
+            return Verdict("ok", "The sign-in is valid. See the check “Advertiser account”.")
         case "broken":
             reason = _REASONS[facts.destination.sign_in_reason or "revoked"]
             return Verdict("failed", f"{reason} Connect again; events wait until then.")

@@ -76,7 +76,7 @@ STATES = {
     "connected": Label(
         "Connected", "quiet", "Connected to Amazon. Publish a mapping to start receiving events."
     ),
-    "active": Label("Active", "quiet", "Events are accepted. The overview shows how delivery works."),
+    "active": Label("Active", "quiet", "Events are accepted. The overview shows the state of delivery."),
     "paused": Label("Paused", "warn", "Events are accepted and on hold until the destination is resumed."),
     "needs_reconnect": Label(
         "Reconnect", "bad", "The Amazon sign-in or account needs attention. Events are accepted and wait."
