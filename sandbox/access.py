@@ -33,9 +33,7 @@ class Access:
     _named: OrderedDict[str, set[str]] = field(default_factory=OrderedDict, repr=False)
 
     def grant(self, request: Request, region: str, client_headers: tuple[str, ...]) -> Grant | Response:
-        """Return the grant of a request, or Amazon's 401. Any of `client_headers` may contain the client
-        id.
-        """
+        """Return the grant of a request, or Amazon's 401. One of `client_headers` must have the client id."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return refusal(401, Code.UNAUTHORIZED, "No bearer token.")

@@ -77,7 +77,7 @@ class AccountCalls:
 
     async def query_accounts(self, request: Request) -> Response:
         """`POST /adsApi/v1/query/advertiserAccounts`: global accounts with their numeric ids."""
-        # Contract §5.1 asks for the new header; Amazon's introduction sends the old one. Both work.
+        # Contract §5.1 asks for the new header; Amazon's introduction sends the old header. Both work.
         grant = self._grant(request, (CLIENT_HEADER, OLD_CLIENT_HEADER))
         if isinstance(grant, Response):
             return grant
@@ -169,7 +169,7 @@ def _account(one: Advertiser) -> dict[str, Any]:
 
 
 def _number(text: str | None, default: int) -> int | None:
-    """Read a non-negative integer from a query; None if it is not one."""
+    """Read a non-negative integer from a query; None for any other text."""
     if text is None or text == "":
         return default
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None

@@ -27,8 +27,8 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class Batch:
     """The events of a request; the sequences have one entry per event.
 
-    `bodies` are the exact bytes of each, `lines` is None for a refused event, `refused` holds the reasons by
-    index.
+    `bodies` are the exact bytes of each event. `lines` has None for a refused event. `refused` has the
+    reasons by index.
     """
 
     bodies: Sequence[bytes] = ()
@@ -46,8 +46,7 @@ class Unreadable:
 
 
 def take_apart(body: bytes, *, region: str, now: float) -> Batch | Unreadable:
-    """Read `{"events": [...]}` and check its members. One member with invalid JSON makes the complete body
-    invalid.
+    """Read `{"events": [...]}` and check each event. Invalid JSON anywhere makes the complete body invalid.
 
     Each decoded event is released after its check: five hundred of them would cost more in garbage collection
     than the checks.

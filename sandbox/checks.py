@@ -19,10 +19,9 @@ class Refusal(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Context of a check besides the member.
+    """The event of a check, and the refusals found so far.
 
-    `purchase` is None if the conversion type is unknown, so that one wrong type causes one refusal, not
-    three.
+    `purchase` is None if the conversion type is unknown, so that a wrong type causes one refusal, not three.
     """
 
     purchase: bool | None
@@ -39,7 +38,7 @@ Check = Callable[[Any, Event, str], None]
 def check_object(
     value: Any, members: Mapping[str, Check], required: frozenset[str], event: Event, where: str
 ) -> None:
-    """Refuse unknown, null and missing members of a JSON object; check the others by their row."""
+    """Refuse unknown, null and missing members of a JSON object. Check each other member by its row."""
     if type(value) is not dict:
         event.refuse(Code.INVALID, "Must be a JSON object.", where)
         return
@@ -47,7 +46,7 @@ def check_object(
     for name, member in value.items():
         check = members.get(name)
         if check is None:
-            # Callers choose member names: repeat one only if it looks like a name.
+            # Callers choose member names: repeat a name only if it looks like a name.
             place = prefix + name if _SPEAKABLE(name) else where
             event.refuse(Code.BAD_REQUEST, "The schema has no member with this name.", place)
         elif member is None:

@@ -39,7 +39,7 @@ class Sent:
 class Answered:
     """A response and its log entry.
 
-    `outcomes` has the real result of each event, which may differ from the response of a fault.
+    `outcomes` has the real result of each event. With a fault, the response may say something else.
     """
 
     response: Response

@@ -1,9 +1,10 @@
 """`/faults`: the fault menu as a page: available faults, active faults, and how often each fired."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -15,90 +16,70 @@ from sandbox.transport import MAX_FORM, TooLarge, read_body, read_form
 
 @dataclass(frozen=True, slots=True)
 class MenuItem:
-    """One entry of the menu; `make` gets the number of times that the fault fires, None for always."""
+    """One entry of the menu. `fault` fires on every request; the page can limit its number of times."""
 
     name: str
     label: str
     help: str
-    make: Callable[[int | None], menu.AnyFault]
+    fault: menu.AnyFault
 
 
 MENU: Final[Sequence[MenuItem]] = (
-    MenuItem(
-        "429",
-        "429 without Retry-After",
-        "429 and no Retry-After header.",
-        lambda times: menu.Throttled(times=times),
-    ),
+    MenuItem("429", "429 without Retry-After", "429 and no Retry-After header.", menu.Throttled()),
     MenuItem(
         "429_retry_after",
         "429 with Retry-After 10 s",
         "429 with Retry-After: 10.",
-        lambda times: menu.Throttled(times=times, retry_after=10),
+        menu.Throttled(retry_after=10),
     ),
     MenuItem(
         "hidden_rate_limit",
         "A hidden rate limit",
         "More than two requests per second get 429.",
-        lambda times: menu.HiddenRateLimit(times=times, requests_per_second=2, burst=2),
+        menu.HiddenRateLimit(requests_per_second=2, burst=2),
     ),
     MenuItem(
         "partial_refused",
         "Half of the events refused permanently",
         "207; every second event is refused as invalid.",
-        lambda times: menu.Partial(times=times, code="BAD_REQUEST"),
+        menu.Partial(code="BAD_REQUEST"),
     ),
     MenuItem(
         "partial_failed",
         "Half of the events failed temporarily",
         "207; every second event gets INTERNAL_ERROR.",
-        lambda times: menu.Partial(times=times),
+        menu.Partial(),
     ),
-    MenuItem("400", "Complete request refused", "400.", lambda times: menu.BadRequest(times=times)),
-    MenuItem("401", "Access token refused", "401.", lambda times: menu.Unauthorized(times=times)),
+    MenuItem("400", "Complete request refused", "Every request gets 400.", menu.BadRequest()),
+    MenuItem("401", "Access token refused", "Every request gets 401.", menu.Unauthorized()),
     MenuItem(
         "revoked",
         "Sign-in revoked by the user",
         "Existing sign-ins stop working; a new one works.",
-        lambda times: menu.Revoked(times=times),
+        menu.Revoked(),
     ),
-    MenuItem("403", "Not allowed for this advertiser", "403.", lambda times: menu.Forbidden(times=times)),
-    MenuItem("404", "Unknown address or account", "404.", lambda times: menu.NotFound(times=times)),
-    MenuItem("503", "Amazon's servers fail", "503.", lambda times: menu.Broken(times=times)),
-    MenuItem(
-        "slow", "Slow", "Every response takes three seconds.", lambda times: menu.Slow(times=times, ms=3_000)
-    ),
-    MenuItem(
-        "never",
-        "Never answers",
-        "The connection stays open without a response.",
-        lambda times: menu.Never(times=times),
-    ),
+    MenuItem("403", "Not allowed for this advertiser", "Every request gets 403.", menu.Forbidden()),
+    MenuItem("404", "Unknown address or account", "Every request gets 404.", menu.NotFound()),
+    MenuItem("503", "Amazon's servers fail", "Every request gets 503.", menu.Broken()),
+    MenuItem("slow", "Slow", "Every response takes three seconds.", menu.Slow(ms=3_000)),
+    MenuItem("never", "Never answers", "The connection stays open without a response.", menu.Never()),
     MenuItem(
         "drop_after_accept",
         "Accepts the events, drops the connection",
-        "The sender can't tell that they arrived.",
-        lambda times: menu.DropAfterAccept(times=times),
+        "The sender can't tell that the events arrived.",
+        menu.DropAfterAccept(),
     ),
     MenuItem(
         "drop_before_accept",
         "Drops the connection, accepts nothing",
-        "The sender can't tell either.",
-        lambda times: menu.DropBeforeAccept(times=times),
+        "The sender can't tell that nothing arrived.",
+        menu.DropBeforeAccept(),
     ),
     MenuItem(
-        "malformed",
-        "Unreadable response",
-        "207 with garbage; the events are accepted.",
-        lambda times: menu.Malformed(times=times),
+        "malformed", "Unreadable response", "207 with garbage; the events are accepted.", menu.Malformed()
     ),
-    MenuItem("empty_207", "Empty response", "207 with {}.", lambda times: menu.Empty207(times=times)),
-    MenuItem(
-        "token_5xx",
-        "Token server fails",
-        "503 for every token request.",
-        lambda times: menu.Token5xx(times=times),
-    ),
+    MenuItem("empty_207", "Empty response", "207 with {}.", menu.Empty207()),
+    MenuItem("token_5xx", "Token server fails", "503 for every token request.", menu.Token5xx()),
 )
 _BY_NAME: Final = {item.name: item for item in MENU}
 _TIMES: Final = {"": None, "1": 1, "3": 3, "10": 10}
@@ -128,7 +109,7 @@ class FaultPage:
             return self.pages.problem(400, "Choose a fault from the menu.")
         if len(owner) > 200:
             return self.pages.problem(400, "The advertiser id is too long.")
-        self.faults.set(owner or menu.EVERYONE, [item.make(_TIMES[form.get("times", "")])])
+        self.faults.set(owner or menu.EVERYONE, [replace(item.fault, times=_TIMES[form.get("times", "")])])
         return _redirect_to_page()
 
     def _show(self) -> Response:
@@ -152,8 +133,8 @@ class FaultPage:
 
 
 def _label(fault: menu.AnyFault) -> str:
-    """Return the menu's label of a fault, or its kind if it was set through the API in another form."""
-    alike = (item.label for item in MENU if item.make(fault.times) == fault)
+    """Return the menu's label of a fault, or its kind if the menu does not have this fault."""
+    alike = (item.label for item in MENU if item.fault == replace(fault, times=None))
     return next(alike, menu.kind(fault))
 
 

@@ -1,7 +1,7 @@
 """The fault menu: kinds of faults, their advertisers and how often they fire.
 
-Each kind is a small frozen struct, so unknown or wrong settings are refused when a fault is set. If a fault
-does not fire, or only delays or limits, the next fault of the advertiser decides.
+Each kind is a frozen struct, so unknown or wrong settings are refused when a fault is set. The faults of an
+advertiser are tried in order. The first that fires decides the response, unless it only delays it.
 """
 
 import random
@@ -150,7 +150,7 @@ class Malformed(Unclear, tag="malformed", frozen=True, kw_only=True):
 class Revoked(Fault, tag="revoked", frozen=True, kw_only=True):
     """Sign-ins from before this fault was set are revoked: 401 for tokens, `invalid_grant` for a refresh.
 
-    A new sign-in works; removing the fault restores the old ones.
+    A new sign-in works. Removing the fault restores the old sign-ins.
     """
 
 
@@ -253,7 +253,7 @@ class Armed:
 
 @dataclass(slots=True)
 class FaultBook:
-    """The faults of all advertisers; an advertiser's faults come before those of all advertisers."""
+    """The active faults. Faults of one advertiser are tried before faults that apply to everyone (`*`)."""
 
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
@@ -278,7 +278,7 @@ class FaultBook:
         return [(owner, armed) for owner, list_ in self._armed.items() for armed in list_]
 
     def strike(self, advertiser_id: str, region: str, event_ids: Sequence[object]) -> list[AnyFault]:
-        """Return the faults that fire for this events request: delays first, the deciding one last."""
+        """Return the faults that fire for this events request: delays first, the deciding fault last."""
         return self._walk((advertiser_id,), region, event_ids, token=False)
 
     def strike_token(self, advertiser_ids: Iterable[str], region: str) -> list[AnyFault]:

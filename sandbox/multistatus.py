@@ -31,8 +31,9 @@ def multistatus(
     missing: Container[int] = (),
     both: Container[int] = (),
 ) -> Response:
-    """Build the response for the `bodies`; faults leave out the indexes `missing`, and list those of `both`
-    in both lists.
+    """Build the response for the `bodies`.
+
+    Faults leave the indexes `missing` out of both lists, and put the indexes `both` into both lists.
     """
     success: list[bytes] = []
     error: list[bytes] = []
@@ -82,7 +83,7 @@ def shaped(
     *,
     echo: bool,
 ) -> Response:
-    """Return the response that `fault` makes of the real outcome; without a fault, the correct one."""
+    """Return the response that `fault` makes of the real outcome; without a fault, the correct response."""
     match fault:
         case menu.MissingIndex():
             return multistatus(bodies, refused, echo=echo, missing=frozenset(fault.indexes))

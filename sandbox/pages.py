@@ -1,6 +1,4 @@
-"""The sandbox's HTML pages: rendered on the server, no scripts or external assets, a strict content security
-policy.
-"""
+"""Render HTML pages without scripts and external assets, under a strict content security policy."""
 
 import secrets
 from datetime import UTC, datetime

@@ -61,9 +61,7 @@ def judge(event: Any, *, region: str, now: float) -> list[Refusal]:
 
 
 def excluded(event: Mapping[str, Any]) -> bool:
-    """Return whether Amazon stores but does not use an accepted `event`: consent denied, or limited data
-    use.
-    """
+    """Return whether Amazon does not use an accepted `event`: consent is denied, or data use is limited."""
     consent = event.get("consent")
     signal = consent.get("amazonConsent", {}) if consent else {}
     return bool(event.get("dataProcessingOptions")) or "DENIED" in signal.values()

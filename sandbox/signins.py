@@ -32,7 +32,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One Allow: the scope of its tokens."""
+    """A click on Allow. The tokens of a grant are valid for its region and client only."""
 
     grant_id: str
     region: str
@@ -138,7 +138,7 @@ class SignIns:
         return Grant(sealed.grant, sealed.region, sealed.client, sealed.issued)
 
     def read_refresh(self, region: str, form: Mapping[str, str]) -> Grant | TokenError:
-        """Return the grant of a refresh token, or the error for one of another region or client."""
+        """Return the grant of a refresh token, or an error if it belongs to another region or client."""
         sealed = self._open(form.get("refresh_token", ""), "Atzr|", "refresh")
         if sealed is None or sealed.region != region or sealed.client != form.get("client_id"):
             return REVOKED

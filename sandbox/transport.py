@@ -30,9 +30,9 @@ class TooLarge(Exception):
 class HangUpMiddleware:
     """The outermost middleware: lets a response close the connection without sending a byte.
 
-    ASGI has no message for that. uvicorn's `send` is a bound method of its request cycle, which has the
-    transport; both of its HTTP implementations use the same attribute. After the abort this waits for the
-    disconnect, so uvicorn neither returns 500 nor logs an error.
+    ASGI has no message for this. In uvicorn, `send` is a bound method of the request cycle, which has the
+    transport as an attribute. After the abort, the middleware waits for the disconnect, so uvicorn neither
+    returns 500 nor logs an error.
     """
 
     app: ASGIApp
@@ -98,8 +98,8 @@ class Flood(Response):
 async def read_body(request: Request, limit: int) -> bytes:
     """Read the body, at most `limit` bytes; raises `TooLarge` beyond.
 
-    The rest is read and discarded up to a limit: closing a connection while the client writes resets it, and
-    the client could not read the 413.
+    The rest is read and discarded up to a limit. Otherwise the connection would be reset while the client
+    still writes, and the client could not read the 413.
     """
     parts = bytearray()
     size = 0

@@ -75,7 +75,7 @@ CONSENT_COUNTRIES: Final = _words(
     """
 )
 
-# 73 codes; the sandbox itself uses the first dozen below, a fault may use any.
+# 73 codes. Without a fault the sandbox uses only the codes of `Code`.
 ERROR_CODES: Final = _words(
     """
     ACCESS_DENIED_FOR_MANAGER_ACCOUNT ACCOUNT_ALREADY_EXISTS_FOR_ACCOUNT_NAME

@@ -19,7 +19,7 @@ class Scope(StrEnum):
     KEYS_ADMIN = "keys:admin"
     ORGANISATIONS_ADMIN = "organisations:admin"
 
-    __hash__ = str.__hash__  # Enum's own hash is written in Python, and every request uses it
+    __hash__ = str.__hash__  # faster than the hash of Enum, and used by every request
 
 
 BOOTSTRAP: Final = KeyId("bootstrap")
@@ -27,9 +27,10 @@ BOOTSTRAP: Final = KeyId("bootstrap")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The owner of a valid key. `destination_ids` is None when the key is not limited to destinations.
+    """A key or a person that sends requests, with their permissions.
 
-    `organisation` is the one that the caller acts for.
+    `destination_ids` is None for a caller that may use every destination. `organisation` is the organisation
+    that the caller acts for.
     """
 
     key: KeyId
@@ -53,10 +54,10 @@ class Caller:
 
     @property
     def only(self) -> list[str] | None:
-        """Return the destinations that the caller is limited to, sorted for the store, or None for all."""
+        """Return the ids of the destinations that the caller may use, sorted; None for every destination."""
         return None if self.destination_ids is None else sorted(self.destination_ids)
 
     @property
     def actor(self) -> str:
-        """Return the caller's name in the audit: a key's id, or a person's name and id."""
+        """Return the name of the caller in the audit: the id of a key, or the name and the id of a person."""
         return self.key if self.person is None else f"{self.person} ({self.key})"

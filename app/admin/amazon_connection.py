@@ -1,9 +1,9 @@
 """Connect a destination to Amazon: begin the sign-in, and finish it when Amazon redirects back.
 
-The `state` parameter is the credential of the callback. It is random, stored as a hash, valid once and for
-ten minutes, and bound to the destination and to the key that began the sign-in. It is marked as used before
-Amazon is called, so only one of several concurrent callbacks exchanges the code. No transaction is open
-during a call to Amazon.
+The `state` parameter is the credential of the callback. A state is random, is stored as a hash, and is
+valid once within ten minutes. It belongs to the destination and to the key that began the sign-in. A state
+is marked as used before Amazon is called, so that only one of several concurrent callbacks exchanges the
+code. No transaction is open during a call to Amazon.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from app.crypto import CannotDecrypt
 from app.domain.destination import State
 from app.domain.outcomes.outcome import Unauthorized
 from app.store import amazon_accounts, audit, destinations, keys, oauth_states, sign_ins, token_leases
+from app.store.audit import AuditAction
 from app.store.destinations import Destination
 from app.store.oauth_states import PendingSignIn
 from app.store.organisation_scope import EVERY
@@ -30,7 +31,7 @@ from app.store.organisation_scope import EVERY
 
 @dataclass(frozen=True, slots=True)
 class SpentSignIn:
-    """A sign-in whose state was used, and the destination at that time."""
+    """A sign-in whose `state` is now used up, and the destination as it was at that moment."""
 
     pending: PendingSignIn
     state_hash: bytes
@@ -54,7 +55,7 @@ async def begin_connection(context: AppContext, caller: Caller, destination_id: 
         await audit.record(
             connection,
             caller.actor,
-            audit.AuditAction.DESTINATION_CONNECT_BEGUN,
+            AuditAction.DESTINATION_CONNECT_BEGUN,
             destination.id,
             destination=destination.id,
         )
@@ -66,8 +67,9 @@ def _hash(state: str) -> bytes:
 
 
 async def spend_state(context: AppContext, state: str) -> SpentSignIn:
-    """Mark a state as used and commit. Raises Refusal for an unknown, used or old state and for a revoked
-    key.
+    """Mark a state as used and commit.
+
+    Raises Refusal if the state is unknown, used or too old, or if the key that began the sign-in is revoked.
     """
     state_hash = _hash(state)
     # The callback carries no key: the state names the organisation.
@@ -174,7 +176,7 @@ async def _store_connection(
         await audit.record(
             connection,
             connected_by,
-            audit.AuditAction.DESTINATION_CONNECTED,
+            AuditAction.DESTINATION_CONNECTED,
             after.id,
             destination=after.id,
             before=audit_view(before),

@@ -39,7 +39,7 @@ async def changed_entries(context: AppContext, entries: Sequence[AuditEntry]) ->
 
 @dataclass(frozen=True, slots=True)
 class ChainResult:
-    """The result of verifying the chain. `is_known` is False if the chain does not contain the given hash."""
+    """The result of verifying the chain. `is_known` is False if the chain lacks the hash to look for."""
 
     chain: ChainHead | ChainBroken
     is_known: bool = True
@@ -51,7 +51,7 @@ async def verify_chain(context: AppContext) -> ChainResult:
 
 
 async def follow_chain(engine: AsyncEngine, head: str | None = None) -> ChainResult:
-    """Verify the complete chain, and whether it contains the hash `head` that an earlier run printed."""
+    """Verify the complete chain. Also look in it for `head`, a hash that an earlier run printed."""
     known, found = head is None, ChainHead(0, bytes(32))
     async with engine.connect() as connection:
         # One snapshot: actions that commit meanwhile are left to the next run.

@@ -69,7 +69,7 @@ async def compare_draft(
 def needs_confirmation(draft: Document, result: Backtest) -> bool:
     """Return whether publishing the draft would reject events or lose match keys.
 
-    Publishing itself refuses a constant event type with another name than the pinned one.
+    A conflict with the pinned event name of a constant type does not count: publishing refuses it anyway.
     """
     reasons = {group.reason for group in result.rejected}
     compiled = compiled_or_none(draft)
@@ -79,13 +79,13 @@ def needs_confirmation(draft: Document, result: Backtest) -> bool:
 
 
 def compiled_or_none(document: Document) -> Mapping | None:
-    """Return the compiled document, or None if it predates a stricter rule."""
+    """Return the compiled document, or None if the document is invalid."""
     compiled = compile_mapping(dict(document))
     return compiled if isinstance(compiled, Mapping) else None
 
 
 def summary(result: Backtest) -> str:
-    """Return the backtest's result as a sentence; "nothing changes" only where that is certain."""
+    """Return the result as a sentence. It says "nothing changes" only if that is certain."""
     if not result.events:
         return "No recent events to test the draft on."
     parts = [

@@ -38,10 +38,13 @@ _CONSENT = {
         "Granted",
         "All events are sent with consent granted. Send only events of people who gave consent.",
     ),
-    "amazon": ("Per event, Amazon's signal", "Ad storage and user data are read from the event."),
-    "tcf": ("Per event, TCF string", "The IAB's Transparency and Consent string is read from the event."),
-    "gpp": ("Per event, GPP string", "The IAB's Global Privacy Platform string is read from the event."),
-    "none": ("None", "No signal is sent; only where none is required."),
+    "amazon": ("Per event, Amazon's signal", "Each event contains the consents to ad storage and user data."),
+    "tcf": (
+        "Per event, TCF string",
+        "Each event contains a string of the IAB's Transparency and Consent Framework.",
+    ),
+    "gpp": ("Per event, GPP string", "Each event contains a string of the IAB's Global Privacy Platform."),
+    "none": ("None", "No consent signal is sent. Choose this only where no signal is required."),
 }
 
 
@@ -64,7 +67,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """A field of the destination's form. The last three members are present where they apply."""
+    """A field of the destination's form. `max_length`, `default` and `options` are absent if not needed."""
 
     name: str
     label: str
@@ -210,7 +213,7 @@ AMAZON = DestinationType(
             "Dataset Name",
             "text",
             False,
-            "Groups events in Amazon Ads Data Manager: 5 to 100 letters, digits, _ or -.",
+            "Groups events in Amazon Ads Data Manager. 5 to 100 letters, digits, _ or -.",
         ),
         _field(
             "rate_limit",

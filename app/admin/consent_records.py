@@ -44,7 +44,10 @@ class ConsentRecord:
 
 @dataclass(frozen=True, slots=True)
 class ConsentRecords:
-    """Records, the position of the last one if there are more, and the number of unreadable batches."""
+    """A page of records. `last` is the position of its last record, None at the end of the list.
+
+    `unreadable_batches` counts damaged batches, whose records are missing.
+    """
 
     items: list[ConsentRecord]
     last: Position | None
@@ -128,14 +131,14 @@ def _record(
 
 
 class _Documents:
-    """Reads each mapping version once."""
+    """The documents of mapping versions. Each version is read once."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._read: dict[tuple[int, int], Document] = {}
 
     async def of(self, mapping: MappingId | None, event: EventMetadata) -> Document:
-        """Return the document that converted an event; empty if it is unknown."""
+        """Return the mapping document that converted an event; empty if the mapping is unknown."""
         if mapping is None:
             return {}
         key = (event.mapping, event.mapping_version)

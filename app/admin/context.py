@@ -1,6 +1,6 @@
 """The resources of use cases: database connections, encryption, Amazon, the delivery pipeline, the clock.
 
-Routes, pages and commands receive it from their process.
+Routes, pages and commands receive the context from their process.
 """
 
 import logging
@@ -34,7 +34,7 @@ logger = logging.getLogger("app.admin.context")
 
 
 FindAdvertiser = Callable[[Region, str, str], Awaitable[Visible | NotVisible | CannotTell | Unauthorized]]
-"""Return whether the advertiser (third) is visible to the access token (second) in the region."""
+"""Takes region, access token and advertiser id. Returns whether the token gives access to the advertiser."""
 
 
 class DeliveryControl(Protocol):
@@ -53,7 +53,7 @@ class DeliveryControl(Protocol):
         ...
 
     async def wake(self, destination: DestinationNumber) -> None:
-        """Notify workers that a destination changed. Without it, they notice later."""
+        """Notify workers that a destination changed. Without the notification they notice it later."""
         ...
 
 
@@ -82,9 +82,8 @@ class AppContext:
     """The resources of a use case. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
 
     engine: AsyncEngine
-    # Connections for event history and statistics, and the ingest pipeline.
-    pool: PipelinePool
-    intake: Intake
+    pool: PipelinePool  # connections for event history and statistics
+    intake: Intake  # the ingest pipeline
     vault: Vault
     sign_in: SignIn
     find_advertiser: FindAdvertiser
@@ -103,7 +102,7 @@ class AppContext:
     # Inputs of readiness: results of flushes, and the offset of this machine's clock.
     outcomes: DatabaseResults | None = None
     clock: DatabaseClock | None = None
-    # Preview evaluates events as ingest does. The pepper is an input of derived event ids (engine §4).
+    # Previews evaluate events with these values, as ingest does. The pepper is a part of derived event ids.
     pepper: bytes = b""
     max_event_age: timedelta = timedelta(days=21)
     warn_event_age: timedelta = timedelta(days=7)
@@ -130,7 +129,7 @@ class AppContext:
     forget_organisation: Callable[[OrganisationId], None] = _forget
 
     def within(self, organisation: OrganisationId) -> "AppContext":
-        """Return the same context, whose transactions act for an organisation."""
+        """Return the context for one organisation: its transactions see the rows of no other."""
         return replace(
             self,
             engine=scoped_engine(self.engine, organisation),

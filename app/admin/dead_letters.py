@@ -5,6 +5,7 @@ from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
 from app.admin.replay_selection import ALL_EVENTS, EventSelection, selected
 from app.store import audit, driver_of, replays
+from app.store.audit import AuditAction
 from app.store.replays import ReplayFilter
 
 
@@ -19,7 +20,7 @@ async def dismiss_dead_letters(
 ) -> int:
     """Dismiss matching dead letters, or with `dry_run` only count them; return their number.
 
-    They stay `dead` and keep their history. Raises Refusal (404, 409).
+    Dismissed events stay `dead` and keep their history. Raises Refusal (404, 409).
     """
     async with context.engine.begin() as connection:
         found = await lock_visible(connection, caller, destination_id)
@@ -30,7 +31,7 @@ async def dismiss_dead_letters(
             await audit.record(
                 connection,
                 caller.actor,
-                audit.AuditAction.DEAD_LETTERS_DISMISSED,
+                AuditAction.DEAD_LETTERS_DISMISSED,
                 found.id,
                 destination=found.id,
                 after={"reason": wanted.reason, "dismissed": matched},

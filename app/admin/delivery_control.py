@@ -52,7 +52,7 @@ class StoreDeliveryControl:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def waiting(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
-        """Return how many accepted events wait. Blocks new ones until the transaction ends."""
+        """Return how many accepted events wait. No event can be stored until the transaction ends."""
         return await batches.waiting(await _driver_in_transaction(connection), destination)
 
     async def discard(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
@@ -67,7 +67,7 @@ class StoreDeliveryControl:
         return events
 
     async def wake(self, destination: DestinationNumber) -> None:
-        """Notify workers that a destination changed. Without it, they notice later."""
+        """Notify workers that a destination changed. Without the notification they notice it later."""
         async with self._pool.acquire() as connection:
             await lane_wakeups.notify(connection, {await replays.lane_of(connection, destination): 0})
 

@@ -50,8 +50,9 @@ class MatchKeySample:
 
 @dataclass(frozen=True, slots=True)
 class DestinationOverview:
-    """The history of a destination since the start of a range. `first_answer` is when Amazon first accepted
-    an event.
+    """The history of a destination since the start of a time range.
+
+    `first_answer` is when Amazon first accepted an event, in the range or before it.
     """
 
     facts: DiagnosisFacts

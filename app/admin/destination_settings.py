@@ -95,8 +95,9 @@ async def change_destination(
     body: DestinationUpdate,
     expected: Collection[int] | None,
 ) -> SettingsResult:
-    """Change the given fields. Raises Refusal: 404; 409 if archived or fixed; 412 if the version is not in
-    `expected`.
+    """Change the fields that the body contains. Raises Refusal (404, 409).
+
+    Raises Refusal (412) if the version of the destination is not in `expected`.
     """
     async with context.engine.begin() as connection:
         before = await changes.lock_visible(connection, caller, destination_id)

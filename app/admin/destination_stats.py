@@ -48,9 +48,9 @@ async def read_stats(
     journey_id: str | None = None,
     node_id: str | None = None,
 ) -> DestinationStats:
-    """Return the statistics of a destination, with the counts of a journey or node if one is given.
+    """Return the statistics of a destination. Raises Refusal (404).
 
-    Raises Refusal (404).
+    With a journey or a node, `counts` contains only the events of that journey or node.
     """
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)

@@ -1,12 +1,12 @@
 """Use cases on destinations. The API, the console and the configuration files share them; each is audited.
 
-Functions that take a connection run inside the caller's transaction; after a `Refusal` it must be rolled
-back. Functions that take the context open their own transactions. Pause, disconnect and archive first commit
-the change, so that no further request starts, and return once every request in flight has settled or timed
-out: nothing is sent afterwards.
+Functions that take a connection run inside the caller's transaction, which must be rolled back after a
+`Refusal`. Functions that take the context open their own transactions. Pause, disconnect and archive
+commit the change first, so that no further request starts. They return once no request is in flight:
+nothing is sent afterwards.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -14,18 +14,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.ids import require_destination_id
+from app.admin.ids import require_id
 from app.admin.pinned_names import pin_for_advertiser
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.destination import State
 from app.domain.ids import DestinationId
 from app.store import audit, callbacks, destinations, driver_of, sign_ins
+from app.store.audit import AuditAction
 from app.store.destinations import Destination, DestinationDraft
 
 
 async def find_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
     """Return a destination that the caller may see, archived or not. Raises Refusal (not found)."""
-    require_destination_id(destination)
+    require_id("dst_", destination)
     found = await destinations.find(connection, destination) if caller.sees(destination) else None
     if found is None:
         raise Refusal(ErrorCode.NOT_FOUND)
@@ -34,7 +35,7 @@ async def find_visible(connection: AsyncConnection, caller: Caller, destination:
 
 async def lock_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
     """Lock a destination until the transaction ends and return it. Raises Refusal (not found, archived)."""
-    require_destination_id(destination)
+    require_id("dst_", destination)
     found = await destinations.lock(connection, destination) if caller.sees(destination) else None
     if found is None:
         raise Refusal(ErrorCode.NOT_FOUND)
@@ -98,14 +99,7 @@ async def create_destination(
 ) -> Destination:
     """Create a destination in state `draft` under an unused id."""
     created = await destinations.create(connection, destination, draft)
-    await audit.record(
-        connection,
-        by,
-        audit.AuditAction.DESTINATION_CREATED,
-        created.id,
-        destination=created.id,
-        after=audit_view(created),
-    )
+    await _record(connection, by, AuditAction.DESTINATION_CREATED, None, created)
     return created
 
 
@@ -114,8 +108,8 @@ async def change_destination(
 ) -> Destination:
     """Apply a draft to a destination and return the result; without a difference, return `before` itself.
 
-    Raises Refusal when advertiser or region would change after they are fixed, or when the event name of a
-    published mapping differs from the one pinned for the new advertiser.
+    Raises Refusal if advertiser or region can no longer change. Also raises Refusal if the new advertiser has
+    another pinned name for the event type of a published mapping.
     """
     if draft == draft_of(before):
         return before
@@ -124,15 +118,7 @@ async def change_destination(
             raise Refusal(ErrorCode.DESTINATION_FIXED, None, *_fixed_field_problems(before, draft))
         await pin_for_advertiser(connection, before.id, draft.advertiser_id)
     after = await destinations.change(connection, before.id, draft)
-    await audit.record(
-        connection,
-        by,
-        audit.AuditAction.DESTINATION_CHANGED,
-        after.id,
-        destination=after.id,
-        before=audit_view(before),
-        after=audit_view(after),
-    )
+    await _record(connection, by, AuditAction.DESTINATION_CHANGED, before, after)
     return after
 
 
@@ -149,7 +135,7 @@ async def set_status_callback(
         await audit.record(
             connection,
             by,
-            audit.AuditAction.DESTINATION_CALLBACK_CHANGED,
+            AuditAction.DESTINATION_CALLBACK_CHANGED,
             destination.id,
             destination=destination.id,
             before={"status_callback": not enabled},
@@ -179,21 +165,21 @@ async def _set_paused(
         if before.paused == paused:
             return before
         after = await destinations.set_paused(connection, before.id, paused)
-        action = audit.AuditAction.DESTINATION_PAUSED if paused else audit.AuditAction.DESTINATION_RESUMED
-        await _record_change(connection, caller, action, before, after)
+        action = AuditAction.DESTINATION_PAUSED if paused else AuditAction.DESTINATION_RESUMED
+        await _record(connection, caller.actor, action, before, after)
     return after
 
 
 async def disconnect_destination(context: AppContext, caller: Caller, destination_id: str) -> Destination:
-    """Delete the Amazon tokens. With events waiting it becomes `needs_reconnect`, else `draft`."""
+    """Delete the Amazon tokens. The destination becomes `draft`, or `needs_reconnect` if events wait."""
     async with context.engine.begin() as connection:
         before = await lock_visible(connection, caller, destination_id)
         if before.sign_in == "none":
             return before
-        # Always `broken` first: an event that is accepted during the disconnect then waits.
+        # First `broken`, even if no event waits: an event that is accepted meanwhile must wait too.
         after = await destinations.set_sign_in(connection, before.id, "broken", "disconnected")
         await sign_ins.delete(connection, before.id)
-        await _record_change(connection, caller, audit.AuditAction.DESTINATION_DISCONNECTED, before, after)
+        await _record(connection, caller.actor, AuditAction.DESTINATION_DISCONNECTED, before, after)
     await context.delivery_control.quiesce(after.number)
     async with context.engine.begin() as connection:
         await destinations.hold_flushes(connection)
@@ -237,14 +223,8 @@ async def archive_destination(
             await sign_ins.delete(connection, before.id)
             await destinations.set_sign_in(connection, before.id, "none")
             after = await destinations.archive(connection, before.id)
-            await _record_change(
-                connection,
-                caller,
-                audit.AuditAction.DESTINATION_ARCHIVED,
-                before,
-                after,
-                {"discard": discard},
-            )
+            action = AuditAction.DESTINATION_ARCHIVED
+            await _record(connection, caller.actor, action, before, after, discard=discard)
     await context.delivery_control.quiesce(after.number)
     if not discard:
         return after, 0
@@ -252,22 +232,22 @@ async def archive_destination(
         return after, await context.delivery_control.discard(connection, after.number)
 
 
-async def _record_change(
+async def _record(
     connection: AsyncConnection,
-    caller: Caller,
-    action: audit.AuditAction,
-    before: Destination,
+    by: str,
+    action: AuditAction,
+    before: Destination | None,
     after: Destination,
-    details: Mapping[str, Any] | None = None,
+    **details: Any,
 ) -> None:
     await audit.record(
         connection,
-        caller.actor,
+        by,
         action,
         after.id,
         destination=after.id,
-        before=audit_view(before),
-        after={**audit_view(after), **(details or {})},
+        before=None if before is None else audit_view(before),
+        after={**audit_view(after), **details},
     )
 
 

@@ -1,4 +1,4 @@
-"""Use cases of erasures: request one, read its receipt, signed with this installation's Ed25519 key."""
+"""Use cases of erasures: request an erasure, and read its receipt, which is signed with an Ed25519 key."""
 
 import asyncio
 import base64
@@ -20,6 +20,7 @@ from app.delivery.erasure import erasure_place
 from app.domain.erasure import HASH, IDENTIFYING_FIELDS, erasure_keys
 from app.store import audit, erasures
 from app.store import secrets as stored_secrets
+from app.store.audit import AuditAction
 from app.store.organisation_scope import PipelinePool
 
 _SECRET = "receipt_key"  # noqa: S105 - its name, not its value
@@ -51,9 +52,9 @@ async def request_erasure(
     by: str,
     monotonic: Callable[[], float],
 ) -> tuple[str, datetime]:
-    """Commit an erasure, wait until no earlier request to Amazon is in flight, return its id and time.
+    """Commit an erasure and wait for the requests to Amazon that began before it; return its id and time.
 
-    After the commit, no event with one of these values is sent, and workers erase the stored ones.
+    After the commit, no event with any of these values is sent, and workers erase the stored events.
     """
     id = f"era_{secrets.token_hex(10)}"  # noqa: A001
     values = sorted(erasure_keys(identifiers).values)
@@ -70,7 +71,7 @@ async def request_erasure(
 
 
 IDENTIFIERS = (*IDENTIFYING_FIELDS, HASH)
-"""The identifiers of a person; `hash` is the SHA-256 of any of the others, in hex."""
+"""The kinds of identifiers of a person. `hash` is the SHA-256, in hex, of an identifier of another kind."""
 
 
 async def erase_person(
@@ -85,7 +86,7 @@ async def erase_person(
         await audit.record(
             connection,
             caller.actor,
-            audit.AuditAction.SUBJECT_ERASURE_REQUESTED,
+            AuditAction.SUBJECT_ERASURE_REQUESTED,
             id_,
             after={"identifiers": sorted(identifiers)},
         )
@@ -112,7 +113,7 @@ async def list_erasures(
 
 
 def require_unlimited(caller: Caller) -> None:
-    """Raise Refusal (403) for a key that is limited to some destinations: a person is erased from all."""
+    """Raise Refusal (403) for a key that is limited to destinations, because a person is erased in all."""
     if caller.destination_ids is not None:
         raise Refusal(
             ErrorCode.FORBIDDEN, "This key is limited to its destinations; a person is erased from all."

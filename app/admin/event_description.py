@@ -35,9 +35,10 @@ _METADATA_DAMAGED = (
 
 @dataclass(frozen=True, slots=True)
 class EventRows:
-    """What the database holds about one event. `shape` is None where its metadata is damaged.
+    """The rows of one event. `shape` is None if the metadata of the event is damaged.
 
-    `attempts` are those of its batch and its own retries; `has_all_attempts` is False where older ones exist.
+    `attempts` are the requests with the complete batch and those with the event alone. `has_all_attempts` is
+    False if the list is cut off and older attempts exist.
     """
 
     destination: DestinationRef
@@ -110,8 +111,8 @@ def duplicate_history(
 ) -> EventHistory:
     """Return the history of an event that was answered as a duplicate of `original`.
 
-    If the original belongs to another destination, its ids are given only with `may_name`, and its attempts,
-    replays and journey are left out.
+    If the original belongs to another destination, its attempts, replays and journey are left out. The ids of
+    the original are given only with `may_name`.
     """
     is_here = original.destination_id == destination_id
     original_id = original.event_id if may_name else None
@@ -177,7 +178,7 @@ def rejected_history(
 
 
 def _due_at(rows: EventRows) -> datetime:
-    """Return when the event is sent next: not before a 429 stops blocking its lane."""
+    """Return when the event is sent next: when it is due, but not before its throttled lane may send."""
     due_at = rows.exception.due_at if rows.exception else rows.batch.due_at
     blocked_until = rows.destination.throttled_until
     return due_at if blocked_until is None else max(due_at, blocked_until)

@@ -101,8 +101,8 @@ async def _history_of_duplicate(
 ) -> EventHistory:
     """Return the history of the original event, for an event that is a duplicate by its mapped eventId.
 
-    If the original belongs to another destination of the advertiser, only callers that may see that
-    destination get its ids, and its attempts and replays are left out.
+    The original may belong to another destination of the advertiser. Its attempts and replays are then left
+    out, and only callers that may see the other destination get its ids.
     """
     is_here = duplicate.destination == destination.id
     origin = destination if is_here else await event_history.destination(connection, duplicate.destination)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.ids import require_destination_id
+from app.admin.ids import require_id
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import EventMetadata, may_hold_id, read_shapes
 from app.domain.destination import State
@@ -29,7 +29,7 @@ _MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.03
 
 Mappings = Mapping[MappingNumber, tuple[MappingId, str]]
 Position = tuple[BatchId, int]
-"""A batch, and the position of an event in it."""
+"""The id of a batch, and the position of an event in the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class EventFilter:
 
     @property
     def members(self) -> dict[str, str]:
-        """The wanted values of the metadata, by the name of the member."""
+        """The wanted metadata values, by member name."""
         wanted = {
             "execution_id": self.execution_id, "journey_id": self.journey_id, "node_id": self.node_id,
             "event_type": self.event_type,
@@ -78,7 +78,7 @@ class EventFilter:
         return self.status in (None, status) and self.reason in (None, reason)
 
     def has_cause(self, code: str | None, message: str | None) -> bool:
-        """Return whether an event with this answer of Amazon is wanted."""
+        """Return whether the filter includes events that Amazon refused with this code and message."""
         return self.cause is None or self.cause == failure_cause(code, message)
 
 
@@ -138,7 +138,7 @@ async def find_visible_row(
     connection: PipelineConnection, caller: Caller, destination_id: str
 ) -> DestinationRef:
     """Return the destination if the caller may see it. Raises Refusal (404)."""
-    require_destination_id(destination_id)
+    require_id("dst_", destination_id)
     found = (
         await event_history.destination(connection, DestinationId(destination_id))
         if caller.sees(destination_id)
@@ -171,22 +171,23 @@ async def list_destination_events(
 
 
 async def mapping_names(context: AppContext, caller: Caller, destination_id: str) -> dict[str, str]:
-    """Return the names of a destination's mappings by id, deleted ones too. Raises Refusal (404)."""
+    """Return the names of a destination's mappings by id, with deleted mappings. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
         return dict((await event_history.mappings(connection, destination.id)).values())
 
 
 ReadBatches = Callable[[BatchId | None], Awaitable[Sequence[tuple[DestinationRef, BatchRow]]]]
-"""Returns the next `BATCHES_PER_QUERY` batches up to one, newest first, each with its destination."""
+"""Takes the highest batch id to return, or None for any.
+
+Returns up to `BATCHES_PER_QUERY` batches with their destinations, newest first.
+"""
 
 
 def newest_of(
     connection: PipelineConnection, destination: DestinationRef, wanted: EventFilter
 ) -> ReadBatches:
-    """Return a function that reads a destination's batches by the index of the wanted status, if there is
-    one.
-    """
+    """Return a function that reads the batches of a destination that can contain the wanted status."""
     # Only queued events can be throttled, so batches in other states need no scan.
     status = Status.QUEUED if wanted.reason == THROTTLED and wanted.status is None else wanted.status
 
@@ -208,7 +209,7 @@ async def scan_events(
     before: Position | None,
     limit: int,
 ) -> EventScan:
-    """Return up to `limit` events below `before`, newest first. A short page may still have a next one."""
+    """Return up to `limit` events below `before`, newest first. A short page may have a next page."""
     items: list[ScannedEvent] = []
     unreadable, scanned = 0, 0
     back_to: datetime | None = None
@@ -248,7 +249,7 @@ async def scan_events(
 
 
 def _are_older(batches: Sequence[tuple[DestinationRef, BatchRow]], since: datetime | None) -> bool:
-    """Return whether all batches of a query are older than `since`; ids are nearly in the order of time."""
+    """Return whether all batches of a query are older than `since`. Batch ids are nearly in time order."""
     return since is not None and all(batch.accepted_at < since for _, batch in batches)
 
 
@@ -259,7 +260,7 @@ def _matching_events(
     wanted: EventFilter,
     mappings: Mappings,
 ) -> list[EventMetadata] | None:
-    """Return the events of a batch that match the filter, newest first; None where it cannot be read."""
+    """Return the events of a batch that match the filter, newest first; None if the batch is damaged."""
     # Most events of a batch share one status: decide by status before unpacking the metadata.
     special = {
         place: wanted.includes(*status_and_reason(destination, batch, exception))
@@ -283,7 +284,7 @@ def _matching_events(
 def status_and_reason(
     destination: DestinationRef, batch: BatchRow, exception: ExceptionRow | None
 ) -> tuple[Status, str | None]:
-    """Return the status and reason of an event: from its exception row if it has one, else its batch."""
+    """Return the status and reason of an event, from its exception row if it has one, else from its batch."""
     status = status_of(
         disposition=batch.disposition,
         tries=batch.tries,

@@ -1,4 +1,4 @@
-"""Use cases of event names (R12): list the pinned names of an advertiser, rename one."""
+"""Use cases of event names (R12): list the pinned names of an advertiser, rename an event type."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from app.domain.ids import AdvertiserId
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.store import audit, destinations, event_names, mappings
+from app.store.audit import AuditAction
 from app.store.event_names import Pin
 from app.store.mappings import StoredMapping
 
@@ -32,7 +33,7 @@ class RenamedEvent:
 
 @dataclass(frozen=True, slots=True)
 class NameConflict:
-    """A draft whose event name differs from the pinned one, and the effect of renaming the pin.
+    """A draft whose event name differs from the pinned name, and the effect of renaming the event type.
 
     `republished` are (destination, mapping) names that would get a new version. `unchanged` read the event
     type from the event and would keep the old name. `hidden` counts destinations that the caller cannot see;
@@ -105,7 +106,7 @@ async def rename_event(
             await audit.record(
                 connection,
                 caller.actor,
-                audit.AuditAction.EVENT_NAME_RENAMED,
+                AuditAction.EVENT_NAME_RENAMED,
                 f"{advertiser_id}/{event_type}",
                 before={"name": before.name},
                 after={"name": name, "mappings": [mapping.id for mapping in republished]},
@@ -118,9 +119,9 @@ async def _rename(
 ) -> tuple[Pin, list[StoredMapping], list[StoredMapping]]:
     """Change a pinned name and publish a new version of each mapping with that constant event type.
 
-    Without the new versions, all their events would be rejected. Returns the previous pin, the mappings that
-    were republished, and those that cannot be: they read the type from the event and use the old name for all
-    types. Raises Refusal (404) if no name is pinned.
+    Without the new versions, all events of these mappings would be rejected. Returns the previous pin, the
+    republished mappings, and the mappings that keep the old name because they read the type from the event.
+    Raises Refusal (404) if no name is pinned.
     """
     ids = [destination.id for destination in await destinations.of_advertiser(connection, advertiser)]
     before = await event_names.lock(connection, advertiser, event_type)

@@ -17,7 +17,7 @@ from app.domain.outcomes.status import Status
 
 @dataclass(frozen=True, slots=True)
 class EventLocation:
-    """An event id under a mapping, and its batch and place from the ledger."""
+    """Where the ledger says that an event is: its batch, and its place in the batch."""
 
     event_id: str
     mapping_id: str
@@ -125,7 +125,7 @@ class EventHistory(ListedEvent):
     dead_letter: DeadLetter | None
     next_attempt_at: datetime | None
     expires_at: datetime | None
-    delivered_at: Annotated[datetime | None, Field(description="Remains after an erasure.")]
+    delivered_at: Annotated[datetime | None, Field(description="Stays after an erasure.")]
     erased_at: datetime | None
     replays: Sequence[EventReplay]
     duplicate_of: Annotated[

@@ -1,4 +1,4 @@
-"""Search events over all visible destinations, accepted and rejected ones together, newest first."""
+"""Search events over all visible destinations, accepted and rejected events together, newest first."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from app.admin.event_list import (
     scan_events,
 )
 from app.admin.event_search_rules import may_be_rejected, rejection_filter, take_newest
-from app.admin.ids import require_destination_id
+from app.admin.ids import require_id
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import read_shapes
 from app.domain.ids import BatchId, DestinationNumber
@@ -48,7 +48,7 @@ _NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class SearchPosition(NamedTuple):
-    """Where a page continues: below an accepted event and below a record of a rejection."""
+    """Where the next page continues: below this accepted event, and below this record of a rejection."""
 
     batch: BatchId
     place: int
@@ -86,10 +86,9 @@ class FoundEvent:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """Events, and where the next page continues; None at the end.
+    """A page of events. `following` is where the next page continues, None at the end.
 
-    `back_to` is the earliest time that was searched. `is_exact`: the search text is the id of each of these
-    events.
+    `back_to` is the earliest time that was searched. `is_exact` is True if each event has the searched id.
     """
 
     items: Sequence[FoundEvent]
@@ -111,7 +110,7 @@ async def search_events(
 ) -> SearchPage:
     """Return a page of events of one or all visible destinations. Raises Refusal (404).
 
-    `rejected` selects rejected events only (True), accepted ones only (False), or both (None). `any_id` of
+    `rejected` selects only rejected events (True), only accepted events (False), or both (None). `any_id` of
     the filter is compared with the ids of the event, its execution, journey, node and request, and with
     Amazon's request ids. If an event has this id, the search is exact.
     """
@@ -140,7 +139,7 @@ async def _open(
 ) -> "_Search":
     only, known = caller.only, dict[DestinationNumber, NamedDestination]()
     if destination_id is not None:
-        require_destination_id(destination_id)
+        require_id("dst_", destination_id)
         only = [destination_id] if caller.sees(destination_id) else []
     if only is not None:
         known = await event_search.destinations(connection, ids=only)
@@ -159,7 +158,7 @@ async def _open(
 class _Search:
     """A search in one snapshot. `mappings` are ids of mappings and of their destinations, by number.
 
-    `numbers` are the destinations to search, None for all; `known` are those already read.
+    `numbers` are the destinations to search, None for all. `known` caches the destinations read so far.
     """
 
     connection: PipelineConnection
@@ -187,7 +186,7 @@ class _Search:
         return self._merge(before, accepted, records[:limit], limit, has_more=has_more)
 
     async def exact(self, text: str, limit: int) -> SearchPage:
-        """Return the events with this id; else those of the request to Amazon with this id."""
+        """Return the events with this id. If there are none, the id may be of a request to Amazon."""
         keys = {
             event_key(destination, mapping, text): number  # type: ignore[arg-type]
             for number, (mapping, destination) in self.mappings.items()
@@ -264,7 +263,7 @@ class _Search:
         return read
 
     async def _learn(self, numbers: Iterable[DestinationNumber]) -> None:
-        """Read the destinations of these numbers that are not known yet."""
+        """Read the destinations with these numbers into `known`."""
         unknown = set(numbers) - set(self.known)
         if unknown:
             self.known.update(await event_search.destinations(self.connection, numbers=unknown))
@@ -278,7 +277,7 @@ class _Search:
         *,
         has_more: bool,
     ) -> SearchPage:
-        """Merge both lists, back to the time to which both were read."""
+        """Merge both lists, newest first, as far back as both were read."""
         horizon = max(
             (accepted.back_to or _NO_TIME) if accepted.following else _NO_TIME,
             records[-1].received_at if has_more else _NO_TIME,

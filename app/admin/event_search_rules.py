@@ -40,5 +40,5 @@ def rejection_filter(wanted: EventFilter) -> RejectionFilter:
 
 
 def may_be_rejected(wanted: EventFilter) -> bool:
-    """Return whether rejected events can match. They have neither a delivery status nor an event type."""
+    """Return whether rejected events, which have no delivery status and no event type, can match."""
     return wanted.status is None and wanted.event_type is None

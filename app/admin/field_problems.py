@@ -1,4 +1,4 @@
-"""Problem codes of request fields. They are stable and do not depend on the validation library."""
+"""Problem codes of request fields, which are stable and do not depend on the validation library."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

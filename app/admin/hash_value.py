@@ -17,7 +17,7 @@ RULES = {rule.field: rule for rule in MATCH_KEYS}
 
 @dataclass(frozen=True, slots=True)
 class HashResult:
-    """A value and the match key that Amazon receives for it. Personal: repr omits the values."""
+    """The match key that Amazon receives for a value. The values are personal, so repr omits them."""
 
     field: str
     type: Annotated[str, Field(description="Amazon's name of the match key.", examples=["EMAIL"])]

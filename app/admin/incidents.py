@@ -19,14 +19,13 @@ from app.domain.incidents.thresholds import Alerting
 from app.domain.notifications.policy import Preference
 from app.store import alerting as stored_alerting
 from app.store import audit, driver_of, incidents
+from app.store.audit import AuditAction
 from app.store.destinations import Destination
 from app.store.incidents import IncidentFilter, StoredIncident
 
 
 def _sees(caller: Caller, stored: StoredIncident) -> bool:
-    """Return whether a caller may see an incident; service incidents need a key without
-    destination limits.
-    """
+    """Return whether a caller may see an incident. Only unlimited callers see incidents of the service."""
     destination = stored.incident.destination
     return caller.destination_ids is None if destination is None else caller.sees(destination)
 
@@ -64,7 +63,7 @@ async def acknowledge_incident(
     async with context.engine.begin() as connection:
         before = await _lock(connection, caller, incident)
         await incidents.acknowledge(await driver_of(connection), incident, by=caller.actor, note=note)
-        return await _record(connection, caller, audit.AuditAction.INCIDENT_ACKNOWLEDGED, before)
+        return await _record(connection, caller, AuditAction.INCIDENT_ACKNOWLEDGED, before)
 
 
 async def mute_incident(
@@ -74,7 +73,7 @@ async def mute_incident(
     async with context.engine.begin() as connection:
         before = await _lock(connection, caller, incident)
         await incidents.mute(await driver_of(connection), incident, until=until)
-        return await _record(connection, caller, audit.AuditAction.INCIDENT_MUTED, before)
+        return await _record(connection, caller, AuditAction.INCIDENT_MUTED, before)
 
 
 async def _lock(connection: AsyncConnection, caller: Caller, incident: str) -> StoredIncident:
@@ -85,7 +84,7 @@ async def _lock(connection: AsyncConnection, caller: Caller, incident: str) -> S
 
 
 async def _record(
-    connection: AsyncConnection, caller: Caller, action: audit.AuditAction, before: StoredIncident
+    connection: AsyncConnection, caller: Caller, action: AuditAction, before: StoredIncident
 ) -> StoredIncident:
     after = await incidents.find(await driver_of(connection), before.id)
     assert after is not None
@@ -103,7 +102,7 @@ async def _record(
 
 
 def _audit_view(stored: StoredIncident) -> dict[str, Any]:
-    # A note is free text: the audit records that there is one.
+    # A note is free text: the audit records only that the note exists.
     return {
         "state": stored.incident.state.value,
         "muted_until": stored.muted_until,
@@ -124,7 +123,7 @@ async def change_alerting(
     await audit.record(
         connection,
         by,
-        audit.AuditAction.DESTINATION_ALERTING_CHANGED,
+        AuditAction.DESTINATION_ALERTING_CHANGED,
         destination.id,
         destination=destination.id,
         before={"alerting": before},
@@ -164,7 +163,7 @@ async def set_preference(
             await audit.record(
                 connection,
                 caller.actor,
-                audit.AuditAction.DESTINATION_NOTIFICATIONS_CHANGED,
+                AuditAction.DESTINATION_NOTIFICATIONS_CHANGED,
                 found.id,
                 destination=found.id,
                 before=preference_view(before),

@@ -74,12 +74,12 @@ def name_problem_code(text: str) -> str | None:
 
 
 def read_note(text: str | None) -> str | None:
-    """Return a note for other people without blanks around it, None if it is empty. Raises Refusal (422)."""
+    """Return a note without surrounding blanks, None if it is empty. Raises Refusal if it is personal."""
     note = (text or "").strip() or None
     if note is not None and holds_personal_text(note):
         raise Refusal(
             ErrorCode.INVALID,
-            "A note is stored and shown: it must not hold an email address or a phone number.",
+            "Other people see this note. It must not contain an email address or a phone number.",
             FieldProblem("note", "personal"),
         )
     return note
@@ -152,7 +152,7 @@ Instant = Annotated[
 
 
 def _day(value: Any) -> Any:
-    """Return the day (UTC) of a time; a day is left to the library."""
+    """Return the day (UTC) of a time. The library parses any other value."""
     return _instant(value).date() if isinstance(value, str) and len(value) > len("2026-11-24") else value
 
 
@@ -190,7 +190,7 @@ class DestinationCopy(RequestBody):
 
 
 class DestinationChange(RequestBody):
-    """The fields to change; the others keep their values. `dataset_name: null` removes it."""
+    """The fields to change. Absent fields keep their values. `dataset_name: null` removes the name."""
 
     name: Printable | None = None
     advertiser_id: AdvertiserIdText | None = None
@@ -211,7 +211,7 @@ class NewKey(RequestBody):
 
 
 class KeyRotation(RequestBody):
-    """How long the old key stays valid, and when the new one expires."""
+    """How long the old key stays valid, and when the new key expires."""
 
     overlap_seconds: Annotated[int, Field(ge=0, le=90 * 24 * 3600)] = 24 * 3600
     expires_at: Instant | None = None
@@ -225,7 +225,7 @@ class OrganisationLimitsInput(RequestBody):
 
 
 class NewOrganisation(RequestBody):
-    """An organisation to create. Without `id` it gets a random one; an id never changes."""
+    """An organisation to create. Without `id` it gets a random id. An id never changes."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", examples=["acme"])] | None = None
     name: Printable = Field(examples=["Acme"])
@@ -233,14 +233,14 @@ class NewOrganisation(RequestBody):
 
 
 class OrganisationChange(RequestBody):
-    """The fields to change; the others keep their values."""
+    """The fields to change. Absent fields keep their values."""
 
     name: Printable | None = None
     limits: OrganisationLimitsInput | None = None
 
 
 class HashRequest(RequestBody):
-    """A value whose match key to show. It appears in no error, log line or row."""
+    """A value to hash. The value appears in no error, log line or row."""
 
     field: Literal[tuple(rule.field for rule in MATCH_KEYS)]  # type: ignore[valid-type]
     value: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]

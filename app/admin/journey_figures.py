@@ -22,7 +22,7 @@ from app.domain.outcomes.status import WAITING, Status
 from app.store import PipelineConnection, event_history, journey_counts
 from app.store.event_history import DestinationRef
 
-# Batches of one query: few where the time is limited.
+# Batches per query. A count with a time limit reads fewer, so that it can stop in time.
 _BATCHES, _BATCHES_IN_TIME = 200, 25
 _MAX_SECONDS: Final = 0.06
 _MOST_ROWS: Final = 120
@@ -48,7 +48,7 @@ class NodeFigures:
 class JourneyFigures:
     """Figures by journey and node, most events first.
 
-    `back_to` is the earliest acceptance that was counted, None if everything since `since` was.
+    `back_to` is the earliest acceptance that was counted, None if all events of the range were counted.
     """
 
     items: Sequence[NodeFigures]

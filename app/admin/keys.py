@@ -16,11 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.context import AppContext
-from app.admin.ids import new_id, require_key_id
+from app.admin.ids import new_id, require_id
 from app.admin.inputs import KeyRotation, NewKey
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId
 from app.store import audit, destinations, keys
+from app.store.audit import AuditAction
 from app.store.keys import ApiKey
 
 DAY_S = 24 * 3600
@@ -34,11 +35,6 @@ def new_key() -> str:
         number, digit = divmod(number, 62)
         letters = _DIGITS[digit] + letters
     return f"ack_{letters}"
-
-
-def hint_of(key: str) -> str:
-    """Return the first eight characters of a key, to distinguish it from others."""
-    return key[:8]
 
 
 def digest_of(key: str) -> bytes:
@@ -104,7 +100,7 @@ async def rotate_key(
 
     Raises Refusal: 404 for a key that the caller may not change, 409 `key_ended` or `key_rotated`.
     """
-    require_key_id(key_id)
+    require_id("key_", key_id)
     _require_future(context, body.expires_at)
     async with context.engine.begin() as connection:
         key = await _find_changeable(connection, caller, key_id)
@@ -126,7 +122,7 @@ async def revoke_key(context: AppContext, caller: Caller, key_id: str) -> ApiKey
 
     Raises Refusal (404) for a key that the caller may not change.
     """
-    require_key_id(key_id)
+    require_id("key_", key_id)
     async with context.engine.begin() as connection:
         key = await _find_changeable(connection, caller, key_id)
         revoked = await mark_revoked(connection, key, by=caller.actor) or key
@@ -140,9 +136,7 @@ def _require_future(context: AppContext, expires_at: datetime | None) -> None:
 
 
 def _require_grantable(caller: Caller, body: NewKey) -> None:
-    """Raise Refusal unless the caller may grant these scopes: only the bootstrap key can create platform
-    keys.
-    """
+    """Raise Refusal if the caller may not grant these scopes: only the bootstrap key makes platform keys."""
     if Scope.ORGANISATIONS_ADMIN not in body.scopes:
         return
     if caller.key != BOOTSTRAP:
@@ -169,7 +163,7 @@ async def _require_known(connection: AsyncConnection, caller: Caller, destinatio
 async def _find_changeable(connection: AsyncConnection, caller: Caller, key_id: str) -> ApiKey:
     """Return a key if the caller may use all its destinations. Raises Refusal (404)."""
     key = await keys.find(connection, key_id)
-    # Other keys of `default` cannot see platform keys.
+    # Only platform keys can see platform keys.
     if key is None or (Scope.ORGANISATIONS_ADMIN in key.scopes and not caller.is_platform):
         raise Refusal(ErrorCode.NOT_FOUND)
     if caller.destination_ids is not None and (
@@ -195,7 +189,7 @@ async def insert_key(
         connection,
         KeyId(new_id("key_")),
         name=name,
-        hint=hint_of(secret),
+        hint=secret[:8],  # distinguishes the key from others in lists
         digest=digest_of(secret),
         scopes=sorted(set(scopes)),
         destination_ids=None if destination_ids is None else sorted(set(destination_ids)),
@@ -204,7 +198,7 @@ async def insert_key(
         replaces=replaces,
     )
     after = audit_view(key) if replaces is None else {**audit_view(key), "replaces": replaces}
-    await audit.record(connection, by, audit.AuditAction.KEY_CREATED, key.id, after=after)
+    await audit.record(connection, by, AuditAction.KEY_CREATED, key.id, after=after)
     return key, secret
 
 
@@ -222,7 +216,8 @@ async def insert_successor(
 ) -> tuple[ApiKey, str, ApiKey] | NotRotated:
     """Store a key with the permissions of another, which expires after the overlap.
 
-    Returns the new key, its secret, and the old key with its new end. Of concurrent calls one succeeds.
+    Returns the new key, its secret, and the old key with its new end. Of several concurrent calls, only one
+    succeeds.
     """
     old = await keys.lock(connection, key)
     if old is None:
@@ -242,7 +237,7 @@ async def insert_successor(
     await audit.record(
         connection,
         by,
-        audit.AuditAction.KEY_ROTATED,
+        AuditAction.KEY_ROTATED,
         old.id,
         before=audit_view(old),
         after={**audit_view(ending), "replaced_by": new.id},
@@ -251,8 +246,8 @@ async def insert_successor(
 
 
 async def mark_revoked(connection: AsyncConnection, key: ApiKey, *, by: str) -> ApiKey | None:
-    """Revoke a key permanently; return None when it was revoked before."""
+    """Revoke a key permanently. Return None if the key was already revoked."""
     revoked = await keys.revoke(connection, key.id)
     if revoked is not None:
-        await audit.record(connection, by, audit.AuditAction.KEY_REVOKED, key.id, before=audit_view(key))
+        await audit.record(connection, by, AuditAction.KEY_REVOKED, key.id, before=audit_view(key))
     return revoked

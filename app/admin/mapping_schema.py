@@ -1,4 +1,4 @@
-"""Mapping documents: their JSON schema, refusals of invalid ones, warnings for likely mistakes."""
+"""Mapping documents: JSON schema, refusals of invalid documents, warnings about likely mistakes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -107,7 +107,7 @@ def draft_warnings(
 
 
 def refusal_of_document(code: ErrorCode, problems: Sequence[MappingProblem], *, parent: str = "") -> Refusal:
-    """Return the refusal of an invalid mapping document, with one field problem for each problem.
+    """Return the refusal of an invalid mapping document, with a field problem for each problem.
 
     `parent` is the path of the document in the request body; empty if it is the body.
     """

@@ -1,6 +1,6 @@
 """Use cases of mappings and their drafts: list, read, create, change, archive. Each change is audited.
 
-Functions that take a connection run in the caller's transaction; after a `Refusal` it must be rolled back.
+Functions that take a connection run in the caller's transaction, which must be rolled back after a `Refusal`.
 Functions that take the context open their own.
 """
 
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible, lock_visible
-from app.admin.ids import new_id, require_mapping_id
+from app.admin.ids import new_id, require_id
 from app.admin.mapping_schema import draft_warnings, name_problem, refusal_of_document
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.ids import DestinationId, MappingId
@@ -71,7 +71,7 @@ async def find_mapping(
     connection: AsyncConnection, destination: Destination, mapping: str, *, lock: bool = False
 ) -> StoredMapping:
     """Return a mapping of a destination. Raises Refusal (404; 409 if `lock` is set and it is archived)."""
-    require_mapping_id(mapping)
+    require_id("map_", mapping)
     fetch = stored_mappings.lock if lock else stored_mappings.find
     stored = await fetch(connection, destination.id, mapping)
     if stored is None:
@@ -106,7 +106,7 @@ async def read_mapping(
 async def list_mappings(
     context: AppContext, caller: Caller, destination_id: str, *, limit: int, after: int | None = None
 ) -> list[MappingDetails]:
-    """Return up to `limit` mappings with numbers above `after`, oldest first, without archived ones."""
+    """Return up to `limit` mappings with numbers above `after`, oldest first, without archived mappings."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         rows = await stored_mappings.page(connection, destination.id, limit=limit, after=after)
@@ -119,7 +119,7 @@ async def list_mappings(
 async def create_draft(
     context: AppContext, caller: Caller, destination_id: str, members: Document
 ) -> MappingDetails:
-    """Create a draft. It may lack members that publishing needs; a member that is null is left out."""
+    """Create a draft, which may lack members that publishing needs. A member that is null is left out."""
     draft = valid_draft({"action": ACTION, **_present(members)})
     async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
@@ -172,7 +172,7 @@ async def delete_mapping(
     mapping_id: str,
     expected: Collection[int] | None,
 ) -> MappingDetails:
-    """Archive a mapping. It accepts no more events; events accepted before are still delivered."""
+    """Archive a mapping, so that it accepts no more events. Events accepted before are still delivered."""
     async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
         before = await find_mapping(connection, destination, mapping_id)
@@ -184,7 +184,7 @@ async def delete_mapping(
 
 
 async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *, by: str) -> None:
-    """Archive a mapping. It accepts no more events; events accepted before are still delivered."""
+    """Archive a mapping, so that it accepts no more events. Events accepted before are still delivered."""
     await stored_mappings.archive(connection, before.id)
     await destinations.count_published(connection, before.destination)
     await record_change(connection, by, AuditAction.MAPPING_ARCHIVED, before, before.draft, None)

@@ -16,9 +16,9 @@ from app.store.outcome_history import OutcomeBucket
 
 @dataclass(frozen=True, slots=True)
 class OperationsHome:
-    """Content of the home page. `history` is that of the listed destinations.
+    """Content of the home page. `history` has the outcomes of the listed destinations.
 
-    `monitored_at` is when incidents were last computed, None if they never were.
+    `monitored_at` is when incidents were last computed, None if they were never computed.
     """
 
     incidents: Sequence[OpenIncident]

@@ -1,7 +1,7 @@
 """Use cases on organisations.
 
-Only platform keys can use them. Each change is audited in the organisation that it changes, not in the
-platform's: readers of that audit must not learn that other organisations exist.
+Only platform keys can use them. Each change is audited in the changed organisation, not in the
+organisation of the platform key: readers of an audit must not learn that other organisations exist.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,6 +18,7 @@ from app.admin.inputs import NewOrganisation, OrganisationChange
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal, require_version
 from app.domain.ids import OrganisationId
 from app.store import audit, organisation_usage, organisations
+from app.store.audit import AuditAction
 from app.store.organisation_scope import EVERY
 from app.store.organisation_usage import DayUsage
 from app.store.organisations import Organisation, OrganisationLimits
@@ -43,13 +44,7 @@ async def create_organisation(context: AppContext, caller: Caller, body: NewOrga
         created = await organisations.create(connection, id_, body.name, limits)
         if created is None:
             raise Refusal(ErrorCode.ORGANISATION_EXISTS, None, FieldProblem("id", "taken"))
-        await audit.record(
-            connection,
-            caller.actor,
-            audit.AuditAction.ORGANISATION_CREATED,
-            created.id,
-            after=audit_view(created),
-        )
+        await _record(connection, caller, AuditAction.ORGANISATION_CREATED, None, created)
     return created
 
 
@@ -94,25 +89,18 @@ async def change_organisation(
         if (name, limits) == (before.name, before.limits):
             return before
         after = await organisations.change(connection, before.id, name, limits)
-        await audit.record(
-            connection,
-            caller.actor,
-            audit.AuditAction.ORGANISATION_CHANGED,
-            after.id,
-            before=audit_view(before),
-            after=audit_view(after),
-        )
+        await _record(connection, caller, AuditAction.ORGANISATION_CHANGED, before, after)
     context.forget_organisation(after.id)
     return after
 
 
 async def suspend_organisation(context: AppContext, caller: Caller, organisation: str) -> Organisation:
-    """Reject new events of an organisation, and let its accepted ones wait. Nothing is lost."""
+    """Reject new events of an organisation, and let its accepted events wait. Nothing is lost."""
     return await _set_suspended(context, caller, organisation, suspended=True)
 
 
 async def resume_organisation(context: AppContext, caller: Caller, organisation: str) -> Organisation:
-    """Accept events of an organisation again, and deliver those that wait."""
+    """Accept events of an organisation again, and deliver its waiting events."""
     return await _set_suspended(context, caller, organisation, suspended=False)
 
 
@@ -143,14 +131,21 @@ async def _set_suspended(
         if (before.suspended_at is not None) == suspended:
             return before
         after = await organisations.set_suspended(connection, before.id, suspended)
-        action = (
-            audit.AuditAction.ORGANISATION_SUSPENDED if suspended else audit.AuditAction.ORGANISATION_RESUMED
-        )
-        await audit.record(
-            connection, caller.actor, action, after.id, before=audit_view(before), after=audit_view(after)
-        )
+        action = AuditAction.ORGANISATION_SUSPENDED if suspended else AuditAction.ORGANISATION_RESUMED
+        await _record(connection, caller, action, before, after)
     context.forget_organisation(after.id)
     return after
+
+
+async def _record(
+    connection: AsyncConnection,
+    caller: Caller,
+    action: AuditAction,
+    before: Organisation | None,
+    after: Organisation,
+) -> None:
+    old = None if before is None else audit_view(before)
+    await audit.record(connection, caller.actor, action, after.id, before=old, after=audit_view(after))
 
 
 def _changed(before: Organisation, body: OrganisationChange) -> tuple[str, OrganisationLimits]:

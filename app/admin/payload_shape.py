@@ -1,4 +1,4 @@
-"""Use case: the fields of an event's payload, from the mapping version that converted it. No values."""
+"""Use case: the fields of an event's payload, without values. The mapping version of the event has them."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _TOP = ("event_type", "event_source", "event_name", "country_code")
 class PayloadField:
     """A field of the payload. `source` is a path of the event, None for a constant.
 
-    `is_sent`: a match key was sent; None for other fields, which are sent if they have a value.
+    `is_sent` is whether the event carried this match key. It is None for all other fields.
     """
 
     name: str
@@ -65,7 +65,7 @@ def fields_of(document: Mapping[str, Any], match_keys: Collection[str]) -> Itera
 
 
 def _path(source: Any, meaning: str) -> str | None:
-    """Return the path of a source; whether a bare string is a path depends on `meaning`."""
+    """Return the path of a source, or None. A bare string is a path if `meaning` is `path`."""
     if isinstance(source, dict):
         path = source.get("path")
         return path if isinstance(path, str) else None

@@ -28,7 +28,7 @@ class PersonClaims:
         return strongest(PersonRole(role) for role, group in self.groups if group in groups)
 
     def organisation_of(self, claims: Mapping[str, Any]) -> OrganisationId | None:
-        """Return the organisation in the claims, or None if there is not exactly one."""
+        """Return the organisation in the claims, or None if they have no organisation or several."""
         if self.organisation_claim is None:
             return DEFAULT_ORGANISATION
         named = _texts(_claim(claims, self.organisation_claim))

@@ -1,4 +1,4 @@
-"""Pinned event names (R12): pin, refuse a second name, list, and what a rename would change."""
+"""Pinned event names (R12): pin a name, refuse a second name, list names, show what a rename changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +26,7 @@ async def list_pinned_names(
     after: tuple[str, str] | None = None,
     search: str | None = None,
 ) -> Sequence[Pin]:
-    """Return up to `limit` pinned names of advertisers. The caller may see all destinations of these
-    advertisers.
-    """
+    """Return up to `limit` pinned names of advertisers whose destinations the caller may all see."""
     async with context.engine.connect() as connection:
         return await event_names.page(connection, limit=limit, after=after, search=search, only=caller.only)
 
@@ -37,8 +35,8 @@ async def list_pinned_names(
 class RenameImpact:
     """The effect of renaming an event type.
 
-    `republished` mappings get a new version. `unchanged` ones read the type from the event and keep the old
-    name. `destinations` are the names of their destinations by id.
+    `republished` mappings get a new version. `unchanged` mappings read the type from the event and keep the
+    old name. `destinations` has the names of the destinations of all these mappings, by id.
     """
 
     pin: Pin
@@ -65,7 +63,7 @@ async def preview_rename(
 
 
 async def require_all_visible(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
-    """Refuse a caller who cannot see every destination of the advertiser: they share its event names."""
+    """Raise Refusal unless the caller sees every destination of the advertiser: all share its event names."""
     if advertiser_id_problem(advertiser):
         raise Refusal(ErrorCode.NOT_FOUND)
     if caller.destination_ids is None:
@@ -80,7 +78,7 @@ async def require_all_visible(connection: AsyncConnection, caller: Caller, adver
 async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping) -> None:
     """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned (R12).
 
-    Where the type is read from the event, storing the first event of a type pins the name.
+    For a mapping that reads the type from the event, storing the first event of a type pins its name.
     """
     event_type = mapping.constant_event_type
     if event_type is None:
@@ -101,7 +99,7 @@ _NEAR = {
 
 
 def name_conflict(pinned: Pin, requested: str) -> Refusal:
-    """Return the refusal of a second name. It contains the pinned name and how the two differ."""
+    """Return the refusal of a second name, with the pinned name and how the two names differ."""
     near = near_miss(requested, pinned.name)
     return Refusal(
         ErrorCode.EVENT_NAME_CONFLICT,
@@ -126,8 +124,10 @@ async def pin_for_advertiser(
 def users_of_name(
     published: Sequence[StoredMapping], event_type: str, name: str
 ) -> tuple[list[StoredMapping], list[StoredMapping]]:
-    """Return the published mappings that send this type under this name: constant types, then types read
-    from the event.
+    """Return the published mappings that send this type under this name, in two lists.
+
+    Mappings in the first list have this constant type. Mappings in the second list read the type from the
+    event.
     """
     constant, from_event = [], []
     for mapping in published:

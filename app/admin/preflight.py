@@ -1,8 +1,8 @@
-"""The preflight checklist: its use cases, and one pure function per check, in the order to fix them."""
+"""The preflight checklist: its use cases, and a pure function for each check."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -14,6 +14,7 @@ from app.domain.destination import REGION_NAMES, State
 from app.domain.outcomes.outcome import Unauthorized
 from app.store import amazon_accounts, audit, destinations, readiness, sign_ins, token_leases
 from app.store.amazon_accounts import AmazonAccount, Confirmation
+from app.store.audit import AuditAction
 from app.store.destinations import Destination
 
 Status = Literal["ok", "failed", "unknown"]
@@ -27,9 +28,7 @@ ENTITY_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class PreflightCheck:
-    """One requirement for delivery: its status, what to do in one sentence, and the role that owns the
-    fix.
-    """
+    """A requirement for delivery. `detail` says what was found or what to do; `who` can fix it."""
 
     name: str
     status: Status
@@ -39,9 +38,7 @@ class PreflightCheck:
 
 @dataclass(frozen=True, slots=True)
 class PreflightFacts:
-    """The input of the checks. `live_answer` is Amazon's response to this request, None when it was not
-    called.
-    """
+    """The input of the checks. `live_answer` is Amazon's response now, None if Amazon was not called."""
 
     destination: Destination
     configured: bool
@@ -55,14 +52,10 @@ class PreflightFacts:
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """Every check, in the order in which to fix them."""
+    """Every check, in the order in which to fix them. `ready` is true when no check has failed."""
 
+    ready: bool
     checks: Sequence[PreflightCheck]
-
-    @property
-    def ready(self) -> bool:
-        """Return whether no check has failed."""
-        return all(check.status != "failed" for check in self.checks)
 
 
 async def check_setup(
@@ -85,7 +78,8 @@ async def check_setup(
             delivered=await destinations.delivered(connection, destination.number),
             seconds_apart=await readiness.seconds_apart(connection, _local_clock(context)),
         )
-    return Preflight(run_preflight(facts))
+    checks = run_preflight(facts)
+    return Preflight(all(check.status != "failed" for check in checks), checks)
 
 
 async def _find_advertiser(
@@ -121,7 +115,7 @@ async def confirm_check(
             await audit.record(
                 connection,
                 caller.actor,
-                audit.AuditAction.PREFLIGHT_CONFIRMED if confirmed else audit.AuditAction.PREFLIGHT_WITHDRAWN,
+                AuditAction.PREFLIGHT_CONFIRMED if confirmed else AuditAction.PREFLIGHT_WITHDRAWN,
                 destination.id,
                 destination=destination.id,
                 after={"check": check},
@@ -129,31 +123,18 @@ async def confirm_check(
     return await check_setup(context, caller, destination_id)
 
 
-def run_preflight(facts: PreflightFacts) -> list[PreflightCheck]:
-    """Return every check, in the order in which to fix them."""
-    return [
-        _credentials(facts),
-        _sign_in(facts),
-        _account(facts),
-        _region(facts),
-        _currency(facts),
-        _permission(facts),
-        _terms(facts),
-        _mapping(facts),
-        _state(facts),
-        _first_event(facts),
-        _clock(facts),
-    ]
+class Verdict(NamedTuple):
+    """The result of a check: its status, and what was found or what to do in one sentence."""
+
+    status: Status
+    detail: str
+    who: str | None = None  # if somebody else than usual can fix it
 
 
-def _credentials(facts: PreflightFacts) -> PreflightCheck:
+def _credentials(facts: PreflightFacts) -> Verdict:
     if facts.configured:
-        return PreflightCheck(
-            "credentials", "ok", "The Amazon application's id and secret are set.", "operator"
-        )
-    return PreflightCheck(
-        "credentials", "failed", "Set AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET and restart.", "operator"
-    )
+        return Verdict("ok", "The Amazon application's id and secret are set.")
+    return Verdict("failed", "Set AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET and restart.")
 
 
 _REASONS = {
@@ -168,50 +149,36 @@ _NOT_FOUND = (
 )
 
 
-def _sign_in(facts: PreflightFacts) -> PreflightCheck:
+def _sign_in(facts: PreflightFacts) -> Verdict:
     match facts.destination.sign_in:
         case "valid":
-            return PreflightCheck(
-                "sign_in", "ok", "The signed-in user has access to this advertiser.", "advertiser"
-            )
+            return Verdict("ok", "The signed-in user has access to this advertiser.")
         case "broken" if facts.destination.sign_in_reason == "endpoint_not_found":
-            return PreflightCheck(
-                "sign_in", "ok", "The sign-in is valid; see the advertiser account.", "advertiser"
-            )
+            return Verdict("ok", "The sign-in is valid. See the check “Advertiser account”.")
         case "broken":
             reason = _REASONS[facts.destination.sign_in_reason or "revoked"]
-            return PreflightCheck(
-                "sign_in", "failed", f"{reason} Connect again; events wait until then.", "advertiser"
-            )
+            return Verdict("failed", f"{reason} Connect again; events wait until then.")
         case _:
-            return PreflightCheck("sign_in", "failed", "Connect to Amazon and click Allow.", "advertiser")
+            return Verdict("failed", "Connect to Amazon and click Allow.")
 
 
-def _account(facts: PreflightFacts) -> PreflightCheck:
+def _account(facts: PreflightFacts) -> Verdict:
     if facts.destination.sign_in_reason == "endpoint_not_found":
-        return PreflightCheck("account", "failed", _NOT_FOUND, "team")
+        return Verdict("failed", _NOT_FOUND, "team")
     match facts.live_answer:
         case Visible(name=name):
             suffix = _name_suffix(name)
-            return PreflightCheck(
-                "account", "ok", f"Amazon confirms access to this advertiser{suffix}.", "advertiser"
-            )
+            return Verdict("ok", f"Amazon confirms access to this advertiser{suffix}.")
         case NotVisible(ids=ids):
-            return PreflightCheck("account", "failed", not_visible_sentence(ids), "advertiser")
+            return Verdict("failed", not_visible_sentence(ids))
         case CannotTell():
-            return PreflightCheck(
-                "account", "unknown", "Amazon is not reachable at the moment. Check again.", "nobody"
-            )
+            return Verdict("unknown", "Amazon is not reachable at the moment. Check again.", "nobody")
         case None if facts.account is not None:
             suffix = _name_suffix(facts.account.name)
             day = facts.account.seen_at.strftime("%Y-%m-%d")
-            return PreflightCheck(
-                "account", "ok", f"Amazon confirmed access to this advertiser{suffix} on {day}.", "advertiser"
-            )
+            return Verdict("ok", f"Amazon confirmed access to this advertiser{suffix} on {day}.")
         case None:
-            return PreflightCheck(
-                "account", "unknown", "Checked when the destination is connected.", "advertiser"
-            )
+            return Verdict("unknown", "This is checked when the destination is connected.")
 
 
 def _name_suffix(name: str | None) -> str:
@@ -227,42 +194,38 @@ def not_visible_sentence(ids: tuple[str, ...]) -> str:
     return f"The signed-in user has no access to this advertiser ID. {visible} {ENTITY_HINT}"
 
 
-def _region(facts: PreflightFacts) -> PreflightCheck:
+def _region(facts: PreflightFacts) -> Verdict:
     region = REGION_NAMES[facts.destination.region]
     if isinstance(facts.live_answer, NotVisible) and not facts.live_answer.ids:
         detail = f"The signed-in user has no advertiser in {region}. The account may be in another region."
-        return PreflightCheck("region", "failed", detail, "team")
+        return Verdict("failed", detail)
     if isinstance(facts.live_answer, Visible) or facts.account is not None:
-        return PreflightCheck("region", "ok", f"The account was found in {region}.", "team")
-    return PreflightCheck("region", "unknown", f"The region {region} is checked when connecting.", "team")
+        return Verdict("ok", f"The account was found in {region}.")
+    return Verdict("unknown", f"The region {region} is checked when connecting.")
 
 
-def _currency(facts: PreflightFacts) -> PreflightCheck:
+def _currency(facts: PreflightFacts) -> Verdict:
     configured = facts.destination.currency
     reported = facts.live_answer.currency if isinstance(facts.live_answer, Visible) else None
     actual = reported or (facts.account.currency if facts.account else None)
     if actual is None:
         detail = f"Amazon did not report the account's currency. Check that it is {configured}."
-        return PreflightCheck("currency", "unknown", detail, "team")
+        return Verdict("unknown", detail)
     if actual == configured:
-        return PreflightCheck(
-            "currency", "ok", f"The account's currency is {configured}, as configured.", "team"
-        )
+        return Verdict("ok", f"The account's currency is {configured}, as configured.")
     detail = (
         f"The Amazon account's currency is {actual}, but this destination uses {configured}. "
         "Change it in the settings."
     )
-    return PreflightCheck("currency", "failed", detail, "team")
+    return Verdict("failed", detail)
 
 
-def _permission(facts: PreflightFacts) -> PreflightCheck:
+def _permission(facts: PreflightFacts) -> Verdict:
     if facts.destination.sign_in_reason == "forbidden":
         detail = "Give the signed-in user edit permission in Amazon's Events manager, then connect again."
-        return PreflightCheck("permission", "failed", detail, "advertiser")
+        return Verdict("failed", detail)
     if facts.delivered:
-        return PreflightCheck(
-            "permission", "ok", "Amazon accepted events from the signed-in user.", "advertiser"
-        )
+        return Verdict("ok", "Amazon accepted events from the signed-in user.")
     return _confirmed(
         facts,
         "permission",
@@ -272,11 +235,9 @@ def _permission(facts: PreflightFacts) -> PreflightCheck:
     )
 
 
-def _terms(facts: PreflightFacts) -> PreflightCheck:
+def _terms(facts: PreflightFacts) -> Verdict:
     if facts.delivered:
-        return PreflightCheck(
-            "terms", "ok", "Amazon accepted events, so its terms were accepted.", "advertiser"
-        )
+        return Verdict("ok", "Amazon accepted events, so its terms were accepted.")
     return _confirmed(
         facts,
         "terms",
@@ -286,59 +247,80 @@ def _terms(facts: PreflightFacts) -> PreflightCheck:
     )
 
 
-def _confirmed(facts: PreflightFacts, name: str, statement: str, request: str) -> PreflightCheck:
+def _confirmed(facts: PreflightFacts, name: str, statement: str, request: str) -> Verdict:
     confirmation = facts.confirmed.get(name)
     if confirmation is None:
-        return PreflightCheck(name, "unknown", request, "advertiser")
+        return Verdict("unknown", request)
     day = confirmation.at.strftime("%Y-%m-%d")
-    return PreflightCheck(name, "ok", f"{confirmation.by} confirmed on {day} that {statement}.", "advertiser")
+    return Verdict("ok", f"{confirmation.by} confirmed on {day} that {statement}.")
 
 
-def _mapping(facts: PreflightFacts) -> PreflightCheck:
+def _mapping(facts: PreflightFacts) -> Verdict:
     if count := facts.destination.published_mappings:
-        return PreflightCheck("mapping", "ok", f"Published mappings: {count}.", "team")
-    return PreflightCheck("mapping", "failed", "Publish a mapping.", "team")
+        return Verdict("ok", f"Published mappings: {count}.")
+    return Verdict("failed", "Publish a mapping.")
 
 
-def _state(facts: PreflightFacts) -> PreflightCheck:
+def _state(facts: PreflightFacts) -> Verdict:
     match facts.destination.state:
         case State.ACTIVE:
-            return PreflightCheck("state", "ok", "Delivery is active.", "team")
+            return Verdict("ok", "Delivery is active.")
         case State.PAUSED if facts.destination.suspended:
-            detail = "The organisation is suspended and events wait. The operator can resume it."
-            return PreflightCheck("state", "failed", detail, "operator")
+            return Verdict(
+                "failed",
+                "The organisation is suspended and events wait. The operator can resume it.",
+                "operator",
+            )
         case State.PAUSED:
-            return PreflightCheck("state", "failed", "Delivery is paused and events wait. Resume it.", "team")
+            return Verdict("failed", "Delivery is paused and events wait. Resume it.")
         case State.ARCHIVED:
-            return PreflightCheck("state", "failed", "The destination was deleted. Create a new one.", "team")
+            return Verdict("failed", "The destination was deleted. Create a new one.")
         case State.DRAFT | State.CONNECTED | State.NEEDS_RECONNECT:
-            return PreflightCheck("state", "failed", "See the failed checks above.", "team")
+            return Verdict("failed", "See the failed checks above.")
 
 
-def _first_event(facts: PreflightFacts) -> PreflightCheck:
+def _first_event(facts: PreflightFacts) -> Verdict:
     if facts.delivered:
-        detail = f"Amazon accepted {facts.delivered:,}. Events manager shows them up to two hours later."
-        return PreflightCheck("first_event", "ok", detail, "journey")
+        detail = f"Amazon accepted events: {facts.delivered:,}. Events manager is up to two hours behind."
+        return Verdict("ok", detail)
     if facts.accepted:
-        return PreflightCheck(
-            "first_event", "unknown", "Events were accepted, but none has reached Amazon yet.", "journey"
-        )
-    return PreflightCheck(
-        "first_event",
-        "unknown",
-        "No event received yet. Send one; Events manager shows it up to two hours later.",
-        "journey",
+        return Verdict("unknown", "Events were accepted, but none has reached Amazon yet.")
+    return Verdict(
+        "unknown", "No event received yet. Send one; Events manager shows it up to two hours later."
     )
 
 
-def _clock(facts: PreflightFacts) -> PreflightCheck:
+def _clock(facts: PreflightFacts) -> Verdict:
     offset = abs(facts.seconds_apart)
     if offset <= CLOCK_TOLERANCE_SECONDS:
-        return PreflightCheck("clock", "ok", "The clocks of this machine and the database agree.", "operator")
-    return PreflightCheck(
-        "clock",
+        return Verdict("ok", "The clocks of this machine and the database agree.")
+    return Verdict(
         "failed",
         f"The clocks of this machine and the database differ by {offset:.0f} seconds. Events may be rejected "
-        "as future ones. Synchronise both with NTP.",
-        "operator",
+        "because their time is in the future. Synchronise both clocks with NTP.",
     )
+
+
+_CHECKS: Sequence[tuple[str, str, Callable[[PreflightFacts], Verdict]]] = (
+    ("credentials", "operator", _credentials),
+    ("sign_in", "advertiser", _sign_in),
+    ("account", "advertiser", _account),
+    ("region", "team", _region),
+    ("currency", "team", _currency),
+    ("permission", "advertiser", _permission),
+    ("terms", "advertiser", _terms),
+    ("mapping", "team", _mapping),
+    ("state", "team", _state),
+    ("first_event", "journey", _first_event),
+    ("clock", "operator", _clock),
+)
+"""Name of each check, who can usually fix it, and its function; in the order in which to fix them."""
+
+
+def run_preflight(facts: PreflightFacts) -> list[PreflightCheck]:
+    """Return every check, in the order in which to fix them."""
+    verdicts = [(name, who, check(facts)) for name, who, check in _CHECKS]
+    return [
+        PreflightCheck(name, verdict.status, verdict.detail, verdict.who or who)
+        for name, who, verdict in verdicts
+    ]

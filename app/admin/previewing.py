@@ -90,7 +90,7 @@ async def preview_draft(
 def _event_of(
     context: AppContext, destination: Destination, mapping: StoredMapping | None, content: dict[str, Any]
 ) -> tuple[Event, str] | Rejection:
-    """Return the event with its given or derived id, or the rejection of the given one."""
+    """Return the event with its id, given or derived, or the rejection of an invalid id."""
     given_id = content.get("event_id")
     if given_id is not None and (rejection := check_event_id(given_id)):
         return rejection

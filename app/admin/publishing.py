@@ -1,6 +1,6 @@
 """Use cases of published versions: publish, roll back, list. Each change is audited.
 
-Functions that take a connection run in the caller's transaction; after a `Refusal` it must be rolled back.
+Functions that take a connection run in the caller's transaction, which must be rolled back after a `Refusal`.
 Functions that take the context open their own.
 """
 
@@ -37,10 +37,10 @@ class VersionDetails:
 
 
 async def lock_advertiser(connection: AsyncConnection, destination: Destination) -> Destination:
-    """Lock all destinations of an advertiser and return this one as it is now.
+    """Lock all destinations of an advertiser and return the given destination as it is now.
 
-    Raises Refusal if this one is archived. Pins belong to the advertiser, so publishes of its destinations
-    run one after another. The fixed order of locks prevents deadlocks.
+    Raises Refusal if the given destination is archived. Pinned names belong to the advertiser, so only one of
+    its destinations publishes at a time. The fixed order of locks prevents deadlocks.
     """
     while destination.state is not State.ARCHIVED:
         for locked in await destinations.of_advertiser(connection, destination.advertiser_id):
@@ -108,7 +108,7 @@ async def publish_mapping(
     await pin(connection, destination.advertiser_id, compiled)
     version = await mappings.publish(connection, before.id, before.draft, by, note)
     await destinations.count_published(connection, destination.id)
-    # A note is free text: the audit records that there is one.
+    # A note is free text: the audit records only that the note exists.
     after = {**before.draft, "published_version": version, **({"has_note": True} if note else {})}
     await record_change(connection, by, AuditAction.MAPPING_PUBLISHED, before, _published(before), after)
 

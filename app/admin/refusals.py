@@ -64,7 +64,7 @@ class ErrorCode(StrEnum):
 
 SENTENCES: Mapping[ErrorCode, str] = {
     ErrorCode.MALFORMED: "The request cannot be read.",
-    ErrorCode.CREDENTIALS_AMBIGUOUS: "The request has several keys. Send one.",
+    ErrorCode.CREDENTIALS_AMBIGUOUS: "The request has several keys. Send only one key.",
     ErrorCode.INVALID_STATE: (
         "This sign-in is unknown, already used or older than ten minutes. Start again with connect."
     ),
@@ -96,7 +96,7 @@ SENTENCES: Mapping[ErrorCode, str] = {
     ),
     ErrorCode.EVENT_AMBIGUOUS: "Several mappings have an event with this id. Send mapping_id.",
     ErrorCode.ORGANISATION_EXISTS: "Another organisation has this id. Choose a different one.",
-    ErrorCode.STALE: "It has changed since you read it. Read it again and repeat the change.",
+    ErrorCode.STALE: "The resource has changed since you read it. Read it again and repeat the change.",
     ErrorCode.TOO_SLOW: "The request did not arrive in time. The connection was closed.",
     ErrorCode.TOO_LARGE: "The body is larger than this route accepts.",
     ErrorCode.TOO_MANY_EVENTS: "Send at most 5,000 events in a request.",
@@ -162,7 +162,7 @@ class Refusal(Exception):
 
 
 def require_version(version: int, expected: Collection[int] | None) -> None:
-    """Raise Refusal (stale) unless the version is one of the expected ones. None accepts any."""
+    """Raise Refusal (stale) unless the version is expected. None accepts any version."""
     if expected is not None and version not in expected:
         raise Refusal(ErrorCode.STALE)
 

@@ -16,6 +16,7 @@ from app.amazon.wire import MAX_EVENTS
 from app.domain.ids import DestinationNumber, KeyId, LaneId
 from app.domain.pacing.fair_queueing import REPLAY_SHARE
 from app.store import PipelineConnection, audit, counts, driver_of, lanes, replays
+from app.store.audit import AuditAction
 from app.store.destinations import Destination
 
 MOST = 50_000  # events per transaction; further transactions replay the rest
@@ -25,10 +26,9 @@ _WRITER = 0  # the counter row that all API processes share for replays, which a
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """The result of a replay or of its dry run. `seconds` is the time until the last event is sent, at the
-    lane's pace.
+    """The result of a replay or of its dry run. `matched = replayed + too_old + forgotten + remaining`.
 
-    `matched = replayed + too_old + forgotten + remaining`.
+    `seconds` is the time until the last event is sent, at the current rate of the lane.
     """
 
     matched: int
@@ -59,7 +59,7 @@ async def replay_events(
     first = last = await _replay_some(context, caller, destination_id, wanted, selection, dry_run=dry_run)
     replayed = last.replayed
     while not dry_run and last.remaining and last.replayed and context.monotonic() < until:
-        # One transaction over all events would hold its locks against claims for minutes.
+        # Several transactions: a single one would block the claims of workers for minutes.
         last = await _replay_some(context, caller, destination_id, wanted, selection, dry_run=dry_run)
         replayed += last.replayed
     return replace(
@@ -156,7 +156,7 @@ async def _replay_and_record(
         await audit.record(
             connection,
             by,
-            audit.AuditAction.EVENTS_REPLAYED,
+            AuditAction.EVENTS_REPLAYED,
             destination.id,
             destination=destination.id,
             after={

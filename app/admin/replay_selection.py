@@ -25,7 +25,7 @@ class EventSelection:
 
     @property
     def members(self) -> dict[str, str]:
-        """The wanted values of the metadata, by the name of the member."""
+        """The wanted metadata values, by member name."""
         wanted = {
             "execution_id": self.execution_id, "journey_id": self.journey_id, "node_id": self.node_id,
             "event_type": self.event_type,

@@ -1,4 +1,4 @@
-"""Count the stored events of a person, found by the same match key values as for an erasure. No values."""
+"""Count the stored events of a person, by the match key values that an erasure searches for."""
 
 import asyncio
 from collections import Counter
@@ -17,6 +17,7 @@ from app.delivery.due_work import open_bodies
 from app.delivery.erasure import erasure_place
 from app.domain.erasure import carries_key, erasure_keys
 from app.store import audit, subjects
+from app.store.audit import AuditAction
 from app.store.organisation_scope import PipelinePool
 from app.store.subjects import BatchPage
 
@@ -41,7 +42,10 @@ NOT_SEARCHED = (
 
 @dataclass(slots=True)
 class SubjectSearch:
-    """The results of a search so far. `events` counts by destination, table and status."""
+    """The results of a search. `events` counts by destination, table and status.
+
+    `cursor` is the batch after which to continue, None once every batch was searched.
+    """
 
     events: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     pending_erasures: int = 0
@@ -53,9 +57,9 @@ class SubjectSearch:
 async def find_person(
     context: AppContext, caller: Caller, identifiers: Mapping[str, str], *, after: int
 ) -> tuple[str, SubjectSearch]:
-    """Search for a person, audited without the values; return its id and its results.
+    """Search for a person; return the id of the search and its results. Raises Refusal (403).
 
-    Raises Refusal (403).
+    The audit records the search and the kinds of identifiers, not their values.
     """
     require_unlimited(caller)
     id_ = new_id("sub_")
@@ -63,7 +67,7 @@ async def find_person(
         await audit.record(
             connection,
             caller.actor,
-            audit.AuditAction.SUBJECT_SEARCHED,
+            AuditAction.SUBJECT_SEARCHED,
             id_,
             after={"identifiers": sorted(identifiers)},
         )
@@ -87,7 +91,7 @@ async def search(
     now: datetime,
     monotonic: Callable[[], float],
 ) -> SubjectSearch:
-    """Search stored batches after this id for a person, for some seconds; `cursor` is None at the end."""
+    """Search the batches with ids above `after`, for some seconds. At the end `cursor` is None."""
     values = erasure_keys(identifiers).values
     result, until = SubjectSearch(), monotonic() + _SECONDS
     async with pool.acquire() as connection:

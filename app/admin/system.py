@@ -17,10 +17,10 @@ SESSION_PREFIX: Final = "conversions-"  # set by app.processes.resources
 
 @dataclass(frozen=True, slots=True)
 class SystemState:
-    """The state of this installation. `lanes` and `waiting` are those of the caller's organisation.
+    """The state of this installation. `lanes` and `waiting` cover only the caller's organisation.
 
-    `clock_offset_s` is the database's clock minus this process's. `seals` are upper bounds for the uses of
-    each encryption key.
+    `clock_offset_s` is the database's clock minus this process's clock. `seals` has an upper bound for the
+    uses of each encryption key.
     """
 
     database: DatabaseFacts

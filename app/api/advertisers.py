@@ -1,4 +1,4 @@
-"""Event names over HTTP: list the pinned names of an advertiser, rename one (R12)."""
+"""Event names over HTTP: list the pinned names of an advertiser, rename a pinned name (R12)."""
 
 from datetime import datetime
 

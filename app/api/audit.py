@@ -1,16 +1,16 @@
 """List administrative actions over HTTP."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
-from app.admin.audit import list_audit
 from app.admin.inputs import Instant
-from app.api.audit_models import AuditEntryView, AuditPage
+from app.api.audit_models import AuditEntryView, AuditPage, audit_page
 from app.api.export import EXPORTED, Format, page_or_export
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, split_page
+from app.api.paging import PAGE, Cursor, Limit
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store.audit import AuditFilter
 
@@ -34,7 +34,10 @@ async def list_all(
     ] = None,
     actor: Annotated[
         str | None,
-        Query(max_length=200, description="Only actions of this key, or of people with this in their name."),
+        Query(
+            max_length=200,
+            description="Only actions of this key, or of people whose name contains this text.",
+        ),
     ] = None,
     target: Annotated[
         str | None, Query(max_length=200, description="Only actions on this id, or on this destination.")
@@ -46,23 +49,8 @@ async def list_all(
     cursor: Cursor = None,
 ) -> AuditPage | StreamingResponse:
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
-
     wanted = AuditFilter(actor, kind, action, target, destination_id, since, until)
-
-    async def page_at(position: str | None, most: int) -> AuditPage:
-        rows = await list_audit(
-            context,
-            caller,
-            limit=most + 1,
-            below=number_of(position),
-            wanted=wanted,
-        )
-        items, has_more = split_page(rows, most)
-        return AuditPage(
-            items=[AuditEntryView.of(item) for item in items],
-            next_cursor=cursor_of(items[-1].id) if has_more else None,
-        )
-
+    page_at = partial(audit_page, context, caller, wanted)
     return await page_or_export(
         export_format, page_at, AuditEntryView, name="audit", cursor=cursor, limit=limit
     )

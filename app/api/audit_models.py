@@ -1,13 +1,16 @@
-"""Response models of the audit, for its list and its exports."""
+"""Response models of the audit, and the page that the list and its exports read."""
 
 from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
-from app.api.paging import Page
+from app.admin.access import Caller
+from app.admin.audit import list_audit
+from app.admin.context import AppContext
+from app.api.paging import Page, number_of, split_page
 from app.api.response_body import ResponseBody
-from app.store.audit import AuditEntry
+from app.store.audit import AuditEntry, AuditFilter
 
 
 class AuditEntryView(ResponseBody):
@@ -45,3 +48,12 @@ class AuditEntryView(ResponseBody):
 
 class AuditPage(Page[AuditEntryView]):
     """A page of administrative actions."""
+
+
+async def audit_page(
+    context: AppContext, caller: Caller, wanted: AuditFilter, cursor: str | None, limit: int
+) -> AuditPage:
+    """Return a page of the actions that a caller may see, newest first. Raises Refusal (422)."""
+    rows = await list_audit(context, caller, limit=limit + 1, below=number_of(cursor), wanted=wanted)
+    items, next_cursor = split_page(rows, limit, lambda entry: (entry.id,))
+    return AuditPage(items=[AuditEntryView.of(item) for item in items], next_cursor=next_cursor)

@@ -82,9 +82,9 @@ class KeyRing:
 
 
 def _key_in(headers: Headers) -> str | Problem:
-    """Return the one key in the headers, in any of its forms, or the problem with them.
+    """Return the key in the headers, in any of its forms, or the problem with the headers.
 
-    Several keys are refused even if they are equal: a proxy and this service could read different ones.
+    Several keys are refused even if they are equal: a proxy and this service could read different keys.
     """
     found = [header for header in headers if header[0] in _KEY_HEADERS]
     if not found:

@@ -27,7 +27,7 @@ from app.admin.destinations import (
 from app.admin.incidents import monitoring_of
 from app.admin.inputs import NewDestination
 from app.api.etags import Expected, etag
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.destination import Region, State
@@ -140,8 +140,7 @@ async def list_all(
     found = await list_destinations(
         context, caller, limit=limit + 1, after=number_of(cursor), search=q, state=state
     )
-    items, has_more = split_page(found, limit)
-    next_cursor = cursor_of(items[-1].number) if has_more else None
+    items, next_cursor = split_page(found, limit, lambda row: (row.number,))
     async with context.engine.connect() as connection:
         monitoring = await monitoring_of(connection, items, context.now())
     views = [MonitoredDestination.of(item, **monitoring[item.id]) for item in items]

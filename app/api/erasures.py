@@ -21,7 +21,7 @@ Digest = Annotated[str, Described(pattern="^[0-9A-Fa-f]{64}$")]
 
 
 class Subject(RequestBody):
-    """The identifiers of a person, as a mapping reads them. `hash` is the hex SHA-256 of one of them."""
+    """The identifiers of a person, as a mapping reads them. `hash` is the SHA-256 (hex) of an identifier."""
 
     email: Identifier | None = None
     phone: Identifier | None = None
@@ -135,10 +135,10 @@ class SubjectSearchView(ResponseBody):
 @router.post("/subjects/find", summary="Count a person's stored events")
 @requires(Scope.ERASE)
 async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> SubjectSearchView:
-    """Count a person's stored events by destination and status, by the same hashes as an erasure. No values.
+    """Count a person's stored events by destination and status. The response contains no values.
 
-    A request searches for about five seconds; repeat it with `next_cursor` until that is null, and add the
-    counts up. Every search is audited, without the identifiers.
+    Searches for the same hashes as an erasure, for about five seconds. Repeat the request with `next_cursor`
+    until that is null, and add the counts up. Every search is audited, without the identifiers.
     """
     id, found = await find_person(  # noqa: A001
         context, caller, body.identifiers(), after=int(body.cursor or 0)

@@ -131,7 +131,7 @@ _FRAMEWORK: Mapping[int, ErrorCode] = {
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem of an exception. Log an unexpected one, without its values."""
+    """Return the problem of an exception. Log an unexpected exception, without its values."""
     match error:
         case Refusal():
             return error.problem
@@ -175,7 +175,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> str:
-    """Return all methods of an address. The framework knows only those of its first matching route."""
+    """Return all methods of an address. The framework knows only the methods of the first matching route."""
     routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
     matching = [
         route

@@ -40,8 +40,8 @@ class SentEvent(TypedDict, total=False):
         Field(
             min_length=1,
             max_length=256,
-            description="The idempotency key. Appears in pages and logs: an `@`, a phone number or an "
-            "advertising id is refused. Default: derived from the content.",
+            description="The idempotency key. Pages and logs show it, so an id with an `@`, a phone number "
+            "or an advertising id is refused. Default: derived from the content.",
         ),
     ]
     destination_id: Annotated[str, Field(description="Default: `destination_id` of the query.")]

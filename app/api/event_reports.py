@@ -113,9 +113,9 @@ async def stats(
 ) -> StatsView:
     """Return counts by status (they add up to `accepted`), the backlog, and rates over five minutes.
 
-    `match_key_coverage` describes the newest accepted events; `unreadable_batches` counts the damaged batches
-    that it leaves out. With `journey_id` or `node_id`, `counts` are those of the journey or node; duplicates
-    are not counted there.
+    `match_key_coverage` describes the newest accepted events. `unreadable_batches` counts damaged batches,
+    which are not part of the coverage. With `journey_id` or `node_id`, `counts` contains only the events of
+    that journey or node.
     """
     return StatsView.model_validate(
         await read_stats(context, caller, destination_id, journey_id=journey_id, node_id=node_id)

@@ -1,5 +1,6 @@
 """Search over HTTP: accepted and rejected events of all visible destinations, newest first."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -7,11 +8,12 @@ from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
 from app.admin.event_list import EventFilter
-from app.admin.event_search import REJECTED, FoundEvent, search_events
+from app.admin.event_search import REJECTED, FoundEvent
 from app.admin.inputs import REPORT_ONCE, Instant
 from app.api.event_models import FoundEventsPage
+from app.api.event_pages import search_page
 from app.api.export import EXPORTED, Format, page_or_export
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, search_position_of
+from app.api.paging import PAGE, Cursor, Limit
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.outcomes.status import Status
 
@@ -75,22 +77,5 @@ async def search(
         event_type=event_type,
         any_id=q,
     )
-
-    async def page_at(position: str | None, most: int) -> FoundEventsPage:
-        found = await search_events(
-            context,
-            caller,
-            wanted,
-            destination_id=destination_id,
-            rejected=rejected,
-            before=search_position_of(position),
-            limit=most,
-        )
-        return FoundEventsPage(
-            items=list(found.items),
-            next_cursor=cursor_of(*found.following) if found.following else None,
-            unreadable_batches=found.unreadable_batches,
-            searched_back_to=found.back_to,
-        )
-
+    page_at = partial(search_page, context, caller, wanted, destination_id, rejected)
     return await page_or_export(export_format, page_at, FoundEvent, name="events", cursor=cursor, limit=limit)

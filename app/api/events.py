@@ -40,8 +40,8 @@ router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 NDJSON = "application/x-ndjson"
 
-# Limits on parsed size: fifty containers and a hundred values for each of the maximum number of events. In
-# memory an empty list needs 20 times its JSON size, a short decimal 30 times.
+# Limits of a body, because parsed values need more memory: an empty list 20 times its JSON size, a short
+# decimal 30 times. A body with the maximum number of events may have 50 containers and 100 values per event.
 MOST_CONTAINERS = 250_000
 MOST_VALUES = 500_000
 
@@ -200,7 +200,7 @@ _LATE = "backlog_too_long"
 
 
 def _reject_late(events: list[Event | Rejection], late: frozenset[str]) -> list[Event | Rejection]:
-    """Replace the events of destinations whose queue is too old with temporary rejections."""
+    """Replace events of the `late` destinations with rejections that tell the sender to try again later."""
     detail = "The oldest event in the advertiser's queue has waited for three quarters of the age limit."
     return [
         Rejection(
@@ -221,7 +221,7 @@ def _reject_late(events: list[Event | Rejection], late: frozenset[str]) -> list[
 def read_body(
     body: bytes, media_type: str, destination: str | None, mapping: str | None
 ) -> list[Event | Rejection]:
-    """Return the events of a body, with a rejection for each malformed one. Raises Refusal."""
+    """Return the events of a body, with a rejection for each malformed event. Raises Refusal."""
     if len(body) > MOST_CONTAINERS and body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
         raise Refusal(ErrorCode.TOO_LARGE, "The body contains more than 250,000 arrays and objects.")
     if len(body) > MOST_VALUES and body.count(b",") > MOST_VALUES:

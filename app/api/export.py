@@ -8,7 +8,7 @@ import csv
 import io
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
@@ -56,42 +56,36 @@ Format = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ExportPage:
-    """The rows of a page, and where the next one begins; None at the end."""
-
-    rows: Sequence[Any]
-    next_cursor: str | None
-
-
-Fetch = Callable[[str | None], Awaitable[ExportPage]]
+PageAt = Callable[[str | None, int], Awaitable[Page[Any]]]
+"""Return the page at a cursor (None for the first page) with at most this number of items."""
 
 
 async def export(
-    format_: ExportFormat, row: type[Any], fetch: Fetch, *, name: str, cursor: str | None = None
+    format_: ExportFormat, row: type[Any], page_at: PageAt, *, name: str, cursor: str | None = None
 ) -> StreamingResponse:
-    """Return the streaming response. The first page is read before the response starts, so its errors have a
-    status code.
+    """Return the streaming response. `row` is the type of the items; each of its members is a column.
+
+    The first page is read before the response starts, so its errors have a status code.
     """
-    first = await fetch(cursor)
+    first = await page_at(cursor, ROWS)
     columns = [field.name for field in fields(row)] if is_dataclass(row) else list(row.model_fields)
     if format_ is ExportFormat.CSV:
-        lines, media_type = _csv(columns, first, fetch), "text/csv; charset=utf-8"
+        lines, media_type = _csv(columns, first, page_at), "text/csv; charset=utf-8"
     else:
-        lines, media_type = _ndjson(row, first, fetch), "application/x-ndjson"
+        lines, media_type = _ndjson(row, first, page_at), "application/x-ndjson"
     disposition = f'attachment; filename="{name}.{format_.value}"'
     return StreamingResponse(lines, media_type=media_type, headers={"Content-Disposition": disposition})
 
 
-async def _pages(first: ExportPage, fetch: Fetch) -> AsyncIterator[Sequence[Any] | None]:
-    """Yield the rows of each page; finally None if the export is incomplete."""
+async def _pages(first: Page[Any], page_at: PageAt) -> AsyncIterator[Sequence[Any] | None]:
+    """Yield the items of each page. Yield None last if an error ended the export early."""
     page = first
     while True:
-        yield page.rows
+        yield page.items
         if page.next_cursor is None:
             return
         try:
-            page = await fetch(page.next_cursor)
+            page = await page_at(page.next_cursor, ROWS)
         except Refusal:
             yield None
             return
@@ -101,32 +95,33 @@ async def _pages(first: ExportPage, fetch: Fetch) -> AsyncIterator[Sequence[Any]
             return
 
 
-async def _ndjson(row: type[Any], first: ExportPage, fetch: Fetch) -> AsyncIterator[bytes]:
+async def _ndjson(row: type[Any], first: Page[Any], page_at: PageAt) -> AsyncIterator[bytes]:
     encode = TypeAdapter(row).dump_json
-    async for rows in _pages(first, fetch):
+    async for rows in _pages(first, page_at):
         if rows is None:
             yield msgspec.json.encode(_CUT_SHORT) + b"\n"
         elif rows:
             yield b"".join(encode(item) + b"\n" for item in rows)
 
 
-async def _csv(columns: Sequence[str], first: ExportPage, fetch: Fetch) -> AsyncIterator[bytes]:
-    yield _lines([columns])
-    async for rows in _pages(first, fetch):
+async def _csv(columns: Sequence[str], first: Page[Any], page_at: PageAt) -> AsyncIterator[bytes]:
+    yield csv_lines([columns])
+    async for rows in _pages(first, page_at):
         if rows is None:
-            yield _lines([[_CUT_SHORT["error"], _CUT_SHORT["detail"]]])
+            yield csv_lines([[_CUT_SHORT["error"], _CUT_SHORT["detail"]]])
         elif rows:
-            yield _lines([cell(getattr(row, name)) for name in columns] for row in rows)
+            yield csv_lines([cell(getattr(row, name)) for name in columns] for row in rows)
 
 
-def _lines(rows: Iterable[Sequence[str]]) -> bytes:
+def csv_lines(rows: Iterable[Sequence[str]]) -> bytes:
+    """Return rows as CSV."""
     out = io.StringIO()
     csv.writer(out).writerows(rows)
     return out.getvalue().encode()
 
 
 def cell(value: Any) -> str:
-    """Return the text of a cell; one that a spreadsheet would run as a formula begins with an apostrophe."""
+    """Return the text of a cell. A text that a spreadsheet would run as a formula gets an apostrophe."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -151,12 +146,7 @@ async def page_or_export(
     cursor: str | None,
     limit: int,
 ) -> _Page | StreamingResponse:
-    """Return the page at a cursor, or the export of it and all pages after it."""
+    """Return the page at a cursor. With a format, export this page and all pages after it."""
     if format_ is None:
         return await page_at(cursor, limit)
-
-    async def fetch(position: str | None) -> ExportPage:
-        page = await page_at(position, ROWS)
-        return ExportPage(page.items, page.next_cursor)
-
-    return await export(format_, row, fetch, name=name, cursor=cursor)
+    return await export(format_, row, page_at, name=name, cursor=cursor)

@@ -5,17 +5,16 @@ from fastapi import APIRouter
 from app.admin.access import Scope
 from app.admin.hash_value import HashResult, hash_value
 from app.admin.inputs import HashRequest
-from app.api.secured_route import CurrentCaller, SecuredRoute, requires
+from app.api.secured_route import SecuredRoute, requires
 
 router = APIRouter(route_class=SecuredRoute, tags=["identity"])
 
 
 @router.post("/identity/hash", summary="Hash a value")
 @requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
-async def show_hash(body: HashRequest, caller: CurrentCaller) -> HashResult:
+async def show_hash(body: HashRequest) -> HashResult:
     """Return the normalized form of a value and the match key that Amazon receives for it.
 
     Use it to compare with another system. The value is returned in clear, and not stored.
     """
-    del caller
     return hash_value(body)

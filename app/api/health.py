@@ -28,7 +28,10 @@ _TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A kind of process. `rehearse` tries its database work; `refused` is the reason code if that fails."""
+    """A kind of process. `rehearse` tries the process's work on the database.
+
+    `refused` is the reason code for a database that refuses this work.
+    """
 
     refused: str
     rehearse: Callable[[PipelineConnection], Awaitable[None]]
@@ -61,8 +64,8 @@ class NotReady(ErrorBody):
 class Readiness:
     """Checks the database at most once a second; callers share the result.
 
-    It also uses the results of the process's flushes or claims. A process that is not ready receives no
-    events, so it rehearses its work and rolls back before it reports ready again.
+    The results of the process's flushes or claims count too. A process that is not ready receives no events,
+    so it rehearses its work and rolls back before it reports ready again.
     """
 
     def __init__(

@@ -1,6 +1,5 @@
 """Incidents over HTTP: list, read, acknowledge, mute; notification channels and settings."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -13,7 +12,7 @@ from app.admin.inputs import REPORT_ONCE, Instant, RequestBody
 from app.admin.notification_channels import ChannelStatus
 from app.admin.notification_channels import list_channels as list_statuses
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, slice_page, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, number_of, slice_page, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.incidents.kinds import Kind, Remedy, Severity
@@ -56,13 +55,8 @@ class IncidentView(ResponseBody):
         return cls.model_validate(public_incident(stored))
 
 
-class IncidentPage(ResponseBody):
+class IncidentPage(Page[IncidentView]):
     """A page of incidents, newest first."""
-
-    items: list[IncidentView]
-    next_cursor: str | None = Field(
-        description="Send it as `cursor` for the next page. Null on the last page."
-    )
 
 
 class Acknowledgement(RequestBody):
@@ -101,8 +95,7 @@ async def list_all(
         limit=limit + 1,
         below=number_of(cursor),
     )
-    items, has_more = split_page(found, limit)
-    next_cursor = cursor_of(items[-1].number) if has_more else None
+    items, next_cursor = split_page(found, limit, lambda row: (row.number,))
     return IncidentPage(items=[IncidentView.of(item) for item in items], next_cursor=next_cursor)
 
 
@@ -132,11 +125,8 @@ async def mute(incident_id: str, body: Mute, caller: CurrentCaller, context: Con
     return IncidentView.of(await use_cases.mute_incident(context, caller, incident_id, until=body.until))
 
 
-class ChannelPage(ResponseBody):
+class ChannelPage(Page[ChannelStatus]):
     """The notification channels of the organisation."""
-
-    items: Sequence[ChannelStatus]
-    next_cursor: str | None
 
 
 @router.get("/notification-channels", summary="List notification channels")

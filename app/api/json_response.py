@@ -14,7 +14,7 @@ def exact_json(content: Any) -> bytes:
 
 
 class ExactJsonResponse(Response):
-    """A JSON response with exact decimals. The framework's own turns them into doubles."""
+    """A JSON response with exact decimals. The framework's JSON response turns decimals into doubles."""
 
     media_type = "application/json"
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from app.admin.access import Scope
 from app.admin.inputs import KeyRotation, NewKey
 from app.admin.keys import create_key, list_keys, revoke_key, rotate_key
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, split_page, time_and_id_of
+from app.api.paging import PAGE, Cursor, Limit, Page, split_page, time_and_id_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 
@@ -57,7 +57,7 @@ class RotatedKeyView(NewKeyView):
 @router.post("/keys", status_code=201, summary="Create a key")
 @requires(Scope.KEYS_ADMIN)
 async def create(body: NewKey, caller: CurrentCaller, context: Context) -> NewKeyView:
-    """Create a key. Its secret is in this response only. A `keys:admin` key can grant any scope.
+    """Create a key. Only this response has the secret. A `keys:admin` key can grant any scope.
 
     A key that is limited to some destinations can only create keys limited to some of these.
     """
@@ -70,10 +70,9 @@ async def create(body: NewKey, caller: CurrentCaller, context: Context) -> NewKe
 async def list_all(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> KeyPage:
-    """List keys, oldest first, revoked ones included. Secrets are never listed."""
+    """List keys, oldest first, including revoked keys. Secrets are never listed."""
     rows = await list_keys(context, caller, limit=limit + 1, after=time_and_id_of(cursor))
-    items, has_more = split_page(rows, limit)
-    next_cursor = cursor_of(items[-1].created_at.isoformat(), items[-1].id) if has_more else None
+    items, next_cursor = split_page(rows, limit, lambda key: (key.created_at.isoformat(), key.id))
     return KeyPage(items=[KeyView.model_validate(item) for item in items], next_cursor=next_cursor)
 
 
@@ -90,7 +89,7 @@ async def revoke(key_id: str, caller: CurrentCaller, context: Context) -> KeyVie
 async def rotate(
     *, key_id: str, caller: CurrentCaller, context: Context, body: KeyRotation | None = None
 ) -> RotatedKeyView:
-    """Create a key with the same permissions. Its secret is in this response only.
+    """Create a key with the same permissions. Only this response has the secret.
 
     The old key works until the overlap ends: one day, or `overlap_seconds`; 0 ends it immediately. Errors:
     409 `key_ended` for a revoked or expired key, `key_rotated` for a key whose successor is still valid.

@@ -18,7 +18,7 @@ from app.admin.publishing import VersionDetails
 from app.admin.refusals import field_problem_of
 from app.api.etags import Expected, etag
 from app.api.json_response import ExactJsonResponse
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.mapping.example import EXAMPLE_MAPPING
@@ -40,7 +40,7 @@ class DraftProblem(TypedDict):
 
 
 class MappingState(TypedDict):
-    """The members of a mapping besides those of its draft."""
+    """The members of a mapping that are not in its draft."""
 
     id: str
     destination_id: str
@@ -153,7 +153,7 @@ def _response(details: MappingDetails, status: int = 200, **headers: str) -> Res
 @router.post(MAPPINGS, status_code=201, summary="Create a mapping", response_model=MappingView)
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, context: Context) -> Response:
-    """Create a draft. It may lack members that publishing needs; the members it has must be valid."""
+    """Create a draft, which may lack members that publishing needs. The given members must be valid."""
     created = await mappings.create_draft(context, caller, destination_id, body)
     mapping = created.mapping
     return _response(created, 201, Location=f"/destinations/{mapping.destination}/mappings/{mapping.id}")
@@ -164,12 +164,11 @@ async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, co
 async def list_all(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> Response:
-    """List a destination's mappings, oldest first, without deleted ones."""
+    """List the mappings of a destination, oldest first. Deleted mappings are not listed."""
     found = await mappings.list_mappings(
         context, caller, destination_id, limit=limit + 1, after=number_of(cursor)
     )
-    items, more = split_page(found, limit)
-    next_cursor = cursor_of(items[-1].mapping.number) if more else None
+    items, next_cursor = split_page(found, limit, lambda details: (details.mapping.number,))
     return ExactJsonResponse({"items": [_mapping_body(item) for item in items], "next_cursor": next_cursor})
 
 
@@ -202,7 +201,7 @@ async def change(
 async def delete(
     destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context, expected: Expected
 ) -> Response:
-    """Archive a mapping. It accepts no more events; events accepted before are still delivered."""
+    """Archive a mapping, so that it accepts no more events. Events accepted before are still delivered."""
     deleted = await mappings.delete_mapping(context, caller, destination_id, mapping_id, expected)
     return ExactJsonResponse(_mapping_body(deleted))
 
@@ -220,7 +219,7 @@ async def publish(
 ) -> Response:
     """Publish the draft as a new, immutable version for new events, with an optional note.
 
-    422 with every missing field; 409 `event_name_conflict` with `pinned_name` when the advertiser uses
+    Errors: 422 with every missing field. 409 `event_name_conflict` with `pinned_name` if the advertiser uses
     another name for this event type. Publishing an unchanged draft changes nothing.
     """
     note = None if body is None else body.note
@@ -240,12 +239,11 @@ async def versions(
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> Response:
-    """List published versions, newest first, each with its document and its changes from the previous one."""
+    """List versions, newest first, each with its document and its changes from the previous version."""
     found = await publishing.list_versions(
         context, caller, destination_id, mapping_id, limit=limit + 1, below=number_of(cursor)
     )
-    items, more = split_page(found, limit)
-    next_cursor = cursor_of(items[-1].version.version) if more else None
+    items, next_cursor = split_page(found, limit, lambda details: (details.version.version,))
     page = MappingVersionPage(items=[MappingVersionView.of(item) for item in items], next_cursor=next_cursor)
     return ExactJsonResponse(page.model_dump())
 

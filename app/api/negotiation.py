@@ -4,9 +4,9 @@ from fastapi import Request
 
 
 def wants(request: Request, media_type: str) -> bool:
-    """Return whether the Accept header names this media type with at least the weight of the other.
+    """Return whether the Accept header names this media type and prefers neither JSON nor HTML to it.
 
-    `*/*`, or no Accept header, names neither.
+    `*/*` names no media type.
     """
     weights = _weights(request.headers.get("accept", ""))
     weight = weights.get(media_type, 0.0)

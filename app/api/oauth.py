@@ -37,7 +37,7 @@ class ConnectedView(ResponseBody):
 @router.post("/destinations/{destination_id}/connect", summary="Start the Amazon sign-in")
 @requires(Scope.DESTINATIONS_WRITE)
 async def connect(destination_id: str, caller: CurrentCaller, context: Context) -> SignInPage:
-    """Return the page where a user of the advertiser's account clicks Allow; it is valid for ten minutes."""
+    """Return the address where a user of the advertiser's account clicks Allow, within ten minutes."""
     return SignInPage(authorize_url=await begin_connection(context, caller, destination_id))
 
 

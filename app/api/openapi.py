@@ -194,7 +194,7 @@ def _error_statuses(path: str, method: str, *, requires_key: bool, reads_if_matc
     return sorted(statuses)
 
 
-# Operations that return a status for one known reason.
+# Operations with an error status that has a single cause: its code.
 _CODES: dict[tuple[str, str], tuple[ErrorCode, ...]] = {
     ("GET", "/events/{event_id}"): (ErrorCode.EVENT_AMBIGUOUS,),
     ("POST", "/organisations"): (ErrorCode.ORGANISATION_EXISTS,),

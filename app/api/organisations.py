@@ -19,7 +19,7 @@ from app.admin.organisations import (
     suspend_organisation,
 )
 from app.api.etags import Expected, etag
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, slice_page, split_page, time_and_id_of
+from app.api.paging import PAGE, Cursor, Limit, Page, slice_page, split_page, time_and_id_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store.organisation_usage import DayUsage
@@ -61,7 +61,7 @@ class UsageView(ResponseBody):
 
 
 class UsagePage(Page[DayUsage]):
-    """One page of daily usage, and the sum over all days, including those of other pages."""
+    """A page of daily usage, and the sum over all days of all pages."""
 
     total: UsageView
 
@@ -83,8 +83,7 @@ async def create(
 async def list_all(context: Context, limit: Limit = PAGE, cursor: Cursor = None) -> OrganisationPage:
     """List organisations, oldest first."""
     rows = await list_organisations(context, limit=limit + 1, after=time_and_id_of(cursor))
-    items, has_more = split_page(rows, limit)
-    next_cursor = cursor_of(items[-1].created_at.isoformat(), items[-1].id) if has_more else None
+    items, next_cursor = split_page(rows, limit, lambda row: (row.created_at.isoformat(), row.id))
     return OrganisationPage(items=[OrganisationView.of(item) for item in items], next_cursor=next_cursor)
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Generic, TypeVar
 
@@ -64,7 +64,7 @@ def time_and_id_of(cursor: str | None) -> tuple[datetime, str] | None:
 
 
 def number_of(cursor: str | None) -> int | None:
-    """Return the number in a one-number cursor, or None for the first page. Raises Refusal."""
+    """Return the number in a cursor, or None for the first page. Raises Refusal for an invalid cursor."""
     match place_of(cursor):
         case None:
             return None
@@ -115,9 +115,15 @@ def bad_cursor() -> Refusal:
     )
 
 
-def split_page(found: Sequence[Item], limit: int) -> tuple[Sequence[Item], bool]:
-    """Return up to `limit` items and whether there are more. Query the store for `limit + 1` items."""
-    return found[:limit], len(found) > limit
+def split_page(
+    found: Sequence[Item], limit: int, place: Callable[[Item], tuple[object, ...]]
+) -> tuple[Sequence[Item], str | None]:
+    """Return up to `limit` items, and the cursor of the next page: the place of the last item.
+
+    Query the store for `limit + 1` items. Without the additional item there is no next page.
+    """
+    items = found[:limit]
+    return items, cursor_of(*place(items[-1])) if len(found) > limit else None
 
 
 def slice_page(items: Sequence[Item], limit: int, cursor: str | None) -> tuple[list[Item], str | None]:

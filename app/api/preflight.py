@@ -1,24 +1,15 @@
 """Preflight over HTTP: the requirements for a destination's first delivery, as a checklist."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from app.admin.access import Scope
 from app.admin.inputs import PreflightConfirmation
-from app.admin.preflight import PreflightCheck, check_setup, confirm_check
-from app.api.response_body import ResponseBody
+from app.admin.preflight import Preflight, check_setup, confirm_check
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 
 router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
-
-
-class PreflightView(ResponseBody):
-    """The checks, in the order in which to fix them. `ready` is true when no check has failed."""
-
-    ready: bool
-    checks: Sequence[PreflightCheck]
 
 
 @router.get("/destinations/{destination_id}/preflight", summary="Check the setup")
@@ -28,20 +19,18 @@ async def preflight(
     caller: CurrentCaller,
     context: Context,
     ask: Annotated[bool, Query(description="Call Amazon now to check access to the advertiser.")] = False,
-) -> PreflightView:
+) -> Preflight:
     """Check every requirement for delivery. `ready` is true when no check has failed.
 
     Uses what Amazon returned at the last sign-in; `ask=true` calls Amazon again, which may take ten seconds.
     """
-    return PreflightView.model_validate(await check_setup(context, caller, destination_id, ask=ask))
+    return await check_setup(context, caller, destination_id, ask=ask)
 
 
 @router.post("/destinations/{destination_id}/preflight", summary="Confirm a manual check")
 @requires(Scope.DESTINATIONS_WRITE)
 async def confirm(
     destination_id: str, body: PreflightConfirmation, caller: CurrentCaller, context: Context
-) -> PreflightView:
-    """Confirm a check that Amazon's API does not support: `permission` or `terms`. `false` withdraws it."""
-    return PreflightView.model_validate(
-        await confirm_check(context, caller, destination_id, body.check, confirmed=body.confirmed)
-    )
+) -> Preflight:
+    """Confirm a check that only people can make: `permission` or `terms`. `confirmed: false` withdraws it."""
+    return await confirm_check(context, caller, destination_id, body.check, confirmed=body.confirmed)

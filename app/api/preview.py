@@ -24,7 +24,9 @@ class PreviewStep(ResponseBody):
     source: str | None = Field(description="The path in the event; null for a constant.")
     found: bool
     rule: str
-    result: Any = Field(description="Only the start of a hash of a personal value; `…` for an unhashed id.")
+    result: Any = Field(
+        description="For a personal value, only the start of its hash; `…` for an unhashed id."
+    )
 
 
 class ConversionPreview(ResponseBody):

@@ -1,7 +1,7 @@
 """Check query parameters: a route accepts those in its signature, each once, and no others.
 
-A parameter declared as a list may repeat. A route may declare that it ignores unknown parameters; only the
-address of a redirect from another server needs this.
+A parameter declared as a list may repeat. A route to which another server redirects may ignore unknown
+parameters.
 """
 
 import re

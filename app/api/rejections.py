@@ -1,24 +1,22 @@
 """Rejected events over HTTP: records without values, and exact counts."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from app.admin import rejections as use_cases
 from app.admin.access import Scope
 from app.admin.inputs import Instant
+from app.admin.rejections import summarize_rejections
 from app.api.event_models import RejectionView
+from app.api.event_pages import RejectionPage, rejection_page
 from app.api.export import EXPORTED, Format, page_or_export
-from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, record_id_of, slice_page, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, slice_page
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store.rejection_records import RejectionFilter, RejectionSummary
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
-
-
-class RejectionPage(Page[RejectionView]):
-    """A page of rejected events, newest first."""
 
 
 class RejectionSummaryPage(Page[RejectionSummary]):
@@ -41,7 +39,7 @@ async def summary(
     cursor: Cursor = None,
 ) -> RejectionSummaryPage:
     """Count rejected events by reason, mapping and source path. Every rejected event is counted."""
-    rows = await use_cases.summarize_rejections(context, caller, destination_id, since=since, until=until)
+    rows = await summarize_rejections(context, caller, destination_id, since=since, until=until)
     shown, next_cursor = slice_page(rows, limit, cursor)
     return RejectionSummaryPage(items=shown, next_cursor=next_cursor)
 
@@ -79,17 +77,7 @@ async def list_rejections(
     wanted = RejectionFilter(
         since, until, reason, field, mapping_id, execution_id, journey_id, node_id, event_id, request_id
     )
-
-    async def page_at(position: str | None, most: int) -> RejectionPage:
-        rows = await use_cases.list_rejections(
-            context, caller, destination_id, wanted, limit=most + 1, below=record_id_of(position)
-        )
-        items, has_more = split_page(rows, most)
-        return RejectionPage(
-            items=[RejectionView.of(item) for item in items],
-            next_cursor=cursor_of(items[-1].record.id) if has_more else None,
-        )
-
+    page_at = partial(rejection_page, context, caller, destination_id, wanted)
     return await page_or_export(
         export_format, page_at, RejectionView, name="rejections", cursor=cursor, limit=limit
     )

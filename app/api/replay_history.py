@@ -10,7 +10,7 @@ from pydantic import Field
 from app.admin import replay_progress as use_cases
 from app.admin.access import Scope
 from app.admin.dead_letters import dismiss_dead_letters
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
 from app.api.replay import EventSelectionBody
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -38,7 +38,7 @@ class DismissalView(ResponseBody):
 async def dismiss(
     destination_id: str, body: DeadLetterFilter, caller: CurrentCaller, context: Context
 ) -> DismissalView:
-    """Mark dead letters as handled. They stay `dead`, keep their history, and leave `dead_open`."""
+    """Mark dead letters as handled: their status stays `dead`, but `dead_open` no longer counts them."""
     matched = await dismiss_dead_letters(
         context,
         caller,
@@ -73,11 +73,8 @@ class ReplayProgressView(ResponseBody):
         return cls.model_validate({**asdict(found), "replay_id": found.id})
 
 
-class ReplayPage(ResponseBody):
+class ReplayPage(Page[ReplayProgressView]):
     """A page of replays, newest first."""
-
-    items: list[ReplayProgressView]
-    next_cursor: str | None
 
 
 @router.get("/destinations/{destination_id}/replays", summary="List replays")
@@ -89,8 +86,7 @@ async def list_replays(
     rows = await use_cases.list_replays(
         context, caller, destination_id, limit=limit + 1, below=number_of(cursor)
     )
-    items, has_more = split_page(rows, limit)
-    next_cursor = cursor_of(items[-1].number) if has_more else None
+    items, next_cursor = split_page(rows, limit, lambda row: (row.number,))
     return ReplayPage(items=[ReplayProgressView.of(item) for item in items], next_cursor=next_cursor)
 
 

@@ -26,7 +26,7 @@ from app.domain import strict_json
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
-# Key in the ASGI scope's state: the function that charges a request to its caller's share.
+# Key in the ASGI scope's state of the function that counts a request against its caller's share.
 CLAIM: Final = "claim"
 
 _SCOPES = "__scopes__"
@@ -62,8 +62,9 @@ def scopes_of(endpoint: Callable[..., Any]) -> tuple[Scope, ...]:
 
 
 class SecuredRoute(APIRoute):
-    """A secured route. Checks run in this order: 400 or 401 (key), 403, 422 (query), 415, 400 (body syntax),
-    422 (body).
+    """A route that checks each request before its function runs.
+
+    The checks in order: 400 or 401 (key), 403 (scope), 422 (query), 415 and 400 (body syntax), 422 (body).
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:

@@ -1,6 +1,6 @@
-"""Status callbacks of a destination: whether the journey engine is informed of final states.
+"""Status callbacks of a destination: messages to the journey engine about final states.
 
-The address is a setting of the operator (STATUS_CALLBACK_URL), never of a caller.
+Only the operator can set the address of the callbacks (STATUS_CALLBACK_URL).
 """
 
 from fastapi import APIRouter

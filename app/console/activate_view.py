@@ -13,7 +13,7 @@ RESPONSES: Sequence[tuple[str, str, str]] = (
     (
         "207",
         "Some events are rejected; see the results.",
-        "Continue. Fix the rejected ones.",
+        "Continue. Fix the rejected events.",
     ),
     (
         "422",

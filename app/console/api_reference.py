@@ -1,4 +1,4 @@
-"""The API reference at /docs: Swagger UI on the OpenAPI description. It loads nothing from other hosts."""
+"""The API reference at /docs: Swagger UI on the OpenAPI description, without files from other hosts."""
 
 from typing import Any
 

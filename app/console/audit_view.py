@@ -4,11 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 from urllib.parse import quote
 
+from fastapi import Query
+
 from app.console.mapping_view import Change, changes
+from app.console.wording import event_type_label
 from app.domain.audit_chain import ChainBroken, ChainHead
-from app.domain.conversion.event_types import EVENT_TYPES
 from app.store.audit import AuditAction, AuditEntry, AuditFilter
 
 SENTENCES: Mapping[str, str] = {
@@ -67,29 +70,33 @@ KINDS: Mapping[str, str] = {
 }
 
 
+_Text = Annotated[str, Query(max_length=200)]
+
+
 @dataclass(frozen=True, slots=True)
 class AuditForm:
-    """The filters as typed. Days are UTC; `until` is included."""
+    """The filter of the audit page, as its query parameters. Days are UTC; `until` is included."""
 
-    actor: str = ""
-    kind: str = ""
-    action: str = ""
-    target: str = ""
-    since: str = ""
-    until: str = ""
+    actor: _Text = ""
+    kind: _Text = ""
+    action: _Text = ""
+    target: _Text = ""
+    since: _Text = ""
+    until: _Text = ""
 
-    def fields(self) -> dict[str, str]:
-        """Return the fields of the form."""
-        return asdict(self)
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The query parameters that are not empty."""
+        return {name: value for name, value in asdict(self).items() if value}
 
     @property
     def problem(self) -> str | None:
-        """Return a message if a day is invalid."""
+        """The message about an invalid day, or None."""
         wrong = [text for text in (self.since, self.until) if text and _day(text) is None]
         return "Write days as YYYY-MM-DD. The filter by day was ignored." if wrong else None
 
     def wanted(self) -> AuditFilter:
-        """Return the filter. `bootstrap` is found by the name that the list shows."""
+        """Return the filter. The name that the list shows for the bootstrap key also finds its actions."""
         since, until = _day(self.since), _day(self.until)
         actor = "bootstrap" if self.actor.strip().lower().endswith("bootstrap key") else self.actor.strip()
         return AuditFilter(
@@ -112,7 +119,7 @@ def _day(text: str) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class EntryView:
-    """One entry of the page. `link` is the page of its target, if it has one."""
+    """One entry of the page. `link` is the address of its target's page; None if there is no page."""
 
     id: int
     at: datetime
@@ -150,8 +157,7 @@ def ids_of(entry: AuditEntry) -> list[str]:
 def _target_name(entry: AuditEntry, names: Mapping[str, str]) -> str:
     if entry.action == AuditAction.EVENT_NAME_RENAMED and "/" in entry.subject:
         advertiser, event_type = entry.subject.rsplit("/", 1)
-        spec = EVENT_TYPES.get(event_type)
-        return f"{event_type if spec is None else spec.label}, advertiser {advertiser}"
+        return f"{event_type_label(event_type)}, advertiser {advertiser}"
     return names.get(entry.subject, entry.subject)
 
 

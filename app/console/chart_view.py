@@ -54,7 +54,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """What the charts show of some buckets; a cell without a measurement is empty."""
+    """A row of the table of values, for one or more buckets. A cell without a measurement is empty."""
 
     start: datetime
     cells: Sequence[str]
@@ -80,7 +80,7 @@ class ChartSet:
 
     @property
     def columns(self) -> list[str]:
-        """The headings of the values as a table: one for each line with a value."""
+        """The column headings of the table of values, for each line with a value."""
         return [
             line.label if chart.unit == "events" else f"{line.label} ({chart.unit})"
             for chart, line in self._lines()
@@ -98,7 +98,7 @@ class ChartSet:
 
     @property
     def rows(self) -> list[TableRow]:
-        """The values as a table, newest first. A cell is the sum of events, or the highest of other values.
+        """The rows of the table, newest first. A cell is the sum of events, or the highest of other values.
 
         Rows in which nothing happened are left out.
         """

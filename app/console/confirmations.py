@@ -27,10 +27,10 @@ SENTENCES: Final[Mapping[str, str]] = {
     "disconnected": "Disconnected. The Amazon tokens were deleted. Events wait until you reconnect.",
     "deleted": "Destination deleted. It accepts no further events; its history remains.",
     "settings_saved": "Settings saved.",
-    "currency_changed": "Currency changed to that of the Amazon account. New purchases use it.",
-    "check_confirmed": "Confirmed. The audit records who confirmed it.",
+    "currency_changed": "Currency changed to the Amazon account's currency. It applies to new purchases.",
+    "check_confirmed": "Check confirmed. The audit records who confirmed it.",
     "check_withdrawn": "Confirmation withdrawn.",
-    "key_revoked": "Key revoked. Requests with it are refused, and its sessions have ended.",
+    "key_revoked": "Key revoked. Requests with this key are refused, and its sessions have ended.",
     "mapping_created": "Mapping created. Complete its fields, then publish it.",
     "draft_saved": "Draft saved. Publish it to use it for new events.",
     "mapping_copied": "Mapping copied as a draft. Review it, then publish it.",
@@ -49,7 +49,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "incident_unmuted": "Mute ended. Messages about this incident are sent again.",
     "notifications_saved": "Notification settings saved. They apply to the next message.",
     "thresholds_saved": "Thresholds saved. They apply within 15 seconds.",
-    "maintenance_started": "Maintenance window started. Incidents open silently for {number} h.",
+    "maintenance_started": "Maintenance window started. Incidents send no messages for {number} h.",
     "maintenance_ended": "Maintenance window ended. Messages are sent again.",
     "callback_on": "Status callbacks are on. Each final state is reported from now on.",
     "callback_off": "Status callbacks are off. Waiting callbacks were dropped.",
@@ -62,8 +62,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "acknowledged": "Incident acknowledged. Daily reminders stop; a message is sent when it resolves.",
 }
 
-# The link of each sentence: its label and its address. {here} is the page of the destination, {mapping} that
-# of the mapping.
+# The link of each sentence: its label and its address. {here} is the page of the destination, {mapping} is
+# the page of the mapping.
 LINKS: Final[Mapping[str, tuple[str, str]]] = {
     "connected": ("Setup check", "{here}/preflight"),
     "created": ("Connect to Amazon", "{here}#connect"),
@@ -111,7 +111,7 @@ _PLACE: Final = re.compile(r"(/console/destinations/dst_[0-9a-z]+)(/mappings/map
 
 @dataclass(frozen=True, slots=True)
 class ActionConfirmation:
-    """What an action did, and a link to continue; `label` is None without one."""
+    """What an action did, and a link to continue. `label` is None if there is no link."""
 
     sentence: str
     label: str | None = None
@@ -138,7 +138,7 @@ def redirect(context: AppContext, address: str, done: str, number: int | None = 
 
 
 def confirmation_of(request: Request) -> ActionConfirmation | None:
-    """Return what the preceding action did, if there was one."""
+    """Return what the action before this page did, or None if there was no action."""
     word, _, number = request.cookies.get(_COOKIE, "").partition(".")
     sentence = SENTENCES.get(word)
     if sentence is None:

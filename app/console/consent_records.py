@@ -1,26 +1,20 @@
 """Consent records of a destination: the newest on a page, all as CSV, and how many events were blocked."""
 
-import csv
-import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import fields
-from typing import Any
 
-import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
 from app.admin.access import Scope
 from app.admin.consent_records import ConsentRecord, Position, blocked_by_consent, list_consent_records
-from app.admin.context import AppContext
-from app.admin.destinations import find_visible
 from app.admin.mappings import list_mappings
+from app.api.export import cell, csv_lines
 from app.api.paging import MOST, Cursor, cursor_of, event_place_of
-from app.api.secured_route import Context, requires
+from app.api.secured_route import requires
 from app.console import pages
 from app.console.destination import PAGE, content_of
-from app.console.secured_page import CurrentVisitor, SecuredPage
-from app.console.sessions import Visitor
+from app.console.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
 from app.console.wording import number
 from app.domain.outcomes.reasons import REASONS
 from app.store.mappings import StoredMapping
@@ -40,22 +34,18 @@ COLUMNS = tuple(column.name for column in fields(ConsentRecord))
 
 @router.get(PAGE + "/consent", response_model=None)
 @requires(Scope.EVENTS_READ, Scope.ERASE)
-async def page(
-    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, cursor: Cursor = None
-) -> Response:
+async def page(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = None) -> Response:
     """Show the newest records, and how many events were blocked, by reason and basis."""
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, visitor.caller, destination_id)
     records = await list_consent_records(
-        context, visitor.caller, destination_id, limit=_PAGE_SIZE, before=event_place_of(cursor)
+        visit.context, visit.caller, found.id, limit=_PAGE_SIZE, before=event_place_of(cursor)
     )
-    blocked = await blocked_by_consent(context, visitor.caller, destination_id)
-    mappings = await list_mappings(context, visitor.caller, destination_id, limit=MOST)
+    blocked = await blocked_by_consent(visit.context, visit.caller, found.id)
+    mappings = await list_mappings(visit.context, visit.caller, found.id, limit=MOST)
     modes = {_consent_mode(each.mapping) for each in mappings}
     return pages.show(
-        request,
+        visit.request,
         "consent.html",
-        **content_of(context, found, visitor, "events"),
+        **content_of(visit, found, "events"),
         items=records.items,
         next_cursor=cursor_of(*records.last) if records.last else None,
         unreadable=records.unreadable_batches,
@@ -72,46 +62,28 @@ async def page(
 
 @router.get(PAGE + "/consent.csv", response_model=None)
 @requires(Scope.EVENTS_READ, Scope.ERASE)
-async def export(destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
+async def export(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Stream every record as CSV, newest first."""
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, visitor.caller, destination_id)
-    return StreamingResponse(
-        _rows(destination_id, visitor, context),
-        media_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="consent-{found.id}.csv"'},
-    )
+    headers = {"Content-Disposition": f'attachment; filename="consent-{found.id}.csv"'}
+    return StreamingResponse(_rows(visit, found.id), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-async def _rows(destination_id: str, visitor: Visitor, context: AppContext) -> AsyncIterator[str]:
-    yield _line(COLUMNS)
+async def _rows(visit: Visit, destination_id: str) -> AsyncIterator[bytes]:
+    yield csv_lines([COLUMNS])
     before: Position | None = None
     unreadable = 0
     while True:
         page = await list_consent_records(
-            context, visitor.caller, destination_id, limit=_ROWS_PER_CHUNK, before=before
+            visit.context, visit.caller, destination_id, limit=_ROWS_PER_CHUNK, before=before
         )
-        # As builtins, because times are text there.
-        yield "".join(_line([*msgspec.to_builtins(record).values()]) for record in page.items)
+        yield csv_lines([cell(getattr(record, name)) for name in COLUMNS] for record in page.items)
         unreadable += page.unreadable_batches
         before = page.last
         if before is None:
             break
     if unreadable:
         missing = f"{unreadable} stored batches are damaged; their records are missing"
-        yield _line([missing, *[None] * (len(COLUMNS) - 1)])
-
-
-def _line(cells: Sequence[Any]) -> str:
-    out = io.StringIO()
-    csv.writer(out).writerow([harmless(cell) for cell in cells])
-    return out.getvalue()
-
-
-def harmless(value: Any) -> str:
-    """Return a cell that no spreadsheet runs as a formula. Senders choose event ids."""
-    cell = "" if value is None else str(value)
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+        yield csv_lines([[missing, *[""] * (len(COLUMNS) - 1)]])
 
 
 def _consent_mode(mapping: StoredMapping) -> str | None:

@@ -1,8 +1,9 @@
 """The form for a new destination (R7)."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -10,16 +11,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.amazon_connection import begin_connection
-from app.admin.context import AppContext
 from app.admin.destination_settings import create_destination
-from app.admin.field_problems import field_problems
 from app.admin.inputs import NewDestination
 from app.admin.refusals import Refusal
-from app.api.errors import status_of
-from app.api.secured_route import Context, requires
+from app.api.secured_route import requires
 from app.console import confirmations, form_view, pages
 from app.console.destination import sign_in_origin
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
+from app.console.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
 from app.domain.destination import Region, advertiser_id_problem
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -38,34 +36,29 @@ SANDBOX_ADVERTISERS = (
 
 @router.get(NEW, response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def page(request: Request, context: Context) -> Response:
+async def page(visit: CurrentVisit) -> Response:
     """Show help and an empty form."""
-    return _show(request, context, DEFAULTS, {})
+    return _show(visit, DEFAULTS, {})
 
 
 @router.post(NEW, response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def create(request: Request, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def create(visit: CurrentVisit, form: Form) -> Response:
     """Create the destination and redirect to its page, or show the form again with its problems."""
     values = {name: form_text(form, name) for name in (*_TEXT_FIELDS, "requests_per_second", "burst")}
     try:
         body = NewDestination.model_validate(body_of(form))
-    except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
-        problems = form_view.of_errors(errors, field_problems(errors))
-        return _show(request, context, values, problems, status=422)
-    try:
-        created = await create_destination(context, visitor.caller, body)
-    except Refusal as refusal:
-        problems = form_view.of_fields(refusal.problem.fields) or {"": refusal.problem.detail or ""}
-        return _show(request, context, values, problems, status=status_of(refusal.problem))
-    if form_text(form, "then") == "connect" and context.amazon_configured and not created.similar:
+        created = await create_destination(visit.context, visit.caller, body)
+    except (ValidationError, Refusal) as error:
+        problems, status = form_view.problems_of(error)
+        return _show(visit, values, problems, status=status)
+    if form_text(form, "then") == "connect" and visit.context.amazon_configured and not created.similar:
         # Warn about a similar name before Amazon's sign-in: the destination may be a duplicate.
-        return RedirectResponse(await begin_connection(context, visitor.caller, created.destination.id), 303)
+        sign_in = await begin_connection(visit.context, visit.caller, created.destination.id)
+        return RedirectResponse(sign_in, 303)
     query = "?alike=1" if created.similar else ""
-    return confirmations.redirect(
-        context, f"/console/destinations/{created.destination.id}{query}", "created"
-    )
+    address = f"/console/destinations/{created.destination.id}{query}"
+    return confirmations.redirect(visit.context, address, "created")
 
 
 @router.get("/console/hints/advertiser-id", response_model=None)
@@ -89,39 +82,26 @@ def body_of(form: FormData) -> dict[str, object]:
 
 
 def _number(text: str) -> float | int | str:
-    # Anything else stays a string, which the model refuses.
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    for read in (int, float):
+        with suppress(ValueError):
+            return read(text)
+    return text  # the model refuses a string
 
 
 def _show(
-    request: Request,
-    context: AppContext,
-    values: Mapping[str, str],
-    problems: Mapping[str, str],
-    *,
-    status: int = 200,
+    visit: Visit, values: Mapping[str, str], problems: Mapping[str, str], *, status: int = 200
 ) -> Response:
-    kind = catalog.AMAZON
+    kind, origins = catalog.AMAZON, {sign_in_origin(visit.context, region) for region in Region}
+    has_sandbox = visit.context.development and not any("amazon.com" in origin for origin in origins)
     return pages.show(
-        request,
+        visit.request,
         "create.html",
         status=status,
-        leads_to=" ".join(sorted({sign_in_origin(context, region) for region in Region})),
-        configured=context.amazon_configured,
+        leads_to=" ".join(sorted(origins)),
+        configured=visit.context.amazon_configured,
         kind=kind,
         fields={field.name: field for field in kind.fields},
         values=values,
         problems=problems,
-        sandbox=SANDBOX_ADVERTISERS if _has_sandbox(request.app.state.context) else (),
+        sandbox=SANDBOX_ADVERTISERS if has_sandbox else (),
     )
-
-
-def _has_sandbox(context: AppContext) -> bool:
-    return context.development and "amazon.com" not in sign_in_origin(context, Region.NA)

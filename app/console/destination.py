@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
@@ -17,7 +17,6 @@ from app.admin.destination_stats import DestinationStats, read_stats
 from app.admin.destinations import (
     archive_destination,
     disconnect_destination,
-    find_visible,
     pause_destination,
     public_view,
     resume_destination,
@@ -25,13 +24,20 @@ from app.admin.destinations import (
 from app.admin.mappings import list_mappings
 from app.admin.preflight import check_setup
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.secured_route import Context, requires
+from app.api.secured_route import requires
 from app.console import confirmations, pages
 from app.console import destination_view as present
 from app.console.chart_view import charts
 from app.console.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
-from app.console.sessions import Visitor
+from app.console.secured_page import (
+    CurrentDestination,
+    CurrentVisit,
+    Form,
+    SecuredPage,
+    Visit,
+    form_text,
+    form_version,
+)
 from app.console.setup_view import check_views, steps
 from app.console.time_range import RangeName, RangeParameter, time_range
 from app.console.wording import REGIONS, STATES
@@ -50,26 +56,22 @@ _MAPPINGS = 50
 @router.get(PAGE, response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(
-    request: Request,
-    destination_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
+    visit: CurrentVisit,
+    found: CurrentDestination,
     alike: bool = False,
     range_name: RangeParameter = RangeName.DAY,
 ) -> Response:
     """Show the overview of a destination."""
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, visitor.caller, destination_id)
-    preflight = await check_setup(context, visitor.caller, destination_id)
-    mappings = await list_mappings(context, visitor.caller, destination_id, limit=_MAPPINGS)
-    panel = await panel_of(context, visitor, found, range_name)
+    preflight = await check_setup(visit.context, visit.caller, found.id)
+    mappings = await list_mappings(visit.context, visit.caller, found.id, limit=_MAPPINGS)
+    panel = await panel_of(visit, found, range_name)
     return pages.show(
-        request,
+        visit.request,
         "destination.html",
-        leads_to=sign_in_origin(context, found.region),
-        **content_of(context, found, visitor, "overview"),
+        leads_to=sign_in_origin(visit.context, found.region),
+        **content_of(visit, found, "overview"),
         alike=alike,
-        configured=context.amazon_configured,
+        configured=visit.context.amazon_configured,
         steps=steps(found, mappings, panel["stats"].counts["accepted"]),
         checks=check_views(preflight.checks),
         ready=preflight.ready,
@@ -78,7 +80,7 @@ async def page(
     )
 
 
-def content_of(context: AppContext, found: Destination, visitor: Visitor, tab: str) -> dict[str, Any]:
+def content_of(visit: Visit, found: Destination, tab: str) -> dict[str, Any]:
     """Return the content of the header of every destination page."""
     shown = pages.plain(public_view(found))
     return {
@@ -86,22 +88,20 @@ def content_of(context: AppContext, found: Destination, visitor: Visitor, tab: s
         "state": STATES[shown["state"]],
         "region": REGIONS[shown["region"]],
         "tab": tab,
-        "may_write": visitor.caller.may(Scope.DESTINATIONS_WRITE) and shown["state"] != "archived",
-        "may_replay": visitor.caller.may(Scope.REPLAY) and shown["state"] != "archived",
-        "may_read_events": visitor.caller.may(Scope.EVENTS_READ),
-        "development": context.development,
-        "amazon": sign_in_origin(context, found.region),
+        "may_write": visit.caller.may(Scope.DESTINATIONS_WRITE) and shown["state"] != "archived",
+        "may_replay": visit.caller.may(Scope.REPLAY) and shown["state"] != "archived",
+        "may_read_events": visit.caller.may(Scope.EVENTS_READ),
+        "development": visit.context.development,
+        "amazon": sign_in_origin(visit.context, found.region),
     }
 
 
-async def panel_of(
-    context: AppContext, visitor: Visitor, found: Destination, range_name: RangeName
-) -> dict[str, Any]:
+async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> dict[str, Any]:
     """Return the live part of the page: diagnosis, tiles, gauges, charts."""
-    stats = await read_stats(context, visitor.caller, found.id)
+    stats = await read_stats(visit.context, visit.caller, found.id)
     now = datetime.now(UTC)
     chosen = time_range(range_name, now)
-    overview = await read_overview(context, found.number, since=chosen.since, bucket=chosen.bucket)
+    overview = await read_overview(visit.context, found.number, since=chosen.since, bucket=chosen.bucket)
     facts = overview.facts
     return {
         "stats": stats,
@@ -130,10 +130,10 @@ async def panel_of(
     }
 
 
-async def diagnosis_of(context: AppContext, visitor: Visitor, found: Destination) -> Diagnosis:
+async def diagnosis_of(visit: Visit, found: Destination) -> Diagnosis:
     """Return the diagnosis of a destination, for pages without its overview."""
-    stats = await read_stats(context, visitor.caller, found.id)
-    facts = await read_diagnosis_facts(context, found.number)
+    stats = await read_stats(visit.context, visit.caller, found.id)
+    facts = await read_diagnosis_facts(visit.context, found.number)
     return _diagnosis(found, stats, facts, datetime.now(UTC))
 
 
@@ -163,69 +163,66 @@ def sign_in_origin(context: AppContext, region: Region) -> str:
 
 @router.post(PAGE + "/connect", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def connect(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def connect(visit: CurrentVisit, destination_id: str) -> Response:
     """Redirect to Amazon's sign-in (R8)."""
-    if not context.amazon_configured:
+    if not visit.context.amazon_configured:
         raise Refusal(
             ErrorCode.SIGN_IN_FAILED,
             "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET are not set. Ask the operator to set them.",
         )
-    return RedirectResponse(await begin_connection(context, visitor.caller, destination_id), 303)
+    return RedirectResponse(await begin_connection(visit.context, visit.caller, destination_id), 303)
 
 
 @router.post(PAGE + "/pause", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def pause(visit: CurrentVisit, destination_id: str) -> Response:
     """Pause delivery."""
-    await pause_destination(context, visitor.caller, destination_id)
-    return _back(context, destination_id, "paused")
+    await pause_destination(visit.context, visit.caller, destination_id)
+    return _back(visit.context, destination_id, "paused")
 
 
 @router.post(PAGE + "/resume", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def resume(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def resume(visit: CurrentVisit, destination_id: str) -> Response:
     """Resume delivery."""
-    await resume_destination(context, visitor.caller, destination_id)
-    return _back(context, destination_id, "resumed")
+    await resume_destination(visit.context, visit.caller, destination_id)
+    return _back(visit.context, destination_id, "resumed")
 
 
 @router.post(PAGE + "/currency", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def follow_account_currency(
-    destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
-) -> Response:
-    """Set the destination's currency to that of the Amazon account."""
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, visitor.caller, destination_id)
+async def follow_account_currency(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
+    """Set the destination's currency to the currency of the Amazon account."""
+    async with visit.context.engine.connect() as connection:
         account = await amazon_accounts.find(connection, found.id)
     if account is None or account.currency is None:
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
     body = DestinationUpdate.model_validate({"currency": account.currency})
-    await change_destination(context, visitor.caller, destination_id, body, form_version(form))
-    return _back(context, destination_id, "currency_changed")
+    await change_destination(visit.context, visit.caller, found.id, body, form_version(form))
+    return _back(visit.context, found.id, "currency_changed")
 
 
 @router.post(PAGE + "/disconnect", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def disconnect(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def disconnect(visit: CurrentVisit, destination_id: str) -> Response:
     """Delete the Amazon tokens."""
-    await disconnect_destination(context, visitor.caller, destination_id)
-    return _back(context, destination_id, "disconnected")
+    await disconnect_destination(visit.context, visit.caller, destination_id)
+    return _back(visit.context, destination_id, "disconnected")
 
 
 @router.post(PAGE + "/delete", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def delete(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def delete(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
     """Archive the destination if the form repeats its name."""
-    async with context.engine.connect() as connection:
+    async with visit.context.engine.connect() as connection:
         found = await stored.find(connection, destination_id)
     if found is None or form_text(form, "name") != found.name.strip():
         raise Refusal(
             ErrorCode.INVALID, "Type the exact name of the destination to delete it. Nothing was deleted."
         )
     discard = form_text(form, "discard") == "on"
-    await archive_destination(context, visitor.caller, destination_id, discard=discard)
-    return confirmations.redirect(context, "/console", "deleted")
+    await archive_destination(visit.context, visit.caller, destination_id, discard=discard)
+    return confirmations.redirect(visit.context, "/console", "deleted")
 
 
 def _back(context: AppContext, destination_id: str, done: str) -> Response:

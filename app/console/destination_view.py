@@ -18,9 +18,9 @@ from app.store.outcome_history import OutcomeBucket
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure. `address` opens the list of the counted events; None if there is no such list.
+    """One figure. `address` opens the list of the counted events, None if there is no such list.
 
-    It is appended to the address of the destination's page.
+    The list's address is the address of the destination's page followed by `address`.
     """
 
     label: str
@@ -157,7 +157,7 @@ class LaneInput:
 
     @property
     def hold(self) -> str | None:
-        """Return why nothing is sent, or None."""
+        """Why nothing is sent, or None if events are sent."""
         return _HOLDS.get(self.state)
 
 

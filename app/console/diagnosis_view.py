@@ -25,8 +25,9 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisInput:
-    """Input of the rules. `requests` are the newest first; `failures` are the requests that failed since the
-    last success.
+    """Input of the rules. `requests` are the newest requests, newest first.
+
+    `failures` are the requests that failed since the last success, None if there are none.
     """
 
     destination: Destination
@@ -41,7 +42,7 @@ class DiagnosisInput:
 
     @property
     def recent(self) -> Sequence[RequestRow]:
-        """Return the requests of the last minute; older ones say nothing about the current state."""
+        """The requests of the last minute. Older requests say nothing about the current state."""
         return [request for request in self.requests if self.now - request.started_at <= _RECENT]
 
 
@@ -205,7 +206,7 @@ def _often_throttled(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _dead(facts: DiagnosisInput) -> Diagnosis | None:
-    """Return a diagnosis if dead letters are open. Replayed and dismissed ones need no action."""
+    """Return a diagnosis if dead letters are open, which means neither replayed nor dismissed."""
     if not facts.open_dead_letters:
         return None
     dead = sum(count for _, count in facts.open_dead_letters)

@@ -1,4 +1,4 @@
-"""The filter of the event pages: its query parameters, the filter that they mean, and its links."""
+"""The filter of the event pages: its query parameters, and the filters of the use cases that they mean."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,8 @@ from fastapi import Depends, Query
 
 from app.admin.event_list import EventFilter
 from app.admin.event_search import REJECTED
-from app.console.time_range import PARAMETER, RangeName, TimeRange, time_range
+from app.api.export import ExportFormat
+from app.console.time_range import PARAMETER, RangeName, RangeParameter, TimeRange, time_range
 from app.console.wording import STATUSES
 from app.domain.outcomes.status import Status
 from app.store.rejection_records import RejectionFilter
@@ -19,18 +20,18 @@ _Id = Annotated[str, Query(max_length=256)]
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
-    """What a visitor filters by; "" means any."""
+    """The query parameters of an event page; "" means any."""
 
-    status: str
-    reason: str
-    event_type: str
-    mapping: str
-    field: str
-    execution: str
-    journey: str
-    node: str
-    range_name: RangeName
-    cause: str = ""  # of a group on the errors page
+    status: Annotated[str, Query(max_length=20)] = ""
+    reason: _Word = ""
+    event_type: Annotated[str, Query(alias="type", max_length=64)] = ""
+    mapping: _Word = ""
+    field: _Id = ""
+    execution: _Id = ""
+    journey: _Id = ""
+    node: _Id = ""
+    range_name: RangeParameter = RangeName.MONTH
+    cause: _Word = ""  # of a group on the errors page
 
     @property
     def chosen_status(self) -> str:
@@ -39,7 +40,7 @@ class EventQuery:
 
     @property
     def rejected(self) -> bool | None:
-        """Whether only rejected events (True), only accepted ones (False), or both (None) are wanted."""
+        """Whether only rejected events (True), only accepted events (False), or both (None) are wanted."""
         return self.chosen_status == REJECTED if self.chosen_status else None
 
     @property
@@ -49,7 +50,7 @@ class EventQuery:
 
     @property
     def parameters(self) -> list[tuple[str, str]]:
-        """The query parameters of this filter, without empty ones."""
+        """The query parameters that are not empty."""
         named = (
             ("status", self.chosen_status), ("reason", self.reason), ("type", self.event_type),
             ("mapping", self.mapping), ("field", self.field), ("execution", self.execution),
@@ -91,20 +92,10 @@ class EventQuery:
         )
 
 
-def _event_query(
-    *,
-    status: Annotated[str, Query(max_length=20)] = "",
-    reason: _Word = "",
-    type: _Word = "",
-    mapping: _Word = "",
-    field: _Id = "",
-    execution: _Id = "",
-    journey: _Id = "",
-    node: _Id = "",
-    range_name: Annotated[RangeName, Query(alias=PARAMETER)] = RangeName.MONTH,
-    cause: _Word = "",
-) -> EventQuery:
-    return EventQuery(status, reason, type, mapping, field, execution, journey, node, range_name, cause)
+def _file_format(format: ExportFormat = ExportFormat.CSV) -> ExportFormat:
+    return format
 
 
-Events = Annotated[EventQuery, Depends(_event_query)]
+# Annotated types for the parameters of routes.
+Events = Annotated[EventQuery, Depends()]
+FileFormat = Annotated[ExportFormat, Depends(_file_format)]

@@ -1,15 +1,14 @@
 """Event schema page of a destination: observed paths and kinds of values, never values."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.destinations import find_visible
 from app.admin.event_schemas import read_event_schema
-from app.api.secured_route import Context, requires
+from app.api.secured_route import requires
 from app.console import pages
 from app.console.destination import PAGE, content_of
-from app.console.secured_page import CurrentVisitor, SecuredPage
+from app.console.secured_page import CurrentDestination, CurrentVisit, SecuredPage
 from app.console.wording import number, share
 from app.domain.mapping.fields import FIELDS
 from app.domain.observed.event_schema import fields_by_path
@@ -21,11 +20,9 @@ _MAX_ROWS = 500
 
 @router.get(PAGE + "/event-schema", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
-async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
+async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """List the paths of recent events: fill rate, types and suggested fields."""
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, visitor.caller, destination_id)
-    schema = await read_event_schema(context, visitor.caller, destination_id)
+    schema = await read_event_schema(visit.context, visit.caller, found.id)
     fields = fields_by_path(schema)
     rows = [
         {
@@ -39,9 +36,9 @@ async def page(request: Request, destination_id: str, context: Context, visitor:
         for entry in schema.entries.values()
     ]
     return pages.show(
-        request,
+        visit.request,
         "event_schema.html",
-        **content_of(context, found, visitor, "mappings"),
+        **content_of(visit, found, "mappings"),
         rows=rows[:_MAX_ROWS],
         left_off=max(0, len(rows) - _MAX_ROWS),
         events=number(schema.events),

@@ -7,15 +7,10 @@ from itertools import groupby
 from types import MappingProxyType
 
 from app.admin.event_records import EventAttempt, EventHistory, EventReplay
-from app.console.wording import EVENT_STATUSES, STATUSES, Label, amazon_message, number, person
-from app.domain.conversion.event_types import EVENT_TYPES
-from app.domain.identity import MATCH_KEYS
+from app.console.wording import STATUSES, amazon_message, event_type_label, match_key_label, number, person
 from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.explain import UNCLEAR_ANSWERS
 from app.domain.outcomes.reasons import WARNINGS
-from app.domain.outcomes.status import FINAL
-
-_WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +113,7 @@ def collapse(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
 
 
 def _last(history: EventHistory) -> list[TimelineEntry]:
-    """Return the status as the last step, after a separate step for an erased delivery."""
+    """Return the last step: the status. An event that was erased after its delivery has a step for each."""
     word, detail = STATUSES[history.status], amazon_message(history.explanation)
     delivered, erased = history.delivered_at, history.erased_at
     if delivered is not None and erased is not None:
@@ -145,25 +140,20 @@ def _converted(history: EventHistory, mapping_name: str | None) -> str:
     kind = history.event_type
     if kind is None:
         return "The stored metadata of the conversion is damaged and cannot be shown."
-    label = EVENT_TYPES[kind].label if kind in EVENT_TYPES else kind
     by = f"mapping “{mapping_name}”" if mapping_name else "a deleted mapping"
     keys = match_keys(history.match_keys)
     return (
-        f"By {by}, version {history.mapping_version}, as {label}, with {keys}. "
+        f"By {by}, version {history.mapping_version}, as {event_type_label(kind)}, with {keys}. "
         "The payload is frozen: retries resend exactly this."
     )
 
 
 def match_keys(wire: Sequence[str]) -> str:
-    """Return the match keys an event carried, in words."""
-    names = [_key_label(key) for key in wire]
+    """Return the labels of match keys, given by Amazon's names, as a text."""
+    names = [match_key_label(key) for key in wire]
     if not names:
         return "no match key"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _key_label(wire: str) -> str:
-    return FIELDS[_WIRE[wire]].label if wire in _WIRE else wire
 
 
 def _attempt(attempt: EventAttempt) -> TimelineEntry:
@@ -195,7 +185,7 @@ def _attempt(attempt: EventAttempt) -> TimelineEntry:
 def warnings(history: EventHistory) -> list[str]:
     """Return the event's warnings as sentences."""
     entries = [
-        f"{_key_label(omitted.match_key)} was left out: {omitted.reason.replace('_', ' ')}."
+        f"{match_key_label(omitted.match_key)} was left out: {omitted.reason.replace('_', ' ')}."
         for omitted in history.dropped_match_keys
     ]
     for warning in history.warnings:
@@ -206,13 +196,3 @@ def warnings(history: EventHistory) -> list[str]:
         label = f" ({FIELDS[field].label})" if known else ""
         entries.append(WARNINGS.get(code, code) + label)
     return entries
-
-
-def verdict(history: EventHistory) -> Label:
-    """Return the status of the event."""
-    return EVENT_STATUSES[history.status]
-
-
-def is_final(history: EventHistory) -> bool:
-    """Return whether the status of the event is final."""
-    return history.status in {status.value for status in FINAL}

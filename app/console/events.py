@@ -1,14 +1,14 @@
 """Event pages of a destination: the filtered list with its export, and the history of one event."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
 from app.admin.event_history import read_event_history
 from app.admin.event_list import mapping_names
 from app.admin.event_records import EventHistory, EventReplay
@@ -16,17 +16,18 @@ from app.admin.event_search import REJECTED, FoundEvent, search_events
 from app.admin.mappings import find_mapping
 from app.admin.payload_shape import payload_shape
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.export import ExportFormat, ExportPage, export
+from app.api.event_pages import search_page
+from app.api.export import export
 from app.api.paging import Cursor, cursor_of, search_position_of
-from app.api.secured_route import Context, requires
+from app.api.secured_route import requires
 from app.console import event_timeline, pages
 from app.console.destination import PAGE, content_of, diagnosis_of
-from app.console.event_filter import Events
-from app.console.secured_page import CurrentVisitor, SecuredPage
-from app.console.sessions import Visitor
+from app.console.event_filter import Events, FileFormat
+from app.console.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
 from app.console.wording import EVENT_STATUSES
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.outcomes.failure_cause import failure_cause
+from app.domain.outcomes.status import FINAL
 from app.store import audit
 from app.store.destinations import Destination
 
@@ -39,30 +40,22 @@ _REPLAYABLE = ("dead", "expired")
 @router.get(PAGE + "/events", response_model=None)
 @requires(Scope.EVENTS_READ)
 async def list_events(
-    *,
-    request: Request,
-    destination_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
-    query: Events,
-    cursor: Cursor = None,
+    visit: CurrentVisit, found: CurrentDestination, query: Events, cursor: Cursor = None
 ) -> Response:
     """List a destination's events, accepted and rejected, newest first."""
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, visitor.caller, destination_id)
-    content = content_of(context, found, visitor, "events")
-    chosen = query.range(context.now())
+    content = content_of(visit, found, "events")
+    chosen = query.range(visit.context.now())
     listed = await search_events(
-        context,
-        visitor.caller,
+        visit.context,
+        visit.caller,
         query.events(chosen.since),
-        destination_id=destination_id,
+        destination_id=found.id,
         rejected=query.rejected,
         before=search_position_of(cursor),
         limit=_PAGE_SIZE,
     )
     return pages.show(
-        request,
+        visit.request,
         "events.html",
         **content,
         query=query,
@@ -75,7 +68,7 @@ async def list_events(
         replay_parameters=[pair for pair in query.parameters if pair[0] != "field"],  # of rejections only
         statuses=EVENT_STATUSES,
         types=EVENT_TYPES,
-        mappings=await mapping_names(context, visitor.caller, destination_id),
+        mappings=await mapping_names(visit.context, visit.caller, found.id),
         later=cursor is not None,
     )
 
@@ -83,88 +76,64 @@ async def list_events(
 @router.get(PAGE + "/events/export", response_model=None)
 @requires(Scope.EVENTS_READ)
 async def export_events(
-    *,
-    destination_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
-    query: Events,
-    export_format: Annotated[ExportFormat, Query(alias="format")] = ExportFormat.CSV,
+    visit: CurrentVisit, destination_id: str, query: Events, file_format: FileFormat
 ) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
-    wanted, rejected = query.events(query.range(context.now()).since), query.rejected
-
-    async def fetch(position: str | None) -> ExportPage:
-        page = await search_events(
-            context,
-            visitor.caller,
-            wanted,
-            destination_id=destination_id,
-            rejected=rejected,
-            before=search_position_of(position),
-            limit=1_000,
-        )
-        return ExportPage(
-            page.items,
-            cursor_of(*page.following) if page.following else None,
-        )
-
-    return await export(export_format, FoundEvent, fetch, name="events")
+    wanted = query.events(query.range(visit.context.now()).since)
+    page_at = partial(search_page, visit.context, visit.caller, wanted, destination_id, query.rejected)
+    return await export(file_format, FoundEvent, page_at, name="events")
 
 
 @router.get(PAGE + "/event", response_model=None)
 @requires(Scope.EVENTS_READ)
 async def event_page(
-    *,
-    request: Request,
-    destination_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
+    visit: CurrentVisit,
+    found: CurrentDestination,
     id: Annotated[str, Query(max_length=600)] = "",
     mapping: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Show the history of an event. Without an id, redirect to the list."""
     if not id.strip():
-        return RedirectResponse(f"/console/destinations/{destination_id}/events", 303)
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, visitor.caller, destination_id)
-    content = content_of(context, found, visitor, "events")
+        return RedirectResponse(f"/console/destinations/{found.id}/events", 303)
+    content = content_of(visit, found, "events")
     try:
-        history = await read_event_history(context, visitor.caller, destination_id, id, mapping)
+        history = await read_event_history(visit.context, visit.caller, found.id, id, mapping)
     except Refusal as refusal:
         if refusal.problem.code is ErrorCode.NOT_FOUND:
-            detail = refusal.problem.detail
-            return pages.show(request, "event_missing.html", status=404, **content, id=id, detail=detail)
+            content |= {"id": id, "detail": refusal.problem.detail}
+            return pages.show(visit.request, "event_missing.html", status=404, **content)
         if refusal.problem.code is ErrorCode.EVENT_AMBIGUOUS:
             ids = refusal.problem.extra["mapping_ids"]
-            choices = [(mapping_id, await _name(context, found, mapping_id)) for mapping_id in ids]
-            return pages.show(request, "event_choice.html", **content, id=id, choices=choices)
+            choices = [(mapping_id, await _name(visit.context, found, mapping_id)) for mapping_id in ids]
+            return pages.show(visit.request, "event_choice.html", **content, id=id, choices=choices)
         raise
     if history.status == REJECTED:
-        verdict = event_timeline.verdict(history)
-        return pages.show(request, "event_rejected.html", **content, history=history, verdict=verdict)
-    return pages.show(request, "event.html", **await event_content(context, visitor, found, history))
+        content |= {"history": history, "verdict": EVENT_STATUSES[history.status]}
+        return pages.show(visit.request, "event_rejected.html", **content)
+    return pages.show(visit.request, "event.html", **await event_content(visit, found, history))
 
 
-async def event_content(
-    context: AppContext, visitor: Visitor, found: Destination, history: EventHistory
-) -> dict[str, Any]:
+async def event_content(visit: Visit, found: Destination, history: EventHistory) -> dict[str, Any]:
     """Return the content of an event's page, from its history."""
     # An event usually waits because of its destination.
-    waiting = not event_timeline.is_final(history) and visitor.caller.may(Scope.DESTINATIONS_READ)
+    is_final = history.status in FINAL
+    explains_wait = not is_final and visit.caller.may(Scope.DESTINATIONS_READ)
     return {
-        **content_of(context, found, visitor, "events"),
+        **content_of(visit, found, "events"),
         "history": history,
-        "verdict": event_timeline.verdict(history),
+        "verdict": EVENT_STATUSES[history.status],
         "story": event_timeline.timeline(
-            history, await _name(context, found, history.mapping_id), await _names(context, history.replays)
+            history,
+            await _name(visit.context, found, history.mapping_id),
+            await _names(visit.context, history.replays),
         ),
         "shape": await payload_shape(
-            context, found, history.mapping_id, history.mapping_version, history.match_keys
+            visit.context, found, history.mapping_id, history.mapping_version, history.match_keys
         ),
         "warnings": event_timeline.warnings(history),
         "cause": failure_cause(history.amazon_code, history.amazon_message),
-        "final": event_timeline.is_final(history),
-        "diagnosis": await diagnosis_of(context, visitor, found) if waiting else None,
+        "final": is_final,
+        "diagnosis": await diagnosis_of(visit, found) if explains_wait else None,
     }
 
 

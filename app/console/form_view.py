@@ -1,11 +1,12 @@
-"""Present field problems as sentences next to the fields. Pure."""
+"""Problems of a form: a sentence for each field, and the status of the page that shows them. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
-from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS
-from app.admin.refusals import FieldProblem
+from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS, field_problems
+from app.admin.refusals import FieldProblem, Refusal
+from app.api.errors import status_of
 
 # Sentences for forms. A code that is missing here gets the sentence of the API documentation.
 _SENTENCES: Mapping[str, str] = {
@@ -29,18 +30,24 @@ def sentence(code: str) -> str:
 
 
 def of_fields(fields: Sequence[FieldProblem]) -> dict[str, str]:
-    """Return one sentence for each field of a refusal: that of its first problem."""
+    """Return a sentence for each field, about its first problem."""
     sentences: dict[str, str] = {}
     for field in fields:
         sentences.setdefault(field.field, sentence(field.problem))
     return sentences
 
 
-def of_errors(errors: Iterable[ErrorDetails], fields: Sequence[FieldProblem]) -> dict[str, str]:
-    """Return one sentence for each field of a model. A validator's own message takes precedence."""
-    sentences = of_fields(fields)
-    for error in errors:
-        path = ".".join(str(part) for part in error["loc"])
-        if error["type"] in ("invalid", "entity_id") and error["msg"] != error["type"]:
-            sentences[path] = str(error["msg"])
-    return sentences
+def problems_of(error: ValidationError | Refusal) -> tuple[dict[str, str], int]:
+    """Return the sentences by field, and the status of the page. The field "" is the complete form.
+
+    If one of our validators has a message of its own, that message is the sentence.
+    """
+    if isinstance(error, Refusal):
+        problem = error.problem
+        return of_fields(problem.fields) or {"": problem.sentence}, status_of(problem)
+    errors = error.errors(include_url=False, include_input=False)
+    sentences = of_fields(field_problems(errors))
+    for each in errors:
+        if each["type"] in ("invalid", "entity_id") and each["msg"] != each["type"]:
+            sentences[".".join(map(str, each["loc"]))] = each["msg"]
+    return sentences, 422

@@ -6,11 +6,9 @@ from starlette.responses import Response
 
 from app.admin import catalog
 from app.admin.access import Scope
-from app.admin.field_problems import field_problems
 from app.admin.hash_value import RULES, HashResult, hash_value
 from app.admin.inputs import HashRequest
 from app.admin.refusals import Refusal
-from app.api.errors import status_of
 from app.api.secured_route import requires
 from app.console import form_view, pages
 from app.console.secured_page import Form, SecuredPage, form_text
@@ -38,12 +36,9 @@ async def show_hash(request: Request, form: Form) -> Response:
     body = {**chosen, "value": str(form.get("value") or "")}
     try:
         result = hash_value(HashRequest.model_validate(body))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        return _show(request, chosen, problems=form_view.of_errors(found, field_problems(found)), status=422)
-    except Refusal as refusal:
-        problems = form_view.of_fields(refusal.problem.fields)
-        return _show(request, chosen, problems=problems, status=status_of(refusal.problem))
+    except (ValidationError, Refusal) as error:
+        problems, status = form_view.problems_of(error)
+        return _show(request, chosen, problems=problems, status=status)
     return _show(request, chosen, result=result)
 
 

@@ -17,7 +17,7 @@ from app.store.destination_health import ListedDestination, Sort
 from app.store.incidents import OpenIncident
 from app.store.outcome_history import OutcomeBucket
 
-# One, several, tone. The order is that of the strip and of the filter.
+# Label for one destination, label for several, tone. The page lists the conditions in this order.
 _CONDITIONS: Final[Mapping[Condition, tuple[str, str, str]]] = {
     Condition.NEEDS_ATTENTION: ("needs attention", "need attention", "bad"),
     Condition.STALLED: ("stalled", "stalled", "bad"),
@@ -31,6 +31,7 @@ _CONDITIONS: Final[Mapping[Condition, tuple[str, str, str]]] = {
 FILTERS: Final[Mapping[str, str]] = {
     condition.value: several.capitalize() for condition, (_, several, _) in _CONDITIONS.items()
 }
+# Shown even if no destination is in this condition.
 _ALWAYS: Final = frozenset({Condition.NEEDS_ATTENTION, Condition.RECOVERING, Condition.HEALTHY})
 
 
@@ -78,13 +79,6 @@ class RemedyButton:
 
 
 @dataclass(frozen=True, slots=True)
-class Permissions:
-    """What the visitor may do."""
-
-    write: bool
-
-
-@dataclass(frozen=True, slots=True)
 class IncidentRow:
     """One open incident."""
 
@@ -102,12 +96,12 @@ class IncidentRow:
     may_acknowledge: bool
 
 
-def incident_rows(found: Sequence[OpenIncident], may: Permissions) -> list[IncidentRow]:
-    """Return the rows."""
-    return [_incident_row(each, may) for each in found]
+def incident_rows(found: Sequence[OpenIncident], *, may_write: bool) -> list[IncidentRow]:
+    """Return the open incidents, for a visitor who may or may not change destinations."""
+    return [_incident_row(each, may_write=may_write) for each in found]
 
 
-def _incident_row(each: OpenIncident, may: Permissions) -> IncidentRow:
+def _incident_row(each: OpenIncident, *, may_write: bool) -> IncidentRow:
     stored, incident = each.stored, each.stored.incident
     note = None if each.holds else "Recovering: the problem is no longer observed. Resolves automatically."
     if incident.acknowledged_at is not None:
@@ -122,9 +116,9 @@ def _incident_row(each: OpenIncident, may: Permissions) -> IncidentRow:
         affected=events(incident.affected_events) if incident.affected_events else None,
         destination_id=incident.destination,
         destination_name=stored.destination_name,
-        button=remedy_button(each, may) if each.holds else None,
+        button=remedy_button(each, may_write=may_write) if each.holds else None,
         note=note,
-        may_acknowledge=may.write and incident.acknowledged_at is None,
+        may_acknowledge=may_write and incident.acknowledged_at is None,
     )
 
 
@@ -135,7 +129,7 @@ _OF_SERVICE: Final[Mapping[Kind, RemedyButton]] = {
 }
 
 
-def remedy_button(each: OpenIncident, may: Permissions) -> RemedyButton | None:
+def remedy_button(each: OpenIncident, *, may_write: bool) -> RemedyButton | None:
     """Return the button for the action of an incident, or None if the visitor may not use it."""
     incident = each.stored.incident
     if incident.destination is None:
@@ -143,14 +137,14 @@ def remedy_button(each: OpenIncident, may: Permissions) -> RemedyButton | None:
     page = f"/console/destinations/{incident.destination}"
     reconnect = RemedyButton("Reconnect", f"{page}/connect", is_post=True)
     if incident.kind is Kind.AMAZON_FORBIDDEN:
-        return reconnect if may.write else RemedyButton("Open destination", page)
+        return reconnect if may_write else RemedyButton("Open destination", page)
     if incident.kind is Kind.REJECTIONS:
         return RemedyButton("View rejections", f"{page}/rejections?range=1h")
     buttons = {
-        Remedy.RECONNECT: reconnect if may.write else None,
-        Remedy.RESUME: _resume(each.destination_state, page, reconnect) if may.write else None,
+        Remedy.RECONNECT: reconnect if may_write else None,
+        Remedy.RESUME: _resume(each.destination_state, page, reconnect) if may_write else None,
         Remedy.REPLAY: RemedyButton("View errors", f"{page}/errors"),
-        Remedy.RAISE_LIMIT: RemedyButton("Raise limit", f"{page}/settings") if may.write else None,
+        Remedy.RAISE_LIMIT: RemedyButton("Raise limit", f"{page}/settings") if may_write else None,
     }
     return buttons.get(KINDS[incident.kind].action) or RemedyButton("Open destination", page)
 
@@ -166,7 +160,7 @@ def _resume(state: str | None, page: str, reconnect: RemedyButton) -> RemedyButt
 
 @dataclass(frozen=True, slots=True)
 class HomeRow:
-    """One row of the table; figures are those of the chosen range."""
+    """One row of the table, with the figures of the chosen time range."""
 
     id: str
     name: str
@@ -250,7 +244,7 @@ def health_label(item: ListedDestination) -> Label:
             return Label(
                 "Stalled",
                 "bad",
-                "Requests fail, get no answer, or events wait. None was delivered for 20 seconds.",
+                "Events wait, but none was delivered for 20 seconds. Requests may fail or get no response.",
             )
         case Condition.HEALTHY:
             return Label("Healthy", "good", "No open incident; events arrived within 24 hours.")

@@ -4,25 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.context import AppContext
 from app.admin.destination_settings import list_destinations
-from app.admin.field_problems import field_problems
 from app.admin.inputs import KeyRotation, NewKey
 from app.admin.keys import create_key, list_keys, revoke_key, rotate_key
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.roles import ROLES, PersonRole, role_of
-from app.api.errors import status_of
-from app.api.paging import MOST, Cursor, cursor_of, split_page, time_and_id_of
+from app.api.paging import MOST, Cursor, split_page, time_and_id_of
 from app.api.paging import PAGE as PAGE_SIZE
-from app.api.secured_route import Context, requires
+from app.api.secured_route import requires
 from app.console import confirmations, form_view, pages
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
-from app.console.sessions import Visitor
+from app.console.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
 from app.store.keys import ApiKey
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -51,16 +47,14 @@ LIFETIMES = (("", "Until revoked"), ("30", "30 days"), ("90", "90 days"), ("365"
 
 @router.get("/console/keys", response_model=None)
 @requires(*Scope)
-async def page(
-    request: Request, context: Context, visitor: CurrentVisitor, cursor: Cursor = None
-) -> Response:
-    """List keys next to the form for a new one."""
-    return await _page(request, context, visitor, cursor=cursor)
+async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
+    """List keys next to the form for a new key."""
+    return await _page(visit, cursor=cursor)
 
 
 @router.post("/console/keys", response_model=None)
 @requires(Scope.KEYS_ADMIN)
-async def create(request: Request, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def create(visit: CurrentVisit, form: Form) -> Response:
     """Create a key and show its secret in this response only."""
     scopes = next((each[3] for each in PURPOSES if each[0] == form_text(form, "purpose")), frozenset())
     limited, days = form_text(form, "destination_id"), form_text(form, "days")
@@ -68,64 +62,54 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
     if limited:
         body["destination_ids"] = [limited]
     if days in {value for value, _ in LIFETIMES if value}:
-        body["expires_at"] = (context.now() + timedelta(days=int(days))).isoformat()
+        body["expires_at"] = (visit.context.now() + timedelta(days=int(days))).isoformat()
     try:
-        key, secret = await create_key(context, visitor.caller, NewKey.model_validate(body))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        problems = form_view.of_errors(found, field_problems(found))
-        return await _page(request, context, visitor, problems=problems, status=422)
-    except Refusal as refusal:
-        problems = form_view.of_fields(refusal.problem.fields)
-        return await _page(request, context, visitor, problems=problems, status=status_of(refusal.problem))
-    return await _page(request, context, visitor, created={"name": key.name, "key": secret})
+        key, secret = await create_key(visit.context, visit.caller, NewKey.model_validate(body))
+    except (ValidationError, Refusal) as error:
+        problems, status = form_view.problems_of(error)
+        return await _page(visit, problems=problems, status=status)
+    return await _page(visit, created={"name": key.name, "key": secret})
 
 
 @router.post("/console/keys/{key_id}/revoke", response_model=None)
 @requires(Scope.KEYS_ADMIN)
-async def revoke(key_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def revoke(visit: CurrentVisit, key_id: str) -> Response:
     """Revoke a key and end its sessions."""
-    await revoke_key(context, visitor.caller, key_id)
-    return confirmations.redirect(context, "/console/keys", "key_revoked")
+    await revoke_key(visit.context, visit.caller, key_id)
+    return confirmations.redirect(visit.context, "/console/keys", "key_revoked")
 
 
 @router.post("/console/keys/{key_id}/rotate", response_model=None)
 @requires(Scope.KEYS_ADMIN)
-async def rotate(
-    request: Request, key_id: str, context: Context, visitor: CurrentVisitor, form: Form
-) -> Response:
+async def rotate(visit: CurrentVisit, key_id: str, form: Form) -> Response:
     """Create a key with the same permissions. The old key works until the overlap ends."""
     chosen = form_text(form, "overlap")
     if chosen not in {value for value, _ in OVERLAPS}:
         raise Refusal(ErrorCode.INVALID, "Choose an expiry from the list.")
     body = KeyRotation.model_validate({"overlap_seconds": int(chosen)})
-    key, secret, _ = await rotate_key(context, visitor.caller, key_id, body)
-    return await _page(request, context, visitor, created={"name": key.name, "key": secret})
+    key, secret, _ = await rotate_key(visit.context, visit.caller, key_id, body)
+    return await _page(visit, created={"name": key.name, "key": secret})
 
 
 async def _page(
-    request: Request,
-    context: AppContext,
-    visitor: Visitor,
+    visit: Visit,
     *,
     cursor: str | None = None,
     problems: dict[str, str] | None = None,
     created: dict[str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    if not visitor.caller.may(Scope.KEYS_ADMIN):
-        return pages.show(request, "not_yours.html", what="Keys", who="admins")
-    found = await list_keys(context, visitor.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(cursor))
-    listed, has_more = split_page(found, PAGE_SIZE)
-    last = listed[-1] if has_more else None
-    now = context.now()
+    if not visit.caller.may(Scope.KEYS_ADMIN):
+        return pages.show(visit.request, "not_yours.html", what="Keys", who="admins")
+    found = await list_keys(visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(cursor))
+    listed, next_cursor = split_page(found, PAGE_SIZE, lambda key: (key.created_at.isoformat(), key.id))
     return pages.show(
-        request,
+        visit.request,
         "keys.html",
         status=status,
-        keys=_rows(listed, now),
-        next_cursor=cursor_of(last.created_at.isoformat(), last.id) if last else None,
-        destinations=await list_destinations(context, visitor.caller, limit=MOST),
+        keys=_rows(listed, visit.context.now()),
+        next_cursor=next_cursor,
+        destinations=await list_destinations(visit.context, visit.caller, limit=MOST),
         purposes=PURPOSES,
         lifetimes=LIFETIMES,
         overlaps=OVERLAPS,

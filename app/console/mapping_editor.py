@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, Response
 
@@ -20,18 +20,25 @@ from app.admin.previewing import preview_draft
 from app.admin.publishing import publish_draft
 from app.admin.refusals import Refusal
 from app.api.errors import status_of
-from app.api.secured_route import Context, requires
+from app.api.secured_route import requires
 from app.console import confirmations, pages
 from app.console.destination import content_of
 from app.console.field_results import field_results
 from app.console.form_view import of_fields
 from app.console.mapping_form import custom_numbers, from_form, keep_short_forms, to_form
 from app.console.mapping_view import paths, preview, transforms, warning_lines
-from app.console.mappings import MAPPING, MAPPINGS, address_of, destination_of
+from app.console.mappings import MAPPING, MAPPINGS, address_of
 from app.console.problem_view import ProblemView, problem_views
 from app.console.publish import landing
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
-from app.console.sessions import Visitor
+from app.console.secured_page import (
+    CurrentDestination,
+    CurrentVisit,
+    Form,
+    SecuredPage,
+    Visit,
+    form_text,
+    form_version,
+)
 from app.console.wording import share
 from app.domain import strict_json
 from app.domain.conversion.event_types import EVENT_TYPES
@@ -66,103 +73,84 @@ class SampleEvent:
 
 @router.get(MAPPINGS + "/new", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def new(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
+async def new(visit: CurrentVisit, destination: CurrentDestination) -> Response:
     """Show the form of a new mapping, filled with the paths that fit recent events."""
-    return await _show(request, context, visitor, destination_id, None, None)
+    return await _show(visit, destination, None, None)
 
 
 @router.post(MAPPINGS + "/new", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def create(
-    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
-) -> Response:
+async def create(visit: CurrentVisit, destination: CurrentDestination, form: Form) -> Response:
     """Create the draft that the form describes, or show the form again with each problem at its field."""
     document = from_form(_form_values(form))
     if _wants_preview(form):
-        return await _show(request, context, visitor, destination_id, None, document, form=form)
+        return await _show(visit, destination, None, document, form=form)
     if check_draft(document):
-        return await _show(request, context, visitor, destination_id, None, document, form=form, status=422)
+        return await _show(visit, destination, None, document, form=form, status=422)
     try:
-        created = await create_draft(context, visitor.caller, destination_id, document)
+        created = await create_draft(visit.context, visit.caller, destination.id, document)
     except Refusal as refusal:
         problem = refusal.problem
         if status_of(problem) != 422:
             raise
         return await _show(
-            request, context, visitor, destination_id, None, document,
+            visit, destination, None, document,
             form=form, status=422, sentences=of_fields(problem.fields),
         )  # fmt: skip
-    return await _leave(context, visitor, created, form, "mapping_created")
+    return await _leave(visit, created, form, "mapping_created")
 
 
 @router.get(MAPPING, response_model=None)
 @requires(Scope.DESTINATIONS_READ)
-async def page(
-    *,
-    request: Request,
-    destination_id: str,
-    mapping_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
-) -> Response:
+async def page(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str) -> Response:
     """Show the form of a mapping with the results for a sample event."""
-    found = await read_mapping(context, visitor.caller, destination_id, mapping_id)
-    return await _show(request, context, visitor, destination_id, found, found.mapping.draft)
+    found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
+    return await _show(visit, destination, found, found.mapping.draft)
 
 
 @router.post(MAPPING, response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def save(
-    *,
-    request: Request,
-    destination_id: str,
-    mapping_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
-    form: Form,
-) -> Response:
+async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Save the draft, or show the form again with each problem at its field."""
-    found = await read_mapping(context, visitor.caller, destination_id, mapping_id)
+    found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
     draft = found.mapping.draft
     document = keep_short_forms(draft, from_form(_form_values(form)))
     if _wants_preview(form):
-        return await _show(request, context, visitor, destination_id, found, document, form=form)
+        return await _show(visit, destination, found, document, form=form)
     if check_draft(document):
-        return await _show(request, context, visitor, destination_id, found, document, form=form, status=422)
+        return await _show(visit, destination, found, document, form=form, status=422)
     # In a change, null removes a member; so members that the form left out are null.
     members = {**dict.fromkeys(draft), **document}
     try:
         saved = await change_draft(
-            context, visitor.caller, destination_id, mapping_id, members, form_version(form)
+            visit.context, visit.caller, destination.id, mapping_id, members, form_version(form)
         )
     except Refusal as refusal:
         problem = refusal.problem
         return await _show(
-            request, context, visitor, destination_id, found, document,
+            visit, destination, found, document,
             form=form, status=status_of(problem), refused=problem.detail or _STALE,
         )  # fmt: skip
-    return await _leave(context, visitor, saved, form, "draft_saved")
+    return await _leave(visit, saved, form, "draft_saved")
 
 
-async def _leave(
-    context: AppContext, visitor: Visitor, saved: MappingDetails, form: FormData, done: str
-) -> Response:
+async def _leave(visit: Visit, saved: MappingDetails, form: FormData, done: str) -> Response:
     """Redirect after saving: to the form, to the review, or publish a first version that needs no review."""
     mapping = saved.mapping
     here, then = address_of(mapping.destination, mapping.id), form_text(form, "then")
     if then not in ("publish", "review"):
-        return confirmations.redirect(context, here, done)
+        return confirmations.redirect(visit.context, here, done)
     is_first = mapping.published_version is None
     if then == "publish" and is_first and not saved.problems and not saved.warnings:
         try:
             published = await publish_draft(
-                context, visitor.caller, mapping.destination, mapping.id, frozenset({mapping.version})
+                visit.context, visit.caller, mapping.destination, mapping.id, frozenset({mapping.version})
             )
         except Refusal:
             # The review shows the problem, such as a second name for the event type.
-            return confirmations.redirect(context, f"{here}/publish", done)
-        return await landing(context, visitor, published.mapping)
-    return confirmations.redirect(context, f"{here}/publish", done)
+            return confirmations.redirect(visit.context, f"{here}/publish", done)
+        return await landing(visit, published.mapping)
+    return confirmations.redirect(visit.context, f"{here}/publish", done)
 
 
 def _wants_preview(form: FormData) -> bool:
@@ -173,21 +161,14 @@ def _wants_preview(form: FormData) -> bool:
 @router.post(MAPPING + "/preview", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def show_preview(
-    *,
-    destination_id: str,
-    mapping_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
-    form: Form,
+    visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form
 ) -> Response:
     """Return the results of the unsaved form for the sample event. Nothing is stored."""
     values = _form_values(form)
     document = from_form(values)
-    destination = await destination_of(context, visitor, destination_id)
-    schema = merge_samples(await read_samples(context, visitor.caller, destination_id))
+    schema = merge_samples(await read_samples(visit.context, visit.caller, destination.id))
     results = await _results(
-        context,
-        visitor,
+        visit,
         destination,
         None if mapping_id == NEW else mapping_id,
         document,
@@ -199,8 +180,7 @@ async def show_preview(
 
 
 async def _results(
-    context: AppContext,
-    visitor: Visitor,
+    visit: Visit,
     destination: Destination,
     mapping_id: str | None,
     document: Document,
@@ -218,7 +198,7 @@ async def _results(
         sample_problem = "The sample must be one event: a JSON object."
     results, view = {}, None
     if isinstance(event, dict):
-        answer = await preview_draft(context, visitor.caller, destination.id, mapping_id, event, document)
+        answer = await preview_draft(visit.context, visit.caller, destination.id, mapping_id, event, document)
         results = field_results(answer.fields, custom)
         view = None if answer.conversion is None else preview(answer.conversion)
     return {
@@ -257,10 +237,8 @@ def _as_text(event: Any) -> str:
 
 
 async def _show(
-    request: Request,
-    context: AppContext,
-    visitor: Visitor,
-    destination_id: str,
+    visit: Visit,
+    destination: Destination,
     found: MappingDetails | None,
     document: Document | None,
     *,
@@ -270,16 +248,15 @@ async def _show(
     sentences: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the editor page; `form` is unsaved input."""
-    destination = await destination_of(context, visitor, destination_id)
-    async with context.engine.connect() as connection:
+    async with visit.context.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, destination.advertiser_id)
-    observed = await read_samples(context, visitor.caller, destination_id)
+    observed = await read_samples(visit.context, visit.caller, destination.id)
     schema = merge_samples(observed)
     if document is None:
         document = {"name": "", **starting_draft(schema)}
     problems = check_draft(dict(document)) if found or form else []
     fields = to_form(document, problems)
-    samples = _samples(context, observed)
+    samples = _samples(visit.context, observed)
     chosen = form_text(form, "then").removeprefix("sample-") if form else ""
     typed = form_text(form, "sample") if form else ""
     picked = next((each for each in samples if each.id == chosen), None if typed else samples[0])
@@ -288,8 +265,7 @@ async def _show(
     names = preset_event_names() | {pin.event_type: pin.name for pin in pins}
     parsed = strict_json.parse(sample.encode())
     results = await _results(
-        context,
-        visitor,
+        visit,
         destination,
         mapping.id if mapping else None,
         document,
@@ -298,12 +274,12 @@ async def _show(
         custom={row.name: row.number for row in fields.custom},
     )
     return pages.show(
-        request,
+        visit.request,
         "mapping.html",
         status=status,
-        **content_of(context, destination, visitor, "mappings"),
+        **content_of(visit, destination, "mappings"),
         **results,
-        here=address_of(destination_id, mapping.id if mapping else NEW),
+        here=address_of(destination.id, mapping.id if mapping else NEW),
         details=found,
         mapping=mapping,
         archived=found is not None and found.state == "archived",

@@ -82,7 +82,7 @@ def to_form(document: Document, problems: Sequence[MappingProblem] = ()) -> Mapp
     groups: dict[str, list[FieldRow]] = {}
     for field in FIELDS.values():
         row = _row(field, fields.get(field.name), sentences)
-        # The owner's five keys and filled ones come first; the other match keys are folded away.
+        # Empty match keys are folded away, except the five of PRIMARY_MATCH_KEYS.
         folded = (
             field.group is Group.MATCH_KEY
             and field.name not in PRIMARY_MATCH_KEYS

@@ -1,6 +1,6 @@
 """Mapping documents in words: the content of a version, and the differences between two. Pure.
 
-The order is that of the form, not that of the document.
+Statements have the order of the form, not the order of the document.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,6 +10,7 @@ from typing import Any
 from app.admin import catalog
 from app.console.mapping_form import canonical
 from app.console.mapping_text import write_pipe, write_value
+from app.console.mapping_view import Change
 from app.console.problem_view import label
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.mapping.fields import FIELDS
@@ -34,20 +35,6 @@ class Statement:
         return label(self.place)
 
 
-@dataclass(frozen=True, slots=True)
-class StatementChange:
-    """One difference between two mappings; `was` or `now` is None where the member is absent."""
-
-    place: str
-    was: str | None
-    now: str | None
-
-    @property
-    def label(self) -> str:
-        """Return the form's label of the place."""
-        return label(self.place)
-
-
 def statements(document: Document) -> list[Statement]:
     """Return the content of a mapping, in the order of the form."""
     expanded = canonical(document)
@@ -55,12 +42,12 @@ def statements(document: Document) -> list[Statement]:
     return [Statement(place, found[place]) for place in _order(found)]
 
 
-def statement_changes(before: Document | None, after: Document) -> list[StatementChange]:
+def statement_changes(before: Document | None, after: Document) -> list[Change]:
     """Return every difference between two mappings, in the order of the form."""
     old = {each.place: each.text for each in statements(before)} if before else {}
     new = {each.place: each.text for each in statements(after)}
     return [
-        StatementChange(place, old.get(place), new.get(place))
+        Change(place, old.get(place), new.get(place))
         for place in _order([*old, *new])
         if old.get(place) != new.get(place)
     ]

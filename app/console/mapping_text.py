@@ -1,7 +1,7 @@
 """Write pipes and values as one line of text and read them back. Pure.
 
 A step is its name followed by JSON arguments: `trim | replace "-" ""`. A value is a JSON number, `true`,
-`false`, or text; text that looks like one of the others is quoted.
+`false`, or text. A text that looks like a number, `true` or `false` is quoted.
 """
 
 import json

@@ -2,24 +2,32 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.context import AppContext
 from app.admin.mappings import read_mapping
 from app.admin.publishing import list_versions, roll_back
 from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.errors import status_of
-from app.api.paging import Cursor, cursor_of, number_of, split_page
-from app.api.secured_route import Context, requires
+from app.api.paging import Cursor, number_of, split_page
+from app.api.secured_route import requires
 from app.console import confirmations, pages
+from app.console.destination import content_of
 from app.console.mapping_statements import statement_changes, statements
-from app.console.mappings import MAPPING, address_of, content_of_mappings
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
-from app.console.sessions import Visitor
+from app.console.mappings import MAPPING, address_of
+from app.console.secured_page import (
+    CurrentDestination,
+    CurrentVisit,
+    Form,
+    SecuredPage,
+    Visit,
+    form_text,
+    form_version,
+)
 from app.console.wording import person
 from app.store import audit
+from app.store.destinations import Destination
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -30,29 +38,20 @@ VersionNumber = Annotated[int | None, Query(ge=1, lt=2**31)]
 @router.get(MAPPING + "/versions", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(
-    *,
-    request: Request,
-    destination_id: str,
+    visit: CurrentVisit,
+    destination: CurrentDestination,
     mapping_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
     version: VersionNumber = None,
     cursor: Cursor = None,
 ) -> Response:
-    """List the versions, newest first, and show the content of the selected one."""
-    return await _page(request, destination_id, mapping_id, context, visitor, version, cursor)
+    """List the versions, newest first, and show the content of the selected version."""
+    return await _page(visit, destination, mapping_id, version, cursor)
 
 
 @router.post(MAPPING + "/rollback", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def rollback(
-    *,
-    request: Request,
-    destination_id: str,
-    mapping_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
-    form: Form,
+    visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form
 ) -> Response:
     """Roll back to an earlier version."""
     version = form_text(form, "to")
@@ -60,57 +59,53 @@ async def rollback(
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
     number = int(version)
     try:
-        await roll_back(context, visitor.caller, destination_id, mapping_id, number, form_version(form))
+        await roll_back(visit.context, visit.caller, destination.id, mapping_id, number, form_version(form))
     except Refusal as refusal:
-        return await _page(
-            request, destination_id, mapping_id, context, visitor, number, None, problem=refusal.problem
-        )
-    address = f"{address_of(destination_id, mapping_id)}/versions"
-    return confirmations.redirect(context, address, "rolled_back", number)
+        return await _page(visit, destination, mapping_id, number, None, problem=refusal.problem)
+    address = f"{address_of(destination.id, mapping_id)}/versions"
+    return confirmations.redirect(visit.context, address, "rolled_back", number)
 
 
 async def _page(
-    request: Request,
-    destination_id: str,
+    visit: Visit,
+    destination: Destination,
     mapping_id: str,
-    context: AppContext,
-    visitor: Visitor,
     version: int | None,
     cursor: str | None,
     *,
     problem: Problem | None = None,
 ) -> Response:
-    mapping = (await read_mapping(context, visitor.caller, destination_id, mapping_id)).mapping
+    mapping = (await read_mapping(visit.context, visit.caller, destination.id, mapping_id)).mapping
     found = await list_versions(
-        context, visitor.caller, destination_id, mapping_id, limit=_PAGE_SIZE + 1, below=number_of(cursor)
+        visit.context, visit.caller, destination.id, mapping_id, limit=_PAGE_SIZE + 1, below=number_of(cursor)
     )
-    items, more = split_page(found, _PAGE_SIZE)
+    items, next_cursor = split_page(found, _PAGE_SIZE, lambda details: (details.version.version,))
     chosen = version or mapping.published_version or 0
     # Load the predecessor too: the changes of a version are relative to it.
     shown = await list_versions(
-        context, visitor.caller, destination_id, mapping_id, limit=2, below=chosen + 1
+        visit.context, visit.caller, destination.id, mapping_id, limit=2, below=chosen + 1
     )
     shown = [each for each in shown if each.version.version in (chosen, chosen - 1)]
     if version is not None and (not shown or shown[0].version.version != version):
         raise Refusal(ErrorCode.NOT_FOUND)
     selected = shown[0].version if shown else None
     before = shown[1].version.document if len(shown) > 1 else None
-    async with context.engine.connect() as connection:
+    async with visit.context.engine.connect() as connection:
         names = await audit.names(connection, [each.version.published_by for each in items])
     in_use = mapping.published
     return pages.show(
-        request,
+        visit.request,
         "mapping_versions.html",
         status=200 if problem is None else status_of(problem),
-        **await content_of_mappings(context, visitor, destination_id),
-        here=address_of(destination_id, mapping_id),
+        **content_of(visit, destination, "mappings"),
+        here=address_of(destination.id, mapping_id),
         mapping=mapping,
         versions=[(each, person(each.version.published_by, names)) for each in items],
         selected=selected,
         says=statements(selected.document) if selected else [],
         changed=statement_changes(before, selected.document) if selected and before else [],
         rollback=statement_changes(in_use, selected.document) if selected and in_use else [],
-        next_cursor=cursor_of(items[-1].version.version) if more else None,
+        next_cursor=next_cursor,
         later=cursor is not None,
         refused=(problem.detail or "Someone else changed this mapping. Review it and try again.")
         if problem

@@ -25,7 +25,7 @@ MAX_PATHS = 200
 MAX_OBSERVED_PATHS = 50  # the event schema page has the rest
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
-# Paths that journeys usually send. Observed paths and those of the sample come first.
+# Paths that journeys usually send, offered after the paths of recent events and of the sample event.
 USUAL_PATHS = (
     "event.name",
     "event.timestamp",
@@ -56,7 +56,7 @@ USUAL_PATHS = (
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference between two documents; `was` or `now` is None where it is absent."""
+    """One difference between two documents. `was` or `now` is None if its document lacks the place."""
 
     place: str
     was: str | None
@@ -184,7 +184,7 @@ class PathOffer:
 
 
 def paths(event: Any, schema: EventSchema) -> list[PathOffer]:
-    """Return the paths of the event schema, then those of the sample, then usual ones."""
+    """Return the paths of the event schema, then the paths of the sample event, then the usual paths."""
     fields = fields_by_path(schema)
     observed = sorted(schema.entries.values(), key=lambda entry: (-entry.filled, entry.path))
     found = {
@@ -203,7 +203,7 @@ def paths(event: Any, schema: EventSchema) -> list[PathOffer]:
 
 
 def _input_of(field: str) -> str:
-    """Return the form's input of a field that a path is suggested for."""
+    """Return the name of the form's input for a field."""
     if field in FIELDS:
         return f"fields.{field}"
     return "consent.string" if field in ("consent.tcf", "consent.gpp") else field

@@ -1,4 +1,4 @@
-"""The main navigation: the pages that a visitor may open, and the roles that may open the others. Pure."""
+"""The main navigation: the pages that a visitor may open, and the roles for each locked page. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from app.console.sessions import Visitor
 
 @dataclass(frozen=True, slots=True)
 class NavigationItem:
-    """A page of the navigation. `roles` may open it; empty if the visitor may."""
+    """A page of the navigation. `roles` names the roles that may open it, unless the visitor may open it."""
 
     address: str
     label: str

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.responses import Response
 
@@ -11,19 +11,17 @@ from app.admin.access import Scope
 from app.admin.alerting_input import DestinationUpdate
 from app.admin.context import AppContext
 from app.admin.destination_settings import change_destination
-from app.admin.destinations import find_visible
-from app.admin.field_problems import field_problems
 from app.admin.notification_channels import list_channels
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.status_callback import read_status_callback, switch_status_callback
-from app.api.secured_route import Context, requires
+from app.api.secured_route import requires
 from app.console import confirmations, form_view, pages
 from app.console.destination import PAGE, content_of
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
-from app.console.sessions import Visitor
+from app.console.secured_page import CurrentDestination, CurrentVisit, Form, SecuredPage, Visit, form_text
 from app.console.threshold_view import alerting_of_form, threshold_rows
 from app.domain.incidents.kinds import KINDS, RESERVED, Kind, Severity
 from app.domain.notifications.policy import Preference
+from app.store.destinations import Destination
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -35,22 +33,25 @@ _KINDS = [(kind.value, spec.title) for kind, spec in KINDS.items() if kind not i
 
 @router.get("/console/notifications", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
-async def channels_page(request: Request, context: Context, visitor: CurrentVisitor) -> Response:
+async def channels_page(visit: CurrentVisit) -> Response:
     """Show the channels and the results of their deliveries."""
-    channels = await list_channels(context, visitor.caller)
-    return pages.show(request, "notifications.html", channels=channels)
+    channels = await list_channels(visit.context, visit.caller)
+    return pages.show(visit.request, "notifications.html", channels=channels)
 
 
 @router.get(_PAGE, response_model=None)
 @requires(Scope.DESTINATIONS_READ)
-async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
+async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """Show the channels, thresholds and status callbacks of a destination."""
-    return await _show(request, destination_id, context, visitor)
+    return await _show(
+        visit,
+        found,
+    )
 
 
 @router.post(_PAGE, response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def save(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def save(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
     """Set the channels, kinds and minimum severity of a destination's messages."""
     kinds, severity = form.getlist("kind"), form_text(form, "min_severity")
     if severity not in SEVERITIES or not set(map(str, kinds)) <= {kind for kind, _ in _KINDS}:
@@ -60,86 +61,71 @@ async def save(destination_id: str, context: Context, visitor: CurrentVisitor, f
         None if form_text(form, "all_kinds") else frozenset(Kind(str(kind)) for kind in kinds),
         Severity(severity),
     )
-    await use_cases.set_preference(context, visitor.caller, destination_id, preference)
-    return _back(context, destination_id, "notifications_saved")
+    await use_cases.set_preference(visit.context, visit.caller, destination_id, preference)
+    return _back(visit.context, destination_id, "notifications_saved")
 
 
 @router.post(_PAGE + "/thresholds", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def save_thresholds(
-    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
-) -> Response:
+async def save_thresholds(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Set when incidents of a destination open; an empty field restores the default."""
     typed = {name: value for name, value in form.items() if isinstance(value, str)}
     try:
         body = DestinationUpdate.model_validate({"alerting": alerting_of_form(typed)})
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        problem = " ".join(form_view.of_errors(found, field_problems(found)).values())
-        return await _show(request, destination_id, context, visitor, problem=problem, typed=typed)
-    await change_destination(context, visitor.caller, destination_id, body, None)
-    return _back(context, destination_id, "thresholds_saved")
+        problems, _ = form_view.problems_of(error)
+        return await _show(visit, found, problem=" ".join(problems.values()), typed=typed)
+    await change_destination(visit.context, visit.caller, found.id, body, None)
+    return _back(visit.context, found.id, "thresholds_saved")
 
 
 @router.post(_PAGE + "/maintenance", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def maintain(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
-    """Let incidents open without messages for some hours; 0 ends the window."""
+async def maintain(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
+    """Send no messages about incidents of the destination for some hours; 0 ends this."""
     hours = form_text(form, "hours")
     if hours not in {str(number) for number in (0, *MAINTENANCE_HOURS)}:
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed durations.")
-    until = context.now() + timedelta(hours=int(hours)) if int(hours) else None
-    given = None if until is None else until.isoformat()
-    body = DestinationUpdate.model_validate({"alerting": {"muted_until": given}})
-    await change_destination(context, visitor.caller, destination_id, body, None)
+    until = (visit.context.now() + timedelta(hours=int(hours))).isoformat() if int(hours) else None
+    body = DestinationUpdate.model_validate({"alerting": {"muted_until": until}})
+    await change_destination(visit.context, visit.caller, destination_id, body, None)
     if until is None:
-        return _back(context, destination_id, "maintenance_ended")
-    return _back(context, destination_id, "maintenance_started", int(hours))
+        return _back(visit.context, destination_id, "maintenance_ended")
+    return _back(visit.context, destination_id, "maintenance_started", int(hours))
 
 
 @router.post(_PAGE + "/callback", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def switch_callback(
-    destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
-) -> Response:
+async def switch_callback(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
     """Switch status callbacks on or off."""
     enabled = form_text(form, "enabled") == "yes"
-    await switch_status_callback(context, visitor.caller, destination_id, enabled=enabled)
-    return _back(context, destination_id, "callback_on" if enabled else "callback_off")
+    await switch_status_callback(visit.context, visit.caller, destination_id, enabled=enabled)
+    return _back(visit.context, destination_id, "callback_on" if enabled else "callback_off")
 
 
 def _back(context: AppContext, destination_id: str, done: str, number: int | None = None) -> Response:
-    return confirmations.redirect(
-        context, f"/console/destinations/{destination_id}/notifications", done, number
-    )
+    address = f"/console/destinations/{destination_id}/notifications"
+    return confirmations.redirect(context, address, done, number)
 
 
 async def _show(
-    request: Request,
-    destination_id: str,
-    context: AppContext,
-    visitor: Visitor,
-    *,
-    problem: str | None = None,
-    typed: dict[str, str] | None = None,
+    visit: Visit, found: Destination, *, problem: str | None = None, typed: dict[str, str] | None = None
 ) -> Response:
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, visitor.caller, destination_id)
-    alerting = await use_cases.read_alerting(context, visitor.caller, destination_id)
-    preference = await use_cases.read_preference(context, visitor.caller, destination_id)
+    alerting = await use_cases.read_alerting(visit.context, visit.caller, found.id)
+    preference = await use_cases.read_preference(visit.context, visit.caller, found.id)
     muted_until = alerting.muted_until
     return pages.show(
-        request,
+        visit.request,
         "destination_notifications.html",
         status=200 if problem is None else 422,
-        **content_of(context, found, visitor, "settings"),
-        channels=await list_channels(context, visitor.caller),
+        **content_of(visit, found, "settings"),
+        channels=await list_channels(visit.context, visit.caller),
         preference=preference,
         kinds=_KINDS,
         severities=SEVERITIES,
         rows=threshold_rows(alerting, typed),
         problem=problem,
-        muted_until=muted_until if muted_until and muted_until > context.now() else None,
+        muted_until=muted_until if muted_until and muted_until > visit.context.now() else None,
         hours=MAINTENANCE_HOURS,
-        callback=await read_status_callback(context, visitor.caller, destination_id),
+        callback=await read_status_callback(visit.context, visit.caller, found.id),
     )

@@ -1,7 +1,7 @@
 """Sign-in of people through OpenID Connect: start, callback, and the page after signing out.
 
 Between start and callback, a sealed cookie holds state, nonce, code verifier, and the page to open after the
-sign-in. It is valid for ten minutes. The provider's tokens are checked and not stored.
+sign-in. The cookie is valid for ten minutes. The provider's tokens are checked and not stored.
 """
 
 import base64
@@ -176,7 +176,7 @@ def _pending_of(context: AppContext, request: Request) -> _Pending | None:
 
 
 def _ended(context: AppContext, response: Response) -> Response:
-    """Allow each sign-in to finish only once."""
+    """Delete the cookie from the browser: each sign-in can finish only once."""
     response.delete_cookie(
         _cookie_name(context),
         path="/",

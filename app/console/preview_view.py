@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.console.wording import number, share
-from app.domain.identity import MATCH_KEYS
-from app.domain.mapping.fields import FIELDS
+from app.console.mapping_view import field_label
+from app.console.wording import match_key_label, number, share
 from app.domain.observed.backtest import Backtest
 from app.domain.outcomes.reasons import REASONS
 
-_WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
 _LARGE_LOSS = 0.05  # a larger loss is shown in red
 
 
@@ -42,12 +40,16 @@ def backtest_view(backtest: Backtest) -> BacktestView:
     def effect(events: int, what: str) -> BacktestEffect:
         return BacktestEffect(number(events), share(events, tested), what)
 
-    lost = [effect(events, f"would lose {_key(key)}") for key, events in backtest.lost.most_common()]
+    lost = [
+        effect(events, f"would lose {match_key_label(key)}") for key, events in backtest.lost.most_common()
+    ]
     rejected = [
         effect(events, f"would be rejected: {_why(reason, field)}")
         for (reason, _, field), events in backtest.rejected.most_common()
     ]
-    gained = [effect(events, f"would gain {_key(key)}") for key, events in backtest.gained.most_common()]
+    gained = [
+        effect(events, f"would gain {match_key_label(key)}") for key, events in backtest.gained.most_common()
+    ]
     return BacktestView(
         events=number(backtest.events),
         tone="bad"
@@ -58,10 +60,10 @@ def backtest_view(backtest: Backtest) -> BacktestView:
         if backtest.events
         else "quiet",
         headline=_headline(backtest),
-        changed=", ".join(_field(name) for name in sorted(backtest.changed)),
+        changed=", ".join(field_label(name) for name in sorted(backtest.changed)),
         effects=[*lost, *rejected, *gained],
         unclear=number(backtest.unclear) if backtest.unclear else "",
-        uncertain=", ".join(_field(name) for name in backtest.uncertain),
+        uncertain=", ".join(field_label(name) for name in backtest.uncertain),
     )
 
 
@@ -77,25 +79,6 @@ def _headline(backtest: Backtest) -> str:
 
 
 def _why(reason: str, mapping_field: str | None) -> str:
-    field = f", {_field(mapping_field)}" if mapping_field else ""
+    field = f", {field_label(mapping_field)}" if mapping_field else ""
     remedy = REASONS[reason].remedy if reason in REASONS else ""
     return f"{reason.replace('_', ' ')}{field}. {remedy}".strip()
-
-
-def _key(wire: str) -> str:
-    return _field(_WIRE.get(wire, wire))
-
-
-_LABELS = {
-    "event_type": "Event Type",
-    "event_source": "Event Source",
-    "event_name": "Event Name",
-    "country_code": "Country Code",
-    "consent": "Consent",
-}
-
-
-def _field(name: str) -> str:
-    if name in FIELDS:
-        return FIELDS[name].label
-    return _LABELS.get(name, name.removeprefix("custom_data."))

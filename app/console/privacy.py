@@ -7,12 +7,11 @@ import base64
 import binascii
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.datastructures import FormData
 from starlette.responses import JSONResponse, Response
 
@@ -21,11 +20,10 @@ from app.admin.context import AppContext
 from app.admin.erasure import IDENTIFIERS, erase_person, find_receipt, list_erasures
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.admin.subject_search import NOT_SEARCHED, find_person
-from app.api.paging import Cursor, cursor_of, number_of, split_page
-from app.api.secured_route import Context, requires
+from app.api.paging import Cursor, number_of, split_page
+from app.api.secured_route import requires
 from app.console import confirmations, pages
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
-from app.console.sessions import Visitor
+from app.console.secured_page import CurrentVisit, Form, SecuredPage, Visit, form_text
 from app.crypto import CannotDecrypt
 from app.store import audit, destinations
 
@@ -64,23 +62,17 @@ class _Found(msgspec.Struct):
 @router.get(_PAGE, response_model=None)
 @requires(Scope.ERASE)
 async def page(
-    request: Request,
-    context: Context,
-    visitor: CurrentVisitor,
-    erasure: Annotated[str | None, Query(max_length=40)] = None,
-    cursor: Cursor = None,
+    visit: CurrentVisit, erasure: Annotated[str | None, Query(max_length=40)] = None, cursor: Cursor = None
 ) -> Response:
-    """Show both forms, the erasures, the receipt of one, and where the consent records are."""
-    return await _show(request, context, visitor, erasure=erasure, cursor=cursor)
+    """Show the forms, the erasures, the receipt of the chosen erasure, and links to consent records."""
+    return await _show(visit, erasure=erasure, cursor=cursor)
 
 
 @router.get(_PAGE + "/receipt", response_model=None)
 @requires(Scope.ERASE)
-async def receipt(
-    context: Context, visitor: CurrentVisitor, erasure: Annotated[str, Query(max_length=40)] = ""
-) -> Response:
+async def receipt(visit: CurrentVisit, erasure: Annotated[str, Query(max_length=40)] = "") -> Response:
     """Download the signed receipt of an erasure."""
-    found = await find_receipt(context, visitor.caller, erasure)
+    found = await find_receipt(visit.context, visit.caller, erasure)
     signed = {"signed": found.signed, "signature": found.signature, "public_key": found.public_key}
     disposition = f'attachment; filename="{found.body["id"]}.json"'
     return JSONResponse({**found.body, **signed}, headers={"Content-Disposition": disposition})
@@ -88,12 +80,14 @@ async def receipt(
 
 @router.post(_PAGE + "/find", response_model=None)
 @requires(Scope.ERASE)
-async def find(request: Request, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def find(visit: CurrentVisit, form: Form) -> Response:
     """Show where a person is stored: counts and no values. Continue a search that reached its time limit."""
-    so_far = _continued(context, form)
+    so_far = _continued(visit.context, form)
     if so_far is None:
         so_far = _Found(*_identifier(form), cursor=0, events={})
-    _, result = await find_person(context, visitor.caller, {so_far.kind: so_far.value}, after=so_far.cursor)
+    _, result = await find_person(
+        visit.context, visit.caller, {so_far.kind: so_far.value}, after=so_far.cursor
+    )
     counts = Counter(so_far.events)
     for (destination, _, status), events in result.events.items():
         counts[f"{destination} {status}"] += events
@@ -106,27 +100,24 @@ async def find(request: Request, context: Context, visitor: CurrentVisitor, form
         so_far.unreadable + result.unreadable,
         so_far.pending + result.pending_erasures,
     )
-    more = _sealed(context, found) if result.cursor is not None else None
-    return await _show(request, context, visitor, found=found, more=more)
+    more = _sealed(visit.context, found) if result.cursor is not None else None
+    return await _show(visit, found=found, more=more)
 
 
 @router.post(_PAGE + "/erase", response_model=None)
 @requires(Scope.ERASE)
-async def erase(context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def erase(visit: CurrentVisit, form: Form) -> Response:
     """Erase a person. The value is neither shown again nor stored unencrypted."""
     kind, value = _identifier(form)
-    id_, _ = await erase_person(context, visitor.caller, {kind: value})
-    return confirmations.redirect(context, f"{_PAGE}?erasure={id_}", "erasure_requested")
+    id_, _ = await erase_person(visit.context, visit.caller, {kind: value})
+    return confirmations.redirect(visit.context, f"{_PAGE}?erasure={id_}", "erasure_requested")
 
 
 def _identifier(form: FormData) -> tuple[str, str]:
     kind, value = form_text(form, "kind"), form_text(form, "value")
     if kind not in IDENTIFIERS or not 1 <= len(value) <= 1024:
-        raise Refusal(
-            ErrorCode.INVALID,
-            "Choose a kind and enter a value.",
-            FieldProblem("value", "missing"),
-        )
+        problem = FieldProblem("value", "missing")
+        raise Refusal(ErrorCode.INVALID, "Choose a kind and enter a value.", problem)
     if kind == "hash" and not _DIGEST.fullmatch(value.lower()):
         raise Refusal(ErrorCode.INVALID, "A SHA-256 has 64 hexadecimal digits. Nothing was done.")
     return kind, value.lower() if kind == "hash" else value
@@ -137,38 +128,35 @@ def _sealed(context: AppContext, found: _Found) -> str:
 
 
 def _continued(context: AppContext, form: FormData) -> _Found | None:
-    """Return the search that the form continues; None for a new one."""
+    """Return the search that the form continues, None for a new search."""
     text = form_text(form, "search")
     if not text:
         return None
     try:
-        return msgspec.json.decode(
-            context.vault.open(base64.urlsafe_b64decode(text), place=_PLACE), type=_Found
-        )
+        opened = context.vault.open(base64.urlsafe_b64decode(text), place=_PLACE)
+        return msgspec.json.decode(opened, type=_Found)
     except (binascii.Error, ValueError, CannotDecrypt, msgspec.DecodeError):
         raise Refusal(ErrorCode.INVALID, "This search cannot be continued. Start it again.") from None
 
 
 async def _show(
-    request: Request,
-    context: AppContext,
-    visitor: Visitor,
+    visit: Visit,
     *,
     erasure: str | None = None,
     cursor: str | None = None,
     found: _Found | None = None,
     more: str | None = None,
 ) -> Response:
-    async with context.engine.connect() as connection:
-        names = await destinations.names(connection, only=visitor.caller.only)
-    shown = None if erasure is None else (await find_receipt(context, visitor.caller, erasure)).body
+    async with visit.context.engine.connect() as connection:
+        names = await destinations.names(connection, only=visit.caller.only)
+    shown = None if erasure is None else (await find_receipt(visit.context, visit.caller, erasure)).body
     below = number_of(cursor)
-    rows = await list_erasures(context, visitor.caller, limit=_ROWS + 1, below=below)
-    erasures, has_more = split_page(rows, _ROWS)
-    async with context.engine.connect() as connection:
+    rows = await list_erasures(visit.context, visit.caller, limit=_ROWS + 1, below=below)
+    erasures, next_cursor = split_page(rows, _ROWS, lambda row: (row.number,))
+    async with visit.context.engine.connect() as connection:
         actors = await audit.names(connection, {each.requested_by for each in erasures})
     response = pages.show(
-        request,
+        visit.request,
         "privacy.html",
         kinds=[(kind, _LABELS.get(kind, kind)) for kind in IDENTIFIERS],
         labels=_LABELS,
@@ -176,8 +164,10 @@ async def _show(
         receipt=shown,
         erasures=erasures,
         actors={**actors, "bootstrap": "bootstrap key"},
-        next_cursor=cursor_of(erasures[-1].number) if has_more else None,
-        found=None if found is None else _found_view(found, dict(names)),
+        next_cursor=next_cursor,
+        found=found,
+        found_rows=[] if found is None else list(_rows(found, dict(names))),
+        found_total=0 if found is None else sum(found.events.values()),
         more=more,
         not_searched=NOT_SEARCHED,
     )
@@ -185,29 +175,8 @@ async def _show(
     return response
 
 
-@dataclass(frozen=True, slots=True)
-class _FoundView:
-    """`rows` are (destination id, its name, status, number of events)."""
-
-    label: str
-    rows: Sequence[tuple[str, str, str, int]]
-    total: int
-    batches: int
-    unreadable: int
-    pending: int
-
-
-def _found_view(found: _Found, names: Mapping[str, str]) -> _FoundView:
-    """Return the results of a search, without the value."""
-    rows = []
+def _rows(found: _Found, names: Mapping[str, str]) -> Iterator[tuple[str, str, str, int]]:
+    """Yield the results of a search: destination id, its name, status, number of events."""
     for key, events in sorted(found.events.items()):
         destination, status = key.split(" ")
-        rows.append((destination, names.get(destination, destination), status, events))
-    return _FoundView(
-        label=_LABELS.get(found.kind, found.kind),
-        rows=rows,
-        total=sum(found.events.values()),
-        batches=found.batches,
-        unreadable=found.unreadable,
-        pending=found.pending,
-    )
+        yield destination, names.get(destination, destination), status, events

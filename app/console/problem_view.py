@@ -73,7 +73,7 @@ def problem_views(problems: Iterable[tuple[str, str]]) -> list[ProblemView]:
 
 
 def _sentence(place: str, sentence: str) -> str:
-    # The API's sentences cover any value; the form's limits allow only one problem, a blank name.
+    # The limits of the form leave only one possible problem of a name: that it is blank.
     if place == "name":
         return "Required."
     # The API's sentence repeats the member's name; the page shows its label already.

@@ -1,6 +1,6 @@
 """Publish page of a mapping: its changes and its impact on recent events, before the button."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
@@ -13,18 +13,27 @@ from app.admin.mappings import MappingDetails, change_draft, read_mapping
 from app.admin.publishing import publish_draft
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.errors import status_of
-from app.api.secured_route import Context, requires
+from app.api.secured_route import requires
 from app.console import confirmations, pages
+from app.console.destination import content_of
 from app.console.mapping_statements import statement_changes
 from app.console.mapping_view import warning_lines
-from app.console.mappings import MAPPING, address_of, content_of_mappings
+from app.console.mappings import MAPPING, address_of
 from app.console.preview_view import backtest_view
 from app.console.problem_view import problem_views
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
-from app.console.sessions import Visitor
-from app.domain.conversion.event_types import EVENT_TYPES
+from app.console.secured_page import (
+    CurrentDestination,
+    CurrentVisit,
+    Form,
+    SecuredPage,
+    Visit,
+    form_text,
+    form_version,
+)
+from app.console.wording import event_type_label
 from app.domain.destination import State
 from app.domain.observed.backtest import Backtest
+from app.store.destinations import Destination
 from app.store.mappings import StoredMapping
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -40,63 +49,53 @@ _STALE = "Someone else changed this mapping after you opened this page. Review t
 
 @router.get(MAPPING + "/publish", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
-async def page(
-    *,
-    request: Request,
-    destination_id: str,
-    mapping_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
-) -> Response:
+async def page(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str) -> Response:
     """Show what publishing would change."""
-    return await _page(request, destination_id, mapping_id, context, visitor)
+    return await _page(
+        visit,
+        destination,
+        mapping_id,
+    )
 
 
 @router.post(MAPPING + "/publish", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def publish(
-    *,
-    request: Request,
-    destination_id: str,
-    mapping_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
-    form: Form,
+    visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form
 ) -> Response:
     """Publish the draft, or show why it cannot be published."""
     note = form_text(form, "note")
     try:
-        await _require_answers(context, visitor, destination_id, mapping_id, form)
+        await _require_answers(visit, destination.id, mapping_id, form)
         published = await publish_draft(
-            context, visitor.caller, destination_id, mapping_id, form_version(form), note
+            visit.context, visit.caller, destination.id, mapping_id, form_version(form), note
         )
     except Refusal as refusal:
         problem = refusal.problem
-        return await _page(request, destination_id, mapping_id, context, visitor, problem=problem, note=note)
-    return await landing(context, visitor, published.mapping)
+        return await _page(visit, destination, mapping_id, problem=problem, note=note)
+    return await landing(visit, published.mapping)
 
 
-async def landing(context: AppContext, visitor: Visitor, published: StoredMapping) -> Response:
+async def landing(visit: Visit, published: StoredMapping) -> Response:
     """Redirect after a publish: a first version leads to the next setup step."""
     here = f"/console/destinations/{published.destination}"
     address = f"{address_of(published.destination, published.id)}/publish"
     if published.published_version == 1:
-        async with context.engine.connect() as connection:
-            found = await find_visible(connection, visitor.caller, published.destination)
+        async with visit.context.engine.connect() as connection:
+            found = await find_visible(connection, visit.caller, published.destination)
         address = f"{here}/activate" if found.state is State.ACTIVE else here
-    return confirmations.redirect(context, address, "published", published.published_version)
+    return confirmations.redirect(visit.context, address, "published", published.published_version)
 
 
-async def _require_answers(
-    context: AppContext, visitor: Visitor, destination_id: str, mapping_id: str, form: FormData
-) -> None:
-    """Raise Refusal if the note is too long, or if the draft is harmful and the form does not repeat the
-    mapping's name.
+async def _require_answers(visit: Visit, destination_id: str, mapping_id: str, form: FormData) -> None:
+    """Raise Refusal if the note is too long.
+
+    Also raise Refusal if the draft harms recent events and the form does not repeat the mapping's name.
     """
     if len(form_text(form, "note")) > MAX_NOTE:
         raise Refusal(ErrorCode.INVALID, _NOTE_TOO_LONG, FieldProblem("note", "too_long"))
-    details = await read_mapping(context, visitor.caller, destination_id, mapping_id)
-    backtest = await _backtest(context, visitor, details)
+    details = await read_mapping(visit.context, visit.caller, destination_id, mapping_id)
+    backtest = await _backtest(visit, details)
     mapping = details.mapping
     if (
         backtest
@@ -106,38 +105,36 @@ async def _require_answers(
         raise Refusal(ErrorCode.INVALID, _NAME_REQUIRED, FieldProblem("name", "invalid"))
 
 
-async def _backtest(context: AppContext, visitor: Visitor, details: MappingDetails) -> Backtest | None:
-    """Compare the draft with the published version; None without one, or if it cannot be published."""
+async def _backtest(visit: Visit, details: MappingDetails) -> Backtest | None:
+    """Compare a changed, valid draft with the published version. None if there is nothing to compare."""
     mapping = details.mapping
     if mapping.published_version is None or not details.unpublished_changes or details.problems:
         return None
-    _, result = await backtest_draft(context, visitor.caller, mapping.destination, mapping.id)
+    _, result = await backtest_draft(visit.context, visit.caller, mapping.destination, mapping.id)
     return result
 
 
 @router.post(MAPPING + "/take-name", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def take_name(
-    destination_id: str, mapping_id: str, context: Context, visitor: CurrentVisitor, form: Form
-) -> Response:
-    """Set the draft's event name to the pinned one."""
+async def take_name(visit: CurrentVisit, destination_id: str, mapping_id: str, form: Form) -> Response:
+    """Set the draft's event name to the pinned name."""
     members = {"event_name": form_text(form, "name")}
-    await change_draft(context, visitor.caller, destination_id, mapping_id, members, form_version(form))
-    return _back(context, destination_id, mapping_id, "name_changed")
+    await change_draft(visit.context, visit.caller, destination_id, mapping_id, members, form_version(form))
+    return _back(visit.context, destination_id, mapping_id, "name_changed")
 
 
 @router.post(MAPPING + "/rename-pin", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def rename_pin(
-    destination_id: str, mapping_id: str, context: Context, visitor: CurrentVisitor, form: Form
-) -> Response:
+async def rename_pin(visit: CurrentVisit, found: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Rename an event type for the advertiser; recorded in the audit."""
-    async with context.engine.connect() as connection:
-        found = await find_visible(connection, visitor.caller, destination_id)
     await rename_event(
-        context, visitor.caller, found.advertiser_id, form_text(form, "event_type"), form_text(form, "name")
+        visit.context,
+        visit.caller,
+        found.advertiser_id,
+        form_text(form, "event_type"),
+        form_text(form, "name"),
     )
-    return _back(context, destination_id, mapping_id, "renamed")
+    return _back(visit.context, found.id, mapping_id, "renamed")
 
 
 def _back(context: AppContext, destination_id: str, mapping_id: str, done: str) -> Response:
@@ -145,26 +142,19 @@ def _back(context: AppContext, destination_id: str, mapping_id: str, done: str) 
 
 
 async def _page(
-    request: Request,
-    destination_id: str,
-    mapping_id: str,
-    context: AppContext,
-    visitor: Visitor,
-    *,
-    problem: Problem | None = None,
-    note: str = "",
+    visit: Visit, destination: Destination, mapping_id: str, *, problem: Problem | None = None, note: str = ""
 ) -> Response:
-    details = await read_mapping(context, visitor.caller, destination_id, mapping_id)
-    conflict = await find_name_conflict(context, visitor.caller, destination_id, mapping_id)
+    details = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
+    conflict = await find_name_conflict(visit.context, visit.caller, destination.id, mapping_id)
     mapping = details.mapping
-    backtest = await _backtest(context, visitor, details)
+    backtest = await _backtest(visit, details)
     is_conflict = problem is not None and problem.code is ErrorCode.EVENT_NAME_CONFLICT
     return pages.show(
-        request,
+        visit.request,
         "publish.html",
         status=200 if problem is None else status_of(problem),
-        **await content_of_mappings(context, visitor, destination_id),
-        here=address_of(destination_id, mapping_id),
+        **content_of(visit, destination, "mappings"),
+        here=address_of(destination.id, mapping_id),
         details=details,
         mapping=mapping,
         changes=statement_changes(mapping.published, mapping.draft),
@@ -173,7 +163,7 @@ async def _page(
         backtest=None if backtest is None else backtest_view(backtest),
         needs_name=backtest is not None and needs_confirmation(mapping.draft, backtest),
         conflict=conflict,
-        type_label=EVENT_TYPES[conflict.event_type].label if conflict else "",
+        type_label=event_type_label(conflict.event_type) if conflict else "",
         note=note,
         max_note=MAX_NOTE,
         refused=(problem.detail or _STALE) if problem and not is_conflict else None,

@@ -3,17 +3,17 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
 from app.admin.event_search import FoundEvent, SearchPage, destination_names, search_events
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.paging import Cursor, cursor_of, search_position_of
-from app.api.secured_route import Context, requires
+from app.api.secured_route import requires
 from app.console import pages
 from app.console.event_filter import Events
-from app.console.secured_page import CurrentVisitor, SecuredPage
+from app.console.secured_page import CurrentVisit, SecuredPage
 from app.console.wording import EVENT_STATUSES
 from app.domain.conversion.event_types import EVENT_TYPES
 
@@ -26,25 +26,22 @@ MOST_LISTED = 200  # destinations in a menu; with more, their id is typed
 @router.get("/console/events", response_model=None)
 @requires(Scope.EVENTS_READ)
 async def search(
-    *,
-    request: Request,
-    context: Context,
-    visitor: CurrentVisitor,
+    visit: CurrentVisit,
     query: Events,
     q: Annotated[str, Query(max_length=256)] = "",
     destination: Annotated[str, Query(max_length=64)] = "",
     cursor: Cursor = None,
 ) -> Response:
     """Find events of all visible destinations. A single event with this id is opened immediately."""
-    text, chosen = q.strip(), query.range(context.now())
+    text, chosen = q.strip(), query.range(visit.context.now())
     result = SearchPage([], None)
     is_asked = bool(text or destination or not query.is_empty)
     if is_asked:
         before = search_position_of(cursor)
         try:
             result = await search_events(
-                context,
-                visitor.caller,
+                visit.context,
+                visit.caller,
                 query.events(chosen.since, text or None),
                 destination_id=destination or None,
                 rejected=query.rejected,
@@ -56,10 +53,10 @@ async def search(
                 raise
         if (only := only_event(result)) is not None:
             return RedirectResponse(event_address(only), 303)
-    names = await destination_names(context, visitor.caller, limit=MOST_LISTED + 1)
+    names = await destination_names(visit.context, visit.caller, limit=MOST_LISTED + 1)
     parameters = [(name, value) for name, value in (("q", text), ("destination", destination)) if value]
     return pages.show(
-        request,
+        visit.request,
         "search.html",
         q=text,
         destination=destination,

@@ -6,6 +6,7 @@ cannot be built. Errors become error pages.
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -16,8 +17,9 @@ from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.admin.access import Scope
+from app.admin.access import Caller, Scope
 from app.admin.context import AppContext
+from app.admin.destinations import find_visible
 from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.admin.roles import why_not
 from app.api.errors import problem_of
@@ -26,13 +28,14 @@ from app.api.query_parameters import parameters_of, refused_parameters, without_
 from app.api.secured_route import scopes_of
 from app.console import pages, sessions
 from app.console.sessions import Visitor
+from app.store.destinations import Destination
 
 logger = logging.getLogger("app.console")
 
 SIGN_IN = "/console/sign-in"
 MAX_FIELDS = 400
 STEP_UP = timedelta(minutes=10)
-"""Time after a sign-in in which a person may erase persons and manage keys."""
+"""Time after a sign-in in which a person may erase persons and manage keys and organisations."""
 _SENSITIVE = frozenset({Scope.ERASE, Scope.KEYS_ADMIN, Scope.ORGANISATIONS_ADMIN})
 
 
@@ -105,7 +108,7 @@ def _is_too_old(context: AppContext, visitor: Visitor, scopes: tuple[Scope, ...]
 
 
 def _sign_in_afresh(request: Request) -> Response:
-    """Ask the person to sign in again; the form is not stored, and its page says so afterwards."""
+    """Ask the person to sign in again. The form is not stored, and the page says so."""
     page = address_parts(request.headers.get("referer", ""))
     onward = quote(sessions.safe_next(page.path + (f"?{page.query}" if page.query else "")))
     return pages.show(request, "sign_in_afresh.html", status=403, onward=onward)
@@ -114,8 +117,8 @@ def _sign_in_afresh(request: Request) -> Response:
 def _ask_again(request: Request) -> Response:
     """Ask to confirm a form that an earlier session sent; the page carries its input.
 
-    The origin was checked, so a console page sent the form. Its token belongs to another session, so the
-    person must confirm the change.
+    The origin was checked, so a console page sent the form. The token of the form belongs to another session,
+    so the person must confirm the change.
     """
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("signed_in_anew_part.html"), 403)
@@ -137,9 +140,22 @@ async def _read_form(context: AppContext, request: Request) -> None:
     request.state.form = form
 
 
-async def _visitor(request: Request) -> Visitor:
-    visitor: Visitor = request.state.visitor
-    return visitor
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request with its visitor. `context` acts for the organisation of the visitor."""
+
+    request: Request
+    context: AppContext
+    visitor: Visitor
+
+    @property
+    def caller(self) -> Caller:
+        """Return the visitor as the use cases need it."""
+        return self.visitor.caller
+
+
+async def _visit(request: Request) -> Visit:
+    return Visit(request, request.state.context, request.state.visitor)
 
 
 async def _form(request: Request) -> FormData:
@@ -148,8 +164,17 @@ async def _form(request: Request) -> FormData:
 
 
 # Annotated types for the parameters of routes.
-CurrentVisitor = Annotated[Visitor, Depends(_visitor)]
+CurrentVisit = Annotated[Visit, Depends(_visit)]
 Form = Annotated[FormData, Depends(_form)]
+
+
+async def _destination(visit: CurrentVisit, destination_id: str) -> Destination:
+    async with visit.context.engine.connect() as connection:
+        return await find_visible(connection, visit.caller, destination_id)
+
+
+CurrentDestination = Annotated[Destination, Depends(_destination)]
+"""The destination in the address of a page. Its route answers 404 if the visitor may not see it."""
 
 
 def form_text(form: FormData, name: str) -> str:
@@ -159,7 +184,7 @@ def form_text(form: FormData, name: str) -> str:
 
 
 def form_version(form: FormData) -> frozenset[int] | None:
-    """Return the version that the form's page showed, which the change expects; None if it has none."""
+    """Return the version that the change expects: the one that the form showed. None if it has none."""
     version = form_text(form, "version")
     if not (version.isascii() and version.isdigit() and len(version) < 19):
         return None

@@ -110,9 +110,10 @@ async def act_for(context: AppContext, request: Request, organisation: Organisat
 
 
 async def visitor_of(context: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
-    """Return the visitor of a request; None without a session, or if it has expired or its key lost access.
+    """Return the visitor of a request, or None if it has no valid session.
 
-    `note`: the request counts as activity, which postpones the end of an idle session.
+    A session ends when it expires or when its key loses access. With `note`, the request counts as activity,
+    which postpones the end of an idle session.
     """
     token = request.cookies.get(cookie_name(context))
     if not token or len(token) > 100:
@@ -183,6 +184,6 @@ def _origin(url: str) -> str:
 
 
 def safe_next(path: str | None) -> str:
-    """Return the path to open after signing in: the requested one if it is a console path."""
+    """Return the path to open after signing in: the requested path if it is a path of the console."""
     is_safe = path is not None and path.startswith("/console") and path.isascii() and path.isprintable()
     return path if is_safe and path is not None and "\\" not in path and len(path) < 500 else "/console"

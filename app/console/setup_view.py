@@ -55,7 +55,7 @@ def steps(destination: Destination, mappings: Sequence[MappingDetails], accepted
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """One preflight check for display: a mark, a sentence and the owner of the fix."""
+    """One preflight check for display: a mark, a sentence, and who can fix it."""
 
     name: str
     label: str

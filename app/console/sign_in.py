@@ -60,7 +60,7 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
 
 @router.post("/console/sign-out", response_model=None)
 @requires(*Scope)
-async def sign_out(request: Request, context: Context, form: Form) -> Response:
+async def sign_out(request: Request, context: Context) -> Response:
     """End the session; for a person, also at the provider."""
     is_person = request.state.visitor.signed_in_at is not None
     response = RedirectResponse("/console/signed-out" if is_person else "/console/sign-in", 303)

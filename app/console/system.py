@@ -2,14 +2,14 @@
 
 import sys
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.system import read_system
-from app.api.secured_route import Context, requires
+from app.api.secured_route import requires
 from app.console import pages, system_view
-from app.console.secured_page import CurrentVisitor, SecuredPage
+from app.console.secured_page import CurrentVisit, SecuredPage
 from app.telemetry import VERSION
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -17,16 +17,15 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 @router.get("/console/system", response_model=None)
 @requires(Scope.DESTINATIONS_READ, Scope.ORGANISATIONS_ADMIN)
-async def page(request: Request, context: Context, visitor: CurrentVisitor) -> Response:
+async def page(visit: CurrentVisit) -> Response:
     """Show the state of this installation."""
-    state = await read_system(context, visitor.caller)
+    state = await read_system(visit.context, visit.caller)
     return pages.show(
-        request,
+        visit.request,
         "system.html",
         checks=system_view.checks(state),
         state=state,
         facts=system_view.facts(state, version=VERSION, python=sys.version.split()[0]),
         keys=system_view.keys(state),
         session_label=system_view.session_label,
-        has_worker=bool(state.database.workers),
     )

@@ -22,7 +22,7 @@ class SystemCheck:
 
 
 def checks(state: SystemState) -> Sequence[SystemCheck]:
-    """Return the checks of the installation, failed ones first."""
+    """Return the checks of the installation, failed checks first."""
     rows = [
         _workers(state),
         _durability(state),

@@ -4,20 +4,18 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.context import AppContext
 from app.admin.event_search import destination_names, search_events
 from app.admin.refusals import Refusal
-from app.api.secured_route import Context, requires
+from app.api.secured_route import requires
 from app.console import pages
 from app.console.event_filter import EventQuery, Events
 from app.console.live_updates import Panel, streamed
 from app.console.search import MOST_LISTED
-from app.console.secured_page import CurrentVisitor, SecuredPage
-from app.console.sessions import Visitor
+from app.console.secured_page import CurrentVisit, SecuredPage, Visit
 from app.console.wording import EVENT_STATUSES
 from app.domain.conversion.event_types import EVENT_TYPES
 
@@ -30,20 +28,12 @@ _Id = Annotated[str, Query(max_length=64)]
 
 @router.get("/console/tail", response_model=None)
 @requires(Scope.EVENTS_READ)
-async def page(
-    *,
-    request: Request,
-    context: Context,
-    visitor: CurrentVisitor,
-    query: Events,
-    q: _Text = "",
-    destination: _Id = "",
-) -> Response:
+async def page(visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "") -> Response:
     """Show the newest events. Scripts keep the page current."""
-    names = await destination_names(context, visitor.caller, limit=MOST_LISTED + 1)
+    names = await destination_names(visit.context, visit.caller, limit=MOST_LISTED + 1)
     parameters = [("q", q.strip()), ("destination", destination), *query.parameters]
     return pages.show(
-        request,
+        visit.request,
         "tail.html",
         q=q.strip(),
         destination=destination,
@@ -51,40 +41,30 @@ async def page(
         query=query,
         stream=f"/console/tail/live?{urlencode([pair for pair in parameters if pair[1]])}",
         rows_shown=ROWS,
-        **await _content(context, visitor, query, q, destination),
+        **await _content(visit, query, q, destination),
     )
 
 
 @router.get("/console/tail/live", response_model=None)
 @requires(Scope.EVENTS_READ)
-async def live(
-    *,
-    request: Request,
-    context: Context,
-    visitor: CurrentVisitor,
-    query: Events,
-    q: _Text = "",
-    destination: _Id = "",
-) -> Response:
+async def live(visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "") -> Response:
     """Stream the newest events, for at most five minutes; then the browser connects again."""
-    await _content(context, visitor, query, q, destination)  # validates the same parameters as the page
+    await _content(visit, query, q, destination)  # validates the same parameters as the page
 
     async def read() -> Panel | None:
         try:
-            content = await _content(context, visitor, query, q, destination)
+            content = await _content(visit, query, q, destination)
         except Refusal:
             return None
         return Panel(pages.part("tail_part.html", **content))
 
-    return streamed(request, context, read)
+    return streamed(visit, read)
 
 
-async def _content(
-    context: AppContext, visitor: Visitor, query: EventQuery, q: str, destination: str
-) -> Mapping[str, Any]:
+async def _content(visit: Visit, query: EventQuery, q: str, destination: str) -> Mapping[str, Any]:
     found = await search_events(
-        context,
-        visitor.caller,
+        visit.context,
+        visit.caller,
         query.events(None, q.strip() or None),
         destination_id=destination or None,
         rejected=query.rejected,

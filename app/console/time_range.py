@@ -79,7 +79,7 @@ class TimeRange:
         return [self.since + self.bucket * index for index in range(count)]
 
     def links(self, parameters: Iterable[tuple[str, str]] = ()) -> list[RangeLink]:
-        """Return a link for each range. `parameters` are those of the current page; the cursor is dropped."""
+        """Return a link for each range, with the `parameters` of the current page except its cursor."""
         kept = [pair for pair in parameters if pair[0] not in _DROPPED]
         return [
             RangeLink(spec.short_label, f"?{urlencode([*kept, (PARAMETER, name)])}", name is self.name)

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import REGION_NAMES
+from app.domain.identity import MATCH_KEYS
+from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.failure_cause import POSITION_IN_REQUEST
 
 
@@ -73,7 +76,7 @@ STATES = {
     "connected": Label(
         "Connected", "quiet", "Connected to Amazon. Publish a mapping to start receiving events."
     ),
-    "active": Label("Active", "quiet", "Events are accepted. The overview shows how delivery works."),
+    "active": Label("Active", "quiet", "Events are accepted. The overview shows the state of delivery."),
     "paused": Label("Paused", "warn", "Events are accepted and on hold until the destination is resumed."),
     "needs_reconnect": Label(
         "Reconnect", "bad", "The Amazon sign-in or account needs attention. Events are accepted and wait."
@@ -92,8 +95,21 @@ STATUSES = {
     "erased": Label("Erased", "quiet", "The person's data was erased on request."),
 }
 REJECTED = Label("Rejected", "bad", "Rejected on receipt and not stored.")
-# Accepted events and rejected ones.
+# The statuses of accepted events, and of rejected events.
 EVENT_STATUSES = {**STATUSES, "rejected": REJECTED}
+
+
+def event_type_label(event_type: str) -> str:
+    """Return the label of an event type; the type itself if it is unknown."""
+    return EVENT_TYPES[event_type].label if event_type in EVENT_TYPES else event_type
+
+
+_MATCH_KEYS = {rule.type.value: FIELDS[rule.field].label for rule in MATCH_KEYS}
+
+
+def match_key_label(wire: str) -> str:
+    """Return the label of a match key, given by Amazon's name; the name itself if it is unknown."""
+    return _MATCH_KEYS.get(wire, wire)
 
 
 def amazon_message(text: str | None) -> str:

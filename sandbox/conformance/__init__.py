@@ -1,5 +1,5 @@
 """Conformance cases: check whether a stand-in follows Amazon's contract.
 
-Written only from the contract. It shares no code with the sender or the sandbox, so that it detects errors in
-either.
+The cases are written only from the contract. They share no code with the sender or the sandbox, so that they
+detect errors in both.
 """

@@ -80,7 +80,7 @@ def run(_settings: object, asked: argparse.Namespace) -> int:
 
 
 def lines(caller: Caller, *, strict: bool = False) -> Iterator[Line]:
-    """Sign in and yield a line per case; without a sign-in, report the cases that need one as skipped."""
+    """Sign in and yield a line per case; without a sign-in, report all other cases as not run."""
     sign_in = Case("sign-in", "DOCS 5", "a user can sign in and see an advertiser", _sign_in)
     first = _line(sign_in, caller, strict=True)
     yield first

@@ -1,7 +1,7 @@
 """Cases of single events: a valid event with changes, and whether Amazon accepts it.
 
-`sure` is false if the sources disagree or do not say whether Amazon enforces the rule; a difference is then
-reported, but not as a failure.
+`sure` is False if the sources disagree or do not say whether Amazon enforces the rule. The report then shows
+a difference, but no failure.
 """
 
 import copy
@@ -34,7 +34,7 @@ class Ago:
 
 @dataclass(frozen=True, slots=True)
 class EventCase:
-    """`change` maps paths in a valid event to values; `where` limits the case to some hosts."""
+    """A valid event with changes. `change` maps paths to values; `where` limits the case to some hosts."""
 
     id: str
     source: str
@@ -77,12 +77,12 @@ def _written(ago: Ago, now: datetime) -> str:
 
 
 def keys(number: int) -> list[dict[str, Any]]:
-    """Return this number of match keys."""
+    """Return `number` match keys."""
     return [{"type": "MAID", "values": [f"38400000-8cf0-11bd-b23e-{n:012d}"]} for n in range(number)]
 
 
 def custom(number: int) -> list[dict[str, str]]:
-    """Return this number of custom fields."""
+    """Return `number` custom fields."""
     return [{"name": f"attr{n}", "value": "x"} for n in range(number)]
 
 

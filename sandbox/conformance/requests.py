@@ -17,7 +17,7 @@ _BAD_TIME: Final = {"eventTime": "2026-01-01 00:00"}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One line of the report. `check` raises Differs; `sure` as for events."""
+    """One line of the report. `check` raises Differs. `sure` is explained in `events.py`."""
 
     id: str
     source: str

@@ -85,7 +85,7 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
         ),
         pytest.param(known(), "first_event", "unknown", "Send one", id="no event yet"),
         pytest.param(known(accepted=True), "first_event", "unknown", "none has", id="an event under way"),
-        pytest.param(known(delivered=3), "first_event", "ok", "accepted 3", id="events that Amazon took"),
+        pytest.param(known(delivered=3), "first_event", "ok", "events: 3", id="events that Amazon took"),
         pytest.param(known(seconds_apart=-60.0), "clock", "failed", "60 seconds", id="a clock that is off"),
         pytest.param(known(configured=False), "credentials", "failed", "CLIENT_ID", id="no application"),
     ],

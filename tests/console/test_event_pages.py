@@ -237,7 +237,7 @@ async def test_a_replay_of_a_filter_selects_by_its_type(desk: Desk) -> None:
     await desk.until_counted(destination, dead=1)
     await desk.heal()
     page = await desk.get(f"{here}/events", status="dead", type="ADD_TO_SHOPPING_CART")
-    (link,) = re.findall(r'href="([^"]+)">Replay or dismiss all of this filter', page)
+    (link,) = re.findall(r'href="([^"]+)">Replay or dismiss all that match', page)
     link = html.unescape(link)
     assert "type=ADD_TO_SHOPPING_CART" in link
     counted = await desk.get(link)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.console import home_view
-from app.console.home_view import Permissions, RemedyButton
+from app.console.home_view import RemedyButton
 from app.console.time_range import RangeName, time_range
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
 from app.domain.incidents.destination_condition import Condition
@@ -18,7 +18,6 @@ from app.store.outcome_history import RETENTION, OutcomeBucket
 
 NOW = datetime(2026, 11, 24, 16, 7, 31, tzinfo=UTC)
 PAGE = "/console/destinations/dst_1"
-ALL, NONE = Permissions(write=True), Permissions(write=False)
 
 
 def incident(kind: Kind, *, state: str = "active", affected: int = 0, holds: bool = True) -> OpenIncident:
@@ -61,27 +60,27 @@ def incident(kind: Kind, *, state: str = "active", affected: int = 0, holds: boo
 def test_each_incident_has_one_button(kind: Kind, state: str, button: RemedyButton) -> None:
     """The one that removes the cause; what lets events go depends on why they wait."""
     found = incident(kind, state=state, affected=1_200)
-    assert home_view.remedy_button(found, ALL) == button
+    assert home_view.remedy_button(found, may_write=True) == button
 
 
 @pytest.mark.parametrize("kind", sorted(set(Kind) - RESERVED))
 def test_no_button_is_shown_that_the_visitor_may_not_use(kind: Kind) -> None:
     """A viewer gets links to pages that a viewer may open."""
     for state in ("active", "paused", "needs_reconnect"):
-        button = home_view.remedy_button(incident(kind, state=state), NONE)
+        button = home_view.remedy_button(incident(kind, state=state), may_write=False)
         assert button is not None
         assert not button.is_post
         assert "/replay" not in button.address
 
 
 def test_an_incident_says_what_since_when_and_how_many() -> None:
-    (row,) = home_view.incident_rows([incident(Kind.DEAD_LETTERS, affected=1, holds=False)], ALL)
+    (row,) = home_view.incident_rows([incident(Kind.DEAD_LETTERS, affected=1, holds=False)], may_write=True)
     assert (row.title, row.affected, row.since) == ("Events failed permanently", "1 event", NOW)
     assert row.note is not None
     assert row.note.startswith("Recovering")
     assert (row.remedy, row.button) == ("", None), "nothing is left to do"
     assert row.may_acknowledge
-    (row,) = home_view.incident_rows([incident(Kind.DEAD_LETTERS)], NONE)
+    (row,) = home_view.incident_rows([incident(Kind.DEAD_LETTERS)], may_write=False)
     assert not row.may_acknowledge
 
 

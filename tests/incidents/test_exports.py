@@ -8,7 +8,8 @@ import pytest
 
 from app.admin.refusals import ErrorCode, Refusal
 from app.api import export as exporting
-from app.api.export import ExportFormat, ExportPage, cell, export
+from app.api.export import ExportFormat, cell, export
+from app.api.paging import Page
 from app.api.response_body import ResponseBody
 from tests.incidents.conftest import Service
 from tests.incidents.test_rejections import nameless
@@ -69,12 +70,12 @@ async def test_an_export_that_is_cut_short_ends_with_an_error_row(
 ) -> None:
     """What came before is valid; the error holds no detail of ours."""
 
-    async def fetch(cursor: str | None) -> ExportPage:
+    async def page_at(cursor: str | None, limit: int) -> Page[Row]:
         if cursor is not None:
             raise error
-        return ExportPage([Row(a=1, b="x")], "next")
+        return Page(items=[Row(a=1, b="x")], next_cursor="next")
 
-    response = await export(chosen, Row, fetch, name="rows")
+    response = await export(chosen, Row, page_at, name="rows")
     text = b"".join([part async for part in response.body_iterator]).decode()  # type: ignore[misc, union-attr]
     last = text.splitlines()[-1]
     assert "cut_short" in last
