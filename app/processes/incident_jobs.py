@@ -13,11 +13,12 @@ from app.incidents.delivery import NotificationDelivery
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
 from app.incidents.planner import MessagePlanner
-from app.notification_clients import ChannelClients, MailClient, WebhookClient
+from app.notification_clients import ChannelClients, MailClient
 from app.processes.resources import Resources
 from app.settings import Settings
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
+from app.webhook_client import WebhookClient
 
 _LONGEST_PAUSE_S = 10.0  # the pause after a slow run is as long as the run
 

@@ -21,7 +21,7 @@ from app.crypto import CannotDecrypt, Vault
 from app.domain.ids import OrganisationId
 from app.domain.pacing.lane_limits import TIMES
 from app.oidc_client import OidcClient
-from app.setting_types import DatabaseRole, named_keys
+from app.setting_types import DatabaseRole
 from app.settings import Settings, SettingsError
 from app.store import encryption_key_usage, keepalive, organisation_scope
 from app.store import secrets as stored_secrets
@@ -122,7 +122,7 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
     dsn = settings.database_for(_DATABASE_ROLES.get(role, "api")).replace(
         "postgresql+asyncpg://", "postgresql://", 1
     )
-    vault = Vault(named_keys(settings.encryption_keys))
+    vault = Vault(settings.named_keys)
     pool, pepper = await _open_pool(dsn, vault, role=role, size=pool_size)
     try:
         resources = Resources(

@@ -8,7 +8,6 @@ import uvloop
 
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
-from app.callback_client import CallbackClient
 from app.delivery.access_tokens import AccessTokens
 from app.delivery.balance_check import BalanceJob
 from app.delivery.callbacks import CallbackReceiver, CallbackSender
@@ -29,6 +28,7 @@ from app.processes.resources import Resources, amazon_sign_in, open_resources
 from app.processes.spans import record_spans
 from app.settings import Settings, SettingsError
 from app.telemetry import configure_logging
+from app.webhook_client import CallbackClient
 
 POOL_SIZE = 10
 
