@@ -1,7 +1,7 @@
 """The command line: a table of commands. Only the module of the called command is imported.
 
-Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 130 interrupted. `plan` also returns 2 if it finds
-differences. For wrong settings it returns 1, so that CI does not mistake them for differences.
+Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 130 interrupted. `plan` also returns 2 for
+differences. For wrong settings `plan` returns 1, so that CI does not mistake them for differences.
 """
 
 import argparse
@@ -246,7 +246,7 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. For an expected failure, print a sentence, not a traceback."""
+    """Run one command and return its exit code. An expected failure prints a sentence, not a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parent_watch.exit_with_parent()
     try:

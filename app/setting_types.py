@@ -68,7 +68,7 @@ def _admin_key(text: str) -> None:
 
 
 def _checked_by(check: Callable[[str], object]) -> AfterValidator:
-    """Return a validator of a secret. It leaves the value unchanged; `check` raises ValueError if it is wrong."""
+    """Return a validator of a secret setting. `check` raises ValueError for a wrong value."""
 
     def validate(value: SecretStr) -> SecretStr:
         check(value.get_secret_value())

@@ -1,7 +1,7 @@
 """Settings from the environment. A process reads them once at its start and passes them down.
 
-Each field is an environment variable of the same name in capitals. An error names the variable and the problem
-but never the value, because a database URL contains a password.
+Each field is an environment variable of the same name in capitals. An error names the variable and the
+problem but never the value, because a database URL contains a password.
 """
 
 import os
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )
     data_dir: Path = ROOT / ".data"
-    # One URL per database role: owner of the tables, API, worker. An unset URL has the value of the URL before.
+    # One URL per database role: owner of the tables, API, worker. The default is the value of the URL before.
     migration_database_url: DatabaseUrl | None = None
     database_url: DatabaseUrl | None = Field(
         default_factory=lambda known: known.get("migration_database_url")
