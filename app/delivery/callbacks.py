@@ -1,8 +1,8 @@
-"""Deliver callbacks about final states to the journey engine: an outbox, sent until it is acknowledged.
+"""Deliver callbacks about final states to the journey engine.
 
-A settlement writes its callback events in its own transaction; this job groups, signs and sends them. No
-transaction is open during a call. If a worker dies, its lease on the callback expires, and the callback is
-sent again with the same id.
+A settlement stores the final states of its events in its own transaction. This job groups them into callbacks
+and sends each until it is acknowledged. No transaction is open during a call. If a worker dies, its lease on
+the callback expires, and another worker sends the callback again with the same id.
 """
 
 import time
@@ -22,8 +22,8 @@ from app.store import callbacks
 from app.store.callbacks import CallbackEvent, DueCallback, NamedEvent
 from app.telemetry import Telemetry
 
-MOST_EVENTS: Final = 500  # of one callback
-MOST_CALLBACKS: Final = 4  # unsent at the same time; later events are grouped into the next ones
+MOST_EVENTS: Final = 500  # in one callback
+MOST_CALLBACKS: Final = 4  # not yet acknowledged; other events wait and are grouped into later callbacks
 LEASE: Final = timedelta(seconds=60)  # longer than the maximum duration of a request
 FAILED_AFTER: Final = timedelta(days=7)
 LONGEST_PAUSE_S: Final = 3_600.0
@@ -34,12 +34,11 @@ class CallbackReceiver(Protocol):
     """The callback endpoint of the journey engine."""
 
     async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        """Send one callback and return whether it was acknowledged. Does not raise network errors."""
-        ...
+        """Send one callback. Network errors are returned, not raised."""
 
 
 class CallbackSender:
-    """Sends due callbacks. One per worker process; several share the work."""
+    """Sends due callbacks. Each worker process has one, and they share the work."""
 
     every_s = 1.0
 
@@ -57,12 +56,12 @@ class CallbackSender:
         self._telemetry = telemetry
 
     async def send_due(self) -> None:
-        """Send all due callbacks; stop at the first that is not acknowledged."""
+        """Send all due callbacks. Stop at the first that is not acknowledged."""
         while await self._send_next():
             pass
 
     async def _send_next(self) -> bool:
-        """Send the next due callback; False if none is due or it was not acknowledged."""
+        """Send the next due callback. Return whether it was acknowledged; False if none is due."""
         async with self._pool.acquire() as connection:
             async with connection.transaction():
                 await callbacks.bundle(connection, most_events=MOST_EVENTS, most_callbacks=MOST_CALLBACKS)
@@ -77,7 +76,7 @@ class CallbackSender:
         reply: Acknowledged | NotAcknowledged = Acknowledged()
         if events:
             body = callback.render(events, made_at=due.made_at)
-            # With the time, so that a new database does not repeat an id.
+            # The time makes the id unique even if the database is created anew.
             callback_id = f"ntc_{int(due.made_at.timestamp()):x}_{due.id}"
             reply = await self._journey.deliver(callback_id, body)
         async with self._pool.acquire() as connection:
@@ -107,7 +106,7 @@ class CallbackSender:
     async def _reschedule(
         self, connection: asyncpg.pool.PoolConnectionProxy, due: DueCallback, reply: NotAcknowledged
     ) -> None:
-        """Retry a callback later with backoff, or drop it after FAILED_AFTER."""
+        """Send a callback again later, with back-off. After FAILED_AFTER, drop it."""
         if due.age > FAILED_AFTER:
             await callbacks.acknowledge(connection, due.id)
             self._telemetry.callbacks.labels("failed_permanently").inc()
@@ -129,7 +128,7 @@ class CallbackSender:
 
 
 def callback_states(events: tuple[CallbackEvent, ...], named: NamedEvent) -> Iterator[FinalState]:
-    """Yield the final state of each event, in order; skip events whose batch is dropped or damaged."""
+    """Yield the final state of each event, in order. Skip the events of dropped or damaged batches."""
     for event in events:
         final = event.final
         stored = read_shapes(named.shapes.get(final.batch))
@@ -153,7 +152,7 @@ def callback_states(events: tuple[CallbackEvent, ...], named: NamedEvent) -> Ite
 def _places(
     places: tuple[int, ...] | None, shapes: dict[int, EventMetadata], excepted: frozenset[int]
 ) -> list[int]:
-    """Return the positions of a callback; None means all of a batch without an exception row."""
+    """Return the positions of a batch's events in a callback. None means all without an exception row."""
     if places is None:
         return [place for place in shapes if place not in excepted]
     return [place for place in places if place in shapes]

@@ -1,6 +1,7 @@
 """Claim the content of a lane's next request, and settle due events that cannot be sent.
 
-A queue whose due events cannot be claimed backs off with a log line; the other queues of its lane continue.
+If the due events of a queue cannot be claimed, the queue is skipped for a while. The other queues of its lane
+continue.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from app.telemetry import UNREADABLE_REASONS, Telemetry, describe_exception
 
 
 class ClaimStep:
-    """Claims for the lanes of a worker. `now` is wall time, `monotonic` the clock of lanes."""
+    """Claims due events for the lanes of a worker. `now` is wall time, `monotonic` the clock of lanes."""
 
     def __init__(
         self,
@@ -47,9 +48,10 @@ class ClaimStep:
     async def claim(
         self, connection: PipelineConnection, lane: Lane, selection: Selection
     ) -> RequestContent | None:
-        """Return the content of the next request; or None, after the lane's next wake-up is set.
+        """Return the content of the next request. Return None if there is nothing to send now.
 
-        Raises StaleOwner, and the driver's exceptions when the database is unreachable.
+        Before it returns None, it sets when the lane wakes up. Raises StaleOwner, and the driver's exceptions
+        when the database is unreachable.
         """
         queue, kind = selection.queue, selection.kind
         read = read_due_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else read_due_exceptions
@@ -71,7 +73,7 @@ class ClaimStep:
             lane.clear_backoff(queue.number, kind)
             return claim.content
         if claim == Claim(None) and lane.only_queue is not None:
-            # Nothing is due: an earlier claim took the events that the notification announced.
+            # Nothing is due: an earlier claim contained the events that the notification announced.
             return None
         if claim == Claim(None) or not lane.is_progress(queue.number, kind, claim.unsent_batches):
             self.back_off(lane, queue, kind, "nothing_claimed")
@@ -79,7 +81,7 @@ class ClaimStep:
         return None
 
     def note_damaged(self, lane: Lane, damaged: Sequence[lanes.DestinationQueue], now: float) -> None:
-        """Back off the destinations whose due events cannot be read, and log each once per back-off."""
+        """Skip the destinations whose due events cannot be read, and log each once per back-off."""
         for queue in damaged:
             previous = lane.backoffs.get((queue.number, WorkKind.LIVE))
             if previous is None or previous.until <= now:
@@ -93,12 +95,15 @@ class ClaimStep:
         reason: str,
         error: str | None = None,
     ) -> None:
-        """For a while, skip a queue whose due events cannot be claimed; the lane's other queues continue."""
+        """Skip a queue whose due events cannot be claimed for a while, and log it.
+
+        Without `error`, the first failure in a row is not logged.
+        """
         now = self._monotonic()
         backoff = lane.back_off(queue.number, kind, now)
         lane.wake(now)
         if error is None and backoff.failures == 1:
-            return  # The events were settled, paused or discarded between the poll and the claim.
+            return  # Probably the events were settled, paused or discarded between the poll and the claim.
         self._telemetry.claims_failed.labels(reason).inc()
         self._telemetry.log(
             "claim.failed",
@@ -115,7 +120,7 @@ class ClaimStep:
     async def _settle_unsent(
         self, connection: PipelineConnection, lane: Lane, queue: lanes.DestinationQueue, claim: Claim
     ) -> None:
-        """Rewrite batches with erased events; settle expired and unreadable ones."""
+        """Rewrite the claimed batches with erased events. Settle expired and unreadable events."""
         for batch, day in claim.erasable:
             in_flight = frozenset(place for other, place in lane.exceptions_in_flight if other == batch)
             await self._erasing.rewrite(connection, batch, day, in_flight=in_flight)
@@ -125,7 +130,7 @@ class ClaimStep:
                 delta = await write_unsent(connection, lane, queue.number, claim, writer=self._writer)
             self._log.count_final(delta)
             for unreadable in claim.unreadable:
-                # The label is bounded; the log line has the SQLSTATE.
+                # An SQLSTATE is only logged, so that the number of label values is limited.
                 reason = unreadable.problem if unreadable.problem in UNREADABLE_REASONS else "damaged_data"
                 self._telemetry.unreadable_batches.labels(reason).inc()
                 self._telemetry.log(

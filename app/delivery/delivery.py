@@ -1,4 +1,4 @@
-"""The second half of the pipeline: claimed → paced → sent → settled. One call sends one request of a lane."""
+"""The second half of the pipeline: claimed → paced → sent → settled. `serve` sends one request of a lane."""
 
 import asyncio
 from collections.abc import Callable
@@ -36,12 +36,12 @@ from app.store.counts import CountDelta
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
-# A started attempt without a result may still be running until then. After that it is sent again.
+# For so long, an attempt without a result may still be in flight. After that its events are sent again.
 SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
 
 
 class Delivery:
-    """Sends the requests of lanes. Holds no transaction and no lock during a network call."""
+    """Sends the requests of lanes. No transaction is open and no row is locked during a network call."""
 
     def __init__(
         self,
@@ -88,11 +88,11 @@ class Delivery:
         )
 
     async def serve(self, lane: Lane, *, release_slot: Callable[[], None] = lambda: None) -> None:
-        """Send and settle one request of a lane, if one is due; set when the lane is served next.
+        """Send and settle one request of a lane, if events are due. Set when the lane is served next.
 
-        Raises StaleOwner if the lane has another owner. The caller has set `lane.claiming`, so that no second
-        claim begins before this one is in flight. `release_slot` is called if the lane must wait for the
-        token server, so that it occupies no request slot.
+        The caller has set `lane.claiming`, so that the lane's next claim begins after this one.
+        `release_slot` is called before the lane waits for the token server, so that another lane can use its
+        request slot. Raises StaleOwner if the lane has another owner.
         """
         lane.announced_events = 0
         try:
@@ -127,7 +127,7 @@ class Delivery:
             lane.exceptions_in_flight -= exceptions
 
     async def _prepare(self, lane: Lane, release_slot: Callable[[], None]) -> RequestInFlight | None:
-        """Select a queue, get its access token and claim; None if no request can start now."""
+        """Select a queue, get its access token, claim its events. Return None if nothing can be sent now."""
         async with self._pool.acquire() as connection:
             selection = await self._select(connection, lane)
             if selection is None:
@@ -142,14 +142,17 @@ class Delivery:
             return await self._claim(connection, lane, selection, fetched)
 
     async def _select(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
-        """Select the queue to serve: from the cached poll result, or by a new poll."""
+        """Select the queue to serve, without a query if the cached result of a poll suffices."""
         now = self._environment.monotonic()
         if (queue := lane.cached_queue(now)) is not None:
             return Selection(queue, WorkKind.LIVE, others_due=False, watermarks=lane.watermarks.usable(now))
         return await self._poll(connection, lane)
 
     async def _poll(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
-        """Read a lane's due times and select a queue; None if nothing is due or the rate limit forbids it."""
+        """Read when the events of a lane are due, and select a queue.
+
+        Returns None if nothing is due or the rate limit does not allow a request now.
+        """
         started_at = self._environment.monotonic()
         watermarks = lane.watermarks.usable(started_at)
         poll = await lanes.poll(
@@ -178,7 +181,7 @@ class Delivery:
     async def _fetch_token(
         self, lane: Lane, selection: Selection, release_slot: Callable[[], None]
     ) -> Access | None:
-        """Return the access token of a destination, refreshed if needed; None if the lane waits."""
+        """Read or refresh the access token of a destination. Return None if the lane must wait."""
 
         def on_refresh() -> None:
             lane.waits_for_token = True
@@ -203,7 +206,7 @@ class Delivery:
             case Access() if not lane.waits_for_token:
                 return access
             case Access():
-                pass  # The slot was released: queue for another one. The token is cached.
+                pass  # The token is cached now, but the request slot was released: wait for another slot.
         lane.wake(now)
         return None
 
@@ -216,10 +219,10 @@ class Delivery:
         content = await self._claims.claim(connection, lane, selection)
         if content is None:
             return None
-        # Read before the attempt is committed, so that our deadline ends before the database's.
+        # Computed before the attempt is committed: other workers count the time from the commit.
         deadline = self._environment.monotonic() + self._times.request
         if lane.owned_until <= deadline:
-            # The lease could expire during the request. The next poll after its renewal wakes the lane.
+            # The lease could expire during the request. After its renewal, the next poll wakes the lane.
             return None
         attempt = await attempts.start(
             connection,
@@ -235,7 +238,8 @@ class Delivery:
             probe_again_in=self._endpoints.policy.probe_every if queue.is_probe else None,
         )
         if attempt is None:
-            # Changed since the poll: paused, parked, reconnected, taken over, or an erasure was requested.
+            # Since the poll, the destination was paused, parked or signed in again, the lane has a new owner,
+            # or an erasure was requested.
             self._tokens.forget(queue.id)
             lane.only_queue = None
             self._claims.back_off(lane, queue, kind, "not_startable")
@@ -249,7 +253,7 @@ class Delivery:
         )
 
     async def _send(self, lane: Lane, request: RequestInFlight, now: float) -> SentRequest:
-        """Send a request within its deadline; NotSent if the lane may no longer send at `now`."""
+        """Send a request within its deadline. Return NotSent if the lane may no longer send at `now`."""
         left = request.deadline - now
         is_second_probe = lane.breaker.opened > 0 and lane.requests > 1
         if (
@@ -275,7 +279,7 @@ class Delivery:
     async def _evaluate(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, sent_at: float
     ) -> Settlement:
-        """Decide the settlement of a reply; update the lane's rate, its breaker and the sign-in's state."""
+        """Return the settlement of a reply. Update the lane's rate, its breaker and the sign-in's state."""
         now, jitter = self._environment.monotonic(), self._environment.jitter()
         queue, access = request.content.queue, request.access
         if isinstance(sent.reply, NotSent):
@@ -310,14 +314,14 @@ class Delivery:
     async def _settle(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, settlement: Settlement
     ) -> bool:
-        """Write and log a settlement. Return whether none of its events is due again now."""
+        """Write and log a settlement. Return False if its events may be due again now."""
         delta = await self._write(lane, request, sent, settlement)
         self._log.record_attempt(lane, request.content, request.attempt, sent, settlement)
         if delta is not None:
             self._log.count_final(delta)
         if not (isinstance(settlement, PerItem) and settlement.is_delivered):
-            # Some of the content is due again, now or soon. New events are announced by NOTIFY, and events
-            # left by the claim have already woken the lane.
+            # Some events are due again, now or soon. New events would be announced by NOTIFY, and for events
+            # that did not fit into the request, `serve` has woken the lane.
             lane.only_queue = None
             now = self._environment.monotonic()
             lane.wake(max(lane.blocked_until, lane.merge_window.ready_at(now, lane.announced_events)))
@@ -326,9 +330,10 @@ class Delivery:
     async def _write(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, settlement: Settlement
     ) -> CountDelta | None:
-        """Write the settlement; retry while the database is unreachable and the lane is ours.
+        """Write the settlement. Try again for some seconds while the database is unreachable.
 
-        Returns None if every attempt failed: the attempt stays without a result and is recovered as unknown.
+        Returns the changes of the counts, or None if every try failed. The attempt then has no result, and
+        `recover` settles it later.
         """
         for pause in (0.1, 0.4, 1.6, 5.0, None):
             try:
@@ -361,7 +366,7 @@ class Delivery:
         return None
 
     async def recover(self, lane: Lane, attempt: attempts.UnsettledAttempt) -> None:
-        """Settle an attempt whose sender has ended: its outcome is unknown, so its events are sent again."""
+        """Settle an attempt whose sender has ended. Its outcome is unknown, so its events are sent again."""
         sent = SentRequest(TransportError("cut"), None, None, 0)
         async with self._pool.acquire() as connection, connection.transaction():
             delta = await write_recovered(
@@ -380,7 +385,7 @@ class Delivery:
         lane.wake(self._environment.monotonic())
 
     async def _record_state(self, connection: PipelineConnection, lane: Lane) -> None:
-        """Write a lane's estimated rate and breaker state to its row, if they changed noticeably."""
+        """Write a lane's estimated rate and breaker state to its row, if their rounded values changed."""
         rate, breaker, rounded = lane.observed_state(self._environment.monotonic())
         if rounded != lane.recorded_state:
             await lanes.record_state(

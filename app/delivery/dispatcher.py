@@ -1,4 +1,4 @@
-"""The worker's loop: serve ready lanes in the order they became ready, one request each."""
+"""The main loop of a worker: it serves the lanes that are ready, and runs the background jobs."""
 
 import asyncio
 import logging
@@ -25,20 +25,20 @@ from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 _LONGEST_SLEEP_S = 1.0
-LONGEST_REST_S = 10.0  # maximum pause of a job that takes more than its share of the time
+LONGEST_REST_S = 10.0  # the longest rest of a job that takes more than its share of the time
 
 
 def rest_after(took: float, previous: float, share: float) -> float:
     """Return how many seconds a job rests after a run, so that it takes at most `share` of the time.
 
-    Uses the shorter of the last two runs: one slow run, as after a restart of Postgres, does not predict the
-    next.
+    The shorter of the last two runs counts, because a single run may be slow, for example after a restart of
+    Postgres.
     """
     return min(min(took, previous) * (1 / share - 1), LONGEST_REST_S)
 
 
 class Dispatcher:
-    """Runs one worker: acquires and serves lanes and runs the background jobs, until `stop`."""
+    """Acquires and serves lanes and runs the background jobs of one worker, until `stop`."""
 
     def __init__(
         self,
@@ -80,43 +80,35 @@ class Dispatcher:
 
     @property
     def leaving(self) -> bool:
-        """Whether `stop` was called."""
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Start no more requests and release idle lanes; `run` returns when the others are settled."""
+        """Start no more requests. `run` returns when the requests in flight are settled."""
         self._stopping.set()
         self._wake_up.set()
         self._unknown_lane.set()
 
     async def run(self) -> None:
-        """Serve until stopped. Database errors are logged and retried, never fatal."""
-        self._jobs = [
-            asyncio.create_task(
-                self._repeat(self._adopt, POLL_EVERY_S, run_now=self._unknown_lane, share=1 / FULL_SCAN_SHARE)
-            ),
-            asyncio.create_task(self._repeat(self._leases.renew, self._times.renew_every)),
-            asyncio.create_task(self._repeat(self._recover, RECOVER_EVERY_S)),
-            asyncio.create_task(
-                self._repeat(
-                    self._maintenance.run, self._maintenance.every_s, run_now=self._partition_missing
-                )
-            ),
-            asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
-            asyncio.create_task(self._repeat(self._balancing.advance, self._maintenance.every_s)),
+        """Serve until stopped. A database error is logged, and the work is tried again."""
+        maintenance, callbacks = self._maintenance, self._callback_sender
+        repeat = self._repeat
+        jobs = [
+            repeat(self._adopt, POLL_EVERY_S, run_now=self._unknown_lane, share=1 / FULL_SCAN_SHARE),
+            repeat(self._leases.renew, self._times.renew_every),
+            repeat(self._recover, RECOVER_EVERY_S),
+            repeat(maintenance.run, maintenance.every_s, run_now=self._partition_missing),
+            repeat(self._erasing.scan, POLL_EVERY_S),
+            repeat(self._balancing.advance, maintenance.every_s),
         ]
-        if self._callback_sender is not None:
-            self._jobs.append(
-                asyncio.create_task(
-                    self._repeat(self._callback_sender.send_due, self._callback_sender.every_s)
-                )
-            )
+        if callbacks is not None:
+            jobs.append(repeat(callbacks.send_due, callbacks.every_s))
+        self._jobs = [asyncio.create_task(job) for job in jobs]
         listening = [asyncio.create_task(self._listen())] if self._listens else []
         try:
             while not self._stopping.is_set():
                 wait = self._serve_ready()
                 with suppress(TimeoutError):
-                    # Not `wait_for`, which creates a task: this loop runs several times a request.
+                    # `wait_for` would create a task, and this loop runs several times for each request.
                     async with self._environment.timeout(wait):
                         await self._wake_up.wait()
                 self._wake_up.clear()
@@ -125,28 +117,30 @@ class Dispatcher:
                 job.cancel()
             await asyncio.gather(*self._jobs, *listening, return_exceptions=True)
             while self._tasks:
-                # Release idle lanes now, and the others as soon as their requests are settled.
+                # Release the idle lanes now and each other lane as soon as its requests are settled.
                 with suppress(*DRIVER_ERRORS):
                     await self._leases.leave()
-                if self._tasks:  # the last may have ended during `leave`
+                if self._tasks:  # the last task may have ended during `leave`
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             with suppress(*DRIVER_ERRORS):
                 await self._leases.close()
 
     def _serve_ready(self) -> float:
-        """Start serving every lane that is ready and gets a request slot; return the seconds to sleep."""
+        """Start a request of every lane that is ready, if a slot is free; return the seconds to sleep.
+
+        The lane that has waited longest is served first.
+        """
         now = self._monotonic()
         waiting = [
             lane for lane in self._leases.owned.values() if lane.wake_at is not None and lane.may_claim()
         ]
-        # Serve the lane that has waited longest first.
         waiting.sort(key=lambda lane: lane.wake_at or 0.0)
         for lane in waiting:
             assert lane.wake_at is not None
             if lane.wake_at > now:
                 return min(lane.wake_at - now, _LONGEST_SLEEP_S)
             if not self._capacity.admits(self._in_flight(lane), is_failing=lane.breaker.is_failing):
-                continue  # Keep it in the queue: the end of another request wakes the loop.
+                continue  # It stays ready: the end of another request wakes the loop.
             lane.wake_at, lane.claiming = None, True
             task = asyncio.create_task(self._serve(lane))
             self._tasks[task] = lane
@@ -154,7 +148,7 @@ class Dispatcher:
         return _LONGEST_SLEEP_S
 
     def _in_flight(self, candidate: Lane) -> InFlight:
-        """Count the requests in flight, those of lost lanes included."""
+        """Count the requests in flight, including those of lanes that were lost meanwhile."""
         serving = set(self._tasks.values())
         return InFlight(
             total=sum([lane.in_flight for lane in serving]),
@@ -174,7 +168,7 @@ class Dispatcher:
             self._telemetry.lane_errors.labels("database").inc()
             self._outcomes.refused(error)
             if isinstance(error, asyncpg.CheckViolationError):
-                # Today's partition of attempts is missing: run maintenance now.
+                # There is no partition for today's attempts. Maintenance creates it.
                 self._partition_missing.set()
             lane.wake(self._monotonic() + 1)
         except Exception as error:
@@ -198,7 +192,7 @@ class Dispatcher:
             self._wake_up.set()
 
     async def _listen(self) -> None:
-        """Receive notifications of waiting events until stopped; reconnect when the connection is lost."""
+        """Receive Postgres notifications of new events. Reconnect when the connection is lost."""
         lost = asyncio.Event()
         while not self._stopping.is_set():
             lost.clear()
@@ -213,7 +207,7 @@ class Dispatcher:
             await asyncio.sleep(POLL_EVERY_S)
 
     def _on_notification(self, *arguments: Any) -> None:
-        """Wake the lanes that a notification names. `arguments` are asyncpg's; the payload is the last."""
+        """Wake the lanes that a notification names. asyncpg passes its payload as the last argument."""
         now = self._monotonic()
         for id, events in lane_wakeups.read_notification(str(arguments[-1])).items():  # noqa: A001
             lane = self._leases.owned.get(id)
@@ -231,10 +225,10 @@ class Dispatcher:
         run_now: asyncio.Event | None = None,
         share: float = 1.0,
     ) -> None:
-        """Run a job every `every_s` seconds, and when `run_now` is set; errors are logged.
+        """Run a job every `every_s` seconds, and immediately when `run_now` is set. Log errors.
 
-        `share` is the part of the time that the job may take: a slow job runs less often. The duration of a
-        failed run counts as zero.
+        `share` is the part of the time that the job may take: a slow job runs less often. A failed run counts
+        as zero seconds.
         """
         trigger = run_now or asyncio.Event()
         previous = 0.0

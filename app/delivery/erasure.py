@@ -1,8 +1,8 @@
-"""Erase a person: do not send their waiting events, and rewrite stored batches without them.
+"""Erase a person: do not send their waiting events, and remove their events from stored batches.
 
-An erasure is committed first. From then on every attempt checks its content against it. Batches found by a
-claim are rewritten before they are sent. A scan finds the others: it reads all batches that still have a data
-key, in one worker at a time.
+An erasure begins with a row in the database. From then on, a claim rewrites a batch with the person's events
+before it sends the batch. A scan rewrites the other batches: one worker at a time reads all batches that
+still have a data key.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ def erasure_place(id: str) -> str:
 
 
 class ErasureScanner:
-    """Finds and erases the events of requested erasures. One per worker process."""
+    """Finds and erases the events of requested erasures. Each worker process has one."""
 
     def __init__(
         self,
@@ -59,26 +59,28 @@ class ErasureScanner:
         self._unreadable: set[str] = set()  # erasures whose own values cannot be decrypted
 
     def erased_values(self, organisation: OrganisationId) -> frozenset[str]:
-        """Return the match key values of persons erased in an organisation: events of the organisation with
-        such a value must not be sent.
+        """Return the match key values of the persons that an organisation erases.
+
+        An event of this organisation that contains one of them must not be sent.
         """
         return frozenset().union(
             *(values for owner, values in self._erasures.values() if owner == organisation)
         )
 
-    async def refresh(self, connection: PipelineConnection) -> None:
-        """Read the pending erasures, including those that other workers scan."""
-        self._erasures = dict(filter(None, map(self._opened, await erasures.pending(connection))))
+    async def refresh(self, connection: PipelineConnection) -> list[erasures.PendingErasure]:
+        """Read the pending erasures, and return those whose values can be decrypted."""
+        pending = await erasures.pending(connection)
+        self._erasures = dict(filter(None, map(self._open, pending)))
+        return [erasure for erasure in pending if erasure.id in self._erasures]
 
     async def scan(self) -> None:
-        """Carry out the pending erasures, unless another worker does. May be cancelled at any point."""
+        """Complete the pending erasures, unless another worker does. May be cancelled at any point."""
         async with self._pool.acquire() as connection:
-            await self.refresh(connection)
-            if not self._erasures:
+            if not await self.refresh(connection):
                 return
             if not await erasures.try_lock_scan(connection):
-                # A running scan queries the database all the time. A silent scan is frozen: end its session.
-                # The next run of any worker continues from its position.
+                # A running scan queries the database all the time. If its session is silent, the worker is
+                # frozen: end the session. The next run of any worker continues from its position.
                 ended = await silent_sessions.end_silent(
                     connection, 0, erasures.ERASER_LOCK, silent_after=self._silent_after
                 )
@@ -91,13 +93,10 @@ class ErasureScanner:
                 await erasures.unlock_scan(connection)
 
     async def _scan(self, connection: PipelineConnection) -> None:
-        pending = await erasures.pending(connection)
-        self._erasures = dict(filter(None, map(self._opened, pending)))
-        pending = [erasure for erasure in pending if erasure.id in self._erasures]
-        if not pending:
+        if not (pending := await self.refresh(connection)):
             return
         requested_until = max(erasure.requested_at for erasure in pending)
-        # Requests that started before the erasure end in other processes: poll for them.
+        # Wait for the requests to Amazon that started before the erasure, here or in other processes.
         while await erasures.under_way(connection, requested_until, younger_than=self._settled_within):  # noqa: ASYNC110
             await asyncio.sleep(_CHECK_EVERY_S)
         ids = [erasure.id for erasure in pending]
@@ -117,9 +116,9 @@ class ErasureScanner:
         self._telemetry.log("erasure.finished", erasures=ids)
 
     async def _try_rewrite(self, connection: PipelineConnection, batch: BatchId, day: date) -> bool:
-        """Rewrite a batch; log one that cannot be read and return False."""
+        """Rewrite a batch. If it cannot be read, log it and return False."""
         problem: str | None = None
-        for _ in range(2):  # a write may meet a damaged page too, and a different page the second time
+        for _ in range(2):  # the rewrite may use a damaged page, and the second try another page
             try:
                 is_read = await self.rewrite(connection, batch, day)
             except Exception as error:
@@ -142,9 +141,10 @@ class ErasureScanner:
         *,
         in_flight: frozenset[int] = frozenset(),
     ) -> bool:
-        """Remove the erased events from a batch; returns False if the batch cannot be decrypted.
+        """Remove the erased events from a batch. Return False if the batch cannot be decrypted.
 
-        No started attempt may carry the batch. Positions `in_flight` are skipped: the scan finds them later.
+        No attempt in flight may contain the batch. The positions `in_flight`, which are being retried, are
+        skipped: the scan finds them later.
         """
         async with connection.transaction():
             locked = await erasures.lock(connection, batch, day)
@@ -153,7 +153,7 @@ class ErasureScanner:
             place = batch_place(batch)
             bodies = open_bodies(batch, locked.data_key, locked.content, self._vault)
             if bodies is None:
-                return False  # the next claim settles it as unreadable
+                return False
             erased = {
                 position: erasure
                 for position, body in bodies.items()
@@ -193,7 +193,7 @@ class ErasureScanner:
         return True
 
     def _erasure_of(self, organisation: OrganisationId, body: bytes) -> str | None:
-        """Return the id of the erasure that applies to a conversion of an organisation, or None."""
+        """Return the id of the erasure whose values a conversion contains, or None."""
         return next(
             (
                 id_
@@ -203,10 +203,10 @@ class ErasureScanner:
             None,
         )
 
-    def _opened(
+    def _open(
         self, erasure: erasures.PendingErasure
     ) -> tuple[str, tuple[OrganisationId, frozenset[str]]] | None:
-        """Return an erasure's id, organisation and values; log one whose values cannot be decrypted."""
+        """Decrypt an erasure; return its id, organisation and values. If it fails, log it and return None."""
         try:
             values = self._vault.open(erasure.sealed, place=erasure_place(erasure.id))
         except CannotDecrypt as error:
@@ -226,7 +226,7 @@ def _newly_erased(event: erasures.ErasedEvents, locked: erasures.LockedBatch) ->
 def _erase(
     place: int, locked: erasures.LockedBatch, event_at: datetime, delta: counts.CountDelta
 ) -> tuple[erasures.ErasedEvents, str]:
-    """Return an erased conversion's new state, and the member of the erasure's receipt that counts it."""
+    """Count an erased conversion in `delta`; return its new state and its column of the erasure's receipt."""
     status = locked.exceptions.get(place)
     if status in ("delivered", "erased") or (status is None and locked.disposition == "sent"):
         return erasures.ErasedEvents(place, status or "delivered", event_at, left_batch=False), "delivered"

@@ -1,6 +1,6 @@
-"""Maintenance jobs: expire events, delete data keys, create and drop partitions, rotate the ledger.
+"""Maintenance: expire events, delete data keys and old rows, create and drop partitions, rotate the ledger.
 
-Any worker may run them; an advisory lock admits one at a time.
+Every worker can run these jobs. An advisory lock lets only one worker run them at a time.
 """
 
 from collections.abc import Callable, Coroutine
@@ -26,15 +26,15 @@ from app.store.damage import is_damage
 from app.telemetry import Telemetry, describe_exception
 
 _EXPIRE_LIMIT = 500  # batches and exceptions per run
-_MAINTENANCE_LOCK = 7_303  # a worker that does not get it skips this run
+_MAINTENANCE_LOCK = 7_303  # a worker that does not get the lock skips this run
 _PARTITIONS_EVERY_S = 3_600.0
-FEWEST_DAYS_AHEAD = 3  # one more than readiness requires
+FEWEST_DAYS_AHEAD = 3  # one day more than readiness requires
 _AUDIT_HEAD_EVERY_S = 24 * 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long data is stored. `key_life` counts from a batch's last final state."""
+    """How long data is stored. The lives of data keys begin when all events of a batch are final."""
 
     max_age: timedelta = timedelta(days=21)
     key_life: timedelta = timedelta(hours=24)
@@ -44,7 +44,7 @@ class Retention:
 
 
 class Maintenance:
-    """Runs every few seconds; maintains the partitions once an hour, and when they run out."""
+    """Runs the maintenance jobs every few seconds, but those of partitions only once an hour."""
 
     every_s = 5.0
 
@@ -67,9 +67,9 @@ class Maintenance:
         self._partitions_at = self._audit_head_at = float("-inf")
 
     async def run(self) -> None:
-        """Run all jobs once, unless another worker does. Damaged rows in one job do not stop the others."""
+        """Run all jobs once, unless another worker does. If damaged rows stop a job, the others still run."""
         async with self._pool.acquire() as connection:
-            # First, independently of the other jobs: without partitions nothing can be stored.
+            # First and without the lock: without partitions nothing can be stored.
             await self._maintain_partitions(connection)
             if not await self._run_job(connection, self._expire):
                 return
@@ -81,8 +81,9 @@ class Maintenance:
                 self._audit_head_at = now
 
     async def _maintain_partitions(self, connection: PipelineConnection) -> None:
-        """Create and drop partitions once an hour, and immediately if they run out: after a clock change or a
-        suspended machine, one hour of monotonic time can be days for the database.
+        """Create and drop partitions once an hour, and immediately if they run out.
+
+        They can run out early: while a machine is suspended, the monotonic clock stands still but days pass.
         """
         now = self._monotonic()
         if now - self._partitions_at < _PARTITIONS_EVERY_S:
@@ -96,7 +97,7 @@ class Maintenance:
     async def _run_job(
         self, connection: PipelineConnection, job: Callable[[PipelineConnection], Coroutine[Any, Any, None]]
     ) -> bool:
-        """Run a job in a separate transaction; returns False if another worker has the lock."""
+        """Run a job in its own transaction. Return False if another worker has the lock."""
         try:
             async with connection.transaction():
                 if not await transactions.try_lock(connection, _MAINTENANCE_LOCK):
@@ -120,12 +121,12 @@ class Maintenance:
         await rejection_records.delete_old(connection, keep=timedelta(days=self._retention.rejection_days))
 
     async def log_audit_head(self, connection: PipelineConnection) -> None:
-        """Log the newest hash of the audit chain: outside the database, it reveals a truncated chain."""
+        """Log the newest hash of the audit chain. If newer rows are deleted later, the log reveals it."""
         if (head := await audit_head.read(connection)) is not None:
             self._telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
 
     async def rotate_partitions(self, connection: PipelineConnection) -> None:
-        """Create partitions ahead, start the ledger's next generation if it is due, drop old partitions."""
+        """Create the partitions of the next days, rotate the ledger if it is due, drop old partitions."""
         async with connection.transaction():
             await partitions.create_ahead(connection)
         async with connection.transaction():

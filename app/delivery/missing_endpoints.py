@@ -1,4 +1,4 @@
-"""Park destinations that Amazon answers with 404 several times in a row, and probe them from time to time."""
+"""Park a destination after several 404s in a row, and resume it when a probe is answered differently."""
 
 from app.delivery.access_tokens import Access, AccessTokens
 from app.domain.ids import DestinationId
@@ -9,7 +9,7 @@ from app.telemetry import Telemetry
 
 
 class MissingEndpoints:
-    """Counts the 404s in a row of each destination, per worker."""
+    """Counts the 404s in a row of each destination. Each worker counts for itself."""
 
     def __init__(self, *, tokens: AccessTokens, policy: EndpointPolicy, telemetry: Telemetry) -> None:
         self.policy = policy
@@ -18,7 +18,7 @@ class MissingEndpoints:
         self._runs: dict[DestinationId, MissingRun] = {}
 
     async def waits(self, queue: DestinationQueue, access: Access, reply: Reply, now: float) -> bool:
-        """Count a reply; return whether the destination now waits because of its endpoint."""
+        """Count a reply. Return whether the destination is parked because Amazon's endpoint was not found."""
         if queue.is_probe:
             if has_answered(reply) and await self._tokens.endpoint_found(queue.id):
                 self._telemetry.log("destination.endpoint_found", destination=queue.id)
