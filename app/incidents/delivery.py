@@ -1,4 +1,4 @@
-"""Deliver the messages of the outbox: one loop per channel, so that a failing one delays no other."""
+"""Deliver the messages of the outbox. Each channel has its own loop, so a failing channel delays no other."""
 
 import logging
 from collections.abc import Callable
@@ -22,12 +22,11 @@ class ChannelClient(Protocol):
     """Sends messages to the addresses of a channel."""
 
     async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        """Send one message; does not raise network errors."""
-        ...
+        """Send one message. Network errors are returned, not raised."""
 
 
 class NotificationDelivery:
-    """Delivers the messages of one channel. Several processes share the work."""
+    """Delivers the messages of one channel. The processes share the work."""
 
     every_s = 1.0
 
@@ -47,11 +46,12 @@ class NotificationDelivery:
         self._telemetry = telemetry
 
     async def run(self) -> None:
-        """Deliver due messages; stop at the first that the channel does not accept."""
+        """Deliver the due messages. Stop at the first that the channel does not accept."""
         while await self._deliver_next():
             pass
 
     async def _deliver_next(self) -> bool:
+        """Deliver a due message. Return whether another may be due and the channel works."""
         organisation, key = self._channel.organisation, self._channel.key
         async with self._pool.acquire() as connection:
             due = await notifications.claim(connection, organisation, key, lease=LEASE)
@@ -75,7 +75,7 @@ class NotificationDelivery:
         return False
 
     def _report(self, event: str, level: int, message_id: str, reply: NotAcknowledged) -> None:
-        """Log a failed delivery by the name of the channel, never by its address."""
+        """Log a failed delivery with the name of the channel, never with its address."""
         self._telemetry.notifications.labels("failed").inc()
         self._telemetry.log(
             event, level=level, channel=self._channel.key, message_id=message_id, reason=reply.why
