@@ -37,19 +37,14 @@ class Vault:
     def __init__(self, keys: Sequence[NamedKey]) -> None:
         if not keys:
             raise ValueError("at least one encryption key is needed")
-        self._writes = keys[0].id
+        self.writes = keys[0].id  # the key that seals new values
         self._ciphers = {named.id: AESGCM(named.key) for named in keys}
-
-    @property
-    def writes(self) -> str:
-        """The id of the key that seals new values."""
-        return self._writes
 
     def seal(self, plain: bytes, *, place: str) -> bytes:
         """Encrypt `plain` for `place` with the first key."""
-        name = self._writes.encode()
+        name = self.writes.encode()
         nonce = os.urandom(_NONCE)
-        sealed = self._ciphers[self._writes].encrypt(nonce, plain, place.encode())
+        sealed = self._ciphers[self.writes].encrypt(nonce, plain, place.encode())
         return bytes((len(name),)) + name + nonce + sealed
 
     def open(self, sealed: bytes, *, place: str) -> bytes:

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, assert_never
 
@@ -113,27 +114,27 @@ class MailClient:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
+@dataclass(eq=False, repr=False)
 class ChannelClients:
     """Sends messages to channels: by webhook or by mail, as the channel's type requires."""
 
-    def __init__(self, webhooks: WebhookClient, mails: MailClient | None) -> None:
-        self._webhooks = webhooks
-        self._mails = mails
+    webhooks: WebhookClient
+    mails: MailClient | None
 
     async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
         """Send one message. Network errors are returned, not raised."""
         match channel.type:
             case "webhook":
-                return await self._webhooks.post(channel.addresses[0], channel.secrets, id, body)
+                return await self.webhooks.post(channel.addresses[0], channel.secrets, id, body)
             case "email":
-                if self._mails is None:
+                if self.mails is None:
                     return NotAcknowledged("not_configured")
-                return await self._mails.send(channel, id, body)
+                return await self.mails.send(channel, id, body)
             case _:
                 assert_never(channel.type)
 
     async def close(self) -> None:
         """Close both clients."""
-        await self._webhooks.close()
-        if self._mails is not None:
-            await self._mails.close()
+        await self.webhooks.close()
+        if self.mails is not None:
+            await self.mails.close()

@@ -319,14 +319,12 @@ def _contradictions(settings: Settings) -> Iterable[str]:
     yield from _notification_problems(settings)
     if not settings.production:
         return
-    if settings.oidc_issuer is not None and not settings.oidc_issuer.startswith("https://"):
-        yield "OIDC_ISSUER: must be https:// when APP_ENV is production."
-    if settings.status_callback_url is not None and not settings.status_callback_url.startswith("https://"):
-        yield "STATUS_CALLBACK_URL: must be https:// when APP_ENV is production."
-    if settings.database_url is None:
-        yield "DATABASE_URL: is required when APP_ENV is production."
-    if settings.encryption_keys is None:
-        yield "ENCRYPTION_KEYS: is required when APP_ENV is production."
+    for name in ("oidc_issuer", "status_callback_url"):
+        if not (getattr(settings, name) or "https://").startswith("https://"):
+            yield f"{name.upper()}: must be https:// when APP_ENV is production."
+    for name in ("database_url", "encryption_keys"):
+        if getattr(settings, name) is None:
+            yield f"{name.upper()}: is required when APP_ENV is production."
     if weak := weak_key_ids(settings.named_keys):
         yield (
             f"ENCRYPTION_KEYS: {', '.join(weak)}: not random (repeated, counted or written by hand); "

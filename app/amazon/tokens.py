@@ -182,7 +182,7 @@ class SignIn:
         """Call the token server, with a few retries within one deadline. Return the last reply."""
         url = endpoints(region, self._base_url).token
         retrying = AsyncRetrying(
-            retry=retry_if_result(_is_retryable),
+            retry=retry_if_result(lambda reply: isinstance(reply, Unavailable) and reply.why in _RETRYABLE),
             stop=stop_after_attempt(_TRIES),
             wait=wait_random_exponential(multiplier=0.25, max=3),
             sleep=self._pause,
@@ -208,10 +208,6 @@ class SignIn:
         except (httpx.NetworkError, httpx.RemoteProtocolError):
             return Unavailable("cut")
         return reply
-
-
-def _is_retryable(reply: _Reply) -> bool:
-    return isinstance(reply, Unavailable) and reply.why in _RETRYABLE
 
 
 def read_token_reply(status: int, body: bytes) -> _Reply:

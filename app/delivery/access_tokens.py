@@ -5,7 +5,7 @@ expires. No transaction is open during a call of the token server.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
 import asyncpg
@@ -64,26 +64,17 @@ class _CachedToken:
     reread_at: float
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class AccessTokens:
     """Returns the access tokens of destinations. Each worker process has one."""
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        vault: Vault,
-        amazon: Refresher,
-        owner: str,
-        monotonic: Callable[[], float],
-        telemetry: Telemetry,
-    ) -> None:
-        self._pool = pool
-        self._vault = vault
-        self._amazon = amazon
-        self._owner = owner
-        self._monotonic = monotonic
-        self._telemetry = telemetry
-        self._cache: dict[DestinationId, _CachedToken] = {}
+    pool: asyncpg.Pool
+    vault: Vault
+    amazon: Refresher
+    owner: str
+    monotonic: Callable[[], float]
+    telemetry: Telemetry
+    _cache: dict[DestinationId, _CachedToken] = field(init=False, default_factory=dict)
 
     async def access(
         self,
@@ -101,7 +92,7 @@ class AccessTokens:
     def cached(self, destination: DestinationId) -> Access | None:
         """Return the cached token. Return None if it must be read or refreshed first."""
         cached = self._cache.get(destination)
-        if cached is None or self._monotonic() >= min(cached.refresh_at, cached.expires_at, cached.reread_at):
+        if cached is None or self.monotonic() >= min(cached.refresh_at, cached.expires_at, cached.reread_at):
             return None
         return cached.access
 
@@ -112,14 +103,14 @@ class AccessTokens:
     async def unauthorized(self, destination: DestinationId, access: Access) -> None:
         """Handle a 401: force a refresh. If the token was refreshed already, park the destination."""
         self.forget(destination)
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self.pool.acquire() as connection, connection.transaction():
             if await token_leases.record_refusal(connection, destination, access.generation):
                 await token_leases.park(connection, destination, access.generation, "unauthorized")
 
     async def forbidden(self, destination: DestinationId, access: Access) -> None:
         """Handle a 403: park the destination."""
         self.forget(destination)
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self.pool.acquire() as connection, connection.transaction():
             await token_leases.park(connection, destination, access.generation, "forbidden")
 
     async def endpoint_not_found(
@@ -130,27 +121,27 @@ class AccessTokens:
         It is not, if it has another state or a newer sign-in. A probe is sent in `probe_in` seconds.
         """
         self.forget(destination)
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             return await token_leases.park(
                 connection, destination, access.generation, "endpoint_not_found", probe_in=probe_in
             )
 
     async def endpoint_found(self, destination: DestinationId) -> bool:
         """Resume a destination that was parked because of a 404. Return whether it was parked."""
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             return await token_leases.endpoint_found(connection, destination)
 
     async def confirm(self, destination: DestinationId, access: Access) -> None:
         """Handle a successful request: the token that was refreshed after a 401 is valid."""
         if access.forced:
             self.forget(destination)
-            async with self._pool.acquire() as connection:
+            async with self.pool.acquire() as connection:
                 await token_leases.confirm_token(connection, destination, access.generation)
 
     async def _from_row(
         self, destination: DestinationId, region: Region, on_refresh: Callable[[], None]
     ) -> Access | SignInLost | TokenUnavailable:
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             row = await token_leases.read(connection, destination)
         if row is None:
             return SignInLost("disconnected")
@@ -176,18 +167,18 @@ class AccessTokens:
         row: token_leases.SignInRow,
         on_refresh: Callable[[], None],
     ) -> Access | SignInLost | TokenUnavailable:
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             if not await token_leases.acquire(
-                connection, destination, row.generation, self._owner, seconds=_LEASE_S
+                connection, destination, row.generation, self.owner, seconds=_LEASE_S
             ):
                 return TokenUnavailable("refreshing", 0.2)
         try:
-            refresh_token = self._vault.open(row.refresh_token, place=refresh_place(destination)).decode()
+            refresh_token = self.vault.open(row.refresh_token, place=refresh_place(destination)).decode()
         except CannotDecrypt:
             return await self._release(destination, "unopenable", 30.0)
         on_refresh()
-        reply = await self._amazon.refresh(region, refresh_token)
-        self._telemetry.log(
+        reply = await self.amazon.refresh(region, refresh_token)
+        self.telemetry.log(
             "token.refreshed",
             destination=destination,
             generation=row.generation,
@@ -208,16 +199,16 @@ class AccessTokens:
     async def _store(
         self, destination: DestinationId, row: token_leases.SignInRow, tokens: Tokens
     ) -> Access | TokenUnavailable:
-        access = self._vault.seal(tokens.access_token.encode(), place=access_place(destination))
-        refresh = tokens.refresh_token and self._vault.seal(
+        access = self.vault.seal(tokens.access_token.encode(), place=access_place(destination))
+        refresh = tokens.refresh_token and self.vault.seal(
             tokens.refresh_token.encode(), place=refresh_place(destination)
         )
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             is_stored = await token_leases.store_tokens(
                 connection,
                 destination,
                 row.generation,
-                self._owner,
+                self.owner,
                 access_token=access,
                 refresh_token=refresh or None,
                 lifetime_s=tokens.lifetime_s,
@@ -231,15 +222,15 @@ class AccessTokens:
         self, destination: DestinationId, generation: int, reason: str
     ) -> SignInLost | TokenUnavailable:
         self.forget(destination)
-        async with self._pool.acquire() as connection, connection.transaction():
-            await token_leases.release(connection, destination, self._owner, pause=0)
+        async with self.pool.acquire() as connection, connection.transaction():
+            await token_leases.release(connection, destination, self.owner, pause=0)
             parked = await token_leases.park(connection, destination, generation, reason)
         return SignInLost(reason) if parked else TokenUnavailable("reconnected", 0.05)
 
     async def _release(self, destination: DestinationId, reason: str, pause: float) -> TokenUnavailable:
         """End the refresh lease without a new token. No process refreshes for `pause` seconds."""
-        async with self._pool.acquire() as connection:
-            await token_leases.release(connection, destination, self._owner, pause=pause)
+        async with self.pool.acquire() as connection:
+            await token_leases.release(connection, destination, self.owner, pause=pause)
         return TokenUnavailable(reason, pause)
 
     def _open_and_cache(
@@ -247,10 +238,10 @@ class AccessTokens:
     ) -> Access | TokenUnavailable:
         assert row.access_token is not None
         try:
-            token = self._vault.open(row.access_token, place=access_place(destination)).decode()
+            token = self.vault.open(row.access_token, place=access_place(destination)).decode()
         except CannotDecrypt:
             return TokenUnavailable("unopenable", 30.0)
-        access, now = Access(token, row.generation, row.forced), self._monotonic()
+        access, now = Access(token, row.generation, row.forced), self.monotonic()
         self._cache[destination] = _CachedToken(
             access,
             refresh_at=now + max(row.left_s - _early(row.lifetime_s), _REREAD_S / 3),

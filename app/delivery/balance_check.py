@@ -6,7 +6,7 @@ is reported, because it may have changed during the first read.
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from math import ceil
 from typing import Any
@@ -185,28 +185,21 @@ def recent(turn: int) -> Callable[[Sequence[date]], Sequence[date]]:
     return choose
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BalanceJob:
     """Runs a check in the background once an hour, in one worker. Every worker sets the metric."""
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        owner: str,
-        monotonic: Callable[[], float],
-        telemetry: Telemetry,
-    ) -> None:
-        self._pool = pool
-        self._owner = owner
-        self._monotonic = monotonic
-        self._telemetry = telemetry
-        self._check: BalanceCheck | None = None
-        self._pages: AsyncIterator[None] | None = None
-        self._idle_until = float("-inf")
+    pool: asyncpg.Pool
+    owner: str
+    monotonic: Callable[[], float]
+    telemetry: Telemetry
+    _check: BalanceCheck | None = field(init=False, default=None)
+    _pages: AsyncIterator[None] | None = field(init=False, default=None)
+    _idle_until: float = field(init=False, default=float("-inf"))
 
     async def advance(self) -> None:
         """Continue the check for up to half a second. Start one an hour after the start of the last check."""
-        started_at = self._monotonic()
+        started_at = self.monotonic()
         if started_at >= self._idle_until:
             self._idle_until = started_at + _CHECK_DUE_EVERY_S
             await self._start_if_due()
@@ -215,35 +208,35 @@ class BalanceJob:
         assert self._check is not None
         try:
             async for _ in self._pages:
-                if self._monotonic() - started_at > _SLICE_S:
+                if self.monotonic() - started_at > _SLICE_S:
                     return
         except BaseException:
             self._pages = None
             raise
         self._pages = None
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             await balance.finish(
                 connection,
                 imbalance=self._check.imbalance,
                 batches=self._check.batches,
                 mismatches=self._check.report(),
             )
-        self._telemetry.imbalance.set(self._check.imbalance)
+        self.telemetry.imbalance.set(self._check.imbalance)
         for mismatch in self._check.report()[:20]:
-            self._telemetry.log("balance.mismatch", level=40, **mismatch)
-        self._telemetry.log("balance.checked", batches=self._check.batches, imbalance=self._check.imbalance)
+            self.telemetry.log("balance.mismatch", level=40, **mismatch)
+        self.telemetry.log("balance.checked", batches=self._check.batches, imbalance=self._check.imbalance)
 
     async def _start_if_due(self) -> None:
         """Set the metric from the last result. Renew the lease of a running check, or start one if due."""
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             last = await balance.last(connection)
             if last is not None:
-                self._telemetry.imbalance.set(last.imbalance)
+                self.telemetry.imbalance.set(last.imbalance)
             if self._pages is not None:
-                if not await balance.renew(connection, self._owner):
+                if not await balance.renew(connection, self.owner):
                     self._pages = None
                 return
-            turn = await balance.begin(connection, self._owner, every=EVERY)
+            turn = await balance.begin(connection, self.owner, every=EVERY)
         if turn is not None:
-            self._check = BalanceCheck(self._pool, BalanceScope(recent(turn), _KEYS_A_DAY, turn))
+            self._check = BalanceCheck(self.pool, BalanceScope(recent(turn), _KEYS_A_DAY, turn))
             self._pages = self._check.pages()

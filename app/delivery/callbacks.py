@@ -7,6 +7,7 @@ the callback expires, and another worker sends the callback again with the same 
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -37,23 +38,16 @@ class CallbackReceiver(Protocol):
         """Send one callback. Network errors are returned, not raised."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class CallbackSender:
     """Sends due callbacks. Each worker process has one, and they share the work."""
 
     every_s = 1.0
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        journey: CallbackReceiver,
-        jitter: Callable[[], float],
-        telemetry: Telemetry,
-    ) -> None:
-        self._pool = pool
-        self._journey = journey
-        self._jitter = jitter
-        self._telemetry = telemetry
+    pool: asyncpg.Pool
+    journey: CallbackReceiver
+    jitter: Callable[[], float]
+    telemetry: Telemetry
 
     async def send_due(self) -> None:
         """Send all due callbacks. Stop at the first that is not acknowledged."""
@@ -62,7 +56,7 @@ class CallbackSender:
 
     async def _send_next(self) -> bool:
         """Send the next due callback. Return whether it was acknowledged; False if none is due."""
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             async with connection.transaction():
                 await callbacks.bundle(connection, most_events=MOST_EVENTS, most_callbacks=MOST_CALLBACKS)
             due = await callbacks.claim(connection, lease=LEASE)
@@ -71,20 +65,20 @@ class CallbackSender:
             named = await callbacks.names(connection, due.notices)
         events = list(callback_states(due.notices, named))
         if len(events) < sum(event.final.events for event in due.notices):
-            self._telemetry.log("callback.incomplete", level=30, callback=due.id, events=len(events))
+            self.telemetry.log("callback.incomplete", level=30, callback=due.id, events=len(events))
         sent_at = time.monotonic()
         reply: Acknowledged | NotAcknowledged = Acknowledged()
         if events:
             body = callback.render(events, made_at=due.made_at)
             # The time makes the id unique even if the database is created anew.
             callback_id = f"ntc_{int(due.made_at.timestamp()):x}_{due.id}"
-            reply = await self._journey.deliver(callback_id, body)
-        async with self._pool.acquire() as connection:
+            reply = await self.journey.deliver(callback_id, body)
+        async with self.pool.acquire() as connection:
             if isinstance(reply, Acknowledged):
                 await callbacks.acknowledge(connection, due.id)
             else:
                 await self._reschedule(connection, due, reply)
-        if (spans := self._telemetry.spans) is not None:
+        if (spans := self.telemetry.spans) is not None:
             traces = {event.traceparent for event in events if isinstance(event.traceparent, str)}
             spans.record(
                 "callback.send",
@@ -93,8 +87,8 @@ class CallbackSender:
                 links=sorted(traces)[:8],
             )
         result = "acknowledged" if isinstance(reply, Acknowledged) else "not_acknowledged"
-        self._telemetry.callbacks.labels(result).inc()
-        self._telemetry.log(
+        self.telemetry.callbacks.labels(result).inc()
+        self.telemetry.log(
             "callback.sent",
             callback=due.id,
             result=result,
@@ -109,15 +103,15 @@ class CallbackSender:
         """Send a callback again later, with back-off. After FAILED_AFTER, drop it."""
         if due.age > FAILED_AFTER:
             await callbacks.acknowledge(connection, due.id)
-            self._telemetry.callbacks.labels("failed_permanently").inc()
-            self._telemetry.log(
+            self.telemetry.callbacks.labels("failed_permanently").inc()
+            self.telemetry.log(
                 "callback.failed_permanently", level=40, callback=due.id, tries=due.tries, reason=reply.why
             )
             return
-        wait = _WAITS.wait(due.tries, jitter=self._jitter())
+        wait = _WAITS.wait(due.tries, jitter=self.jitter())
         wait = max(wait, min(reply.retry_after or 0.0, LONGEST_PAUSE_S))
         await callbacks.reschedule(connection, due.id, wait=timedelta(seconds=wait), problem=reply.why)
-        self._telemetry.log(
+        self.telemetry.log(
             "callback.rescheduled",
             level=30,
             callback=due.id,

@@ -5,6 +5,7 @@ continue.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.crypto import Vault
@@ -21,29 +22,18 @@ from app.store.errors import is_transient
 from app.telemetry import UNREADABLE_REASONS, Telemetry, describe_exception
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ClaimStep:
     """Claims due events for the lanes of a worker. `now` is wall time, `monotonic` the clock of lanes."""
 
-    def __init__(
-        self,
-        *,
-        vault: Vault,
-        erasing: ErasureScanner,
-        now: Callable[[], datetime],
-        monotonic: Callable[[], float],
-        telemetry: Telemetry,
-        log: AttemptLog,
-        writer: CountWriter,
-        max_age: timedelta,
-    ) -> None:
-        self._vault = vault
-        self._erasing = erasing
-        self._now = now
-        self._monotonic = monotonic
-        self._telemetry = telemetry
-        self._log = log
-        self._writer = writer
-        self._max_age = max_age
+    vault: Vault
+    erasing: ErasureScanner
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    telemetry: Telemetry
+    log: AttemptLog
+    writer: CountWriter
+    max_age: timedelta
 
     async def claim(
         self, connection: PipelineConnection, lane: Lane, selection: Selection
@@ -56,17 +46,17 @@ class ClaimStep:
         queue, kind = selection.queue, selection.kind
         read = read_due_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else read_due_exceptions
         rules = ClaimRules(
-            self._vault, self._now() - self._max_age, self._erasing.erased_values(queue.organisation)
+            self.vault, self.now() - self.max_age, self.erasing.erased_values(queue.organisation)
         )
         try:
-            with self._telemetry.claim_seconds.time():
+            with self.telemetry.claim_seconds.time():
                 claim = await read(connection, lane, selection, rules)
             await self._settle_unsent(connection, lane, queue, claim)
         except Exception as error:
             if isinstance(error, StaleOwner) or is_transient(error):
                 raise
             reason = "damaged_data" if is_damage(error) else "defect"
-            self._telemetry.count_database_error(error)
+            self.telemetry.count_database_error(error)
             self.back_off(lane, queue, kind, reason, describe_exception(error))
             return None
         if claim.content is not None and claim.content.items:
@@ -77,7 +67,7 @@ class ClaimStep:
             return None
         if claim == Claim(None) or not lane.is_progress(queue.number, kind, claim.unsent_batches):
             self.back_off(lane, queue, kind, "nothing_claimed")
-        lane.wake(self._monotonic())
+        lane.wake(self.monotonic())
         return None
 
     def note_damaged(self, lane: Lane, damaged: Sequence[lanes.DestinationQueue], now: float) -> None:
@@ -99,13 +89,13 @@ class ClaimStep:
 
         Without `error`, the first failure in a row is not logged.
         """
-        now = self._monotonic()
+        now = self.monotonic()
         backoff = lane.back_off(queue.number, kind, now)
         lane.wake(now)
         if error is None and backoff.failures == 1:
             return  # Probably the events were settled, paused or discarded between the poll and the claim.
-        self._telemetry.claims_failed.labels(reason).inc()
-        self._telemetry.log(
+        self.telemetry.claims_failed.labels(reason).inc()
+        self.telemetry.log(
             "claim.failed",
             level=40,
             lane=lane.id,
@@ -123,17 +113,17 @@ class ClaimStep:
         """Rewrite the claimed batches with erased events. Settle expired and unreadable events."""
         for batch, day in claim.erasable:
             in_flight = frozenset(place for other, place in lane.exceptions_in_flight if other == batch)
-            await self._erasing.rewrite(connection, batch, day, in_flight=in_flight)
+            await self.erasing.rewrite(connection, batch, day, in_flight=in_flight)
         only_too_old = claim.content is not None and not claim.content.items
         if claim.expired or claim.unreadable or only_too_old:
             async with connection.transaction():
-                delta = await write_unsent(connection, lane, queue.number, claim, writer=self._writer)
-            self._log.count_final(delta)
+                delta = await write_unsent(connection, lane, queue.number, claim, writer=self.writer)
+            self.log.count_final(delta)
             for unreadable in claim.unreadable:
                 # An SQLSTATE is only logged, so that the number of label values is limited.
                 reason = unreadable.problem if unreadable.problem in UNREADABLE_REASONS else "damaged_data"
-                self._telemetry.unreadable_batches.labels(reason).inc()
-                self._telemetry.log(
+                self.telemetry.unreadable_batches.labels(reason).inc()
+                self.telemetry.log(
                     "batch.unreadable",
                     level=40,
                     batch=unreadable.batch,

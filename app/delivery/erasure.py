@@ -6,8 +6,7 @@ still have a data key.
 """
 
 import asyncio
-import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import asyncpg
@@ -32,31 +31,20 @@ def erasure_place(id: str) -> str:
     return f"erasure:{id}"
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ErasureScanner:
     """Finds and erases the events of requested erasures. Each worker process has one."""
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        vault: Vault,
-        writer: int,
-        telemetry: Telemetry,
-        settled_within: timedelta,
-        silent_after: timedelta = timedelta(seconds=TIMES.silent_after),
-        monotonic: Callable[[], float] = time.monotonic,
-        callbacks_enabled: bool = False,
-    ) -> None:
-        self._pool = pool
-        self._vault = vault
-        self._writer = writer
-        self._telemetry = telemetry
-        self._settled_within = settled_within
-        self._silent_after = silent_after
-        self._monotonic = monotonic
-        self._callbacks_enabled = callbacks_enabled
-        self._erasures: dict[str, tuple[OrganisationId, frozenset[str]]] = {}
-        self._unreadable: set[str] = set()  # erasures whose own values cannot be decrypted
+    pool: asyncpg.Pool
+    vault: Vault
+    writer: int
+    telemetry: Telemetry
+    settled_within: timedelta
+    silent_after: timedelta = timedelta(seconds=TIMES.silent_after)
+    callbacks_enabled: bool = False
+    _erasures: dict[str, tuple[OrganisationId, frozenset[str]]] = field(init=False, default_factory=dict)
+    # The erasures whose values cannot be decrypted.
+    _unreadable: set[str] = field(init=False, default_factory=set)
 
     def erased_values(self, organisation: OrganisationId) -> frozenset[str]:
         """Return the match key values of the persons that an organisation erases.
@@ -75,17 +63,17 @@ class ErasureScanner:
 
     async def scan(self) -> None:
         """Complete the pending erasures, unless another worker does. May be cancelled at any point."""
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             if not await self.refresh(connection):
                 return
             if not await erasures.try_lock_scan(connection):
                 # A running scan queries the database all the time. If its session is silent, the worker is
                 # frozen: end the session. The next run of any worker continues from its position.
                 ended = await silent_sessions.end_silent(
-                    connection, 0, erasures.ERASER_LOCK, silent_after=self._silent_after
+                    connection, 0, erasures.ERASER_LOCK, silent_after=self.silent_after
                 )
                 if ended:
-                    self._telemetry.log("erasure.scan_taken_over", level=30, sessions=ended)
+                    self.telemetry.log("erasure.scan_taken_over", level=30, sessions=ended)
                 return
             try:
                 await self._scan(connection)
@@ -97,7 +85,7 @@ class ErasureScanner:
             return
         requested_until = max(erasure.requested_at for erasure in pending)
         # Wait for the requests to Amazon that started before the erasure, here or in other processes.
-        while await erasures.under_way(connection, requested_until, younger_than=self._settled_within):  # noqa: ASYNC110
+        while await erasures.under_way(connection, requested_until, younger_than=self.settled_within):  # noqa: ASYNC110
             await asyncio.sleep(_CHECK_EVERY_S)
         ids = [erasure.id for erasure in pending]
         position = min(erasure.scanned_to for erasure in pending)
@@ -113,7 +101,7 @@ class ErasureScanner:
             )
         await erasures.finish(connection, ids)
         await self.refresh(connection)
-        self._telemetry.log("erasure.finished", erasures=ids)
+        self.telemetry.log("erasure.finished", erasures=ids)
 
     async def _try_rewrite(self, connection: PipelineConnection, batch: BatchId, day: date) -> bool:
         """Rewrite a batch. If it cannot be read, log it and return False."""
@@ -130,7 +118,7 @@ class ErasureScanner:
                 break
         if problem is None:
             return True
-        self._telemetry.log("erasure.batch_unreadable", level=40, batch=batch, reason=problem)
+        self.telemetry.log("erasure.batch_unreadable", level=40, batch=batch, reason=problem)
         return False
 
     async def rewrite(
@@ -151,7 +139,7 @@ class ErasureScanner:
             if locked is None:
                 return True
             place = batch_place(batch)
-            bodies = open_bodies(batch, locked.data_key, locked.content, self._vault)
+            bodies = open_bodies(batch, locked.data_key, locked.content, self.vault)
             if bodies is None:
                 return False
             erased = {
@@ -179,11 +167,11 @@ class ErasureScanner:
                 day,
                 locked,
                 content=encrypt(new_key, packing.repack(rest), place=place),
-                data_key=self._vault.seal(new_key, place=place),
+                data_key=self.vault.seal(new_key, place=place),
                 gone=removed,
             )
-            await counts.add(connection, self._writer, {locked.destination: delta})
-            if self._callbacks_enabled and (
+            await counts.add(connection, self.writer, {locked.destination: delta})
+            if self.callbacks_enabled and (
                 places := tuple(event.place for event in removed if _newly_erased(event, locked))
             ):
                 final = callbacks.FinalBatch(batch, day, places, len(places), "erased", None, "erased")
@@ -208,11 +196,11 @@ class ErasureScanner:
     ) -> tuple[str, tuple[OrganisationId, frozenset[str]]] | None:
         """Decrypt an erasure; return its id, organisation and values. If it fails, log it and return None."""
         try:
-            values = self._vault.open(erasure.sealed, place=erasure_place(erasure.id))
+            values = self.vault.open(erasure.sealed, place=erasure_place(erasure.id))
         except CannotDecrypt as error:
             if erasure.id not in self._unreadable:
                 self._unreadable.add(erasure.id)
-                self._telemetry.log(
+                self.telemetry.log(
                     "erasure.unreadable", level=40, erasure=erasure.id, error=describe_exception(error)
                 )
             return None

@@ -4,7 +4,7 @@ Every worker can run these jobs. An advisory lock lets only one worker run them 
 """
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -43,39 +43,31 @@ class Retention:
     rejection_days: int = 7
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Maintenance:
     """Runs the maintenance jobs every few seconds, but those of partitions only once an hour."""
 
     every_s = 5.0
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        retention: Retention,
-        writer: int,
-        monotonic: Callable[[], float],
-        telemetry: Telemetry,
-        callbacks_enabled: bool = False,
-    ) -> None:
-        self._pool = pool
-        self._retention = retention
-        self._writer = writer
-        self._monotonic = monotonic
-        self._telemetry = telemetry
-        self._callbacks_enabled = callbacks_enabled
-        self._partitions_at = self._audit_head_at = float("-inf")
+    pool: asyncpg.Pool
+    retention: Retention
+    writer: int
+    monotonic: Callable[[], float]
+    telemetry: Telemetry
+    callbacks_enabled: bool = False
+    _partitions_at: float = field(init=False, default=float("-inf"))
+    _audit_head_at: float = field(init=False, default=float("-inf"))
 
     async def run(self) -> None:
         """Run all jobs once, unless another worker does. If damaged rows stop a job, the others still run."""
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             # First and without the lock: without partitions nothing can be stored.
             await self._maintain_partitions(connection)
             if not await self._run_job(connection, self._expire):
                 return
             await self._run_job(connection, self._delete_keys)
             await self._run_job(connection, self._delete_rejections)
-            now = self._monotonic()
+            now = self.monotonic()
             if now - self._audit_head_at >= _AUDIT_HEAD_EVERY_S:
                 await self.log_audit_head(connection)
                 self._audit_head_at = now
@@ -85,12 +77,12 @@ class Maintenance:
 
         They can run out early: while a machine is suspended, the monotonic clock stands still but days pass.
         """
-        now = self._monotonic()
+        now = self.monotonic()
         if now - self._partitions_at < _PARTITIONS_EVERY_S:
             ahead = await partitions.days_ahead(connection)
             if ahead >= FEWEST_DAYS_AHEAD:
                 return
-            self._telemetry.log("partitions.running_out", level=30, days_ahead=ahead)
+            self.telemetry.log("partitions.running_out", level=30, days_ahead=ahead)
         await self.rotate_partitions(connection)
         self._partitions_at = now
 
@@ -107,23 +99,23 @@ class Maintenance:
             if not is_damage(error):
                 raise
             name = job.__name__.removeprefix("_")
-            self._telemetry.log(
+            self.telemetry.log(
                 "maintenance.damaged_data", level=40, job=name, error=describe_exception(error)
             )
         return True
 
     async def _delete_keys(self, connection: PipelineConnection) -> None:
         await batches.delete_data_keys(
-            connection, after=self._retention.key_life, dead_after=self._retention.dead_key_life
+            connection, after=self.retention.key_life, dead_after=self.retention.dead_key_life
         )
 
     async def _delete_rejections(self, connection: PipelineConnection) -> None:
-        await rejection_records.delete_old(connection, keep=timedelta(days=self._retention.rejection_days))
+        await rejection_records.delete_old(connection, keep=timedelta(days=self.retention.rejection_days))
 
     async def log_audit_head(self, connection: PipelineConnection) -> None:
         """Log the newest hash of the audit chain. If newer rows are deleted later, the log reveals it."""
         if (head := await audit_head.read(connection)) is not None:
-            self._telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
+            self.telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
 
     async def rotate_partitions(self, connection: PipelineConnection) -> None:
         """Create the partitions of the next days, rotate the ledger if it is due, drop old partitions."""
@@ -132,31 +124,31 @@ class Maintenance:
         async with connection.transaction():
             await transactions.set_lock_timeout(connection, seconds=3)
             if (generation := await partitions.rotate_ledger(connection)) is not None:
-                self._telemetry.log("ledger.rotated", generation=generation)
+                self.telemetry.log("ledger.rotated", generation=generation)
         async with connection.transaction():
             await transactions.set_lock_timeout(connection, seconds=3)
-            dropped = await partitions.drop_old(connection, keep_days=self._retention.days)
+            dropped = await partitions.drop_old(connection, keep_days=self.retention.days)
         if dropped.days or dropped.generations:
-            self._telemetry.log(
+            self.telemetry.log(
                 "partitions.dropped", days=list(map(str, dropped.days)), generations=list(dropped.generations)
             )
 
     async def _expire(self, connection: PipelineConnection) -> None:
         deltas: dict[DestinationNumber, counts.CountDelta] = {}
         for number, events, retrying in await batches.expire(
-            connection, older_than=self._retention.max_age, limit=_EXPIRE_LIMIT
+            connection, older_than=self.retention.max_age, limit=_EXPIRE_LIMIT
         ):
             delta = deltas.setdefault(number, counts.CountDelta())
             delta.expired += events
             delta.retrying -= events if retrying else 0
         for number in await exceptions.expire(
-            connection, older_than=self._retention.max_age, limit=_EXPIRE_LIMIT
+            connection, older_than=self.retention.max_age, limit=_EXPIRE_LIMIT
         ):
             delta = deltas.setdefault(number, counts.CountDelta())
             delta.expired += 1
             delta.retrying -= 1
-        await counts.add(connection, self._writer, deltas)
-        if self._callbacks_enabled and deltas:
+        await counts.add(connection, self.writer, deltas)
+        if self.callbacks_enabled and deltas:
             await callbacks.mark_failed(connection, deltas)
         for delta in deltas.values():
-            self._telemetry.settled.labels("expired").inc(delta.expired)
+            self.telemetry.settled.labels("expired").inc(delta.expired)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -25,25 +26,17 @@ class ChannelClient(Protocol):
         """Send one message. Network errors are returned, not raised."""
 
 
+@dataclass(eq=False, repr=False)
 class NotificationDelivery:
     """Delivers the messages of one channel. The processes share the work."""
 
     every_s = 1.0
 
-    def __init__(
-        self,
-        channel: Channel,
-        *,
-        pool: asyncpg.Pool,
-        client: ChannelClient,
-        jitter: Callable[[], float],
-        telemetry: Telemetry,
-    ) -> None:
-        self._channel = channel
-        self._pool = pool
-        self._client = client
-        self._jitter = jitter
-        self._telemetry = telemetry
+    channel: Channel
+    pool: asyncpg.Pool
+    client: ChannelClient
+    jitter: Callable[[], float]
+    telemetry: Telemetry
 
     async def run(self) -> None:
         """Deliver the due messages. Stop at the first that the channel does not accept."""
@@ -52,31 +45,31 @@ class NotificationDelivery:
 
     async def _deliver_next(self) -> bool:
         """Deliver a due message. Return whether another may be due and the channel works."""
-        organisation, key = self._channel.organisation, self._channel.key
-        async with self._pool.acquire() as connection:
+        organisation, key = self.channel.organisation, self.channel.key
+        async with self.pool.acquire() as connection:
             due = await notifications.claim(connection, organisation, key, lease=LEASE)
         if due is None:
             return False
-        reply = await self._client.send(self._channel, due.id, due.body)
-        async with self._pool.acquire() as connection:
+        reply = await self.client.send(self.channel, due.id, due.body)
+        async with self.pool.acquire() as connection:
             if isinstance(reply, Acknowledged):
                 await notifications.finish(connection, due.id)
                 await notifications.channel_succeeded(connection, organisation, key)
-                self._telemetry.notifications.labels("delivered").inc()
+                self.telemetry.notifications.labels("delivered").inc()
                 return True
             await notifications.channel_failed(connection, organisation, key, reply.why)
             if due.age > FAILED_AFTER:
                 await notifications.finish(connection, due.id)
                 self._report("notification.failed_permanently", logging.ERROR, due.id, reply)
                 return True
-            wait = max(_WAITS.wait(due.tries, jitter=self._jitter()), min(reply.retry_after or 0.0, 3_600.0))
+            wait = max(_WAITS.wait(due.tries, jitter=self.jitter()), min(reply.retry_after or 0.0, 3_600.0))
             await notifications.reschedule(connection, due.id, wait=timedelta(seconds=wait))
             self._report("notification.rescheduled", logging.WARNING, due.id, reply)
         return False
 
     def _report(self, event: str, level: int, message_id: str, reply: NotAcknowledged) -> None:
         """Log a failed delivery with the name of the channel, never with its address."""
-        self._telemetry.notifications.labels("failed").inc()
-        self._telemetry.log(
-            event, level=level, channel=self._channel.key, message_id=message_id, reason=reply.why
+        self.telemetry.notifications.labels("failed").inc()
+        self.telemetry.log(
+            event, level=level, channel=self.channel.key, message_id=message_id, reason=reply.why
         )
