@@ -209,8 +209,8 @@ class OidcClient:
             may_read = self._monotonic() - self._keys_read_at >= _KEYS_RETRY_S
             if self._keys is None or (refresh and may_read):
                 metadata = await self._discovered()
-                self._keys = KeySet.import_key_set(await self._get(metadata["jwks_uri"]))  # type:
-                ignore[arg-type] self._keys_read_at = self._monotonic()
+                self._keys = KeySet.import_key_set(await self._get(metadata["jwks_uri"]))  # type: ignore[arg-type]
+                self._keys_read_at = self._monotonic()
             return self._keys
 
     async def _discovered(self, *, fresh: bool = False) -> dict[str, Any]:

@@ -228,7 +228,7 @@ async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(wo
     await world.post(dst, event(3), event(4))
     requested = asyncio.Event()
     dispatcher = world.work()
-    delivery = dispatcher._delivery
+    delivery = dispatcher.delivery
     access = delivery._tokens.access
 
     async def late(*args: Any, **options: Any) -> Any:
