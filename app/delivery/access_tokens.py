@@ -116,9 +116,9 @@ class AccessTokens:
     async def endpoint_not_found(
         self, destination: DestinationId, access: Access, *, probe_in: float
     ) -> bool:
-        """Park a destination whose requests Amazon answers with 404. Return whether it is parked now.
+        """Park a destination whose requests Amazon answers with 404. A probe is sent in `probe_in` seconds.
 
-        It is not, if it has another state or a newer sign-in. A probe is sent in `probe_in` seconds.
+        Returns False if the destination is not parked, because its sign-in changed meanwhile.
         """
         self.forget(destination)
         async with self.pool.acquire() as connection:

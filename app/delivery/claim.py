@@ -85,7 +85,7 @@ class ClaimStep:
         reason: str,
         error: str | None = None,
     ) -> None:
-        """Skip a queue whose due events cannot be claimed for a while, and log it.
+        """For a while, skip a queue whose due events cannot be claimed, and log it.
 
         Without `error`, the first failure in a row is not logged.
         """

@@ -36,7 +36,7 @@ from app.store.counts import CountDelta
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
-# For so long, an attempt without a result may still be in flight. After that its events are sent again.
+# An attempt without a result may still be in flight for this time. Then its events are sent again.
 SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
 
 

@@ -106,7 +106,7 @@ class ErasureScanner:
     async def _try_rewrite(self, connection: PipelineConnection, batch: BatchId, day: date) -> bool:
         """Rewrite a batch. If it cannot be read, log it and return False."""
         problem: str | None = None
-        for _ in range(2):  # the rewrite may use a damaged page, and the second try another page
+        for _ in range(2):  # after a damaged page, the second try may use another page
             try:
                 is_read = await self.rewrite(connection, batch, day)
             except Exception as error:

@@ -53,7 +53,7 @@ class Lane:
     watermarks: Watermarks = field(default_factory=Watermarks)
     recorded_state: tuple[float | None, str, float] | None = None  # last values written to the lane's row
     only_queue: DestinationQueue | None = None  # the single queue that the last poll found
-    only_queue_until: float = 0.0  # how long that poll result is reused
+    only_queue_until: float = 0.0  # when `only_queue` must be read again
     erasures: int = -1  # number of requested erasures that the next request's events are checked against
     is_lost: bool = False  # released, or owned by another worker
     backoffs: dict[tuple[DestinationNumber, WorkKind], Backoff] = field(default_factory=dict)
@@ -105,10 +105,10 @@ class Lane:
         return backoff
 
     def is_progress(self, number: DestinationNumber, kind: WorkKind, unsent: frozenset[BatchId]) -> bool:
-        """Return whether a claim that led to no request was useful.
+        """Return whether a claim without a request made progress.
 
-        It was, if `unsent` differs from the batches of the queue's last claim without a request: the events
-        of that claim were settled.
+        `unsent` are the batches that the claim settled. If the queue's last claim without a request had the
+        same batches, settling had no effect.
         """
         previous, self.unsent[number, kind] = self.unsent.get((number, kind)), unsent
         return unsent != previous
@@ -153,7 +153,7 @@ class Lane:
 
     @property
     def in_flight(self) -> int:
-        """The number of requests in flight or in preparation, without a request that waits for a token."""
+        """The number of requests in flight or in preparation. To wait for a token is not preparation."""
         return self.requests + (self.claiming and not self.waits_for_token)
 
     @property
@@ -178,7 +178,7 @@ class Lane:
         self.wake_for_announced(now)
 
     def wake_for_announced(self, now: float) -> None:
-        """Wake the lane for the events that were announced since its last claim began. Wait for its end."""
+        """Wake the lane for the events announced since its last claim began. Does nothing during a claim."""
         if self.announced_events and not self.claiming:
             self.wake(self.merge_window.ready_at(now, self.announced_events))
 

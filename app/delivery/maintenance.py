@@ -34,7 +34,7 @@ _AUDIT_HEAD_EVERY_S = 24 * 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long data is stored. The lives of data keys begin when all events of a batch are final."""
+    """How long data is stored. The life of a data key begins when all events of its batch are final."""
 
     max_age: timedelta = timedelta(days=21)
     key_life: timedelta = timedelta(hours=24)

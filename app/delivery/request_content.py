@@ -93,7 +93,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def mapping(self) -> int | None:
-        """The number of its mapping; None for a retry, whose exception row contains it."""
+        """The number of the conversion's mapping; None for a retry, whose exception row contains it."""
         return self.source.mapping(self.place)
 
 
@@ -111,12 +111,12 @@ class RequestContent:
 
     @property
     def is_live(self) -> bool:
-        """Whether it contains batches, not single exceptions."""
+        """Whether the request contains complete batches, not single exceptions."""
         return bool(self.batches)
 
     @property
     def is_complete(self) -> bool:
-        """Whether it contains batches with all their conversions."""
+        """Whether the request contains all conversions of its batches."""
         return bool(self.batches) and not self.too_old
 
 

@@ -317,7 +317,7 @@ def _expire(item: Item, delta: counts.CountDelta) -> exceptions.ExceptionChange:
 
 
 def _give_up(unreadable: Unreadable, delta: counts.CountDelta) -> Sequence[exceptions.ExceptionChange]:
-    """Count conversions that cannot be read as dead and return their exception rows."""
+    """Count unreadable conversions as dead, and return their exception rows."""
     delta.dead += len(unreadable.places)
     delta.retrying -= len(unreadable.places) if unreadable.failing else 0
     return [
