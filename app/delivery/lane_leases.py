@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import asyncpg
@@ -20,6 +21,7 @@ from app.telemetry import Telemetry
 RECOVER_EVERY_S = 2.0
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class LaneLeases:
     """The lane leases of one worker.
 
@@ -27,30 +29,20 @@ class LaneLeases:
     each lane, which shows the other workers that the owner is alive.
     """
 
-    def __init__(
-        self,
-        *,
-        connect: Callable[[], Awaitable[asyncpg.Connection]],
-        owner: str,
-        monotonic: Callable[[], float],
-        telemetry: Telemetry,
-        merge_window: float = 0.0,
-        times: Times = TIMES,
-    ) -> None:
-        self._times = times
-        self._merge_window = MergeWindow(merge_window)
-        self._lease = timedelta(seconds=times.lease)
-        self._connect = connect
-        self._owner = owner
-        self._monotonic = monotonic
-        self._telemetry = telemetry
-        self._session: asyncpg.Connection | None = None
-        self._leaving = False
-        self._session_lock = asyncio.Lock()  # a connection executes one statement at a time
-        self.owned: dict[LaneId, Lane] = {}
-        # Leases that are lost or given up, whose advisory lock must still be released. Postgres counts the
-        # locks of a session, so each must be released exactly once.
-        self._lost: list[LaneLease] = []
+    connect: Callable[[], Awaitable[asyncpg.Connection]]
+    owner: str
+    monotonic: Callable[[], float]
+    telemetry: Telemetry
+    merge_window: float = 0.0
+    times: Times = TIMES
+    _session: asyncpg.Connection | None = field(init=False, default=None)
+    # A connection executes one statement at a time.
+    _session_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    _leaving: bool = field(init=False, default=False)
+    owned: dict[LaneId, Lane] = field(init=False, default_factory=dict)
+    # Leases that are lost or given up, whose advisory lock must still be released. Postgres counts the locks
+    # of a session, so each must be released exactly once.
+    _lost: list[LaneLease] = field(init=False, default_factory=list)
 
     async def adopt(self) -> list[Lane]:
         """Wake the owned lanes with due events, and acquire free lanes up to a fair share.
@@ -61,11 +53,11 @@ class LaneLeases:
         async with self._session_lock:
             session = await self._live_session()
             await self._release_lost(session)
-            silent_after = timedelta(seconds=self._times.silent_after)
+            silent_after = timedelta(seconds=self.times.silent_after)
             # First, because this also ends the sessions of hanging workers, which frees their lanes.
             workers = await lanes.living_workers(session, silent_after=silent_after)
             busy = await lanes.busy_lanes(session)
-            now = self._monotonic()
+            now = self.monotonic()
             share = fair_share(len({work.lane for work in busy} | set(self.owned)), workers)
             acquired = []
             for work in busy:
@@ -82,20 +74,22 @@ class LaneLeases:
             idle = [lane for lane in self.owned.values() if not lane.requests and not lane.claiming]
             for surplus in idle[: max(0, len(self.owned) - share)]:
                 await self._release(session, surplus)
-        self._telemetry.lanes.set(len(self.owned))
+        self.telemetry.lanes.set(len(self.owned))
         return acquired
 
     async def renew(self) -> None:
         """Renew the leases of all owned lanes. Drop the lanes that have another owner."""
-        renewed_at = self._monotonic()
+        renewed_at = self.monotonic()
         fences = [(lane.id, lane.fence) for lane in self.owned.values()]
         if not fences:
             return
         async with self._session_lock:
-            renewed = await lanes.renew(await self._live_session(), fences, lease=self._lease)
+            renewed = await lanes.renew(
+                await self._live_session(), fences, lease=timedelta(seconds=self.times.lease)
+            )
         for lane in list(self.owned.values()):
             if lane.id in renewed:
-                lane.owned_until = renewed_at + self._times.lease
+                lane.owned_until = renewed_at + self.times.lease
             elif (lane.id, lane.fence) in fences:
                 self.lose(lane)
 
@@ -107,7 +101,7 @@ class LaneLeases:
             overdue = await attempts.overdue(
                 await self._live_session(),
                 list(self.owned),
-                older_than=timedelta(seconds=self._times.settled_within),
+                older_than=timedelta(seconds=self.times.settled_within),
             )
         return [(self.owned[lane], attempt) for lane, attempt in overdue if lane in self.owned]
 
@@ -125,7 +119,7 @@ class LaneLeases:
         if self.owned.get(lane.id) is lane:
             del self.owned[lane.id]
         self._lost.append(lane.lease)
-        self._telemetry.log("lane.lost", level=30, lane=lane.id, fence=lane.fence)
+        self.telemetry.log("lane.lost", level=30, lane=lane.id, fence=lane.fence)
 
     async def leave(self) -> None:
         """Release every lane without a request in flight, and unregister this worker.
@@ -152,8 +146,8 @@ class LaneLeases:
                 await self._session.close()
 
     async def _acquire(self, session: asyncpg.Connection, id: LaneId) -> Lane | None:
-        acquired_at = self._monotonic()
-        lease = await lanes.acquire(session, id, self._owner, lease=self._lease)
+        acquired_at = self.monotonic()
+        lease = await lanes.acquire(session, id, self.owner, lease=timedelta(seconds=self.times.lease))
         if lease is None:
             return None
         self._lost.append(lease)  # if a statement below fails, the next `adopt` releases the lease
@@ -169,7 +163,8 @@ class LaneLeases:
             blocked_until=acquired_at + lease.blocked_for if lease.blocked_for else 0.0,
             estimate=estimate,
         )
-        lane = Lane(lease, acquired_at + self._times.lease, limit, pace, merge_window=self._merge_window)
+        window = MergeWindow(self.merge_window)
+        lane = Lane(lease, acquired_at + self.times.lease, limit, pace, merge_window=window)
         for attempt in await attempts.unsettled(session, id):
             # The former owner may still be sending it: do not send its content yet.
             batches, exceptions = _content(attempt)
@@ -178,7 +173,7 @@ class LaneLeases:
         lane.wake(acquired_at)
         self._lost.remove(lease)
         self.owned[id] = lane
-        self._telemetry.log("lane.acquired", lane=id, fence=lease.fence)
+        self.telemetry.log("lane.acquired", lane=id, fence=lease.fence)
         return lane
 
     async def _release_lost(self, session: asyncpg.Connection) -> None:
@@ -193,14 +188,14 @@ class LaneLeases:
         self.owned.pop(lane.id, None)
         self._lost.append(lane.lease)  # if this fails, the next `adopt` releases the lease
         await self._release_lost(session)
-        self._telemetry.log("lane.released", lane=lane.id, fence=lane.fence)
+        self.telemetry.log("lane.released", lane=lane.id, fence=lane.fence)
 
     async def _live_session(self) -> asyncpg.Connection:
         if self._session is None or self._session.is_closed():
             # The locks of the old session have ended, so other workers may have acquired the lanes.
             for lane in list(self.owned.values()):
                 self.lose(lane)
-            self._session = await self._connect()
+            self._session = await self.connect()
             await lanes.register_worker(self._session)
         return self._session
 
