@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 import asyncpg
@@ -40,51 +41,38 @@ from app.telemetry import Telemetry
 SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Delivery:
     """Sends the requests of lanes. No transaction is open and no row is locked during a network call."""
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        amazon: EventsApi,
-        tokens: AccessTokens,
-        vault: Vault,
-        erasing: ErasureScanner,
-        environment: Environment,
-        clock: DatabaseClock,
-        telemetry: Telemetry,
-        worker: str,
-        writer: CountWriter,
-        max_age: timedelta,
-        policy: RetryPolicy,
-        times: Times = TIMES,
-        capacity: Capacity = CAPACITY,
-        endpoint: EndpointPolicy = ENDPOINT_POLICY,
-    ) -> None:
-        self._endpoints = MissingEndpoints(tokens=tokens, policy=endpoint, telemetry=telemetry)
-        self._times = times
-        self._capacity = capacity
-        self._pool = pool
-        self._amazon = amazon
-        self._tokens = tokens
-        self._erasing = erasing
-        self._environment = environment
-        self._clock = clock
-        self._telemetry = telemetry
-        self._log = AttemptLog(telemetry)
-        self._worker = worker
-        self._writer = writer
-        self._policy = policy
+    pool: asyncpg.Pool
+    amazon: EventsApi
+    tokens: AccessTokens
+    vault: Vault
+    erasing: ErasureScanner
+    environment: Environment
+    clock: DatabaseClock
+    telemetry: Telemetry
+    worker: str
+    writer: CountWriter
+    max_age: timedelta
+    policy: RetryPolicy
+    times: Times = TIMES
+    capacity: Capacity = CAPACITY
+    endpoint: EndpointPolicy = ENDPOINT_POLICY
+
+    def __post_init__(self) -> None:
+        self._endpoints = MissingEndpoints(tokens=self.tokens, policy=self.endpoint, telemetry=self.telemetry)
+        self._log = AttemptLog(self.telemetry)
         self._claims = ClaimStep(
-            vault=vault,
-            erasing=erasing,
-            now=clock.now,
-            monotonic=environment.monotonic,
-            telemetry=telemetry,
+            vault=self.vault,
+            erasing=self.erasing,
+            now=self.clock.now,
+            monotonic=self.environment.monotonic,
+            telemetry=self.telemetry,
             log=self._log,
-            writer=writer,
-            max_age=max_age,
+            writer=self.writer,
+            max_age=self.max_age,
         )
 
     async def serve(self, lane: Lane, *, release_slot: Callable[[], None] = lambda: None) -> None:
@@ -105,16 +93,16 @@ class Delivery:
             lane.requests += 1
             lane.batches_in_flight |= batches
             lane.exceptions_in_flight |= exceptions
-            now = self._environment.monotonic()
+            now = self.environment.monotonic()
             lane.merge_window = lane.merge_window.sent(now, len(content.items))
             if request.has_more:
                 lane.wake(lane.ready_at(now))
         finally:
             lane.claiming = lane.waits_for_token = False
-            lane.wake_for_announced(self._environment.monotonic())
+            lane.wake_for_announced(self.environment.monotonic())
         is_settled = False
         try:
-            sent_at = self._environment.monotonic()
+            sent_at = self.environment.monotonic()
             sent = await self._send(lane, request, sent_at)
             settlement = await self._evaluate(lane, request, sent, sent_at)
             is_settled = await self._settle(lane, request, sent, settlement)
@@ -128,22 +116,22 @@ class Delivery:
 
     async def _prepare(self, lane: Lane, release_slot: Callable[[], None]) -> RequestInFlight | None:
         """Select a queue, get its access token, claim its events. Return None if nothing can be sent now."""
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             selection = await self._select(connection, lane)
             if selection is None:
                 return None
-            if (access := self._tokens.cached(selection.queue.id)) is not None:
+            if (access := self.tokens.cached(selection.queue.id)) is not None:
                 return await self._claim(connection, lane, selection, access)
         # A token server may hang: wait for it without a database connection.
         fetched = await self._fetch_token(lane, selection, release_slot)
         if fetched is None:
             return None
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             return await self._claim(connection, lane, selection, fetched)
 
     async def _select(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
         """Select the queue to serve, without a query if the cached result of a poll suffices."""
-        now = self._environment.monotonic()
+        now = self.environment.monotonic()
         if (queue := lane.cached_queue(now)) is not None:
             return Selection(queue, WorkKind.LIVE, others_due=False, watermarks=lane.watermarks.usable(now))
         return await self._poll(connection, lane)
@@ -153,7 +141,7 @@ class Delivery:
 
         Returns None if nothing is due or the rate limit does not allow a request now.
         """
-        started_at = self._environment.monotonic()
+        started_at = self.environment.monotonic()
         watermarks = lane.watermarks.usable(started_at)
         poll = await lanes.poll(
             connection,
@@ -162,13 +150,13 @@ class Delivery:
             exceptions_in_flight=list(lane.exceptions_in_flight),
             watermarks=watermarks,
         )
-        lane.watermarks = lane.watermarks.after_poll(started_at, self._environment.monotonic())
+        lane.watermarks = lane.watermarks.after_poll(started_at, self.environment.monotonic())
         if poll.erasures != lane.erasures:
-            await self._erasing.refresh(connection)
+            await self.erasing.refresh(connection)
             lane.erasures = poll.erasures
         lane.limit = poll.limit or lane.limit
         lane.cache_poll(poll.queues, started_at)
-        now = self._environment.monotonic()
+        now = self.environment.monotonic()
         self._claims.note_damaged(lane, poll.damaged, now)
         selected = select(lane, poll.queues, now)
         if selected is None:
@@ -188,14 +176,14 @@ class Delivery:
             release_slot()
 
         queue = selection.queue
-        access = await self._tokens.access(queue.id, Region(lane.lease.region), on_refresh=on_refresh)
-        now = self._environment.monotonic()
+        access = await self.tokens.access(queue.id, Region(lane.lease.region), on_refresh=on_refresh)
+        now = self.environment.monotonic()
         match access:
             case SignInLost(reason):
-                self._telemetry.log("destination.parked", destination=queue.id, reason=reason)
+                self.telemetry.log("destination.parked", destination=queue.id, reason=reason)
                 lane.exclude(queue.number, now + 1)
             case TokenUnavailable(reason, retry_in_s):
-                self._telemetry.log(
+                self.telemetry.log(
                     "token.unavailable",
                     level=40 if reason == "unopenable" else 20,
                     destination=queue.id,
@@ -215,12 +203,12 @@ class Delivery:
     ) -> RequestInFlight | None:
         """Claim the content of the next request and commit its attempt as started."""
         queue, kind = selection.queue, selection.kind
-        await self._clock.ensure(connection)
+        await self.clock.ensure(connection)
         content = await self._claims.claim(connection, lane, selection)
         if content is None:
             return None
         # Computed before the attempt is committed: other workers count the time from the commit.
-        deadline = self._environment.monotonic() + self._times.request
+        deadline = self.environment.monotonic() + self.times.request
         if lane.owned_until <= deadline:
             # The lease could expire during the request. After its renewal, the next poll wakes the lane.
             return None
@@ -229,7 +217,7 @@ class Delivery:
             lane=lane.id,
             fence=lane.fence,
             destination=queue.number,
-            worker=self._worker,
+            worker=self.worker,
             batches=content.batches or [item.batch for item in content.items],
             places=None if content.is_live else [item.place for item in content.items],
             events=len(content.items),
@@ -240,11 +228,11 @@ class Delivery:
         if attempt is None:
             # Since the poll, the destination was paused, parked or signed in again, the lane has a new owner,
             # or an erasure was requested.
-            self._tokens.forget(queue.id)
+            self.tokens.forget(queue.id)
             lane.only_queue = None
             self._claims.back_off(lane, queue, kind, "not_startable")
             return None
-        now = self._environment.monotonic()
+        now = self.environment.monotonic()
         lane.served_at[queue.number] = lane.organisation_served_at[queue.organisation] = now
         rate = lane.pace.allowed(lane.limit, now).per_second
         lane.fair_queue = lane.fair_queue.served(kind, now, rate)
@@ -261,14 +249,14 @@ class Delivery:
             lane.blocked_until > now
             or is_second_probe
             # The preparation took too long: another worker may soon treat the attempt as ended.
-            or left < self._times.least
+            or left < self.times.least
             or lane.owned_until <= request.deadline
         ):
             return SentRequest(NotSent(), None, None, 0)
         lane.pace = lane.pace.sent(lane.limit, now)
         if lane.breaker.opened:
-            self._telemetry.log("breaker.probe_sent", lane=lane.id, failures=lane.breaker.opened)
-        return await self._amazon.send(
+            self.telemetry.log("breaker.probe_sent", lane=lane.id, failures=lane.breaker.opened)
+        return await self.amazon.send(
             Region(lane.lease.region),
             access_token=request.access.token,
             advertiser_id=lane.lease.advertiser_id,
@@ -280,7 +268,7 @@ class Delivery:
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, sent_at: float
     ) -> Settlement:
         """Return the settlement of a reply. Update the lane's rate, its breaker and the sign-in's state."""
-        now, jitter = self._environment.monotonic(), self._environment.jitter()
+        now, jitter = self.environment.monotonic(), self.environment.jitter()
         queue, access = request.content.queue, request.access
         if isinstance(sent.reply, NotSent):
             return Deferred("throttled")
@@ -292,13 +280,13 @@ class Delivery:
                     lane.limit, now, sent_at=sent_at, retry_after=retry_after, jitter=jitter
                 )
             case Unauthorized():
-                await self._tokens.unauthorized(queue.id, access)
+                await self.tokens.unauthorized(queue.id, access)
             case Forbidden():
-                await self._tokens.forbidden(queue.id, access)
+                await self.tokens.forbidden(queue.id, access)
             case _:
                 pass
         tries = [item.source.tries for item in request.content.items]
-        settlement = settle(sent.reply, tries, policy=self._policy, jitter=jitter)
+        settlement = settle(sent.reply, tries, policy=self.policy, jitter=jitter)
         match settlement:
             case RetryAll():
                 lane.pace = lane.pace.failed()
@@ -306,9 +294,9 @@ class Delivery:
             case Deferred():
                 pass
             case _:
-                lane.pace = lane.pace.succeeded(lane.limit, now, sent_at=sent_at, cap=self._capacity.lane)
+                lane.pace = lane.pace.succeeded(lane.limit, now, sent_at=sent_at, cap=self.capacity.lane)
                 lane.breaker = lane.breaker.succeeded()
-                await self._tokens.confirm(queue.id, access)
+                await self.tokens.confirm(queue.id, access)
         return settlement
 
     async def _settle(
@@ -323,7 +311,7 @@ class Delivery:
             # Some events are due again, now or soon. New events would be announced by NOTIFY, and for events
             # that did not fit into the request, `serve` has woken the lane.
             lane.only_queue = None
-            now = self._environment.monotonic()
+            now = self.environment.monotonic()
             lane.wake(max(lane.blocked_until, lane.merge_window.ready_at(now, lane.announced_events)))
         return delta is not None and not isinstance(settlement, Deferred)
 
@@ -337,8 +325,8 @@ class Delivery:
         """
         for pause in (0.1, 0.4, 1.6, 5.0, None):
             try:
-                async with self._pool.acquire() as connection:
-                    left = lane.pace.blocked_until - self._environment.monotonic()
+                async with self.pool.acquire() as connection:
+                    left = lane.pace.blocked_until - self.environment.monotonic()
                     if left > 0 and isinstance(sent.reply, Throttled):
                         await lanes.block_until(connection, lane.id, left)
                     await self._record_state(connection, lane)
@@ -349,17 +337,17 @@ class Delivery:
                         request.attempt,
                         sent,
                         settlement,
-                        writer=self._writer,
+                        writer=self.writer,
                     )
             except DRIVER_ERRORS as error:
-                self._telemetry.failed(
+                self.telemetry.failed(
                     "settlement.write_failed",
                     error,
                     level=40,
                     attempt=request.attempt.id,
                     will_retry=pause is not None,
                 )
-                self._telemetry.lane_errors.labels("unsettled").inc()
+                self.telemetry.lane_errors.labels("unsettled").inc()
                 if pause is None:
                     return None
                 await asyncio.sleep(pause)
@@ -368,25 +356,25 @@ class Delivery:
     async def recover(self, lane: Lane, attempt: attempts.UnsettledAttempt) -> None:
         """Settle an attempt whose sender has ended. Its outcome is unknown, so its events are sent again."""
         sent = SentRequest(TransportError("cut"), None, None, 0)
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self.pool.acquire() as connection, connection.transaction():
             delta = await write_recovered(
                 connection,
                 lane,
                 attempt,
                 sent,
-                policy=self._policy,
-                jitter=self._environment.jitter(),
-                writer=self._writer,
+                policy=self.policy,
+                jitter=self.environment.jitter(),
+                writer=self.writer,
             )
         self._log.count_final(delta)
-        self._telemetry.log(
+        self.telemetry.log(
             "attempt.recovered", attempt=attempt.id, lane=lane.id, events_age_s=attempt.age.total_seconds()
         )
-        lane.wake(self._environment.monotonic())
+        lane.wake(self.environment.monotonic())
 
     async def _record_state(self, connection: PipelineConnection, lane: Lane) -> None:
         """Write a lane's estimated rate and breaker state to its row, if their rounded values changed."""
-        rate, breaker, rounded = lane.observed_state(self._environment.monotonic())
+        rate, breaker, rounded = lane.observed_state(self.environment.monotonic())
         if rounded != lane.recorded_state:
             await lanes.record_state(
                 connection,

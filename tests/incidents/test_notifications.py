@@ -13,7 +13,7 @@ from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.notifications.channels import Channel, read_emails, read_mail_server, read_webhooks
 from app.incidents.delivery import NotificationDelivery
 from app.notification_clients import ChannelClients, MailClient
-from app.webhook_client import WebhookClient
+from app.webhook_client import CallbackClient, WebhookClient
 from dev.postgres.postmaster import free_port
 from tests.incidents.conftest import Watch
 from tests.incidents.receivers import SECRET, webhook_receiver
@@ -63,6 +63,16 @@ async def test_a_webhook_is_acknowledged_or_named_by_a_word(mode: str, reply: An
         assert time.monotonic() - began < 5
         assert receiver.requests == 1
         await clients.close()
+
+
+async def test_a_callback_receiver_that_drips_its_response_is_left_after_the_timeout() -> None:
+    """A lease on a callback lasts 60 s, so no call may last longer."""
+    async with webhook_receiver("drip") as receiver:
+        client = CallbackClient(receiver.url, [b"x" * 32], now=now)
+        client._timeout_s = 1.0
+        async with asyncio.timeout(5):
+            assert await client.deliver("ntc_1", BODY) == NotAcknowledged("timeout")
+        await client.close()
 
 
 async def test_a_failing_channel_delays_no_other_and_leaks_no_address(

@@ -211,7 +211,7 @@ class World:
             environment=ENVIRONMENT if self.clock is None else self.clock.environment(),
         )
         dispatcher.listens = listens  # the one thing of it that no setting turns off
-        dispatcher.delivery._policy = policy
+        dispatcher.delivery.policy = policy
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
         if self.clock is not None:
             self.clock.workers.append(self.workers[-1])
