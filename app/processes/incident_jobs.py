@@ -20,7 +20,7 @@ from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 from app.webhook_client import WebhookClient
 
-_LONGEST_PAUSE_S = 10.0  # the pause after a slow run is as long as the run
+_LONGEST_PAUSE_S = 10.0  # a pause is as long as the run before, but not longer than this
 
 
 @asynccontextmanager
