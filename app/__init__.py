@@ -17,6 +17,7 @@ One ordinary event calls these functions, in this order. `tests/project/test_the
     settled     app.domain.outcomes.settle.settle                            a pure decision
                 app.delivery.settlement.write_settlement                      one transaction
 
-Until `match_mapping`, `server`, `api` and `ingest` call each other. From there on the package changes
-only as listed. `app.ingest` and `app.delivery` never import each other; they meet in `app.store`.
+Before `match_mapping`, the packages `server`, `api` and `ingest` call each other. After it, each package is
+entered only in the listed order. At ‖ the event is in the database, and a worker continues: `app.ingest` and
+`app.delivery` never import each other, both use `app.store`.
 """

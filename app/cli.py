@@ -1,7 +1,7 @@
-"""The command line: one row per command; only the called command is imported.
+"""The command line: a table of commands. Only the module of the called command is imported.
 
-Exit codes: 0 done, 1 failed, 2 wrong use or wrong settings, 130 interrupted. `plan` returns 2 for differences
-and for wrong use. For wrong settings it returns 1, so that CI does not mistake them for differences.
+Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 130 interrupted. `plan` also returns 2 for
+differences. For wrong settings `plan` returns 1, so that CI does not mistake them for differences.
 """
 
 import argparse
@@ -19,15 +19,19 @@ from app.settings import Settings, SettingsError, read_settings
 Parser = argparse.ArgumentParser
 Run = Callable[[Settings, argparse.Namespace], int | None]
 
-PLAIN, KEYS, COMPLETE = "plain", "keys", "complete"
-"""What a command needs: the settings unchanged, with development keys added where none is set, or with the
-embedded database as well."""
+# What is added to the settings of a command on a development machine.
+PLAIN = "plain"  # nothing
+KEYS = "keys"  # development keys
+COMPLETE = "complete"  # development keys and the embedded database
 INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`run` is `module:function`; `add` adds the command's own arguments to its parser."""
+    """A row of the table. `run` is `module:function`.
+
+    `add` names a function of the same module that adds the command's own arguments to its parser.
+    """
 
     name: str
     help: str
@@ -39,19 +43,9 @@ class Command:
 COMMANDS = (
     Command("up", "run everything on this machine (what bare ./run does)", "dev.commands:up"),
     Command(
-        "serve",
-        "run the API and the console",
-        "app.commands.processes:serve",
-        COMPLETE,
-        "app.commands.processes:serve_arguments",
+        "serve", "run the API and the console", "app.commands.processes:serve", COMPLETE, "serve_arguments"
     ),
-    Command(
-        "work",
-        "run a delivery worker",
-        "app.commands.processes:work",
-        COMPLETE,
-        "app.commands.processes:work_arguments",
-    ),
+    Command("work", "run a delivery worker", "app.commands.processes:work", COMPLETE, "work_arguments"),
     Command(
         "migrate",
         "migrate the database to the newest schema",
@@ -63,35 +57,35 @@ COMMANDS = (
         "create the roles of API and workers, or print the SQL that does",
         "app.commands.database_roles:run",
         COMPLETE,
-        "app.commands.database_roles:arguments",
+        "arguments",
     ),
     Command(
         "backup",
         "take a base backup of the database; with --follow, stream its WAL",
         "app.commands.backup:backup",
         COMPLETE,
-        "app.commands.backup:backup_arguments",
+        "backup_arguments",
     ),
     Command(
         "restore",
         "write a data directory from a backup, up to a point in time with --to",
         "app.commands.backup:restore",
         PLAIN,
-        "app.commands.backup:restore_arguments",
+        "restore_arguments",
     ),
     Command(
         "drill",
         "rehearse restore, upgrade, failover or a game day on this machine",
         "dev.drills.command:run",
         PLAIN,
-        "dev.drills.command:arguments",
+        "arguments",
     ),
     Command(
         "health",
         "is the process of this container ready? (for health checks)",
         "app.commands.health:run",
         PLAIN,
-        "app.commands.health:arguments",
+        "arguments",
     ),
     Command("sandbox", "run the Amazon stand-in", "dev.commands:sandbox"),
     Command(
@@ -99,28 +93,28 @@ COMMANDS = (
         "create the example destination in the sandbox (part of `up`)",
         "dev.commands:example",
         COMPLETE,
-        "dev.commands:example_arguments",
+        "example_arguments",
     ),
     Command(
         "plan",
         "show what a configuration file would change (exits with 2 on differences)",
         "app.config_as_code.commands:plan",
         COMPLETE,
-        "app.config_as_code.commands:file_arguments",
+        "file_arguments",
     ),
     Command(
         "apply",
         "apply a configuration file: destinations, limits and mappings",
         "app.config_as_code.commands:apply",
         COMPLETE,
-        "app.config_as_code.commands:file_arguments",
+        "file_arguments",
     ),
     Command(
         "export",
         "print destinations, limits and mappings as a configuration file",
         "app.config_as_code.commands:export",
         COMPLETE,
-        "app.config_as_code.commands:export_arguments",
+        "export_arguments",
     ),
     Command(
         "schema",
@@ -132,70 +126,66 @@ COMMANDS = (
         "queue a destination's dead or expired events again",
         "app.commands.replay:run",
         COMPLETE,
-        "app.commands.replay:arguments",
+        "arguments",
     ),
     Command(
         "backfill",
         "send the rows of a CSV or NDJSON file as events, behind live traffic",
         "app.commands.backfill:run",
         KEYS,
-        "app.commands.backfill:arguments",
+        "arguments",
     ),
     Command(
         "destinations",
         "list, show, pause and resume destinations",
         "app.commands.api_commands:run",
         KEYS,
-        "app.commands.api_commands:destinations_arguments",
+        "destinations_arguments",
     ),
     Command(
         "mappings",
         "list, publish and roll back mappings",
         "app.commands.api_commands:run",
         KEYS,
-        "app.commands.api_commands:mappings_arguments",
+        "mappings_arguments",
     ),
     Command(
         "events",
         "list and follow events, or show the history of one",
         "app.commands.api_commands:run",
         KEYS,
-        "app.commands.api_commands:events_arguments",
+        "events_arguments",
     ),
     Command(
         "rejections",
         "list or count a destination's rejected events",
         "app.commands.api_commands:run",
         KEYS,
-        "app.commands.api_commands:rejections_arguments",
+        "rejections_arguments",
     ),
     Command(
         "stats",
         "show a destination's counts, rates and health",
         "app.commands.api_commands:run",
         KEYS,
-        "app.commands.api_commands:stats_arguments",
+        "stats_arguments",
     ),
     Command(
         "incidents",
         "list and acknowledge incidents",
         "app.commands.api_commands:run",
         KEYS,
-        "app.commands.api_commands:incidents_arguments",
+        "incidents_arguments",
     ),
     Command(
         "erase",
         "erase a person; the value comes from standard input",
         "app.commands.api_commands:run",
         KEYS,
-        "app.commands.api_commands:erase_arguments",
+        "erase_arguments",
     ),
     Command(
-        "keys",
-        "list, create, rotate and revoke API keys",
-        "app.commands.keys:run",
-        COMPLETE,
-        "app.commands.keys:arguments",
+        "keys", "list, create, rotate and revoke API keys", "app.commands.keys:run", COMPLETE, "arguments"
     ),
     Command(
         "rotate-keys",
@@ -203,33 +193,27 @@ COMMANDS = (
         "app.commands.rotate_encryption_keys:run",
         COMPLETE,
     ),
-    Command(
-        "audit",
-        "verify that no audit row was changed",
-        "app.commands.audit:run",
-        COMPLETE,
-        "app.commands.audit:arguments",
-    ),
+    Command("audit", "verify that no audit row was changed", "app.commands.audit:run", COMPLETE, "arguments"),
     Command(
         "balance",
         "check that ledger, batches and counts agree on every event",
         "app.commands.balance:run",
         COMPLETE,
-        "app.commands.balance:arguments",
+        "arguments",
     ),
     Command(
         "hash",
         "print the normalised form and the hash of a value; store neither",
         "app.commands.hash:run",
         PLAIN,
-        "app.commands.hash:arguments",
+        "arguments",
     ),
     Command(
         "show-fast-path",
         "print the code generated for a mapping document",
         "app.commands.show_fast_path:run",
         PLAIN,
-        "app.commands.show_fast_path:arguments",
+        "arguments",
     ),
     Command(
         "doctor",
@@ -242,58 +226,47 @@ COMMANDS = (
         "search every column of the database for personal data in clear",
         "app.commands.scan_personal_data:run",
         COMPLETE,
-        "app.commands.scan_personal_data:arguments",
+        "arguments",
     ),
     Command(
-        "sbom",
-        "print the software bill of materials (CycloneDX JSON)",
-        "dev.sbom:run",
-        PLAIN,
-        "dev.sbom:arguments",
+        "sbom", "print the software bill of materials (CycloneDX JSON)", "dev.sbom:run", PLAIN, "arguments"
     ),
     Command(
         "conformance",
         "run Amazon's published cases against a stand-in",
         "sandbox.conformance.command:run",
         PLAIN,
-        "sandbox.conformance.command:arguments",
+        "arguments",
     ),
-    Command(
-        "test",
-        "run the tests (arguments go to pytest)",
-        "dev.checks:test",
-        PLAIN,
-        "dev.checks:test_arguments",
-    ),
+    Command("test", "run the tests (arguments go to pytest)", "dev.checks:test", PLAIN, "test_arguments"),
     Command("check", "format, lint, types, imports, migrations, tests", "dev.checks:run"),
-    Command("bench", "measure the cost of an event", "bench.command:run", PLAIN, "bench.command:arguments"),
+    Command("bench", "measure the cost of an event", "bench.command:run", PLAIN, "arguments"),
     Command("lock", "regenerate requirements/*.txt from pyproject.toml", "dev.checks:lock"),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code. Expected failures print one sentence, never a traceback."""
+    """Run one command and return its exit code. An expected failure prints a sentence, not a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parent_watch.exit_with_parent()
     try:
-        asked, rest = _parser(words).parse_known_args(words or ["up"])
+        parsed, rest = _parser(words).parse_known_args(words or ["up"])
     except SystemExit as ended:
         return 2 if ended.code else 0
-    command = next(one for one in COMMANDS if one.name == asked.command)
-    if rest and not hasattr(asked, "rest"):
-        # Print only option names: another argument may be a person's value and would reach a log.
+    command = next(command for command in COMMANDS if command.name == parsed.command)
+    if rest and not hasattr(parsed, "rest"):
+        # Print only the names of options: any other argument may be a person's value and would reach a log.
         options = [word.partition("=")[0] for word in rest if word.startswith("--")]
         print(f"unknown: {' '.join(options) or 'unexpected argument'}; see --help", file=sys.stderr)
         return 2
     if rest:
-        asked.rest = rest
+        parsed.rest = rest
     try:
-        run: Run = _named(command.run)
+        run: Run = _load(command.run)
         if command.name in {"test", "check", "lock"}:
-            return run(Settings.model_construct(), asked) or 0
-        settings = read_settings()
-        with _completed(settings, command.needs) as complete:
-            return run(complete, asked) or 0
+            return run(Settings.model_construct(), parsed) or 0
+        with _dev_defaults(read_settings(), command.needs) as settings:
+            return run(settings, parsed) or 0
     except SettingsError as wrong:
         print("The settings cannot be used:", *wrong.problems, sep="\n  ", file=sys.stderr)
         # For CI, exit code 2 of `plan` means a difference. A wrong setting must not look like one.
@@ -320,8 +293,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _completed(settings: Settings, needs: str) -> Iterator[Settings]:
-    """Add development defaults. `dev` is imported only here, never in production."""
+def _dev_defaults(settings: Settings, needs: str) -> Iterator[Settings]:
+    """Add what the command needs on a development machine. In production, do not even import `dev`."""
     if needs == PLAIN or settings.is_complete:
         yield settings
         return
@@ -338,14 +311,14 @@ def _parser(words: Sequence[str]) -> Parser:
     parser = Parser(prog="./run", description="Send a journey's events to the Amazon Conversions API.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
-        one = commands.add_parser(command.name, help=command.help, description=command.help)
+        subparser = commands.add_parser(command.name, help=command.help, description=command.help)
         # Import only the called command, so that `./run --help` stays fast.
         if command.add is not None and command.name in words:
-            add: Callable[[Parser], None] = _named(command.add)
-            add(one)
+            add: Callable[[Parser], None] = _load(f"{command.run.partition(':')[0]}:{command.add}")
+            add(subparser)
     return parser
 
 
-def _named(address: str) -> Any:
+def _load(address: str) -> Any:
     module, _, function = address.partition(":")
     return getattr(importlib.import_module(module), function)

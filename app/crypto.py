@@ -1,4 +1,4 @@
-"""Encryption at rest: AES-256-GCM under named keys; each value is bound to its storage place."""
+"""Encryption at rest with AES-256-GCM. A value can be decrypted only in the row that it was encrypted for."""
 
 import os
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ class CannotDecrypt(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NamedKey:
-    """A key-encryption key: `id` is 1 to 32 ASCII characters, stored in clear; `key` is 32 bytes."""
+    """A key of ENCRYPTION_KEYS. `id` has 1 to 32 ASCII characters and is stored in clear."""
 
     id: str
-    key: bytes
+    key: bytes  # 32 bytes
 
     def __repr__(self) -> str:
         return f"NamedKey({self.id})"
@@ -29,26 +29,22 @@ class NamedKey:
 class Vault:
     """Encrypts with the first key and decrypts with any of the keys, so that keys can be rotated.
 
-    A sealed value is: length of the key id (1 byte), key id, nonce (12), ciphertext and tag. `place` (table,
-    column, row) is authenticated: a value copied to another row cannot be decrypted there.
+    A sealed value consists of the length of the key id (1 byte), the key id, the nonce (12 bytes), the
+    ciphertext and the tag. `place` names the table, column and row of the value. It is authenticated, so a
+    value that was copied to another row cannot be decrypted there.
     """
 
     def __init__(self, keys: Sequence[NamedKey]) -> None:
         if not keys:
             raise ValueError("at least one encryption key is needed")
-        self._writes = keys[0].id
+        self.writes = keys[0].id  # the key that seals new values
         self._ciphers = {named.id: AESGCM(named.key) for named in keys}
-
-    @property
-    def writes(self) -> str:
-        """The id of the key that seals new values."""
-        return self._writes
 
     def seal(self, plain: bytes, *, place: str) -> bytes:
         """Encrypt `plain` for `place` with the first key."""
-        name = self._writes.encode()
+        name = self.writes.encode()
         nonce = os.urandom(_NONCE)
-        sealed = self._ciphers[self._writes].encrypt(nonce, plain, place.encode())
+        sealed = self._ciphers[self.writes].encrypt(nonce, plain, place.encode())
         return bytes((len(name),)) + name + nonce + sealed
 
     def open(self, sealed: bytes, *, place: str) -> bytes:
@@ -71,12 +67,12 @@ def key_id_of(sealed: bytes) -> str:
 
 
 def new_data_key() -> bytes:
-    """Return a new data key for one batch; deleting it makes the batch permanently unreadable."""
+    """Return a new random data key for one batch. To delete the key is to erase the batch."""
     return os.urandom(KEY_BYTES)
 
 
 def encrypt(data_key: bytes, plain: bytes, *, place: str) -> bytes:
-    """Encrypt `plain` with a data key, bound to `place`: nonce (12), ciphertext and tag."""
+    """Encrypt `plain` with a data key for `place`; return nonce (12 bytes), ciphertext and tag."""
     nonce = os.urandom(_NONCE)
     return nonce + AESGCM(data_key).encrypt(nonce, plain, place.encode())
 
@@ -90,5 +86,5 @@ def decrypt(data_key: bytes, encrypted: bytes, *, place: str) -> bytes:
 
 
 def batch_place(batch: int) -> str:
-    """Return the place to which a batch's content and data key are bound."""
+    """Return the `place` for which a batch's content and data key are encrypted."""
     return f"batch:{batch}"

@@ -1,6 +1,6 @@
-"""Send notifications: signed webhooks over HTTP, and mail over SMTP.
+"""Send notifications to people: by webhook, and by mail over SMTP.
 
-Errors are codes without addresses, because an address is a credential.
+A failure is reported as a code. The code never contains the address, because a webhook's URL is a credential.
 """
 
 import asyncio
@@ -9,63 +9,20 @@ import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, assert_never
 
-import httpx
-
-from app.domain import callback
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.notifications.channels import Channel, MailServer
 from app.domain.notifications.messages import mail
+from app.webhook_client import TIMEOUT_S, WebhookClient
 
-TIMEOUT_S: Final = 10.0
-USER_AGENT: Final = "amazon-conversions-destination"
 _MAIL_THREADS: Final = 4
 
 
-class WebhookClient:
-    """Posts messages. Follows no redirect, uses no proxy, reads no response body."""
-
-    def __init__(
-        self, *, now: Callable[[], datetime], transport: httpx.AsyncBaseTransport | None = None
-    ) -> None:
-        self._now = now
-        self._client = httpx.AsyncClient(
-            verify=ssl.create_default_context(),
-            transport=transport,
-            timeout=TIMEOUT_S,
-            follow_redirects=False,
-            trust_env=False,
-        )
-
-    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        """Send one message, signed with the current time; any 2xx acknowledges it."""
-        signed = (
-            callback.headers(channel.secrets, id=id, at=self._now(), body=body) if channel.secrets else {}
-        )
-        headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signed}
-        try:
-            # httpx limits each read, not the complete exchange: a slow receiver could take forever.
-            async with (
-                asyncio.timeout(TIMEOUT_S),
-                self._client.stream("POST", channel.addresses[0], content=body, headers=headers) as response,
-            ):
-                if response.is_success:
-                    return Acknowledged()
-                return NotAcknowledged(f"status_{response.status_code}", _retry_after(response))
-        except (TimeoutError, httpx.TimeoutException):
-            return NotAcknowledged("timeout")
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
-            return NotAcknowledged("unreachable")
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
-
-
 class MailClient:
-    """Sends messages as mail through one SMTP server, each over a separate connection."""
+    """Sends messages as mail through one SMTP server. Each message uses a new connection."""
 
     def __init__(
         self,
@@ -81,11 +38,14 @@ class MailClient:
         self._now = now
         self._require_tls = require_tls
         self._timeout_s = timeout_s
-        # smtplib blocks; its few threads end after the timeout.
+        # smtplib blocks, so it runs in threads. `send` ends a thread after the timeout.
         self._threads = ThreadPoolExecutor(_MAIL_THREADS, thread_name_prefix="mail")
 
     async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        """Send one message to all addresses of a channel. It is acknowledged if the server accepted it."""
+        """Send one message to all addresses of a channel.
+
+        It is acknowledged if the server accepted it for at least one address.
+        """
         opened: list[smtplib.SMTP] = []
         sending = asyncio.get_running_loop().run_in_executor(
             self._threads, self._send, opened, channel, id, body
@@ -94,7 +54,7 @@ class MailClient:
             async with asyncio.timeout(self._timeout_s):
                 return await asyncio.shield(sending)
         except TimeoutError:
-            # A slow server resets the timeout of each read. Closing the socket ends the thread.
+            # smtplib limits only each read, so a slow server would keep the thread busy. Close its socket.
             for client in opened:
                 client.close()
             return NotAcknowledged("timeout")
@@ -124,23 +84,22 @@ class MailClient:
             # smtplib reports a read that timed out as a disconnected server.
             timed_out = isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
             return NotAcknowledged("timeout" if timed_out else "unreachable")
-        # Some recipients were refused; the others have the message and must not get it twice.
-        return (
-            Acknowledged() if len(refused) < len(channel.addresses) else NotAcknowledged("recipients_refused")
-        )
+        # If only some addresses were refused, the others have the message and must not get it twice.
+        is_accepted = len(refused) < len(channel.addresses)
+        return Acknowledged() if is_accepted else NotAcknowledged("recipients_refused")
 
     def _connect(self) -> smtplib.SMTP:
+        host, port = self._server.host, self._server.port
         if self._server.implicit_tls:
-            return smtplib.SMTP_SSL(
-                self._server.host,
-                self._server.port,
-                timeout=self._timeout_s,
-                context=ssl.create_default_context(),
-            )
-        return smtplib.SMTP(self._server.host, self._server.port, timeout=self._timeout_s)
+            tls = ssl.create_default_context()
+            return smtplib.SMTP_SSL(host, port, timeout=self._timeout_s, context=tls)
+        return smtplib.SMTP(host, port, timeout=self._timeout_s)
 
     def _secure(self, client: smtplib.SMTP) -> None:
-        """Start TLS if offered, and log in. In production, never send a password without TLS."""
+        """Start TLS if the server offers it, then log in.
+
+        Raises SMTPNotSupportedError if TLS is required (in production) and not offered.
+        """
         if not self._server.implicit_tls:
             client.ehlo_or_helo_if_needed()
             if client.has_extn("starttls"):
@@ -151,36 +110,31 @@ class MailClient:
             client.login(self._server.user, self._server.password or "")
 
     async def close(self) -> None:
-        """Stop accepting messages."""
+        """Cancel the messages that wait for a thread, and accept no more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
+@dataclass(eq=False, repr=False)
 class ChannelClients:
-    """Sends each message with the client for its channel's type."""
+    """Sends messages to channels: by webhook or by mail, as the channel's type requires."""
 
-    def __init__(self, webhooks: WebhookClient, mails: MailClient | None) -> None:
-        self._webhooks = webhooks
-        self._mails = mails
+    webhooks: WebhookClient
+    mails: MailClient | None
 
     async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        """Send one message."""
+        """Send one message. Network errors are returned, not raised."""
         match channel.type:
             case "webhook":
-                return await self._webhooks.send(channel, id, body)
+                return await self.webhooks.post(channel.addresses[0], channel.secrets, id, body)
             case "email":
-                if self._mails is None:
+                if self.mails is None:
                     return NotAcknowledged("not_configured")
-                return await self._mails.send(channel, id, body)
+                return await self.mails.send(channel, id, body)
             case _:
                 assert_never(channel.type)
 
     async def close(self) -> None:
         """Close both clients."""
-        await self._webhooks.close()
-        if self._mails is not None:
-            await self._mails.close()
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    text = response.headers.get("retry-after", "")
-    return float(text) if text.isdecimal() and len(text) < 10 else None
+        await self.webhooks.close()
+        if self.mails is not None:
+            await self.mails.close()

@@ -1,7 +1,7 @@
-"""OpenID Connect client: sign-in of people. Discovery, code flow with PKCE, checks of ID tokens.
+"""OpenID Connect client for the sign-in of people: discovery, code flow with PKCE, checks of ID tokens.
 
-Authlib builds the request and checks the claims; joserfc, which Authlib is built on, checks the signature.
-The provider's responses are limited in size and time. Tokens are neither logged nor stored.
+Authlib builds the requests and checks the claims of a token. joserfc checks its signature. The provider's
+responses are limited in size and time. Tokens are neither logged nor stored.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 with warnings.catch_warnings(record=True):
-    # Authlib warns at import that it prefers httpx2 and joserfc (see pyproject.toml).
+    # The import of Authlib warns that it prefers httpx2 and joserfc (see pyproject.toml).
     from authlib.common.security import generate_token
     from authlib.integrations.httpx_client import AsyncOAuth2Client
     from authlib.oidc.core import CodeIDToken
 
-LEEWAY_S: Final = 60  # permitted difference of the provider's clock and ours
+LEEWAY_S: Final = 60  # how far the provider's clock may differ from ours
 _ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
 _METADATA_S: Final = 3_600.0
-_KEYS_RETRY_S: Final = 30.0  # minimum interval of key requests caused by unknown key ids
+_KEYS_RETRY_S: Final = 30.0  # after a token that could not be verified, read the keys at most this often
 _TIMEOUT_S: Final = 8.0
 _MAX_REPLY: Final = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class OidcFailure:
-    """Why a sign-in failed. `is_provider`: the provider failed or is unreachable; `why` is a code."""
+    """Why a sign-in failed: `why` is a code. `is_provider`: the provider failed or is unreachable."""
 
     why: str
     is_provider: bool = False
@@ -42,7 +42,7 @@ class OidcFailure:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A person, identified by the provider. `claims` may contain personal data."""
+    """A person whom the provider identified. `claims` may contain personal data."""
 
     subject: str
     name: str | None
@@ -55,7 +55,7 @@ class _Unavailable(Exception):
 
 
 class OidcClient:
-    """One provider, for one application. `transport` replaces the network in tests."""
+    """The client of one OpenID Connect provider. `transport` replaces the network in tests."""
 
     def __init__(
         self,
@@ -84,11 +84,13 @@ class OidcClient:
     async def authorization_url(
         self, *, state: str, nonce: str, code_verifier: str, fresh: bool = False
     ) -> str | OidcFailure:
-        """Return the provider's sign-in page. With `fresh`, the person must sign in again there."""
+        """Return the URL of the provider's sign-in page.
+
+        With `fresh`, the provider asks for the password even if the person has a session there.
+        """
         try:
-            # Query it every time, so that nobody is redirected to an unreachable provider.
-            self._metadata_until = float("-inf")
-            metadata = await self._discovered(or_known=False)
+            # Read the metadata every time, so that nobody is redirected to an unreachable provider.
+            metadata = await self._discovered(fresh=True)
         except _Unavailable:
             return OidcFailure("provider_unavailable", is_provider=True)
         extra = {"nonce": nonce} | ({"prompt": "login", "max_age": "0"} if fresh else {})
@@ -101,7 +103,10 @@ class OidcClient:
     async def exchange(
         self, code: str, *, code_verifier: str, nonce: str, max_age: int | None = None
     ) -> Identity | OidcFailure:
-        """Exchange a code and return the person. `max_age` is the maximum age of the sign-in in seconds."""
+        """Exchange an authorization code for the person's identity.
+
+        `max_age` is how many seconds ago the person may have signed in at the provider.
+        """
         try:
             metadata = await self._discovered()
             async with self._client() as client, asyncio.timeout(_TIMEOUT_S):
@@ -128,7 +133,10 @@ class OidcClient:
             return OidcFailure("provider_unavailable", is_provider=True)
 
     async def logout_url(self, *, back: str) -> str | None:
-        """Return the page that ends the session at the provider (RP-initiated logout), or None."""
+        """Return the URL that ends the session at the provider and then redirects to `back`.
+
+        Returns None if the provider has no such page (RP-initiated logout) or is unreachable.
+        """
         try:
             endpoint = (await self._discovered()).get("end_session_endpoint")
         except _Unavailable:
@@ -182,7 +190,7 @@ class OidcClient:
         )
 
     async def _verified(self, token: str) -> Mapping[str, Any] | OidcFailure:
-        """Return the claims of a token with a valid signature. After a failure, read the keys again once."""
+        """Check a token's signature and return its claims. After a failure, read the keys again once."""
         for refresh in (False, True):
             keys = await self._key_set(refresh=refresh)
             try:
@@ -205,15 +213,19 @@ class OidcClient:
                 self._keys_read_at = self._monotonic()
             return self._keys
 
-    async def _discovered(self, *, or_known: bool = True) -> dict[str, Any]:
-        if self._metadata is not None and self._monotonic() < self._metadata_until:
+    async def _discovered(self, *, fresh: bool = False) -> dict[str, Any]:
+        """Return the provider's metadata. Without `fresh`, it may come from an earlier read.
+
+        Raises _Unavailable.
+        """
+        if not fresh and self._metadata is not None and self._monotonic() < self._metadata_until:
             return self._metadata
         try:
             found = await self._get(self._issuer.rstrip("/") + "/.well-known/openid-configuration")
         except _Unavailable:
-            if self._metadata is not None and or_known:
-                return self._metadata  # it rarely changes
-            raise
+            if fresh or self._metadata is None:
+                raise
+            return self._metadata  # it rarely changes
         endpoints = ("authorization_endpoint", "token_endpoint", "jwks_uri")
         is_issuer = str(found.get("issuer")).rstrip("/") == self._issuer.rstrip("/")
         if not is_issuer or not all(_is_web(found.get(name)) for name in endpoints):
@@ -238,11 +250,12 @@ class OidcClient:
 
 
 def new_secret() -> str:
-    """Return a random text for a state, a nonce or a code verifier."""
+    """Return a random text that can serve as state, nonce or code verifier."""
     return str(generate_token(48))
 
 
 def _object(answer: httpx.Response) -> dict[str, Any]:
+    """Parse a response that must be a JSON object. Raises _Unavailable."""
     if len(answer.content) > _MAX_REPLY:
         raise _Unavailable
     try:

@@ -1,9 +1,10 @@
-"""Types of settings: validation and parsing of variables."""
+"""The types of settings. Each parses and checks the text of an environment variable."""
 
 import base64
 import binascii
 import os
 import re
+from collections.abc import Callable
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,10 +17,10 @@ from app.domain.notifications.channels import read_emails, read_mail_server, rea
 from app.domain.weak_secrets import MIN_LENGTH
 
 
-def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
-    """Parse `id:base64key,id:base64key`. Raises ValueError with a sentence that contains no key."""
+def named_keys(text: str) -> tuple[NamedKey, ...]:
+    """Parse `id:base64key,id:base64key`. Raises ValueError; its text contains no key."""
     keys: list[NamedKey] = []
-    for position, part in enumerate(setting.get_secret_value().split(","), start=1):
+    for position, part in enumerate(text.split(","), start=1):
         name, colon, encoded = part.strip().partition(":")
         if not colon or not re.fullmatch(r"[A-Za-z0-9_.-]{1,32}", name):
             raise ValueError(
@@ -40,7 +41,8 @@ def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
 _TLS_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
-def database_address(value: SecretStr) -> SecretStr:
+def _database_url(value: SecretStr) -> SecretStr:
+    """Return the URL in SQLAlchemy's form. Raises ValueError; its text does not contain the URL."""
     address = re.sub(r"^postgres(ql)?(\+asyncpg)?://", "postgresql+asyncpg://", value.get_secret_value())
     parts = urlsplit(address)
     if parts.scheme != "postgresql+asyncpg" or not parts.path.strip("/"):
@@ -49,31 +51,6 @@ def database_address(value: SecretStr) -> SecretStr:
         if name in _TLS_FILES and not os.access(values[-1], os.R_OK):
             raise ValueError(f"{name} names a file that cannot be read")
     return SecretStr(address)
-
-
-def encryption_key_list(value: SecretStr) -> SecretStr:
-    named_keys(value)
-    return value
-
-
-def callback_secret_list(value: SecretStr) -> SecretStr:
-    read_secrets(value.get_secret_value())
-    return value
-
-
-def webhook_channels(value: SecretStr) -> SecretStr:
-    read_webhooks(value.get_secret_value())
-    return value
-
-
-def mail_channels(value: SecretStr) -> SecretStr:
-    read_emails(value.get_secret_value())
-    return value
-
-
-def mail_server(value: SecretStr) -> SecretStr:
-    read_mail_server(value.get_secret_value())
-    return value
 
 
 def _web_address(value: str) -> str:
@@ -85,13 +62,23 @@ def _web_address(value: str) -> str:
     return value.rstrip("/")
 
 
-def admin_key(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value()) < MIN_LENGTH:
+def _admin_key(text: str) -> None:
+    if len(text) < MIN_LENGTH:
         raise ValueError(f"must have {MIN_LENGTH} characters or more")
-    return value
+
+
+def _checked_by(check: Callable[[str], object]) -> AfterValidator:
+    """Return a validator of a secret setting. `check` raises ValueError for a wrong value."""
+
+    def validate(value: SecretStr) -> SecretStr:
+        check(value.get_secret_value())
+        return value
+
+    return AfterValidator(validate)
 
 
 def _numbers(value: object) -> object:
+    """Split `1,7` into its parts. pydantic then parses the numbers."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -99,7 +86,7 @@ _ROLES = ("viewer", "operator", "editor", "admin", "privacy", "platform")
 
 
 def _role_groups(value: object) -> object:
-    """Parse `admin=group-a,viewer=group-b`; a role may occur several times."""
+    """Parse `admin=group-a,viewer=group-b` into pairs. A role may have several groups."""
     if not isinstance(value, str):
         return value
     pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
@@ -108,6 +95,13 @@ def _role_groups(value: object) -> object:
     return tuple((role, group) for role, _, group in pairs)
 
 
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+EncryptionKeys = Annotated[SecretStr, _checked_by(named_keys)]
+AdminKey = Annotated[SecretStr, _checked_by(_admin_key)]
+CallbackSecrets = Annotated[SecretStr, _checked_by(read_secrets)]
+WebhookChannels = Annotated[SecretStr, _checked_by(read_webhooks)]
+MailChannels = Annotated[SecretStr, _checked_by(read_emails)]
+MailServerUrl = Annotated[SecretStr, _checked_by(read_mail_server)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Count = Annotated[int, Field(ge=1, le=64)]
 Purposes = Annotated[tuple[Annotated[int, Field(ge=1, le=24)], ...], NoDecode, BeforeValidator(_numbers)]

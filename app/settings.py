@@ -1,16 +1,16 @@
-"""Settings from the environment, read once at process start and passed down as one frozen value.
+"""Settings from the environment. A process reads them once at its start and passes them down.
 
-Each field is an environment variable of the same name in capitals. Errors name the variable and the problem,
-never the value: a database URL holds a password.
+Each field is an environment variable of the same name in capitals. An error names the variable and the
+problem but never the value, because a database URL contains a password.
 """
 
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.crypto import NamedKey
@@ -26,27 +26,27 @@ from app.domain.notifications.channels import (
 from app.domain.pacing.lane_limits import Capacity
 from app.domain.weak_secrets import MIN_CHARACTERS, MIN_LENGTH, is_weak_key, is_weak_password
 from app.setting_types import (
+    AdminKey,
+    CallbackSecrets,
     Count,
     DatabaseRole,
+    DatabaseUrl,
+    EncryptionKeys,
+    MailChannels,
+    MailServerUrl,
     PortNumber,
     Purposes,
     RoleGroups,
     WebAddress,
-    admin_key,
-    callback_secret_list,
-    database_address,
-    encryption_key_list,
-    mail_channels,
-    mail_server,
+    WebhookChannels,
     named_keys,
-    webhook_channels,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 class SettingsError(Exception):
-    """Invalid settings; each of `problems` is a sentence that begins with the variable's name."""
+    """The settings are invalid. Each of `problems` is a sentence that begins with the variable's name."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -54,7 +54,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """Settings of the service, its commands and its launcher; `.env.example` explains each."""
+    """The settings of the service and its commands. `.env.example` explains each."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -78,21 +78,18 @@ class Settings(BaseSettings):
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )
     data_dir: Path = ROOT / ".data"
-    # One per database role, the owner of the tables first. Each of the other two defaults to the previous
-    # one.
-    migration_database_url: Annotated[SecretStr, AfterValidator(database_address)] | None = None
-    database_url: Annotated[SecretStr, AfterValidator(database_address)] | None = Field(
+    # One URL per database role: owner of the tables, API, worker. The default is the value of the URL before.
+    migration_database_url: DatabaseUrl | None = None
+    database_url: DatabaseUrl | None = Field(
         default_factory=lambda known: known.get("migration_database_url")
     )
-    worker_database_url: Annotated[SecretStr, AfterValidator(database_address)] | None = Field(
-        default_factory=lambda known: known.get("database_url")
-    )
+    worker_database_url: DatabaseUrl | None = Field(default_factory=lambda known: known.get("database_url"))
     api_processes: Count = 1
     worker_processes: Count = 1
 
     # Secrets
-    encryption_keys: Annotated[SecretStr, AfterValidator(encryption_key_list)] | None = None
-    bootstrap_admin_key: Annotated[SecretStr, AfterValidator(admin_key)] | None = None
+    encryption_keys: EncryptionKeys | None = None
+    bootstrap_admin_key: AdminKey | None = None
 
     # Amazon
     amazon_client_id: str | None = None
@@ -101,7 +98,7 @@ class Settings(BaseSettings):
 
     # Status callbacks to the journey engine
     status_callback_url: WebAddress | None = None
-    status_callback_secrets: Annotated[SecretStr, AfterValidator(callback_secret_list)] | None = None
+    status_callback_secrets: CallbackSecrets | None = None
 
     # Console sign-in through OpenID Connect
     oidc_issuer: WebAddress | None = None
@@ -112,10 +109,10 @@ class Settings(BaseSettings):
     oidc_organisation_claim: str | None = None
     console_key_sign_in: bool = True
     # Incidents: notification channels and the mail server
-    notify_webhooks: Annotated[SecretStr, AfterValidator(webhook_channels)] | None = None
+    notify_webhooks: WebhookChannels | None = None
     notify_secrets: SecretStr | None = None
-    notify_emails: Annotated[SecretStr, AfterValidator(mail_channels)] | None = None
-    smtp_url: Annotated[SecretStr, AfterValidator(mail_server)] | None = None
+    notify_emails: MailChannels | None = None
+    smtp_url: MailServerUrl | None = None
     smtp_from: SecretStr | None = None
 
     # Consent: vendor and purposes required in a TCF string
@@ -156,14 +153,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
-        problems = list(_contradictions(self))
-        if problems:
+        if problems := list(_contradictions(self)):
             raise ValueError("\n".join(problems))
         return self
 
     @property
     def production(self) -> bool:
-        """Whether APP_ENV is production."""
         return self.app_env == "production"
 
     def database_for(self, role: DatabaseRole) -> str:
@@ -180,12 +175,12 @@ class Settings(BaseSettings):
 
     @property
     def is_complete(self) -> bool:
-        """Whether no development defaults are needed."""
+        """Whether the settings suffice without the defaults of a development machine."""
         needed = (self.database_url, self.encryption_keys, self.bootstrap_admin_key, self.amazon_client_id)
         return self.production or None not in needed
 
     def local_url(self, port: int) -> str:
-        """Return the URL of one of our listeners for processes on this machine."""
+        """Return the URL at which a process on this machine reaches one of our ports."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::", "localhost"} else self.host  # noqa: S104
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -197,19 +192,19 @@ class Settings(BaseSettings):
 
     @property
     def notification_channels(self) -> tuple[Channel, ...]:
-        """The notification channels. Raises ValueError with a sentence that contains no value."""
+        """The notification channels. Raises ValueError; its text contains no value."""
         webhooks = read_webhooks(_plain(self.notify_webhooks), _plain(self.notify_secrets))
         return webhooks + read_emails(_plain(self.notify_emails))
 
     @property
     def mail_server(self) -> MailServer | None:
-        """The SMTP server, if there is one."""
+        """The SMTP server; None if unset."""
         return None if self.smtp_url is None else read_mail_server(self.smtp_url.get_secret_value())
 
     @property
     def named_keys(self) -> tuple[NamedKey, ...]:
         """The encryption keys, the active one first; empty if unset."""
-        return named_keys(self.encryption_keys) if self.encryption_keys else ()
+        return named_keys(self.encryption_keys.get_secret_value()) if self.encryption_keys else ()
 
 
 def _plain(secret: SecretStr | None) -> str:
@@ -217,19 +212,14 @@ def _plain(secret: SecretStr | None) -> str:
 
 
 def weak_key_ids(keys: Iterable[NamedKey]) -> list[str]:
-    """Return the ids of encryption keys that are evidently not random."""
+    """Return the ids of the encryption keys that are evidently not random."""
     return [key.id for key in keys if is_weak_key(key.key)]
 
 
-def is_weak_admin_key(key: SecretStr) -> bool:
-    """Return whether a bootstrap key can be guessed."""
-    return is_weak_password(key.get_secret_value())
-
-
 def read_settings(env_file: Path = ROOT / ".env") -> Settings:
-    """Read the environment, then `.env` for unset variables. Raises SettingsError.
+    """Read the settings from the environment, and unset ones from `.env`. Raises SettingsError.
 
-    `NAME_FILE` names a file with the value of the secret setting `NAME`.
+    The variable `NAME_FILE` names a file with the value of the secret setting `NAME`.
     """
     secrets = _secrets_from_files((os.environ, dotenv_values(env_file)))
     try:
@@ -241,14 +231,17 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
 
 
 def secret_settings() -> tuple[str, ...]:
-    """Return the names of secret settings; `NAME_FILE` can name a file for each."""
+    """Return the names of the secret settings. The value of each can be in a file, named by `NAME_FILE`."""
     return tuple(
         name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
     )
 
 
 def _secrets_from_files(sources: Iterable[Mapping[str, str | None]]) -> dict[str, str]:
-    """Return the secrets that `NAME_FILE` names in the first source that sets NAME. Raises SettingsError."""
+    """Read the secrets that are in files. Raises SettingsError.
+
+    For each secret, the first source that sets `NAME` or `NAME_FILE` counts.
+    """
     secrets, problems = {}, []
     for name in secret_settings():
         variable, file_variable = name.upper(), f"{name.upper()}_FILE"
@@ -272,6 +265,7 @@ def _secrets_from_files(sources: Iterable[Mapping[str, str | None]]) -> dict[str
 
 
 def _sentences(error: ValidationError) -> Iterable[str]:
+    """Yield a sentence for each problem, without the value."""
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         if problem["type"] == "default_factory_not_called":
             continue  # a default that depends on an invalid setting
@@ -325,20 +319,18 @@ def _contradictions(settings: Settings) -> Iterable[str]:
     yield from _notification_problems(settings)
     if not settings.production:
         return
-    if settings.oidc_issuer is not None and not settings.oidc_issuer.startswith("https://"):
-        yield "OIDC_ISSUER: must be https:// when APP_ENV is production."
-    if settings.status_callback_url is not None and not settings.status_callback_url.startswith("https://"):
-        yield "STATUS_CALLBACK_URL: must be https:// when APP_ENV is production."
-    if settings.database_url is None:
-        yield "DATABASE_URL: is required when APP_ENV is production."
-    if settings.encryption_keys is None:
-        yield "ENCRYPTION_KEYS: is required when APP_ENV is production."
+    for name in ("oidc_issuer", "status_callback_url"):
+        if not (getattr(settings, name) or "https://").startswith("https://"):
+            yield f"{name.upper()}: must be https:// when APP_ENV is production."
+    for name in ("database_url", "encryption_keys"):
+        if getattr(settings, name) is None:
+            yield f"{name.upper()}: is required when APP_ENV is production."
     if weak := weak_key_ids(settings.named_keys):
         yield (
             f"ENCRYPTION_KEYS: {', '.join(weak)}: not random (repeated, counted or written by hand); "
             "create a key with `openssl rand -base64 32`."
         )
-    if settings.bootstrap_admin_key is not None and is_weak_admin_key(settings.bootstrap_admin_key):
+    if settings.bootstrap_admin_key is not None and is_weak_password(_plain(settings.bootstrap_admin_key)):
         yield (
             f"BOOTSTRAP_ADMIN_KEY: must have {MIN_LENGTH} characters or more, at least {MIN_CHARACTERS} "
             "distinct ones besides words such as `password` or `change-me`, when APP_ENV is production."

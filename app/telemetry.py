@@ -1,4 +1,8 @@
-"""Metrics with bounded labels, and JSON log lines of ids, codes and numbers; never personal data."""
+"""The metrics and the log lines of a process.
+
+Metric labels have a limited set of values. Log lines are JSON and contain only ids, codes and numbers, never
+personal data.
+"""
 
 import json
 import logging
@@ -6,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -15,12 +20,11 @@ from app.domain.incidents.kinds import KINDS
 
 
 def _read_version() -> str:
-    """Return the version in pyproject.toml, the only file with it; for an installed wheel, the wheel's
-    version.
-    """
+    """Return the program's version, from pyproject.toml or from the metadata of the installed package."""
     try:
         project = Path(__file__).parents[1].joinpath("pyproject.toml").read_text()
     except FileNotFoundError:
+        # An installed package has no pyproject.toml.
         from importlib.metadata import version
 
         return version("amazon-conversions-destination")
@@ -29,7 +33,7 @@ def _read_version() -> str:
 
 VERSION: Final = _read_version()
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-# Why a batch cannot be read: its row is missing, its data cannot be decrypted, or reading it is an error.
+# Why a batch cannot be read: its row is missing, it cannot be decrypted, or Postgres reports a damaged page.
 UNREADABLE_REASONS = ("missing", "not_opened", "damaged_data")
 _log = logging.getLogger("app")
 
@@ -46,15 +50,14 @@ class Spans(Protocol):
         parent: str | None = None,
         links: Sequence[str] = (),
     ) -> None:
-        """Record a span that ends now, if it is sampled."""
-        ...
+        """Record a span that ends now, if it is sampled. `parent` and `links` are values of `traceparent`."""
 
 
 class Telemetry:
-    """The metrics of one process, on the registry that `/metrics` serves.
+    """The metrics of one process, on the registry that `/metrics` serves, and its log.
 
-    Label values come from closed tables (reasons, outcomes), never from callers: the number of series is
-    bounded.
+    Label values come from fixed tables such as reasons and outcomes. Text from a request is never a label,
+    so the number of series is limited.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
@@ -64,118 +67,86 @@ class Telemetry:
         Info("amazon_conversions_build", "Version of the program", registry=self.registry).info(
             {"version": VERSION}
         )
-        self.received = Counter(
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry, buckets=_BUCKETS)
+        self.received = counter(
             "amazon_conversions_events_received",
             "Events received, by result: accepted, duplicate, rejected",
             ["result"],
-            registry=self.registry,
         )
-        self.rejected = Counter(
-            "amazon_conversions_events_rejected",
-            "Events rejected on receipt, by reason",
-            ["reason"],
-            registry=self.registry,
+        self.rejected = counter(
+            "amazon_conversions_events_rejected", "Events rejected on receipt, by reason", ["reason"]
         )
-        self.dropped_keys = Counter(
+        self.dropped_keys = counter(
             "amazon_conversions_match_keys_dropped",
             "Match keys left out of accepted events, by wire type and reason",
             ["match_key", "reason"],
-            registry=self.registry,
         )
-        self.flushes = Counter(
-            "amazon_conversions_flushes", "Group commits, by result", ["result"], registry=self.registry
+        self.flushes = counter("amazon_conversions_flushes", "Group commits, by result", ["result"])
+        self.flush_seconds = histogram(
+            "amazon_conversions_flush_duration_seconds", "Duration of a group commit"
         )
-        self.flush_seconds = Histogram(
-            "amazon_conversions_flush_duration_seconds",
-            "Duration of a group commit",
-            buckets=_BUCKETS,
-            registry=self.registry,
+        self.waiting_posts = gauge(
+            "amazon_conversions_flush_queue_events", "Events that wait for a group commit"
         )
-        self.waiting_posts = Gauge(
-            "amazon_conversions_flush_queue_events",
-            "Events that wait for a group commit",
-            registry=self.registry,
+        self.attempts = counter("amazon_conversions_attempts", "Requests to Amazon, by outcome", ["outcome"])
+        self.attempt_seconds = histogram(
+            "amazon_conversions_request_duration_seconds", "Duration of a request to Amazon"
         )
-        self.attempts = Counter(
-            "amazon_conversions_attempts",
-            "Requests to Amazon, by outcome",
-            ["outcome"],
-            registry=self.registry,
+        self.settled = counter(
+            "amazon_conversions_events_settled", "Events that reached a final status, by status", ["status"]
         )
-        self.attempt_seconds = Histogram(
-            "amazon_conversions_request_duration_seconds",
-            "Duration of a request to Amazon",
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-        self.settled = Counter(
-            "amazon_conversions_events_settled",
-            "Events that reached a final status, by status",
-            ["status"],
-            registry=self.registry,
-        )
-        self.callbacks = Counter(
+        self.callbacks = counter(
             "amazon_conversions_status_callbacks",
             "Status callbacks to the journey engine, by result",
             ["result"],
-            registry=self.registry,
         )
-        self.unreadable_batches = Counter(
+        self.unreadable_batches = counter(
             "amazon_conversions_unreadable_batches",
             "Batches and single events that a claim could not read, by reason",
             ["reason"],
-            registry=self.registry,
         )
-        self.claims_failed = Counter(
+        self.claims_failed = counter(
             "amazon_conversions_claims_failed",
             "Claims of due events that yielded no request, by reason; the queue backs off",
             ["reason"],
-            registry=self.registry,
         )
-        self.lanes = Gauge(
-            "amazon_conversions_lanes_owned", "Lanes that this worker owns", registry=self.registry
-        )
-        self.imbalance = Gauge(
+        self.lanes = gauge("amazon_conversions_lanes_owned", "Lanes that this worker owns")
+        self.imbalance = gauge(
             "amazon_conversions_event_count_imbalance",
             "Events for which ledger, batches, states, exceptions and counts disagree; expected to be 0",
-            registry=self.registry,
         )
         self.imbalance.set(float("nan"))  # unknown until the first check is complete
-        self.claim_seconds = Histogram(
+        self.claim_seconds = histogram(
             "amazon_conversions_claim_duration_seconds",
             "Duration of a claim of due events, decryption included",
-            buckets=_BUCKETS,
-            registry=self.registry,
         )
-        self.database_errors = Counter(
-            "amazon_conversions_database_errors",
-            "Database errors, by SQLSTATE class",
-            ["class"],
-            registry=self.registry,
+        self.database_errors = counter(
+            "amazon_conversions_database_errors", "Database errors, by SQLSTATE class", ["class"]
         )
-        self.incidents_open = Gauge(
+        self.incidents_open = gauge(
             "amazon_conversions_incidents_open",
             "Open incidents, by kind and severity; the same in every process",
             ["kind", "severity"],
-            registry=self.registry,
         )
-        self.notifications = Counter(
+        self.notifications = counter(
             "amazon_conversions_notifications",
             "Deliveries of messages about incidents to channels, by result: delivered, failed",
             ["result"],
-            registry=self.registry,
         )
-        self.lane_errors = Counter(
+        self.lane_errors = counter(
             "amazon_conversions_lane_errors",
             "Requests of a lane that could not be prepared or settled",
             ["kind"],
-            registry=self.registry,
         )
         self._export_from_start()
 
     def _export_from_start(self) -> None:
-        """Export the series of alerts as 0 at first: a series that begins at 1 has no increase for
-        Prometheus.
+        """Create the series that alerts use, with the value 0.
+
+        Prometheus calculates an increase from two samples: it would miss the first error of a series that
+        begins at 1.
         """
         for counter, values in (
             (self.received, ("accepted", "duplicate", "rejected")),
@@ -195,38 +166,36 @@ class Telemetry:
         _log.log(level, event, extra={"fields": fields})
 
     def failed(self, event: str, error: BaseException, /, *, level: int, **fields: Any) -> None:
-        """Log an error, and count it if the database raised it."""
+        """Log an error, and count it in `database_errors` if it is a database error."""
         self.count_database_error(error)
         self.log(event, level=level, **fields, error=describe_exception(error), **_sqlstate_fields(error))
 
     def set_open_incidents(self, numbers: Mapping[tuple[str, str], int]) -> None:
-        """Set the gauge of open incidents, by kind and severity; other series become 0."""
+        """Set the gauge of open incidents; a kind and severity without a number becomes 0."""
         for kind, spec in KINDS.items():
             label = self.incidents_open.labels(kind.value, spec.severity.value)
             label.set(numbers.get((kind.value, spec.severity.value), 0))
 
     def count_database_error(self, error: BaseException) -> None:
-        """Count an error by its class if the database raised it or was unreachable."""
+        """Count a database error by its SQLSTATE class; ignore other errors."""
         if (error_class := class_of(error)) is not None:
             self.database_errors.labels(error_class).inc()
 
 
 class TextLines(logging.Formatter):
-    """Format a record for a terminal: time, level, event, fields."""
+    """Formats a record for a terminal: time, level, event, fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
-        at = datetime.fromtimestamp(record.created, UTC)
-        line = f"{at:%H:%M:%S.%f}"[:-3] + f" {record.levelname.lower():<7} {record.getMessage()} {fields}"
+        time = f"{datetime.fromtimestamp(record.created, UTC):%H:%M:%S.%f}"[:-3]
+        line = f"{time} {record.levelname.lower():<7} {record.getMessage()} {fields}"
         if record.exc_info and record.exc_info[0] is not None:
             line += f" exception={describe_exception(record.exc_info[1])}"
         return line.rstrip()
 
 
 class JsonLines(logging.Formatter):
-    """Format a record as one JSON object. Exceptions appear by type and location: their text may contain
-    values.
-    """
+    """Formats a record as one JSON object. An exception's text is left out: it may contain personal data."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -242,7 +211,10 @@ class JsonLines(logging.Formatter):
 
 
 def describe_exception(error: BaseException | None) -> str:
-    """Return an exception's type and call path, innermost last; not its text, which may contain values."""
+    """Return an exception's type, SQLSTATE and last 8 stack frames, the innermost frame last.
+
+    The exception's text is left out, because it may contain personal data.
+    """
     if error is None:
         return "none"
     places = []
@@ -255,7 +227,7 @@ def describe_exception(error: BaseException | None) -> str:
     return f"{type(error).__name__}{f'[{state}]' if state else ''} at {' > '.join(places[-8:])}"
 
 
-# SQLSTATE classes that a server may return, with the names from the Postgres manual.
+# SQLSTATE classes, with their names from the Postgres manual.
 _CLASSES = {
     "08": "connection_exception",
     "0A": "feature_not_supported",
@@ -278,26 +250,32 @@ _OTHER_CLASS = "other"
 
 
 def class_of(error: BaseException) -> str | None:
-    """Return the SQLSTATE class of a database error, `unreachable` without one, None for other errors."""
-    # SQLAlchemy keeps the driver's error in `orig`.
-    cause = getattr(error, "orig", None) or error
-    state = getattr(cause, "sqlstate", None)
-    if state:
+    """Return the metric label of a database error: its SQLSTATE class, `other` or `unreachable`.
+
+    Returns None if the error does not come from the database.
+    """
+    cause = _driver_error(error)
+    if state := getattr(cause, "sqlstate", None):
         return state[:2] if state[:2] in _CLASSES else _OTHER_CLASS
     from_driver = type(cause).__module__.partition(".")[0] in {"asyncpg", "sqlalchemy"}
     return UNREACHABLE if from_driver or isinstance(cause, OSError) else None
 
 
+def _driver_error(error: BaseException) -> BaseException:
+    # SQLAlchemy keeps the driver's error in `orig`.
+    return getattr(error, "orig", None) or error
+
+
 def _sqlstate_fields(error: BaseException) -> dict[str, str]:
-    state = getattr(getattr(error, "orig", None) or error, "sqlstate", None)
-    return {"sqlstate": state, "sqlstate_class": _CLASSES.get(state[:2], "other")} if state else {}
+    state = getattr(_driver_error(error), "sqlstate", None)
+    return {"sqlstate": state, "sqlstate_class": _CLASSES.get(state[:2], _OTHER_CLASS)} if state else {}
 
 
 def configure_logging(level: str) -> None:
-    """Log to standard error: JSON lines, or text on a terminal. Called once per process."""
+    """Log to standard error, as JSON lines or, on a terminal, as text. Call it once per process."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(TextLines() if sys.stderr.isatty() else JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # httpx logs every URL; sqlalchemy and asyncpg may log parameters, which can be personal data.
+    # httpx logs every URL. SQLAlchemy and asyncpg may log parameters, which can be personal data.
     for noisy in ("httpx", "httpcore", "asyncpg", "sqlalchemy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

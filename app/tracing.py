@@ -1,7 +1,7 @@
 """OpenTelemetry spans over OTLP: an optional extra (`requirements/otlp.txt`), off without OTLP_ENDPOINT.
 
-A span is created when its work is done, and only if it is sampled: otherwise it costs one random number. The
-caller's sampling decision in `traceparent` applies.
+A sampled span is created when its work has ended. Work that is not sampled costs one random number. If the
+caller sent a `traceparent`, its sampling decision applies.
 """
 
 import random
@@ -15,7 +15,7 @@ AttributeValue = str | int | Sequence[int]
 
 
 class OtlpSpans:
-    """Sends sampled spans in the background; spans that the collector does not accept are dropped."""
+    """Sends sampled spans in the background. A span that the collector does not accept is dropped."""
 
     def __init__(self, settings: Settings, *, role: str, version: str) -> None:
         try:
@@ -41,7 +41,7 @@ class OtlpSpans:
         parent: str | None = None,
         links: Sequence[str] = (),
     ) -> None:
-        """Record a span that ends now. `parent` and `links` are values of `traceparent`."""
+        """Record a span that ends now, if it is sampled. `parent` and `links` are values of `traceparent`."""
         known = [parent] if parent is not None else links
         if not (any(map(is_sampled, known)) if known else random.random() < self._share):  # noqa: S311
             return
@@ -63,5 +63,5 @@ class OtlpSpans:
         span.end(ended)
 
     def close(self) -> None:
-        """Send the remaining spans, for at most some seconds."""
+        """Send the spans that are still queued, then stop."""
         self._provider.shutdown()

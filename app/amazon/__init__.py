@@ -1,6 +1,10 @@
-"""The client of Amazon's API. No module opens a database connection.
+"""The client of Amazon's API. No module of this package uses the database.
 
-`wire.py` is the Events API without I/O: requests, replies. `client.py` sends over `transport.py` and
-`network.py`; `tokens.py` signs in and refreshes; `accounts.py` finds advertisers; `messages.py` redacts
-Amazon's messages. `app.delivery.access_tokens` decides when a token is refreshed.
+`wire.py` builds the requests and parses the replies of the Events API, without I/O. `client.py` sends
+requests over `transport.py` and `network.py`. `tokens.py` signs in and refreshes tokens, `accounts.py` finds
+advertisers, `messages.py` redacts Amazon's messages. `app.delivery.access_tokens` decides when a token is
+refreshed.
+
+Comments cite two sources: "contract §4" is a section of Amazon's contract, "P4" a position of this project
+where the contract is unclear (docs/amazon-cases.md).
 """

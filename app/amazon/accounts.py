@@ -1,7 +1,7 @@
-"""Find an advertiser among those that a sign-in has access to (contract §5.1).
+"""Find an advertiser among the accounts that a sign-in has access to (contract §5.1).
 
-The account query is the current call. The older profile and DSP calls find accounts that it does not list;
-they use an older client header (contract §8.4). No other path of Amazon is called.
+Amazon's current call is the account query. It may not list older accounts, so the profile and DSP calls are
+used too. They need an older client header (contract §8.4).
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 from app.amazon import messages
 from app.amazon.client import EventsClient, HttpAnswer
-from app.amazon.json_reader import read_json
+from app.amazon.json_reader import objects, read_json
 from app.amazon.wire import usable_token
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import TransportError, Unauthorized
@@ -21,16 +21,16 @@ QUERY_PATH = "/adsApi/v1/query/advertiserAccounts"
 PROFILES_PATH = "/v2/profiles"
 ADVERTISERS_PATH = "/dsp/advertisers"
 
-_DEADLINE_S = 10.0  # per call; a user waits in the browser
+_DEADLINE_S = 10.0  # per call: a user waits in the browser
 _PAGE = 100
-_MAX_PAGES = 50  # 5,000 accounts: the schema's own bound on profiles
+_MAX_PAGES = 50  # 5,000 accounts, the limit of Amazon's schema for profiles
 _MAX_PROFILES = 50
 _MAX_IDS = 20  # suggestions for a user who chose the wrong advertiser
 
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """The sign-in has access to the advertiser; its currency and name, as Amazon reports them."""
+    """The sign-in has access to the advertiser. Amazon reports its currency and name, or None."""
 
     currency: str | None
     name: str | None
@@ -38,14 +38,14 @@ class Visible:
 
 @dataclass(frozen=True, slots=True)
 class NotVisible:
-    """The sign-in has access to other advertisers only: the first of their ids, or none."""
+    """The sign-in has no access to the advertiser. `ids` are the first advertisers that it has access to."""
 
     ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CannotTell:
-    """Amazon returned no complete list. `why` is a code."""
+    """Amazon returned no complete list of advertisers. `why` is a code."""
 
     # 'connect' | 'timeout' | 'cut' | 'too_long' | 'forbidden' | 'throttled' | 'amazon_error' |
     # 'unreadable' | 'too_many' | 'unexpected'
@@ -54,8 +54,6 @@ class CannotTell:
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """An advertiser with all its ids."""
-
     ids: tuple[str, ...]
     name: str | None
     currency: str | None
@@ -63,13 +61,13 @@ class _Account:
 
 @dataclass(slots=True)
 class _AccountList:
-    """The accounts read so far, and whether that is the complete list."""
+    """Accounts that Amazon listed. `is_complete`: there are no others."""
 
     accounts: list[_Account] = field(default_factory=list)
     is_complete: bool = True
 
     def find(self, advertiser_id: str) -> Visible | None:
-        """Return the advertiser that has this id among its ids."""
+        """Return the account with this id; None if there is none."""
         for account in self.accounts:
             if advertiser_id in account.ids:
                 return Visible(account.currency, account.name)
@@ -82,10 +80,10 @@ _Missing = CannotTell | Unauthorized
 async def find_advertiser(
     client: EventsClient, region: Region, access_token: str, advertiser_id: str
 ) -> Visible | NotVisible | CannotTell | Unauthorized:
-    """Find the advertiser among those that this sign-in has access to in this region.
+    """Find an advertiser among the accounts that this sign-in has access to in this region.
 
-    If the account query does not list the advertiser, it is looked up with the older calls, because older
-    accounts may be missing in the query. Returns `NotVisible` only if complete lists do not contain the id.
+    Uses the account query, then the older calls if the query does not list the advertiser. Returns
+    `NotVisible` only if the lists are complete and do not contain the id.
     """
     if not usable_token(access_token):
         return Unauthorized()
@@ -110,7 +108,7 @@ async def find_advertiser(
 async def _query_accounts(
     client: EventsClient, region: Region, access_token: str, wanted: str
 ) -> _AccountList | _Missing:
-    """Read the pages of the account query until the advertiser is found or the list ends."""
+    """Read the account query, page by page, until the advertiser is found or the list ends."""
     listing, token, tokens = _AccountList(), None, set[str]()
     for _ in range(_MAX_PAGES):
         body = {"maxResults": _PAGE} | ({"nextToken": token} if token else {})
@@ -128,12 +126,12 @@ async def _query_accounts(
         rows = page.get("advertiserAccounts")
         if not isinstance(rows, list):
             return CannotTell("unreadable")
-        listing.accounts += [_account(row) for row in _objects(rows)]
+        listing.accounts += [_account(row) for row in objects(rows)]
         token = page.get("nextToken")
         if listing.find(wanted) or not token:
             return listing
         if not isinstance(token, str) or token in tokens:
-            break  # a repeated token: the pages form a loop
+            break  # the pages form a loop
         tokens.add(token)
     listing.is_complete = False
     return listing
@@ -142,7 +140,10 @@ async def _query_accounts(
 async def _list_by_profile(
     client: EventsClient, region: Region, access_token: str, wanted: str
 ) -> _AccountList | _Missing:
-    """Read the DSP advertisers of every agency profile; return the failure if a profile fails."""
+    """Read the DSP advertisers of every agency profile until the advertiser is found.
+
+    If it is not found and a profile could not be read, return that failure.
+    """
     headers = client.headers(access_token, name="Amazon-Advertising-API-ClientId")
     profiles = _read(await client.call(region, "GET", PROFILES_PATH, headers=headers, deadline_s=_DEADLINE_S))
     if not isinstance(profiles, list):
@@ -162,10 +163,10 @@ async def _list_by_profile(
 async def _list_advertisers(
     client: EventsClient, region: Region, headers: dict[str, str], wanted: str, listing: _AccountList
 ) -> _Missing | None:
-    """Add one profile's advertisers to `listing`, or return why they could not be read.
+    """Add the DSP advertisers of one profile to `listing`, or return why they could not be read.
 
-    The first request filters by the wanted id. Without a match the complete list is read, for the
-    suggestions.
+    The first request asks only for the wanted id. If it has no match, the complete list is read: the user
+    gets ids from it as suggestions.
     """
     start, filters = 0, {"advertiserIdFilter": wanted}
     for _ in range(_MAX_PAGES):
@@ -180,7 +181,7 @@ async def _list_advertisers(
         rows, total = _rows(page)
         if rows is None:
             return CannotTell("unreadable")
-        found = [account for row in _objects(rows) if (account := _account(row)) not in listing.accounts]
+        found = [account for row in objects(rows) if (account := _account(row)) not in listing.accounts]
         if filters:
             filters = {}
             if not _AccountList(found).find(wanted):
@@ -188,7 +189,7 @@ async def _list_advertisers(
         before = len(listing.accounts)
         listing.accounts += found
         start += len(rows)
-        # A server may ignore startIndex, so a page without a new account also ends the list.
+        # A server may ignore `startIndex`, so a page without a new account also ends the list.
         if listing.find(wanted) or not rows or len(listing.accounts) == before or start >= total:
             return None
     listing.is_complete = False
@@ -196,7 +197,10 @@ async def _list_advertisers(
 
 
 def _rows(page: Any) -> tuple[list[Any] | None, int]:
-    """Return the rows of a page and their total. Amazon's documents name the rows differently (§5.1)."""
+    """Return the rows of a page and the total of all pages; None for an unreadable page.
+
+    The member that contains the rows has different names in Amazon's documents (contract §5.1).
+    """
     if isinstance(page, list):
         return page, len(page)
     if not isinstance(page, dict):
@@ -209,8 +213,8 @@ def _rows(page: Any) -> tuple[list[Any] | None, int]:
 
 
 def _agencies(profiles: list[Any]) -> Iterator[str]:
-    """Yield the ids of profiles with DSP advertisers: those of type `agency`."""
-    for profile in _objects(profiles):
+    """Yield the ids of the profiles of type `agency`; only they have DSP advertisers."""
+    for profile in objects(profiles):
         account = profile.get("accountInfo")
         number = _id(profile.get("profileId"))
         if number and isinstance(account, dict) and account.get("type") == "agency":
@@ -218,9 +222,9 @@ def _agencies(profiles: list[Any]) -> Iterator[str]:
 
 
 def _account(row: dict[str, Any]) -> _Account:
-    """Return the advertiser in a row of the account query or the DSP call. Ids are texts or numbers."""
+    """Read a row of the account query or of the DSP call. Ids are texts or numbers."""
     found = [row.get("advertiserAccountId"), row.get("advertiserId")]
-    found += [other.get("dspAdvertiserId") for other in _objects(row.get("alternateIds"))]
+    found += [other.get("dspAdvertiserId") for other in objects(row.get("alternateIds"))]
     name = messages.scrub(row.get("displayName") or row.get("name"), limit=200)
     currency = row.get("currencyCode") or row.get("currency")
     return _Account(
@@ -236,12 +240,8 @@ def _id(value: object) -> str | None:
     return text if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", text, re.ASCII) else None
 
 
-def _objects(rows: Any) -> list[dict[str, Any]]:
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
 def _ids(listing: _AccountList) -> tuple[str, ...]:
-    """Return the ids to suggest for a destination: of each account the DSP number, else the global id."""
+    """Return the ids to suggest to a user: the DSP number of each account, or its global id without one."""
     return tuple(dict.fromkeys(account.ids[-1] for account in listing.accounts if account.ids))[:_MAX_IDS]
 
 
@@ -249,7 +249,7 @@ _WHY = {403: "forbidden", 429: "throttled"}
 
 
 def _read(response: HttpAnswer | TransportError) -> Any:
-    """Return the JSON of a response, or why it has none."""
+    """Return the JSON of a response, or the reason why there is none."""
     match response:
         case TransportError(why):
             return CannotTell(why)

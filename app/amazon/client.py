@@ -1,4 +1,7 @@
-"""The client of Amazon's API: one connection pool per region, one deadline per call, failures as values."""
+"""The client of Amazon's API.
+
+Each region has its own connection pool, each call has one deadline, and a failure is a returned value.
+"""
 
 import asyncio
 import math
@@ -17,7 +20,7 @@ from app.amazon.wire import usable_token
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import SentRequest, TransportError, Unauthorized
 
-DEADLINE_S = 25.0  # of a complete call, from connecting to the last byte of the response
+DEADLINE_S = 25.0  # for a complete call, from connecting to the last byte of the response
 _CONNECT_S = 5.0
 _USER_AGENT = f"python-httpx/{httpx.__version__}"
 
@@ -32,11 +35,11 @@ class HttpAnswer:
 
 
 class EventsClient:
-    """Sends conversions, and makes the few other documented calls (§5.1).
+    """Sends conversions, and makes the other calls of Amazon's API (contract §5.1).
 
-    `base_url` replaces Amazon's hosts; `transport` replaces the network in tests. A call is one request to
-    httpx's transport: without redirects, cookies, environment proxies or .netrc, and always with certificate
-    verification.
+    `base_url` replaces Amazon's hosts. `transport` replaces the network in tests. A call uses httpx's
+    transport directly, so it follows no redirect and uses no cookies, proxies or .netrc. It always verifies
+    certificates.
     """
 
     def __init__(
@@ -63,14 +66,14 @@ class EventsClient:
         conversions: Sequence[bytes],
         deadline_s: float = DEADLINE_S,
     ) -> SentRequest:
-        """Send conversions in one request and return its reply, within `deadline_s` seconds.
+        """Send conversions in one request and return its reply within `deadline_s` seconds.
 
-        Raises only ValueError, for none or more than 500 conversions, and cancellation.
+        Raises ValueError for no conversions or more than 500. Network errors are returned, not raised.
         """
         body = wire.request_body(conversions)
         started = time.monotonic()
         if not usable_token(access_token):
-            # It cannot be sent in a header. A refresh returns another one.
+            # It cannot be sent in a header. The caller then refreshes the token.
             return SentRequest(Unauthorized(), None, None, 0)
         headers = wire.event_headers(access_token, self._client_id, advertiser_id)
         response = await self.call(
@@ -102,7 +105,7 @@ class EventsClient:
         params: Mapping[str, str] | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> HttpAnswer | TransportError:
-        """Make one call without retries; return its complete response or the failure."""
+        """Make one call without retries. Return its complete response, or the failure."""
         request = httpx.Request(
             method,
             _url(wire.endpoints(region, self._base_url).api, path),
@@ -113,22 +116,22 @@ class EventsClient:
             extensions={"timeout": {"connect": min(_CONNECT_S, deadline_s), "pool": deadline_s}},
         )
         try:
-            # Without httpx's client: none of its features is used, and it would double the cost.
+            # httpx's client would double the cost, and none of its features is needed.
             async with asyncio.timeout(deadline_s):
                 response = await self._transports[region].handle_async_request(request)
         except BodyTooLong:
             return TransportError("too_long")
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            # Refused, unknown host, invalid certificate, no free connection: nothing was sent.
+            # Nothing was sent: refused, unknown host, invalid certificate or no free connection.
             return TransportError("connect")
         except (TimeoutError, httpx.TimeoutException):
             return TransportError("timeout")
         except (httpx.NetworkError, httpx.RemoteProtocolError):
-            return TransportError("cut")  # reset, or closed before the end of the body
+            return TransportError("cut")  # the connection ended before the response was complete
         return HttpAnswer(response.status_code, response.headers, response.content)
 
     def headers(self, access_token: str, *, name: str = "Amazon-Ads-ClientId") -> dict[str, str]:
-        """Return the headers of all calls except the events call; older calls use another client header."""
+        """Return the headers of a call other than the events call. `name` is the header of the client id."""
         return {
             "Authorization": f"Bearer {access_token}",
             name: self._client_id,
@@ -149,5 +152,5 @@ class EventsClient:
 
 @lru_cache(maxsize=64)
 def _url(api: str, path: str) -> httpx.URL:
-    """Return a parsed URL, cached: there are three hosts and a handful of paths."""
+    """Return a parsed URL. The cache holds all of them: there are few hosts and paths."""
     return httpx.URL(api + path)

@@ -1,4 +1,4 @@
-"""Parse Amazon's JSON with the project's strict parser."""
+"""Read Amazon's JSON with the project's strict parser."""
 
 from typing import Any
 
@@ -9,8 +9,10 @@ _MAX_DEPTH = 32  # the contract's deepest reply has nine levels
 
 def read_json(body: bytes) -> Any:
     """Return the value, or None if the text is not strict JSON or is `null`."""
-    match parse(body, max_depth=_MAX_DEPTH):
-        case MalformedJson():
-            return None
-        case value:
-            return value
+    value = parse(body, max_depth=_MAX_DEPTH)
+    return None if isinstance(value, MalformedJson) else value
+
+
+def objects(rows: Any) -> list[dict[str, Any]]:
+    """Return the objects in a list; an empty list if the value is not a list."""
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []

@@ -1,22 +1,23 @@
-"""Redact Amazon's messages before they are stored: bounded, printable, without personal data.
+"""Redact Amazon's messages before they are stored: short, printable, without personal data.
 
-Amazon may echo the event that it rejects. Events contain raw ids (MAID, RAMP_ID, an IP address) and custom
-data, and hashes are personal data too. So every possible echo is removed: first the values that were sent,
-then text that looks like such a value, because Amazon may have changed it.
+Amazon may echo the event that it rejects. An event contains ids (MAID, RAMP_ID, an IP address), hashes and
+custom data, all of which may be personal. `scrub` first removes the values that were sent. Amazon may have
+changed a value, so `scrub` then removes all text that looks like a value.
 """
 
 import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from app.amazon.json_reader import objects
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.identity import MatchKeyType
 
 MAX_MESSAGE = 300
-_MAX_INPUT = 1_000  # limits the cost of the patterns below, like _LONG
+_MAX_INPUT = 1_000  # limits the cost of the patterns below
 _REDACTED = "***"
 
-# Words of Amazon's schema, which are kept between quotes: they are not values of an event (contract §2).
+# Words of Amazon's schema (contract §2). They are not values of an event, so they are kept between quotes.
 _WORDS = (
     "events eventDescription name conversionType eventSource eventIngestionMethod dataSetName "
     "countryCode eventTime matchKeys type values value currencyCode unitsSold eventId consent geo "
@@ -26,13 +27,13 @@ _WORDS = (
 )
 SCHEMA_WORDS = frozenset(_WORDS.split()) | EVENT_TYPES.keys() | EVENT_SOURCES.keys() | set(MatchKeyType)
 
-# Control, format, surrogate and separator characters: they can forge log lines and hide text.
+# Control, format, surrogate and separator characters. They can forge log lines and hide text.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]+"
 )
 _SPACES = re.compile(r"\s+")
 
-# A part of the event's JSON, up to its last bracket, or to the end if it is truncated.
+# JSON of the event: from its first bracket to its last, or to the end of the text if it is truncated.
 _JSON = re.compile(r"(?:\{|\[(?=\s*[\"{\[]))(?:.*[}\]]|.*)")
 _QUOTED = tuple(
     re.compile(pattern)
@@ -45,7 +46,7 @@ _QUOTED = tuple(
         r"‘(.*?)(?:’(?!\w)|$)",
     )
 )
-# Longer than any word of Amazon's messages; the longest is a path in the event.
+# Longer than any word of Amazon's messages. The longest word is a path in the event.
 _LONG = re.compile(r"\S{100,}")
 # Patterns of values outside quotes.
 _SHAPES = tuple(
@@ -67,9 +68,9 @@ _PATH = re.compile(r"[$./A-Za-z0-9_\[\]-]{1,200}", re.ASCII)
 
 
 def scrub(text: object, *, sent: Collection[str] = (), limit: int = MAX_MESSAGE) -> str:
-    """Return Amazon's message without values of the event, at most `limit` characters; "" for no text.
+    """Return Amazon's message, redacted and cut to `limit` characters; "" if `text` is not a text.
 
-    `sent` are the values of the request (`values_sent`); all their occurrences are removed.
+    `sent` are the values of the request, from `values_sent`. Each occurrence is removed.
     """
     if not isinstance(text, str):
         return ""
@@ -91,29 +92,25 @@ def error_code(text: object, *, default: str) -> str:
 
 
 def field_path(text: object, *, sent: Collection[str] = ()) -> str | None:
-    """Return Amazon's path in the event, or None if the text is not a path."""
+    """Return the path of a field, as Amazon writes it, or None if the text is not a path."""
     if isinstance(text, str) and _PATH.fullmatch(text) and scrub(text, sent=sent) == text:
         return text
     return None
 
 
 def values_sent(events: Iterable[Any]) -> frozenset[str]:
-    """Return every value of these events that may be personal or the caller's data."""
+    """Return every value of these events that may be personal or belong to the caller."""
     return frozenset(value for event in events for value in _leaves(_personal(event)) if value)
 
 
 def _personal(event: Any) -> Any:
-    """Return the members of an event with personal or the caller's data (contract §2.1)."""
+    """Return the members of an event with values of a person or of the caller (contract §2.1)."""
     if not isinstance(event, dict):
         return []
     members = ("eventId", "consent", "deviceInfo", "arefMeasurementTokens", "amazonAdEventKey")
-    keys = [key.get("values") for key in _objects(event.get("matchKeys"))]
-    custom = [row.get("value") for row in _objects(event.get("customData"))]
+    keys = [key.get("values") for key in objects(event.get("matchKeys"))]
+    custom = [row.get("value") for row in objects(event.get("customData"))]
     return [keys, custom, [event.get(member) for member in members]]
-
-
-def _objects(rows: Any) -> list[dict[str, Any]]:
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def _leaves(node: Any) -> Iterator[str]:
@@ -132,12 +129,12 @@ def _leaves(node: Any) -> Iterator[str]:
 
 
 def _truncate(text: str) -> str:
-    """Truncate a text before its last word: half an address would no longer match the patterns."""
+    """Cut a long text between two words, because half an address would not match the patterns."""
     return text if len(text) <= _MAX_INPUT else text[:_MAX_INPUT].rpartition(" ")[0]
 
 
 def _remove_values(text: str, sent: Collection[str]) -> str:
-    """Remove each sent value; a short value only as a separate word, or every 'a' would be removed."""
+    """Remove each sent value. A short value is removed only where it is a separate word."""
     lowered = text.lower()
     for value in sorted(sent, key=len, reverse=True):
         printable = _SPACES.sub(" ", _UNPRINTABLE.sub(" ", value)).strip().lower()

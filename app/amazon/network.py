@@ -1,7 +1,7 @@
 """Sockets for httpcore's connection pool, on asyncio's streams.
 
-httpcore's own backend goes through anyio, which costs several times the CPU per request (ADR 0022). Read and
-write timeouts are not applied: a call has one deadline (ADR 0010).
+httpcore's own backend uses anyio, which costs several times the CPU for each request (ADR 0022). Timeouts of
+reads and writes are ignored, because a call has one deadline (ADR 0010).
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 class _Reader(asyncio.StreamReader):
-    """Counts received bytes that were not read."""
+    """Counts the received bytes that were not read."""
 
     unread = 0
 
@@ -37,17 +37,18 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
     def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._head = b""  # head of a request: held back until its body follows or its response is read
+        # The head of a request is kept here, so that it is sent together with the start of the body.
+        self._head = b""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        """Read at least one byte; nothing at the end of the stream."""
+        """Return 1 to `max_bytes` bytes as soon as there are any, or nothing at the end of the stream."""
         with _mapped(httpcore.ReadError, httpcore.ReadTimeout):
-            if self._head:
+            if self._head:  # the request has no body
                 await self._send(b"")
             return await self._reader.read(max_bytes)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Write all bytes, the head of a request together with the start of its body."""
+        """Write all bytes. The head of a request is written with the next call, or before the next read."""
         with _mapped(httpcore.WriteError, httpcore.WriteTimeout):
             if not self._head and buffer.endswith(_END_OF_HEAD):
                 self._head = buffer
@@ -76,7 +77,7 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
-        """Return whether data arrived on an idle connection; the pool then closes it."""
+        """Return a property of the connection. The pool closes an idle connection that `is_readable`."""
         if info == "is_readable":
             return self._reader.unread > 0 or self._reader.at_eof() or self._writer.is_closing()
         return self._writer.get_extra_info(info)
@@ -93,7 +94,7 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address of a host that accepts; each gets an equal share of the timeout."""
+        """Try the addresses of a host in order until one accepts. Each gets an equal share of the timeout."""
         loop = asyncio.get_running_loop()
         failed: OSError = OSError("the host has no address")
         with _mapped(httpcore.ConnectError, httpcore.ConnectTimeout):

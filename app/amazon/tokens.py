@@ -1,4 +1,4 @@
-"""OAuth sign-in at Amazon: authorization page, code exchange, token refresh (contract §5, P14)."""
+"""OAuth sign-in at Amazon: authorization URL, code exchange, token refresh (contract §5, P14)."""
 
 import asyncio
 import warnings
@@ -17,13 +17,14 @@ from app.amazon.wire import endpoints, usable_token
 from app.domain.destination import Region
 
 with warnings.catch_warnings(record=True):
-    # Authlib warns at import that it prefers httpx2 (see pyproject.toml). It installs a warning filter first,
-    # so the warning is recorded instead of ignored.
+    # The import of Authlib warns that it prefers httpx2 (see pyproject.toml). Authlib installs its own
+    # warning filter first, so `ignore` would have no effect.
     from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 SCOPE = "advertising::campaign_management"
 MAX_LIFETIME_S = 86_400
-# Used if Amazon sends none: far below the usual hour, so that no token is used after its expiry.
+# Used if Amazon states no lifetime. It is far below the usual hour, so that no token is used after its
+# expiry.
 DEFAULT_LIFETIME_S = 600
 _MAX_TOKEN_REPLY = 65_536
 _TRIES = 3
@@ -32,7 +33,7 @@ _DEADLINE_S = 20.0  # for all calls and the waits between them
 
 
 class Secret(Protocol):
-    """A secret that `repr` hides (pydantic's SecretStr)."""
+    """A secret that `repr` hides, such as pydantic's SecretStr."""
 
     def get_secret_value(self) -> str:
         """Return the secret."""
@@ -40,7 +41,7 @@ class Secret(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The result of a sign-in or a refresh. A returned refresh token replaces the stored one (P14)."""
+    """The result of a sign-in or a refresh. A new refresh token replaces the stored one (P14)."""
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
@@ -49,12 +50,12 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """`invalid_grant` on a refresh: the user must sign in again. No other error means that (P14)."""
+    """Amazon refused the refresh token with `invalid_grant`: the user must sign in again (P14)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignInRefused:
-    """Amazon refused the code: used, older than five minutes, or issued for another redirect URI."""
+    """Amazon refused the code: used, older than five minutes, or created for another redirect URI."""
 
     error: str
     description: str
@@ -62,12 +63,12 @@ class SignInRefused:
 
 @dataclass(frozen=True, slots=True)
 class InvalidClient:
-    """Amazon does not know this application: check AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET."""
+    """Amazon does not accept AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """No usable reply; the sign-in may be valid. `why` is a code, never Amazon's text."""
+    """No usable reply. The sign-in may still be valid. `why` is a code, never Amazon's text."""
 
     # 'connect' | 'timeout' | 'cut' | 'amazon_error' | 'throttled' | 'unreadable' | 'unusable_token' |
     # 'no_refresh_token' | 'unexpected', or another word of RFC 6749 §5.2
@@ -76,7 +77,7 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class _GrantRefused:
-    """`invalid_grant` or another error of RFC 6749 §5.2; its meaning depends on the call."""
+    """An error of RFC 6749 §5.2. Its meaning depends on the call: code exchange or refresh."""
 
     error: str
     description: str
@@ -84,10 +85,9 @@ class _GrantRefused:
 
 _Reply = Tokens | _GrantRefused | InvalidClient | Unavailable
 
-# Retried within one call, except a throttled server.
 _RETRYABLE = frozenset({"connect", "timeout", "cut", "amazon_error"})
 
-# RFC 6749 §5.2. Of these only invalid_grant is about the user's consent (P14).
+# Error codes of RFC 6749 §5.2. Only `invalid_grant` concerns the user's consent (P14).
 _CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
 _GRANT_ERRORS = frozenset(
     {"invalid_grant", "invalid_request", "unsupported_grant_type", "invalid_scope", "access_denied"}
@@ -95,17 +95,17 @@ _GRANT_ERRORS = frozenset(
 
 
 class _TokenClient(AsyncOAuth2Client):  # type: ignore[misc]  # Authlib carries no types
-    """Authlib's client with our reply parser; it stores no token."""
+    """Authlib's client with our parser of replies. It stores no token."""
 
     def parse_response_token(self, resp: httpx.Response) -> _Reply:
-        """Return the parsed reply; Authlib passes it on."""
+        """Parse the reply. `fetch_token` returns the result."""
         return read_token_reply(resp.status_code, resp.content)
 
 
 class SignIn:
-    """Amazon's sign-in in every region, for one application.
+    """Signs in and refreshes tokens, in every region, for one application.
 
-    `transport` replaces the network in tests, `pause` the wait between attempts.
+    `transport` replaces the network in tests. `pause` waits between attempts.
     """
 
     def __init__(
@@ -122,7 +122,8 @@ class SignIn:
         self._base_url = base_url
         self._deadline_s = deadline_s
         self._pause = pause
-        # The secret is sent in the form: the token server rejects a call with an Authorization header.
+        # The secret is sent in the form, because the token server rejects a call with an Authorization
+        # header.
         self._clients = {
             region: _TokenClient(
                 client_id=client_id,
@@ -139,7 +140,7 @@ class SignIn:
         }
 
     def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
-        """Return the address of the page where the user clicks Allow, with PKCE (S256)."""
+        """Return the URL of the page where the user allows the access, with PKCE (S256)."""
         url, _ = self._clients[region].create_authorization_url(
             endpoints(region, self._base_url).authorize, state=state, code_verifier=code_verifier, scope=SCOPE
         )
@@ -148,13 +149,13 @@ class SignIn:
     async def exchange(
         self, region: Region, *, code: str, code_verifier: str
     ) -> Tokens | SignInRefused | InvalidClient | Unavailable:
-        """Exchange the code of a sign-in for tokens; a code is valid once, for five minutes."""
+        """Exchange the code of a sign-in for tokens. A code can be used once, within five minutes."""
         reply = await self._call(region, "authorization_code", code=code, code_verifier=code_verifier)
         match reply:
             case _GrantRefused(error, description):
                 return SignInRefused(error, description)
             case Tokens(refresh_token=None):
-                # Without a refresh token deliveries would stop within the hour.
+                # Without a refresh token, deliveries would stop within an hour.
                 return Unavailable("no_refresh_token")
             case _:
                 return reply
@@ -162,7 +163,7 @@ class SignIn:
     async def refresh(
         self, region: Region, refresh_token: str
     ) -> Tokens | Revoked | InvalidClient | Unavailable:
-        """Refresh an access token; only `invalid_grant` means that the user's consent was withdrawn."""
+        """Refresh an access token. Returns Revoked only for `invalid_grant`: the user's consent has ended."""
         reply = await self._call(region, "refresh_token", refresh_token=refresh_token)
         match reply:
             case _GrantRefused("invalid_grant"):
@@ -178,10 +179,10 @@ class SignIn:
             await client.aclose()
 
     async def _call(self, region: Region, grant_type: str, **form: str) -> _Reply:
-        """Call the token server, with a few retries within one deadline; return the last reply."""
+        """Call the token server, with a few retries within one deadline. Return the last reply."""
         url = endpoints(region, self._base_url).token
         retrying = AsyncRetrying(
-            retry=retry_if_result(_is_retryable),
+            retry=retry_if_result(lambda reply: isinstance(reply, Unavailable) and reply.why in _RETRYABLE),
             stop=stop_after_attempt(_TRIES),
             wait=wait_random_exponential(multiplier=0.25, max=3),
             sleep=self._pause,
@@ -209,12 +210,8 @@ class SignIn:
         return reply
 
 
-def _is_retryable(reply: _Reply) -> bool:
-    return isinstance(reply, Unavailable) and reply.why in _RETRYABLE
-
-
 def read_token_reply(status: int, body: bytes) -> _Reply:
-    """Parse a reply of the token server; an HTML page with status 200 is not a token."""
+    """Parse a reply of the token server. It may be an HTML page with status 200, which is unreadable."""
     if status >= 500 or status == 408:
         return Unavailable("amazon_error")
     if status == 429:
@@ -244,7 +241,7 @@ def _read_refusal(reply: dict[str, Any]) -> _Reply:
 
 
 def _lifetime(stated: object) -> int:
-    """Return a lifetime in seconds, by default DEFAULT_LIFETIME_S; quoted numbers are accepted."""
+    """Read a lifetime in seconds, also in quotes. Without a valid number, return DEFAULT_LIFETIME_S."""
     if isinstance(stated, str) and stated.isascii() and stated.isdigit() and len(stated) <= 9:
         stated = int(stated)
     if isinstance(stated, Decimal) and stated < 1_000_000_000:  # `3600.0`

@@ -1,4 +1,4 @@
-"""Bounded responses over httpx's connection pools: a size limit, no compression, no cookies, no retries."""
+"""httpx's connection pools for Amazon, with a limit of the response size, without compression and cookies."""
 
 import ssl
 from functools import cache
@@ -11,19 +11,19 @@ from app.amazon.network import AsyncioBackend
 from app.domain.destination import Region
 
 MAX_REPLY_BYTES = 1_048_576
-CONNECTIONS = 12  # per region, for account and token calls; a worker sets its own
+CONNECTIONS = 12  # per region, for account and token calls; a worker sets its own limit for events
 
 
 class BodyTooLong(httpx.ReadError):
-    """The response exceeds its limit; the rest was not read."""
+    """The response is longer than the limit. The rest was not read."""
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):
     """Returns complete responses of at most `limit` bytes.
 
-    Bodies are not decompressed: a megabyte of gzip expands to a gigabyte. The request asks for no
-    compression, and a compressed body fails as unreadable. Set-Cookie is removed: a cookie of one advertiser
-    must never be sent with a request of another.
+    The request asks for no compression, and a body is never decompressed: a megabyte of gzip can expand to a
+    gigabyte. Set-Cookie is removed, because a cookie of one advertiser must not be sent with a request of
+    another.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, *, limit: int = MAX_REPLY_BYTES) -> None:
@@ -31,7 +31,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         self._limit = limit
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the complete response; raises `BodyTooLong` above the limit, and the errors of `inner`."""
+        """Return the complete response. Raises BodyTooLong, and the errors of the inner transport."""
         request.headers["Accept-Encoding"] = "identity"
         response = await self._inner.handle_async_request(request)
         try:
@@ -67,19 +67,19 @@ _REMOVED = frozenset({b"set-cookie", b"content-encoding", b"transfer-encoding", 
 
 
 def _max_echo(request: httpx.Request) -> int:
-    """Return the length of a response that echoes every event of the request (contract §4.1).
+    """Return the greatest length of a response that echoes every event of the request (contract §4.1).
 
-    With a lower limit every response to a full request would fail, and the request would be retried without
-    end.
+    With a lower limit, every response to a large request would fail, and the request would be sent again and
+    again.
     """
     return 2 * int(request.headers.get("Content-Length", "0"))
 
 
 def _forbid_reuse_after_extra_bytes(response: httpx.Response) -> None:
-    """Make the pool close a connection that received more than its response. httpcore would read those bytes
-    as the response to the next request, perhaps of another advertiser.
+    """Make the pool close a connection if more bytes than its response arrived.
 
-    The pool has no public option for it, so this uses private attributes of the pinned versions of httpx and
+    httpcore would read these bytes as the response to the next request, perhaps of another advertiser. It has
+    no public option for this, so the function uses private attributes of the pinned versions of httpx and
     httpcore.
     """
     pooled = getattr(response.stream, "_httpcore_stream", None)
@@ -94,9 +94,9 @@ def _forbid_reuse_after_extra_bytes(response: httpx.Response) -> None:
 def open_pools(
     transport: httpx.AsyncBaseTransport | None, connections: int = CONNECTIONS
 ) -> dict[Region, httpx.AsyncBaseTransport]:
-    """Open a pool per region, so that a hanging region uses no connections of another, or use `transport`.
+    """Open a pool for each region, so that a region that hangs uses no connections of another region.
 
-    Certificates are verified and nothing is retried. All connections of a pool stay alive for 20 s.
+    If `transport` is given, every region uses it instead.
     """
     if transport is not None:
         return dict.fromkeys(Region, transport)
@@ -105,14 +105,14 @@ def open_pools(
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Return the context of all pools: each context loads the authorities' certificates, up to 2 MB."""
+    """Return the TLS context that all pools share, because each context uses up to 2 MB for certificates."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 def open_pool(
     tls: ssl.SSLContext, *, connections: int, keep_alive_s: float = 20.0
 ) -> httpx.AsyncHTTPTransport:
-    """Open a pool of at most `connections` connections."""
+    """Open a pool of at most `connections` connections, without retries. Idle connections stay open."""
     transport = httpx.AsyncHTTPTransport(verify=tls, trust_env=False)
     # httpx has no parameter for the backend of its pool.
     transport._pool = httpcore.AsyncConnectionPool(

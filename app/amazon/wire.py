@@ -1,7 +1,6 @@
 """Amazon's Events API, generation 2, without I/O: endpoints, requests, replies (P1, P3, P4).
 
-Implement the next generation of the API in a separate module. Nothing here opens a connection or reads a
-clock.
+Put the next generation of the API into a separate module.
 """
 
 import re
@@ -14,7 +13,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from app.amazon import messages
-from app.amazon.json_reader import read_json
+from app.amazon.json_reader import objects, read_json
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import (
     ACCEPTED,
@@ -35,19 +34,19 @@ from app.domain.outcomes.outcome import (
 )
 from app.domain.personal_text import holds_personal_text
 
-MAX_EVENTS = 500  # P12; the schema's limit
-MAX_BYTES = 1_000_000  # P12; our limit, because Amazon publishes none
+MAX_EVENTS = 500  # the limit of Amazon's schema (P12)
+MAX_BYTES = 1_000_000  # our limit, because Amazon publishes none (P12)
 MAX_RETRY_AFTER_S = 3_600.0  # a longer Retry-After is assumed to be a mistake
 
 EVENTS_PATH = "/adsApi/v1/create/events"
 
-# P4. Temporary by their descriptions in Amazon's schema; every other code is permanent.
+# Temporary by their description in Amazon's schema. Every other code is permanent (P4).
 RETRYABLE_CODES = frozenset({"CONFLICT", "INTERNAL_ERROR", "TOO_MANY_REQUESTS"})
 
-# Headers with the id of a request (contract §4.1), the documented one first.
+# Headers with Amazon's id of a request (contract §4.1). The first is documented.
 REQUEST_ID_HEADERS = ("amazon-advertising-api-requestid", "x-amzn-requestid", "x-amz-request-id", "x-amz-rid")
 
-# Printable ASCII without spaces, which cannot end a header line; at most 2,048 bytes (contract §5).
+# At most 2,048 bytes of printable ASCII without spaces (contract §5). Such a token cannot end a header line.
 _TOKEN = re.compile(r"[!-~]{1,2048}", re.ASCII)
 
 
@@ -58,14 +57,14 @@ def usable_token(token: object) -> TypeGuard[str]:
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """The three addresses of a region: the API, the sign-in page, the token server."""
+    """The URLs of a region: the API, the sign-in page, the token server."""
 
     api: str
     authorize: str
     token: str
 
 
-# Contract §1 (hosts) and §5 (sign-in), by the region of the advertiser's account.
+# By the region of the advertiser's account (contract §1 and §5).
 _AMAZON: Mapping[Region, Endpoints] = {
     Region.NA: Endpoints(
         "https://advertising-api.amazon.com",
@@ -86,28 +85,25 @@ _AMAZON: Mapping[Region, Endpoints] = {
 
 
 def endpoints(region: Region, base_url: str | None) -> Endpoints:
-    """Return a region's addresses; all below `base_url` if it replaces Amazon's hosts."""
+    """Return the URLs of a region. If `base_url` is set, it replaces Amazon's hosts."""
     if base_url is None:
         return _AMAZON[region]
     root = f"{base_url.rstrip('/')}/{region.value.lower()}"
     return Endpoints(api=root, authorize=f"{root}/ap/oa", token=f"{root}/auth/o2/token")
 
 
-_OPEN, _CLOSE = b'{"events":[', b"]}"
-
-
 def request_body(conversions: Sequence[bytes]) -> bytes:
-    """Return the body of a request: the stored bytes of the conversions, joined and unchanged (P5).
+    """Return the body of a request. It contains the stored bytes of the conversions unchanged (P5).
 
     Raises ValueError for none or more than `MAX_EVENTS` conversions.
     """
     if not 1 <= len(conversions) <= MAX_EVENTS:
         raise ValueError(f"a request carries 1 to {MAX_EVENTS} conversions, not {len(conversions)}")
-    return _OPEN + b",".join(conversions) + _CLOSE
+    return b'{"events":[' + b",".join(conversions) + b"]}"
 
 
 def event_headers(access_token: str, client_id: str, advertiser_id: str) -> dict[str, str]:
-    """Return the headers of the events call (P1). The profile scope belongs to older calls only."""
+    """Return the headers of the events call (P1)."""
     return {
         "Authorization": f"Bearer {access_token}",
         "Amazon-Ads-ClientId": client_id,
@@ -128,9 +124,9 @@ def read_reply(
 ) -> Reply:
     """Parse the reply to a request of `sent` conversions.
 
-    The body of every 2xx is read (P3): a PerItemReply has exactly `sent` outcomes, in the order sent.
-    `conversions` are the bytes of the request: their values are redacted from messages. `now` is used for a
-    Retry-After date in a reply without a Date header.
+    The body of every 2xx is read (P3): a PerItemReply has exactly `sent` outcomes, in the order sent. The
+    values of `conversions`, the bytes of the request, are removed from Amazon's messages. `now` is the time
+    of a reply without a Date header, to which a date in Retry-After is compared.
     """
     match status:
         case _ if 200 <= status <= 299:
@@ -146,7 +142,7 @@ def read_reply(
             return Throttled(retry_after(headers, now))
         case _ if status == 408 or 500 <= status <= 599:
             return ServerError("amazon_error", retry_after(headers, now))
-        case 404 | 301 | 302 | 307 | 308:  # a redirected POST also says nothing about the events
+        case 404 | 301 | 302 | 307 | 308:  # the URL is wrong, not an event
             return Missing(*_request_error(body, f"HTTP_{status}", conversions))
         case _:
             return Unexpected(status, *_request_error(body, f"HTTP_{status}", conversions))
@@ -155,7 +151,7 @@ def read_reply(
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Return the seconds of a Retry-After header, 0 to `MAX_RETRY_AFTER_S`, or None.
 
-    A date is relative to the reply's Date header, so that only Amazon's clock matters.
+    A date is compared to the reply's Date header, so that an error of our clock has no effect.
     """
     text = _header(headers, "retry-after")
     if text is None:
@@ -196,17 +192,18 @@ def _http_date(text: str | None) -> datetime | None:
 
 @dataclass(slots=True)
 class _IndexEntries:
-    """The entries of a reply for one index."""
+    """What a reply says about one conversion, identified by its index in the request."""
 
     accepted: bool = False
-    errors: list[Any] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
     refused: bool = False
 
 
 def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Reply:
-    """Return an outcome for each conversion; a conversion missing in the reply is unknown, never a success.
+    """Return an outcome for each conversion.
 
-    An empty body and an object without the two lists contain no conversion; any other body is unreadable.
+    The outcome of a conversion that the reply does not mention is unknown, never a success. An empty body and
+    an object without the lists `success` and `error` mention no conversion. Any other body is unreadable.
     """
     if _all_accepted(body, sent):
         return PerItemReply((ACCEPTED,) * sent)
@@ -223,10 +220,10 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
         indexes.add(index)
         if 0 <= index < sent:
             named[index].refused = True
-            named[index].errors += _list(entry.get("errors"))
+            named[index].errors += objects(entry.get("errors"))
     if sent in indexes and 0 not in indexes and sent > 1:
-        # Older generations count from one (contract §8.2). Their indexes would assign every conversion the
-        # outcome of the next one.
+        # Older generations of the API count from one (contract §8.2). Each outcome would belong to the
+        # conversion before.
         return PerItemReply(tuple(ItemUnknown("contradictory") for _ in named))
     return PerItemReply(
         tuple(_outcome(entries, conversions[index : index + 1]) for index, entries in enumerate(named))
@@ -234,13 +231,13 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
 
 
 class _SuccessRow(msgspec.Struct, gc=False):
-    """An entry under `success`. Its echo of the event is ignored."""
+    """An entry of the list `success`. Amazon's echo of the event is ignored."""
 
     index: int
 
 
 class _SuccessReply(msgspec.Struct, forbid_unknown_fields=True):
-    """The usual reply: every conversion accepted."""
+    """The usual reply: Amazon accepted every conversion."""
 
     success: list[_SuccessRow]
     error: tuple[()] | None = None
@@ -250,10 +247,10 @@ _success_reply = msgspec.json.Decoder(_SuccessReply)
 
 
 def _all_accepted(body: bytes, sent: int) -> bool:
-    """Return whether a reply lists every index once, in order, as a success: the fast path.
+    """Return whether a reply lists every index once, in order, under `success`.
 
-    False only means that the reply needs the full parser, for example because of another index or an escape
-    in a member's name.
+    This is the fast path of the usual reply. Any other reply needs the full parser, even if every conversion
+    was accepted.
     """
     if body.count(b'"index"') != sent or b"\\u00" in body:
         return False
@@ -265,14 +262,10 @@ def _all_accepted(body: bytes, sent: int) -> bool:
 
 
 def _entries(rows: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the entries whose index is an integer; `true` and `"0"` are not."""
-    for row in _list(rows):
-        if isinstance(row, dict) and type(index := row.get("index")) is int:
+    """Yield the entries whose index is an integer. `true` and `"0"` are not integers."""
+    for row in objects(rows):
+        if type(index := row.get("index")) is int:
             yield index, row
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _outcome(entries: _IndexEntries, conversion: Sequence[bytes]) -> Outcome:
@@ -287,21 +280,20 @@ def _outcome(entries: _IndexEntries, conversion: Sequence[bytes]) -> Outcome:
             return ItemUnknown("missing_index")
 
 
-def _refusal(errors: Sequence[Any], values: Collection[str]) -> ItemRefused | ItemFailed:
-    """Return the outcome of a conversion's errors: a permanent one outweighs temporary ones (P4)."""
-    readable = [error for error in errors if isinstance(error, dict)]
-    codes = [messages.error_code(error.get("code"), default="UNSPECIFIED") for error in readable]
-    for code, error in zip(codes, readable, strict=True):
+def _refusal(errors: Sequence[dict[str, Any]], values: Collection[str]) -> ItemRefused | ItemFailed:
+    """Return the outcome of a conversion with errors. If one error is permanent, so is the outcome (P4)."""
+    codes = [messages.error_code(error.get("code"), default="UNSPECIFIED") for error in errors]
+    for code, error in zip(codes, errors, strict=True):
         if code not in RETRYABLE_CODES:
             message = messages.scrub(error.get("message"), sent=values)
             return ItemRefused(code, message, messages.field_path(error.get("fieldLocation"), sent=values))
-    if not readable:
+    if not errors:
         return ItemRefused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason.")
-    return ItemFailed(codes[0], messages.scrub(readable[0].get("message"), sent=values))
+    return ItemFailed(codes[0], messages.scrub(errors[0].get("message"), sent=values))
 
 
 def _request_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tuple[str, str]:
-    """Return the code and the message of an error about the complete request: `{"code", "message"}`."""
+    """Return the code and the message of an error that concerns the complete request."""
     error = read_json(body)
     if not isinstance(error, dict):
         return default, ""
@@ -312,4 +304,5 @@ def _request_error(body: bytes, default: str, conversions: Sequence[bytes]) -> t
 
 
 def _values(conversions: Sequence[bytes]) -> frozenset[str]:
+    """Return the values to remove from Amazon's messages."""
     return messages.values_sent(read_json(conversion) for conversion in conversions)

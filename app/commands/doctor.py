@@ -21,7 +21,8 @@ from app.crypto import CannotDecrypt, Vault
 from app.delivery.due_work import opens_under
 from app.domain.clock_skew import MOST_SKEW_S
 from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
-from app.settings import Settings, is_weak_admin_key, weak_key_ids
+from app.domain.weak_secrets import is_weak_password
+from app.settings import Settings, weak_key_ids
 from app.store import damage, migrate, secrets
 from app.store.damage import DamagedBatch
 from app.store.deployment import Deployment, read_deployment
@@ -231,7 +232,7 @@ def _public_url(facts: Facts) -> Finding:
 
 def _admin(facts: Facts) -> Finding:
     key = facts.settings.bootstrap_admin_key
-    if key is not None and is_weak_admin_key(key):
+    if key is not None and is_weak_password(key.get_secret_value()):
         grade = Grade.FAILURE if facts.settings.production else Grade.WARNING
         return grade, "can be guessed: it is short, repetitive, or contains known words"
     if facts.settings.production and key is not None:

@@ -1,7 +1,7 @@
 """The second half of the pipeline: claimed → paced → sent → settled, and the other jobs of a worker.
 
-`dispatcher.py` is the loop over lanes, `delivery.py` serves one request of one lane, `claim.py` and
-`due_work.py` read due events, `settlement.py` writes results. `app.domain.outcomes.settle` decides retry
-waits, `app.domain.pacing` rate and breaker. `access_tokens.py` refreshes tokens, `maintenance.py` expires
-events and drops old partitions, `callbacks.py` reports to the journey engine.
+`dispatcher.py` is the loop over lanes. `delivery.py` sends one request of one lane. `claim.py` and
+`due_work.py` read due events. `settlement.py` writes results. `app.domain.outcomes.settle` decides about
+retries, `app.domain.pacing` about rate and breaker. `access_tokens.py` refreshes tokens, `maintenance.py`
+expires events and drops old partitions, `callbacks.py` reports to the journey engine.
 """

@@ -1,11 +1,11 @@
-"""Valid access tokens for destinations: cached in memory, refreshed early by one process.
+"""Valid access tokens for destinations, cached in memory and refreshed before they expire.
 
-No transaction is open during a call of the token server. A lease on the sign-in's row lets one process
-refresh; the others use the old token until it expires.
+A lease on the row of the sign-in lets only one process refresh. The others use the old token until it
+expires. No transaction is open during a call of the token server.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
 import asyncpg
@@ -20,29 +20,29 @@ from app.telemetry import Telemetry
 
 REFRESH_EARLY_S = 300.0  # or a fifth of the token's lifetime, whichever is shorter (interface §3)
 _LEASE_S = 30.0  # longer than the token call's own deadline
-_REREAD_S = 15.0  # a cached token is used for this long before its row is read again
-_EXPIRY_MARGIN_S = 5.0  # a token this close to its end may expire during the request
+_REREAD_S = 15.0  # how long a cached token is used before its row is read again
+_EXPIRY_MARGIN_S = 5.0  # a token is not used in its last seconds: it could expire during the request
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Access:
-    """An access token and the generation of its sign-in. `forced`: it was refreshed because of a 401."""
+    """An access token of a destination."""
 
     token: str
-    generation: int
-    forced: bool
+    generation: int  # increases with each new sign-in
+    forced: bool  # the token was refreshed because of a 401
 
 
 @dataclass(frozen=True, slots=True)
 class SignInLost:
-    """The sign-in is not valid: the destination is parked until a user signs in again."""
+    """The sign-in is not valid. The destination is parked until a user signs in again."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUnavailable:
-    """No token is available now; try again in `retry_in_s` seconds."""
+    """No token is available now. Try again in `retry_in_s` seconds."""
 
     reason: str
     retry_in_s: float
@@ -64,26 +64,17 @@ class _CachedToken:
     reread_at: float
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class AccessTokens:
-    """Returns access tokens by destination. One per worker process."""
+    """Returns the access tokens of destinations. Each worker process has one."""
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        vault: Vault,
-        amazon: Refresher,
-        owner: str,
-        monotonic: Callable[[], float],
-        telemetry: Telemetry,
-    ) -> None:
-        self._pool = pool
-        self._vault = vault
-        self._amazon = amazon
-        self._owner = owner
-        self._monotonic = monotonic
-        self._telemetry = telemetry
-        self._cache: dict[DestinationId, _CachedToken] = {}
+    pool: asyncpg.Pool
+    vault: Vault
+    amazon: Refresher
+    owner: str
+    monotonic: Callable[[], float]
+    telemetry: Telemetry
+    _cache: dict[DestinationId, _CachedToken] = field(init=False, default_factory=dict)
 
     async def access(
         self,
@@ -92,16 +83,16 @@ class AccessTokens:
         *,
         on_refresh: Callable[[], None] = lambda: None,
     ) -> Access | SignInLost | TokenUnavailable:
-        """Return a token that is valid long enough for a request now.
+        """Return a token that is valid long enough for a request now, or why there is none.
 
-        Calls `on_refresh` before a call of the token server, which may be slow.
+        `on_refresh` is called before a call of the token server, because that call may be slow.
         """
         return self.cached(destination) or await self._from_row(destination, region, on_refresh)
 
     def cached(self, destination: DestinationId) -> Access | None:
-        """Return the cached token; None if it must be read or refreshed first."""
+        """Return the cached token. Return None if it must be read or refreshed first."""
         cached = self._cache.get(destination)
-        if cached is None or self._monotonic() >= min(cached.refresh_at, cached.expires_at, cached.reread_at):
+        if cached is None or self.monotonic() >= min(cached.refresh_at, cached.expires_at, cached.reread_at):
             return None
         return cached.access
 
@@ -109,46 +100,48 @@ class AccessTokens:
         """Drop the cached token: Amazon refused it, or the destination has changed."""
         self._cache.pop(destination, None)
 
-    async def unauthorized(self, destination: DestinationId, access: Access) -> bool:
-        """Handle a 401: force a refresh, or park the destination; returns True when it was parked."""
+    async def unauthorized(self, destination: DestinationId, access: Access) -> None:
+        """Handle a 401: force a refresh. If the token was refreshed already, park the destination."""
         self.forget(destination)
-        async with self._pool.acquire() as connection, connection.transaction():
-            if not await token_leases.record_refusal(connection, destination, access.generation):
-                return False
-            return await token_leases.park(connection, destination, access.generation, "unauthorized")
+        async with self.pool.acquire() as connection, connection.transaction():
+            if await token_leases.record_refusal(connection, destination, access.generation):
+                await token_leases.park(connection, destination, access.generation, "unauthorized")
 
-    async def forbidden(self, destination: DestinationId, access: Access) -> bool:
-        """Handle a 403: park the destination; returns True when it was parked."""
+    async def forbidden(self, destination: DestinationId, access: Access) -> None:
+        """Handle a 403: park the destination."""
         self.forget(destination)
-        async with self._pool.acquire() as connection, connection.transaction():
-            return await token_leases.park(connection, destination, access.generation, "forbidden")
+        async with self.pool.acquire() as connection, connection.transaction():
+            await token_leases.park(connection, destination, access.generation, "forbidden")
 
     async def endpoint_not_found(
         self, destination: DestinationId, access: Access, *, probe_in: float
     ) -> bool:
-        """Park a destination that Amazon answers with 404; returns True when it was parked."""
+        """Park a destination whose requests Amazon answers with 404. A probe is sent in `probe_in` seconds.
+
+        Returns False if the destination is not parked, because its sign-in changed meanwhile.
+        """
         self.forget(destination)
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             return await token_leases.park(
                 connection, destination, access.generation, "endpoint_not_found", probe_in=probe_in
             )
 
     async def endpoint_found(self, destination: DestinationId) -> bool:
-        """Resume a destination that was parked because of a 404; returns True when it was parked."""
-        async with self._pool.acquire() as connection:
+        """Resume a destination that was parked because of a 404. Return whether it was parked."""
+        async with self.pool.acquire() as connection:
             return await token_leases.endpoint_found(connection, destination)
 
     async def confirm(self, destination: DestinationId, access: Access) -> None:
-        """Handle a successful request: a token refreshed after a 401 is valid."""
+        """Handle a successful request: the token that was refreshed after a 401 is valid."""
         if access.forced:
             self.forget(destination)
-            async with self._pool.acquire() as connection:
+            async with self.pool.acquire() as connection:
                 await token_leases.confirm_token(connection, destination, access.generation)
 
     async def _from_row(
         self, destination: DestinationId, region: Region, on_refresh: Callable[[], None]
     ) -> Access | SignInLost | TokenUnavailable:
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             row = await token_leases.read(connection, destination)
         if row is None:
             return SignInLost("disconnected")
@@ -156,14 +149,14 @@ class AccessTokens:
             stored = self._open_and_cache(destination, row)
             if isinstance(stored, Access):
                 return stored
-            # The stored access token is damaged: refresh it.
+            # The stored access token cannot be decrypted: refresh it.
         refreshed = await self._refresh(destination, region, row, on_refresh)
         if (
             isinstance(refreshed, TokenUnavailable)
             and row.access_token is not None
             and row.left_s > _EXPIRY_MARGIN_S
         ):
-            # Another process refreshes, or the token server is down: the old token is still valid.
+            # Another process refreshes it, or the token server is down. The old token is still valid.
             return self._open_and_cache(destination, row)
         return refreshed
 
@@ -174,18 +167,18 @@ class AccessTokens:
         row: token_leases.SignInRow,
         on_refresh: Callable[[], None],
     ) -> Access | SignInLost | TokenUnavailable:
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             if not await token_leases.acquire(
-                connection, destination, row.generation, self._owner, seconds=_LEASE_S
+                connection, destination, row.generation, self.owner, seconds=_LEASE_S
             ):
                 return TokenUnavailable("refreshing", 0.2)
         try:
-            refresh_token = self._vault.open(row.refresh_token, place=refresh_place(destination)).decode()
+            refresh_token = self.vault.open(row.refresh_token, place=refresh_place(destination)).decode()
         except CannotDecrypt:
             return await self._release(destination, "unopenable", 30.0)
         on_refresh()
-        reply = await self._amazon.refresh(region, refresh_token)
-        self._telemetry.log(
+        reply = await self.amazon.refresh(region, refresh_token)
+        self.telemetry.log(
             "token.refreshed",
             destination=destination,
             generation=row.generation,
@@ -206,16 +199,16 @@ class AccessTokens:
     async def _store(
         self, destination: DestinationId, row: token_leases.SignInRow, tokens: Tokens
     ) -> Access | TokenUnavailable:
-        access = self._vault.seal(tokens.access_token.encode(), place=access_place(destination))
-        refresh = tokens.refresh_token and self._vault.seal(
+        access = self.vault.seal(tokens.access_token.encode(), place=access_place(destination))
+        refresh = tokens.refresh_token and self.vault.seal(
             tokens.refresh_token.encode(), place=refresh_place(destination)
         )
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             is_stored = await token_leases.store_tokens(
                 connection,
                 destination,
                 row.generation,
-                self._owner,
+                self.owner,
                 access_token=access,
                 refresh_token=refresh or None,
                 lifetime_s=tokens.lifetime_s,
@@ -229,15 +222,15 @@ class AccessTokens:
         self, destination: DestinationId, generation: int, reason: str
     ) -> SignInLost | TokenUnavailable:
         self.forget(destination)
-        async with self._pool.acquire() as connection, connection.transaction():
-            await token_leases.release(connection, destination, self._owner, pause=0)
+        async with self.pool.acquire() as connection, connection.transaction():
+            await token_leases.release(connection, destination, self.owner, pause=0)
             parked = await token_leases.park(connection, destination, generation, reason)
         return SignInLost(reason) if parked else TokenUnavailable("reconnected", 0.05)
 
     async def _release(self, destination: DestinationId, reason: str, pause: float) -> TokenUnavailable:
-        """End the refresh lease without a new token; no process refreshes for `pause` seconds."""
-        async with self._pool.acquire() as connection:
-            await token_leases.release(connection, destination, self._owner, pause=pause)
+        """End the refresh lease without a new token. No process refreshes for `pause` seconds."""
+        async with self.pool.acquire() as connection:
+            await token_leases.release(connection, destination, self.owner, pause=pause)
         return TokenUnavailable(reason, pause)
 
     def _open_and_cache(
@@ -245,14 +238,14 @@ class AccessTokens:
     ) -> Access | TokenUnavailable:
         assert row.access_token is not None
         try:
-            token = self._vault.open(row.access_token, place=access_place(destination)).decode()
+            token = self.vault.open(row.access_token, place=access_place(destination)).decode()
         except CannotDecrypt:
             return TokenUnavailable("unopenable", 30.0)
-        access, now = Access(token, row.generation, row.forced), self._monotonic()
+        access, now = Access(token, row.generation, row.forced), self.monotonic()
         self._cache[destination] = _CachedToken(
             access,
             refresh_at=now + max(row.left_s - _early(row.lifetime_s), _REREAD_S / 3),
-            # A token with a very short lifetime is used too: for half of the rest.
+            # If less than twice the margin is left, the token is used for half of that time.
             expires_at=now + max(row.left_s - _EXPIRY_MARGIN_S, row.left_s / 2),
             reread_at=now + _REREAD_S,
         )
@@ -260,5 +253,5 @@ class AccessTokens:
 
 
 def _early(lifetime_s: int) -> float:
-    """Return the seconds before its expiry at which a token is refreshed."""
+    """Return how many seconds before its expiry a token is refreshed."""
     return min(REFRESH_EARLY_S, lifetime_s / 5)

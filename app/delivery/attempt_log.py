@@ -1,4 +1,4 @@
-"""Logs and metrics of requests to Amazon and their settlements: only ids, codes and numbers."""
+"""Log lines, metrics and spans of requests to Amazon. They contain only ids, codes and numbers."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from app.telemetry import Telemetry
 
 
 class AttemptLog:
-    """Writes one log line and the metrics of each request. Looks up each metric series once."""
+    """Writes a log line and the metrics of each request. It looks up each metric series only once."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -30,7 +30,7 @@ class AttemptLog:
         sent: SentRequest,
         settlement: Settlement,
     ) -> None:
-        """Log a request with its reply and settlement."""
+        """Log a request with its reply and its settlement, and count it."""
         outcome = sent.outcome
         if (series := self._attempts.get(outcome)) is None:
             series = self._attempts[outcome] = self._telemetry.attempts.labels(outcome)
@@ -60,12 +60,12 @@ class AttemptLog:
             status=sent.status,
             duration_ms=sent.duration_ms,
             amazon_request_id=sent.request_id,
-            # As in the log line of the request that contained the events.
+            # The log line of the received events contains the same ids.
             batches=content.batches or sorted({item.batch for item in content.items}),
         )
 
     def count_final(self, delta: CountDelta) -> None:
-        """Count the events that reached a final state."""
+        """Count the events that became final, by status."""
         for status, series in self._final.items():
             if number := getattr(delta, status):
                 series.inc(number)

@@ -1,12 +1,12 @@
-"""The balance check: ledger, batches, states, exceptions and counts must agree.
+"""The balance check: do ledger, batches, states, exceptions and counts agree about every event?
 
-It reads one page at a time, each in one snapshot, and rests between pages. A page with a mismatch is read
-again before it is reported, because events may have changed during the read.
+It reads the batches page by page, each page in one snapshot. A batch with a mismatch is read again before it
+is reported, because it may have changed during the first read.
 """
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from math import ceil
 from typing import Any
@@ -20,27 +20,27 @@ from app.store import PipelineConnection, balance
 from app.telemetry import Telemetry
 
 EVERY = timedelta(hours=1)
-_PAGE = 200  # batches: up to 100,000 events
-_MOST_KEYS = 5_000  # of the ledger, in one statement
+_PAGE = 200  # batches, with up to 100,000 events
+_MOST_KEYS = 5_000  # ledger keys that one statement looks up
 _MOST_REPORTED = 100
-_DAMAGED = "XX"  # the class of a page that cannot be read
-_KEYS_A_DAY = 200_000  # sampled by the hourly check; the command checks all
-_SLICE_S = 0.5  # in every five seconds: a tenth of one core, regardless of the amount of data
+_DAMAGED = "XX"  # the SQLSTATE class of a page that cannot be read
+_KEYS_A_DAY = 200_000  # sample of the hourly check for each day; the command checks all keys
+_SLICE_S = 0.5  # time that the hourly check may use every five seconds: a tenth of a core
 _CHECK_DUE_EVERY_S = 60.0
 NO_DESTINATION = DestinationNumber(0)
 
 
 @dataclass(frozen=True, slots=True)
 class BalanceScope:
-    """The scope of a check: the stored days to check, and the number of ledger keys per day."""
+    """What a check includes; by default everything."""
 
-    days: Callable[[Sequence[date]], Sequence[date]] = tuple
-    keys_a_day: int | None = None
-    turn: int = 0  # selects the sample of keys, a different one each time
+    days: Callable[[Sequence[date]], Sequence[date]] = tuple  # selects from the stored days
+    keys_a_day: int | None = None  # size of the sample of ledger keys
+    turn: int = 0  # selects the sample; each number selects different keys
 
 
 class BalanceCheck:
-    """One check. Iterate over `pages` to the end; then read `mismatches`."""
+    """One check. Iterate over `pages` to the end, then read the result."""
 
     def __init__(self, pool: asyncpg.Pool, scope: BalanceScope) -> None:
         self._pool = pool
@@ -51,7 +51,7 @@ class BalanceCheck:
         self.batches = 0
 
     async def pages(self) -> AsyncIterator[None]:
-        """Check everything, yielding after each page so that the caller may rest."""
+        """Check the scope. Yield after each page, so that the caller can pause."""
         async with self._pool.acquire() as connection:
             days = await balance.days(connection)
             self._destinations = await balance.destinations(connection)
@@ -66,14 +66,14 @@ class BalanceCheck:
 
     @property
     def mismatches(self) -> list[Mismatch]:
-        """Return the mismatches, the most events first."""
+        """The mismatches; those with the most events come first."""
         return [
             Mismatch(kind, destination, day, events)
             for (kind, destination, day), events in self._wrong.most_common()
         ]
 
     def report(self) -> list[dict[str, Any]]:
-        """Return the first mismatches as stored and printed: ids and codes, no personal data."""
+        """Return the first 100 mismatches in the form in which they are stored and printed."""
         return [
             {
                 "destination_id": self._destinations.get(mismatch.destination),
@@ -86,7 +86,7 @@ class BalanceCheck:
 
     @property
     def imbalance(self) -> int:
-        """Return the number of events with a mismatch."""
+        """The number of events with a mismatch."""
         return sum(self._wrong.values())
 
     async def _check_totals(self, number: DestinationNumber, oldest: date | None) -> None:
@@ -122,7 +122,7 @@ class BalanceCheck:
                 break
             position = ids[-1]
         if unreadable:
-            # Their number of events is unknown, so the sums of the day cannot be checked.
+            # The number of events in these batches is unknown, so the sums of the day cannot be checked.
             self._wrong[MismatchKind.UNREADABLE, NO_DESTINATION, day] += unreadable
             return
         async with self._pool.acquire() as connection:
@@ -137,7 +137,7 @@ class BalanceCheck:
     async def _read(
         self, connection: PipelineConnection, day: date, ids: Sequence[BatchId]
     ) -> list[balance.StoredBatchState]:
-        """Read these batches; if a page is damaged, one by one, without the batches on it."""
+        """Read these batches. If a page is damaged, leave out the batches on it."""
         try:
             return await balance.read(connection, day, ids)
         except asyncpg.PostgresError as error:
@@ -145,10 +145,11 @@ class BalanceCheck:
                 raise
             if len(ids) == 1:
                 return []
+        # Read the batches one by one.
         return [stored for id_ in ids for stored in await self._read(connection, day, [id_])]
 
     async def _read_again(self, connection: PipelineConnection, day: date, id_: BatchId) -> None:
-        """Read a batch again and record a mismatch that remains; its day may have been dropped."""
+        """Read a batch again and record its mismatch if it is still there. The day may have been dropped."""
         for stored in await self._read(connection, day, [id_]):
             batch = stored.batch
             if (wrong := check_batch(batch)) is not None and (batch.has_batch or batch.states or wrong[1]):
@@ -158,7 +159,7 @@ class BalanceCheck:
     async def _check_keys(
         self, connection: PipelineConnection, day: date, sound: Sequence[balance.StoredBatchState]
     ) -> None:
-        """Look up the events of these batches in the ledger, a few thousand at a time."""
+        """Look up the events of these batches in the ledger, and record those that are missing there."""
         owners = {stored.id: stored.batch.destination for stored in sound}
         expected: dict[bytes, tuple[int, int]] = {}
         for count, stored in enumerate(sound, 1):
@@ -175,7 +176,7 @@ class BalanceCheck:
 
 
 def recent(turn: int) -> Callable[[Sequence[date]], Sequence[date]]:
-    """Return a function that selects days: today, yesterday, and one older day, a different one each time."""
+    """Return a function that selects today, yesterday and one older day. Each `turn` selects another day."""
 
     def choose(days: Sequence[date]) -> Sequence[date]:
         older = days[2:]
@@ -184,28 +185,21 @@ def recent(turn: int) -> Callable[[Sequence[date]], Sequence[date]]:
     return choose
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BalanceJob:
-    """Runs one check an hour in the background, in one worker; sets the metric in every worker."""
+    """Runs a check in the background once an hour, in one worker. Every worker sets the metric."""
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        owner: str,
-        monotonic: Callable[[], float],
-        telemetry: Telemetry,
-    ) -> None:
-        self._pool = pool
-        self._owner = owner
-        self._monotonic = monotonic
-        self._telemetry = telemetry
-        self._check: BalanceCheck | None = None
-        self._pages: AsyncIterator[None] | None = None
-        self._idle_until = float("-inf")
+    pool: asyncpg.Pool
+    owner: str
+    monotonic: Callable[[], float]
+    telemetry: Telemetry
+    _check: BalanceCheck | None = field(init=False, default=None)
+    _pages: AsyncIterator[None] | None = field(init=False, default=None)
+    _idle_until: float = field(init=False, default=float("-inf"))
 
     async def advance(self) -> None:
-        """Continue the check for a short time; start one an hour after the last start."""
-        started_at = self._monotonic()
+        """Continue the check for up to half a second. Start one an hour after the start of the last check."""
+        started_at = self.monotonic()
         if started_at >= self._idle_until:
             self._idle_until = started_at + _CHECK_DUE_EVERY_S
             await self._start_if_due()
@@ -214,35 +208,35 @@ class BalanceJob:
         assert self._check is not None
         try:
             async for _ in self._pages:
-                if self._monotonic() - started_at > _SLICE_S:
+                if self.monotonic() - started_at > _SLICE_S:
                     return
         except BaseException:
             self._pages = None
             raise
         self._pages = None
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             await balance.finish(
                 connection,
                 imbalance=self._check.imbalance,
                 batches=self._check.batches,
                 mismatches=self._check.report(),
             )
-        self._telemetry.imbalance.set(self._check.imbalance)
+        self.telemetry.imbalance.set(self._check.imbalance)
         for mismatch in self._check.report()[:20]:
-            self._telemetry.log("balance.mismatch", level=40, **mismatch)
-        self._telemetry.log("balance.checked", batches=self._check.batches, imbalance=self._check.imbalance)
+            self.telemetry.log("balance.mismatch", level=40, **mismatch)
+        self.telemetry.log("balance.checked", batches=self._check.batches, imbalance=self._check.imbalance)
 
     async def _start_if_due(self) -> None:
-        """Set the metric from the last result; renew the lease of a running check, or start one if due."""
-        async with self._pool.acquire() as connection:
+        """Set the metric from the last result. Renew the lease of a running check, or start one if due."""
+        async with self.pool.acquire() as connection:
             last = await balance.last(connection)
             if last is not None:
-                self._telemetry.imbalance.set(last.imbalance)
+                self.telemetry.imbalance.set(last.imbalance)
             if self._pages is not None:
-                if not await balance.renew(connection, self._owner):
+                if not await balance.renew(connection, self.owner):
                     self._pages = None
                 return
-            turn = await balance.begin(connection, self._owner, every=EVERY)
+            turn = await balance.begin(connection, self.owner, every=EVERY)
         if turn is not None:
-            self._check = BalanceCheck(self._pool, BalanceScope(recent(turn), _KEYS_A_DAY, turn))
+            self._check = BalanceCheck(self.pool, BalanceScope(recent(turn), _KEYS_A_DAY, turn))
             self._pages = self._check.pages()

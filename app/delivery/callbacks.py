@@ -1,12 +1,13 @@
-"""Deliver callbacks about final states to the journey engine: an outbox, sent until it is acknowledged.
+"""Deliver callbacks about final states to the journey engine.
 
-A settlement writes its callback events in its own transaction; this job groups, signs and sends them. No
-transaction is open during a call. If a worker dies, its lease on the callback expires, and the callback is
-sent again with the same id.
+A settlement stores the final states of its events in its own transaction. This job groups them into callbacks
+and sends each until it is acknowledged. No transaction is open during a call. If a worker dies, its lease on
+the callback expires, and another worker sends the callback again with the same id.
 """
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -22,8 +23,8 @@ from app.store import callbacks
 from app.store.callbacks import CallbackEvent, DueCallback, NamedEvent
 from app.telemetry import Telemetry
 
-MOST_EVENTS: Final = 500  # of one callback
-MOST_CALLBACKS: Final = 4  # unsent at the same time; later events are grouped into the next ones
+MOST_EVENTS: Final = 500  # in one callback
+MOST_CALLBACKS: Final = 4  # not yet acknowledged; other events wait and are grouped into later callbacks
 LEASE: Final = timedelta(seconds=60)  # longer than the maximum duration of a request
 FAILED_AFTER: Final = timedelta(days=7)
 LONGEST_PAUSE_S: Final = 3_600.0
@@ -34,36 +35,28 @@ class CallbackReceiver(Protocol):
     """The callback endpoint of the journey engine."""
 
     async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        """Send one callback and return whether it was acknowledged. Does not raise network errors."""
-        ...
+        """Send one callback. Network errors are returned, not raised."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class CallbackSender:
-    """Sends due callbacks. One per worker process; several share the work."""
+    """Sends due callbacks. Each worker process has one, and they share the work."""
 
     every_s = 1.0
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        journey: CallbackReceiver,
-        jitter: Callable[[], float],
-        telemetry: Telemetry,
-    ) -> None:
-        self._pool = pool
-        self._journey = journey
-        self._jitter = jitter
-        self._telemetry = telemetry
+    pool: asyncpg.Pool
+    journey: CallbackReceiver
+    jitter: Callable[[], float]
+    telemetry: Telemetry
 
     async def send_due(self) -> None:
-        """Send all due callbacks; stop at the first that is not acknowledged."""
+        """Send all due callbacks. Stop at the first that is not acknowledged."""
         while await self._send_next():
             pass
 
     async def _send_next(self) -> bool:
-        """Send the next due callback; False if none is due or it was not acknowledged."""
-        async with self._pool.acquire() as connection:
+        """Send the next due callback. Return whether it was acknowledged; False if none is due."""
+        async with self.pool.acquire() as connection:
             async with connection.transaction():
                 await callbacks.bundle(connection, most_events=MOST_EVENTS, most_callbacks=MOST_CALLBACKS)
             due = await callbacks.claim(connection, lease=LEASE)
@@ -72,20 +65,20 @@ class CallbackSender:
             named = await callbacks.names(connection, due.notices)
         events = list(callback_states(due.notices, named))
         if len(events) < sum(event.final.events for event in due.notices):
-            self._telemetry.log("callback.incomplete", level=30, callback=due.id, events=len(events))
+            self.telemetry.log("callback.incomplete", level=30, callback=due.id, events=len(events))
         sent_at = time.monotonic()
         reply: Acknowledged | NotAcknowledged = Acknowledged()
         if events:
             body = callback.render(events, made_at=due.made_at)
-            # With the time, so that a new database does not repeat an id.
+            # The time makes the id unique even if the database is created anew.
             callback_id = f"ntc_{int(due.made_at.timestamp()):x}_{due.id}"
-            reply = await self._journey.deliver(callback_id, body)
-        async with self._pool.acquire() as connection:
+            reply = await self.journey.deliver(callback_id, body)
+        async with self.pool.acquire() as connection:
             if isinstance(reply, Acknowledged):
                 await callbacks.acknowledge(connection, due.id)
             else:
                 await self._reschedule(connection, due, reply)
-        if (spans := self._telemetry.spans) is not None:
+        if (spans := self.telemetry.spans) is not None:
             traces = {event.traceparent for event in events if isinstance(event.traceparent, str)}
             spans.record(
                 "callback.send",
@@ -94,8 +87,8 @@ class CallbackSender:
                 links=sorted(traces)[:8],
             )
         result = "acknowledged" if isinstance(reply, Acknowledged) else "not_acknowledged"
-        self._telemetry.callbacks.labels(result).inc()
-        self._telemetry.log(
+        self.telemetry.callbacks.labels(result).inc()
+        self.telemetry.log(
             "callback.sent",
             callback=due.id,
             result=result,
@@ -107,18 +100,18 @@ class CallbackSender:
     async def _reschedule(
         self, connection: asyncpg.pool.PoolConnectionProxy, due: DueCallback, reply: NotAcknowledged
     ) -> None:
-        """Retry a callback later with backoff, or drop it after FAILED_AFTER."""
+        """Send a callback again later, with back-off. After FAILED_AFTER, drop it."""
         if due.age > FAILED_AFTER:
             await callbacks.acknowledge(connection, due.id)
-            self._telemetry.callbacks.labels("failed_permanently").inc()
-            self._telemetry.log(
+            self.telemetry.callbacks.labels("failed_permanently").inc()
+            self.telemetry.log(
                 "callback.failed_permanently", level=40, callback=due.id, tries=due.tries, reason=reply.why
             )
             return
-        wait = _WAITS.wait(due.tries, jitter=self._jitter())
+        wait = _WAITS.wait(due.tries, jitter=self.jitter())
         wait = max(wait, min(reply.retry_after or 0.0, LONGEST_PAUSE_S))
         await callbacks.reschedule(connection, due.id, wait=timedelta(seconds=wait), problem=reply.why)
-        self._telemetry.log(
+        self.telemetry.log(
             "callback.rescheduled",
             level=30,
             callback=due.id,
@@ -129,7 +122,7 @@ class CallbackSender:
 
 
 def callback_states(events: tuple[CallbackEvent, ...], named: NamedEvent) -> Iterator[FinalState]:
-    """Yield the final state of each event, in order; skip events whose batch is dropped or damaged."""
+    """Yield the final state of each event, in order. Skip the events of dropped or damaged batches."""
     for event in events:
         final = event.final
         stored = read_shapes(named.shapes.get(final.batch))
@@ -153,7 +146,7 @@ def callback_states(events: tuple[CallbackEvent, ...], named: NamedEvent) -> Ite
 def _places(
     places: tuple[int, ...] | None, shapes: dict[int, EventMetadata], excepted: frozenset[int]
 ) -> list[int]:
-    """Return the positions of a callback; None means all of a batch without an exception row."""
+    """Return the positions of a batch's events in a callback. None means all without an exception row."""
     if places is None:
         return [place for place in shapes if place not in excepted]
     return [place for place in places if place in shapes]

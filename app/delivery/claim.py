@@ -1,9 +1,11 @@
 """Claim the content of a lane's next request, and settle due events that cannot be sent.
 
-A queue whose due events cannot be claimed backs off with a log line; the other queues of its lane continue.
+If the due events of a queue cannot be claimed, the queue is skipped for a while. The other queues of its lane
+continue.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.crypto import Vault
@@ -20,66 +22,56 @@ from app.store.errors import is_transient
 from app.telemetry import UNREADABLE_REASONS, Telemetry, describe_exception
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ClaimStep:
-    """Claims for the lanes of a worker. `now` is wall time, `monotonic` the clock of lanes."""
+    """Claims due events for the lanes of a worker. `now` is wall time, `monotonic` the clock of lanes."""
 
-    def __init__(
-        self,
-        *,
-        vault: Vault,
-        erasing: ErasureScanner,
-        now: Callable[[], datetime],
-        monotonic: Callable[[], float],
-        telemetry: Telemetry,
-        log: AttemptLog,
-        writer: CountWriter,
-        max_age: timedelta,
-    ) -> None:
-        self._vault = vault
-        self._erasing = erasing
-        self._now = now
-        self._monotonic = monotonic
-        self._telemetry = telemetry
-        self._log = log
-        self._writer = writer
-        self._max_age = max_age
+    vault: Vault
+    erasing: ErasureScanner
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    telemetry: Telemetry
+    log: AttemptLog
+    writer: CountWriter
+    max_age: timedelta
 
     async def claim(
         self, connection: PipelineConnection, lane: Lane, selection: Selection
     ) -> RequestContent | None:
-        """Return the content of the next request; or None, after the lane's next wake-up is set.
+        """Return the content of the next request. Return None if there is nothing to send now.
 
-        Raises StaleOwner, and the driver's exceptions when the database is unreachable.
+        Before it returns None, it sets when the lane wakes up. Raises StaleOwner, and the driver's exceptions
+        when the database is unreachable.
         """
         queue, kind = selection.queue, selection.kind
         read = read_due_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else read_due_exceptions
         rules = ClaimRules(
-            self._vault, self._now() - self._max_age, self._erasing.erased_values(queue.organisation)
+            self.vault, self.now() - self.max_age, self.erasing.erased_values(queue.organisation)
         )
         try:
-            with self._telemetry.claim_seconds.time():
+            with self.telemetry.claim_seconds.time():
                 claim = await read(connection, lane, selection, rules)
             await self._settle_unsent(connection, lane, queue, claim)
         except Exception as error:
             if isinstance(error, StaleOwner) or is_transient(error):
                 raise
             reason = "damaged_data" if is_damage(error) else "defect"
-            self._telemetry.count_database_error(error)
+            self.telemetry.count_database_error(error)
             self.back_off(lane, queue, kind, reason, describe_exception(error))
             return None
         if claim.content is not None and claim.content.items:
             lane.clear_backoff(queue.number, kind)
             return claim.content
         if claim == Claim(None) and lane.only_queue is not None:
-            # Nothing is due: an earlier claim took the events that the notification announced.
+            # Nothing is due: an earlier claim contained the events that the notification announced.
             return None
         if claim == Claim(None) or not lane.is_progress(queue.number, kind, claim.unsent_batches):
             self.back_off(lane, queue, kind, "nothing_claimed")
-        lane.wake(self._monotonic())
+        lane.wake(self.monotonic())
         return None
 
     def note_damaged(self, lane: Lane, damaged: Sequence[lanes.DestinationQueue], now: float) -> None:
-        """Back off the destinations whose due events cannot be read, and log each once per back-off."""
+        """Skip the destinations whose due events cannot be read, and log each once per back-off."""
         for queue in damaged:
             previous = lane.backoffs.get((queue.number, WorkKind.LIVE))
             if previous is None or previous.until <= now:
@@ -93,14 +85,17 @@ class ClaimStep:
         reason: str,
         error: str | None = None,
     ) -> None:
-        """For a while, skip a queue whose due events cannot be claimed; the lane's other queues continue."""
-        now = self._monotonic()
+        """For a while, skip a queue whose due events cannot be claimed, and log it.
+
+        Without `error`, the first failure in a row is not logged.
+        """
+        now = self.monotonic()
         backoff = lane.back_off(queue.number, kind, now)
         lane.wake(now)
         if error is None and backoff.failures == 1:
-            return  # The events were settled, paused or discarded between the poll and the claim.
-        self._telemetry.claims_failed.labels(reason).inc()
-        self._telemetry.log(
+            return  # Probably the events were settled, paused or discarded between the poll and the claim.
+        self.telemetry.claims_failed.labels(reason).inc()
+        self.telemetry.log(
             "claim.failed",
             level=40,
             lane=lane.id,
@@ -115,20 +110,20 @@ class ClaimStep:
     async def _settle_unsent(
         self, connection: PipelineConnection, lane: Lane, queue: lanes.DestinationQueue, claim: Claim
     ) -> None:
-        """Rewrite batches with erased events; settle expired and unreadable ones."""
+        """Rewrite the claimed batches with erased events. Settle expired and unreadable events."""
         for batch, day in claim.erasable:
             in_flight = frozenset(place for other, place in lane.exceptions_in_flight if other == batch)
-            await self._erasing.rewrite(connection, batch, day, in_flight=in_flight)
+            await self.erasing.rewrite(connection, batch, day, in_flight=in_flight)
         only_too_old = claim.content is not None and not claim.content.items
         if claim.expired or claim.unreadable or only_too_old:
             async with connection.transaction():
-                delta = await write_unsent(connection, lane, queue.number, claim, writer=self._writer)
-            self._log.count_final(delta)
+                delta = await write_unsent(connection, lane, queue.number, claim, writer=self.writer)
+            self.log.count_final(delta)
             for unreadable in claim.unreadable:
-                # The label is bounded; the log line has the SQLSTATE.
+                # An SQLSTATE is only logged, so that the number of label values is limited.
                 reason = unreadable.problem if unreadable.problem in UNREADABLE_REASONS else "damaged_data"
-                self._telemetry.unreadable_batches.labels(reason).inc()
-                self._telemetry.log(
+                self.telemetry.unreadable_batches.labels(reason).inc()
+                self.telemetry.log(
                     "batch.unreadable",
                     level=40,
                     batch=unreadable.batch,

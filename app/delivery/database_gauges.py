@@ -1,6 +1,6 @@
-"""Gauges read from the database: waiting events, the last balance check, and rate, breaker and token.
+"""Gauges that are read from the database: waiting events, last balance check, rates, breakers and tokens.
 
-Every process serves the same values; take the maximum over processes, not the sum.
+Every process serves the same values, so aggregate them with the maximum, not the sum.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from app.store.waiting_events import DestinationPace, WaitingCounts
 from app.telemetry import Telemetry
 
 READ_EVERY_S: Final = 15.0
-_MAX_SHARE: Final = 20  # a slow read is repeated after this multiple of its duration
+_REST_FACTOR: Final = 20  # after a slow read, wait for this multiple of its duration
 _NAME: Final = "amazon_conversions_"
 
 
 class DatabaseGauges(Collector):
-    """Serves the values of the last read; `per_destination` adds the label `destination`."""
+    """Serves the values of the last read. `per_destination` adds the label `destination`."""
 
     def __init__(self, pool: asyncpg.Pool, telemetry: Telemetry, *, per_destination: bool = False) -> None:
         self._pool = pool
@@ -37,17 +37,17 @@ class DatabaseGauges(Collector):
         telemetry.registry.register(self)
 
     async def run(self) -> None:
-        """Read until cancelled. An error of the database keeps the last values."""
+        """Read again and again until cancelled. After a database error, the last values remain."""
         while True:
             started_at = time.monotonic()
             try:
                 await self.read()
             except DRIVER_ERRORS as error:
                 self._telemetry.failed("gauges.read_failed", error, level=30)
-            await asyncio.sleep(max(READ_EVERY_S, _MAX_SHARE * (time.monotonic() - started_at)))
+            await asyncio.sleep(max(READ_EVERY_S, _REST_FACTOR * (time.monotonic() - started_at)))
 
     async def read(self) -> None:
-        """Read all values; a read that takes too long leaves the last ones unchanged."""
+        """Read all values. If this takes more than 5 seconds, it fails and the last values remain."""
         async with self._pool.acquire() as connection, connection.transaction(readonly=True):
             await transactions.set_statement_timeout(connection, seconds=5)
             waiting, paces = await waiting_events.read(connection), await waiting_events.paces(connection)
@@ -57,7 +57,7 @@ class DatabaseGauges(Collector):
             self._telemetry.imbalance.set(checked.imbalance)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Return the families; without samples before the first read."""
+        """Yield the metrics. Before the first read they have no samples."""
         events = self._family(
             "waiting_events", "Accepted events that wait for Amazon; the same in every process", ["status"]
         )
@@ -87,7 +87,7 @@ class DatabaseGauges(Collector):
         return GaugeMetricFamily(_NAME + name, text, labels=[*labels, *self._labels])
 
     def _totals(self) -> dict[tuple[Status, tuple[str, ...]], tuple[int, float]]:
-        """Return events and age by status and, if requested, destination; zeros if no events wait."""
+        """Return the number of waiting events and the greatest age in seconds, by status and labels."""
         totals: dict[tuple[Status, tuple[str, ...]], tuple[int, float]] = {}
         if self._is_read and not self._labels:
             totals = {(status, ()): (0, 0.0) for status in WAITING}

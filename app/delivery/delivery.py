@@ -1,7 +1,8 @@
-"""The second half of the pipeline: claimed → paced → sent → settled. One call sends one request of a lane."""
+"""The second half of the pipeline: claimed → paced → sent → settled. `serve` sends one request of a lane."""
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 import asyncpg
@@ -36,63 +37,50 @@ from app.store.counts import CountDelta
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
-# A started attempt without a result may still be running until then. After that it is sent again.
+# An attempt without a result may still be in flight for this time. Then its events are sent again.
 SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Delivery:
-    """Sends the requests of lanes. Holds no transaction and no lock during a network call."""
+    """Sends the requests of lanes. No transaction is open and no row is locked during a network call."""
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        amazon: EventsApi,
-        tokens: AccessTokens,
-        vault: Vault,
-        erasing: ErasureScanner,
-        environment: Environment,
-        clock: DatabaseClock,
-        telemetry: Telemetry,
-        worker: str,
-        writer: CountWriter,
-        max_age: timedelta,
-        policy: RetryPolicy,
-        times: Times = TIMES,
-        capacity: Capacity = CAPACITY,
-        endpoint: EndpointPolicy = ENDPOINT_POLICY,
-    ) -> None:
-        self._endpoints = MissingEndpoints(tokens=tokens, policy=endpoint, telemetry=telemetry)
-        self._times = times
-        self._capacity = capacity
-        self._pool = pool
-        self._amazon = amazon
-        self._tokens = tokens
-        self._erasing = erasing
-        self._environment = environment
-        self._clock = clock
-        self._telemetry = telemetry
-        self._log = AttemptLog(telemetry)
-        self._worker = worker
-        self._writer = writer
-        self._policy = policy
+    pool: asyncpg.Pool
+    amazon: EventsApi
+    tokens: AccessTokens
+    vault: Vault
+    erasing: ErasureScanner
+    environment: Environment
+    clock: DatabaseClock
+    telemetry: Telemetry
+    worker: str
+    writer: CountWriter
+    max_age: timedelta
+    policy: RetryPolicy
+    times: Times = TIMES
+    capacity: Capacity = CAPACITY
+    endpoint: EndpointPolicy = ENDPOINT_POLICY
+
+    def __post_init__(self) -> None:
+        self._endpoints = MissingEndpoints(tokens=self.tokens, policy=self.endpoint, telemetry=self.telemetry)
+        self._log = AttemptLog(self.telemetry)
         self._claims = ClaimStep(
-            vault=vault,
-            erasing=erasing,
-            now=clock.now,
-            monotonic=environment.monotonic,
-            telemetry=telemetry,
+            vault=self.vault,
+            erasing=self.erasing,
+            now=self.clock.now,
+            monotonic=self.environment.monotonic,
+            telemetry=self.telemetry,
             log=self._log,
-            writer=writer,
-            max_age=max_age,
+            writer=self.writer,
+            max_age=self.max_age,
         )
 
     async def serve(self, lane: Lane, *, release_slot: Callable[[], None] = lambda: None) -> None:
-        """Send and settle one request of a lane, if one is due; set when the lane is served next.
+        """Send and settle one request of a lane, if events are due. Set when the lane is served next.
 
-        Raises StaleOwner if the lane has another owner. The caller has set `lane.claiming`, so that no second
-        claim begins before this one is in flight. `release_slot` is called if the lane must wait for the
-        token server, so that it occupies no request slot.
+        The caller has set `lane.claiming`, so that the lane's next claim begins after this one.
+        `release_slot` is called before the lane waits for the token server, so that another lane can use its
+        request slot. Raises StaleOwner if the lane has another owner.
         """
         lane.announced_events = 0
         try:
@@ -105,16 +93,16 @@ class Delivery:
             lane.requests += 1
             lane.batches_in_flight |= batches
             lane.exceptions_in_flight |= exceptions
-            now = self._environment.monotonic()
+            now = self.environment.monotonic()
             lane.merge_window = lane.merge_window.sent(now, len(content.items))
             if request.has_more:
                 lane.wake(lane.ready_at(now))
         finally:
             lane.claiming = lane.waits_for_token = False
-            lane.wake_for_announced(self._environment.monotonic())
+            lane.wake_for_announced(self.environment.monotonic())
         is_settled = False
         try:
-            sent_at = self._environment.monotonic()
+            sent_at = self.environment.monotonic()
             sent = await self._send(lane, request, sent_at)
             settlement = await self._evaluate(lane, request, sent, sent_at)
             is_settled = await self._settle(lane, request, sent, settlement)
@@ -127,30 +115,33 @@ class Delivery:
             lane.exceptions_in_flight -= exceptions
 
     async def _prepare(self, lane: Lane, release_slot: Callable[[], None]) -> RequestInFlight | None:
-        """Select a queue, get its access token and claim; None if no request can start now."""
-        async with self._pool.acquire() as connection:
+        """Select a queue, get its access token, claim its events. Return None if nothing can be sent now."""
+        async with self.pool.acquire() as connection:
             selection = await self._select(connection, lane)
             if selection is None:
                 return None
-            if (access := self._tokens.cached(selection.queue.id)) is not None:
+            if (access := self.tokens.cached(selection.queue.id)) is not None:
                 return await self._claim(connection, lane, selection, access)
         # A token server may hang: wait for it without a database connection.
         fetched = await self._fetch_token(lane, selection, release_slot)
         if fetched is None:
             return None
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             return await self._claim(connection, lane, selection, fetched)
 
     async def _select(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
-        """Select the queue to serve: from the cached poll result, or by a new poll."""
-        now = self._environment.monotonic()
+        """Select the queue to serve, without a query if the cached result of a poll suffices."""
+        now = self.environment.monotonic()
         if (queue := lane.cached_queue(now)) is not None:
             return Selection(queue, WorkKind.LIVE, others_due=False, watermarks=lane.watermarks.usable(now))
         return await self._poll(connection, lane)
 
     async def _poll(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
-        """Read a lane's due times and select a queue; None if nothing is due or the rate limit forbids it."""
-        started_at = self._environment.monotonic()
+        """Read when the events of a lane are due, and select a queue.
+
+        Returns None if nothing is due or the rate limit does not allow a request now.
+        """
+        started_at = self.environment.monotonic()
         watermarks = lane.watermarks.usable(started_at)
         poll = await lanes.poll(
             connection,
@@ -159,13 +150,13 @@ class Delivery:
             exceptions_in_flight=list(lane.exceptions_in_flight),
             watermarks=watermarks,
         )
-        lane.watermarks = lane.watermarks.after_poll(started_at, self._environment.monotonic())
+        lane.watermarks = lane.watermarks.after_poll(started_at, self.environment.monotonic())
         if poll.erasures != lane.erasures:
-            await self._erasing.refresh(connection)
+            await self.erasing.refresh(connection)
             lane.erasures = poll.erasures
         lane.limit = poll.limit or lane.limit
         lane.cache_poll(poll.queues, started_at)
-        now = self._environment.monotonic()
+        now = self.environment.monotonic()
         self._claims.note_damaged(lane, poll.damaged, now)
         selected = select(lane, poll.queues, now)
         if selected is None:
@@ -178,21 +169,21 @@ class Delivery:
     async def _fetch_token(
         self, lane: Lane, selection: Selection, release_slot: Callable[[], None]
     ) -> Access | None:
-        """Return the access token of a destination, refreshed if needed; None if the lane waits."""
+        """Read or refresh the access token of a destination. Return None if the lane must wait."""
 
         def on_refresh() -> None:
             lane.waits_for_token = True
             release_slot()
 
         queue = selection.queue
-        access = await self._tokens.access(queue.id, Region(lane.lease.region), on_refresh=on_refresh)
-        now = self._environment.monotonic()
+        access = await self.tokens.access(queue.id, Region(lane.lease.region), on_refresh=on_refresh)
+        now = self.environment.monotonic()
         match access:
             case SignInLost(reason):
-                self._telemetry.log("destination.parked", destination=queue.id, reason=reason)
+                self.telemetry.log("destination.parked", destination=queue.id, reason=reason)
                 lane.exclude(queue.number, now + 1)
             case TokenUnavailable(reason, retry_in_s):
-                self._telemetry.log(
+                self.telemetry.log(
                     "token.unavailable",
                     level=40 if reason == "unopenable" else 20,
                     destination=queue.id,
@@ -203,7 +194,7 @@ class Delivery:
             case Access() if not lane.waits_for_token:
                 return access
             case Access():
-                pass  # The slot was released: queue for another one. The token is cached.
+                pass  # The token is cached now, but the request slot was released: wait for another slot.
         lane.wake(now)
         return None
 
@@ -212,21 +203,21 @@ class Delivery:
     ) -> RequestInFlight | None:
         """Claim the content of the next request and commit its attempt as started."""
         queue, kind = selection.queue, selection.kind
-        await self._clock.ensure(connection)
+        await self.clock.ensure(connection)
         content = await self._claims.claim(connection, lane, selection)
         if content is None:
             return None
-        # Read before the attempt is committed, so that our deadline ends before the database's.
-        deadline = self._environment.monotonic() + self._times.request
+        # Computed before the attempt is committed: other workers count the time from the commit.
+        deadline = self.environment.monotonic() + self.times.request
         if lane.owned_until <= deadline:
-            # The lease could expire during the request. The next poll after its renewal wakes the lane.
+            # The lease could expire during the request. After its renewal, the next poll wakes the lane.
             return None
         attempt = await attempts.start(
             connection,
             lane=lane.id,
             fence=lane.fence,
             destination=queue.number,
-            worker=self._worker,
+            worker=self.worker,
             batches=content.batches or [item.batch for item in content.items],
             places=None if content.is_live else [item.place for item in content.items],
             events=len(content.items),
@@ -235,12 +226,13 @@ class Delivery:
             probe_again_in=self._endpoints.policy.probe_every if queue.is_probe else None,
         )
         if attempt is None:
-            # Changed since the poll: paused, parked, reconnected, taken over, or an erasure was requested.
-            self._tokens.forget(queue.id)
+            # Since the poll, the destination was paused, parked or signed in again, the lane has a new owner,
+            # or an erasure was requested.
+            self.tokens.forget(queue.id)
             lane.only_queue = None
             self._claims.back_off(lane, queue, kind, "not_startable")
             return None
-        now = self._environment.monotonic()
+        now = self.environment.monotonic()
         lane.served_at[queue.number] = lane.organisation_served_at[queue.organisation] = now
         rate = lane.pace.allowed(lane.limit, now).per_second
         lane.fair_queue = lane.fair_queue.served(kind, now, rate)
@@ -249,7 +241,7 @@ class Delivery:
         )
 
     async def _send(self, lane: Lane, request: RequestInFlight, now: float) -> SentRequest:
-        """Send a request within its deadline; NotSent if the lane may no longer send at `now`."""
+        """Send a request within its deadline. Return NotSent if the lane may no longer send at `now`."""
         left = request.deadline - now
         is_second_probe = lane.breaker.opened > 0 and lane.requests > 1
         if (
@@ -257,14 +249,14 @@ class Delivery:
             lane.blocked_until > now
             or is_second_probe
             # The preparation took too long: another worker may soon treat the attempt as ended.
-            or left < self._times.least
+            or left < self.times.least
             or lane.owned_until <= request.deadline
         ):
             return SentRequest(NotSent(), None, None, 0)
         lane.pace = lane.pace.sent(lane.limit, now)
         if lane.breaker.opened:
-            self._telemetry.log("breaker.probe_sent", lane=lane.id, failures=lane.breaker.opened)
-        return await self._amazon.send(
+            self.telemetry.log("breaker.probe_sent", lane=lane.id, failures=lane.breaker.opened)
+        return await self.amazon.send(
             Region(lane.lease.region),
             access_token=request.access.token,
             advertiser_id=lane.lease.advertiser_id,
@@ -275,8 +267,8 @@ class Delivery:
     async def _evaluate(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, sent_at: float
     ) -> Settlement:
-        """Decide the settlement of a reply; update the lane's rate, its breaker and the sign-in's state."""
-        now, jitter = self._environment.monotonic(), self._environment.jitter()
+        """Return the settlement of a reply. Update the lane's rate, its breaker and the sign-in's state."""
+        now, jitter = self.environment.monotonic(), self.environment.jitter()
         queue, access = request.content.queue, request.access
         if isinstance(sent.reply, NotSent):
             return Deferred("throttled")
@@ -288,13 +280,13 @@ class Delivery:
                     lane.limit, now, sent_at=sent_at, retry_after=retry_after, jitter=jitter
                 )
             case Unauthorized():
-                await self._tokens.unauthorized(queue.id, access)
+                await self.tokens.unauthorized(queue.id, access)
             case Forbidden():
-                await self._tokens.forbidden(queue.id, access)
+                await self.tokens.forbidden(queue.id, access)
             case _:
                 pass
         tries = [item.source.tries for item in request.content.items]
-        settlement = settle(sent.reply, tries, policy=self._policy, jitter=jitter)
+        settlement = settle(sent.reply, tries, policy=self.policy, jitter=jitter)
         match settlement:
             case RetryAll():
                 lane.pace = lane.pace.failed()
@@ -302,38 +294,39 @@ class Delivery:
             case Deferred():
                 pass
             case _:
-                lane.pace = lane.pace.succeeded(lane.limit, now, sent_at=sent_at, cap=self._capacity.lane)
+                lane.pace = lane.pace.succeeded(lane.limit, now, sent_at=sent_at, cap=self.capacity.lane)
                 lane.breaker = lane.breaker.succeeded()
-                await self._tokens.confirm(queue.id, access)
+                await self.tokens.confirm(queue.id, access)
         return settlement
 
     async def _settle(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, settlement: Settlement
     ) -> bool:
-        """Write and log a settlement. Return whether none of its events is due again now."""
+        """Write and log a settlement. Return False if its events may be due again now."""
         delta = await self._write(lane, request, sent, settlement)
         self._log.record_attempt(lane, request.content, request.attempt, sent, settlement)
         if delta is not None:
             self._log.count_final(delta)
         if not (isinstance(settlement, PerItem) and settlement.is_delivered):
-            # Some of the content is due again, now or soon. New events are announced by NOTIFY, and events
-            # left by the claim have already woken the lane.
+            # Some events are due again, now or soon. New events would be announced by NOTIFY, and for events
+            # that did not fit into the request, `serve` has woken the lane.
             lane.only_queue = None
-            now = self._environment.monotonic()
+            now = self.environment.monotonic()
             lane.wake(max(lane.blocked_until, lane.merge_window.ready_at(now, lane.announced_events)))
         return delta is not None and not isinstance(settlement, Deferred)
 
     async def _write(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, settlement: Settlement
     ) -> CountDelta | None:
-        """Write the settlement; retry while the database is unreachable and the lane is ours.
+        """Write the settlement. Try again for some seconds while the database is unreachable.
 
-        Returns None if every attempt failed: the attempt stays without a result and is recovered as unknown.
+        Returns the changes of the counts, or None if every try failed. The attempt then has no result, and
+        `recover` settles it later.
         """
         for pause in (0.1, 0.4, 1.6, 5.0, None):
             try:
-                async with self._pool.acquire() as connection:
-                    left = lane.pace.blocked_until - self._environment.monotonic()
+                async with self.pool.acquire() as connection:
+                    left = lane.pace.blocked_until - self.environment.monotonic()
                     if left > 0 and isinstance(sent.reply, Throttled):
                         await lanes.block_until(connection, lane.id, left)
                     await self._record_state(connection, lane)
@@ -344,44 +337,44 @@ class Delivery:
                         request.attempt,
                         sent,
                         settlement,
-                        writer=self._writer,
+                        writer=self.writer,
                     )
             except DRIVER_ERRORS as error:
-                self._telemetry.failed(
+                self.telemetry.failed(
                     "settlement.write_failed",
                     error,
                     level=40,
                     attempt=request.attempt.id,
                     will_retry=pause is not None,
                 )
-                self._telemetry.lane_errors.labels("unsettled").inc()
+                self.telemetry.lane_errors.labels("unsettled").inc()
                 if pause is None:
                     return None
                 await asyncio.sleep(pause)
         return None
 
     async def recover(self, lane: Lane, attempt: attempts.UnsettledAttempt) -> None:
-        """Settle an attempt whose sender has ended: its outcome is unknown, so its events are sent again."""
+        """Settle an attempt whose sender has ended. Its outcome is unknown, so its events are sent again."""
         sent = SentRequest(TransportError("cut"), None, None, 0)
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self.pool.acquire() as connection, connection.transaction():
             delta = await write_recovered(
                 connection,
                 lane,
                 attempt,
                 sent,
-                policy=self._policy,
-                jitter=self._environment.jitter(),
-                writer=self._writer,
+                policy=self.policy,
+                jitter=self.environment.jitter(),
+                writer=self.writer,
             )
         self._log.count_final(delta)
-        self._telemetry.log(
+        self.telemetry.log(
             "attempt.recovered", attempt=attempt.id, lane=lane.id, events_age_s=attempt.age.total_seconds()
         )
-        lane.wake(self._environment.monotonic())
+        lane.wake(self.environment.monotonic())
 
     async def _record_state(self, connection: PipelineConnection, lane: Lane) -> None:
-        """Write a lane's estimated rate and breaker state to its row, if they changed noticeably."""
-        rate, breaker, rounded = lane.observed_state(self._environment.monotonic())
+        """Write a lane's estimated rate and breaker state to its row, if their rounded values changed."""
+        rate, breaker, rounded = lane.observed_state(self.environment.monotonic())
         if rounded != lane.recorded_state:
             await lanes.record_state(
                 connection,

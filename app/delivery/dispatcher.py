@@ -1,9 +1,10 @@
-"""The worker's loop: serve ready lanes in the order they became ready, one request each."""
+"""The main loop of a worker: it serves the lanes that are ready, and runs the background jobs."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -25,99 +26,74 @@ from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 _LONGEST_SLEEP_S = 1.0
-LONGEST_REST_S = 10.0  # maximum pause of a job that takes more than its share of the time
+LONGEST_REST_S = 10.0  # the longest rest of a job that takes more than its share of the time
 
 
 def rest_after(took: float, previous: float, share: float) -> float:
     """Return how many seconds a job rests after a run, so that it takes at most `share` of the time.
 
-    Uses the shorter of the last two runs: one slow run, as after a restart of Postgres, does not predict the
-    next.
+    The shorter of the last two runs counts, because a single run may be slow, for example after a restart of
+    Postgres.
     """
     return min(min(took, previous) * (1 / share - 1), LONGEST_REST_S)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Dispatcher:
-    """Runs one worker: acquires and serves lanes and runs the background jobs, until `stop`."""
+    """Acquires and serves lanes and runs the background jobs of one worker, until `stop`."""
 
-    def __init__(
-        self,
-        *,
-        delivery: Delivery,
-        leases: LaneLeases,
-        maintenance: Maintenance,
-        balancing: BalanceJob,
-        erasing: ErasureScanner,
-        connect: Callable[[], Awaitable[asyncpg.Connection]],
-        environment: Environment,
-        telemetry: Telemetry,
-        outcomes: DatabaseResults,
-        capacity: Capacity = CAPACITY,
-        times: Times = TIMES,
-        listens: bool = True,
-        callback_sender: CallbackSender | None = None,
-    ) -> None:
-        self._delivery = delivery
-        self._leases = leases
-        self._maintenance = maintenance
-        self._balancing = balancing
-        self._erasing = erasing
-        self._connect = connect
-        self._environment = environment
-        self._monotonic = environment.monotonic
-        self._telemetry = telemetry
-        self._capacity = capacity
-        self._times = times
-        self._outcomes = outcomes
-        self._listens = listens
-        self._callback_sender = callback_sender
-        self._tasks: dict[asyncio.Task[None], Lane] = {}
-        self._jobs: list[asyncio.Task[None]] = []
-        self._wake_up = asyncio.Event()
-        self._unknown_lane = asyncio.Event()
-        self._partition_missing = asyncio.Event()
-        self._stopping = asyncio.Event()
+    delivery: Delivery
+    leases: LaneLeases
+    maintenance: Maintenance
+    balancing: BalanceJob
+    erasing: ErasureScanner
+    connect: Callable[[], Awaitable[asyncpg.Connection]]
+    environment: Environment
+    telemetry: Telemetry
+    outcomes: DatabaseResults
+    capacity: Capacity = CAPACITY
+    times: Times = TIMES
+    listens: bool = True
+    callback_sender: CallbackSender | None = None
+    _tasks: dict[asyncio.Task[None], Lane] = field(init=False, default_factory=dict)
+    _jobs: list[asyncio.Task[None]] = field(init=False, default_factory=list)
+    _wake_up: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _unknown_lane: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _partition_missing: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     @property
     def leaving(self) -> bool:
-        """Whether `stop` was called."""
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Start no more requests and release idle lanes; `run` returns when the others are settled."""
+        """Start no more requests. `run` returns when the requests in flight are settled."""
         self._stopping.set()
         self._wake_up.set()
         self._unknown_lane.set()
 
     async def run(self) -> None:
-        """Serve until stopped. Database errors are logged and retried, never fatal."""
-        self._jobs = [
-            asyncio.create_task(
-                self._repeat(self._adopt, POLL_EVERY_S, run_now=self._unknown_lane, share=1 / FULL_SCAN_SHARE)
-            ),
-            asyncio.create_task(self._repeat(self._leases.renew, self._times.renew_every)),
-            asyncio.create_task(self._repeat(self._recover, RECOVER_EVERY_S)),
-            asyncio.create_task(
-                self._repeat(
-                    self._maintenance.run, self._maintenance.every_s, run_now=self._partition_missing
-                )
-            ),
-            asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
-            asyncio.create_task(self._repeat(self._balancing.advance, self._maintenance.every_s)),
+        """Serve until stopped. A database error is logged, and the work is tried again."""
+        maintenance, callbacks = self.maintenance, self.callback_sender
+        repeat = self._repeat
+        jobs = [
+            repeat(self._adopt, POLL_EVERY_S, run_now=self._unknown_lane, share=1 / FULL_SCAN_SHARE),
+            repeat(self.leases.renew, self.times.renew_every),
+            repeat(self._recover, RECOVER_EVERY_S),
+            repeat(maintenance.run, maintenance.every_s, run_now=self._partition_missing),
+            repeat(self.erasing.scan, POLL_EVERY_S),
+            repeat(self.balancing.advance, maintenance.every_s),
         ]
-        if self._callback_sender is not None:
-            self._jobs.append(
-                asyncio.create_task(
-                    self._repeat(self._callback_sender.send_due, self._callback_sender.every_s)
-                )
-            )
-        listening = [asyncio.create_task(self._listen())] if self._listens else []
+        if callbacks is not None:
+            jobs.append(repeat(callbacks.send_due, callbacks.every_s))
+        self._jobs = [asyncio.create_task(job) for job in jobs]
+        listening = [asyncio.create_task(self._listen())] if self.listens else []
         try:
             while not self._stopping.is_set():
                 wait = self._serve_ready()
                 with suppress(TimeoutError):
-                    # Not `wait_for`, which creates a task: this loop runs several times a request.
-                    async with self._environment.timeout(wait):
+                    # `wait_for` would create a task, and this loop runs several times for each request.
+                    async with self.environment.timeout(wait):
                         await self._wake_up.wait()
                 self._wake_up.clear()
         finally:
@@ -125,28 +101,30 @@ class Dispatcher:
                 job.cancel()
             await asyncio.gather(*self._jobs, *listening, return_exceptions=True)
             while self._tasks:
-                # Release idle lanes now, and the others as soon as their requests are settled.
+                # Release the idle lanes now and each other lane as soon as its requests are settled.
                 with suppress(*DRIVER_ERRORS):
-                    await self._leases.leave()
-                if self._tasks:  # the last may have ended during `leave`
+                    await self.leases.leave()
+                if self._tasks:  # the last task may have ended during `leave`
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             with suppress(*DRIVER_ERRORS):
-                await self._leases.close()
+                await self.leases.close()
 
     def _serve_ready(self) -> float:
-        """Start serving every lane that is ready and gets a request slot; return the seconds to sleep."""
-        now = self._monotonic()
+        """Start a request of every lane that is ready, if a slot is free; return the seconds to sleep.
+
+        The lane that has waited longest is served first.
+        """
+        now = self.environment.monotonic()
         waiting = [
-            lane for lane in self._leases.owned.values() if lane.wake_at is not None and lane.may_claim()
+            lane for lane in self.leases.owned.values() if lane.wake_at is not None and lane.may_claim()
         ]
-        # Serve the lane that has waited longest first.
         waiting.sort(key=lambda lane: lane.wake_at or 0.0)
         for lane in waiting:
             assert lane.wake_at is not None
             if lane.wake_at > now:
                 return min(lane.wake_at - now, _LONGEST_SLEEP_S)
-            if not self._capacity.admits(self._in_flight(lane), is_failing=lane.breaker.is_failing):
-                continue  # Keep it in the queue: the end of another request wakes the loop.
+            if not self.capacity.admits(self._in_flight(lane), is_failing=lane.breaker.is_failing):
+                continue  # It stays ready: the end of another request wakes the loop.
             lane.wake_at, lane.claiming = None, True
             task = asyncio.create_task(self._serve(lane))
             self._tasks[task] = lane
@@ -154,7 +132,7 @@ class Dispatcher:
         return _LONGEST_SLEEP_S
 
     def _in_flight(self, candidate: Lane) -> InFlight:
-        """Count the requests in flight, those of lost lanes included."""
+        """Count the requests in flight, including those of lanes that were lost meanwhile."""
         serving = set(self._tasks.values())
         return InFlight(
             total=sum([lane.in_flight for lane in serving]),
@@ -165,45 +143,45 @@ class Dispatcher:
 
     async def _serve(self, lane: Lane) -> None:
         try:
-            await self._delivery.serve(lane, release_slot=self._wake_up.set)
-            self._outcomes.succeeded()
+            await self.delivery.serve(lane, release_slot=self._wake_up.set)
+            self.outcomes.succeeded()
         except StaleOwner:
-            self._leases.lose(lane)
+            self.leases.lose(lane)
         except DRIVER_ERRORS as error:
-            self._telemetry.failed("lane.database_error", error, level=logging.WARNING, lane=lane.id)
-            self._telemetry.lane_errors.labels("database").inc()
-            self._outcomes.refused(error)
+            self.telemetry.failed("lane.database_error", error, level=logging.WARNING, lane=lane.id)
+            self.telemetry.lane_errors.labels("database").inc()
+            self.outcomes.refused(error)
             if isinstance(error, asyncpg.CheckViolationError):
-                # Today's partition of attempts is missing: run maintenance now.
+                # There is no partition for today's attempts. Maintenance creates it.
                 self._partition_missing.set()
-            lane.wake(self._monotonic() + 1)
+            lane.wake(self.environment.monotonic() + 1)
         except Exception as error:
             # A bug in one lane must not stop the others: retry the lane slowly.
-            self._telemetry.failed("lane.failed", error, level=logging.ERROR, lane=lane.id)
-            self._telemetry.lane_errors.labels("defect").inc()
-            lane.wake(self._monotonic() + 5)
+            self.telemetry.failed("lane.failed", error, level=logging.ERROR, lane=lane.id)
+            self.telemetry.lane_errors.labels("defect").inc()
+            lane.wake(self.environment.monotonic() + 5)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.pop(task, None)
         self._wake_up.set()
 
     async def _adopt(self) -> None:
-        await self._leases.adopt()
+        await self.leases.adopt()
         self._wake_up.set()
 
     async def _recover(self) -> None:
-        for lane, attempt in await self._leases.overdue():
-            await self._delivery.recover(lane, attempt)
-            self._leases.recovered(lane, attempt)
+        for lane, attempt in await self.leases.overdue():
+            await self.delivery.recover(lane, attempt)
+            self.leases.recovered(lane, attempt)
             self._wake_up.set()
 
     async def _listen(self) -> None:
-        """Receive notifications of waiting events until stopped; reconnect when the connection is lost."""
+        """Receive Postgres notifications of new events. Reconnect when the connection is lost."""
         lost = asyncio.Event()
         while not self._stopping.is_set():
             lost.clear()
             with suppress(*DRIVER_ERRORS):
-                connection = await self._connect()
+                connection = await self.connect()
                 try:
                     connection.add_termination_listener(lambda _: lost.set())
                     await connection.add_listener(lane_wakeups.WAITING_CHANNEL, self._on_notification)
@@ -213,10 +191,10 @@ class Dispatcher:
             await asyncio.sleep(POLL_EVERY_S)
 
     def _on_notification(self, *arguments: Any) -> None:
-        """Wake the lanes that a notification names. `arguments` are asyncpg's; the payload is the last."""
-        now = self._monotonic()
+        """Wake the lanes that a notification names. asyncpg passes its payload as the last argument."""
+        now = self.environment.monotonic()
         for id, events in lane_wakeups.read_notification(str(arguments[-1])).items():  # noqa: A001
-            lane = self._leases.owned.get(id)
+            lane = self.leases.owned.get(id)
             if lane is None:
                 self._unknown_lane.set()
                 continue
@@ -231,26 +209,26 @@ class Dispatcher:
         run_now: asyncio.Event | None = None,
         share: float = 1.0,
     ) -> None:
-        """Run a job every `every_s` seconds, and when `run_now` is set; errors are logged.
+        """Run a job every `every_s` seconds, and immediately when `run_now` is set. Log errors.
 
-        `share` is the part of the time that the job may take: a slow job runs less often. The duration of a
-        failed run counts as zero.
+        `share` is the part of the time that the job may take: a slow job runs less often. A failed run counts
+        as zero seconds.
         """
         trigger = run_now or asyncio.Event()
         previous = 0.0
         while not self._stopping.is_set():
-            started_at, took = self._monotonic(), 0.0
+            started_at, took = self.environment.monotonic(), 0.0
             try:
                 await action()
-                took = self._monotonic() - started_at
+                took = self.environment.monotonic() - started_at
             except (*DRIVER_ERRORS, StaleOwner) as error:
-                self._telemetry.failed("worker.database_error", error, level=logging.WARNING)
+                self.telemetry.failed("worker.database_error", error, level=logging.WARNING)
             except Exception as error:
-                self._telemetry.failed("worker.failed", error, level=logging.ERROR)
+                self.telemetry.failed("worker.failed", error, level=logging.ERROR)
             rest, previous = rest_after(took, previous, share), took
             if rest > every_s:
-                await self._environment.sleep(rest - every_s)
+                await self.environment.sleep(rest - every_s)
             with suppress(TimeoutError):
-                async with self._environment.timeout(every_s):
+                async with self.environment.timeout(every_s):
                     await trigger.wait()
             trigger.clear()

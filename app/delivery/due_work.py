@@ -1,4 +1,4 @@
-"""Read and decrypt a queue's due events: complete batches, or the exceptions of a retry."""
+"""Read and decrypt the due events of a queue: complete batches, or single exceptions for a retry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from app.store import PipelineConnection, batches, exceptions
 
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
-    """The limits of a claim: events before `oldest` expire, `erased_values` are not sent."""
+    """The rules of a claim: events before `oldest` expire; events with `erased_values` are not sent."""
 
     vault: Vault
     oldest: datetime
@@ -34,7 +34,7 @@ class ClaimRules:
 async def read_due_batches(
     connection: PipelineConnection, lane: Lane, selection: Selection, rules: ClaimRules
 ) -> Claim:
-    """Read the due batches that fill one request; advance the lane's watermark to the first of them."""
+    """Read the due batches that fill one request, and advance the lane's watermark to the first batch."""
     queue = selection.queue
     key = queue.number, QUEUES[selection.kind]
     due, has_more = await batches.due(
@@ -67,7 +67,7 @@ async def read_due_batches(
             items += opened
     content = None
     if sendable:
-        # Batches have the time of their first event, so usually no other event time must be decoded.
+        # A batch states the time of its first event, so the other times rarely need to be decoded.
         may_be_too_old = min(batch.first_event for batch in due) < rules.oldest
         current, too_old = _split_by_age(items, rules.oldest) if may_be_too_old else (tuple(items), ())
         content = RequestContent(
@@ -79,7 +79,7 @@ async def read_due_batches(
 async def read_due_exceptions(
     connection: PipelineConnection, lane: Lane, selection: Selection, rules: ClaimRules
 ) -> Claim:
-    """Read the due exceptions that fill one retry request. They are few and need no watermark."""
+    """Read the due exceptions that fill one request. They are few, so no watermark is needed."""
     due = await exceptions.due(
         connection,
         selection.queue.number,
@@ -125,7 +125,10 @@ async def read_due_exceptions(
 
 
 async def _open(connection: PipelineConnection, batch: batches.DueBatch, vault: Vault) -> list[Item] | None:
-    """Decrypt a due batch into its conversions, without those that have an exception row; None if damaged."""
+    """Decrypt a due batch and return its conversions, except those with an exception row.
+
+    Returns None if the batch is damaged.
+    """
     bodies = open_bodies(batch.id, batch.data_key, batch.content, vault)
     if bodies is not None and len(bodies) > batch.events:
         excepted = await exceptions.places(connection, batch.id)
@@ -150,7 +153,7 @@ async def _unreadable(connection: PipelineConnection, batch: batches.DueBatch) -
 
 
 def _carries_erased(bodies: Sequence[bytes], rules: ClaimRules) -> bool | None:
-    """Return whether conversions contain an erased value; None if one is not JSON, so that it is not sent."""
+    """Return whether a conversion contains an erased value. Return None if a conversion is not JSON."""
     if not rules.erased_values:
         return False
     try:
@@ -160,12 +163,15 @@ def _carries_erased(bodies: Sequence[bytes], rules: ClaimRules) -> bool | None:
 
 
 async def _remaining_places(connection: PipelineConnection, batch: batches.DueBatch) -> tuple[int, ...]:
-    """Return the positions of the events in a batch that cannot be decrypted."""
+    """Return the positions of the events of a batch, except those with an exception row.
+
+    The batch cannot be decrypted, so the positions come from its metadata.
+    """
     excepted = await exceptions.places(connection, batch.id)
     shapes = packing.read_shapes(batch.shapes) or ()
     places = [shape.place for shape in shapes if shape.place not in excepted]
     if len(places) != batch.events:
-        # The shapes are damaged too: use as many positions without an exception row.
+        # The metadata is damaged too: use as many positions without an exception row as there are events.
         places = [place for place in range(packing.MAX_EVENTS + len(excepted)) if place not in excepted]
     return tuple(places[: batch.events])
 
@@ -173,7 +179,7 @@ async def _remaining_places(connection: PipelineConnection, batch: batches.DueBa
 def open_bodies(
     batch: BatchId, data_key: bytes | None, content: bytes | None, vault: Vault
 ) -> dict[int, bytes] | None:
-    """Return the bodies of a batch by position, or None if it cannot be decrypted."""
+    """Return the conversions of a batch by position, or None if it cannot be decrypted."""
     if data_key is None or content is None:
         return None
     place = batch_place(batch)

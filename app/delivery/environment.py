@@ -1,4 +1,4 @@
-"""The dependencies of delivery: Amazon's events call, the clock and the random source."""
+"""The external dependencies of delivery, which tests replace: Amazon's events call, clock, random numbers."""
 
 import asyncio
 import random
@@ -13,7 +13,7 @@ from app.domain.outcomes.outcome import SentRequest
 
 
 class EventsApi(Protocol):
-    """The events call."""
+    """Amazon's events call (`app.amazon.client`)."""
 
     async def send(
         self,
@@ -28,14 +28,14 @@ class EventsApi(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Clock and random source, as arguments: monotonic seconds, jitter in [0, 1).
+    """The clock and the source of random numbers.
 
-    `timeout` and `sleep` are asyncio's, on the same clock. A loop of the dispatcher ends each turn with
-    `timeout`: tests with a clock of their own learn from this call that the turn has ended.
+    Each loop of the dispatcher waits with `timeout`. From this call, a test with its own clock learns that
+    the loop has nothing else to do.
     """
 
-    monotonic: Callable[[], float] = time.monotonic
-    jitter: Callable[[], float] = random.random
+    monotonic: Callable[[], float] = time.monotonic  # seconds
+    jitter: Callable[[], float] = random.random  # 0 or more, less than 1
     timeout: Callable[[float], AbstractAsyncContextManager[object]] = asyncio.timeout
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 

@@ -1,13 +1,12 @@
-"""Erase a person: do not send their waiting events, and rewrite stored batches without them.
+"""Erase a person: do not send their waiting events, and remove their events from stored batches.
 
-An erasure is committed first. From then on every attempt checks its content against it. Batches found by a
-claim are rewritten before they are sent. A scan finds the others: it reads all batches that still have a data
-key, in one worker at a time.
+An erasure begins with a row in the database. From then on, a claim rewrites a batch with the person's events
+before it sends the batch. A scan rewrites the other batches: one worker at a time reads all batches that
+still have a data key.
 """
 
 import asyncio
-import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import asyncpg
@@ -32,58 +31,49 @@ def erasure_place(id: str) -> str:
     return f"erasure:{id}"
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ErasureScanner:
-    """Finds and erases the events of requested erasures. One per worker process."""
+    """Finds and erases the events of requested erasures. Each worker process has one."""
 
-    def __init__(
-        self,
-        *,
-        pool: asyncpg.Pool,
-        vault: Vault,
-        writer: int,
-        telemetry: Telemetry,
-        settled_within: timedelta,
-        silent_after: timedelta = timedelta(seconds=TIMES.silent_after),
-        monotonic: Callable[[], float] = time.monotonic,
-        callbacks_enabled: bool = False,
-    ) -> None:
-        self._pool = pool
-        self._vault = vault
-        self._writer = writer
-        self._telemetry = telemetry
-        self._settled_within = settled_within
-        self._silent_after = silent_after
-        self._monotonic = monotonic
-        self._callbacks_enabled = callbacks_enabled
-        self._erasures: dict[str, tuple[OrganisationId, frozenset[str]]] = {}
-        self._unreadable: set[str] = set()  # erasures whose own values cannot be decrypted
+    pool: asyncpg.Pool
+    vault: Vault
+    writer: int
+    telemetry: Telemetry
+    settled_within: timedelta
+    silent_after: timedelta = timedelta(seconds=TIMES.silent_after)
+    callbacks_enabled: bool = False
+    _erasures: dict[str, tuple[OrganisationId, frozenset[str]]] = field(init=False, default_factory=dict)
+    # The erasures whose values cannot be decrypted.
+    _unreadable: set[str] = field(init=False, default_factory=set)
 
     def erased_values(self, organisation: OrganisationId) -> frozenset[str]:
-        """Return the match key values of persons erased in an organisation: events of the organisation with
-        such a value must not be sent.
+        """Return the match key values of the persons that an organisation erases.
+
+        An event of this organisation that contains one of them must not be sent.
         """
         return frozenset().union(
             *(values for owner, values in self._erasures.values() if owner == organisation)
         )
 
-    async def refresh(self, connection: PipelineConnection) -> None:
-        """Read the pending erasures, including those that other workers scan."""
-        self._erasures = dict(filter(None, map(self._opened, await erasures.pending(connection))))
+    async def refresh(self, connection: PipelineConnection) -> list[erasures.PendingErasure]:
+        """Read the pending erasures, and return those whose values can be decrypted."""
+        pending = await erasures.pending(connection)
+        self._erasures = dict(filter(None, map(self._open, pending)))
+        return [erasure for erasure in pending if erasure.id in self._erasures]
 
     async def scan(self) -> None:
-        """Carry out the pending erasures, unless another worker does. May be cancelled at any point."""
-        async with self._pool.acquire() as connection:
-            await self.refresh(connection)
-            if not self._erasures:
+        """Complete the pending erasures, unless another worker does. May be cancelled at any point."""
+        async with self.pool.acquire() as connection:
+            if not await self.refresh(connection):
                 return
             if not await erasures.try_lock_scan(connection):
-                # A running scan queries the database all the time. A silent scan is frozen: end its session.
-                # The next run of any worker continues from its position.
+                # A running scan queries the database all the time. If its session is silent, the worker is
+                # frozen: end the session. The next run of any worker continues from its position.
                 ended = await silent_sessions.end_silent(
-                    connection, 0, erasures.ERASER_LOCK, silent_after=self._silent_after
+                    connection, 0, erasures.ERASER_LOCK, silent_after=self.silent_after
                 )
                 if ended:
-                    self._telemetry.log("erasure.scan_taken_over", level=30, sessions=ended)
+                    self.telemetry.log("erasure.scan_taken_over", level=30, sessions=ended)
                 return
             try:
                 await self._scan(connection)
@@ -91,14 +81,11 @@ class ErasureScanner:
                 await erasures.unlock_scan(connection)
 
     async def _scan(self, connection: PipelineConnection) -> None:
-        pending = await erasures.pending(connection)
-        self._erasures = dict(filter(None, map(self._opened, pending)))
-        pending = [erasure for erasure in pending if erasure.id in self._erasures]
-        if not pending:
+        if not (pending := await self.refresh(connection)):
             return
         requested_until = max(erasure.requested_at for erasure in pending)
-        # Requests that started before the erasure end in other processes: poll for them.
-        while await erasures.under_way(connection, requested_until, younger_than=self._settled_within):  # noqa: ASYNC110
+        # Wait for the requests to Amazon that started before the erasure, here or in other processes.
+        while await erasures.under_way(connection, requested_until, younger_than=self.settled_within):  # noqa: ASYNC110
             await asyncio.sleep(_CHECK_EVERY_S)
         ids = [erasure.id for erasure in pending]
         position = min(erasure.scanned_to for erasure in pending)
@@ -114,12 +101,12 @@ class ErasureScanner:
             )
         await erasures.finish(connection, ids)
         await self.refresh(connection)
-        self._telemetry.log("erasure.finished", erasures=ids)
+        self.telemetry.log("erasure.finished", erasures=ids)
 
     async def _try_rewrite(self, connection: PipelineConnection, batch: BatchId, day: date) -> bool:
-        """Rewrite a batch; log one that cannot be read and return False."""
+        """Rewrite a batch. If it cannot be read, log it and return False."""
         problem: str | None = None
-        for _ in range(2):  # a write may meet a damaged page too, and a different page the second time
+        for _ in range(2):  # after a damaged page, the second try may use another page
             try:
                 is_read = await self.rewrite(connection, batch, day)
             except Exception as error:
@@ -131,7 +118,7 @@ class ErasureScanner:
                 break
         if problem is None:
             return True
-        self._telemetry.log("erasure.batch_unreadable", level=40, batch=batch, reason=problem)
+        self.telemetry.log("erasure.batch_unreadable", level=40, batch=batch, reason=problem)
         return False
 
     async def rewrite(
@@ -142,18 +129,19 @@ class ErasureScanner:
         *,
         in_flight: frozenset[int] = frozenset(),
     ) -> bool:
-        """Remove the erased events from a batch; returns False if the batch cannot be decrypted.
+        """Remove the erased events from a batch. Return False if the batch cannot be decrypted.
 
-        No started attempt may carry the batch. Positions `in_flight` are skipped: the scan finds them later.
+        No attempt in flight may contain the batch. The positions `in_flight`, which are being retried, are
+        skipped: the scan finds them later.
         """
         async with connection.transaction():
             locked = await erasures.lock(connection, batch, day)
             if locked is None:
                 return True
             place = batch_place(batch)
-            bodies = open_bodies(batch, locked.data_key, locked.content, self._vault)
+            bodies = open_bodies(batch, locked.data_key, locked.content, self.vault)
             if bodies is None:
-                return False  # the next claim settles it as unreadable
+                return False
             erased = {
                 position: erasure
                 for position, body in bodies.items()
@@ -179,11 +167,11 @@ class ErasureScanner:
                 day,
                 locked,
                 content=encrypt(new_key, packing.repack(rest), place=place),
-                data_key=self._vault.seal(new_key, place=place),
+                data_key=self.vault.seal(new_key, place=place),
                 gone=removed,
             )
-            await counts.add(connection, self._writer, {locked.destination: delta})
-            if self._callbacks_enabled and (
+            await counts.add(connection, self.writer, {locked.destination: delta})
+            if self.callbacks_enabled and (
                 places := tuple(event.place for event in removed if _newly_erased(event, locked))
             ):
                 final = callbacks.FinalBatch(batch, day, places, len(places), "erased", None, "erased")
@@ -193,7 +181,7 @@ class ErasureScanner:
         return True
 
     def _erasure_of(self, organisation: OrganisationId, body: bytes) -> str | None:
-        """Return the id of the erasure that applies to a conversion of an organisation, or None."""
+        """Return the id of the erasure whose values a conversion contains, or None."""
         return next(
             (
                 id_
@@ -203,16 +191,16 @@ class ErasureScanner:
             None,
         )
 
-    def _opened(
+    def _open(
         self, erasure: erasures.PendingErasure
     ) -> tuple[str, tuple[OrganisationId, frozenset[str]]] | None:
-        """Return an erasure's id, organisation and values; log one whose values cannot be decrypted."""
+        """Decrypt an erasure; return its id, organisation and values. If it fails, log it and return None."""
         try:
-            values = self._vault.open(erasure.sealed, place=erasure_place(erasure.id))
+            values = self.vault.open(erasure.sealed, place=erasure_place(erasure.id))
         except CannotDecrypt as error:
             if erasure.id not in self._unreadable:
                 self._unreadable.add(erasure.id)
-                self._telemetry.log(
+                self.telemetry.log(
                     "erasure.unreadable", level=40, erasure=erasure.id, error=describe_exception(error)
                 )
             return None
@@ -226,7 +214,7 @@ def _newly_erased(event: erasures.ErasedEvents, locked: erasures.LockedBatch) ->
 def _erase(
     place: int, locked: erasures.LockedBatch, event_at: datetime, delta: counts.CountDelta
 ) -> tuple[erasures.ErasedEvents, str]:
-    """Return an erased conversion's new state, and the member of the erasure's receipt that counts it."""
+    """Count an erased conversion in `delta`; return its new state and its column of the erasure's receipt."""
     status = locked.exceptions.get(place)
     if status in ("delivered", "erased") or (status is None and locked.disposition == "sent"):
         return erasures.ErasedEvents(place, status or "delivered", event_at, left_batch=False), "delivered"

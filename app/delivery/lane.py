@@ -1,4 +1,4 @@
-"""The owner's state of a lane: fence, lease, rate limit, and requests in flight."""
+"""The state of a lane in the worker that owns it: lease, rate limit, breaker, and requests in flight."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,15 @@ from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.domain.pacing.watermarks import Watermarks
 from app.store.lanes import DestinationQueue, LaneLease
 
-POLL_CACHE_S = 0.5  # how long a poll result with a single live queue is reused
-POLL_EVERY_S = 1.0  # how often a worker reads which lanes have due events; notifications come sooner
-LONGEST_BACKOFF_S = 30.0  # longest back-off of a queue whose due events cannot be claimed
+POLL_CACHE_S = 0.5  # how long the result of a poll is reused (`cache_poll`)
+POLL_EVERY_S = 1.0  # how often a worker reads which lanes have due events, in addition to notifications
+LONGEST_BACKOFF_S = 30.0  # the longest back-off of a queue whose due events cannot be claimed
 _FIRST_BACKOFF_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """A queue is skipped until this time, after `failures` in a row."""
+    """A queue is skipped until this time, because `failures` claims in a row failed."""
 
     until: float
     failures: int
@@ -30,7 +30,8 @@ class Backoff:
 class Lane:
     """One owned lane. All times are seconds on this process's monotonic clock.
 
-    `owned_until` counts from before the lease was requested, so it ends before the lease in the database.
+    `owned_until` is computed before the lease is requested, so it is earlier than the lease's end in the
+    database.
     """
 
     lease: LaneLease
@@ -42,7 +43,7 @@ class Lane:
     requests: int = 0
     claiming: bool = False
     waits_for_token: bool = False  # the claim waits for the token server
-    announced_events: int = 0  # by notifications since the last claim
+    announced_events: int = 0  # number of new events, from notifications since the last claim
     wake_at: float | None = None
     merge_window: MergeWindow = field(default_factory=MergeWindow)
     served_at: dict[DestinationNumber, float] = field(default_factory=dict)
@@ -52,8 +53,8 @@ class Lane:
     watermarks: Watermarks = field(default_factory=Watermarks)
     recorded_state: tuple[float | None, str, float] | None = None  # last values written to the lane's row
     only_queue: DestinationQueue | None = None  # the single queue that the last poll found
-    only_queue_until: float = 0.0  # how long that poll result is reused
-    erasures: int = -1  # the erasure number that its next request is checked against
+    only_queue_until: float = 0.0  # when `only_queue` must be read again
+    erasures: int = -1  # number of requested erasures that the next request's events are checked against
     is_lost: bool = False  # released, or owned by another worker
     backoffs: dict[tuple[DestinationNumber, WorkKind], Backoff] = field(default_factory=dict)
     # The batches of each queue's last claim without a request.
@@ -61,22 +62,21 @@ class Lane:
 
     @property
     def id(self) -> LaneId:
-        """Return the lane's id."""
         return self.lease.id
 
     @property
     def fence(self) -> int:
-        """Return the number that every write of this owner includes."""
+        """The number that every write of this owner includes."""
         return self.lease.fence
 
     def cache_poll(self, queues: Sequence[DestinationQueue], now: float) -> None:
-        """Cache a poll result that found a single destination with live events only, or nothing.
+        """Cache the result of a poll if it found a single destination with live events only.
 
-        Only this lane's settlements create retries. Until one does, or a replay is requested, all due events
-        are live and belong to that destination.
+        The next requests then need no poll: all due events are live and belong to that destination, until a
+        settlement of this lane creates retries or a user requests a replay.
         """
         if self.backoffs:
-            # Keep failures for a while after a backoff ends, so that the next one in a row waits longer.
+            # Keep the failures for a while after a back-off ends, so that the next back-off lasts longer.
             self.backoffs = {
                 key: backoff
                 for key, backoff in self.backoffs.items()
@@ -86,7 +86,7 @@ class Lane:
         self.only_queue, self.only_queue_until = (queues[0], now + POLL_CACHE_S) if is_single else (None, 0.0)
 
     def cached_queue(self, now: float) -> DestinationQueue | None:
-        """Return the queue to serve if the cached poll result determines it; else None."""
+        """Return the queue to serve from the cached result of a poll; None if a new poll is needed."""
         is_cached = (
             now < self.only_queue_until
             and now < self.watermarks.full_scan_at
@@ -96,7 +96,7 @@ class Lane:
         return self.only_queue if is_cached else None
 
     def back_off(self, number: DestinationNumber, kind: WorkKind, now: float) -> Backoff:
-        """Skip a queue whose due events cannot be claimed; the wait doubles with each failure in a row."""
+        """Skip a queue whose due events cannot be claimed. Each failure in a row doubles the time."""
         previous = self.backoffs.get((number, kind))
         failures = previous.failures + 1 if previous is not None else 1
         wait = min(LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
@@ -105,25 +105,27 @@ class Lane:
         return backoff
 
     def is_progress(self, number: DestinationNumber, kind: WorkKind, unsent: frozenset[BatchId]) -> bool:
-        """Return whether a claim that led to no request found other batches than the last such claim of its
-        queue.
+        """Return whether a claim without a request made progress.
+
+        `unsent` are the batches that the claim settled. If the queue's last claim without a request had the
+        same batches, settling had no effect.
         """
         previous, self.unsent[number, kind] = self.unsent.get((number, kind)), unsent
         return unsent != previous
 
     def exclude(self, number: DestinationNumber, until: float) -> None:
-        """Skip all queues of a destination until then, so that other destinations are served."""
+        """Skip all queues of a destination until a time, so that other destinations are served."""
         self.backoffs |= {(number, kind): Backoff(until, 0) for kind in WorkKind}
         self.only_queue = None
 
     def clear_backoff(self, number: DestinationNumber, kind: WorkKind) -> None:
-        """Reset the failures of a queue whose due events could be claimed."""
+        """Forget the failures of a queue, because its due events could be claimed."""
         if self.backoffs or self.unsent:
             self.backoffs.pop((number, kind), None)
             self.unsent.pop((number, kind), None)
 
     def due_in(self, queue: DestinationQueue, now: float) -> Mapping[WorkKind, float]:
-        """Return the seconds until each kind of request of a queue is due, including backoffs."""
+        """Return in how many seconds each kind of request of a queue is due, including back-offs."""
         if not self.backoffs:
             return queue.due_in
         backoffs = {kind: self.backoffs.get((queue.number, kind)) for kind in queue.due_in}
@@ -133,16 +135,16 @@ class Lane:
         }
 
     def observed_state(self, now: float) -> tuple[float | None, str, tuple[float | None, str, float]]:
-        """Return the estimated rate, the breaker's state, and both rounded with the error rate.
+        """Return the estimated rate, the breaker's state, and a rounded copy of both and the error rate.
 
-        The row is written when the rounded values change; a rate is rounded to about five per cent.
+        The lane's row is written when the rounded copy changes. A rate is rounded to about 5 %.
         """
         rate, breaker = self.pace.estimate.settled_rate, self.breaker.state(now).value
         rounded_rate = None if rate is None else round(math.log(rate) * 20)
         return rate, breaker, (rounded_rate, breaker, round(self.breaker.error_rate, 1))
 
     def may_claim(self) -> bool:
-        """Return whether another request may be prepared now, apart from the rate limit."""
+        """Return whether another request may be prepared now. The rate limit is not considered."""
         return (
             not self.claiming
             and not self.is_lost
@@ -151,16 +153,16 @@ class Lane:
 
     @property
     def in_flight(self) -> int:
-        """Return the number of requests in flight or being prepared, without one that waits for a token."""
+        """The number of requests in flight or in preparation. To wait for a token is not preparation."""
         return self.requests + (self.claiming and not self.waits_for_token)
 
     @property
     def blocked_until(self) -> float:
-        """Return the end of the window in which nothing may be sent, because of a 429 or the breaker."""
+        """The time until which nothing may be sent, because of a 429 or the breaker."""
         return max(self.pace.blocked_until, self.breaker.until)
 
     def ready_at(self, now: float) -> float:
-        """Return when the next request may be sent, by rate limit, Retry-After window and breaker."""
+        """Return when the next request may be sent, according to rate limit, Retry-After and breaker."""
         return max(self.pace.ready_at(self.limit, now), self.breaker.until)
 
     def wake(self, at: float) -> None:
@@ -169,20 +171,21 @@ class Lane:
             self.wake_at = at
 
     def announce(self, events: int, now: float) -> None:
-        """Count newly stored events; wake the lane when its merge window ends."""
+        """Count newly stored events, and wake the lane at the end of its merge window."""
         if not self.announced_events and not self.claiming:
             self.merge_window = self.merge_window.first_event(now)
         self.announced_events += events
         self.wake_for_announced(now)
 
     def wake_for_announced(self, now: float) -> None:
-        """Wake the lane for the events announced since its last claim began, once that claim has ended."""
+        """Wake the lane for the events announced since its last claim began. Does nothing during a claim."""
         if self.announced_events and not self.claiming:
             self.wake(self.merge_window.ready_at(now, self.announced_events))
 
     def schedule(self, due_at: float) -> None:
-        """Wake the lane when events are due, unless it already waits for another time (the end of a window,
-        its rate limit, a token).
+        """Wake the lane when events are due, unless another time is already set.
+
+        It may wait for the end of its merge window, its rate limit or a token.
         """
         if self.wake_at is None and not self.claiming:
             self.wake(max(due_at, self.blocked_until))

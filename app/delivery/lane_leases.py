@@ -1,13 +1,14 @@
-"""The lanes that this worker owns: acquire, renew and release their leases; recover unsettled attempts."""
+"""The leases of lanes: acquire, renew and release them, and find unsettled attempts of other owners."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import asyncpg
 
 from app.delivery.lane import POLL_EVERY_S, Lane
-from app.domain.ids import LaneId
+from app.domain.ids import BatchId, LaneId
 from app.domain.pacing.lane_limits import TIMES, Times, fair_share, may_acquire
 from app.domain.pacing.merge_window import MergeWindow
 from app.domain.pacing.rate_estimator import RateEstimate
@@ -20,51 +21,43 @@ from app.telemetry import Telemetry
 RECOVER_EVERY_S = 2.0
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class LaneLeases:
     """The lane leases of one worker.
 
-    Its session is one connection for the lifetime of the worker. The session's advisory locks show that the
-    owner is alive.
+    They belong to a database session that lasts as long as the worker. The session holds an advisory lock for
+    each lane, which shows the other workers that the owner is alive.
     """
 
-    def __init__(
-        self,
-        *,
-        connect: Callable[[], Awaitable[asyncpg.Connection]],
-        owner: str,
-        monotonic: Callable[[], float],
-        telemetry: Telemetry,
-        merge_window: float = 0.0,
-        times: Times = TIMES,
-    ) -> None:
-        self._times = times
-        self._merge_window = MergeWindow(merge_window)
-        self._lease = timedelta(seconds=times.lease)
-        self._connect = connect
-        self._owner = owner
-        self._monotonic = monotonic
-        self._telemetry = telemetry
-        self._session: asyncpg.Connection | None = None
-        self._leaving = False
-        self._session_lock = asyncio.Lock()  # a connection carries one statement at a time
-        self.owned: dict[LaneId, Lane] = {}
-        # Leases of lanes that are not owned, whose advisory lock the session still holds; locks are counted.
-        self._lost: list[LaneLease] = []
+    connect: Callable[[], Awaitable[asyncpg.Connection]]
+    owner: str
+    monotonic: Callable[[], float]
+    telemetry: Telemetry
+    merge_window: float = 0.0
+    times: Times = TIMES
+    _session: asyncpg.Connection | None = field(init=False, default=None)
+    # A connection executes one statement at a time.
+    _session_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    _leaving: bool = field(init=False, default=False)
+    owned: dict[LaneId, Lane] = field(init=False, default_factory=dict)
+    # Leases that are lost or given up, whose advisory lock must still be released. Postgres counts the locks
+    # of a session, so each must be released exactly once.
+    _lost: list[LaneLease] = field(init=False, default_factory=list)
 
     async def adopt(self) -> list[Lane]:
-        """Wake the owned lanes with due work and acquire free ones, up to a fair share; return the new lanes.
+        """Wake the owned lanes with due events, and acquire free lanes up to a fair share.
 
-        A worker that owns more than its share releases idle lanes. Lanes without waiting events are not read
-        and cost nothing.
+        Returns the new lanes. If the worker owns more than its share, it releases idle lanes. Lanes without
+        waiting events are not read.
         """
         async with self._session_lock:
             session = await self._live_session()
             await self._release_lost(session)
-            silent_after = timedelta(seconds=self._times.silent_after)
-            # First, because this frees the lanes of hanging workers.
+            silent_after = timedelta(seconds=self.times.silent_after)
+            # First, because this also ends the sessions of hanging workers, which frees their lanes.
             workers = await lanes.living_workers(session, silent_after=silent_after)
             busy = await lanes.busy_lanes(session)
-            now = self._monotonic()
+            now = self.monotonic()
             share = fair_share(len({work.lane for work in busy} | set(self.owned)), workers)
             acquired = []
             for work in busy:
@@ -81,53 +74,57 @@ class LaneLeases:
             idle = [lane for lane in self.owned.values() if not lane.requests and not lane.claiming]
             for surplus in idle[: max(0, len(self.owned) - share)]:
                 await self._release(session, surplus)
-        self._telemetry.lanes.set(len(self.owned))
+        self.telemetry.lanes.set(len(self.owned))
         return acquired
 
     async def renew(self) -> None:
-        """Renew the leases of all owned lanes; drop the lanes that have another owner."""
-        renewed_at = self._monotonic()
+        """Renew the leases of all owned lanes. Drop the lanes that have another owner."""
+        renewed_at = self.monotonic()
         fences = [(lane.id, lane.fence) for lane in self.owned.values()]
         if not fences:
             return
         async with self._session_lock:
-            renewed = await lanes.renew(await self._live_session(), fences, lease=self._lease)
+            renewed = await lanes.renew(
+                await self._live_session(), fences, lease=timedelta(seconds=self.times.lease)
+            )
         for lane in list(self.owned.values()):
             if lane.id in renewed:
-                lane.owned_until = renewed_at + self._times.lease
+                lane.owned_until = renewed_at + self.times.lease
             elif (lane.id, lane.fence) in fences:
                 self.lose(lane)
 
     async def overdue(self) -> list[tuple[Lane, UnsettledAttempt]]:
-        """Return attempts of owned lanes without a result whose sender must have ended."""
+        """Return the attempts without a result that are so old that nobody is still sending them."""
         if not self.owned:
             return []
         async with self._session_lock:
             overdue = await attempts.overdue(
                 await self._live_session(),
                 list(self.owned),
-                older_than=timedelta(seconds=self._times.settled_within),
+                older_than=timedelta(seconds=self.times.settled_within),
             )
         return [(self.owned[lane], attempt) for lane, attempt in overdue if lane in self.owned]
 
     def recovered(self, lane: Lane, attempt: UnsettledAttempt) -> None:
-        """Mark the content of a recovered attempt as no longer in flight: it may be sent again."""
-        _unmark_in_flight(lane, attempt)
+        """Mark the events of a recovered attempt as no longer in flight, so that they can be sent again."""
+        batches, exceptions = _content(attempt)
+        lane.batches_in_flight -= batches
+        lane.exceptions_in_flight -= exceptions
 
     def lose(self, lane: Lane) -> None:
-        """Drop a lane that has another owner; a second call does nothing: its lock is released once."""
+        """Drop a lane that has another owner. A second call does nothing: its lock is released once."""
         if lane.is_lost:
             return
         lane.is_lost = True
         if self.owned.get(lane.id) is lane:
             del self.owned[lane.id]
         self._lost.append(lane.lease)
-        self._telemetry.log("lane.lost", level=30, lane=lane.id, fence=lane.fence)
+        self.telemetry.log("lane.lost", level=30, lane=lane.id, fence=lane.fence)
 
     async def leave(self) -> None:
-        """Release every lane without a request in flight; leave the set of live workers.
+        """Release every lane without a request in flight, and unregister this worker.
 
-        Otherwise the other workers would reserve this worker's share of the lanes.
+        While it is registered, the other workers reserve a share of the lanes for it.
         """
         async with self._session_lock:
             if self._session is None or self._session.is_closed():
@@ -149,35 +146,38 @@ class LaneLeases:
                 await self._session.close()
 
     async def _acquire(self, session: asyncpg.Connection, id: LaneId) -> Lane | None:
-        acquired_at = self._monotonic()
-        lease = await lanes.acquire(session, id, self._owner, lease=self._lease)
+        acquired_at = self.monotonic()
+        lease = await lanes.acquire(session, id, self.owner, lease=timedelta(seconds=self.times.lease))
         if lease is None:
             return None
-        self._lost.append(lease)  # released at the next poll if a statement below fails
+        self._lost.append(lease)  # if a statement below fails, the next `adopt` releases the lease
         limit = (await lanes.pace_settings(session, id)).limit or RateLimit(1, 1)
         estimate = (
             RateEstimate()
             if lease.learned_rate is None
             else RateEstimate.from_former_owner(lease.learned_rate, acquired_at)
         )
-        # The former owner may just have used the burst: start with an empty bucket.
+        # The former owner may just have used the burst of the rate limit: start with an empty token bucket.
         pace = LanePace(
             arrival=acquired_at + limit.burst / limit.per_second,
             blocked_until=acquired_at + lease.blocked_for if lease.blocked_for else 0.0,
             estimate=estimate,
         )
-        lane = Lane(lease, acquired_at + self._times.lease, limit, pace, merge_window=self._merge_window)
+        window = MergeWindow(self.merge_window)
+        lane = Lane(lease, acquired_at + self.times.lease, limit, pace, merge_window=window)
         for attempt in await attempts.unsettled(session, id):
             # The former owner may still be sending it: do not send its content yet.
-            _mark_in_flight(lane, attempt)
+            batches, exceptions = _content(attempt)
+            lane.batches_in_flight |= batches
+            lane.exceptions_in_flight |= exceptions
         lane.wake(acquired_at)
         self._lost.remove(lease)
         self.owned[id] = lane
-        self._telemetry.log("lane.acquired", lane=id, fence=lease.fence)
+        self.telemetry.log("lane.acquired", lane=id, fence=lease.fence)
         return lane
 
     async def _release_lost(self, session: asyncpg.Connection) -> None:
-        """Release the locks of lost lanes, and their leases if the fence is unchanged."""
+        """Release the locks of lost lanes, and the leases of those that have no new owner."""
         while self._lost:
             lease = self._lost[-1]
             await lanes.release(session, lease.id, lease.fence)
@@ -186,29 +186,22 @@ class LaneLeases:
     async def _release(self, session: asyncpg.Connection, lane: Lane) -> None:
         lane.is_lost = True
         self.owned.pop(lane.id, None)
-        self._lost.append(lane.lease)  # released again at the next poll if this fails
+        self._lost.append(lane.lease)  # if this fails, the next `adopt` releases the lease
         await self._release_lost(session)
-        self._telemetry.log("lane.released", lane=lane.id, fence=lane.fence)
+        self.telemetry.log("lane.released", lane=lane.id, fence=lane.fence)
 
     async def _live_session(self) -> asyncpg.Connection:
         if self._session is None or self._session.is_closed():
-            # The old session's locks have ended: other workers may have acquired the lanes.
+            # The locks of the old session have ended, so other workers may have acquired the lanes.
             for lane in list(self.owned.values()):
                 self.lose(lane)
-            self._session = await self._connect()
+            self._session = await self.connect()
             await lanes.register_worker(self._session)
         return self._session
 
 
-def _mark_in_flight(lane: Lane, attempt: UnsettledAttempt) -> None:
+def _content(attempt: UnsettledAttempt) -> tuple[set[BatchId], set[tuple[BatchId, int]]]:
+    """Return the batches and the exceptions that an attempt contains."""
     if attempt.places is None:
-        lane.batches_in_flight.update(attempt.batches)
-    else:
-        lane.exceptions_in_flight.update(zip(attempt.batches, attempt.places, strict=True))
-
-
-def _unmark_in_flight(lane: Lane, attempt: UnsettledAttempt) -> None:
-    if attempt.places is None:
-        lane.batches_in_flight.difference_update(attempt.batches)
-    else:
-        lane.exceptions_in_flight.difference_update(zip(attempt.batches, attempt.places, strict=True))
+        return set(attempt.batches), set()
+    return set(), set(zip(attempt.batches, attempt.places, strict=True))

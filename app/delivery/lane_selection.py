@@ -1,4 +1,4 @@
-"""Select which queue of a lane is served next."""
+"""Select the queue of a lane that is served next."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from app.store import lanes
 def select(
     lane: Lane, queues: Sequence[lanes.DestinationQueue], now: float
 ) -> tuple[lanes.DestinationQueue, WorkKind, bool] | None:
-    """Select the kind of request to send next, and the destination that was served longest ago.
+    """Select the queue and the kind of request to send next. Return also whether other events are due too.
 
-    First the organisation, then its destination: organisations that share a lane have equal shares.
+    Organisations that share a lane get equal shares: first the organisation that was served longest ago is
+    selected, then its destination that was served longest ago.
 
-    The third value: whether other events are due too. Wakes the lane if events become due before the next
-    poll. `now` is on this process's monotonic clock.
+    Returns None if nothing is due. If events become due before the next poll, the lane is woken for them.
     """
     due_in = {queue.number: lane.due_in(queue, now) for queue in queues}
     waits = [seconds for by_kind in due_in.values() for seconds in by_kind.values()]

@@ -1,4 +1,6 @@
-"""Park destinations that Amazon answers with 404 several times in a row, and probe them from time to time."""
+"""Park a destination after several 404s in a row, and resume it when a probe is answered differently."""
+
+from dataclasses import dataclass, field
 
 from app.delivery.access_tokens import Access, AccessTokens
 from app.domain.ids import DestinationId
@@ -8,20 +10,20 @@ from app.store.lanes import DestinationQueue
 from app.telemetry import Telemetry
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class MissingEndpoints:
-    """Counts the 404s in a row of each destination, per worker."""
+    """Counts the 404s in a row of each destination. Each worker counts for itself."""
 
-    def __init__(self, *, tokens: AccessTokens, policy: EndpointPolicy, telemetry: Telemetry) -> None:
-        self.policy = policy
-        self._tokens = tokens
-        self._telemetry = telemetry
-        self._runs: dict[DestinationId, MissingRun] = {}
+    tokens: AccessTokens
+    policy: EndpointPolicy
+    telemetry: Telemetry
+    _runs: dict[DestinationId, MissingRun] = field(init=False, default_factory=dict)
 
     async def waits(self, queue: DestinationQueue, access: Access, reply: Reply, now: float) -> bool:
-        """Count a reply; return whether the destination now waits because of its endpoint."""
+        """Count a reply. Return whether the destination is parked because Amazon's endpoint was not found."""
         if queue.is_probe:
-            if has_answered(reply) and await self._tokens.endpoint_found(queue.id):
-                self._telemetry.log("destination.endpoint_found", destination=queue.id)
+            if has_answered(reply) and await self.tokens.endpoint_found(queue.id):
+                self.telemetry.log("destination.endpoint_found", destination=queue.id)
             return isinstance(reply, Missing)
         if queue.id not in self._runs and not isinstance(reply, Missing):
             return False
@@ -30,9 +32,9 @@ class MissingEndpoints:
             if run.times:
                 self._runs[queue.id] = run
             return False
-        is_parked = await self._tokens.endpoint_not_found(queue.id, access, probe_in=self.policy.probe_every)
+        is_parked = await self.tokens.endpoint_not_found(queue.id, access, probe_in=self.policy.probe_every)
         if is_parked:
-            self._telemetry.log(
+            self.telemetry.log(
                 "destination.endpoint_not_found", level=30, destination=queue.id, replies=run.times
             )
         return is_parked

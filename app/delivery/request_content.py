@@ -1,4 +1,4 @@
-"""The content of claims and requests: conversions, their batches, and content that cannot be sent."""
+"""What a claim reads: the conversions of the next request, and due events that cannot be sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.watermarks import Key
 from app.store import attempts, batches, lanes
 
+# The queue in the store from which each kind of request takes its events.
 QUEUES: Mapping[WorkKind, int] = {
     WorkKind.LIVE: batches.LIVE,
     WorkKind.RETRY: batches.LIVE,
@@ -22,10 +23,11 @@ QUEUES: Mapping[WorkKind, int] = {
 
 
 class BatchSource(msgspec.Struct):
-    """The batch of conversions, and the facts that apply to all of them.
+    """The batch that contains a conversion, or the exception row of a conversion that is retried.
 
-    `failing`: they are counted as retrying already. `shapes` are decoded on first use; delivered
-    requests never need them. Without `shapes` every event has `default_event_at` and no mapping.
+    `failing`: its events are already counted as retrying. `shapes` is the encoded metadata of the events. It
+    is decoded on first use, because a delivered request does not need it. Without `shapes`, each event has
+    the time `default_event_at` and no mapping.
     """
 
     batch: BatchId
@@ -39,12 +41,12 @@ class BatchSource(msgspec.Struct):
     __repr__ = object.__repr__
 
     def event_at(self, place: int) -> datetime:
-        """Return an event's own time, UTC, to the millisecond."""
+        """Return the time of the event at a position, UTC, to the millisecond."""
         found = self._metadata_of(place)
         return self.default_event_at if found is None else found.event_at
 
     def mapping(self, place: int) -> int | None:
-        """Return the number of an event's mapping."""
+        """Return the number of the mapping of the event at a position; None if unknown."""
         found = self._metadata_of(place)
         return None if found is None else found.mapping
 
@@ -57,7 +59,7 @@ class BatchSource(msgspec.Struct):
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """One conversion of a request."""
+    """One conversion of a request. `place` is its position in its batch."""
 
     source: BatchSource
     place: int
@@ -67,94 +69,76 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def batch(self) -> BatchId:
-        """Return its batch."""
         return self.source.batch
 
     @property
     def day(self) -> date:
-        """Return the day of its batch."""
         return self.source.day
 
     @property
     def key(self) -> tuple[BatchId, int]:
-        """Return its batch and its position there."""
         return self.source.batch, self.place
 
     @property
     def tries(self) -> int:
-        """Return its number of failed attempts."""
         return self.source.tries
 
     @property
     def failing(self) -> bool:
-        """Return whether it is already counted as retrying."""
         return self.source.failing
 
     @property
     def event_at(self) -> datetime:
-        """Return the event's own time, UTC, to the millisecond."""
         return self.source.event_at(self.place)
 
     @property
     def mapping(self) -> int | None:
-        """Return the number of its mapping; None for a retry, whose exception row has it already."""
+        """The number of the conversion's mapping; None for a retry, whose exception row contains it."""
         return self.source.mapping(self.place)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RequestContent:
-    """The conversions of one request, in order.
-
-    `batches`: its complete batches, none for a retry. `too_old`: conversions past the age limit;
-    they are not sent and expire. `send_group`: the half of a divided request that a retry belongs to.
-    `has_more`: the store has more due events than fit.
-    """
+    """The conversions of one request, in order."""
 
     queue: lanes.DestinationQueue
     items: tuple[Item, ...]
-    too_old: tuple[Item, ...]
-    batches: tuple[BatchId, ...]
-    send_group: int | None
-    has_more: bool
+    too_old: tuple[Item, ...]  # past the age limit: they expire and are not sent
+    batches: tuple[BatchId, ...]  # the complete batches; none for a retry
+    send_group: int | None  # for a retry of a half of a refused request, the half's id
+    has_more: bool  # more events are due than one request can contain
     kind: WorkKind
 
     @property
     def is_live(self) -> bool:
-        """Return whether it carries complete batches, not single exceptions."""
+        """Whether the request contains complete batches, not single exceptions."""
         return bool(self.batches)
 
     @property
     def is_complete(self) -> bool:
-        """Return whether it carries complete batches with all their conversions."""
+        """Whether the request contains all conversions of its batches."""
         return bool(self.batches) and not self.too_old
-
-    @property
-    def row_queue(self) -> int:
-        """Return the queue for the exception rows of its conversions."""
-        return QUEUES[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Conversions that cannot be decrypted: their key was deleted or is not configured, or the row is
-    damaged.
+    """Conversions that cannot be decrypted: all of a batch, or one that is retried.
 
-    A complete batch, with the wrapped `data_key` that was tried, or one conversion that is retried
-    separately. `problem` is 'missing', 'not_opened', or the SQLSTATE of the damaged page.
+    Their key was deleted or is not configured, or the row is damaged.
     """
 
     batch: BatchId
     day: date
     places: tuple[int, ...]
-    failing: bool
+    failing: bool  # already counted as retrying
     event_at: datetime
-    data_key: bytes | None = None
-    problem: str = "not_opened"
+    data_key: bytes | None = None  # of a batch: the encrypted data key that did not open it
+    problem: str = "not_opened"  # or 'missing', or the SQLSTATE of a damaged page
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Claim:
-    """The result of a claim: the content of a request, if any, and batches that leave the queue unsent.
+    """The result of a claim: the content of a request, if any, and batches that cannot be sent now.
 
     `erasable`: batches with events of an erased person. They are rewritten before they are sent.
     """
@@ -166,7 +150,10 @@ class Claim:
 
     @property
     def unsent_batches(self) -> frozenset[BatchId]:
-        """Return the batches to settle without sending them. The same set twice: settling had no effect."""
+        """The batches that this claim settles or rewrites without sending them.
+
+        The same set in two claims means that this had no effect.
+        """
         too_old = self.content.too_old if self.content is not None else ()
         return frozenset(
             (
@@ -185,7 +172,7 @@ class Selection:
     queue: lanes.DestinationQueue
     kind: WorkKind
     others_due: bool
-    watermarks: Mapping[Key, datetime]  # start of the poll's scan; the claim starts there too
+    watermarks: Mapping[Key, datetime]  # where the poll and the claim start their scan for due batches
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -195,5 +182,5 @@ class RequestInFlight:
     content: RequestContent
     attempt: attempts.StartedAttempt
     access: Access
-    deadline: float  # monotonic; other workers count from the attempt's start
-    has_more: bool  # the lane has more due events than this request carries
+    deadline: float  # on this process's monotonic clock
+    has_more: bool  # the lane has more due events than this request contains

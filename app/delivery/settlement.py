@@ -1,4 +1,7 @@
-"""Write settlements: each in one transaction, or in one statement, that checks the lane's fence."""
+"""Write the results of attempts to the database.
+
+Each settlement is one transaction or one statement. It writes nothing if the lane's fence has changed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +9,7 @@ from datetime import date, timedelta
 from typing import assert_never
 
 from app.delivery.lane import Lane
-from app.delivery.request_content import Claim, Item, RequestContent, Unreadable
+from app.delivery.request_content import QUEUES, Claim, Item, RequestContent, Unreadable
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.domain.outcomes.outcome import SentRequest
 from app.domain.outcomes.reasons import REASONS, JourneyCode
@@ -27,15 +30,15 @@ from app.store import PipelineConnection, attempts, batches, callbacks, counts, 
 
 
 class StaleOwner(Exception):
-    """The lane has another owner: this worker must not write."""
+    """Another worker owns the lane now, so this worker must not write."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountWriter:
-    """The writer number of the counts, and whether final states are queued as callbacks."""
+    """How a process writes counts and final states."""
 
-    number: int
-    callbacks_enabled: bool = False
+    number: int  # identifies the rows of this process in the counts
+    callbacks_enabled: bool = False  # queue the final states as callbacks to the journey engine
 
 
 async def write_settlement(
@@ -48,10 +51,10 @@ async def write_settlement(
     *,
     writer: CountWriter,
 ) -> counts.CountDelta:
-    """Write the attempt's result, every conversion's disposition and the counts; return the changes of the
-    counts.
+    """Write an attempt's result, the disposition of every conversion, and the counts.
 
-    `connection` must be outside a transaction: everything is committed here, or nothing. Raises StaleOwner.
+    Returns the changes of the counts. Everything is committed here, or nothing: `connection` must be outside
+    a transaction. Raises StaleOwner.
     """
     if (
         isinstance(settlement, PerItem)
@@ -62,7 +65,8 @@ async def write_settlement(
         delta = await _write_delivered(connection, lane, content, attempt, sent, writer)
         if delta is not None:
             return delta
-        # The lane has another owner, or an earlier commit succeeded but its response was lost.
+        # Nothing was written: the lane has another owner, or the attempt is already settled, because Postgres
+        # committed an earlier try whose response was lost. `_write_each` distinguishes the two.
     async with connection.transaction():
         return await _write_each(connection, lane, content, attempt, sent, settlement, writer=writer)
 
@@ -75,7 +79,7 @@ async def _write_delivered(
     sent: SentRequest,
     writer: CountWriter,
 ) -> counts.CountDelta | None:
-    """Write in one statement that a request was delivered completely; None if nothing was written."""
+    """Write in one statement that all conversions were delivered. Return None if nothing was written."""
     days = {item.source.day for item in content.items}
     delta = counts.CountDelta(
         delivered=len(content.items), retrying=-sum([item.source.failing for item in content.items])
@@ -128,19 +132,19 @@ async def _write_each(
         return delta
     match settlement:
         case PerItem(dispositions):
-            written = [
-                row
+            changes = [
+                change
                 for item, disposition in zip(content.items, dispositions, strict=True)
-                if (row := _row(item, disposition, content, attempt.id, delta)) is not None
+                if (change := _apply(disposition, item, content, attempt.id, delta)) is not None
             ]
-            written += [_expired(item, delta) for item in content.too_old]
+            changes += [_expire(item, delta) for item in content.too_old]
             if content.is_live:
                 await batches.close(connection, content.batches, "sent", attempt.id)
             await exceptions.write(
-                connection, content.queue.number, attempt.id, written, queue=content.row_queue
+                connection, content.queue.number, attempt.id, changes, queue=QUEUES[content.kind]
             )
             if writer.callbacks_enabled:
-                finals = [*_delivered(content, dispositions), *_finals(written)]
+                finals = [*_delivered_batches(content, dispositions), *_final_batches(changes)]
                 await callbacks.note(connection, content.queue.number, finals)
         case RetryAll(reason, wait):
             await _put_back(connection, content, reason, timedelta(seconds=wait), delta)
@@ -160,7 +164,10 @@ async def write_unsent(
     *,
     writer: CountWriter,
 ) -> counts.CountDelta:
-    """Settle due events that cannot be sent: expired batches, unreadable conversions. Raises StaleOwner."""
+    """Settle due events that cannot be sent, because they expired or cannot be read. Raises StaleOwner.
+
+    Returns the changes of the counts.
+    """
     if not await lanes.is_owned(connection, lane.id, lane.fence):
         raise StaleOwner
     claim = await _lock_unchanged(connection, claim)
@@ -171,12 +178,12 @@ async def write_unsent(
             delta.expired += batch.events
             delta.retrying -= batch.events if batch.tries else 0
     if closed := [row.batch for row in claim.unreadable if row.data_key is not None]:
-        # Each of its conversions gets an exception row below.
+        # Each conversion of these batches gets an exception row below.
         await batches.close(connection, closed, "sent", None)
-    rows = [row for unreadable in claim.unreadable for row in _unreadable(unreadable, delta)]
+    changes = [change for unreadable in claim.unreadable for change in _give_up(unreadable, delta)]
     if claim.content is not None and not claim.content.items:
-        rows += [_expired(item, delta) for item in claim.content.too_old]
-    await exceptions.write(connection, destination, None, rows)
+        changes += [_expire(item, delta) for item in claim.content.too_old]
+    await exceptions.write(connection, destination, None, changes)
     if writer.callbacks_enabled:
         expired = [
             callbacks.FinalBatch(
@@ -184,16 +191,16 @@ async def write_unsent(
             )
             for batch in claim.expired
         ]
-        await callbacks.note(connection, destination, [*expired, *_finals(rows)])
+        await callbacks.note(connection, destination, [*expired, *_final_batches(changes)])
     await counts.add(connection, writer.number, {destination: delta})
     return delta
 
 
 async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim:
-    """Return the unchanged part of a claim, locked until the transaction ends.
+    """Return the part of a claim that is unchanged since it was read; lock its rows in this transaction.
 
-    Since the claim an erasure may have rewritten a batch, maintenance may have expired it, or an operator may
-    have discarded it. Changed content is already settled, or will be claimed again.
+    An erasure may have rewritten a batch, maintenance may have expired it, an operator may have discarded it.
+    Such a batch is settled already or will be claimed again.
     """
     data_keys = {batch.id: batch.data_key for batch in claim.expired}
     data_keys |= {row.batch: row.data_key for row in claim.unreadable if row.data_key is not None}
@@ -217,8 +224,10 @@ async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim
     )
 
 
-def _delivered(content: RequestContent, dispositions: Sequence[Disposition]) -> list[callbacks.FinalBatch]:
-    """Return the callbacks of delivered conversions that have no exception row."""
+def _delivered_batches(
+    content: RequestContent, dispositions: Sequence[Disposition]
+) -> list[callbacks.FinalBatch]:
+    """Return the final states of the delivered conversions without an exception row, one item per batch."""
     if not content.is_live:
         return []
     places: dict[tuple[BatchId, date], list[int]] = {}
@@ -231,10 +240,10 @@ def _delivered(content: RequestContent, dispositions: Sequence[Disposition]) -> 
     ]
 
 
-def _finals(rows: Sequence[exceptions.ExceptionChange]) -> list[callbacks.FinalBatch]:
-    """Return the callbacks of exceptions that became final, one per batch and final state."""
+def _final_batches(changes: Sequence[exceptions.ExceptionChange]) -> list[callbacks.FinalBatch]:
+    """Return the final states of the exceptions that became final, one item per batch and state."""
     places: dict[tuple[BatchId, date, str, str | None, str | None], list[int]] = {}
-    for row in rows:
+    for row in changes:
         if row.status in FINAL:
             reason = None if row.status == Status.DELIVERED else row.reason
             places.setdefault((row.batch, row.day, row.status, row.code, reason), []).append(row.place)
@@ -244,29 +253,28 @@ def _finals(rows: Sequence[exceptions.ExceptionChange]) -> list[callbacks.FinalB
     ]
 
 
-def _row(
-    item: Item,
+def _apply(
     disposition: Disposition,
+    item: Item,
     content: RequestContent,
     attempt: AttemptId,
     delta: counts.CountDelta,
 ) -> exceptions.ExceptionChange | None:
-    """Count one disposition; return its exception row, or None for a conversion delivered with its batch."""
+    """Count the disposition of a conversion in `delta` and return the change of its exception row.
+
+    Returns None for a delivered conversion of a batch: it needs no exception row.
+    """
     was_retrying = int(item.failing)
     match disposition:
         case Delivered():
             delta.delivered += 1
             delta.retrying -= was_retrying
-            if content.is_live:
-                return None
-            return _written(item, "delivered", "delivered")
+            return None if content.is_live else _change(item, "delivered", "delivered")
         case Dead(reason, amazon_code, message):
             delta.dead += 1
             delta.retrying -= was_retrying
-            return _written(
-                item,
-                "dead",
-                reason,
+            return replace(
+                _change(item, "dead", reason),
                 amazon_code=amazon_code,
                 amazon_message=message,
                 costs_try=True,
@@ -274,35 +282,22 @@ def _row(
             )
         case Retry(reason, wait, half, costs_try, amazon_code, message):
             delta.retrying += 1 - was_retrying
-            return _written(
-                item,
-                "retrying",
-                reason,
+            return replace(
+                _change(item, "retrying", reason),
                 wait=timedelta(seconds=wait),
-                # Derived from the refused attempt, so it is unique and the same after a crash.
+                # The id of the refused attempt makes the group unique, and the same after a crash.
                 send_group=None if half is None else attempt * 2 + half,
                 costs_try=costs_try,
                 amazon_code=amazon_code,
                 amazon_message=message,
-                # Amazon refused the complete request: its response is not about this conversion.
+                # With a half, Amazon refused the complete request: its response is not about this conversion.
                 answers_attempt=half is None,
             )
         case _:
             assert_never(disposition)
 
 
-def _written(
-    item: Item,
-    status: str,
-    reason: str,
-    *,
-    wait: timedelta | None = None,
-    send_group: int | None = None,
-    costs_try: bool = False,
-    amazon_code: str | None = None,
-    amazon_message: str | None = None,
-    answers_attempt: bool = False,
-) -> exceptions.ExceptionChange:
+def _change(item: Item, status: str, reason: str) -> exceptions.ExceptionChange:
     return exceptions.ExceptionChange(
         batch=item.batch,
         place=item.place,
@@ -312,22 +307,17 @@ def _written(
         reason=reason,
         code=REASONS[reason].code if reason in REASONS else None,
         mapping=item.mapping,
-        wait=wait,
-        send_group=send_group,
-        costs_try=costs_try,
-        amazon_code=amazon_code,
-        amazon_message=amazon_message,
-        answers_attempt=answers_attempt,
     )
 
 
-def _expired(item: Item, delta: counts.CountDelta) -> exceptions.ExceptionChange:
+def _expire(item: Item, delta: counts.CountDelta) -> exceptions.ExceptionChange:
     delta.expired += 1
     delta.retrying -= int(item.failing)
-    return _written(item, "expired", "expired")
+    return _change(item, "expired", "expired")
 
 
-def _unreadable(unreadable: Unreadable, delta: counts.CountDelta) -> Sequence[exceptions.ExceptionChange]:
+def _give_up(unreadable: Unreadable, delta: counts.CountDelta) -> Sequence[exceptions.ExceptionChange]:
+    """Count unreadable conversions as dead, and return their exception rows."""
     delta.dead += len(unreadable.places)
     delta.retrying -= len(unreadable.places) if unreadable.failing else 0
     return [
@@ -351,17 +341,17 @@ async def _put_back(
     wait: timedelta,
     delta: counts.CountDelta,
 ) -> None:
-    """Make a completely failed request due again after `wait`."""
+    """Make all conversions of a request due again after `wait`."""
     if content.is_live:
         await batches.requeue(connection, content.batches, wait=wait, reason=reason)
         # Conversions past the age limit stay in their batch and are counted with it.
         delta.retrying += sum(1 for item in (*content.items, *content.too_old) if not item.failing)
         return
-    rows = [
-        _written(item, "retrying", reason, wait=wait, send_group=content.send_group, costs_try=True)
+    changes = [
+        replace(_change(item, "retrying", reason), wait=wait, send_group=content.send_group, costs_try=True)
         for item in content.items
     ]
-    await exceptions.write(connection, content.queue.number, None, rows)
+    await exceptions.write(connection, content.queue.number, None, changes)
 
 
 async def write_recovered(
@@ -374,7 +364,10 @@ async def write_recovered(
     jitter: float,
     writer: CountWriter,
 ) -> counts.CountDelta:
-    """Settle an attempt whose outcome is unknown: make its unfinished events due again. Raises StaleOwner."""
+    """Settle an attempt whose outcome is unknown: make its events due again, unless they are already final.
+
+    Returns the changes of the counts. Raises StaleOwner.
+    """
     started = attempts.StartedAttempt(attempt.id, attempt.day)
     settled = await attempts.settle(
         connection, started, lane=lane.id, fence=lane.fence, outcome="lost", message="interrupted"

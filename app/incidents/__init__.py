@@ -1,1 +1,1 @@
-"""Compute incidents and send messages about them. Every process can; one at a time computes incidents."""
+"""Compute incidents, in one process at a time, and send messages about them."""

@@ -1,7 +1,8 @@
-"""Deliver the messages of the outbox: one loop per channel, so that a failing one delays no other."""
+"""Deliver the messages of the outbox. Each channel has its own loop, so a failing channel delays no other."""
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -22,61 +23,53 @@ class ChannelClient(Protocol):
     """Sends messages to the addresses of a channel."""
 
     async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        """Send one message; does not raise network errors."""
-        ...
+        """Send one message. Network errors are returned, not raised."""
 
 
+@dataclass(eq=False, repr=False)
 class NotificationDelivery:
-    """Delivers the messages of one channel. Several processes share the work."""
+    """Delivers the messages of one channel. The processes share the work."""
 
     every_s = 1.0
 
-    def __init__(
-        self,
-        channel: Channel,
-        *,
-        pool: asyncpg.Pool,
-        client: ChannelClient,
-        jitter: Callable[[], float],
-        telemetry: Telemetry,
-    ) -> None:
-        self._channel = channel
-        self._pool = pool
-        self._client = client
-        self._jitter = jitter
-        self._telemetry = telemetry
+    channel: Channel
+    pool: asyncpg.Pool
+    client: ChannelClient
+    jitter: Callable[[], float]
+    telemetry: Telemetry
 
     async def run(self) -> None:
-        """Deliver due messages; stop at the first that the channel does not accept."""
+        """Deliver the due messages. Stop at the first that the channel does not accept."""
         while await self._deliver_next():
             pass
 
     async def _deliver_next(self) -> bool:
-        organisation, key = self._channel.organisation, self._channel.key
-        async with self._pool.acquire() as connection:
+        """Deliver a due message. Return whether another may be due and the channel works."""
+        organisation, key = self.channel.organisation, self.channel.key
+        async with self.pool.acquire() as connection:
             due = await notifications.claim(connection, organisation, key, lease=LEASE)
         if due is None:
             return False
-        reply = await self._client.send(self._channel, due.id, due.body)
-        async with self._pool.acquire() as connection:
+        reply = await self.client.send(self.channel, due.id, due.body)
+        async with self.pool.acquire() as connection:
             if isinstance(reply, Acknowledged):
                 await notifications.finish(connection, due.id)
                 await notifications.channel_succeeded(connection, organisation, key)
-                self._telemetry.notifications.labels("delivered").inc()
+                self.telemetry.notifications.labels("delivered").inc()
                 return True
             await notifications.channel_failed(connection, organisation, key, reply.why)
             if due.age > FAILED_AFTER:
                 await notifications.finish(connection, due.id)
                 self._report("notification.failed_permanently", logging.ERROR, due.id, reply)
                 return True
-            wait = max(_WAITS.wait(due.tries, jitter=self._jitter()), min(reply.retry_after or 0.0, 3_600.0))
+            wait = max(_WAITS.wait(due.tries, jitter=self.jitter()), min(reply.retry_after or 0.0, 3_600.0))
             await notifications.reschedule(connection, due.id, wait=timedelta(seconds=wait))
             self._report("notification.rescheduled", logging.WARNING, due.id, reply)
         return False
 
     def _report(self, event: str, level: int, message_id: str, reply: NotAcknowledged) -> None:
-        """Log a failed delivery by the name of the channel, never by its address."""
-        self._telemetry.notifications.labels("failed").inc()
-        self._telemetry.log(
-            event, level=level, channel=self._channel.key, message_id=message_id, reason=reply.why
+        """Log a failed delivery with the name of the channel, never with its address."""
+        self.telemetry.notifications.labels("failed").inc()
+        self.telemetry.log(
+            event, level=level, channel=self.channel.key, message_id=message_id, reason=reply.why
         )

@@ -1,4 +1,4 @@
-"""Computes incidents every few seconds, in the one process that holds the lock."""
+"""Compute incidents every few seconds, in the process that holds the lock."""
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,13 +17,7 @@ from app.domain.incidents.conditions import (
 )
 from app.domain.incidents.destination_condition import STALLED_WITH_FAILURES_AFTER, UNANSWERED_AFTER
 from app.domain.incidents.kinds import KINDS, Kind
-from app.domain.incidents.machine import (
-    Incident,
-    Transition,
-    advance,
-    explains_others,
-    open_incident,
-)
+from app.domain.incidents.machine import Incident, Transition, advance, explains_others, open_incident
 from app.domain.notifications.channels import DEFAULT_ORGANISATION
 from app.incidents.observation import Observation, ObservedDestination, Observer
 from app.incidents.planner import MessagePlanner
@@ -31,7 +25,7 @@ from app.store import PipelineConnection, incident_facts, incidents, notificatio
 from app.store.incidents import StoredIncident
 from app.telemetry import Telemetry
 
-SILENT_AFTER: Final = timedelta(seconds=20)  # a session silent for this long counts as frozen
+SILENT_AFTER: Final = timedelta(seconds=20)  # Postgres ends the session of a frozen process after this time
 _FORGET_EVERY_S: Final = 600.0
 _RECORD_EVERY_S: Final = 15.0
 
@@ -41,7 +35,7 @@ _Subject = tuple[str, str | None, Kind]
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """One incident after an observation. `id` is None for a new one."""
+    """The new state of an incident. `id` is None for a new incident."""
 
     id: str | None
     organisation: str
@@ -50,7 +44,7 @@ class _Change:
 
 
 class IncidentMonitor:
-    """Computes incidents in one process at a time; every process sets the gauges."""
+    """Computes incidents in one process at a time. Every process sets the gauges."""
 
     every_s = 3.0
 
@@ -76,10 +70,10 @@ class IncidentMonitor:
         self._owned = False
         self._forget_at = monotonic()
         self._recorded_at: float | None = None
-        self._stalled: set[str] = set()  # as of the last recording
+        self._stalled: set[str] = set()  # destinations that were stalled at the last recording
 
     async def run(self) -> None:
-        """Observe once, unless another process does, and set the gauges."""
+        """Compute the incidents, unless another process does, and set the gauges."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
             await incidents.limit_silence(self._connection, SILENT_AFTER)
@@ -96,7 +90,7 @@ class IncidentMonitor:
         self._telemetry.set_open_incidents(await incidents.open_by_kind(connection))
 
     async def leave(self) -> None:
-        """End the session, so that another process continues immediately."""
+        """End the session, so that another process takes over immediately."""
         if self._connection is not None:
             await self._connection.close()
 
@@ -119,7 +113,7 @@ class IncidentMonitor:
         now = self._monotonic()
         stalled = {each.id for each in observation.destinations if _is_stalled(each, observation.now)}
         is_due = self._recorded_at is None or now - self._recorded_at >= _RECORD_EVERY_S
-        # Record a new stall immediately, because the home page shows only what was recorded.
+        # Record a newly stalled destination immediately, because the home page shows only recorded values.
         if not is_due and stalled <= self._stalled:
             return
         self._recorded_at, self._stalled = now, stalled
@@ -151,6 +145,7 @@ class IncidentMonitor:
 
 
 def _is_stalled(destination: ObservedDestination, now: datetime) -> bool:
+    """Return whether the requests of a destination fail while an event has waited for too long."""
     facts = destination.facts
     oldest, unanswered = facts.oldest_waiting_at, facts.unanswered_since
     fails = facts.last_outcome not in (None, "answered") or (
@@ -162,7 +157,7 @@ def _is_stalled(destination: ObservedDestination, now: datetime) -> bool:
 def decide(
     observation: Observation, stored: Sequence[StoredIncident], limits: ServiceLimits
 ) -> list[_Change]:
-    """Return the incidents that an observation opens, updates, reopens or resolves. Pure."""
+    """Return the incidents that an observation opens, updates, reopens or resolves. Does no I/O."""
     latest: dict[_Subject, StoredIncident] = {}
     for each in stored:
         subject = (each.organisation, each.incident.destination, each.incident.kind)
@@ -183,14 +178,11 @@ def decide(
         [found.kind for found in of_service]
         + [each.incident.kind for each in latest.values() if each.incident.is_open]
     )
-    changes = []
-    for subject in {**latest, **findings}:
-        change = _change(
-            subject, latest.get(subject), findings.get(subject), watched, observation.now, explained
-        )
-        if change is not None:
-            changes.append(change)
-    return changes
+    changes = (
+        _change(subject, latest.get(subject), findings.get(subject), watched, observation.now, explained)
+        for subject in {**latest, **findings}
+    )
+    return [change for change in changes if change is not None]
 
 
 def _change(
@@ -201,6 +193,10 @@ def _change(
     now: datetime,
     explained: bool,
 ) -> _Change | None:
+    """Return the change of an incident; None if it stays as it is or there is none.
+
+    `explained`: an open incident with a wider cause explains the others, so no messages are sent about them.
+    """
     organisation, destination_id, kind = subject
     destination = None if destination_id is None else watched.get(destination_id)
     silent = explained and not KINDS[kind].silences_others

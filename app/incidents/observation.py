@@ -16,13 +16,13 @@ from app.store import PipelineConnection, incident_facts, notifications, transac
 from app.store.incident_facts import VolumeFacts, WatchedDestination
 
 SLOW_COMMIT_S = 1.0
-_VOLUMES_EVERY_S = 10.0  # complete hours: they change once an hour
-_WORKER_GRACE = timedelta(seconds=10)  # tolerates the restart of a worker
+_VOLUMES_EVERY_S = 10.0  # they are sums of complete hours, which rarely change
+_WORKER_GRACE = timedelta(seconds=10)  # a worker may restart in this time
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedDestination:
-    """A destination with its facts and its settings."""
+    """A destination with its facts and its alert settings."""
 
     id: str
     number: DestinationNumber
@@ -35,12 +35,12 @@ class ObservedDestination:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The facts about all destinations, the service and the channels at one time."""
+    """The facts about all destinations, the service and the notification channels at one time."""
 
     now: datetime
     destinations: Sequence[ObservedDestination]
     service: ServiceFacts
-    # Duration of each channel's failure, by organisation and name.
+    # For how long each failing channel has failed, by organisation and name of the channel.
     failing_channels: Mapping[str, Mapping[str, timedelta]]
 
 
@@ -52,7 +52,7 @@ class Stopwatch:
         self._since: float | None = None
 
     def measure(self, holds: bool) -> timedelta:
-        """Record whether the condition holds now; return for how long it has held."""
+        """Return for how long the condition has held without a break. `holds`: whether it holds now."""
         if not holds:
             self._since = None
             return timedelta(0)
@@ -64,7 +64,7 @@ class Stopwatch:
 
 @dataclass(slots=True)
 class Observer:
-    """Reads observations. Its stopwatches restart when another process takes over."""
+    """Reads observations from the database, and measures how long conditions last."""
 
     max_event_age: timedelta
     monotonic: Callable[[], float]
@@ -78,14 +78,14 @@ class Observer:
         self.restart()
 
     def restart(self) -> None:
-        """Reset the measurements: another process may have computed in between."""
+        """Forget all measurements, because another process computed the incidents meanwhile."""
         self._breakers.clear()
         self._volumes_read_at = None
         self._workers = Stopwatch(self.monotonic)
         self._commits = Stopwatch(self.monotonic)
 
     async def observe(self, connection: asyncpg.Connection, *, commit_s: float) -> Observation:
-        """Read all facts. `commit_s` is the duration of the last commit."""
+        """Read all facts. `commit_s` is the duration of the last commit in seconds."""
         async with connection.transaction():
             await incident_facts.record_intake(connection)
         now = await transactions.started_at(connection)
@@ -103,12 +103,12 @@ class Observer:
         settings = {each.number: thresholds.read(each.alerting.alerting) for each in watched}
         numbers = list(settings)
         delivery = await incident_facts.delivery(
-            connection, numbers, list(map(_failing_window, settings.values()))
+            connection, numbers, [_window(each, Kind.FAILING) for each in settings.values()]
         )
         longest = max((_expiry(each) for each in settings.values()), default=timedelta(0))
         expiring = await incident_facts.expiring(connection, before=now - self.max_event_age + longest)
         intake = await incident_facts.intake(
-            connection, numbers, list(map(_rejections_window, settings.values()))
+            connection, numbers, [_window(each, Kind.REJECTIONS) for each in settings.values()]
         )
         if self._volumes_read_at is None or self.monotonic() - self._volumes_read_at >= _VOLUMES_EVERY_S:
             self._volumes_read_at = self.monotonic()
@@ -132,7 +132,7 @@ class Observer:
                 failed_requests=sent.failed,
                 last_outcome=sent.last_outcome,
                 unanswered_since=sent.unanswered_since,
-                # Destinations of one advertiser share a breaker. It affects only those with waiting events.
+                # Destinations of one advertiser share a breaker. It matters only if events wait.
                 breaker_open_for=breakers[each.lane] if sent.oldest_waiting_at else timedelta(0),
                 blocked=each.is_blocked,
                 oldest_live_at=sent.oldest_live_at,
@@ -164,7 +164,7 @@ class Observer:
         return found
 
     def _breaker_times(self, watched: Sequence[WatchedDestination]) -> Mapping[int, timedelta]:
-        """Return for how long the breaker of each lane has not been closed."""
+        """Return for how long the breaker of each lane has been open."""
         states = {each.lane: each.breaker != "closed" for each in watched}
         self._breakers = {lane: self._breakers.get(lane) or Stopwatch(self.monotonic) for lane in states}
         return {lane: self._breakers[lane].measure(is_open) for lane, is_open in states.items()}
@@ -175,7 +175,7 @@ class Observer:
         absent = timedelta(0)
         absent_for = self._workers.measure(oldest is not None and not workers.is_leased)
         if oldest is not None and absent_for >= _WORKER_GRACE:
-            # Use times from the database, because this process may have taken over just now.
+            # The times of the database count, because this process may have begun to measure just now.
             absent = now - max(oldest, workers.lapsed_at or oldest)
         return ServiceFacts(
             without_worker_for=absent,
@@ -184,15 +184,10 @@ class Observer:
         )
 
 
-def _failing_window(settings: Alerting) -> float:
-    threshold = settings.of(Kind.FAILING)
-    assert isinstance(threshold, FailingThreshold)
-    return threshold.window_seconds
-
-
-def _rejections_window(settings: Alerting) -> float:
-    threshold = settings.of(Kind.REJECTIONS)
-    assert isinstance(threshold, RejectionsThreshold)
+def _window(settings: Alerting, kind: Kind) -> float:
+    """Return the seconds over which failures or rejections are counted."""
+    threshold = settings.of(kind)
+    assert isinstance(threshold, FailingThreshold | RejectionsThreshold)
     return threshold.window_seconds
 
 

@@ -1,8 +1,7 @@
-"""Write due messages to the outbox, in the transaction that changes the incidents."""
+"""Write the due messages about incidents to the outbox, in the transaction that changes the incidents."""
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -22,11 +21,12 @@ from app.incidents.observation import Observation, ObservedDestination
 from app.store import PipelineConnection, incidents, notifications
 from app.store.incidents import StoredIncident
 
-_SILENT_AFTERWARDS: Final = timedelta(minutes=5)  # after the end of an incident that suppresses others
+# For so long after the end of an incident with a wider cause, no message is sent about the others.
+_SILENT_AFTERWARDS: Final = timedelta(minutes=5)
 
 
 def public_incident(stored: StoredIncident) -> dict[str, Any]:
-    """Return the members of an incident as the API and messages show them."""
+    """Return an incident in the form in which the API and messages show it."""
     incident = stored.incident
     spec = KINDS[incident.kind]
     return {
@@ -52,23 +52,15 @@ def public_incident(stored: StoredIncident) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Due:
-    """A message that is due for a channel."""
-
-    stored: StoredIncident
-    type: MessageType
-
-
 class MessagePlanner:
-    """Decides which messages each channel gets."""
+    """Decides which messages each channel gets, and writes them to the outbox."""
 
     def __init__(self, channels: Sequence[Channel], *, public_url: str) -> None:
         self._channels = tuple(channels)
         self._url = f"{public_url}/console/incidents"
 
     async def plan(self, connection: PipelineConnection, observation: Observation) -> None:
-        """Write every due message."""
+        """Write every message that is due now."""
         if not self._channels:
             return
         stored = await incidents.current(connection)
@@ -80,11 +72,11 @@ class MessagePlanner:
         is_explained = _is_explained(stored, observation.now)
         for channel in self._channels:
             due = [
-                _Due(each, message)
+                (each, message)
                 for each in stored
                 if each.organisation == channel.organisation
                 and (
-                    message := _due(
+                    message := _due_message(
                         each,
                         sent.get((each.id, channel.key), SentMessages()),
                         watched.get(each.incident.destination or ""),
@@ -101,7 +93,7 @@ class MessagePlanner:
         self,
         connection: PipelineConnection,
         channel: Channel,
-        due: Sequence[_Due],
+        due: Sequence[tuple[StoredIncident, MessageType]],
         load: ChannelLoad,
         now: datetime,
     ) -> None:
@@ -111,21 +103,21 @@ class MessagePlanner:
             case Batching.WAIT:
                 return
             case Batching.SINGLE:
-                for each in due:
-                    body = incident_body(each.type, self._message_data(each.stored), now)
-                    await _enqueue(connection, channel, each.type, body)
+                for stored, message in due:
+                    body = incident_body(message, self._message_data(stored), now)
+                    await _enqueue(connection, channel, message, body)
             case Batching.DIGEST:
-                items = [(each.type, self._message_data(each.stored)) for each in due]
+                items = [(message, self._message_data(stored)) for stored, message in due]
                 body = digest_body(items, now, url=self._url)
                 await _enqueue(connection, channel, MessageType.DIGEST, body)
-        for each in due:
+        for stored, message in due:
             await notifications.mark_sent(
                 connection,
-                each.type,
+                message,
                 organisation=channel.organisation,
-                incident=each.stored.id,
+                incident=stored.id,
                 channel=channel.key,
-                severity=each.stored.incident.severity,
+                severity=stored.incident.severity,
                 now=now,
             )
 
@@ -146,7 +138,7 @@ async def _enqueue(
     )
 
 
-def _due(
+def _due_message(
     stored: StoredIncident,
     sent: SentMessages,
     destination: ObservedDestination | None,
@@ -155,19 +147,20 @@ def _due(
     *,
     is_explained: bool,
 ) -> MessageType | None:
+    """Return the type of the message that is due for this incident and channel; None if none is due."""
     incident = stored.incident
     preference = Preference() if destination is None else destination.preference
     if not preference.includes(incident, channel.name):
         return None
     muted_until = [stored.muted_until, destination.alerting.muted_until if destination else None]
     muted = any(until is not None and until > now for until in muted_until)
-    # Send no message about an incident with a wider cause until some minutes after that cause ended.
+    # If a wider cause explains the incident, send no message until some minutes after the end of the cause.
     muted = muted or (incident.is_silent and is_explained)
     return due_message(incident, sent, now, muted=muted)
 
 
 def _is_explained(stored: Sequence[StoredIncident], now: datetime) -> bool:
-    """Return whether an incident that suppresses others is open, or was within the last minutes."""
+    """Return whether an incident that explains others is open, or was open within the last minutes."""
     return any(
         KINDS[each.incident.kind].silences_others
         and (each.incident.resolved_at is None or now - each.incident.resolved_at < _SILENT_AFTERWARDS)

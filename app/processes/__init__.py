@@ -1,5 +1,5 @@
 """The processes.
 
-`api.py` and `worker.py` read the settings, open the resources, build all objects and pass settings down.
-`application.py` lists the routers.
+`api.py` and `worker.py` read the settings, open the resources and build all objects of a process.
+`application.py` builds the web application from the routers.
 """

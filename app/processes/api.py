@@ -1,4 +1,4 @@
-"""The API process: opens resources, builds ingest and the application, serves until shutdown."""
+"""The API process: it opens its resources, builds ingest and the web application, and serves."""
 
 import asyncio
 import hashlib
@@ -47,7 +47,7 @@ POOL_SIZE = 6
 
 
 def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; answer requests in progress before returning."""
+    """Serve until SIGTERM or SIGINT, then finish the requests in progress."""
     configure_logging(settings.log_level)
     uvloop.run(_serve(settings, sockets))
 
@@ -68,7 +68,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             host=settings.host,
             port=settings.port,
             keep_alive_seconds=settings.keep_alive_seconds,
-            # On a shared socket the other processes accept the connections: no delay needed.
+            # If several processes share the socket, the others accept new connections: no delay is needed.
             shutdown_delay_s=0 if sockets else settings.shutdown_delay_seconds,
             limits=ConnectionLimits(
                 head_s=settings.header_read_timeout_seconds,
@@ -80,7 +80,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             admission=application.state.admission,
             headers=HSTS_HEADERS if settings.production else (),
         )
-        # Readiness then fails, and live update streams end at their next poll.
+        # When the server stops, the readiness check fails and streams of live updates end.
         application.state.stopping = lambda: server.stopping
         gc_tuning.freeze_and_relax()
         parent_watch.exit_with_parent()
@@ -89,7 +89,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
 
 
 def _listen(settings: Settings) -> list[socket.socket]:
-    """Open HOST and PORT; return nothing on failure, which the server then reports."""
+    """Open HOST and PORT. On failure return nothing: the server tries again and reports the error."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return [socket.create_server((settings.host, settings.port), family=family, backlog=2048)]
@@ -101,9 +101,9 @@ def _listen(settings: Settings) -> list[socket.socket]:
 async def build_application(
     resources: Resources, *, connections: int | None = None
 ) -> AsyncIterator[FastAPI]:
-    """Run ingest and yield the application.
+    """Build the web application, and run ingest and the other background tasks during the block.
 
-    `connections` is the connection limit of the process; by default MAX_CONNECTIONS.
+    `connections` is the connection limit of the process. The default is MAX_CONNECTIONS.
     """
     settings = resources.settings
     consent = ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes))
@@ -169,30 +169,25 @@ async def build_application(
         rejection_days=settings.rejection_retention_days,
     )
     flush_task = asyncio.create_task(intake.run(), name="flush")
-    notify_task = asyncio.create_task(notifier.run(), name="notify")
-    sample_task = asyncio.create_task(sampler.run(), name="sample")
-    rejection_task = asyncio.create_task(recorder.run(), name="rejections")
-    queue_age_task = asyncio.create_task(queue_ages.run(), name="queue_age")
     application = create_application(context)
     organisations: OrganisationCache = application.state.organisations
-    limits_task = asyncio.create_task(
-        organisations.limits.run(resources.pool, resources.telemetry), name="inbound_limits"
-    )
-    refresh_task = asyncio.create_task(
-        keep_fresh((application.state.key_ring, organisations), resources.telemetry), name="refresh"
-    )
+    background = {
+        "notify": notifier.run(),
+        "sample": sampler.run(),
+        "rejections": recorder.run(),
+        "queue_age": queue_ages.run(),
+        "inbound_limits": organisations.limits.run(resources.pool, resources.telemetry),
+        "refresh": keep_fresh((application.state.key_ring, organisations), resources.telemetry),
+    }
+    tasks = [asyncio.create_task(job, name=name) for name, job in background.items()]
     try:
         yield application
     finally:
-        limits_task.cancel()
-        refresh_task.cancel()
         intake.close()
         await flush_task
-        notify_task.cancel()
-        sample_task.cancel()
-        rejection_task.cancel()
+        for task in tasks:
+            task.cancel()
         await recorder.write()
-        queue_age_task.cancel()
         await client.close()
         await sign_in.close()
 
@@ -204,7 +199,7 @@ def build_ingest(
     sampler: SchemaSampler | None = None,
     recorder: RejectionRecorder | None = None,
 ) -> tuple[Intake, Notifier]:
-    """Build ingest and its notifier; the caller runs both."""
+    """Build ingest and its notifier of new events. The caller runs both."""
     settings = resources.settings
     notifier = Notifier(
         pool=resources.pool, interval_s=settings.merge_window_ms / 4_000, telemetry=resources.telemetry

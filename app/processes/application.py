@@ -1,9 +1,8 @@
-"""Builds the ASGI application from the routers, the request middleware and the events endpoint."""
+"""Build the ASGI application from the routers, the request middleware and the endpoint of `POST /events`."""
 
 import random
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -54,8 +53,8 @@ from app.telemetry import VERSION
 
 TITLE = "Amazon Conversions destination"
 
-# One line per resource. Adding a router here adds it to the application, the description and the tests.
-# `POST /events` comes first in the description.
+# A router that is added here is part of the application, of its OpenAPI description and of the tests. The
+# description has the same order: `POST /events` comes first.
 ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     destinations.router,
@@ -86,10 +85,10 @@ ROUTERS: tuple[APIRouter, ...] = (
 
 
 class Application(FastAPI):
-    """FastAPI behind the request middleware, and `POST /events` in front of both.
+    """Sends `POST /events` to its own endpoint, and every other request to FastAPI behind our middleware.
 
     FastAPI wraps three middlewares around every route. `POST /events` needs none of them: its endpoint
-    answers exceptions and caps bodies.
+    handles exceptions and limits the size of bodies itself.
     """
 
     events_endpoint: ASGIApp
@@ -101,18 +100,18 @@ class Application(FastAPI):
         await (self.events_endpoint if is_events else self.request_middleware)(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Leave out ServerErrorMiddleware: the request middleware answers unexpected exceptions."""
+        """Leave out ServerErrorMiddleware, because our middleware handles unexpected exceptions."""
         error_middleware = super().build_middleware_stack()
         assert isinstance(error_middleware, ServerErrorMiddleware)
         return error_middleware.app
 
     async def framework(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer through FastAPI's own stack."""
+        """Handle a request with FastAPI's own stack."""
         await super().__call__(scope, receive, send)
 
 
 def create_application(context: AppContext) -> Application:
-    """Return the ASGI application. It opens and closes nothing: the process owns what is in `context`."""
+    """Return the ASGI application. It opens and closes nothing: that is the task of the process."""
     app = Application(
         title=TITLE,
         version=VERSION,
@@ -120,13 +119,14 @@ def create_application(context: AppContext) -> Application:
         redoc_url=None,
         openapi_url=None,
         routes=_routes(),
-        # A redirect would repeat the client's Host field.
+        # A redirect would repeat the Host header of the client.
         redirect_slashes=False,
     )
     # The OAuth callback leads to pages of the console, and `api` does not import `console`.
     app.state.not_connected_page = partial(pages.show, template="not_connected.html")
     app.state.connected_page = confirmations.redirect
-    # The organisation of keys and sessions is unknown before their row is read; readiness has none.
+    # An API key or a session belongs to an organisation that is unknown until its row is read. The readiness
+    # check belongs to no organisation.
     every = context.within(EVERY)
     keys_in_use = KeyRing(every.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic)
     organisations_in_use = OrganisationCache(every.engine, monotonic=context.monotonic)
@@ -162,25 +162,14 @@ def create_application(context: AppContext) -> Application:
         monotonic=context.monotonic,
     )
     app.request_middleware = middleware
-    _cache_description(app)
+    app.openapi = cache(lambda: openapi.describe(app))  # type: ignore[method-assign]
     return app
 
 
 @cache
 def _routes() -> list[BaseRoute]:
-    """Return the routes of all resources. The applications of a process share them: they hold no state."""
+    """Return the routes of all resources. They hold no state, so tests with many applications share them."""
     resources = APIRouter()
     for router in ROUTERS:
         resources.include_router(router)
     return resources.routes
-
-
-def _cache_description(app: FastAPI) -> None:
-    description: dict[str, Any] = {}
-
-    def describe() -> dict[str, Any]:
-        if not description:
-            description.update(openapi.describe(app))
-        return description
-
-    app.openapi = describe  # type: ignore[method-assign]

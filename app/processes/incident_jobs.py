@@ -1,4 +1,4 @@
-"""Runs the incident monitor and the delivery of notifications in every process."""
+"""Run the incident monitor and the delivery of notifications. Every process does."""
 
 import asyncio
 import logging
@@ -13,18 +13,19 @@ from app.incidents.delivery import NotificationDelivery
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
 from app.incidents.planner import MessagePlanner
-from app.notification_clients import ChannelClients, MailClient, WebhookClient
+from app.notification_clients import ChannelClients, MailClient
 from app.processes.resources import Resources
 from app.settings import Settings
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
+from app.webhook_client import WebhookClient
 
-_LONGEST_PAUSE_S = 10.0  # the pause after a slow run is as long as the run
+_LONGEST_PAUSE_S = 10.0  # a pause is as long as the run before, but not longer than this
 
 
 @asynccontextmanager
 async def incident_jobs(resources: Resources, *, limits: ServiceLimits | None = None) -> AsyncIterator[None]:
-    """Run the jobs during the block."""
+    """Run the incident monitor and the delivery of notifications during the block."""
     settings = resources.settings
     monitor = IncidentMonitor(
         connect=resources.connect,
@@ -48,13 +49,9 @@ async def incident_jobs(resources: Resources, *, limits: ServiceLimits | None = 
             )
             for channel in settings.notification_channels
         ]
-        jobs = [
-            asyncio.create_task(_repeat(monitor.run, monitor.every_s, resources.telemetry)),
-            *(
-                asyncio.create_task(_repeat(delivery.run, delivery.every_s, resources.telemetry))
-                for delivery in deliveries
-            ),
-        ]
+        runs = [_repeat(monitor.run, monitor.every_s, resources.telemetry)]
+        runs += [_repeat(each.run, each.every_s, resources.telemetry) for each in deliveries]
+        jobs = [asyncio.create_task(run) for run in runs]
         try:
             yield
         finally:
@@ -66,7 +63,7 @@ async def incident_jobs(resources: Resources, *, limits: ServiceLimits | None = 
 
 
 def channel_clients(settings: Settings) -> ChannelClients:
-    """Return the clients of all channels; the caller closes them."""
+    """Return the clients of all notification channels. The caller closes them."""
     server, sender = settings.mail_server, settings.smtp_from
     mails = None
     if server is not None and sender is not None:
@@ -79,7 +76,7 @@ def _now() -> datetime:
 
 
 async def _repeat(action: Callable[[], Awaitable[None]], every_s: float, telemetry: Telemetry) -> None:
-    """Run a job every `every_s` seconds until cancelled; errors are logged."""
+    """Run a job every `every_s` seconds until cancelled. Log its errors."""
     while True:
         began = time.monotonic()
         try:

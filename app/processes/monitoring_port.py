@@ -1,4 +1,4 @@
-"""Reads the gauges of a process, and serves its health and metrics on METRICS_PORT."""
+"""Read the gauges of a process, and serve its health and metrics on METRICS_PORT."""
 
 import asyncio
 import socket
@@ -13,9 +13,10 @@ from app.settings import SettingsError
 
 @asynccontextmanager
 async def monitoring_port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncIterator[None]:
-    """Serve the monitoring port during the block; without METRICS_PORT only an API process has metrics.
+    """Read the gauges and serve the monitoring port during the block.
 
-    Raises SettingsError when the port cannot be opened.
+    Without METRICS_PORT, an API process only reads the gauges, because it has its own `/metrics`, and a
+    worker does nothing. Raises SettingsError if the port cannot be opened.
     """
     settings = resources.settings
     if settings.metrics_port is None and resources.role != "api":
@@ -38,7 +39,7 @@ async def _port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncI
     if settings.metrics_port is None:
         yield
         return
-    # Imported here: they load the web framework (10 MB), which a worker without the port does not need.
+    # Imported here, because they load the web framework (10 MB). A worker without the port does not need it.
     from app.api.health import API, WORKER, Readiness
     from app.server.monitoring_app import MonitoringApp, MonitoringServer
 

@@ -1,7 +1,7 @@
-"""Starts and ends a child process with its launcher.
+"""Let a child process start and end together with its launcher.
 
-The launcher passes the read ends of two pipes to its children. However the launcher ends, the kernel closes
-its write ends, and each child then shuts down: a surviving child would block the next start.
+The launcher passes the read ends of two pipes to its children. When the launcher ends, even if it is killed,
+the kernel closes the write ends, and each child shuts down. A child that stayed would block the next start.
 """
 
 import os
@@ -15,16 +15,16 @@ DRAIN_SECONDS = 45.0
 
 
 def exit_with_parent() -> None:
-    """Shut this process down when its launcher ends; do nothing without a launcher."""
+    """Shut this process down when its launcher ends. Without a launcher, do nothing."""
     descriptor = os.environ.pop(PARENT_VARIABLE, "")
     if descriptor.isdigit():
         threading.Thread(target=_watch, args=(int(descriptor),), name="parent-watch", daemon=True).start()
 
 
 def wait_for_start() -> None:
-    """Wait for the launcher's start signal; return immediately without a launcher.
+    """Wait for the launcher's start signal. Without a launcher, return immediately.
 
-    A child imports its modules while the launcher migrates the database, which halves the startup time.
+    A child can import its modules while the launcher migrates the database, which halves the startup time.
     """
     descriptor = os.environ.pop(START_VARIABLE, "")
     if descriptor.isdigit():

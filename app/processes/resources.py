@@ -1,4 +1,4 @@
-"""Opens and closes the resources of a process: database connections, encryption keys, the sign-in client."""
+"""Open and close the resources of a process: database connections, encryption keys, sign-in clients."""
 
 import os
 import random
@@ -21,7 +21,7 @@ from app.crypto import CannotDecrypt, Vault
 from app.domain.ids import OrganisationId
 from app.domain.pacing.lane_limits import TIMES
 from app.oidc_client import OidcClient
-from app.setting_types import DatabaseRole, named_keys
+from app.setting_types import DatabaseRole
 from app.settings import Settings, SettingsError
 from app.store import encryption_key_usage, keepalive, organisation_scope
 from app.store import secrets as stored_secrets
@@ -34,10 +34,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-# Prefix of application_name in pg_stat_activity.
-_APPLICATION = "conversions"
 _WRITERS = 64
-# Roles of processes that need more privileges than the API; all others connect as the API.
+# The database roles of processes that do not connect as the API.
 _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
     "worker": "worker",
     "rotate-keys": "owner",
@@ -63,10 +61,10 @@ class Resources:
     clock: DatabaseClock
 
     async def connect(self) -> asyncpg.Connection:
-        """Open a long-lived connection outside the pool; the caller closes it.
+        """Open a long-lived connection outside the pool. The caller closes it.
 
-        The connection repeats few statements, so Postgres plans each only once. Replanning them over all
-        partitions takes a sixth of the time of a flush of ten events.
+        Its few statements are repeated, so Postgres plans each only once: planning over all partitions would
+        take a sixth of the time of a flush of ten events.
         """
         settings = session_settings("own", plans_once=True, organisation=EVERY)
         return await keepalive.connect(
@@ -75,16 +73,16 @@ class Resources:
 
     @cached_property
     def engine(self) -> "AsyncEngine":
-        """The SQLAlchemy engine for configuration, created on first use.
+        """The SQLAlchemy engine for configuration. Ingest and delivery do not use it.
 
-        Ingest and delivery do not use it. A worker without a monitoring port saves the 20 MB of SQLAlchemy.
+        It is created on first use, so that a worker without a monitoring port saves the 20 MB of SQLAlchemy.
         """
         from sqlalchemy import event
         from sqlalchemy.ext.asyncio import create_async_engine
 
         engine = create_async_engine(
             "postgresql+asyncpg://",
-            # asyncpg parses the URL: it may name several servers, of which one is writable.
+            # asyncpg parses the URL, because it may name several servers, of which one is writable.
             async_creator=lambda: keepalive.connect(
                 self.dsn, server_settings=session_settings(self.role), timeout=_connect_timeout(self.role)
             ),
@@ -105,7 +103,7 @@ class Resources:
         return engine
 
     def engine_of(self, organisation: OrganisationId) -> "AsyncEngine":
-        """Return the engine for transactions that act for an organisation."""
+        """Return the engine for transactions that see only the rows of one organisation."""
         return organisation_scope.scoped_engine(self.engine, organisation)
 
     async def close_engine(self) -> None:
@@ -116,13 +114,13 @@ class Resources:
 
 @asynccontextmanager
 async def open_resources(settings: Settings, *, role: str, pool_size: int) -> AsyncIterator[Resources]:
-    """Wait for the database, open the resources of a process of this role, and close them at the end."""
+    """Wait for the database and open the resources of a process. Close them at the end of the block."""
     if settings.database_url is None or settings.encryption_keys is None:
         raise ValueError("DATABASE_URL and ENCRYPTION_KEYS must be known before resources are opened")
     dsn = settings.database_for(_DATABASE_ROLES.get(role, "api")).replace(
         "postgresql+asyncpg://", "postgresql://", 1
     )
-    vault = Vault(named_keys(settings.encryption_keys))
+    vault = Vault(settings.named_keys)
     pool, pepper = await _open_pool(dsn, vault, role=role, size=pool_size)
     try:
         resources = Resources(
@@ -147,9 +145,9 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
 
 
 def amazon_sign_in(settings: Settings) -> SignIn:
-    """Return the client for signing in at Amazon; the caller closes it.
+    """Return the client for signing in at Amazon. The caller closes it.
 
-    Without client id and secret Amazon refuses every sign-in. The API checks for them first.
+    Without client id and secret, Amazon would refuse every sign-in, so the API checks for them first.
     """
     return SignIn(
         settings.amazon_client_id or "",
@@ -160,7 +158,7 @@ def amazon_sign_in(settings: Settings) -> SignIn:
 
 
 def oidc_client(settings: Settings) -> OidcClient | None:
-    """Return the OpenID Connect client, or None without a provider."""
+    """Return the OpenID Connect client, or None if no provider is configured."""
     if settings.oidc_issuer is None or settings.oidc_client_id is None:
         return None
     secret = settings.oidc_client_secret
@@ -173,8 +171,9 @@ def oidc_client(settings: Settings) -> OidcClient | None:
 
 
 async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:
-    """Return the key of the content hash. It is created once and never rotated: with a new key, retries of
-    events would be conflicts.
+    """Return the key of the content hash, which recognises repeated events. The first process creates it.
+
+    It is never rotated: with a new key, a repeated event would look like a different event with the same id.
     """
     place = "secrets/content_pepper"
     fresh = vault.seal(secrets.token_bytes(32), place=place)
@@ -183,7 +182,7 @@ async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) ->
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Return whether the database may become usable: unreachable, recovering, full, or stopping."""
+    """Return whether the database may soon be usable: it is unreachable, starting, stopping or full."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return False
     if isinstance(error, OSError | asyncpg.InternalClientError | asyncpg.TargetServerAttributeNotMatched):
@@ -198,14 +197,14 @@ def _is_transient(error: BaseException) -> bool:
     reraise=True,
 )
 async def _open_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple[asyncpg.Pool, bytes]:
-    """Return the pool and the pepper as soon as the database is usable."""
+    """Wait until the database is usable. Return the connection pool and the key of the content hash."""
     pool = await asyncpg.create_pool(
         dsn,
         min_size=1,
         max_size=size,
         connect=keepalive.connect,
         server_settings=session_settings(role, plans_once=role == "worker", organisation=EVERY),
-        # Our SQL leaves no session state on a connection; a reset would cost a round trip per use.
+        # Our SQL leaves no state in a session, and a reset would cost a round trip for each use.
         reset=_no_reset,
         timeout=_connect_timeout(role),
     )
@@ -225,7 +224,7 @@ async def _open_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple[a
 
 
 def _connect_timeout(role: str) -> float:
-    """Return the seconds to wait for a connection: the API must respond within two."""
+    """Return the seconds to wait for a connection. The API must respond within two seconds."""
     return 1.5 if role == "api" else 10.0
 
 
@@ -236,24 +235,25 @@ async def _no_reset(connection: asyncpg.Connection) -> None:
 def session_settings(
     role: str, *, plans_once: bool = False, organisation: OrganisationId = NONE
 ) -> dict[str, str]:
-    """Return the settings of a database session. `plans_once` forces generic plans.
+    """Return the settings of a database session.
 
-    Generic plans suit repeated statements that find a few rows by key: replanning them over 30 partitions
-    costs more than executing them. `organisation` is the default for transactions that set none.
+    `plans_once` forces generic plans. They suit repeated statements that find a few rows by key: to plan such
+    a statement over 30 partitions costs more than to execute it. `organisation` is the acting organisation of
+    transactions that set none.
     """
     return {
-        "application_name": f"{_APPLICATION}-{role}",
-        # Set for every session, because role and database can have other defaults: 202 means on disk.
+        "application_name": f"conversions-{role}",
+        # A 202 means that the event is on disk, and the database or its roles may have another default.
         "synchronous_commit": "on",
-        # A read after a lock must see the rows as of the lock.
+        # After a lock, a statement must see the rows that other transactions wrote before the lock.
         "default_transaction_isolation": "read committed",
         organisation_scope.SETTING: organisation,
         "timezone": "UTC",
         "jit": "off",
         "statement_timeout": "30s",
-        # A worker frozen in a transaction locks rows of lanes and batches; free them when its leases expire.
+        # A worker that freezes in a transaction keeps rows locked. Free them when its leases expire.
         "idle_in_transaction_session_timeout": f"{TIMES.silent_after * 1000:.0f}ms",
         "plan_cache_mode": "force_generic_plan" if plans_once else "auto",
-        # A session of an unreachable process ends and releases its locks.
+        # The session of an unreachable process ends, which releases its locks.
         **keepalive.SERVER_SETTINGS,
     }

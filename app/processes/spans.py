@@ -1,4 +1,4 @@
-"""Connects a process to an OpenTelemetry collector, if one is configured."""
+"""Connect a process to an OpenTelemetry collector, if OTLP_ENDPOINT is set."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ from app.telemetry import VERSION
 
 @asynccontextmanager
 async def record_spans(resources: Resources) -> AsyncIterator[None]:
-    """Record spans during the block; do nothing without OTLP_ENDPOINT. Raises SettingsError."""
+    """Record spans during the block. Raises SettingsError if the extra `otlp` is not installed."""
     settings = resources.settings
     if settings.otlp_endpoint is None:
         yield

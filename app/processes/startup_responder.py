@@ -1,6 +1,6 @@
-"""Answers 503 while an API process waits for its database at startup.
+"""Answer 503 while an API process waits for its database at startup.
 
-The listener may be open already; without a response callers would wait until their timeout.
+Its port is already open. Without a response, callers would wait until their timeout.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from app.server.middleware import HEADERS
 from app.server.monitoring_app import MonitoringServer
 
 Result = TypeVar("Result")
-_START_AFTER_S: Final = 1.0  # not used if startup is faster
+_START_AFTER_S: Final = 1.0  # a faster startup needs no responder
 _SENTENCE: Final = "The service is starting and waits for its database. Retry the request."
 
 
 async def respond_while_starting(
     startup: Coroutine[Any, Any, Result], *, sockets: list[socket.socket], connections: int
 ) -> Result:
-    """Await `startup` and return its result; answer 503 on `sockets` meanwhile. They stay open."""
+    """Await `startup` and return its result. Meanwhile, answer 503 on `sockets`, which stay open."""
     task = asyncio.ensure_future(startup)
     try:
         await asyncio.wait({task}, timeout=_START_AFTER_S)
@@ -49,7 +49,7 @@ async def _unavailable(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["type"] == "http"
     response = _answer(scope["path"])
     response.headers.update(HEADERS)
-    # The next request must reach the application.
+    # The next request of this client must reach the application.
     response.headers["Connection"] = "close"
     await response(scope, receive, send)
 

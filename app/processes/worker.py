@@ -1,4 +1,4 @@
-"""The delivery worker process: opens resources, builds the dispatcher, runs it until shutdown."""
+"""The worker process: it opens its resources, builds the dispatcher, and delivers until shutdown."""
 
 import asyncio
 import signal
@@ -8,7 +8,6 @@ import uvloop
 
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
-from app.callback_client import CallbackClient
 from app.delivery.access_tokens import AccessTokens
 from app.delivery.balance_check import BalanceJob
 from app.delivery.callbacks import CallbackReceiver, CallbackSender
@@ -29,12 +28,13 @@ from app.processes.resources import Resources, amazon_sign_in, open_resources
 from app.processes.spans import record_spans
 from app.settings import Settings, SettingsError
 from app.telemetry import configure_logging
+from app.webhook_client import CallbackClient
 
 POOL_SIZE = 10
 
 
 def run(settings: Settings) -> None:
-    """Deliver until SIGTERM or SIGINT; settle requests in flight before returning."""
+    """Deliver until SIGTERM or SIGINT, then settle the requests in flight."""
     configure_logging(settings.log_level)
     uvloop.run(_run(settings))
 
@@ -71,7 +71,7 @@ async def _run(settings: Settings) -> None:
 
 
 def callback_client(settings: Settings) -> CallbackClient | None:
-    """Return the client for status callbacks, None if none is configured; the caller closes it."""
+    """Return the client for status callbacks, or None if they are not configured. The caller closes it."""
     if settings.status_callback_url is None:
         return None
     return CallbackClient(
@@ -89,7 +89,7 @@ def build_dispatcher(
     endpoint: EndpointPolicy = ENDPOINT_POLICY,
     environment: Environment = ENVIRONMENT,
 ) -> Dispatcher:
-    """Build a worker's dispatcher. Raises SettingsError if its limits contradict each other."""
+    """Build the dispatcher of a worker. Raises SettingsError if its limits contradict each other."""
     settings, telemetry = resources.settings, resources.telemetry
     capacity = Capacity(settings.max_requests_in_flight)
     if problems := [
@@ -98,6 +98,7 @@ def build_dispatcher(
     ]:
         raise SettingsError(problems)
     max_age = timedelta(days=settings.max_event_age_days)
+    sends_callbacks = receiver is not None
     tokens = AccessTokens(
         pool=resources.pool,
         vault=resources.vault,
@@ -113,7 +114,7 @@ def build_dispatcher(
         telemetry=telemetry,
         settled_within=timedelta(seconds=times.settled_within),
         silent_after=timedelta(seconds=times.silent_after),
-        callbacks_enabled=receiver is not None,
+        callbacks_enabled=sends_callbacks,
     )
     delivery = Delivery(
         pool=resources.pool,
@@ -125,7 +126,7 @@ def build_dispatcher(
         clock=resources.clock,
         telemetry=telemetry,
         worker=resources.name,
-        writer=CountWriter(resources.writer, callbacks_enabled=receiver is not None),
+        writer=CountWriter(resources.writer, callbacks_enabled=sends_callbacks),
         max_age=max_age,
         policy=RetryPolicy(),
         times=times,
@@ -143,7 +144,7 @@ def build_dispatcher(
         writer=resources.writer,
         monotonic=environment.monotonic,
         telemetry=telemetry,
-        callbacks_enabled=receiver is not None,
+        callbacks_enabled=sends_callbacks,
     )
     balancing = BalanceJob(
         pool=resources.pool, owner=resources.name, monotonic=environment.monotonic, telemetry=telemetry

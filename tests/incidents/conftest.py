@@ -17,9 +17,10 @@ from app.incidents.delivery import NotificationDelivery
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
 from app.incidents.planner import MessagePlanner
-from app.notification_clients import ChannelClients, WebhookClient
+from app.notification_clients import ChannelClients
 from app.processes.api import build_application
 from app.processes.resources import open_resources
+from app.webhook_client import WebhookClient
 from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.world import World, make_world, settings_of, stamp

@@ -12,7 +12,8 @@ import pytest
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.notifications.channels import Channel, read_emails, read_mail_server, read_webhooks
 from app.incidents.delivery import NotificationDelivery
-from app.notification_clients import ChannelClients, MailClient, WebhookClient
+from app.notification_clients import ChannelClients, MailClient
+from app.webhook_client import CallbackClient, WebhookClient
 from dev.postgres.postmaster import free_port
 from tests.incidents.conftest import Watch
 from tests.incidents.receivers import SECRET, webhook_receiver
@@ -52,18 +53,25 @@ def now() -> datetime:
         ("drip", NotAcknowledged("timeout")),
     ],
 )
-async def test_a_webhook_is_acknowledged_or_named_by_a_word(
-    mode: str, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_webhook_is_acknowledged_or_named_by_a_word(mode: str, reply: Any) -> None:
     """No redirect is followed, and no receiver holds a delivery for longer than the time-out."""
-    monkeypatch.setattr("app.notification_clients.TIMEOUT_S", 1.0)
     async with webhook_receiver(mode) as receiver:
         (channel,) = read_webhooks(f"ops={receiver.url}", f"ops={SECRET}")
-        client = WebhookClient(now=now)
+        clients = ChannelClients(WebhookClient(now=now, timeout_s=1.0), None)
         began = time.monotonic()
-        assert await client.send(channel, "msg_1", BODY) == reply
+        assert await clients.send(channel, "msg_1", BODY) == reply
         assert time.monotonic() - began < 5
         assert receiver.requests == 1
+        await clients.close()
+
+
+async def test_a_callback_receiver_that_drips_its_response_is_left_after_the_timeout() -> None:
+    """A lease on a callback lasts 60 s, so no call may last longer."""
+    async with webhook_receiver("drip") as receiver:
+        client = CallbackClient(receiver.url, [b"x" * 32], now=now)
+        client._timeout_s = 1.0
+        async with asyncio.timeout(5):
+            assert await client.deliver("ntc_1", BODY) == NotAcknowledged("timeout")
         await client.close()
 
 
@@ -71,7 +79,7 @@ async def test_a_failing_channel_delays_no_other_and_leaks_no_address(
     watch: Watch, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One channel hangs; the other gets its message at once. The first gets it after its cure."""
-    monkeypatch.setattr("app.notification_clients.TIMEOUT_S", 2.0)
+    monkeypatch.setattr(watch.clients.webhooks, "_timeout_s", 2.0)
     caplog.set_level(logging.DEBUG)
     for noisy in ("httpx", "httpcore"):
         caplog.set_level(logging.WARNING, logger=noisy)  # as `configure_logging` does

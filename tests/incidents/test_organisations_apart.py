@@ -16,7 +16,7 @@ def add_channel(watch: Watch, receiver: WebhookReceiver, name: str) -> Notificat
     """Configure one more channel, as the operator does; return what delivers its messages."""
     channels = read_webhooks(f"{name}={receiver.url}", f"{name}={SECRET}")
     watch.monitor._planner._channels += channels
-    pool, telemetry = watch.delivery._pool, watch.delivery._telemetry
+    pool, telemetry = watch.delivery.pool, watch.delivery.telemetry
     return NotificationDelivery(
         channels[0], pool=pool, client=watch.clients, jitter=lambda: 0.5, telemetry=telemetry
     )

@@ -28,7 +28,7 @@ class FreezableWorker:
     async def _work(self) -> None:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         async with make_world(self._url, self._amazon, with_roles=True) as self.world:
-            maintenance = self.world.work(times=self._times)._maintenance
+            maintenance = self.world.work(times=self._times).maintenance
 
             async def maintained() -> bool:
                 return maintenance._partitions_at > 0
@@ -42,7 +42,7 @@ class FreezableWorker:
     @property
     def lanes(self) -> int:
         """How many lanes it believes that it owns."""
-        return len(self.world.workers[0][0]._leases.owned)
+        return len(self.world.workers[0][0].leases.owned)
 
     def freeze(self) -> None:
         """Let nothing of it run until it is thawed."""

@@ -17,9 +17,9 @@ import pytest
 import pytest_asyncio
 
 from app.admin import erasure
-from app.callback_client import CallbackClient
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.store import callbacks
+from app.webhook_client import CallbackClient
 from tests.pipeline.amazon import Request
 from tests.pipeline.damaging import HARMLESS, UNREADABLE
 from tests.pipeline.processes import Operator, Product

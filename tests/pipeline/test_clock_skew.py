@@ -28,7 +28,7 @@ def off(by: timedelta) -> DatabaseClock:
 
 def set_worker(dispatcher: Dispatcher, by: timedelta) -> None:
     """Set a worker's wall clock off."""
-    dispatcher._delivery._clock = off(by)
+    dispatcher.delivery.clock = off(by)
 
 
 def set_api_clock(world: World, by: timedelta) -> None:

@@ -486,7 +486,7 @@ async def test_a_lane_that_was_lost_and_taken_again_can_be_given_to_another_work
     world.work()
     await world.post(dst, event(1))
     await world.until(dst, delivered=1)
-    ownership = world.workers[0][0]._leases
+    ownership = world.workers[0][0].leases
     for lane in list(ownership.owned.values()):
         ownership.lose(lane)
     await world.post(dst, event(2))

@@ -228,8 +228,8 @@ async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(wo
     await world.post(dst, event(3), event(4))
     requested = asyncio.Event()
     dispatcher = world.work()
-    delivery = dispatcher._delivery
-    access = delivery._tokens.access
+    delivery = dispatcher.delivery
+    access = delivery.tokens.access
 
     async def late(*args: Any, **options: Any) -> Any:
         """Erase after the lane's number was read and before the attempt is started."""
@@ -238,7 +238,7 @@ async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(wo
             await erase(world)
         return await access(*args, **options)
 
-    delivery._tokens.access = late  # type: ignore[method-assign]
+    delivery.tokens.access = late  # type: ignore[method-assign]
     await world.until(dst, delivered=1, erased=1)
     assert sent_ids(world) == {"ord-4"}
 

@@ -36,7 +36,7 @@ async def test_the_lanes_of_a_frozen_worker_move_though_there_are_more_lanes_tha
             for dst in made:
                 # A new event: a lane that was released is only taken again if events wait in it.
                 await world.post(dst, event(posted))
-            mine = len(world.workers[0][0]._leases.owned)
+            mine = len(world.workers[0][0].leases.owned)
             return (mine, frozen.lanes) == (LANES // 2, LANES // 2)
 
         await eventually(both_own, seconds=60, every=0.2)

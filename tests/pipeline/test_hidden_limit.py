@@ -76,7 +76,7 @@ class Load:
 
 def owner(worlds: list[World]) -> World:
     """Return the world whose worker owns the lane."""
-    return next(one for one in worlds if one.workers and one.workers[0][0]._leases.owned)
+    return next(one for one in worlds if one.workers and one.workers[0][0].leases.owned)
 
 
 @pytest.mark.long

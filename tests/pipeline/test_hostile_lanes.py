@@ -24,7 +24,7 @@ async def test_an_estimated_rate_is_stored_and_used_by_the_next_owner(world: Wor
     dispatcher = world.work()
     await world.post(dst, event(2))
     await world.until(dst, delivered=2)
-    (lane,) = dispatcher._leases.owned.values()
+    (lane,) = dispatcher.leases.owned.values()
     assert lane.pace.estimate.rate is not None
     assert lane.pace.estimate.rate < 50
 

@@ -21,8 +21,8 @@ async def transactions(world: World) -> int:
             connection = await stack.enter_async_context(pool.acquire())
             await connection.execute(report)
     for dispatcher, _ in world.workers:
-        assert dispatcher._leases._session is not None
-        await dispatcher._leases._session.execute(report)
+        assert dispatcher.leases._session is not None
+        await dispatcher.leases._session.execute(report)
     (row,) = await world.fetch("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
     return int(row["xact_commit"])
 
@@ -36,7 +36,7 @@ async def own(world: World, number: int) -> None:
     dispatcher = world.work(listens=False)
     await world.advance(2 * POLL_EVERY_S)
     assert not await world.fetch("SELECT 1 FROM batch_states WHERE settled_at IS NULL")
-    owned = dispatcher._leases.owned
+    owned = dispatcher.leases.owned
     assert len(owned) == number
     assert all(lane.wake_at is None for lane in owned.values())
 

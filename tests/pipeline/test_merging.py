@@ -32,7 +32,7 @@ async def start(world: World) -> str:
     await world.advance(2 * WINDOW_S)
     assert sent(world) == [1]
     await eventually(lambda: world.fetch(LISTENING))
-    (lane,) = dispatcher._leases.owned.values()
+    (lane,) = dispatcher.leases.owned.values()
     assert lane.wake_at is None
     return dst
 
@@ -77,7 +77,7 @@ async def test_a_lane_whose_request_was_delivered_is_not_polled_again(merging: W
     await world.until(dst, delivered=2)
     await world.advance(0)
     ((dispatcher, _),) = world.workers
-    (lane,) = dispatcher._leases.owned.values()
+    (lane,) = dispatcher.leases.owned.values()
     assert lane.wake_at is None
 
 
@@ -86,6 +86,6 @@ async def announced(world: World, events: int) -> None:
     ((dispatcher, _),) = world.workers
 
     async def is_announced() -> bool:
-        return [lane.announced_events for lane in dispatcher._leases.owned.values()] == [events]
+        return [lane.announced_events for lane in dispatcher.leases.owned.values()] == [events]
 
     await eventually(is_announced)

@@ -23,7 +23,7 @@ async def drop_partitions(world: World, *tables: str) -> None:
 async def test_a_sweep_makes_the_partitions_that_are_missing(world: World) -> None:
     """Its last maintenance was a moment ago, as after a suspend; posts are refused until it comes round."""
     dst = await world.destination()
-    maintenance = world.work()._maintenance
+    maintenance = world.work().maintenance
     await world.stop_workers()
     await maintenance.run()
     await drop_partitions(world, "batches", "attempts", "batch_states")
@@ -35,7 +35,7 @@ async def test_a_sweep_makes_the_partitions_that_are_missing(world: World) -> No
 async def test_a_sweep_that_meets_a_damaged_page_makes_them_all_the_same(world: World) -> None:
     """Expiring reads all that is open; what it trips over must not end intake some days later."""
     dst = await world.destination()
-    maintenance = world.work()._maintenance
+    maintenance = world.work().maintenance
     await world.stop_workers()
     await maintenance.run()
     await drop_partitions(world, "batches", "attempts", "batch_states")
@@ -49,7 +49,7 @@ async def test_a_worker_that_finds_none_for_its_attempt_has_them_made(world: Wor
     """Without waiting for the next sweep."""
     dst = await world.destination()
     dispatcher = world.work()
-    dispatcher._maintenance.every_s = 600  # type: ignore[misc]
+    dispatcher.maintenance.every_s = 600  # type: ignore[misc]
     await world.post(dst, event(1))
     await world.until(dst, delivered=1)
     await drop_partitions(world, "attempts")

@@ -35,7 +35,7 @@ async def test_a_stopping_worker_hands_idle_lanes_over_at_once_and_settles_what_
     await world.until(idle, delivered=1)
     await world.post(busy, event(2))
     await asyncio.wait_for(came.wait(), 10)
-    assert len(leaving._leases.owned) == 2
+    assert len(leaving.leases.owned) == 2
 
     leaving.stop()
 
@@ -49,7 +49,7 @@ async def test_a_stopping_worker_hands_idle_lanes_over_at_once_and_settles_what_
     await world.post(idle, event(3))
     await world.until(idle, delivered=2)
     assert not answered.is_set()
-    assert len(following._leases.owned) == 1
+    assert len(following.leases.owned) == 1
     # Not taken from it: what hangs may still arrive, and is settled by the one who sent it.
     (held,) = await world.fetch("SELECT owner FROM lanes WHERE advertiser_id = '1'")
     assert held["owner"] is not None

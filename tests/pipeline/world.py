@@ -210,8 +210,8 @@ class World:
             endpoint=endpoint,
             environment=ENVIRONMENT if self.clock is None else self.clock.environment(),
         )
-        dispatcher._listens = listens  # the one thing of it that no setting turns off
-        dispatcher._delivery._policy = policy
+        dispatcher.listens = listens  # the one thing of it that no setting turns off
+        dispatcher.delivery.policy = policy
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
         if self.clock is not None:
             self.clock.workers.append(self.workers[-1])

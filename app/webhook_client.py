@@ -1,0 +1,80 @@
+"""Post signed messages over HTTP: notifications to webhooks, status callbacks to the journey engine."""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+import httpx
+
+from app.domain import callback
+from app.domain.callback import Acknowledged, NotAcknowledged
+
+TIMEOUT_S: Final = 10.0
+_CALLBACK_TIMEOUT_S: Final = 15.0
+_CALLBACK_CONNECTIONS: Final = 2
+_USER_AGENT: Final = "amazon-conversions-destination"
+
+
+class WebhookClient:
+    """Posts messages. Follows no redirect, uses no proxy, reads no response body."""
+
+    def __init__(
+        self, *, now: Callable[[], datetime], timeout_s: float = TIMEOUT_S, connections: int = 100
+    ) -> None:
+        self._now = now
+        self._timeout_s = timeout_s
+        self._client = httpx.AsyncClient(
+            verify=ssl.create_default_context(),
+            timeout=timeout_s,
+            follow_redirects=False,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        )
+
+    async def post(
+        self, url: str, secrets: Sequence[bytes], id: str, body: bytes
+    ) -> Acknowledged | NotAcknowledged:
+        """Post one message. Any 2xx response acknowledges it. Network errors are returned, not raised.
+
+        The message is signed with the current time and each secret; without secrets it is not signed.
+        """
+        signed = callback.headers(secrets, id=id, at=self._now(), body=body) if secrets else {}
+        headers = {"content-type": "application/json", "user-agent": _USER_AGENT, **signed}
+        try:
+            # httpx limits each read, not the complete exchange: a slow receiver could take forever.
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._client.stream("POST", url, content=body, headers=headers) as response,
+            ):
+                if response.is_success:
+                    return Acknowledged()
+                return NotAcknowledged(f"status_{response.status_code}", _retry_after(response))
+        except (TimeoutError, httpx.TimeoutException):
+            return NotAcknowledged("timeout")
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
+            return NotAcknowledged("unreachable")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+class CallbackClient(WebhookClient):
+    """Posts status callbacks to the journey engine, at the one URL from the settings."""
+
+    def __init__(self, url: str, secrets: Sequence[bytes], *, now: Callable[[], datetime]) -> None:
+        super().__init__(now=now, timeout_s=_CALLBACK_TIMEOUT_S, connections=_CALLBACK_CONNECTIONS)
+        self._url = url
+        self._secrets = secrets
+
+    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
+        """Post one callback; see `post`."""
+        return await self.post(self._url, self._secrets, id, body)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Return the seconds of a Retry-After header; None if it is absent or a date."""
+    text = response.headers.get("retry-after", "")
+    return float(text) if text.isdecimal() and len(text) < 10 else None
