@@ -88,7 +88,7 @@ async def search(
     monotonic: Callable[[], float],
 ) -> SubjectSearch:
     """Search stored batches after this id for a person, for some seconds; `cursor` is None at the end."""
-    values = erasure_keys(identifiers).values
+    values = erasure_keys(identifiers)
     result, until = SubjectSearch(), monotonic() + _SECONDS
     async with pool.acquire() as connection:
         if after == 0:

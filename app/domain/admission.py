@@ -1,9 +1,9 @@
-"""Admission control: decide whether to admit a request before its body is read. Pure.
+"""Admission control: decide whether to admit a request before its body is read.
 
-A service that admits more requests than it can answer in time answers all of them late, after their senders'
-timeouts. An adaptive concurrency limit keeps response times within the target latency (additive increase,
-multiplicative decrease, as in TCP); requests beyond it are shed immediately with a Retry-After. Fixed limits
-bound memory and the commit queue, and a lane whose queue is longer than Amazon's age limit sheds its events.
+A service that admits too many requests answers all of them late, after their senders' timeouts. An adaptive
+concurrency limit keeps response times within the target latency: additive increase, multiplicative decrease,
+as in TCP. Requests beyond the limit are shed immediately with a Retry-After. Fixed limits bound memory and
+the commit queue. Events are also shed when their lane's queue could delay them beyond Amazon's age limit.
 """
 
 from collections.abc import Mapping
@@ -18,24 +18,24 @@ from app.domain.outcomes.reasons import JourneyCode
 
 MIB: Final = 1024 * 1024
 
-# The cost of a request besides its body, in bytes: headers, key, its share of a commit and of the response.
-# Measured (docs/performance.md): a request of one event takes about five times the CPU of one more event.
+# The cost of a request is counted in bytes of body. This part covers headers, key, commit and response.
+# Measured (docs/performance.md): the first event of a request takes five times the CPU of each further one.
 POST_COST: Final = 2_048
-# Charged for a body without Content-Length; the rest is charged on arrival.
+# The assumed length of a body without Content-Length. A longer body is charged as it arrives.
 UNDECLARED_COST: Final = 64 * 1024
-# The memory charged for a body before it arrives. The rest is charged on arrival: a declared length alone
-# must not use up the memory limit.
+# The most memory that is charged for a body before it arrives. The rest is charged as the body arrives,
+# because a declared length alone must not use up the memory limit.
 RESERVE: Final = 32 * 1024
-# The requests of one owner may use this fraction (1/n) of the body memory and of the connections.
+# The requests of one API key may use 1/SHARES of the body memory, and 1/SHARES of the connections.
 SHARES: Final = 3
-# All keys of one organisation may use this share while another organisation sends too.
+# All keys of one organisation may use this part of each limit while another organisation sends too.
 ORGANISATION_PART: Final = 2 / 3
 # An organisation counts as sending for this long after its last request.
 ORGANISATION_SECONDS: Final = 600.0
 
 _INITIAL, _LEAST, _MOST, _STEP = 4.0 * MIB, 0.5 * MIB, 64.0 * MIB, 0.125 * MIB
 _CUT = 0.7
-# This many requests are always admitted, regardless of size: a few large requests cause no overload.
+# Limits of cost apply only beyond this many requests: a few requests cause no overload, however large.
 _FEW = 8
 
 
@@ -46,20 +46,21 @@ class ShedReason(StrEnum):
     BODIES = "bodies"  # the bodies of all requests reached their limit
     COMMITS = "commits"  # the commit queue is full, or its oldest request waits too long
     MEMORY = "memory"  # the process holds more memory than it should
-    SHARE = "share"  # one owner or organisation uses its share of memory, connections or work in flight
-    LANE = "lane"  # a lane's queue takes longer than the age limit of events
+    SHARE = "share"  # a key or organisation exceeds its share of memory, connections or work in flight
+    LANE = "lane"  # events could exceed Amazon's age limit while they wait in the lane's queue
 
 
 @dataclass(frozen=True, slots=True)
 class ShedSpec:
-    """The response to a shed request: the journey's code, and the range of `Retry-After` in seconds."""
+    """The response to a shed request: the code for the journey engine, and the range of `Retry-After`."""
 
     code: JourneyCode
     soonest_s: int
     latest_s: int
 
 
-# Ranges, so that callers do not all retry at the same time. Codes: product.md, "The journey's vocabulary".
+# `Retry-After` is drawn from a range, so that callers do not all retry at the same time.
+# Source of the codes: product.md, "The journey's vocabulary".
 SHED_SPECS: Final[Mapping[ShedReason, ShedSpec]] = {
     ShedReason.CROWDED: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 1, 5),
     ShedReason.BODIES: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 1, 5),
@@ -83,9 +84,9 @@ class Limits:
 
 
 class CurrentLoad(msgspec.Struct, frozen=True, gc=False):
-    """The requests in flight and the gauges of the process.
+    """The posts of events in flight, and the gauges of the process.
 
-    `complete` and `cost` count requests whose bodies have arrived, `arriving_cost` all others.
+    `complete` and `cost` count posts whose bodies have arrived; `arriving_cost` counts all others.
     """
 
     posts: int
@@ -99,9 +100,7 @@ class CurrentLoad(msgspec.Struct, frozen=True, gc=False):
 
 
 class AdaptiveLimit(msgspec.Struct, frozen=True, gc=False):
-    """The adaptive concurrency limit: the cost in bytes that may be in flight, learned from response
-    times.
-    """
+    """The adaptive concurrency limit: `cost` may be in flight, adapted to response times."""
 
     cost: float = _INITIAL
     cut_at: float = float("-inf")
@@ -109,9 +108,10 @@ class AdaptiveLimit(msgspec.Struct, frozen=True, gc=False):
     def answered(
         self, *, cost: int, began: float, took_s: float, under_way: float, now: float, target_latency_s: float
     ) -> "AdaptiveLimit":
-        """Learn from one response: a late one lowers the limit, a timely one raises it if it was in use.
+        """Return the limit after one response: lower if it was late, higher if it was in time.
 
-        One decrease per round: requests admitted before a decrease do not reflect it.
+        `under_way` is the cost that was in flight. A request that began before the last decrease cannot lower
+        the limit again, because its delay does not show the effect of that decrease.
         """
         if took_s > target_latency_s:
             return AdaptiveLimit(max(_LEAST, self.cost * _CUT), now) if began > self.cut_at else self
@@ -121,7 +121,7 @@ class AdaptiveLimit(msgspec.Struct, frozen=True, gc=False):
 
 
 def cost_of(declared_length: int | None) -> int:
-    """Return the cost of a request by its Content-Length, None without one."""
+    """Return the cost of a request. `declared_length` is its Content-Length, None if chunked."""
     return POST_COST + (UNDECLARED_COST if declared_length is None else declared_length)
 
 
@@ -133,15 +133,15 @@ def reserve_of(declared_length: int | None) -> int:
 def counted_cost(cost: int, arriving_cost: int, limit: AdaptiveLimit) -> float:
     """Return the cost that counts against the limit.
 
-    Arriving bodies count for half of it at most: stalling senders must not block all others.
+    Bodies that are still arriving use at most half of the limit: slow senders must not block all others.
     """
     return cost + min(arriving_cost, limit.cost / 2)
 
 
 def over_share(body_bytes: int, requests: int, arriving: int, limits: Limits) -> bool:
-    """Return whether one owner uses more than its share, by bytes or by arriving bodies.
+    """Return whether one API key uses more than its share of body memory or of connections.
 
-    An owner's only request is always within its share, because a share may be smaller than one body.
+    The only request of a key is always within the share, because a share may be smaller than one body.
     """
     if requests <= 1:
         return False
@@ -151,10 +151,9 @@ def over_share(body_bytes: int, requests: int, arriving: int, limits: Limits) ->
 def over_organisation_share(
     body_bytes: int, requests: int, arriving: int, cost: int, limits: Limits, limit: AdaptiveLimit
 ) -> bool:
-    """Return whether the requests of one organisation leave too little for the others.
+    """Return whether one organisation's requests use more than its share of memory, connections or work.
 
-    `cost` is the cost of all its requests in flight. A few requests are always within the share, however
-    large.
+    `cost` is the cost of all its requests in flight. The only request of an organisation is within the share.
     """
     if requests <= 1:
         return False
@@ -170,7 +169,7 @@ def shed_reason(
 ) -> ShedReason | None:
     """Return the shed reason, or None to admit.
 
-    Always admits when idle, so that a stale gauge or unreleased memory cannot block all traffic.
+    An idle process admits every request, so that a stale gauge or unreleased memory cannot block all traffic.
     """
     if load.posts == 0:
         return None
@@ -187,10 +186,10 @@ def shed_reason(
 
 
 def backlog_too_old(waited: timedelta, max_age: timedelta) -> bool:
-    """Return whether new events could expire in a queue whose oldest event has waited this long.
+    """Return whether new events could expire in a queue whose oldest event has waited for `waited`.
 
-    New events wait about as long, and some are old on receipt, so the threshold is three quarters of the
-    limit.
+    New events will wait about as long. Some are old on receipt, so the threshold is three quarters of
+    `max_age`.
     """
     return waited > max_age * 0.75
 

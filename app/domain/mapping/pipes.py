@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.conversion import timestamps
-from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
+from app.domain.conversion.failures import SourceFailed, wrong_type
 from app.domain.conversion.numbers import as_integer, is_number, number_text, plain, read_number, rounded
 
 MAX_PIPE_STEPS: Final = 16
@@ -43,7 +43,7 @@ def _unreadable(what: str) -> SourceFailed:
 def _on_text(name: str, shape: Callable[[str], Any]) -> Step:
     def step(value: Any) -> Any:
         if type(value) is not str:
-            return wrong_type(f"is {json_type(value)}, where the pipe's {name} takes a text")
+            return wrong_type(value, f"the pipe's {name} takes a text")
         if len(value) > MAX_PIPED_TEXT:
             return SourceFailed(
                 "value_too_long", f"has more than the {MAX_PIPED_TEXT:,} characters that a pipe accepts"
@@ -56,7 +56,7 @@ def _on_text(name: str, shape: Callable[[str], Any]) -> Step:
 def _on_number(name: str, shape: Callable[[int | Decimal], Any]) -> Step:
     def step(value: Any) -> Any:
         if not is_number(value):
-            return wrong_type(f"is {json_type(value)}, where the pipe's {name} takes a number")
+            return wrong_type(value, f"the pipe's {name} takes a number")
         return shape(value)
 
     return step
@@ -103,7 +103,9 @@ def _join(arguments: list[Any]) -> Step | str:
             return value
         parts = [_text_of(part) for part in value if part is not None]
         if any(isinstance(part, SourceFailed) for part in parts):
-            return wrong_type("is a list with lists or objects, which the pipe's join does not accept")
+            return SourceFailed(
+                "wrong_type", "is a list with lists or objects, which the pipe's join does not accept"
+            )
         return joint.join(parts)
 
     return step
@@ -141,7 +143,7 @@ def _map(arguments: list[Any]) -> Step | str:
     def step(value: Any) -> Any:
         text = _text_of(as_integer(value))
         if isinstance(text, SourceFailed):
-            return wrong_type(f"is {json_type(value)}, where the pipe's map takes a text, number or boolean")
+            return wrong_type(value, "the pipe's map takes a text, number or boolean")
         return rows.get(text, rows.get("*", value))
 
     return step
@@ -168,14 +170,14 @@ def _text_of(value: Any) -> Any:
         case int() | Decimal():
             return number_text(value)
         case _:
-            return wrong_type(f"is {json_type(value)}, where a text, number or boolean is expected")
+            return wrong_type(value, "a text, number or boolean is expected")
 
 
 def _to_number(value: Any) -> Any:
     if is_number(value):
         return value
     if type(value) is not str:
-        return wrong_type(f"is {json_type(value)}, where the pipe's to_number takes a text or number")
+        return wrong_type(value, "the pipe's to_number takes a text or number")
     number = read_number(value.strip())
     return _unreadable("is not a plain decimal number") if number is None else number
 
