@@ -74,7 +74,7 @@ async def preview_draft(
         mapping = await find_mapping(connection, destination, mapping_id) if mapping_id else None
         rules = await rules_of(connection, context, destination, mapping)
     written = dict(document)
-    fields = preview_fields(content, compile_parts(written), rules, now=context.now())
+    fields = list(preview_fields(content, compile_parts(written), rules, now=context.now()))
     compiled = compile_mapping(written)
     if not isinstance(compiled, Mapping):
         return DraftPreview(fields, None)

@@ -168,7 +168,7 @@ def decide(
         subject = (each.organisation, each.incident.destination, each.incident.kind)
         if subject not in latest or not latest[subject].incident.is_open:
             latest[subject] = each
-    of_service = service_findings(observation.service, limits)
+    of_service = list(service_findings(observation.service, limits))
     watched = {each.id: each for each in observation.destinations}
     findings: dict[_Subject, Finding] = {
         (DEFAULT_ORGANISATION, None, found.kind): found for found in of_service

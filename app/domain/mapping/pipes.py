@@ -1,8 +1,8 @@
-"""Pipe functions: named steps between a value of the event and its destination field.
+"""Pipe functions: named steps that change a value of the event before it becomes a field of the Amazon event.
 
-Every step is total: it maps each JSON value to a value or to `SourceFailed`, never raises, and runs in time
-linear in its input. Text steps require a text and number steps a number; a value of another type fails as
-`wrong_type`, a value that a step cannot read as `transform_failed`. Nothing is guessed.
+A step takes any JSON value, never raises, and runs in time linear in its input. It returns a value, or
+`SourceFailed`: with reason `wrong_type` for a value of another JSON type, and `transform_failed` for a value
+that it cannot read.
 """
 
 import hashlib
@@ -18,17 +18,16 @@ from app.domain.conversion.failures import SourceFailed, wrong_type
 from app.domain.conversion.numbers import as_integer, is_number, number_text, plain, read_number, rounded
 
 MAX_PIPE_STEPS: Final = 16
-MAX_PIPED_TEXT: Final = 8192  # characters before and after each step; a trait may have 1,024 at the end
+MAX_PIPED_TEXT: Final = 8192  # characters of a text before and after each step
 
 Step = Callable[[Any], Any]
-Maker = Callable[
-    [list[Any]], "Step | str"
-]  # converts arguments to a step, or returns their problem as a sentence
+# Takes the arguments of a pipe function. Returns its step, or the problem of the arguments.
+Maker = Callable[[list[Any]], "Step | str"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pipe:
-    """One function of the language: name, form, help, and the factory of its steps."""
+    """A pipe function. `form` is an example of its use, `help` its explanation, and `make` creates a step."""
 
     name: str
     form: str
@@ -63,7 +62,7 @@ def _on_number(name: str, shape: Callable[[int | Decimal], Any]) -> Step:
 
 
 def _plain(step: Step) -> Maker:
-    """Return the factory of a step without arguments."""
+    """Return the `make` of a pipe function without arguments."""
     return lambda arguments: step if not arguments else "takes no argument"
 
 
@@ -157,7 +156,7 @@ def _round(arguments: list[Any]) -> Step | str:
 
 
 def _abs(number: int | Decimal) -> int | Decimal:
-    # `abs` of a Decimal rounds to the context's 28 digits; this does not.
+    # `abs` would round a Decimal to 28 digits.
     return abs(number) if type(number) is int else Decimal(number).copy_abs()
 
 
@@ -182,7 +181,7 @@ def _to_number(value: Any) -> Any:
     return _unreadable("is not a plain decimal number") if number is None else number
 
 
-# The values that Amazon's tag template accepts, except its two for consent.
+# The words that Amazon's tag template accepts, except those for consent only.
 _BOOLEANS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "yes", "1", "on", "enabled"), True),
     **dict.fromkeys(("false", "no", "0", "off", "disabled"), False),
@@ -227,7 +226,7 @@ def _date(arguments: list[Any]) -> Step | str:
 
 def _sha256_lower(text: str) -> str:
     word = text.strip().lower()
-    # A digest is not hashed again, as everywhere (P8).
+    # A text that is a digest already is not hashed again (P8).
     return word if _DIGEST.fullmatch(word) else hashlib.sha256(word.encode("utf-8", "replace")).hexdigest()
 
 
@@ -285,7 +284,7 @@ PIPES: Final[Mapping[str, Pipe]] = {row.name: row for row in _ROWS}
 
 
 def make_step(written: Any) -> Step | str:
-    """Compile one step as written, `"lower"` or `["replace", "a", "b"]`, or return its problem."""
+    """Compile a step such as `"lower"` or `["replace", "a", "b"]`, or return its problem as a sentence."""
     name, arguments = (written, []) if isinstance(written, str) else (None, [])
     if type(written) is list and written and isinstance(written[0], str):
         name, arguments = written[0], written[1:]
@@ -299,7 +298,7 @@ def make_step(written: Any) -> Step | str:
 
 
 def run(steps: tuple[Step, ...], value: Any) -> Any:
-    """Pass a value through the steps; return a value, None if it is empty, or the first `SourceFailed`."""
+    """Apply the steps in order. Stop at the first result that is None or `SourceFailed`, and return it."""
     for step in steps:
         if value is None:
             return None

@@ -1,4 +1,4 @@
-"""Define the nine failure codes of the journey and the reasons under each code."""
+"""The nine failure codes of the journey engine, and the reasons that each code stands for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class JourneyCode(StrEnum):
-    """The nine codes that a journey canvas shows per node."""
+    """The nine failure codes that the journey's canvas shows at a node."""
 
     CONSENT_NOT_PROVIDED = "CONSENT_NOT_PROVIDED"
     EVENT_PARSING_FAILED = "EVENT_PARSING_FAILED"
@@ -21,7 +21,7 @@ class JourneyCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A stable reason, its journey code, and a remedy in one or two sentences."""
+    """Why an event was not delivered, with the journey's code and a remedy for the operator."""
 
     word: str
     code: JourneyCode
@@ -277,13 +277,13 @@ REASONS: Mapping[str, Reason] = {**INGEST_REASONS, **DELIVERY_REASONS}
 
 
 class DeadLetter(StrEnum):
-    """The party that can fix a dead event: the customer, or the operator of the failed system."""
+    """Who can fix an event that failed permanently: the customer, or the operator of a system."""
 
     CUSTOMER = "customer"
     SYSTEM = "system"
 
 
-# The class of each reason of a dead event.
+# Who can fix it, for each reason of a permanent failure.
 DEAD_LETTERS: Mapping[str, DeadLetter] = {
     "amazon_refused": DeadLetter.CUSTOMER,
     "amazon_request_refused": DeadLetter.CUSTOMER,
@@ -293,7 +293,7 @@ DEAD_LETTERS: Mapping[str, DeadLetter] = {
     "unreadable": DeadLetter.SYSTEM,
 }
 
-# Warnings on accepted events. A warning does not stop delivery.
+# Warnings about accepted events. An event with a warning is delivered.
 WARNINGS: Mapping[str, str] = {
     "event_id_derived": "No event_id was sent; one was derived from the content.",
     "event_aging": "Older than seven days: some Amazon reports may omit it.",

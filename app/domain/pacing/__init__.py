@@ -1,6 +1,7 @@
-"""When a lane may send: rate and burst (`token_bucket.py`), the estimate of Amazon's limit
-(`rate_estimator.py`), the breaker after failures (`circuit_breaker.py`), the wait for a fuller request
-(`merge_window.py`), the order of live events, retries and replays (`fair_queueing.py`), and the limits of
-requests in flight (`lane_limits.py`). `inbound_limit.py` is the event rate of an organisation,
-`duty_cycle.py` the part of a core that large posts may use.
+"""Decide when a lane may send a request, and which work is next.
+
+`token_bucket.py` has the rate and burst of a lane, and `rate_estimator.py` estimates Amazon's limit.
+`circuit_breaker.py` reacts to failures. `merge_window.py` lets a request wait for more events.
+`fair_queueing.py` orders live events, retries and replays, and `lane_limits.py` limits requests in flight.
+Two modules limit incoming events: `inbound_limit.py` by events per second, `duty_cycle.py` by CPU time.
 """

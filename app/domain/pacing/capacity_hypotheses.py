@@ -1,21 +1,20 @@
-"""A weighted grid of candidate token buckets: which limit explains Amazon's responses?
+"""Infer Amazon's rate limit from its responses, by Bayes' rule over a grid of candidate limits.
 
-Amazon is modelled as a token bucket with a rate r and a burst b. Each pair (r, b) of a grid is a hypothesis
-with a weight; the weights are the posterior probabilities and sum to 1. Every request updates all hypotheses:
+Amazon is modelled as a token bucket with a rate r and a burst b. Each pair (r, b) of the grid is a
+hypothesis. Its weight is its posterior probability. Every request updates all hypotheses:
 
-    fill        x' = min(b, x + r·Δt), known only between two bounds, low ≤ x ≤ high, because a
+    fill        x' = min(b, x + r·Δt). Only two bounds of x are known, low ≤ x ≤ high, because a
                 refusal only shows that less than one token was there
     accepted    L = exp(-max(0, 1 - high') * ACCEPTED_PENALTY): a bucket too empty to accept is unlikely;
                 then low = max(0, low' - 1), high = max(0, high' - 1)
     refused     L = exp(-max(0, low + r·Δt - NEAR_ONE) * REFUSED_PENALTY): a bucket too full to refuse is
-                unlikely, and what flowed into a full one counts too; then low = 0, high = 1
+                unlikely, also if tokens overflowed it; then low = 0, high = 1
     posterior   w ← w·L / Σ w·L, with log L ≥ -MAX_PENALTY, so that one unusual response has little effect
-    transition  w(r, b) ← (1 - CHANGE)·w(r, b) + CHANGE·mean of w(·, b): with probability CHANGE the limit has
-                moved to any rate of the grid, with the same burst. Applied only when a change is in question:
-                before a probe and at a 429 outside one
+    transition  w(r, b) ← (1 - CHANGE)·w(r, b) + CHANGE·mean of w(·, b): with probability CHANGE the limit
+                changed to any rate of the grid, with the same burst. Applied only when the limit may have
+                changed: before a probe, and at a 429 outside a probe
 
-All observations are treated in the same way: probes, decreases of the limit, tokens that accumulate in a
-Retry-After window, and many 429s in a row. Pure; times are seconds on one monotonic clock.
+Times are seconds on one monotonic clock.
 """
 
 from array import array
@@ -24,14 +23,14 @@ from functools import lru_cache
 from math import exp, log
 from typing import Final
 
-STEP: Final = 1.04  # ratio of one rate of the grid to the next
+STEP: Final = 1.04  # ratio of each rate of the grid to the rate below it
 SPAN: Final = 64.0  # ratio of the configured limit to the lowest rate of the grid
-# Bursts of the grid and their prior weights. A bucket of one is consistent with any other whose requests come
-# a little early, so it explains too much: its prior is low.
+# Bursts of the grid and their prior weights. The prior of a burst of 1 is low, because it explains too much:
+# a slightly early request has the same result with any burst.
 BURSTS: Final = (1.0, 2.0, 3.0, 5.0, 8.0)
 BURST_PRIOR: Final = (0.1, 0.3, 0.2, 0.2, 0.2)
-# Log-likelihood per token of error. A refusal by a full bucket counts more than an acceptance by an empty
-# one: the errors of the grid's rounding add up over accepted requests.
+# Log-likelihood per token of error. An acceptance by an empty bucket counts less than a refusal by a full
+# bucket, because rounding to the grid causes errors that add up over accepted requests.
 ACCEPTED_PENALTY: Final = 8.0
 REFUSED_PENALTY: Final = 60.0
 NEAR_ONE: Final = 0.97  # tokens that may be present at a refusal: the request came slightly early
@@ -42,9 +41,9 @@ CHANGE: Final = 0.03  # probability that the limit has changed, per transition
 
 @dataclass(frozen=True, slots=True)
 class CapacityHypotheses:
-    """The hypotheses, by burst and then by rate: bounds of the tokens in each bucket, and its weight.
+    """The bounds of the tokens and the weight of each hypothesis, ordered by burst and then by rate.
 
-    `limit` is the highest rate of the grid, `at` the time of the last request.
+    `limit` is the highest rate of the grid, and `at` is the time of the last request.
     """
 
     limit: float
@@ -55,7 +54,7 @@ class CapacityHypotheses:
 
     @classmethod
     def uniform(cls, limit: float, at: float) -> "CapacityHypotheses":
-        """Return the prior if only `limit` is known to be too high: all rates are equally likely."""
+        """Return the prior if nothing is known but an upper limit: all rates are equally likely."""
         count = len(rates_below(limit))
         return cls(
             limit,
@@ -67,7 +66,7 @@ class CapacityHypotheses:
 
     @classmethod
     def around(cls, rate: float, limit: float, at: float) -> "CapacityHypotheses":
-        """Return the prior if the previous owner of the lane estimated `rate`. The burst is unknown."""
+        """Return the prior if the previous owner of the lane estimated `rate`; the burst is unknown."""
         rates = rates_below(limit)
         nearest = min(rates, key=lambda candidate: abs(log(candidate / rate)))
         weight = array("d", [share * (candidate == nearest) for share in BURST_PRIOR for candidate in rates])
@@ -83,7 +82,7 @@ class CapacityHypotheses:
         return replace(self, weight=weight)
 
     def accepted(self, at: float) -> "CapacityHypotheses":
-        """Return the posterior after a request at that time was accepted: it used one token."""
+        """Return the posterior after Amazon accepted the request of time `at`, which used one token."""
         elapsed, rates = max(0.0, at - self.at), rates_below(self.limit)
         inflows, count = [rate * elapsed for rate in rates], len(rates)
         low, high, weight = array("d"), array("d"), array("d")
@@ -106,7 +105,7 @@ class CapacityHypotheses:
         return self._normalized(low, high, weight, at)
 
     def refused(self, at: float) -> "CapacityHypotheses":
-        """Return the posterior after a request at that time was refused: less than one token was there."""
+        """Return the posterior after Amazon refused the request of time `at`: less than a token was there."""
         elapsed, rates = max(0.0, at - self.at), rates_below(self.limit)
         inflows, weight = [rate * elapsed for rate in rates] * len(BURSTS), array("d")
         for inflow, least, prior in zip(inflows, self.low, self.weight, strict=True):
@@ -123,11 +122,11 @@ class CapacityHypotheses:
 
     @property
     def allows_bursts(self) -> bool:
-        """Return whether Amazon probably accepts bursts."""
+        """Whether Amazon probably accepts bursts."""
         return sum(self.weight[: len(rates_below(self.limit))]) < SINGLE_BURST_CHANCE
 
     def rate_reached(self, probability: float = 0.5) -> float:
-        """Return the highest rate that the true limit is at least, with this probability; 0.5: the median."""
+        """Return the highest rate that the true limit reaches with this probability. 0.5 gives the median."""
         rates, below = rates_below(self.limit), 0.0
         for column, rate in enumerate(rates):
             below += sum(self.weight[column :: len(rates)])
@@ -138,6 +137,6 @@ class CapacityHypotheses:
 
 @lru_cache(maxsize=64)
 def rates_below(limit: float) -> tuple[float, ...]:
-    """Return the rates of the grid, ascending, up to `limit`."""
+    """Return the rates of the grid in ascending order. The last rate is `limit`."""
     steps = round(log(SPAN) / log(STEP))
     return tuple(limit / STEP**step for step in range(steps, -1, -1))

@@ -1,11 +1,11 @@
-"""The circuit breaker of a lane: after too many failures only probes are sent from time to time. Pure."""
+"""The circuit breaker of a lane: after too many failures, it only lets a probe pass from time to time."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-WINDOW: Final = 20  # requests that the error rate counts
-MIN_FAILURES: Final = 3  # in the window before the breaker may open
+WINDOW: Final = 20  # the error rate is that of so many last requests
+MIN_FAILURES: Final = 3  # the breaker opens only after so many failures in the window
 OPEN_ABOVE: Final = 0.5  # error rate at which the breaker opens
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 30.0
@@ -22,9 +22,10 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """The outcomes of a lane's last requests. An open breaker allows a probe at `until`.
+    """The circuit breaker of a lane. When it is open, the next probe may be sent at `until`.
 
-    `recent` has one flag per request, newest last, True for a failure. Times are monotonic seconds.
+    `recent` has a flag for each of the last requests, the newest last: True for a failure. Times are
+    monotonic seconds.
     """
 
     recent: tuple[bool, ...] = ()
@@ -32,27 +33,27 @@ class CircuitBreaker:
     until: float = 0.0
 
     def state(self, now: float) -> BreakerState:
-        """Return closed (requests may be sent), open (none may) or half open (one probe may)."""
+        """Return whether requests may be sent (closed), none (open), or one probe (half open)."""
         if not self.opened:
             return BreakerState.CLOSED
         return BreakerState.OPEN if now < self.until else BreakerState.HALF_OPEN
 
     @property
     def is_failing(self) -> bool:
-        """Return whether the last request failed or the breaker is not closed."""
+        """Whether the last request failed or the breaker is not closed."""
         return self.opened > 0 or (bool(self.recent) and self.recent[-1])
 
     @property
     def error_rate(self) -> float:
-        """Return the share of failures among the requests in the window."""
+        """The share of failures among the requests in the window."""
         return sum(self.recent) / len(self.recent) if self.recent else 0.0
 
     def in_flight(self, limit: int) -> int:
-        """Return how many requests may be in flight: one probe until the breaker is closed again."""
+        """Return how many requests may be in flight: one probe until the breaker is closed, else `limit`."""
         return 1 if self.opened else limit
 
     def succeeded(self) -> "CircuitBreaker":
-        """Return the breaker after a success: it closes and forgets earlier failures."""
+        """Return the breaker after a success. If it was open, it closes and forgets all earlier failures."""
         if self.opened:
             return CircuitBreaker((False,))
         return replace(self, recent=(*self.recent[1 - WINDOW :], False))

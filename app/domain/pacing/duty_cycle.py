@@ -1,7 +1,7 @@
-"""Limit a process to a part of the CPU time of a core, by pauses between pieces of work. Pure.
+"""Limit a process to a part of the CPU time of a core, by pauses between pieces of work.
 
-A token bucket of CPU seconds: elapsed time adds `part` of itself, used CPU time is subtracted. At full use,
-work that arrives waits in each queue it passes; with a part of the time free it finds most queues empty.
+It is a token bucket of CPU seconds: a part of the elapsed time is added, and used CPU time is subtracted.
+While a part of the CPU time is free, other work finds most queues of the process empty.
 """
 
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class DutyCycle:
-    """`balance_s` is the CPU time that may be used now. The clocks are in seconds, from any start."""
+    """A token bucket of CPU time for one process. Both clocks are in seconds, from any start."""
 
     part: float
     most_saved_s: float
     most_owed_s: float
-    elapsed_s: float
-    cpu_s: float
-    balance_s: float = 0.0
+    elapsed_s: float  # of the last reading
+    cpu_s: float  # of the last reading
+    balance_s: float = 0.0  # CPU time that may be used now; negative if too much was used
 
     def pause_s(self, elapsed_s: float, cpu_s: float) -> float:
-        """Return how long to pause, with the clocks as they are now; 0.0 without a debt."""
+        """Return how many seconds to pause, given the current readings of both clocks; 0.0 for no pause."""
         earned = (elapsed_s - self.elapsed_s) * self.part
         balance = self.balance_s + earned - (cpu_s - self.cpu_s)
         self.balance_s = min(self.most_saved_s, max(-self.most_owed_s, balance))

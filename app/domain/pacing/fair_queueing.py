@@ -1,4 +1,4 @@
-"""Weighted fair queueing within a lane: live first, then retries; replays get at most a fifth. Pure."""
+"""Choose which work of a lane is sent next: live events before retries, and replays for a fifth at most."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ REPLAY_SHARE: Final = 5  # at most one of this many requests of a lane is a repl
 
 
 class WorkKind(StrEnum):
-    """The kind of work in a request. A replay carries complete batches or, like a retry, single events."""
+    """The kind of work in a request. A replay has complete batches or, as REPLAY_RETRY, single events."""
 
     LIVE = "live"
     RETRY = "retry"
@@ -19,13 +19,15 @@ class WorkKind(StrEnum):
 
     @property
     def is_replay(self) -> bool:
-        """Return whether it has the low priority of replays."""
         return self in (WorkKind.REPLAY, WorkKind.REPLAY_RETRY)
 
 
 @dataclass(frozen=True, slots=True)
 class FairQueue:
-    """The last requests of a lane. The next replay may be sent at `replay_at`, on the monotonic clock."""
+    """How many requests of a lane followed its last retry and its last replay.
+
+    The next replay may be sent at `replay_at`, in monotonic seconds.
+    """
 
     since_retry: int = 0
     since_replay: int = REPLAY_SHARE
@@ -33,18 +35,18 @@ class FairQueue:
     last_replay: WorkKind = WorkKind.REPLAY
 
     def choose(self, due: Collection[WorkKind], now: float) -> WorkKind | None:
-        """Return the kind to send next; None if only replays are due before `replay_at`."""
+        """Return the kind of work to send next, or None if nothing may be sent before `replay_at`."""
         replays = [kind for kind in (WorkKind.REPLAY, WorkKind.REPLAY_RETRY) if kind in due]
         others = [kind for kind in (WorkKind.LIVE, WorkKind.RETRY) if kind in due]
         if replays and now >= self.replay_at and (not others or self.since_replay >= REPLAY_SHARE - 1):
-            # Whole batches and single events of a replay alternate.
+            # Complete batches and single events of replays alternate.
             return next((kind for kind in replays if kind is not self.last_replay), replays[0])
         if len(others) == 2:
             return WorkKind.RETRY if self.since_retry >= LIVE_PER_RETRY else WorkKind.LIVE
         return others[0] if others else None
 
     def served(self, kind: WorkKind, now: float, per_second: float) -> "FairQueue":
-        """Return the state after a request was sent; `per_second` is the lane's rate."""
+        """Return the state after a request was sent. `per_second` is the lane's rate of requests."""
         if kind.is_replay:
             return replace(self, since_replay=0, replay_at=now + REPLAY_SHARE / per_second, last_replay=kind)
         since_retry = 0 if kind is WorkKind.RETRY else self.since_retry + 1

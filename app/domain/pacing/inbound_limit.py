@@ -1,19 +1,20 @@
-"""A limit of events per second over several processes: the share of each, and a token bucket for it. Pure."""
+"""Limit the events per second of an organisation: each API process has a share, and a token bucket for it."""
 
 from collections.abc import Sequence
 from typing import Final
 
 # A process without demand keeps this part of an equal share, so that its next request is admitted.
 _IDLE_PART: Final = 0.1
-# Seconds of its share that a bucket holds. Clients wait for whole seconds and then come back together.
+# A bucket holds this many seconds of its share, because clients wait for whole seconds and return together.
 _BURST_S: Final = 1.5
 
 
 def share_of(rate: float, demand: float, others: Sequence[float]) -> float:
-    """Return the share of a process by its demand and that of the others, all in events per second.
+    """Return the share of a process in `rate`, by max-min fairness. All values are in events per second.
 
-    Max-min fairness: a process gets what it demands, up to an equal part of what smaller demands leave. What
-    no process demands is divided equally. The shares of all processes add up to the rate.
+    `demand` is the demand of the process, and `others` has the demands of the other processes. A process gets
+    its demand, up to an equal part of what smaller demands leave. The rest, for which there is no demand, is
+    divided equally. The shares of all processes add up to `rate`.
     """
     waiting, left = len(others) + 1, rate
     idle = _IDLE_PART * rate / waiting
@@ -27,31 +28,31 @@ def share_of(rate: float, demand: float, others: Sequence[float]) -> float:
 
 
 class InboundLimit:
-    """The bucket of one process: it holds 1.5 seconds of its share, at most a second of the limit.
+    """The token bucket of one process. It holds 1.5 seconds of its share, but at most one second of `rate`.
 
-    Times are seconds on one monotonic clock.
+    `part` is the process's first share, as a part of `rate`. Times are seconds on one monotonic clock.
     """
 
     def __init__(self, rate: float, now: float, *, part: float = 1.0) -> None:
         self.rate = rate
-        self._owed = 0.0  # events that were taken and are not yet refilled
+        self._owed = 0.0  # events that were taken from the full bucket and are not refilled yet
         self._fill_at(rate * part)
         self._as_of = now
 
     def wait(self, now: float) -> float:
-        """Return the seconds until a request is admitted; 0 or less for now."""
+        """Return the seconds until a request is admitted. It is admitted now if they are 0 or less."""
         self._refill(now)
         return (self._owed + 1 - self._burst) / self.share
 
     def take(self, events: int, now: float) -> None:
-        """Count events. More than the bucket holds are owed, so later requests wait."""
+        """Take events from the bucket. It may take more than the bucket holds: later requests then wait."""
         self._refill(now)
         self._owed += events
 
     def divide(self, share: float, seconds: float, now: float) -> None:
-        """Take another share, and count it for the last seconds too: the demand was that of this time.
+        """Change the share of the process, also for the last `seconds`, in which its demand was measured.
 
-        What was taken stays counted, so events admitted with too large a share are made up for.
+        So a process that admitted too many events, because its share was too large, admits fewer afterwards.
         """
         self._refill(now)
         self._owed = max(0.0, self._owed + (self.share - share) * seconds)
@@ -59,7 +60,7 @@ class InboundLimit:
 
     def _fill_at(self, share: float) -> None:
         self.share = share
-        # One event must fit, however small the share is.
+        # The bucket must hold one event, however small the share is.
         self._burst = max(1.0, min(self.rate, _BURST_S * share))
 
     def _refill(self, now: float) -> None:

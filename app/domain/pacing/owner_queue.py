@@ -1,9 +1,9 @@
-"""Order waiting work fairly among its owners: start-time fair queueing. Pure.
+"""Order waiting work fairly among its owners, by start-time fair queueing.
 
-Work of one owner keeps its order. Each owner gets the same amount of work per time, measured by its cost,
-regardless of its backlog: the next item is the one with the smallest start tag, and an owner's next start tag
-is its last one plus the cost of that item. Source: Goyal, Vin, Cheng, "Start-time Fair Queueing" (SIGCOMM
-1996).
+Each owner gets an equal share of the work, measured by cost, regardless of its backlog. The items of an owner
+keep their order. The next item is always the item with the smallest start tag. The tag of an item is the tag
+of its owner's previous item plus the cost of that item. Source: Goyal, Vin, Cheng, "Start-time Fair Queueing"
+(SIGCOMM 1996).
 """
 
 from collections import deque
@@ -19,9 +19,9 @@ class OwnerQueue(Generic[Item]):
     """Waiting items, each with an owner and a cost greater than 0."""
 
     def __init__(self) -> None:
-        # The items of each owner that has some, in order, each with its start tag and its number.
+        # The waiting items of each owner: (start tag, number, item). The number orders items with equal tags.
         self._items: dict[Owner, deque[tuple[float, int, Item]]] = {}
-        self._firsts: list[tuple[float, int, Owner]] = []  # a heap: the first item of each owner
+        self._firsts: list[tuple[float, int, Owner]] = []  # a heap of the first item of each owner
         self._next_start: dict[Owner, float] = {}
         self._virtual_time = 0.0
         self._number = 0
@@ -32,11 +32,10 @@ class OwnerQueue(Generic[Item]):
 
     @property
     def owners(self) -> frozenset[Owner]:
-        """The owners of the items."""
         return frozenset(self._items)
 
     def add(self, owner: Owner, cost: float, item: Item) -> None:
-        """Append an item behind those of its owner."""
+        """Add an item after all other items of its owner."""
         start = max(self._virtual_time, self._next_start.get(owner, self._virtual_time))
         self._next_start[owner] = start + cost
         self._number += 1
@@ -48,17 +47,17 @@ class OwnerQueue(Generic[Item]):
         items.append((start, self._number, item))
 
     def cost_of(self, owner: Owner) -> float:
-        """Return what the items of an owner cost together."""
+        """Return the total cost of an owner's waiting items."""
         items = self._items.get(owner)
         return self._next_start[owner] - items[0][0] if items else 0.0
 
     def first(self, excluded: Collection[Owner] = ()) -> Item | None:
-        """Return the next item that belongs to none of the excluded owners, or None."""
+        """Return the next item, ignoring items of the excluded owners; None if there is none."""
         found = self._first(excluded)
         return None if found is None else self._items[found[2]][0][2]
 
     def pop(self, excluded: Collection[Owner] = ()) -> Item:
-        """Remove and return that item. Raises IndexError if none waits."""
+        """Remove the item that `first` returns, and return it. Raises IndexError if there is none."""
         found = self._first(excluded)
         if found is None:
             raise IndexError("no item waits")
@@ -74,11 +73,12 @@ class OwnerQueue(Generic[Item]):
             heappush(self._firsts, (*items[0][:2], owner))
         else:
             del self._items[owner]
-        # Never back: an item of an excluded owner can have an earlier tag than one that left before it.
+        # Virtual time never goes back, although an item of an owner that was excluded can have an earlier
+        # tag.
         self._virtual_time = max(self._virtual_time, start)
         self._length -= 1
         if not self._length:
-            # No owner keeps an advantage or a debt over an idle moment, and the tags stay bounded.
+            # When no item waits, all owners start again with equal tags. This also bounds the dictionary.
             self._next_start.clear()
         return item
 

@@ -1,14 +1,16 @@
-"""Estimate a rate limit that Amazon does not publish, from its 429s. Pure; seconds on one monotonic clock.
+"""Estimate from 429s a rate limit that Amazon does not publish. Times are seconds on one monotonic clock.
 
-A 429 is the only evidence of a limit, and each costs time. `capacity_hypotheses` evaluates it (its docstring
-has the likelihood and the transition kernel); a lane sends at SAFETY times the posterior median. This alone
-cannot detect that a limit has *risen*: Amazon accepts every request below it. So from time to time the lane
-runs a *rate probe*: its rate grows by 6 % with each request until a 429. A probe without a higher limit costs
-a 429, so probes are rare. After a decrease the next probes come sooner, because the limit may soon rise
-again. A lane with little traffic never probes: its rate recovers with time, more slowly after each recovery
-that ends in a 429.
+A 429 is the only evidence of a limit, and each 429 costs time. `capacity_hypotheses` infers the limit from
+Amazon's responses; a lane sends at SAFETY times the posterior median.
 
-The constants were tuned in simulation (tests/domain/test_lanes.py), where halving or doubling most of them
+Amazon accepts all requests below its limit, so they do not show that the limit has increased. From time to
+time a lane therefore runs a *rate probe*: its rate grows by 6 % with each request until a 429. Probes are
+rare, because each costs a 429. They come sooner after a decrease, because the limit may soon increase again.
+
+A lane with little traffic never probes. Its rate recovers with time, and more slowly after each recovery that
+ends in a 429.
+
+The constants were tuned in simulation (tests/domain/test_lanes.py). Half or twice the value of most constants
 changes little.
 """
 
@@ -17,20 +19,25 @@ from typing import Final
 
 from app.domain.pacing.capacity_hypotheses import CapacityHypotheses
 
-SAFETY: Final = 0.97  # used share of the estimated limit
-PROBE_GROWTH: Final = 1.06  # factor of the rate with each request of a probe
-PROBE_AFTER_S: Final = 25.0  # from the last 429 to the next probe
-PROBE_AFTER_REQUESTS: Final = 60  # accepted before a probe, so that its 429 is less than 2 % of the requests
-DROP: Final = 0.6  # a new rate below this share of the old one is a drop
-EARLY_PROBE_AFTER_S: Final = 12.0  # after a drop probes come sooner,
-EARLY_PROBES: Final = 3  # this many of them
-UNDECIDED: Final = 1.5  # where the limit may be this many times the estimate (with probability 0.1),
-UNDECIDED_PROBE_AFTER_S: Final = 3.0  # the next probe follows after this time
-QUIET_S: Final = 120.0  # after the last 429 the rate of a lane with little traffic begins to recover,
-MAX_QUIET_S: Final = 1_800.0  # or later: the time doubles when a recovery ends in a 429, up to this
-DOUBLES_IN_S: Final = 60.0  # of recovery
-LITTLE_TRAFFIC: Final = 0.5  # share of the allowed requests, at most
-WINDOWS: Final = 10  # a probe waits this many Retry-After windows: the blocked time is a cost too
+SAFETY: Final = 0.97  # a lane sends at this share of the estimated limit
+PROBE_GROWTH: Final = 1.06  # each request of a probe multiplies the rate by this
+PROBE_AFTER_S: Final = 25.0  # time from the last 429 to the next probe
+PROBE_AFTER_REQUESTS: Final = 60  # requests accepted before a probe, so that 429s stay below 2 %
+DROP: Final = 0.6  # the rate has dropped if it is below this share of the previous rate
+EARLY_PROBES: Final = 3  # number of probes that come sooner after a drop
+EARLY_PROBE_AFTER_S: Final = 12.0  # time from the last 429 to such an early probe
+# After a probe, the next probe follows soon if the limit exceeds the estimate by this factor with probability
+# 0.1.
+UNDECIDED: Final = 1.5
+UNDECIDED_PROBE_AFTER_S: Final = 3.0
+# A lane with little traffic uses at most this share of the allowed requests. Its rate begins to recover this
+# long after the last 429, and doubles in each further DOUBLES_IN_S. If a recovery ends in a 429, the next
+# begins after twice the time, but at most MAX_QUIET_S.
+LITTLE_TRAFFIC: Final = 0.5
+QUIET_S: Final = 120.0
+MAX_QUIET_S: Final = 1_800.0
+DOUBLES_IN_S: Final = 60.0
+WINDOWS: Final = 10  # a probe comes at least this many Retry-After windows after a 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +46,27 @@ class RateEstimate:
 
     rate: float | None = None
     hypotheses: CapacityHypotheses | None = None  # None until the first response after `from_former_owner`
-    rate_before_probe: float | None = None  # None outside a probe
-    probe_at: float = 0.0
-    early_probes: int = 0  # left
-    allows_bursts: bool = False  # requests need not be evenly spaced to the millisecond
-    requests: int = 0  # accepted since the last 429
-    sent_at: float = float("-inf")  # of the last request that was evidence
-    refused_at: float = float("-inf")  # of the last 429
-    quiet_s: float = QUIET_S  # from the last 429 until the rate recovers
+    rate_before_probe: float | None = None  # None if no probe is running
+    probe_at: float = 0.0  # the next probe starts at this time or later
+    early_probes: int = 0  # number of early probes that remain
+    allows_bursts: bool = False  # whether a request may follow another early
+    requests: int = 0  # number of requests accepted since the last 429
+    sent_at: float = float("-inf")  # when the last request that counts as evidence was sent
+    refused_at: float = float("-inf")  # time of the last 429
+    quiet_s: float = QUIET_S  # time from the last 429 until the rate begins to recover
 
     @classmethod
     def from_former_owner(cls, rate: float, now: float) -> "RateEstimate":
-        """Return the first estimate after a takeover; the limit may just have decreased."""
+        """Return the first estimate of a worker that took over a lane with this rate.
+
+        Early probes follow, as after a drop, because the limit may have decreased shortly before.
+        """
         return cls(
             rate, probe_at=now + EARLY_PROBE_AFTER_S, early_probes=EARLY_PROBES, sent_at=now, refused_at=now
         )
 
     def rate_at(self, now: float, *, limit: float) -> float | None:
-        """Return the current rate: the estimate, recovered with time if the lane has little traffic."""
+        """Return the rate to use now, at most `limit`: higher than the estimate if it has recovered."""
         if self.rate is None:
             return None
         quiet = now - self.refused_at
@@ -67,26 +77,24 @@ class RateEstimate:
 
     @property
     def settled_rate(self) -> float | None:
-        """Return the rate for the next owner, without the effect of a running probe."""
+        """The rate to store for the next owner of the lane, without the effect of a running probe."""
         return self.rate if self.rate_before_probe is None else self.rate_before_probe
 
     def accepted(self, now: float, *, sent_at: float, limit: float) -> "RateEstimate":
-        """Return the estimate after the request sent at `sent_at` was accepted; `limit` is the configured
-        rate.
-        """
+        """Return the estimate after Amazon accepted a request. `limit` is the configured rate."""
         if self.rate is None or sent_at < self.sent_at:
             return self
         if self.rate_before_probe is None and (self.rate_at(now, limit=limit) or limit) >= limit:
-            # Fully recovered: the evidence is old, and the configured limit applies again.
+            # The rate has recovered completely: the evidence is old, and the configured limit applies again.
             return RateEstimate(refused_at=self.refused_at, quiet_s=self.quiet_s)
-        # A probe needs requests that wait for the rate limit: otherwise the higher rate would not be used.
+        # A probe needs requests that wait for the rate limit: otherwise a higher rate has no effect.
         is_rate_bound = sent_at - self.sent_at <= 1.6 / self.rate + 0.15
         hypotheses = self._hypotheses(limit, sent_at).accepted(sent_at)
         rate, rate_before_probe = SAFETY * hypotheses.rate_reached(), None
         if self.rate_before_probe is not None and is_rate_bound:
             rate, rate_before_probe = max(rate, self.rate * PROBE_GROWTH), self.rate_before_probe
             if hypotheses.rate_reached() >= limit and rate >= limit:
-                return RateEstimate()  # Amazon accepts the configured limit: nothing to estimate
+                return RateEstimate()  # Amazon accepts the configured rate
         elif (
             is_rate_bound
             and now >= self.probe_at
@@ -105,11 +113,11 @@ class RateEstimate:
         )
 
     def throttled(self, now: float, *, sent_at: float, limit: float, wait: float) -> "RateEstimate":
-        """Return the estimate after a 429 for the request of `sent_at`; the lane is blocked for `wait`."""
+        """Return the estimate after a 429, which blocks the lane for `wait` seconds."""
         if sent_at < self.sent_at:
-            return self  # sent before the last evidence: it would be counted twice
+            return self  # the request was sent before a request that is evidence of the same limit
         hypotheses = self._hypotheses(limit, sent_at)
-        if self.rate_before_probe is None:  # a probe has applied the transition at its start
+        if self.rate_before_probe is None:  # a probe applies the transition when it starts
             hypotheses = hypotheses.after_possible_change()
         hypotheses = hypotheses.refused(sent_at)
         rate, early_probes = SAFETY * hypotheses.rate_reached(), self.early_probes
@@ -120,11 +128,12 @@ class RateEstimate:
             early_probes = EARLY_PROBES
         rest = EARLY_PROBE_AFTER_S if early_probes else PROBE_AFTER_S
         if self.rate_before_probe is not None and hypotheses.rate_reached(0.1) > UNDECIDED * rate:
-            # A higher limit, or a larger bucket than estimated. It is empty now: the next probe decides.
+            # Either the limit or the burst is higher than estimated. The bucket is empty now, so the next
+            # probe shows which.
             early_probes, rest = max(1, early_probes), UNDECIDED_PROBE_AFTER_S
         since, quiet_s = now - self.refused_at, self.quiet_s
         if since > quiet_s:
-            # The recovery may have caused this 429; a much later one is no evidence for that.
+            # The recovery may have caused this 429, unless it came much later.
             quiet_s = min(MAX_QUIET_S, 2 * quiet_s) if since < WINDOWS * quiet_s else QUIET_S
         return RateEstimate(
             rate=rate,
@@ -138,7 +147,7 @@ class RateEstimate:
         )
 
     def _hypotheses(self, limit: float, at: float) -> CapacityHypotheses:
-        """Return the hypotheses; new ones at the start, or after the configured limit changed."""
+        """Return the current hypotheses, or new hypotheses if there are none or `limit` has changed."""
         if self.hypotheses is not None and self.hypotheses.limit == limit:
             return self.hypotheses
         if self.settled_rate is None:

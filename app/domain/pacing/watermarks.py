@@ -1,10 +1,11 @@
-"""Low watermarks for the due-scan, reset periodically. Pure.
+"""Low watermarks: where a lane's scan for due batches starts in the index of batches.
 
-A Postgres index keeps an entry for each settled batch until a vacuum removes it, and an old snapshot anywhere
-stops the vacuum. A scan from the start then reads all of those entries: 76 ms after 100,000 small batches. So
-a lane keeps, for each of its queues, the due time of the first open batch that its last claim found, and
-starts the next scan there. A transaction that commits late may add a batch below the watermark. So a poll
-scans from the start from time to time; the longer such a scan takes, the less often it happens.
+The index keeps an entry for each finished batch until a vacuum removes it, which an old snapshot can prevent.
+A scan from the start would read all these entries: 76 ms after 100,000 small batches. So a lane remembers,
+for each of its queues, the due time of the first open batch, and starts the next scan there.
+
+A transaction that commits late can add a batch below the watermark. So a lane scans from the start from time
+to time, and less often if such a full scan takes long.
 """
 
 from collections.abc import Mapping
@@ -14,40 +15,38 @@ from typing import Final
 
 from app.domain.ids import DestinationNumber
 
-FULL_SCAN_EVERY_S: Final = 1.0  # if a full scan takes almost no time
-FULL_SCAN_SHARE: Final = 20  # full scans take at most one part in this many of the time
-LONGEST_REST_S: Final = 60.0  # limits the effect of one scan during a database hang
+FULL_SCAN_EVERY_S: Final = 1.0  # the shortest time between full scans
+FULL_SCAN_SHARE: Final = 20  # the time between full scans is at least this many times their duration,
+LONGEST_REST_S: Final = 60.0  # but at most this: a full scan can be very slow once, while the database hangs
 
 Key = tuple[DestinationNumber, int]  # a destination and one of its queues of complete batches
 
 
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """Where a lane's scans may start. `due_at` holds times of the database; other times are monotonic
-    seconds.
-    """
+    """Where the scans of a lane may start. `due_at` has database times; others are monotonic seconds."""
 
     due_at: Mapping[Key, datetime] = field(default_factory=dict)
     full_scan_at: float = 0.0
 
     def usable(self, now: float) -> Mapping[Key, datetime]:
-        """Return the watermarks for a scan that starts now: none if a full scan is due."""
+        """Return the watermarks for a scan at `now`. They are empty if a full scan is due."""
         return {} if now >= self.full_scan_at else self.due_at
 
     def after_poll(self, started_at: float, ended_at: float) -> "Watermarks":
-        """Return the watermarks after a poll; a full scan sets when the next one is due."""
+        """Return the watermarks after a scan. A full scan determines when the next full scan is due."""
         if started_at < self.full_scan_at:
             return self
         rest = min(max(FULL_SCAN_EVERY_S, FULL_SCAN_SHARE * (ended_at - started_at)), LONGEST_REST_S)
         return replace(self, full_scan_at=ended_at + rest)
 
     def advanced(self, key: Key, due_at: datetime) -> "Watermarks":
-        """Return the watermarks after a claim found the first open batch of a queue due at `due_at`.
+        """Return the watermarks after a claim found that the first open batch of a queue is due at `due_at`.
 
         Batches in flight are not open.
         """
         return replace(self, due_at={**self.due_at, key: due_at})
 
     def reset(self) -> "Watermarks":
-        """Return no watermarks: a batch that was in flight is open again with its old due time."""
+        """Return no watermarks, because a batch in flight became open again with its old due time."""
         return Watermarks()
