@@ -127,7 +127,10 @@ _SAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 
 
 def sampled_traces(packed: bytes | None, most: int = 8) -> list[str]:
-    """Return up to `most` traceparents in a batch's shapes that their callers sample. Decodes no shapes."""
+    """Return up to `most` traceparents of a batch's events, only of traces that the callers sample.
+
+    They are found without decoding the shapes.
+    """
     try:
         found = {match[0]: None for match in _SAMPLED.finditer(b"" if packed is None else expand(packed))}
     except ValueError:

@@ -30,7 +30,7 @@ class Refusals:
         return replace(self, number=self.number + 1, first=first, lasting_from=lasting_from)
 
     def probed(self) -> "Refusals":
-        """Return the state after a successful probe: no refusals, and twice the hold for the next ones."""
+        """Return the state after a successful probe: no refusals, and a longer hold for the next refusals."""
         return Refusals(hold=min(LONGEST_HOLD_S, max(FIRST_HOLD_S, self.hold * 2)))
 
     @property

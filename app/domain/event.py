@@ -29,7 +29,7 @@ DERIVED_SHAPE: Final = re.compile(r"[0-9a-f]{16}:", re.ASCII)
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event as the caller sent it. `index` is its position in the body. Personal data: no repr."""
+    """One event as the caller sent it, at position `index` of the body. Personal data, so without `repr`."""
 
     index: int
     event_id: str | None
@@ -154,7 +154,10 @@ def _read_member(
 
 
 def _unread(reason: str, detail: str, destination_id: Any) -> Rejection:
-    """Return the rejection of a member that is not an object. It counts for the default destination."""
+    """Return the rejection of a line or member that cannot be read, so that its ids are unknown.
+
+    It counts for `destination_id`, if that is a text.
+    """
     known = destination_id if type(destination_id) is str else None
     return Rejection(reason, None, None, detail, None, destination_id=known)
 
@@ -255,7 +258,7 @@ def content_digest(content: dict[str, Any], pepper: bytes) -> bytes:
 
     The hash is keyed BLAKE2b over JSON with sorted keys, so a retry has the same digest regardless of the
     order and spacing of its members. `1` and `1.0` have different digests, `1e3` and `1E+3` the same. The
-    pepper is secret and never rotated: it prevents that somebody tests a digest against guessed traits.
+    pepper is secret and never rotated. Without it, nobody can test a digest against guessed traits.
     """
     hashed = content.copy()
     for name in ROUTING:

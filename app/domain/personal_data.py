@@ -25,7 +25,7 @@ _COMPILED: Final = {name: re.compile(pattern.encode(), re.IGNORECASE) for name, 
 
 @dataclass(frozen=True, slots=True)
 class CanaryForm:
-    """One form in which a canary can be stored, as bytes. Personal: no repr."""
+    """One form in which a canary can be stored, as bytes."""
 
     name: str
     stored: bytes = field(repr=False)

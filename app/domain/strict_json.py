@@ -19,7 +19,7 @@ MAX_NUMBER_LENGTH: Final = 4300  # CPython limits the digits of an `int` to this
 
 @dataclass(frozen=True, slots=True)
 class MalformedJson:
-    """Why a body is refused: a key of `SENTENCES` and, if known, the byte offset. No value of the body."""
+    """Why a body is refused: a key of `SENTENCES`, and the byte offset if it is known."""
 
     why: str
     offset: int | None = None

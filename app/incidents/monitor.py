@@ -8,6 +8,7 @@ from typing import Final
 
 import asyncpg
 
+from app.domain.ids import DEFAULT_ORGANISATION
 from app.domain.incidents.conditions import (
     Finding,
     ServiceLimits,
@@ -24,7 +25,6 @@ from app.domain.incidents.machine import (
     explains_others,
     open_incident,
 )
-from app.domain.notifications.channels import DEFAULT_ORGANISATION
 from app.incidents.observation import Observation, ObservedDestination, Observer
 from app.incidents.planner import MessagePlanner
 from app.store import PipelineConnection, incident_facts, incidents, notifications, outcome_history

@@ -54,7 +54,8 @@ class ConsentSettings:
 class ConsentBlocked:
     """Why an event must not be sent. `name` is a field of the mapping, and `source` is what it reads.
 
-    If `source` is set, `sentence` completes "<field> is mapped to <path>, which …". If not, it is complete.
+    If `source` is set, `sentence` completes "<field> is mapped to <path>, which …". Else it is a full
+    sentence.
     """
 
     reason: str
@@ -135,23 +136,18 @@ def evaluate_consent(
 
 
 def _amazon(rule: ConsentRule, event: dict[str, Any], *, required: bool) -> Signal | ConsentBlocked:
-    user_data = _status(rule.user_data, event)
+    source, user_data = rule.user_data, _status(rule.user_data, event)
     ad_storage = _status(rule.ad_storage, event)
     if user_data is _UNREADABLE:
-        return ConsentBlocked(
-            "consent_invalid", rule.user_data, "consent.user_data", "is not a consent value"
-        )
+        return ConsentBlocked("consent_invalid", source, "consent.user_data", "is not a consent value")
     if user_data == "DENIED":
-        return ConsentBlocked(
-            "consent_denied", rule.user_data, "consent.user_data", "denies the use of user data"
-        )
+        return ConsentBlocked("consent_denied", source, "consent.user_data", "denies the use of user data")
     if ad_storage is _UNREADABLE:
-        return ConsentBlocked(
-            "consent_invalid", rule.ad_storage, "consent.ad_storage", "is not a consent value"
-        )
+        source = rule.ad_storage
+        return ConsentBlocked("consent_invalid", source, "consent.ad_storage", "is not a consent value")
     if user_data is None:
         if required:
-            return ConsentBlocked("consent_missing", rule.user_data, "consent.user_data", "is absent")
+            return ConsentBlocked("consent_missing", source, "consent.user_data", "is absent")
         return {}  # ad storage alone is not enough: Amazon's pair requires user data
     pair = {"amznUserData": user_data}
     if ad_storage is not None:
@@ -185,10 +181,6 @@ def _string(
     if given is None:
         return ConsentBlocked("consent_invalid", source, "consent.string", "is not a TCF v2 string")
     if not given:
-        return ConsentBlocked(
-            "consent_denied",
-            source,
-            "consent.string",
-            "does not grant Amazon consent for the required purposes",
-        )
+        sentence = "does not grant Amazon consent for the required purposes"
+        return ConsentBlocked("consent_denied", source, "consent.string", sentence)
     return {"tcf": text}

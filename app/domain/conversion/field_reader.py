@@ -87,7 +87,7 @@ class FieldReader:
         return code
 
     def note_consent(self, rule: ConsentRule, signal: Signal) -> None:
-        """Report that the consent check passed to the trace, without the person's consent strings."""
+        """Report to the trace that the consent check passed. Consent strings are personal and left out."""
         if self._trace:
             source = rule.user_data or rule.string or _FIXED
             self._trace.step("consent", source, found=bool(signal), rule="gate", result=rule.mode.value)

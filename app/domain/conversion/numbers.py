@@ -12,7 +12,7 @@ _UNITS: Final = tuple(Decimal((0, (1,), -places)) for places in range(7))
 
 
 def is_number(value: Any) -> TypeGuard[int | Decimal]:
-    """Return whether a JSON value is a number. In Python, a boolean is an `int`, but not here."""
+    """Return whether a JSON value is a number. A boolean is not, although Python's `bool` is an `int`."""
     return type(value) is int or type(value) is Decimal
 
 
@@ -31,7 +31,7 @@ def number_text(number: int | Decimal) -> str:
 def as_integer(value: Any) -> Any:
     """Return a number such as `2.0` as an `int`, and any other value unchanged.
 
-    Java and Python write a whole number as `2.0`. Nobody writes it as `1E3`, which stays unchanged.
+    Java and Python can write a whole number as `2.0`. A number with an exponent, such as `1E3`, is unchanged.
     """
     if type(value) is Decimal and value.is_finite():
         exponent = value.as_tuple().exponent

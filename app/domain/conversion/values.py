@@ -81,7 +81,7 @@ def read_units(value: Any) -> int | SourceFailed:
 
 
 def read_amazon_event_id(value: Any) -> str | SourceFailed:
-    """Read the eventId for Amazon. Refuse an e-mail address, a phone number, and the form of our own ids."""
+    """Read the eventId for Amazon. Refuse an e-mail address, a phone number, and the form of a derived id."""
     if failed := _text_problem(value, "amazon_event_id_invalid", MAX_AMAZON_EVENT_ID):
         return failed
     if is_personal_id(value):

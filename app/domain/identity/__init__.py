@@ -69,7 +69,7 @@ def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> s
 
 
 def _given_digest(text: str) -> str | None:
-    """Return a text in lower case if it is a SHA-256 digest, which the caller sent instead of the trait."""
+    """Return `text` in lower case if it is a SHA-256 digest of a trait already, else None."""
     if len(text) < 64:  # most traits are shorter, and this check is faster than a match
         return None
     word = text.strip()

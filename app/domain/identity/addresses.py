@@ -20,19 +20,19 @@ _NOT_ALNUM: Final = re.compile(r"[^A-Za-z0-9]+")
 _WHITE_SPACE: Final = re.compile(r"\s+")
 
 
-def _one_after_the_other(first: _Words, then: _Words) -> _Words:
-    """Return a list whose single application gives the result of applying `first` and then `then`."""
+def _merge(first: _Words, then: _Words) -> _Words:
+    """Merge two word lists, so that one pass replaces words by `first` and then by `then`."""
     return {**then, **{word: then.get(short, short) for word, short in first.items()}}
 
 
 def _by_country(words: Mapping[str, _Words]) -> Mapping[str, _Words]:
-    return {country: _one_after_the_other(EVERYWHERE, here) for country, here in words.items()}
+    return {country: _merge(EVERYWHERE, here) for country, here in words.items()}
 
 
 _STREETS: Final = _by_country(COUNTRY_WORDS)
-_PLACES: Final = _one_after_the_other(DIRECTIONS, NUMBER_WORDS)
+_PLACES: Final = _merge(DIRECTIONS, NUMBER_WORDS)
 _TEMPLATE_STREETS: Final = _by_country(TEMPLATE_COUNTRY_WORDS)
-_TEMPLATE_PLACES: Final = _one_after_the_other(TEMPLATE_DIRECTIONS, NUMBER_WORDS)
+_TEMPLATE_PLACES: Final = _merge(TEMPLATE_DIRECTIONS, NUMBER_WORDS)
 
 
 def amazon_address(text: str, country: str) -> str:

@@ -64,7 +64,7 @@ MATCH_KEYS: Final[tuple[MatchKeyRule, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class MatchKey:
-    """The value of a match key for Amazon, and the name of the rule that it results from."""
+    """The value of a match key for Amazon, and the name of the rule that produced it."""
 
     value: str = field(repr=False)
     rule: str

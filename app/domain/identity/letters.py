@@ -24,7 +24,7 @@ def keep(characters: str) -> Callable[[str], str]:
 
 
 def keep_composed(characters: str) -> Callable[[str], str]:
-    """Return a function like that of `keep`, which also removes the letter of a combining accent.
+    """Return a function as `keep` does, except that it also removes the letter of a combining accent.
 
     `é` can be one character, or `e` and a combining accent. Both forms give the same result, so that a person
     has one hash.

@@ -11,8 +11,8 @@ from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from app.domain.callback import read_secrets
+from app.domain.ids import DEFAULT_ORGANISATION
 
-DEFAULT_ORGANISATION: Final = "default"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _ADDRESS: Final = re.compile(r"[^\s@<>,|\x00-\x1f]{1,64}@[^\s@<>,|\x00-\x1f]{1,255}")
 SMTP_SCHEMES: Final = ("smtp", "smtps")

@@ -81,7 +81,7 @@ class Retry:
     """The conversion is sent again automatically after `wait` seconds.
 
     If the request is divided, `half` is 0 or 1, and the conversions of each half are sent together.
-    `costs_try` is whether the attempt counts as a failed attempt of this conversion.
+    `costs_try` means that the attempt counts as a failed attempt of this conversion.
     """
 
     reason: str

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-WINDOW: Final = 20  # the error rate is that of so many last requests
+WINDOW: Final = 20  # the error rate counts the last requests, up to this number
 MIN_FAILURES: Final = 3  # the breaker opens only after so many failures in the window
 OPEN_ABOVE: Final = 0.5  # error rate at which the breaker opens
 FIRST_WAIT_S: Final = 1.0
