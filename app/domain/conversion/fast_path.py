@@ -36,9 +36,7 @@ FastPath = Callable[[Event, str, datetime], Conversion | None]
 
 _NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9 ._:-]*", re.ASCII).fullmatch
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
-_SHORTER_THAN_A_DIGEST: Final = (
-    64  # the length of a SHA-256 digest in hex; a longer value can also be too long
-)
+_SHORTER_THAN_A_DIGEST: Final = 64  # a text as long as a SHA-256 digest may be one, or be too long
 _PLAIN_FIELDS: Final = frozenset({"value"})
 _PURCHASE_FIELDS: Final = _PLAIN_FIELDS | PURCHASE_ONLY.keys()
 

@@ -22,7 +22,7 @@ _ISO: Final = re.compile(
 # The usual form. It is sent to Amazon unchanged.
 _PLAIN: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# The year 2286. Recent milliseconds that are mapped as seconds are beyond it.
+# Seconds until the year 2286. A recent time in milliseconds, mapped as seconds by mistake, is larger.
 _MAX_SECONDS: Final = 10**10
 
 

@@ -16,8 +16,8 @@ from typing import Final
 from app.domain.ids import DestinationNumber
 
 FULL_SCAN_EVERY_S: Final = 1.0  # the shortest time between full scans
-FULL_SCAN_SHARE: Final = 20  # the time between full scans is at least this many times their duration,
-LONGEST_REST_S: Final = 60.0  # but at most this: a full scan can be very slow once, while the database hangs
+FULL_SCAN_SHARE: Final = 20  # the time between full scans is at least this many times their duration
+LONGEST_REST_S: Final = 60.0  # the longest time between full scans, even if one was slow in a database hang
 
 Key = tuple[DestinationNumber, int]  # a destination and one of its queues of complete batches
 
