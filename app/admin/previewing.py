@@ -95,4 +95,4 @@ def _event_of(
     if given_id is not None and (rejection := check_event_id(given_id)):
         return rejection
     event_id = given_id or derived_event_id(content_digest(content, context.pepper))
-    return Event(0, given_id, destination.id, mapping.id if mapping else UNSAVED, content), event_id
+    return Event(given_id, destination.id, mapping.id if mapping else UNSAVED, content), event_id

@@ -29,9 +29,8 @@ DERIVED_SHAPE: Final = re.compile(r"[0-9a-f]{16}:", re.ASCII)
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event as the caller sent it, at position `index` of the body. Personal data, so without `repr`."""
+    """One event as the caller sent it. It is personal data, so it has no `repr`."""
 
-    index: int
     event_id: str | None
     destination_id: str
     mapping_id: str | None
@@ -98,15 +97,15 @@ def read_events(
     `rows` counts as catalogue data if it is not a list.
     """
     if type(body) is list:
-        return _read_batch(body, (), default_destination, default_mapping)
+        return _read_batch(body, {}, default_destination, default_mapping)
     if type(body) is not dict:
         return BodyProblem("malformed_body", "The body is neither an event nor a list of events.")
     lists = [name for name in ("events", "rows") if type(body.get(name)) is list]
     if len(lists) == 2:
         return BodyProblem("malformed_body", "The body has a list under events and another under rows.")
     if lists:
-        return _read_batch(body[lists[0]], (body,), default_destination, default_mapping)
-    return [_read_one(0, body, (), default_destination, default_mapping)]
+        return _read_batch(body[lists[0]], body, default_destination, default_mapping)
+    return [_read_one(body, {}, default_destination, default_mapping)]
 
 
 def read_lines(
@@ -119,38 +118,32 @@ def read_lines(
     if len(lines) > MAX_EVENTS:
         return _TOO_MANY
     read: list[Read] = []
-    for index, (number, line) in enumerate(lines):
+    for number, line in lines:
         value = strict_json.parse(line)
         if isinstance(value, strict_json.MalformedJson):
             sentence = strict_json.SENTENCES[value.why].replace("The body", "The line")
             detail = f"Line {number}: {sentence}"
             read.append(_unread("malformed_line", detail, default_destination))
         else:
-            read.append(_read_member(index, value, (), default_destination, default_mapping))
+            read.append(_read_member(value, {}, default_destination, default_mapping))
     return read
 
 
 def _read_batch(
-    members: list[Any], envelope: tuple[dict[str, Any], ...], destination: str | None, mapping: str | None
+    members: list[Any], envelope: dict[str, Any], destination: str | None, mapping: str | None
 ) -> list[Read] | BodyProblem:
     if not members:
         return _EMPTY
     if len(members) > MAX_EVENTS:
         return _TOO_MANY
-    return [_read_member(i, member, envelope, destination, mapping) for i, member in enumerate(members)]
+    return [_read_member(member, envelope, destination, mapping) for member in members]
 
 
-def _read_member(
-    index: int,
-    member: Any,
-    envelope: tuple[dict[str, Any], ...],
-    destination: str | None,
-    mapping: str | None,
-) -> Read:
+def _read_member(member: Any, envelope: dict[str, Any], destination: str | None, mapping: str | None) -> Read:
     if type(member) is not dict:
         named = _routed("destination_id", {}, envelope, destination)
         return _unread("not_an_object", "The event is not a JSON object.", named)
-    return _read_one(index, member, envelope, destination, mapping)
+    return _read_one(member, envelope, destination, mapping)
 
 
 def _unread(reason: str, detail: str, destination_id: Any) -> Rejection:
@@ -163,9 +156,8 @@ def _unread(reason: str, detail: str, destination_id: Any) -> Rejection:
 
 
 def _read_one(
-    index: int,
     content: dict[str, Any],
-    envelope: tuple[dict[str, Any], ...],
+    envelope: dict[str, Any],
     default_destination: str | None,
     default_mapping: str | None,
 ) -> Read:
@@ -190,11 +182,11 @@ def _read_one(
             destination_id=destination_id,
             journey=journey_ids(content),
         )
-    return Event(index, event_id, destination_id, mapping_id or None, content)
+    return Event(event_id, destination_id, mapping_id or None, content)
 
 
-def _routed(name: str, content: dict[str, Any], envelope: tuple[dict[str, Any], ...], default: Any) -> Any:
-    for members in (content, *envelope):
+def _routed(name: str, content: dict[str, Any], envelope: dict[str, Any], default: Any) -> Any:
+    for members in (content, envelope):
         value = members.get(name)
         if value is not None:
             return value

@@ -82,7 +82,7 @@ def backtest(
     concerned: set[str] = set()  # fields whose changed source may read a value of an event
     for sample, times in counts.items():
         result.events += times
-        event = Event(0, "backtest", rules.destination_id, rules.mapping_id, synthetic_event(sample, now))
+        event = Event("backtest", rules.destination_id, rules.mapping_id, synthetic_event(sample, now))
         before = convert(event, "backtest", published, rules, now=now)
         after = convert(event, "backtest", draft, rules, now=now)
         if isinstance(before, Rejection):
