@@ -10,7 +10,7 @@ from app.domain.outcomes.status import FINAL, Status, status_of
 MEANINGS: Final[Mapping[Status, str]] = {
     Status.QUEUED: "waits for its first request, also after a 429",
     Status.RETRYING: "at least one attempt failed, or it was replayed; it is sent again automatically",
-    Status.HELD: "its destination is paused",
+    Status.HELD: "its destination is paused, or its organisation is suspended",
     Status.PARKED: "its destination has no valid sign-in, or Amazon answers 404",
     Status.DELIVERED: "Amazon accepted this event by its index",
     Status.DEAD: "failed permanently; its reason names the remedy",

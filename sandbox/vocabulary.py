@@ -66,11 +66,12 @@ PROCESSING_OPTIONS: Final = frozenset({"LIMITED_DATA_USE"})
 HASHED_KEYS: Final = _words("ADDRESS CITY EMAIL FIRST_NAME LAST_NAME PHONE POSTAL STATE")
 RAW_KEYS: Final = _words("FIP KANTAR_ID MAID MATCH_ID MERKLE_ID RAMP_ID REAL_ID")
 
-# Countries that require consent on every host (position P7): the EU's 27, Norway, Iceland, Liechtenstein, the
-# United Kingdom, Switzerland, and the schema's code for the rest of the EEA.
+# Countries that require consent on every host (P7): the EU's 27 and its regions with separate codes; Norway,
+# Iceland, Liechtenstein, the United Kingdom and Switzerland; the schema's code for the rest of the EEA.
 CONSENT_COUNTRIES: Final = _words(
     """
     AT BE BG CH CY CZ DE DK EE ES FI FR GB GR HR HU IE IS IT LI LT LU LV MT NL NO OTHER_EEA PL PT RO SE SI SK
+    AX GF GP MF MQ RE YT
     """
 )
 

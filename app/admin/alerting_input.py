@@ -18,17 +18,18 @@ _INSTANT: TypeAdapter[datetime | None] = TypeAdapter(Instant | None)
 def _alerting(value: Any) -> Any:
     """Check the members of `alerting` and return them as they are stored. Null restores a default."""
     if not isinstance(value, Mapping):
-        raise validation_error("wrong_type", "alerting is not an object.")
+        raise validation_error("not_an_object")
     checked: dict[str, Any] = {}
     for name, given in value.items():
         if name == MUTED_UNTIL:
             try:
                 until = _INSTANT.validate_python(given)
             except ValidationError:
-                raise validation_error("not_a_time") from None
+                raise validation_error("not_a_time", "", name) from None
             checked[name] = None if until is None else f"{until:%Y-%m-%dT%H:%M:%S}Z"
         elif name not in set(DEFAULTS):
-            raise validation_error("unknown_field", "alerting has a member that is not a kind of incident.")
+            known = ", ".join([*DEFAULTS, MUTED_UNTIL])
+            raise validation_error("unknown_field", f"alerting takes these members: {known}.", name)
         else:
             checked[name] = None if given is None else _threshold(Kind(name), given)
     return checked
@@ -36,11 +37,13 @@ def _alerting(value: Any) -> Any:
 
 def _threshold(kind: Kind, given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
-        raise validation_error("wrong_type", f"alerting.{kind} is not an object.")
+        raise validation_error("not_an_object", "", kind)
     members = {field.name: getattr(DEFAULTS[kind], field.name) for field in fields(DEFAULTS[kind])}
-    if not given.keys() <= members.keys():
+    if unknown := sorted(given.keys() - members.keys()):
         known = ", ".join(members)
-        raise validation_error("unknown_field", f"alerting.{kind} takes these members: {known}.")
+        raise validation_error(
+            "unknown_field", f"alerting.{kind} takes these members: {known}.", kind, unknown[0]
+        )
     return {name: _member(kind, name, members[name], number) for name, number in given.items()}
 
 
@@ -49,16 +52,18 @@ def _member(kind: Kind, name: str, default: Any, given: Any) -> Any:
         return None
     if isinstance(default, bool):
         if not isinstance(given, bool):
-            raise validation_error("wrong_type", f"alerting.{kind}.{name} is not true or false.")
+            raise validation_error("not_a_boolean", "", kind, name)
         return given
     if isinstance(given, bool) or not isinstance(given, int | float | Decimal):
-        raise validation_error("wrong_type", f"alerting.{kind}.{name} is not a number.")
+        raise validation_error("not_a_number", "", kind, name)
     low, high = RANGES[name]
     if not low <= given <= high:
-        raise validation_error("out_of_range", f"alerting.{kind}.{name} must be {low:g} to {high:g}.")
+        raise validation_error(
+            "out_of_range", f"alerting.{kind}.{name} must be {low:g} to {high:g}.", kind, name
+        )
     if isinstance(default, int):
         if given != int(given):
-            raise validation_error("wrong_type", f"alerting.{kind}.{name} is not a whole number.")
+            raise validation_error("not_an_integer", "", kind, name)
         return int(given)
     return float(given)
 

@@ -43,6 +43,12 @@ async def lock_visible(connection: AsyncConnection, caller: Caller, destination:
     return found
 
 
+def _reason(destination: Destination) -> str | None:
+    if destination.state is State.PAUSED and destination.suspended:
+        return "organisation_suspended"
+    return destination.sign_in_reason
+
+
 def public_view(destination: Destination) -> dict[str, Any]:
     """Return the public fields of a destination: no tokens, no internal numbers."""
     return {
@@ -55,7 +61,7 @@ def public_view(destination: Destination) -> dict[str, Any]:
         "dataset_name": destination.dataset_name,
         "rate_limit": asdict(destination.rate),
         "state": destination.state.value,
-        "reason": destination.sign_in_reason,
+        "reason": _reason(destination),
         "connected": destination.sign_in == "valid",
         "published_mappings": destination.published_mappings,
         "version": destination.version,

@@ -66,6 +66,7 @@ def accepted_history(rows: EventRows, mappings: Mappings, max_age: timedelta) ->
         amazon_message=exception.amazon_message if exception else None,
         max_age=max_age,
         erased_at=erased_at,
+        is_organisation_suspended=rows.destination.suspended,
     )
     attempts = carrying_attempts(
         EventLife(status, state.event_at, delivered_at, erased_at, max_age), rows.attempts

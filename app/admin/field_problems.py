@@ -55,16 +55,22 @@ MAPPING_WORDS: Mapping[str, str] = {
 
 # The first part of the framework's error location; callers do not need it.
 _LOCATION_ROOTS = ("body", "query", "path", "header")
+# Context of our own validators' errors: the names that lead from the validated value to the wrong member.
+MEMBER_PATH = "member_path"
 
 
 def field_problems(errors: Iterable[Mapping[str, Any]]) -> Sequence[FieldProblem]:
     """Return each invalid field once, from a validation library's errors. Never contains a value."""
     problems = dict.fromkeys(
         # Our own validators raise a PydanticCustomError whose type is already our code.
-        FieldProblem(request_path(error["loc"]), WORDS.get(error["type"], _own_code(error["type"])))
+        FieldProblem(_path(error), WORDS.get(error["type"], _own_code(error["type"])))
         for error in errors
     )
     return tuple(problems)
+
+
+def _path(error: Mapping[str, Any]) -> str:
+    return request_path((*error["loc"], *error.get("ctx", {}).get(MEMBER_PATH, ())))
 
 
 def own_sentences(errors: Iterable[Mapping[str, Any]]) -> str | None:

@@ -11,12 +11,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from app.admin.access import Scope
+from app.admin.field_problems import MEMBER_PATH
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
@@ -37,9 +41,23 @@ class RequestBody(BaseModel):
         return float(value) if isinstance(value, Decimal) else value
 
 
-def validation_error(code: str, sentence: str = "") -> PydanticCustomError:
-    """Return a validation error with one of our codes; it never contains the value."""
-    return PydanticCustomError(code, sentence or code)
+def validation_error(code: str, sentence: str = "", *path: str) -> PydanticCustomError:
+    """Return a validation error with one of our codes; it never contains the value.
+
+    `path` leads from the validated value to the wrong member.
+    """
+    return PydanticCustomError(code, sentence or code, {MEMBER_PATH: path} if path else None)
+
+
+def _report_once(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:
+        raise validation_error("not_in_list") from None
+
+
+# For a union: pydantic reports an error per member of the union, with the member's type in the path.
+REPORT_ONCE = WrapValidator(_report_once)
 
 
 # Controls, zero-width and direction marks, line ends, surrogates and unassigned characters.

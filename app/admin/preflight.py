@@ -305,6 +305,9 @@ def _state(facts: PreflightFacts) -> PreflightCheck:
     match facts.destination.state:
         case State.ACTIVE:
             return PreflightCheck("state", "ok", "Delivery is active.", "team")
+        case State.PAUSED if facts.destination.suspended:
+            detail = "The organisation is suspended and events wait. The operator can resume it."
+            return PreflightCheck("state", "failed", detail, "operator")
         case State.PAUSED:
             return PreflightCheck("state", "failed", "Delivery is paused and events wait. Resume it.", "team")
         case State.ARCHIVED:

@@ -56,7 +56,10 @@ class DestinationView(ResponseBody):
     dataset_name: str | None
     rate_limit: RateLimitView
     state: State
-    reason: str | None = Field(description="Why the destination must be connected again.")
+    reason: str | None = Field(
+        description="Why the destination must be connected again; `organisation_suspended` if it is paused "
+        "because its organisation is suspended."
+    )
     connected: bool
     published_mappings: int
     version: int = Field(description="Grows with each change. Also the `ETag`.")

@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 from app.admin.access import Scope
 from app.admin.event_list import EventFilter
 from app.admin.event_search import REJECTED, FoundEvent, search_events
-from app.admin.inputs import Instant
+from app.admin.inputs import REPORT_ONCE, Instant
 from app.api.event_models import FoundEventsPage
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, search_position_of
@@ -37,7 +37,8 @@ async def search(
         str | None, Query(max_length=64, description="Only events of this destination.")
     ] = None,
     status: Annotated[
-        Status | Literal["rejected"] | None, Query(description="Only events of this status.")
+        Annotated[Status | Literal["rejected"], REPORT_ONCE] | None,
+        Query(description="Only events of this status."),
     ] = None,
     reason: Annotated[str | None, Query(max_length=64, description="Only events with this reason.")] = None,
     event_type: Annotated[

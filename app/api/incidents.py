@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
-from app.admin.inputs import Instant, RequestBody
+from app.admin.inputs import REPORT_ONCE, Instant, RequestBody
 from app.admin.notification_channels import ChannelStatus
 from app.admin.notification_channels import list_channels as list_statuses
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
@@ -153,7 +153,10 @@ class NotificationPreference(RequestBody):
     """The incidents of a destination that cause messages, and their channels. Null means every channel."""
 
     channels: Annotated[list[str], Field(max_length=100)] | None = None
-    kinds: Literal["all"] | Annotated[list[Literal[tuple(Kind)]], Field(max_length=100)] = "all"  # type: ignore[valid-type]
+    kinds: Annotated[
+        Literal["all"] | Annotated[list[Literal[tuple(Kind)]], Field(max_length=100)],  # type: ignore[valid-type]
+        REPORT_ONCE,
+    ] = "all"
     min_severity: Literal[tuple(Severity)] = Severity.WARNING.value  # type: ignore[valid-type]
 
 

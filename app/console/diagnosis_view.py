@@ -134,6 +134,13 @@ def _state(facts: DiagnosisInput) -> Diagnosis | None:
             headline, remedy = _SIGN_IN[facts.destination.sign_in_reason or "revoked"]
             action = None if facts.destination.sign_in_reason == "endpoint_not_found" else "connect"
             return Diagnosis("bad", headline, remedy + backlog, facts.about.broken_since, action)
+        case "paused" if facts.destination.suspended:
+            return Diagnosis(
+                "warn",
+                "The organisation is suspended.",
+                "Nothing is sent until the operator of this service resumes the organisation." + backlog,
+                facts.about.paused_since,
+            )
         case "paused":
             return Diagnosis(
                 "warn",

@@ -1,4 +1,4 @@
-"""Gauges read from the database: waiting events, and the rate, breaker and token of active destinations.
+"""Gauges read from the database: waiting events, the last balance check, and rate, breaker and token.
 
 Every process serves the same values; take the maximum over processes, not the sum.
 """
@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from app.domain.destination import State
 from app.domain.outcomes.status import WAITING, Status, waiting_status
-from app.store import transactions, waiting_events
+from app.store import balance, transactions, waiting_events
 from app.store.errors import DRIVER_ERRORS
 from app.store.waiting_events import DestinationPace, WaitingCounts
 from app.telemetry import Telemetry
@@ -51,7 +51,10 @@ class DatabaseGauges(Collector):
         async with self._pool.acquire() as connection, connection.transaction(readonly=True):
             await transactions.set_statement_timeout(connection, seconds=5)
             waiting, paces = await waiting_events.read(connection), await waiting_events.paces(connection)
+            checked = await balance.last(connection)
         self._waiting, self._paces, self._is_read = waiting, paces, True
+        if checked is not None:
+            self._telemetry.imbalance.set(checked.imbalance)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Return the families; without samples before the first read."""

@@ -58,13 +58,14 @@ class Destination:
     archived_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    suspended: bool = False  # the organisation is suspended, which pauses all of its destinations
     status_callback: bool = False  # whether final states are reported to the journey engine
 
 
 _COLUMNS = """
   id, number, lane, name, advertiser_id, region, currency, identity_profile, dataset_name,
-  requests_per_second, burst, sign_in, sign_in_reason, paused, published_mappings, state, version,
-  archived_at, created_at, updated_at,
+  requests_per_second, burst, sign_in, sign_in_reason, paused, suspended, published_mappings, state,
+  version,  archived_at, created_at, updated_at,
   EXISTS (SELECT FROM callback_destinations c WHERE c.destination = destinations.number) AS status_callback
 """
 _OWN = "organisation_id = acting_organisation()"

@@ -23,6 +23,7 @@ class DestinationRef:
     state: str
     sign_in_reason: str | None
     throttled_until: datetime | None  # the end of its lane's block after a 429
+    suspended: bool = False  # its organisation is suspended
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ async def destination(connection: PipelineConnection, id: DestinationId) -> Dest
     """Return a destination, or None."""
     row = await connection.fetchrow(
         """
-        SELECT d.id, d.number, d.state, d.sign_in_reason,
+        SELECT d.id, d.number, d.state, d.sign_in_reason, d.suspended,
           CASE WHEN l.blocked_until > now() THEN l.blocked_until END AS throttled_until
         FROM destinations d JOIN lanes l ON l.id = d.lane
         WHERE d.organisation_id = acting_organisation() AND d.id = $1

@@ -110,26 +110,27 @@ async def test_thresholds_are_merged_and_audited(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "alerting",
+    ("alerting", "field", "problem"),
     [
-        {"unknown": {}},
-        {"no_worker": {"enabled": False}},
-        {"failing": {"minutes": 1}},
-        {"failing": {"share": 2}},
-        {"failing": {"share": "0.5"}},
-        {"backlog": {"minutes": 0}},
-        {"dead_letters": {"min_events": 1.5}},
-        {"dead_letters": 5},
-        {"muted_until": "tomorrow"},
-        [],
+        ({"unknown": {}}, ".unknown", "unknown_field"),
+        ({"no_worker": {"enabled": False}}, ".no_worker", "unknown_field"),
+        ({"failing": {"minutes": 1}}, ".failing.minutes", "unknown_field"),
+        ({"failing": {"share": 2}}, ".failing.share", "out_of_range"),
+        ({"failing": {"share": "0.5"}}, ".failing.share", "not_a_number"),
+        ({"failing": {"enabled": 1}}, ".failing.enabled", "not_a_boolean"),
+        ({"backlog": {"minutes": 0}}, ".backlog.minutes", "out_of_range"),
+        ({"dead_letters": {"min_events": 1.5}}, ".dead_letters.min_events", "not_an_integer"),
+        ({"dead_letters": 5}, ".dead_letters", "not_an_object"),
+        ({"muted_until": "tomorrow"}, ".muted_until", "not_a_time"),
+        ([], "", "not_an_object"),
     ],
 )
-async def test_a_bad_threshold_is_refused(world: World, alerting: Any) -> None:
-    """Nothing is stored."""
+async def test_a_bad_threshold_is_refused(world: World, alerting: Any, field: str, problem: str) -> None:
+    """With its path and the problem. Nothing is stored."""
     made = await world.made()
     answer = await world.call("PATCH", f"/destinations/{made['id']}", {"alerting": alerting})
     assert answer.status_code == 422, answer.text
-    assert answer.json()["fields"][0]["field"].startswith("alerting")
+    assert answer.json()["fields"] == [{"field": "alerting" + field, "problem": problem}]
 
 
 async def test_channels_are_listed_without_addresses(world: World) -> None:
@@ -160,3 +161,6 @@ async def test_the_notifications_of_a_destination_are_set(world: World) -> None:
     assert (await world.call("GET", path)).json() == answer.json()
     for bad in ({"channels": ["none"]}, {"kinds": ["x"]}, {"min_severity": "high"}, {"url": "https://x"}):
         assert (await world.call("PUT", path, bad)).status_code == 422
+    for kinds in ("some", ["x"], ["failing", 1], None, {}):
+        refused = await world.call("PUT", path, {"kinds": kinds})
+        assert refused.json()["fields"] == [{"field": "kinds", "problem": "not_in_list"}]

@@ -162,8 +162,14 @@ async def test_a_suspended_organisation_sends_no_new_events(world: World) -> Non
     assert suspended.json()["state"] == "suspended"
     assert (await world.call("POST", "/organisations/acme/suspend")).json() == suspended.json()
     path = f"/destinations/{made['id']}"
-    assert (await world.call("GET", path, key=key)).json()["state"] == "paused"
-    assert (await world.call("POST", path + "/resume", key=key)).json()["state"] == "paused"
+    waiting = (await world.call("GET", path, key=key)).json()
+    assert (waiting["state"], waiting["reason"]) == ("paused", "organisation_suspended")
+    resumed = (await world.call("POST", path + "/resume", key=key)).json()
+    assert (resumed["state"], resumed["reason"]) == ("paused", "organisation_suspended")
+    checks = (await world.call("GET", path + "/preflight", key=key)).json()["checks"]
+    (state,) = [check for check in checks if check["name"] == "state"]
+    assert (state["status"], state["who"]) == ("failed", "operator")
+    assert "organisation is suspended" in state["detail"]
     new = (await world.call("POST", "/destinations", {**DESTINATION, "name": "New"}, key=key)).json()
     assert new["state"] == "paused"
     async with await posting(world, TakesAll()) as client:
@@ -177,7 +183,8 @@ async def test_a_suspended_organisation_sends_no_new_events(world: World) -> Non
         await world.call("POST", "/organisations/acme/resume")
         world.elapsed += 3
         assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
-    assert (await world.call("GET", path, key=key)).json()["state"] == "draft"
+    again = (await world.call("GET", path, key=key)).json()
+    assert (again["state"], again["reason"]) == ("draft", None)
     assert [item["action"] for item in (await world.call("GET", "/audit", key=key)).json()["items"]][:2] == [
         "organisation.resumed",
         "destination.created",

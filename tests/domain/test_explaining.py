@@ -1,5 +1,6 @@
 """The explanation of an event's status: what happened and what to do, each mentioned once."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -31,6 +32,16 @@ def test_a_parked_event_explains_the_state_of_the_sign_in(reason: str, words: st
     explanation = explain(state_of(Status.PARKED, reason))
     assert words in explanation
     assert "reconnected" in explanation
+    assert explanation.endswith("It expires at 2026-12-15 10:00:02 UTC.")
+
+
+def test_a_held_event_of_a_suspended_organisation_names_the_organisation() -> None:
+    """Resuming the destination would not help."""
+    held = state_of(Status.HELD)
+    assert "destination is paused" in explain(held)
+    explanation = explain(replace(held, is_organisation_suspended=True))
+    assert explanation.startswith("The organisation is suspended. The event is on hold until ")
+    assert "paused" not in explanation
     assert explanation.endswith("It expires at 2026-12-15 10:00:02 UTC.")
 
 

@@ -72,6 +72,21 @@ def test_a_condition_holds_from_its_threshold_on(kind: Kind) -> None:
     assert destination_findings(DestinationFacts(**TROUBLE[kind]), disabled, NOW) == []
 
 
+def test_an_incident_names_its_own_cause_and_cure() -> None:
+    """A disconnect is not Amazon's refusal, and access to the advertiser cures no 404."""
+
+    def summary(reason: str) -> str:
+        (found,) = destination_findings(DestinationFacts(sign_in_reason=reason), DEFAULTS, NOW)
+        return found.summary
+
+    assert summary("revoked") == "Amazon no longer accepts the sign-in (revoked)."
+    assert summary("disconnected") == "The destination was disconnected from Amazon while events wait."
+    assert summary("endpoint_not_found").startswith("Amazon does not know the endpoint or")
+    remedy = KINDS[Kind.AMAZON_FORBIDDEN].remedy
+    assert "403" in remedy
+    assert "404: check the region and the advertiser ID" in remedy
+
+
 def test_a_fault_that_is_over_does_not_count_although_its_window_is_full() -> None:
     """The last request decides, so that an incident resolves soon after the cure."""
     assert kinds_of(requests=20, failed_requests=19, last_outcome="answered") == []

@@ -52,6 +52,8 @@ async def test_every_id_finds_accepted_and_rejected_events(service: Service) -> 
     assert await ids(service, since=future, q="ord-1") == [("ord-1", "queued")]  # an id has no age
     unknown = await service.client.get("/event-search?destination_id=dst_00000000000000000099")
     assert unknown.status_code == 404
+    refused = await service.client.get("/event-search?status=lost")
+    assert refused.json()["fields"] == [{"field": "status", "problem": "not_in_list"}]
 
 
 async def test_the_request_id_of_a_post_finds_its_accepted_events(service: Service) -> None:

@@ -5,6 +5,7 @@ import math
 from prometheus_client import CollectorRegistry
 
 from app.delivery.database_gauges import DatabaseGauges
+from app.store import balance
 from app.telemetry import Telemetry
 from tests.pipeline.world import World, event
 
@@ -39,6 +40,25 @@ async def test_the_lowest_rate_open_breakers_and_the_first_expiry(world: World) 
     assert value("lane_rate_limit") == 0.5
     assert value("breaker_open") == 2
     assert math.isclose(value("token_expiry_seconds") or 0, 600, abs_tol=30)
+
+
+async def test_every_process_shows_the_last_balance_check(world: World) -> None:
+    """An API process, which checks nothing, included; NaN until the first check."""
+    reader, registry = gauges(world, per_destination=False)
+
+    def value() -> float:
+        return registry.get_sample_value("amazon_conversions_event_count_imbalance") or 0.0
+
+    await reader.read()
+    assert math.isnan(value())
+    async with world.resources.pool.acquire() as connection:
+        await balance.finish(connection, imbalance=3, batches=10, mismatches=[])
+    await reader.read()
+    assert value() == 3
+    async with world.resources.pool.acquire() as connection:
+        await balance.finish(connection, imbalance=0, batches=10, mismatches=[])
+    await reader.read()
+    assert value() == 0
 
 
 async def test_each_destination_has_its_series_where_asked_for(world: World) -> None:

@@ -221,6 +221,7 @@ def test_only_a_purchase_has(event: Callable[..., dict[str, Any]], member: str) 
 CONSENT_OWED = [
     ("EU", "US"), ("EU", "AE"), ("NA", "DE"), ("NA", "NO"), ("NA", "IS"), ("NA", "LI"),
     ("NA", "GB"), ("NA", "CH"), ("NA", "OTHER_EEA"), ("FE", "FR"),
+    ("NA", "RE"), ("NA", "GF"), ("NA", "GP"), ("NA", "MQ"), ("NA", "YT"), ("NA", "MF"), ("NA", "AX"),
 ]  # fmt: skip
 
 

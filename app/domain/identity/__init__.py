@@ -35,6 +35,7 @@ ALREADY_HASHED: Final = "already_hashed"
 
 _SHA256_HEX: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _SHA256_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
+_ZEROS: Final = "0" * 64
 
 
 def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> MatchKey | DroppedKey:
@@ -79,7 +80,7 @@ def _given_digest(text: str) -> str | None:
 def _judge_digest(digest: str) -> MatchKey | DroppedKey:
     if digest == _SHA256_OF_NOTHING:
         return DroppedKey(DropReason.EMPTY)
-    # One digit 64 times is a placeholder: no known text has such a digest.
-    if digest == digest[0] * 64:
+    # 64 zeros are a placeholder: no known text has this digest.
+    if digest == _ZEROS:
         return DroppedKey(DropReason.PLACEHOLDER)
     return MatchKey(digest, ALREADY_HASHED)

@@ -88,14 +88,19 @@ def _sign_in_lost(facts: DestinationFacts, _limit: Threshold, _now: datetime) ->
     if facts.sign_in_reason is None or facts.sign_in_reason in FORBIDDEN_REASONS:
         return None
     text = f"Amazon no longer accepts the sign-in ({facts.sign_in_reason})."
+    if facts.sign_in_reason == "disconnected":
+        text = "The destination was disconnected from Amazon while events wait."
     return _waiting(Kind.SIGN_IN_LOST, text, facts)
 
 
 def _amazon_forbidden(facts: DestinationFacts, _limit: Threshold, _now: datetime) -> Finding | None:
     if facts.sign_in_reason not in FORBIDDEN_REASONS:
         return None
-    status = 403 if facts.sign_in_reason == "forbidden" else 404
-    text = f"Amazon denies access to the advertiser account ({status} {facts.sign_in_reason})."
+    text = (
+        "Amazon denies access to the advertiser account (403 forbidden)."
+        if facts.sign_in_reason == "forbidden"
+        else "Amazon does not know the endpoint or advertiser account (404 endpoint_not_found)."
+    )
     return _waiting(Kind.AMAZON_FORBIDDEN, text, facts)
 
 

@@ -81,7 +81,8 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
     Kind.AMAZON_FORBIDDEN: KindSpec(
         "Access denied by Amazon",
         _CRITICAL,
-        "Give the signed-in user access to the advertiser in Amazon, then connect the destination again.",
+        "403: give the signed-in user access to the advertiser in Amazon, then connect again. "
+        "404: check the region and the advertiser ID; delivery resumes automatically.",
         Remedy.OPEN_AMAZON,
         opens_when="Amazon responds 403 or 404 for the advertiser.",
     ),

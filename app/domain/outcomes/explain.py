@@ -22,6 +22,7 @@ class EventState:
     amazon_message: str | None
     max_age: timedelta
     erased_at: datetime | None = None
+    is_organisation_suspended: bool = False
 
     @property
     def expires_at(self) -> datetime:
@@ -44,7 +45,9 @@ def explain(state: EventState) -> str:
             retry = "" if "automatically" in remedy else "The event is retried automatically."
             return _sentences(f"{attempts}.", remedy, retry)
         case Status.HELD:
-            return f"The destination is paused. The event is on hold until it is resumed. {_deadline(state)}"
+            is_suspended = state.is_organisation_suspended
+            cause = "The organisation is suspended" if is_suspended else "The destination is paused"
+            return f"{cause}. The event is on hold until it is resumed. {_deadline(state)}"
         case Status.PARKED:
             cause, condition = _PARKED.get(state.reason or "", _PARKED["sign_in_revoked"])
             return f"{cause}. The event waits until {condition}. {_deadline(state)}"

@@ -221,6 +221,13 @@ def test_a_digest_given_is_passed_in_lower_case_and_not_hashed_again(profile: Pr
     assert match_key(profile, rule, digest[:-1] + "g", country="US") != MatchKey(digest, "already_hashed")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("digit", "123456789aAfF")
+def test_a_digest_of_one_repeated_digit_is_passed_too(digit: str) -> None:
+    """Position P8 passes all 64 hex digits; only zeros are a placeholder (P9)."""
+    given = match_key(Profile.AMAZON, MATCH_KEYS[0], digit * 64, country="US")
+    assert given == MatchKey(digit.lower() * 64, "already_hashed")
+
+
 @pytest.mark.parametrize("profile", Profile)
 def test_an_id_that_looks_like_a_digest_is_an_id(profile: Profile) -> None:
     """Raw keys are never tested for the shape of a hash: their case stays."""
