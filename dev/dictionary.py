@@ -121,7 +121,7 @@ def _conversion(rng: random.Random, mapping: Mapping, rules: Rules) -> Conversio
         **{custom: f"{custom}_{rng.randrange(1000)}" for custom in _CUSTOM},
     }
     event_id = rng.choice((f"order-{rng.randrange(10**6)}", f"{rng.getrandbits(128):032x}"))
-    event = Event(0, event_id, rules.destination_id, None, content)
+    event = Event(event_id, rules.destination_id, None, content)
     conversion = convert(event, event_id, mapping, rules, now=now)
     assert isinstance(conversion, Conversion), conversion
     return conversion

@@ -57,7 +57,7 @@ async def request_erasure(
     After the commit, no event with any of these values is sent, and workers erase the stored events.
     """
     id = f"era_{secrets.token_hex(10)}"  # noqa: A001
-    values = sorted(erasure_keys(identifiers).values)
+    values = sorted(erasure_keys(identifiers))
     sealed = vault.seal(msgspec.json.encode(values), place=erasure_place(id))
     async with pool.acquire() as connection, connection.transaction():
         at = await erasures.ask(connection, id, by=by, kinds=sorted(identifiers), sealed=sealed)

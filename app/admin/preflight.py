@@ -11,6 +11,7 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.crypto import CannotDecrypt
 from app.domain.destination import REGION_NAMES, State
+from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.outcome import Unauthorized
 from app.store import amazon_accounts, audit, destinations, readiness, sign_ins, token_leases
 from app.store.amazon_accounts import AmazonAccount, Confirmation
@@ -145,7 +146,7 @@ _REASONS = {
 }
 _NOT_FOUND = (
     "Amazon returns 404: the endpoint or the advertiser account does not exist. Check the region and the "
-    "advertiser ID. One request is sent every 5 minutes; delivery resumes automatically."
+    f"advertiser ID. One request is sent {PROBE_EVERY}; delivery resumes automatically."
 )
 
 

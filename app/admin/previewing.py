@@ -74,7 +74,7 @@ async def preview_draft(
         mapping = await find_mapping(connection, destination, mapping_id) if mapping_id else None
         rules = await rules_of(connection, context, destination, mapping)
     written = dict(document)
-    fields = preview_fields(content, compile_parts(written), rules, now=context.now())
+    fields = list(preview_fields(content, compile_parts(written), rules, now=context.now()))
     compiled = compile_mapping(written)
     if not isinstance(compiled, Mapping):
         return DraftPreview(fields, None)
@@ -95,4 +95,4 @@ def _event_of(
     if given_id is not None and (rejection := check_event_id(given_id)):
         return rejection
     event_id = given_id or derived_event_id(content_digest(content, context.pepper))
-    return Event(0, given_id, destination.id, mapping.id if mapping else UNSAVED, content), event_id
+    return Event(given_id, destination.id, mapping.id if mapping else UNSAVED, content), event_id

@@ -92,7 +92,7 @@ async def search(
     monotonic: Callable[[], float],
 ) -> SubjectSearch:
     """Search the batches with ids above `after`, for some seconds. At the end `cursor` is None."""
-    values = erasure_keys(identifiers).values
+    values = erasure_keys(identifiers)
     result, until = SubjectSearch(), monotonic() + _SECONDS
     async with pool.acquire() as connection:
         if after == 0:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from app.admin.destination_overview import RecentOutcomes
 from app.admin.destination_stats import DestinationStats
 from app.console.wording import age, events, number, share
+from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.reasons import REASONS
 from app.store.delivery_figures import ConnectionInfo, FailureRun, RequestRow
 from app.store.destinations import Destination
@@ -63,7 +64,7 @@ _SIGN_IN = {
     ),
     "endpoint_not_found": (
         "Amazon does not know this endpoint or advertiser account (404). Nothing is sent.",
-        "Check the region and the advertiser ID. One request is sent every 5 minutes; delivery resumes "
+        f"Check the region and the advertiser ID. One request is sent {PROBE_EVERY}; delivery resumes "
         "automatically.",
     ),
     "disconnected": ("This destination was disconnected.", "Reconnect to resume delivery."),

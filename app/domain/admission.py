@@ -1,4 +1,4 @@
-"""Admission control: decide whether to admit a request before its body is read. Pure.
+"""Admission control: decide whether to admit a request before its body is read.
 
 A service that admits too many requests answers all of them late, after their senders' timeouts. An adaptive
 concurrency limit keeps response times within the target latency (additive increase, multiplicative decrease,
@@ -209,7 +209,7 @@ def exceeds_retained_memory(cost: int, parsed_bytes: int, limits: Limits) -> boo
 
 
 def backlog_too_old(waited: timedelta, max_age: timedelta) -> bool:
-    """Return whether new events could expire in a queue whose oldest event has waited this long.
+    """Return whether new events could expire in a queue whose oldest event has waited for `waited`.
 
     The threshold is three quarters of the age limit: new events wait about as long as the oldest event, and
     some are already old on receipt.

@@ -1,7 +1,7 @@
 """Verify the audit chain: every row contains the hash of the previous row, so that a change is detectable.
 
-The database computes the hashes as transactions commit (trigger `audit_sealed`). This module recomputes them,
-so that an altered function in the database cannot hide an altered row.
+A database trigger, `audit_sealed`, computes the hashes when a transaction commits. This module recomputes
+them, so that somebody who changes a row and the trigger's function is detected too.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ START: Final = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class ChainRow:
-    """One row: its sequence, its members as the database writes them, and both hashes."""
+    """One row of the audit table. `number` and the hashes are None if the trigger did not run."""
 
     number: int | None
     id: int
@@ -25,7 +25,7 @@ class ChainRow:
 
 @dataclass(frozen=True, slots=True)
 class ChainHead:
-    """A valid chain: its number of rows, and the hash of the last one."""
+    """A valid chain: the number of rows, and the hash of the last row."""
 
     rows: int
     hash: bytes
@@ -40,7 +40,7 @@ class ChainBroken:
 
 
 def hashed_text(members: Iterable[str | None]) -> str:
-    """Return the hashed text of a row: each member preceded by its length in bytes, `-` for none."""
+    """Return the text that is hashed: each member preceded by its length in bytes; None becomes `-`."""
     return "".join("-" if member is None else f"{len(member.encode())}:{member}" for member in members)
 
 
@@ -52,7 +52,10 @@ def is_unchanged(row: ChainRow) -> bool:
 
 
 def verify(chain: Iterable[ChainRow], start: ChainHead | None = None) -> ChainHead | ChainBroken:
-    """Verify rows in order of sequence. `start` is the hash of the previous row."""
+    """Verify rows in the order of their numbers, beginning after `start` or at the first row.
+
+    Return the new head, or the first row at which the chain is broken.
+    """
     rows, last = (0, START) if start is None else (start.rows, start.hash)
     for row in chain:
         if row.number is None or row.hash is None or row.prev_hash is None:
@@ -64,7 +67,7 @@ def verify(chain: Iterable[ChainRow], start: ChainHead | None = None) -> ChainHe
             return ChainBroken(row.id, f"It is number {row.number}; before it, {missing} missing.")
         if row.prev_hash != last:
             return ChainBroken(row.id, "It does not contain the hash of the previous row.")
-        if hashlib.sha256(row.prev_hash + hashed_text(row.members).encode()).digest() != row.hash:
+        if not is_unchanged(row):
             return ChainBroken(row.id, "Its content was changed: it does not match its hash.")
         rows, last = row.number, row.hash
     return ChainHead(rows, last)

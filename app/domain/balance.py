@@ -1,8 +1,8 @@
-"""Check that ledger, batches, states, exceptions and counts agree. Pure.
+"""Check that the tables of the pipeline agree: ledger, batches, states, exceptions and counts.
 
-An accepted event has one row in the ledger and one position in a batch; its batch has one state; an event
-that left the batch has an exception row; and the counts are the sums of these. Counts are compared with the
-rows, never with other counts.
+An accepted event has one row in the ledger and one position in a batch. Each batch has one state. An event
+whose status differs from its batch has an exception row. The counts are compared with sums of these rows,
+never with other counts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +14,15 @@ from app.domain.ids import DestinationNumber
 
 
 class MismatchKind(StrEnum):
-    """The kinds of mismatch."""
+    """What does not agree. The kinds that end in `_count` are wrong counts."""
 
     STATE_MISSING = "state_missing"  # a batch without a state: it is not sent
     BATCH_MISSING = "batch_missing"  # a state without its batch: it cannot be sent
     EXCEPTION_WITHOUT_BATCH = "exception_without_batch"
-    LEDGER_MISSING = "ledger_missing"  # an event that would be accepted again
-    LEDGER_ELSEWHERE = "ledger_elsewhere"  # an event whose ledger row has another position
-    TWIN = "twin"  # two batches under one id
-    BATCH_COUNT = "batch_count"  # a state that counts another number of events than its batch holds
+    LEDGER_MISSING = "ledger_missing"  # an event without a ledger row: it would be accepted again
+    LEDGER_ELSEWHERE = "ledger_elsewhere"  # an event whose ledger row names another position
+    TWIN = "twin"  # two batches with the same id
+    BATCH_COUNT = "batch_count"  # the state's number of events differs from the batch's
     UNREADABLE = "unreadable"  # a batch that cannot be read
     ACCEPTED = "accepted_count"
     WAITING = "waiting_count"
@@ -34,7 +34,7 @@ class MismatchKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A mismatch and the number of its events. `day` is None when it does not concern one day."""
+    """A mismatch and the number of events it concerns. `day` is None for totals over all days."""
 
     kind: MismatchKind
     destination: DestinationNumber
@@ -44,25 +44,29 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchBalance:
-    """The stored rows of one batch id on one day. `places` is None if the batch is missing or damaged."""
+    """The stored rows with one batch id and one day.
+
+    `places` is the number of events in the batch, None if the batch is missing or damaged. `events` is the
+    number of events according to its state.
+    """
 
     destination: DestinationNumber
     has_batch: bool
     states: int  # rows under this id on this day
     ids: int  # rows under this id on any day
     places: int | None
-    events: int  # that its state counts
+    events: int
     disposition: str | None
     exceptions: int
 
     @property
     def accepted(self) -> int:
-        """The number of events accepted into it."""
+        """The number of events that were accepted into the batch."""
         return self.places if self.places is not None else self.events + self.exceptions
 
 
 def check_batch(batch: BatchBalance) -> tuple[MismatchKind, int] | None:
-    """Return the mismatch of one batch and the number of its events, or None."""
+    """Return the mismatch of one batch and the number of events it concerns, or None."""
     if not batch.has_batch and not batch.states:
         return MismatchKind.EXCEPTION_WITHOUT_BATCH, batch.exceptions
     if not batch.states:
@@ -73,7 +77,7 @@ def check_batch(batch: BatchBalance) -> tuple[MismatchKind, int] | None:
         return MismatchKind.TWIN, batch.accepted
     if batch.places is None:
         return MismatchKind.UNREADABLE, batch.events
-    # After a batch was sent, its state still counts the events that left it.
+    # The state of a sent batch may still count its exceptions.
     most = batch.places if batch.disposition == "sent" else batch.places - batch.exceptions
     least = batch.places - batch.exceptions
     if not least <= batch.events <= most:
@@ -83,9 +87,9 @@ def check_batch(batch: BatchBalance) -> tuple[MismatchKind, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class BalanceTotals:
-    """The counts and the stored sums of one destination, read in one snapshot.
+    """The counts of one destination and the sums of its stored rows, read in one snapshot.
 
-    With `is_complete`, no day with its events has been dropped.
+    `is_complete` is False if old days with events of the destination have been deleted.
     """
 
     counted: Mapping[MismatchKind, int]
@@ -93,13 +97,13 @@ class BalanceTotals:
     is_complete: bool
 
 
-# All waiting events are stored, regardless of age; final events of dropped days are missing.
+# Waiting events are never deleted, so their counts must be exact. Final events are deleted with their day.
 _EXACT = (MismatchKind.WAITING, MismatchKind.RETRYING)
 _FINAL = (MismatchKind.DEAD, MismatchKind.EXPIRED, MismatchKind.ERASED)
 
 
 def check_totals(totals: BalanceTotals) -> Iterator[tuple[MismatchKind, int]]:
-    """Yield the wrong sums of a destination, with the difference in events."""
+    """Yield (kind, difference in events) for each wrong count of a destination."""
     for kind in (*_EXACT, *_FINAL):
         difference = totals.counted[kind] - totals.stored[kind]
         if difference < 0 or (difference > 0 and (kind in _EXACT or totals.is_complete)):
@@ -107,9 +111,9 @@ def check_totals(totals: BalanceTotals) -> Iterator[tuple[MismatchKind, int]]:
 
 
 def check_accepted(stored: int, *, before: int, after: int) -> int:
-    """Return the error of a day's accepted count, in events.
+    """Return by how many events a day's count of accepted events is wrong; 0 if it is right.
 
-    The count was read before and after the batches, because events may be accepted meanwhile.
+    The count is read before and after the stored events are counted, because more may be accepted meanwhile.
     """
     return max(before - stored, stored - after, 0)
 
@@ -117,7 +121,7 @@ def check_accepted(stored: int, *, before: int, after: int) -> int:
 def check_keys(
     expected: Mapping[bytes, tuple[int, int]], found: Mapping[bytes, tuple[int, int]]
 ) -> Sequence[tuple[MismatchKind, int]]:
-    """Return (kind, batch) for each ledger key that is missing or has another (batch, position)."""
+    """Return (kind, batch id) for each ledger key that is missing or has another (batch id, position)."""
     wrong = []
     for key, place in expected.items():
         if key not in found:

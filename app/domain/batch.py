@@ -1,6 +1,7 @@
 """A batch: conversions of one destination that are stored together.
 
-Its content is encrypted before it is stored; its shapes are event metadata without values.
+It has two parts. The content is the finished Amazon events, which the caller encrypts. The shapes are the
+metadata of these events, without values of a person.
 """
 
 import re
@@ -12,14 +13,14 @@ import msgspec
 
 from app.domain.compression import compress, expand
 
-MAX_EVENTS = 500  # P12: the limit of a request, and so of a batch
-# P12 limits a request to 1 MB, of which {"events":[…]} and the commas take a part.
+MAX_EVENTS = 500  # Amazon's limit for a request (P12); a batch must fit into one request
+# Amazon limits a request to 1 MB (P12). `{"events":[…]}` and the commas take a part of it.
 MAX_BYTES = 1_000_000 - 64 - MAX_EVENTS
 _YEAR_9999_MS = 253_370_764_800_000
 
 
 class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
-    """The metadata of a stored event, readable as long as its partition exists: ids and kinds, no values."""
+    """The metadata of a stored event: ids, types and names. `place` is its position in the batch."""
 
     place: Annotated[int, msgspec.Meta(ge=0, lt=MAX_EVENTS)]
     event_id: str
@@ -29,17 +30,17 @@ class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
     event_at_ms: Annotated[int, msgspec.Meta(ge=0, lt=_YEAR_9999_MS)]
     match_keys: tuple[str, ...]
     warnings: tuple[tuple[str, str | None], ...]
-    consent: str | None = None  # the consent pair of the event, or the hash of its consent string
-    execution_id: str | None = None  # of the journey run that sent the event
+    consent: str | None = None  # what consent was stated, or the hash of the consent string
+    execution_id: str | None = None  # of the journey execution that sent the event
     journey_id: str | None = None
     node_id: str | None = None
-    dropped_keys: tuple[tuple[str, str], ...] = ()  # wire types of dropped match keys, with their reasons
+    dropped_keys: tuple[tuple[str, str], ...] = ()  # (Amazon's match key type, reason) of dropped match keys
     traceparent: str | None = None  # of the request that contained the event
-    request_id: str | None = None  # of the same request, as its response shows it
+    request_id: str | None = None  # `X-Request-Id` of the same request
 
     @property
     def event_at(self) -> datetime:
-        """Return the event's own time, UTC, to the millisecond."""
+        """The time of the event in UTC, to the millisecond."""
         return _utc(self.event_at_ms)
 
 
@@ -48,7 +49,7 @@ def _utc(milliseconds: int) -> datetime:
 
 
 class PackedBatch(msgspec.Struct, frozen=True):
-    """A batch ready to be encrypted: `content` is the compressed list of (place, body)."""
+    """A batch to store. `content` must be encrypted; `size` is the size of all bodies in bytes."""
 
     content: bytes
     shapes: bytes
@@ -66,9 +67,9 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatch:
-    """Return the batch of these conversions; both sequences are in the same order.
+    """Pack conversions into a batch.
 
-    `bodies` are finished Amazon events as UTF-8 JSON; they are stored unchanged.
+    `bodies` are finished Amazon events as UTF-8 JSON, stored unchanged. `shapes` has the same order.
     """
     assert 0 < len(bodies) == len(shapes) <= MAX_EVENTS
     times = [shape.event_at_ms for shape in shapes]
@@ -83,27 +84,27 @@ def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatc
 
 
 def content_of(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> bytes:
-    """Return the content of a batch before its compression."""
+    """Encode the content of a batch, a list of (place, body), without compression."""
     return _encoder.encode([(shape.place, body) for shape, body in zip(shapes, bodies, strict=True)])
 
 
 def shapes_of(shapes: Sequence[EventMetadata]) -> bytes:
-    """Return the shapes of a batch before their compression."""
+    """Encode the shapes of a batch, without compression."""
     return _encoder.encode(shapes)
 
 
 def repack(bodies: Mapping[int, bytes]) -> bytes:
-    """Return the content of a batch without its erased conversions; the others keep their positions."""
+    """Return the compressed content of a batch that keeps only these bodies, each at its place."""
     return compress(_encoder.encode(sorted(bodies.items())))
 
 
 def unpack_content(content: bytes) -> dict[int, bytes]:
-    """Return the bodies of a batch by place. Raises ValueError when it is damaged."""
+    """Return the bodies of a batch by place. Raises ValueError if the content is damaged."""
     return dict(_content.decode(expand(content)))
 
 
 def read_shapes(packed: bytes | None) -> list[EventMetadata] | None:
-    """Return the shapes of a batch in order of place; None where the value is missing or damaged."""
+    """Return the metadata of a batch's events; None if the value is missing or damaged."""
     try:
         return None if packed is None else _shapes.decode(expand(packed))
     except ValueError:
@@ -111,11 +112,10 @@ def read_shapes(packed: bytes | None) -> list[EventMetadata] | None:
 
 
 def may_hold_id(packed: bytes | None, id_: str) -> bool:
-    """Return whether the shapes of a batch may contain this id of a journey, execution or request, without
-    decoding.
+    """Return False if the shapes of a batch cannot contain this id of a journey, execution or request.
 
-    MessagePack stores texts unchanged, so searching for the bytes costs a tenth of decoding. Also True if
-    another text contains them or the value is damaged: the caller then reads the shapes.
+    True may be wrong: the caller must then read the shapes. MessagePack stores texts unchanged, so a search
+    for the bytes costs a tenth of decoding.
     """
     try:
         return packed is None or id_.encode() in expand(packed)
@@ -127,7 +127,10 @@ _SAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 
 
 def sampled_traces(packed: bytes | None, most: int = 8) -> list[str]:
-    """Return some sampled traces of a batch's requests, found without decoding its shapes."""
+    """Return up to `most` traceparents of a batch's events, only of traces that the callers sample.
+
+    They are found without decoding the shapes.
+    """
     try:
         found = {match[0]: None for match in _SAMPLED.finditer(b"" if packed is None else expand(packed))}
     except ValueError:

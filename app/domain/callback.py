@@ -1,7 +1,7 @@
-"""The body and the signature of a callback to the journey engine. Pure.
+"""The body and the signature of a callback to the journey engine.
 
-Headers and signature follow Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`, one signature for each
-configured secret, so that a receiver can verify every callback during a rotation.
+Headers and signature follow Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`. A callback has one
+signature for each configured secret, so that a receiver can verify it during a rotation of secrets.
 """
 
 import base64
@@ -22,7 +22,7 @@ SECRET_BYTES: Final = range(24, 65)
 
 @dataclass(frozen=True, slots=True)
 class FinalState:
-    """One event's final state: ids, codes and a time, no personal data."""
+    """The final state of one event, as the callback's body contains it. No personal data."""
 
     event_id: str
     destination_id: str
@@ -31,19 +31,20 @@ class FinalState:
     code: str | None
     reason: str | None
     at: datetime
-    # Of the request that contained the event; left out if it had none.
+    # Of the request that contained the event. The body omits it if the request had none.
     traceparent: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The journey engine returned 2xx."""
+    """The receiver confirmed a message: with status 2xx, or as a mail server."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotAcknowledged:
-    """The journey engine did not return 2xx. `why` is a code or a status; `retry_after` is in seconds, if it
-    sent one.
+    """The receiver did not confirm a message.
+
+    `why` is a code, such as `status_500`. `retry_after` is the receiver's `Retry-After` in seconds.
     """
 
     why: str
@@ -51,12 +52,12 @@ class NotAcknowledged:
 
 
 def render(events: Sequence[FinalState], *, made_at: datetime) -> bytes:
-    """Return a callback's body: the same bytes for the same events in every attempt."""
+    """Return the body of a callback. The same arguments always give the same bytes."""
     return msgspec.json.encode({"type": TYPE, "timestamp": made_at, "data": {"events": events}})
 
 
 def headers(secrets: Sequence[bytes], *, id: str, at: datetime, body: bytes) -> Mapping[str, str]:
-    """Return the headers with a callback's id, the time it is sent, and the signatures."""
+    """Return the headers of a callback that is sent at `at`, signed with each secret."""
     timestamp = str(int(at.timestamp()))
     signed = b".".join((id.encode(), timestamp.encode(), body))
     signatures = [
@@ -70,7 +71,7 @@ def headers(secrets: Sequence[bytes], *, id: str, at: datetime, body: bytes) -> 
 
 
 def read_secrets(text: str) -> tuple[bytes, ...]:
-    """Read `whsec_BASE64,…`. Raises ValueError with a sentence that contains no secret."""
+    """Decode comma-separated secrets, `whsec_BASE64,…`. Raises ValueError; its text contains no secret."""
     secrets = []
     for position, part in enumerate(text.split(","), start=1):
         try:

@@ -1,8 +1,8 @@
 """Compression of stored values: zstd with a dictionary.
 
-The dictionary holds the parts that all Amazon events share, and tables that zstd would otherwise build for
-each value: a single event takes half the bytes and half the time. A value compressed with it can only be read
-with it, so it never changes (`dev.dictionary`, ADR 0043).
+The dictionary contains the texts that all Amazon events share, and tables that zstd would otherwise build for
+each value. It halves the size and the compression time of a single event. It must never change, because a
+value that was compressed with it can only be read with it (`dev.dictionary`, ADR 0043).
 """
 
 import threading
@@ -13,18 +13,18 @@ import zstandard
 
 _DICTIONARY: Final = Path(__file__).with_name("batch.zdict").read_bytes()
 _LEVEL: Final = 1
-_SMALL: Final = 8 * 1024  # a larger value is compressed faster, and as well, without the dictionary
+_SMALL: Final = 8 * 1024  # the dictionary does not improve larger values, and slows their compression
 MAGIC: Final = zstandard.MAGIC_NUMBER.to_bytes(4, "little")
-_MAX_EXPANDED: Final = 64 * 1024 * 1024  # far above any batch; limits the memory for a damaged row
+_MAX_EXPANDED: Final = 64 * 1024 * 1024  # far above any batch; a damaged row must not use more memory
 
 
 class _Zstd(threading.local):
-    """One set of (de)compressors per thread: creating one takes longer than compressing one event."""
+    """The compressors of one thread. Creating them takes longer than compressing one event."""
 
     def __init__(self) -> None:
         dictionary = zstandard.ZstdCompressionDict(_DICTIONARY)
         dictionary.precompute_compress(level=_LEVEL)
-        # With a checksum (4 bytes): without it most flipped bits decompress to other values unnoticed.
+        # Without the checksum of 4 bytes, most flipped bits would decompress to wrong values unnoticed.
         self.compress = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress
         self.compress_small = zstandard.ZstdCompressor(
             level=_LEVEL, write_checksum=True, dict_data=dictionary
@@ -36,12 +36,11 @@ _zstd: Final = _Zstd()
 
 
 def compress(plain: bytes) -> bytes:
-    """Compress a value for storage."""
     return (_zstd.compress_small if len(plain) <= _SMALL else _zstd.compress)(plain)
 
 
 def expand(compressed: bytes, limit: int = _MAX_EXPANDED) -> bytes:
-    """Return what `compress` compressed. Raises ValueError if it is damaged or larger than `limit` bytes."""
+    """Decompress a value. Raises ValueError if it is damaged or expands to more than `limit` bytes."""
     try:
         # zstandard allocates the frame's declared size regardless of `max_output_size`.
         if zstandard.frame_content_size(compressed) > limit:

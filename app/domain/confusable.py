@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Mapping
 
-# Letters of other scripts that look like a Latin letter, from Unicode's confusables (UTS #39), in lower case.
+# Lower-case letters of other scripts that look like a Latin letter. Source: Unicode's confusables, UTS #39.
 _LOOKS_LIKE: Mapping[str, str] = {
     **dict(zip("аеорсухіјѕԁһԛԝгьв", "aeopcyxijsdhqwrbb", strict=True)),  # Cyrillic
     **dict(zip("мтнкз", "mthk3", strict=True)),

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Region(StrEnum):
-    """The region of the DSP account. It determines the host; the event's country does not (contract §1)."""
+    """The region of the DSP account. It alone determines Amazon's host (contract §1)."""
 
     NA = "NA"
     EU = "EU"
@@ -21,8 +21,9 @@ REGION_NAMES: Mapping[Region, str] = {
 
 
 class State(StrEnum):
-    """The state of a destination. It is never written: the database derives it from the sign-in, the pause,
-    the published mappings and the archiving.
+    """The state of a destination, which the database derives from other columns.
+
+    It depends on the sign-in to Amazon, the pause, the published mappings and the archiving.
     """
 
     DRAFT = "draft"
@@ -33,13 +34,13 @@ class State(StrEnum):
     ARCHIVED = "archived"
 
 
-# P2: digits, or the global account id. Anchored and ASCII only: the id travels in a header.
+# P2: digits, or the global account id. ASCII only, because the id is sent in a header.
 _ADVERTISER_ID = re.compile(r"(?:[0-9]{1,32}|amzn1\.ads-account\.g\.[A-Za-z0-9]{1,100})", re.ASCII)
 _DATASET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{4,99}", re.ASCII)  # P13
 
 
 def advertiser_id_problem(text: str) -> str | None:
-    """Return the problem of an advertiser id as a sentence, or None (P2)."""
+    """Return a sentence for the operator if the advertiser id is invalid, else None (P2)."""
     if _ADVERTISER_ID.fullmatch(text):
         return None
     if text.upper().startswith("ENTITY"):
@@ -51,7 +52,7 @@ def advertiser_id_problem(text: str) -> str | None:
 
 
 def dataset_name_problem(text: str) -> str | None:
-    """Return the problem of a dataset name as a sentence, or None (P13)."""
+    """Return a sentence for the operator if the dataset name is invalid, else None (P13)."""
     if _DATASET_NAME.fullmatch(text):
         return None
     return "A dataset name starts with a letter and has 5 to 100 letters, digits, '_' or '-'."

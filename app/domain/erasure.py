@@ -1,7 +1,6 @@
-"""Find a person's conversions by the match key values of an identifier under each identity profile."""
+"""Find the conversions of a person: those with a match key that an identifier of the person can become."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -26,13 +25,6 @@ IDENTIFYING_FIELDS: Final = (
 _RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
 
 
-@dataclass(frozen=True, slots=True)
-class ErasureKeys:
-    """The values that a match key of the person can have, hashed where Amazon requires a hash."""
-
-    values: frozenset[str] = field(repr=False)
-
-
 class _MatchKey(msgspec.Struct):
     values: list[str] = []
 
@@ -44,15 +36,15 @@ class _Body(msgspec.Struct):
 _bodies = msgspec.json.Decoder(_Body)
 
 
-def erasure_keys(identifiers: Mapping[str, str]) -> ErasureKeys:
-    """Return the match key values of a person.
+def erasure_keys(identifiers: Mapping[str, str]) -> frozenset[str]:
+    """Return every value that a match key of the person can have, under each identity profile.
 
-    `identifiers` maps IDENTIFYING_FIELDS, or `hash`, to values in clear text or hashed. A phone number
-    without a country code is tried in every country.
+    `identifiers` has names of IDENTIFYING_FIELDS, or `hash`; its values are in clear text or hashed. A phone
+    number without a country code is tried in every country.
     """
     values: set[str] = set()
     for name, text in identifiers.items():
-        # The mapping may pass a digest or an identifier unchanged.
+        # A match key can also be the identifier itself, such as a digest from the caller.
         values |= {text.strip(), text.strip().lower()}
         if name == HASH:
             continue
@@ -62,7 +54,7 @@ def erasure_keys(identifiers: Mapping[str, str]) -> ErasureKeys:
                 key = match_key(profile, rule, text, country=country)
                 if isinstance(key, MatchKey):
                     values.add(key.value)
-    return ErasureKeys(frozenset(values))
+    return frozenset(values)
 
 
 def carries_key(body: bytes, values: frozenset[str]) -> bool:

@@ -1,6 +1,7 @@
-"""Read the events of a request body: each with its routing ids, or the reason for its rejection.
+"""Read the events of a request body.
 
-Everything in an event except its three ids is catalogue data, which only mappings read. Source: interface §2.
+Each event is read with its routing ids, or rejected with a reason. All other members of an event are
+catalogue data, which mappings read. Source: interface §2.
 """
 
 import hashlib
@@ -18,19 +19,18 @@ from app.domain.personal_text import is_personal_id
 MAX_EVENTS: Final = 5000
 MAX_EVENT_ID_LENGTH: Final = 256
 
-# Routing members: they say where an event goes, so the content digest leaves them out.
+# Members that determine where an event is sent. The content digest leaves them out.
 ROUTING: Final = frozenset({"event_id", "destination_id", "mapping_id"})
 
 CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
-# The prefix of `amazon_event_id`; callers must not send ids with it.
+# The prefix of the ids from `amazon_event_id`. The id of a mapping must not begin with it.
 DERIVED_SHAPE: Final = re.compile(r"[0-9a-f]{16}:", re.ASCII)
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event as sent. `content` is the complete object, `index` its position. Personal data: no repr."""
+    """One event as the caller sent it. It is personal data, so it has no `repr`."""
 
-    index: int
     event_id: str | None
     destination_id: str
     mapping_id: str | None
@@ -51,11 +51,10 @@ NO_JOURNEY: Final = JourneyIds()
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """The rejection of an event: a reason of `REASONS`, the field, and a sentence without values of the
-    event.
+    """The rejection of an event. `reason` is a key of `REASONS`; `detail` contains no value of the event.
 
-    `field` is the source path, `mapping_field` the destination field. `event_id` is None when the caller sent
-    none or when the id itself is invalid. `basis` is the consent mode that applied, when consent is missing.
+    `field` is the path in the event, `mapping_field` the field of the mapping. `event_id` is None if it is
+    absent or invalid. `basis` is set if consent is missing: the consent mode that applies.
     """
 
     reason: str
@@ -64,20 +63,20 @@ class Rejection(msgspec.Struct, frozen=True):
     detail: str
     event_id: str | None
     basis: str | None = None
-    # Set for an event that could not be read completely; other events have them in their content.
+    # Both are set if no Event was created; otherwise the Event has them.
     destination_id: str | None = None
     journey: JourneyIds | None = None
-    mapping: int | None = None  # the number of the mapping that it was matched to
+    mapping: int | None = None  # the number of the mapping that applies to the event
 
     @property
     def code(self) -> JourneyCode:
-        """The journey's code for the reason."""
+        """The code for the journey engine."""
         return REASONS[self.reason].code
 
 
 @dataclass(frozen=True, slots=True)
 class BodyProblem:
-    """The reason why no event was read from a body: 'malformed_body', 'empty_batch' or 'too_many_events'."""
+    """Why no event was read from a body: 'malformed_body', 'empty_batch' or 'too_many_events'."""
 
     problem: str
     detail: str
@@ -93,77 +92,72 @@ def read_events(
 ) -> list[Read] | BodyProblem:
     """Read the events of a parsed body: one event, an array, or a list under `events` or `rows`.
 
-    A member that is not an object is rejected on its own. An event's ids override those next to the list, and
-    these override the defaults from the query. `events` or `rows` that is not a list is catalogue data.
+    Routing ids are read from the event, else from the members next to the list, else from the query, which
+    gives the defaults. A list member that is not an object is rejected; the others are read. `events` or
+    `rows` counts as catalogue data if it is not a list.
     """
     if type(body) is list:
-        return _read_batch(body, (), default_destination, default_mapping)
+        return _read_batch(body, {}, default_destination, default_mapping)
     if type(body) is not dict:
         return BodyProblem("malformed_body", "The body is neither an event nor a list of events.")
     lists = [name for name in ("events", "rows") if type(body.get(name)) is list]
     if len(lists) == 2:
         return BodyProblem("malformed_body", "The body has a list under events and another under rows.")
     if lists:
-        return _read_batch(body[lists[0]], (body,), default_destination, default_mapping)
-    return [_read_one(0, body, (), default_destination, default_mapping)]
+        return _read_batch(body[lists[0]], body, default_destination, default_mapping)
+    return [_read_one(body, {}, default_destination, default_mapping)]
 
 
 def read_lines(
     body: bytes, *, default_destination: str | None, default_mapping: str | None
 ) -> list[Read] | BodyProblem:
-    """Read the events of NDJSON, one per line. Blank lines do not count; an invalid line is rejected on its
-    own.
-    """
+    """Read the events of NDJSON, one in each line. Ignore blank lines; reject only the invalid lines."""
     lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
     if not lines:
         return _EMPTY
     if len(lines) > MAX_EVENTS:
         return _TOO_MANY
     read: list[Read] = []
-    for index, (number, line) in enumerate(lines):
+    for number, line in lines:
         value = strict_json.parse(line)
         if isinstance(value, strict_json.MalformedJson):
             sentence = strict_json.SENTENCES[value.why].replace("The body", "The line")
             detail = f"Line {number}: {sentence}"
             read.append(_unread("malformed_line", detail, default_destination))
         else:
-            read.append(_read_member(index, value, (), default_destination, default_mapping))
+            read.append(_read_member(value, {}, default_destination, default_mapping))
     return read
 
 
 def _read_batch(
-    members: list[Any], envelope: tuple[dict[str, Any], ...], destination: str | None, mapping: str | None
+    members: list[Any], envelope: dict[str, Any], destination: str | None, mapping: str | None
 ) -> list[Read] | BodyProblem:
     if not members:
         return _EMPTY
     if len(members) > MAX_EVENTS:
         return _TOO_MANY
-    return [_read_member(i, member, envelope, destination, mapping) for i, member in enumerate(members)]
+    return [_read_member(member, envelope, destination, mapping) for member in members]
 
 
-def _read_member(
-    index: int,
-    member: Any,
-    envelope: tuple[dict[str, Any], ...],
-    destination: str | None,
-    mapping: str | None,
-) -> Read:
+def _read_member(member: Any, envelope: dict[str, Any], destination: str | None, mapping: str | None) -> Read:
     if type(member) is not dict:
         named = _routed("destination_id", {}, envelope, destination)
         return _unread("not_an_object", "The event is not a JSON object.", named)
-    return _read_one(index, member, envelope, destination, mapping)
+    return _read_one(member, envelope, destination, mapping)
 
 
 def _unread(reason: str, detail: str, destination_id: Any) -> Rejection:
-    """Return the rejection of a member without ids of its own: it counts for the destination of its batch."""
+    """Return the rejection of a line or member that cannot be read, so that its ids are unknown.
+
+    It counts for `destination_id`, if that is a text.
+    """
     known = destination_id if type(destination_id) is str else None
     return Rejection(reason, None, None, detail, None, destination_id=known)
 
 
 def _read_one(
-    index: int,
     content: dict[str, Any],
-    envelope: tuple[dict[str, Any], ...],
+    envelope: dict[str, Any],
     default_destination: str | None,
     default_mapping: str | None,
 ) -> Read:
@@ -188,11 +182,11 @@ def _read_one(
             destination_id=destination_id,
             journey=journey_ids(content),
         )
-    return Event(index, event_id, destination_id, mapping_id or None, content)
+    return Event(event_id, destination_id, mapping_id or None, content)
 
 
-def _routed(name: str, content: dict[str, Any], envelope: tuple[dict[str, Any], ...], default: Any) -> Any:
-    for members in (content, *envelope):
+def _routed(name: str, content: dict[str, Any], envelope: dict[str, Any], default: Any) -> Any:
+    for members in (content, envelope):
         value = members.get(name)
         if value is not None:
             return value
@@ -200,7 +194,7 @@ def _routed(name: str, content: dict[str, Any], envelope: tuple[dict[str, Any], 
 
 
 def check_event_id(event_id: Any) -> Rejection | None:
-    """Return the problem of a caller's event id, or None if it is valid."""
+    """Return the rejection of an invalid event id, or None if the id is valid."""
     if type(event_id) is not str:
         return Rejection("event_id_invalid", "event_id", None, "event_id is not a text.", None)
     if not 1 <= len(event_id) <= MAX_EVENT_ID_LENGTH:
@@ -215,16 +209,17 @@ def check_event_id(event_id: Any) -> Rejection | None:
 
 
 _JOURNEY_ID: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}")
-# One pass for ids that no further rule concerns, because it runs for every event.
+# Ids without a character of an address or phone number: one fast check that suffices for most events.
 _PLAIN_ID: Final = re.compile(
     "[^\x00-\x1f\x7f-\x9f@%+\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}\N{FULLWIDTH PLUS SIGN}]{1,256}"
 )
 
 
 def journey_id(found: Any) -> str | None:
-    """Return the id of a journey, node or execution if it may be stored and shown, else None.
+    """Return the id of a journey, node or execution, or None if it is invalid.
 
-    The rule is that of event ids. An invalid id does not reject its event: only searches and filters read it.
+    The rules for event ids apply. The id serves only searches and filters, so an invalid id does not reject
+    its event.
     """
     if type(found) is int:
         found = str(found)
@@ -251,18 +246,17 @@ _CANONICAL: Final = msgspec.json.Encoder(order="sorted", decimal_format="number"
 
 
 def content_digest(content: dict[str, Any], pepper: bytes) -> bytes:
-    """Hash the content of an event to 16 bytes: keyed BLAKE2b over its JSON, keys sorted, routing ids left
-    out.
+    """Hash the content of an event to 16 bytes, without its routing ids.
 
-    Retries of one event match, regardless of order and spacing of their members. Numbers are hashed as
-    written: `1` and `1.0` differ, `1e3` and `1E+3` do not. Without the secret pepper, which is never rotated,
-    no one can test a digest against guessed traits.
+    The hash is keyed BLAKE2b over JSON with sorted keys, so a retry has the same digest regardless of the
+    order and spacing of its members. `1` and `1.0` have different digests, `1e3` and `1E+3` the same. The
+    pepper is secret and never rotated. Without it, nobody can test a digest against guessed traits.
     """
-    said = content.copy()
+    hashed = content.copy()
     for name in ROUTING:
-        said.pop(name, None)
+        hashed.pop(name, None)
     digest = _keyed(pepper).copy()
-    digest.update(_CANONICAL.encode(said))
+    digest.update(_CANONICAL.encode(hashed))
     return digest.digest()
 
 
@@ -275,12 +269,12 @@ def _keyed(pepper: bytes) -> "hashlib.blake2b":
 
 
 def derived_event_id(digest: bytes) -> str:
-    """Derive the id of an event without one from its content, so that a retry has the same id."""
+    """Return the id for an event that was sent without an id. A retry with the same content gets the same."""
     return f"derived-{digest.hex()}"
 
 
 def amazon_event_id(destination_id: str, mapping_id: str, event_type: str, event_id: str) -> str:
-    """Build the id by which Amazon deduplicates, for an event without a mapped one.
+    """Return the id by which Amazon deduplicates, for a mapping that sets no event id.
 
     It includes the event type, because Amazon deduplicates across types. Source: P5 and interface §2.
     """
@@ -289,5 +283,4 @@ def amazon_event_id(destination_id: str, mapping_id: str, event_type: str, event
 
 @lru_cache(maxsize=4096)
 def _id_scope(destination_id: str, mapping_id: str, event_type: str) -> str:
-    # Cached: it is the same for every event of a mapping and type.
     return hashlib.sha256(f"{destination_id}\n{mapping_id}\n{event_type}".encode()).hexdigest()[:16]

@@ -1,9 +1,12 @@
-"""Types for the ids of the pipeline, so that mypy finds a mix-up."""
+"""Types for the ids of the pipeline, so that mypy rejects an id of the wrong kind.
+
+A destination and a mapping have two ids: a text for users, and a number for the tables of the pipeline.
+"""
 
 from typing import NewType
 
-DestinationId = NewType("DestinationId", str)  # dst_…, public
-DestinationNumber = NewType("DestinationNumber", int)  # in tables of the pipeline
+DestinationId = NewType("DestinationId", str)  # dst_…
+DestinationNumber = NewType("DestinationNumber", int)
 MappingId = NewType("MappingId", str)  # map_…
 MappingNumber = NewType("MappingNumber", int)
 KeyId = NewType("KeyId", str)  # key_…

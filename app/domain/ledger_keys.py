@@ -1,4 +1,4 @@
-"""Ledger keys of event ids: 16 bytes each, computed from ids alone. Pure."""
+"""Compute the keys of the ledger, which detects duplicate events: 16 bytes from ids alone."""
 
 from functools import lru_cache
 from hashlib import blake2b
@@ -9,22 +9,23 @@ KEY_BYTES = 16
 
 
 def event_key(destination: DestinationId, mapping: MappingId, event_id: str) -> bytes:
-    """Return the ledger key of a caller's event id: 16 bytes of (destination, mapping, event id)."""
+    """Return the ledger key of an event id that a caller sent, or that was derived for the caller."""
     return _key(("event", destination, mapping), event_id)
 
 
 def amazon_key(
     organisation: OrganisationId, region: str, advertiser: AdvertiserId, amazon_event_id: str
 ) -> bytes:
-    """Return the ledger key of a mapped Amazon eventId.
+    """Return the ledger key of an Amazon eventId that the mapping sets.
 
-    One per organisation: a duplicate must not reveal that another organisation uses the advertiser.
+    It contains the organisation, because a duplicate must not reveal that another organisation uses the
+    same advertiser.
     """
     return _key(("amazon", organisation, region, advertiser), amazon_event_id)
 
 
 def _key(scope: tuple[str, ...], last: str) -> bytes:
-    # Parts are length-prefixed, so that different lists of parts never have the same bytes.
+    # Each part is preceded by its length, so that different parts never give the same bytes.
     digest = _scope(scope).copy()
     digest.update(_prefixed(last))
     return digest.digest()
@@ -32,7 +33,8 @@ def _key(scope: tuple[str, ...], last: str) -> bytes:
 
 @lru_cache(maxsize=16_384)
 def _scope(parts: tuple[str, ...]) -> blake2b:
-    # Cached: the same for every event of a mapping. A search by event id needs every mapping.
+    # All events of a mapping share a scope. The cache is large, because a search by event id needs every
+    # mapping.
     return blake2b(b"".join(map(_prefixed, parts)), digest_size=KEY_BYTES)
 
 

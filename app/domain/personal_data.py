@@ -1,7 +1,7 @@
-"""Detect personal data in clear: patterns, and the forms of a known value.
+"""Detect personal data in stored values, by patterns and by canaries.
 
-Postgres and Python interpret the regular expressions in the same way. They cannot detect names and addresses,
-which look like any other text: use canaries for those.
+Patterns cannot detect names and addresses, which look like any other text. A canary can: it is a known value
+of a test person, searched for in all its forms. Postgres and Python must read each pattern in the same way.
 """
 
 import base64
@@ -15,7 +15,7 @@ from app.domain.compression import MAGIC, expand
 
 PATTERNS: Final[Mapping[str, str]] = {
     "e-mail address": r"[a-z0-9._%+-]{3,}@[a-z0-9-]{3,}[.][a-z]{2,}",
-    # With a plus sign: digits alone are also advertiser ids and counts.
+    # Requires a plus sign, because digits alone can also be advertiser ids and counts.
     "phone number": r"(^|[^a-z0-9+/])[+][1-9][0-9 ().-]{7,14}[0-9]($|[^0-9a-z+/=])",
     # The form of a hashed match key.
     "SHA-256 in hex": r"(^|[^0-9a-f])[0-9a-f]{64}($|[^0-9a-f])",
@@ -25,14 +25,14 @@ _COMPILED: Final = {name: re.compile(pattern.encode(), re.IGNORECASE) for name, 
 
 @dataclass(frozen=True, slots=True)
 class CanaryForm:
-    """One form in which a canary can be stored, as bytes. Personal: no repr."""
+    """One form in which a canary can be stored, as bytes."""
 
     name: str
     stored: bytes = field(repr=False)
 
 
 def canary_forms(number: int, value: str) -> list[CanaryForm]:
-    """Return the forms of the canary with this number: lower case, encoded, and hashed."""
+    """Return the forms of a canary: lower case, encoded, and hashed. `number` becomes part of their names."""
     lower = value.strip().lower()
     clear = lower.encode()
     digest = hashlib.sha256(clear)
@@ -47,7 +47,7 @@ def canary_forms(number: int, value: str) -> list[CanaryForm]:
 
 
 def found_in(value: bytes, forms: list[CanaryForm]) -> set[str]:
-    """Return the patterns and canaries in a compressed value; search a damaged one without decompression."""
+    """Return the names of the patterns and canaries found in a value, decompressed if it is compressed."""
     plain = _expand(value) or value
     lower = plain.lower()
     found = {name for name, pattern in _COMPILED.items() if pattern.search(lower)}

@@ -1,8 +1,8 @@
-"""The only JSON parser, for request bodies and Amazon's replies: it accepts only unambiguous JSON.
+"""Parse request bodies and Amazon's replies as JSON, and refuse all JSON that is ambiguous.
 
-All readers of a body must agree, or a check and a send may differ. It refuses what parsers interpret
-differently: duplicate keys, NaN and infinities, a byte order mark, lone surrogates, NUL, numbers that a
-double cannot hold, and unlimited nesting. Numbers stay exact: integers as `int`, all others as `Decimal`.
+Every other parser must read the value that was checked here. This parser therefore refuses what parsers read
+differently: duplicate keys, NaN, infinities, a byte order mark, lone surrogates, NUL, deep nesting, and
+numbers outside the range of a double. Numbers stay exact: integers become `int`, all others `Decimal`.
 """
 
 import json
@@ -14,12 +14,12 @@ from typing import Any, Final
 import msgspec
 
 MAX_DEPTH: Final = 64
-MAX_NUMBER_LENGTH: Final = 4300  # CPython's own limit on the digits of an int; applied to every number
+MAX_NUMBER_LENGTH: Final = 4300  # CPython limits the digits of an `int` to this; it applies to every number
 
 
 @dataclass(frozen=True, slots=True)
 class MalformedJson:
-    """Why a body is ambiguous or invalid: a stable code and, if known, the byte offset. Never a value."""
+    """Why a body is refused: a key of `SENTENCES`, and the byte offset if it is known."""
 
     why: str
     offset: int | None = None
@@ -42,15 +42,16 @@ _INFINITY: Final = float("inf")
 
 
 class _NumberOutOfRangeError(Exception):
-    """Stops the decoder; never leaves this module."""
+    pass
 
 
 def _exact(text: str) -> Decimal:
-    """Convert a fraction or an exponent exactly; refuse numbers that a double would convert to infinity or
-    zero.
+    """Convert a number with a fraction or an exponent exactly.
+
+    Raises _NumberOutOfRangeError if the number is too long, or would be infinity or zero as a double.
     """
     if len(text) < 64 and "e" not in text and "E" not in text:
-        return Decimal(text)  # neither too large nor too small for a double: the usual case
+        return Decimal(text)  # the usual case: within the range of a double
     if len(text) > MAX_NUMBER_LENGTH:
         raise _NumberOutOfRangeError
     approximate = float(text)
@@ -60,7 +61,7 @@ def _exact(text: str) -> Decimal:
         raise _NumberOutOfRangeError  # underflow: the number would become zero
     try:
         return Decimal(text)
-    except InvalidOperation:  # `0e9999999999` is zero, though Decimal cannot hold its exponent
+    except InvalidOperation:  # only zero with a large exponent, such as `0e9999999999`
         return Decimal(0)
 
 
@@ -73,11 +74,10 @@ _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
-    """Parse a body as JSON, or return why it is refused.
+    """Parse a body as JSON, in time linear in its length, or return why it is refused.
 
-    The result contains only dict, list, str, int, Decimal, bool and None; `Malformed` is never part of a
-    value. Linear in the length of the body. `max_depth` counts nested arrays and objects, the outermost
-    included.
+    The value consists of dict, list, str, int, Decimal, bool and None. `max_depth` is the greatest number of
+    arrays and objects within each other.
     """
     if body.startswith(_BYTE_ORDER_MARKS):
         return MalformedJson("byte_order_mark", 0)
@@ -85,7 +85,7 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
         value = _DECODER.decode(body)
     except _NumberOutOfRangeError:
         return MalformedJson("number_out_of_range")
-    except msgspec.ValidationError:  # the decoder validates only the length of an integer
+    except msgspec.ValidationError:  # an integer is too long: the decoder validates nothing else
         return MalformedJson("number_out_of_range")
     except msgspec.DecodeError as error:
         return _not_json(body, str(error))
@@ -98,7 +98,7 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
         return MalformedJson("too_deep")
     if _names_a_key_twice(value, body):
         return MalformedJson("duplicate_key")
-    # The decoder refuses a raw NUL; only the escape must be checked.
+    # The decoder refuses NUL itself, but not its escape sequence.
     if b"\\u0000" in body and _holds_nul(value):
         return MalformedJson("nul_character")
     return value
@@ -117,8 +117,7 @@ def _not_json(body: bytes, message: str) -> MalformedJson:
 
 
 def _deeper_than(limit: int, value: Any, body: bytes) -> bool:
-    # Most single events have fewer brackets in total than the limit. Counting them takes a nanosecond per
-    # byte.
+    # Most small bodies have fewer brackets than the limit, and counting brackets takes a nanosecond per byte.
     if len(body) <= _A_FEW_EVENTS and body.count(b"{") + body.count(b"[") <= limit:
         return False
     level: list[Any] = [[value]]
@@ -127,7 +126,7 @@ def _deeper_than(limit: int, value: Any, body: bytes) -> bool:
         depth += 1
         if depth > limit:
             return True
-        # Containers only: a list of all members of a level would be a copy of the body's largest list.
+        # Only containers are collected: a list of all members could be as large as the body.
         level = [
             member
             for container in level
@@ -138,13 +137,12 @@ def _deeper_than(limit: int, value: Any, body: bytes) -> bool:
 
 
 def _names_a_key_twice(value: Any, body: bytes) -> bool:
-    """Return whether decoding lost a member of an object.
+    """Return whether an object in the body has two members with the same name.
 
-    Each member has one colon; all other colons are within strings. The value is encoded again and the colons
-    are counted: if a name occurred twice, at least one colon is missing. An escaped colon would change the
-    count, so such a body is parsed again by a slower parser that shows every member. Counting is ten times
-    cheaper than passing each object to Python. It is skipped if the encoded value equals the body, as it
-    usually does.
+    The decoder keeps only the last of them. Each member has one colon, and all other colons are in strings.
+    So the encoded value has fewer colons than the body if a member is missing. Counting colons is ten times
+    faster than a parser that shows every member, and mostly not needed: the encoded value equals the body.
+    A body with an escaped colon needs the slow parser, because the encoded value has the colon unescaped.
     """
     written = _ENCODER.encode(value)
     if written == body:

@@ -1,6 +1,6 @@
-"""W3C trace context of a request: read strictly, continued through batch and attempt to the callback. Pure.
+"""The W3C trace context of a request, which batches, attempts and callbacks continue.
 
-`tracestate` and `baggage` may contain anything; they are never read.
+`tracestate` and `baggage` are never read: they may contain anything, even personal data.
 """
 
 import re
@@ -16,7 +16,7 @@ _TRACEPARENT = re.compile(
 
 
 def read_traceparent(text: str) -> str | None:
-    """Return a valid `traceparent` of any version in the form of version 00; None if it is not one."""
+    """Return a `traceparent` header of any version as version 00, or None if it is invalid."""
     head = text[:55]
     if _TRACEPARENT.fullmatch(head) is None or (len(text) > 55 and (head[:2] == "00" or text[55] != "-")):
         return None
@@ -24,24 +24,23 @@ def read_traceparent(text: str) -> str | None:
 
 
 def trace_id(traceparent: str) -> str:
-    """Return the id of the trace."""
     return traceparent[3:35]
 
 
 def is_sampled(traceparent: str) -> bool:
-    """Return whether the caller records this trace."""
+    """Return whether the caller samples this trace."""
     return bool(int(traceparent[53:55], 16) & 1)
 
 
 class RequestTrace(msgspec.Struct):
-    """Connects a request with its events: its ids, and the batches of its events."""
+    """The ids of a request, and the batches that its events are stored in."""
 
     traceparent: str | None = None
     batches: list[BatchId] = []
     request_id: str | None = None
 
     def log_fields(self) -> dict[str, object]:
-        """Return the fields for the log line of the request."""
+        """Return the fields for the request's line in the log."""
         fields: dict[str, object] = {}
         if self.batches:
             fields["batches"] = self.batches

@@ -8,6 +8,7 @@ from typing import Final
 
 import asyncpg
 
+from app.domain.ids import DEFAULT_ORGANISATION
 from app.domain.incidents.conditions import (
     Finding,
     ServiceLimits,
@@ -18,7 +19,6 @@ from app.domain.incidents.conditions import (
 from app.domain.incidents.destination_condition import STALLED_WITH_FAILURES_AFTER, UNANSWERED_AFTER
 from app.domain.incidents.kinds import KINDS, Kind
 from app.domain.incidents.machine import Incident, Transition, advance, explains_others, open_incident
-from app.domain.notifications.channels import DEFAULT_ORGANISATION
 from app.incidents.observation import Observation, ObservedDestination, Observer
 from app.incidents.planner import MessagePlanner
 from app.store import PipelineConnection, incident_facts, incidents, notifications, outcome_history
@@ -163,7 +163,7 @@ def decide(
         subject = (each.organisation, each.incident.destination, each.incident.kind)
         if subject not in latest or not latest[subject].incident.is_open:
             latest[subject] = each
-    of_service = service_findings(observation.service, limits)
+    of_service = list(service_findings(observation.service, limits))
     watched = {each.id: each for each in observation.destinations}
     findings: dict[_Subject, Finding] = {
         (DEFAULT_ORGANISATION, None, found.kind): found for found in of_service

@@ -47,7 +47,7 @@ async def _run(settings: Settings) -> None:
         client = EventsClient(
             settings.amazon_client_id or "",
             settings.amazon_base_url,
-            connections=Capacity(settings.max_requests_in_flight).connections,
+            connections=Capacity(settings.max_requests_in_flight).region,
         )
         sign_in = amazon_sign_in(settings)
         receiver = callback_client(settings)

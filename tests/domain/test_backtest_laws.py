@@ -165,7 +165,7 @@ def test_no_difference_is_called_nothing(data: st.DataObject) -> None:
     published, draft = compile_mapping(written), compile_mapping(data.draw(changed_documents(written)))
     if not isinstance(published, Mapping) or not isinstance(draft, Mapping):
         return
-    event = Event(0, "e", "d", "m", data.draw(events()))
+    event = Event("e", "d", "m", data.draw(events()))
     before = convert(event, "e", published, RULES, now=NOW)
     if not isinstance(before, Conversion):
         return  # only accepted events are sampled

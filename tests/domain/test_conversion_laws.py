@@ -127,7 +127,7 @@ def test_every_event_is_a_valid_conversion_or_a_known_rejection(
     """Never an exception; what is taken fits the schema and may leave; what is not shows no value."""
     mapping = compile_mapping(document)
     assert isinstance(mapping, Mapping), mapping
-    event = Event(0, "e1", "dst_1", "map_1", content)
+    event = Event("e1", "dst_1", "map_1", content)
 
     outcome = convert(event, "e1", mapping, rules, now=NOW)
     assert convert(event, "e1", mapping, rules, now=NOW) == outcome
@@ -158,7 +158,7 @@ def test_the_preview_is_the_conversion(
     """It shows the very event that would be sent, or the very reason; no step shows a trait or a raw id."""
     mapping = compile_mapping(document)
     assert isinstance(mapping, Mapping)
-    event = Event(0, "e1", "dst_1", "map_1", content)
+    event = Event("e1", "dst_1", "map_1", content)
     outcome = convert(event, "e1", mapping, rules, now=NOW)
     shown = preview(event, "e1", mapping, rules, now=NOW)
     json.dumps(shown)

@@ -165,8 +165,8 @@ def test_a_path_that_a_mapping_reads_is_kept_whatever_its_name() -> None:
 def test_a_real_event_and_its_stand_in_carry_the_same_keys() -> None:
     """What the backtest rests on."""
     made = synthetic_event(take_sample(EVENT), NOW)
-    real = convert(Event(0, "a", "d", "m", EVENT), "a", mapping(), RULES, now=NOW)
-    ours = convert(Event(0, "a", "d", "m", made), "a", mapping(), RULES, now=NOW)
+    real = convert(Event("a", "d", "m", EVENT), "a", mapping(), RULES, now=NOW)
+    ours = convert(Event("a", "d", "m", made), "a", mapping(), RULES, now=NOW)
     assert isinstance(real, Conversion)
     assert isinstance(ours, Conversion)
     assert real.match_keys == ours.match_keys == ("EMAIL", "PHONE")

@@ -45,7 +45,7 @@ def test_the_straight_way_gives_what_the_long_way_gives(
     assert isinstance(mapping, Mapping), mapping
     fast_path = compile_fast_path(mapping, rules)
     assert fast_path is not None
-    event = Event(0, event_id, "dst_1", "map_1", content)
+    event = Event(event_id, "dst_1", "map_1", content)
 
     quick = fast_path(event, event_id, NOW)
 
@@ -74,7 +74,7 @@ def test_a_usual_event_goes_straight(paths: dict[str, Any], written: dict[str, A
     mapping, rules = compiled(document(written, **KEYS)), Rules(**RULES)
     fast_path = compile_fast_path(mapping, rules)
     assert fast_path is not None
-    event = Event(0, "e:1", "dst_1", "map_1", content)
+    event = Event("e:1", "dst_1", "map_1", content)
     quick = fast_path(event, "e:1", NOW)
     assert isinstance(quick, Conversion)
     assert quick == convert(event, "e:1", mapping, rules, now=NOW)
@@ -96,7 +96,7 @@ def test_an_event_with_which_something_is_wrong_takes_the_long_way(paths: dict[s
     """Only there it is said what is wrong."""
     fast_path = compile_fast_path(compiled(document(None, **KEYS)), Rules(**RULES))
     assert fast_path is not None
-    assert fast_path(Event(0, "e", "dst_1", "map_1", made(**paths)), "e", NOW) is None
+    assert fast_path(Event("e", "dst_1", "map_1", made(**paths)), "e", NOW) is None
 
 
 @pytest.mark.parametrize(

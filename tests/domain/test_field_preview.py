@@ -109,7 +109,7 @@ def test_a_field_gets_what_the_conversion_sends(values: dict[str, Any]) -> None:
     """Where the event is converted, the results of its fields are the steps of its conversion."""
     made = document(value="user.total")
     content = event(**{f"user__{name}": value for name, value in values.items()})
-    shown = preview(Event(0, "x", "dst_1", "map_1", content), "x", compiled(made), Rules(**RULES), now=NOW)
+    shown = preview(Event("x", "dst_1", "map_1", content), "x", compiled(made), Rules(**RULES), now=NOW)
     found = previews(content, made)
     if shown["ok"]:
         for step in shown["steps"]:

@@ -98,7 +98,7 @@ def test_the_kinds_of_the_service() -> None:
     """They have thresholds of their own."""
     minute = timedelta(minutes=1)
     limits = ServiceLimits()
-    assert service_findings(ServiceFacts(), limits) == []
+    assert list(service_findings(ServiceFacts(), limits)) == []
     facts = ServiceFacts(without_worker_for=minute, slow_commits_for=minute)
     assert [found.kind for found in service_findings(facts, limits)] == [Kind.NO_WORKER, Kind.DATABASE_SLOW]
 

@@ -74,8 +74,8 @@ def test_failing_lanes_leave_half_to_the_healthy_ones(total: int, hanging: int) 
 def test_each_request_that_may_begin_finds_a_connection(total: int) -> None:
     """The connections of a region follow from its share."""
     capacity = Capacity(total)
-    assert max(sum(fill(capacity, lanes)) for lanes in (1, 2, total)) <= capacity.connections
-    assert not list(capacity.problems(capacity.connections))
+    assert max(sum(fill(capacity, lanes)) for lanes in (1, 2, total)) <= capacity.region
+    assert not list(capacity.problems(capacity.region))
 
 
 @pytest.mark.parametrize("total", [1, 2, 3])
@@ -109,7 +109,6 @@ def test_the_shares_that_are_in_force() -> None:
     """Of 16 requests: 12 a region, 6 a lane, 8 for lanes that fail."""
     capacity = Capacity()
     assert (capacity.total, capacity.region, capacity.lane, capacity.failing) == (16, 12, 6, 8)
-    assert capacity.connections == 12
     assert (Times().silent_after, Times().least) == (50, 5)
 
 

@@ -11,7 +11,7 @@ from app.domain.observed.preview import preview
 
 def shown(content: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     """Preview an event under a mapping."""
-    return preview(Event(0, "x", "dst_1", "map_1", content), "x", compiled(made), Rules(**RULES), now=NOW)
+    return preview(Event("x", "dst_1", "map_1", content), "x", compiled(made), Rules(**RULES), now=NOW)
 
 
 def test_each_step_says_where_a_field_came_from() -> None:

@@ -1,8 +1,8 @@
 """Write and compile one Python function for a mapping.
 
-With closures, each field costs a call per field and event. The generated function reads all fields in one
-body, and looks up a shared parent (`user` in `user.email` and `user.phone`) once. The source contains no text
-of a mapping: names, constants and readers are bound to variables.
+The generated function reads all fields without a call for each of them. It looks up a shared parent once,
+such as `user` for `user.email` and `user.phone`. Its source contains no text of a mapping: names, constants
+and readers are bound to variables.
 """
 
 import linecache
@@ -24,21 +24,25 @@ _numbers: Final = count(1)
 
 @lru_cache(maxsize=1024)
 def _compiled(source: str, name: str) -> CodeType:
-    """Compile a source and register it in `linecache`, where tracebacks, debuggers and `inspect` find it.
+    """Compile a source and register it in `linecache`, so that tracebacks and debuggers show its lines.
 
-    Mappings with the same fields have the same source and share its code; only the bound values differ.
+    Mappings with the same fields have the same source, so they share the compiled code. Only the bound values
+    differ.
     """
     filename = f"<{name} {next(_numbers)}>"
     code = compile(source, filename, "exec")
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    # The function's code may outlive this cache; its source is dropped with it.
+    # Remove the source when the function is gone, which may be later than its removal from this cache.
     function_code = next(constant for constant in code.co_consts if isinstance(constant, CodeType))
     weakref.finalize(function_code, linecache.cache.pop, filename, None).atexit = False
     return code
 
 
 class FunctionBuilder:
-    """Builds the function. The function returns None for every event that it does not cover."""
+    """Collects the lines of a function, and the values that they use, and compiles them.
+
+    The function must return None for every event that it does not handle.
+    """
 
     def __init__(self, name: str, *parameters: str) -> None:
         self._name = name
@@ -48,12 +52,11 @@ class FunctionBuilder:
         self._variables = 0
 
     def add(self, *lines: str) -> None:
-        """Append lines to the function's body."""
         self._lines += [f"    {line}" for line in lines]
 
     def name(self, value: Any) -> str:
         """Bind a value to a name that the function can use, and return the name."""
-        name = sys.intern(f"bound_{len(self._bound)}")  # mappings with the same fields use the same names
+        name = sys.intern(f"bound_{len(self._bound)}")
         self._bound[name] = value
         return name
 
@@ -63,9 +66,9 @@ class FunctionBuilder:
         return f"v{self._variables}"
 
     def read(self, source: Source) -> str:
-        """Write the reading of a source from `content`; return the variable with the result.
+        """Add lines that read a source from the variable `content`, and return the result's variable name.
 
-        Unlike `Source.read`, blank text is kept.
+        Unlike `Source.read`, the lines keep a blank text.
         """
         variable = self.variable()
         steps = None if source.path is None or source.rule else parse_path(source.path)
@@ -78,7 +81,10 @@ class FunctionBuilder:
         return variable
 
     def _member(self, steps: tuple[Step, ...]) -> str:
-        """Write the access to an object, once per path; an absent or blank one has no members."""
+        """Add lines that read the object at a path, unless they exist; return its variable name.
+
+        The lines read an absent or blank value as an empty object, and return None for any other type.
+        """
         if not steps:
             return "content"
         if steps not in self._members:
@@ -93,7 +99,7 @@ class FunctionBuilder:
         return self._members[steps]
 
     def compile(self, **bound: Any) -> Callable[..., Any]:
-        """Compile and return the function. `bound` adds values by name."""
+        """Compile and return the function. `bound` has the values of all other names in its lines."""
         names = {**self._bound, **bound}
         exec(_compiled("\n".join(self._lines), self._name), names)  # noqa: S102
         function: Callable[..., Any] = names[self._name]

@@ -1,8 +1,7 @@
-"""The consent check: whether an event may be sent, and the consent signal it carries.
+"""The consent check: whether an event may be sent, and with which consent signal.
 
-Source: position P7. Consent is required if the destination's region is EU or the event's country requires it.
-A denial applies in every region. A mapping uses one framework; an IP address is sent in addition to the
-signal and never counts as consent.
+Source: position P7. Consent is required if the destination's region is EU or if the event's country requires
+it. A denial stops the event in every region. A mapping uses one consent framework.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ MAX_GPP_LENGTH: Final = 4096
 
 
 class Mode(StrEnum):
-    """The consent modes of a mapping (interface §4)."""
+    """How a mapping states consent: for all events, by one of three frameworks, or not (interface §4)."""
 
     GRANTED = "granted"
     AMAZON = "amazon"
@@ -32,7 +31,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConsentRule:
-    """A mapping's compiled consent: the mode and its sources, by their names in the document."""
+    """The consent part of a mapping. Mode `amazon` uses the first two sources, `tcf` and `gpp` the last."""
 
     mode: Mode
     user_data: Source | None = None
@@ -42,8 +41,9 @@ class ConsentRule:
 
 @dataclass(frozen=True, slots=True)
 class ConsentSettings:
-    """The vendor and purposes that a TCF string must consent to. Unverified with Amazon, so adjustable
-    (P7).
+    """The vendor and purposes that a TCF string must consent to.
+
+    The defaults are not confirmed by Amazon, so they can be changed by settings (P7).
     """
 
     tcf_vendor: int = 793
@@ -52,9 +52,10 @@ class ConsentSettings:
 
 @dataclass(frozen=True, slots=True)
 class ConsentBlocked:
-    """The event must not be sent: a reason, the source that decided, and a sentence.
+    """Why an event must not be sent. `name` is a field of the mapping, and `source` is what it reads.
 
-    If no source decided, there is only the sentence.
+    If `source` is set, `sentence` completes "<field> is mapped to <path>, which …". Else it is a full
+    sentence.
     """
 
     reason: str
@@ -63,14 +64,14 @@ class ConsentBlocked:
     sentence: str
 
 
-Signal = dict[str, Any]  # the members of Amazon's `consent` object; empty where none is sent
+Signal = dict[str, Any]  # the members of Amazon's `consent` object; empty if no consent is sent
 
 GRANTED_PAIR: Final[Mapping[str, Any]] = {
     "amazonConsent": {"amznUserData": "GRANTED", "amznAdStorage": "GRANTED"}
 }
 
-# The values that Amazon's tag template accepts, in any case. A JSON boolean is not accepted: consent is
-# never guessed.
+# The words that Amazon's tag template accepts, in any case. A JSON boolean is not accepted: consent is never
+# guessed.
 _YES: Final = ("granted", "yes", "true", "1", "on", "enabled", "opted_in", "optin")
 _NO: Final = ("denied", "no", "false", "0", "off", "disabled", "opted_out", "optout")
 CONSENT_WORDS: Final[Mapping[str, str]] = {
@@ -78,14 +79,14 @@ CONSENT_WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(_NO, "DENIED"),
 }
 
-# A header of type 3 and version 1, `DB` in base64url, and at least one section.
+# `DB` encodes a header of type 3 and version 1. At least one section follows the header.
 GPP: Final = re.compile(r"DB[A-Za-z0-9_-]+(?:~[A-Za-z0-9_.-]+)+", re.ASCII)
 
 
 def evidence(mode: Mode, signal: Signal) -> str | None:
-    """Return the stored form of an event's consent: its pair, or the SHA-256 of its string.
+    """Return what is stored as evidence of an event's consent: the two words, or a hash of the string.
 
-    None if the event had none: the mapping states it, or none was required.
+    None if the event itself states no consent.
     """
     match mode:
         case Mode.GRANTED | Mode.NONE:
@@ -99,10 +100,10 @@ def evidence(mode: Mode, signal: Signal) -> str | None:
 
 
 def decision(mode: Mode, stored_signal: str | None) -> str:
-    """Return the decision on an event that passed the check.
+    """Return why an event passed the consent check: `granted`, `passed_on` or `not_required`.
 
-    `granted`; `passed_on` for a GPP string, of which only the form is checked (P7); `not_required` if the
-    event had none and neither region nor country requires it.
+    `stored_signal` is the result of `evidence`. A GPP string is `passed_on`, because only its format is
+    checked (P7).
     """
     if mode is Mode.GRANTED:
         return "granted"
@@ -112,7 +113,7 @@ def decision(mode: Mode, stored_signal: str | None) -> str:
 
 
 def is_required(region: Region, country: str) -> bool:
-    """Return whether an event needs the person's consent to be sent."""
+    """Return whether an event may only be sent with the person's consent."""
     return region is Region.EU or country in CONSENT_COUNTRIES
 
 
@@ -135,23 +136,18 @@ def evaluate_consent(
 
 
 def _amazon(rule: ConsentRule, event: dict[str, Any], *, required: bool) -> Signal | ConsentBlocked:
-    user_data = _status(rule.user_data, event)
+    source, user_data = rule.user_data, _status(rule.user_data, event)
     ad_storage = _status(rule.ad_storage, event)
     if user_data is _UNREADABLE:
-        return ConsentBlocked(
-            "consent_invalid", rule.user_data, "consent.user_data", "is not a consent value"
-        )
+        return ConsentBlocked("consent_invalid", source, "consent.user_data", "is not a consent value")
     if user_data == "DENIED":
-        return ConsentBlocked(
-            "consent_denied", rule.user_data, "consent.user_data", "denies the use of user data"
-        )
+        return ConsentBlocked("consent_denied", source, "consent.user_data", "denies the use of user data")
     if ad_storage is _UNREADABLE:
-        return ConsentBlocked(
-            "consent_invalid", rule.ad_storage, "consent.ad_storage", "is not a consent value"
-        )
+        source = rule.ad_storage
+        return ConsentBlocked("consent_invalid", source, "consent.ad_storage", "is not a consent value")
     if user_data is None:
         if required:
-            return ConsentBlocked("consent_missing", rule.user_data, "consent.user_data", "is absent")
+            return ConsentBlocked("consent_missing", source, "consent.user_data", "is absent")
         return {}  # ad storage alone is not enough: Amazon's pair requires user data
     pair = {"amznUserData": user_data}
     if ad_storage is not None:
@@ -181,16 +177,10 @@ def _string(
         if text is None or len(text) > MAX_GPP_LENGTH or not GPP.fullmatch(text):
             return ConsentBlocked("consent_invalid", source, "consent.string", "is not a GPP string")
         return {"gpp": text}
-    given = None
-    if text is not None:
-        given = tcf.consents(text, vendor=settings.tcf_vendor, purposes=settings.tcf_purposes)
+    given = tcf.consents(text or "", vendor=settings.tcf_vendor, purposes=settings.tcf_purposes)
     if given is None:
         return ConsentBlocked("consent_invalid", source, "consent.string", "is not a TCF v2 string")
     if not given:
-        return ConsentBlocked(
-            "consent_denied",
-            source,
-            "consent.string",
-            "does not grant Amazon consent for the required purposes",
-        )
+        sentence = "does not grant Amazon consent for the required purposes"
+        return ConsentBlocked("consent_denied", source, "consent.string", sentence)
     return {"tcf": text}

@@ -1,7 +1,7 @@
-"""Convert an event into the finished Amazon event with its bytes frozen, or return why it is rejected.
+"""Convert an event into the bytes of the Amazon event, or return why the event is rejected.
 
-`convert` is pure and total: it raises for no event, and the same arguments return the same bytes. The bytes
-contain only match keys, hashed where Amazon requires it, and mapped fields.
+`convert` raises for no event, and the same arguments always give the same bytes. The bytes contain nothing of
+the event but match keys and mapped fields. Match keys are hashed where Amazon requires it.
 """
 
 from collections.abc import Mapping as Table
@@ -31,10 +31,10 @@ _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The input of a conversion from the destination and the mapping's version, besides the mapping.
+    """What a conversion needs to know about the destination and the mapping's version.
 
-    `pins` has the pinned name of each event type for this advertiser (R12); a type without a pin accepts any
-    name.
+    `pins` maps an event type to the only event name that this advertiser may send with it (R12). Event types
+    without a pin accept any name.
     """
 
     destination_id: str
@@ -51,20 +51,18 @@ class Rules:
 
 
 class Conversion(msgspec.Struct, frozen=True):
-    """The finished Amazon event. `body` is exactly what is sent: compact JSON of one event, left out of
-    `repr`.
-    """
+    """The finished Amazon event, and what is known about it. `body` is its JSON, sent to Amazon unchanged."""
 
     event_id: str
-    amazon_event_id: str  # a constant of the mapping or read from the event
+    amazon_event_id: str
     event_type: str
     event_name: str
     event_at: datetime
     body: bytes
-    match_keys: tuple[str, ...] = ()  # wire types carried, in order
+    match_keys: tuple[str, ...] = ()  # Amazon's types of the match keys in the body, in the same order
     warnings: tuple[EventWarning, ...] = ()
-    dropped_keys: tuple[tuple[str, str], ...] = ()  # wire types of dropped match keys, with their reasons
-    consent: str | None = None  # the stored form of the event's consent, never the string itself
+    dropped_keys: tuple[tuple[str, str], ...] = ()  # (Amazon's match key type, reason) of dropped match keys
+    consent: str | None = None  # the result of `consent.evidence`
 
     def __repr__(self) -> str:
         return f"Conversion(event_id={self.event_id!r}, event_type={self.event_type!r})"
@@ -79,10 +77,11 @@ def convert(
     now: datetime,
     trace: StepTrace | None = None,
 ) -> Conversion | Rejection:
-    """Convert an event into the Amazon event to be sent, or return why it is rejected.
+    """Convert an event into the Amazon event, or return its first problem as a rejection.
 
-    `event_id` is the caller's or the derived one. The first problem is reported, in this order: type and
-    name, source, country and consent; then time, match keys and the other fields.
+    `event_id` is the caller's id, or else derived from the content. Problems are searched for in this order:
+    event type and name, source, country, consent, time, match keys, other fields. Each step is reported to
+    `trace`.
     """
     reading = FieldReader(event.content, event_id, trace)
 
@@ -132,7 +131,7 @@ def convert(
     if "value" in read:
         amazon_event["value"] = read["value"]
     if event_type == PURCHASE:
-        # The destination's currency applies to every purchase without one (R5).
+        # A purchase without a currency has the destination's currency (R5).
         currency = amazon_event["currencyCode"] = read.get("currency", rules.currency)
         if currency in WITHOUT_DECIMALS and not is_integral(read.get("value")):
             reading.warnings.append(EventWarning("value_unusual", mapping.fields["value"].path or "value"))
@@ -190,7 +189,7 @@ def _add_rest(
     signal: consent.Signal,
     custom: list[dict[str, str]],
 ) -> None:
-    """Add the members after the eventId, in the order of the contract's table (§2.1)."""
+    """Add the members that follow `eventId`, in the order of the contract's table (§2.1)."""
     if "ip_address" in read:
         signal = {"geo": {"ipAddress": read["ip_address"]}, **signal}
     if signal:

@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-# Source: Amazon's published schema, `CountryCode`: 249 codes of ISO 3166-1 (GB, not UK) and three additional
-# codes.
+# Source: Amazon's published schema, `CountryCode`: 249 codes of ISO 3166-1 (GB, not UK) and three more.
 COUNTRIES: Final[frozenset[str]] = frozenset(
     """
     AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS
@@ -24,37 +23,35 @@ EUROPEAN_UNION: Final[frozenset[str]] = frozenset(
     "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()  # noqa: SIM905
 )
 
-# Regions of EU members with separate codes: Réunion, French Guiana, Guadeloupe, Martinique, Mayotte,
-# Saint-Martin, Åland. EU law on personal data applies there (TFEU articles 349 and 355).
+# Regions of EU members that have their own country code: Réunion, French Guiana, Guadeloupe, Martinique,
+# Mayotte, Saint-Martin, Åland. EU law on personal data applies there (TFEU articles 349 and 355).
 OUTERMOST_REGIONS: Final[frozenset[str]] = frozenset({"RE", "GF", "GP", "MQ", "YT", "MF", "AX"})
 
-# Countries that require consent: the EEA with the EU's outermost regions, the United Kingdom and Switzerland,
-# and Amazon's code for an unnamed EEA country. Source: position P7 and product.md.
+# Countries that require consent: the EEA, the outermost regions of the EU, the United Kingdom, Switzerland,
+# and Amazon's code `OTHER_EEA`. Source: position P7 and product.md.
 CONSENT_COUNTRIES: Final[frozenset[str]] = (
     EUROPEAN_UNION | OUTERMOST_REGIONS | {"IS", "LI", "NO", "GB", "CH", "OTHER_EEA"}
 )
 
 UK_READ_AS_GB: Final = "country_uk_read_as_gb"
 
-# `en-GB`, `zh-Hant-TW`: language, optional script, and region; the region is the country.
+# A language tag such as `en-GB` or `zh-Hant-TW`: language, optional script, and country.
 _LANGUAGE_TAG: Final = re.compile(r"[A-Za-z]{2,3}-(?:[A-Za-z]{4}-)?([A-Za-z]{2})")
 
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """A code of `COUNTRIES`, and a warning about its spelling, if any."""
+    """A code of `COUNTRIES`, and the warning code if the spelling needs one."""
 
     code: str
     warning: str | None = None
 
 
 def read_country(text: str) -> Country | None:
-    """Return the country of a caller's spelling, or None if Amazon does not list it.
+    """Read a country code or a language tag, in either case and between spaces; None if it is neither.
 
-    Accepts ASCII letters in either case with surrounding ASCII spaces. Of a language tag the region counts.
-    `UK` is read as `GB` with a warning, because the consent check depends on it. A line break, a full-width
-    letter, an alpha-3 code (`USA`) and a code that Amazon does not list (`XX`, `EU`) are refused. Source:
-    position P15.
+    `UK` is read as `GB`, because the consent check depends on the country. Codes of three letters and codes
+    that Amazon does not list are refused. Source: position P15.
     """
     word = text.strip(" ")
     if not word.isascii():

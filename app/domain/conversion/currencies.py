@@ -1,4 +1,4 @@
-"""The currencies of a purchase, and those without decimals."""
+"""The currencies that Amazon accepts for a purchase, and which of them have no decimals."""
 
 from typing import Final
 
@@ -9,9 +9,9 @@ CURRENCIES: Final[frozenset[str]] = frozenset(
     GBP GHS GTQ HKD HNL HRK HUF IDR ILS INR JMD JOD JPY KES KRW KWD KYD KZT LBP LKR MAD MUR MXN MXP
     MYR NAD NGN NOK NZD PAB PEN PHP PKR PLN PYG QAR RON RSD RUB SAR SEK SGD THB TND TRY TTD TWD TZS
     UAH USD UYU VND XAF XCD XOF XPF ZAR
-    """.split()  # noqa: SIM905  (a block of codes is read more easily than 250 quoted ones)
+    """.split()  # noqa: SIM905  (a block of codes is read more easily than 81 quoted ones)
 )
 
-# ISO 4217 defines no minor unit for these. An amount with decimals is probably in another currency or in
-# hundredths. Amazon accepts at most two decimals (P11), so the third of BHD, JOD, KWD and TND is rounded.
+# ISO 4217 defines no minor unit for these currencies. An amount with decimals is probably wrong: it is in
+# another currency, or in hundredths.
 WITHOUT_DECIMALS: Final[frozenset[str]] = frozenset({"CLP", "JPY", "KRW", "PYG", "VND", "XAF", "XOF", "XPF"})

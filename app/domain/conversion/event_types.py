@@ -1,4 +1,4 @@
-"""Amazon's conversion types and event sources, with labels for people.
+"""Amazon's conversion types and event sources, with the labels and explanations that the console shows.
 
 Source: Amazon's published schema, `ConversionType` and `EventSource`; both are case-sensitive.
 """
@@ -10,7 +10,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One value of a closed list: Amazon's spelling, the label of the form, and its meaning."""
+    """A value that Amazon accepts for a field, with its label and explanation in the console."""
 
     value: str
     label: str
@@ -22,7 +22,7 @@ def _rows(*rows: tuple[str, str, str]) -> Mapping[str, Choice]:
 
 
 PURCHASE: Final = "OFF_AMAZON_PURCHASES"
-# Mapping fields that only purchases send (P11), and the warning for another event with such a field.
+# Mapping fields that are sent for purchases only (P11), each with the warning for all other event types.
 PURCHASE_ONLY: Final[Mapping[str, str]] = {"currency": "currency_ignored", "units_sold": "units_ignored"}
 
 EVENT_TYPES: Final = _rows(

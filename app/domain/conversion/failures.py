@@ -1,26 +1,25 @@
-"""The failure of a mapping step that cannot read a value."""
+"""The failure to read a value of an event."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFailed:
-    """A source found a value that it cannot use. `reason` is one of `INGEST_REASONS`; no value is stored.
+    """Why a value of an event cannot be used. `reason` is a key of `INGEST_REASONS`.
 
-    `sentence` completes "The value at <path> …" and names types and steps only.
+    `sentence` completes "<field> is mapped to <path>, which …" and never contains the value.
     """
 
     reason: str
     sentence: str
 
 
-def wrong_type(sentence: str) -> SourceFailed:
-    """Return the failure for a value of another JSON type than the expected one."""
-    return SourceFailed("wrong_type", sentence)
+def wrong_type(value: object, expectation: str) -> SourceFailed:
+    """Return the failure for a value of the wrong JSON type; `expectation` is like "a text is expected"."""
+    return SourceFailed("wrong_type", f"is {_json_type(value)}, where {expectation}")
 
 
-def json_type(value: object) -> str:
-    """Return the name of a value's JSON type for a sentence, never the value."""
+def _json_type(value: object) -> str:
     match value:
         case bool():
             return "a boolean"

@@ -1,10 +1,9 @@
 """The fast path: convert ordinary events under ordinary mappings in half the time.
 
-`convert` handles any event under any mapping and explains rejections. The function compiled here gives the
-same conversion for an event without problems, and None for every other event, which then takes `convert`. It
-has no separate rules: it calls the same readers, and a property test requires the same bytes from both. It is
-faster because JSON that is the same for every event of a mapping is written at compile time, and because the
-complete conversion is one function (`app.domain.conversion.codegen`) without a call per field.
+`convert` handles every event and every mapping. The function that is compiled here handles only events
+without problems, and returns None for all others. A property test requires the same bytes from both. Two
+things make it faster: JSON that all events of a mapping share is written at compile time, and the complete
+conversion is one generated function without a call per field (`app.domain.conversion.codegen`).
 """
 
 import re
@@ -32,21 +31,21 @@ from app.domain.identity.profiles import PROFILES
 from app.domain.mapping.document import CustomField, KeyField, Mapping
 from app.domain.mapping.sources import Source
 
-# The finished conversion, or None for an event that `convert` must handle. Arguments: event, its id, now.
+# Arguments: event, event id, now. Returns None for an event that `convert` must handle.
 FastPath = Callable[[Event, str, datetime], Conversion | None]
 
 _NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9 ._:-]*", re.ASCII).fullmatch
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
-_SHORTER_THAN_A_DIGEST: Final = 64  # a longer trait may be a digest already, or too long
+_SHORTER_THAN_A_DIGEST: Final = 64  # a text as long as a SHA-256 digest may be one, or be too long
 _PLAIN_FIELDS: Final = frozenset({"value"})
 _PURCHASE_FIELDS: Final = _PLAIN_FIELDS | PURCHASE_ONLY.keys()
 
 
 def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:
-    """Compile the fast path for a mapping of a destination, or return None if it has none.
+    """Compile the fast path for a mapping of a destination, or return None if `convert` must handle it.
 
-    A mapping has one if type, source and consent are the same for all events, the name is the pinned one,
-    and besides match keys only value, and for purchases currency and units, are mapped.
+    The mapping must set the same event type, source and consent for all events, and must not conflict with a
+    pinned name. It may map match keys, custom data and value, and for purchases also currency and units.
     """
     event_type, event_source = mapping.event_type.const, mapping.event_source.const
     purchase = event_type == PURCHASE
@@ -83,13 +82,9 @@ def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:
     opening = code.name(_opening({"eventDescription": description}, "countryCode") + '"')
     signal = code.name(f',"consent":{_text(dict(consent.GRANTED_PAIR))}')
     scope = code.name(amazon_event_id(rules.destination_id, rules.mapping_id, event_type, ""))
-    key_texts, row_texts = (
-        "".join(f"{{{variable}}}" for variable in keys),
-        "".join(f"{{{variable}}}" for variable in rows),
-    )
     code.add(
-        # Each of these texts is empty or begins with a comma.
-        f"keys, rows = f'{key_texts}'[1:], f'{row_texts}'[1:]",
+        # Each variable of `keys` and `rows` holds an empty text, or JSON that begins with a comma.
+        f"keys, rows = f'{_texts(keys)}'[1:], f'{_texts(rows)}'[1:]",
         "custom = f',{CUSTOM}{rows}]' if rows else ''",
         f"kinds = {kinds} if {' and '.join(keys)} else {code.name(_present)}({kinds}, ({', '.join(keys)},))",
         f"amazon_id = {scope} + event_id",
@@ -113,6 +108,11 @@ def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:
     return fast_path
 
 
+def _texts(variables: list[str]) -> str:
+    """Return the part of an f-string that joins the values of these variables."""
+    return "".join(f"{{{variable}}}" for variable in variables)
+
+
 def _write_country(code: FunctionBuilder, source: Source) -> None:
     country = code.read(source)
     code.add(f"country = {country}", "if type(country) is not str or country not in COUNTRIES: return None")
@@ -127,7 +127,7 @@ def _write_moment(code: FunctionBuilder, source: Source, rules: Rules) -> None:
 
 
 def _write_key(code: FunctionBuilder, key: KeyField, profile: Profile) -> str:
-    """Write one match key; return the variable that holds its JSON, empty where it is absent."""
+    """Add the lines for one match key; return the variable with its JSON, which is empty if absent."""
     trait = code.read(key.source)
     clean = code.name(PROFILES[profile][key.rule.type].clean)
     opening = code.name(f',{{"type":"{key.wire_type}","values":[')
@@ -148,7 +148,7 @@ def _write_key(code: FunctionBuilder, key: KeyField, profile: Profile) -> str:
 
 
 def _write_row(code: FunctionBuilder, row: CustomField) -> str:
-    """Write one custom field; return the variable that holds its JSON, empty where it is absent."""
+    """Add the lines for one custom field; return the variable with its JSON, which is empty if absent."""
     value, json_text = code.read(row.source), code.variable()
     opening = "," + _opening({"name": row.name}, "value")
     code.add(
@@ -164,7 +164,7 @@ def _write_row(code: FunctionBuilder, row: CustomField) -> str:
 def _unusual_row(
     row: CustomField, opening: str, content: dict[str, Any], warnings: list[EventWarning]
 ) -> str | None:
-    """Return the JSON of a custom value other than plain text; None for `convert`."""
+    """Return the JSON of a custom value that is not a plain text, or None if `convert` must handle it."""
     found = row.source.read(content)
     if found is None:
         return ""
@@ -177,14 +177,13 @@ def _unusual_row(
 
 
 class _Window:
-    """The age limits of an event without problems; the same for all events of a request."""
+    """The range of times of an event without problems, computed once for all events of a request."""
 
     def __init__(self, recent: timedelta) -> None:
         self._recent = recent
         self._now = self._first = self._last = datetime.min.replace(tzinfo=UTC)
 
     def holds(self, time: datetime, now: datetime) -> bool:
-        """Return whether a time is neither too old nor too early, nor old enough for a warning."""
         if now is not self._now:
             self._now, self._first, self._last = now, now - self._recent, now + EARLY_LIMIT
         return self._first <= time <= self._last
@@ -197,7 +196,10 @@ def _present(kinds: tuple[str, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
 def _price_writer(
     mapping: Mapping, rules: Rules, *, purchase: bool
 ) -> Callable[[dict[str, Any]], str | None]:
-    """Return the writer of value, currency and units: their members as JSON, None for `convert`."""
+    """Return a function from an event's content to the JSON of value, currency and units.
+
+    The function returns None for an event that `convert` must handle.
+    """
     value, currency, units = (mapping.fields.get(name) for name in ("value", "currency", "units_sold"))
     own_currency = f',"currencyCode":"{rules.currency}"' if purchase else ""
 
@@ -229,7 +231,7 @@ def _price_writer(
 
 
 def _opening(members: dict[str, Any], last: str) -> str:
-    """Return the JSON of an object up to the value of its last member."""
+    """Return the JSON of an object with `members` and `last`, up to the value of `last`."""
     return f'{_text(members)[:-1]},"{last}":'
 
 

@@ -1,6 +1,6 @@
-"""Read an event under a mapping, field by field: each reader returns the wire value or a `Rejection`.
+"""Read the fields of an event as a mapping defines them, each as the value for Amazon or as a `Rejection`.
 
-The reader also collects warnings and, for previews, reports each step to a trace.
+The reader also collects warnings. For a preview, it reports each step to a trace.
 """
 
 from collections.abc import Container
@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from app.domain.conversion import values
 from app.domain.conversion.consent import ConsentRule, Signal
 from app.domain.conversion.countries import COUNTRIES, read_country
-from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
+from app.domain.conversion.failures import SourceFailed, wrong_type
 from app.domain.conversion.timestamps import EARLY_LIMIT, EventTime, read_time
 from app.domain.event import Rejection
 from app.domain.identity import DroppedKey, DropReason, MatchKey, Profile, match_key
@@ -20,12 +20,12 @@ from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.sources import Source, constant
 
 MAX_TRAIT_LENGTH: Final = 1024
-_FIXED: Final = constant(None)  # the source of a consent mode that reads nothing
+_FIXED: Final = constant(None)  # reported as the source of consent if the mapping reads none from the event
 
 
 @dataclass(frozen=True, slots=True)
 class EventWarning:
-    """A warning about an accepted event: a code of `WARNINGS`, and the source path."""
+    """A warning about an accepted event: a key of `WARNINGS`, and the path in the event."""
 
     code: str
     field: str | None
@@ -35,14 +35,14 @@ ID_DERIVED: Final = EventWarning("event_id_derived", "event_id")
 
 
 class StepTrace(Protocol):
-    """Receives each step of a conversion. Its arguments contain no trait and no unhashed id."""
+    """Receives each step of a conversion, for a preview."""
 
     def step(self, name: str, source: Source, *, found: bool, rule: str, result: Any) -> None:
-        """Record the result of one destination field."""
+        """Record the result of one field of the mapping. `result` contains no value of a match key."""
 
 
 class FieldReader:
-    """Reads one event. Contains personal data during the conversion."""
+    """Reads the fields of one event, which contains personal data."""
 
     __slots__ = ("_content", "_event_id", "_trace", "dropped_keys", "warnings")
 
@@ -51,10 +51,10 @@ class FieldReader:
         self._event_id = event_id
         self._trace = trace
         self.warnings: list[EventWarning] = []
-        self.dropped_keys: list[tuple[str, str]] = []  # (wire type, reason)
+        self.dropped_keys: list[tuple[str, str]] = []  # (Amazon's match key type, reason)
 
     def choice(self, name: str, source: Source, choices: Container[str]) -> str | Rejection:
-        """Read one of Amazon's enumerated values, in Amazon's spelling."""
+        """Read a field whose value must be one of `choices`, in the same spelling."""
         value = source.read(self._content)
         if type(value) is str and value in choices:
             self._note(name, source, value)
@@ -66,7 +66,7 @@ class FieldReader:
         return self.refuse(SourceFailed(f"{name}_invalid", "is not in Amazon's list"), name, source)
 
     def country(self, source: Source) -> str | Rejection:
-        """Read the event's country, which consent and national phone numbers depend on (P15)."""
+        """Read the country code. Consent and national phone numbers depend on it (P15)."""
         name = "country_code"
         value = source.read(self._content)
         if value is None:
@@ -74,7 +74,7 @@ class FieldReader:
         if type(value) is not str:
             return self.refuse(_not_text(value), name, source)
         code = value
-        if value not in COUNTRIES:  # usually a code already
+        if value not in COUNTRIES:  # rare: most events contain a valid code
             country = read_country(value)
             if country is None:
                 return self.refuse(
@@ -87,7 +87,7 @@ class FieldReader:
         return code
 
     def note_consent(self, rule: ConsentRule, signal: Signal) -> None:
-        """Report the decision of the consent check to the trace; the strings are personal."""
+        """Report to the trace that the consent check passed. Consent strings are personal and left out."""
         if self._trace:
             source = rule.user_data or rule.string or _FIXED
             self._trace.step("consent", source, found=bool(signal), rule="gate", result=rule.mode.value)
@@ -95,14 +95,14 @@ class FieldReader:
     def moment(
         self, source: Source, *, now: datetime, max_age: timedelta, warn_age: timedelta
     ) -> EventTime | Rejection:
-        """Read the event time, within the ages that Amazon accepts (P6)."""
+        """Read the event time. It must be an age that Amazon accepts (P6)."""
         name = "event_timestamp"
         value = source.read(self._content)
         if value is None:
             return self.refuse(SourceFailed("timestamp_missing", "is absent"), name, source)
         if type(value) is not str:
             failed = _not_text(value)
-            # A pipe that cannot read a time reports the same reason as the time reader.
+            # The same problem, whether a pipe or this reader cannot read the time, has the same reason.
             reason = "timestamp_invalid" if failed.reason == "transform_failed" else failed.reason
             return self.refuse(SourceFailed(reason, failed.sentence), name, source)
         moment = read_time(value)
@@ -125,7 +125,10 @@ class FieldReader:
     def match_keys(
         self, fields: tuple[KeyField, ...], *, profile: Profile, country: str
     ) -> list[dict[str, Any]] | Rejection:
-        """Read the match keys, hashed where Amazon requires it; at least one must remain (R2)."""
+        """Read the match keys as Amazon's JSON, hashed where Amazon requires it.
+
+        An unusable match key is dropped with a warning. Reject the event if no match key remains (R2).
+        """
         keys: list[dict[str, Any]] = []
         content = self._content
         for field in fields:
@@ -162,7 +165,7 @@ class FieldReader:
         return Rejection("no_match_key", None, None, f"No match key is left: {causes}.", self._event_id)
 
     def other_fields(self, sources: dict[str, Source], *, purchase: bool) -> dict[str, Any] | Rejection:
-        """Read the fields other than match keys, by name; absent ones are left out."""
+        """Return the values of all fields except match keys, by field name, without absent fields."""
         read: dict[str, Any] = {}
         for name, source in sources.items():
             raw = source.read(self._content)
@@ -183,7 +186,7 @@ class FieldReader:
         return read
 
     def custom_data(self, rows: tuple[CustomField, ...]) -> list[dict[str, str]] | Rejection:
-        """Read the custom data as texts; absent ones are left out (P10)."""
+        """Read the custom data as Amazon's JSON, without absent fields (P10)."""
         read: list[dict[str, str]] = []
         for row in rows:
             raw = row.source.read(self._content)
@@ -208,7 +211,7 @@ class FieldReader:
         return read
 
     def refuse(self, failed: SourceFailed, name: str, source: Source | None) -> Rejection:
-        """Return the rejection for a destination field: its source and the problem."""
+        """Return the rejection of the event because the field `name` failed. Its detail names the source."""
         if source is None:
             return Rejection(failed.reason, None, name, failed.sentence, self._event_id)
         where = f"is mapped to {source.path}" if source.path is not None else "is a constant"
@@ -240,9 +243,4 @@ def _label(name: str) -> str:
 
 
 def _not_text(value: Any) -> SourceFailed:
-    """Return why a value is not a text."""
-    return (
-        value
-        if type(value) is SourceFailed
-        else wrong_type(f"is {json_type(value)}, where a text is expected")
-    )
+    return value if type(value) is SourceFailed else wrong_type(value, "a text is expected")

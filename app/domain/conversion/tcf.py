@@ -1,7 +1,6 @@
-"""Decode the parts of a TCF consent string, version 2, about one vendor and its purposes.
+"""Decode from a TCF consent string, version 2, whether it grants one vendor consent for some purposes.
 
-Source: IAB Tech Lab, "Consent string and vendor list formats v2", core string. Bits are counted from the
-left.
+Source: IAB Tech Lab, "Consent string and vendor list formats v2", core string. Bits count from the left.
 """
 
 import re
@@ -13,7 +12,7 @@ from typing import Final
 MAX_LENGTH: Final = 8192
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
-# The fields of the core string: first bit and width.
+# The fields of the core string: (first bit, number of bits).
 _VERSION: Final = (0, 6)
 _PURPOSES_CONSENT: Final = (152, 24)
 _MAX_VENDOR_ID: Final = (213, 16)
@@ -28,18 +27,17 @@ class _Bits:
     length: int
 
     def read(self, start: int, width: int) -> int:
-        """Return an unsigned number. Raises IndexError past the end."""
+        """Return `width` bits as an unsigned number. Raises IndexError if the string is shorter."""
         if start + width > self.length:
             raise IndexError
         return (self.number >> (self.length - start - width)) & ((1 << width) - 1)
 
 
 def consents(text: str, *, vendor: int, purposes: Collection[int]) -> bool | None:
-    """Return whether a string grants a vendor consent for all the purposes; None if it is not a TCF v2
-    string.
+    """Return whether a TCF v2 string grants a vendor consent for all purposes; None if it is invalid.
 
-    Legitimate interest does not count. Later segments (disclosed vendors, publisher) are not read, but must
-    be valid base64url.
+    Legitimate interest does not count as consent. Only the first segment is decoded; the others must be
+    base64url.
     """
     if len(text) > MAX_LENGTH:
         return None
@@ -78,7 +76,7 @@ def _vendor_given(bits: _Bits, vendor: int) -> bool:
 
 
 def consent_to_all() -> str:
-    """Return a string that grants every vendor consent for every purpose, as a sample value."""
+    """Return a sample string that grants every vendor consent for every purpose."""
     bits = f"{2:06b}".ljust(_PURPOSES_CONSENT[0], "0") + "1" * _PURPOSES_CONSENT[1]
     bits = bits.ljust(_MAX_VENDOR_ID[0], "0") + f"{65_535:016b}1{1:012b}1{1:016b}{65_535:016b}"
     bits = bits.ljust(-(-len(bits) // 24) * 24, "0")

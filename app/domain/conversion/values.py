@@ -1,8 +1,7 @@
-"""Readers and wire formats of the fields other than match keys.
+"""Read the fields of an event except match keys.
 
-Each reader takes a JSON value that is neither null nor blank and returns the wire value or `SourceFailed`,
-whose sentence completes "… is mapped to <path>, which …" and never contains the value. Sources: P10, P11 and
-schema notes.
+Each reader takes a JSON value that is neither null nor blank. It returns the value for Amazon, or
+`SourceFailed`. Sources: P10, P11 and the notes on Amazon's schema.
 """
 
 import ipaddress
@@ -12,12 +11,12 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.conversion.currencies import CURRENCIES
-from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
+from app.domain.conversion.failures import SourceFailed, wrong_type
 from app.domain.conversion.numbers import as_integer, is_number, number_text, rounded
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
 from app.domain.personal_text import is_personal_id
 
-MAX_VALUE: Final = 10**13  # up to here a double represents every hundredth
+MAX_VALUE: Final = 10**13  # a double represents every hundredth up to this value
 _MAX_VALUE: Final = Decimal(MAX_VALUE)
 _MIN_VALUE: Final = -_MAX_VALUE
 MAX_UNITS: Final = 2**31 - 1  # the schema's int32
@@ -31,14 +30,14 @@ Reader = Callable[[Any], Any]
 
 _TOKENS: Final = re.compile(r"[A-Za-z0-9]{10}\.[0-9]{13}(?:\|[A-Za-z0-9]{10}\.[0-9]{13})*", re.ASCII)
 _PLAIN_CUSTOM: Final = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
-# An e-mail address anywhere in a text, and a text that is an international phone number.
+# `_EMAIL_SHAPED` is searched for in a text; `_PHONE_SHAPED` must match the complete text.
 _EMAIL_SHAPED: Final = re.compile(r"[^\s@]@[^\s@]")
 _PHONE_SHAPED: Final = re.compile(r"\s*\+[\d\s().\-/]+", re.ASCII)
 
 
-def _text(value: Any, reason: str, limit: int) -> SourceFailed | None:
+def _text_problem(value: Any, reason: str, limit: int) -> SourceFailed | None:
     if type(value) is not str:
-        return wrong_type(f"is {json_type(value)}, where a text is expected")
+        return wrong_type(value, "a text is expected")
     if len(value) > limit:
         return SourceFailed(reason, f"has more than {limit:,} characters")
     if CONTROL_CHARACTER.search(value):
@@ -47,11 +46,9 @@ def _text(value: Any, reason: str, limit: int) -> SourceFailed | None:
 
 
 def read_value(value: Any, *, purchase: bool) -> int | Decimal | SourceFailed:
-    """Read money or a score, rounded to hundredths, halves away from zero; purchases are not negative
-    (P11).
-    """
+    """Read an amount of money or a score, rounded to hundredths. A purchase must not be negative (P11)."""
     if not is_number(value):
-        return wrong_type(f"is {json_type(value)}, where a number is expected")
+        return wrong_type(value, "a number is expected")
     if purchase and value < 0:
         return SourceFailed("value_invalid", "is negative, which a purchase cannot be")
     if not _MIN_VALUE <= value <= _MAX_VALUE:
@@ -61,22 +58,22 @@ def read_value(value: Any, *, purchase: bool) -> int | Decimal | SourceFailed:
 
 
 def is_integral(value: Any) -> bool:
-    """Return whether a value, if there is one, has no decimals except zeros."""
+    """Return whether a value is a whole number, with or without decimals that are zero. True for None."""
     return type(as_integer(value)) is not Decimal
 
 
 def read_currency(value: Any) -> str | SourceFailed:
     """Read a currency code in either case."""
     if type(value) is not str:
-        return wrong_type(f"is {json_type(value)}, where a text is expected")
+        return wrong_type(value, "a text is expected")
     code = value.strip(" ").upper() if value.isascii() else ""
     return code if code in CURRENCIES else SourceFailed("currency_invalid", "is not an Amazon currency")
 
 
 def read_units(value: Any) -> int | SourceFailed:
-    """Read a count of units: a whole number without exponent; `2.0` is 2 (P11)."""
+    """Read the number of units: a whole number without exponent, where `2.0` counts as 2 (P11)."""
     if not is_number(value):
-        return wrong_type(f"is {json_type(value)}, where a whole number is expected")
+        return wrong_type(value, "a whole number is expected")
     value = as_integer(value)
     if type(value) is not int or not 1 <= value <= MAX_UNITS:
         return SourceFailed("units_invalid", f"is not a whole number from 1 to {MAX_UNITS:,}")
@@ -84,8 +81,8 @@ def read_units(value: Any) -> int | SourceFailed:
 
 
 def read_amazon_event_id(value: Any) -> str | SourceFailed:
-    """Read a mapped eventId. An id that looks like an address, a phone number or a derived id is refused."""
-    if failed := _text(value, "amazon_event_id_invalid", MAX_AMAZON_EVENT_ID):
+    """Read the eventId for Amazon. Refuse an e-mail address, a phone number, and the form of a derived id."""
+    if failed := _text_problem(value, "amazon_event_id_invalid", MAX_AMAZON_EVENT_ID):
         return failed
     if is_personal_id(value):
         return SourceFailed("amazon_event_id_invalid", "looks like an e-mail address or a phone number")
@@ -97,8 +94,8 @@ def read_amazon_event_id(value: Any) -> str | SourceFailed:
 
 
 def read_ip_address(value: Any) -> str | SourceFailed:
-    """Read a public IPv4 or IPv6 address. A private one identifies a network, not a person."""
-    if failed := _text(value, "ip_address_invalid", 64):
+    """Read a public IPv4 or IPv6 address. A private address identifies nobody."""
+    if failed := _text_problem(value, "ip_address_invalid", 64):
         return failed
     try:
         address = ipaddress.ip_address(value.strip())
@@ -111,27 +108,25 @@ def read_ip_address(value: Any) -> str | SourceFailed:
 
 
 def read_user_agent(value: Any) -> str | SourceFailed:
-    """Read a user agent."""
-    return _text(value, "user_agent_invalid", MAX_USER_AGENT) or str(value)
+    return _text_problem(value, "user_agent_invalid", MAX_USER_AGENT) or str(value)
 
 
 def read_limited_data_use(value: Any) -> bool | SourceFailed:
-    """Read whether Amazon may only store the event."""
+    """Read whether Amazon must process the event with limited data use."""
     if type(value) is bool:
         return value
     if type(value) is str:
         return SourceFailed("limited_data_use_invalid", "is a text, where true or false is expected")
-    return wrong_type(f"is {json_type(value)}, where true or false is expected")
+    return wrong_type(value, "true or false is expected")
 
 
 def read_ad_event_key(value: Any) -> str | SourceFailed:
-    """Read Amazon's ad event key, which is passed on unchanged."""
-    return _text(value, "ad_event_key_invalid", MAX_AD_EVENT_KEY) or str(value)
+    return _text_problem(value, "ad_event_key_invalid", MAX_AD_EVENT_KEY) or str(value)
 
 
 def read_measurement_tokens(value: Any) -> str | SourceFailed:
-    """Read the pairs of token and millisecond of an ad click's `aref` parameter."""
-    if failed := _text(value, "measurement_token_invalid", MAX_TOKENS):
+    """Read the `aref` parameter of ad clicks: `<token>.<milliseconds>`, separated by `|`."""
+    if failed := _text_problem(value, "measurement_token_invalid", MAX_TOKENS):
         return failed
     if not _TOKENS.fullmatch(value):
         return SourceFailed(
@@ -141,10 +136,9 @@ def read_measurement_tokens(value: Any) -> str | SourceFailed:
 
 
 def read_custom(value: Any) -> str | SourceFailed | None:
-    """Read a custom value as text.
+    """Read a custom value as text; None if it looks like an e-mail address or a phone number.
 
-    Return None for one that looks like an e-mail address or a phone number: it would be sent in clear, so it
-    is left out.
+    Custom values are sent in clear, so the caller must omit such a value.
     """
     if type(value) is bool:
         return "true" if value else "false"
@@ -153,8 +147,8 @@ def read_custom(value: Any) -> str | SourceFailed | None:
     elif type(value) is str:
         text = value
     else:
-        return wrong_type(f"is {json_type(value)}, where a text, number or boolean is expected")
-    if failed := _text(text, "custom_data_invalid", MAX_CUSTOM_LENGTH):
+        return wrong_type(value, "a text, number or boolean is expected")
+    if failed := _text_problem(text, "custom_data_invalid", MAX_CUSTOM_LENGTH):
         return failed
     if "@" in text and _EMAIL_SHAPED.search(text):
         return None
@@ -168,9 +162,9 @@ def _looks_like_phone(text: str) -> bool:
 
 
 def is_plain(custom: Any) -> bool:
-    """Return whether all of Amazon's documents allow a custom value.
+    """Return whether a custom value conforms to all of Amazon's documents.
 
-    Other clients send more than the schema allows, so other values pass with a warning (P10).
+    Amazon seems to accept more: other clients send it. Other values therefore pass with a warning (P10).
     """
     return (
         type(custom) is str
@@ -179,7 +173,7 @@ def is_plain(custom: Any) -> bool:
     )
 
 
-# Fields whose reader needs only the value.
+# All fields except `value`, whose reader also needs to know whether the event is a purchase.
 READERS: Final[Mapping[str, Reader]] = {
     "currency": read_currency,
     "units_sold": read_units,

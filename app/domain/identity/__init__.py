@@ -1,7 +1,7 @@
-"""Convert a person's traits to match keys: normalise under a profile and hash where Amazon requires it.
+"""Convert a person's traits to match keys: normalise them, and hash them where Amazon requires it.
 
-`match_key` does both steps; `clean` returns the normalised text alone. Both are pure and total: they accept
-any text, never raise, and run in time linear in the text. They cache nothing, and no value is in a `repr`.
+`match_key` does both, `clean` only normalises. They accept any text, never raise, and take time linear in its
+length. They cache nothing, because traits are personal data.
 """
 
 import hashlib
@@ -39,11 +39,11 @@ _ZEROS: Final = "0" * 64
 
 
 def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> MatchKey | DroppedKey:
-    """Return the match key of one trait under a profile, or why it has none.
+    """Return the match key of one trait under an identity profile, or why the trait has none.
 
-    `country` is the event's, a code of `COUNTRIES`: it completes national phone numbers and selects the
-    tables for addresses, states and postal codes. A trait of a hashed type that already is 64 hex digits is
-    returned in lower case. Source: positions P8 and P9.
+    `country` is the event's country, a code of `COUNTRIES`. It completes national phone numbers and selects
+    the rules for addresses, states and postal codes. 64 hex digits count as the SHA-256 digest of a trait,
+    except for types that are not hashed. Source: positions P8 and P9.
     """
     if rule.hashed and (digest := _given_digest(text)) is not None:
         return _judge_digest(digest)
@@ -53,12 +53,13 @@ def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) 
         return cleaned
     if not rule.hashed:
         return MatchKey(cleaned, row.name)
-    # A lone surrogate cannot be encoded as UTF-8. The parser refuses it; this function must not raise for it.
+    # UTF-8 cannot encode a lone surrogate. The JSON parser refuses it, but this function must not raise
+    # either.
     return MatchKey(hashlib.sha256(cleaned.encode("utf-8", "replace")).hexdigest(), row.name)
 
 
 def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> str:
-    """Return the text of a match key before hashing; empty if the trait has no key.
+    """Return the normalised text of a trait, which `match_key` hashes; empty if the trait has no match key.
 
     The result is personal data: never log or store it.
     """
@@ -69,9 +70,8 @@ def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> s
 
 
 def _given_digest(text: str) -> str | None:
-    """Return the SHA-256 digest that a caller sent instead of a trait, in lower case."""
-    # Compare the length first: few traits are that long, and a scan costs more than a comparison.
-    if len(text) < 64:
+    """Return `text` in lower case if it is a SHA-256 digest of a trait already, else None."""
+    if len(text) < 64:  # most traits are shorter, and this check is faster than a match
         return None
     word = text.strip()
     return word.lower() if _SHA256_HEX.fullmatch(word) else None
@@ -80,7 +80,7 @@ def _given_digest(text: str) -> str | None:
 def _judge_digest(digest: str) -> MatchKey | DroppedKey:
     if digest == _SHA256_OF_NOTHING:
         return DroppedKey(DropReason.EMPTY)
-    # `000…0` is a placeholder: no known text has this digest.
+    # 64 zeros are a placeholder: no known text has this digest.
     if digest == _ZEROS:
         return DroppedKey(DropReason.PLACEHOLDER)
     return MatchKey(digest, ALREADY_HASHED)

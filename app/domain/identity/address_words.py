@@ -1,7 +1,7 @@
 """The words that Amazon's address rules abbreviate, by country.
 
-Source: the word tables of Amazon's public address normaliser (2022) and, where marked, of its tag template
-(2026). A row reads `short: long longer`; a word that is not abbreviated has no row.
+A row `short: long longer` replaces the words `long` and `longer` by `short`. Source: Amazon's public address
+normaliser (2022). Tables with `TEMPLATE` in their name are from Amazon's tag template (2026).
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Final
 
 
 def _read(rows: str) -> Mapping[str, str]:
-    """Parse `short: long longer; …` into a mapping of long to short."""
+    """Parse `short: long longer; …` into a mapping from each long word to its short word."""
     words: dict[str, str] = {}
     for row in rows.split(";"):
         short, _, longs = row.partition(": ")
@@ -17,24 +17,17 @@ def _read(rows: str) -> Mapping[str, str]:
     return words
 
 
-# Words before a number.
-NUMBER_WORDS: Final = _read(
-    r"""
-    number: num número núm numero no
-    """
-)
+NUMBER_WORDS: Final = _read("number: num número núm numero no")
 
-# Amazon's normaliser lacks `west`; its tag template has it (`TEMPLATE_DIRECTIONS`) and lacks `so`.
+# The normaliser has no word for `west`; the template has no `so`.
 DIRECTIONS: Final = _read(
-    r"""
-    e: east; n: north; ne: northeast; nw: northwest; s: south so; se: southeast; sw: southwest
-    """
+    "e: east; n: north; ne: northeast; nw: northwest; s: south so; se: southeast; sw: southwest"
 )
 TEMPLATE_DIRECTIONS: Final = _read(
     "e: east; n: north; s: south; w: west; ne: northeast; nw: northwest; se: southeast; sw: southwest"
 )
 
-# All countries.
+# Words of streets in all countries.
 EVERYWHERE: Final = _read(
     r"""
     ave: avenue; blvd: bouled; cir: circle; cirs: circles; ct: court; ctr: centre center; dr: drive;
@@ -122,7 +115,7 @@ _SPAIN: Final = _read(
     """
 )
 
-# Words that only the tag template has, for two countries: abbreviations without their full stop.
+# The template also has abbreviations without their full stop.
 _TEMPLATE_ITALY: Final = _read("via: v")
 _TEMPLATE_SPAIN: Final = _read(
     """
@@ -133,7 +126,7 @@ _TEMPLATE_SPAIN: Final = _read(
     """
 )
 
-# By the event's country. Canada, Germany, Japan and India have no list beyond the common one.
+# By the event's country. Amazon lists no further words for Canada, Germany, Japan and India.
 COUNTRY_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "US": _UNITED_STATES,
     "GB": _UNITED_KINGDOM,
@@ -142,7 +135,7 @@ COUNTRY_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "ES": _SPAIN,
 }
 
-# The template's British list has the key `uk`, which is not a country code, so Britain has no list.
+# The template never applies its British list, because it has the key `uk` instead of the country code `gb`.
 TEMPLATE_COUNTRY_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "US": _UNITED_STATES,
     "FR": _FRANCE,

@@ -1,4 +1,4 @@
-"""Match keys: wire type, the mapping field that supplies them, and whether they are hashed."""
+"""The types of match key, the mapping field for each type, and whether it is hashed."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class MatchKeyType(StrEnum):
-    """The kinds of match key, by their names on the wire. Source: Amazon's schema, `MatchKeyType`."""
+    """The types of match key, with Amazon's names. Source: Amazon's schema, `MatchKeyType`."""
 
     EMAIL = "EMAIL"
     PHONE = "PHONE"
@@ -26,7 +26,7 @@ class MatchKeyType(StrEnum):
 
 
 class Profile(StrEnum):
-    """The rules that turn a trait into a match key; chosen per destination. Source: position P8."""
+    """The identity profile of a destination: how traits are normalised. Source: position P8."""
 
     AMAZON = "amazon"
     SEGMENT = "segment"
@@ -35,14 +35,14 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MatchKeyRule:
-    """A mapping field with a match key: the field's name, the wire type, and whether it is hashed."""
+    """A mapping field that becomes a match key. `hashed` means that Amazon gets its SHA-256 digest."""
 
     field: str
     type: MatchKeyType
     hashed: bool
 
 
-# In the order in which events are sent.
+# The order of match keys in an Amazon event.
 MATCH_KEYS: Final[tuple[MatchKeyRule, ...]] = (
     MatchKeyRule("email", MatchKeyType.EMAIL, hashed=True),
     MatchKeyRule("phone", MatchKeyType.PHONE, hashed=True),
@@ -64,7 +64,7 @@ MATCH_KEYS: Final[tuple[MatchKeyRule, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class MatchKey:
-    """A match key's wire value and the name of the rule that produced it. The value is left out of `repr`."""
+    """The value of a match key for Amazon, and the name of the rule that produced it."""
 
     value: str = field(repr=False)
     rule: str
@@ -87,6 +87,6 @@ class DropReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DroppedKey:
-    """A trait without a match key, with the reason code; never a value."""
+    """The result for a trait without a match key. It does not contain the trait."""
 
     why: DropReason

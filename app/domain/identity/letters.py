@@ -1,4 +1,4 @@
-"""Rules about characters only: which to keep, and in what case."""
+"""Normalise the characters of a trait: case, accents, and which characters to keep."""
 
 import re
 import unicodedata
@@ -7,61 +7,60 @@ from typing import Final
 
 _NOT_ALNUM: Final = re.compile(r"[^a-z0-9]+")
 
+# How Amazon's address rules and tag template write accented letters. They drop all others.
+AMAZON_ACCENTS: Final = str.maketrans(
+    {**dict(zip("áéíóúø", "aeiouo", strict=True)), "ß": "ss", "ä": "ae", "ö": "oe", "ü": "ue", "æ": "ae"}
+)
+
 
 def keep(characters: str) -> Callable[[str], str]:
-    """Return a rule that lower-cases a text and keeps only `characters`, the inside of a character class.
+    """Return a function that converts a text to lower case and keeps only `characters`.
 
-    The text is not composed first, as in the connectors that this rule mirrors: a combining accent leaves its
-    base letter in place.
+    `characters` is the inside of a regular expression's character class. A combining accent is removed but
+    not its letter, as in the connectors whose results this rule reproduces.
     """
     strip = re.compile(f"[^{characters}]+")
-
-    def normalise(text: str) -> str:
-        return strip.sub("", text.lower())
-
-    return normalise
+    return lambda text: strip.sub("", text.lower())
 
 
 def keep_composed(characters: str) -> Callable[[str], str]:
-    """Return a rule like `keep` that treats composed and decomposed accents alike.
+    """Return a function as `keep` does, except that it also removes the letter of a combining accent.
 
-    `é` is one character, or an `e` and a combining mark. Composing first drops the letter in both cases, so
-    that one person has one hash.
+    `é` can be one character, or `e` and a combining accent. Both forms give the same result, so that a person
+    has one hash.
     """
     normalise = keep(characters)
-
-    def compose_and_normalise(text: str) -> str:
-        return normalise(composed(text))
-
-    return compose_and_normalise
+    return lambda text: normalise(composed(text))
 
 
 def composed(text: str) -> str:
-    """Compose letters and their combining accents where a composed character exists (Unicode form C)."""
+    """Replace each letter with combining accents by one character, if Unicode has it (form C)."""
     return text if text.isascii() else unicodedata.normalize("NFC", _stream_safe(text))
 
 
 def unaccented(text: str) -> str:
-    """Return the letters and digits of a text without accents, for look-ups by name."""
+    """Return a text in lower case with only its letters and digits, without accents, to look up a name."""
     if not text.isascii():
         text = unicodedata.normalize("NFD", _stream_safe(text))
     return _NOT_ALNUM.sub("", text.lower())
 
 
 def without_invisible(text: str) -> str:
-    """Remove format characters: zero-width spaces, byte-order marks, direction marks."""
+    """Remove format characters, such as zero-width spaces, byte order marks and direction marks."""
     if text.isascii():
         return text
     return "".join([char for char in text if unicodedata.category(char) != "Cf"])
 
 
-# Sorting the marks of one letter takes quadratic time. Unicode's stream-safe form (UAX 15) allows 30, more
-# than any script uses.
+# More than any script uses. Source: Unicode's stream-safe form, UAX 15.
 _MARKS_OVER_ONE_LETTER: Final = 30
 
 
 def _stream_safe(text: str) -> str:
-    """Truncate runs of combining marks, so that normalising a hostile text takes linear time."""
+    """Remove the combining marks of a letter after the first 30.
+
+    Unicode normalisation sorts the marks of a letter in quadratic time. A hostile text must not exploit this.
+    """
     if len(text) <= _MARKS_OVER_ONE_LETTER:
         return text
     kept: list[str] = []

@@ -1,8 +1,8 @@
-"""Number plans of the countries in which Amazon advertises, for phone numbers that need no library.
+"""Numbering plans of the countries in which Amazon advertises, to read most phone numbers without a library.
 
-The phone library takes tens of microseconds per number, and most numbers are written as `+` and digits or as
-dialled in their country. A row matches only numbers that the library would accept unchanged; all others are
-passed to the library. A test compares every row with it.
+The library `phonenumbers` takes tens of microseconds for a number. A plan matches only numbers that the
+library would accept unchanged, which a test checks for every plan. All other numbers are passed to the
+library.
 """
 
 import re
@@ -13,9 +13,11 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class NumberingPlan:
-    """A calling code, the trunk digit dialled before a national number, and numbers without either.
+    """The phone numbers of a country.
 
-    `trunk` is None where the shape does not distinguish a national number from an international one.
+    `code` is the country's calling code, and `national` matches a number without it. `trunk` is the prefix
+    for calls within the country. `trunk` is None if digits alone can be a national or an international
+    number.
     """
 
     code: str
@@ -23,8 +25,7 @@ class NumberingPlan:
     national: str
 
 
-# Source: lengths and prefixes of the phone library's metadata, limited to numbers that none of its rules
-# changes.
+# Source: lengths and prefixes in the metadata of `phonenumbers`, limited to numbers that it does not change.
 PLANS: Final[Mapping[str, NumberingPlan]] = {
     "US": NumberingPlan("1", "", r"[2-9]\d{9}"),
     "CA": NumberingPlan("1", "", r"[2-9]\d{9}"),
@@ -51,13 +52,12 @@ PLANS: Final[Mapping[str, NumberingPlan]] = {
     "ZA": NumberingPlan("27", "0", r"[1-9]\d{8}"),
 }
 
-# Numbers of all plans with their code, in one pattern. No code is a prefix of another, so at most one row
-# matches.
+# The numbers of all plans, preceded by the calling code. No code is a prefix of another code.
 INTERNATIONAL: Final = re.compile(
     "|".join(dict.fromkeys(f"{plan.code}(?:{plan.national})" for plan in PLANS.values())), re.ASCII
 )
 
-# By country, a number as dialled nationally: the trunk digit, and the number as a group.
+# The numbers of each country as dialled within it. The first group is the number without the trunk prefix.
 AT_HOME: Final[Mapping[str, re.Pattern[str]]] = {
     country: re.compile(f"{plan.trunk}({plan.national})", re.ASCII)
     for country, plan in PLANS.items()

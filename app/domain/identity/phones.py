@@ -1,4 +1,4 @@
-"""Phone numbers: digits with country code, without `+`, completed from the event's country."""
+"""Normalise phone numbers to digits with the country's calling code, without `+`."""
 
 import re
 import unicodedata
@@ -15,22 +15,22 @@ _NOT_DIGIT: Final = re.compile(r"[^0-9]+")
 _IGNORED: Final = re.compile(r"[^0-9+A-Za-z#,;]+")
 _LETTERS: Final = re.compile(r"[A-Za-z#,;]+")
 
-# `x` stands for letters, `#`, `,` or `;`. Short digit runs after a complete number are an extension or a tone
-# sequence; a longer run is a second number, which makes the text invalid.
+# A complete number with an extension or tones to dial after it. `x` stands for letters, `#`, `,` and `;`.
+# More than seven digits after an `x` are a second number: the text does not match and is invalid.
 _WITH_EXTENSION: Final = re.compile(r"x?(\+*[0-9]{7,})(?:x[0-9]{0,7})+")
 
-# E.164 allows 15 digits, and no international prefix is longer than five. For longer runs the library takes
-# quadratic time before it refuses them.
+# E.164 allows 15 digits, and no international prefix has more than five. The library would take quadratic
+# time to refuse longer numbers.
 _LONGEST: Final = 20
 
 
 def amazon_phone(text: str, country: str) -> str | DroppedKey:
-    """Return a number's digits with its country code, or why it is not a number.
+    """Return the digits of a phone number with its calling code, or why the trait is dropped.
 
-    A number without `+` is first read as dialled in the country. Possible but unassigned numbers are kept; a
-    number without its area code is not possible. Letters and extensions are dropped. Source: P8, P9.
+    A number without `+` is first read as dialled in `country`. Letters and extensions are removed. A number
+    that is possible but not assigned is accepted; a number without its area code is not. Source: P8, P9.
     """
-    # Fast exit: most numbers have this form, and such a text is not a placeholder.
+    # Fast path: most numbers have this form, and a placeholder does not match.
     if text.startswith("+") and INTERNATIONAL.fullmatch(text, 1):
         return text[1:]
     if dropped := is_placeholder_or_digest(text):
@@ -42,24 +42,24 @@ def amazon_phone(text: str, country: str) -> str | DroppedKey:
         return DroppedKey(DropReason.PLACEHOLDER)
     if len(digits) > _LONGEST:
         return DroppedKey(DropReason.IMPOSSIBLE_PHONE)
-    return _plain(plus, digits, country) or _looked_up(plus, digits, country)
+    return _parse_by_plan(plus, digits, country) or _parse_by_library(plus, digits, country)
 
 
 def segment_phone(text: str, country: str) -> str | DroppedKey:
-    """Return the digits as typed; a national number stays national."""
+    """Return the digits of a phone number, as Segment's connector does: no calling code is added."""
     digits = _NOT_DIGIT.sub("", text)
     return _unless_zeros(digits, digits)
 
 
 def template_phone(text: str, country: str) -> str | DroppedKey:
-    """Return the digits without leading zeros, prefixed with the country's code unless they begin with it.
+    """Return the digits without leading zeros, as Amazon's tag template does.
 
-    The template has the codes of 21 countries; a number of any other country gets none.
+    The country's calling code is added unless the digits begin with it. The template knows the codes of 21
+    countries: all in `PLANS` except South Africa.
     """
     digits = _NOT_DIGIT.sub("", text)
     significant = digits.lstrip("0")
-    plan = PLANS.get(country) if country != "ZA" else None
-    code = plan.code if plan else ""
+    code = PLANS[country].code if country in PLANS and country != "ZA" else ""
     return _unless_zeros(digits, significant if significant.startswith(code) else code + significant)
 
 
@@ -70,7 +70,7 @@ def _unless_zeros(digits: str, number: str) -> str | DroppedKey:
 
 
 def _read(text: str) -> tuple[bool, str]:
-    """Return whether a number is written with `+`, and its digits without letters and extension."""
+    """Return whether a number begins with `+`, and its digits without the extension."""
     if not text.isascii():
         text = "".join([_plain_character(char) for char in text])
     written = _LETTERS.sub("x", _IGNORED.sub("", text))
@@ -80,7 +80,7 @@ def _read(text: str) -> tuple[bool, str]:
 
 
 def _plain_character(char: str) -> str:
-    """Map digits and plus signs of any script to ASCII and each letter to `x`; drop everything else."""
+    """Map digits and plus signs of any script to ASCII, other letters to `x`, and all else to a space."""
     digit = unicodedata.decimal(char, None)
     if digit is not None:
         return str(digit)
@@ -91,8 +91,7 @@ def _plain_character(char: str) -> str:
     return "x" if char.isalpha() else " "
 
 
-def _plain(plus: bool, digits: str, country: str) -> str | None:
-    """Parse a number without the library where its shape is unambiguous."""
+def _parse_by_plan(plus: bool, digits: str, country: str) -> str | None:
     if plus:
         return digits if INTERNATIONAL.fullmatch(digits) else None
     at_home = AT_HOME.get(country)
@@ -100,13 +99,13 @@ def _plain(plus: bool, digits: str, country: str) -> str | None:
     return PLANS[country].code + number[1] if number else None
 
 
-def _looked_up(plus: bool, digits: str, country: str) -> str | DroppedKey:
+def _parse_by_library(plus: bool, digits: str, country: str) -> str | DroppedKey:
     if plus:
-        number = _possible("+" + digits, None)
+        number = _parse_possible("+" + digits, None)
     elif digits.startswith("00"):
-        number = _possible("+" + digits[2:], None)
+        number = _parse_possible("+" + digits[2:], None)
     else:
-        number = _at_home_or_abroad(digits, country)
+        number = _parse_without_plus(digits, country)
     if number is None:
         return DroppedKey(DropReason.IMPOSSIBLE_PHONE)
     if number.national_number == 0:
@@ -114,24 +113,25 @@ def _looked_up(plus: bool, digits: str, country: str) -> str | DroppedKey:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
 
 
-def _at_home_or_abroad(digits: str, country: str) -> PhoneNumber | None:
-    """Parse digits without `+` as national, unless they are an assigned number only as an international
-    one.
+def _parse_without_plus(digits: str, country: str) -> PhoneNumber | None:
+    """Parse digits as a national number or as an international one, and prefer an assigned number.
+
+    If both are assigned, or both are only possible, the result is the national number.
     """
-    home = _possible(digits, country)
-    if home is not None and phonenumbers.is_valid_number(home):
-        return home
-    abroad = _possible("+" + digits, None)
-    if abroad is not None and (home is None or phonenumbers.is_valid_number(abroad)):
-        return abroad
-    return home
+    national = _parse_possible(digits, country)
+    if national is not None and phonenumbers.is_valid_number(national):
+        return national
+    international = _parse_possible("+" + digits, None)
+    if international is not None and (national is None or phonenumbers.is_valid_number(international)):
+        return international
+    return national
 
 
-def _possible(written: str, region: str | None) -> PhoneNumber | None:
+def _parse_possible(written: str, region: str | None) -> PhoneNumber | None:
     try:
         number = phonenumbers.parse(written, region)
     except NumberParseException:
         return None
-    # A number that is possible only locally lacks its area code: many people share it.
+    # A number without its area code is possible only locally. It is refused: many people share it.
     possible = phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE
     return number if possible else None

@@ -1,13 +1,11 @@
-"""Placeholder values that must not become match keys: words for missing values, unfilled templates, other
-digests.
-"""
+"""Detect placeholders that must not become match keys: words for a missing value, and unfilled templates."""
 
 import re
 from typing import Final
 
 from app.domain.identity.keys import DroppedKey, DropReason
 
-# As programs and exports print them. Case matters: Null, Nil and Nan are surnames.
+# Words for a missing value, as programs print them. Case matters, because Null, Nil and Nan are surnames.
 NOTHING_WORDS: Final = frozenset(
     {
         "null",
@@ -30,16 +28,16 @@ NOTHING_WORDS: Final = frozenset(
     }
 )
 
-# {{email}}, {% email %}, ${email}, %%email%%, <%= email %>, [[email]], *|EMAIL|*: unfilled templates.
+# Unfilled templates: {{email}}, {% email %}, ${email}, %%email%%, <%= email %>, [[email]], *|EMAIL|*.
 _TEMPLATE: Final = re.compile(r"\{\{|\}\}|\{%|%\}|\$\{|%%|<%|%>|\[\[|\]\]|\*\||\|\*")
 
-# The lengths of hex digests other than SHA-256: MD5, SHA-1, SHA-224, SHA-384, SHA-512.
-_OTHER_DIGEST: Final = re.compile(r"[0-9A-Fa-f]+")
+_HEX: Final = re.compile(r"[0-9A-Fa-f]+")
+# The digits of an MD5, SHA-1, SHA-224, SHA-384 or SHA-512 digest in hex. Amazon can match only SHA-256.
 _OTHER_DIGEST_LENGTHS: Final = frozenset({32, 40, 56, 96, 128})
 
 
 def is_placeholder(text: str) -> DroppedKey | None:
-    """Return whether a trait is a placeholder for a missing value."""
+    """Return the result for a trait that is a placeholder, or None if it is not."""
     word = text.strip()
     if word in NOTHING_WORDS or (not word.isalnum() and _TEMPLATE.search(word)):
         return DroppedKey(DropReason.PLACEHOLDER)
@@ -47,8 +45,8 @@ def is_placeholder(text: str) -> DroppedKey | None:
 
 
 def is_placeholder_or_digest(text: str) -> DroppedKey | None:
-    """Return whether a trait to be hashed is a placeholder, or a digest of another kind."""
+    """Return the result for a trait that is a placeholder or a digest other than SHA-256, else None."""
     word = text.strip()
-    if len(word) in _OTHER_DIGEST_LENGTHS and _OTHER_DIGEST.fullmatch(word):
+    if len(word) in _OTHER_DIGEST_LENGTHS and _HEX.fullmatch(word):
         return DroppedKey(DropReason.UNUSABLE_DIGEST)
     return is_placeholder(word)

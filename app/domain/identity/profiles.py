@@ -1,4 +1,4 @@
-"""The three identity profiles as tables: one row per match-key type, with the source of its rule."""
+"""The three identity profiles as tables: each type of match key has a rule, and the rule has a source."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,29 +7,20 @@ from typing import Final
 
 from app.domain.identity.addresses import amazon_address, template_address
 from app.domain.identity.emails import amazon_email
-from app.domain.identity.identifiers import (
-    amazon_ip_address,
-    amazon_maid,
-    raw,
-    raw_maid,
-    raw_match_id,
-    trimmed,
-    trimmed_maid,
-    trimmed_match_id,
-)
+from app.domain.identity.identifiers import amazon_ip_address, amazon_maid, maid, match_id, raw
 from app.domain.identity.keys import DroppedKey, DropReason, MatchKeyType, Profile
 from app.domain.identity.letters import keep, keep_composed
 from app.domain.identity.phones import amazon_phone, segment_phone, template_phone
 from app.domain.identity.placeholders import NOTHING_WORDS, is_placeholder, is_placeholder_or_digest
 from app.domain.identity.states import amazon_state, template_state
 
-# A rule maps (trait, country) to the normalised text, never empty, or to the reason for dropping the trait.
+# Arguments: trait, country. Returns the normalised text, which is never empty, or why the trait is dropped.
 Clean = Callable[[str, str], str | DroppedKey]
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileRule:
-    """One rule of a profile: its name, its source, and its function."""
+    """How a profile normalises one type of match key. `source` names Amazon's or a connector's rule."""
 
     name: str
     source: str
@@ -37,45 +28,36 @@ class ProfileRule:
 
 
 def _if_any(rule: Callable[[str, str], str]) -> Clean:
-    """Drop a trait that normalises to nothing: the hash of the empty text would match many people. Source:
-    P9.
-    """
-
-    def cleaned(text: str, country: str) -> str | DroppedKey:
-        return rule(text, country) or DroppedKey(DropReason.EMPTY)
-
-    return cleaned
+    """Drop a trait that becomes empty: the hash of an empty text would match many people (P9)."""
+    return lambda text, country: rule(text, country) or DroppedKey(DropReason.EMPTY)
 
 
 def _letters(rule: Callable[[str], str]) -> Clean:
     return _if_any(lambda text, _country: rule(text))
 
 
-def _if_a_persons(rule: Clean) -> Clean:
-    """Drop placeholders, unfilled templates and other digests before the rule reads the trait."""
-
-    def cleaned(text: str, country: str) -> str | DroppedKey:
-        return is_placeholder_or_digest(text) or rule(text, country)
-
-    return cleaned
+def _trim(rule: Clean) -> Clean:
+    return lambda text, country: rule(text.strip(), country)
 
 
-def _if_given(rule: Clean) -> Clean:
-    """Drop placeholders and unfilled templates; an id may look like a digest."""
+def _unless_placeholder_or_digest(rule: Clean) -> Clean:
+    """Drop placeholders and digests other than SHA-256 before the rule is applied."""
+    return lambda text, country: is_placeholder_or_digest(text) or rule(text, country)
 
-    def cleaned(text: str, country: str) -> str | DroppedKey:
-        return is_placeholder(text) or rule(text, country)
 
-    return cleaned
+def _unless_placeholder(rule: Clean) -> Clean:
+    """Drop placeholders before the rule is applied. An id that looks like a digest is not dropped."""
+    return lambda text, country: is_placeholder(text) or rule(text, country)
 
 
 _alnum_composed = keep_composed("a-z0-9")
 
 
 def _amazon_postal(text: str, country: str) -> str | DroppedKey:
-    """Keep letters and digits, and the first five of a US ZIP code; drop a code of zeros.
+    """Keep letters and digits; drop a code of zeros.
 
-    A code with letters is another country's and is not truncated.
+    If the event's country is the US, keep only the first five digits. A code with letters among them is not a
+    ZIP code and is kept.
     """
     postal = _alnum_composed(text)
     if not postal:
@@ -85,7 +67,7 @@ def _amazon_postal(text: str, country: str) -> str | DroppedKey:
     return postal[:5] if country == "US" and postal[:5].isdecimal() else postal
 
 
-# White space of ECMAScript's `\s` and `trim`; Python's set differs in six characters.
+# The white space of ECMAScript, as in Segment's connector. Python's `\s` differs in six characters.
 _WHITE_SPACE: Final = re.compile(r"[\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]+")
 
 
@@ -102,35 +84,41 @@ _alnum = keep("a-z0-9")
 _T = MatchKeyType
 _Rules = Mapping[MatchKeyType, tuple[str, Clean]]
 
-_careful_name = _if_a_persons(_letters(_alnum_composed))
+_careful_name = _unless_placeholder_or_digest(_letters(_alnum_composed))
 _SHORTER_THAN_A_DIGEST: Final = 32
 
 
 def _amazon_name(text: str, country: str) -> str | DroppedKey:
-    """Lower-case a name and keep letters and digits, with a fast path for plain names."""
+    """Return what `_careful_name` returns, faster for plain names: lower case, only letters and digits."""
     if text.isascii() and text.isalnum() and len(text) < _SHORTER_THAN_A_DIGEST and text not in NOTHING_WORDS:
         return text.lower()
     return _careful_name(text, country)
 
 
 _AMAZON_NAME: Final = ("P8: a-z 0-9 kept", _amazon_name)
-_AMAZON_ID: Final = ("P8: unhashed", _if_given(trimmed))
+_AMAZON_ID: Final = ("P8: unhashed", _unless_placeholder(_trim(raw)))
 _AMAZON: Final[_Rules] = {
     _T.EMAIL: ("P8, the schema's text: a-z 0-9 . @ - kept", amazon_email),
     _T.PHONE: ("P8, P9: digits with country code", amazon_phone),
     _T.FIRST_NAME: _AMAZON_NAME,
     _T.LAST_NAME: _AMAZON_NAME,
-    _T.ADDRESS: ("P8, §3.2: the public normaliser's words", _if_a_persons(_if_any(amazon_address))),
+    _T.ADDRESS: (
+        "P8, §3.2: the public normaliser's words",
+        _unless_placeholder_or_digest(_if_any(amazon_address)),
+    ),
     _T.CITY: _AMAZON_NAME,
-    _T.STATE: ("P8: two letters in US and CA, else as city", _if_a_persons(_if_any(amazon_state))),
-    _T.POSTAL: ("P8: a-z 0-9 kept, US cut to five", _if_a_persons(_amazon_postal)),
+    _T.STATE: (
+        "P8: two letters in US and CA, else as city",
+        _unless_placeholder_or_digest(_if_any(amazon_state)),
+    ),
+    _T.POSTAL: ("P8: a-z 0-9 kept, US cut to five", _unless_placeholder_or_digest(_amazon_postal)),
     _T.MAID: ("P8, P9: unhashed, a UUID", amazon_maid),
     _T.RAMP_ID: _AMAZON_ID,
-    _T.MATCH_ID: ("P8: unhashed, at most 100 characters", _if_given(trimmed_match_id)),
+    _T.MATCH_ID: ("P8: unhashed, at most 100 characters", _unless_placeholder(_trim(match_id))),
     _T.REAL_ID: _AMAZON_ID,
     _T.MERKLE_ID: _AMAZON_ID,
     _T.KANTAR_ID: _AMAZON_ID,
-    _T.FIP: ("the schema: a full IPv4 or IPv6 address", _if_given(amazon_ip_address)),
+    _T.FIP: ("the schema: a full IPv4 or IPv6 address", _unless_placeholder(amazon_ip_address)),
 }
 
 _SEGMENT_STANDARD: Final = ("Segment 2026-08: lower, a-z 0-9 kept", _letters(_alnum))
@@ -144,9 +132,9 @@ _SEGMENT: Final[_Rules] = {
     _T.CITY: _SEGMENT_STANDARD,
     _T.STATE: _SEGMENT_STANDARD,
     _T.POSTAL: ("Segment 2026-08: lower, white space removed", _if_any(_segment_postal)),
-    _T.MAID: ("Segment 2026-08: untouched", raw_maid),
+    _T.MAID: ("Segment 2026-08: untouched", maid),
     _T.RAMP_ID: _SEGMENT_ID,
-    _T.MATCH_ID: ("Segment 2026-08: untouched", raw_match_id),
+    _T.MATCH_ID: ("Segment 2026-08: untouched", match_id),
     _T.REAL_ID: _SEGMENT_ID,
     _T.MERKLE_ID: _SEGMENT_ID,
     _T.KANTAR_ID: _SEGMENT_ID,
@@ -154,7 +142,7 @@ _SEGMENT: Final[_Rules] = {
 }
 
 _TEMPLATE_NAME: Final = ("tag template 2026-09: lower, a-z kept", _letters(keep("a-z")))
-_TEMPLATE_ID: Final = ("tag template 2026-09: trimmed", trimmed)
+_TEMPLATE_ID: Final = ("tag template 2026-09: trimmed", _trim(raw))
 _AMAZON_GTM: Final[_Rules] = {
     _T.EMAIL: ("tag template 2026-09: lower, a-z 0-9 . @ _ - kept", _letters(keep("a-z0-9.@_-"))),
     _T.PHONE: ("tag template 2026-09: digits after the country's code", template_phone),
@@ -164,9 +152,9 @@ _AMAZON_GTM: Final[_Rules] = {
     _T.CITY: ("tag template 2026-09: lower, a-z 0-9 kept", _letters(_alnum)),
     _T.STATE: ("P8: the correct table, else the first two", _if_any(template_state)),
     _T.POSTAL: ("tag template 2026-09: cut at the first dash, a-z 0-9 kept", _if_any(_template_postal)),
-    _T.MAID: ("tag template 2026-09: trimmed", trimmed_maid),
+    _T.MAID: ("tag template 2026-09: trimmed", _trim(maid)),
     _T.RAMP_ID: _TEMPLATE_ID,
-    _T.MATCH_ID: ("tag template 2026-09: trimmed", trimmed_match_id),
+    _T.MATCH_ID: ("tag template 2026-09: trimmed", _trim(match_id)),
     _T.REAL_ID: _TEMPLATE_ID,
     _T.MERKLE_ID: _TEMPLATE_ID,
     _T.KANTAR_ID: _TEMPLATE_ID,

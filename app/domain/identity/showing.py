@@ -7,7 +7,7 @@ from app.domain.identity import ALREADY_HASHED, DroppedKey, MatchKeyRule, Profil
 
 @dataclass(frozen=True, slots=True)
 class HashedTrait:
-    """A trait's normalised form and match key, or the reason for none. Personal: no repr."""
+    """A trait's normalised form and match key, or why it was dropped. Personal data is left out of `repr`."""
 
     cleaned: str = field(repr=False)
     match_key: str | None = field(repr=False)
@@ -16,10 +16,9 @@ class HashedTrait:
 
 
 def hash_trait(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> HashedTrait:
-    """Return the normalised form of a trait and the value sent to Amazon."""
-    made = match_key(profile, rule, text, country=country)
-    if isinstance(made, DroppedKey):
-        return HashedTrait("", None, None, made.why.value)
-    # A trait sent as a digest has no known normalised form.
-    cleaned = "" if made.rule == ALREADY_HASHED else clean(profile, rule, text, country=country)
-    return HashedTrait(cleaned, made.value, made.rule, None)
+    """Normalise and hash one trait. A trait that is a SHA-256 digest already has an empty normalised form."""
+    key = match_key(profile, rule, text, country=country)
+    if isinstance(key, DroppedKey):
+        return HashedTrait("", None, None, key.why.value)
+    cleaned = "" if key.rule == ALREADY_HASHED else clean(profile, rule, text, country=country)
+    return HashedTrait(cleaned, key.value, key.rule, None)

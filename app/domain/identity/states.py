@@ -1,13 +1,13 @@
-"""States and provinces: the two-letter codes of the United States and Canada, by name."""
+"""Normalise states and provinces to the two-letter codes of the United States and Canada."""
 
 from collections.abc import Mapping
 from typing import Final
 
-from app.domain.identity.letters import keep, keep_composed, unaccented
+from app.domain.identity.letters import AMAZON_ACCENTS, keep, keep_composed, unaccented
 
 
 def _read(rows: str) -> Mapping[str, str]:
-    """Parse `xx: name, other name` into name → code; a code, alone or after the country's, maps to itself."""
+    """Parse rows of `code: name, other name` into a mapping from each name, and each code, to the code."""
     names: dict[str, str] = {}
     for row in rows.strip().splitlines():
         code, _, spellings = row.strip().partition(": ")
@@ -18,7 +18,7 @@ def _read(rows: str) -> Mapping[str, str]:
 
 
 # Source: USPS Publication 28, appendix B: states, district, territories and freely associated states. The
-# military codes (AA, AE, AP) map to themselves.
+# military codes AA, AE and AP need no row: two letters are kept as they are.
 UNITED_STATES: Final = _read(
     """
     al: Alabama
@@ -84,7 +84,7 @@ UNITED_STATES: Final = _read(
     """
 )
 
-# Source: Canada Post's addressing guidelines; the former codes PQ, NF and LB are still in use.
+# Source: Canada Post's addressing guidelines. The former codes PQ, NF and LB are still in use.
 CANADA: Final = _read(
     """
     ab: Alberta
@@ -105,34 +105,17 @@ CANADA: Final = _read(
 
 BY_COUNTRY: Final[Mapping[str, Mapping[str, str]]] = {"US": UNITED_STATES, "CA": CANADA}
 
-# The template ignores the country. No name or code belongs to both countries.
+# For the tag template, which ignores the country. No name or code belongs to both countries.
 _EITHER: Final = {**CANADA, **UNITED_STATES}
 
 _LETTERS_AND_DIGITS: Final = keep("a-z0-9")
 _AS_A_CITY: Final = keep_composed("a-z0-9")
 
-# How the template treats accents in a state's name.
-_TEMPLATE_ACCENTS: Final = str.maketrans(
-    {
-        "á": "a",
-        "é": "e",
-        "í": "i",
-        "ó": "o",
-        "ú": "u",
-        "ß": "ss",
-        "ä": "ae",
-        "ö": "oe",
-        "ü": "ue",
-        "ø": "o",
-        "æ": "ae",
-    }
-)
-
 
 def amazon_state(text: str, country: str) -> str:
-    """Return the two-letter code of a US state or Canadian province, else the name normalised like a city's.
+    """Return the two-letter code of a state in `country`, such as `ca` for `California` or `US-CA`.
 
-    `CA`, `N.Y.`, `California`, `Québec` and `US-CA` are accepted where the event's country is theirs.
+    A name without a code is normalised like a city: lower case, only letters and digits.
     """
     names = BY_COUNTRY.get(country)
     if names is None:
@@ -146,10 +129,10 @@ def amazon_state(text: str, country: str) -> str:
 
 
 def template_state(text: str, country: str) -> str:
-    """Return the two-letter code of a US or Canadian state, else the first two remaining letters of the name.
+    """Return the two-letter code of a US or Canadian state, else the first two letters or digits of the name.
 
-    The template replaces parts of words in turn, so that West Virginia becomes `we`. This function uses the
-    correct table instead (position P8) and keeps the template's last step, the cut to two letters.
+    Amazon's tag template has an error: West Virginia becomes `we`. This function does not reproduce it
+    (position P8).
     """
     code = _EITHER.get(unaccented(text))
-    return code or _LETTERS_AND_DIGITS(text.lower().translate(_TEMPLATE_ACCENTS))[:2]
+    return code or _LETTERS_AND_DIGITS(text.lower().translate(AMAZON_ACCENTS))[:2]

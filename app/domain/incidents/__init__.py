@@ -1,7 +1,6 @@
-"""When an incident opens and resolves, and its sentences.
+"""Decide when an incident opens and resolves, and what it says.
 
-`kinds.py` has one row per kind: severity and remedy. `thresholds.py` has the thresholds and their ranges,
-`conditions.py` compares facts with them, `machine.py` has the states and the quiet time before an incident
-resolves. `app.incidents` reads the facts and stores the result; `app.domain.notifications` writes the
-messages.
+`kinds.py` lists the kinds of incident, with severity and remedy. `thresholds.py` has the thresholds that an
+operator can set. `conditions.py` compares them with facts about destinations and the service. `machine.py`
+has the states of an incident. `app.incidents` reads the facts and stores incidents.
 """

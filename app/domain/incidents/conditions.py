@@ -1,4 +1,4 @@
-"""Detect the problems of a destination or the service. Pure: facts in, findings out."""
+"""Compare facts about a destination or the service with thresholds, and return the problems found."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,43 +18,45 @@ from app.domain.incidents.thresholds import (
     VolumeThreshold,
 )
 
-FAILED_OUTCOMES: Final = frozenset({"broken", "lost"})  # 5xx and unreadable; timeout and lost connection
+# `broken`: status 5xx or an unreadable response. `lost`: a timeout or a lost connection.
+FAILED_OUTCOMES: Final = frozenset({"broken", "lost"})
 FORBIDDEN_REASONS: Final = frozenset({"forbidden", "endpoint_not_found"})
 MIN_DAYS_OF_VOLUME: Final = 7
-EXPIRY_GRACE: Final = timedelta(seconds=5)  # an old event that is delivered immediately is no problem
+EXPIRY_GRACE: Final = timedelta(seconds=5)  # an event that is old on receipt may be delivered immediately
 
 
 @dataclass(frozen=True, slots=True)
 class DestinationFacts:
-    """The state of a destination at one time. Counts and times only."""
+    """What is known about a destination at one time: counts and times, no personal data."""
 
-    sign_in_reason: str | None = None
-    requests: int = 0  # settled within the window of `failing`
+    sign_in_reason: str | None = None  # why the sign-in to Amazon is lost
+    requests: int = 0  # with a result, within the window of the threshold for `failing`
     failed_requests: int = 0
-    last_outcome: str | None = None  # of the last settled request
+    last_outcome: str | None = None  # of the last request with a result
     unanswered_since: datetime | None = None  # start of the oldest request in progress
     breaker_open_for: timedelta = timedelta(0)
     blocked: bool = False
     oldest_live_at: datetime | None = None
     oldest_waiting_at: datetime | None = None
     waiting_events: int = 0
-    # Of the events that expire within the threshold: the first expiry, and the start of its wait.
+    # The events that expire within the threshold for `expiring`: the first time, since when they wait, how
+    # many.
     first_expiry_at: datetime | None = None
     expiring_since: datetime | None = None
     expiring_events: int = 0
     dead_open: int = 0
     oldest_dead_at: datetime | None = None
-    received: int = 0  # within the window of `rejections`
+    received: int = 0  # within the window of the threshold for `rejections`
     rejected: int = 0
     rejected_recently: int = 0  # within the last ten seconds
     last_hour: int = 0  # events received in the last complete hour
-    same_hours: Sequence[int] = ()  # in the same hour of the days before
+    same_hours: Sequence[int] = ()  # events received in the same hour of each day before
     days_of_volume: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """The state of the service at one time."""
+    """What is known about the service at one time."""
 
     without_worker_for: timedelta = timedelta(0)
     waiting_events: int = 0
@@ -64,7 +66,7 @@ class ServiceFacts:
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
-    """The thresholds of service incidents."""
+    """The thresholds for incidents of the service. A problem must last at least this long."""
 
     without_worker: timedelta = timedelta(seconds=60)
     slow_commits: timedelta = timedelta(seconds=60)
@@ -73,7 +75,7 @@ class ServiceLimits:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A current condition. `summary` contains codes and numbers, no name and no text of Amazon."""
+    """A problem found now. `summary` contains no name of a destination and no text from Amazon."""
 
     kind: Kind
     summary: str
@@ -104,7 +106,7 @@ def _amazon_forbidden(facts: DestinationFacts, _limit: Threshold, _now: datetime
 
 def _failing(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
     assert isinstance(limit, FailingThreshold)
-    # Do not count a window with failures of a fault that is over.
+    # The window still contains the failures of a fault that is over.
     is_over = facts.last_outcome not in FAILED_OUTCOMES
     if is_over and facts.breaker_open_for == timedelta(0):
         return None
@@ -197,7 +199,7 @@ CONDITIONS: Final[Mapping[Kind, Condition]] = {
 
 
 def destination_findings(facts: DestinationFacts, alerting: Alerting, now: datetime) -> list[Finding]:
-    """Return the current problems of a destination; disabled kinds are left out."""
+    """Return the current problems of a destination, without the kinds that its operator disabled."""
     found = (
         condition(facts, alerting.of(kind), now)
         for kind, condition in CONDITIONS.items()
@@ -206,12 +208,8 @@ def destination_findings(facts: DestinationFacts, alerting: Alerting, now: datet
     return [finding for finding in found if finding is not None]
 
 
-def service_findings(facts: ServiceFacts, limits: ServiceLimits) -> list[Finding]:
-    """Return the current problems of the service."""
-    return list(_service_findings(facts, limits))
-
-
-def _service_findings(facts: ServiceFacts, limits: ServiceLimits) -> Iterator[Finding]:
+def service_findings(facts: ServiceFacts, limits: ServiceLimits) -> Iterator[Finding]:
+    """Yield the current problems of the service."""
     if facts.without_worker_for >= limits.without_worker:
         yield Finding(
             Kind.NO_WORKER,
@@ -224,7 +222,10 @@ def _service_findings(facts: ServiceFacts, limits: ServiceLimits) -> Iterator[Fi
 
 
 def channel_finding(failing: Mapping[str, timedelta], limits: ServiceLimits) -> Finding | None:
-    """Return the problems of one organisation's channels; `failing` has durations by name."""
+    """Return the problem of an organisation's notification channels, or None.
+
+    `failing` maps the name of each failing channel to how long it has failed.
+    """
     names = sorted(name for name, lasted in failing.items() if lasted >= limits.channel_failing)
     if not names:
         return None

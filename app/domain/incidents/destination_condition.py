@@ -1,7 +1,7 @@
-"""The condition of a destination, by which the home page counts and sorts. Rules as rows.
+"""The rules for the condition of a destination, by which the home page counts and sorts destinations.
 
-`app/store/destination_health.py` generates its SQL from them: 5,000 destinations are counted and sorted in
-one statement.
+`app/store/destination_health.py` generates SQL from the rules, so that one statement counts and sorts 5,000
+destinations.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,10 @@ from typing import Final
 
 
 class Condition(StrEnum):
-    """The condition of a destination; each has exactly one.
+    """The condition of a destination. Each destination has exactly one.
 
-    `stalled`: no incident is open yet, but events wait, and none was delivered for 20 seconds (see the rules
-    below). `recovering`: an incident is still open, but its condition no longer holds. `idle`: active, but
-    without an event within a day.
+    `stalled`: events wait and none is delivered, but no incident is open yet. `recovering`: an incident is
+    still open, but its cause is gone. `idle`: the destination is active, but received no event within a day.
     """
 
     NEEDS_ATTENTION = "needs_attention"
@@ -29,13 +28,13 @@ class Condition(StrEnum):
 
 
 class Fact(StrEnum):
-    """What a rule asks of a destination."""
+    """A property of a destination that a rule tests."""
 
     ANYTHING = auto()
     ARCHIVED = auto()
     SIGN_IN_LOST = auto()
-    CRITICAL = auto()  # the condition of a critical incident holds
-    WARNING = auto()  # that of a warning holds, and of no critical one
+    CRITICAL = auto()  # a critical incident is open, and its cause persists
+    WARNING = auto()  # an incident of severity warning is open, its cause persists, and CRITICAL is false
     PAUSED = auto()
     STALLED = auto()  # active, and its queue delivers nothing
     OPEN_INCIDENT = auto()
@@ -43,12 +42,12 @@ class Fact(StrEnum):
     RECENT_EVENT = auto()  # accepted within IDLE_AFTER
 
 
-# The first rule whose fact is true decides.
+# The first rule whose fact is true determines the condition.
 RULES: Final[Sequence[tuple[Fact, Condition]]] = (
     (Fact.ARCHIVED, Condition.DELETED),
     (Fact.SIGN_IN_LOST, Condition.NEEDS_ATTENTION),
     (Fact.CRITICAL, Condition.NEEDS_ATTENTION),
-    # Somebody paused it: its warnings are expected.
+    # Before WARNING: an operator who pauses a destination expects its warnings.
     (Fact.PAUSED, Condition.PAUSED),
     (Fact.WARNING, Condition.NEEDS_ATTENTION),
     (Fact.STALLED, Condition.STALLED),
@@ -59,10 +58,10 @@ RULES: Final[Sequence[tuple[Fact, Condition]]] = (
 )
 
 HOLDS_FOR: Final = timedelta(seconds=12)
-"""An incident is updated every few seconds while its condition holds."""
+"""The cause of an incident persists if the incident was updated within this time."""
 STALLED_AFTER: Final = timedelta(seconds=60)
-"""A queue that delivers nothing is stalled from this age on."""
+"""A destination without deliveries is stalled if its oldest waiting event is older than this."""
 STALLED_WITH_FAILURES_AFTER: Final = timedelta(seconds=15)
-"""The same where requests fail. The monitor records what it finds at once when this is passed."""
+"""Replaces STALLED_AFTER if requests fail."""
 UNANSWERED_AFTER: Final = timedelta(seconds=15)
-"""A request without an answer counts as failing from this age on: half of its time-out."""
+"""A request without a response counts as failed after this time, which is half of its timeout."""

@@ -1,4 +1,4 @@
-"""The health of a destination in one word. Pure."""
+"""The health of a destination in one word, for the API."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -12,8 +12,6 @@ IDLE_AFTER: Final = timedelta(days=1)
 
 
 class Health(StrEnum):
-    """The health of a destination."""
-
     HEALTHY = "healthy"
     DEGRADED = "degraded"
     FAILING = "failing"
@@ -25,7 +23,7 @@ class Health(StrEnum):
 def health_of(
     state: State, open_severities: Collection[Severity], last_event_at: datetime | None, now: datetime
 ) -> Health:
-    """Return the health of a destination; `last_event_at` is when it last accepted an event."""
+    """Return the health of a destination. It accepted its last event at `last_event_at`."""
     if state is State.PAUSED:
         return Health.PAUSED
     if state is State.NEEDS_RECONNECT:

@@ -1,7 +1,4 @@
-"""The kinds of incident: one row each, with its words, severity and condition of resolving.
-
-Source: interface §11.
-"""
+"""The kinds of incident, with the texts that an operator reads. Source: interface §11."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +7,7 @@ from typing import Final
 
 
 class Severity(StrEnum):
-    """How urgent an incident is."""
+    """How urgent an incident is, in ascending order."""
 
     INFO = "info"
     WARNING = "warning"
@@ -18,13 +15,11 @@ class Severity(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Return its rank: info, warning, critical."""
+        """The position in the ascending order: 0 is the least urgent."""
         return list(Severity).index(self)
 
 
 class Kind(StrEnum):
-    """What is wrong."""
-
     SIGN_IN_LOST = "sign_in_lost"
     AMAZON_FORBIDDEN = "amazon_forbidden"
     FAILING = "failing"
@@ -42,7 +37,7 @@ class Kind(StrEnum):
 
 
 class Remedy(StrEnum):
-    """The action that a console or a chat message offers."""
+    """The action that the API names for an incident, so that a client can offer it as a button."""
 
     RECONNECT = "reconnect"
     RESUME = "resume"
@@ -56,11 +51,11 @@ class Remedy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KindSpec:
-    """One kind, with its words for people.
+    """The properties of a kind of incident.
 
-    `opens_when` explains its threshold; empty if destinations cannot set it. `needs_success`: a request must
-    succeed before the incident resolves. `silences_others`: while it is open, other kinds open without a
-    message.
+    `remedy` says what the operator should do. `opens_when` explains the threshold; it is empty if no
+    threshold can be set. `needs_success`: the incident resolves only after a successful request.
+    `silences_others`: while the incident is open, incidents of other kinds open without a message.
     """
 
     title: str

@@ -1,4 +1,8 @@
-"""The states of an incident, with hysteresis. Pure: the caller stores what `advance` returns."""
+"""The states of an incident. `advance` changes the state, and its caller stores the incident.
+
+An incident resolves only after a quiet time, and reopens within some minutes. So a problem that comes and
+goes is one incident.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -26,8 +30,8 @@ class IncidentState(StrEnum):
                                              │    ▼  succeeded                  │
                                             resolved  ◀─────────────────────────┘
 
-    An incident that was acknowledged before it resolved reopens as `acknowledged`. A condition that holds
-    again after more than 10 minutes opens a new incident.
+    If the incident was acknowledged before it resolved, it reopens as `acknowledged`. After more than 10
+    minutes, the same condition opens a new incident.
     """
 
     OPEN = "open"
@@ -36,7 +40,7 @@ class IncidentState(StrEnum):
 
 
 class Transition(StrEnum):
-    """The change made by `advance`."""
+    """How `advance` changed an incident."""
 
     OPENED = "opened"
     REOPENED = "reopened"
@@ -47,7 +51,7 @@ class Transition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A stored incident; without `destination` it is of the service. `version` counts how often it opened."""
+    """A stored incident of a destination, or of the service if `destination` is None."""
 
     kind: Kind
     destination: str | None
@@ -61,17 +65,15 @@ class Incident:
     oldest_event_at: datetime | None = None
     expires_at: datetime | None = None
     acknowledged_at: datetime | None = None
-    # Opened while a service problem was open, which explains it.
-    is_silent: bool = False
+    is_silent: bool = False  # it sends no message, because a problem of the service explains it
 
     @property
     def is_open(self) -> bool:
-        """Whether it is not resolved."""
+        """Whether the incident is open or acknowledged."""
         return self.state is not IncidentState.RESOLVED
 
 
 def open_incident(finding: Finding, destination: str | None, now: datetime, *, silent: bool) -> Incident:
-    """Return a new incident for a finding."""
     return Incident(
         kind=finding.kind,
         destination=destination,
@@ -96,14 +98,14 @@ def advance(
     silent: bool = False,
     released: bool = False,
 ) -> tuple[Incident | None, Transition]:
-    """Return the incident after an observation, and what changed.
+    """Return the incident after a check that found its problem (`finding`) or did not (None), and the change.
 
-    `success_at` is the last successful request of the destination. `released` means that the kind was
-    disabled or the destination deleted: the incident resolves immediately. For a resolved incident that is
-    too old to reopen, returns None with OPENED: the caller opens a new one.
+    `success_at` is the time of the destination's last successful request. `released` means that the kind was
+    disabled or the destination deleted: the incident resolves immediately. Return None and OPENED if a
+    resolved incident is too old to reopen: the caller must then open a new incident.
     """
     if finding is not None and not released:
-        return _observed(incident, finding, now, silent=silent)
+        return _update(incident, finding, now, silent=silent)
     if not incident.is_open:
         return incident, Transition.UNCHANGED
     if not released and now - incident.last_seen_at < QUIET:
@@ -114,10 +116,10 @@ def advance(
     return replace(incident, state=IncidentState.RESOLVED, resolved_at=now), Transition.RESOLVED
 
 
-def _observed(
+def _update(
     incident: Incident, finding: Finding, now: datetime, *, silent: bool
 ) -> tuple[Incident | None, Transition]:
-    seen = replace(
+    updated = replace(
         incident,
         last_seen_at=now,
         summary=finding.summary,
@@ -126,14 +128,14 @@ def _observed(
         expires_at=finding.expires_at,
     )
     if incident.is_open:
-        return seen, Transition.UPDATED
+        return updated, Transition.UPDATED
     assert incident.resolved_at is not None
     if now - incident.resolved_at > REOPEN_WITHIN:
         return None, Transition.OPENED
     state = IncidentState.OPEN if incident.acknowledged_at is None else IncidentState.ACKNOWLEDGED
-    return replace(seen, state=state, resolved_at=None, is_silent=silent), Transition.REOPENED
+    return replace(updated, state=state, resolved_at=None, is_silent=silent), Transition.REOPENED
 
 
 def explains_others(open_kinds: Collection[Kind]) -> bool:
-    """Return whether an open service incident explains other incidents that open."""
+    """Return whether one of the open kinds is a problem of the service that explains other incidents."""
     return any(KINDS[kind].silences_others for kind in open_kinds)

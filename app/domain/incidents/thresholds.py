@@ -1,4 +1,4 @@
-"""Thresholds of incidents: defaults, and settings of destinations. Source: interface §11."""
+"""The thresholds of incidents: defaults, and the settings of a destination. Source: interface §11."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -10,14 +10,14 @@ from app.domain.incidents.kinds import KINDS, RESERVED, Kind
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The threshold of a kind without other members."""
+    """The threshold of a kind of incident that can only be enabled or disabled."""
 
     enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class FailingThreshold(Threshold):
-    """A share of failed requests in a window, or an open circuit breaker."""
+    """A share of requests that failed within a window, or the time for which the circuit breaker is open."""
 
     share: float = 0.5
     min_requests: int = 10
@@ -27,7 +27,7 @@ class FailingThreshold(Threshold):
 
 @dataclass(frozen=True, slots=True)
 class RejectionsThreshold(Threshold):
-    """A share of rejected events in a window."""
+    """A share of events that were rejected within a window."""
 
     share: float = 0.2
     min_events: int = 50
@@ -50,17 +50,20 @@ class ExpiryThreshold(Threshold):
 
 @dataclass(frozen=True, slots=True)
 class EventsThreshold(Threshold):
-    """A number of events."""
+    """The number of events that failed permanently."""
 
     min_events: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeThreshold(Threshold):
-    """A share of the usual number of events: the median of the same hour on other days."""
+    """A share of the usual number of events in an hour: the median of the same hour on other days.
+
+    No incident opens if the usual number is below `min_events`, because a share of it is too few events.
+    """
 
     share: float = 0.1
-    min_events: int = 10  # a tenth of fewer is less than one event
+    min_events: int = 10
 
 
 DEFAULTS: Final[Mapping[Kind, Threshold]] = {
@@ -74,11 +77,11 @@ DEFAULTS: Final[Mapping[Kind, Threshold]] = {
     Kind.REJECTIONS: RejectionsThreshold(),
     Kind.VOLUME_DROP: VolumeThreshold(),
 }
-"""The kinds of a destination that can be set, with their defaults."""
+"""The default threshold of each kind of incident that a destination can have."""
 
 assert DEFAULTS.keys() == {kind for kind, spec in KINDS.items() if not spec.of_service} - RESERVED
 
-# Lowest and highest value of each member.
+# The lowest and highest value of each member of a threshold.
 RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "share": (0.001, 1.0),
     "min_requests": (1, 100_000),
@@ -93,17 +96,16 @@ MUTED_UNTIL: Final = "muted_until"
 
 @dataclass(frozen=True, slots=True)
 class Alerting:
-    """The alerting of one destination. Incidents send no message before `muted_until`."""
+    """The alert settings of a destination. Its incidents send no message before `muted_until`."""
 
     thresholds: Mapping[Kind, Threshold]
     muted_until: datetime | None = None
 
     def of(self, kind: Kind) -> Threshold:
-        """Return the threshold of a kind."""
         return self.thresholds[kind]
 
     def view(self) -> dict[str, Any]:
-        """Return every threshold, defaults included, as the API shows them."""
+        """Return every threshold, including defaults, as the API shows it."""
         shown: dict[str, Any] = {
             kind.value: {field.name: getattr(threshold, field.name) for field in fields(threshold)}
             for kind, threshold in self.thresholds.items()
@@ -111,11 +113,11 @@ class Alerting:
         return {**shown, MUTED_UNTIL: self.muted_until}
 
 
-_UNCHANGED: Final = Alerting(DEFAULTS)  # of most destinations
+_UNCHANGED: Final = Alerting(DEFAULTS)  # shared by all destinations without settings of their own
 
 
 def merged(stored: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Return stored settings after a change, member by member; null restores a default."""
+    """Merge a change into stored settings, also within each threshold. A null restores the default."""
     result = {name: dict(value) if isinstance(value, Mapping) else value for name, value in stored.items()}
     for name, value in change.items():
         if value is None:
@@ -129,7 +131,7 @@ def merged(stored: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
 
 
 def read(stored: Mapping[str, Any] | None) -> Alerting:
-    """Return the alerting of a destination from its stored settings."""
+    """Return the alert settings of a destination: its stored settings, and defaults for all others."""
     if not stored:
         return _UNCHANGED
     thresholds = {kind: replace(default, **stored.get(kind, {})) for kind, default in DEFAULTS.items()}

@@ -1,8 +1,7 @@
-"""The mapping document: how an event becomes a conversion, checked and compiled at publish time.
+"""Check a mapping document, and compile it to functions that read an event.
 
-`check_draft` accepts a document that lacks members, `check_publishable` does not, and `compile_mapping` turns
-a publishable one into closures. All problems are reported, each with its path. Source: interface §4;
-docs/mapping-language.md describes the language.
+`check_draft` accepts a document in which members are missing; `check_publishable` does not. Both report all
+problems, each with its path. Source: interface §4. The language is described in docs/mapping-language.md.
 """
 
 import re
@@ -33,27 +32,27 @@ __all__ = [
     "compile_parts",
 ]
 
-ACTION: Final = "send_events"  # "Send Events to Amazon", the one action (R9)
+ACTION: Final = "send_events"  # "Send Events to Amazon", the only action (R9)
 MAX_NAME_LENGTH: Final = 100
 MAX_CUSTOM_FIELDS: Final = 13  # P10
 _CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII)  # P10
 
-# Traits that identify a person. They are sent hashed or not at all, so custom data must not read their paths.
+# Traits that identify a person. They must be hashed, so custom data, which is not, must not read their paths.
 NAMING_TRAITS: Final = ("email", "phone", "first_name", "last_name", "address")
 
 
 @dataclass(frozen=True, slots=True)
 class CustomField:
-    """A row of custom data: the name sent to Amazon, the destination field, and the source."""
+    """A row of custom data. `name` is sent to Amazon; `field` is `custom_data.<name>`."""
 
     name: str
-    field: str  # custom_data.<name>
+    field: str
     source: Source
 
 
 @dataclass(frozen=True, slots=True)
 class KeyField:
-    """A mapped match key: its rule, its name on the wire, and the source of the trait."""
+    """A mapped match key. `wire_type` is Amazon's name for its type, and `source` reads the trait."""
 
     rule: MatchKeyRule
     wire_type: str
@@ -62,7 +61,7 @@ class KeyField:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mapping:
-    """A compiled mapping. Every `Source` in it is a pure function of the event."""
+    """A compiled mapping: a source for each mapped field of the Amazon event."""
 
     event_type: Source
     event_source: Source
@@ -70,23 +69,23 @@ class Mapping:
     country: Source
     timestamp: Source
     match_keys: tuple[KeyField, ...]  # in the order of `MATCH_KEYS`
-    fields: dict[str, Source]  # the other fields
+    fields: dict[str, Source]  # the other members of `fields` in the document
     custom_data: tuple[CustomField, ...]
     consent: ConsentRule
 
     @property
     def uses_event_id_field(self) -> bool:
-        """Return whether the Amazon eventId is mapped, and may differ from the derived one."""
+        """Whether the mapping sets Amazon's eventId, instead of deriving it from the event id."""
         return "event_id" in self.fields
 
     @property
     def constant_event_type(self) -> str | None:
-        """Return the event type if it is the same for every event, else None."""
+        """The event type if it is the same for every event, else None."""
         return None if self.event_type.path is not None else str(self.event_type.const)
 
     @property
     def sources(self) -> tuple[tuple[str, Source], ...]:
-        """Return each destination field that is mapped, with its source."""
+        """(name, source) of each mapped field."""
         named = [
             ("event_type", self.event_type),
             ("event_source", self.event_source),
@@ -103,27 +102,27 @@ class Mapping:
 
     @property
     def paths(self) -> tuple[tuple[str, str], ...]:
-        """Return each destination field that reads the event, with its source path."""
+        """(name, path in the event) of each field that is read from the event."""
         return tuple((name, source.path) for name, source in self.sources if source.path is not None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DraftParts:
-    """The parts of an incomplete or faulty document that can be evaluated on their own."""
+    """The valid parts of a document that is incomplete or has problems, for previews."""
 
-    sources: dict[str, Source]  # by destination field
+    sources: dict[str, Source]  # by field name
     custom_data: tuple[CustomField, ...]
     consent: ConsentRule | None
     event_name: str  # empty if it is missing
 
 
 def check_draft(document: Any) -> list[MappingProblem]:
-    """Return the problems of a document; missing members are not reported."""
+    """Return the problems of a document, except missing members."""
     return _DocumentReader(document).problems
 
 
 def check_publishable(document: Any) -> list[MappingProblem]:
-    """Return what prevents publishing: problems and missing members."""
+    """Return the problems of a document, including missing members."""
     reader = _DocumentReader(document)
     return reader.problems + reader.missing
 
@@ -135,12 +134,11 @@ def compile_mapping(document: Any) -> Mapping | list[MappingProblem]:
 
 
 def compile_parts(document: Any) -> DraftParts:
-    """Compile the valid parts of a document."""
     return _DocumentReader(document).parts()
 
 
 class _DocumentReader:
-    """One pass over a document: collects problems, missing members and compiled parts."""
+    """Reads a document once, and collects problems, missing members and compiled parts."""
 
     def __init__(self, document: Any) -> None:
         self.problems: list[MappingProblem] = []
@@ -152,8 +150,7 @@ class _DocumentReader:
         if type(document) is not dict:
             self._problem("", "wrong_type", "A mapping is a JSON object.")
             return
-        members = (*_TOP_LEVEL, "name", "action")
-        self._refuse_unknown(document, members, "")
+        self._refuse_unknown(document, (*_TOP_LEVEL, "name", "action"), "")
         self._read_labels(document)
         for at in personal_members(document, ("name", *_TOP_LEVEL)):
             self._problem(at, "personal", "It holds what looks like an email address or a phone number.")
@@ -165,7 +162,7 @@ class _DocumentReader:
         self._keep_traits_out_of_custom_data()
 
     def compiled(self) -> Mapping:
-        """Return the mapping; call it only without problems."""
+        """Return the compiled mapping. The document must have no problem and no missing member."""
         assert self._consent is not None
         sources = dict(self._sources)
         return Mapping(
@@ -185,7 +182,6 @@ class _DocumentReader:
         )
 
     def parts(self) -> DraftParts:
-        """Return the compiled parts, even if others are missing or wrong."""
         return DraftParts(dict(self._sources), tuple(self._custom), self._consent, self._event_name)
 
     def _problem(self, path: str, problem: str, sentence: str) -> None:
@@ -197,7 +193,7 @@ class _DocumentReader:
     def _refuse_unknown(self, members: dict[str, Any], known: tuple[str, ...], at: str) -> None:
         for name in members:
             if name not in known:
-                # Repeat the name only if it is a plain word: it can be any text of any length.
+                # The name is repeated only if it is a short word, because it can be any text.
                 shown = name if _CUSTOM_NAME.fullmatch(name) and len(name) <= 64 else "?"
                 self._problem(f"{at}{shown}", "unknown_member", f"Known members: {', '.join(known)}.")
 
@@ -248,7 +244,7 @@ class _DocumentReader:
             self._event_name = clean_event_name(written)
 
     def _constants_are(self, at: str, source: Source | None, good: Callable[[Any], bool], what: str) -> None:
-        """Check a constant or a default when it is saved, not when events arrive."""
+        """Report a problem if the source has a constant or a default that is not `good`."""
         for part, value in (("const", source and source.const), ("default", source and source.default)):
             if value is not None and not good(value):
                 self._problem(
@@ -256,7 +252,7 @@ class _DocumentReader:
                 )
 
     def _refuse_constants(self, at: str, source: Source | None) -> None:
-        """Refuse a constant or a default: each event must have its own time (R4)."""
+        """Report a problem if the source has a constant or a default: each event has its own time (R4)."""
         for place, value in ((at, source and source.const), (f"{at}.default", source and source.default)):
             if value is not None:
                 self._problem(place, "not_allowed", "Event Timestamp must come from the event.")
@@ -297,7 +293,7 @@ class _DocumentReader:
 
     def _read_custom_row(self, row: Any, at: str, names: set[str]) -> None:
         if isinstance(row, str):
-            # A bare string is a path whose last word is the name.
+            # A row that is only a path gets its name from the last word of the path.
             row = {"name": last_name(parse_path(row) or ()), "path": row}
         if type(row) is not dict:
             self._problem(at, "wrong_type", "A row is a path or an object with a name and a source.")
@@ -350,7 +346,7 @@ class _DocumentReader:
         self._consent = ConsentRule(mode, **compiled)
 
 
-# Description of a valid constant or default, by type of field.
+# For each type of field: whether a constant or default is valid, and what it must be.
 _CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "text": (lambda v: isinstance(v, str), "a text"),
     "number": (is_number, "a number"),

@@ -1,4 +1,4 @@
-"""Event names: the rules of Amazon (P13), and their normalised spelling (R12). Pure."""
+"""Check event names by Amazon's rules (P13), and normalise them (R12)."""
 
 import re
 import unicodedata
@@ -9,14 +9,15 @@ from app.domain.personal_text import holds_personal_text
 
 MAX_EVENT_NAME_LENGTH: Final = 256
 _FORBIDDEN: Final = re.compile(r"[!@#$%^&*|+=(){}\[\]<>?\\/~;]")
-# Controls, zero-width and direction marks, line ends, surrogates, private and unassigned characters.
+# Unicode categories: control characters, formats such as zero-width and direction marks, line ends,
+# surrogates, private and unassigned characters.
 _INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"})
-# Invisible letters, marks and symbols: fillers, joiners, variation selectors.
+# Invisible characters of other categories: fillers, joiners, variation selectors.
 _BLANK: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u2800\u3164\ufe00-\ufe0f\uffa0]")
 
 
 def event_name_problem(name: Any) -> str | None:
-    """Return the problem of an event name as a sentence, or None."""
+    """Return a sentence for the operator if the event name is invalid, else None."""
     if not isinstance(name, str):
         return "An event name is a text; it is the same for every event."
     if not name.strip() or len(name) > MAX_EVENT_NAME_LENGTH:
@@ -31,12 +32,12 @@ def event_name_problem(name: Any) -> str | None:
 
 
 def clean_event_name(name: str) -> str:
-    """Return a valid event name without surrounding white space, letters and accents composed (NFC)."""
+    """Normalise a valid event name: Unicode form NFC, without white space at its ends."""
     return unicodedata.normalize("NFC", name).strip()
 
 
 def with_clean_event_name(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping document with a normalised event name, if it has one."""
+    """Return a copy of a mapping document, in which the event name, if any, is normalised."""
     match document.get("event_name"):
         case str(name):
             return {**document, "event_name": clean_event_name(name)}

@@ -1,4 +1,4 @@
-"""The example mapping and event of the docs, the console, the API description, `./run` and the benchmark."""
+"""The example mapping and event that the docs, the console, the API description and the benchmark use."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -24,7 +24,7 @@ EXAMPLE_MAPPING: Final[dict[str, Any]] = {
 
 
 def example_event(now: datetime) -> dict[str, Any]:
-    """Return an event that the example mapping converts. It happened at `now`, to an invented person."""
+    """Return an event of an invented person at `now`, which the example mapping can convert."""
     return {
         "event_id": "order-1001",
         "event": {

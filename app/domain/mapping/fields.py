@@ -1,7 +1,4 @@
-"""The destination fields that a mapping can fill, as a table for the form and the conversion.
-
-The order is that of the form's groups; match keys are in the order in which they are sent.
-"""
+"""The fields that a mapping can fill, in the order of the form on the mapping screen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +9,7 @@ from app.domain.identity import MATCH_KEYS
 
 
 class Group(StrEnum):
-    """The groups of fields on the mapping screen. DELIVERY is under Additional Settings."""
+    """The groups of fields on the mapping screen, which calls DELIVERY "Additional Settings"."""
 
     EVENT_ATTRIBUTE = "event_attribute"
     MATCH_KEY = "match_key"
@@ -22,7 +19,7 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A key of a mapping's `fields`: its JSON type, its label, and the help text of the form."""
+    """A field of a mapping: its type, its label, and the help text of the form."""
 
     name: str
     group: Group

@@ -1,4 +1,4 @@
-"""Lint for drafts: valid settings that are usually mistakes, by type, region and path."""
+"""Find valid settings of a mapping draft that are usually mistakes."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -28,14 +28,14 @@ _DIFFERS: Final = frozenset({"event_id", *MATCH_KEY_FIELDS})
 
 
 class LintWarning(NamedTuple):
-    """One likely mistake: a code of `LINT_WARNINGS`, and the member of the document."""
+    """A likely mistake: a key of `LINT_WARNINGS`, and the path in the document."""
 
     code: str
     field: str
 
 
 def lint(document: Mapping[str, Any], region: Region) -> Iterator[LintWarning]:
-    """Yield the likely mistakes of a draft, even if it is incomplete."""
+    """Yield the likely mistakes of a draft, which may be incomplete."""
     written = document.get("fields")
     fields = (
         {name: member for name, member in written.items() if member is not None}
@@ -69,7 +69,7 @@ def _by_paths(fields: Mapping[str, Any], rows: Any) -> Iterator[LintWarning]:
 def _by_type(event_type: Any, fields: Mapping[str, Any]) -> Iterator[LintWarning]:
     preset = _PRESETS.get(event_type) if isinstance(event_type, str) else None
     if preset is None:
-        return  # read from the event: any type can occur
+        return  # the type is read from the event, so each type is possible
     if event_type != PURCHASE:
         for name in _ONLY_WITH_PURCHASES:
             if name in fields:
@@ -82,7 +82,10 @@ def _by_type(event_type: Any, fields: Mapping[str, Any]) -> Iterator[LintWarning
 
 
 def constant_of(source: Any, *, bare: str) -> Any:
-    """Return the constant of a source as written, None if it reads the event."""
+    """Return the constant of a source, or None if it reads the event.
+
+    `bare` is "const" if a source that is no object is a constant, and "path" if it is a path.
+    """
     if isinstance(source, dict):
         return source.get("const")
     return source if bare == "const" else None

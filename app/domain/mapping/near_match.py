@@ -1,4 +1,4 @@
-"""Near matches of event names: a second name for an event type is usually the first one, misspelt."""
+"""Detect misspelt event names. A second name for an event type is usually the first name, misspelt."""
 
 import re
 import unicodedata
@@ -8,11 +8,11 @@ _BETWEEN: Final = re.compile(r"[\s_-]+")
 
 
 def near_miss(name: str, other: str) -> str | None:
-    """Return how two names nearly match: `unicode`, `case`, `spaces` or `one_letter`; None if they are equal
-    or unrelated.
+    """Return the kind of misspelling that explains how two names differ; None if equal or unrelated.
 
-    `unicode` means the same letters from other code points: decomposed accents, full-width letters. `spaces`
-    covers separators between words; `one_letter` a wrong, missing, extra or transposed letter.
+    `unicode`: other code points for the same letters, such as full-width letters. `case`: upper and lower
+    case. `spaces`: other separators between words. `one_letter`: one letter is wrong, missing, extra or
+    transposed.
     """
     if name == other:
         return None

@@ -1,4 +1,4 @@
-"""Event field paths: the location of a value in an event. A small grammar, parsed once and never evaluated.
+"""Paths, which name the location of a value in an event.
 
     path  = step { "." name | "[" index "]" | '["' quoted '"]' }      step = name | '["' quoted '"]'
     name  = one or more of A-Z a-z 0-9 _ -        quoted = anything but '"', '\\' and control characters
@@ -26,7 +26,7 @@ Getter = Callable[[dict[str, Any]], Any]
 
 
 class Impassable:
-    """A path met a text, number or boolean before its last step: the event has another structure."""
+    """The result for a path that leads through a text, number or boolean, or through a wrong container."""
 
     __slots__ = ()
 
@@ -36,7 +36,7 @@ IMPASSABLE: Final = Impassable()
 
 @lru_cache(maxsize=4096)  # mappings of a thousand destinations have few different paths
 def parse_path(text: str) -> tuple[Step, ...] | None:
-    """Parse a path into its steps, names as str and indexes as int; None if it is not a path."""
+    """Parse a path into its steps: a str for a name, an int for an index. Return None if it is invalid."""
     if len(text) > MAX_PATH_LENGTH:
         return None
     steps: list[Step] = []
@@ -46,7 +46,7 @@ def parse_path(text: str) -> tuple[Step, ...] | None:
         if match is None:
             return None
         name, index = match["name"], match["index"]
-        # A dot separates a name from the step before it; it is never first and never missing.
+        # A name follows a dot, except at the start of the path.
         if name is not None and (match["dot"] is None) is not (position == 0):
             return None
         if index is not None and position == 0:
@@ -57,14 +57,16 @@ def parse_path(text: str) -> tuple[Step, ...] | None:
 
 
 def last_name(steps: tuple[Step, ...]) -> str:
-    """Return the last name of a path, which names a custom field given as a bare path."""
+    """Return the last name in a path, or an empty text if it has only indexes."""
     return next((step for step in reversed(steps) if isinstance(step, str)), "")
 
 
 @lru_cache(maxsize=4096)
 def getter(steps: tuple[Step, ...]) -> Getter:
-    """Compile a path to a function of the event that returns the value, None if absent or null, or
-    `IMPASSABLE`.
+    """Compile a path to a function that returns its value in an event.
+
+    The function returns None if the value is absent or null, and `IMPASSABLE` if the event has another
+    structure.
     """
     match steps:
         case (str(a),):

@@ -1,4 +1,4 @@
-"""Find email addresses and phone numbers in a mapping, which is stored and shown. Pure."""
+"""Find email addresses and phone numbers in a mapping. They must not be there: it is stored and shown."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from app.domain.personal_text import holds_personal_text
 
 
 def personal_members(document: Mapping[str, Any], members: tuple[str, ...]) -> list[str]:
-    """Return the fields and rows of these members that contain an email address or a phone number."""
+    """Return the paths of the fields and rows in these members that contain an address or a phone number."""
     parts = [part for member in members for part in _parts(member, document.get(member))]
     return list(dict.fromkeys(at for at, part in parts if any(map(holds_personal_text, _texts(part)))))
 
@@ -17,7 +17,7 @@ def _parts(member: str, written: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(written, list):
         yield from ((f"{member}[{number}]", row) for number, row in enumerate(written))
     elif isinstance(written, dict):
-        # A member name of the caller may itself be such a text: only known ones are shown.
+        # An unknown name is checked too, and not shown: it can be an address itself.
         yield from (
             (f"{member}.{name}" if name in FIELDS else member, [name, part]) for name, part in written.items()
         )

@@ -1,8 +1,8 @@
-"""Pipe functions: named steps between a value of the event and its destination field.
+"""Pipe functions: named steps that change a value of the event before it becomes a field of the Amazon event.
 
-Every step is total: it maps each JSON value to a value or to `SourceFailed`, never raises, and runs in time
-linear in its input. Text steps require a text and number steps a number; a value of another type fails as
-`wrong_type`, a value that a step cannot read as `transform_failed`. Nothing is guessed.
+A step takes any JSON value, never raises, and runs in time linear in its input. It returns a value, or
+`SourceFailed`: with reason `wrong_type` for a value of another JSON type, and `transform_failed` for a value
+that it cannot read.
 """
 
 import hashlib
@@ -14,21 +14,20 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.conversion import timestamps
-from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
+from app.domain.conversion.failures import SourceFailed, wrong_type
 from app.domain.conversion.numbers import as_integer, is_number, number_text, plain, read_number, rounded
 
 MAX_PIPE_STEPS: Final = 16
-MAX_PIPED_TEXT: Final = 8192  # characters before and after each step; a trait may have 1,024 at the end
+MAX_PIPED_TEXT: Final = 8192  # characters of a text before and after each step
 
 Step = Callable[[Any], Any]
-Maker = Callable[
-    [list[Any]], "Step | str"
-]  # converts arguments to a step, or returns their problem as a sentence
+# Takes the arguments of a pipe function. Returns its step, or the problem of the arguments.
+Maker = Callable[[list[Any]], "Step | str"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pipe:
-    """One function of the language: name, form, help, and the factory of its steps."""
+    """A pipe function. `form` is an example of its use, `help` its explanation, and `make` creates a step."""
 
     name: str
     form: str
@@ -43,7 +42,7 @@ def _unreadable(what: str) -> SourceFailed:
 def _on_text(name: str, shape: Callable[[str], Any]) -> Step:
     def step(value: Any) -> Any:
         if type(value) is not str:
-            return wrong_type(f"is {json_type(value)}, where the pipe's {name} takes a text")
+            return wrong_type(value, f"the pipe's {name} takes a text")
         if len(value) > MAX_PIPED_TEXT:
             return SourceFailed(
                 "value_too_long", f"has more than the {MAX_PIPED_TEXT:,} characters that a pipe accepts"
@@ -56,14 +55,14 @@ def _on_text(name: str, shape: Callable[[str], Any]) -> Step:
 def _on_number(name: str, shape: Callable[[int | Decimal], Any]) -> Step:
     def step(value: Any) -> Any:
         if not is_number(value):
-            return wrong_type(f"is {json_type(value)}, where the pipe's {name} takes a number")
+            return wrong_type(value, f"the pipe's {name} takes a number")
         return shape(value)
 
     return step
 
 
 def _plain(step: Step) -> Maker:
-    """Return the factory of a step without arguments."""
+    """Return the `make` of a pipe function without arguments."""
     return lambda arguments: step if not arguments else "takes no argument"
 
 
@@ -103,7 +102,9 @@ def _join(arguments: list[Any]) -> Step | str:
             return value
         parts = [_text_of(part) for part in value if part is not None]
         if any(isinstance(part, SourceFailed) for part in parts):
-            return wrong_type("is a list with lists or objects, which the pipe's join does not accept")
+            return SourceFailed(
+                "wrong_type", "is a list with lists or objects, which the pipe's join does not accept"
+            )
         return joint.join(parts)
 
     return step
@@ -141,7 +142,7 @@ def _map(arguments: list[Any]) -> Step | str:
     def step(value: Any) -> Any:
         text = _text_of(as_integer(value))
         if isinstance(text, SourceFailed):
-            return wrong_type(f"is {json_type(value)}, where the pipe's map takes a text, number or boolean")
+            return wrong_type(value, "the pipe's map takes a text, number or boolean")
         return rows.get(text, rows.get("*", value))
 
     return step
@@ -155,7 +156,7 @@ def _round(arguments: list[Any]) -> Step | str:
 
 
 def _abs(number: int | Decimal) -> int | Decimal:
-    # `abs` of a Decimal rounds to the context's 28 digits; this does not.
+    # `abs` would round a Decimal to 28 digits.
     return abs(number) if type(number) is int else Decimal(number).copy_abs()
 
 
@@ -168,19 +169,19 @@ def _text_of(value: Any) -> Any:
         case int() | Decimal():
             return number_text(value)
         case _:
-            return wrong_type(f"is {json_type(value)}, where a text, number or boolean is expected")
+            return wrong_type(value, "a text, number or boolean is expected")
 
 
 def _to_number(value: Any) -> Any:
     if is_number(value):
         return value
     if type(value) is not str:
-        return wrong_type(f"is {json_type(value)}, where the pipe's to_number takes a text or number")
+        return wrong_type(value, "the pipe's to_number takes a text or number")
     number = read_number(value.strip())
     return _unreadable("is not a plain decimal number") if number is None else number
 
 
-# The values that Amazon's tag template accepts, except its two for consent.
+# The words that Amazon's tag template accepts, except those for consent only.
 _BOOLEANS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "yes", "1", "on", "enabled"), True),
     **dict.fromkeys(("false", "no", "0", "off", "disabled"), False),
@@ -225,7 +226,7 @@ def _date(arguments: list[Any]) -> Step | str:
 
 def _sha256_lower(text: str) -> str:
     word = text.strip().lower()
-    # A digest is not hashed again, as everywhere (P8).
+    # A text that is a digest already is not hashed again (P8).
     return word if _DIGEST.fullmatch(word) else hashlib.sha256(word.encode("utf-8", "replace")).hexdigest()
 
 
@@ -283,7 +284,7 @@ PIPES: Final[Mapping[str, Pipe]] = {row.name: row for row in _ROWS}
 
 
 def make_step(written: Any) -> Step | str:
-    """Compile one step as written, `"lower"` or `["replace", "a", "b"]`, or return its problem."""
+    """Compile a step such as `"lower"` or `["replace", "a", "b"]`, or return its problem as a sentence."""
     name, arguments = (written, []) if isinstance(written, str) else (None, [])
     if type(written) is list and written and isinstance(written[0], str):
         name, arguments = written[0], written[1:]
@@ -297,7 +298,7 @@ def make_step(written: Any) -> Step | str:
 
 
 def run(steps: tuple[Step, ...], value: Any) -> Any:
-    """Pass a value through the steps; return a value, None if it is empty, or the first `SourceFailed`."""
+    """Apply the steps in order. Stop at the first result that is None or `SourceFailed`, and return it."""
     for step in steps:
         if value is None:
             return None

@@ -1,6 +1,6 @@
-"""Presets for a mapping of each event type: a name, usual paths, and recommended fields.
+"""The presets for a new mapping: for each event type a name, paths, and recommended fields.
 
-The paths are those of the documented event form; paths learned from events replace them where available.
+The paths are from the documented example event. A draft can replace them by paths found in recent events.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,10 @@ from app.domain.conversion.event_types import EVENT_TYPES, PURCHASE, PURCHASE_ON
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """`needs`: fields that an event of the type should have; `only`: fields that no other type supports."""
+    """The preset for an event type.
+
+    `needs` are fields that events of the type should have; `only` are fields that no other type supports.
+    """
 
     event_type: str
     event_name: str
@@ -22,7 +25,7 @@ class Preset:
     event_source: str = "WEBSITE"
 
     def document(self) -> dict[str, Any]:
-        """Return the draft of a mapping; every part of it can be changed."""
+        """Return the mapping document with which a new draft starts."""
         fields = {**_FIELDS, **{name: _MORE[name] for name in (*self.needs, *self.only)}}
         if self.event_source != "WEBSITE":
             fields["maid"] = {"path": "user.maid"}

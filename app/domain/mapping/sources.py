@@ -1,4 +1,4 @@
-"""The source of one value of a mapping: a constant, or a path with a pipe and a default."""
+"""Compile the source of a field in a mapping: a constant, or a path with an optional pipe and default."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,7 +15,7 @@ MAX_CONSTANT_LENGTH: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class MappingProblem:
-    """A problem of a mapping document: its path in the document, a stable code, and a sentence."""
+    """A problem at `path` of a mapping document: a stable code, and a sentence for the operator."""
 
     path: str
     problem: str
@@ -26,9 +26,9 @@ class MappingProblem:
 class Source:
     """A compiled source.
 
-    `read` returns a JSON value, None if there is none, or `SourceFailed`. `path` is the path as written, None
-    for a constant; `rule` is a short name of the pipe, for the preview; `pipe` is the complete pipe as text,
-    which is equal for equal pipes.
+    `read` returns the value in an event, None if it is absent, or `SourceFailed`. `path` is None for a
+    constant. `rule` has the names of the pipe's functions, for a preview. `pipe` is the text of the complete
+    pipe, to compare it with others.
     """
 
     read: Getter
@@ -47,18 +47,18 @@ def constant(value: Any) -> Source:
 def compile_source(
     written: Any, at: str, *, bare: str, keep_blank: bool = False
 ) -> Source | list[MappingProblem]:
-    """Compile a source as written, or return its problems; `at` is its path in the document.
+    """Compile a source of a mapping document, or return its problems. `at` is its path in the document.
 
-    `bare` is the meaning of a bare string, "const" or "path". A blank text counts as absent; with
-    `keep_blank` only an empty text does, so that match keys can report a blank as dropped.
+    `bare` is what a source that is a text means: "const" or "path". A blank value counts as absent. For a
+    match key, `keep_blank` returns white space, so that the match key is reported as dropped.
     """
     if isinstance(written, str):
         written = {bare: written}
     if type(written) is not dict:
         return [MappingProblem(at, "wrong_type", "A source is a text or an object with const or path.")]
-    unknown = [key for key in written if key not in ("const", "path", "pipe", "default")]
-    if unknown:
-        return [_unknown_member(at)]
+    if not written.keys() <= {"const", "path", "pipe", "default"}:
+        sentence = "A source has only the members const, path, pipe and default."
+        return [MappingProblem(at, "unknown_member", sentence)]
     if "const" in written:
         if len(written) > 1:
             return [MappingProblem(at, "const_stands_alone", "A constant takes no path, pipe or default.")]
@@ -75,21 +75,13 @@ def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Sour
     text = written["path"]
     found = parse_path(text) if isinstance(text, str) else None
     if found is None:
-        problems.append(
-            MappingProblem(
-                f"{at}.path",
-                "path_invalid",
-                'A path is names and indexes such as a.b[0].c or ["utm source"].x.',
-            )
-        )
+        sentence = 'A path is names and indexes such as a.b[0].c or ["utm source"].x.'
+        problems.append(MappingProblem(f"{at}.path", "path_invalid", sentence))
     pipe = written.get("pipe", [])
     steps: list[pipes.Step] = []
     if type(pipe) is not list or len(pipe) > pipes.MAX_PIPE_STEPS:
-        problems.append(
-            MappingProblem(
-                f"{at}.pipe", "wrong_type", f"A pipe is a list of at most {pipes.MAX_PIPE_STEPS} steps."
-            )
-        )
+        sentence = f"A pipe is a list of at most {pipes.MAX_PIPE_STEPS} steps."
+        problems.append(MappingProblem(f"{at}.pipe", "wrong_type", sentence))
     else:
         for number, step_written in enumerate(pipe):
             step = pipes.make_step(step_written)
@@ -110,8 +102,8 @@ def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Sour
     return Source(read, text, default=default, rule=" | ".join(names), pipe=repr(pipe))
 
 
-# Mappings share equal text sources: a thousand destinations have few different ones, at a kilobyte each.
-# Other scalars are not shared: for a cache 1, 1.0 and True are equal.
+# Mappings share equal sources to save memory: a thousand destinations have few different sources. Constants
+# other than texts are not shared, because 1, 1.0 and True would be the same key of the cache.
 _share = lru_cache(maxsize=4096)
 _text = _share(constant)
 
@@ -124,25 +116,26 @@ def _plain(text: str, default: str | None, keep_blank: bool) -> Source:
 
 
 def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_blank: bool) -> Getter:
-    """Join path, pipe and default; the default replaces an absent, null or blank value before or after the
-    pipe.
+    """Return a function that reads a path of an event and applies the steps.
+
+    The function returns the default if the value is absent, null or blank, before or after the steps.
     """
 
     def read_plain(event: dict[str, Any]) -> Any:
         value = get(event)
         if type(value) is str and value and not value.isspace():
             return value  # the usual case
-        return _UNREACHABLE if value is IMPASSABLE else served(value)
+        return _UNREACHABLE if value is IMPASSABLE else with_default(value)
 
     def read(event: dict[str, Any]) -> Any:
         value = get(event)
         if value is IMPASSABLE:
             return _UNREACHABLE
         if type(value) is str and (not value or value.isspace()):
-            return served(value)
-        return served(pipes.run(steps, value))
+            return with_default(value)
+        return with_default(pipes.run(steps, value))
 
-    def served(value: Any) -> Any:
+    def with_default(value: Any) -> Any:
         if type(value) is not str:
             return default if value is None else value
         if value.isspace():
@@ -163,9 +156,3 @@ def _scalar_problem(value: Any, at: str) -> MappingProblem | None:
     if isinstance(value, str) and len(value) > MAX_CONSTANT_LENGTH:
         return MappingProblem(at, "too_long", f"A constant has at most {MAX_CONSTANT_LENGTH:,} characters.")
     return None
-
-
-def _unknown_member(at: str) -> MappingProblem:
-    return MappingProblem(
-        at, "unknown_member", "A source has only the members const, path, pipe and default."
-    )

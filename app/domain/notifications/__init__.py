@@ -1,3 +1,4 @@
-"""Notifications about incidents: `channels.py` reads the settings, `policy.py` decides which message is due,
-`messages.py` writes it. `app.notification_clients` sends it.
+"""Notifications about incidents: read the channels, decide which message is due, and write the message.
+
+`app.notification_clients` sends the messages.
 """

@@ -1,8 +1,7 @@
-"""Read the channels that the operator configured. Addresses are credentials: no `repr` and no error contains
-one.
+"""Read the settings of notification channels, such as `NOTIFY_WEBHOOKS="ops=https://…,ops@acme=https://…"`.
 
-`NOTIFY_WEBHOOKS="ops=https://…,name@organisation=https://…"`; entries are separated by commas (a comma in an
-address is `%2C`) and split at their first `=`.
+Entries `name=value` or `name@organisation=value` are separated by commas. A comma in an address is written
+`%2C`. Addresses are credentials, so no error and no `repr` contains one.
 """
 
 import re
@@ -12,8 +11,8 @@ from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from app.domain.callback import read_secrets
+from app.domain.ids import DEFAULT_ORGANISATION
 
-DEFAULT_ORGANISATION: Final = "default"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _ADDRESS: Final = re.compile(r"[^\s@<>,|\x00-\x1f]{1,64}@[^\s@<>,|\x00-\x1f]{1,255}")
 SMTP_SCHEMES: Final = ("smtp", "smtps")
@@ -23,7 +22,7 @@ ChannelType = Literal["webhook", "email"]
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One channel of an organisation. `addresses` are its URL, or its mail addresses."""
+    """A channel of an organisation. `addresses` has one URL, or mail addresses."""
 
     organisation: str
     name: str
@@ -33,13 +32,13 @@ class Channel:
 
     @property
     def key(self) -> str:
-        """The name of its messages in the database. Channels of different types may have the same name."""
+        """The name of the channel in the database. It differs for a webhook and an email of the same name."""
         return self.name if self.type == "webhook" else f"{self.name} ({self.type})"
 
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """The SMTP server. `implicit_tls` for `smtps://`; `smtp://` uses STARTTLS if the server offers it."""
+    """The SMTP server. `implicit_tls` is True for `smtps://`. `smtp://` uses STARTTLS if it is offered."""
 
     host: str
     port: int
@@ -49,7 +48,10 @@ class MailServer:
 
 
 def read_webhooks(text: str, secrets: str = "") -> tuple[Channel, ...]:
-    """Read webhook channels with their signing secrets. Raises ValueError without any value."""
+    """Read the webhooks and the secrets for signing, which have the same names.
+
+    Raises ValueError; its text contains no value.
+    """
     signing: dict[tuple[str, str], list[bytes]] = {}
     for position, organisation, name, value in _entries(secrets):
         try:
@@ -73,7 +75,10 @@ def read_webhooks(text: str, secrets: str = "") -> tuple[Channel, ...]:
 
 
 def read_emails(text: str) -> tuple[Channel, ...]:
-    """Read mail channels: `ops=a@example.com|b@example.com`. Raises ValueError without any value."""
+    """Read mail channels such as `ops=a@example.com|b@example.com`.
+
+    Raises ValueError; its text contains no value.
+    """
     found = []
     for position, organisation, name, value in _entries(text):
         addresses = tuple(unquote(part.strip()) for part in value.split("|"))
@@ -84,7 +89,7 @@ def read_emails(text: str) -> tuple[Channel, ...]:
 
 
 def read_mail_server(url: str) -> MailServer:
-    """Read `smtp://USER:PASSWORD@HOST:PORT` or `smtps://…`. Raises ValueError without any value."""
+    """Read `smtp://USER:PASSWORD@HOST:PORT` or `smtps://…`. Raises ValueError; its text contains no value."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -1,7 +1,7 @@
-"""The content of messages about incidents: JSON for webhooks, text for mail. Pure.
+"""Write the messages about incidents: JSON for webhooks, text for mail.
 
-Messages contain codes, counts, times and the name of the destination; never a value of an event or a text of
-Amazon.
+A message contains codes, counts, times and the name of the destination. It contains no value of an event and
+no text from Amazon.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,20 @@ _VERBS: Final[Mapping[str, str]] = {
     MessageType.RESOLVED: "resolved",
     MessageType.REMINDER: "still open",
 }
-# Slack reads &, < and > as markup; Mattermost reads @all and links. A zero-width space breaks the latter.
+# Slack reads &, < and > as markup. Mattermost reads `code`, @all and links: a zero-width space prevents
+# the last two.
 _ESCAPES: Final = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "@\u200b", "[": "[\u200b", "`": "'"}
 )
 
 
 def escaped(name: str) -> str:
-    """Return a name without markup for Slack and Mattermost."""
+    """Escape a name, so that Slack and Mattermost show it as plain text."""
     return name.translate(_ESCAPES).replace("://", ":\u200b//")
 
 
 def incident_text(type: str, incident: Mapping[str, Any]) -> str:
-    """Return one readable line about an incident."""
+    """Return a line about an incident for a chat. `type` is a `MessageType` other than DIGEST."""
     name = incident["destination_name"]
     subject = "the service" if name is None else escaped(name)
     text = f"[{incident['severity']}] {incident['kind']} {_VERBS[type]}: {subject}. {incident['summary']}"
@@ -41,18 +42,18 @@ def incident_text(type: str, incident: Mapping[str, Any]) -> str:
 
 
 def incident_body(type: MessageType, incident: Mapping[str, Any], now: datetime) -> bytes:
-    """Return the body of a message about one incident."""
+    """Return the JSON of a message about one incident."""
     text = incident_text(type, incident)
-    return _encode({"type": type.value, "timestamp": now, "text": text, "data": dict(incident)})
+    return msgspec.json.encode({"type": type.value, "timestamp": now, "text": text, "data": dict(incident)})
 
 
 def digest_body(items: Sequence[tuple[MessageType, Mapping[str, Any]]], now: datetime, *, url: str) -> bytes:
-    """Return the body of a digest; it lists at most fifty items and counts all of them."""
+    """Return the JSON of a digest. It counts all incidents and lists the first fifty."""
     listed = [{"type": type_.value, **incident} for type_, incident in items[:MOST_ITEMS]]
     opened = sum(type_ is MessageType.OPENED for type_, _ in items)
     resolved = sum(type_ is MessageType.RESOLVED for type_, _ in items)
     text = f"{len(items)} incidents changed: {opened} opened, {resolved} resolved. {url}"
-    return _encode(
+    return msgspec.json.encode(
         {
             "type": MessageType.DIGEST.value,
             "timestamp": now,
@@ -65,7 +66,7 @@ def digest_body(items: Sequence[tuple[MessageType, Mapping[str, Any]]], now: dat
 def mail(
     body: bytes, *, message_id: str, sender: str, recipients: Sequence[str], now: datetime
 ) -> EmailMessage:
-    """Return the mail for a message."""
+    """Return the mail for a message whose JSON is `body`."""
     content = msgspec.json.decode(body)
     message = EmailMessage()
     message["From"] = sender
@@ -107,7 +108,3 @@ def _lines(content: Mapping[str, Any]) -> list[str]:
         "",
         data["url"],
     ]
-
-
-def _encode(content: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(content)

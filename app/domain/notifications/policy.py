@@ -1,7 +1,7 @@
-"""Which message about an incident a channel gets now, if any. Pure.
+"""Decide which message about an incident a channel gets now.
 
-The decision compares the incident with the messages that the channel already got, so that after a restart
-nothing is sent twice, and waiting messages are found again.
+The decision compares the incident with the messages that the channel already got. So a restart sends no
+message twice and loses none.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,12 @@ from app.domain.incidents.machine import Incident, IncidentState
 
 SAME_MESSAGE_EVERY: Final = timedelta(minutes=10)
 REMIND_EVERY: Final = timedelta(days=1)
-MOST_MESSAGES: Final = 10  # per minute and channel; more are sent as a digest
+MOST_MESSAGES: Final = 10  # per minute and channel; more incidents are sent as a digest
 MINUTE: Final = timedelta(minutes=1)
 MOST_ITEMS: Final = 50  # per digest
 
 
 class MessageType(StrEnum):
-    """The type of a message."""
-
     OPENED = "incident.opened"
     RESOLVED = "incident.resolved"
     REMINDER = "incident.reminder"
@@ -31,14 +29,14 @@ class MessageType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """The notification settings of a destination. None means every channel, or every kind."""
+    """The notification settings of a destination. None stands for all channels, or for all kinds."""
 
     channels: frozenset[str] | None = None
     kinds: frozenset[Kind] | None = None
     min_severity: Severity = Severity.WARNING
 
     def includes(self, incident: Incident, channel: str) -> bool:
-        """Return whether messages about this incident go to this channel."""
+        """Return whether messages about an incident are sent to a channel."""
         return (
             (self.channels is None or channel in self.channels)
             and (self.kinds is None or incident.kind in self.kinds)
@@ -53,7 +51,7 @@ class SentMessages:
     opened_at: datetime | None = None
     resolved_at: datetime | None = None
     reminded_at: datetime | None = None
-    severity: Severity | None = None  # of the last `incident.opened`
+    severity: Severity | None = None  # of the incident when the last `incident.opened` was sent
 
     @property
     def is_open(self) -> bool:
@@ -64,11 +62,11 @@ class SentMessages:
 
 
 def due_message(incident: Incident, sent: SentMessages, now: datetime, *, muted: bool) -> MessageType | None:
-    """Return the due message.
+    """Return the type of the message that is due, or None.
 
-    `muted`: by a person, a maintenance window or a wider incident. A reopened incident is announced again no
-    earlier than ten minutes after the last message about it, so an intermittent fault causes at most two
-    messages in ten minutes.
+    `muted` means that a person, a maintenance window or a problem of the service suppresses messages. After a
+    message that an incident opened or resolved, a channel gets no other such message for ten minutes, unless
+    the severity rises. So a problem that comes and goes causes few messages.
     """
     if muted:
         return None
@@ -91,14 +89,14 @@ def due_message(incident: Incident, sent: SentMessages, now: datetime, *, muted:
 
 @dataclass(frozen=True, slots=True)
 class ChannelLoad:
-    """The messages created for a channel within the last minute."""
+    """How many messages and digests were created for a channel within the last minute."""
 
     messages: int = 0
     digests: int = 0
 
 
 class Batching(StrEnum):
-    """How to send the due messages of a channel."""
+    """How to send the due messages of a channel: one each, as one digest, or later."""
 
     SINGLE = "single"
     DIGEST = "digest"
@@ -106,7 +104,7 @@ class Batching(StrEnum):
 
 
 def batching(due: Sequence[object], load: ChannelLoad) -> Batching:
-    """Decide how due messages are sent: above ten a minute, as one digest a minute."""
+    """Return how to send due messages. More than ten in a minute are sent as one digest a minute."""
     if load.messages + len(due) <= MOST_MESSAGES:
         return Batching.SINGLE
     return Batching.WAIT if load.digests else Batching.DIGEST

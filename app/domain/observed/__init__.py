@@ -1,3 +1,5 @@
-"""Analysis of recent events: their schema (`event_schema.py`, from samples without values), their match keys
-(`coverage.py`), and the effect of a draft on them (`preview.py`, `backtest.py`).
+"""Analyse recent events, from samples without values.
+
+`event_schema.py` finds their paths, and `coverage.py` counts their match keys. `preview.py` and `backtest.py`
+show what a mapping draft would do with them.
 """

@@ -1,9 +1,8 @@
-"""Test a draft on recent events: compare everything that is sent, and count newly rejected events.
+"""Test a mapping draft on recent events: compare what it and the published mapping would send.
 
-Only samples of the events are stored, without values. Each sample becomes a synthetic event, which the
-published mapping and the draft both convert with the real code. A synthetic event shows which path is read,
-and which values are absent or have no match key. If it cannot show the effect of a changed source, the field
-is `uncertain` and never counts as unchanged.
+Only samples of the events are stored, without values. Each sample becomes a synthetic event, which both
+mappings convert. This shows which paths are read, and which values are absent or unusable. A field is
+`uncertain` if a synthetic event cannot show the effect of its changed source.
 """
 
 from collections import Counter
@@ -15,19 +14,17 @@ from typing import Final, NamedTuple
 
 from app.domain.conversion.convert import Conversion, Rules, convert
 from app.domain.event import Event, Rejection
-from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.document import Mapping
 from app.domain.observed.schema_sample import SchemaSample, ValueKind, may_be_unsampled
-from app.domain.observed.sent_fields import sent_fields
+from app.domain.observed.sent_fields import KEY_FIELDS, sent_fields
 from app.domain.observed.synthetic_event import synthetic_event
 
-# Functions whose result depends on the characters of a value: a synthetic value may have another result.
+# Pipe functions whose result depends on the characters of a value, which are invented in a synthetic event.
 _READS_CHARACTERS: Final = frozenset({"split", "substring", "replace", "map", "first", "last", "join"})
-_KEY_FIELDS: Final = {rule.type.value: rule.field for rule in MATCH_KEYS}
 
 
 class RejectionGroup(NamedTuple):
-    """Why events are newly rejected: the reason, the source path, and the mapping field."""
+    """Why the draft rejects events that the published mapping accepts. `field` is the path in the event."""
 
     reason: str
     field: str | None
@@ -38,10 +35,10 @@ class RejectionGroup(NamedTuple):
 class Backtest:
     """The effect of a draft on `events` recent events.
 
-    `lost` and `gained` count events by match key, `changed` those that send another value, by mapping field.
-    `unclear` counts events that were accepted although their synthetic event is rejected: the test says
-    nothing about them. `uncertain` are the fields whose new source may send another value, which samples
-    cannot show.
+    `lost` and `gained` count the events that lose or gain a match key, by match key. `changed` counts the
+    events that send another value, by mapping field. `unclear` counts the events without a result, because
+    the published mapping rejects their synthetic event. `uncertain` has the fields that may send another
+    value.
     """
 
     events: int = 0
@@ -54,12 +51,12 @@ class Backtest:
 
     @property
     def harmful(self) -> bool:
-        """Return whether an event would be rejected or lose a match key."""
+        """Whether an event would be rejected or lose a match key."""
         return bool(self.lost or self.rejected)
 
     @property
     def loss(self) -> Fraction:
-        """Return the largest share of the clear events that loses one match key or is newly rejected."""
+        """The largest share of events that is newly rejected or loses one match key, without `unclear`."""
         evaluated = self.events - self.unclear
         worst = max([*self.lost.values(), self.rejected.total()], default=0)
         return Fraction(worst, evaluated) if evaluated else Fraction(0)
@@ -73,16 +70,19 @@ def backtest(
     *,
     now: datetime,
 ) -> Backtest:
-    """Convert a synthetic event of each distinct sample with both mappings and count the differences."""
+    """Convert a synthetic event of each sample with both mappings, and count the differences.
+
+    `samples` has each sample with its number of events.
+    """
     result = Backtest()
     counts: Counter[SchemaSample] = Counter()
     for sample, times in samples:
         counts[sample] += times
     sources = _changed_sources(published, draft)
-    concerned: set[str] = set()  # fields with a changed source that reads a value of some event
+    concerned: set[str] = set()  # fields whose changed source may read a value of an event
     for sample, times in counts.items():
         result.events += times
-        event = Event(0, "backtest", rules.destination_id, rules.mapping_id, synthetic_event(sample, now))
+        event = Event("backtest", rules.destination_id, rules.mapping_id, synthetic_event(sample, now))
         before = convert(event, "backtest", published, rules, now=now)
         after = convert(event, "backtest", draft, rules, now=now)
         if isinstance(before, Rejection):
@@ -101,7 +101,7 @@ def _count_differences(result: Backtest, before: Conversion, after: Conversion, 
         result.lost[key] += times
     for key in set(after.match_keys) - set(before.match_keys):
         result.gained[key] += times
-    counted = {_KEY_FIELDS[key] for key in set(before.match_keys) ^ set(after.match_keys)}
+    counted = {KEY_FIELDS[key] for key in set(before.match_keys) ^ set(after.match_keys)}
     sent_before, sent_after = sent_fields(before), sent_fields(after)
     for name in sent_before.keys() | sent_after.keys():
         if name not in counted and sent_before.get(name) != sent_after.get(name):
@@ -110,10 +110,10 @@ def _count_differences(result: Backtest, before: Conversion, after: Conversion, 
 
 @dataclass(frozen=True, slots=True)
 class _ChangedSource:
-    """A source with another path or another pipe; `field` is the field that it supplies."""
+    """A field whose source has another path or another pipe in the draft."""
 
     field: str
-    paths: tuple[str, ...]
+    paths: tuple[str, ...]  # before and after
     reads_characters: bool
 
     def may_read(self, sample: SchemaSample) -> bool:
@@ -128,7 +128,7 @@ def _changed_sources(published: Mapping, draft: Mapping) -> list[_ChangedSource]
     for name in sorted(before.keys() | after.keys()):
         was, becomes = before.get(name), after.get(name)
         if was and becomes and (was.path, was.pipe) == (becomes.path, becomes.pipe):
-            continue  # constants and defaults also work in synthetic events
+            continue  # synthetic events show the effect of a changed constant or default
         sources = [source for source in (was, becomes) if source is not None]
         field_name = "consent" if name.startswith("consent.") else name
         paths = tuple(source.path for source in sources if source.path is not None)
@@ -138,7 +138,7 @@ def _changed_sources(published: Mapping, draft: Mapping) -> list[_ChangedSource]
 
 
 def _uncertain(result: Backtest, sources: Iterable[_ChangedSource], concerned: set[str]) -> tuple[str, ...]:
-    shown = {*result.changed, *(_KEY_FIELDS[key] for key in (*result.lost, *result.gained))}
+    shown = {*result.changed, *(KEY_FIELDS[key] for key in (*result.lost, *result.gained))}
     return tuple(
         dict.fromkeys(
             source.field

@@ -1,4 +1,4 @@
-"""Match-key coverage: the share of events that carry each match key, and why keys were dropped."""
+"""Match-key coverage: the share of events that have each match key, and why match keys were dropped."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ MOST_EVENTS: Final = 1_000
 
 
 def match_key_coverage(events_metadata: Iterable[EventMetadata]) -> dict[str, Any]:
-    """Count the match keys of the first thousand events, and the dropped ones by reason."""
+    """Count the match keys and the dropped match keys of the first thousand events, as the API shows them."""
     events = 0
     carried: Counter[str] = Counter()
     dropped: Counter[tuple[str, str]] = Counter()

@@ -1,7 +1,7 @@
-"""The event schema: paths of recent events with types, fill rates, and suggested fields.
+"""The schema of recent events: their paths, the types of values, and the fields suggested for each path.
 
-Built from samples, so it contains no values. A path is suggested for a field when its name is a synonym of
-the field and its kind of value fits.
+A path is suggested for a field if its name is a synonym of the field and its values are of a fitting kind.
+The schema is built from samples, which contain no values.
 """
 
 import re
@@ -20,7 +20,7 @@ _EMPTY: Final = frozenset({ValueKind.NULL, ValueKind.BLANK, ValueKind.OBJECT, Va
 
 @dataclass(frozen=True, slots=True)
 class SchemaEntry:
-    """One path: the numbers of events that have it, that fill it, and that have each kind of value there."""
+    """A path: how many events have it, how many have a value there, and how many have each kind of value."""
 
     path: str
     present: int
@@ -29,7 +29,7 @@ class SchemaEntry:
 
     @property
     def types(self) -> dict[str, int]:
-        """Return the number of events by JSON type."""
+        """The number of events by JSON type of the value, the most frequent type first."""
         found: Counter[str] = Counter()
         for kind, times in self.kinds.items():
             found[TYPES[kind]] += times
@@ -38,7 +38,7 @@ class SchemaEntry:
 
 @dataclass(frozen=True, slots=True)
 class EventSchema:
-    """The paths of `events` recent events, in alphabetical order."""
+    """The paths of `events` recent events. The keys of `entries` are the paths, in alphabetical order."""
 
     events: int
     entries: Mapping[str, SchemaEntry]
@@ -79,7 +79,8 @@ _IDS: Final = frozenset(
 )
 _COUNTRIES: Final = frozenset({ValueKind.COUNTRY, ValueKind.CONSENT_COUNTRY})
 
-# Synonyms of each field, without case or separators, best first; and the kinds of value that fit.
+# For each field: its synonyms, the best first, in lower case without separators; and the kinds of value that
+# fit.
 _SYNONYMS: Final[Mapping[str, tuple[str, Collection[ValueKind]]]] = {
     "event_timestamp": (
         "timestamp eventtimestamp eventtime occurredat time senttime sentat createdat happenedat date",
@@ -125,7 +126,7 @@ _SEPARATOR: Final = re.compile(r"[^a-z0-9]")
 
 
 def suggest(schema: EventSchema) -> dict[str, list[str]]:
-    """Return up to three paths for each field, the best first."""
+    """Return up to three suggested paths for each field, the best first."""
     named = [
         (_SEPARATOR.sub("", last_name(parse_path(entry.path) or ()).lower()), entry)
         for entry in schema.entries.values()
@@ -134,7 +135,7 @@ def suggest(schema: EventSchema) -> dict[str, list[str]]:
 
 
 def fields_by_path(schema: EventSchema) -> dict[str, list[str]]:
-    """Return the fields that each path is suggested for."""
+    """Return the fields for which each path is suggested."""
     fields: dict[str, list[str]] = {}
     for field, paths in suggest(schema).items():
         for path in paths:
@@ -158,7 +159,7 @@ def _suggestions(name: str, named: Sequence[tuple[str, SchemaEntry]]) -> list[st
 
 @dataclass(frozen=True, slots=True)
 class SchemaMismatch:
-    """A source of a draft that recent events contradict; `field` is its path in the document."""
+    """A path of a draft that does not fit recent events. `field` is where the draft reads it."""
 
     code: str
     field: str
@@ -176,10 +177,10 @@ _ACCEPTED_TYPES: Final[Mapping[str, Collection[str]]] = {
 
 
 def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[SchemaMismatch]:
-    """Return the paths of a draft that no recent event had, or whose type does not fit the field.
+    """Return the paths of a draft that no recent event has, or whose type does not fit the field.
 
-    Without events there are no mismatches. The type of sources with a pipe is not checked, because a pipe may
-    change the type.
+    The type is not checked if the source has a pipe, which can change it. Without events, the result is
+    empty.
     """
     if not schema.events:
         return []
@@ -200,9 +201,7 @@ def _fits(name: str, entry: SchemaEntry) -> bool:
 
 
 def _is_unsampled(path: str, schema: EventSchema) -> bool:
-    """Return whether a path is deeper than samples go: in a list, or in an object whose members samples leave
-    out.
-    """
+    """Return whether samples cannot contain the path, because they leave out what a list or object holds."""
     steps = parse_path(path) or ()
     if any(isinstance(step, int) and step > 0 for step in steps):
         return True
@@ -213,7 +212,7 @@ def _is_unsampled(path: str, schema: EventSchema) -> bool:
 
 
 def _paths(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str, bool]]:
-    """Yield (place, field, path, has a pipe) of every source that reads the event."""
+    """Yield (place in the document, field, path, has a pipe) for each source that reads the event."""
     for name in ("event_type", "event_source", "country_code"):
         yield from _paths_of(name, name, document.get(name), bare_is_path=False)
     fields = document.get("fields")

@@ -1,7 +1,6 @@
-"""Preview each destination field on its own, so that a draft shows results before it is complete. Pure.
+"""Preview each field of a draft on its own, so that a draft shows results before it is complete.
 
-It uses the readers of the conversion, one field at a time, so that a rejecting or missing field does not hide
-the results of the others.
+A field that is missing or rejects the event does not hide the results of other fields.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,10 +22,10 @@ from app.domain.outcomes.reasons import WARNINGS
 
 @dataclass(frozen=True, slots=True)
 class FieldPreview:
-    """The result of one destination field for an event, or why it is empty.
+    """The result of one field for an event, or a note why there is none.
 
-    `result` contains no trait: a hash is shortened and an unhashed id is `…`. `note` is a sentence. `rejects`
-    is set if this field alone would reject the event.
+    `result` contains no personal data: a hash is shortened, and an unhashed id is `…`. `rejects` means that
+    this field rejects the event.
     """
 
     field: str
@@ -38,7 +37,7 @@ class FieldPreview:
 
 
 class _LastStep:
-    """Stores the last step that a reader reports."""
+    """Keeps the last step that a FieldReader reports."""
 
     def __init__(self) -> None:
         self.source: str | None = None
@@ -53,14 +52,8 @@ class _LastStep:
 
 def preview_fields(
     event: dict[str, Any], parts: DraftParts, rules: Rules, *, now: datetime
-) -> list[FieldPreview]:
-    """Return the preview of each mapped field, in the order of the conversion."""
-    return list(_previews(event, parts, rules, now))
-
-
-def _previews(
-    event: dict[str, Any], parts: DraftParts, rules: Rules, now: datetime
 ) -> Iterator[FieldPreview]:
+    """Yield the preview of each mapped field, in the order of the conversion."""
     sources = dict(parts.sources)
     event_type = None
     if source := sources.pop("event_type", None):
@@ -103,11 +96,11 @@ def _read(
     *arguments: Any,
     **options: Any,
 ) -> FieldPreview:
-    """Read one field with a separate reader."""
+    """Read one field by a method of FieldReader, and return its preview."""
     step = _LastStep()
     reader = FieldReader(event, "", step)
     outcome = reading(reader, *arguments, **options)
-    # A missing match key alone does not reject the event: another key may remain.
+    # An event without this match key can still have others, which are read separately.
     if isinstance(outcome, Rejection) and outcome.reason != "no_match_key":
         return FieldPreview(name, source.path, note=outcome.detail, rejects=True)
     if step.rule == "absent":
@@ -128,7 +121,7 @@ def _event_name(name: str, pinned: str | None) -> FieldPreview:
 
 
 def _without_purchase_fields(preview: FieldPreview) -> FieldPreview:
-    """Return the preview of a purchase field in an event of another type."""
+    """Return the preview of a field in an event that is no purchase: a purchase field is ignored."""
     ignored = PURCHASE_ONLY.get(preview.field)
     if ignored is None or preview.result is None:
         return preview

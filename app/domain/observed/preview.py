@@ -1,4 +1,4 @@
-"""Preview a conversion step by step. Shape of the result: interface §4."""
+"""Preview the conversion of an event, step by step. Interface §4 defines the result."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from app.domain.conversion.convert import Conversion, Rules, convert
+from app.domain.conversion.convert import Rules, convert
 from app.domain.event import Event, Rejection
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.sources import Source
@@ -24,16 +24,21 @@ class _Steps:
 
 
 def preview(event: Event, event_id: str, mapping: Mapping, rules: Rules, *, now: datetime) -> dict[str, Any]:
-    """Return what would be sent for an event, or why it would be rejected. Nothing is stored or sent.
+    """Return the Amazon event that would be sent and each step of the conversion, or the rejection.
 
-    `amazon_event` is decoded from the bytes that would be sent. The steps show only the start of the
-    hash of personal values, and `…` for unhashed ids.
+    The steps contain no personal data: only the start of a hash, and `…` for unhashed ids.
     """
     steps = _Steps()
     outcome = convert(event, event_id, mapping, rules, now=now, trace=steps)
     if isinstance(outcome, Rejection):
         return rejection_view(outcome)
-    return conversion_view(outcome, steps.rows)
+    return {
+        "ok": True,
+        "event_id": outcome.event_id,
+        "amazon_event": msgspec.json.decode(outcome.body),
+        "steps": steps.rows,
+        "warnings": [{"code": warning.code, "field": warning.field} for warning in outcome.warnings],
+    }
 
 
 def rejection_view(rejection: Rejection) -> dict[str, Any]:
@@ -45,15 +50,4 @@ def rejection_view(rejection: Rejection) -> dict[str, Any]:
         "field": rejection.field,
         "mapping_field": rejection.mapping_field,
         "detail": rejection.detail,
-    }
-
-
-def conversion_view(conversion: Conversion, steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the preview of a converted event."""
-    return {
-        "ok": True,
-        "event_id": conversion.event_id,
-        "amazon_event": msgspec.json.decode(conversion.body),
-        "steps": steps,
-        "warnings": [{"code": warning.code, "field": warning.field} for warning in conversion.warnings],
     }

@@ -1,8 +1,8 @@
-"""Samples of an event's schema: its paths and the kind of value at each, without values.
+"""Samples of events: the paths of an event, and the kind of value at each path, without values.
 
-Only samples are kept after a request: the event schema is built from them and drafts are tested on them. A
-kind is only a format ("time", "email"), so a sample contains no personal data. A member name that could
-itself be a value (an address, a number) is left out with everything below it. See ADR 0016.
+After a request, only samples of its events are kept: they show the event schema, and drafts are tested on
+them. A kind is a format such as "time" or "email", which is no personal data. A member whose name could
+itself be a value, such as an address or a number, is left out with everything in it. See ADR 0016.
 """
 
 import re
@@ -35,7 +35,7 @@ _ROUTING_IDS: Final = frozenset({"destination_id", "mapping_id"})
 
 
 class ValueKind(StrEnum):
-    """The kind of value at a path. Names are stored, so they never change."""
+    """The kind of value at a path. The names are stored, so they must never change."""
 
     NULL = "null"
     BOOLEAN = "boolean"
@@ -71,8 +71,8 @@ class ValueKind(StrEnum):
     TCF = "tcf"
     GPP = "gpp"
     IP_ADDRESS = "ip_address"
-    UNUSABLE_TRAIT = "unusable_trait"  # makes no hashed match key: a placeholder, an impossible phone
-    UNUSABLE_ID = "unusable_id"  # makes no unhashed match key
+    UNUSABLE_TRAIT = "unusable_trait"  # gives no hashed match key, such as an impossible phone number
+    UNUSABLE_ID = "unusable_id"  # gives no unhashed match key
 
 
 TYPES: Final[Mapping[ValueKind, str]] = {
@@ -103,10 +103,10 @@ def take_sample(
     mapped: Iterable[str] = (),
     unusable: Mapping[str, ValueKind] = MappingProxyType({}),
 ) -> SchemaSample:
-    """Return the sample of an event, at most 200 paths.
+    """Return the sample of an event, in time linear in the event's size.
 
-    Paths in `mapped` are added regardless of their names. `unusable` are the paths whose values have no match
-    key, with their kind. Absent paths are not in the sample. Runs in time linear in the event's size.
+    It has at most 200 paths, and in addition those of `mapped`, regardless of their names. `unusable` has
+    paths whose values gave no match key, with the kind that replaces theirs.
     """
     found: dict[str, ValueKind] = {}
     _walk(content, "", 0, found)
@@ -128,7 +128,7 @@ def may_be_unsampled(path: str, sample: SchemaSample) -> bool:
     for step in steps:
         if step >= MAX_ITEMS if isinstance(step, int) else not _is_plain(step):
             return True
-    # An object or a list represents members that are left out.
+    # The members of an object or list that is itself in the sample were left out.
     return any(kind in _CONTAINERS and path.startswith(found) for found, kind in sample)
 
 
@@ -156,7 +156,6 @@ def _walk(value: Any, path: str, depth: int, found: dict[str, ValueKind]) -> Non
 
 
 def kind_of(value: Any) -> ValueKind:
-    """Return the kind of a JSON value."""
     match value:
         case None:
             return ValueKind.NULL
@@ -199,7 +198,7 @@ def _text_kind(text: str) -> ValueKind:
         return ValueKind.BLANK
     if len(text) > 1024:
         return ValueKind.TCF if _is_tcf(text) else ValueKind.ENDLESS_TEXT
-    # Check for the required characters first: a pattern that fails costs ten times as much.
+    # Cheap checks come before the patterns: a pattern that does not match takes ten times as long.
     word = text.strip()
     if is_placeholder(word) is not None:
         return ValueKind.UNUSABLE_TRAIT
@@ -266,21 +265,17 @@ _decoder: Final = msgspec.msgpack.Decoder(tuple[list[str], list[tuple[int, list[
 
 
 def pack(counted: Mapping[SchemaSample, int]) -> bytes:
-    """Compress samples and their counts for storage."""
+    """Encode and compress samples with their numbers of events. Each name is stored once."""
     names: dict[str, int] = {}
-
-    def index_of(name: str) -> int:
-        return names.setdefault(name, len(names))
-
     rows = [
-        (times, [index_of(name) for path, kind in sample for name in (path, kind.value)])
+        (times, [names.setdefault(name, len(names)) for row in sample for name in row])
         for sample, times in counted.items()
     ]
     return compress(_encoder.encode((list(names), rows)))
 
 
 def read(packed: bytes) -> list[tuple[SchemaSample, int]] | None:
-    """Return what `pack` compressed, or None if the value is damaged."""
+    """Return the samples that `pack` encoded, with their numbers of events; None if they are damaged."""
     try:
         words, rows = _decoder.decode(expand(packed, _MAX_DECOMPRESSED))
         return [

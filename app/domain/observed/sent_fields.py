@@ -1,4 +1,4 @@
-"""The values of a conversion by mapping field. Pure."""
+"""Read the values of a finished Amazon event by the fields of the mapping."""
 
 from typing import Any, Final
 
@@ -7,8 +7,8 @@ import msgspec
 from app.domain.conversion.convert import Conversion
 from app.domain.identity import MATCH_KEYS
 
-_KEY_FIELDS: Final = {rule.type.value: rule.field for rule in MATCH_KEYS}
-# Members of the Amazon event that a single mapping field supplies.
+KEY_FIELDS: Final = {rule.type.value: rule.field for rule in MATCH_KEYS}
+# Members of the Amazon event that have their value from one field of the mapping.
 _MEMBERS: Final = {
     "countryCode": "country_code",
     "eventTime": "event_timestamp",
@@ -25,16 +25,16 @@ _DESCRIPTION: Final = {"name": "event_name", "conversionType": "event_type", "ev
 
 
 def sent_fields(conversion: Conversion) -> dict[str, Any]:
-    """Return every value of the finished Amazon event by mapping field.
+    """Return the values of the finished Amazon event by mapping field.
 
-    The consent signal is `consent`, a row of custom data `custom_data.<name>`. Use it only for synthetic
-    events: `repr` shows the result.
+    The consent signal has the name `consent`, and a row of custom data `custom_data.<name>`. Call this only
+    for synthetic events, because nothing hides the result from logs.
     """
     event = msgspec.json.decode(conversion.body)
     description = event["eventDescription"]
     sent = {field: description[member] for member, field in _DESCRIPTION.items()}
     sent |= {field: event[member] for member, field in _MEMBERS.items() if member in event}
-    sent |= {_KEY_FIELDS[key["type"]]: key["values"] for key in event["matchKeys"]}
+    sent |= {KEY_FIELDS[key["type"]]: key["values"] for key in event["matchKeys"]}
     sent |= {f"custom_data.{row['name']}": row["value"] for row in event.get("customData", ())}
     signal = dict(event.get("consent", {}))
     if "geo" in signal:

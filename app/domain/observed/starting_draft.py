@@ -1,4 +1,4 @@
-"""The draft of a new mapping, and the fields that an event type adds to it. Pure."""
+"""The draft with which a new mapping starts, and the fields that each event type adds to it."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _EPOCHS = {ValueKind.EPOCH_SECONDS: "epoch_s", ValueKind.EPOCH_MILLISECONDS: "ep
 
 
 def starting_draft(schema: EventSchema) -> dict[str, Any]:
-    """Return a draft with the paths that fit recent events, or with usual paths if there are no events."""
+    """Return a draft whose paths fit recent events, or the paths of the example event if there are none."""
     draft = {name: EXAMPLE_MAPPING[name] for name in ("event_source", "country_code", "fields")}
     if not schema.events:
         return draft
@@ -32,7 +32,7 @@ def _source(path: str, schema: EventSchema) -> dict[str, Any]:
 
 
 def additions_by_type(schema: EventSchema) -> dict[str, dict[str, str]]:
-    """Return for each event type the paths of the fields that its events should have, by field."""
+    """Return, for each event type, the fields that its events should have, each with a path."""
     suggested = suggest(schema) if schema.events else {}
     additions: dict[str, dict[str, str]] = {name: {} for name in EVENT_TYPES}
     for preset in PRESETS:

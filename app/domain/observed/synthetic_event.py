@@ -1,7 +1,6 @@
-"""Synthetic events: events with a sample's paths and kinds and invented values.
+"""Create synthetic events: events with the paths and kinds of a sample, and invented values.
 
-Pure. The paths of an event have different values if their kind allows it, so a conversion shows which path it
-reads.
+Paths of the same kind get different values where possible, so that a conversion shows which path it reads.
 """
 
 import hashlib
@@ -17,7 +16,7 @@ from app.domain.conversion import tcf
 from app.domain.mapping.paths import parse_path
 from app.domain.observed.schema_sample import SchemaSample, ValueKind
 
-# Kinds with one invented value. Paths of the same kind get the same value.
+# Kinds for which all paths get the same value.
 _SAME: Final[Mapping[ValueKind, Any]] = {
     ValueKind.NULL: None,
     ValueKind.BOOLEAN: True,
@@ -34,12 +33,12 @@ _SAME: Final[Mapping[ValueKind, Any]] = {
     ValueKind.DENIED: "DENIED",
     ValueKind.TCF: tcf.consent_to_all(),
     ValueKind.GPP: "DBAA~BAAA.YAAA",
-    # Values that every profile drops, as hashed and as unhashed match keys.
+    # Every identity profile drops the first as a hashed match key, and the second as an unhashed one.
     ValueKind.UNUSABLE_TRAIT: "0" * 64,
     ValueKind.UNUSABLE_ID: "a@b",
 }
 
-# Kinds whose value depends on the number of the path in the event, 0 to some hundreds.
+# Kinds whose value depends on the path's number in the sample, from 0 to some hundreds.
 _DISTINCT: Final[Mapping[ValueKind, Callable[[int], Any]]] = {
     ValueKind.NEGATIVE: lambda n: -1 - n,
     ValueKind.INTEGER: lambda n: 12 + n,
@@ -62,14 +61,14 @@ _TIMES: Final[Mapping[ValueKind, Callable[[datetime], Any]]] = {
     ValueKind.DATE: lambda at: at.strftime("%Y-%m-%d"),
     ValueKind.EPOCH_SECONDS: lambda at: int(at.timestamp()),
     ValueKind.EPOCH_MILLISECONDS: lambda at: int(at.timestamp()) * 1000,
-    # Digits may be a phone or an epoch; these are a possible phone and a recent epoch.
+    # Digits can be a phone number or an epoch. These are both.
     ValueKind.DIGITS: lambda at: str(int(at.timestamp())),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class CommonEvent:
-    """A synthetic event with the paths of a common sample, and the number of events that had them."""
+    """A synthetic event for a common sample. `events` is the number of events that the sample stands for."""
 
     events: int
     paths: int
@@ -79,7 +78,7 @@ class CommonEvent:
 def common_events(
     samples: Iterable[tuple[SchemaSample, int]], now: datetime, *, limit: int
 ) -> list[CommonEvent]:
-    """Return up to `limit` events, one for each of the most common samples."""
+    """Return a synthetic event for each of the `limit` most common samples."""
     counted: Counter[SchemaSample] = Counter()
     for sample, times in samples:
         counted[sample] += times
@@ -90,7 +89,7 @@ def common_events(
 
 
 def synthetic_event(sample: SchemaSample, now: datetime) -> dict[str, Any]:
-    """Return an event with the sample's paths and invented values; its times are within minutes of `now`."""
+    """Return an event with the sample's paths and invented values. Its times are shortly before `now`."""
     event: dict[str, Any] = {}
     for number, (path, kind) in enumerate(sample):
         steps = parse_path(path)
@@ -117,11 +116,8 @@ def _put(event: dict[str, Any], steps: tuple[str | int, ...], value: Any) -> Non
         child: Any = value if next_step is None else [] if isinstance(next_step, int) else {}
         if isinstance(step, int):
             parent.extend([None] * (step + 1 - len(parent)))
-            parent[step] = (
-                parent[step] if type(parent[step]) is type(child) and next_step is not None else child
-            )
+            existing = parent[step]
         else:
-            parent[step] = (
-                parent[step] if type(parent.get(step)) is type(child) and next_step is not None else child
-            )
+            existing = parent.get(step)
+        parent[step] = existing if type(existing) is type(child) and next_step is not None else child
         parent = parent[step]

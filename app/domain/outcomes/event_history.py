@@ -1,4 +1,4 @@
-"""Select the attempts that carried one event, and Amazon's answers for it. Pure."""
+"""Select the requests to Amazon that contained an event, and Amazon's results for the event."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ ACCEPTED = "accepted"
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One stored request to Amazon. A retry (`is_retry`) carries single events, others complete batches."""
+    """A stored request to Amazon. It contained single events if `is_retry`, else complete batches."""
 
     id: int
     started_at: datetime
@@ -29,8 +29,6 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRecord:
-    """One replay: its id, time and actor."""
-
     id: str
     at: datetime
     by: str
@@ -38,7 +36,7 @@ class ReplayRecord:
 
 @dataclass(frozen=True, slots=True)
 class ItemOutcome:
-    """Amazon's answer for one event in one attempt: `accepted`, or the reason derived from the answer."""
+    """Amazon's result for one event of an attempt. `outcome` is `accepted`, or a key of `REASONS`."""
 
     outcome: str
     code: str | None
@@ -47,7 +45,7 @@ class ItemOutcome:
 
 @dataclass(frozen=True, slots=True)
 class EventLife:
-    """The facts of an event that determine which attempts of its batch carried it."""
+    """The facts of an event that determine which attempts of its batch contained it."""
 
     status: Status
     event_at: datetime
@@ -57,10 +55,9 @@ class EventLife:
 
 
 def carrying_attempts(life: EventLife, attempts: Sequence[AttemptRecord]) -> list[AttemptRecord]:
-    """Return the attempts (of the event's batch or its own retries) that carried the event.
+    """Return the attempts that contained the event. `attempts` are of its batch, or its own retries.
 
-    A request leaves out events that were erased or had passed the age limit. A delivered event is not sent
-    again.
+    An event is left out of an attempt after it was delivered or erased, or when it has passed the age limit.
     """
     last_sent_at = life.event_at + life.max_age
     if life.status is Status.ERASED and life.erased_at is not None:
@@ -73,10 +70,10 @@ def carrying_attempts(life: EventLife, attempts: Sequence[AttemptRecord]) -> lis
 def item_outcomes(
     stored: Sequence[str], attempts: Sequence[AttemptRecord], *, is_delivered: bool
 ) -> Mapping[int, ItemOutcome]:
-    """Return Amazon's answers for an event by attempt id.
+    """Return Amazon's results for an event by attempt id.
 
-    `stored` are the JSON objects of the event's row. An acceptance is not stored: it belongs to the last
-    answered attempt of a delivered event.
+    `stored` has the results of failed attempts, as JSON. The result `accepted` is not stored: a delivered
+    event was accepted in the last attempt that Amazon answered.
     """
     outcomes = {}
     for text in stored:

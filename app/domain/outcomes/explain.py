@@ -1,16 +1,17 @@
-"""Explain the status of an event and what to do, in a few sentences. Pure; contains no personal data."""
+"""Explain the status of an event and what to do, in a few sentences without personal data."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import Status
 
 
 @dataclass(frozen=True, slots=True)
 class EventState:
-    """The facts of an event that its explanation uses. Times are UTC; `reason` is a key of `REASONS`."""
+    """The facts of an event that its explanation needs. `reason` is a key of `REASONS`."""
 
     status: Status
     tries: int
@@ -25,12 +26,11 @@ class EventState:
 
     @property
     def expires_at(self) -> datetime:
-        """Return the time at which the event passes Amazon's age limit."""
+        """The time at which the event passes Amazon's age limit."""
         return self.event_at + self.max_age
 
 
 def explain(state: EventState) -> str:
-    """Return what happened to an event and what to do."""
     match state.status:
         case Status.QUEUED:
             if state.reason == "throttled" and state.due_at is not None:
@@ -77,10 +77,10 @@ def explain(state: EventState) -> str:
 def explain_duplicate(
     event_id: str | None, answered_at: datetime, original_explanation: str, *, is_here: bool
 ) -> str:
-    """Return the explanation of an event that is a duplicate by its mapped Amazon eventId.
+    """Explain an event that is a duplicate because another event had the same mapped Amazon eventId before.
 
-    `original_explanation` is of the event that used that eventId first. It may belong to another destination
-    (`is_here` is False); `event_id` is None where the caller may not see it.
+    `event_id` and `original_explanation` are of the other event. `event_id` is None if the caller may not see
+    it. `is_here` is False if the other event belongs to another destination.
     """
     original = f"event {event_id}" if event_id is not None else "an event"
     place = "" if is_here else " of another destination of this advertiser"
@@ -90,14 +90,14 @@ def explain_duplicate(
     )
 
 
-# Amazon's response was not clear about one event (`app.domain.outcomes.outcome.ItemUnknown`).
+# The sentences for `ItemUnknown` in `outcome.py`: Amazon's response was not clear about an event.
 UNCLEAR_ANSWERS = {
     "missing_index": "Amazon's response did not mention this event.",
     "contradictory": "Amazon's response listed this event as both accepted and rejected.",
 }
 
 _RECONNECTED = "the destination is reconnected"
-# By reason: the cause, and the condition that ends the wait.
+# For each reason: the cause, and the condition that ends the wait.
 _PARKED = {
     "sign_in_revoked": ("Amazon access was revoked or has expired", _RECONNECTED),
     "sign_in_unauthorized": ("Amazon rejects the sign-in even with a new access token (401)", _RECONNECTED),
@@ -107,7 +107,7 @@ _PARKED = {
     ),
     "endpoint_not_found": (
         "Amazon returns 404: it does not know this address or advertiser account",
-        "a probe succeeds (one is sent every 5 minutes). Check the region and the advertiser ID",
+        f"a probe succeeds (one is sent {PROBE_EVERY}). Check the region and the advertiser ID",
     ),
     "sign_in_disconnected": ("The destination was disconnected in this service", _RECONNECTED),
 }

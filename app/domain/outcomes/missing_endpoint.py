@@ -1,7 +1,8 @@
-"""A 404 for a complete request: when to park the destination. Pure; times in seconds.
+"""Decide when to park a destination because Amazon returns 404 for its requests.
 
-Amazon's documents state no cause; we assume an unknown path or account. The events are not the cause, so they
-wait, and a probe request is sent from time to time until Amazon answers.
+Amazon does not document the cause: probably it does not know the path or the account. The events are not the
+cause, so they wait. A probe request is sent from time to time until Amazon does not return 404. Times are in
+seconds.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from app.domain.outcomes.outcome import Missing, Reply, ServerError, TransportEr
 
 @dataclass(frozen=True, slots=True)
 class EndpointPolicy:
-    """Park a destination after `times` 404s in a row over `over` seconds; probe it every `probe_every`."""
+    """Park a destination after `times` 404s in a row within at least `over` seconds, then probe it."""
 
     times: int = 3
     over: float = 60.0
@@ -20,17 +21,18 @@ class EndpointPolicy:
 
 
 ENDPOINT_POLICY: Final = EndpointPolicy()
+PROBE_EVERY: Final = f"every {ENDPOINT_POLICY.probe_every / 60:g} minutes"  # for sentences
 
 
 @dataclass(frozen=True, slots=True)
 class MissingRun:
-    """The number of 404s in a row of one destination, and the time of the first."""
+    """How many 404s in a row a destination got, and since when."""
 
     since: float
     times: int = 0
 
     def after(self, reply: Reply, now: float) -> "MissingRun":
-        """Return the run after another reply; failures with other causes change nothing."""
+        """Return the run after another reply. A failure with another cause neither extends nor ends it."""
         match reply:
             case Missing():
                 return replace(self, times=self.times + 1) if self.times else MissingRun(now, 1)

@@ -1,6 +1,6 @@
-"""The result of a request to Amazon, as values: one reply, and an outcome for each conversion.
+"""The results of a request to Amazon: a `Reply` for the request, and an `Outcome` for each conversion in it.
 
-Each member of `Reply` and `Outcome` documents its response; `settle` decides the next step.
+`settle.py` decides what happens after each of them.
 """
 
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ItemAccepted:
-    """Amazon listed this index under `success`, and only there (P3)."""
+    """Amazon accepted this conversion: its index is in the list `success` only (P3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRefused:
-    """Amazon rejected this conversion permanently (P4: any item code that is not retried)."""
+    """Amazon rejected this conversion permanently, with any code that `ItemFailed` does not name (P4)."""
 
     code: str
     message: str
@@ -23,7 +23,7 @@ class ItemRefused:
 
 @dataclass(frozen=True, slots=True)
 class ItemFailed:
-    """Amazon asked for this conversion again: CONFLICT, INTERNAL_ERROR or TOO_MANY_REQUESTS (P4)."""
+    """Amazon asked to send this conversion again: CONFLICT, INTERNAL_ERROR or TOO_MANY_REQUESTS (P4)."""
 
     code: str
     message: str
@@ -31,44 +31,45 @@ class ItemFailed:
 
 @dataclass(frozen=True, slots=True)
 class ItemUnknown:
-    """Listed in neither list or in both (P3): the same bytes are sent again."""
+    """Amazon listed this conversion as accepted and rejected, or as neither (P3)."""
 
     why: str  # 'missing_index' | 'contradictory'
 
 
 Outcome = ItemAccepted | ItemRefused | ItemFailed | ItemUnknown
-# One shared object for the most frequent outcome, so that a comparison is an identity check.
+# The most frequent outcome is one shared object, because identical objects are compared faster.
 ACCEPTED = ItemAccepted()
 
 
 @dataclass(frozen=True, slots=True)
 class PerItemReply:
-    """A 2xx whose body was read: one outcome for each conversion sent, in the order sent."""
+    """Status 2xx with a valid body: an outcome for each conversion, in the order of the request."""
 
     outcomes: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """429: costs no attempt; `retry_after` in seconds if Amazon sent a valid one."""
+    """Status 429: it counts as no failed attempt. `retry_after` is Amazon's `Retry-After` in seconds."""
 
     retry_after: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """401: Amazon did not accept the access token."""
+    """Status 401: Amazon did not accept the access token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forbidden:
-    """403: this sign-in has no permission for this advertiser."""
+    """Status 403: the signed-in user may not send events for this advertiser."""
 
 
 @dataclass(frozen=True, slots=True)
 class Divisible:
-    """400 or 413: a conversion, or the request's size, is invalid. Halve it until one conversion is left
-    (P4).
+    """Status 400 or 413: a conversion is invalid, or the request is too large.
+
+    The request is sent again in halves, until a request with one conversion shows which is invalid (P4).
     """
 
     code: str
@@ -77,7 +78,7 @@ class Divisible:
 
 @dataclass(frozen=True, slots=True)
 class ServerError:
-    """408, 5xx, or a 2xx whose body cannot be read: it is unknown what was accepted. Send again."""
+    """Status 408, 5xx, or 2xx with an unreadable body. It is unknown which conversions Amazon accepted."""
 
     reason: str  # 'amazon_error' | 'amazon_unreadable'
     retry_after: float | None = None
@@ -85,14 +86,14 @@ class ServerError:
 
 @dataclass(frozen=True, slots=True)
 class TransportError:
-    """No complete response: no connection, a timeout, or a closed connection."""
+    """The response is missing or incomplete: no connection, a timeout, a closed connection, or too long."""
 
     why: str  # 'connect' | 'timeout' | 'cut' | 'too_long'
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """404 or a redirect: Amazon does not know this path or account. It does not depend on the conversions."""
+    """Status 404 or a redirect: Amazon does not know the path or the account. No conversion is invalid."""
 
     code: str
     message: str
@@ -100,7 +101,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Unexpected:
-    """A status without documentation (other 3xx and 4xx): permanent for every conversion."""
+    """A status that Amazon does not document: another 3xx or 4xx. Every conversion fails permanently."""
 
     status: int
     code: str
@@ -109,9 +110,10 @@ class Unexpected:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """The request was not sent: a Retry-After window or an open breaker began, or too little time was left.
+    """The request was not sent, although its attempt was stored.
 
-    Its attempt is settled so that no worker waits for it. Histories and metrics do not count it.
+    Meanwhile a Retry-After window or an open circuit breaker began, or too little time of the lease was left.
+    Event histories and metrics do not count the attempt.
     """
 
 
@@ -131,7 +133,7 @@ Reply = (
 
 @dataclass(frozen=True, slots=True)
 class SentRequest:
-    """One request and its reply, with the values that the attempt's row stores. No personal data."""
+    """A request with its reply, and the values that are stored with the attempt. No personal data."""
 
     reply: Reply
     status: int | None
@@ -140,7 +142,7 @@ class SentRequest:
 
     @property
     def outcome(self) -> str:
-        """Return the code of the reply in the attempt's row and in metrics."""
+        """The code of the reply in stored attempts and in metrics."""
         return OUTCOMES[type(self.reply)]
 
 

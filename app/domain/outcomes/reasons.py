@@ -1,4 +1,4 @@
-"""Define the nine failure codes of the journey and the reasons under each code."""
+"""The nine failure codes of the journey engine, and the reasons that each code stands for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class JourneyCode(StrEnum):
-    """The nine codes that a journey canvas shows per node."""
+    """The nine failure codes that the journey's canvas shows at a node."""
 
     CONSENT_NOT_PROVIDED = "CONSENT_NOT_PROVIDED"
     EVENT_PARSING_FAILED = "EVENT_PARSING_FAILED"
@@ -21,7 +21,7 @@ class JourneyCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A stable reason, its journey code, and a remedy in one or two sentences."""
+    """Why an event was not delivered, with the journey's code and a remedy for the operator."""
 
     word: str
     code: JourneyCode
@@ -32,242 +32,144 @@ def _rows(*rows: tuple[str, JourneyCode, str]) -> Mapping[str, Reason]:
     return {word: Reason(word, code, remedy) for word, code, remedy in rows}
 
 
+_PARSING, _BAD_REQUEST = JourneyCode.EVENT_PARSING_FAILED, JourneyCode.BAD_REQUEST
+_NOT_FOUND, _SIGN_IN = JourneyCode.ENDPOINT_NOT_FOUND, JourneyCode.AUTHENTICATION_ERROR
+_RATE_LIMIT, _CONSENT = JourneyCode.RATE_LIMIT, JourneyCode.CONSENT_NOT_PROVIDED
+_SERVER, _UNAVAILABLE = JourneyCode.SERVER_ERROR, JourneyCode.SERVICE_UNAVAILABLE
+_MISC = JourneyCode.MISC_ERROR
+
 # Why an event is rejected on receipt.
 INGEST_REASONS = _rows(
-    ("not_an_object", JourneyCode.EVENT_PARSING_FAILED, "Send each event as a JSON object."),
-    (
-        "malformed_line",
-        JourneyCode.EVENT_PARSING_FAILED,
-        "Fix the NDJSON line; the other lines are processed independently.",
-    ),
-    (
-        "wrong_type",
-        JourneyCode.EVENT_PARSING_FAILED,
-        "Send the field with the JSON type that its Amazon field requires.",
-    ),
-    (
-        "value_too_long",
-        JourneyCode.EVENT_PARSING_FAILED,
-        "Shorten the value to the limit named in the detail.",
-    ),
+    ("not_an_object", _PARSING, "Send each event as a JSON object."),
+    ("malformed_line", _PARSING, "Fix the NDJSON line; the other lines are processed independently."),
+    ("wrong_type", _PARSING, "Send the field with the JSON type that its Amazon field requires."),
+    ("value_too_long", _PARSING, "Shorten the value to the limit named in the detail."),
     (
         "event_id_invalid",
-        JourneyCode.BAD_REQUEST,
+        _BAD_REQUEST,
         "Send event_id as a string of 1 to 256 characters without control characters.",
     ),
     (
         "event_id_personal",
-        JourneyCode.BAD_REQUEST,
+        _BAD_REQUEST,
         "Never use an e-mail address or a phone number as event_id; use an order or message id.",
     ),
     (
         "event_id_conflict",
-        JourneyCode.BAD_REQUEST,
+        _BAD_REQUEST,
         "Another event with different content already has this id; send this event under a new id.",
     ),
-    (
-        "destination_missing",
-        JourneyCode.ENDPOINT_NOT_FOUND,
-        "Set destination_id in the event or in the query.",
-    ),
+    ("destination_missing", _NOT_FOUND, "Set destination_id in the event or in the query."),
     (
         "destination_unknown",
-        JourneyCode.ENDPOINT_NOT_FOUND,
+        _NOT_FOUND,
         "Check destination_id; it does not exist or this key may not use it.",
     ),
-    (
-        "destination_draft",
-        JourneyCode.ENDPOINT_NOT_FOUND,
-        "Connect the destination to Amazon and publish a mapping.",
-    ),
-    (
-        "destination_archived",
-        JourneyCode.ENDPOINT_NOT_FOUND,
-        "The destination was deleted; attach the node to another one.",
-    ),
-    (
-        "mapping_unknown",
-        JourneyCode.ENDPOINT_NOT_FOUND,
-        "Check mapping_id; it does not exist under this destination.",
-    ),
-    ("mapping_not_published", JourneyCode.ENDPOINT_NOT_FOUND, "Publish the mapping first."),
-    (
-        "mapping_ambiguous",
-        JourneyCode.ENDPOINT_NOT_FOUND,
-        "Set mapping_id: the destination has several published mappings.",
-    ),
-    (
-        "timestamp_missing",
-        JourneyCode.BAD_REQUEST,
-        "Map Event Timestamp to a field that every event contains.",
-    ),
+    ("destination_draft", _NOT_FOUND, "Connect the destination to Amazon and publish a mapping."),
+    ("destination_archived", _NOT_FOUND, "The destination was deleted; attach the node to another one."),
+    ("mapping_unknown", _NOT_FOUND, "Check mapping_id; it does not exist under this destination."),
+    ("mapping_not_published", _NOT_FOUND, "Publish the mapping first."),
+    ("mapping_ambiguous", _NOT_FOUND, "Set mapping_id: the destination has several published mappings."),
+    ("timestamp_missing", _BAD_REQUEST, "Map Event Timestamp to a field that every event contains."),
     (
         "timestamp_invalid",
-        JourneyCode.EVENT_PARSING_FAILED,
+        _PARSING,
         "Send an ISO 8601 time with a zone, or map an epoch with epoch_s or epoch_ms.",
     ),
     (
         "timestamp_future",
-        JourneyCode.BAD_REQUEST,
+        _BAD_REQUEST,
         "Fix the sender's clock: the time is more than five minutes in the future.",
     ),
-    (
-        "event_too_old",
-        JourneyCode.BAD_REQUEST,
-        "Amazon accepts nothing older than 21 days; send events sooner.",
-    ),
-    (
-        "no_match_key",
-        JourneyCode.BAD_REQUEST,
-        "Send at least one match key that is valid after normalization.",
-    ),
-    ("country_missing", JourneyCode.BAD_REQUEST, "Map a country or set a constant country in the mapping."),
-    (
-        "country_invalid",
-        JourneyCode.EVENT_PARSING_FAILED,
-        "Send an ISO 3166-1 alpha-2 code such as US or DE.",
-    ),
-    ("event_type_invalid", JourneyCode.BAD_REQUEST, "Send one of Amazon's twelve conversion types."),
-    ("event_source_invalid", JourneyCode.BAD_REQUEST, "Send one of Amazon's six event sources."),
+    ("event_too_old", _BAD_REQUEST, "Amazon accepts nothing older than 21 days; send events sooner."),
+    ("no_match_key", _BAD_REQUEST, "Send at least one match key that is valid after normalization."),
+    ("country_missing", _BAD_REQUEST, "Map a country or set a constant country in the mapping."),
+    ("country_invalid", _PARSING, "Send an ISO 3166-1 alpha-2 code such as US or DE."),
+    ("event_type_invalid", _BAD_REQUEST, "Send one of Amazon's twelve conversion types."),
+    ("event_source_invalid", _BAD_REQUEST, "Send one of Amazon's six event sources."),
     (
         "event_name_conflict",
-        JourneyCode.BAD_REQUEST,
+        _BAD_REQUEST,
         "Use the pinned name of this event type, or rename the pinned name.",
     ),
-    ("value_invalid", JourneyCode.BAD_REQUEST, "Send value as a finite number; not negative for purchases."),
-    ("currency_invalid", JourneyCode.BAD_REQUEST, "Send one of Amazon's 81 currency codes."),
-    ("units_invalid", JourneyCode.BAD_REQUEST, "Send units sold as a whole number from 1 to 2147483647."),
-    ("ip_address_invalid", JourneyCode.BAD_REQUEST, "Send a public IPv4 or IPv6 address."),
-    ("user_agent_invalid", JourneyCode.BAD_REQUEST, "Send a user agent of at most 512 characters."),
-    ("limited_data_use_invalid", JourneyCode.BAD_REQUEST, "Send true or false."),
-    (
-        "measurement_token_invalid",
-        JourneyCode.BAD_REQUEST,
-        "Send the aref tokens exactly as Amazon issued them.",
-    ),
-    ("ad_event_key_invalid", JourneyCode.BAD_REQUEST, "Send the ad event key exactly as Amazon issued it."),
+    ("value_invalid", _BAD_REQUEST, "Send value as a finite number; not negative for purchases."),
+    ("currency_invalid", _BAD_REQUEST, "Send one of Amazon's 81 currency codes."),
+    ("units_invalid", _BAD_REQUEST, "Send units sold as a whole number from 1 to 2147483647."),
+    ("ip_address_invalid", _BAD_REQUEST, "Send a public IPv4 or IPv6 address."),
+    ("user_agent_invalid", _BAD_REQUEST, "Send a user agent of at most 512 characters."),
+    ("limited_data_use_invalid", _BAD_REQUEST, "Send true or false."),
+    ("measurement_token_invalid", _BAD_REQUEST, "Send the aref tokens exactly as Amazon issued them."),
+    ("ad_event_key_invalid", _BAD_REQUEST, "Send the ad event key exactly as Amazon issued it."),
     (
         "amazon_event_id_invalid",
-        JourneyCode.BAD_REQUEST,
+        _BAD_REQUEST,
         "Map event_id to a text of 1 to 512 characters without '@' or control characters.",
     ),
     (
         "custom_data_invalid",
-        JourneyCode.BAD_REQUEST,
+        _BAD_REQUEST,
         "Send custom data as text, number or boolean, at most 256 characters, no control characters.",
     ),
-    (
-        "transform_failed",
-        JourneyCode.EVENT_PARSING_FAILED,
-        "A transform could not read the value; fix the event or the mapping.",
-    ),
+    ("transform_failed", _PARSING, "A transform could not read the value; fix the event or the mapping."),
     (
         "backlog_too_long",
-        JourneyCode.RATE_LIMIT,
+        _RATE_LIMIT,
         "Queued events would exceed the age limit; send again later, or raise the destination's rate limit.",
     ),
-    (
-        "consent_missing",
-        JourneyCode.CONSENT_NOT_PROVIDED,
-        "Map consent: the region or country requires it on every event.",
-    ),
-    (
-        "consent_denied",
-        JourneyCode.CONSENT_NOT_PROVIDED,
-        "The person did not consent; the event is never sent.",
-    ),
-    (
-        "consent_invalid",
-        JourneyCode.CONSENT_NOT_PROVIDED,
-        "Send the consent signal in the form that the mapping expects.",
-    ),
+    ("consent_missing", _CONSENT, "Map consent: the region or country requires it on every event."),
+    ("consent_denied", _CONSENT, "The person did not consent; the event is never sent."),
+    ("consent_invalid", _CONSENT, "Send the consent signal in the form that the mapping expects."),
 )
 
 # Why an accepted event waits, is retried, or was not delivered.
 DELIVERY_REASONS = _rows(
     (
         "amazon_refused",
-        JourneyCode.BAD_REQUEST,
+        _BAD_REQUEST,
         "Amazon rejected this event; read Amazon's message, then fix the mapping or the source data.",
     ),
     (
         "amazon_request_refused",
-        JourneyCode.BAD_REQUEST,
+        _BAD_REQUEST,
         "Amazon rejects this event even when it is sent alone; fix the mapping.",
     ),
     (
         "endpoint_not_found",
-        JourneyCode.ENDPOINT_NOT_FOUND,
+        _NOT_FOUND,
         "Amazon does not know this address or account: check the region and the advertiser ID. "
         "Retried automatically.",
     ),
     (
         "amazon_unexpected",
-        JourneyCode.MISC_ERROR,
+        _MISC,
         "Amazon returned a response that its API does not define; find the cause, then replay.",
     ),
-    (
-        "amazon_item_failed",
-        JourneyCode.SERVER_ERROR,
-        "Amazon asked to resend this event later; it is retried automatically.",
-    ),
-    (
-        "amazon_error",
-        JourneyCode.SERVER_ERROR,
-        "Amazon returned a server error; the event is retried automatically.",
-    ),
-    (
-        "amazon_unreachable",
-        JourneyCode.SERVICE_UNAVAILABLE,
-        "No response from Amazon; the event is retried automatically.",
-    ),
+    ("amazon_item_failed", _SERVER, "Amazon asked to resend this event later; it is retried automatically."),
+    ("amazon_error", _SERVER, "Amazon returned a server error; the event is retried automatically."),
+    ("amazon_unreachable", _UNAVAILABLE, "No response from Amazon; the event is retried automatically."),
     (
         "amazon_unreadable",
-        JourneyCode.SERVER_ERROR,
+        _SERVER,
         "Amazon's response could not be read; the same request is retried automatically.",
     ),
     (
         "outcome_unknown",
-        JourneyCode.SERVICE_UNAVAILABLE,
+        _UNAVAILABLE,
         "It is unknown whether Amazon accepted the event; it is resent unchanged automatically.",
     ),
-    (
-        "gave_up",
-        JourneyCode.SERVER_ERROR,
-        "Amazon kept failing for this event alone; replay it when Amazon has recovered.",
-    ),
-    ("throttled", JourneyCode.RATE_LIMIT, "Amazon is rate-limiting requests; no action needed."),
-    (
-        "sign_in_revoked",
-        JourneyCode.AUTHENTICATION_ERROR,
-        "Reconnect the destination; its events wait until then.",
-    ),
-    (
-        "sign_in_unauthorized",
-        JourneyCode.AUTHENTICATION_ERROR,
-        "Reconnect the destination; its events wait until then.",
-    ),
-    (
-        "sign_in_forbidden",
-        JourneyCode.AUTHENTICATION_ERROR,
-        "Give the signed-in user access to the advertiser, then reconnect.",
-    ),
-    (
-        "sign_in_disconnected",
-        JourneyCode.AUTHENTICATION_ERROR,
-        "Reconnect the destination; its events wait until then.",
-    ),
-    ("expired", JourneyCode.MISC_ERROR, "The event passed Amazon's age limit while it waited."),
-    ("discarded", JourneyCode.MISC_ERROR, "Discarded when its destination was deleted."),
-    (
-        "replayed",
-        JourneyCode.MISC_ERROR,
-        "Queued again by a replay. It is sent automatically; live events have priority.",
-    ),
-    ("erased", JourneyCode.MISC_ERROR, "The person's data was erased on request; no action needed."),
+    ("gave_up", _SERVER, "Amazon kept failing for this event alone; replay it when Amazon has recovered."),
+    ("throttled", _RATE_LIMIT, "Amazon is rate-limiting requests; no action needed."),
+    ("sign_in_revoked", _SIGN_IN, "Reconnect the destination; its events wait until then."),
+    ("sign_in_unauthorized", _SIGN_IN, "Reconnect the destination; its events wait until then."),
+    ("sign_in_forbidden", _SIGN_IN, "Give the signed-in user access to the advertiser, then reconnect."),
+    ("sign_in_disconnected", _SIGN_IN, "Reconnect the destination; its events wait until then."),
+    ("expired", _MISC, "The event passed Amazon's age limit while it waited."),
+    ("discarded", _MISC, "Discarded when its destination was deleted."),
+    ("replayed", _MISC, "Queued again by a replay. It is sent automatically; live events have priority."),
+    ("erased", _MISC, "The person's data was erased on request; no action needed."),
     (
         "unreadable",
-        JourneyCode.MISC_ERROR,
+        _MISC,
         "The stored event or its encryption key is damaged or missing: see Damaged data in "
         "docs/operations.md, then replay.",
     ),
@@ -277,13 +179,13 @@ REASONS: Mapping[str, Reason] = {**INGEST_REASONS, **DELIVERY_REASONS}
 
 
 class DeadLetter(StrEnum):
-    """The party that can fix a dead event: the customer, or the operator of the failed system."""
+    """Who can fix an event that failed permanently: the customer, or the operator of a system."""
 
     CUSTOMER = "customer"
     SYSTEM = "system"
 
 
-# The class of each reason of a dead event.
+# Who can fix it, for each reason of a permanent failure.
 DEAD_LETTERS: Mapping[str, DeadLetter] = {
     "amazon_refused": DeadLetter.CUSTOMER,
     "amazon_request_refused": DeadLetter.CUSTOMER,
@@ -293,7 +195,7 @@ DEAD_LETTERS: Mapping[str, DeadLetter] = {
     "unreadable": DeadLetter.SYSTEM,
 }
 
-# Warnings on accepted events. A warning does not stop delivery.
+# Warnings about accepted events. An event with a warning is delivered.
 WARNINGS: Mapping[str, str] = {
     "event_id_derived": "No event_id was sent; one was derived from the content.",
     "event_aging": "Older than seven days: some Amazon reports may omit it.",

@@ -1,6 +1,7 @@
-"""The sentence of a recorded rejection: fixed per reason, filled only with names and paths of the mapping.
+"""The sentences of rejections that are stored: one for each reason, with names and paths of the mapping.
 
-The response to the sender may contain more; a record never contains a text or a member name of an event.
+The response to the sender can contain more. A stored rejection must contain no text and no member name of an
+event, which can be personal data.
 """
 
 from collections.abc import Mapping
@@ -39,6 +40,5 @@ _OTHER: Final = "{field} has no value that Amazon accepts as {mapping_field}."
 
 
 def rejection_detail(reason: str, field: str | None, mapping_field: str | None) -> str:
-    """Return the sentence for a reason."""
     sentence = _SENTENCES.get(reason, _OTHER)
     return sentence.format(field=field or "A field", mapping_field=mapping_field or "its destination field")

@@ -1,4 +1,4 @@
-"""Decide what happens to the conversions of a request: a pure function of Amazon's reply.
+"""Decide what happens to the conversions of a request after Amazon's reply.
 
     Amazon's answer               Reply            Settlement
     2xx, a list with each index   PerItemReply     PerItem: Delivered, Dead or Retry for each conversion
@@ -12,8 +12,8 @@
     429                           Throttled        Deferred: the lane waits
     nothing was sent              NotSent          Deferred
 
-The status of a conversion follows from its disposition (`status.py`). `RetryPolicy` determines how long a
-retry waits. After failures the lane waits too: `app.domain.pacing.circuit_breaker`.
+`RetryPolicy` determines how long a retry waits. After failures, `app.domain.pacing.circuit_breaker`
+determines how long the lane waits.
 """
 
 from collections.abc import Sequence
@@ -45,11 +45,11 @@ from app.domain.outcomes.outcome import (
 class RetryPolicy:
     """Exponential backoff with full jitter, in seconds.
 
-    A wait is random between 0.05 and a maximum. The maximum is `first_wait` after the first failed attempt
-    and doubles with each further one, up to `longest_wait`.
+    A wait is random between 0.05 and a maximum. The maximum is `first_wait` after the first failed attempt.
+    It doubles with each further attempt, up to `longest_wait`.
 
-    `item_tries` limits the attempts of a conversion that Amazon asks for again. A conversion that fails with
-    the complete request is retried until the age limit.
+    `item_tries` limits the attempts if Amazon's response is about this conversion. If complete requests fail,
+    their conversions are retried until the age limit.
     """
 
     first_wait: float = 2.0
@@ -64,12 +64,12 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Amazon accepted it."""
+    """Amazon accepted the conversion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """It failed permanently; an operator may replay it. `reason` is a key of REASONS."""
+    """The conversion failed permanently, until an operator replays it. `reason` is a key of `REASONS`."""
 
     reason: str
     amazon_code: str | None = None
@@ -78,10 +78,10 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """It is sent again automatically in `wait` seconds.
+    """The conversion is sent again automatically after `wait` seconds.
 
-    `half` is 0 or 1 if its request is divided: the conversions of one half are sent together. `costs_try` is
-    false if the reply was not about this conversion.
+    If the request is divided, `half` is 0 or 1, and the conversions of each half are sent together.
+    `costs_try` means that the attempt counts as a failed attempt of this conversion.
     """
 
     reason: str
@@ -98,24 +98,24 @@ _DELIVERED = Delivered()
 
 @dataclass(frozen=True, slots=True)
 class PerItem:
-    """One disposition per conversion, in the order sent."""
+    """The disposition of each conversion, in the order of the request."""
 
     dispositions: tuple[Disposition, ...]
 
     @property
     def delivered(self) -> int:
-        """Return how many of them were delivered."""
+        """The number of conversions that were delivered."""
         return self.dispositions.count(_DELIVERED)
 
     @property
     def is_delivered(self) -> bool:
-        """Return whether all of them were delivered, as in nearly every request."""
+        """Whether all conversions were delivered."""
         return self.delivered == len(self.dispositions)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryAll:
-    """The complete request failed: its conversions wait `wait` seconds and count a failed attempt."""
+    """The complete request failed. Its conversions wait for `wait` seconds and count a failed attempt."""
 
     reason: str
     wait: float
@@ -123,7 +123,7 @@ class RetryAll:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """A 429 or an invalid sign-in: the lane or the destination waits. Counts no failed attempt."""
+    """The lane or the destination waits, after a 429 or an invalid sign-in. It counts no failed attempt."""
 
     reason: str
 
@@ -132,9 +132,10 @@ Settlement = PerItem | RetryAll | Deferred
 
 
 def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: float) -> Settlement:
-    """Decide the settlement of a request.
+    """Decide what happens to the conversions of a request.
 
-    `tries` are the failed attempts of each conversion so far, in the order sent. `jitter` is in [0, 1).
+    `tries` has the number of earlier failed attempts of each conversion, in the order of the request.
+    `jitter` is in [0, 1).
     """
     match reply:
         case PerItemReply(outcomes) if outcomes.count(ACCEPTED) == len(outcomes) == len(tries):
@@ -191,5 +192,5 @@ def _disposition(outcome: Outcome, tries: int, policy: RetryPolicy, jitter: floa
 
 
 def _shared_wait(tries: Sequence[int], policy: RetryPolicy, jitter: float) -> float:
-    """Return how long a failed request waits: as its conversion with the fewest failed attempts would."""
+    """Return the wait of a failed request: the wait of its conversion with the fewest failed attempts."""
     return policy.wait(min(tries) + 1, jitter=jitter)

@@ -1,7 +1,7 @@
-"""The state machine of an accepted event. An event's status is derived, never stored.
+"""The state machine of an accepted event.
 
-It follows from three rows: its batch's state (disposition, tries), its exception row if it has one (status),
-and its destination's state.
+The status of an event is not stored. It is derived from the state of its batch, from its exception row, if
+any, and from the state of its destination.
 
     accepted → QUEUED ⇄ RETRYING → DELIVERED | DEAD | EXPIRED
     QUEUED, RETRYING → HELD              while the destination is paused
@@ -18,7 +18,7 @@ from app.domain.destination import State
 
 
 class Status(StrEnum):
-    """The status that the API reports for an event (interface §2). `accepted` is the sum of all of them."""
+    """The status of an accepted event, as the API reports it (interface §2)."""
 
     # Waits for its first attempt. An event gets here when it is accepted, and when its batch is replayed.
     QUEUED = "queued"
@@ -52,7 +52,7 @@ class Status(StrEnum):
 FINAL = frozenset({Status.DELIVERED, Status.DEAD, Status.EXPIRED, Status.ERASED})
 WAITING = tuple(status for status in Status if status not in FINAL)
 
-# The status of events without an exception row, by their batch's disposition.
+# The status of a finished batch's events that have no exception row, by the batch's disposition.
 _BY_DISPOSITION: Mapping[str, Status] = {
     "sent": Status.DELIVERED,
     "expired": Status.EXPIRED,
@@ -61,10 +61,10 @@ _BY_DISPOSITION: Mapping[str, Status] = {
 
 
 def status_of(*, disposition: str | None, tries: int, exception: str | None, state: State) -> Status:
-    """Return an event's status.
+    """Return the status of an event.
 
-    `disposition` and `tries` are its batch's; `exception` is the status of its exception row, if it has one.
-    A waiting event of a paused destination is held, of one without a valid sign-in parked.
+    `disposition` and `tries` are from the state of its batch. `exception` is the status in the event's
+    exception row, or None without a row. `state` is the state of its destination.
     """
     if exception is not None and exception != "retrying":
         return Status(exception)
@@ -74,7 +74,7 @@ def status_of(*, disposition: str | None, tries: int, exception: str | None, sta
 
 
 def waiting_status(state: State, *, failing: bool) -> Status:
-    """Return the status of an event that is not final; `failing`: it has a failed attempt."""
+    """Return the status of an event that is not final. `failing` means that an attempt has failed."""
     if state is State.PAUSED:
         return Status.HELD
     if state in {State.NEEDS_RECONNECT, State.DRAFT}:
@@ -84,7 +84,7 @@ def waiting_status(state: State, *, failing: bool) -> Status:
 
 @dataclass(frozen=True, slots=True)
 class CountTotals:
-    """The sums of all writers' counts of a destination."""
+    """The counts of a destination, summed over all processes that count."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -97,10 +97,9 @@ class CountTotals:
 
 
 def tally(totals: CountTotals, state: State) -> dict[str, int]:
-    """Return the counts by status, zeros included; they add up to `accepted`.
+    """Return the number of events with each status, including zeros. Together they are `accepted`.
 
-    `accepted = delivered + queued + retrying + held + parked + dead + expired + erased`;
-    duplicates and rejected events are counted separately.
+    Duplicates and rejected events are counted separately.
     """
     final = {
         Status.DELIVERED: totals.delivered,

@@ -1,7 +1,7 @@
-"""A weighted grid of candidate token buckets: which limit explains Amazon's responses?
+"""Infer Amazon's rate limit from its responses, by Bayes' rule over a grid of candidate limits.
 
-Amazon is modelled as a token bucket with a rate r and a burst b. Each pair (r, b) of a grid is a hypothesis
-with a weight; the weights are the posterior probabilities and sum to 1. Every request updates all hypotheses:
+Amazon is modelled as a token bucket with a rate r and a burst b. Each pair (r, b) of the grid is a
+hypothesis. Its weight is its posterior probability. Every request updates all hypotheses:
 
     fill        x' = min(b, x + r·Δt). Only two bounds are known, low ≤ x ≤ high, because a refusal only
                 shows that less than one token was in the bucket
@@ -23,7 +23,7 @@ from functools import lru_cache
 from math import exp, log
 from typing import Final
 
-STEP: Final = 1.04  # ratio of one rate of the grid to the next
+STEP: Final = 1.04  # ratio of each rate of the grid to the rate below it
 SPAN: Final = 64.0  # ratio of the configured limit to the lowest rate of the grid
 # Bursts of the grid and their prior weights. The prior of a burst of one is low, because it also explains
 # refusals by larger buckets if requests come a little early.
@@ -41,9 +41,9 @@ CHANGE: Final = 0.03  # probability that the limit has changed, per transition
 
 @dataclass(frozen=True, slots=True)
 class CapacityHypotheses:
-    """The hypotheses, by burst and then by rate: bounds of the tokens in each bucket, and its weight.
+    """The bounds of the tokens and the weight of each hypothesis, ordered by burst and then by rate.
 
-    `limit` is the highest rate of the grid, `at` the time of the last request.
+    `limit` is the highest rate of the grid, and `at` is the time of the last request.
     """
 
     limit: float
@@ -54,7 +54,7 @@ class CapacityHypotheses:
 
     @classmethod
     def uniform(cls, limit: float, at: float) -> "CapacityHypotheses":
-        """Return the prior if only `limit` is known to be too high: all rates are equally likely."""
+        """Return the prior if nothing is known but an upper limit: all rates are equally likely."""
         count = len(rates_below(limit))
         return cls(
             limit,
@@ -66,7 +66,7 @@ class CapacityHypotheses:
 
     @classmethod
     def around(cls, rate: float, limit: float, at: float) -> "CapacityHypotheses":
-        """Return the prior if the previous owner of the lane estimated `rate`. The burst is unknown."""
+        """Return the prior if the previous owner of the lane estimated `rate`; the burst is unknown."""
         rates = rates_below(limit)
         nearest = min(rates, key=lambda candidate: abs(log(candidate / rate)))
         weight = array("d", [share * (candidate == nearest) for share in BURST_PRIOR for candidate in rates])
@@ -122,7 +122,7 @@ class CapacityHypotheses:
 
     @property
     def allows_bursts(self) -> bool:
-        """Return whether Amazon probably accepts bursts."""
+        """Whether Amazon probably accepts bursts."""
         return sum(self.weight[: len(rates_below(self.limit))]) < SINGLE_BURST_CHANCE
 
     def rate_reached(self, probability: float = 0.5) -> float:
@@ -137,6 +137,6 @@ class CapacityHypotheses:
 
 @lru_cache(maxsize=64)
 def rates_below(limit: float) -> tuple[float, ...]:
-    """Return the rates of the grid, ascending, up to `limit`."""
+    """Return the rates of the grid in ascending order. The last rate is `limit`."""
     steps = round(log(SPAN) / log(STEP))
     return tuple(limit / STEP**step for step in range(steps, -1, -1))

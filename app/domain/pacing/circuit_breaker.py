@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-WINDOW: Final = 20  # requests that the error rate counts
-MIN_FAILURES: Final = 3  # in the window before the breaker may open
+WINDOW: Final = 20  # the error rate counts the last requests, up to this number
+MIN_FAILURES: Final = 3  # the breaker opens only after so many failures in the window
 OPEN_ABOVE: Final = 0.5  # error rate at which the breaker opens
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 30.0
@@ -22,9 +22,10 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """The outcomes of a lane's last requests. An open breaker allows a probe at `until`.
+    """The circuit breaker of a lane. When it is open, the next probe may be sent at `until`.
 
-    `recent` has one flag per request, newest last, True for a failure. Times are monotonic seconds.
+    `recent` has a flag for each of the last requests, the newest last: True for a failure. Times are
+    monotonic seconds.
     """
 
     recent: tuple[bool, ...] = ()
@@ -39,20 +40,20 @@ class CircuitBreaker:
 
     @property
     def is_failing(self) -> bool:
-        """Return whether the last request failed or the breaker is not closed."""
+        """Whether the last request failed or the breaker is not closed."""
         return self.opened > 0 or (bool(self.recent) and self.recent[-1])
 
     @property
     def error_rate(self) -> float:
-        """Return the share of failures among the requests in the window."""
+        """The share of failures among the requests in the window."""
         return sum(self.recent) / len(self.recent) if self.recent else 0.0
 
     def in_flight(self, limit: int) -> int:
-        """Return how many requests may be in flight: one probe until the breaker is closed again."""
+        """Return how many requests may be in flight: one probe until the breaker is closed, else `limit`."""
         return 1 if self.opened else limit
 
     def succeeded(self) -> "CircuitBreaker":
-        """Return the breaker after a success: it closes and forgets earlier failures."""
+        """Return the breaker after a success. If it was open, it closes and forgets all earlier failures."""
         if self.opened:
             return CircuitBreaker((False,))
         return replace(self, recent=(*self.recent[1 - WINDOW :], False))

@@ -1,4 +1,4 @@
-"""Limit a process to a part of the CPU time of a core, by pauses between pieces of work. Pure.
+"""Limit a process to a part of the CPU time of a core, by pauses between pieces of work.
 
 It is a token bucket of CPU seconds: elapsed time adds `part` of a second per second, used CPU time is
 subtracted. In a fully used process, new work waits in each queue that it passes. In a process with free time,
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class DutyCycle:
-    """`balance_s` is the CPU time that may be used now. The clocks are in seconds, from any start."""
+    """A token bucket of CPU time for one process. Both clocks are in seconds, from any start."""
 
     part: float
     most_saved_s: float
     most_owed_s: float
-    elapsed_s: float
-    cpu_s: float
-    balance_s: float = 0.0
+    elapsed_s: float  # of the last reading
+    cpu_s: float  # of the last reading
+    balance_s: float = 0.0  # CPU time that may be used now; negative if too much was used
 
     def pause_s(self, elapsed_s: float, cpu_s: float) -> float:
         """Return how long to pause at these times of the two clocks; 0.0 without a debt."""

@@ -33,7 +33,7 @@ class FairQueue:
     last_replay: WorkKind = WorkKind.REPLAY
 
     def choose(self, due: Collection[WorkKind], now: float) -> WorkKind | None:
-        """Return the kind to send next; None if only replays are due before `replay_at`."""
+        """Return the kind of work to send next, or None if nothing may be sent before `replay_at`."""
         replays = [kind for kind in (WorkKind.REPLAY, WorkKind.REPLAY_RETRY) if kind in due]
         others = [kind for kind in (WorkKind.LIVE, WorkKind.RETRY) if kind in due]
         if replays and now >= self.replay_at and (not others or self.since_replay >= REPLAY_SHARE - 1):
@@ -44,7 +44,7 @@ class FairQueue:
         return others[0] if others else None
 
     def served(self, kind: WorkKind, now: float, per_second: float) -> "FairQueue":
-        """Return the state after a request was sent; `per_second` is the lane's rate."""
+        """Return the state after a request was sent. `per_second` is the lane's rate of requests."""
         if kind.is_replay:
             return replace(self, since_replay=0, replay_at=now + REPLAY_SHARE / per_second, last_replay=kind)
         since_retry = 0 if kind is WorkKind.RETRY else self.since_retry + 1

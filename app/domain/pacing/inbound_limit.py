@@ -1,4 +1,4 @@
-"""A limit of events per second over several processes: the share of each, and a token bucket for it. Pure."""
+"""Limit the events per second of an organisation: each API process has a share, and a token bucket for it."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -28,9 +28,9 @@ def share_of(rate: float, demand: float, others: Sequence[float]) -> float:
 
 
 class InboundLimit:
-    """The bucket of one process: it holds 1.5 seconds of its share, at most a second of the limit.
+    """The token bucket of one process. It holds 1.5 seconds of its share, but at most one second of `rate`.
 
-    Times are seconds on one monotonic clock.
+    `part` is the process's first share, as a part of `rate`. Times are seconds on one monotonic clock.
     """
 
     def __init__(self, rate: float, now: float, *, part: float = 1.0) -> None:
@@ -40,7 +40,7 @@ class InboundLimit:
         self._as_of = now
 
     def wait(self, now: float) -> float:
-        """Return the seconds until a request is admitted; 0 or less for now."""
+        """Return the seconds until a request is admitted. It is admitted now if they are 0 or less."""
         self._refill(now)
         return (self._owed + 1 - self._burst) / self.share
 
@@ -60,7 +60,7 @@ class InboundLimit:
 
     def _fill_at(self, share: float) -> None:
         self.share = share
-        # One event must fit, however small the share is.
+        # The bucket must hold one event, however small the share is.
         self._burst = max(1.0, min(self.rate, _BURST_S * share))
 
     def _refill(self, now: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-MIN_IN_FLIGHT: Final = 4  # with fewer, the share of one lane would be half of the worker's requests
+MIN_IN_FLIGHT: Final = 4  # with fewer, one lane could use half of a worker's requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Times:
 
     @property
     def silent_after(self) -> float:
-        """Return how long a worker's session may be silent before other workers end it.
+        """How long a worker's database session may be silent before other workers end it.
 
         Its lanes are then free before their lease ends. A healthy worker queries every second.
         """
@@ -32,7 +32,7 @@ class Times:
 
     @property
     def least(self) -> float:
-        """Return the minimum remaining time of a lease for starting a request."""
+        """The time that must remain of a lease to start a request."""
         return self.request / 5
 
     @property
@@ -64,7 +64,7 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """The limits of a worker's requests in flight: `total` (MAX_REQUESTS_IN_FLIGHT) and its shares."""
+    """The limits of a worker's requests in flight. `total` is the setting MAX_REQUESTS_IN_FLIGHT."""
 
     total: int = 16
 
@@ -75,18 +75,16 @@ class Capacity:
 
     @property
     def region(self) -> int:
-        """Return the most requests of a region: three quarters, so that other regions always have some."""
+        """Return the most requests of a region: three quarters, so that other regions always have some.
+
+        The region needs a connection for each of them.
+        """
         return self.total - self.total // 4
 
     @property
     def failing(self) -> int:
         """Return the most requests of all lanes whose last request failed, because they may hang again."""
         return self.total // 2
-
-    @property
-    def connections(self) -> int:
-        """Return how many connections a region needs: one for each request that may start there."""
-        return self.region
 
     def admits(self, now: InFlight, *, is_failing: bool) -> bool:
         """Return whether a lane may start another request.
@@ -98,15 +96,15 @@ class Capacity:
         return now.lane < min(free, self.lane) and not (is_failing and now.failing >= self.failing)
 
     def problems(self, connections: float | None = None) -> Iterator[str]:
-        """Yield a sentence for each contradiction between these limits and a region's connections."""
+        """Yield a sentence for each contradiction. `connections` is how many a region can have."""
         if self.total < MIN_IN_FLIGHT:
             yield (
                 f"must be {MIN_IN_FLIGHT} or more, so that an advertiser with hanging requests does not "
                 "block others."
             )
-        if connections is not None and connections < self.connections:
+        if connections is not None and connections < self.region:
             yield (
-                f"{self.total} needs {self.connections} connections a region; there are {connections:g}, "
+                f"{self.total} needs {self.region} connections a region; there are {connections:g}, "
                 "and requests would wait for a connection while their deadline runs."
             )
 
@@ -116,7 +114,7 @@ CAPACITY: Final = Capacity()
 
 
 def fair_share(lanes: int, workers: int) -> int:
-    """Return the number of lanes that each live worker may own."""
+    """Return how many lanes each live worker may own: an equal part, rounded up."""
     return -(-lanes // max(1, workers))
 
 

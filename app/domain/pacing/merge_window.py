@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 FULL: Final = 500  # events of a full request, which never waits
-ENOUGH: Final = 200  # with this many events a longer wait saves little CPU per event
-BUSY_AFTER: Final = 5  # requests in a row without an idle time between them
+ENOUGH: Final = 200  # with this many events, a longer wait saves little CPU time per event
+BUSY_AFTER: Final = 5  # a lane is busy after this many requests without an idle time between them
 LONGEST_S: Final = 0.4
 
 
@@ -17,8 +17,8 @@ LONGEST_S: Final = 0.4
 class MergeWindow:
     """The merge window of one lane. Times are seconds on a monotonic clock.
 
-    `shortest` is the configured window. `in_row` counts the requests since the lane was idle; `rate` is the
-    events per second of the last two requests.
+    `shortest` is the configured window, and `sent_at` the time of the last request. `in_row` counts the
+    requests since the lane was idle. `rate` is the events per second between the last two requests.
     """
 
     shortest: float = 0.0
@@ -35,18 +35,17 @@ class MergeWindow:
         return max(self.shortest, min(enough, LONGEST_S, 4 * self.shortest))
 
     def ready_at(self, now: float, announced: int) -> float:
-        """Return when a request with `announced` events is sent."""
+        """Return the time at which to send a request, if `announced` events wait for it."""
         if announced >= FULL:
             return now
         return max(now, self.sent_at + (self.shortest if announced >= ENOUGH else self.seconds))
 
     def first_event(self, now: float) -> "MergeWindow":
-        """Return the window after a first event arrived. If the window had passed, the lane was idle."""
+        """Return the window after the first event for the next request arrived, perhaps at an idle lane."""
         if now < self.sent_at + self.shortest:
             return self
         return MergeWindow(self.shortest, self.sent_at)
 
     def sent(self, now: float, events: int) -> "MergeWindow":
-        """Return the window after a request was sent."""
         passed = now - self.sent_at
         return MergeWindow(self.shortest, now, self.in_row + 1, events / passed if passed > 0 else self.rate)

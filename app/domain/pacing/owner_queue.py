@@ -1,4 +1,4 @@
-"""Order waiting work fairly among its owners: start-time fair queueing. Pure.
+"""Order waiting work fairly among its owners, by start-time fair queueing.
 
 The items of an owner keep their order. Each owner gets the same amount of work per time, measured by cost,
 whatever its backlog is. The next item is the item with the smallest start tag; an owner's start tag grows by
@@ -20,7 +20,7 @@ class OwnerQueue(Generic[Item]):
     def __init__(self) -> None:
         # By owner, without owners that have no item. Each item has its start tag and its number.
         self._items: dict[Owner, deque[tuple[float, int, Item]]] = {}
-        self._firsts: list[tuple[float, int, Owner]] = []  # a heap: the first item of each owner
+        self._firsts: list[tuple[float, int, Owner]] = []  # a heap of the first item of each owner
         self._next_start: dict[Owner, float] = {}
         self._virtual_time = 0.0
         self._number = 0

@@ -1,4 +1,4 @@
-"""Estimate a rate limit that Amazon does not publish, from its 429s. Pure; seconds on one monotonic clock.
+"""Estimate from 429s a rate limit that Amazon does not publish. Times are seconds on one monotonic clock.
 
 A 429 is the only evidence of a limit, and each 429 costs time. `capacity_hypotheses` evaluates the evidence;
 its docstring has the formulas. A lane sends at SAFETY times the posterior median.
@@ -9,7 +9,14 @@ higher limit costs a 429, so probes are rare. After a decrease the next probes c
 may soon rise again. A lane with little traffic never probes. Its rate recovers with time, more slowly after
 each recovery that ends in a 429.
 
-The constants were tuned in simulation (tests/domain/test_lanes.py), where halving or doubling most of them
+Amazon accepts all requests below its limit, so they do not show that the limit has increased. From time to
+time a lane therefore runs a *rate probe*: its rate grows by 6 % with each request until a 429. Probes are
+rare, because each costs a 429. They come sooner after a decrease, because the limit may soon increase again.
+
+A lane with little traffic never probes. Its rate recovers with time, and more slowly after each recovery that
+ends in a 429.
+
+The constants were tuned in simulation (tests/domain/test_lanes.py). Half or twice the value of most constants
 changes little.
 """
 
@@ -51,13 +58,16 @@ class RateEstimate:
 
     @classmethod
     def from_former_owner(cls, rate: float, now: float) -> "RateEstimate":
-        """Return the first estimate after a takeover; the limit may just have decreased."""
+        """Return the first estimate of a worker that took over a lane with this rate.
+
+        Early probes follow, as after a drop, because the limit may have decreased shortly before.
+        """
         return cls(
             rate, probe_at=now + EARLY_PROBE_AFTER_S, early_probes=EARLY_PROBES, sent_at=now, refused_at=now
         )
 
     def rate_at(self, now: float, *, limit: float) -> float | None:
-        """Return the current rate: the estimate, recovered with time if the lane has little traffic."""
+        """Return the rate to use now, at most `limit`: higher than the estimate if it has recovered."""
         if self.rate is None:
             return None
         quiet = now - self.refused_at
@@ -68,26 +78,24 @@ class RateEstimate:
 
     @property
     def settled_rate(self) -> float | None:
-        """Return the rate for the next owner, without the effect of a running probe."""
+        """The rate to store for the next owner of the lane, without the effect of a running probe."""
         return self.rate if self.rate_before_probe is None else self.rate_before_probe
 
     def accepted(self, now: float, *, sent_at: float, limit: float) -> "RateEstimate":
-        """Return the estimate after the request sent at `sent_at` was accepted; `limit` is the configured
-        rate.
-        """
+        """Return the estimate after Amazon accepted a request. `limit` is the configured rate."""
         if self.rate is None or sent_at < self.sent_at:
             return self
         if self.rate_before_probe is None and (self.rate_at(now, limit=limit) or limit) >= limit:
-            # Fully recovered: the evidence is old, and the configured limit applies again.
+            # The rate has recovered completely: the evidence is old, and the configured limit applies again.
             return RateEstimate(refused_at=self.refused_at, quiet_s=self.quiet_s)
-        # A probe needs requests that wait for the rate limit: otherwise the higher rate would not be used.
+        # A probe needs requests that wait for the rate limit: otherwise a higher rate has no effect.
         is_rate_bound = sent_at - self.sent_at <= 1.6 / self.rate + 0.15
         hypotheses = self._hypotheses(limit, sent_at).accepted(sent_at)
         rate, rate_before_probe = SAFETY * hypotheses.rate_reached(), None
         if self.rate_before_probe is not None and is_rate_bound:
             rate, rate_before_probe = max(rate, self.rate * PROBE_GROWTH), self.rate_before_probe
             if hypotheses.rate_reached() >= limit and rate >= limit:
-                return RateEstimate()  # Amazon accepts the configured limit: nothing to estimate
+                return RateEstimate()  # Amazon accepts the configured rate
         elif (
             is_rate_bound
             and now >= self.probe_at
@@ -106,11 +114,11 @@ class RateEstimate:
         )
 
     def throttled(self, now: float, *, sent_at: float, limit: float, wait: float) -> "RateEstimate":
-        """Return the estimate after a 429 for the request of `sent_at`; the lane is blocked for `wait`."""
+        """Return the estimate after a 429, which blocks the lane for `wait` seconds."""
         if sent_at < self.sent_at:
             return self  # sent before the last evaluated request: the same evidence would count twice
         hypotheses = self._hypotheses(limit, sent_at)
-        if self.rate_before_probe is None:  # a probe has applied the transition at its start
+        if self.rate_before_probe is None:  # a probe applies the transition when it starts
             hypotheses = hypotheses.after_possible_change()
         hypotheses = hypotheses.refused(sent_at)
         rate, early_probes = SAFETY * hypotheses.rate_reached(), self.early_probes

@@ -1,6 +1,7 @@
-"""The pace of a lane: rate and burst (GCRA), Retry-After window, estimated rate, requests in flight.
+"""The pace of a lane: when it may send its next request, and how many requests may be in flight.
 
-Pure. Times are seconds on one monotonic clock. `rate_estimator` estimates the rate from 429s.
+Rate and burst are enforced by the generic cell rate algorithm (GCRA). Times are seconds on one monotonic
+clock.
 """
 
 from dataclasses import dataclass, field, replace
@@ -8,18 +9,18 @@ from typing import Final
 
 from app.domain.pacing.rate_estimator import RateEstimate
 
-LATE: Final = 0.6  # share of the interval by which a request may be late without delaying the next
+LATE: Final = 0.6  # a request may be late by this share of the interval without delaying the next request
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most `per_second` requests on average, in bursts of at most `burst` (interface §3, rate_limit)."""
+    """At most `per_second` requests on average, and bursts of at most `burst` (interface §3, rate_limit)."""
 
     per_second: float
     burst: int
 
     def lowest(self, other: "RateLimit") -> "RateLimit":
-        """Return the lower rate and the lower burst: the destinations of a lane share its pace."""
+        """Return the lower rate and the lower burst. The destinations of a lane share its pace."""
         return RateLimit(min(self.per_second, other.per_second), min(self.burst, other.burst))
 
 
@@ -43,24 +44,24 @@ class LanePace:
         rate = self.estimate.rate_at(now, limit=limit.per_second)
         if rate is None or rate >= limit.per_second:
             return limit
-        # The burst that Amazon accepts is unknown: space requests evenly.
+        # Requests are spaced evenly, because it is unknown which burst Amazon accepts.
         return RateLimit(rate, 1)
 
     def ready_at(self, limit: RateLimit, now: float) -> float:
-        """Return the earliest time, not before `now`, at which one request may be sent."""
+        """Return the earliest time from `now` on at which a request may be sent."""
         allowed = self.allowed(limit, now)
         slack = (allowed.burst - 1) / allowed.per_second
         return max(now, self.blocked_until, self.arrival - slack)
 
     def sent(self, limit: RateLimit, now: float) -> "LanePace":
-        """Return the pace after one request was sent at `now`.
+        """Return the pace after a request was sent at `now`.
 
         A request is sent slightly after it is due, which would lower an estimated rate with each request. So
         if Amazon accepts bursts, the next due time counts from the due time of this request.
         """
         allowed, late = self.allowed(limit, now), 0.0
         if self.estimate.allows_bursts and allowed is not limit:
-            # The interval of two requests is never shorter than the configured limit allows.
+            # The interval between two requests must never be shorter than the configured limit allows.
             late = min(LATE / allowed.per_second, 1 / allowed.per_second - 1 / limit.per_second)
         return replace(self, arrival=max(self.arrival, now - late) + 1 / allowed.per_second)
 
@@ -81,7 +82,7 @@ class LanePace:
     def throttled(
         self, limit: RateLimit, now: float, *, sent_at: float, retry_after: float | None, jitter: float
     ) -> "LanePace":
-        """Return the pace after a 429: blocked until its window has passed, then at a lower rate.
+        """Return the pace after a 429 for the request sent at `sent_at`: the lane waits, then slows down.
 
         The wait is `retry_after` seconds, plus up to a tenth of jitter so that lanes do not all resume at the
         same time. Without `retry_after` it is the interval between requests at the current rate, but at least

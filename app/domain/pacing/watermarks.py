@@ -1,4 +1,4 @@
-"""Low watermarks for the due-scan, reset periodically. Pure.
+"""Low watermarks: where a lane's scan for due batches starts in the index of batches.
 
 A Postgres index keeps an entry for each settled batch until a vacuum removes the entry. An old snapshot
 stops the vacuum. A scan from the start of the index then reads all these entries, which took 76 ms after
@@ -32,23 +32,23 @@ class Watermarks:
     full_scan_at: float = 0.0
 
     def usable(self, now: float) -> Mapping[Key, datetime]:
-        """Return the watermarks for a scan that starts now: none if a full scan is due."""
+        """Return the watermarks for a scan at `now`. They are empty if a full scan is due."""
         return {} if now >= self.full_scan_at else self.due_at
 
     def after_poll(self, started_at: float, ended_at: float) -> "Watermarks":
-        """Return the watermarks after a poll; a full scan sets when the next one is due."""
+        """Return the watermarks after a scan. A full scan determines when the next full scan is due."""
         if started_at < self.full_scan_at:
             return self
         rest = min(max(FULL_SCAN_EVERY_S, FULL_SCAN_SHARE * (ended_at - started_at)), LONGEST_REST_S)
         return replace(self, full_scan_at=ended_at + rest)
 
     def advanced(self, key: Key, due_at: datetime) -> "Watermarks":
-        """Return the watermarks after a claim found the first open batch of a queue due at `due_at`.
+        """Return the watermarks after a claim found that the first open batch of a queue is due at `due_at`.
 
         Batches in flight are not open.
         """
         return replace(self, due_at={**self.due_at, key: due_at})
 
     def reset(self) -> "Watermarks":
-        """Return no watermarks: a batch that was in flight is open again with its old due time."""
+        """Return no watermarks, because a batch in flight became open again with its old due time."""
         return Watermarks()

@@ -1,0 +1,41 @@
+"""Sentences and documents that repeat a number of the code repeat its current value."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.admin import preflight
+from app.console import diagnosis_view
+from app.domain.outcomes.explain import EventState, explain
+from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, PROBE_EVERY
+from app.domain.outcomes.status import Status
+
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+PARKED = EventState(Status.PARKED, 3, "endpoint_not_found", NOW, None, None, None, timedelta(days=21))
+
+
+def test_the_interval_of_probes_is_in_words() -> None:
+    assert f"every {ENDPOINT_POLICY.probe_every / 60:g} minutes" == PROBE_EVERY
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(explain(PARKED), id="explanation of an event"),
+        pytest.param(preflight._NOT_FOUND, id="preflight"),
+        pytest.param(diagnosis_view._SIGN_IN["endpoint_not_found"][1], id="diagnosis"),
+        *(
+            pytest.param(Path(name).read_text().lower(), id=name)
+            for name in ("docs/delivery.md", "docs/amazon-cases.md")
+        ),
+    ],
+)
+def test_a_text_about_404s_has_the_interval_of_probes(text: str) -> None:
+    assert PROBE_EVERY in text
+
+
+@pytest.mark.parametrize("name", ["docs/delivery.md", "docs/amazon-cases.md"])
+def test_a_document_about_404s_says_when_a_destination_is_parked(name: str) -> None:
+    assert ENDPOINT_POLICY.times == 3  # "three" in both documents
+    assert f"three in a row over {ENDPOINT_POLICY.over:g} s" in Path(name).read_text()
