@@ -1,4 +1,4 @@
-"""The welcome screen of `./run`: addresses, and a command that sends a first event."""
+"""Write the welcome screen of `./run`, with addresses and a command that sends a first event."""
 
 import json
 import shlex
@@ -9,7 +9,10 @@ from dev.example import Example
 
 
 def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_sandbox: bool) -> str:
-    """Return the screen. A key set by the operator is shown as `$BOOTSTRAP_ADMIN_KEY`."""
+    """Return the text of the screen.
+
+    Without `show_key`, the admin key is written as `$BOOTSTRAP_ADMIN_KEY`.
+    """
     here = f"http://localhost:{settings.port}"
     assert settings.bootstrap_admin_key is not None
     key = settings.bootstrap_admin_key.get_secret_value() if show_key else "$BOOTSTRAP_ADMIN_KEY"
@@ -37,7 +40,10 @@ def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_
 
 
 def first_event(address: str, key: str, example: Example, now: datetime) -> str:
-    """Return the command. The key is in double quotes so that the shell expands a variable in it."""
+    """Return the curl command that sends a first event.
+
+    The key is in double quotes, so that the shell expands it if it is a variable.
+    """
     event = {
         "destination_id": example.destination_id,
         "event": {

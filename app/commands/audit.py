@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _hash(text: str) -> str:
-    """Parse a hash as printed by the command."""
+    """Parse a hash in the form that the command prints."""
     if not _HASH.fullmatch(text.strip()):
         raise argparse.ArgumentTypeError(
             "must be a hash of 64 hexadecimal digits, as printed by an earlier run"
@@ -34,7 +34,7 @@ def _hash(text: str) -> str:
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print the hash of the newest row, or the first row that breaks the chain; then return 1."""
+    """Print the hash of the newest row. If the chain is broken, print where and return 1."""
     return asyncio.run(_run(settings, asked.head))
 
 

@@ -1,4 +1,4 @@
-"""`balance`: check that ledger, batches, states, exceptions and counts agree on every event."""
+"""`balance`: check that the counts of events agree with the stored events, batches and idempotency keys."""
 
 import argparse
 import asyncio
@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Check every stored event and print the mismatches; return 1 if there are any."""
+    """Check every stored event and print the mismatches. Return 1 if there are any."""
     return asyncio.run(_run(settings, asked))
 
 
@@ -65,7 +65,7 @@ _SENTENCES = {
 
 
 def sentence(mismatch: dict[str, Any]) -> str:
-    """Return a mismatch as a sentence."""
+    """Return a mismatch of the balance check's report as a sentence."""
     where = mismatch["destination_id"] or "unknown destination"
     when = f" on {mismatch['day']}" if mismatch["day"] else ""
     return f"{where}{when}: {mismatch['events']:,} {_SENTENCES[mismatch['kind']]} ({mismatch['kind']})."

@@ -1,4 +1,4 @@
-"""`keys`: list, create, rotate and revoke API keys on the server, without an API key."""
+"""`keys`: list, create, rotate and revoke API keys in the database, without calling the API."""
 
 import argparse
 import asyncio
@@ -40,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Run the action; return 1 if the key or a destination does not exist."""
+    """Run the action. Return 1 if the key or a destination does not exist, or if a value is invalid."""
     return asyncio.run(_run(settings, asked))
 
 

@@ -1,4 +1,4 @@
-"""`replay`: queue a destination's dead or expired events again."""
+"""`replay`: queue events of a destination again that failed permanently or expired."""
 
 import argparse
 import asyncio
@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Replay until no matching event remains, and print each step."""
+    """Queue matching events until none remains, and print each step. Return 1 for an unknown destination."""
     return asyncio.run(_run(settings, asked))
 
 

@@ -1,4 +1,4 @@
-"""`show-fast-path FILE`: print the function generated for a mapping and its bound values."""
+"""`show-fast-path FILE`: print the Python function that the service generates for a mapping."""
 
 import argparse
 import inspect
@@ -25,7 +25,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(_settings: Settings, options: argparse.Namespace) -> int:
-    """Print the bound values as comments, then the source. Return 1 if the mapping has no fast path."""
+    """Print the constants of the function as comments, then its source.
+
+    Raises CommandFailed if no function can be generated for the mapping.
+    """
     mapping = _read(options.file)
     rules = Rules(
         destination_id="dst_example",
@@ -62,7 +65,7 @@ def _read(file: str) -> Mapping:
 
 
 def _describe(value: Any) -> str:
-    """Return the literal of a constant, or the qualified name of anything else."""
+    """Return the literal of a text, number or tuple, or else the name of the function or type."""
     if isinstance(value, str | int | tuple):
         return repr(value)
     value = value.func if isinstance(value, partial) else value

@@ -1,6 +1,7 @@
 """The commands `plan`, `apply`, `export` and `schema`.
 
-Exit codes: 0 done or no difference; 1 refused, nothing changed; 2 (`plan`) there are differences.
+The exit code is 0 on success, and 1 if the file was refused and nothing was changed. `plan` exits with 2 if
+there are differences.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def plan(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print the changes that `apply` would make; exit with 2 if there are any."""
+    """Print the changes that `apply` would make. Return 2 if there are any."""
     return _run(_plan(settings, asked))
 
 
@@ -67,7 +68,7 @@ def apply(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 def export(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print the stored configuration as a file."""
+    """Print the stored configuration as a YAML file."""
     return _run(_export(settings, asked))
 
 
@@ -94,8 +95,8 @@ async def _plan(settings: Settings, asked: argparse.Namespace) -> int:
     if isinstance(desired, InvalidFile):
         return _refuse(desired, text)
     async with open_resources(settings, role="plan", pool_size=1) as resources:
-        done = await applying.dry_run(
-            resources.engine_of(DEFAULT_ORGANISATION), desired, _options(settings, asked)
+        done = await applying.apply(
+            resources.engine_of(DEFAULT_ORGANISATION), desired, _options(settings, asked), dry_run=True
         )
     if isinstance(done, InvalidFile):
         return _refuse(done, text)
@@ -125,7 +126,7 @@ async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 async def _wake(resources: Resources, done: AppliedPlan) -> None:
-    """Wake the workers of changed destinations; otherwise they notice the change at their next poll."""
+    """Notify the workers of changed destinations. Without this, they notice the change at their next poll."""
     control = StoreDeliveryControl(
         pool=resources.pool,
         writer=resources.writer,
