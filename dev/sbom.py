@@ -34,7 +34,6 @@ class LockedPackage:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("--dev", action="store_true", help="include packages of development and tests")
 
 

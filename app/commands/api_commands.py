@@ -30,7 +30,6 @@ Parser = argparse.ArgumentParser
 
 
 def destinations_arguments(parser: Parser) -> None:
-    """Add the actions of `destinations`."""
     actions = _actions(parser)
     _list_action(actions, _list_destinations)
     for name, text in (
@@ -43,7 +42,6 @@ def destinations_arguments(parser: Parser) -> None:
 
 
 def mappings_arguments(parser: Parser) -> None:
-    """Add the actions of `mappings`."""
     actions = _actions(parser)
     _list_action(actions, _list_mappings).add_argument("destination", metavar="DESTINATION")
     publish = _action(actions, "publish", "publish the draft", _publish)
@@ -56,7 +54,6 @@ def mappings_arguments(parser: Parser) -> None:
 
 
 def events_arguments(parser: Parser) -> None:
-    """Add the actions of `events`."""
     actions = _actions(parser)
     listed = _list_action(actions, _list_events)
     listed.add_argument("destination", metavar="DESTINATION")
@@ -73,7 +70,6 @@ def events_arguments(parser: Parser) -> None:
 
 
 def rejections_arguments(parser: Parser) -> None:
-    """Add the arguments of `rejections`."""
     parser.add_argument("destination", metavar="DESTINATION")
     for name in REJECTION_FILTERS:
         parser.add_argument(f"--{name.replace('_', '-')}")
@@ -84,7 +80,6 @@ def rejections_arguments(parser: Parser) -> None:
 
 
 def stats_arguments(parser: Parser) -> None:
-    """Add the arguments of `stats`."""
     parser.add_argument("destination", metavar="DESTINATION")
     parser.add_argument("--journey-id")
     parser.add_argument("--node-id")
@@ -93,7 +88,6 @@ def stats_arguments(parser: Parser) -> None:
 
 
 def incidents_arguments(parser: Parser) -> None:
-    """Add the actions of `incidents`."""
     actions = _actions(parser)
     listed = _list_action(actions, _list_incidents)
     listed.add_argument("--state", choices=("open", "acknowledged", "resolved"))

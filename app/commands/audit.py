@@ -14,7 +14,6 @@ _HASH = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("action", choices=["verify"], help="verify the hash chain from its first row")
     parser.add_argument(
         "--head",

@@ -39,7 +39,6 @@ class _Source:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("file", help="a .csv, .ndjson or .jsonl file, or - for standard input")
     parser.add_argument("--destination", help="default for rows without one: dst_…")
     parser.add_argument("--mapping", help="required if the destination has several: map_…")

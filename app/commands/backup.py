@@ -34,7 +34,6 @@ _WAL_IN_DATA = "restored_wal"
 
 
 def backup_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `backup`."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="where base backups and WAL are stored")
     parser.add_argument(
         "--follow", action="store_true", help="then stream the WAL to DIR/wal until SIGTERM or Ctrl-C"
@@ -42,7 +41,6 @@ def backup_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def restore_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `restore`."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder that `backup` wrote")
     parser.add_argument("--to", type=moment, metavar="TIME", help="RFC 3339; default: the end of the WAL")
     parser.add_argument(

@@ -15,7 +15,6 @@ from app.store import balance
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--days", type=_number, help="check only the newest days; default: all stored days")
 

@@ -14,7 +14,6 @@ from app.store.privileges import RoleNames
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument(
         "--sql", action="store_true", help="print the statements for a database administrator; change nothing"
     )

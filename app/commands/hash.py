@@ -17,7 +17,6 @@ _RULES = {rule.field: rule for rule in MATCH_KEYS}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("field", choices=list(_RULES), metavar="FIELD", help=", ".join(_RULES))
     parser.add_argument(
         "value",

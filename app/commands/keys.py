@@ -22,7 +22,6 @@ _GRANTABLE = [scope.value for scope in Scope if scope is not Scope.ORGANISATIONS
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="list keys without their secrets")
     create = actions.add_parser("create", help="create a key and print its secret once")

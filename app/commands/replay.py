@@ -16,7 +16,6 @@ from app.store.organisation_scope import scoped_engine
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("destination", help="id, dst_…")
     parser.add_argument("--status", choices=("dead", "expired"), default="dead")
     parser.add_argument("--reason", help="only events with this reason code, such as gave_up")

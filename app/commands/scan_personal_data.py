@@ -20,7 +20,6 @@ _SHORTEST = 4
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument(
         "--canary",
         action="append",

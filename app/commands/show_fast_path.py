@@ -18,7 +18,6 @@ from app.settings import Settings
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("file", metavar="FILE", help="the mapping document as JSON, - for standard input")
     parser.add_argument("--profile", choices=[profile.value for profile in Profile], default="amazon")
     parser.add_argument("--currency", default="USD", help="the destination's currency")

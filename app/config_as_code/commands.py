@@ -37,7 +37,6 @@ DRIFT = 2
 
 
 def file_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `plan` and `apply`."""
     parser.add_argument("file", metavar="FILE", help="the YAML file, - for standard input")
     parser.add_argument(
         "--prune", action="store_true", help="archive mappings of a named destination that the file lacks"
@@ -51,7 +50,6 @@ def file_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `export`."""
     parser.add_argument(
         "--without-ids", action="store_true", help="omit ids, so that another instance matches by name"
     )

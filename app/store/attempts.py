@@ -74,14 +74,11 @@ async def start(
 ) -> StartedAttempt | None:
     """Record that a request will be sent, or return None when it must not be sent.
 
-    One conditional insert. Conditions: this worker owns the lane by fence and lease, no erasure was requested
-    since the batches were read, and the destination is active. With `probe_again_in`, the destination must
-    instead wait for a probe because Amazon does not know its endpoint; the next probe is due after that many
-    seconds. The rows of the lane and the destination are share-locked. A pause, a park or a takeover that
-    comes later therefore waits for this commit and then sees the attempt. One that committed earlier is
-    visible to this statement.
+    It may be sent if this worker owns the lane, no erasure was requested since the batches were read, and the
+    destination is active. With `probe_again_in`, the destination must instead be waiting for a due probe, and
+    the next probe is due after this number of seconds. A pause or a takeover of the lane that commits later
+    waits for this transaction and then sees the attempt.
     """
-    probe_arguments = () if probe_again_in is None else (probe_again_in,)
     row = await connection.fetchrow(
         _START.format(ready=_IS_ACTIVE if probe_again_in is None else _IS_PROBED),
         lane,
@@ -93,7 +90,7 @@ async def start(
         events,
         generation,
         erasures,
-        *probe_arguments,
+        *(() if probe_again_in is None else (probe_again_in,)),
     )
     return None if row is None else StartedAttempt(AttemptId(row["id"]), row["day"])
 

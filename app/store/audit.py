@@ -152,16 +152,11 @@ async def newest(
 
 async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:
     """Return the names of the destinations, mappings and keys among these ids, deleted ones included."""
-    rows = await fetch(
-        connection,
-        "SELECT id, name FROM destinations WHERE organisation_id = acting_organisation() "
-        "AND id = ANY(CAST(:ids AS text[])) "
-        "UNION ALL SELECT id, name FROM mappings WHERE organisation_id = acting_organisation() "
-        "AND id = ANY(CAST(:ids AS text[])) "
-        "UNION ALL SELECT id, name FROM api_keys WHERE organisation_id = acting_organisation() "
-        "AND id = ANY(CAST(:ids AS text[]))",
-        ids=sorted(set(ids)),
+    statement = " UNION ALL ".join(
+        f"SELECT id, name FROM {table} WHERE organisation_id = acting_organisation() AND id = ANY (:ids)"
+        for table in ("destinations", "mappings", "api_keys")
     )
+    rows = await fetch(connection, statement, ids=sorted(set(ids)))
     return {row["id"]: row["name"] for row in rows}
 
 

@@ -8,7 +8,7 @@ from app.domain.database_refusals import NONE, Refusals
 
 
 class DatabaseResults:
-    """Whether the database accepts the statements of this process. `monotonic` returns seconds."""
+    """Records whether the database accepts the statements of this process. `monotonic` returns seconds."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

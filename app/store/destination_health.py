@@ -38,8 +38,8 @@ class Sort(StrEnum):
 class PageQuery:
     """The filter and order of a page of destinations.
 
-    The orders `delivered` and `failed` count the outcomes since `since`, the begin of a bucket of this
-    `width`. `only` limits everything to these ids.
+    The orders `delivered` and `failed` count the outcomes since `since`, at which a bucket of this `width`
+    begins. `only` limits the page and the counts to these ids.
     """
 
     since: datetime

@@ -95,7 +95,10 @@ _OF_MANY: Final = f"""
 
 @dataclass(frozen=True, slots=True)
 class CarriedBatches:
-    """The events of one request to Amazon: complete batches, or one event per batch at each of `places`."""
+    """The events of one request to Amazon: complete batches, or single events of them.
+
+    For single events, `places` has the position of the event in the batch with the same index.
+    """
 
     destination: DestinationNumber
     batches: tuple[BatchId, ...]

@@ -177,7 +177,7 @@ _DEAD = f"""
 class ExpiringEvents:
     """The number of waiting events of a destination that expire soon.
 
-    `first_event_at` is the time of the oldest event; `since` is the first time of acceptance.
+    `first_event_at` is the oldest time of an event. `since` is the time at which the first was accepted.
     """
 
     events: int
@@ -226,9 +226,9 @@ async def waiting_events(
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """Whether workers are active: `is_leased` if one owns a lane, `lapsed_at` is the latest end of a lease.
+    """Whether a worker owns a lane now, the latest end of any lease, and the oldest batch to send.
 
-    `oldest_sendable_at` is the time of acceptance of the oldest batch that a worker should send.
+    `oldest_sendable_at` is the time at which this batch was accepted.
     """
 
     is_leased: bool

@@ -25,6 +25,7 @@ from app.domain.pacing.token_bucket import RateLimit
 from app.store import PipelineConnection, damage, due_heads, silent_sessions
 from app.store.due_heads import PROBE_DUE
 from app.store.errors import DRIVER_ERRORS
+from app.store.rows import read_row
 
 LANE_LOCKS = 7_311  # class of the advisory locks of lanes; the second number is the lane
 WORKER_LOCKS = 7_312  # every worker holds this lock shared, so that workers can be counted
@@ -219,9 +220,7 @@ async def acquire(
             # A lock without a lease would block the lane for every other worker.
             with suppress(*DRIVER_ERRORS):
                 await connection.execute("SELECT pg_advisory_unlock($1, $2)", LANE_LOCKS, lane)
-    if row is None:
-        return None
-    return LaneLease(LaneId(row["id"]), *(row[name] for name in row.keys() if name != "id"))  # noqa: SIM118
+    return None if row is None else read_row(LaneLease, row)
 
 
 async def renew(

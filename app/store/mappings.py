@@ -153,7 +153,7 @@ async def publish(
 
 
 async def point_at(connection: AsyncConnection, mapping: MappingId, version: int) -> None:
-    """Let events use an existing version."""
+    """Let events use an existing version of a mapping."""
     await _change(connection, mapping, "published_version = :published", published=version)
 
 

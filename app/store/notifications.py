@@ -177,7 +177,7 @@ async def channel_failed(connection: PipelineConnection, organisation: str, name
 
 @dataclass(frozen=True, slots=True)
 class ChannelHealth:
-    """The time of a channel's last success, and since when it fails and why; None if it does not."""
+    """The time of a channel's last success. If it fails, also since when, and the last error."""
 
     last_success_at: datetime | None = None
     failing_since: datetime | None = None

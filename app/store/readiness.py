@@ -31,7 +31,7 @@ async def write(connection: AsyncConnection) -> None:
 
 
 async def durability(connection: AsyncConnection) -> Durability:
-    """Return the settings.
+    """Return the settings of this session that make commits durable.
 
     A commit waits for the disk with every value of synchronous_commit except `off`.
     """
@@ -53,7 +53,7 @@ async def days_ahead(connection: AsyncConnection) -> int:
 
 
 async def seconds_apart(connection: AsyncConnection, now: float) -> float:
-    """Return the seconds by which the database's clock is ahead of `now`, in seconds since 1970."""
+    """Return the time of the database's clock minus `now`, in seconds. `now` is in seconds since 1970."""
     return float(await fetch_value(connection, "SELECT extract(epoch FROM clock_timestamp())")) - now
 
 

@@ -236,7 +236,7 @@ async def dead_open(connection: PipelineConnection, number: DestinationNumber) -
 async def open_dead_letters(
     connection: PipelineConnection, number: DestinationNumber
 ) -> list[tuple[str, int]]:
-    """Return (reason, number) of the dead letters that were neither replayed nor dismissed, by number."""
+    """Return (reason, number) of the dead letters neither replayed nor dismissed, most frequent first."""
     rows = await connection.fetch(
         "SELECT reason, count(*) AS n FROM exceptions "
         "WHERE destination = $1 AND status = 'dead' AND dismissed_at IS NULL GROUP BY reason ORDER BY n DESC",

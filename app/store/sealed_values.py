@@ -10,7 +10,6 @@ from typing import Any
 from asyncpg import Record
 
 from app.crypto import batch_place
-from app.domain.ids import DestinationId
 from app.store import PipelineConnection, damage
 from app.store.oauth_states import verifier_place
 from app.store.token_leases import access_place, refresh_place
@@ -33,15 +32,9 @@ class SealedColumn:
 # Every column with sealed values.
 COLUMNS = (
     SealedColumn("secrets", "sealed", "name", "text", lambda name: f"secrets/{name}"),
-    SealedColumn(
-        "sign_ins", "refresh_token", "destination", "text", lambda id_: refresh_place(DestinationId(id_))
-    ),
-    SealedColumn(
-        "sign_ins", "access_token", "destination", "text", lambda id_: access_place(DestinationId(id_))
-    ),
-    SealedColumn(
-        "oauth_states", "code_verifier", "state_hash", "bytea", lambda key: verifier_place(bytes(key))
-    ),
+    SealedColumn("sign_ins", "refresh_token", "destination", "text", refresh_place),
+    SealedColumn("sign_ins", "access_token", "destination", "text", access_place),
+    SealedColumn("oauth_states", "code_verifier", "state_hash", "bytea", verifier_place),
     SealedColumn("erasures", "sealed", "id", "text", lambda id_: f"erasure:{id_}"),
     SealedColumn("batch_states", "data_key", "batch", "bigint", batch_place),
 )

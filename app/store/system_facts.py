@@ -73,7 +73,7 @@ async def database(connection: PipelineConnection) -> DatabaseFacts:
 
 
 async def processes(connection: PipelineConnection, prefix: str) -> list[ProcessRole]:
-    """Return the sessions by role. The name of their application is `prefix` and the role."""
+    """Return the sessions by role. The application name of a session is `prefix` followed by the role."""
     rows = await connection.fetch(
         """
         SELECT substr(application_name, length($1::text) + 1) AS role, count(*)::int AS sessions,

@@ -6,12 +6,12 @@ from app.store import PipelineConnection
 
 
 async def set_lock_timeout(connection: PipelineConnection, *, seconds: int) -> None:
-    """Let a statement of this transaction fail if it waits longer for a lock."""
+    """Let a statement of this transaction fail if it waits longer than `seconds` for a lock."""
     await connection.execute(f"SET LOCAL lock_timeout = '{seconds}s'")
 
 
 async def set_statement_timeout(connection: PipelineConnection, *, seconds: int) -> None:
-    """Let a statement of this transaction fail if it takes longer."""
+    """Let a statement of this transaction fail if it takes longer than `seconds`."""
     await connection.execute(f"SET LOCAL statement_timeout = '{seconds}s'")
 
 
