@@ -1,7 +1,6 @@
 """`audit verify`: check that no audit row was changed, deleted or inserted."""
 
 import argparse
-import asyncio
 import re
 import sys
 
@@ -32,14 +31,10 @@ def _hash(text: str) -> str:
     return text.strip().lower()
 
 
-def run(settings: Settings, asked: argparse.Namespace) -> int:
+async def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Print the hash of the newest row. If the chain is broken, print where and return 1."""
-    return asyncio.run(_run(settings, asked.head))
-
-
-async def _run(settings: Settings, head: str | None) -> int:
     async with open_resources(settings, role="audit", pool_size=1) as resources:
-        result = await follow_chain(resources.engine, head)
+        result = await follow_chain(resources.engine, asked.head)
     if isinstance(result.chain, ChainBroken):
         sys.stdout.write(f"The chain breaks at audit row {result.chain.id}. {result.chain.sentence}\n")
         return 1

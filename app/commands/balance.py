@@ -1,11 +1,8 @@
 """`balance`: check that the counts of events agree with the stored events, batches and idempotency keys."""
 
 import argparse
-import asyncio
 import json
 import sys
-from collections.abc import Sequence
-from datetime import date
 from typing import Any
 
 from app.delivery.balance_check import BalanceCheck, BalanceScope
@@ -19,17 +16,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=_number, help="check only the newest days; default: all stored days")
 
 
-def run(settings: Settings, asked: argparse.Namespace) -> int:
+async def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Check every stored event and print the mismatches. Return 1 if there are any."""
-    return asyncio.run(_run(settings, asked))
-
-
-async def _run(settings: Settings, asked: argparse.Namespace) -> int:
-    def newest(stored: Sequence[date]) -> Sequence[date]:
-        return stored[: asked.days]
-
     async with open_resources(settings, role="balance", pool_size=1) as resources:
-        check = BalanceCheck(resources.pool, BalanceScope(days=newest))
+        check = BalanceCheck(resources.pool, BalanceScope(days=lambda stored: stored[: asked.days]))
         async for _ in check.pages():
             pass
         report = check.report()

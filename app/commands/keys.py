@@ -1,7 +1,6 @@
 """`keys`: list, create, rotate and revoke API keys in the database, without calling the API."""
 
 import argparse
-import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -38,12 +37,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument("key", metavar="KEY_ID")
 
 
-def run(settings: Settings, asked: argparse.Namespace) -> int:
+async def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Run the action. Return 1 if the key or a destination does not exist, or if a value is invalid."""
-    return asyncio.run(_run(settings, asked))
-
-
-async def _run(settings: Settings, asked: argparse.Namespace) -> int:
     actions = {"list": _list, "create": _create, "rotate": _rotate, "revoke": _revoke}
     async with open_resources(settings, role="keys", pool_size=1) as resources:
         return await actions[asked.action](resources, asked)

@@ -1,7 +1,6 @@
 """`replay`: queue events of a destination again that failed permanently or expired."""
 
 import argparse
-import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -24,12 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="count and change nothing")
 
 
-def run(settings: Settings, asked: argparse.Namespace) -> int:
+async def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Queue matching events until none remains, and print each step. Return 1 for an unknown destination."""
-    return asyncio.run(_run(settings, asked))
-
-
-async def _run(settings: Settings, asked: argparse.Namespace) -> int:
     wanted = replays.ReplayFilter(asked.status, asked.reason, asked.since, asked.until)
     async with open_resources(settings, role="replay", pool_size=1) as resources:
         results = replay_by_transaction(

@@ -5,7 +5,6 @@ command can be stopped at any time. The next run continues.
 """
 
 import argparse
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -31,12 +30,8 @@ class RotationProgress:
     lost: set[str] = field(default_factory=set)
 
 
-def run(settings: Settings, _asked: argparse.Namespace) -> int:
+async def run(settings: Settings, _asked: argparse.Namespace) -> int:
     """Encrypt every value again and print the progress. Return 1 if a value cannot be decrypted."""
-    return asyncio.run(_run(settings))
-
-
-async def _run(settings: Settings) -> int:
     lost: set[str] = set()
     async with open_resources(settings, role="rotate-keys", pool_size=1) as resources:
         sys.stdout.write(f"Re-encrypting with key {resources.vault.writes}.\n")

@@ -112,7 +112,7 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
             continue
         for table in ("exceptions", "mapped_duplicates"):
             await connection.execute(f"DELETE FROM {table} WHERE day = $1", day)
-        # The events of these replays were accepted on this day or earlier, so none of them is stored.
+        # The events of these replays were accepted before this day, so they were dropped with earlier days.
         await connection.execute("DELETE FROM replays WHERE requested_at < $1::date", day)
         await organisation_usage.record_day(connection, day)
         await connection.execute("SELECT drop_day_partitions($1)", day)

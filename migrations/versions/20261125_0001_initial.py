@@ -514,8 +514,8 @@ CREATE INDEX attempts_started ON attempts (lane) WHERE settled_at IS NULL;
 CREATE INDEX attempts_recent ON attempts (destination, started_at);
 -- Finds a request by the id that Amazon gave it. An entry of a hash index is smaller than the text.
 CREATE INDEX attempts_request ON attempts USING hash (request_id);
--- Finds the failed and partial attempts of an event. The usual attempt, which Amazon accepts completely, has no entry:
--- its id is in batch_states.
+-- Finds the failed attempts and the retries of an event. An answered request with complete batches has no entry,
+-- because its id is in batch_states.
 CREATE INDEX attempts_off_fast_path ON attempts USING gin (batches)
   WHERE settled_at IS NOT NULL AND (outcome <> 'answered' OR places IS NOT NULL);
 
@@ -889,7 +889,7 @@ BEGIN
 
 -- These functions run with the owner's privileges and bypass row-level security. They return only ids.
 
--- The failed and partial attempts that carried a batch. With row-level security, Postgres would not use the index on
+-- The failed attempts and the retries that carried a batch. With row-level security, Postgres would not use the index on
 -- an array, because its operator is not leakproof. The caller reads the attempts with these ids under its own policy.
 CREATE FUNCTION attempts_of_batch(batch bigint, since date) RETURNS SETOF bigint
   LANGUAGE sql STABLE SECURITY DEFINER AS $$
