@@ -9,10 +9,7 @@ from dev.example import Example
 
 
 def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_sandbox: bool) -> str:
-    """Return the text of the screen.
-
-    Without `show_key`, the admin key is written as `$BOOTSTRAP_ADMIN_KEY`.
-    """
+    """Return the text of the screen. Without `show_key`, it has `$BOOTSTRAP_ADMIN_KEY` instead of the key."""
     here = f"http://localhost:{settings.port}"
     assert settings.bootstrap_admin_key is not None
     key = settings.bootstrap_admin_key.get_secret_value() if show_key else "$BOOTSTRAP_ADMIN_KEY"
@@ -40,10 +37,7 @@ def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_
 
 
 def first_event(address: str, key: str, example: Example, now: datetime) -> str:
-    """Return the curl command that sends a first event.
-
-    The key is in double quotes, so that the shell expands it if it is a variable.
-    """
+    """Return the curl command. Double quotes let the shell expand the key if it is a variable."""
     event = {
         "destination_id": example.destination_id,
         "event": {

@@ -22,10 +22,7 @@ _HASH = re.compile(r"^    --hash=sha256:([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class LockedPackage:
-    """A package of a requirement list.
-
-    `condition` is its environment marker, `digests` are those of its files.
-    """
+    """A package of a requirement list, its environment marker (`condition`), and its files' digests."""
 
     name: str
     version: str

@@ -99,10 +99,7 @@ def incidents_arguments(parser: Parser) -> None:
 
 
 def erase_arguments(parser: Parser) -> None:
-    """Add the arguments of `erase`.
-
-    The value is read from standard input, because other users of the machine can see arguments.
-    """
+    """Add the arguments of `erase`. The value itself is read from standard input."""
     parser.add_argument("field", choices=SUBJECT_FIELDS, metavar="FIELD", help=", ".join(SUBJECT_FIELDS))
     parser.set_defaults(action=_erase)
     add_client_arguments(parser)

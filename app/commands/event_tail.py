@@ -36,10 +36,7 @@ class TailWindow:
         return self._since
 
     def news(self, items: Sequence[Item], polled_at: datetime) -> list[Item]:
-        """Return the items of a poll that are new or have a new status, oldest first.
-
-        `polled_at` is the time at which the poll began.
-        """
+        """Return the items that are new or have a new status, oldest first. The poll began at `polled_at`."""
         latest = {_key(item): item for item in items}
         new = [item for key, item in latest.items() if self._printed.get(key) != item["status"]]
         self._printed = {key: item["status"] for key, item in latest.items()}

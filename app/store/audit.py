@@ -122,10 +122,7 @@ async def newest(
     wanted: AuditFilter | None = None,
     only: Sequence[str] | None = None,
 ) -> list[AuditEntry]:
-    """Return up to `limit` audit rows with ids below `below`, newest first.
-
-    `only` limits them to actions on these destinations.
-    """
+    """Return up to `limit` audit rows with ids below `below`, newest first, of the destinations `only`."""
     wanted = wanted or AuditFilter()
     rows = await fetch(
         connection,

@@ -217,10 +217,7 @@ async def totals(
 
 @dataclass(frozen=True, slots=True)
 class BalanceResult:
-    """The result of the last finished check.
-
-    `mismatches` has its first mismatches, as the command prints them.
-    """
+    """The result of the last finished check. `mismatches` are the first, as the command prints them."""
 
     finished_at: datetime
     imbalance: int

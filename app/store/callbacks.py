@@ -247,10 +247,7 @@ async def enable(connection: PipelineConnection, number: DestinationNumber, *, b
 
 
 async def disable(connection: PipelineConnection, number: DestinationNumber) -> bool:
-    """Disable callbacks for a destination and delete its queued final states.
-
-    Return False if they were disabled before.
-    """
+    """Disable callbacks and delete the queued final states. Return False if they were disabled before."""
     status: str = await connection.execute(
         "DELETE FROM callback_destinations WHERE organisation_id = acting_organisation() AND "
         "destination = $1",

@@ -140,10 +140,7 @@ async def add_consent_stops(
 
 @dataclass(frozen=True, slots=True)
 class ConsentStops:
-    """The number of events that the consent check rejected for one reason.
-
-    `basis` is the legal basis, if known.
-    """
+    """Events that the consent check rejected for one reason. `basis` is the legal basis, if known."""
 
     reason: str
     basis: str | None

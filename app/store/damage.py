@@ -50,10 +50,7 @@ class suppressed:
 
 @asynccontextmanager
 async def savepoint(connection: PipelineConnection) -> AsyncIterator[None]:
-    """Keep the caller's transaction usable if a statement in the block fails.
-
-    Does nothing if no transaction is open.
-    """
+    """If a transaction is open, keep it usable when a statement in the block fails."""
     if connection.is_in_transaction():
         async with connection.transaction():
             yield

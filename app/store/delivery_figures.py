@@ -253,10 +253,7 @@ class Rates:
 async def rates(
     connection: PipelineConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
 ) -> Rates:
-    """Return the rates of a destination over the last `span`.
-
-    The rate of accepted events is computed from at most `newest` batches.
-    """
+    """Return the rates over the last `span`; for accepted events, of at most `newest` batches."""
     with damage.suppressed():
         row = await connection.fetchrow(_RATES, destination, span, newest)
         assert row is not None

@@ -18,10 +18,7 @@ ERASER_LOCK = 7_304  # one worker scans at a time
 
 @dataclass(frozen=True, slots=True)
 class PendingErasure:
-    """An unfinished erasure.
-
-    `sealed` are the encrypted search values; `scanned_to` is the last batch searched.
-    """
+    """An unfinished erasure, with encrypted search values (`sealed`) and the last batch searched."""
 
     organisation_id: OrganisationId
     id: str

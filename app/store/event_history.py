@@ -175,10 +175,7 @@ async def exceptions_by_batch(
 
 @dataclass(frozen=True, slots=True)
 class DestinationFigures:
-    """The figures of a destination from one snapshot.
-
-    `rejected` has (code, reason, events), and `dead` has (reason, events).
-    """
+    """A destination's figures from one snapshot. `rejected` has (code, reason, n), `dead` has (reason, n)."""
 
     state: str
     totals: CountTotals

@@ -58,10 +58,7 @@ async def lock(
 
 
 async def rename(connection: AsyncConnection, advertiser: str, event_type: str, to: str) -> Pin:
-    """Change a pinned name.
-
-    The caller records this in the audit and calls `destinations.touch_advertiser`.
-    """
+    """Change a pinned name. The caller audits it and calls `destinations.touch_advertiser`."""
     row = await fetch_one(
         connection,
         "UPDATE event_names SET name = :to, pinned_at = now() "

@@ -82,10 +82,7 @@ _LOCK: Final = f"SELECT pg_advisory_xact_lock_shared({FLUSH_LOCK})"
 
 
 class FlushOutcome(StrEnum):
-    """The result of a flush.
-
-    Nothing is written if a configuration version is STALE or a key is a DUPLICATE.
-    """
+    """The result of a flush. A STALE configuration version or a DUPLICATE key means: nothing written."""
 
     STORED = "stored"
     STALE = "stale"

@@ -123,10 +123,7 @@ _REQUESTS = f"""
 
 
 def _destinations_with(name: str, table: str, condition: str) -> str:
-    """Return a recursive CTE of the destinations with a row in `table` that meets `condition`.
-
-    It costs one index probe for each of them.
-    """
+    """Return a recursive CTE of the destinations that have such a row, at one index probe each."""
     probe = f"SELECT destination FROM {table} WHERE {condition}"
     return f"""{name} AS (
       -- Each step finds the next destination with a row.
@@ -255,10 +252,7 @@ async def workers(connection: PipelineConnection) -> WorkerFacts:
 
 
 async def record_intake(connection: PipelineConnection) -> None:
-    """Add the events that were received since the last call to the table `intake_steps`.
-
-    The caller opens the transaction.
-    """
+    """Add the events received since the last call to `intake_steps`, in the caller's transaction."""
     await connection.execute(
         """
         WITH totals AS (

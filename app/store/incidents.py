@@ -105,10 +105,7 @@ async def insert(connection: PipelineConnection, incident: Incident, *, id: str,
 
 
 async def update(connection: PipelineConnection, changed: Sequence[tuple[str, Incident]]) -> None:
-    """Write what the monitor changed in these incidents, given by id.
-
-    What people have set stays unchanged.
-    """
+    """Write what the monitor changed in incidents, given by id. What people have set stays unchanged."""
     await connection.executemany(
         """
         UPDATE incidents SET last_seen_at = $2, resolved_at = $3::timestamptz, summary = $4,

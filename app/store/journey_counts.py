@@ -24,10 +24,7 @@ class JourneyCounts(NamedTuple):
 async def add(
     connection: PipelineConnection, writer: int, journeys: Mapping[JourneyKey, JourneyCounts]
 ) -> None:
-    """Add these numbers to the rows of `writer`.
-
-    Processes with different numbers do not wait for each other's rows.
-    """
+    """Add these numbers to the rows of `writer`, a number that few processes share."""
     if not journeys:
         return
     # In order of keys, so that two processes that share a number cannot deadlock.

@@ -226,10 +226,7 @@ async def acquire(
 async def renew(
     connection: PipelineConnection, fences: Collection[tuple[LaneId, int]], *, lease: timedelta
 ) -> set[LaneId]:
-    """Renew the leases of these lanes, given with their fences.
-
-    Return the lanes that this worker still owns.
-    """
+    """Renew the leases of lanes, given with their fences. Return the lanes that this worker still owns."""
     rows = await connection.fetch(
         """
         UPDATE lanes l SET leased_until = now() + $3::interval FROM unnest($1::int[], $2::bigint[])

@@ -90,10 +90,7 @@ async def find(
 
 
 async def release(connection: PipelineConnection, generation: int, keys: Sequence[bytes]) -> None:
-    """Delete keys that this transaction inserted.
-
-    An event has two keys, and the other one was a duplicate.
-    """
+    """Delete keys that this transaction inserted for events whose other key was a duplicate."""
     await connection.execute(
         "DELETE FROM ledger WHERE generation = $1 AND key = ANY($2)", generation, list(keys)
     )

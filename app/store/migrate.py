@@ -86,10 +86,7 @@ def newest() -> str | None:
 
 
 def configured(url: str) -> Config:
-    """Return Alembic's configuration for a database.
-
-    The address is an attribute, so that it is not logged.
-    """
+    """Return Alembic's configuration. The address is an attribute, so that it is not logged."""
     config = Config(ROOT / "alembic.ini")
     config.attributes["url"] = url
     return config

@@ -15,10 +15,7 @@ from app.store.rows import read_row
 
 @dataclass(frozen=True, slots=True)
 class DayUsage:
-    """The usage of an organisation on one day (UTC).
-
-    `bytes` is the size of its conversions before encryption.
-    """
+    """The usage of an organisation on one day (UTC). `bytes` is the size of its stored conversions."""
 
     day: date
     events: int

@@ -20,10 +20,7 @@ _VALUES = 100  # compressed values in memory at a time
 
 @dataclass(frozen=True, slots=True)
 class ScannedColumn:
-    """A column to search.
-
-    `stored_as` is its table or partition; `table` is the table or the partitioned table.
-    """
+    """A column to search, its table or partition (`stored_as`), and the table with all partitions."""
 
     table: str
     stored_as: str
@@ -33,10 +30,7 @@ class ScannedColumn:
 
 @dataclass(frozen=True, slots=True)
 class ScannedTable:
-    """The result of one table or partition.
-
-    `found` has the number of matching values by (column, pattern).
-    """
+    """The result of one table or partition: the number of matching values by (column, pattern)."""
 
     table: str
     columns: int

@@ -286,10 +286,7 @@ async def progress(
     below: int | None = None,
     id: str | None = None,
 ) -> list[ReplayProgress]:
-    """Return the replays of a destination with their progress, newest first.
-
-    `below` limits them to lower numbers, `id` to one replay.
-    """
+    """Return replays of a destination, newest first: with numbers below `below`, or with this `id`."""
     rows = await connection.fetch(
         f"""
         WITH page AS (

@@ -48,10 +48,7 @@ async def recent(
 async def of_destination(
     connection: AsyncConnection, destination: str, *, limit: int = RING
 ) -> list[tuple[SchemaSample, int]]:
-    """Return (sample, number of events) for the newest `limit` events of a destination.
-
-    Events of archived mappings are included.
-    """
+    """Return (sample, number of events) for the newest events of a destination, over all its mappings."""
     return await _newest(connection, "m.destination = :of", {"of": destination, "rows": limit})
 
 

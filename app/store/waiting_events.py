@@ -9,10 +9,7 @@ from app.store.rows import read_row
 
 @dataclass(frozen=True, slots=True)
 class WaitingCounts:
-    """Waiting events of a destination: those with a failed request (`failing`), or all others.
-
-    `age_s` is the age of the oldest event in seconds.
-    """
+    """Waiting events of a destination: those with a failed request (`failing`), or all others."""
 
     destination: str
     state: str

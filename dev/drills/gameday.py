@@ -42,10 +42,7 @@ class AlertTimes:
     silent: list[str] = field(default_factory=list)
 
     def play(self, *faults: FaultCase) -> None:
-        """Inject one fault after the other.
-
-        For each, wait until its alerts fire, repair it, and wait again.
-        """
+        """Inject the faults in turn. For each, wait until its alerts fire, repair it, and wait again."""
         for fault in faults:
             injected = time.monotonic()
             fault.inject()
@@ -67,10 +64,7 @@ class AlertTimes:
 
 
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Run the game day.
-
-    Return its report, and whether every alert fired and resolved and no event was lost.
-    """
+    """Run the drill. Return its report, and whether all alerts fired and resolved and no event was lost."""
     del asked
     opened = time.monotonic()
     stage, monitoring = Stage(folder), Monitoring(folder / "monitoring")

@@ -50,10 +50,7 @@ class Monitoring:
     _children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def listen(self) -> str:
-        """Start the receiver and return its address.
-
-        The service uses its paths `/callbacks` and `/messages`.
-        """
+        """Start the receiver of `/callbacks`, `/messages` and notifications, and return its address."""
         self._receive()
         return f"http://127.0.0.1:{self._server.server_port}"
 
@@ -82,10 +79,7 @@ class Monitoring:
             self._wait_ready(f"{address}/-/ready")
 
     def wait_firing(self, alert: str, since: float, seconds: float) -> Notification | None:
-        """Return the first notification after the time `since` that an alert fires.
-
-        Return None if none arrives within `seconds`.
-        """
+        """Return the first notification after `since` that an alert fires, or None after `seconds`."""
 
         def first() -> Notification | None:
             notes = [note for note in self._of(alert) if note.status == "firing" and note.at >= since]
@@ -94,10 +88,7 @@ class Monitoring:
         return _wait(first, seconds)
 
     def wait_resolved(self, alert: str, seconds: float) -> Notification | None:
-        """Return the notification that the last series of an alert resolved.
-
-        Return None if a series still fires after `seconds`.
-        """
+        """Return the notification that an alert's last series resolved, or None after `seconds`."""
 
         def last() -> Notification | None:
             status: dict[str, Notification] = {note.series: note for note in self._of(alert)}
