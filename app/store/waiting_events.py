@@ -15,7 +15,7 @@ class WaitingCounts:
     state: str
     failing: bool
     events: int
-    age_s: float
+    age_s: float  # of the oldest of these events
 
 
 async def read(connection: PipelineConnection) -> list[WaitingCounts]:

@@ -77,7 +77,6 @@ class Stage:
 
     @property
     def sandbox(self) -> str:
-        """Return the address of the sandbox."""
         return f"http://127.0.0.1:{self.settings.sandbox_port}"
 
     @property

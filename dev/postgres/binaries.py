@@ -88,7 +88,6 @@ class Programs:
     account: Account
 
     def path(self, name: str) -> str:
-        """Return the path of a program."""
         return str(self.folder / name)
 
     def run(
