@@ -21,7 +21,7 @@ _COST_PER_ITERATION: Final = 32 * 1024
 # none waiting: a few events need not wait for the many of another organisation.
 _SMALL_COST: Final = 8 * 1024
 # While another organisation sends small posts, larger ones wait if the loop used this part of a core.
-BUSY_PART: Final = 0.7
+BUSY_PART: Final = 0.3
 # Another organisation counts as sending small posts for this long after one.
 SMALL_POST_SECONDS: Final = 2.0
 # A waiting post proceeds after this time, whatever uses the CPU.
