@@ -33,6 +33,11 @@ ORGANISATION_PART: Final = 2 / 3
 # An organisation counts as sending for this long after its last request.
 ORGANISATION_SECONDS: Final = 600.0
 
+# The memory of a post in progress: parsed, evaluated and encoded, in bytes for each byte of its cost.
+MEMORY_PER_COST: Final = 16
+# A post up to this cost is small.
+SMALL_COST: Final = 8 * 1024
+
 _INITIAL, _LEAST, _MOST, _STEP = 4.0 * MIB, 0.5 * MIB, 64.0 * MIB, 0.125 * MIB
 _CUT = 0.7
 # This many requests are always admitted, regardless of size: a few large requests cause no overload.
@@ -85,17 +90,21 @@ class Limits:
 class CurrentLoad(msgspec.Struct, frozen=True, gc=False):
     """The requests in flight and the gauges of the process.
 
-    `complete` and `cost` count requests whose bodies have arrived, `arriving_cost` all others.
+    `complete` and `cost` count requests whose bodies have arrived, `small_cost` the small ones of them,
+    `arriving_cost` all others. `parsed_bytes` is the estimated memory of large parsed bodies, besides their
+    cost.
     """
 
     posts: int
     complete: int
     cost: int
+    small_cost: int
     arriving_cost: int
     body_bytes: int
     waiting_events: int
     oldest_s: float
     resident_bytes: int
+    parsed_bytes: int
 
 
 class AdaptiveLimit(msgspec.Struct, frozen=True, gc=False):
@@ -170,20 +179,32 @@ def shed_reason(
 ) -> ShedReason | None:
     """Return the shed reason, or None to admit.
 
-    Always admits when idle, so that a stale gauge or unreleased memory cannot block all traffic.
+    Always admits when idle, so that a stale gauge cannot block all traffic.
     """
     if load.posts == 0:
         return None
     if load.body_bytes + reserve_of(declared_length) > limits.body_bytes:
         return ShedReason.BODIES
     if load.resident_bytes > limits.resident_bytes:
-        return ShedReason.MEMORY
+        small = cost_of(declared_length) <= SMALL_COST
+        cost, parsed_bytes = (load.small_cost, 0) if small else (load.cost, load.parsed_bytes)
+        if exceeds_retained_memory(cost, parsed_bytes, limits):
+            return ShedReason.MEMORY
     if load.waiting_events > limits.waiting_events or load.oldest_s > limits.oldest_s:
         return ShedReason.COMMITS
     under_way = counted_cost(load.cost, load.arriving_cost, limit)
     if load.complete >= _FEW and under_way + cost_of(declared_length) > limit.cost:
         return ShedReason.CROWDED
     return None
+
+
+def exceeds_retained_memory(cost: int, parsed_bytes: int, limits: Limits) -> bool:
+    """Return whether posts in progress need more memory than a process above its limit retains.
+
+    The allocator keeps memory after a flood, and new posts use it again. So resident memory alone must not
+    shed posts: those in progress may use an eighth of the limit, small posts as much again.
+    """
+    return cost * MEMORY_PER_COST + parsed_bytes > limits.resident_bytes / 8
 
 
 def backlog_too_old(waited: timedelta, max_age: timedelta) -> bool:

@@ -18,12 +18,14 @@ from app.domain.admission import (
     ORGANISATION_SECONDS,
     POST_COST,
     SHED_SPECS,
+    SMALL_COST,
     AdaptiveLimit,
     CurrentLoad,
     Limits,
     ShedReason,
     cost_of,
     counted_cost,
+    exceeds_retained_memory,
     over_organisation_share,
     over_share,
     reserve_of,
@@ -115,6 +117,7 @@ class AdmissionController:
         self._resident_bytes, self._resident_until = 0, float("-inf")
         self._adaptive_limit = AdaptiveLimit()
         self._posts = self._cost = self._arriving_cost = self._body_bytes = 0
+        self._small_cost = self._parsed_bytes = 0
         self._shares: dict[tuple[str | None, bool], Share] = {}
         self._last_organisation: str | None = None
         self._shared_until = float("-inf")  # until when several organisations count as sending
@@ -206,7 +209,9 @@ class AdmissionController:
         permit.read += len(chunk)
         length = permit.declared_length
         if permit.is_events and (length is None or length >= _ESTIMATE_PARSED_SIZE_FROM):
-            permit.parsed_size += parsed_size_of(chunk)
+            size = parsed_size_of(chunk)
+            permit.parsed_size += size
+            self._parsed_bytes += size
         if permit.read > permit.reserved:
             self._reserve(permit, permit.read)
         if permit.is_events and (extra_cost := permit.read + POST_COST - permit.cost) > 0:
@@ -232,6 +237,8 @@ class AdmissionController:
             self._complete[permit] = None
             self._arriving_cost -= permit.cost
             self._cost += permit.cost
+            if permit.cost <= SMALL_COST:
+                self._small_cost += permit.cost
 
     def _reserve(self, permit: Permit, size: int) -> None:
         growth = size - permit.reserved
@@ -272,13 +279,17 @@ class AdmissionController:
         if permit.read < _MEMORY_CHECK_BYTES or self._posts <= 1:
             return None
         self._resident_bytes = self._read_resident_bytes()
-        needed = self._resident_bytes + permit.parsed_size
-        return self.refusal(ShedReason.MEMORY) if needed > self._limits.resident_bytes else None
+        if self._resident_bytes + permit.parsed_size > self._limits.resident_bytes and (
+            exceeds_retained_memory(self._cost, self._parsed_bytes, self._limits)
+        ):
+            return self.refusal(ShedReason.MEMORY)
+        return None
 
     def release(self, permit: Permit, status: int) -> None:
         """End a request: answered with this status, or abandoned by its client."""
         permit.released = True
         if permit.is_events:
+            self._parsed_bytes -= permit.parsed_size
             if permit.read_at is None:
                 self._arriving_cost -= permit.cost
             else:
@@ -287,6 +298,8 @@ class AdmissionController:
                 if status in _COMPLETED_STATUSES:
                     self._adapt_limit(permit, permit.read_at)
                 self._cost -= permit.cost
+                if permit.cost <= SMALL_COST:
+                    self._small_cost -= permit.cost
             self._posts -= 1
         self._body_bytes -= permit.reserved
         if (share := permit.share) is not None:
@@ -325,11 +338,13 @@ class AdmissionController:
             posts=self._posts,
             complete=len(self._complete),
             cost=self._cost,
+            small_cost=self._small_cost,
             arriving_cost=self._arriving_cost,
             body_bytes=self._body_bytes,
             waiting_events=self._waiting_events(),
             oldest_s=0.0 if oldest is None or oldest.read_at is None else now - oldest.read_at,
             resident_bytes=self._resident_bytes,
+            parsed_bytes=self._parsed_bytes,
         )
 
 

@@ -11,15 +11,13 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final
 
+from app.domain.admission import SMALL_COST
 from app.domain.pacing.duty_cycle import DutyCycle
 from app.domain.pacing.owner_queue import OwnerQueue
 
 # The cost per iteration, in units of `app.domain.admission.cost_of`: one post of a hundred events, or a dozen
 # of one event.
 _COST_PER_ITERATION: Final = 32 * 1024
-# A post up to this cost is processed beyond that, if its organisation has no other post in the iteration and
-# none waiting: a few events need not wait for the many of another organisation.
-_SMALL_COST: Final = 8 * 1024
 # While another organisation sends small posts, larger ones wait if the loop used this part of a core.
 BUSY_PART: Final = 0.3
 # Another organisation counts as sending small posts for this long after one.
@@ -52,9 +50,11 @@ class LoopLimiter:
     def enter(self, cost: int, organisation: str | None) -> "asyncio.Future[None] | None":
         """Use capacity for a post; if there is none, return the future of its turn.
 
-        A post that costs more than an iteration has gets an iteration to itself.
+        A post that costs more than an iteration has gets an iteration to itself. A small one is processed
+        beyond the cost of the iteration, if its organisation has no other post in it and none waiting: a few
+        events need not wait for the many of another organisation.
         """
-        small = cost <= _SMALL_COST
+        small = cost <= SMALL_COST
         if small:
             self._record_small_post(organisation)
         if (
@@ -82,7 +82,7 @@ class LoopLimiter:
         paused: set[str | None] = set()
         while self._spent < _COST_PER_ITERATION and (first := self._waiting.first(paused)) is not None:
             cost, organisation, _ = first
-            if cost > _SMALL_COST and (pause_s := self._pause_s(organisation)):
+            if cost > SMALL_COST and (pause_s := self._pause_s(organisation)):
                 paused.add(organisation)
                 if self._pause is None:
                     self._pause = asyncio.get_running_loop().call_later(pause_s, self._end_pause)

@@ -235,6 +235,20 @@ async def test_short_memory_lets_posts_in_one_at_a_time(crowd: Callable[..., Cro
 
 
 @pytest.mark.reads_only
+async def test_memory_that_is_kept_after_a_flood_sheds_nothing(crowd: Callable[..., Crowd]) -> None:
+    """The allocator keeps it for the next posts. Posts that need much more are shed, small ones last."""
+    crowded = crowd(resident_bytes=64 * MIB)
+    assert resident_bytes() > 64 * MIB
+    for _ in range(3):
+        await crowded.hold(of_size(MIB // 5))
+    assert (await Sender(crowded.app).post(of_size(MIB // 5))).status == 503
+    assert crowded.shed("memory") == 1
+    await crowded.hold(of_size(100))
+    assert await crowded.let_go() == [202] * 4
+    assert (await Sender(crowded.app).post(of_size(MIB // 5))).status == 202
+
+
+@pytest.mark.reads_only
 @pytest.mark.parametrize("body_length", [-1, None], ids=["a length that is declared", "no declared length"])
 async def test_a_body_must_have_room_for_what_it_becomes(
     crowd: Callable[..., Crowd], body_length: int | None

@@ -27,12 +27,15 @@ EASY = CurrentLoad(
     posts=9,
     complete=9,
     cost=MIB,
+    small_cost=0,
     arriving_cost=0,
     body_bytes=MIB,
     waiting_events=10,
     oldest_s=0.1,
     resident_bytes=130 * MIB,
+    parsed_bytes=0,
 )
+RETAINED = replace(EASY, resident_bytes=257 * MIB)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,28 @@ EASY = CurrentLoad(
         pytest.param(
             replace(EASY, body_bytes=31 * MIB), 2 * MIB, None, id="a declared length alone takes no room"
         ),
-        pytest.param(replace(EASY, resident_bytes=257 * MIB), 1, ShedReason.MEMORY, id="memory is short"),
+        pytest.param(RETAINED, MIB, None, id="memory that the allocator keeps sheds nothing"),
+        pytest.param(
+            replace(RETAINED, cost=2 * MIB + 1), MIB, ShedReason.MEMORY, id="posts in progress need more"
+        ),
+        pytest.param(
+            replace(RETAINED, cost=2 * MIB + 1),
+            None,
+            ShedReason.MEMORY,
+            id="more, and a length is not declared",
+        ),
+        pytest.param(
+            replace(RETAINED, parsed_bytes=17 * MIB), MIB, ShedReason.MEMORY, id="parsed bodies need more"
+        ),
+        pytest.param(
+            replace(RETAINED, cost=3 * MIB, small_cost=2 * MIB),
+            1_000,
+            None,
+            id="large posts shed no small ones",
+        ),
+        pytest.param(
+            replace(RETAINED, small_cost=2 * MIB + 1), 1_000, ShedReason.MEMORY, id="small posts need more"
+        ),
         pytest.param(
             replace(EASY, waiting_events=40_001), 1, ShedReason.COMMITS, id="the commit queue is full"
         ),
@@ -62,7 +86,7 @@ EASY = CurrentLoad(
             replace(EASY, arriving_cost=999 * MIB), MIB // 2, None, id="bodies that stall keep nobody out"
         ),
         pytest.param(
-            CurrentLoad(0, 0, 0, 0, 40 * MIB, 50_000, 99.0, 999 * MIB),
+            CurrentLoad(0, 0, 99 * MIB, 99 * MIB, 0, 40 * MIB, 50_000, 99.0, 999 * MIB, 99 * MIB),
             5 * MIB,
             None,
             id="a lone post always comes in",

@@ -27,7 +27,8 @@ from app.domain.admission import (
 )
 
 LIMITS = Limits()
-FULL = CurrentLoad(1, 8, 0, 0, 24 * MIB - RESERVE, 40_000, 10.0, 192 * MIB)
+FULL = CurrentLoad(1, 8, 0, 0, 0, 24 * MIB - RESERVE, 40_000, 10.0, 192 * MIB, 0)
+RETAINED = replace(FULL, resident_bytes=FULL.resident_bytes + 1)
 
 
 def test_the_limits_in_force() -> None:
@@ -48,7 +49,12 @@ def test_the_limits_in_force() -> None:
     [
         (FULL, None),
         (replace(FULL, body_bytes=FULL.body_bytes + 1), ShedReason.BODIES),
-        (replace(FULL, resident_bytes=FULL.resident_bytes + 1), ShedReason.MEMORY),
+        (RETAINED, None),
+        (replace(RETAINED, cost=3 * MIB // 2), None),
+        (replace(RETAINED, cost=3 * MIB // 2 + 1), ShedReason.MEMORY),
+        (replace(FULL, cost=3 * MIB // 2 + 1), None),
+        (replace(RETAINED, parsed_bytes=24 * MIB), None),
+        (replace(RETAINED, parsed_bytes=24 * MIB + 1), ShedReason.MEMORY),
         (replace(FULL, waiting_events=40_001), ShedReason.COMMITS),
         (replace(FULL, oldest_s=10.01), ShedReason.COMMITS),
         (replace(FULL, cost=4 * MIB - POST_COST - RESERVE), None),
@@ -61,6 +67,15 @@ def test_a_limit_that_is_reached_admits_and_one_more_is_shed(
     load: CurrentLoad, reason: ShedReason | None
 ) -> None:
     assert shed_reason(load, AdaptiveLimit(), RESERVE, LIMITS) is reason
+
+
+def test_a_post_up_to_8_kib_is_small() -> None:
+    """With 2 KiB for the request. The memory of small posts sheds it, that of large ones does not."""
+    busy = replace(RETAINED, cost=9 * MIB, parsed_bytes=99 * MIB, small_cost=3 * MIB // 2)
+    shed = [shed_reason(busy, AdaptiveLimit(99 * MIB), length, LIMITS) for length in (6_144, 6_145)]
+    assert shed == [None, ShedReason.MEMORY]
+    full = replace(busy, small_cost=busy.small_cost + 1)
+    assert shed_reason(full, AdaptiveLimit(99 * MIB), 1, LIMITS) is ShedReason.MEMORY
 
 
 def test_what_a_request_costs_and_reserves() -> None:
