@@ -7,7 +7,7 @@ differences. For wrong settings `plan` returns 1, so that CI does not mistake th
 import argparse
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from app.processes import parent_watch
 from app.settings import Settings, SettingsError, read_settings
 
 Parser = argparse.ArgumentParser
-Run = Callable[[Settings, argparse.Namespace], int | None]
+Run = Callable[[Settings, argparse.Namespace], int | Coroutine[None, None, int] | None]
 
 # What is added to the settings of a command on a development machine.
 PLAIN = "plain"  # nothing
@@ -264,9 +264,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run: Run = _load(command.run)
         if command.name in {"test", "check", "lock"}:
-            return run(Settings.model_construct(), parsed) or 0
+            return _exit_code(run(Settings.model_construct(), parsed))
         with _dev_defaults(read_settings(), command.needs) as settings:
-            return run(settings, parsed) or 0
+            return _exit_code(run(settings, parsed))
     except SettingsError as wrong:
         print("The settings cannot be used:", *wrong.problems, sep="\n  ", file=sys.stderr)
         # For CI, exit code 2 of `plan` means a difference. A wrong setting must not look like one.
@@ -290,6 +290,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _exit_code(done: int | Coroutine[None, None, int] | None) -> int:
+    if isinstance(done, Coroutine):
+        import asyncio  # not needed for most commands
+
+        return asyncio.run(done)
+    return done or 0
 
 
 @contextmanager

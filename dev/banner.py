@@ -1,4 +1,4 @@
-"""The welcome screen of `./run`: addresses, and a command that sends a first event."""
+"""Write the welcome screen of `./run`, with addresses and a command that sends a first event."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from dev.example import Example
 
 
 def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_sandbox: bool) -> str:
-    """Return the screen. A key set by the operator is shown as `$BOOTSTRAP_ADMIN_KEY`."""
+    """Return the text of the screen. Without `show_key`, it has `$BOOTSTRAP_ADMIN_KEY` instead of the key."""
     here = f"http://localhost:{settings.port}"
     assert settings.bootstrap_admin_key is not None
     key = settings.bootstrap_admin_key.get_secret_value() if show_key else "$BOOTSTRAP_ADMIN_KEY"
@@ -37,7 +37,7 @@ def welcome(settings: Settings, example: Example | None, *, show_key: bool, own_
 
 
 def first_event(address: str, key: str, example: Example, now: datetime) -> str:
-    """Return the command. The key is in double quotes so that the shell expands a variable in it."""
+    """Return the curl command. Double quotes let the shell expand the key if it is a variable."""
     event = {
         "destination_id": example.destination_id,
         "event": {

@@ -1,4 +1,4 @@
-"""`check`, `test` and `lock`: the checks of a change, identical in CI."""
+"""`check`, `test` and `lock`: check a change, run tests, and update the requirement lists."""
 
 import argparse
 import os
@@ -33,12 +33,12 @@ SLOW_FOLDERS = ("chaos", "edge")
 SLOW_MODULES = re.compile(
     r"^(from|import) (playwright|tests\.(pipeline\.processes|console\.browsing|chaos|edge))\b", re.MULTILINE
 )
-"""Excluded from `test --fast`: campaigns, proxies, and modules whose tests start processes or a browser."""
+"""`test --fast` leaves out the SLOW_FOLDERS, and modules that import what starts processes or a browser."""
 FAST = "not long and not process and not campaign"
 
 
 def test_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--fast` and `--slowest`; every other argument goes to pytest."""
+    """Add `--fast` and `--slowest`. Every other argument is handed to pytest."""
     parser.add_argument(
         "--fast", action="store_true", help="no browser, no processes, no campaigns, no proxies"
     )
@@ -49,9 +49,9 @@ def test_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def test(_settings: Settings, arguments: argparse.Namespace) -> int:
-    """Run the tests with pytest, by default with more processes than cores, because many tests wait."""
+    """Run the tests with pytest."""
     cores = os.cpu_count() or 1
-    # The fast tests wait for two thirds of their time.
+    # More processes than cores, because many tests wait. The fast tests wait for two thirds of their time.
     count = 5 * cores // 2 if arguments.fast else cores + 1
     several = ["-n", str(count), "--dist", "worksteal"]
     workers = [] if any(word.startswith("-n") for word in arguments.rest) else several
@@ -63,13 +63,13 @@ def test(_settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def is_slow(path: Path) -> bool:
-    """Return whether all tests of a module are left out of `test --fast`."""
+    """Return whether `test --fast` leaves out a module of tests."""
     folder = path.relative_to(ROOT / "tests").parts[0]
     return folder in SLOW_FOLDERS or SLOW_MODULES.search(path.read_text()) is not None
 
 
 def run(_settings: Settings, _arguments: argparse.Namespace) -> int:
-    """Run every step; stop at the first that fails."""
+    """Run every step of `check`, and stop at the first that fails."""
     for name, step in STEPS:
         sys.stdout.write(f"\n=== {name}\n")
         sys.stdout.flush()
@@ -134,9 +134,9 @@ STEPS: Sequence[tuple[str, Callable[[], int]]] = (
 
 
 def lock(_settings: Settings, _asked: argparse.Namespace) -> int:
-    """Write the requirement lists with the newest versions that pyproject.toml allows, without host names.
+    """Write the requirement lists with the newest versions that pyproject.toml allows.
 
-    uv.lock is deleted, because it contains the address of the registry.
+    The file uv.lock is deleted, because it contains the address of the package registry.
     """
     uv = [PYTHON, "-m", "uv", "--no-cache", "-q"]
     export = [*uv, "export", "--no-emit-project", "--no-header", "--no-annotate", "--frozen"]
@@ -148,7 +148,6 @@ def lock(_settings: Settings, _asked: argparse.Namespace) -> int:
     code = _call([*uv, "lock", "--upgrade"])
     for name, groups in lists.items():
         code = code or _call([*export, *groups, "-o", str(ROOT / "requirements" / name)])
-
     (ROOT / "uv.lock").unlink(missing_ok=True)
     return code
 

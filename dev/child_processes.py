@@ -1,4 +1,4 @@
-"""The child processes of the launcher: started in its process group, restarted, stopped in order."""
+"""Start, restart and stop the child processes of the launcher."""
 
 import os
 import signal
@@ -15,12 +15,12 @@ STOP_SECONDS = 40.0
 """Longer than the timeout of a request to Amazon (25 s), so that a worker can finish it."""
 
 RESTARTS, PER_SECONDS = 5, 60.0
-"""A child that exits more often counts as broken."""
+"""A child may be restarted five times within a minute. After that, everything is stopped."""
 
 
 @dataclass(slots=True)
 class Child:
-    """A `python -m app …` process and the times of its recent starts."""
+    """A `python -m app …` process, the descriptors that it inherits, and the times of its recent starts."""
 
     name: str
     arguments: Sequence[str]
@@ -30,7 +30,7 @@ class Child:
 
 
 class Children:
-    """Starts children, restarts those that exit, and stops them, last started first."""
+    """The child processes. `say` prints a sentence to the terminal."""
 
     def __init__(self, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
         self._environment = dict(environment)
@@ -40,14 +40,14 @@ class Children:
         self._go_theirs, self._go_ours = os.pipe()
 
     def start(self, name: str, *arguments: str, keep_open: Sequence[int] = ()) -> None:
-        """Start `python -m app ARGUMENTS` with the descriptors `keep_open` inherited."""
+        """Start `python -m app ARGUMENTS`. The child inherits the descriptors `keep_open`."""
         child = Child(name, arguments, keep_open)
         self._all.append(child)
         self._run(child)
 
     def _run(self, child: Child) -> None:
-        # SIGINT stays blocked in the child: Ctrl-C reaches the process group, but the launcher sends SIGTERM
-        # in its stop order.
+        # Ctrl-C sends SIGINT to the children too. It stays blocked in them, because the launcher stops them
+        # in order with SIGTERM.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             child.process = subprocess.Popen(
@@ -65,11 +65,11 @@ class Children:
         child.starts.append(time.monotonic())
 
     def go(self) -> None:
-        """Give the start signal; children started later do not wait."""
+        """Let the children begin their work. Until then they load their modules and wait."""
         os.close(self._go_ours)
 
     def restart_exited(self) -> str | None:
-        """Restart children that exited; return the name of one that exits too often."""
+        """Restart the children that exited. Return the name of a child that exits too often, or None."""
         for child in self._all:
             if child.process is None or child.process.poll() is None:
                 continue
@@ -84,12 +84,15 @@ class Children:
         return None
 
     def dead(self) -> str | None:
-        """Return the name of a child that has exited, if any."""
+        """Return the name of a child that has exited, or None."""
         exited = (child.name for child in self._all if child.process and child.process.poll() is not None)
         return next(exited, None)
 
     def end(self) -> None:
-        """Stop the children, last started first: SIGTERM to all of a name, wait, kill after STOP_SECONDS."""
+        """Stop the children with SIGTERM, in the reverse order of their start, one name after the other.
+
+        A child that does not exit within STOP_SECONDS is killed.
+        """
         for name in dict.fromkeys(child.name for child in reversed(self._all)):
             group = [child.process for child in self._all if child.name == name and child.process]
             for process in group:

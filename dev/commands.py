@@ -1,4 +1,4 @@
-"""Development commands: `up`, `sandbox` and `example`. None runs in production."""
+"""The commands `up`, `sandbox` and `example`, which do not run in production."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from app.settings import Settings, SettingsError
 
 
 def sandbox(settings: Settings, _asked: argparse.Namespace) -> int:
-    """Run the Amazon stand-in; it stores its state in DATA_DIR."""
+    """Run the sandbox, which stands in for Amazon. It stores its state in DATA_DIR."""
     if settings.production:
         sys.stderr.write(
             "The sandbox does not run in production: it would receive events instead of Amazon.\n"
@@ -36,7 +36,7 @@ def sandbox(settings: Settings, _asked: argparse.Namespace) -> int:
 
 
 def up(settings: Settings, _asked: argparse.Namespace) -> int:
-    """Run everything on this machine."""
+    """Run the service, its database and the sandbox on this machine."""
     from dev import launcher
 
     return launcher.run(settings)
@@ -47,7 +47,7 @@ def example_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def example(settings: Settings, asked: argparse.Namespace) -> int:
-    """Create the example destination and print the welcome screen: the last step of `up`, for containers."""
+    """Create the example destination and print the welcome screen, as the last step of `up` does."""
     from dev.banner import welcome
     from dev.environment import DevelopmentKeys
     from dev.example import ExampleError, ensure_example

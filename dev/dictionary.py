@@ -1,7 +1,7 @@
 """Train the compression dictionary of stored batches: `python -m dev.dictionary FILE`.
 
-Samples are batches of one to three invented events of every type and several mappings. A dictionary is part
-of the storage format: batches compressed with it can only be read with it (`app.domain.compression`).
+The samples are batches of one to three invented events of all types. The dictionary is part of the storage
+format: a batch that was compressed with it can only be read with it (`app.domain.compression`).
 """
 
 import random
@@ -30,7 +30,7 @@ _ADDITIONAL: Final = ("value", "currency", "units_sold")
 
 
 def main() -> None:
-    """Train and write the dictionary."""
+    """Train the dictionary and write it to the file."""
     rng = random.Random(1)  # noqa: S311
     samples: list[bytes | bytearray | memoryview] = [
         sample for _ in range(_BATCHES) for sample in _packed(rng)
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _packed(rng: random.Random) -> tuple[bytes, bytes]:
-    """Return the content and the shapes of a batch, not compressed."""
+    """Return the content and the event metadata of an invented batch, both not compressed."""
     mapping, rules = _mapping(rng)
     conversions = [_conversion(rng, mapping, rules) for _ in range(rng.choice((1, 1, 2, 3)))]
     journey, node = f"journey-{rng.randrange(1000)}", f"node-{rng.randrange(100)}"

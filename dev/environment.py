@@ -1,7 +1,6 @@
-"""Development defaults for unset settings: a database, keys and the sandbox, in `DATA_DIR`.
+"""Development defaults for settings that the operator has not set: a database, keys and the sandbox.
 
-Values set by the operator are never replaced. The defaults are stored, so that the next start uses the same
-database, keys and example destination.
+The defaults are stored in DATA_DIR, so that the next start uses the same database and keys.
 """
 
 import base64
@@ -23,14 +22,14 @@ SANDBOX_CLIENT = "sandbox-client"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DevelopmentKeys:
-    """The generated keys of a development machine; only the owner of `DATA_DIR` can read them."""
+    """The generated keys of a development machine, in a file that only its owner can read."""
 
     encryption: str
     admin: str
 
     @classmethod
     def of(cls, folder: Path) -> "DevelopmentKeys":
-        """Read the stored keys, or generate them."""
+        """Read the keys stored in a folder, or generate and store them."""
         path = folder / "development-keys.json"
         try:
             return cls(**json.loads(path.read_text()))
@@ -43,7 +42,7 @@ class DevelopmentKeys:
 
 
 def with_keys(settings: Settings) -> Settings:
-    """Fill in unset keys, outside production only."""
+    """Fill in the keys that are not set. In production, change nothing."""
     if settings.production:
         return settings
     stored = DevelopmentKeys.of(settings.data_dir)
@@ -56,7 +55,7 @@ def with_keys(settings: Settings) -> Settings:
 
 
 def with_sandbox(settings: Settings) -> Settings:
-    """Use the sandbox if AMAZON_BASE_URL is not set, and a client id if none is, outside production only."""
+    """Fill in the address of the sandbox and client credentials if not set. In production, change nothing."""
     if settings.production:
         return settings
     return settings.model_copy(
@@ -76,9 +75,10 @@ def with_url(settings: Settings, url: str) -> Settings:
 
 @contextmanager
 def with_dev_defaults(settings: Settings) -> Iterator[Settings]:
-    """Complete the settings during a command.
+    """Fill in the settings that are not set, for the duration of a command.
 
-    Uses the embedded Postgres of a running `./run`; otherwise starts it for the command and migrates it.
+    Without a database, the embedded Postgres of a running `./run` is used. If none runs, it is started for
+    the command and migrated.
     """
     settings = with_keys(settings)
     if settings.amazon_client_id is None:
@@ -93,7 +93,7 @@ def with_dev_defaults(settings: Settings) -> Iterator[Settings]:
         return
     cluster.start()
     try:
-        # Imported here: with a running database Alembic is not needed.
+        # Imported here, because Alembic is not needed if the database runs.
         from app.store import migrate
 
         migrate.upgrade(cluster.url)

@@ -1,7 +1,7 @@
-"""Creates the example destination of `./run` through the public API.
+"""Create the example destination of `./run` through the API.
 
-Steps: create, sign in to the sandbox, map, publish. Each step is skipped if its result exists, so a second
-start changes nothing.
+The steps are: create a destination, sign in to the sandbox, create a mapping, publish it. A step whose result
+exists is skipped, so a second start changes nothing.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ ADVERTISER = "4000000000001"
 
 
 class ExampleError(Exception):
-    """The example was not created; the text has the failed step."""
+    """The example was not created. The text names the step that failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The destination of the welcome screen's event."""
+    """A destination that is connected to the sandbox, and its advertiser there."""
 
     destination_id: str
     advertiser_id: str = ADVERTISER
@@ -31,9 +31,9 @@ class Example:
 def ensure_example(
     settings: Settings, api: str, *, name: str = NAME, advertiser: str = ADVERTISER
 ) -> Example:
-    """Create a destination with the example mapping at the API's address, or find it; sign in if necessary.
+    """Find or create a destination with this name that has the example mapping, and sign in if necessary.
 
-    Raises ExampleError.
+    `api` is the address of the API. Raises ExampleError.
     """
     assert settings.bootstrap_admin_key is not None
     key = settings.bootstrap_admin_key.get_secret_value()
@@ -77,16 +77,16 @@ def _find(client: httpx.Client, name: str) -> dict[str, Any] | None:
 
 
 def _sign_in(client: httpx.Client, path: str, advertiser: str) -> None:
-    """Click Allow on the sandbox's page and follow the redirect."""
+    """Sign in as a user does who clicks Allow on the sandbox's page."""
     address = _body(client.post(f"{path}/connect"))["authorize_url"]
-    # A request without the client's headers: the sandbox must not receive the API key.
+    # This request does not use `client`, whose headers have the API key: the sandbox must not get it.
     allowed = httpx.post(
         address, data={"decision": "allow", "advertiser_id": advertiser}, timeout=20, trust_env=False
     )
     if not allowed.is_redirect:
         raise ExampleError(f"the sandbox's sign-in page returned {allowed.status_code}")
     callback = httpx.URL(allowed.headers["location"])
-    # The path only: PUBLIC_URL may be an address that only browsers reach.
+    # Only the path is used, because PUBLIC_URL may be an address that only browsers can reach.
     _body(client.get(callback.raw_path.decode()))
 
 

@@ -1,8 +1,8 @@
-"""`./run`: runs everything on one machine in one process group; Ctrl-C stops it.
+"""`./run`: run the service, its database and the sandbox on one machine until Ctrl-C.
 
-Start order: Postgres, sandbox, migrations, API, workers, example. Stop order: workers, API, sandbox,
-Postgres, so that no process loses a process that it needs. A child that exits is restarted; one that exits
-five times within a minute stops everything.
+They start in the order Postgres, sandbox, migrations, API, workers, example. They stop in the reverse order,
+so that no process loses another that it needs. A child process that exits is restarted. If it keeps exiting,
+everything is stopped.
 """
 
 import os
@@ -28,22 +28,23 @@ READY_SECONDS = 60.0
 
 
 class Stopped(BaseException):
-    """A signal requested shutdown."""
+    """A signal, whose name is the text, requested shutdown."""
 
 
 class LaunchError(Exception):
-    """The start failed; the text is printed to the terminal."""
+    """The start failed. The text is printed to the terminal."""
 
 
 def run(settings: Settings) -> int:
-    """Run everything until a signal requests shutdown; return the exit code."""
+    """Run everything until a signal requests shutdown. Return the exit code."""
     if settings.production:
         say("./run is for development only. In production run serve, work and migrate (docs/operations.md).")
         return 2
     generated_admin_key = settings.bootstrap_admin_key is None
     own_sandbox = settings.amazon_base_url is None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup ignores SIGHUP: keep that. A shell's `&` ignores SIGINT: handle it anyway.
+        # With nohup, SIGHUP stays ignored. A shell that starts a command with `&` ignores SIGINT, which is
+        # handled here nevertheless.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _stop)
     cluster = Cluster(settings.data_dir) if settings.database_url is None else None
@@ -57,9 +58,14 @@ def run(settings: Settings) -> int:
             settings = with_url(settings, cluster.url)
         children = Children(_environment(settings), say)
         _start(children, settings, listener, own_sandbox=own_sandbox)
-        _migrate(settings)
+        # Imported here, after the children were started, so that both load modules at the same time.
+        from app.commands.processes import migrate
+
+        migrate(settings)
         children.go()
-        _wait_until_ready(children, settings, own_sandbox=own_sandbox)
+        _wait_for(f"{settings.local_url(settings.port)}/health/ready", children)
+        if own_sandbox:
+            _wait_for(f"{settings.local_url(settings.sandbox_port)}/_sandbox/health", children)
         example = _example(settings) if own_sandbox else None
         sys.stdout.write(welcome(settings, example, show_key=generated_admin_key, own_sandbox=own_sandbox))
         sys.stdout.flush()
@@ -71,7 +77,7 @@ def run(settings: Settings) -> int:
         say(str(problem))
         return 1
     finally:
-        # A second Ctrl-C must not interrupt the shutdown: Postgres would keep running.
+        # A second Ctrl-C must not interrupt the shutdown, or Postgres would keep running.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         if children is not None:
@@ -84,7 +90,7 @@ def run(settings: Settings) -> int:
 def _start(children: Children, settings: Settings, listener: socket.socket, *, own_sandbox: bool) -> None:
     if own_sandbox:
         children.start("sandbox", "sandbox")
-    # Each process has its own monitoring port; the API processes come first.
+    # Each process has its own monitoring port. The API processes have the first ports.
     first = settings.metrics_port
     ports = [
         () if first is None else ("--metrics-port", str(first + index))
@@ -92,7 +98,7 @@ def _start(children: Children, settings: Settings, listener: socket.socket, *, o
     ]
     socket_number = listener.fileno()
     for index in range(settings.api_processes):
-        # All API processes accept from the launcher's socket, so that a restart loses no connection.
+        # All API processes accept connections from one socket of the launcher, so that a restart loses none.
         children.start(
             "API", "serve", "--socket", str(socket_number), *ports[index], keep_open=[socket_number]
         )
@@ -102,32 +108,19 @@ def _start(children: Children, settings: Settings, listener: socket.socket, *, o
 
 def _environment(settings: Settings) -> dict[str, str]:
     filled = as_environment(settings)
-    # A child gets each secret by value, so the variable with its file is removed.
+    # A child gets the value of each secret, so the variable with the secret's file is removed.
     inherited = {
         name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in filled
     }
     variables = {**inherited, **filled}
     if "log_level" not in settings.model_fields_set:
-        # Reserve the terminal for the welcome screen and problems.
+        # The terminal shows only the welcome screen and problems.
         variables["LOG_LEVEL"] = "warning"
     return variables
 
 
-def _migrate(settings: Settings) -> None:
-    # Imported here so that the children load at the same time.
-    from app.commands.processes import migrate
-
-    migrate(settings)
-
-
-def _wait_until_ready(children: Children, settings: Settings, *, own_sandbox: bool) -> None:
-    _wait_for(f"{settings.local_url(settings.port)}/health/ready", children)
-    if own_sandbox:
-        _wait_for(f"{settings.local_url(settings.sandbox_port)}/_sandbox/health", children)
-
-
 def _listen(settings: Settings, *, own_sandbox: bool) -> socket.socket:
-    """Open the API's port before anything is started, so that a port in use is reported first."""
+    """Open the API's port before anything is started, so that a port in use is reported immediately."""
     if own_sandbox and port_taken(settings.sandbox_port, settings.host):
         raise LaunchError(f"Port {settings.sandbox_port} is in use; set SANDBOX_PORT to a free one.")
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET

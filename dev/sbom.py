@@ -1,7 +1,7 @@
-"""`sbom`: the software bill of materials of production, as CycloneDX 1.6 JSON.
+"""`sbom`: print the software bill of materials of an installation, as CycloneDX 1.6 JSON.
 
-Generated from `requirements/runtime.txt`, the list of every installation, with hashes. The same list gives
-the same bytes: no time and no serial number. It contains no registry address.
+It is generated from `requirements/runtime.txt`, from which every installation is made. It contains no time
+and no serial number, so that the same list gives the same bytes.
 """
 
 import argparse
@@ -22,7 +22,7 @@ _HASH = re.compile(r"^    --hash=sha256:([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class LockedPackage:
-    """A package of the lock list: its pinned version, its condition, and the digests of its files."""
+    """A package of a requirement list, its environment marker (`condition`), and its files' digests."""
 
     name: str
     version: str
@@ -31,7 +31,6 @@ class LockedPackage:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("--dev", action="store_true", help="include packages of development and tests")
 
 
@@ -46,17 +45,16 @@ def run(_settings: Settings, asked: argparse.Namespace) -> int:
 
 
 def locked_packages(text: str) -> Iterator[LockedPackage]:
-    """Yield the packages of a lock list."""
+    """Yield the packages of the text of a requirement list."""
     name: tuple[str, str, str | None] | None = None
     digests: list[str] = []
-    for line in [*text.splitlines(), "end==0 \\"]:
+    for line in [*text.splitlines(), "end==0 \\"]:  # the added line ends the last package
         if (found := _REQUIREMENT.match(line)) is not None:
             if name is not None:
                 yield LockedPackage(*name, tuple(digests))
             name, digests = (found[1], found[2], found[3]), []
         elif (digest := _HASH.match(line)) is not None:
             digests.append(digest[1])
-    # The last line only ends the last package.
 
 
 def bill(project: dict[str, Any], packages: list[LockedPackage]) -> dict[str, Any]:
@@ -95,6 +93,6 @@ def _component(package: LockedPackage) -> dict[str, Any]:
         "name": normal,
         "version": package.version,
         "purl": purl,
-        # One digest per file of a release: CycloneDX's member for hashes allows only one file.
+        # A release has several files, but CycloneDX's field for hashes allows only one.
         "properties": properties,
     }

@@ -37,7 +37,7 @@ TRANSITIONS: Final[Sequence[tuple[Status | None, Status, str]]] = (
     (Status.QUEUED, Status.ERASED, "erasure"),
     (Status.DEAD, Status.ERASED, "erasure"),
 )
-"""From, to and the cause."""
+"""Each change of the status (from, to) and its cause. None is the state before acceptance."""
 
 DISPOSITIONS: Final = ("sent", "expired", "discarded")
 EXCEPTIONS: Final = ("retrying", "delivered", "dead", "expired", "erased")
@@ -54,7 +54,7 @@ its own row in `exceptions` if it has one, and the state of its destination
 
 
 def page() -> str:
-    """Return the page in Markdown."""
+    """Return docs/states.md."""
     return "\n".join(
         (
             _INTRODUCTION,
@@ -70,7 +70,7 @@ def page() -> str:
             ),
             "\n`rejected` is the result of an event that was not accepted. It is counted separately.\n",
             "## Status by facts\n",
-            "| exception | batch disposition | batch tries | " + " | ".join(_states()) + " |",
+            "| exception | batch disposition | batch tries | " + " | ".join(State) + " |",
             "|---|---|---|" + "---|" * len(State),
             *_rows(),
             "",
@@ -86,12 +86,8 @@ def _diagram() -> Iterator[str]:
     yield "```"
 
 
-def _states() -> Iterator[str]:
-    return (state.value for state in State)
-
-
 def _rows() -> Iterator[str]:
-    """Yield one row for each combination of facts that affects the status."""
+    """Yield a row of the table for each combination of facts that affects the status."""
     yield _row("none", "none", "0", _statuses(None, 0, None))
     yield _row("none", "none", "1 or more", _statuses(None, 1, None))
     for disposition in DISPOSITIONS:

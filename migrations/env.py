@@ -1,11 +1,10 @@
 """Run migrations one at a time, each in a separate transaction, with short lock timeouts.
 
-A migration that waits for a table lock makes every later query wait behind it: `lock_timeout` lets it
-fail, and `app.store.migrate` retries it. Concurrent migrators (a rolling deploy starts many) wait for an
-advisory lock on their connection.
+While a migration waits for a table lock, every later query waits behind it. The lock timeout therefore lets
+it fail soon, and `app.store.migrate` tries again. A rolling deploy can start several migrators. They wait for
+each other by an advisory lock.
 
-The migrations are the only description of the schema: there is no table metadata, and revisions are written
-by hand.
+Revisions are written by hand, because there is no table metadata from which Alembic could generate them.
 """
 
 import asyncio
@@ -17,14 +16,14 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-TURN = 0x616D7A6D6967  # "amzmig"
+TURN = 0x616D7A6D6967  # the advisory lock of migrators: "amzmig" in ASCII
 LIMITS = {
     "lock_timeout": "1s",
-    # A statement of a migration is DDL on new or small tables; a backfill is a job, not a migration.
+    # Long enough, because a migration contains only DDL on new or small tables. It does not rewrite rows.
     "statement_timeout": "60s",
     "idle_in_transaction_session_timeout": "120s",
 }
-TURN_SECONDS = 300
+TURN_SECONDS = 300  # the longest wait for another migrator
 
 
 def database_url() -> str:
@@ -36,11 +35,7 @@ def database_url() -> str:
 
 def write_sql() -> None:
     """Print the statements instead of running them (`alembic upgrade head --sql`)."""
-    context.configure(
-        dialect_name="postgresql",
-        literal_binds=True,
-        transaction_per_migration=True,
-    )
+    context.configure(dialect_name="postgresql", literal_binds=True, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
 
@@ -52,7 +47,7 @@ def migrate(connection: Connection) -> None:
 
 
 async def run() -> None:
-    # The driver parses the address, which may contain several servers, of which one accepts writes.
+    # asyncpg parses the address, because it can list several servers. SQLAlchemy cannot parse such a list.
     dsn = database_url().replace("postgresql+asyncpg://", "postgresql://", 1)
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(dsn), poolclass=NullPool

@@ -15,7 +15,7 @@ from app.admin.replay_selection import ALL_EVENTS, EventSelection, selected
 from app.amazon.wire import MAX_EVENTS
 from app.domain.ids import DestinationNumber, KeyId, LaneId
 from app.domain.pacing.fair_queueing import REPLAY_SHARE
-from app.store import PipelineConnection, audit, counts, driver_of, lanes, replays
+from app.store import PipelineConnection, audit, batches, counts, driver_of, lanes, replays
 from app.store.audit import AuditAction
 from app.store.destinations import Destination
 
@@ -187,7 +187,7 @@ async def replay(
     Events past the age limit (`too_old`) or without a data key (`forgotten`) stay as they are.
     """
     found = await replays.count(connection, number, wanted, max_age=max_age)
-    before = await replays.waiting(connection, number)
+    before = await batches.waiting(connection, number, replays.QUEUE)
     moved = found.ready if dry_run else min(found.ready, most)
     replay_id = None
     if not dry_run:

@@ -40,7 +40,7 @@ async def read_system(context: AppContext, caller: Caller) -> SystemState:
     if caller.destination_ids is not None:
         raise Refusal(ErrorCode.FORBIDDEN, "Keys limited to destinations cannot see the system page.")
     async with context.pool.acquire() as connection:
-        oldest, _ = await system_facts.stored_days(connection)
+        days = await partitions.starts(connection, "batches")
         return SystemState(
             database=await system_facts.database(connection),
             processes=await system_facts.processes(connection, SESSION_PREFIX),
@@ -49,7 +49,7 @@ async def read_system(context: AppContext, caller: Caller) -> SystemState:
             clock_offset_s=None if context.clock is None else context.clock.offset,
             seals=await encryption_key_usage.seals(connection),
             writing_key=context.vault.writes,
-            oldest_day=oldest,
+            oldest_day=days[0] if days else None,
             days_ahead=await partitions.days_ahead(connection),
             balance=await balance.last(connection),
         )

@@ -1,4 +1,4 @@
-"""The commands' client of the API: one address, one key, errors as sentences."""
+"""The client with which commands call the API. Its errors are sentences for the terminal."""
 
 import argparse
 from collections.abc import Iterator, Mapping
@@ -29,17 +29,17 @@ _TRANSIENT = frozenset({429, 502, 503, 504})
 
 
 class ApiUnreachable(CommandFailed):
-    """The API does not respond now; a later call may succeed."""
+    """The API does not respond now, but a later call may succeed."""
 
 
 class ApiClient:
-    """Calls the API with one key. Raises CommandFailed with the API's own sentence."""
+    """Calls the API with the address and the key of the arguments."""
 
     def __init__(self, settings: Settings, asked: argparse.Namespace) -> None:
         self._client = httpx.Client(
             base_url=asked.api or settings.local_url(settings.port),
             headers={
-                "Authorization": f"Bearer {_key(settings, asked.key_file)}",
+                "Authorization": f"Bearer {read_key(settings, asked.key_file)}",
                 "Accept": "application/json",
             },
             timeout=TIMEOUT_S,
@@ -49,7 +49,10 @@ class ApiClient:
     def call(
         self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None
     ) -> dict[str, Any]:
-        """Send a request; leave out query parameters that are None."""
+        """Send a request and return the response. Query parameters that are None are left out.
+
+        Raises CommandFailed with the API's own sentence.
+        """
         parameters = {name: value for name, value in (query or {}).items() if value is not None}
         try:
             response = self._client.request(method, path, params=parameters, json=body)
@@ -67,7 +70,7 @@ class ApiClient:
         return dict(content)
 
     def server_time(self) -> datetime:
-        """Return the API's clock to the second, else this machine's. Raises CommandFailed."""
+        """Return the time on the API's clock, or on this machine's clock if the response has no date."""
         try:
             return parsedate_to_datetime(self._client.get("/health/live").headers["date"])
         except httpx.HTTPError as error:
@@ -92,12 +95,13 @@ class ApiClient:
                 return
 
 
-def _key(settings: Settings, file: Path | None) -> str:
+def read_key(settings: Settings, file: Path | None) -> str:
+    """Return the API key in a file, or BOOTSTRAP_ADMIN_KEY without a file. Raises CommandFailed."""
     if file is not None:
         try:
             return file.read_text().strip()
         except OSError as error:
-            raise CommandFailed(f"The key file cannot be read: {error.strerror}.") from None
+            raise CommandFailed(f"{file}: {error.strerror}") from None
     if settings.bootstrap_admin_key is None:
         raise CommandFailed("There is no API key. Add --key-file with a file that contains one.")
     return settings.bootstrap_admin_key.get_secret_value()

@@ -1,4 +1,4 @@
-"""Commands that call the API: destinations, mappings, events, rejections, stats, incidents, erase."""
+"""The commands that call the API: destinations, mappings, events, rejections, stats, incidents, erase."""
 
 import argparse
 import getpass
@@ -30,7 +30,6 @@ Parser = argparse.ArgumentParser
 
 
 def destinations_arguments(parser: Parser) -> None:
-    """Add the actions of `destinations`."""
     actions = _actions(parser)
     _list_action(actions, _list_destinations)
     for name, text in (
@@ -43,7 +42,6 @@ def destinations_arguments(parser: Parser) -> None:
 
 
 def mappings_arguments(parser: Parser) -> None:
-    """Add the actions of `mappings`."""
     actions = _actions(parser)
     _list_action(actions, _list_mappings).add_argument("destination", metavar="DESTINATION")
     publish = _action(actions, "publish", "publish the draft", _publish)
@@ -56,7 +54,6 @@ def mappings_arguments(parser: Parser) -> None:
 
 
 def events_arguments(parser: Parser) -> None:
-    """Add the actions of `events`."""
     actions = _actions(parser)
     listed = _list_action(actions, _list_events)
     listed.add_argument("destination", metavar="DESTINATION")
@@ -73,7 +70,6 @@ def events_arguments(parser: Parser) -> None:
 
 
 def rejections_arguments(parser: Parser) -> None:
-    """Add the arguments of `rejections`."""
     parser.add_argument("destination", metavar="DESTINATION")
     for name in REJECTION_FILTERS:
         parser.add_argument(f"--{name.replace('_', '-')}")
@@ -84,7 +80,6 @@ def rejections_arguments(parser: Parser) -> None:
 
 
 def stats_arguments(parser: Parser) -> None:
-    """Add the arguments of `stats`."""
     parser.add_argument("destination", metavar="DESTINATION")
     parser.add_argument("--journey-id")
     parser.add_argument("--node-id")
@@ -93,7 +88,6 @@ def stats_arguments(parser: Parser) -> None:
 
 
 def incidents_arguments(parser: Parser) -> None:
-    """Add the actions of `incidents`."""
     actions = _actions(parser)
     listed = _list_action(actions, _list_incidents)
     listed.add_argument("--state", choices=("open", "acknowledged", "resolved"))
@@ -105,14 +99,14 @@ def incidents_arguments(parser: Parser) -> None:
 
 
 def erase_arguments(parser: Parser) -> None:
-    """Add the arguments of `erase`. The value comes from standard input: other users can see arguments."""
+    """Add the arguments of `erase`. The value itself is read from standard input."""
     parser.add_argument("field", choices=SUBJECT_FIELDS, metavar="FIELD", help=", ".join(SUBJECT_FIELDS))
     parser.set_defaults(action=_erase)
     add_client_arguments(parser)
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> None:
-    """Run the action that the arguments name. Raises CommandFailed."""
+    """Call the API for the action in the arguments. Raises CommandFailed."""
     action: Action = asked.action
     with suppress(BrokenPipeError):
         action(ApiClient(settings, asked), asked)
@@ -164,11 +158,8 @@ def _rollback(client: ApiClient, asked: argparse.Namespace) -> None:
 
 def _list_events(client: ApiClient, asked: argparse.Namespace) -> None:
     filters = {name: getattr(asked, name) for name in EVENT_FILTERS}
-    items = client.items(_events(asked), filters, limit=asked.limit)
-    _print_items(items, asked, EVENT_COLUMNS)
-
-
-EVENT_COLUMNS = ("accepted_at", "event_id", "status", "code", "reason", "mapping_id")
+    items = client.items(f"/destinations/{_part(asked.destination)}/events", filters, limit=asked.limit)
+    _print_items(items, asked, ("accepted_at", "event_id", "status", "code", "reason", "mapping_id"))
 
 
 def _show_event(client: ApiClient, asked: argparse.Namespace) -> None:
@@ -214,10 +205,6 @@ def _erase(client: ApiClient, asked: argparse.Namespace) -> None:
     _print_object(client.call("POST", "/subjects/erase", body={asked.field: value}), asked)
 
 
-def _events(asked: argparse.Namespace) -> str:
-    return f"/destinations/{_part(asked.destination)}/events"
-
-
 def _mapping(asked: argparse.Namespace) -> str:
     return f"/destinations/{_part(asked.destination)}/mappings/{_part(asked.mapping)}"
 
@@ -226,22 +213,19 @@ def _part(text: str) -> str:
     return quote(text, safe="")
 
 
-def _print_items(
-    items: Iterable[dict[str, Any]], asked: argparse.Namespace, columns: Sequence[str], *, header: bool = True
-) -> None:
-    """Print a table, or the items as JSON."""
+def _print_items(items: Iterable[dict[str, Any]], asked: argparse.Namespace, columns: Sequence[str]) -> None:
+    """Print items as a table with these columns. With `--json`, print them as JSON."""
     if asked.json:
         print(json.dumps({"items": list(items)}))
         return
     rows = [[_text(item.get(name)) for name in columns] for item in items]
     widths = [max([len(name), *(len(row[place]) for row in rows)]) for place, name in enumerate(columns)]
-    titles = [[name.replace("_", " ") for name in columns]] if header else []
-    for row in [*titles, *rows]:
+    for row in [[name.replace("_", " ") for name in columns], *rows]:
         print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def _print_object(content: dict[str, Any], asked: argparse.Namespace) -> None:
-    """Print an object as JSON, or one line per member; nested members have paths."""
+    """Print an object with one line per field; a nested field has a path. With `--json`, print JSON."""
     if asked.json:
         print(json.dumps(content))
         return

@@ -1,7 +1,6 @@
 """`audit verify`: check that no audit row was changed, deleted or inserted."""
 
 import argparse
-import asyncio
 import re
 import sys
 
@@ -14,7 +13,6 @@ _HASH = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("action", choices=["verify"], help="verify the hash chain from its first row")
     parser.add_argument(
         "--head",
@@ -25,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _hash(text: str) -> str:
-    """Parse a hash as printed by the command."""
+    """Parse a hash in the form that the command prints."""
     if not _HASH.fullmatch(text.strip()):
         raise argparse.ArgumentTypeError(
             "must be a hash of 64 hexadecimal digits, as printed by an earlier run"
@@ -33,14 +31,10 @@ def _hash(text: str) -> str:
     return text.strip().lower()
 
 
-def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print the hash of the newest row, or the first row that breaks the chain; then return 1."""
-    return asyncio.run(_run(settings, asked.head))
-
-
-async def _run(settings: Settings, head: str | None) -> int:
+async def run(settings: Settings, asked: argparse.Namespace) -> int:
+    """Print the hash of the newest row. If the chain is broken, print where and return 1."""
     async with open_resources(settings, role="audit", pool_size=1) as resources:
-        result = await follow_chain(resources.engine, head)
+        result = await follow_chain(resources.engine, asked.head)
     if isinstance(result.chain, ChainBroken):
         sys.stdout.write(f"The chain breaks at audit row {result.chain.id}. {result.chain.sentence}\n")
         return 1

@@ -1,7 +1,7 @@
-"""`backfill`: posts the rows of a CSV or NDJSON file to `POST /events` with `priority=low`.
+"""`backfill`: send the rows of a CSV or NDJSON file to `POST /events` with `priority=low`.
 
-The file is streamed, never copied. A checkpoint holds an offset and row numbers, no values. Rows whose
-response was lost are sent again and reported as duplicates.
+An interrupted run can be resumed: a checkpoint file stores an offset and row numbers, but no values. Rows
+whose response was lost are sent again and reported as duplicates.
 """
 
 import argparse
@@ -16,7 +16,9 @@ from typing import Any, BinaryIO, Final
 
 import httpx
 
+from app.commands.api_client import read_key
 from app.commands.checkpoint import Checkpoint, Progress
+from app.commands.failure import CommandFailed
 from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson
 from app.settings import Settings
 
@@ -26,13 +28,9 @@ RETRY_FOR_S: Final = 600.0
 _FORMATS: Final = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 
 
-class _Stopped(Exception):
-    """The backfill cannot continue; the text is a sentence for the terminal."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The input. `size` is None for a stream, which cannot be resumed."""
+    """The file to send. `size` is None for a stream, which cannot be resumed."""
 
     file: BinaryIO
     format: str
@@ -41,7 +39,6 @@ class _Source:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("file", help="a .csv, .ndjson or .jsonl file, or - for standard input")
     parser.add_argument("--destination", help="default for rows without one: dst_…")
     parser.add_argument("--mapping", help="required if the destination has several: map_…")
@@ -55,14 +52,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Send the file's rows; return 0 if all were accepted, 1 if some were rejected or it stopped, else 2."""
+    """Send the rows of the file.
+
+    Return 0 if all were accepted, 1 if some were rejected or the run stopped, 2 if it could not begin.
+    """
     with ExitStack() as stack:
         try:
             source = _open(options, stack)
-            key = _key(settings, options.key_file)
-        except (OSError, _Stopped) as problem:
-            sentence = problem if isinstance(problem, _Stopped) else f"{problem.filename}: {problem.strerror}"
-            print(sentence, file=sys.stderr)
+            key = read_key(settings, options.key_file)
+        except OSError as problem:
+            print(f"{problem.filename}: {problem.strerror}", file=sys.stderr)
+            return 2
+        except CommandFailed as problem:
+            print(problem, file=sys.stderr)
             return 2
         checkpoint = None
         if source.size is not None and not options.dry_run:
@@ -97,11 +99,11 @@ def _send_all(sender: "Sender", source: _Source, progress: Progress, checkpoint:
     try:
         for batch in _batches(source, progress):
             if checkpoint is not None:
-                # Before the first request, so that a run interrupted during it can be resumed.
+                # Written before the request too, so that a run that is interrupted during it can be resumed.
                 checkpoint.write(progress)
             sender.send(batch, progress)
             line.print()
-    except (FileError, _Stopped) as error:
+    except (FileError, CommandFailed) as error:
         problem = str(error)
     finally:
         line.end()
@@ -119,7 +121,7 @@ def _send_all(sender: "Sender", source: _Source, progress: Progress, checkpoint:
 def _open(options: argparse.Namespace, stack: ExitStack) -> _Source:
     form = options.format or _FORMATS.get(Path(options.file).suffix.lower())
     if form is None:
-        raise _Stopped("The format is unknown. Add --format csv or --format ndjson.")
+        raise CommandFailed("The format is unknown. Add --format csv or --format ndjson.")
     if options.file == "-":
         return _Source(sys.stdin.buffer, form, None, 0)
     path = Path(options.file)
@@ -128,14 +130,6 @@ def _open(options: argparse.Namespace, stack: ExitStack) -> _Source:
     # A named pipe has a path but cannot be resumed.
     size = status.st_size if path.is_file() else None
     return _Source(file, form, size, status.st_mtime_ns)
-
-
-def _key(settings: Settings, file: Path | None) -> str:
-    if file is not None:
-        return file.read_text().strip()
-    if settings.bootstrap_admin_key is None:
-        raise _Stopped("There is no API key. Add --key-file with a key that has the scope events:write.")
-    return settings.bootstrap_admin_key.get_secret_value()
 
 
 def _batches(source: _Source, progress: Progress) -> Iterator[list[ImportRow]]:
@@ -155,7 +149,7 @@ def _batches(source: _Source, progress: Progress) -> Iterator[list[ImportRow]]:
             batch.append(row)
             size += length
     except FileError:
-        # Send the rows before the unreadable one.
+        # Send the rows before the one that cannot be read.
         if batch:
             yield batch
         raise
@@ -164,7 +158,7 @@ def _batches(source: _Source, progress: Progress) -> Iterator[list[ImportRow]]:
 
 
 class Sender:
-    """Posts rows and retries until the API accepts or refuses the request."""
+    """Sends rows to the API, and sends them again if the API is not available."""
 
     def __init__(self, client: httpx.Client, options: argparse.Namespace) -> None:
         self._client = client
@@ -178,11 +172,14 @@ class Sender:
             self._query["dry_run"] = "true"
 
     def send(self, batch: Sequence[ImportRow], progress: Progress) -> None:
-        """Send the rows of one request and count the results. Raises _Stopped."""
+        """Send the rows of one request and count the results.
+
+        Raises CommandFailed if the API refuses the request or is not available for ten minutes.
+        """
         events = [row for row in batch if row.event is not None]
         results = self._post(b"\n".join(row.event or b"" for row in events)) if events else []
         if len(results) != len(events):
-            raise _Stopped(f"The API returned {len(results)} results for {len(events)} rows.")
+            raise CommandFailed(f"The API returned {len(results)} results for {len(events)} rows.")
         remaining = iter(results)
         for row in batch:
             if row.event is None:
@@ -207,10 +204,10 @@ class Sender:
                     if results is not None:
                         return results
                 if response.status_code not in {429, 500, 502, 503, 504}:
-                    raise _Stopped(_refusal(response))
+                    raise CommandFailed(_refusal(response))
                 wait, why = _retry_after(response), f"The API keeps responding with {response.status_code}"
             if time.monotonic() > until:
-                raise _Stopped(f"{why}. Run the same command again to resume.")
+                raise CommandFailed(f"{why}. Run the same command again to resume.")
             jitter = random.random()  # noqa: S311
             time.sleep(min(2.0**tries, 60) * jitter if wait is None else wait + jitter / 4)
 
@@ -222,7 +219,7 @@ def _count(number: int, result: dict[str, Any], progress: Progress) -> None:
         case "duplicate":
             progress.duplicates += 1
         case _:
-            # Code, reason and the path in the mapping; no value of the row.
+            # The text has the code, the reason and the path in the mapping, but no value of the row.
             where = f" at {result['field']}" if result.get("field") else ""
             progress.reject(number, f"{result['code']} {result['reason']}{where}")
     for warning in result.get("warnings", ()):
@@ -251,7 +248,7 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 
 class _ProgressLine:
-    """A progress line: rewritten in place at a terminal, else printed every 10 seconds."""
+    """Prints the progress: at a terminal one line that it overwrites, else a new line every 10 seconds."""
 
     _EVERY_S = 10.0
 

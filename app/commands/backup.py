@@ -1,6 +1,7 @@
 """`backup` and `restore`: base backups and WAL through Postgres' own programs (docs/backup.md).
 
-A folder holds `base-TIME` for each base backup (TIME: its end, UTC), and `wal` once `--follow` has run.
+The backup folder contains `base-TIME` for each base backup, where TIME is its end in UTC. It contains `wal`
+if `--follow` was used.
 """
 
 import argparse
@@ -33,7 +34,6 @@ _WAL_IN_DATA = "restored_wal"
 
 
 def backup_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `backup`."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="where base backups and WAL are stored")
     parser.add_argument(
         "--follow", action="store_true", help="then stream the WAL to DIR/wal until SIGTERM or Ctrl-C"
@@ -41,7 +41,6 @@ def backup_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def restore_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `restore`."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder that `backup` wrote")
     parser.add_argument("--to", type=moment, metavar="TIME", help="RFC 3339; default: the end of the WAL")
     parser.add_argument(
@@ -59,7 +58,7 @@ def moment(text: str) -> datetime:
 
 
 def backup(settings: Settings, asked: argparse.Namespace) -> None:
-    """Take a base backup, verify it, and stream the WAL if requested."""
+    """Take a base backup and verify it. With `--follow`, then stream the WAL until a signal."""
     environment = connection_environment(settings.database_for("owner"))
     folder: Path = asked.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,7 +66,7 @@ def backup(settings: Settings, asked: argparse.Namespace) -> None:
         take_base(folder, environment, settings.data_dir)
         return
     with receiving_wal(folder / "wal", environment) as receiver:
-        # WAL first, so that it reaches back to before the base backup.
+        # The WAL is streamed first, so that it begins before the base backup.
         take_base(folder, environment, settings.data_dir)
         sys.stdout.write(f"Streaming WAL to {folder / 'wal'}.\n")
         sys.stdout.flush()
@@ -76,26 +75,17 @@ def backup(settings: Settings, asked: argparse.Namespace) -> None:
 
 
 def take_base(folder: Path, environment: dict[str, str], data_dir: Path) -> Path:
-    """Take and verify one base backup; return its folder. An interrupted one leaves `base.partial`."""
+    """Take and verify a base backup, and return its folder. If interrupted, it leaves `base.partial`."""
     began = time.monotonic()
     partial = folder / "base.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    run(
-        [
-            program("pg_basebackup", tls=requires_tls(environment)),
-            "-D",
-            partial,
-            "-X",
-            "stream",
-            "--checkpoint=fast",
-            "--no-password",
-        ],
-        environment,
-    )
+    basebackup = program("pg_basebackup", tls=requires_tls(environment))
+    options = ["--wal-method=stream", "--checkpoint=fast", "--no-password"]
+    run([basebackup, "-D", partial, *options], environment)
     verify(partial)
     target = named_by_now(folder / "base-")
     if (notes := data_dir / _NOTES).exists():
-        # Without it the password of the embedded Postgres would be lost with its data directory.
+        # Without this file, the password of the embedded Postgres would be lost with its data directory.
         shutil.copy2(notes, partial / _NOTES)
     partial.rename(target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
@@ -105,17 +95,22 @@ def take_base(folder: Path, environment: dict[str, str], data_dir: Path) -> Path
 
 
 def verify(base: Path) -> None:
-    """Check every file of a base backup against its manifest, and its WAL where the version allows."""
+    """Check every file of a base backup against its manifest.
+
+    The WAL is checked only if the program has the backup's version of Postgres.
+    """
     checker = program("pg_verifybackup")
     same = major_version(checker) == int((base / "PG_VERSION").read_text())
-    run(
-        [checker, *([] if same else ["--no-parse-wal"]), "--quiet", base], {"PATH": os.defpath, "LC_ALL": "C"}
-    )
+    options = ["--quiet"] if same else ["--no-parse-wal", "--quiet"]
+    run([checker, *options, base], {"PATH": os.defpath, "LC_ALL": "C"})
 
 
 @contextmanager
 def receiving_wal(folder: Path, environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """Stream WAL during the block. The slot retains unreceived WAL; SIGTERM ends the program cleanly."""
+    """Stream the WAL to a folder during the block. SIGTERM ends pg_receivewal cleanly.
+
+    The replication slot keeps WAL on the server until it is received.
+    """
     folder.mkdir(mode=0o700, exist_ok=True)
     receiver = program("pg_receivewal", tls=requires_tls(environment))
     run([receiver, "--create-slot", "--if-not-exists", "--slot", SLOT, "--no-password"], environment)
@@ -134,7 +129,7 @@ def receiving_wal(folder: Path, environment: dict[str, str]) -> Iterator["subpro
 
 
 def restore(settings: Settings, asked: argparse.Namespace) -> None:
-    """Write a data directory that recovers to the requested time when Postgres starts on it."""
+    """Write a data directory. When Postgres starts on it, it recovers to the requested time."""
     if asked.data_dir is None and settings.database_url is not None:
         raise CommandFailed(
             "DATABASE_URL names a server: stop it, then run restore on its host with --data-dir."
@@ -162,7 +157,7 @@ def restore(settings: Settings, asked: argparse.Namespace) -> None:
 
 
 def newest_base(folder: Path, to: datetime | None) -> Path:
-    """Return the newest base backup that ended before a time."""
+    """Return the newest base backup, or the newest that ended before the time `to`."""
     bases = {
         datetime.strptime(path.name, f"base-{STAMP}").replace(tzinfo=UTC): path
         for path in folder.glob("base-*Z")
@@ -178,7 +173,10 @@ def newest_base(folder: Path, to: datetime | None) -> Path:
 
 
 def make_way(target: Path, *, replace: bool) -> None:
-    """Refuse a data directory in use; move an existing one aside if requested."""
+    """Make sure that there is no data directory at this path; with `replace`, rename an existing one.
+
+    Raises CommandFailed if it is in use or must not be replaced.
+    """
     if not target.exists() or not any(target.iterdir()):
         shutil.rmtree(target, ignore_errors=True)
         return
@@ -190,27 +188,27 @@ def make_way(target: Path, *, replace: bool) -> None:
 
 
 def named_by_now(prefix: Path) -> Path:
-    """Return the path that begins with `prefix` and ends with the time; wait a second if it exists."""
+    """Return the path that begins with `prefix` and ends with the time. Wait while the path exists."""
     while (path := prefix.with_name(f"{prefix.name}{datetime.now(UTC):{STAMP}}")).exists():
         time.sleep(0.1)
     return path
 
 
 def request_recovery(data: Path, wal: Path, to: datetime | None) -> None:
-    """Copy the WAL next to the data and request recovery from it. Without WAL the base backup suffices."""
+    """Copy the WAL into a data directory and configure recovery from it. Does nothing without WAL."""
     if not wal.is_dir():
         return
-    # A copy, because the server's account may not be able to read the backup.
+    # The WAL is copied, because the account that runs Postgres may not be able to read the backup folder.
     shutil.copytree(wal, data / _WAL_IN_DATA)
     lines = [
-        # The newest segment is incomplete while it is streamed. Paths are relative to the data directory.
+        # Paths are relative to the data directory. The name of an incomplete segment ends with `.partial`.
         f'restore_command = \'cp {_WAL_IN_DATA}/%f "%p" 2>/dev/null || cp {_WAL_IN_DATA}/%f.partial "%p"\'',
         "recovery_target_action = 'promote'",
     ]
     if to is not None:
         lines.append(f"recovery_target_time = '{to:%Y-%m-%d %H:%M:%S.%f+00}'")
     configuration = data / "postgresql.auto.conf"
-    # A base backup of a restored server still contains the earlier target.
+    # If the server was restored before, its base backup contains the settings of that recovery.
     earlier = configuration.read_text().splitlines()
     others = [line for line in earlier if not line.startswith(("restore_command", "recovery_target"))]
     configuration.write_text("\n".join([*others, *lines]) + "\n")
@@ -218,7 +216,10 @@ def request_recovery(data: Path, wal: Path, to: datetime | None) -> None:
 
 
 def give_to_server(data: Path) -> None:
-    """As root, give the files to the account that runs Postgres: the parent's owner, else `nobody`."""
+    """If root runs this, give the files to the account that runs Postgres.
+
+    It is the owner of the parent folder, or `nobody` if root owns that folder.
+    """
     if os.geteuid() != 0:
         return
     parent = data.parent.stat()

@@ -1,11 +1,8 @@
-"""`balance`: check that ledger, batches, states, exceptions and counts agree on every event."""
+"""`balance`: check that the counts of events agree with the stored events, batches and idempotency keys."""
 
 import argparse
-import asyncio
 import json
 import sys
-from collections.abc import Sequence
-from datetime import date
 from typing import Any
 
 from app.delivery.balance_check import BalanceCheck, BalanceScope
@@ -15,22 +12,14 @@ from app.store import balance
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--days", type=_number, help="check only the newest days; default: all stored days")
 
 
-def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Check every stored event and print the mismatches; return 1 if there are any."""
-    return asyncio.run(_run(settings, asked))
-
-
-async def _run(settings: Settings, asked: argparse.Namespace) -> int:
-    def newest(stored: Sequence[date]) -> Sequence[date]:
-        return stored[: asked.days]
-
+async def run(settings: Settings, asked: argparse.Namespace) -> int:
+    """Check every stored event and print the mismatches. Return 1 if there are any."""
     async with open_resources(settings, role="balance", pool_size=1) as resources:
-        check = BalanceCheck(resources.pool, BalanceScope(days=newest))
+        check = BalanceCheck(resources.pool, BalanceScope(days=lambda stored: stored[: asked.days]))
         async for _ in check.pages():
             pass
         report = check.report()
@@ -65,7 +54,7 @@ _SENTENCES = {
 
 
 def sentence(mismatch: dict[str, Any]) -> str:
-    """Return a mismatch as a sentence."""
+    """Return a mismatch of the balance check's report as a sentence."""
     where = mismatch["destination_id"] or "unknown destination"
     when = f" on {mismatch['day']}" if mismatch["day"] else ""
     return f"{where}{when}: {mismatch['events']:,} {_SENTENCES[mismatch['kind']]} ({mismatch['kind']})."

@@ -1,4 +1,4 @@
-"""The progress of a backfill, stored so that it can resume: offsets, row numbers and reasons, no values."""
+"""The progress of a backfill and the file that stores it, without values of events."""
 
 import hashlib
 import json
@@ -14,13 +14,13 @@ _MAX_SPANS: Final = 200
 
 @dataclass(slots=True)
 class Tally:
-    """The number of rows with the same result, and their first spans as [from, to]."""
+    """The number of rows with the same result, and their row numbers as up to 200 spans [from, to]."""
 
     rows: int = 0
     spans: list[list[int]] = field(default_factory=list)
 
     def add(self, number: int) -> None:
-        """Count one row; rows come in order."""
+        """Count a row. Rows must be added in order."""
         self.rows += 1
         if self.spans and self.spans[-1][1] == number - 1:
             self.spans[-1][1] = number
@@ -36,7 +36,10 @@ class Tally:
 
 @dataclass(slots=True)
 class Progress:
-    """The results so far. `row` is the number of the last row with a result, `offset` the byte after it."""
+    """The results so far. `row` is the number of the last row with a result; it ends at `offset`.
+
+    `size` and `changed_ns` identify the version of the file.
+    """
 
     size: int
     changed_ns: int
@@ -57,11 +60,11 @@ class Progress:
 
     @property
     def rows(self) -> int:
-        """The number of rows with a result."""
+        """Return the number of rows with a result."""
         return self.accepted + self.duplicates + sum(tally.rows for tally in self.rejected.values())
 
     def report(self, *, dry_run: bool) -> Iterator[str]:
-        """Yield the lines of the report: numbers, reasons and rows."""
+        """Yield the lines to print at the end: the numbers of rows, and the rows of each reason."""
         accepted = "would be accepted" if dry_run else "accepted"
         rejected = sum(tally.rows for tally in self.rejected.values())
         yield (
@@ -81,12 +84,12 @@ class Checkpoint:
 
     @classmethod
     def of(cls, folder: Path, file: Path, destination: str | None, mapping: str | None) -> "Checkpoint":
-        """Return the checkpoint of this file for this destination and mapping."""
+        """Return the checkpoint for importing a file to this destination and mapping."""
         name = json.dumps([str(file.resolve()), destination, mapping])
         return cls(folder / "backfill" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.json")
 
     def read(self) -> Progress | None:
-        """Return the stored progress, or None if there is none or it is unreadable."""
+        """Return the stored progress, or None if there is none or it cannot be read."""
         try:
             stored: dict[str, Any] = json.loads(self.path.read_text())
             for name in ("rejected", "warned"):
@@ -101,5 +104,5 @@ class Checkpoint:
         write_private(self.path, json.dumps(asdict(progress)))
 
     def delete(self) -> None:
-        """Delete the checkpoint."""
+        """Delete the file, because the backfill is complete."""
         delete_private(self.path)

@@ -1,4 +1,4 @@
-"""`database-roles`: create the database roles of the API and the workers, with their privileges."""
+"""`database-roles`: create the database roles of the API and the workers and grant their privileges."""
 
 import argparse
 import asyncio
@@ -14,14 +14,13 @@ from app.store.privileges import RoleNames
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument(
         "--sql", action="store_true", help="print the statements for a database administrator; change nothing"
     )
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Create the roles that DATABASE_URL and WORKER_DATABASE_URL name, and grant their privileges."""
+    """Create the roles in DATABASE_URL and WORKER_DATABASE_URL. With `--sql`, only print the statements."""
     roles = role_names(settings)
     if not roles.distinct:
         raise CommandFailed(
@@ -43,18 +42,18 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 def role_names(settings: Settings) -> RoleNames:
-    """Return the roles that the URLs of API and workers name; None for the owner of the tables."""
+    """Return the roles of the API and the workers from their URLs. None means the owner of the tables."""
     owner, api, worker = (role_of(settings.database_for(role)) for role in ("owner", "api", "worker"))
     return RoleNames(None if api == owner else api, None if worker == owner else worker)
 
 
 def role_of(url: str) -> str:
-    """Return the role that a database URL names."""
+    """Return the name of the role in a database URL."""
     return unquote(urlsplit(url).username or "")
 
 
 async def _create(settings: Settings, roles: RoleNames) -> bool:
-    """Create the missing roles and grant; return False where the tables do not exist yet."""
+    """Create the missing roles and grant the privileges. Return False if there are no tables yet."""
     urls = [settings.database_for("api"), settings.database_for("worker")]
     passwords = {role_of(url): unquote(urlsplit(url).password or "") for url in urls}
     connection = await asyncpg.connect(settings.database_for("owner").replace("+asyncpg", "", 1), timeout=10)

@@ -1,7 +1,7 @@
 """`doctor`: check that the deployment is healthy and safely configured.
 
-The facts are read once; each check is a pure function of them. A failure means that events may be lost,
-refused or exposed; a warning needs attention.
+The command reads facts once and runs each check as a pure function of them. A FAILURE means that events may
+be lost, refused or exposed. A warning needs attention.
 """
 
 import argparse
@@ -43,13 +43,17 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The input of the checks. `lag` is the local clock minus the database's clock."""
+    """The input of the checks.
+
+    `lag` is the time of this machine's clock minus that of the database's clock. `newest` is the newest
+    revision of the migrations. `keys_open` is false if ENCRYPTION_KEYS cannot decrypt the secret of this
+    database.
+    """
 
     settings: Settings
     database: Deployment
     lag: timedelta
     newest: str | None
-    # Whether ENCRYPTION_KEYS open the database's own secret; True before there is one.
     keys_open: bool = True
     damaged_batches: Sequence[DamagedBatch] = ()
     checked_batches: int = 0
@@ -62,7 +66,7 @@ Check = Callable[[Facts], Finding]
 def _durable(name: str) -> Check:
     def check(facts: Facts) -> Finding:
         value = getattr(facts.database, name)
-        # remote_apply and remote_write also wait for replicas.
+        # With remote_apply and remote_write, a commit waits for the local disk and for replicas.
         if value in {"on", "remote_apply", "remote_write"}:
             return Grade.OK, f"is {value}"
         return Grade.FAILURE, f"is {value}: a power failure can lose events answered with 202; set it to on"
@@ -269,12 +273,12 @@ CHECKS: Sequence[tuple[str, Check]] = (
 
 
 def examine(facts: Facts) -> list[tuple[Grade, str, str]]:
-    """Return the grade, sentence and subject of each check, in order."""
+    """Return (grade, predicate, subject) for each check. The subject and the predicate make a sentence."""
     return [(*check(facts), subject) for subject, check in CHECKS]
 
 
 def run(settings: Settings, _asked: argparse.Namespace) -> int:
-    """Print every finding; return 1 if there is a failure."""
+    """Print the finding of every check. Return 1 if one is a failure."""
     try:
         facts = asyncio.run(_read(settings))
     except (*DRIVER_ERRORS, TimeoutError) as error:
@@ -299,13 +303,13 @@ async def _read(settings: Settings) -> Facts:
         damaged, checked = await _read_batches(connection, settings) if database.days_ahead else ([], 0)
     finally:
         await connection.close(timeout=5)
-    # The database read its clock between two local readings: a time between them is no skew.
+    # The database read its clock between `before` and `after`, so a time between them is no difference.
     lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
     return Facts(settings, database, lag, migrate.newest(), keys_open, damaged, checked)
 
 
 async def _keys_open(connection: asyncpg.Connection, settings: Settings) -> bool:
-    """Return whether the encryption keys open a secret of the database, if it has one."""
+    """Return whether ENCRYPTION_KEYS can decrypt the secret of the database, or one of both is missing."""
     sealed = await secrets.read(connection, "content_pepper")
     if sealed is None or not settings.named_keys:
         return True
@@ -317,7 +321,7 @@ async def _keys_open(connection: asyncpg.Connection, settings: Settings) -> bool
 
 
 async def _read_batches(connection: asyncpg.Connection, settings: Settings) -> tuple[list[DamagedBatch], int]:
-    """Return the damaged batches among the newest, and the number checked."""
+    """Return the damaged batches among the newest 2,000, and the number of checked batches."""
     vault = Vault(settings.named_keys) if settings.named_keys else None
     newest = await damage.newest_batch(connection)
     opens = None if vault is None else partial(opens_under, vault)

@@ -1,4 +1,4 @@
-"""`events tail`: print events as they arrive, through the API."""
+"""`events tail`: print events as they arrive. It polls the API."""
 
 import argparse
 import json
@@ -11,9 +11,9 @@ from typing import Any, Final
 from app.commands.api_client import ApiClient, ApiUnreachable
 
 POLL_S: Final = 2.0
-FIRST_SPAN: Final = timedelta(seconds=60)  # printed at the start
+FIRST_SPAN: Final = timedelta(seconds=60)  # the age of the oldest events that are printed at the start
 OVERLAP: Final = timedelta(seconds=10)
-"""Overlap of two polls: events may be committed out of order."""
+"""The overlap of the time ranges of two polls, because an event can be committed after a later one."""
 COLUMNS: Final[Mapping[str, int]] = {
     "received_at": 24, "status": 9, "event_id": 28, "reason": 22, "event_type": 22, "destination_name": 20,
     "journey_id": 14, "node_id": 12,
@@ -24,9 +24,7 @@ Item = dict[str, Any]
 
 
 class TailWindow:
-    """Decides the time range of a poll and which of its items are new. Remembers the items of the last poll
-    only.
-    """
+    """Decides the time range of each poll and which of its items are new, by the items of the last poll."""
 
     def __init__(self, now: datetime) -> None:
         self._since = now - FIRST_SPAN
@@ -34,14 +32,11 @@ class TailWindow:
 
     @property
     def since(self) -> datetime:
-        """The start of the next poll."""
+        """Return the start of the time range of the next poll."""
         return self._since
 
     def news(self, items: Sequence[Item], polled_at: datetime) -> list[Item]:
-        """Return the items not yet printed with their current status, oldest first.
-
-        `polled_at` is the time at which the poll began.
-        """
+        """Return the items that are new or have a new status, oldest first. The poll began at `polled_at`."""
         latest = {_key(item): item for item in items}
         new = [item for key, item in latest.items() if self._printed.get(key) != item["status"]]
         self._printed = {key: item["status"] for key, item in latest.items()}
@@ -50,7 +45,7 @@ class TailWindow:
 
 
 def _key(item: Item) -> tuple[Any, ...]:
-    """Return the identity of an event. Rejections of the same id differ by their times."""
+    """Return what identifies an event. Rejected events with the same id differ by their times."""
     rejected_at = item["received_at"] if item["status"] == "rejected" else None
     return item["destination_id"], item["mapping_id"], item["event_id"], rejected_at
 
@@ -58,7 +53,7 @@ def _key(item: Item) -> tuple[Any, ...]:
 def tail_events(
     client: ApiClient, asked: argparse.Namespace, sleep: Callable[[float], None] = time.sleep
 ) -> None:
-    """Print events until Ctrl-C. After a lost connection, no event is missing or repeated."""
+    """Print events until Ctrl-C. After a lost connection it prints the events that arrived meanwhile."""
     began, clock = client.server_time(), time.monotonic()
     window = TailWindow(began)
     filters = {name: getattr(asked, name) for name in FILTERS}

@@ -2,4 +2,4 @@
 
 
 class CommandFailed(Exception):
-    """Ends a command with exit code 1 and prints the text to the terminal."""
+    """The command fails. The text is printed to standard error; the exit code is 1."""

@@ -1,6 +1,6 @@
 """`hash FIELD [VALUE]`: print the normalised form and the hash of a value. Nothing is stored.
 
-Pass a real person's value on standard input: other users of the machine can read arguments, and the shell
+A real person's value belongs on standard input: other users of the machine can read arguments, and the shell
 stores them in its history.
 """
 
@@ -17,7 +17,6 @@ _RULES = {rule.field: rule for rule in MATCH_KEYS}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("field", choices=list(_RULES), metavar="FIELD", help=", ".join(_RULES))
     parser.add_argument(
         "value",
@@ -30,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(_settings: Settings, asked: argparse.Namespace) -> int:
-    """Read a value and print its normalised form and its match key."""
+    """Print the normalised form and the match key of a value. Return 1 if it gives none, 2 on misuse."""
     country = read_country(asked.country)
     if country is None:
         sys.stderr.write("The country is unknown. Use an ISO 3166-1 alpha-2 code such as US.\n")

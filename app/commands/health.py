@@ -1,8 +1,8 @@
-"""`health`: is the process of this container ready?
+"""`health`: check that the process of this container is ready.
 
-Standard library only, because it runs often. The default role is that of the running process, so that the
-check never fails a process of another kind. `serve` and `work` are queried on METRICS_PORT (the API otherwise
-on PORT), the sandbox on SANDBOX_PORT. Commands that end when their work is done are healthy while they run.
+The command uses only the standard library, because it runs often. It finds out which command the container
+runs. It asks `serve` and `work` on METRICS_PORT, or `serve` on PORT, and the sandbox on SANDBOX_PORT. Other
+commands, such as `migrate`, are always healthy.
 """
 
 import argparse
@@ -18,12 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the role; the default is that of the other process in this container."""
+    """Add the role, which is by default the command that this container runs."""
     parser.add_argument("role", nargs="?", choices=LISTENING, help="default: the process in this container")
 
 
 def main(words: Sequence[str]) -> int:
-    """Print one line and return 0 if the process is ready, 1 if it is not."""
+    """Print one line. Return 0 if the process is ready, or 1 if it is not."""
     parser = argparse.ArgumentParser(prog="health", description="Is the process of this role ready?")
     arguments(parser)
     role = parser.parse_args(words).role or running_role(command_lines())
@@ -33,16 +33,16 @@ def main(words: Sequence[str]) -> int:
 
 
 def problem_of(role: str, environment: Mapping[str, str]) -> str | None:
-    """Return why the process of a role is not ready; None if it is."""
+    """Return why the process of a role is not ready, or None if it is ready."""
     if role not in LISTENING:
-        return None  # ends when its work is done
+        return None  # a command that ends when its work is done
     if (address := target(role, environment)) is None:
         return "METRICS_PORT is not set: a worker has no other port"
     return ask(*address)
 
 
 def target(role: str, environment: Mapping[str, str]) -> tuple[int, str] | None:
-    """Return the port and the path of the health check; None for a worker without METRICS_PORT."""
+    """Return the port and the path to ask, or None for a worker without METRICS_PORT."""
     if role == "sandbox":
         return int(environment.get("SANDBOX_PORT") or 8001), "/_sandbox/health"
     port = environment.get("METRICS_PORT") or ""
@@ -52,7 +52,7 @@ def target(role: str, environment: Mapping[str, str]) -> tuple[int, str] | None:
 
 
 def ask(port: int, path: str) -> str | None:
-    """Return why the process on a port of this machine is not ready; None if it is."""
+    """Return why the process on a port of this machine is not ready, or None if it is ready."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", path)
@@ -71,7 +71,7 @@ def ask(port: int, path: str) -> str | None:
 
 
 def running_role(lines: Iterable[Sequence[str]]) -> str:
-    """Return the command of the first `-m app COMMAND` among command lines; `serve` if there is none."""
+    """Return COMMAND of the first command line with `-m app COMMAND`, or `serve` if there is none."""
     for line in lines:
         for position in range(len(line) - 2):
             command = line[position + 2]
@@ -92,7 +92,7 @@ def command_lines() -> list[list[str]]:
 
 
 def env_file(path: Path) -> dict[str, str]:
-    """Return the plain `NAME=value` lines of a file; nothing if it does not exist."""
+    """Return the variables in the `NAME=value` lines of a file, or none if the file does not exist."""
     try:
         pairs = (line.partition("=") for line in path.read_text().splitlines())
         return {name.strip(): value.strip() for name, _, value in pairs if not name.startswith("#")}
@@ -101,5 +101,5 @@ def env_file(path: Path) -> dict[str, str]:
 
 
 def run(_settings: object, asked: argparse.Namespace) -> int:
-    """Run the command through `app.cli`; sys.argv is not consulted."""
+    """Run the command with parsed arguments."""
     return main([asked.role] if asked.role else [])

@@ -1,8 +1,8 @@
-"""Reads the rows of a file as events, as a stream; each row has the offset after it.
+"""Read the rows of a CSV or NDJSON file as events, without loading the complete file.
 
-CSV: the header names paths of the event document (`user.email`), followed by `:number`, `:boolean` or `:json`
-for values that are not text; an empty cell is an absent field. NDJSON: one event per line, sent unchanged.
-Problems name row and column, never a value.
+The header of a CSV file has the paths of the event document, such as `user.email`. A path can be followed by
+`:number`, `:boolean` or `:json` if the values are not texts. An empty cell is an absent field. A line of an
+NDJSON file is an event and is not changed. Problems name row and column, never a value.
 """
 
 import csv
@@ -20,7 +20,7 @@ _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?",
 
 
 class FileError(Exception):
-    """The rest of the file cannot be read; the text names row and column and contains no value."""
+    """The rest of the file cannot be read. The text names row and column, but no value."""
 
 
 class _NotUtf8(ValueError):
@@ -28,14 +28,15 @@ class _NotUtf8(ValueError):
 
 
 class _TooLong(ValueError):
-    """A line is longer than MAX_LINE_BYTES; it was skipped."""
+    """A line is longer than MAX_LINE_BYTES. It was skipped."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ImportRow:
-    """An event as JSON bytes, or a problem code. `end` is the offset of the next row.
+    """A row of the file: an event as JSON bytes, or the code of a problem and the CSV column that has it.
 
-    `number` counts from 1 and includes the CSV header, as in a spreadsheet.
+    `number` counts from 1 and includes the CSV header, as in a spreadsheet. `end` is the offset of the next
+    row.
     """
 
     number: int
@@ -47,7 +48,10 @@ class ImportRow:
 
 @dataclass(frozen=True, slots=True)
 class CsvColumn:
-    """A column of a CSV file: the event path and the type of its cells."""
+    """A column of a CSV file: `steps` is its path in the event, `read` parses a cell or raises.
+
+    `problem` is the code for a cell that cannot be parsed.
+    """
 
     name: str
     steps: tuple[str, ...]
@@ -66,21 +70,17 @@ def _boolean(cell: str) -> bool:
     return {"true": True, "false": False}[cell.strip().lower()]
 
 
-def _json(cell: str) -> Any:
-    return json.loads(cell)
-
-
 _KINDS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "": (str, ""),
     "string": (str, ""),
     "number": (_number, "cell_not_a_number"),
     "boolean": (_boolean, "cell_not_a_boolean"),
-    "json": (_json, "cell_not_json"),
+    "json": (json.loads, "cell_not_json"),
 }
 
 
 def read_header(cells: Sequence[str]) -> tuple[CsvColumn, ...]:
-    """Return the columns that a CSV header names. Raises FileError."""
+    """Return the columns of a CSV header. Raises FileError for an invalid or repeated path."""
     columns: list[CsvColumn] = []
     for number, cell in enumerate(cells, start=1):
         path, colon, kind = cell.strip().rpartition(":")
@@ -103,12 +103,11 @@ def read_header(cells: Sequence[str]) -> tuple[CsvColumn, ...]:
 
 
 def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[ImportRow]:
-    """Yield the rows after the header, or after the offset `start`, where row `number` ends.
+    """Yield the rows after the header. To resume, give the offset `start` at which row `number` ends.
 
-    Raises FileError for an invalid header and for quotes that are not closed.
+    Raises FileError for an invalid header and for misplaced quotes.
     """
     lines = _Lines(file)
-    # Strict: a misplaced quote is an error.
     header = next(csv.reader(lines, strict=True), None)
     if header is None:
         raise FileError("The file is empty; the first row of a CSV file names its columns.")
@@ -157,7 +156,7 @@ def _row(number: int, end: int, cells: Sequence[str], columns: Sequence[CsvColum
 
 
 def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[ImportRow]:
-    """Yield the lines of the file, or those after the offset `start`, where line `number` ends."""
+    """Yield the lines of the file. To resume, give the offset `start` at which line `number` ends."""
     lines = _Lines(file)
     if start:
         lines.seek(start)
@@ -175,7 +174,7 @@ def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[
 
 
 class _Lines:
-    """Streams the lines of a file; `offset` is the byte after the last line read."""
+    """Iterates over the lines of a file. `offset` is the number of bytes up to the end of the last line."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -194,7 +193,7 @@ class _Lines:
             raise _NotUtf8 from None
 
     def next_line(self) -> bytes:
-        """Return the next line with its line end; empty at the end of the file. Raises _TooLong."""
+        """Return the next line, or nothing at the end of the file. Raises _TooLong after a long line."""
         line = self._file.readline(MAX_LINE_BYTES + 1)
         first = self.offset == 0
         self.offset += len(line)

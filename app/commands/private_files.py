@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file atomically; only its owner can read it at any time."""
+    """Write a file that only its owner can read, in place of an earlier one. A crash leaves one of both."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
@@ -16,7 +16,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def delete_private(path: Path) -> None:
-    """Delete a file and the temporary files of interrupted replacements."""
+    """Delete a file, and the temporary files that interrupted calls of `write_private` left."""
     path.unlink(missing_ok=True)
     for temporary in path.parent.glob(f".{path.name}.*"):
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""`serve`, `work` and `migrate`. Imports are inside the functions so that `--help` stays fast."""
+"""`serve`, `work` and `migrate`. Imports are inside the functions, so that `--help` is fast."""
 
 import argparse
 import socket
@@ -48,9 +48,9 @@ def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
 
 
 def migrate(settings: Settings) -> None:
-    """Migrate as the owner of the tables.
+    """Migrate the database with the role that owns the tables, and grant privileges to the other roles.
 
-    Raises CommandFailed if another process's role is missing or a lock cannot be acquired.
+    Raises CommandFailed if one of these roles is missing, or if another session holds a lock for too long.
     """
     from app.commands.database_roles import role_names
     from app.store import migrate

@@ -1,7 +1,6 @@
-"""`replay`: queue a destination's dead or expired events again."""
+"""`replay`: queue events of a destination again that failed permanently or expired."""
 
 import argparse
-import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +15,6 @@ from app.store.organisation_scope import scoped_engine
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("destination", help="id, dst_…")
     parser.add_argument("--status", choices=("dead", "expired"), default="dead")
     parser.add_argument("--reason", help="only events with this reason code, such as gave_up")
@@ -25,12 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="count and change nothing")
 
 
-def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Replay until no matching event remains, and print each step."""
-    return asyncio.run(_run(settings, asked))
-
-
-async def _run(settings: Settings, asked: argparse.Namespace) -> int:
+async def run(settings: Settings, asked: argparse.Namespace) -> int:
+    """Queue matching events until none remains, and print each step. Return 1 for an unknown destination."""
     wanted = replays.ReplayFilter(asked.status, asked.reason, asked.since, asked.until)
     async with open_resources(settings, role="replay", pool_size=1) as resources:
         results = replay_by_transaction(

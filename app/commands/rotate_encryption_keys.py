@@ -1,11 +1,10 @@
-"""`rotate-keys`: re-encrypt every data key and token with the first of ENCRYPTION_KEYS.
+"""`rotate-keys`: encrypt every stored secret again with the first of ENCRYPTION_KEYS.
 
-The content of batches is not read: only their data keys are re-encrypted. Each group of rows is committed on
-its own, so the command can be stopped at any time, and a new run continues.
+Of batches, only the data keys are encrypted again, not the content. Every 500 rows are committed, so the
+command can be stopped at any time. The next run continues.
 """
 
 import argparse
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ _ROWS = 500
 
 @dataclass(slots=True)
 class RotationProgress:
-    """The progress of one column; `lost` names values that cannot be decrypted."""
+    """The progress of one column: `done` of `of` values. `lost` describes values that cannot be decrypted."""
 
     column: SealedColumn
     of: int
@@ -31,12 +30,8 @@ class RotationProgress:
     lost: set[str] = field(default_factory=set)
 
 
-def run(settings: Settings, _asked: argparse.Namespace) -> int:
-    """Re-encrypt every value and print the progress; return 1 if a value cannot be decrypted."""
-    return asyncio.run(_run(settings))
-
-
-async def _run(settings: Settings) -> int:
+async def run(settings: Settings, _asked: argparse.Namespace) -> int:
+    """Encrypt every value again and print the progress. Return 1 if a value cannot be decrypted."""
     lost: set[str] = set()
     async with open_resources(settings, role="rotate-keys", pool_size=1) as resources:
         sys.stdout.write(f"Re-encrypting with key {resources.vault.writes}.\n")
@@ -55,7 +50,7 @@ async def _run(settings: Settings) -> int:
 
 
 async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
-    """Re-encrypt every column; yield the progress after each group of rows."""
+    """Encrypt the values of every column again. Yield the progress after every 500 rows."""
     writes = resources.vault.writes
     async with resources.pool.acquire() as connection:
         for column in sealed_values.COLUMNS:
@@ -67,11 +62,11 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
             yield progress
             async for batch in _older(connection, column, writes, progress):
                 old, new = [], []
-                for one in batch:
-                    fresh = _fresh(resources.vault, column, one, progress)
-                    if fresh is not None:
-                        old.append(one)
-                        new.append(fresh)
+                for value in batch:
+                    sealed = _sealed_again(resources.vault, column, value, progress)
+                    if sealed is not None:
+                        old.append(value)
+                        new.append(sealed)
                 progress.done += await sealed_values.replace(connection, column, old, new)
                 yield progress
 
@@ -79,7 +74,7 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
 async def _older(
     connection: PipelineConnection, column: SealedColumn, writes: str, progress: RotationProgress
 ) -> AsyncIterator[list[SealedValue]]:
-    """Yield the values to re-encrypt; skip rows on a damaged page and record them."""
+    """Yield the values to encrypt again. Rows on a damaged page are skipped and recorded in `progress`."""
     after: Any = None
     try:
         while batch := await sealed_values.sealed_under_other_keys(
@@ -91,7 +86,7 @@ async def _older(
     except Exception as error:
         _note_damage(error, progress)
     if column.kind != "bigint":
-        return  # a few rows; rows behind the damage wait until it is repaired
+        return  # The table is small. The rows after the damaged page wait until it is repaired.
     last = await newest_batch(connection)
     for first in range((after or 0) + 1, last + 1, _ROWS):
         to = min(first + _ROWS - 1, last)
@@ -106,14 +101,15 @@ def _note_damage(error: Exception, progress: RotationProgress) -> None:
     progress.lost.add(f"{progress.column.table}, a damaged page ({name_of(error)})")
 
 
-def _fresh(
-    vault: Vault, column: SealedColumn, one: sealed_values.SealedValue, progress: RotationProgress
+def _sealed_again(
+    vault: Vault, column: SealedColumn, old: SealedValue, progress: RotationProgress
 ) -> bytes | None:
-    place = column.place(one.key)
+    """Return a value encrypted with the current key. If it cannot be decrypted, record it and return None."""
+    place = column.place(old.key)
     try:
-        return vault.seal(vault.open(one.value, place=place), place=place)
+        return vault.seal(vault.open(old.value, place=place), place=place)
     except CannotDecrypt:
-        progress.lost.add(f"{column.table} under {_key_id(one.value)}")
+        progress.lost.add(f"{column.table} under {_key_id(old.value)}")
         return None
 
 

@@ -1,7 +1,7 @@
-"""`scan-personal-data`: search every column for personal data in clear.
+"""`scan-personal-data`: search every column of the database for personal data that is not encrypted.
 
-Prints tables, columns and counts, never a value. Encrypted batches contain hashed match keys by design;
-everyone who can read the database can read what this command reports.
+The command prints tables, columns and counts, never a value. A canary is an invented value that was sent in
+events and must not be found.
 """
 
 import argparse
@@ -20,7 +20,6 @@ _SHORTEST = 4
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument(
         "--canary",
         action="append",
@@ -32,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Scan and print the findings; return 1 if there are any."""
+    """Search the database and print the findings. Return 1 if there are any, 2 if a canary is too short."""
     canaries = _canaries(asked.canary)
     if any(len(canary.strip()) < _SHORTEST for canary in canaries):
         sys.stderr.write(f"A canary needs {_SHORTEST} characters or more: shorter ones match by chance.\n")

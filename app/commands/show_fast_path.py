@@ -1,4 +1,4 @@
-"""`show-fast-path FILE`: print the function generated for a mapping and its bound values."""
+"""`show-fast-path FILE`: print the Python function that the service generates for a mapping."""
 
 import argparse
 import inspect
@@ -18,14 +18,16 @@ from app.settings import Settings
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
     parser.add_argument("file", metavar="FILE", help="the mapping document as JSON, - for standard input")
     parser.add_argument("--profile", choices=[profile.value for profile in Profile], default="amazon")
     parser.add_argument("--currency", default="USD", help="the destination's currency")
 
 
 def run(_settings: Settings, options: argparse.Namespace) -> int:
-    """Print the bound values as comments, then the source. Return 1 if the mapping has no fast path."""
+    """Print the constants of the function as comments, then its source.
+
+    Raises CommandFailed if no function can be generated for the mapping.
+    """
     mapping = _read(options.file)
     rules = Rules(
         destination_id="dst_example",
@@ -62,7 +64,7 @@ def _read(file: str) -> Mapping:
 
 
 def _describe(value: Any) -> str:
-    """Return the literal of a constant, or the qualified name of anything else."""
+    """Return the literal of a text, number or tuple, or else the name of the function or type."""
     if isinstance(value, str | int | tuple):
         return repr(value)
     value = value.func if isinstance(value, partial) else value

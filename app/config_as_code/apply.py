@@ -1,7 +1,4 @@
-"""Applies a configuration file in one transaction, through the use cases of the API.
-
-A plan is an apply that is rolled back, so it reports the same refusals.
-"""
+"""Apply a configuration file in one transaction, through the use cases of the API."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,10 +34,10 @@ from app.store.mappings import StoredMapping
 
 @dataclass(frozen=True, slots=True)
 class ApplyOptions:
-    """Who applies a file, and the limits of its changes.
+    """Who applies a file, and which changes are allowed.
 
-    `max_loss` is the largest share of recent events that may lose a match key or be newly rejected by a
-    change; None sets no limit. Backtests use the event ages and the consent settings.
+    A backtest of each changed mapping uses the event ages and the consent settings. `max_loss` is the largest
+    share of recent events that may lose a match key or be newly rejected; None means no limit.
     """
 
     by: str
@@ -54,37 +51,26 @@ class ApplyOptions:
 
 @dataclass(frozen=True, slots=True)
 class AppliedPlan:
-    """A plan, the destinations of the file after the change, and a backtest per changed mapping."""
+    """A plan, the destinations of the file after the change, and the backtests by mapping id."""
 
     plan: Plan
     destinations: tuple[Destination, ...]
     backtests: Mapping[str, Backtest]
 
 
-async def dry_run(
-    engine: AsyncEngine, desired: Sequence[DesiredState], options: ApplyOptions
-) -> AppliedPlan | InvalidFile:
-    """Apply the file and roll back."""
-    async with engine.connect() as connection:
-        await connection.begin()
-        try:
-            return await _apply_plan(connection, desired, options)
-        finally:
-            await connection.rollback()
-
-
 async def apply(
-    engine: AsyncEngine, desired: Sequence[DesiredState], options: ApplyOptions
+    engine: AsyncEngine, desired: Sequence[DesiredState], options: ApplyOptions, *, dry_run: bool = False
 ) -> AppliedPlan | InvalidFile:
-    """Apply the complete file, or nothing if it has a problem."""
+    """Apply the complete file, or nothing if it has a problem.
+
+    With `dry_run`, the changes are made and rolled back, so that the same problems are reported.
+    """
     async with engine.connect() as connection:
         await connection.begin()
         done = await _apply_plan(connection, desired, options)
-        if isinstance(done, AppliedPlan):
+        if isinstance(done, AppliedPlan) and not dry_run:
             await connection.commit()
-        else:
-            await connection.rollback()
-        return done
+        return done  # closing the connection rolls back what was not committed
 
 
 async def _apply_plan(
@@ -122,7 +108,10 @@ async def _apply_plan(
 async def _backtest(
     connection: AsyncConnection, destination: Destination, step: MappingStep, options: ApplyOptions
 ) -> tuple[str, Backtest] | None:
-    """Backtest a changed mapping with the recent events of the published one. Raises Refusal (422)."""
+    """Backtest a change of a published mapping with recent events. Return (mapping id, result).
+
+    Return None if the mapping does not change or was never published. Raises Refusal (422).
+    """
     if step.action is not PlannedAction.CHANGE or step.existing is None or step.existing.published is None:
         return None
     draft = compile_or_refuse(step.document)
@@ -166,7 +155,7 @@ async def _destination(connection: AsyncConnection, step: DestinationStep, by: s
 async def _mapping(connection: AsyncConnection, destination: Destination, step: MappingStep, by: str) -> None:
     if step.action is PlannedAction.NOTHING:
         return
-    # The same lock order as a publish over HTTP: the advertiser, then the mapping.
+    # A publish over HTTP locks in the same order: first the advertiser, then the mapping.
     destination = await publishing.lock_advertiser(connection, destination)
     if step.desired is None:
         assert step.existing is not None

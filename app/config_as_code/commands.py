@@ -1,6 +1,7 @@
 """The commands `plan`, `apply`, `export` and `schema`.
 
-Exit codes: 0 done or no difference; 1 refused, nothing changed; 2 (`plan`) there are differences.
+The exit code is 0 on success, and 1 if the file was refused and nothing was changed. `plan` exits with 2 if
+there are differences.
 """
 
 import argparse
@@ -9,7 +10,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -36,7 +37,6 @@ DRIFT = 2
 
 
 def file_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `plan` and `apply`."""
     parser.add_argument("file", metavar="FILE", help="the YAML file, - for standard input")
     parser.add_argument(
         "--prune", action="store_true", help="archive mappings of a named destination that the file lacks"
@@ -50,24 +50,23 @@ def file_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `export`."""
     parser.add_argument(
         "--without-ids", action="store_true", help="omit ids, so that another instance matches by name"
     )
 
 
 def plan(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print the changes that `apply` would make; exit with 2 if there are any."""
-    return _run(_plan(settings, asked))
+    """Print the changes that `apply` would make. Return 2 if there are any."""
+    return _run(_apply(settings, asked, dry_run=True))
 
 
 def apply(settings: Settings, asked: argparse.Namespace) -> int:
     """Apply the complete file, or nothing if it has a problem."""
-    return _run(_apply(settings, asked))
+    return _run(_apply(settings, asked, dry_run=False))
 
 
 def export(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print the stored configuration as a file."""
+    """Print the stored configuration as a YAML file."""
     return _run(_export(settings, asked))
 
 
@@ -89,32 +88,20 @@ def _run(work: Coroutine[None, None, int]) -> int:
         return 1
 
 
-async def _plan(settings: Settings, asked: argparse.Namespace) -> int:
+async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool) -> int:
     text, desired = _read(asked.file)
     if isinstance(desired, InvalidFile):
         return _refuse(desired, text)
-    async with open_resources(settings, role="plan", pool_size=1) as resources:
-        done = await applying.dry_run(
-            resources.engine_of(DEFAULT_ORGANISATION), desired, _options(settings, asked)
-        )
-    if isinstance(done, InvalidFile):
-        return _refuse(done, text)
-    _print(show.lines(done.plan, done.backtests))
-    return DRIFT if done.plan.actions else 0
-
-
-async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
-    text, desired = _read(asked.file)
-    if isinstance(desired, InvalidFile):
-        return _refuse(desired, text)
-    async with open_resources(settings, role="apply", pool_size=1) as resources:
-        done = await applying.apply(
-            resources.engine_of(DEFAULT_ORGANISATION), desired, _options(settings, asked)
-        )
+    async with open_resources(settings, role="plan" if dry_run else "apply", pool_size=1) as resources:
+        engine = resources.engine_of(DEFAULT_ORGANISATION)
+        done = await applying.apply(engine, desired, _options(settings, asked), dry_run=dry_run)
         if isinstance(done, InvalidFile):
             return _refuse(done, text)
-        await _wake(resources, done)
-    _print(show.lines(done.plan, done.backtests, done=True))
+        if not dry_run:
+            await _wake(resources, done)
+    sys.stdout.write("\n".join(show.lines(done.plan, done.backtests, done=not dry_run)) + "\n")
+    if dry_run:
+        return DRIFT if done.plan.actions else 0
     for destination in done.destinations:
         if destination.state in (State.DRAFT, State.NEEDS_RECONNECT):
             sys.stdout.write(
@@ -125,7 +112,7 @@ async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 async def _wake(resources: Resources, done: AppliedPlan) -> None:
-    """Wake the workers of changed destinations; otherwise they notice the change at their next poll."""
+    """Notify the workers of changed destinations. Without this, they notice the change at their next poll."""
     control = StoreDeliveryControl(
         pool=resources.pool,
         writer=resources.writer,
@@ -180,10 +167,6 @@ def _options(settings: Settings, asked: argparse.Namespace) -> ApplyOptions:
         warn_event_age=timedelta(days=settings.warn_event_age_days),
         consent=ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes)),
     )
-
-
-def _print(lines: Iterable[str]) -> None:
-    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def _refuse(file: InvalidFile, text: str) -> int:

@@ -1,4 +1,4 @@
-"""Writes the stored configuration as a file. Exporting after applying it elsewhere gives the same file."""
+"""Write the stored configuration as a file."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -28,9 +28,9 @@ _ORDER = (
 def export(
     destinations: Sequence[Destination], mappings: Sequence[StoredMapping], *, ids: bool = True
 ) -> str:
-    """Return the file of these destinations and mappings, without archived ones and without secrets.
+    """Return a YAML file with these destinations and mappings, without archived ones.
 
-    A published mapping is written in its published version, not its draft. Without `ids` the file can be
+    Of a published mapping, the file has the published version and not the draft. A file without `ids` can be
     applied to another instance, which matches entries by name.
     """
     entries = [
@@ -77,7 +77,7 @@ def _mapping(mapping: StoredMapping, *, ids: bool) -> dict[str, Any]:
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes plain values; texts that YAML 1.1 reads as another type are quoted."""
+    """Writes plain values without aliases. It quotes texts that YAML 1.1 would read as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

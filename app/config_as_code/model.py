@@ -1,4 +1,4 @@
-"""The model of a configuration file: destinations with limits and mappings; no secrets."""
+"""The model of a configuration file, which has destinations, limits and mappings, but no secrets."""
 
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ _MAPPING_ID = r"^map_[0-9a-z]{16,32}$"
 
 
 class DesiredDestination(NewDestination):
-    """A destination in the file. Without `id` it is matched by its name."""
+    """A destination in the file. Without `id`, it is matched by its name."""
 
     id: Annotated[str, Field(pattern=_DESTINATION_ID)] | None = None
     status_callback: Annotated[
@@ -32,14 +32,14 @@ class File(RequestBody):
 
 
 class MappingMembers(RequestBody):
-    """The members of a mapping besides its document."""
+    """The fields of a mapping that are not part of its document."""
 
     id: Annotated[str, Field(pattern=_MAPPING_ID)] | None = None
     published: bool = True
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON schema of the file, for editors; docs/configuration.schema.json is a copy."""
+    """Return the JSON schema of the file, for editors. docs/configuration.schema.json is a copy of it."""
     described = File.model_json_schema()
     mapping = {
         **DOCUMENT_SCHEMA,

@@ -1,7 +1,7 @@
-"""Compares a configuration file with the stored configuration and plans the changes. Pure.
+"""Compare a configuration file with the stored configuration and plan the changes.
 
-The file describes published mappings: an unpublished draft does not count and is kept. Entries missing from
-the file are unchanged, so that a deleted line cannot stop events.
+A mapping of the file is compared with the published version, so an unpublished draft does not count. What the
+file does not contain stays unchanged, so that a deleted line cannot stop events.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class PlannedAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MappingStep:
-    """The change to one mapping; `desired` is None if the file does not name it."""
+    """The change to one mapping. `desired` is None if the file does not contain it."""
 
     action: PlannedAction
     desired: DesiredMapping | None
@@ -62,13 +62,13 @@ class DestinationStep:
 
     @property
     def changed(self) -> bool:
-        """Whether the destination or one of its mappings changes."""
+        """Return whether the destination or one of its mappings changes."""
         return any(action is not PlannedAction.NOTHING for action in self.actions)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps in the order of the file, and the destinations that the file does not name."""
+    """The steps in the order of the file, and the stored destinations that the file does not contain."""
 
     steps: tuple[DestinationStep, ...]
     unmanaged: tuple[Destination, ...]
@@ -91,10 +91,10 @@ class ExistingConfiguration:
 def plan(
     desired: Sequence[DesiredState], configuration: ExistingConfiguration, *, prune: bool = False
 ) -> Plan | InvalidFile:
-    """Match the file's entries with the stored ones, by id or else by name, and plan the changes.
+    """Match the entries of the file with stored ones, by id or else by name, and plan the changes.
 
-    With `prune`, mappings of a named destination that the file lacks are archived. Destinations are never
-    archived: events may wait there.
+    With `prune`, a mapping that the file does not contain is archived if the file contains its destination.
+    Destinations are never archived, because they may have waiting events.
     """
     problems: list[FileProblem] = []
     steps = []
@@ -199,7 +199,7 @@ def _mapping_step(
     existing = _mapping(desired, siblings, configuration, problems)
     if existing is None:
         return MappingStep(PlannedAction.CREATE, desired, document, None)
-    # A mapping to publish is compared with the published version, any other with its draft.
+    # A mapping that is not to be published is compared with its draft.
     before = existing.published if desired.published else existing.draft
     if not desired.published and existing.published_version is not None:
         sentence = "A published mapping cannot become a draft again. Delete it instead."
@@ -234,7 +234,7 @@ def _mapping(
 
 @dataclass(frozen=True, slots=True)
 class _FileEntry:
-    """An entry of the file: its path, the stored id it matches, its own id and name."""
+    """An entry of the file: its path, the id of the stored entry that it matches, its own id and its name."""
 
     path: str
     existing: str | None
@@ -242,9 +242,7 @@ class _FileEntry:
     name: str
 
     def duplicates(self, other: "_FileEntry") -> bool:
-        """Return whether both entries may mean the same resource. Two entries with ids may have the same
-        name.
-        """
+        """Return whether both entries have the same id, or the same name and not both an id."""
         own_id, other_id = self.existing or self.id, other.existing or other.id
         if own_id is not None and own_id == other_id:
             return True
@@ -252,8 +250,8 @@ class _FileEntry:
 
 
 def _refuse_duplicates(entries: Sequence[_FileEntry], problems: list[FileProblem]) -> None:
-    """Report entries that the file names twice, by id or by name."""
-    # Indexed by id and name: comparing 10,000 entries pairwise would take too long.
+    """Add a problem for each entry that repeats the id or the name of an earlier entry."""
+    # The index avoids comparing 10,000 entries with each other.
     index: dict[str, list[_FileEntry]] = {}
     for entry in entries:
         keys = [f"name {entry.name}", *filter(None, {entry.existing or entry.id})]

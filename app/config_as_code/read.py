@@ -1,8 +1,8 @@
-"""Reads a configuration file: unambiguous YAML, then its members. Every problem has a path.
+"""Parse a configuration file and check its fields.
 
-YAML 1.1 reads `NO` as false, `1:30` as 90 and `2026-01-02` as a date, and keeps the last of two equal keys.
-Here everything except true, false, null and plain numbers is text. Duplicate keys are refused. Aliases are
-also refused: a few lines of them can expand into gigabytes.
+YAML 1.1 reads `NO` as false, `1:30` as 90 and `2026-01-02` as a date. Here everything except true, false,
+null and plain numbers is a text. Duplicate keys are refused, because YAML keeps only the last of them.
+Aliases are refused, because a few lines with aliases can expand into gigabytes.
 """
 
 import re
@@ -23,7 +23,7 @@ MAX_CHARACTERS = 10 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FileProblem:
-    """A problem of a file: a path in the file, and a sentence."""
+    """A problem in a file: the path of the field or the line, and a sentence."""
 
     path: str
     sentence: str
@@ -31,7 +31,7 @@ class FileProblem:
 
 @dataclass(frozen=True, slots=True)
 class InvalidFile:
-    """The file has problems and is not applied."""
+    """The problems of a file that is not applied."""
 
     problems: tuple[FileProblem, ...]
 
@@ -57,11 +57,11 @@ class DesiredState:
 
 
 def read(text: str) -> list[DesiredState] | InvalidFile:
-    """Parse a file; return its destinations, or all its problems."""
+    """Parse a file. Return its destinations, or all its problems."""
     if len(text) > MAX_CHARACTERS:
         return InvalidFile((FileProblem("file", f"The file has more than {MAX_CHARACTERS:,} characters."),))
     try:
-        # The loader is a SafeLoader: it creates plain values only.
+        # The loader is a SafeLoader, so it creates only plain values.
         parsed = yaml.load(text, UnambiguousLoader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -112,7 +112,7 @@ def _mapping(path: str, members: dict[str, Any], problems: list[FileProblem]) ->
     return DesiredMapping(path, checked.id, name, checked.published, members)
 
 
-# Error types of pydantic → sentences for people who write YAML.
+# The sentences for pydantic's types of errors, for people who write YAML.
 _SENTENCES = {
     "dict_type": "It must be an object: `name: value` lines.",
     "model_type": "It must be an object: `name: value` lines.",
@@ -135,7 +135,7 @@ def _sentence(error: Any) -> str:
 
 
 class UnambiguousLoader(yaml.SafeLoader):
-    """Creates plain values; see the module docstring."""
+    """Creates plain values by the rules in the docstring of this module."""
 
     yaml_implicit_resolvers: Any = {}  # noqa: RUF012  (PyYAML's way to replace the rules)
 
@@ -172,19 +172,11 @@ _resolve("int", r"^-?(?:0|[1-9][0-9]*)$", "-0123456789")
 _resolve("float", r"^-?(?:0|[1-9][0-9]*)\.[0-9]+$", "-0123456789")
 
 
-def _integer(loader: yaml.SafeLoader, node: Any) -> int:
-    return int(loader.construct_scalar(node))
-
-
-def _decimal(loader: yaml.SafeLoader, node: Any) -> Decimal:
-    # Exact, as in the strict JSON parser: a constant of a mapping keeps its written form.
-    return Decimal(loader.construct_scalar(node))
-
-
-def _object(loader: yaml.SafeLoader, node: Any) -> dict[Hashable, Any]:
-    return loader.construct_mapping(node)
-
-
-UnambiguousLoader.add_constructor("tag:yaml.org,2002:int", _integer)
-UnambiguousLoader.add_constructor("tag:yaml.org,2002:float", _decimal)
-UnambiguousLoader.add_constructor("tag:yaml.org,2002:map", _object)
+# A number with a point becomes Decimal, as in the JSON parser, so that a constant of a mapping keeps its
+# digits.
+for _tag, _construct in {
+    "int": lambda loader, node: int(loader.construct_scalar(node)),
+    "float": lambda loader, node: Decimal(loader.construct_scalar(node)),
+    "map": lambda loader, node: loader.construct_mapping(node),
+}.items():
+    UnambiguousLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct)

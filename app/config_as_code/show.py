@@ -1,4 +1,4 @@
-"""Prints a plan: one line per destination and mapping, one line per changed member."""
+"""Write a plan as text: a line per changed destination and mapping, and a line per changed field."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ _MAX_LENGTH = 120
 
 
 def lines(plan: Plan, backtests: Mapping[str, Backtest], *, done: bool = False) -> Iterator[str]:
-    """Yield the lines of a plan, or of an applied plan; the last line counts the actions."""
+    """Yield the lines of a plan. The last line counts the actions, which were applied if `done` is true."""
     for step in plan.steps:
         if step.changed:
             yield from _destination(step, backtests)
@@ -38,7 +38,7 @@ def lines(plan: Plan, backtests: Mapping[str, Backtest], *, done: bool = False) 
 
 
 def problem_lines(file: InvalidFile) -> Iterator[str]:
-    """Yield the problems of a file."""
+    """Yield a line for each problem of a file, then the line that nothing was changed."""
     for problem in file.problems:
         yield f"{problem.path}: {problem.sentence}"
     yield "Nothing was changed."

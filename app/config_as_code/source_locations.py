@@ -1,4 +1,4 @@
-"""Finds the line of each path in a configuration file, for error messages."""
+"""Find the line of each path in a configuration file, for error messages."""
 
 from collections.abc import Iterator, Mapping
 
@@ -16,7 +16,7 @@ def with_lines(file: InvalidFile, text: str) -> InvalidFile:
 
 
 def lines_of(text: str) -> Mapping[str, int]:
-    """Return the line, from 1, of each path such as `destinations[0].name`; empty if the text is not YAML."""
+    """Return the line number of each path, such as `destinations[0].name`. Returns none for invalid YAML."""
     try:
         root = yaml.compose(text, UnambiguousLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
@@ -29,7 +29,7 @@ def _walk(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
         case yaml.MappingNode():
             for key, value in node.value:
                 place = f"{path}.{key.value}" if path else str(key.value)
-                # The line of the name; the value of an object begins a line below.
+                # The line of the key, because the value of an object begins a line below it.
                 yield place, key.start_mark.line + 1
                 yield from _walk(value, place)
         case yaml.SequenceNode():
@@ -40,7 +40,7 @@ def _walk(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
 
 
 def _with_line(path: str, lines: Mapping[str, int]) -> str:
-    """Return line and path. A missing member gets the line of its object."""
+    """Return the path after its line number. For a missing field, it is the line of its object."""
     parent = path
     while parent and parent not in lines:
         parent = parent[: max(parent.rfind("."), parent.rfind("["), 0)]

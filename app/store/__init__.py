@@ -6,8 +6,8 @@ Two kinds of connection (ADR 0003):
 * the event pipeline (ledger, batches, lanes, attempts, exceptions, counts) uses an asyncpg `Connection`:
   its statements carry hundreds of events as arrays, and their overhead delays every flush.
 
-Only the migrations describe the schema; there is no table metadata that could differ. Tests compare the
-schema after *up* with the schema after *up, down, up*.
+Only the migrations describe the schema: no module declares tables a second time. A test compares the schema
+after *up* with the schema after *up, down, up*.
 """
 
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,8 +22,8 @@ PipelineConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
 
 
 async def driver_of(connection: "AsyncConnection") -> asyncpg.Connection:
-    """Return the asyncpg connection of the same transaction, for SQL of the event pipeline."""
-    # Run a statement through SQLAlchemy first, because SQLAlchemy then begins the transaction.
+    """Return the asyncpg connection below a SQLAlchemy connection; both share one transaction."""
+    # SQLAlchemy begins the transaction with its first statement.
     await connection.exec_driver_sql("SELECT 1")
     driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
     return driver

@@ -1,4 +1,4 @@
-"""Settings of destinations for incidents and notifications."""
+"""Read and write the incident thresholds and the notification settings of destinations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from app.store import PipelineConnection
 
 @dataclass(frozen=True, slots=True)
 class AlertingRow:
-    """The stored alerting and notification settings of a destination."""
+    """The incident thresholds (`alerting`) and the notification settings of one destination."""
 
     alerting: Mapping[str, Any]
     preference: Preference
@@ -24,17 +24,12 @@ DEFAULT_ROW = AlertingRow({}, Preference())
 
 
 async def read(connection: PipelineConnection, destination: DestinationId) -> AlertingRow:
-    """Return the settings of a destination; without a row, the defaults."""
-    row = await connection.fetchrow(
-        "SELECT alerting::text AS alerting, channels, kinds, min_severity FROM destination_alerting "
-        "WHERE organisation_id = acting_organisation() AND destination = $1",
-        destination,
-    )
-    return DEFAULT_ROW if row is None else alerting_row(row)
+    """Return the settings of a destination, or the defaults if none are stored."""
+    return (await read_all(connection, [destination])).get(destination, DEFAULT_ROW)
 
 
 async def read_all(connection: PipelineConnection, destinations: Sequence[str]) -> dict[str, AlertingRow]:
-    """Return the settings of these destinations; those without a row are missing."""
+    """Return the stored settings by destination id. A destination with default settings has no entry."""
     rows = await connection.fetch(
         "SELECT destination, alerting::text AS alerting, channels, kinds, min_severity "
         "FROM destination_alerting "
@@ -47,7 +42,7 @@ async def read_all(connection: PipelineConnection, destinations: Sequence[str]) 
 async def write_alerting(
     connection: PipelineConnection, destination: DestinationId, alerting: Mapping[str, Any]
 ) -> None:
-    """Replace the thresholds of a destination."""
+    """Replace the incident thresholds of a destination."""
     await connection.execute(
         """
         INSERT INTO destination_alerting (organisation_id, destination, alerting)
@@ -80,7 +75,7 @@ async def write_preference(
 
 
 def alerting_row(row: Any) -> AlertingRow:
-    """Return a row of `destination_alerting`."""
+    """Convert a row of the table `destination_alerting`, or of an outer join with it, to an `AlertingRow`."""
     return AlertingRow(
         msgspec.json.decode(row["alerting"] or "{}"),
         Preference(

@@ -1,4 +1,4 @@
-"""Store Amazon's facts about a destination's account, and the confirmations of users."""
+"""Store what Amazon reported about a destination's account, and what users confirmed about their set-up."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from app.store.statements import execute, fetch, fetch_one
 
 @dataclass(frozen=True, slots=True)
 class AmazonAccount:
-    """The advertiser as Amazon reported it to the signed-in user. None if Amazon reported nothing."""
+    """The advertiser as Amazon reported it to the signed-in user. A field that Amazon left out is None."""
 
     name: str | None
     currency: str | None
@@ -21,7 +21,7 @@ class AmazonAccount:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """A user's statement that something at Amazon is set up."""
+    """A user's statement that a preflight item (`what`) is set up at Amazon."""
 
     what: str
     by: str
@@ -31,7 +31,7 @@ class Confirmation:
 async def save(
     connection: AsyncConnection, destination: DestinationId, *, name: str | None, currency: str | None
 ) -> None:
-    """Replace the facts that Amazon reported."""
+    """Store the name and currency that Amazon reported, in place of earlier values."""
     await execute(
         connection,
         "INSERT INTO amazon_accounts (organisation_id, destination, name, currency) "
@@ -45,7 +45,7 @@ async def save(
 
 
 async def find(connection: AsyncConnection, destination: str) -> AmazonAccount | None:
-    """Return the facts that Amazon last reported, or None before the first sign-in."""
+    """Return what Amazon last reported about a destination's account, or None before the first sign-in."""
     row = await fetch_one(
         connection,
         "SELECT name, currency, seen_at FROM amazon_accounts "
@@ -56,7 +56,7 @@ async def find(connection: AsyncConnection, destination: str) -> AmazonAccount |
 
 
 async def confirm(connection: AsyncConnection, destination: DestinationId, what: str, by: str) -> bool:
-    """Record a confirmation. Return False when it exists, and leave it unchanged."""
+    """Record that `by` confirmed the preflight item `what`. Return False if it was confirmed before."""
     inserted = await execute(
         connection,
         "INSERT INTO confirmations (organisation_id, destination, what, confirmed_by) "
@@ -69,7 +69,7 @@ async def confirm(connection: AsyncConnection, destination: DestinationId, what:
 
 
 async def withdraw(connection: AsyncConnection, destination: DestinationId, what: str) -> bool:
-    """Delete a confirmation. Return False when there is none."""
+    """Delete the confirmation of a preflight item. Return False if there is none."""
     deleted = await execute(
         connection,
         "DELETE FROM confirmations WHERE organisation_id = acting_organisation() "
@@ -81,7 +81,7 @@ async def withdraw(connection: AsyncConnection, destination: DestinationId, what
 
 
 async def confirmations(connection: AsyncConnection, destination: str) -> dict[str, Confirmation]:
-    """Return the confirmations by name."""
+    """Return a destination's confirmations by preflight item."""
     rows = await fetch(
         connection,
         "SELECT what, confirmed_by AS by, confirmed_at AS at FROM confirmations "

@@ -1,13 +1,12 @@
-"""Attempts: one row per request to Amazon, committed before the request is sent. Its result is written
-once.
+"""Attempts: one row per request to Amazon, committed before the request is sent.
+
+Its result is written once.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
-
-import asyncpg
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
 from app.store import PipelineConnection
@@ -17,7 +16,7 @@ from app.store.rows import read_row
 
 @dataclass(frozen=True, slots=True)
 class StartedAttempt:
-    """A committed attempt whose request may be sent: the destination was active and the lane was ours."""
+    """A recorded attempt whose request may be sent after the commit."""
 
     id: AttemptId
     day: date
@@ -25,7 +24,10 @@ class StartedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class UnsettledAttempt:
-    """A started attempt without a result: its sender died, hangs, or is still sending."""
+    """A started attempt without a result: its worker died, hangs, or is still sending.
+
+    `places` are the positions of retried events within `batches`; None if complete batches were sent.
+    """
 
     id: AttemptId
     day: date
@@ -35,10 +37,10 @@ class UnsettledAttempt:
     age: timedelta
 
 
-# The sign-in must be the one whose token will be used, or a reconnect would go unnoticed.
+# A new sign-in has another generation: the token of the earlier one must not be used.
 _IS_ACTIVE = """SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id
           WHERE d.number = $3 AND d.state = 'active' AND s.generation = $8 FOR SHARE OF d"""
-# Written here, so that only one of several workers sends a probe.
+# Setting the time of the next probe in this statement lets only one worker send a probe.
 _IS_PROBED = f"""UPDATE destinations d SET endpoint_probe_at = clock_timestamp()
             + make_interval(secs => $10::float8)
           FROM sign_ins s, lane WHERE s.destination = d.id AND d.number = $3 AND {PROBE_DUE}
@@ -72,14 +74,11 @@ async def start(
 ) -> StartedAttempt | None:
     """Record that a request will be sent, or return None when it must not be sent.
 
-    One conditional insert. Conditions: this worker owns the lane by fence and lease, no erasure was requested
-    since the batches were read, and the destination is active. With `probe_again_in`, the destination must
-    instead wait for a probe because Amazon does not know its endpoint; the next probe is due after that many
-    seconds. The rows of the lane and the destination are share-locked. A pause, a park or a takeover that
-    comes later therefore waits for this commit and then sees the attempt. One that committed earlier is
-    visible to this statement.
+    It may be sent if this worker owns the lane, no erasure was requested since the batches were read, and the
+    destination is active. With `probe_again_in`, the destination must instead be waiting for a due probe, and
+    the next probe is due after this number of seconds. A pause or a takeover of the lane that commits later
+    waits for this transaction and then sees the attempt.
     """
-    probe_arguments = () if probe_again_in is None else (probe_again_in,)
     row = await connection.fetchrow(
         _START.format(ready=_IS_ACTIVE if probe_again_in is None else _IS_PROBED),
         lane,
@@ -91,17 +90,17 @@ async def start(
         events,
         generation,
         erasures,
-        *probe_arguments,
+        *(() if probe_again_in is None else (probe_again_in,)),
     )
     return None if row is None else StartedAttempt(AttemptId(row["id"]), row["day"])
 
 
 class SettledAttempt(StrEnum):
-    """The result of writing an attempt's outcome."""
+    """Whether this worker wrote the outcome of an attempt."""
 
-    NOW = "now"  # written; its consequences may be written
-    BEFORE = "before"  # written earlier with our fence: the reply to that commit was lost
-    STALE = "stale"  # the lane has another owner; nothing may be written
+    NOW = "now"  # written by this call
+    BEFORE = "before"  # written by an earlier call of this worker, which got no reply to its commit
+    STALE = "stale"  # not written, because the lane has another owner
 
 
 async def settle(
@@ -117,7 +116,7 @@ async def settle(
     duration_ms: int | None = None,
     delivered: int | None = None,
 ) -> SettledAttempt:
-    """Write the outcome of an attempt, once. `delivered` is the number of events that Amazon accepted."""
+    """Write the outcome of an attempt unless it has one. `delivered` is the number of accepted events."""
     status = await connection.execute(
         """
         UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = $6, request_id = $7,
@@ -151,7 +150,7 @@ async def settle(
 
 
 async def unsettled(connection: PipelineConnection, lane: LaneId) -> list[UnsettledAttempt]:
-    """Return the attempts of a lane without a result, with their age on the database's clock."""
+    """Return the attempts of a lane that have no result yet, with their age on the database's clock."""
     rows = await connection.fetch(
         """
         SELECT id, day, destination, batches, places, clock_timestamp() - started_at AS age
@@ -159,17 +158,13 @@ async def unsettled(connection: PipelineConnection, lane: LaneId) -> list[Unsett
         """,
         lane,
     )
-    return [_unsettled(row) for row in rows]
-
-
-def _unsettled(row: asyncpg.Record) -> UnsettledAttempt:
-    return read_row(UnsettledAttempt, row)
+    return [read_row(UnsettledAttempt, row) for row in rows]
 
 
 async def overdue(
     connection: PipelineConnection, lanes: Sequence[LaneId], *, older_than: timedelta
 ) -> list[tuple[LaneId, UnsettledAttempt]]:
-    """Return the attempts of these lanes without a result whose sender must have ended."""
+    """Return the unsettled attempts of these lanes that are older than `older_than`, each with its lane."""
     rows = await connection.fetch(
         """
         SELECT lane, id, day, destination, batches, places, clock_timestamp() - started_at AS age
@@ -179,13 +174,13 @@ async def overdue(
         list(lanes),
         older_than,
     )
-    return [(LaneId(row["lane"]), _unsettled(row)) for row in rows]
+    return [(LaneId(row["lane"]), read_row(UnsettledAttempt, row)) for row in rows]
 
 
 async def any_in_flight(
     connection: PipelineConnection, destination: DestinationNumber, *, younger_than: timedelta
 ) -> bool:
-    """Return whether a request of this destination may be in flight."""
+    """Return whether a destination has an unsettled attempt that started less than `younger_than` ago."""
     found: bool = await connection.fetchval(
         """
         SELECT EXISTS (SELECT FROM destinations d JOIN attempts a ON a.lane = d.lane

@@ -1,4 +1,4 @@
-"""Audit: one row per administrative action, with its actor, its subject, and the values before and after."""
+"""The audit: one row per administrative action, with actor, subject, and the values before and after."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from app.store.statements import execute, fetch
 
 
 class AuditAction(StrEnum):
-    """Every administrative action. Nothing else is recorded; the console has a sentence for each."""
+    """Every action that the audit records. The console has a sentence for each."""
 
     DESTINATION_CREATED = "destination.created"
     DESTINATION_CHANGED = "destination.changed"
@@ -54,7 +54,7 @@ class AuditAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One administrative action. `before` and `after` contain only changed members, and never a secret."""
+    """One row of the audit. `before` and `after` contain only the changed members, and never a secret."""
 
     id: int
     at: datetime
@@ -79,9 +79,9 @@ async def record(
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one row, in the transaction of the action: neither is committed without the other.
+    """Write one row in the transaction of the action, so that both are committed or neither.
 
-    If both `before` and `after` are given, unchanged members are left out.
+    If both `before` and `after` are given, their unchanged members are left out.
     """
     if before is not None and after is not None:
         changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
@@ -103,7 +103,7 @@ async def record(
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """A filter of actions. `kind` is the first part of an action, such as `mapping`."""
+    """A filter of audit rows; None means any. `kind` is the first part of an action, such as `mapping`."""
 
     actor: str | None = None
     kind: str | None = None
@@ -122,9 +122,7 @@ async def newest(
     wanted: AuditFilter | None = None,
     only: Sequence[str] | None = None,
 ) -> list[AuditEntry]:
-    """Return up to `limit` actions, newest first, with ids below `below`; `only` limits them to
-    destinations.
-    """
+    """Return up to `limit` audit rows with ids below `below`, newest first, of the destinations `only`."""
     wanted = wanted or AuditFilter()
     rows = await fetch(
         connection,
@@ -134,7 +132,7 @@ async def newest(
         "AND (CAST(:destination AS text) IS NULL OR destination = :destination) "
         "AND (CAST(:action AS text) IS NULL OR action = :action) "
         "AND (CAST(:kind AS text) IS NULL OR split_part(action, '.', 1) = :kind) "
-        # A person is written as `name (oidc:subject)`.
+        # A part of the actor is enough, because a person is stored as `name (oidc:subject)`.
         "AND (CAST(:actor AS text) IS NULL OR position(lower(:actor) IN lower(actor)) > 0) "
         "AND (CAST(:target AS text) IS NULL OR subject = :target OR destination = :target) "
         "AND (CAST(:since AS timestamptz) IS NULL OR at >= :since) "
@@ -151,20 +149,15 @@ async def newest(
 
 async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:
     """Return the names of the destinations, mappings and keys among these ids, deleted ones included."""
-    rows = await fetch(
-        connection,
-        "SELECT id, name FROM destinations WHERE organisation_id = acting_organisation() "
-        "AND id = ANY(CAST(:ids AS text[])) "
-        "UNION ALL SELECT id, name FROM mappings WHERE organisation_id = acting_organisation() "
-        "AND id = ANY(CAST(:ids AS text[])) "
-        "UNION ALL SELECT id, name FROM api_keys WHERE organisation_id = acting_organisation() "
-        "AND id = ANY(CAST(:ids AS text[]))",
-        ids=sorted(set(ids)),
+    statement = " UNION ALL ".join(
+        f"SELECT id, name FROM {table} WHERE organisation_id = acting_organisation() AND id = ANY (:ids)"
+        for table in ("destinations", "mappings", "api_keys")
     )
+    rows = await fetch(connection, statement, ids=sorted(set(ids)))
     return {row["id"]: row["name"] for row in rows}
 
 
-# The members of a row as the trigger hashes them. The text of a jsonb is the same in every session.
+# `members` has the texts that the database's trigger hashes. The text of a jsonb is equal in every session.
 _LINKS = (
     "SELECT sequence, id, ARRAY[CAST(sequence AS text), CAST(id AS text), to_char(at AT TIME ZONE 'UTC', "
     "'YYYY-MM-DD\"T\"HH24\\:MI\\:SS.US'), actor, action, subject, destination, "
@@ -173,7 +166,7 @@ _LINKS = (
 
 
 async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[ChainRow]:
-    """Return up to `limit` rows of the chain after the sequence `after`, in order."""
+    """Return up to `limit` rows of the hash chain with a sequence above `after`, in order."""
     rows = await fetch(
         connection,
         _LINKS + "WHERE sequence > :after ORDER BY sequence LIMIT :limit",
@@ -184,13 +177,13 @@ async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[
 
 
 async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
-    """Return the first row without a link in the chain, if there is one."""
+    """Return a list of at most one row: the oldest row that has no sequence or no hash."""
     rows = await fetch(connection, _LINKS + "WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT 1")
     return [_chain_row(row) for row in rows]
 
 
 async def links_of(connection: AsyncConnection, ids: Sequence[int]) -> list[ChainRow]:
-    """Return the chain rows of these entries of the acting organisation."""
+    """Return the acting organisation's rows with these ids, for a check of their hashes."""
     rows = await fetch(
         connection,
         _LINKS + "WHERE organisation_id = acting_organisation() AND id = ANY (CAST(:ids AS bigint[]))",

@@ -1,4 +1,4 @@
-"""Read the input of the balance check: batches of a day page by page, and sums by destination."""
+"""Read the input of the balance check, which compares the counts of events with the stored events."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -9,27 +9,21 @@ from typing import Any
 from app.domain import batch as packing
 from app.domain.balance import BalanceTotals, BatchBalance, MismatchKind
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.store import PipelineConnection
+from app.store import PipelineConnection, partitions
 
-# The ids of one day are close together. Rows without a batch are searched for up to this distance outside the
-# range of the day's batch ids.
+# A state or an exception can lack its batch. Its id is searched for up to this distance outside the range of
+# the day's batch ids.
 _MARGIN = 10_000
 
 
 async def days(connection: PipelineConnection) -> list[date]:
     """Return the days whose batches are stored, newest first, without future days."""
-    rows = await connection.fetch(
-        """
-        SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
-        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'batches'::regclass
-        """
-    )
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
-    return sorted((row["day"] for row in rows if row["day"] <= today), reverse=True)
+    return [day for day in reversed(await partitions.starts(connection, "batches")) if day <= today]
 
 
 async def bounds(connection: PipelineConnection, day: date) -> tuple[int, int]:
-    """Return the lowest and highest id of the batches of a day."""
+    """Return the range of ids to check for a day: its batch ids and a margin on both sides."""
     row = await connection.fetchrow(
         "SELECT min(id) AS first, max(id) AS last, (SELECT last_value FROM batch_ids) AS newest "
         "FROM batches WHERE day = $1",
@@ -44,7 +38,7 @@ async def bounds(connection: PipelineConnection, day: date) -> tuple[int, int]:
 async def next_ids(
     connection: PipelineConnection, day: date, *, after: int, last: int, limit: int
 ) -> list[BatchId]:
-    """Return the next ids of a day that have a batch, a state or an exception."""
+    """Return the next `limit` ids above `after` that have a batch, a state or an exception on this day."""
     rows = await connection.fetch(
         """
         SELECT id FROM (
@@ -67,7 +61,7 @@ async def next_ids(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredBatchState:
-    """A stored batch with the ids of its events. `accepted_at` is None without a state."""
+    """One stored batch. `shapes` is the metadata of its events; `accepted_at` is None without a state."""
 
     id: BatchId
     batch: BatchBalance
@@ -75,18 +69,18 @@ class StoredBatchState:
     shapes: tuple[packing.EventMetadata, ...]
 
     def is_since(self, moment: datetime | None) -> bool:
-        """Return whether it was accepted at or after this time."""
+        """Return whether the batch was accepted at or after this time; False if either time is unknown."""
         return moment is not None and self.accepted_at is not None and self.accepted_at >= moment
 
 
 async def read(connection: PipelineConnection, day: date, ids: Sequence[BatchId]) -> list[StoredBatchState]:
-    """Read the stored rows of these ids on a day, in one snapshot."""
+    """Return the stored batch of each of these ids on a day. All rows come from one snapshot."""
     rows = await connection.fetch(
         """
         SELECT page.id, coalesce(p.destination, s.destination, e.destination, 0) AS destination,
           p.id IS NOT NULL AS has_batch, p.shapes, s.batch IS NOT NULL AS has_state,
           coalesce(s.events, 0) AS events, s.disposition, s.accepted_at, coalesce(e.number, 0) AS exceptions,
-          -- States in all stored partitions: an id must be unique.
+          -- Over all days, because an id must be unique.
           (SELECT count(*) FROM batch_states t WHERE t.batch = page.id) AS ids
         FROM unnest($2::bigint[]) AS page (id)
         LEFT JOIN batches p ON p.id = page.id AND p.day = $1
@@ -133,7 +127,7 @@ async def ledger_places(
     found: dict[bytes, tuple[int, int]] = {}
     generations = await connection.fetch("SELECT generation FROM ledger_generations ORDER BY generation")
     for row in generations:
-        # One query per generation: for several of them Postgres would scan instead of looking keys up.
+        # One query per generation: with several in one query, Postgres would scan the complete ledger.
         rows = await connection.fetch(
             "SELECT key, batch, place FROM ledger WHERE generation = $1 AND key = ANY($2)",
             row["generation"],
@@ -144,9 +138,12 @@ async def ledger_places(
 
 
 async def ledger_since(connection: PipelineConnection) -> datetime | None:
-    """Return since when the ledger is complete: one hour after its oldest generation began."""
+    """Return the time of acceptance from which on every event has a key in the ledger.
+
+    It is one hour after the oldest generation began, because an event can be slightly older than the
+    generation of its key. While the first generation is stored, the ledger is complete.
+    """
     since: datetime | None = await connection.fetchval(
-        # An event can be slightly older than its generation. The first generation contains all events.
         """
         SELECT CASE WHEN min(generation) = 1 THEN '2000-01-01'::timestamptz
           ELSE min(began_at) + interval '1 hour' END FROM ledger_generations
@@ -170,9 +167,9 @@ async def mapping_ids(connection: PipelineConnection) -> dict[MappingNumber, Map
 async def totals(
     connection: PipelineConnection, number: DestinationNumber, oldest: date | None
 ) -> BalanceTotals:
-    """Return the counts of a destination and the stored sums that they must equal, from one snapshot.
+    """Return the counts of a destination, and the sums over its stored events that must equal them.
 
-    `oldest` is the first day whose batches are stored.
+    Both come from one snapshot. `oldest` is the first day whose batches are stored.
     """
     row = await connection.fetchrow(
         """
@@ -220,7 +217,7 @@ async def totals(
 
 @dataclass(frozen=True, slots=True)
 class BalanceResult:
-    """The last finished check. `mismatches` are the first mismatches, in the form that the command prints."""
+    """The result of the last finished check. `mismatches` are the first, as the command prints them."""
 
     finished_at: datetime
     imbalance: int
@@ -229,9 +226,10 @@ class BalanceResult:
 
 
 async def begin(connection: PipelineConnection, owner: str, *, every: timedelta) -> int | None:
-    """Start the next check for `owner`, or return None if the last one began less than `every` ago.
+    """Start a check for the process `owner`, unless the last check began less than `every` ago.
 
-    Returns the number of the hour, by which a partial check selects the part to check.
+    Return the hours since 1970, or None if no check was started. A partial check selects its part by this
+    number.
     """
     turn: int | None = await connection.fetchval(
         """
@@ -247,7 +245,7 @@ async def begin(connection: PipelineConnection, owner: str, *, every: timedelta)
 
 
 async def renew(connection: PipelineConnection, owner: str) -> bool:
-    """Prolong a running check, so that no other process starts one. Return False if another process did."""
+    """Prolong a running check, so that no other process starts a check. Return False if one already has."""
     status: str = await connection.execute(
         "UPDATE balance_checks SET started_at = now() WHERE id = 1 AND owner = $1", owner
     )
@@ -271,7 +269,7 @@ async def finish(
 
 
 async def last(connection: PipelineConnection) -> BalanceResult | None:
-    """Return the result of the last finished check."""
+    """Return the result of the last finished check, or None before the first."""
     row = await connection.fetchrow(
         "SELECT finished_at, imbalance, batches, mismatches FROM balance_checks WHERE finished_at IS NOT NULL"
     )

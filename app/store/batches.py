@@ -1,7 +1,7 @@
-"""Batches and their states: read what is due, settle, delete personal data. `app.store.flush` appends them.
+"""Batches of events: read the due ones, close or requeue them, delete their data keys.
 
-The content of a batch is written once; only erasure rewrites it. Its narrow `batch_states` row contains
-everything that changes. To store batches elsewhere, replace this module and `flush`.
+`app.store.flush` writes new batches. The content of a batch (`batches`) is written once; only erasure
+rewrites it. Everything that changes is in a narrow row of `batch_states`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,11 +14,11 @@ import msgspec
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.store import PipelineConnection, damage
 
-LIVE, LOW = 0, 2  # queues; LOW: replayed and low-priority batches, at most a fifth of a lane's requests
+LIVE, LOW = 0, 2  # queues; LOW has replays and low-priority events: at most a fifth of a lane's requests
 
 
 class NewBatch(msgspec.Struct, frozen=True):
-    """A sealed batch to append. `data_key` is wrapped; `content` is encrypted under it."""
+    """An encrypted batch to store. `content` is encrypted with `data_key`, which is itself encrypted."""
 
     id: BatchId
     destination: DestinationNumber
@@ -35,7 +35,10 @@ class NewBatch(msgspec.Struct, frozen=True):
 
 
 class DueBatch(msgspec.Struct, frozen=True, gc=False):
-    """A batch on the fast path that is due. Its fields are the columns of `due`."""
+    """A due batch of which no event was handled separately. Its fields are the columns of `due`.
+
+    `content` is None when it cannot be read; `problem` is then the reason.
+    """
 
     id: BatchId
     day: date
@@ -45,7 +48,7 @@ class DueBatch(msgspec.Struct, frozen=True, gc=False):
     first_event: datetime
     last_event: datetime
     data_key: bytes | None
-    content: bytes | None  # None when it cannot be read; `problem` gives the reason
+    content: bytes | None
     shapes: bytes | None
     problem: str | None = None
 
@@ -53,7 +56,7 @@ class DueBatch(msgspec.Struct, frozen=True, gc=False):
 
 
 async def reserve_ids(connection: PipelineConnection, number: int) -> list[BatchId]:
-    """Return `number` new batch ids. Unused ids leave harmless gaps."""
+    """Return `number` new batch ids. The caller need not use all of them."""
     rows = await connection.fetch("SELECT nextval('batch_ids') AS id FROM generate_series(1, $1)", number)
     return [BatchId(row["id"]) for row in rows]
 
@@ -70,10 +73,9 @@ async def due(
 ) -> tuple[list[DueBatch], bool]:
     """Return the batches that fill one request, oldest due first, and whether more are due.
 
-    Batches in flight are left out. The scan of the index of open batches starts at `watermark` if there is
-    one (`app.domain.pacing.watermarks`). There is no forward-only cursor: it would skip a batch whose
-    transaction commits late. A batch whose row is missing or on a damaged page is returned without its
-    content.
+    Batches in flight are left out, and batches due before `watermark` (see `app.domain.pacing.watermarks`). A
+    cursor that only moves forward would skip a batch whose transaction commits late. A batch whose row is
+    missing or on a damaged page is returned without its content.
     """
     arguments = (destination, list(in_flight), max_events, max_bytes, queue, watermark)
     try:
@@ -83,16 +85,16 @@ async def due(
             raise
         rows = await connection.fetch(_DUE_STATES, *arguments)
         stored = await damage.read_singly(connection, [(BatchId(row["batch"]), row["day"]) for row in rows])
-        found = [_due(row, stored[row["batch"]]) for row in rows]
+        parts = [stored[row["batch"]] for row in rows]
+        found = [
+            DueBatch(*(*row[:-3], part.content, part.shapes, part.problem))
+            for row, part in zip(rows, parts, strict=True)
+        ]
     else:
         found = [DueBatch(*(*row[:-1], damage.MISSING if row["content"] is None else None)) for row in rows]
-    # The row limit was reached, so there may be more.
+    # If the statement read `max_events` rows, it may have left out others.
     has_more = bool(rows) and not len(rows) == rows[0]["found"] < max_events
     return found, has_more
-
-
-def _due(row: asyncpg.Record, stored: damage.StoredBatchPart) -> DueBatch:
-    return DueBatch(*(*row[:-3], stored.content, stored.shapes, stored.problem))
 
 
 def _due_statement(values: str, source: str) -> str:
@@ -109,13 +111,13 @@ def _due_statement(values: str, source: str) -> str:
         SELECT f.batch, f.day, f.events, f.tries, f.due_at, f.first_event, f.last_event, f.data_key,
           {values}, f.found
         FROM filled f {source}
-        -- The first is returned regardless of its size: a batch that no claim returns would block its queue.
+        -- The first is returned even if it exceeds both limits. Otherwise it would block its queue.
         WHERE (f.events_so_far <= $3 AND f.bytes_so_far <= $4) OR f.events_so_far = f.events
         ORDER BY f.due_at, f.batch
         """
 
 
-# LEFT JOIN: a batch whose row is missing must be found, or it would block later ones.
+# LEFT JOIN: a batch whose content is missing must be returned, or it would block the batches behind it.
 _DUE = _due_statement("p.content, p.shapes", "LEFT JOIN batches p ON p.id = f.batch AND p.day = f.day")
 _DUE_STATES = _due_statement("NULL::bytea AS content, NULL::bytea AS shapes", "")
 
@@ -123,17 +125,14 @@ _DUE_STATES = _due_statement("NULL::bytea AS content, NULL::bytea AS shapes", ""
 async def read(
     connection: PipelineConnection, places: Collection[tuple[BatchId, date]]
 ) -> dict[BatchId, tuple[bytes | None, bytes | None, bytes | None]]:
-    """Return (wrapped data key or None, content, shapes) of these batches, each given with its day.
+    """Return (encrypted data key, content, shapes) by batch id. `places` gives each batch with its day.
 
-    Batches without a row are left out; values on a damaged page are None.
+    Batches without a row are left out. A value on a damaged page and a deleted data key are None.
     """
     arguments = [batch for batch, _ in places], [day for _, day in places]
-    try:
+    with damage.suppressed():
         rows = await connection.fetch(_READ, *arguments)
         return {BatchId(row["id"]): (row["data_key"], row["content"], row["shapes"]) for row in rows}
-    except Exception as error:
-        if not damage.is_damage(error):
-            raise
     keys = {row["batch"]: row["data_key"] for row in await connection.fetch(_READ_KEYS, *arguments)}
     stored = await damage.read_singly(connection, sorted(places))
     return {batch: (keys.get(batch), part.content, part.shapes) for batch, part in stored.items()}
@@ -153,7 +152,10 @@ _READ_KEYS = """
 async def close(
     connection: PipelineConnection, batches: Sequence[BatchId], disposition: str, attempt: AttemptId | None
 ) -> None:
-    """Close these batches as 'sent' or 'expired'. Events that left the fast path have exception rows."""
+    """Close open batches with the disposition 'sent' or 'expired'. Raises AssertionError if one is not open.
+
+    The disposition applies to the events of a batch that have no row in `exceptions`.
+    """
     status = await connection.execute(
         """
         UPDATE batch_states SET disposition = $3, settled_at = now(),
@@ -169,7 +171,7 @@ async def close(
 
 @dataclass(frozen=True, slots=True)
 class OpenState:
-    """The state of a batch that is still open, for recovery."""
+    """A batch that is neither sent nor given a final state, with the number of its failed `tries`."""
 
     id: BatchId
     events: int
@@ -177,7 +179,7 @@ class OpenState:
 
 
 async def still_open(connection: PipelineConnection, batches: Sequence[BatchId]) -> list[OpenState]:
-    """Return those of these batches that are not settled."""
+    """Return those of these batches that have no final state."""
     rows = await connection.fetch(
         "SELECT batch, events, tries FROM batch_states WHERE batch = ANY($1::bigint[]) "
         "AND settled_at IS NULL",
@@ -189,7 +191,7 @@ async def still_open(connection: PipelineConnection, batches: Sequence[BatchId])
 async def lock_unchanged(
     connection: PipelineConnection, data_keys: Mapping[BatchId, bytes | None]
 ) -> set[BatchId]:
-    """Lock those of these batches that are open and still have the given wrapped data key."""
+    """Lock the given batches that are open and still have the given encrypted data key; return their ids."""
     if not data_keys:
         return set()
     rows = await connection.fetch(
@@ -211,7 +213,7 @@ async def requeue(
     wait: timedelta,
     reason: str,
 ) -> None:
-    """Requeue these batches: increment their tries; due again after `wait` on the database's clock."""
+    """Make open batches due again after `wait`, and increment their tries. Raises if one is not open."""
     status = await connection.execute(
         """
         UPDATE batch_states SET tries = least(tries + 1, 32767), due_at = now() + $2, reason = $3
@@ -227,13 +229,13 @@ async def requeue(
 async def expire(
     connection: PipelineConnection, *, older_than: timedelta, limit: int
 ) -> list[tuple[DestinationNumber, int, bool]]:
-    """Expire open batches whose newest event passed the age limit and that are not in flight.
+    """Expire open batches whose newest event is older than `older_than`, unless a request carries them.
 
-    Returns (destination, events, was retrying) for each, for the counts.
+    Return (destination, number of events, whether a request had failed) for each expired batch.
     """
     rows = await connection.fetch(
         """
-        -- Open batches beyond the age limit, without those of an attempt in flight.
+        -- Open batches beyond the age limit that no unsettled attempt carries.
         WITH old AS (SELECT batch FROM batch_states s WHERE settled_at IS NULL
           AND last_event < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
             WHERE a.settled_at IS NULL AND s.batch = ANY(a.batches))
@@ -247,13 +249,16 @@ async def expire(
     return [(DestinationNumber(row["destination"]), row["events"], row["retrying"]) for row in rows]
 
 
-async def waiting(connection: PipelineConnection, destination: DestinationNumber) -> int:
-    """Return the number of waiting events of a destination."""
+async def waiting(
+    connection: PipelineConnection, destination: DestinationNumber, queue: int | None = None
+) -> int:
+    """Return the number of events of a destination without a final state, in one queue or in all."""
+    in_queue = "" if queue is None else f"AND queue = {queue}"
     number: int = await connection.fetchval(
-        """
+        f"""
         SELECT (SELECT coalesce(sum(events), 0) FROM batch_states
-                WHERE destination = $1 AND settled_at IS NULL)::bigint
-             + (SELECT count(*) FROM exceptions WHERE destination = $1 AND status = 'retrying')
+                WHERE destination = $1 AND settled_at IS NULL {in_queue})::bigint
+             + (SELECT count(*) FROM exceptions WHERE destination = $1 AND status = 'retrying' {in_queue})
         """,
         destination,
     )
@@ -261,7 +266,10 @@ async def waiting(connection: PipelineConnection, destination: DestinationNumber
 
 
 async def discard(connection: PipelineConnection, destination: DestinationNumber) -> tuple[int, int]:
-    """Close all waiting events of a destination as discarded. Return (events, retrying ones among them)."""
+    """Discard all events of a destination without a final state.
+
+    Return the number of events, and how many of them were retrying after a failed request.
+    """
     batches = await connection.fetch(
         """
         UPDATE batch_states SET disposition = 'discarded', settled_at = now(), reason = 'discarded'
@@ -281,19 +289,15 @@ async def discard(connection: PipelineConnection, destination: DestinationNumber
 
 
 async def delete_data_keys(connection: PipelineConnection, *, after: timedelta, dead_after: timedelta) -> int:
-    """Delete the data keys of batches whose last final state is `after` ago, which makes their content
-    unreadable.
+    """Delete the data keys of batches whose last event became final more than `after` ago.
 
-    Batches with a retrying conversion keep theirs; those with a dead one keep it until `dead_after`. Rows on
-    a damaged page are skipped. Returns how many keys were deleted.
+    Their content can then no longer be decrypted. A batch with a retrying event keeps its key. A batch with a
+    dead event keeps it for `dead_after`. Rows on a damaged page are skipped. Returns the number of deleted
+    keys.
     """
-
-    try:
+    with damage.suppressed():
         async with damage.savepoint(connection):
             return len(await connection.fetch(_FORGET.format(some=""), after, dead_after))
-    except Exception as error:
-        if not damage.is_damage(error):
-            raise
     some = _FORGET.format(some="AND batch BETWEEN $3 AND $4")
 
     async def delete(first: int, last: int) -> list[asyncpg.Record]:

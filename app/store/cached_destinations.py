@@ -1,4 +1,4 @@
-"""Read what ingest caches of a destination: settings, published mappings and pinned names."""
+"""Read the part of a destination that ingest caches: settings, published mappings and pinned names."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ from app.store import PipelineConnection
 from app.store.rows import read_row
 
 NamedType = tuple[OrganisationId, AdvertiserId, str]
-"""The key of a pinned name: organisation, advertiser, event type."""
+"""The key of a pinned event name: organisation, advertiser, event type."""
 
 
 @dataclass(frozen=True, slots=True)
 class MappingRow:
-    """A mapping as stored; `document` is that of the published version, or None."""
+    """A mapping with its published version and that version's document; both are None before publishing."""
 
     id: MappingId
     number: MappingNumber
@@ -35,7 +35,7 @@ class MappingRow:
 
 @dataclass(frozen=True, slots=True)
 class DestinationRow:
-    """A destination as stored, at one configuration version."""
+    """A destination at one configuration `version`. `pins` has the pinned event names by event type."""
 
     organisation: OrganisationId
     id: DestinationId
@@ -56,10 +56,7 @@ class DestinationRow:
 async def load(
     connection: PipelineConnection, ids: Collection[DestinationId]
 ) -> dict[DestinationId, DestinationRow]:
-    """Return these destinations with their mappings and pins; those that do not exist are missing.
-
-    One statement, to read everything in one snapshot.
-    """
+    """Return the existing destinations among these ids, with their mappings and pins, from one snapshot."""
     rows = await connection.fetch(
         """
         SELECT d.*, d.organisation_id AS organisation, d.sign_in <> 'none' AS signed_in,
@@ -91,16 +88,17 @@ def _destination_row(row: asyncpg.Record) -> DestinationRow:
 
 
 async def pin_names(connection: PipelineConnection, names: dict[NamedType, str]) -> dict[NamedType, str]:
-    """Pin these names for event types that have none; return the pinned name of each.
+    """Pin a name for each event type that has none. Return the pinned name of every given event type.
 
-    For event types that a mapping reads from the event: the first stored event pins the name.
+    Ingest calls this when a mapping takes the event type from the event: the first stored event pins the
+    name.
     """
     ordered = sorted(names.items())
     await connection.execute(
         """
         INSERT INTO event_names (organisation_id, advertiser_id, event_type, name)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-        -- The first name wins, across concurrent transactions too.
+        -- A name that another transaction pinned first stays.
         ON CONFLICT DO NOTHING
         """,
         [organisation for (organisation, _, _), _ in ordered],

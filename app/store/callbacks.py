@@ -1,14 +1,12 @@
-"""Callbacks: an outbox of final states, written with the state and deleted when the journey engine accepted
-it.
+"""Status callbacks: an outbox of the final states of events, for the journey engine.
 
-There is no cursor: rows are read as long as they exist, so the next read finds a row that commits late.
+A row is written in the transaction that makes an event final, and deleted when the journey engine accepted
+it. Every remaining row is read again, so a row that commits late is not missed.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-
-import asyncpg
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection, damage
@@ -17,8 +15,9 @@ from app.store.rows import read_row
 
 @dataclass(frozen=True, slots=True)
 class FinalBatch:
-    """Conversions of a batch that became final in the same way. `places` is None for all without an
-    exception.
+    """Events of one batch that became final in the same way.
+
+    `places` are their positions in the batch; None stands for all events that have no row in `exceptions`.
     """
 
     batch: BatchId
@@ -32,7 +31,7 @@ class FinalBatch:
 
 @dataclass(frozen=True, slots=True)
 class CallbackEvent:
-    """A final state of one batch to report, and its time."""
+    """A final state to report to the journey engine, and its time."""
 
     destination: DestinationNumber
     final: FinalBatch
@@ -41,7 +40,7 @@ class CallbackEvent:
 
 @dataclass(frozen=True, slots=True)
 class DueCallback:
-    """A due callback that this process has leased. `tries` includes the current one."""
+    """A due callback that this process has leased. `tries` includes the attempt that follows."""
 
     id: int
     made_at: datetime
@@ -53,10 +52,10 @@ class DueCallback:
 async def note(
     connection: PipelineConnection, destination: DestinationNumber, finals: Sequence[FinalBatch]
 ) -> None:
-    """Queue these final states, if the destination reports them, in the transaction that makes them final."""
+    """Queue these final states in the caller's transaction, if callbacks are enabled for the destination."""
     if not finals:
         return
-    # Nested arrays must have one length, so the places are passed as text.
+    # The places are passed as text, because the members of a nested Postgres array must have equal lengths.
     await connection.execute(
         """
         INSERT INTO callback_events (destination, batch, day, places, events, status, code, reason)
@@ -79,7 +78,7 @@ async def note(
 async def mark_failed(connection: PipelineConnection, destinations: Collection[DestinationNumber]) -> None:
     """Queue the final states of all events of these destinations that this transaction expired or discarded.
 
-    The rows are found by their time: now() is constant within a transaction.
+    The statement finds these events by their time, because now() is constant within a transaction.
     """
     await connection.execute(
         """
@@ -101,20 +100,20 @@ async def mark_failed(connection: PipelineConnection, destinations: Collection[D
 
 
 async def bundle(connection: PipelineConnection, *, most_events: int, most_callbacks: int) -> int:
-    """Bundle waiting final states into another callback, oldest first; return their number.
+    """Create a callback from the oldest queued final states, with at most `most_events` events.
 
-    Creates none while `most_callbacks` callbacks wait: later states are then bundled together.
+    Return the number of its final states. Creates no callback while `most_callbacks` exist.
     """
     status: str = await connection.execute(
         """
-        -- The oldest final states without a callback, unless enough callbacks wait.
+        -- The oldest final states without a callback; none if enough callbacks exist.
         WITH free AS (SELECT id, events FROM callback_events WHERE callback IS NULL
             AND (SELECT count(*) FROM callbacks) < $2
           ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED),
         -- Running sum of their events.
         summed AS (SELECT id, events, sum(events) OVER (ORDER BY id) AS so_far FROM free),
         new_callback AS (INSERT INTO callbacks (tries) SELECT 0 WHERE EXISTS (SELECT FROM free) RETURNING id)
-        -- The first is included regardless of its size.
+        -- The first is included even if it exceeds the limit.
         UPDATE callback_events n SET callback = new_callback.id FROM summed s, new_callback
         WHERE n.id = s.id AND (s.so_far <= $1 OR s.so_far = s.events)
         """,
@@ -145,20 +144,17 @@ async def claim(connection: PipelineConnection, *, lease: timedelta) -> DueCallb
         """,
         row["id"],
     )
-    return DueCallback(row["id"], row["made_at"], row["tries"], row["age"], tuple(map(_notice, rows)))
-
-
-def _notice(row: asyncpg.Record) -> CallbackEvent:
-    return CallbackEvent(DestinationNumber(row["destination"]), read_row(FinalBatch, row), row["at"])
+    notices = [read_row(CallbackEvent, event, final=read_row(FinalBatch, event)) for event in rows]
+    return read_row(DueCallback, row, notices=notices)
 
 
 async def acknowledge(connection: PipelineConnection, callback: int) -> None:
-    """Delete an acknowledged callback and its final states."""
+    """Delete a callback that the journey engine accepted, with its final states."""
     await connection.execute("DELETE FROM callbacks WHERE id = $1", callback)
 
 
 async def reschedule(connection: PipelineConnection, callback: int, *, wait: timedelta, problem: str) -> None:
-    """Retry a callback after `wait`."""
+    """Make a callback due again after `wait`. `problem` is the code of its failure."""
     await connection.execute(
         """
         UPDATE callbacks SET due_at = now() + $2::interval, leased_until = NULL, problem = $3 WHERE id = $1
@@ -171,7 +167,10 @@ async def reschedule(connection: PipelineConnection, callback: int, *, wait: tim
 
 @dataclass(frozen=True, slots=True)
 class NamedEvent:
-    """What a callback needs besides the states: shapes by batch, exceptions by batch, ids by number."""
+    """Data that turns final states into event ids, and numbers into ids.
+
+    `excepted` has the positions of a batch's events with their own row in `exceptions`.
+    """
 
     shapes: dict[BatchId, bytes | None]
     excepted: dict[BatchId, frozenset[int]]
@@ -180,8 +179,9 @@ class NamedEvent:
 
 
 async def names(connection: PipelineConnection, events: Sequence[CallbackEvent]) -> NamedEvent:
-    """Read the names for these final states. Batches whose day was dropped are missing; damaged ones are
-    None.
+    """Read the event metadata and the ids for these final states.
+
+    In `shapes`, a batch whose partition was dropped has no entry, and an unreadable batch has None.
     """
     finals = [event.final for event in events]
     shapes = await damage.read_shapes_of(connection, {final.batch: final.day for final in finals})
@@ -213,7 +213,7 @@ async def names(connection: PipelineConnection, events: Sequence[CallbackEvent])
 
 @dataclass(frozen=True, slots=True)
 class CallbackStatus:
-    """The callback status of a destination. `problem` is the code of the last failure."""
+    """The callbacks of a destination: `waiting` counts events to report, `problem` is a failure's code."""
 
     enabled: bool
     waiting: int
@@ -222,7 +222,7 @@ class CallbackStatus:
 
 
 async def read_status(connection: PipelineConnection, number: DestinationNumber) -> CallbackStatus:
-    """Return whether a destination reports its final states, and the number of waiting ones."""
+    """Return whether callbacks are enabled for a destination, and the events that wait to be reported."""
     row = await connection.fetchrow(
         """
         SELECT EXISTS (SELECT FROM callback_destinations WHERE destination = $1) AS enabled,
@@ -236,7 +236,7 @@ async def read_status(connection: PipelineConnection, number: DestinationNumber)
 
 
 async def enable(connection: PipelineConnection, number: DestinationNumber, *, by: str) -> bool:
-    """Enable callbacks for a destination; return whether this is a change."""
+    """Enable callbacks for a destination. Return False if they were enabled before."""
     status: str = await connection.execute(
         "INSERT INTO callback_destinations (organisation_id, destination, by_actor) "
         "VALUES (acting_organisation(), $1, $2) ON CONFLICT DO NOTHING",
@@ -247,7 +247,7 @@ async def enable(connection: PipelineConnection, number: DestinationNumber, *, b
 
 
 async def disable(connection: PipelineConnection, number: DestinationNumber) -> bool:
-    """Disable callbacks for a destination and drop waiting ones; return whether this is a change."""
+    """Disable callbacks and delete the queued final states. Return False if they were disabled before."""
     status: str = await connection.execute(
         "DELETE FROM callback_destinations WHERE organisation_id = acting_organisation() AND "
         "destination = $1",

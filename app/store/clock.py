@@ -1,8 +1,8 @@
 """The database's clock, without a query per event.
 
-All ages are measured with the database's clock. Its offset from this machine's clock is measured every few
-seconds. It is measured again when wall and monotonic time diverge, because the clock was set or the machine
-was suspended.
+All ages are measured with the database's clock. This module measures its offset from this machine's clock
+every few seconds. It measures again when wall time and monotonic time diverge: the clock was set, or the
+machine was suspended.
 """
 
 import time
@@ -16,7 +16,7 @@ MEASURE_EVERY_S = 10.0
 
 
 class DatabaseClock:
-    """The time on the database's clock. One per process; `wall` is in seconds since 1970."""
+    """The time on the database's clock, shared by all tasks of a process. `wall` gives seconds since 1970."""
 
     def __init__(
         self,
@@ -30,11 +30,14 @@ class DatabaseClock:
         self.offset = 0.0  # seconds to add to our clock
 
     def now(self) -> datetime:
-        """Return the time, UTC."""
+        """Return the database's time in UTC, computed from the last measured offset."""
         return datetime.fromtimestamp(self._wall() + self.offset, UTC)
 
     def differs_from(self, offset: float) -> bool:
-        """Return whether events evaluated with this offset must be evaluated again with the current one."""
+        """Return whether this earlier offset differs noticeably from the current offset.
+
+        Events that were evaluated with it must then be evaluated again.
+        """
         return abs(self.offset - offset) > NOTICED_S
 
     @property
@@ -44,17 +47,17 @@ class DatabaseClock:
 
     @property
     def is_stale(self) -> bool:
-        """Return whether the offset must be measured before it is used."""
+        """Return whether the measured offset is too old, or this machine's clock was changed since."""
         now = self._monotonic()
         return now - self._measured_at > MEASURE_EVERY_S or abs(self._wall() - now - self._drift) > NOTICED_S
 
     async def ensure(self, connection: PipelineConnection) -> None:
-        """Measure the offset if it is stale: one round trip every few seconds."""
+        """Measure the offset if it is stale, with one query."""
         if self.is_stale:
             await self.measure(connection)
 
     async def measure(self, connection: PipelineConnection) -> None:
-        """Measure the offset now."""
+        """Measure the offset with one query."""
         before = self._wall()
         database: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
         after, now = self._wall(), self._monotonic()

@@ -10,10 +10,10 @@ _TURNS = 7_304
 async def lock_all(connection: AsyncConnection) -> None:
     """Block every other change of destinations and mappings until the transaction ends.
 
-    Every change of a destination or its mappings locks the destination's row. Rows are locked in order of
-    their numbers, as `of_advertiser` does, so that callers cannot deadlock.
+    It locks the rows of all destinations, because each such change locks its destination's row. The order by
+    number prevents a deadlock with `destinations.of_advertiser`.
     """
-    # An exclusive lock between two callers: row locks would not cover new rows.
+    # Row locks do not cover new rows, so two callers of this function also exclude each other.
     await execute(connection, "SELECT pg_advisory_xact_lock(:turns)", turns=_TURNS)
     await execute(
         connection,

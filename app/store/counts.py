@@ -1,4 +1,4 @@
-"""Counts per destination, day and writer: deltas, written in the transaction that causes them."""
+"""Counts of events per destination, day and writer. A transaction that changes events adds its deltas."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ from app.store.rows import read_row
 
 @dataclass(slots=True)
 class CountDelta:
-    """The changes of one transaction to the counts of one destination. `retrying` may be negative."""
+    """The changes of one transaction to the counts of one destination. They may be negative."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -26,9 +26,7 @@ class CountDelta:
 
 @dataclass(slots=True)
 class IngestCounts:
-    """The changes of a flush to the counts of one destination. Other columns are left out: each costs
-    time.
-    """
+    """The changes of a flush to the counts of one destination. Each other column would cost time."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -43,7 +41,7 @@ def _columns(kind: type[CountDelta] | type[IngestCounts]) -> Sequence[str]:
 
 
 def _add_statement(kind: type[CountDelta] | type[IngestCounts]) -> str:
-    """Return the statement that adds deltas of a kind; `arguments` returns its parameters."""
+    """Return the statement that adds deltas of this type. `arguments` returns its parameters."""
     names = _columns(kind)
     return f"""
         INSERT INTO counts AS c (destination, day, writer, {", ".join(names)})
@@ -62,7 +60,10 @@ _ADD = {kind: _add_statement(kind) for kind in (CountDelta, IngestCounts)}
 
 
 def arguments(kind: type[CountDelta] | type[IngestCounts], writer: int, deltas: CountDeltas) -> list[Any]:
-    """Return the writer, the destinations whose counts change, and one list per column of `kind`."""
+    """Return the parameters that add these deltas: writer, destinations, then a list per field of `kind`.
+
+    Deltas without a change are left out.
+    """
     values = _VALUES[kind]
     changed = {number: row for number, delta in deltas.items() if any(row := values(delta))}
     lists = [list(column) for column in zip(*changed.values(), strict=True)]
@@ -70,7 +71,10 @@ def arguments(kind: type[CountDelta] | type[IngestCounts], writer: int, deltas: 
 
 
 async def add(connection: PipelineConnection, writer: int, deltas: CountDeltas) -> None:
-    """Add these deltas under `writer` (0 to 32767), a number that few processes share."""
+    """Add these deltas to the rows of `writer`, a number from 0 to 32767.
+
+    Processes with different numbers do not wait for each other's rows.
+    """
     same_kind: list[CountDelta | IngestCounts] = list(deltas.values())
     if same_kind:
         kind = type(same_kind[0])
@@ -80,7 +84,7 @@ async def add(connection: PipelineConnection, writer: int, deltas: CountDeltas) 
 
 
 RejectionKey = tuple[DestinationNumber, str, str, int, str]
-"""Destination, code, reason, the number of the mapping (0: none) and the source path ('': none)."""
+"""Destination, code, reason, number of the mapping (0 if none) and path in the event ('' if none)."""
 
 
 def _listed(tally: Mapping[Any, int]) -> list[list[Any]]:
@@ -94,7 +98,7 @@ async def add_rejections(
     writer: int,
     rejected: Mapping[RejectionKey, int],
 ) -> None:
-    """Count rejections on receipt."""
+    """Add these numbers of events that were rejected on receipt."""
     if not rejected:
         return
     await connection.execute(
@@ -117,7 +121,7 @@ async def add_consent_stops(
     writer: int,
     stopped: Mapping[tuple[DestinationNumber, str, str], int],
 ) -> None:
-    """Count events that the consent check rejected; keys are (destination, reason, basis)."""
+    """Add these numbers of events that the consent check rejected, by (destination, reason, legal basis)."""
     if not stopped:
         return
     await connection.execute(
@@ -136,7 +140,7 @@ async def add_consent_stops(
 
 @dataclass(frozen=True, slots=True)
 class ConsentStops:
-    """Events rejected by the consent check for one reason on one basis. `basis` is None when not recorded."""
+    """Events that the consent check rejected for one reason. `basis` is the legal basis, if known."""
 
     reason: str
     basis: str | None
@@ -144,7 +148,10 @@ class ConsentStops:
 
 
 async def consent_stops(connection: PipelineConnection, destination: DestinationNumber) -> list[ConsentStops]:
-    """Return the consent rejections of a destination, most frequent first. They add up to its rejections."""
+    """Return the events that the consent check rejected, by reason and legal basis, most frequent first.
+
+    Together they are all rejections with the code CONSENT_NOT_PROVIDED.
+    """
     rows = await connection.fetch(
         """
         WITH by_basis AS (

@@ -1,7 +1,7 @@
-"""Read around damaged pages: recognise their errors and find the batches that cannot be read.
+"""Read around damaged pages of the database, and find the batches that cannot be read.
 
-One unreadable page fails a statement that reads many batches. Readers first try one statement and, only on
-damage, read batch by batch to find the ids of unreadable batches.
+One unreadable page fails a complete statement. Readers therefore first try one statement for many batches.
+Only if it meets damage do they read batch by batch.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from app.store.partitions import STORED
 
 _Row = TypeVar("_Row")
 
-# I/O error and missing file. Class XX is corruption and internal errors.
+# I/O error, and missing file. Corruption and internal errors have codes of class XX.
 _FILE_ERRORS = ("58030", "58P01")
 MISSING = "missing"
 
@@ -35,15 +35,22 @@ def is_damage(error: BaseException) -> bool:
 
 
 def name_of(error: BaseException) -> str:
-    """Return the SQLSTATE of a damage error, or its class name."""
+    """Return the SQLSTATE of an error, or its class name if it has none."""
     return getattr(error, "sqlstate", None) or type(error).__name__
+
+
+class suppressed:
+    """Leave the block, and continue after it, if a statement in it fails because of damage."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        return error is not None and is_damage(error)
 
 
 @asynccontextmanager
 async def savepoint(connection: PipelineConnection) -> AsyncIterator[None]:
-    """Keep the caller's transaction usable if a statement in the block fails. Costs nothing outside a
-    transaction.
-    """
+    """If a transaction is open, keep it usable when a statement in the block fails."""
     if connection.is_in_transaction():
         async with connection.transaction():
             yield
@@ -53,7 +60,7 @@ async def savepoint(connection: PipelineConnection) -> AsyncIterator[None]:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredBatchPart:
-    """The stored values of one batch. None where a value cannot be read; `problem` gives the reason."""
+    """The stored values of one batch. A value that cannot be read is None; `problem` is then the reason."""
 
     content: bytes | None
     shapes: bytes | None
@@ -63,8 +70,9 @@ class StoredBatchPart:
 async def read_singly(
     connection: PipelineConnection, places: Sequence[tuple[BatchId, date]], *, content: bool = True
 ) -> dict[BatchId, StoredBatchPart]:
-    """Read the values of these batches one at a time, each given with its day. Return an entry for each
-    batch.
+    """Read the values of these batches with one statement per value, and return an entry for each batch.
+
+    `places` gives each batch with its day. Without `content`, only the shapes are read.
     """
     found = {}
     for batch, day in places:
@@ -77,7 +85,7 @@ async def read_singly(
 async def _value(
     connection: PipelineConnection, column: str, batch: BatchId, day: date
 ) -> tuple[bytes | None, str | None]:
-    """Return one value and None, or None and the reason why it cannot be read."""
+    """Return (value, None), or (None, the reason why the value cannot be read)."""
     try:
         async with savepoint(connection):
             value = await connection.fetchval(
@@ -93,11 +101,11 @@ async def _value(
 async def read_shapes_of(
     connection: PipelineConnection, days: Mapping[BatchId, date]
 ) -> dict[BatchId, bytes | None]:
-    """Return the shapes of these batches, each given with its day.
+    """Return the shapes of these batches by id. `days` gives the day of each batch.
 
-    None on a damaged page; no entry without a row.
+    Shapes on a damaged page are None. A batch without a row has no entry.
     """
-    try:
+    with suppressed():
         async with savepoint(connection):
             rows = await connection.fetch(
                 "SELECT p.id, p.shapes FROM unnest($1::bigint[], $2::date[]) AS requested (id, day) "
@@ -106,16 +114,13 @@ async def read_shapes_of(
                 list(days.values()),
             )
         return {BatchId(row["id"]): row["shapes"] for row in rows}
-    except Exception as error:
-        if not is_damage(error):
-            raise
     stored = await read_singly(connection, list(days.items()), content=False)
     return {batch: part.shapes for batch, part in stored.items() if part.problem != MISSING}
 
 
 @dataclass(frozen=True, slots=True)
 class RangeRows:
-    """The rows of a range of batch ids, and the unreadable ids with the name of their error."""
+    """The rows of a range of batch ids. `unreadable` has the error of each id that cannot be read."""
 
     rows: list[asyncpg.Record]
     unreadable: dict[BatchId, str]
@@ -125,15 +130,13 @@ Read = Callable[[int, int], Awaitable[list[asyncpg.Record]]]
 
 
 async def read_range(read: Read, connection: PipelineConnection, first: int, last: int) -> RangeRows:
-    """Read the batches `first` to `last`; on damage, halve the range until the unreadable ids are
-    isolated.
+    """Return what `read` returns for the batch ids `first` to `last`, without ids that cannot be read.
+
+    On damage, the range is halved until each unreadable id is found.
     """
-    try:
+    with suppressed():
         async with savepoint(connection):
             return RangeRows(await read(first, last), {})
-    except Exception as error:
-        if not is_damage(error):
-            raise
     async with connection.transaction():
         # A sequential scan would meet the damaged page for every id.
         await connection.execute("SET LOCAL enable_seqscan = off")
@@ -157,10 +160,10 @@ async def _halved(read: Read, connection: PipelineConnection, first: int, last: 
 
 @dataclass(frozen=True, slots=True)
 class DamagedBatch:
-    """A batch that cannot be read. `reason` is one of these codes, or the SQLSTATE of reading its row.
+    """A batch that cannot be read, with the reason: a code, or the SQLSTATE of the error.
 
-    'missing': it has a state and no content; 'state_missing': the reverse; 'shapes': its event metadata is
-    invalid; 'not_opened': its content or its data key cannot be decrypted.
+    'missing': the batch has a state and no content. 'state_missing': it has content and no state. 'shapes':
+    its event metadata is invalid. 'not_opened': its content or its data key cannot be decrypted.
     """
 
     batch: BatchId
@@ -169,7 +172,7 @@ class DamagedBatch:
 
 @dataclass(frozen=True, slots=True)
 class CheckProgress:
-    """The progress of a check: how many batches it read, the last id, and the unreadable batches."""
+    """The result of one step of a check: the batches read, the last id of the step, and damaged batches."""
 
     batches: int
     to: int
@@ -180,7 +183,7 @@ Opens = Callable[[BatchId, bytes, bytes], bool]
 
 
 async def newest_batch(connection: PipelineConnection) -> BatchId:
-    """Return the last reserved batch id: the upper bound of a scan that cannot read an index."""
+    """Return the last reserved batch id. It bounds a scan even if an index cannot be read."""
     return BatchId(await connection.fetchval("SELECT last_value FROM batch_ids"))
 
 
@@ -192,11 +195,11 @@ async def check(
     limit: int = 100,
     opens: Opens | None = None,
 ) -> AsyncIterator[CheckProgress]:
-    """Read every stored batch with an id from `first` to `last`, `limit` ids per statement.
+    """Read every stored batch with an id from `first` to `last`, in steps of `limit` ids.
 
-    Yields after each statement, so that the caller may pause, stop, or resume later from `to`. `opens`
-    returns whether a content can be decrypted with its wrapped data key; without it, contents are only read.
-    Call it outside a transaction: none stays open between two statements.
+    Yields after each step, so that the caller can pause, stop, or resume after `to`. `opens` returns whether
+    a content can be decrypted with its encrypted data key. Without `opens`, contents are only read. Call it
+    outside a transaction, so that no transaction stays open between two steps.
     """
     if last is None:
         last = await newest_batch(connection)

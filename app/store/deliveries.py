@@ -1,4 +1,4 @@
-"""Settle a request of which Amazon accepted every event, in one statement: the usual case."""
+"""Record the usual result of a request in one statement: Amazon accepted every event."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -9,10 +9,10 @@ from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.store import PipelineConnection
 from app.store.attempts import StartedAttempt
 
-# All or nothing: everything depends on the attempt's row, which depends on the fence. `settled` locks the
-# lane's row, so that a new owner waits for this commit, or this statement sees the new owner.
+# Nothing is written unless `settled` finds the attempt. It locks the lane's row: a new owner of the lane
+# waits for this commit, or this statement sees the new owner and writes nothing.
 _SETTLE = """
-    -- The attempt, if it has no result and the lane is still ours.
+    -- The attempt, if it has no result and this worker still owns the lane.
     WITH settled AS (
       UPDATE attempts SET settled_at = clock_timestamp(), outcome = 'answered', http_status = $5,
         request_id = $6, duration_ms = $7, delivered = $13::bigint
@@ -30,7 +30,7 @@ _SETTLE = """
       ON CONFLICT (destination, day, writer) DO UPDATE
       SET delivered = c.delivered + excluded.delivered, retrying = c.retrying + excluded.retrying)
     SELECT CASE WHEN count(*) = 0 THEN false
-      -- Division by zero rolls everything back: another transaction closed a batch that was in flight.
+      -- Division by zero rolls everything back if another transaction closed one of the batches.
       ELSE 1 / ((SELECT count(*) FROM closed) = cardinality($8::bigint[]))::int = 1 END
     FROM settled
 """
@@ -52,10 +52,10 @@ async def settle(
     request_id: str | None,
     duration_ms: int,
 ) -> bool:
-    """Record that every conversion of these batches was delivered: attempt, batches and counts.
+    """Record that every conversion of these batches was delivered: in the attempt, the states and the counts.
 
-    `days` are the first and last day of the batches; `delivered` and `retrying` change the counts. Returns
-    False, with nothing written, when the lane has another owner or the attempt already has a result.
+    `days` are the first and last day of the batches. `delivered` and `retrying` are added to the counts.
+    Returns False and writes nothing when the lane has another owner or the attempt already has a result.
     """
     try:
         settled: bool = await connection.fetchval(
@@ -75,5 +75,5 @@ async def settle(
             retrying,
         )
     except asyncpg.DivisionByZeroError:
-        raise AssertionError(f"{len(batches)} batches were in flight, not all could be settled") from None
+        raise AssertionError(f"not all of {len(batches)} batches of a request were open") from None
     return settled

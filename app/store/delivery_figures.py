@@ -1,4 +1,4 @@
-"""A destination's figures for the console: rates, requests, failures. Prometheus metrics: `app.telemetry`."""
+"""Read a destination's figures for the console: rates, response times, requests and failures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ _WAS_SENT = "outcome IS DISTINCT FROM 'not_sent'"
 
 @dataclass(frozen=True, slots=True)
 class ResponseTimes:
-    """Amazon's response times within a chart's bucket, in milliseconds."""
+    """The median and the 95th percentile of Amazon's response times in a time bucket that begins at `at`."""
 
     at: datetime
     p50_ms: float
     p95_ms: float
 
 
-_PARTS, _SAMPLED = 4, 50  # parts per bucket, and requests per part
+_PARTS, _SAMPLED = 4, 50  # parts of a bucket, and requests that are read from each part
 
 
 async def response_times(
     connection: PipelineConnection, destination: DestinationNumber, *, since: datetime, bucket: timedelta
 ) -> list[ResponseTimes]:
-    """Return the response times of a destination by bucket, without empty ones.
+    """Return the response times of a destination for each bucket with a request.
 
-    Reads at most the first 50 requests of each quarter of a bucket.
+    To limit the cost, only the first 50 requests of each quarter of a bucket are read.
     """
     rows = await connection.fetch(
         """
@@ -62,7 +62,7 @@ async def response_times(
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """One settled request to Amazon."""
+    """One request to Amazon with its result."""
 
     started_at: datetime
     outcome: str
@@ -75,7 +75,7 @@ class RequestRow:
 async def requests(
     connection: PipelineConnection, destination: DestinationNumber, limit: int
 ) -> list[RequestRow]:
-    """Return the newest settled requests of a destination, newest first."""
+    """Return the newest requests of a destination that have a result, newest first."""
     rows = await connection.fetch(
         "SELECT started_at, outcome, http_status, message, events, duration_ms FROM attempts "
         f"WHERE destination = $1 AND settled_at IS NOT NULL AND {_WAS_SENT} "
@@ -88,14 +88,14 @@ async def requests(
 
 @dataclass(frozen=True, slots=True)
 class FailureRun:
-    """The run of failed requests since the last success: the start of the first, and their number."""
+    """The failed requests since the last success: the start of the first, and their number."""
 
     since: datetime
     requests: int
 
 
 async def failure_run(connection: PipelineConnection, destination: DestinationNumber) -> FailureRun | None:
-    """Return the run of failed requests of a destination that has not ended, or None."""
+    """Return the failed requests since the last successful request, or None if the last one succeeded."""
     row = await connection.fetchrow(
         "SELECT min(started_at) AS since, count(*) AS requests FROM attempts "
         f"WHERE destination = $1 AND settled_at IS NOT NULL AND {_WAS_SENT} AND started_at > coalesce("
@@ -108,7 +108,7 @@ async def failure_run(connection: PipelineConnection, destination: DestinationNu
 
 
 async def first_answer(connection: PipelineConnection, destination: DestinationNumber) -> datetime | None:
-    """Return when Amazon first accepted an event of a destination, as far back as requests are stored."""
+    """Return when Amazon first answered a request of a destination, among the stored requests."""
     found: datetime | None = await connection.fetchval(
         "SELECT settled_at FROM attempts WHERE destination = $1 AND outcome = 'answered' "
         "ORDER BY started_at LIMIT 1",
@@ -119,7 +119,10 @@ async def first_answer(connection: PipelineConnection, destination: DestinationN
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
-    """The sign-in of a destination, and the state of its lane."""
+    """The sign-in of a destination, and the state of its lane.
+
+    `lane_shared_by` counts the destinations of the lane. `account_currency` is the currency Amazon reported.
+    """
 
     connected_at: datetime | None
     connected_by: str | None
@@ -130,15 +133,13 @@ class ConnectionInfo:
     lane_shared_by: int
     paused_since: datetime | None = None
     broken_since: datetime | None = None
-    account_currency: str | None = None  # as Amazon reported it
+    account_currency: str | None = None
 
 
 async def connection_of(
     connection: PipelineConnection, destination: DestinationNumber
 ) -> ConnectionInfo | None:
-    """Return who connected a destination and when, the end of its access token, and the end of its lane's
-    block.
-    """
+    """Return the sign-in and the lane of a destination, or None if the destination does not exist."""
     row = await connection.fetchrow(
         "SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.blocked_until, "
         "  l.leased_until, d.paused_since, d.broken_since, "
@@ -156,7 +157,7 @@ async def connection_of(
 
 @dataclass(frozen=True, slots=True)
 class MetadataSample:
-    """The event metadata of one stored batch, without any value. `shapes` is None when unreadable."""
+    """The event metadata of one stored batch, without values of events. `shapes` is None when unreadable."""
 
     accepted_at: datetime
     shapes: bytes | None
@@ -165,57 +166,57 @@ class MetadataSample:
 async def samples(
     connection: PipelineConnection, destination: DestinationNumber, limit: int
 ) -> list[MetadataSample] | None:
-    """Return the metadata of a destination's newest batches, newest first; None when unreadable."""
-    try:
-        rows = await connection.fetch(
-            "SELECT s.batch, s.day, s.accepted_at FROM batch_states s "
-            f"WHERE s.destination = $1 AND {STORED} ORDER BY s.batch DESC LIMIT $2",
-            destination,
-            limit,
-        )
-    except Exception as error:
-        if not damage.is_damage(error):
-            raise
-        return None
-    shapes = await damage.read_shapes_of(connection, {row["batch"]: row["day"] for row in rows})
-    return [MetadataSample(row["accepted_at"], shapes.get(row["batch"])) for row in rows]
+    """Return the metadata of a destination's newest batches, newest first; None on damaged states."""
+    return await _samples(
+        connection,
+        "SELECT s.batch, s.day, s.accepted_at FROM batch_states s "
+        f"WHERE s.destination = $1 AND {STORED} ORDER BY s.batch DESC LIMIT $2",
+        destination,
+        limit,
+    )
 
 
-_SAMPLED_REQUESTS, _SAMPLED_BATCHES = 2, 20  # per day, and per request
+async def _samples(
+    connection: PipelineConnection, statement: str, *arguments: object
+) -> list[MetadataSample] | None:
+    with damage.suppressed():
+        rows = await connection.fetch(statement, *arguments)
+        shapes = await damage.read_shapes_of(connection, {row["batch"]: row["day"] for row in rows})
+        return [MetadataSample(row["accepted_at"], shapes.get(row["batch"])) for row in rows]
+    return None
+
+
+_SAMPLED_REQUESTS, _SAMPLED_BATCHES = 2, 20  # requests per day, and batches per request
 
 
 async def daily_samples(
     connection: PipelineConnection, destination: DestinationNumber, *, since: datetime
 ) -> list[MetadataSample]:
-    """Return the metadata of some batches that Amazon accepted on each day, newest first; none if unreadable.
+    """Return the metadata of some batches that Amazon accepted on each day since a time, newest first.
 
-    Uses the newest requests of a day, because batches have no index by time.
+    It reads the batches of the newest requests of a day, because batches have no index by time. The list is
+    empty if their states are damaged.
     """
-    try:
-        rows = await connection.fetch(
-            f"""
-            WITH sent AS (
-              -- Batches of the newest answered requests of each day.
-              SELECT DISTINCT b.batch
-              FROM generate_series(($2::timestamptz AT TIME ZONE 'UTC')::date,
-                (now() AT TIME ZONE 'UTC')::date, interval '1 day') AS d
-              CROSS JOIN LATERAL (
-                SELECT batches[1:{_SAMPLED_BATCHES}] AS batches FROM attempts
-                WHERE destination = $1 AND day = d::date AND outcome = 'answered'
-                ORDER BY started_at DESC LIMIT {_SAMPLED_REQUESTS}) a
-              CROSS JOIN LATERAL unnest(a.batches) AS b (batch))
-            SELECT s.batch, s.day, s.accepted_at FROM sent JOIN batch_states s ON s.batch = sent.batch
-            WHERE s.accepted_at >= $2 AND {STORED} ORDER BY s.batch DESC
-            """,
-            destination,
-            since,
-        )
-    except Exception as error:
-        if not damage.is_damage(error):
-            raise
-        return []
-    shapes = await damage.read_shapes_of(connection, {row["batch"]: row["day"] for row in rows})
-    return [MetadataSample(row["accepted_at"], shapes.get(row["batch"])) for row in rows]
+    found = await _samples(
+        connection,
+        f"""
+        WITH sent AS (
+          -- Batches of the newest answered requests of each day.
+          SELECT DISTINCT b.batch
+          FROM generate_series(($2::timestamptz AT TIME ZONE 'UTC')::date,
+            (now() AT TIME ZONE 'UTC')::date, interval '1 day') AS d
+          CROSS JOIN LATERAL (
+            SELECT batches[1:{_SAMPLED_BATCHES}] AS batches FROM attempts
+            WHERE destination = $1 AND day = d::date AND outcome = 'answered'
+            ORDER BY started_at DESC LIMIT {_SAMPLED_REQUESTS}) a
+          CROSS JOIN LATERAL unnest(a.batches) AS b (batch))
+        SELECT s.batch, s.day, s.accepted_at FROM sent JOIN batch_states s ON s.batch = sent.batch
+        WHERE s.accepted_at >= $2 AND {STORED} ORDER BY s.batch DESC
+        """,
+        destination,
+        since,
+    )
+    return found or []
 
 
 async def rejection_reasons(
@@ -232,7 +233,7 @@ async def rejection_reasons(
 
 
 def shapes_in(samples: Sequence[MetadataSample] | None) -> tuple[list[EventMetadata], int]:
-    """Return all schema samples, newest first, and the number of unreadable ones."""
+    """Return the metadata of all sampled events, newest first, and the number of unreadable batches."""
     if samples is None:
         return [], 1
     found = [read_shapes(sample.shapes) for sample in samples]
@@ -241,7 +242,7 @@ def shapes_in(samples: Sequence[MetadataSample] | None) -> tuple[list[EventMetad
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Events accepted, events delivered, requests and failed requests per second. None if data is damaged."""
+    """Rates of events and requests per second. All are None if the stored data is damaged."""
 
     accepted_per_second: float | None
     delivered_per_second: float | None
@@ -252,24 +253,18 @@ class Rates:
 async def rates(
     connection: PipelineConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
 ) -> Rates:
-    """Return the rates of accepted and delivered events, and of requests, over the last `span`.
-
-    Accepted events are read from a limited number of the newest batches.
-    """
-    try:
+    """Return the rates over the last `span`; for accepted events, of at most `newest` batches."""
+    with damage.suppressed():
         row = await connection.fetchrow(_RATES, destination, span, newest)
-    except Exception as error:
-        if not damage.is_damage(error):
-            raise
-        return Rates(None, None, None, None)
-    assert row is not None
-    return Rates(**{name: round(value, 3) for name, value in dict(row).items()})
+        assert row is not None
+        return Rates(**{name: round(value, 3) for name, value in dict(row).items()})
+    return Rates(None, None, None, None)
 
 
 _RATES = f"""
         WITH accepted AS (
-          -- There is no index by time: read the newest batches. If all are within the span, the rate is that
-          -- of the time they cover.
+          -- The newest batches, because there is no index by time. If $3 batches are all within the span,
+          -- they cover only the part of it since the oldest of them.
           SELECT coalesce(sum(events), 0) AS events, count(*) = $3 AS is_part, min(accepted_at) AS since
           FROM (SELECT events, accepted_at FROM batch_states WHERE destination = $1
                 ORDER BY batch DESC LIMIT $3) newest

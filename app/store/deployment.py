@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Deployment:
     """Facts about one database. `days_ahead` and `key_ids` are None before the first migration.
 
-    `seals` are upper bounds of the values that each encryption key has encrypted.
+    `key_ids` are the encryption keys of stored values. `seals` has, for each key, an upper bound of the
+    number of values that it has encrypted.
     """
 
     version: int
@@ -35,20 +36,20 @@ class Deployment:
     key_ids: frozenset[str] | None
     checksums: bool = True
     checksum_failures: int = 0
-    # Rows whose sealed value is malformed, by `table.column`; None where a page of that table is damaged.
-    # Damaged batches are read separately (`app.store.damage.check`).
+    # The number of malformed encrypted values by `table.column`; None if a page of the table is damaged.
+    # `app.store.damage.check` finds damaged batches.
     damaged: Mapping[str, int | None] = field(default_factory=dict)
-    # Whether the role of this session owns the tables, and so can change the audit.
+    # Whether the role of this session owns the tables and can therefore change the audit.
     owner: bool = False
     balance: BalanceResult | None = None
     seals: Mapping[str, int] = field(default_factory=dict)
 
 
-# A sealed value starts with the id of its key: the length (1 byte), then the id.
+# An encrypted value starts with the length of its key's id (1 byte) and the id.
 _KEY_IDS = """
 SELECT CASE WHEN name ~ '^[A-Za-z0-9_.-]{{1,32}}$' THEN name END AS id, count(*) AS rows FROM (
-  -- Escaped, because a damaged value may begin with any bytes; an empty one has no first byte.
-  -- A nonce of 12 bytes and at least a tag of 16 follow the id.
+  -- A malformed value has the name ''. A nonce of 12 bytes and a tag of 16 bytes follow the id.
+  -- The escape format accepts any bytes of a damaged value.
   SELECT CASE WHEN octet_length({column}) = 0 THEN ''
     WHEN octet_length({column}) < 1 + get_byte({column}, 0) + 28 THEN ''
     ELSE encode(substring({column} FROM 2 FOR get_byte({column}, 0)), 'escape') END AS name
@@ -58,7 +59,7 @@ GROUP BY 1
 
 
 async def read_deployment(connection: "PipelineConnection") -> Deployment:
-    """Read the facts. Changes nothing."""
+    """Read the facts about the connected database. Changes nothing."""
     row = await connection.fetchrow(
         "SELECT current_setting('server_version_num')::int AS version, current_setting('fsync') AS fsync, "
         "current_setting('synchronous_commit') AS synchronous_commit, "
@@ -68,7 +69,7 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
         "coalesce((SELECT pg_has_role(current_user, relowner, 'USAGE') FROM pg_class "
         "WHERE oid = to_regclass('audit')), false) AS owner, "
         "current_setting('data_checksums') = 'on' AS checksums, "
-        # Including objects that all databases share.
+        # A row without a name counts the objects that all databases share.
         "coalesce((SELECT sum(checksum_failures) FROM pg_stat_database "
         "WHERE datname = current_database() OR datname IS NULL), 0)::bigint AS checksum_failures, "
         "clock_timestamp() AS now, to_regclass('alembic_version') IS NOT NULL AS migrated"
@@ -83,7 +84,7 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
     if revision is not None:
         ahead = await days_ahead(connection)
         key_ids, damaged = await _sealed(connection)
-        # Before its migrations a database can lack a table; doctor reports the missing migrations.
+        # A database that lacks some migrations can lack these tables; doctor reports the migrations.
         if await connection.fetchval("SELECT to_regclass('balance_checks') IS NOT NULL"):
             last = await balance.last(connection)
         if await connection.fetchval("SELECT to_regclass('encryption_keys') IS NOT NULL"):
@@ -100,7 +101,7 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
 
 
 async def _sealed(connection: "PipelineConnection") -> tuple[frozenset[str], dict[str, int | None]]:
-    """Return the key ids of sealed values, and the number of values without one."""
+    """Return the key ids of all encrypted values, and the number of malformed values by `table.column`."""
     ids: set[str] = set()
     damaged: dict[str, int | None] = {}
     for column in COLUMNS:
@@ -110,7 +111,7 @@ async def _sealed(connection: "PipelineConnection") -> tuple[frozenset[str], dic
         except asyncpg.PostgresError as error:
             if not str(error.sqlstate).startswith("XX"):
                 raise
-            damaged[name] = None
+            damaged[name] = None  # a page of the table is damaged
             continue
         ids.update(row["id"] for row in rows if row["id"] is not None)
         if wrong := sum(row["rows"] for row in rows if row["id"] is None):

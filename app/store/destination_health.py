@@ -1,4 +1,4 @@
-"""The destinations of an organisation by condition: a count of each, and a sorted page."""
+"""List the destinations of an organisation with their condition, and count them by condition."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,11 @@ from app.domain.incidents.health import IDLE_AFTER
 from app.domain.incidents.kinds import Severity
 from app.store import PipelineConnection, outcome_history
 from app.store.incidents import CONDITION_HOLDS
+from app.store.rows import read_row
 
 
 class Sort(StrEnum):
-    """The order of the page."""
+    """The order of a page of destinations."""
 
     TROUBLE = "trouble"
     NAME = "name"
@@ -35,7 +36,11 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """The filter and order of a page. `since` and `width` select the outcome buckets to sort by."""
+    """The filter and order of a page of destinations.
+
+    The orders `delivered` and `failed` count the outcomes since `since`, at which a bucket of this `width`
+    begins. `only` limits the page and the counts to these ids.
+    """
 
     since: datetime
     width: timedelta
@@ -49,7 +54,7 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class ListedDestination:
-    """One destination of the page. `severity` is that of its worst incident whose condition holds."""
+    """One destination of a page. `severity` is the highest severity of its incidents that still last."""
 
     number: DestinationNumber
     id: DestinationId
@@ -65,7 +70,7 @@ class ListedDestination:
 
 @dataclass(frozen=True, slots=True)
 class DestinationListing:
-    """A page, the number of matches, and the number of destinations in each condition."""
+    """A page of destinations, the number of all matches, and the number of destinations by condition."""
 
     items: tuple[ListedDestination, ...]
     matching: int
@@ -77,17 +82,17 @@ _TODAY: Final = "(now() AT TIME ZONE 'UTC')::date"
 
 
 def _has_request(condition: str) -> str:
-    """Return SQL that is true if a destination has a request that meets the condition, else NULL.
+    """Return SQL that is true if a destination has a recent request that meets `condition`, else NULL.
 
-    Not EXISTS: it would be planned as a scan of all requests of the day.
+    It is not EXISTS, which Postgres would plan as a scan of all requests of the day.
     """
     return f"""(SELECT true FROM attempts a WHERE a.destination = d.number
         AND a.day BETWEEN {_TODAY} - 1 AND {_TODAY}
         AND a.started_at > now() - interval '2 minutes' AND ({condition}) LIMIT 1)"""
 
 
-# The index probes run only for the few destinations with waiting events. Without a backlog the first
-# comparison is NULL; IS TRUE makes it false, so that Postgres skips the probes.
+# Without waiting events the first comparison is NULL. IS TRUE makes it false, so that Postgres skips the
+# index probes for most destinations.
 _STALLS: Final = f"""
     (b.age > {STALLED_WITH_FAILURES_AFTER.total_seconds()}) IS TRUE
     AND {_has_request("a.settled_at > now() - interval '20 seconds' AND a.delivered > 0")} IS NULL
@@ -98,7 +103,7 @@ _STALLS: Final = f"""
     )
 })
 """
-# How a fact is read from `d`, `t` and `b` below.
+# The SQL of each fact. `d`, `t` and `b` are the tables of the CTE `classified` below.
 FACTS: Final[Mapping[Fact, str]] = {
     Fact.ANYTHING: "true",
     Fact.ARCHIVED: "d.archived_at IS NOT NULL",
@@ -109,7 +114,7 @@ FACTS: Final[Mapping[Fact, str]] = {
     Fact.STALLED: f"d.state = 'active' AND {_STALLS}",
     Fact.OPEN_INCIDENT: "t.destination IS NOT NULL",
     Fact.NOT_ACTIVE: "d.state <> 'active'",
-    # Today's count first: it is cheap to read, and usually enough.
+    # Today's count comes first, because it is cheap to read and usually decides.
     Fact.RECENT_EVENT: """EXISTS (SELECT FROM counts c WHERE c.destination = d.number AND c.accepted > 0
           AND c.day = (now() AT TIME ZONE 'UTC')::date)
         OR EXISTS (SELECT FROM outcome_history h WHERE h.organisation_id = acting_organisation()
@@ -119,7 +124,7 @@ FACTS: Final[Mapping[Fact, str]] = {
 
 
 def condition_sql(facts: Mapping[Fact, str]) -> str:
-    """Return the expression for the condition of a destination, given how each fact is read."""
+    """Return the SQL expression for the condition of a destination, given the SQL of each fact."""
     rules = (f"WHEN {facts[fact]} THEN '{condition}'" for fact, condition in RULES)
     return f"CASE {' '.join(rules)} END"
 
@@ -135,7 +140,7 @@ _CLASSIFIED: Final = f"""
         AND i.state <> 'resolved'
       GROUP BY i.destination
     ), backlog AS MATERIALIZED (
-      -- Recorded every 15 seconds; a destination without a backlog and without traffic gets no new row.
+      -- The monitor records ages every 15 seconds. A destination without backlog and traffic gets no new row.
       SELECT destination, (array_agg(oldest_waiting_seconds ORDER BY at DESC))[1] AS age
       FROM outcome_history
       WHERE organisation_id = acting_organisation() AND bucket_seconds = 60
@@ -157,7 +162,7 @@ _MATCHES: Final = """
       OR strpos(lower(c.advertiser_id), lower($4)) > 0 OR c.id = $4)
     AND CASE WHEN $5::text IS NULL THEN c.condition <> 'deleted' ELSE c.condition = $5 END
 """
-# The worst first: critical, warning, stalled, recovering, paused, the rest.
+# Orders by severity: critical, warning, stalled, recovering, paused, the rest.
 _BY_TROUBLE: Final = """
     CASE c.condition WHEN 'needs_attention' THEN CASE WHEN c.state = 'needs_reconnect' THEN 2
         ELSE c.severity END + 10
@@ -168,7 +173,7 @@ _FIGURES: Final = """
     LEFT JOIN (
       SELECT h.destination, sum(h.delivered) AS delivered, sum(h.failed) AS failed
       FROM unnest($8::int[], $9::timestamptz[], $10::timestamptz[]) AS part (seconds, since, until)
-      -- Added up part by part: as one join, the whole history would be scanned.
+      -- LATERAL, because a plain join would scan the complete history.
       CROSS JOIN LATERAL (
         SELECT destination, sum(delivered) AS delivered, sum(dead + expired) AS failed FROM outcome_history
         WHERE organisation_id = acting_organisation() AND bucket_seconds = part.seconds
@@ -177,7 +182,7 @@ _FIGURES: Final = """
       ON figures.destination = c.number
 """
 _ORDERS: Final[Mapping[Sort, str]] = {
-    # Ages below a minute change with every recording and would reorder healthy destinations.
+    # Ages below a minute are ignored: they change constantly and would reorder healthy destinations.
     Sort.TROUBLE: f"{_BY_TROUBLE}, CASE WHEN c.oldest_waiting_seconds > 60 THEN c.oldest_waiting_seconds END "
     "DESC NULLS LAST, lower(c.name)",
     Sort.NAME: "lower(c.name)",
@@ -198,16 +203,13 @@ def _statement(sort: Sort) -> str:
         SELECT (SELECT json_object_agg(condition, n)::text FROM (
             SELECT condition, count(*) AS n FROM classified GROUP BY condition) x) AS conditions,
           (SELECT count(*) FROM classified c WHERE {_MATCHES}) AS matching, listed.*
-        -- LEFT JOIN: an empty page has counts too.
+        -- LEFT JOIN: an empty page has one row, with the counts only.
         FROM (SELECT 1) one LEFT JOIN listed ON true ORDER BY listed.place
     """
 
 
 async def page(connection: PipelineConnection, query: PageQuery) -> DestinationListing:
-    """Return a page of destinations, the worst first unless `sort` is set.
-
-    Deleted ones are listed only if `condition` selects them. `only` limits everything to these ids.
-    """
+    """Return a page of destinations and the counts. Deleted destinations are listed only on request."""
     figures: list[Any] = []
     if query.sort in _BY_FIGURES:
         parts = outcome_history.widest_buckets(query.since, query.width)
@@ -227,11 +229,6 @@ async def page(connection: PipelineConnection, query: PageQuery) -> DestinationL
         query.offset,
         *figures,
     )
-    return _listing(rows)
-
-
-def _listing(rows: Sequence[Any]) -> DestinationListing:
-    """Return the listing of a statement's rows; an empty page has one row without a destination."""
     conditions = json.loads(rows[0]["conditions"] or "{}")
     return DestinationListing(
         items=tuple(_listed(row) for row in rows if row["number"] is not None),
@@ -242,15 +239,4 @@ def _listing(rows: Sequence[Any]) -> DestinationListing:
 
 def _listed(row: Any) -> ListedDestination:
     severities = {2: Severity.CRITICAL, 1: Severity.WARNING}
-    return ListedDestination(
-        number=DestinationNumber(row["number"]),
-        id=DestinationId(row["id"]),
-        name=row["name"],
-        advertiser_id=AdvertiserId(row["advertiser_id"]),
-        region=row["region"],
-        state=row["state"],
-        condition=Condition(row["condition"]),
-        severity=severities.get(row["severity"]),
-        open_incidents=row["open_incidents"],
-        oldest_waiting_seconds=row["oldest_waiting_seconds"],
-    )
+    return read_row(ListedDestination, row, severity=severities.get(row["severity"]))

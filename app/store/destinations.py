@@ -1,4 +1,4 @@
-"""Destinations: the service writes facts; the database derives the state from them."""
+"""Destinations. The service writes facts such as `paused`; the database derives the state from them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ class ConfiguredRate:
 
 @dataclass(frozen=True, slots=True)
 class DestinationDraft:
-    """The settings that a caller provides; the service derives everything else."""
+    """The settings of a destination that an API caller provides."""
 
     name: str
     advertiser_id: AdvertiserId
@@ -37,7 +37,7 @@ class DestinationDraft:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One row. `version` grows with every change that ingest or a reader can see; it is the ETag."""
+    """One destination. `version` is its ETag and grows with every visible change."""
 
     id: DestinationId
     number: DestinationNumber
@@ -81,13 +81,13 @@ async def _destination(connection: AsyncConnection, statement: str, **values: ob
 
 
 async def find(connection: AsyncConnection, destination: str) -> Destination | None:
-    """Return a destination, archived ones included."""
+    """Return a destination, even if it is archived, or None."""
     statement = f"SELECT {_COLUMNS} FROM destinations WHERE {_OWN} AND id = :id"
     return await _destination(connection, statement, id=destination)
 
 
 async def lock(connection: AsyncConnection, destination: str) -> Destination | None:
-    """Return a destination and lock its row until the transaction ends."""
+    """Return a destination and lock its row until the transaction ends; None if it does not exist."""
     statement = f"SELECT {_COLUMNS} FROM destinations WHERE {_OWN} AND id = :id FOR UPDATE"
     return await _destination(connection, statement, id=destination)
 
@@ -95,10 +95,10 @@ async def lock(connection: AsyncConnection, destination: str) -> Destination | N
 async def hold_flushes(connection: AsyncConnection) -> None:
     """Wait for running flushes and block new ones until the transaction ends.
 
-    For actions that must know that nothing is waiting. Call it before taking any row lock: a flush holds the
-    lock shared while it reads destinations.
+    An action that must know that no event is waiting calls it before it locks a row: a flush holds the lock
+    shared while it reads destinations.
     """
-    # New flushes queue behind this wait: failing early is better than delaying every event.
+    # New flushes wait behind this lock, so a short timeout is better than delaying every event.
     await execute(connection, "SET LOCAL lock_timeout = '5s'")
     await execute(connection, "SELECT pg_advisory_xact_lock(:lock)", lock=FLUSH_LOCK)
 
@@ -106,7 +106,7 @@ async def hold_flushes(connection: AsyncConnection) -> None:
 async def create(
     connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
 ) -> Destination:
-    """Write a new destination in its advertiser's lane; create the lane if there is none."""
+    """Write a new destination, and the lane of its advertiser if there is none."""
     created = await _destination(
         connection,
         f"""
@@ -129,7 +129,7 @@ async def create(
 async def change(
     connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
 ) -> Destination:
-    """Write the caller's settings, and move the destination to the lane that they determine."""
+    """Write the settings of a destination, and move it to the lane of its advertiser and region."""
     return await _changed(
         connection,
         destination,
@@ -148,7 +148,7 @@ def _values(draft: DestinationDraft) -> dict[str, object]:
 
 
 async def _lane(connection: AsyncConnection, region: Region, advertiser: AdvertiserId) -> LaneId:
-    """Return the lane of (region, advertiser); create it if there is none."""
+    """Return the lane of an advertiser in a region; create it if there is none."""
     lane = await fetch_value(
         connection, "SELECT lane_of(:region, :advertiser)", region=region.value, advertiser=advertiser
     )
@@ -166,8 +166,8 @@ async def page(
 ) -> list[Destination]:
     """Return up to `limit` destinations in order of creation, after the number `after`.
 
-    `search` finds its words in name, advertiser id and id, ignoring case. Archived ones are returned only
-    when `state` asks for them. `only` limits the result to these ids.
+    `search` is an id, or a part of a name or an advertiser id, ignoring case. Archived destinations are
+    returned only if `state` selects them. `only` limits the result to these ids.
     """
     rows = await fetch(
         connection,
@@ -191,9 +191,9 @@ async def page(
 
 
 async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Destination]:
-    """Return and lock the destinations of an advertiser that are not archived, in all regions.
+    """Return and lock the destinations of an advertiser in all regions, without archived ones.
 
-    In order of their numbers, so that two callers cannot deadlock.
+    They are locked in order of their numbers, so that two callers cannot deadlock.
     """
     rows = await fetch(
         connection,
@@ -230,14 +230,14 @@ async def everything(connection: AsyncConnection) -> list[Destination]:
 
 
 async def missing(connection: AsyncConnection, destinations: Sequence[str]) -> set[str]:
-    """Return the members of `destinations` that do not exist."""
+    """Return those of these ids that belong to no destination of the organisation."""
     statement = f"SELECT id FROM destinations WHERE {_OWN} AND id = ANY (:ids)"
     rows = await fetch(connection, statement, ids=list(destinations))
     return set(destinations) - {row["id"] for row in rows}
 
 
 async def set_paused(connection: AsyncConnection, destination: DestinationId, paused: bool) -> Destination:
-    """Pause or resume. The sign-in and the mappings stay unchanged."""
+    """Pause or resume the delivery of a destination."""
     return await _changed(connection, destination, "paused = :paused", paused=paused)
 
 
@@ -255,12 +255,12 @@ async def set_sign_in(
 
 
 async def archive(connection: AsyncConnection, destination: DestinationId) -> Destination:
-    """Archive a destination permanently. Its events and its history stay readable."""
+    """Archive a destination permanently."""
     return await _changed(connection, destination, "archived_at = now()")
 
 
 async def count_published(connection: AsyncConnection, destination: DestinationId) -> Destination:
-    """Update the number of published mappings, and with it the state."""
+    """Update the number of published mappings, from which the database derives the state."""
     return await _changed(
         connection,
         destination,
@@ -284,7 +284,7 @@ async def _changed(
 
 
 async def touch(connection: AsyncConnection, destination: DestinationId) -> Destination:
-    """Increment the version of a destination after a change outside its row."""
+    """Increment the version of a destination after a change in another table."""
     return await _changed(connection, destination, "sign_in = sign_in")
 
 
@@ -300,20 +300,20 @@ async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None
 
 
 async def delivered(connection: AsyncConnection, destination: DestinationNumber) -> int:
-    """Return how many events Amazon accepted."""
+    """Return how many events of a destination Amazon accepted."""
     statement = "SELECT coalesce(sum(delivered), 0) FROM counts WHERE destination = :number"
     return int(await fetch_value(connection, statement, number=destination))
 
 
 async def ever_accepted(connection: AsyncConnection, destination: DestinationNumber) -> bool:
-    """Return whether any event was ever accepted. From then on, advertiser and region are fixed."""
+    """Return whether a destination ever accepted an event. If so, its advertiser and region are fixed."""
     return bool(
         await fetch_value(
             connection,
             """
             SELECT EXISTS (SELECT FROM counts WHERE destination = :number AND accepted > 0)
-              -- The ORDER BY makes the planner use the index. When one destination has nearly all rows, it
-              -- would otherwise scan all of them to find that another destination has none.
+              -- The ORDER BY makes the planner use the index. Otherwise it could scan all states to find that
+              -- a destination has none.
               OR (SELECT batch FROM batch_states WHERE destination = :number ORDER BY batch LIMIT 1)
                 IS NOT NULL
             """,

@@ -1,6 +1,7 @@
-"""Read the next due events one destination at a time, if a destination's page is damaged.
+"""Read when the next events of a destination are due, destination by destination.
 
-`app.store.lanes` reads all destinations in one statement, which then fails.
+`app.store.lanes` reads many destinations in one statement. If a page is damaged that statement fails, and
+these functions replace it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,41 +9,56 @@ from datetime import datetime
 from typing import Any
 
 from app.domain.ids import DestinationNumber, LaneId
+from app.domain.pacing.fair_queueing import WorkKind
 from app.store import PipelineConnection, damage, transactions
 
-_HEADS = """
-    SELECT extract(epoch FROM live - clock_timestamp())::float8 AS live,
-      extract(epoch FROM retry - clock_timestamp())::float8 AS retry,
-      extract(epoch FROM replay - clock_timestamp())::float8 AS replay,
-      extract(epoch FROM replay_retry - clock_timestamp())::float8 AS replay_retry,
-      least(live, retry, replay, replay_retry) AS due_at
-    FROM (SELECT
-      (SELECT s.due_at FROM batch_states s WHERE s.destination = $1 AND s.queue = 0 AND s.settled_at IS NULL
-        AND s.batch <> ALL($2::bigint[]) ORDER BY s.due_at LIMIT 1) AS live,
-      (SELECT e.due_at FROM exceptions e WHERE e.destination = $1 AND e.queue = 0 AND e.status = 'retrying'
-        AND NOT EXISTS (SELECT FROM unnest($3::bigint[], $4::smallint[]) AS f (batch, place)
-          WHERE f.batch = e.batch AND f.place = e.place) ORDER BY e.due_at LIMIT 1) AS retry,
-      (SELECT s.due_at FROM batch_states s WHERE s.destination = $1 AND s.queue = 2 AND s.settled_at IS NULL
-        AND s.batch <> ALL($2::bigint[]) ORDER BY s.due_at LIMIT 1) AS replay,
-      (SELECT e.due_at FROM exceptions e WHERE e.destination = $1 AND e.queue = 2 AND e.status = 'retrying'
-        AND NOT EXISTS (SELECT FROM unnest($3::bigint[], $4::smallint[]) AS f (batch, place)
-          WHERE f.batch = e.batch AND f.place = e.place) ORDER BY e.due_at LIMIT 1) AS replay_retry) heads
-"""
-_NOTHING: Mapping[str, Any] = dict.fromkeys(("live", "retry", "replay", "replay_retry", "due_at"))
 
-# Condition on a destination `d`: Amazon does not know its endpoint, and a probe is due.
+def heads(destination: str, *, since_live: str = "'-infinity'", since_replay: str = "'-infinity'") -> str:
+    """Return SQL for one row with the time at which each kind of work of a destination is next due.
+
+    Each time costs one index probe. The parameters are the batches in flight ($2), and the batches and places
+    of exceptions in flight ($3, $4). Batches due before the watermarks `since_live` and `since_replay` are
+    not searched.
+    """
+
+    def batch(queue: int, since: str) -> str:
+        return f"""(SELECT s.due_at FROM batch_states s WHERE s.destination = {destination}
+            AND s.queue = {queue} AND s.settled_at IS NULL
+            AND s.due_at >= {since} AND s.batch <> ALL($2::bigint[])
+            ORDER BY s.due_at LIMIT 1)"""
+
+    def exception(queue: int) -> str:
+        return f"""(SELECT e.due_at FROM exceptions e WHERE e.destination = {destination}
+            AND e.queue = {queue} AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
+              $4::smallint[]) AS f (batch, place) WHERE f.batch = e.batch AND f.place = e.place)
+            ORDER BY e.due_at LIMIT 1)"""
+
+    return f"""SELECT {batch(0, since_live)} AS live, {exception(0)} AS retry,
+        {batch(2, since_replay)} AS replay, {exception(2)} AS replay_retry"""
+
+
+# The seconds until each time of a row `q` of `heads`.
+SECONDS_LEFT = ", ".join(
+    f"extract(epoch FROM q.{kind} - clock_timestamp())::float8 AS {kind}" for kind in WorkKind
+)
+_HEADS = f"""
+    SELECT {SECONDS_LEFT}, least(live, retry, replay, replay_retry) AS due_at FROM ({heads("$1")}) q
+"""
+_NOTHING: Mapping[str, Any] = dict.fromkeys((*WorkKind, "due_at"))
+
+# Whether a destination `d` waits because Amazon does not know its endpoint, and its next probe is due.
 PROBE_DUE = """(d.state = 'needs_reconnect' AND d.sign_in_reason = 'endpoint_not_found'
             AND d.endpoint_probe_at <= clock_timestamp())"""
 
 
 async def owed_around_damage(connection: PipelineConnection) -> dict[LaneId, datetime]:
-    """Return when each lane next has due events. Unreadable events count as due now."""
+    """Return the time at which each lane next has due events. Unreadable events count as due now."""
     owed: dict[LaneId, datetime] = {}
     async with connection.transaction():
         now: datetime = await _begin(connection)
         for row in await connection.fetch("SELECT number, lane FROM destinations WHERE state = 'active'"):
-            heads = await _heads(connection, row["number"], (), ())
-            due_at = now if heads is None else heads["due_at"]
+            found = await _heads(connection, row["number"], (), ())
+            due_at = now if found is None else found["due_at"]
             if due_at is not None:
                 owed[row["lane"]] = min(due_at, owed.get(row["lane"], due_at))
     return owed
@@ -68,17 +84,17 @@ async def poll_around_damage(
             """,
             lane,
         ):
-            heads: Mapping[str, Any] | None = _NOTHING
+            found: Mapping[str, Any] | None = _NOTHING
             if row["is_active"] or row["is_probe"]:
-                heads = await _heads(connection, row["number"], batches_in_flight, exceptions_in_flight)
-            if heads is None:
+                found = await _heads(connection, row["number"], batches_in_flight, exceptions_in_flight)
+            if found is None:
                 damaged.add(DestinationNumber(row["number"]))
-            rows.append({**dict(row), **dict(heads or _NOTHING)})
+            rows.append({**row, **(found or _NOTHING)})
     return rows, frozenset(damaged)
 
 
 async def _begin(connection: PipelineConnection) -> datetime:
-    # A sequential scan would meet the damaged page for every destination.
+    # A sequential scan for any destination would meet the damaged page.
     await connection.execute("SET LOCAL enable_seqscan = off")
     return await transactions.started_at(connection)
 
@@ -89,19 +105,16 @@ async def _heads(
     batches_in_flight: Sequence[int],
     exceptions_in_flight: Sequence[tuple[int, int]],
 ) -> Mapping[str, Any] | None:
-    """Return when each kind of request of a destination is due, or None if it cannot be read."""
-    try:
+    """Return the row of `_HEADS` for a destination, or None if its events cannot be read."""
+    with damage.suppressed():
         async with damage.savepoint(connection):
-            heads = await connection.fetchrow(
+            found = await connection.fetchrow(
                 _HEADS,
                 destination,
                 list(batches_in_flight),
                 [batch for batch, _ in exceptions_in_flight],
                 [place for _, place in exceptions_in_flight],
             )
-    except Exception as error:
-        if not damage.is_damage(error):
-            raise
-        return None
-    assert heads is not None
-    return dict(heads)
+        assert found is not None
+        return dict(found)
+    return None

@@ -1,7 +1,7 @@
 """How often each encryption key was used: an upper bound from batch ids, without a counter.
 
-A key encrypts one data key per batch and some other values (tokens, erasures). Rotating to a key re-encrypts
-the data key of every stored batch, so its uses are counted from the oldest batch.
+A key encrypts the data key of each batch, and a few other values (tokens, erasures). Its uses are counted
+from the oldest batch that was stored when it became known: a rotation encrypts all stored data keys again.
 """
 
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ from app.store import PipelineConnection
 
 
 async def note(connection: PipelineConnection, key: str) -> None:
-    """Record the first batch of a key. Does nothing for a known key."""
+    """Record the batch from which the uses of a key are counted. Does nothing for a known key."""
     await connection.execute(
         "INSERT INTO encryption_keys (id, first_batch) "
         "SELECT $1, coalesce((SELECT min(batch) FROM batch_states), (SELECT last_value FROM batch_ids)) "
-        # Check first, so that the search for the oldest batch runs only once per key.
+        # Without this check, every call would search for the oldest batch.
         "WHERE NOT EXISTS (SELECT FROM encryption_keys WHERE id = $1) ON CONFLICT DO NOTHING",
         key,
     )
 
 
 async def seals(connection: PipelineConnection) -> Mapping[str, int]:
-    """Return an upper bound of the values that each key has encrypted, without tokens and erasures."""
+    """Return an upper bound of the data keys that each encryption key has encrypted, by its id."""
     rows = await connection.fetch(
         "SELECT id, greatest(0, p.last_value - first_batch) AS seals FROM encryption_keys, batch_ids p"
     )

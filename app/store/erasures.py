@@ -1,4 +1,7 @@
-"""Erasures: sealed search values until the scan ends, and a receipt without personal data."""
+"""Erasures: find the batches to search for a person's events, rewrite them, and record the result.
+
+The search values are stored encrypted (`sealed`) until the scan ends. The receipt has no personal data.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +18,7 @@ ERASER_LOCK = 7_304  # one worker scans at a time
 
 @dataclass(frozen=True, slots=True)
 class PendingErasure:
-    """An unfinished erasure. `sealed` holds the values to search for."""
+    """An unfinished erasure, with encrypted search values (`sealed`) and the last batch searched."""
 
     organisation_id: OrganisationId
     id: str
@@ -27,7 +30,7 @@ class PendingErasure:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """An erasure as reported by its receipt."""
+    """An erasure and its receipt: the numbers of searched batches and of events found, by their status."""
 
     id: str
     requested_at: datetime
@@ -44,22 +47,23 @@ class Erasure:
 
 
 async def try_lock_scan(connection: PipelineConnection) -> bool:
-    """Return whether this session got the scan lock. It keeps it until `unlock_scan` or its end."""
+    """Try to lock the scan for this session, until `unlock_scan` or the end of the session."""
     is_free: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", ERASER_LOCK)
     return is_free
 
 
 async def unlock_scan(connection: PipelineConnection) -> None:
-    """Let other sessions scan."""
+    """Unlock the scan, so that another session can scan."""
     await connection.execute("SELECT pg_advisory_unlock($1)", ERASER_LOCK)
 
 
 async def ask(
     connection: PipelineConnection, id: str, *, by: str, kinds: Sequence[str], sealed: bytes
 ) -> datetime:
-    """Create an erasure. After the commit, no attempt starts with batches that were read before the commit.
+    """Create an erasure and return the time of the request.
 
-    Flushes are blocked meanwhile, so that the scan finds all events acknowledged before.
+    Flushes wait until the commit, so that the scan finds every event acknowledged before. After the commit,
+    no attempt starts with a batch that a worker read earlier.
     """
     await transactions.lock(connection, partitions.FLUSH_LOCK)
     requested_at: datetime = await connection.fetchval(
@@ -72,7 +76,7 @@ async def ask(
         list(kinds),
         sealed,
     )
-    # In order, so that two concurrent erasures cannot deadlock.
+    # Locked in order of id, so that two concurrent erasures cannot deadlock.
     await connection.execute(
         """
         UPDATE lanes SET erasures = erasures + 1
@@ -83,7 +87,10 @@ async def ask(
 
 
 async def under_way(connection: PipelineConnection, before: datetime, *, younger_than: timedelta) -> bool:
-    """Return whether an attempt started before this time may still be in flight."""
+    """Return whether an attempt that started before a time may still be in flight.
+
+    An attempt that started more than `younger_than` ago has ended.
+    """
     found: bool = await connection.fetchval(
         """
         SELECT EXISTS (SELECT FROM attempts WHERE settled_at IS NULL AND started_at <= $1
@@ -114,26 +121,22 @@ _ERASURES = """
 
 
 async def find(connection: PipelineConnection, id: str) -> Erasure | None:
-    """Return an erasure, or None."""
+    """Return an erasure of the acting organisation, or None."""
     row = await connection.fetchrow(_ERASURES + " AND id = $1", id)
-    return None if row is None else _erasure(row)
+    return None if row is None else read_row(Erasure, row)
 
 
 async def newest(connection: PipelineConnection, *, limit: int, below: int | None) -> list[Erasure]:
-    """Return up to `limit` erasures of the acting organisation, newest first, below a number."""
+    """Return up to `limit` erasures of the acting organisation with numbers below `below`, newest first."""
     rows = await connection.fetch(
         _ERASURES + " AND ($1::bigint IS NULL OR number < $1) ORDER BY number DESC LIMIT $2", below, limit
     )
-    return [_erasure(row) for row in rows]
-
-
-def _erasure(row: asyncpg.Record) -> Erasure:
-    return read_row(Erasure, row)
+    return [read_row(Erasure, row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """Batches of a scan with their days, the number of unreadable ones, and the last id scanned."""
+    """A step of a scan: batches with their days, the number of unreadable ones, and the last id."""
 
     batches: list[tuple[BatchId, date]]
     unreadable: int
@@ -143,23 +146,20 @@ class Portion:
 async def next_batches(
     connection: PipelineConnection, *, after: int, accepted_until: datetime, limit: int
 ) -> Portion | None:
-    """Return the next batches that still have a key, in order of id; None at the end.
+    """Return the next batches that still have a data key, in order of id; None at the end.
 
-    Rows of states on a damaged page are left out and counted.
+    Batches whose state is on a damaged page are only counted.
     """
-    try:
+    with damage.suppressed():
         rows = await connection.fetch(
             f"SELECT batch, day {_KEYED} AND batch > $2 ORDER BY batch LIMIT $3",
             accepted_until,
             after,
             limit,
         )
-    except Exception as error:
-        if not damage.is_damage(error):
-            raise
-        return await _next_around_damage(connection, after, accepted_until, limit)
-    found = [(BatchId(row["batch"]), row["day"]) for row in rows]
-    return Portion(found, 0, found[-1][0]) if found else None
+        found = [(BatchId(row["batch"]), row["day"]) for row in rows]
+        return Portion(found, 0, found[-1][0]) if found else None
+    return await _next_around_damage(connection, after, accepted_until, limit)
 
 
 _KEYED = "FROM batch_states WHERE accepted_at <= $1 AND data_key IS NOT NULL"
@@ -188,7 +188,7 @@ async def _next_around_damage(
 async def advance(
     connection: PipelineConnection, ids: Sequence[str], *, to: int, scanned: int, unreadable: int
 ) -> None:
-    """Record the progress of a scan, and the number of unreadable batches."""
+    """Record that a scan for these erasures has reached the batch `to`; add to its counts of batches."""
     await connection.execute(
         "UPDATE erasures SET scanned_to = $2, scanned = scanned + $3, unreadable = unreadable + $4 "
         "WHERE id = ANY($1)",
@@ -202,7 +202,7 @@ async def advance(
 async def add_found(
     connection: PipelineConnection, id: str, *, waiting: int, dead: int, delivered: int
 ) -> None:
-    """Add to the counts of an erasure's receipt."""
+    """Add the numbers of events found to an erasure's receipt, by the status they had."""
     await connection.execute(
         """
         UPDATE erasures SET waiting = waiting + $2, dead = dead + $3, delivered = delivered + $4 WHERE id = $1
@@ -224,9 +224,9 @@ async def finish(connection: PipelineConnection, ids: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LockedBatch:
-    """A batch whose state is locked until the transaction ends, with the statuses of its exceptions.
+    """A batch whose state is locked until the transaction ends, with the statuses of its exceptions by place.
 
-    `content` is None when its row is missing.
+    `content` and `shapes` are None when the row of the batch is missing.
     """
 
     organisation_id: OrganisationId
@@ -243,7 +243,7 @@ class LockedBatch:
 
 
 async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> LockedBatch | None:
-    """Lock a batch and read it, or return None if its key was deleted."""
+    """Lock the state of a batch and read the batch, or return None if its data key was deleted."""
     row = await connection.fetchrow(
         """
         SELECT (SELECT organisation_id FROM destinations WHERE number = s.destination), s.destination,
@@ -264,7 +264,7 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
 class ErasedEvents:
     """A conversion to erase: its position in the batch and its new status.
 
-    `left_batch`: the batch's state still counts it, so the erasure must subtract it.
+    `left_batch` is true if the state of the batch still counts the conversion and must no longer count it.
     """
 
     place: int
@@ -291,7 +291,7 @@ async def rewrite(
     await connection.execute(
         """
         UPDATE batch_states SET data_key = $2, events = events - $3,
-          -- A batch without waiting conversions is closed; each of its conversions has its own row.
+          -- An open batch that counts no conversion any more is closed. Each conversion has an exception.
           disposition = CASE WHEN disposition IS NULL AND events = $3 THEN 'sent' ELSE disposition END,
           settled_at = CASE WHEN disposition IS NULL AND events = $3 THEN now() ELSE settled_at END
         WHERE batch = $1
@@ -306,7 +306,7 @@ async def rewrite(
           delivered_at, erased_at)
         SELECT $1, g.place, $2, $3, g.status, g.event_at, NULL,
           CASE g.status WHEN 'erased' THEN 'erased' ELSE 'delivered' END,
-          -- Without its own row it was delivered with its batch; this status is kept.
+          -- A delivered conversion without an exception was delivered with its batch.
           CASE g.status WHEN 'delivered' THEN $7::timestamptz END, now()
         FROM unnest($4::smallint[], $5::text[], $6::timestamptz[]) AS g (place, status, event_at)
         ON CONFLICT (batch, place) DO UPDATE SET status = excluded.status, erased_at = now(),

@@ -1,7 +1,7 @@
-"""Classify database errors: temporarily unavailable, or a wrong statement.
+"""Decide whether a database error means that the database is unavailable, or that a statement is wrong.
 
-Handles both drivers: asyncpg of the event pipeline and SQLAlchemy of the configuration. SQLAlchemy is
-imported only on use, because workers run without it.
+The errors come from asyncpg, or from SQLAlchemy, which wraps them. SQLAlchemy is imported only on use,
+because workers run without it.
 """
 
 import ssl
@@ -9,8 +9,8 @@ import traceback
 
 import asyncpg
 
-# Every error that asyncpg raises when it cannot carry out a statement. InternalClientError is raised when the
-# server ends a session between two statements; PostgresError and InterfaceError do not include it.
+# Every error that asyncpg raises when it cannot carry out a statement. It raises InternalClientError when the
+# server ended the session between two statements.
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 # SQLSTATE classes: connection lost, transaction rolled back, out of resources, not ready, shutting down.
@@ -20,23 +20,19 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "55", "57")
 _RETRYABLE = ("08", "53", "57", "55P03", "40001", "40P01")
 # SQLSTATE classes of a refused connection: lost, not authorised, no such database, too many, not ready.
 _REFUSED = ("08", "28", "3D", "53", "57P")
-# asyncpg's messages for a connection whose session has ended: a separate connection, and one of a pool.
+# asyncpg's messages for a connection whose session has ended, outside a pool and in a pool.
 _SESSION_ENDED = ("connection is closed", "has been released back to the pool")
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether an asyncpg error concerns the complete database, not the statement."""
+    """Return whether an error of asyncpg comes from the state of the database, not from the statement."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_TRANSIENT_CLASSES)
     return isinstance(error, DRIVER_ERRORS)
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Return whether nothing was written and the same request may succeed later.
-
-    asyncpg's InterfaceError counts only for a session that has ended: it also reports values of the wrong
-    type.
-    """
+    """Return whether nothing was written and the same statements may succeed later."""
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -48,15 +44,16 @@ def is_unavailable(error: BaseException) -> bool:
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, OSError | asyncpg.InternalClientError):
         return True
+    # An InterfaceError can also report a value of the wrong type.
     if isinstance(cause, asyncpg.InterfaceError) and any(text in str(cause) for text in _SESSION_ENDED):
         return True
     return (getattr(cause, "sqlstate", None) or "").startswith(_RETRYABLE)
 
 
 def connection_problem(error: BaseException) -> str | None:
-    """Return why the database cannot be reached, in a few words, or None for any other error.
+    """Return in a few words why the database cannot be reached, or None for any other error.
 
-    An OSError counts only if the driver raised it. The words name hosts, roles and files, no password.
+    An OSError counts only if asyncpg raised it. The text can name hosts, roles and files, but no password.
     """
     cause = error
     while not isinstance(cause, (ssl.SSLError, *DRIVER_ERRORS)):

@@ -13,14 +13,14 @@ from app.store.rows import read_row
 MOST_ATTEMPTS = 1_000  # per event; an outage of days causes more
 
 ATTEMPTS: Final = """
-    -- Attempts listed in the batch's state.
+    -- Attempts whose ids are listed in the state of the batch.
     WITH named AS (
       SELECT * FROM attempts WHERE id = ANY($5::bigint[]) AND day >= $4 AND destination = $1),
-    -- Settled attempts off the fast path. The function finds their ids by an index.
+    -- Settled attempts that the state does not list, such as retries. The function uses an index of batches.
     off_fast_path AS (
       SELECT * FROM attempts WHERE id = ANY(ARRAY(SELECT attempts_of_batch($2, $4)))
         AND day >= $4 AND destination = $1),
-    -- Attempts without a result, by the index of the lane.
+    -- Attempts without a result. The lane selects them by an index.
     in_flight AS (
       SELECT a.* FROM attempts a JOIN destinations d ON d.lane = a.lane AND d.number = a.destination
       WHERE d.number = $1 AND a.settled_at IS NULL AND a.batches @> ARRAY[$2::bigint])
@@ -44,28 +44,18 @@ async def attempts(
     day: date,
     ids: Sequence[int],
 ) -> tuple[list[AttemptRecord], bool]:
-    """Return the newest attempts that carried an event or its batch, in order of start. Also return whether
-    there are no older ones.
+    """Return the newest attempts that carried an event, in order of start, and whether these are all.
 
-    `day` is the batch's day: no attempt is older. `ids` are the attempts that the state of the batch lists;
-    on the fast path there is only one. Settled attempts off the fast path and attempts in flight are found by
-    an index each. Attempts in dropped partitions are missing.
+    `day` is the day of the event's batch: no attempt is older. `ids` are the attempts that the state of the
+    batch lists. Attempts in dropped partitions are missing.
     """
-    rows = await connection.fetch(
-        ATTEMPTS,
-        destination,
-        batch,
-        place,
-        day,
-        list(ids),
-        MOST_ATTEMPTS + 1,
-    )
+    rows = await connection.fetch(ATTEMPTS, destination, batch, place, day, list(ids), MOST_ATTEMPTS + 1)
     newest = [read_row(AttemptRecord, row) for row in rows[:MOST_ATTEMPTS]]
     return newest[::-1], len(newest) == len(rows)
 
 
 async def replays(connection: PipelineConnection, numbers: Sequence[int]) -> list[ReplayRecord]:
-    """Return these replays in order of time."""
+    """Return the replays with these numbers, oldest first."""
     rows = await connection.fetch(
         """
         SELECT id, requested_at AS at, requested_by AS by FROM replays
@@ -79,25 +69,32 @@ async def replays(connection: PipelineConnection, numbers: Sequence[int]) -> lis
 
 @dataclass(frozen=True, slots=True)
 class MappedDuplicate:
-    """An event that was answered as a duplicate: the position of the accepted event, and the time."""
+    """An event that was answered as a duplicate because another event already had its Amazon eventId.
+
+    `key` is the ledger key of the duplicate. `batch`, `place` and `destination` belong to the other event,
+    which can have another destination: an eventId is unique per advertiser.
+    """
 
     key: bytes
     batch: BatchId
     place: int
     answered_at: datetime
-    destination: DestinationId  # of the other event: an Amazon eventId is unique per advertiser
+    destination: DestinationId
 
 
 async def note_mapped_duplicates(
     connection: PipelineConnection, found: Sequence[tuple[bytes, BatchId, int]]
 ) -> None:
-    """Record duplicates: (ledger key, batch and position of the other event). Keeps the first of each key."""
+    """Record duplicates, each given as (its ledger key, batch and place of the accepted event).
+
+    A key that was recorded before keeps its first record.
+    """
     await connection.execute(
         """
         INSERT INTO mapped_duplicates (key, day, batch, place)
         SELECT key, (now() AT TIME ZONE 'UTC')::date, batch, place
         FROM unnest($1::bytea[], $2::bigint[], $3::smallint[]) AS found (key, batch, place)
-        -- In order of key, so that two flushes with the same keys cannot deadlock.
+        -- In order of keys, so that two flushes with the same keys cannot deadlock.
         ORDER BY key ON CONFLICT DO NOTHING
         """,
         [key for key, _, _ in found],

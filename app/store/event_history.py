@@ -1,8 +1,8 @@
-"""Read the history of one event, and lists of events by destination, newest first."""
+"""Read the batches and exceptions of a destination's events, for event histories and lists of events."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 
 from asyncpg import Record
@@ -16,7 +16,10 @@ from app.store.rows import MAX_BIGINT, read_row
 
 @dataclass(frozen=True, slots=True)
 class DestinationRef:
-    """The destination of an event history."""
+    """The fields of a destination on which the status of its waiting events depends.
+
+    `throttled_until` is the time until which its lane sends nothing after a 429.
+    """
 
     id: DestinationId
     number: DestinationNumber
@@ -28,7 +31,7 @@ class DestinationRef:
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """A batch's state and shapes, without its content. `shapes` is None when unreadable."""
+    """A batch's state and the metadata of its events (`shapes`), which is None when unreadable."""
 
     id: BatchId
     day: date
@@ -46,7 +49,7 @@ class BatchRow:
 
 @dataclass(frozen=True, slots=True)
 class ExceptionRow:
-    """The row of a conversion that left the fast path."""
+    """The own state of a conversion that was handled separately from its batch, such as a retry."""
 
     batch: BatchId
     place: int
@@ -71,7 +74,7 @@ STATE = """s.batch AS id, s.day, s.accepted_at, s.due_at, s.tries, s.first_event
 
 
 async def destination(connection: PipelineConnection, id: DestinationId) -> DestinationRef | None:
-    """Return a destination, or None."""
+    """Return a destination of the acting organisation, or None."""
     row = await connection.fetchrow(
         """
         SELECT d.id, d.number, d.state, d.sign_in_reason, d.suspended,
@@ -87,7 +90,7 @@ async def destination(connection: PipelineConnection, id: DestinationId) -> Dest
 async def mappings(
     connection: PipelineConnection, id: DestinationId
 ) -> dict[MappingNumber, tuple[MappingId, str]]:
-    """Return (id, name) of a destination's mappings by number, deleted ones included."""
+    """Return (id, name) of a destination's mappings by number, archived ones included."""
     rows = await connection.fetch(
         "SELECT number, id, name FROM mappings WHERE organisation_id = acting_organisation() AND "
         "destination = $1",
@@ -99,16 +102,16 @@ async def mappings(
 async def batches(
     connection: PipelineConnection, destination: DestinationNumber, id: BatchId
 ) -> list[BatchRow]:
-    """Return a destination's batches with this batch id; none if its partition was dropped.
+    """Return a destination's batches with this id; none if the partition was dropped.
 
-    There are several if the id was used on different days; the caller compares the event id.
+    Damage can have caused several batches with one id, on different days. The caller compares the event id.
     """
     rows = await connection.fetch(
         f"SELECT {STATE} FROM batch_states s WHERE s.batch = $2 AND s.destination = $1 AND {STORED}",
         destination,
         id,
     )
-    # One by one: shapes are read by id, which several of these rows share.
+    # One by one, because `with_shapes` assigns shapes by id and these rows share an id.
     return [batch for row in rows for batch in await with_shapes(connection, [row])]
 
 
@@ -126,7 +129,10 @@ async def newest(
     before: BatchId | None,
     limit: int,
 ) -> list[BatchRow]:
-    """Return batches of a destination, newest first, that may contain events of a status."""
+    """Return batches of a destination that may contain events of a status (None: any), newest first.
+
+    `before` is the highest id to return, or None for the first page.
+    """
     rows = await connection.fetch(
         f"""
         WITH candidates AS ({_candidates(wanted)})
@@ -145,7 +151,7 @@ async def newest(
 async def exceptions(
     connection: PipelineConnection, destinations: Sequence[DestinationNumber], ids: Sequence[BatchId]
 ) -> dict[tuple[BatchId, int], ExceptionRow]:
-    """Return the exceptions of these destinations' batches by (batch, place)."""
+    """Return the exceptions of these batches by (batch, place), if they belong to these destinations."""
     rows = await connection.fetch(
         """
         SELECT batch, place, day, status, tries, due_at, code, reason, amazon_code, amazon_message,
@@ -161,7 +167,7 @@ async def exceptions(
 async def exceptions_by_batch(
     connection: PipelineConnection, destinations: Sequence[DestinationNumber], ids: Sequence[BatchId]
 ) -> dict[BatchId, dict[int, ExceptionRow]]:
-    """Return the exceptions by batch and then by place. A batch without exceptions is missing."""
+    """Return the exceptions of these batches by batch and place. A batch without exceptions has no entry."""
     by_batch: dict[BatchId, dict[int, ExceptionRow]] = {}
     for (batch, place), exception in (await exceptions(connection, destinations, ids)).items():
         by_batch.setdefault(batch, {})[place] = exception
@@ -170,7 +176,7 @@ async def exceptions_by_batch(
 
 @dataclass(frozen=True, slots=True)
 class DestinationFigures:
-    """The figures of a destination, read in one snapshot."""
+    """A destination's figures from one snapshot. `rejected` has (code, reason, n), `dead` has (reason, n)."""
 
     state: str
     totals: CountTotals
@@ -191,7 +197,7 @@ async def destination_figures(
 ) -> DestinationFigures | None:
     """Read the figures of a destination in one statement, so that they add up.
 
-    The age of waiting events is None when the states of its batches cannot be read.
+    `oldest_waiting` and `earliest_expiry` are None when the states of its batches cannot be read.
     """
     try:
         row = await connection.fetchrow(_FIGURES.format(oldest=_OLDEST, first_event=_FIRST_EVENT), number)
@@ -215,18 +221,13 @@ _OLDEST, _FIRST_EVENT = (
     f"""(SELECT min({column}) FROM batch_states s WHERE s.destination = d.number AND s.settled_at IS NULL)"""
     for column in ("accepted_at", "first_event")
 )
-_FIGURES = """
+_SUMS = ", ".join(f"coalesce(sum({each.name}), 0)::bigint AS {each.name}" for each in fields(CountTotals))
+_FIGURES = f"""
         SELECT d.state, d.requests_per_second, d.burst, l.learned_rate, l.breaker, l.error_rate,
           coalesce(l.leased_until > now(), false) AS lane_owned,
-          (SELECT row_to_json(c)::text FROM (SELECT
-             coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(duplicates), 0)::bigint
-               AS duplicates,
-             coalesce(sum(rejected), 0)::bigint AS rejected, coalesce(sum(retrying), 0)::bigint AS retrying,
-             coalesce(sum(delivered), 0)::bigint AS delivered, coalesce(sum(dead), 0)::bigint AS dead,
-             coalesce(sum(expired), 0)::bigint AS expired,
-             coalesce(sum(erased), 0)::bigint AS erased FROM counts WHERE destination = d.number) c)
-               AS totals,
-          {oldest} AS oldest_waiting, {first_event} AS earliest_expiry,
+          (SELECT row_to_json(c)::text FROM (
+             SELECT {_SUMS} FROM counts WHERE destination = d.number) c) AS totals,
+          {{oldest}} AS oldest_waiting, {{first_event}} AS earliest_expiry,
           (SELECT coalesce(json_agg(r), '[]')::text FROM (SELECT code, reason, sum(rejected)::bigint AS n
              FROM rejections WHERE destination = d.number GROUP BY code,
                reason ORDER BY 3 DESC LIMIT 50) r) AS rejected,
@@ -237,15 +238,18 @@ _FIGURES = """
 
 
 async def with_shapes(connection: PipelineConnection, rows: Sequence[Record]) -> list[BatchRow]:
-    """Return these states with their shapes, which are read separately: a damaged batch keeps its state."""
+    """Return a batch for each of these rows of `STATE`, with its shapes.
+
+    Shapes are read separately, so that a damaged batch still has its state.
+    """
     shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
     return [read_row(BatchRow, row, shapes=shapes.get(row["id"])) for row in rows]
 
 
-# The newest batches of one kind. A separate index finds a rare kind; a scan from the newest finds a frequent
-# one. The planner chooses by its statistics only if each kind is a separate query: with OR it would scan a
-# million batches to find three expired ones. The start of a page is compared without OR, which a generic plan
-# does not use as an index condition: each page would read all newer batches again.
+# The newest batches of one kind. For a rare kind Postgres uses an index; for a frequent kind it scans from
+# the newest batch. It chooses well only if each kind is a separate query: with OR it would scan a million
+# batches to find three expired ones. The start of a page is compared without OR too. Otherwise a generic plan
+# could not use it as an index condition, and each page would read all newer batches again.
 _BATCHES_THAT = f"""
   SELECT s.batch FROM batch_states s WHERE s.destination = $1 AND {{}}
     AND s.batch <= coalesce($2, {MAX_BIGINT})
@@ -260,7 +264,7 @@ _BATCHES_WITH = f"""
 
 
 def _candidates(status: str | None) -> str:
-    """Return the SQL that selects batches which may contain events of a status; never the caller's text."""
+    """Return the SQL that selects the batches which may contain events of a status."""
     match status:
         case "queued":
             return _BATCHES_THAT.format("s.settled_at IS NULL")

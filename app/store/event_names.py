@@ -1,4 +1,4 @@
-"""Pinned event names: in an organisation, the first name of (advertiser, event type) is the only one."""
+"""Pinned event names: the first name of an event type is used for all its conversions for an advertiser."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from app.store.statements import execute, fetch, fetch_one
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The name that all conversions of an event type have for an advertiser, in every region."""
+    """The name of all conversions of an event type for an advertiser, in every region."""
 
     advertiser_id: str
     event_type: str
@@ -24,38 +24,33 @@ _COLUMNS = "advertiser_id, event_type, name, pinned_at"
 
 
 async def pin(connection: AsyncConnection, advertiser: str, event_type: str, name: str) -> tuple[Pin, bool]:
-    """Pin `name` if nothing is pinned. Return the pinned name, and whether it is new.
+    """Pin `name` if the event type has no pinned name. Return the pinned name, and whether it is new.
 
-    Of two concurrent calls, the second waits for the first's commit and returns its name. The row stays
-    locked against renaming until the transaction ends.
+    Of two concurrent calls, the second waits for the commit of the first and returns its name. Until the
+    transaction ends, the name cannot be changed.
     """
-    values = {"advertiser": advertiser, "event_type": event_type}
     inserted = await execute(
         connection,
         "INSERT INTO event_names (organisation_id, advertiser_id, event_type, name) "
         "VALUES (acting_organisation(), :advertiser, :event_type, :name) ON CONFLICT DO NOTHING",
-        **values,
+        advertiser=advertiser,
+        event_type=event_type,
         name=name,
     )
-    # A statement of its own: the snapshot of the insert cannot see the row that it conflicted with.
-    row = await fetch_one(
-        connection,
-        f"SELECT {_COLUMNS} FROM event_names "
-        "WHERE organisation_id = acting_organisation() "
-        "AND advertiser_id = :advertiser AND event_type = :event_type FOR SHARE",
-        **values,
-    )
-    assert row is not None
-    return read_row(Pin, row), inserted == 1
+    # A separate statement, because the snapshot of the insert cannot contain the row that it conflicted with.
+    pinned = await lock(connection, advertiser, event_type, strength="SHARE")
+    assert pinned is not None
+    return pinned, inserted == 1
 
 
-async def lock(connection: AsyncConnection, advertiser: str, event_type: str) -> Pin | None:
-    """Return a pin and lock it until the transaction ends."""
+async def lock(
+    connection: AsyncConnection, advertiser: str, event_type: str, *, strength: str = "UPDATE"
+) -> Pin | None:
+    """Return the pinned name of an event type and lock it until the transaction ends, or return None."""
     row = await fetch_one(
         connection,
-        f"SELECT {_COLUMNS} FROM event_names "
-        "WHERE organisation_id = acting_organisation() "
-        "AND advertiser_id = :advertiser AND event_type = :event_type FOR UPDATE",
+        f"SELECT {_COLUMNS} FROM event_names WHERE organisation_id = acting_organisation() "
+        f"AND advertiser_id = :advertiser AND event_type = :event_type FOR {strength}",
         advertiser=advertiser,
         event_type=event_type,
     )
@@ -63,7 +58,7 @@ async def lock(connection: AsyncConnection, advertiser: str, event_type: str) ->
 
 
 async def rename(connection: AsyncConnection, advertiser: str, event_type: str, to: str) -> Pin:
-    """Change a pinned name. The caller audits it and increments the versions of the advertiser."""
+    """Change a pinned name. The caller audits it and calls `destinations.touch_advertiser`."""
     row = await fetch_one(
         connection,
         "UPDATE event_names SET name = :to, pinned_at = now() "
@@ -78,7 +73,7 @@ async def rename(connection: AsyncConnection, advertiser: str, event_type: str, 
 
 
 async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Pin]:
-    """Return the pinned names of an advertiser by event type."""
+    """Return the pinned names of an advertiser in order of event type."""
     rows = await fetch(
         connection,
         f"SELECT {_COLUMNS} FROM event_names WHERE organisation_id = acting_organisation() "
@@ -96,10 +91,10 @@ async def page(
     search: str | None = None,
     only: Sequence[str] | None = None,
 ) -> list[Pin]:
-    """Return up to `limit` pinned names by advertiser and event type.
+    """Return up to `limit` pinned names in order of (advertiser, event type), after `after`.
 
-    `search` is an advertiser id or a part of a name. `only` limits them to advertisers with no other
-    destinations than these.
+    `search` is an advertiser id or a part of a name. `only` limits them to advertisers whose destinations are
+    all in this list of ids.
     """
     rows = await fetch(
         connection,

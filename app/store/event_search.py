@@ -1,4 +1,4 @@
-"""Read batches, destinations and requests across the destinations of an organisation, newest first."""
+"""Read destinations, batches and requests of an organisation, for the search of events."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId,
 from app.store import PipelineConnection
 from app.store.event_history import STATE, BatchRow, DestinationRef, with_shapes
 from app.store.partitions import STORED
-from app.store.rows import MAX_BIGINT
+from app.store.rows import MAX_BIGINT, read_row
 
-# Up to this many destinations are read one by one by index; for more, the newest batches are scanned.
+# Up to this number, each destination is read by an index. For more, the newest batches are scanned.
 _FEW: Final = 64
 
 Numbers = Sequence[DestinationNumber] | None
-"""Destinations; None means all of the acting organisation."""
+"""The destinations to search; None means all destinations of the acting organisation."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedDestination:
-    """A destination with its name and the inputs of its events' status."""
+    """A destination with its name."""
 
     ref: DestinationRef
     name: str
@@ -34,14 +34,7 @@ _OURS: Final = """JOIN lanes l ON l.id = d.lane
 
 
 def _named(row: Record) -> NamedDestination:
-    ref = DestinationRef(
-        id=DestinationId(row["destination_id"]),
-        number=DestinationNumber(row["number"]),
-        state=row["state"],
-        sign_in_reason=row["sign_in_reason"],
-        throttled_until=row["throttled_until"],
-    )
-    return NamedDestination(ref, row["name"])
+    return NamedDestination(read_row(DestinationRef, row, id=row["destination_id"]), row["name"])
 
 
 async def destinations(
@@ -50,7 +43,7 @@ async def destinations(
     numbers: Collection[DestinationNumber] | None = None,
     ids: Collection[str] | None = None,
 ) -> dict[DestinationNumber, NamedDestination]:
-    """Return the given destinations (numbers or ids) that belong to the organisation."""
+    """Return the organisation's destinations with these numbers and these ids; None means any."""
     rows = await connection.fetch(
         f"SELECT {_DESTINATION} FROM destinations d {_OURS} "
         "AND ($1::integer[] IS NULL OR d.number = ANY($1)) AND ($2::text[] IS NULL OR d.id = ANY($2))",
@@ -63,7 +56,10 @@ async def destinations(
 async def mappings(
     connection: PipelineConnection, only: Collection[str] | None
 ) -> dict[MappingNumber, tuple[MappingId, DestinationId]]:
-    """Return id and destination of every mapping, deleted ones too; `only` limits them to destinations."""
+    """Return (id, destination) of the organisation's mappings by number, archived ones included.
+
+    `only` limits them to these destinations.
+    """
     rows = await connection.fetch(
         "SELECT number, id, destination FROM mappings WHERE organisation_id = (SELECT acting_organisation()) "
         "AND ($1::text[] IS NULL OR destination = ANY($1))",
@@ -75,7 +71,7 @@ async def mappings(
 async def newest(
     connection: PipelineConnection, numbers: Numbers, *, before: BatchId | None, limit: int
 ) -> list[tuple[NamedDestination, BatchRow]]:
-    """Return the newest batches of these destinations up to the batch `before`, newest first."""
+    """Return the batches of these destinations with ids up to `before`, newest first."""
     batches_ = _OF_FEW if numbers is not None and len(numbers) <= _FEW else _OF_MANY
     rows = await connection.fetch(
         f"SELECT {STATE}, {_DESTINATION} FROM {batches_} s JOIN destinations d ON d.number = s.destination "
@@ -99,8 +95,9 @@ _OF_MANY: Final = f"""
 
 @dataclass(frozen=True, slots=True)
 class CarriedBatches:
-    """The batches of one request to Amazon; `places` are positions of single events, None for complete
-    batches.
+    """The events of one request to Amazon: complete batches, or single events of them.
+
+    For single events, `places` has the position of the event in the batch with the same index.
     """
 
     destination: DestinationNumber
@@ -111,7 +108,7 @@ class CarriedBatches:
 async def find_request(
     connection: PipelineConnection, numbers: Numbers, request_id: str
 ) -> CarriedBatches | None:
-    """Return the content of a request by Amazon's request id; None if no stored request had it."""
+    """Return the events of the request that Amazon gave this id, or None if no stored request has it."""
     row = await connection.fetchrow(
         """
         SELECT destination, batches, places FROM attempts
@@ -122,19 +119,13 @@ async def find_request(
         None if numbers is None else list(numbers),
         request_id,
     )
-    if row is None:
-        return None
-    return CarriedBatches(
-        DestinationNumber(row["destination"]),
-        tuple(map(BatchId, row["batches"])),
-        None if row["places"] is None else tuple(row["places"]),
-    )
+    return None if row is None else read_row(CarriedBatches, row)
 
 
 async def names(
     connection: PipelineConnection, only: Collection[str] | None, *, limit: int
 ) -> list[tuple[str, str]]:
-    """Return ids and names of destinations that are not archived, by name; `only` limits them to these."""
+    """Return (id, name) of destinations, or of those in `only`, in order of name, without archived ones."""
     rows = await connection.fetch(
         "SELECT id, name FROM destinations WHERE organisation_id = acting_organisation() "
         "AND archived_at IS NULL AND ($1::text[] IS NULL OR id = ANY($1)) ORDER BY name, id LIMIT $2",

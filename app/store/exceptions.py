@@ -1,4 +1,4 @@
-"""Exceptions: conversions that left the fast path, one row each."""
+"""Exceptions: one row for each conversion whose state differs from its batch, such as a retry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,11 @@ from app.store.rows import read_row
 
 @dataclass(frozen=True, slots=True)
 class ExceptionChange:
-    """An exception to write. `wait` counts from the database's now; None when final."""
+    """An exception to write. It is due again after `wait`; None for a final status.
+
+    With `answers_attempt`, reason, code and message come from Amazon's reply to this conversion. A `mapping`
+    of None leaves the stored mapping unchanged.
+    """
 
     batch: BatchId
     place: int
@@ -20,13 +24,13 @@ class ExceptionChange:
     event_at: datetime
     reason: str
     code: str | None = None
-    mapping: int | None = None  # None leaves that of the row
+    mapping: int | None = None
     wait: timedelta | None = None
     send_group: int | None = None
     costs_try: bool = False
     amazon_code: str | None = None
     amazon_message: str | None = None
-    answers_attempt: bool = False  # reason, code and message come from this attempt's reply to the conversion
+    answers_attempt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,10 @@ async def write(
     *,
     queue: int = 0,
 ) -> None:
-    """Insert or update these exceptions; each gets one more item outcome if the attempt had one for it.
+    """Insert or update these exceptions.
 
-    A new exception is put in `queue`; an existing one keeps its queue. The first item outcome and the latest
+    A new exception is put in `queue`; an existing one keeps its queue. If Amazon's reply to `attempt` had a
+    result for the conversion, the result is added to its item outcomes. Of these, the first and the latest
     thirty are stored.
     """
     if not written:
@@ -111,8 +116,9 @@ async def due(
     in_flight: Sequence[tuple[BatchId, int]],
     max_events: int,
 ) -> list[DueException]:
-    """Return the conversions of one retry request: those of one send group (half of a refused request), or
-    those without a group.
+    """Return the due conversions for one retry request, without those in flight.
+
+    They all belong to one send group, which is half of a request that Amazon refused, or all to no group.
     """
     rows = await connection.fetch(
         """
@@ -122,7 +128,7 @@ async def due(
             AND NOT EXISTS
             (SELECT FROM unnest($2::bigint[], $3::smallint[]) AS f (batch, place)
              WHERE f.batch = e.batch AND f.place = e.place)
-          -- In the order of the index: reads few rows without sorting, regardless of the backlog.
+          -- In the order of the index, so that few rows are read without sorting.
           ORDER BY due_at, batch, place LIMIT $4 * 4),
         -- The conversion that has been due for longest determines the send group of the request.
         head AS (SELECT send_group FROM free ORDER BY due_at, batch, place LIMIT 1)
@@ -141,7 +147,7 @@ async def due(
 async def lock_retrying(
     connection: PipelineConnection, conversions: Sequence[tuple[BatchId, int]]
 ) -> set[tuple[BatchId, int]]:
-    """Lock the given conversions (batch, position) that are still retrying."""
+    """Lock those of these conversions, given as (batch, place), that are still retrying. Return them."""
     if not conversions:
         return set()
     rows = await connection.fetch(
@@ -157,7 +163,7 @@ async def lock_retrying(
 
 
 async def places(connection: PipelineConnection, batch: BatchId) -> set[int]:
-    """Return the positions of a batch with exceptions."""
+    """Return the positions in a batch that have an exception."""
     rows = await connection.fetch("SELECT place FROM exceptions WHERE batch = $1", batch)
     return {row["place"] for row in rows}
 
@@ -169,7 +175,10 @@ async def requeue(
     wait: timedelta,
     reason: str,
 ) -> None:
-    """Requeue retrying conversions whose request had an unknown outcome; halves stay together."""
+    """Make retrying conversions due again after `wait`, because the outcome of their request is unknown.
+
+    They keep their send group.
+    """
     await connection.execute(
         """
         UPDATE exceptions e SET tries = least(tries + 1, 32767), due_at = now() + $3::interval, reason = $4,
@@ -187,10 +196,10 @@ async def requeue(
 async def expire(
     connection: PipelineConnection, *, older_than: timedelta, limit: int
 ) -> list[DestinationNumber]:
-    """Expire retrying conversions that passed the age limit; return a destination for each."""
+    """Expire retrying conversions that are older than `older_than`. Return the destination of each."""
     rows = await connection.fetch(
         """
-        -- Retrying conversions beyond the age limit, without those of an attempt in flight.
+        -- Retrying conversions beyond the age limit that no unsettled attempt carries.
         WITH old AS (SELECT batch, place FROM exceptions e WHERE status = 'retrying'
           AND event_at < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
             WHERE a.settled_at IS NULL AND a.places IS NOT NULL AND e.batch = ANY(a.batches))

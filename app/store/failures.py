@@ -17,9 +17,9 @@ CAUSE: Final = f"left(md5(coalesce(e.amazon_code, '') || E'\\n' || {_MESSAGE}), 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Events that failed in the same way. `dismissed` counts those marked as handled.
+    """Events that failed permanently for one cause. `dismissed` counts those that a person marked as handled.
 
-    `mapping` is None for events of several mappings: batches that were never sent.
+    `mapping` is None for batches that were never sent: their events can have several mappings.
     """
 
     status: str
@@ -34,7 +34,7 @@ class FailureGroup:
 
     @property
     def cause(self) -> str:
-        """The digest of code and message."""
+        """The digest that identifies Amazon's code and message in URLs and filters."""
         return failure_cause(self.code, self.message)
 
 
@@ -45,13 +45,13 @@ async def groups(
     since: datetime | None,
     only_mapping: MappingNumber | None,
 ) -> list[FailureGroup]:
-    """Return the groups of dead and expired events accepted since a time, most frequent first.
+    """Return the groups of dead and expired events, accepted since a time if given, most frequent first.
 
-    `only_mapping` is the destination's mapping, if it has exactly one.
+    `only_mapping` is the destination's mapping if it has exactly one; events without a mapping then get it.
     """
     rows = await connection.fetch(
         f"""
-        -- Group equal texts first: the pattern then runs once per text instead of once per event.
+        -- Equal texts are grouped first, so that the pattern runs once per text instead of once per event.
         WITH texts AS (
           SELECT e.status, e.reason, e.amazon_code, e.amazon_message, coalesce(e.mapping, $3) AS mapping,
             count(*) AS events, count(e.dismissed_at) AS dismissed, min(e.changed_at) AS first_at,

@@ -1,8 +1,9 @@
 """Flush: one transaction that stores the events of many requests.
 
-Two ways to write the same rows. `transaction`, `read_preconditions`, the ledger and `append` are separate
-statements. `store_in_one_round_trip` is one call of a function that each flushing session creates (ADR 0029),
-for the usual case: configuration versions unchanged and no duplicate keys.
+There are two ways to write the same rows. `store_in_one_round_trip` calls a database function that each
+flushing session creates (ADR 0029). It serves the usual case: unchanged configuration versions and no
+duplicate keys. Otherwise separate statements are used: `transaction`, `read_preconditions`,
+`app.store.ledger`, `append`.
 """
 
 import re
@@ -20,7 +21,7 @@ from app.store import PipelineConnection, counts
 from app.store.batches import NewBatch
 from app.store.partitions import FLUSH_LOCK
 
-# The parameters of both statements, in order: `append` uses the first part, the function uses all.
+# The parameters of the statement of `append`, in order. They are also the first parameters of the function.
 _APPEND_PARAMETERS: Final = {
     "ids": "bigint[]",
     "destinations": "integer[]",
@@ -43,7 +44,8 @@ _FUNCTION_PARAMETERS: Final = _APPEND_PARAMETERS | {
     "generation": "integer",
     "used_destinations": "text[]",
     "used_versions": "bigint[]",
-    # Ledger keys and content digests of all events, 16 bytes each, and the start of each batch in them.
+    # The ledger keys of all events, 16 bytes each, their content digests in the same form, and the index of
+    # each batch's first event in both.
     "keys": "bytea",
     "digests": "bytea",
     "starts": "integer[]",
@@ -61,7 +63,7 @@ _APPEND_SQL: Final = """
       INSERT INTO batches (day, id, destination, content, shapes)
       SELECT day, id, destination, content, shapes FROM new
     ), new_states AS (
-      -- State: open and due now, by the defaults of the table.
+      -- By the defaults of the table, the batches are open and due now.
       INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event,
         data_key, queue)
       SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue FROM new
@@ -70,7 +72,7 @@ _APPEND_SQL: Final = """
     SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, :writer, d.accepted, d.duplicates, d.rejected
     FROM unnest(:counted, :accepted, :duplicates, :rejected)
       AS d (destination, accepted, duplicates, rejected)
-    -- In order of destination: two writers that share rows cannot deadlock.
+    -- In order of destination, so that two writers that share rows cannot deadlock.
     ORDER BY d.destination
     ON CONFLICT (destination, day, writer) DO UPDATE SET accepted = c.accepted + excluded.accepted,
       duplicates = c.duplicates + excluded.duplicates, rejected = c.rejected + excluded.rejected
@@ -80,7 +82,7 @@ _LOCK: Final = f"SELECT pg_advisory_xact_lock_shared({FLUSH_LOCK})"
 
 
 class FlushOutcome(StrEnum):
-    """The result of a flush: stored, or not written because of a stale version or a duplicate key."""
+    """The result of a flush. A STALE configuration version or a DUPLICATE key means: nothing written."""
 
     STORED = "stored"
     STALE = "stale"
@@ -92,13 +94,13 @@ _FUNCTION_SQL: Final = f"""
     RETURNS text LANGUAGE plpgsql AS $body$
     DECLARE new_keys bytea[];
     BEGIN
-      -- A separate statement: the snapshots of the following ones must not be older than the lock.
+      -- A separate statement, so that the snapshots of the following statements are not older than the lock.
       PERFORM pg_advisory_xact_lock_shared({FLUSH_LOCK});
       -- The ledger generation and the configuration versions that the events were evaluated with.
       IF (SELECT max(generation) FROM ledger_generations) <> :generation OR EXISTS (
         SELECT FROM unnest(:used_destinations, :used_versions) AS used (id, version)
         LEFT JOIN destinations d ON d.id = used.id
-        -- NULL stands for a destination that does not exist.
+        -- The version NULL stands for a destination that does not exist.
         WHERE d.version IS DISTINCT FROM used.version)
       THEN RETURN '{FlushOutcome.STALE}'; END IF;
       -- Duplicates in the two earlier generations; the INSERT below finds those in the current one.
@@ -111,7 +113,7 @@ _FUNCTION_SQL: Final = f"""
         SELECT :generation, substr(:keys, 16 * (start + place) + 1, 16) AS key,
           substr(:digests, 16 * (start + place) + 1, 16), p.id, place
         FROM unnest(:ids, :events, :starts) AS p (id, events, start), generate_series(0, events - 1) AS place
-        -- In order of key: two flushes with the same keys in opposite order would deadlock.
+        -- In order of keys: two flushes with the same keys in opposite order would deadlock.
         ORDER BY key;
 {_APPEND_SQL};
       RETURN '{FlushOutcome.STORED}';
@@ -120,7 +122,7 @@ _FUNCTION_SQL: Final = f"""
 
 
 def _numbered(sql: str) -> str:
-    """Replace each `:name` by its number and type: Postgres has no named parameters."""
+    """Replace each `:name` by the number and type of the parameter: Postgres has no named parameters."""
     numbers = {name: n for n, name in enumerate(_FUNCTION_PARAMETERS, start=1)}
     return re.sub(r"(?<!:):([a-z]\w*)", lambda m: f"${numbers[m[1]]}::{_FUNCTION_PARAMETERS[m[1]]}", sql)
 
@@ -142,11 +144,11 @@ class FlushPreconditions:
 
 @asynccontextmanager
 async def transaction(connection: PipelineConnection) -> AsyncIterator[None]:
-    """Hold a transaction and the shared flush lock; commit at the end, roll back on an exception.
+    """Begin a transaction and take the shared flush lock. Commit at the end, or roll back on an exception.
 
-    Rotating the ledger and archiving a destination take the lock exclusively, so they wait for flushes, and
-    flushes wait only for them. The lock is a separate statement: otherwise the next snapshot could be older
-    than the lock. BEGIN and the lock are sent in one message.
+    Actions that take the lock exclusively, such as archiving a destination, wait for running flushes. The
+    lock is a separate statement, so that the next snapshot is not older than the lock. BEGIN and the lock are
+    one message to the server.
     """
     try:
         # Inside the try block: if the lock fails, the transaction has begun and must be rolled back.
@@ -162,7 +164,7 @@ async def transaction(connection: PipelineConnection) -> AsyncIterator[None]:
 async def read_preconditions(
     connection: PipelineConnection, ids: Collection[DestinationId]
 ) -> FlushPreconditions:
-    """Read the preconditions of a flush with these destinations. Requires the flush lock."""
+    """Read the ledger generation and the versions of these destinations. Call it under the flush lock."""
     rows = await connection.fetch(
         """
         SELECT g.generation, d.id, d.version
@@ -183,17 +185,14 @@ async def append(
     writer: int = 0,
     deltas: Mapping[DestinationNumber, counts.IngestCounts] = MappingProxyType({}),
 ) -> None:
-    """Store these batches in today's partition, open and due now, and add `deltas` to the counts of `writer`.
-
-    One statement, because every flush waits for it.
-    """
+    """Store these batches, open and due now, and add `deltas` to the counts of `writer`."""
     await connection.execute(_APPEND, *_append_arguments(batches, writer, deltas))
 
 
 async def create_function(connection: asyncpg.Connection) -> None:
-    """Create the function of `store_in_one_round_trip` in this session.
+    """Create the database function that `store_in_one_round_trip` calls in this session.
 
-    Raises PostgresError, for example when the role lacks the TEMPORARY privilege.
+    Raises PostgresError when this is not possible, for example without the TEMPORARY privilege.
     """
     await connection.execute(_CREATE)
 
@@ -208,11 +207,10 @@ async def store_in_one_round_trip(
     writer: int,
     deltas: Mapping[DestinationNumber, counts.IngestCounts],
 ) -> FlushOutcome:
-    """Store a flush in a separate transaction.
+    """Store a flush in its own transaction with one statement. Nothing is written unless it returns STORED.
 
-    It is committed if this returns STORED, else nothing is written. `keys` has one (ledger key, content
-    digest) per event of each batch, in order of position. `versions` are the versions with which the events
-    were evaluated, None for a destination that does not exist.
+    `keys` has, for each batch, (ledger key, content digest) of each event. `versions` are the configuration
+    versions with which the events were evaluated, None for a destination that does not exist.
     """
     starts, start = [], 0
     for batch_keys in keys:

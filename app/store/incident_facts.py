@@ -1,7 +1,7 @@
-"""The input of incidents: requests, waiting events, dead letters and received events.
+"""Read the facts from which incidents are computed: requests, waiting events, dead letters, received events.
 
-Each statement costs some index probes per destination, regardless of the backlog; an idle destination costs
-one probe.
+A statement costs some index probes per destination, regardless of the backlog. For an idle destination it
+costs one probe.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from app.store.rows import read_row
 
 _STEP = timedelta(seconds=5)  # the time that a row of `intake_steps` covers
 _KEEP_STEPS = timedelta(minutes=90)
-_PROBED = 50  # number of batches per queue whose age is read
-_MOST_COUNTED = 10_000
+_PROBED = 50  # the number of batches per queue whose age is read
+_MOST_COUNTED = 10_000  # rows per destination; more are not counted
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedDestination:
-    """A destination that is not archived, its lane, and its alerting."""
+    """A destination, the state of its lane, and its alerting settings."""
 
     number: DestinationNumber
     id: str
@@ -35,10 +35,10 @@ class WatchedDestination:
 
 
 async def watched(connection: PipelineConnection) -> list[WatchedDestination]:
-    """Return every destination that is not archived."""
+    """Return every destination of all organisations, without archived ones."""
     rows = await connection.fetch(
         """
-        SELECT d.number, d.id, d.organisation_id, d.lane, d.sign_in_reason, l.breaker,
+        SELECT d.number, d.id, d.organisation_id AS organisation, d.lane, d.sign_in_reason, l.breaker,
           coalesce(l.blocked_until > now(), false) AS is_blocked,
           a.alerting::text AS alerting, a.channels, a.kinds, a.min_severity
         FROM destinations d JOIN lanes l ON l.id = d.lane
@@ -46,24 +46,15 @@ async def watched(connection: PipelineConnection) -> list[WatchedDestination]:
         WHERE d.archived_at IS NULL ORDER BY d.number
         """
     )
-    return [
-        WatchedDestination(
-            DestinationNumber(row["number"]),
-            row["id"],
-            row["organisation_id"],
-            row["lane"],
-            row["sign_in_reason"],
-            row["breaker"],
-            row["is_blocked"],
-            alerting_row(row),
-        )
-        for row in rows
-    ]
+    return [read_row(WatchedDestination, row, alerting=alerting_row(row)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFacts:
-    """The requests and the waiting events of one destination."""
+    """The requests, waiting events and open dead letters of one destination.
+
+    `requests` and `failed` count the requests with a result within the window of the incident `failing`.
+    """
 
     number: DestinationNumber
     requests: int = 0
@@ -80,7 +71,10 @@ class DeliveryFacts:
 async def delivery(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber], windows: Sequence[float]
 ) -> dict[DestinationNumber, DeliveryFacts]:
-    """Return the facts of these destinations; `windows` are the windows of the kind `failing`, in seconds."""
+    """Return the facts of these destinations by number.
+
+    `windows` has the window of the incident `failing` for each destination, in seconds.
+    """
     facts: dict[DestinationNumber, dict[str, Any]] = {number: {"number": number} for number in numbers}
     for rows in (
         await connection.fetch(_REQUESTS, list(numbers), list(windows)),
@@ -88,17 +82,17 @@ async def delivery(
         await connection.fetch(_DEAD),
     ):
         for row in rows:
-            if row["number"] in facts:  # others are archived
+            if row["number"] in facts:  # other destinations are archived
                 facts[row["number"]] |= dict(row)
     return {number: DeliveryFacts(**values) for number, values in facts.items()}
 
 
 _TODAY = "(now() AT TIME ZONE 'UTC')::date"
-# Partitions of later days exist already.
+# The upper limit excludes the empty partitions of later days.
 _RECENT_DAYS = f"day BETWEEN {_TODAY} - 1 AND {_TODAY}"
 _REQUESTS = f"""
     WITH active AS MATERIALIZED (
-      -- Most destinations are idle: one index probe each. LIMIT keeps it from becoming a join.
+      -- Destinations with a recent request. LIMIT makes this one index probe each instead of a join.
       SELECT w.* FROM unnest($1::int[], $2::float8[]) AS w (number, seconds), LATERAL (
         SELECT FROM attempts WHERE destination = w.number AND {_RECENT_DAYS}
           AND started_at > now() - greatest(make_interval(secs => w.seconds + 120), interval '15 minutes')
@@ -107,8 +101,8 @@ _REQUESTS = f"""
     SELECT w.number, recent.requests, recent.failed, newest.outcome AS last_outcome,
       success.settled_at AS success_at, recent.unanswered_since
     FROM active w
-    -- Requests settled within the window, and the oldest in progress; they may have started some minutes
-    -- before.
+    -- Requests with a result within the window, and the oldest request without one. A request can start up to
+    -- two minutes before the window.
     CROSS JOIN LATERAL (
       SELECT count(outcome) AS requests, count(*) FILTER (WHERE outcome IN ('broken', 'lost')) AS failed,
         min(started_at) FILTER (WHERE outcome IS NULL) AS unanswered_since
@@ -116,7 +110,7 @@ _REQUESTS = f"""
         AND started_at > now() - make_interval(secs => w.seconds + 120)
         AND (outcome IS NULL
           OR settled_at > now() - make_interval(secs => w.seconds) AND outcome <> 'not_sent')) recent
-    -- The last request: a fault is over when it succeeded.
+    -- The last request with a result: if it succeeded, the fault is over.
     LEFT JOIN LATERAL (
       SELECT outcome FROM attempts WHERE destination = w.number AND {_RECENT_DAYS}
         AND started_at > now() - interval '15 minutes' AND settled_at IS NOT NULL AND outcome <> 'not_sent'
@@ -129,10 +123,10 @@ _REQUESTS = f"""
 
 
 def _destinations_with(name: str, table: str, condition: str) -> str:
-    """Return a recursive CTE that finds each destination with such a row by one index probe."""
+    """Return a recursive CTE of the destinations that have such a row, at one index probe each."""
     probe = f"SELECT destination FROM {table} WHERE {condition}"
     return f"""{name} AS (
-      -- From one destination to the next: idle ones are skipped.
+      -- Each step finds the next destination with a row.
       ({probe} ORDER BY destination LIMIT 1)
       UNION ALL
       SELECT ({probe} AND destination > {name}.destination ORDER BY destination LIMIT 1)
@@ -141,7 +135,7 @@ def _destinations_with(name: str, table: str, condition: str) -> str:
 
 
 def _front(queue: int) -> str:
-    """Return SQL for the front of a queue: the batches and exceptions that are due first."""
+    """Return SQL for the times of acceptance of the batches and exceptions of a queue that are due first."""
     return f"""
       SELECT {queue} AS queue, accepted_at FROM (SELECT accepted_at FROM batch_states
         WHERE destination = w.number AND queue = {queue} AND settled_at IS NULL AND events > 0
@@ -158,7 +152,7 @@ _WAITING = f"""
     {_destinations_with("retries", "exceptions", "status = 'retrying'")}
     SELECT w.number, front.oldest_live_at, front.oldest_waiting_at
     FROM (SELECT destination FROM open_batches UNION SELECT destination FROM retries) AS w (number)
-    -- Without queue 2: replays and backfills may wait.
+    -- Queue 2 is left out, because replays and backfills may wait.
     CROSS JOIN LATERAL (SELECT min(accepted_at) FILTER (WHERE queue = 0) AS oldest_live_at,
       min(accepted_at) AS oldest_waiting_at FROM ({_front(0)} UNION ALL {_front(1)}) x) front
     WHERE w.number IS NOT NULL
@@ -178,7 +172,10 @@ _DEAD = f"""
 
 @dataclass(frozen=True, slots=True)
 class ExpiringEvents:
-    """Waiting events of a destination that expire soon. `first_event_at` is the oldest time of an event."""
+    """The number of waiting events of a destination that expire soon.
+
+    `first_event_at` is the oldest time of an event. `since` is the time at which the first was accepted.
+    """
 
     events: int
     first_event_at: datetime
@@ -188,10 +185,11 @@ class ExpiringEvents:
 async def expiring(
     connection: PipelineConnection, *, before: datetime
 ) -> dict[DestinationNumber, ExpiringEvents]:
-    """Return the waiting events with a time before `before`, by destination."""
+    """Return the waiting events whose time is before `before`, by destination."""
     rows = await connection.fetch(
         """
-        SELECT destination, sum(events)::bigint AS events, min(first) AS first, min(since) AS since FROM (
+        SELECT destination, sum(events)::bigint AS events, min(first) AS first_event_at, min(since) AS since
+        FROM (
           SELECT destination, events, last_event AS first, accepted_at AS since FROM batch_states
           WHERE settled_at IS NULL AND events > 0 AND last_event < $1
           UNION ALL
@@ -202,16 +200,13 @@ async def expiring(
         """,
         before,
     )
-    return {
-        DestinationNumber(row["destination"]): ExpiringEvents(row["events"], row["first"], row["since"])
-        for row in rows
-    }
+    return {DestinationNumber(row["destination"]): read_row(ExpiringEvents, row) for row in rows}
 
 
 async def waiting_events(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber]
 ) -> dict[DestinationNumber, int]:
-    """Return the numbers of waiting events of these destinations; a long queue is counted in part."""
+    """Return the number of waiting events of each of these destinations. A long queue is counted in part."""
     rows = await connection.fetch(
         f"""
         SELECT n AS number, (coalesce(b.events, 0) + e.events)::bigint AS events
@@ -228,8 +223,9 @@ async def waiting_events(
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """Whether a worker leases a lane, the latest end of a lease, and when the oldest sendable batch was
-    accepted.
+    """Whether a worker owns a lane now, the latest end of any lease, and the oldest batch to send.
+
+    `oldest_sendable_at` is the time at which this batch was accepted.
     """
 
     is_leased: bool
@@ -238,7 +234,7 @@ class WorkerFacts:
 
 
 async def workers(connection: PipelineConnection) -> WorkerFacts:
-    """Return whether any worker has a lane, and since when the oldest sendable live batch has waited."""
+    """Return whether a worker owns a lane, and how long sendable batches have waited."""
     row = await connection.fetchrow(
         f"""
         WITH RECURSIVE {_destinations_with("open_batches", "batch_states", "settled_at IS NULL")}
@@ -256,13 +252,11 @@ async def workers(connection: PipelineConnection) -> WorkerFacts:
 
 
 async def record_intake(connection: PipelineConnection) -> None:
-    """Add the events that were received since the last call to `intake_steps`. The caller opens the
-    transaction.
-    """
+    """Add the events received since the last call to `intake_steps`, in the caller's transaction."""
     await connection.execute(
         """
         WITH totals AS (
-          -- The counts of today and yesterday.
+          -- The current counts of today and yesterday.
           SELECT d.organisation_id, c.destination, c.day,
             sum(c.accepted + c.duplicates + c.rejected)::bigint AS received,
             sum(c.rejected)::bigint AS rejected
@@ -270,13 +264,13 @@ async def record_intake(connection: PipelineConnection) -> None:
             AND c.day >= (now() AT TIME ZONE 'UTC')::date - 1
           WHERE d.archived_at IS NULL GROUP BY 1, 2, 3
         ), changes AS (
-          -- Compared with the last recording.
+          -- The increase since the last call.
           SELECT t.organisation_id, t.destination, sum(t.received - coalesce(o.received, 0)) AS received,
             sum(t.rejected - coalesce(o.rejected, 0)) AS rejected
           FROM totals t LEFT JOIN intake_totals o ON o.destination = t.destination AND o.day = t.day
           GROUP BY 1, 2 HAVING sum(t.received - coalesce(o.received, 0)) > 0
         ), remembered AS (
-          -- The input of the next comparison.
+          -- The current counts, for the next call.
           INSERT INTO intake_totals AS o (organisation_id, destination, day, received, rejected)
           SELECT * FROM totals ON CONFLICT (destination, day)
           DO UPDATE SET received = excluded.received, rejected = excluded.rejected
@@ -299,8 +293,9 @@ async def forget_intake(connection: PipelineConnection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class IntakeFacts:
-    """The events that a destination received within a window; `rejected_recently` counts the last ten
-    seconds.
+    """The events that a destination received and rejected within a window.
+
+    `rejected_recently` counts those that it rejected within the last ten seconds.
     """
 
     received: int
@@ -311,7 +306,10 @@ class IntakeFacts:
 async def intake(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber], windows: Sequence[float]
 ) -> dict[DestinationNumber, IntakeFacts]:
-    """Return the events that these destinations received within `windows` (seconds), without idle ones."""
+    """Return the events that each of these destinations received within its window, in seconds.
+
+    A destination that received none has no entry.
+    """
     rows = await connection.fetch(
         """
         SELECT w.number, s.received, s.rejected, s.rejected_recently
@@ -326,17 +324,15 @@ async def intake(
         list(numbers),
         list(windows),
     )
-    return {
-        DestinationNumber(row["number"]): IntakeFacts(
-            row["received"], row["rejected"], row["rejected_recently"]
-        )
-        for row in rows
-    }
+    return {DestinationNumber(row["number"]): read_row(IntakeFacts, row) for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeFacts:
-    """The events of the last complete hour, of the same hour on the days before, and the days of data."""
+    """The events of the last complete hour, and of the same hour on up to fourteen earlier days.
+
+    `days` is the number of days for which the destination has data.
+    """
 
     last_hour: int
     same_hours: tuple[int, ...]
@@ -344,11 +340,11 @@ class VolumeFacts:
 
 
 async def volumes(connection: PipelineConnection) -> dict[DestinationNumber, VolumeFacts]:
-    """Return the hourly volumes of destinations with data of at least seven days."""
+    """Return the hourly volumes of each destination that has data of at least seven days."""
     rows = await connection.fetch(
         """
         WITH first AS MATERIALIZED (
-          -- The first hour with data: one index probe per destination.
+          -- The first hour with data of each destination.
           SELECT d.number AS destination, h.at AS hour FROM destinations d CROSS JOIN LATERAL (
             SELECT at FROM outcome_history WHERE destination = d.number AND bucket_seconds = 3600
             ORDER BY at LIMIT 1) h
@@ -358,10 +354,10 @@ async def volumes(connection: PipelineConnection) -> dict[DestinationNumber, Vol
           SELECT n AS days_ago, date_trunc('hour', now()) - interval '1 hour' - make_interval(days => n) AS at
           FROM generate_series(0, 14) n
         ), volumes AS (
-          -- Of every destination in these hours, by the index of times.
+          -- The events of every destination in these hours.
           SELECT h.destination, hours.days_ago, h.events FROM hours CROSS JOIN LATERAL (
             SELECT destination, accepted + duplicates + rejected AS events FROM outcome_history
-            -- OFFSET: as a join, the whole history would be scanned.
+            -- OFFSET keeps Postgres from planning a join that scans the complete history.
             WHERE bucket_seconds = 3600 AND at = hours.at OFFSET 0) h
         )
         SELECT f.destination, extract(day FROM now() - f.hour)::int AS days,

@@ -1,4 +1,4 @@
-"""Incidents: the lock of the process that computes them, their rows, lists and changes by people."""
+"""Incidents: their rows, lists and changes by people, and the lock of the process that computes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ MONITOR_LOCK = 7_306
 
 @dataclass(frozen=True, slots=True)
 class StoredIncident:
-    """An incident with the members that only its row has."""
+    """An incident with its ids and what people have set, such as a note or the end of a mute."""
 
     id: str
     number: int
@@ -29,9 +29,9 @@ class StoredIncident:
 
 
 async def limit_silence(connection: PipelineConnection, silent_after: timedelta) -> None:
-    """Let the server end this session after this much silence, because its process is then frozen.
+    """Let the server end this session if it sends no statement for this time, because its process is frozen.
 
-    The lock ends with the session, and the process can write nothing more. Works across database roles.
+    The lock of `try_own` ends with the session, and the process can write nothing more.
     """
     limit = f"{int(silent_after.total_seconds() * 1000)}ms"
     await connection.execute(
@@ -42,13 +42,13 @@ async def limit_silence(connection: PipelineConnection, silent_after: timedelta)
 
 
 async def try_own(connection: PipelineConnection) -> bool:
-    """Become the only session that computes incidents; False if another session is."""
+    """Try to become the only session that computes incidents, until it ends. Return False if another is."""
     owned: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", MONITOR_LOCK)
     return owned
 
 
 async def probe_commit(connection: PipelineConnection) -> None:
-    """Commit a row as durably as an accepted event."""
+    """Write a row, to test that the database commits, and record the time of this run of the monitor."""
     await connection.execute(
         "INSERT INTO commit_probes (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()"
     )
@@ -63,7 +63,10 @@ _FROM = "FROM incidents i LEFT JOIN destinations d ON d.id = i.destination"
 
 
 async def current(connection: PipelineConnection) -> list[StoredIncident]:
-    """Return the open incidents, and those that may reopen or whose end was not announced yet."""
+    """Return the incidents that are open or were resolved recently.
+
+    A recently resolved incident may reopen, or its end may still have to be announced.
+    """
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS} {_FROM} WHERE i.state <> 'resolved'
@@ -77,7 +80,7 @@ async def current(connection: PipelineConnection) -> list[StoredIncident]:
 
 
 async def insert(connection: PipelineConnection, incident: Incident, *, id: str, organisation: str) -> None:
-    """Write a new incident; do nothing if an incident of its kind is open."""
+    """Write a new incident, unless an incident of its kind is open for its destination."""
     await connection.execute(
         """
         INSERT INTO incidents (organisation_id, id, destination, kind, severity, state, opened_at,
@@ -102,12 +105,12 @@ async def insert(connection: PipelineConnection, incident: Incident, *, id: str,
 
 
 async def update(connection: PipelineConnection, changed: Sequence[tuple[str, Incident]]) -> None:
-    """Write the changes of an observation; the settings of people (acknowledged, muted, note) are kept."""
+    """Write what the monitor changed in incidents, given by id. What people have set stays unchanged."""
     await connection.executemany(
         """
         UPDATE incidents SET last_seen_at = $2, resolved_at = $3::timestamptz, summary = $4,
           affected_events = $5, oldest_event_at = $6, expires_at = $7, is_silent = $8,
-          -- Somebody may have acknowledged it in between.
+          -- A person may have acknowledged the incident since the monitor read it.
           state = CASE WHEN $3::timestamptz IS NOT NULL THEN 'resolved'
             WHEN acknowledged_at IS NOT NULL THEN 'acknowledged' ELSE 'open' END
         WHERE id = $1
@@ -136,7 +139,7 @@ async def delete_old(connection: PipelineConnection, *, keep: timedelta) -> None
 
 
 async def open_by_kind(connection: PipelineConnection) -> dict[tuple[str, str], int]:
-    """Return how many incidents are open, by kind and severity."""
+    """Return the number of open incidents of all organisations by (kind, severity)."""
     rows = await connection.fetch(
         "SELECT kind, severity, count(*) AS n FROM incidents WHERE state <> 'resolved' GROUP BY 1, 2"
     )
@@ -145,7 +148,7 @@ async def open_by_kind(connection: PipelineConnection) -> dict[tuple[str, str], 
 
 @dataclass(frozen=True, slots=True)
 class IncidentFilter:
-    """A filter of incidents. `only` limits them to these destinations, without incidents of the service."""
+    """A filter of incidents; None means any. `only` limits them to incidents of these destinations."""
 
     state: IncidentState | None = None
     destination: str | None = None
@@ -176,8 +179,9 @@ async def page(
     return [_stored(row) for row in rows]
 
 
-# For an incident `i` and its destination `d`. The parameter {}: how recently a run of the monitor must have
-# found the condition. A reconnected destination recovers immediately.
+# Whether the condition of an incident `i` of the destination `d` still lasts: the monitor found it at most {}
+# (an interval) before its last run. An incident of the sign-in ends as soon as the destination is
+# reconnected.
 CONDITION_HOLDS: Final = """(
   coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - {}::interval, true)
     AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.state = 'needs_reconnect'))"""
@@ -185,19 +189,22 @@ CONDITION_HOLDS: Final = """(
 
 @dataclass(frozen=True, slots=True)
 class OpenIncident:
-    """An incident that is not resolved, the most severe first, and the state of its destination."""
+    """An open incident and its destination. `holds` tells whether its condition still lasts."""
 
     stored: StoredIncident
     destination_state: str | None
     sign_in_reason: str | None
     advertiser_id: str | None
-    holds: bool  # the monitor's last run found the condition; the destination was not reconnected since
+    holds: bool
 
 
 async def most_severe(
     connection: PipelineConnection, *, only: Sequence[str] | None, holds_for: timedelta, limit: int
 ) -> tuple[list[OpenIncident], int]:
-    """Return up to `limit` open incidents, the most severe and oldest first, and the number of open ones."""
+    """Return up to `limit` open incidents, the most severe and oldest first, and the number of all open ones.
+
+    The condition of an incident lasts if the monitor found it within `holds_for` before its last run.
+    """
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS}, d.state AS destination_state, d.sign_in_reason, d.advertiser_id,
@@ -223,7 +230,7 @@ async def monitored_at(connection: PipelineConnection) -> datetime | None:
 
 
 async def find(connection: PipelineConnection, id: str, *, lock: bool = False) -> StoredIncident | None:
-    """Return an incident; with `lock`, its row is locked until the transaction ends."""
+    """Return an incident of the acting organisation. With `lock`, lock its row until the transaction ends."""
     row = await connection.fetchrow(
         f"SELECT {_COLUMNS} {_FROM} WHERE i.organisation_id = acting_organisation() AND i.id = $1 "
         f"{'FOR UPDATE OF i' if lock else ''}",
@@ -233,7 +240,7 @@ async def find(connection: PipelineConnection, id: str, *, lock: bool = False) -
 
 
 async def acknowledge(connection: PipelineConnection, id: str, *, by: str, note: str | None) -> None:
-    """Mark an open incident as acknowledged; a note replaces an earlier one."""
+    """Mark an open incident as acknowledged. A note replaces an earlier note."""
     await connection.execute(
         """
         UPDATE incidents SET acknowledged_at = coalesce(acknowledged_at, now()),
@@ -248,7 +255,7 @@ async def acknowledge(connection: PipelineConnection, id: str, *, by: str, note:
 
 
 async def mute(connection: PipelineConnection, id: str, *, until: datetime | None) -> None:
-    """Send no message about an incident until this time; None ends the mute."""
+    """Mute the messages about an incident until this time. None ends the mute."""
     await connection.execute(
         "UPDATE incidents SET muted_until = $2 WHERE organisation_id = acting_organisation() AND id = $1",
         id,
@@ -259,7 +266,7 @@ async def mute(connection: PipelineConnection, id: str, *, until: datetime | Non
 async def open_kinds(
     connection: PipelineConnection, destinations: Sequence[str]
 ) -> Mapping[str, list[tuple[Kind, Severity]]]:
-    """Return the open incidents of each of these destinations."""
+    """Return the kind and severity of each open incident of these destinations, by destination."""
     rows = await connection.fetch(
         "SELECT destination, kind, severity FROM incidents "
         "WHERE organisation_id = acting_organisation() AND state <> 'resolved' "
@@ -275,7 +282,7 @@ async def open_kinds(
 async def last_accepted(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber]
 ) -> dict[DestinationNumber, datetime]:
-    """Return when each of these destinations last accepted an event; others are missing."""
+    """Return when each of these destinations last accepted an event, if it ever did."""
     rows = await connection.fetch(
         "SELECT n AS number, newest.accepted_at FROM unnest($1::int[]) AS n, LATERAL ("
         "  SELECT accepted_at FROM batch_states WHERE destination = n ORDER BY batch DESC LIMIT 1) newest",

@@ -1,4 +1,7 @@
-"""Rejected events and duplicates by journey and node. Accepted events are counted from their batches."""
+"""Count rejected events and duplicates by journey and node.
+
+Accepted events are counted from their batches.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,11 +11,11 @@ from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 
 JourneyKey = tuple[DestinationNumber, str, str]
-"""The destination, the id of the journey and of the node; '' for none."""
+"""The destination, the id of the journey and the id of its node. An id is '' if the event had none."""
 
 
 class JourneyCounts(NamedTuple):
-    """The events of a journey node that left no batch."""
+    """The numbers of a journey node's events that are in no batch."""
 
     rejected: int
     duplicates: int
@@ -21,10 +24,10 @@ class JourneyCounts(NamedTuple):
 async def add(
     connection: PipelineConnection, writer: int, journeys: Mapping[JourneyKey, JourneyCounts]
 ) -> None:
-    """Count events that leave no batch under `writer`, a number that few processes share."""
+    """Add these numbers to the rows of `writer`, a number that few processes share."""
     if not journeys:
         return
-    # In order of the keys, so that writers that share rows cannot deadlock.
+    # In order of keys, so that two processes that share a number cannot deadlock.
     rows = [(*key, *added) for key, added in sorted(journeys.items())]
     await connection.execute(
         """
@@ -46,13 +49,9 @@ async def add(
 
 
 async def read(
-    connection: PipelineConnection,
-    number: DestinationNumber,
-    *,
-    journey_id: str | None,
-    node_id: str | None,
+    connection: PipelineConnection, number: DestinationNumber, *, journey_id: str | None, node_id: str | None
 ) -> JourneyCounts:
-    """Return the numbers of rejected events and duplicates of a journey or node."""
+    """Return the numbers of rejected events and duplicates of a journey, a node, or all journeys."""
     row = await connection.fetchrow(
         "SELECT coalesce(sum(rejected), 0)::bigint AS rejected, "
         "coalesce(sum(duplicates), 0)::bigint AS duplicates FROM journey_counts "
@@ -69,7 +68,7 @@ async def read(
 async def rejected_by_node(
     connection: PipelineConnection, number: DestinationNumber, *, since: datetime
 ) -> dict[tuple[str, str], int]:
-    """Return the numbers of rejected events by journey and node, since the day (UTC) of a time."""
+    """Return the number of rejected events by (journey, node), from the day (UTC) of `since` on."""
     rows = await connection.fetch(
         "SELECT journey_id, node_id, sum(rejected)::bigint AS events FROM journey_counts "
         "WHERE organisation_id = acting_organisation() AND destination = $1 "

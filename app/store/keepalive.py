@@ -1,7 +1,7 @@
-"""Connections to Postgres with TCP keepalive, so that a half-open connection is noticed.
+"""Open connections to Postgres with TCP keepalive, so that a half-open connection is noticed.
 
-The only use of asyncpg's private transport. `tests/commands/test_database_sessions.py` checks it with the
-pinned version.
+Only this module uses asyncpg's private transport; `tests/commands/test_database_sessions.py` checks it with
+the pinned version.
 """
 
 import contextlib
@@ -13,15 +13,15 @@ import asyncpg
 
 IDLE_S: Final = 10  # silence before the first keepalive probe
 INTERVAL_S: Final = 5  # between two probes
-COUNT: Final = 3  # unanswered probes end the connection
+COUNT: Final = 3  # this number of unanswered probes ends the connection
 UNACKNOWLEDGED_S: Final = 20  # unacknowledged data ends the connection after this time
-# Client-side timeout of one statement: longer than the server's statement_timeout, whose error is more
-# specific. If a middlebox acknowledges everything and forwards nothing, TCP detects no fault and only this
-# timeout ends the wait.
+# The client's timeout of one statement. If a device on the network acknowledges everything and forwards
+# nothing, TCP detects no fault and only this timeout ends the wait. It is longer than the server's
+# statement_timeout, whose error is more specific.
 COMMAND_TIMEOUT_S: Final = 35.0
 
-# The same settings for the server, so that it releases the locks of an unreachable client. Ignored on a Unix
-# socket, and if the server's system does not support one of them.
+# The same settings for the server, so that it releases the locks of an unreachable client. The server ignores
+# them on a Unix socket, and those that its operating system does not support.
 SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "tcp_keepalives_idle": str(IDLE_S),
     "tcp_keepalives_interval": str(INTERVAL_S),

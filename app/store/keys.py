@@ -1,4 +1,4 @@
-"""API keys, stored as digests: reading this table gives no access."""
+"""API keys. Only their digests are stored, so a reader of the table gets no access."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from app.store.statements import execute, fetch, fetch_one, fetch_value
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key. `hint` is its first characters, to recognise it."""
+    """An API key without its secret. `hint` are its first characters, by which people recognise it."""
 
     organisation: OrganisationId
     id: KeyId
@@ -55,7 +55,7 @@ async def create(
     created_by: str,
     replaces: KeyId | None = None,
 ) -> ApiKey:
-    """Write a key. `digest` is the SHA-256 of the key, which is not stored."""
+    """Write a new key. `digest` is its SHA-256; the key itself is not stored."""
     created = await _key(
         connection,
         f"""
@@ -80,7 +80,7 @@ async def create(
 
 
 async def find_alive(connection: AsyncConnection, digests: Sequence[bytes]) -> dict[bytes, ApiKey]:
-    """Return the keys with these digests, without revoked and expired ones, on the database's clock."""
+    """Return the keys with these digests that are neither revoked nor expired, by digest."""
     rows = await fetch(
         connection,
         f"SELECT digest, {_COLUMNS} FROM api_keys WHERE digest = ANY(:digests) AND {_ALIVE}",
@@ -90,22 +90,22 @@ async def find_alive(connection: AsyncConnection, digests: Sequence[bytes]) -> d
 
 
 async def is_alive(connection: AsyncConnection, key: str) -> bool:
-    """Return whether the key with this id is still valid."""
+    """Return whether the key with this id exists and is neither revoked nor expired."""
     statement = f"SELECT 1 FROM api_keys WHERE {_OWN} AND id = :id AND {_ALIVE}"
     return await fetch_value(connection, statement, id=key) is not None
 
 
 async def note_use(connection: AsyncConnection, used: Sequence[KeyId]) -> None:
-    """Record the use of keys, at most once a minute, because readers need only days.
+    """Record that these keys are in use. The time of a key is written at most once a minute.
 
-    Losing the record in a crash is harmless, so its commit does not wait for the disk.
+    The commit does not wait for the disk, because losing the time in a crash is harmless.
     """
     await execute(connection, "SET LOCAL synchronous_commit = off")
     await execute(
         connection,
         "UPDATE api_keys SET last_used_at = now() WHERE id IN (SELECT id FROM api_keys WHERE id = ANY(:ids) "
         "AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute') "
-        # Another process that records the same keys, in another order, must not wait for this one.
+        # Without SKIP LOCKED, two processes that record the same keys in different orders could deadlock.
         "FOR NO KEY UPDATE SKIP LOCKED)",
         ids=list(used),
     )
@@ -119,10 +119,10 @@ async def page(
     only: Sequence[str] | None = None,
     without_scope: str | None = None,
 ) -> list[ApiKey]:
-    """Return up to `limit` keys in order of creation, revoked ones included.
+    """Return up to `limit` keys in order of creation, revoked ones included, after (created_at, id).
 
-    Keys with the scope `without_scope` are left out. `only` limits the result to keys that are limited to
-    some of these destinations.
+    Keys with the scope `without_scope` are left out. `only` selects the keys that may use no destination
+    outside this list.
     """
     at, key = after or (None, None)
     rows = await fetch(
@@ -144,24 +144,24 @@ async def page(
 
 
 async def find(connection: AsyncConnection, key: str) -> ApiKey | None:
-    """Return a key, revoked ones included."""
+    """Return a key, even if it is revoked, or None."""
     return await _key(connection, f"SELECT {_COLUMNS} FROM api_keys WHERE {_OWN} AND id = :id", id=key)
 
 
 async def lock(connection: AsyncConnection, key: str) -> ApiKey | None:
-    """Return a key and lock it until the transaction ends, unless it is revoked or expired."""
+    """Return a key and lock it until the transaction ends; None if it is unknown, revoked or expired."""
     statement = f"SELECT {_COLUMNS} FROM api_keys WHERE {_OWN} AND id = :id AND {_ALIVE} FOR UPDATE"
     return await _key(connection, statement, id=key)
 
 
 async def has_successor(connection: AsyncConnection, key: KeyId) -> bool:
-    """Return whether a key that replaces this one is still valid."""
+    """Return whether a valid key exists that was created to replace this key."""
     statement = f"SELECT 1 FROM api_keys WHERE {_OWN} AND replaces = :id AND {_ALIVE} LIMIT 1"
     return await fetch_value(connection, statement, id=key) is not None
 
 
 async def set_expiry(connection: AsyncConnection, key: KeyId, *, seconds: int) -> ApiKey:
-    """Let a key expire after this many seconds on the database's clock, or earlier if it already would."""
+    """Let a key expire in this many seconds, unless it expires earlier."""
     changed = await _key(
         connection,
         "UPDATE api_keys SET expires_at = "
@@ -175,7 +175,7 @@ async def set_expiry(connection: AsyncConnection, key: KeyId, *, seconds: int) -
 
 
 async def revoke(connection: AsyncConnection, key: KeyId) -> ApiKey | None:
-    """Revoke a key permanently. Return None when it was revoked before."""
+    """Revoke a key permanently. Return None if it was revoked before."""
     return await _key(
         connection,
         "UPDATE api_keys SET revoked_at = now() "

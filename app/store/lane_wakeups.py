@@ -1,4 +1,4 @@
-"""Wake the owners of lanes with waiting events through Postgres' LISTEN and NOTIFY."""
+"""Tell workers through Postgres' LISTEN and NOTIFY which lanes have new events."""
 
 from app.domain.ids import LaneId
 from app.store import PipelineConnection
@@ -7,9 +7,9 @@ WAITING_CHANNEL = "batches_waiting"  # NOTIFY channel: '<lane>:<events>' separat
 
 
 async def notify(connection: PipelineConnection, waiting: dict[LaneId, int]) -> None:
-    """Notify all workers of waiting events. A lost notification delays events until the next poll."""
+    """Notify all workers of new events by lane. After a lost notification, the next poll finds them."""
     parts = [f"{lane}:{events}" for lane, events in waiting.items()]
-    # A payload is limited to 8,000 bytes; 400 lanes of at most 18 characters fit.
+    # Postgres limits a payload to 8,000 bytes. 400 parts of at most 18 characters fit.
     for start in range(0, len(parts), 400):
         await connection.execute(
             "SELECT pg_notify($1, $2)", WAITING_CHANNEL, ",".join(parts[start : start + 400])
@@ -17,7 +17,7 @@ async def notify(connection: PipelineConnection, waiting: dict[LaneId, int]) -> 
 
 
 def read_notification(payload: str) -> dict[LaneId, int]:
-    """Return the lanes and events of a notification; malformed entries are ignored."""
+    """Return the numbers of new events by lane from a notification. Malformed parts are ignored."""
     waiting: dict[LaneId, int] = {}
     for part in payload.split(","):
         lane, _, events = part.partition(":")

@@ -1,8 +1,9 @@
 """Lanes: which worker may send for an advertiser, and which lanes have due work.
 
-Ownership is a timed lease with a fencing number; every write of results names the fence. A session advisory
-lock ends with its connection, so the lanes of a crashed owner are free immediately. A hanging owner loses its
-session to another worker (`living_workers`), and its lanes at the end of the lease at the latest.
+A worker owns a lane by a timed lease with a fencing number, and every write of a result names this fence. The
+owner also holds an advisory lock. The lock ends with the owner's session, so the lanes of a crashed worker
+are free immediately. Other workers end the session of a worker that hangs (`living_workers`); its lanes are
+free at the end of their leases at the latest.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,16 +25,18 @@ from app.domain.pacing.token_bucket import RateLimit
 from app.store import PipelineConnection, damage, due_heads, silent_sessions
 from app.store.due_heads import PROBE_DUE
 from app.store.errors import DRIVER_ERRORS
+from app.store.rows import read_row
 
-LANE_LOCKS = 7_311  # class of the advisory locks, one per lane
-WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
+LANE_LOCKS = 7_311  # class of the advisory locks of lanes; the second number is the lane
+WORKER_LOCKS = 7_312  # every worker holds this lock shared, so that workers can be counted
 
 
 @dataclass(frozen=True, slots=True)
 class LaneLease:
     """A lane that this worker owns.
 
-    Every write includes `fence`. `blocked_for` is the rest of the window of a 429, in seconds.
+    Every write of a result includes `fence`. Amazon answered 429, so the lane sends nothing for `blocked_for`
+    seconds; 0 without a 429.
     """
 
     id: LaneId
@@ -48,8 +51,8 @@ class LaneLease:
 class DestinationQueue:
     """A destination of a lane whose events may be sent.
 
-    `due_in` has the seconds until each waiting kind of request is due (≤ 0: now). With `is_probe`, only one
-    request may be sent: the destination waits because Amazon answered 404.
+    `due_in` has the seconds until each kind of work is due; it is due now if they are not positive. With
+    `is_probe`, only one request may be sent, because Amazon answered 404 to an earlier one.
     """
 
     number: DestinationNumber
@@ -61,10 +64,10 @@ class DestinationQueue:
 
 @dataclass(frozen=True, slots=True)
 class LanePoll:
-    """The facts that the owner of a lane reads before its next request.
+    """What the owner of a lane reads before its next request.
 
-    `limit` is the lowest rate limit of the destinations, None without a destination. `erasures` counts the
-    requested erasures. `damaged` are destinations whose due events cannot be read.
+    `limit` is the lowest rate limit of the lane's destinations, None without a destination. `erasures` is the
+    number of erasures requested so far. `damaged` are the members of `queues` whose events cannot be read.
     """
 
     limit: RateLimit | None
@@ -75,7 +78,7 @@ class LanePoll:
 
 @dataclass(frozen=True, slots=True)
 class PaceSettings:
-    """A lane's pace: the lowest rate limit of its destinations, and the rate its owner last reported."""
+    """The lowest rate limit of a lane's destinations, and the rate that its owner last reported."""
 
     limit: RateLimit | None
     learned_rate: float | None
@@ -85,8 +88,9 @@ class PaceSettings:
 class LaneWork:
     """A lane that has sendable work or an owner.
 
-    `owner` is None if it is free. `due_in` is the seconds until events are due (≤ 0: now), None without
-    events. `is_lapsed`: the lane is free because its owner neither renewed nor released its lease.
+    `owner` is None if the lane is free. `due_in` is the seconds until its next event is due, None without
+    waiting events; an event is due now if they are not positive. `is_lapsed` means that the last owner
+    neither renewed nor released its lease.
     """
 
     lane: LaneId
@@ -101,15 +105,15 @@ async def register_worker(connection: PipelineConnection) -> None:
 
 
 async def unregister_worker(connection: PipelineConnection) -> None:
-    """Stop counting this session as a worker. It keeps its lanes until they are released."""
+    """Stop counting this session as a worker. It keeps its lanes until it releases them."""
     await connection.execute("SELECT pg_advisory_unlock_shared($1, 0)", WORKER_LOCKS)
 
 
 async def living_workers(connection: PipelineConnection, *, silent_after: timedelta) -> int:
-    """Return how many workers are alive on this database, and end the sessions of silent ones.
+    """Return how many workers are alive on this database, at least 1.
 
-    A frozen worker keeps its session and the locks of its lanes. A worker that was silent for `silent_after`
-    is not counted, and its session is ended.
+    A worker that sent no statement for `silent_after` is frozen: it is not counted. Its session is ended,
+    because it would keep the locks of its lanes.
     """
     holders, silent = await silent_sessions.speaking(connection, WORKER_LOCKS, 0, silent_after=silent_after)
     if silent:
@@ -118,9 +122,9 @@ async def living_workers(connection: PipelineConnection, *, silent_after: timede
 
 
 async def busy_lanes(connection: PipelineConnection) -> list[LaneWork]:
-    """Return each lane that has sendable work or an owner, in one statement for any number of lanes.
+    """Return each lane that has sendable work or an owner, with one statement for any number of lanes.
 
-    A lane is free without a lease, with an expired one, or when its owner's session is gone.
+    A lane is free if it has no lease, if its lease has expired, or if its owner's session has ended.
     """
     try:
         rows = await connection.fetch(_BUSY, LANE_LOCKS)
@@ -133,9 +137,10 @@ async def busy_lanes(connection: PipelineConnection) -> list[LaneWork]:
 
 
 def _heads(name: str, table: str, open_ones: str) -> str:
-    """Read the first row of each (destination, queue) by hopping through the index of open rows.
+    """Return a recursive CTE that finds the first open row of each (destination, queue).
 
-    Postgres has no such scan (loose index scan). It costs one step per non-empty queue of any length.
+    It is a loose index scan, which Postgres does not have: it costs one index probe per queue that is not
+    empty, regardless of its length.
     """
     return f"""
         {name} AS (
@@ -152,7 +157,7 @@ def _heads(name: str, table: str, open_ones: str) -> str:
 
 _OWED = f"""RECURSIVE {_heads("batch_heads", "batch_states", "settled_at IS NULL")},
     {_heads("exception_heads", "exceptions", "status = 'retrying'")},
-    -- When each lane is next due, by destinations that may send or probe.
+    -- The next due time of each lane, from the destinations that may send or probe.
     owed AS (SELECT d.lane, min(h.due_at) AS due_at
       FROM (SELECT * FROM batch_heads UNION ALL SELECT * FROM exception_heads) h
       JOIN destinations d ON d.number = h.destination AND (d.state = 'active' OR {PROBE_DUE})
@@ -187,9 +192,9 @@ _BUSY_AROUND_DAMAGE = _busy(
 async def acquire(
     connection: PipelineConnection, lane: LaneId, owner: str, *, lease: timedelta
 ) -> LaneLease | None:
-    """Take a free lane under the next fence, or return None when another worker has it.
+    """Take a free lane under the next fence, or return None when another worker owns it.
 
-    `connection` lives as long as the worker: its advisory lock marks the worker as alive.
+    `connection` must live as long as the worker, because it holds the advisory lock of the lane.
     """
     locked: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", LANE_LOCKS, lane)
     row = None
@@ -198,8 +203,8 @@ async def acquire(
             """
             UPDATE lanes SET fence = fence + 1, owner = $2, leased_until = now() + $3::interval
             WHERE id = (
-              -- With the advisory lock the former owner's session has ended; else its lease must be over.
-              -- A frozen owner may lock the row in a transaction: skip it and take other lanes.
+              -- The advisory lock proves that the former owner's session has ended. Without it, the lease
+              -- must have expired. SKIP LOCKED: a frozen owner may have locked the row in a transaction.
               SELECT id FROM lanes WHERE id = $1 AND ($4 OR leased_until < now()) FOR UPDATE SKIP LOCKED)
             RETURNING id, fence, region, advertiser_id,
               coalesce(greatest(extract(epoch FROM blocked_until - now()), 0), 0)::float8 AS blocked_for,
@@ -215,15 +220,13 @@ async def acquire(
             # A lock without a lease would block the lane for every other worker.
             with suppress(*DRIVER_ERRORS):
                 await connection.execute("SELECT pg_advisory_unlock($1, $2)", LANE_LOCKS, lane)
-    if row is None:
-        return None
-    return LaneLease(LaneId(row["id"]), *(row[name] for name in row.keys() if name != "id"))  # noqa: SIM118
+    return None if row is None else read_row(LaneLease, row)
 
 
 async def renew(
     connection: PipelineConnection, fences: Collection[tuple[LaneId, int]], *, lease: timedelta
 ) -> set[LaneId]:
-    """Renew these leases; return the lanes that are still ours."""
+    """Renew the leases of lanes, given with their fences. Return the lanes that this worker still owns."""
     rows = await connection.fetch(
         """
         UPDATE lanes l SET leased_until = now() + $3::interval FROM unnest($1::int[], $2::bigint[])
@@ -241,11 +244,12 @@ async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> N
     """Release a lane, so that another worker does not wait until the lease expires."""
     await connection.execute(
         """
-        -- One statement: a lock without a lease would block the lane for every other worker.
+        -- One statement, so that the lock and the lease end together. A lock without a lease would block the
+        -- lane for every other worker.
         WITH freed AS (
           -- Only if this worker still owns the lane.
           UPDATE lanes SET leased_until = NULL, owner = NULL WHERE id = $1 AND fence = $2 RETURNING 1)
-        -- The count makes the update run first.
+        -- Reading the CTE makes the update run before the unlock.
         SELECT pg_advisory_unlock($3, $1) FROM (SELECT count(*) FROM freed) AS updated
         """,
         lane,
@@ -255,7 +259,7 @@ async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> N
 
 
 async def is_owned(connection: PipelineConnection, lane: LaneId, fence: int) -> bool:
-    """Return whether this worker owns a lane. If so, lock the lane's row until the transaction ends."""
+    """Return whether a lane still has this fence. If so, lock its row until the transaction ends."""
     found = await connection.fetchval(
         "SELECT true FROM lanes WHERE id = $1 AND fence = $2 FOR SHARE", lane, fence
     )
@@ -263,9 +267,10 @@ async def is_owned(connection: PipelineConnection, lane: LaneId, fence: int) -> 
 
 
 async def block_until(connection: PipelineConnection, lane: LaneId, seconds: float) -> None:
-    """Record the end of a Retry-After window, for any owner of the lane.
+    """Let a lane send nothing for `seconds`, because Amazon answered 429 with Retry-After.
 
-    Not fenced: the window of a former owner also applies to its successor. The end only moves later.
+    The statement does not compare the fence: the block applies to the next owner too. It never shortens an
+    earlier block.
     """
     await connection.execute(
         "UPDATE lanes SET blocked_until = greatest(blocked_until, "
@@ -284,7 +289,7 @@ async def record_state(
     breaker: str,
     error_rate: float,
 ) -> None:
-    """Record the owner's estimate and breaker state, for the console and the next owner."""
+    """Store the owner's estimated rate and breaker state, for the console and the next owner."""
     await connection.execute(
         "UPDATE lanes SET learned_rate = $3, breaker = $4, error_rate = $5 WHERE id = $1 AND fence = $2",
         lane,
@@ -303,11 +308,11 @@ async def poll(
     exceptions_in_flight: Sequence[tuple[int, int]],
     watermarks: Mapping[tuple[DestinationNumber, int], datetime],
 ) -> LanePoll:
-    """Return the limits and the due work of a lane before its next request.
+    """Return the limits and the due work of a lane. The owner calls this before every request to Amazon.
 
-    Events in flight are left out, or a lane would seem due while it waits for a reply. Batches of a
-    (destination, queue) due before its watermark are not searched: see `app.domain.pacing.watermarks`. One
-    statement, because it runs before every request to Amazon.
+    Events in flight are left out: otherwise a lane would seem due while it waits for a reply. `watermarks`
+    has, by (destination, queue), the due time before which no batch is searched
+    (`app.domain.pacing.watermarks`).
     """
     numbers = sorted({number for number, _ in watermarks})
     rows: list[Any]
@@ -347,37 +352,20 @@ async def poll(
     return LanePoll(reduce(RateLimit.lowest, limits) if limits else None, rows[0]["erasures"], queues, unread)
 
 
+_WATERMARKED = due_heads.heads(
+    "d.number",
+    since_live="coalesce(watermark.live, '-infinity')",
+    since_replay="coalesce(watermark.replay, '-infinity')",
+)
 _POLL = f"""
         SELECT l.erasures, d.organisation_id, d.number, d.id, d.requests_per_second, d.burst,
           d.state = 'active' AS is_active, {PROBE_DUE} AS is_probe,
-          extract(epoch FROM q.live - clock_timestamp())::float8 AS live,
-          extract(epoch FROM q.retry - clock_timestamp())::float8 AS retry,
-          extract(epoch FROM q.replay - clock_timestamp())::float8 AS replay,
-          extract(epoch FROM q.replay_retry - clock_timestamp())::float8 AS replay_retry
-        -- LEFT JOIN: a lane without destinations has erasures.
+          {due_heads.SECONDS_LEFT}
+        -- LEFT JOIN: a lane without destinations still has its number of erasures.
         FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
         LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS watermark (number, live, replay)
           ON watermark.number = d.number
-        -- The earliest due time of each queue, without events in flight: one index probe each.
-        LEFT JOIN LATERAL (SELECT
-          (SELECT s.due_at FROM batch_states s WHERE s.destination = d.number
-            AND s.queue = 0 AND s.settled_at IS NULL
-            AND s.due_at >= coalesce(watermark.live, '-infinity') AND s.batch <> ALL($2::bigint[])
-            ORDER BY s.due_at LIMIT 1) AS live,
-          (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
-            AND e.queue = 0 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
-              $4::smallint[]) AS f (batch, place)
-              WHERE f.batch = e.batch AND f.place = e.place)
-            ORDER BY e.due_at LIMIT 1) AS retry,
-          (SELECT s.due_at FROM batch_states s WHERE s.destination = d.number
-            AND s.queue = 2 AND s.settled_at IS NULL
-            AND s.due_at >= coalesce(watermark.replay, '-infinity') AND s.batch <> ALL($2::bigint[])
-            ORDER BY s.due_at LIMIT 1) AS replay,
-          (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
-            AND e.queue = 2 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
-              $4::smallint[]) AS f (batch, place)
-              WHERE f.batch = e.batch AND f.place = e.place)
-            ORDER BY e.due_at LIMIT 1) AS replay_retry) q
+        LEFT JOIN LATERAL ({_WATERMARKED}) q
           -- A destination that may not send has no due times.
           ON d.state = 'active' OR {PROBE_DUE}
         WHERE l.id = $1 ORDER BY d.number
@@ -385,11 +373,11 @@ _POLL = f"""
 
 
 async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSettings:
-    """Return a lane's learned rate, and the lowest rate limit of its unarchived destinations."""
+    """Return a lane's learned rate and the lowest rate limit of its destinations, without archived ones."""
     row = await connection.fetchrow(
         """
         SELECT l.learned_rate, min(d.requests_per_second) AS rate, min(d.burst) AS burst
-        -- LEFT JOIN: a lane without destinations has erasures.
+        -- LEFT JOIN: a lane without destinations still has a learned rate.
         FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
         WHERE l.id = $1 GROUP BY l.id
         """,

@@ -1,7 +1,7 @@
-"""The ledger: the idempotency keys of accepted events, with a content digest and the event's position.
+"""The ledger: the idempotency keys of accepted events, each with a content digest and the event's position.
 
-A key is a 16-byte digest. Its generation depends on the time of acceptance on the database's clock, never on
-the caller's event time: an event sent again with another time must find its first row.
+A key is a 16-byte digest. The ledger is divided into generations by the time of acceptance, not by the time
+of the event: an event that is sent again with another time must find its first row.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from app.store import PipelineConnection
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
-    """A row to insert: `key` and `content` are 16 bytes each; `place` is the position within the batch."""
+    """A row to insert. `key` and the digest `content` have 16 bytes; `place` is the position in the batch."""
 
     key: bytes
     content: bytes
@@ -25,7 +25,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """A stored row of the ledger."""
+    """The digest of an accepted event's content, and its position."""
 
     content: bytes
     batch: BatchId
@@ -35,13 +35,14 @@ class LedgerRow:
 async def claim(
     connection: PipelineConnection, generation: int, entries: Sequence[LedgerEntry]
 ) -> dict[bytes, LedgerRow]:
-    """Insert the free keys, in order of key; return the rows of the others.
+    """Insert the entries whose key is not in the ledger. Return the stored rows of the other keys.
 
-    Requires the flush lock and distinct keys. Sorting prevents deadlocks of two flushes with the same keys.
+    The keys must be distinct. Call it under the flush lock.
     """
-    ordered = sorted(entries, key=_key)
+    # Two flushes that insert the same keys in different orders could deadlock.
+    ordered = sorted(entries, key=attrgetter("key"))
     status = await connection.execute(
-        # The two earlier generations are only read; conflicts can occur only in the current one.
+        # New rows go to the current generation, so the two earlier ones need no ON CONFLICT.
         """
         INSERT INTO ledger (generation, key, content, batch, place)
         SELECT $1, c.key, c.content, c.batch, c.place
@@ -59,9 +60,9 @@ async def claim(
         [entry.place for entry in ordered],
     )
     if int(status.rpartition(" ")[2]) == len(ordered):
-        return {}  # the usual case: every key was free, and only the number of rows is returned
+        return {}  # the usual case: every key was new
     found = await find(connection, generation, [entry.key for entry in ordered])
-    # A batch belongs to one flush and a position to one event: rows equal to ours are ours.
+    # Rows with the position of an entry are those that this call inserted.
     return {
         entry.key: row
         for entry in ordered
@@ -69,18 +70,12 @@ async def claim(
     }
 
 
-_key = attrgetter("key")
-
-
 async def find(
     connection: PipelineConnection, generation: int, keys: Sequence[bytes]
 ) -> dict[bytes, LedgerRow]:
-    """Return the rows of `keys` in this generation and the two before.
-
-    A separate statement: the snapshot of `claim` cannot see the conflicting row.
-    """
+    """Return the rows of these keys in this generation and the two before."""
     rows = await connection.fetch(
-        # One query per generation: Postgres 16 and older cannot look keys up in a range of them.
+        # One query per generation: Postgres 16 and older would not use the index for a range of generations.
         """
         SELECT key, content, batch, place FROM ledger WHERE generation = $1 AND key = ANY($2)
         UNION ALL
@@ -95,13 +90,13 @@ async def find(
 
 
 async def release(connection: PipelineConnection, generation: int, keys: Sequence[bytes]) -> None:
-    """Delete keys that this transaction inserted for events whose other key was not free."""
+    """Delete keys that this transaction inserted for events whose other key was a duplicate."""
     await connection.execute(
         "DELETE FROM ledger WHERE generation = $1 AND key = ANY($2)", generation, list(keys)
     )
 
 
 async def current_generation(connection: PipelineConnection) -> int:
-    """Return the current generation."""
+    """Return the number of the generation that new keys belong to."""
     generation: int = await connection.fetchval("SELECT max(generation) FROM ledger_generations")
     return generation

@@ -21,7 +21,7 @@ Document = MappingOf[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StoredMapping:
-    """One mapping: `draft` is the document as last edited, `published` the one that events use now."""
+    """A mapping: `draft` is the document as last edited, `published` is the document that events use."""
 
     id: MappingId
     number: MappingNumber
@@ -38,7 +38,7 @@ class StoredMapping:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A published version: written once and never changed, because events refer to it."""
+    """A published version of a mapping. It never changes, because events refer to it."""
 
     version: int
     document: Document
@@ -47,7 +47,7 @@ class Version:
     note: str | None
 
 
-# Documents as text: the driver would turn exact numbers into doubles.
+# Documents are read as text, because the driver would turn exact numbers into doubles.
 _SELECT = """
   SELECT m.id, m.number, m.destination, m.name, CAST(m.draft AS text) AS draft, m.published_version,
     CAST(v.document AS text) AS published, m.version, m.archived_at, m.created_at, m.updated_at
@@ -67,14 +67,14 @@ def _read(row: RowMapping) -> StoredMapping:
 
 
 async def find(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
-    """Return a mapping of a destination, archived ones included."""
+    """Return a mapping of a destination, even if it is archived, or None."""
     statement = _SELECT + " AND m.id = :id AND m.destination = :destination"
     row = await fetch_one(connection, statement, id=mapping, destination=destination)
     return None if row is None else _read(row)
 
 
 async def lock(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
-    """Return a mapping and lock it until the transaction ends."""
+    """Return a mapping and lock it until the transaction ends; None if it does not exist."""
     await execute(
         connection,
         "SELECT 1 FROM mappings WHERE organisation_id = acting_organisation() "
@@ -82,14 +82,14 @@ async def lock(connection: AsyncConnection, destination: str, mapping: str) -> S
         id=mapping,
         destination=destination,
     )
-    # Read after the lock, in a separate statement: the join of the first could be older than the wait.
+    # A separate statement, because the snapshot of the first is older than its wait for the lock.
     return await find(connection, destination, mapping)
 
 
 async def page(
     connection: AsyncConnection, destination: str, *, limit: int, after: int | None = None
 ) -> list[StoredMapping]:
-    """Return up to `limit` mappings of a destination in order of creation, without archived ones."""
+    """Return up to `limit` mappings of a destination, without archived ones, after the number `after`."""
     rows = await fetch(
         connection,
         _SELECT + " AND m.destination = :destination AND m.archived_at IS NULL "
@@ -102,14 +102,14 @@ async def page(
 
 
 async def everything(connection: AsyncConnection) -> list[StoredMapping]:
-    """Return every mapping of every destination, archived ones included, in order of creation."""
+    """Return every mapping of the organisation, archived ones included, in order of creation."""
     return [_read(row) for row in await fetch(connection, _SELECT + " ORDER BY m.number")]
 
 
 async def create(
     connection: AsyncConnection, mapping: MappingId, destination: DestinationId, draft: Document
 ) -> None:
-    """Write a new mapping. `draft` holds its `name`."""
+    """Write a new mapping with this draft, which contains its name."""
     await execute(
         connection,
         "INSERT INTO mappings (organisation_id, id, destination, name, draft) "
@@ -122,7 +122,7 @@ async def create(
 
 
 async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: Document) -> None:
-    """Write an edited draft. Published versions and events are not affected."""
+    """Replace the draft of a mapping. Published versions stay unchanged."""
     assignments = "name = :name, draft = CAST(:draft AS jsonb)"
     await _change(connection, mapping, assignments, name=draft["name"], draft=_dumped(draft))
 
@@ -130,10 +130,9 @@ async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: D
 async def publish(
     connection: AsyncConnection, mapping: MappingId, document: Document, by: str, note: str | None = None
 ) -> int:
-    """Publish `document` as the next version and return its number.
+    """Publish `document` as the next version and return its number. `note` explains the version to people.
 
-    `note` explains the version. The caller locks the mapping's row, so that two publishes cannot use the same
-    number.
+    The caller must have locked the mapping, so that two calls cannot use one number.
     """
     version: int = await fetch_value(
         connection,
@@ -154,12 +153,12 @@ async def publish(
 
 
 async def point_at(connection: AsyncConnection, mapping: MappingId, version: int) -> None:
-    """Publish an existing version."""
+    """Let events use an existing version of a mapping."""
     await _change(connection, mapping, "published_version = :published", published=version)
 
 
 async def archive(connection: AsyncConnection, mapping: MappingId) -> None:
-    """Archive a mapping permanently. Its versions are kept, because events refer to them."""
+    """Archive a mapping permanently. Its versions stay, because events refer to them."""
     await _change(connection, mapping, "archived_at = now()")
 
 
@@ -178,7 +177,7 @@ async def _change(
 async def versions(
     connection: AsyncConnection, mapping: MappingId, *, limit: int, below: int | None = None
 ) -> list[Version]:
-    """Return up to `limit` published versions, newest first, below the number `below`."""
+    """Return up to `limit` published versions with numbers below `below`, newest first."""
     rows = await fetch(
         connection,
         _VERSIONS + " AND mapping = :mapping AND (CAST(:below AS integer) IS NULL OR version < :below) "
@@ -191,7 +190,7 @@ async def versions(
 
 
 async def version(connection: AsyncConnection, mapping: MappingId, number: int) -> Version | None:
-    """Return one published version."""
+    """Return a published version of a mapping, or None."""
     statement = _VERSIONS + " AND mapping = :mapping AND version = :version"
     row = await fetch_one(connection, statement, mapping=mapping, version=number)
     return None if row is None else _version(row)
@@ -204,7 +203,7 @@ def _version(row: RowMapping) -> Version:
 async def published_of(
     connection: AsyncConnection, destinations: Sequence[str], *, lock_rows: bool = False
 ) -> list[StoredMapping]:
-    """Return the published mappings of these destinations, in order of creation."""
+    """Return the mappings of these destinations with a published version, in order of creation."""
     rows = await fetch(
         connection,
         _SELECT + " AND m.destination = ANY (:destinations) AND m.published_version IS NOT NULL "
@@ -222,6 +221,6 @@ def _dumped(document: Document) -> str:
 
 
 def _loaded(stored: str) -> Document:
-    # Parse numbers as the strict parser does, so that a stored document compiles like a received one.
+    # Numbers become Decimal, as in a received document, so that both compile to the same code.
     document: Document = json.loads(stored, parse_float=Decimal)
     return document

@@ -1,4 +1,4 @@
-"""Migrate a database to the newest schema; for the launcher, the command line and the tests."""
+"""Migrate a database with Alembic, for the launcher, the command line and the tests."""
 
 import asyncio
 import io
@@ -16,8 +16,8 @@ from app.store import partitions, privileges
 from app.store.privileges import RoleNames
 
 ROOT = Path(__file__).resolve().parents[2]
-# A migration waits at most a second for a lock, because every later query of the table waits behind it. The
-# pauses let those queries finish before the next attempt.
+# A migration waits at most a second for a lock, because every later query of the table waits behind it. In
+# the pause before the next attempt these queries finish.
 LOCK_ATTEMPTS = 60
 LOCK_PAUSE_SECONDS = 2.0
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -29,11 +29,12 @@ class MigrationBlocked(Exception):
 
 
 def upgrade(url: str, revision: str = "head", roles: RoleNames | None = None) -> list[str]:
-    """Run every outstanding migration up to `revision`; then grant to `roles`, and return the missing ones.
+    """Run every outstanding migration up to `revision`.
 
-    Several processes may call it concurrently: they wait for each other. It blocks and runs its own event
-    loop; from a coroutine, call it in a thread. Raises MigrationBlocked when a lock is not free for about
-    three minutes.
+    After a migration to the newest revision it grants `roles` their privileges; it returns the roles that do
+    not exist, and grants nothing if there are any. Concurrent calls wait for each other. A coroutine must
+    call it in a thread, because it runs its own event loop. Raises MigrationBlocked when a lock is not free
+    for about three minutes.
     """
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:
@@ -47,7 +48,7 @@ def upgrade(url: str, revision: str = "head", roles: RoleNames | None = None) ->
             _LOG.warning("migration.lock_not_available", extra={"fields": {"attempt": attempt}})
             time.sleep(LOCK_PAUSE_SECONDS)
     if revision == "head":
-        # A new database accepts events before a worker has run its first maintenance job.
+        # Create partitions here, so that a new database accepts events before a worker has run maintenance.
         return asyncio.run(_complete(url, roles))
     return []
 
@@ -80,12 +81,12 @@ def as_sql() -> str:
 
 
 def newest() -> str | None:
-    """Return the revision that this version of the program expects."""
+    """Return the newest revision in the migrations of this program, or None without migrations."""
     return ScriptDirectory.from_config(configured("")).get_current_head()
 
 
 def configured(url: str) -> Config:
-    """Alembic's configuration for one database. Its files and messages do not contain the address."""
+    """Return Alembic's configuration. The address is an attribute, so that it is not logged."""
     config = Config(ROOT / "alembic.ini")
     config.attributes["url"] = url
     return config

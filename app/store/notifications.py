@@ -1,4 +1,4 @@
-"""Notifications: the outbox, the messages that each channel got, and the state of channels."""
+"""Notifications about incidents: an outbox of messages, and the health of the channels that send them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,21 +15,13 @@ _KEEP_FINISHED = timedelta(hours=1)
 async def sent(
     connection: PipelineConnection, incidents: Sequence[str]
 ) -> dict[tuple[str, str], SentMessages]:
-    """Return the messages that each channel got, by incident and channel."""
+    """Return which messages were sent about these incidents, by (incident, channel)."""
     rows = await connection.fetch(
         "SELECT incident, channel, opened_at, resolved_at, reminded_at, severity FROM incident_messages "
         "WHERE incident = ANY ($1::text[])",
         list(incidents),
     )
-    return {
-        (row["incident"], row["channel"]): SentMessages(
-            row["opened_at"],
-            row["resolved_at"],
-            row["reminded_at"],
-            Severity(row["severity"]) if row["severity"] else None,
-        )
-        for row in rows
-    }
+    return {(row["incident"], row["channel"]): read_row(SentMessages, row) for row in rows}
 
 
 _MOMENTS: Mapping[MessageType, str] = {
@@ -49,9 +41,11 @@ async def mark_sent(
     severity: Severity,
     now: datetime,
 ) -> None:
-    """Record that a channel gets a message about an incident."""
+    """Record the time of a message about an incident to a channel.
+
+    A message that an incident was opened also records the severity.
+    """
     column = _MOMENTS[message]
-    # The severity at the last opening.
     await connection.execute(
         f"""
         INSERT INTO incident_messages AS m (organisation_id, incident, channel, {column}, severity)
@@ -69,7 +63,7 @@ async def mark_sent(
 
 
 async def loads(connection: PipelineConnection) -> dict[tuple[str, str], ChannelLoad]:
-    """Return the messages created within the last minute, by organisation and channel."""
+    """Return the numbers of messages created within the last minute, by (organisation, channel)."""
     rows = await connection.fetch(
         "SELECT organisation_id, channel, count(*) AS messages, "
         "  count(*) FILTER (WHERE type = 'incident.digest') AS digests "
@@ -103,7 +97,7 @@ async def enqueue(
 
 @dataclass(frozen=True, slots=True)
 class DueNotification:
-    """A message that is due; `age` is the time since it was written."""
+    """A message to send now. `age` is the time since it was written to the outbox."""
 
     id: str
     body: bytes
@@ -114,7 +108,7 @@ class DueNotification:
 async def claim(
     connection: PipelineConnection, organisation: str, channel: str, *, lease: timedelta
 ) -> DueNotification | None:
-    """Lease the message of a channel that is due first; None if none is due."""
+    """Lease the oldest due message of a channel for `lease`, or return None if none is due."""
     row = await connection.fetchrow(
         """
         UPDATE notifications SET leased_until = now() + $3::interval, tries = tries + 1
@@ -132,21 +126,21 @@ async def claim(
 
 
 async def finish(connection: PipelineConnection, id: str) -> None:
-    """Mark a message as delivered, or as failed permanently."""
+    """Mark a message as finished: it was delivered or failed permanently."""
     await connection.execute(
         "UPDATE notifications SET finished_at = now(), leased_until = NULL WHERE id = $1", id
     )
 
 
 async def reschedule(connection: PipelineConnection, id: str, *, wait: timedelta) -> None:
-    """Retry a message after `wait`."""
+    """Make a message due again after `wait`."""
     await connection.execute(
         "UPDATE notifications SET due_at = now() + $2::interval, leased_until = NULL WHERE id = $1", id, wait
     )
 
 
 async def forget(connection: PipelineConnection) -> None:
-    """Delete old finished messages."""
+    """Delete messages that were finished more than an hour ago."""
     await connection.execute(
         "DELETE FROM notifications WHERE finished_at < now() - $1::interval", _KEEP_FINISHED
     )
@@ -166,7 +160,7 @@ async def channel_succeeded(connection: PipelineConnection, organisation: str, n
 
 
 async def channel_failed(connection: PipelineConnection, organisation: str, name: str, error: str) -> None:
-    """Record that a channel did not accept a message; `error` is a code or a status, never an address."""
+    """Record that a channel did not accept a message. `error` is a code or a status, never an address."""
     await connection.execute(
         """
         INSERT INTO notification_channels (organisation_id, name, failing_since, last_error)
@@ -183,7 +177,7 @@ async def channel_failed(connection: PipelineConnection, organisation: str, name
 
 @dataclass(frozen=True, slots=True)
 class ChannelHealth:
-    """The results of deliveries to a channel."""
+    """The time of a channel's last success. If it fails, also since when, and the last error."""
 
     last_success_at: datetime | None = None
     failing_since: datetime | None = None
@@ -191,19 +185,16 @@ class ChannelHealth:
 
 
 async def channel_health(connection: PipelineConnection) -> dict[str, ChannelHealth]:
-    """Return the health of every channel of the acting organisation that was ever used, by name."""
+    """Return the health of the acting organisation's channels by name. An unused channel has no entry."""
     rows = await connection.fetch(
         "SELECT name, last_success_at, failing_since, last_error FROM notification_channels "
         "WHERE organisation_id = acting_organisation()"
     )
-    return {
-        row["name"]: ChannelHealth(row["last_success_at"], row["failing_since"], row["last_error"])
-        for row in rows
-    }
+    return {row["name"]: read_row(ChannelHealth, row) for row in rows}
 
 
 async def failing_channels(connection: PipelineConnection) -> dict[tuple[str, str], datetime]:
-    """Return the start of the failure of each failing channel, by organisation and name."""
+    """Return since when each failing channel fails, by (organisation, name)."""
     rows = await connection.fetch(
         "SELECT organisation_id, name, failing_since FROM notification_channels "
         "WHERE failing_since IS NOT NULL"

@@ -1,4 +1,4 @@
-"""OAuth states: each is valid once, for ten minutes, for one destination and one key."""
+"""OAuth states of sign-ins in progress. Each state is valid once and for ten minutes."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from app.store.statements import execute, fetch_one
 
 @dataclass(frozen=True, slots=True)
 class PendingSignIn:
-    """A sign-in that returned: its organisation, destination and key, and the sealed code verifier."""
+    """What was stored when a user began a sign-in. `sealed_verifier` is the encrypted PKCE code verifier."""
 
     organisation: OrganisationId
     destination: DestinationId
@@ -20,7 +20,7 @@ class PendingSignIn:
 
 
 def verifier_place(state_hash: bytes) -> str:
-    """Return the sealing context of a code verifier."""
+    """Return the context to which the encryption of a code verifier is bound."""
     return f"oauth_states.code_verifier/{state_hash.hex()}"
 
 
@@ -32,7 +32,7 @@ async def begin(
     key: KeyId,
     sealed_verifier: bytes,
 ) -> None:
-    """Write a state, valid for ten minutes on the database's clock; delete expired ones."""
+    """Write a state that is valid for ten minutes, and delete states that expired a day ago."""
     await execute(connection, "DELETE FROM oauth_states WHERE expires_at < now() - interval '1 day'")
     await execute(
         connection,
@@ -48,10 +48,10 @@ async def begin(
 
 
 async def spend(connection: AsyncConnection, state_hash: bytes) -> PendingSignIn | None:
-    """Mark a state as used, or return None if it is unknown, used or expired.
+    """Mark a state as used and return its sign-in, or return None if it is unknown, used or expired.
 
-    Commit before the code is exchanged: only one of concurrent callers gets the row, and Amazon may revoke a
-    code that is exchanged twice.
+    Only one of several concurrent callers gets the sign-in. The caller commits before it exchanges the code,
+    because Amazon may revoke a code that is exchanged twice.
     """
     row = await fetch_one(
         connection,

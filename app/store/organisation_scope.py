@@ -1,7 +1,7 @@
-"""The only module that sets the organisation of a transaction.
+"""Set the organisation that a transaction or a session acts for.
 
-Statements compare `organisation_id` with `acting_organisation()`, and row-level security does the same for
-roles that do not own the tables. Without a setting both match nothing.
+Statements compare `organisation_id` with `acting_organisation()`. Row-level security does the same for roles
+that do not own the tables. Until this module sets an organisation, both match no row.
 """
 
 from collections.abc import AsyncIterator
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 SETTING: Final = "app.organisation_id"
 NONE: Final = OrganisationId("")
 EVERY: Final = OrganisationId("*")
-"""Row-level security shows all rows. For the pipeline, workers and maintenance: their statements name the
-rows that they need. A statement that compares `organisation_id` finds nothing."""
+"""Acting for this value, row-level security shows the rows of all organisations.
+
+The pipeline, workers and maintenance use it. A statement that compares `organisation_id` still finds nothing.
+"""
 
 _SET: Final = f"SELECT set_config('{SETTING}', $1, true)"
 _SET_SESSION: Final = f"SELECT set_config('{SETTING}', $1, false)"
@@ -29,7 +31,7 @@ _OPTION: Final = "organisation"
 
 
 def prepare_engine(engine: "AsyncEngine") -> None:
-    """Let every transaction of a new engine begin by setting the engine's organisation, if it has one."""
+    """Make every transaction of an engine begin by setting the organisation of `scoped_engine`, if any."""
     # Imported here: workers run without SQLAlchemy, which takes 20 MB.
     from sqlalchemy import event
 
@@ -37,7 +39,7 @@ def prepare_engine(engine: "AsyncEngine") -> None:
 
 
 def scoped_engine(engine: "AsyncEngine", organisation: OrganisationId) -> "AsyncEngine":
-    """Return an engine on the same pool whose transactions act for an organisation."""
+    """Return an engine that shares this engine's pool and acts for an organisation."""
     return engine.execution_options(**{_OPTION: organisation})
 
 
@@ -50,8 +52,8 @@ def _set_at_begin(connection: "Connection") -> None:
 class ScopedPool:
     """A pool whose connections act for an organisation while in use.
 
-    The organisation is set for the session, not for a transaction: readers of damaged pages continue after an
-    error, and exports have no transaction between their pages. A connection that cannot be reset is closed.
+    The organisation is set for the session, because some callers use several transactions: exports, and
+    readers that continue after a damaged page. A connection whose organisation cannot be reset is closed.
     """
 
     def __init__(self, pool: asyncpg.Pool, organisation: OrganisationId) -> None:
@@ -60,7 +62,7 @@ class ScopedPool:
 
     @asynccontextmanager
     async def acquire(self, **settings: Any) -> AsyncIterator[PipelineConnection]:
-        """Lend a connection."""
+        """Lend a connection that acts for the organisation."""
         async with self._pool.acquire(**settings) as connection:
             await connection.execute(_SET_SESSION, self._organisation)
             try:
@@ -73,9 +75,8 @@ async def _reset(connection: PipelineConnection) -> None:
     try:
         await connection.execute(f"RESET {SETTING}")
     except BaseException as error:
-        with suppress(
-            asyncpg.InterfaceError
-        ):  # the session has ended and the pool already has the connection
+        # An InterfaceError means that the session has ended and the pool already has the connection.
+        with suppress(asyncpg.InterfaceError):
             connection.terminate()
         if not isinstance(error, Exception):
             raise
@@ -85,5 +86,5 @@ PipelinePool: TypeAlias = asyncpg.Pool | ScopedPool
 
 
 def scoped_pool(pool: PipelinePool, organisation: OrganisationId) -> ScopedPool:
-    """Return a pool that lends connections of the same pool for an organisation."""
+    """Return a pool that lends the connections of `pool` for an organisation."""
     return ScopedPool(pool._pool if isinstance(pool, ScopedPool) else pool, organisation)

@@ -1,7 +1,7 @@
 """Usage per organisation and day: accepted events, requests to Amazon, stored bytes.
 
-All three come from existing rows of the pipeline, so accepting an event costs nothing more. Counts of events
-are kept. Requests and bytes of a day are summed when its partitions are dropped.
+All three are sums over rows of the pipeline, so they cost nothing when an event is accepted. The requests and
+bytes of a day are stored before its partitions are dropped; the counts of events are never dropped.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from app.store.rows import read_row
 
 @dataclass(frozen=True, slots=True)
 class DayUsage:
-    """The usage of an organisation on one day (UTC). `bytes` are those of the stored conversions."""
+    """The usage of an organisation on one day (UTC). `bytes` is the size of its stored conversions."""
 
     day: date
     events: int
@@ -23,7 +23,7 @@ class DayUsage:
     bytes: int
 
 
-# An attempt that failed before anything was sent does not count as a request.
+# An attempt that failed before anything was sent is not a request.
 _REQUESTS = """(SELECT count(*) FROM attempts a JOIN destinations d ON d.number = a.destination
     WHERE d.organisation_id = o.id AND a.day = {day} AND a.outcome IS DISTINCT FROM 'not_sent')"""
 _BYTES = """(SELECT coalesce(sum(s.bytes), 0) FROM batch_states s
@@ -53,7 +53,7 @@ async def by_day(
           (SELECT coalesce(sum(c.accepted), 0)::bigint FROM counts c
             JOIN destinations d ON d.number = c.destination
             WHERE d.organisation_id = o.id AND c.day = t.day) AS events,
-          -- Stored when the day was dropped, else counted.
+          -- Stored if the partitions of the day were dropped, else counted.
           coalesce(u.requests, {_REQUESTS.format(day="t.day")}) AS requests,
           coalesce(u.bytes, {_BYTES.format(day="t.day")})::bigint AS bytes
         FROM organisations o

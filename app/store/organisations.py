@@ -1,7 +1,7 @@
 """Organisations: the owners of destinations, keys and their data.
 
-Only the platform lists and changes organisations. These statements name an organisation by its id; the caller
-has checked that it may.
+These statements select an organisation by its id instead of `acting_organisation()`. The caller must have
+checked that it acts for the platform, which alone may list and change organisations.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from app.store.statements import execute, fetch, fetch_one, fetch_value
 
 @dataclass(frozen=True, slots=True)
 class OrganisationLimits:
-    """The limits of an organisation; None for no limit."""
+    """The limits of an organisation. None means no limit."""
 
     destinations: int | None = None
     events_per_second: int | None = None
@@ -26,7 +26,7 @@ class OrganisationLimits:
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """One row. `version` is the ETag."""
+    """One organisation. `version` is its ETag."""
 
     id: OrganisationId
     name: str
@@ -53,7 +53,7 @@ async def _organisation(connection: AsyncConnection, statement: str, **values: o
 
 
 async def find(connection: AsyncConnection, organisation: str) -> Organisation | None:
-    """Return an organisation."""
+    """Return an organisation, or None."""
     return await _organisation(
         connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = :id", id=organisation
     )
@@ -62,7 +62,7 @@ async def find(connection: AsyncConnection, organisation: str) -> Organisation |
 async def by_ids(
     connection: AsyncConnection, ids: Sequence[OrganisationId]
 ) -> dict[OrganisationId, Organisation]:
-    """Return those of the organisations that exist."""
+    """Return the organisations with these ids by id. An unknown id has no entry."""
     rows = await fetch(
         connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = ANY(:ids)", ids=list(ids)
     )
@@ -70,7 +70,7 @@ async def by_ids(
 
 
 async def lock(connection: AsyncConnection, organisation: str) -> Organisation | None:
-    """Return an organisation and lock its row until the transaction ends."""
+    """Return an organisation and lock its row until the transaction ends; None if it does not exist."""
     return await _organisation(
         connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = :id FOR UPDATE", id=organisation
     )
@@ -79,7 +79,7 @@ async def lock(connection: AsyncConnection, organisation: str) -> Organisation |
 async def page(
     connection: AsyncConnection, *, limit: int, after: tuple[datetime, str] | None = None
 ) -> Sequence[Organisation]:
-    """Return up to `limit` organisations in order of creation."""
+    """Return up to `limit` organisations in order of creation, after (created_at, id)."""
     at, organisation = after or (None, None)
     rows = await fetch(
         connection,
@@ -129,9 +129,9 @@ async def change(
 async def set_suspended(
     connection: AsyncConnection, organisation: OrganisationId, suspended: bool
 ) -> Organisation:
-    """Suspend or resume an organisation, and with it the delivery of all its destinations.
+    """Suspend or resume an organisation and the delivery of all its destinations.
 
-    Each destination gets a new version, so that every process reads it again before it stores another event.
+    Each destination gets a new version, so that every process reads it again before it stores an event.
     """
     changed = await _organisation(
         connection,
@@ -144,7 +144,7 @@ async def set_suspended(
     await execute(
         connection,
         "UPDATE destinations SET suspended = :suspended, version = version + 1, updated_at = now() "
-        # In order of number, so that two callers cannot deadlock.
+        # Locked in order of number, so that two callers cannot deadlock.
         "WHERE id IN (SELECT id FROM destinations WHERE organisation_id = :id "
         "AND suspended IS DISTINCT FROM :suspended ORDER BY number FOR UPDATE)",
         id=organisation,
@@ -154,9 +154,10 @@ async def set_suspended(
 
 
 async def lock_destination_count(connection: AsyncConnection) -> tuple[int, int | None]:
-    """Return the number of destinations of the acting organisation, without archived ones, and its limit.
+    """Return (destinations, their limit) of the acting organisation, without archived destinations.
 
-    Locks the organisation's row, so that two creations cannot exceed the limit.
+    Without a limit it returns (0, None). It locks the organisation's row, so that two concurrent creations
+    cannot exceed the limit.
     """
     limit: int | None = await fetch_value(
         connection, "SELECT max_destinations FROM organisations WHERE id = acting_organisation() FOR UPDATE"

@@ -1,7 +1,8 @@
-"""Outcomes of events over time: counts per destination and time bucket, of several widths.
+"""Outcomes of events over time: counts per destination in time buckets of several widths.
 
-The pipeline counts per day (`counts`). The monitor adds the changes since its last recording to the current
-bucket of each width, so charts cost the pipeline nothing. Readers add the changes since that recording.
+The pipeline counts events per day (`counts`). Every few seconds the monitor adds the increase of these counts
+to the current bucket of each width. Charts therefore cost the pipeline nothing. Readers add the increase
+since the last recording.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,17 +14,17 @@ from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 from app.store.rows import read_row
 
-# The width of the buckets, and their retention. A time range of the console reads one width.
+# The retention of buckets by their width. Each time range of the console reads one width.
 RETENTION: Final[Mapping[timedelta, timedelta]] = {
     timedelta(minutes=1): timedelta(hours=2),
     timedelta(minutes=5): timedelta(hours=7),
     timedelta(minutes=15): timedelta(hours=26),
-    # For incidents of the kind `volume_drop`.
+    # Read for incidents of the kind `volume_drop`.
     timedelta(hours=1): timedelta(days=15),
     timedelta(hours=3): timedelta(days=8),
     timedelta(days=1): timedelta(days=32),
 }
-_ORIGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)  # where buckets of every width begin
+_ORIGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)  # a bucket of every width begins at this time
 _COUNTED: Final = ("accepted", "duplicates", "rejected", "delivered", "dead", "expired")
 _SENT: Final = ("requests", "failed_requests", "retried")
 _TODAY: Final = "(now() AT TIME ZONE 'UTC')::date"
@@ -33,32 +34,32 @@ def _columns(template: str, names: Sequence[str] = _COUNTED) -> str:
     return ", ".join(template.format(name=name) for name in names)
 
 
-# A replay removes events from `dead`, but counts of a bucket never decrease.
+# A replay decreases the count `dead`, but the counts of a bucket never decrease.
 _CHANGES: Final = _columns("greatest(sum(t.{name} - coalesce(o.{name}, 0)), 0)::bigint AS {name}")
 _RECORD: Final = f"""
     WITH period AS (
-      -- Requests settled after the last recording. The newest seconds are left for the next one: a row with
-      -- an earlier time may still be committed.
+      -- The time whose requests are recorded now. It ends five seconds ago, because a row with an earlier
+      -- time may still be committed.
       SELECT coalesce((SELECT outcomes_recorded_at FROM commit_probes WHERE id = 1),
           now() - interval '1 minute') AS since, now() - interval '5 seconds' AS until
     ), totals AS (
-      -- The counts of today and yesterday.
+      -- The current counts of today and yesterday.
       SELECT d.organisation_id, c.destination, c.day, {_columns("sum(c.{name})::bigint AS {name}")}
       FROM destinations d JOIN counts c ON c.destination = d.number AND c.day >= {_TODAY} - 1
       WHERE d.archived_at IS NULL GROUP BY 1, 2, 3
     ), changes AS (
-      -- Compared with the last recording.
+      -- Their increase since the last recording.
       SELECT t.destination, {_CHANGES}
       FROM totals t LEFT JOIN outcome_totals o ON o.destination = t.destination AND o.day = t.day
       WHERE ({_columns("t.{name}")}) IS DISTINCT FROM ({_columns("o.{name}")})
       GROUP BY 1
     ), remembered AS (
-      -- The input of the next comparison.
+      -- The current counts, for the next recording.
       INSERT INTO outcome_totals AS o (organisation_id, destination, day, {_columns("{name}")})
       SELECT * FROM totals ON CONFLICT (destination, day) DO UPDATE SET {_columns("{name} = excluded.{name}")}
       WHERE ({_columns("o.{name}")}) IS DISTINCT FROM ({_columns("excluded.{name}")})
     ), marked AS (
-      -- The start of the next recording.
+      -- The next recording begins where this one ends.
       UPDATE commit_probes SET outcomes_recorded_at = period.until FROM period WHERE id = 1
     ), news AS (
       -- Destinations with a change, a request or a waiting event.
@@ -92,19 +93,19 @@ _RECORD: Final = f"""
 
 
 async def record(connection: PipelineConnection, waiting: Mapping[DestinationNumber, float]) -> None:
-    """Record the changes since the last recording. `waiting` is the age of the oldest waiting event of each
-    destination, in seconds.
+    """Add the changes since the last recording to the current buckets.
 
-    If nothing was recorded for some time, the changes of that time are added to the current buckets.
+    `waiting` is the age of the oldest waiting event of each destination, in seconds.
     """
     widths = [int(width.total_seconds()) for width in RETENTION]
     await connection.execute(_RECORD, list(waiting), list(waiting.values()), widths)
 
 
 def widest_buckets(since: datetime, width: timedelta) -> list[tuple[timedelta, datetime, datetime | None]]:
-    """Return (width, begin, end) of the buckets that cover the time from `since` on with the fewest rows.
+    """Return the parts (bucket width, begin, end) that cover the time from `since` on with the fewest rows.
 
-    `since` is the start of a bucket of this width. All widths are recorded together, so the sums are equal.
+    `since` is the start of a bucket of this width; the end of the last part is None. Buckets of every width
+    count the same events, so the sums are equal.
     """
     parts: list[tuple[timedelta, datetime, datetime | None]] = []
     for wider in sorted(each for each in RETENTION if each > width):
@@ -130,8 +131,8 @@ async def forget(connection: PipelineConnection) -> None:
 class OutcomeBucket:
     """Outcomes of a destination's events in the bucket that begins at `at`.
 
-    `failed_requests` include 429 responses; `retried` counts the events of failed requests.
-    `oldest_waiting_seconds` is the highest age of a waiting event, None if none waited.
+    `failed_requests` include 429 responses; `retried` counts their events. `oldest_waiting_seconds` is the
+    highest age of a waiting event, None if none waited.
     """
 
     destination: DestinationNumber
@@ -150,7 +151,7 @@ class OutcomeBucket:
 
     @property
     def failed(self) -> int:
-        """Events that failed permanently or expired."""
+        """Return the number of events that failed permanently or expired."""
         return self.dead + self.expired
 
 
@@ -162,7 +163,7 @@ _BUCKETS: Final = f"""
       FROM outcome_history WHERE organisation_id = acting_organisation()
         AND destination = ANY($1::int[]) AND bucket_seconds = $2 AND at >= $3
       UNION ALL
-      -- Not recorded yet.
+      -- The increase since the last recording.
       SELECT t.destination, date_bin(make_interval(secs => $2), now(), TIMESTAMPTZ '2000-01-01 00:00Z'),
         {_CHANGES}, 0, 0, 0, NULL, NULL
       FROM (SELECT destination, day, {_columns("sum({name})::bigint AS {name}")} FROM counts
@@ -181,7 +182,7 @@ async def buckets(
     width: timedelta,
     since: datetime,
 ) -> dict[DestinationNumber, list[OutcomeBucket]]:
-    """Return the buckets of each destination since a time, oldest first, without empty ones."""
+    """Return the buckets of each destination from `since` on, oldest first, without empty ones."""
     rows = await connection.fetch(_BUCKETS, list(destinations), int(width.total_seconds()), since)
     found: dict[DestinationNumber, list[OutcomeBucket]] = {number: [] for number in destinations}
     for row in rows:

@@ -1,6 +1,7 @@
-"""Partitions by day and ledger generations: created ahead, dropped when all their events are final.
+"""Create partitions ahead, and drop them when all their events are final.
 
-The database's own functions create and drop them, because a worker's role does not own the tables (ADR 0035).
+The statements call functions of the database that act as the owner of the tables, because a worker's role is
+not the owner (ADR 0035).
 """
 
 from dataclasses import dataclass
@@ -10,33 +11,33 @@ from app.store import PipelineConnection, organisation_usage, transactions
 
 # Every flush holds this lock shared; rotating the ledger and archiving a destination lock it exclusively.
 FLUSH_LOCK = 7_301
-# Partitions are not created and dropped at the same time.
+# Creating and dropping partitions exclude each other by this lock.
 MAINTENANCE_LOCK = 7_302
 
-GENERATION = timedelta(days=11)  # three of them cover 22 to 33 days, beyond the age limit of 21
+GENERATION = timedelta(days=11)  # three generations cover 22 to 33 days; the age limit of events is 21 days
 DAILY = ("batches", "attempts")
 # States are read by destination over all days, so they have few partitions of ten days each (ADR 0019).
 STATES = "batch_states"
 SPAN_DAYS = 10
 _EPOCH = date(1970, 1, 1)
-# States are kept up to ten days longer than their batches. A state `s` without its batch is damage only if
-# the partition of the batch's day exists.
+# Whether the partition with the batch of a state `s` exists. States are kept up to ten days longer than their
+# batches, so only then a missing batch is damage.
 STORED = "to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
 class DroppedPartitions:
-    """Dropped partitions: days of batches and generations of the ledger."""
+    """The days and the ledger generations whose partitions were dropped."""
 
     days: tuple[date, ...]
     generations: tuple[int, ...]
 
 
 async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None:
-    """Create the partitions of today and of `days` more, and of this ledger generation and the next."""
+    """Create the partitions of today and the next `days` days, and of this ledger generation and the next."""
     await transactions.lock(connection, MAINTENANCE_LOCK)
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
-    # Yesterday too: a transaction that began before midnight may still write into it.
+    # Also for yesterday, because a transaction that began before midnight writes into it.
     for offset in range(-1, days + 1):
         day = today + timedelta(days=offset)
         await connection.execute("SELECT create_day_partitions($1)", day)
@@ -48,7 +49,7 @@ async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None
 
 
 async def days_ahead(connection: PipelineConnection) -> int:
-    """Return the number of days after today for which every table partitioned by day has partitions."""
+    """Return the number of days after today with all partitions; -1 if one for today is missing."""
     known = {
         row["name"]
         for row in await connection.fetch(
@@ -66,9 +67,9 @@ async def days_ahead(connection: PipelineConnection) -> int:
 
 
 async def rotate_ledger(connection: PipelineConnection) -> int | None:
-    """Start the next generation when the current one is 11 days old. Return its number, or None.
+    """Start the next ledger generation when the current one is 11 days old. Return its number, or None.
 
-    Holds the flush lock exclusively: no flush can read one generation and write into another.
+    It takes the flush lock exclusively, so that no flush reads one generation and writes into another.
     """
     await transactions.lock(connection, FLUSH_LOCK)
     row = await connection.fetchrow(
@@ -83,22 +84,35 @@ async def rotate_ledger(connection: PipelineConnection) -> int | None:
     return following
 
 
-async def drop_old(connection: PipelineConnection, *, keep_days: int) -> DroppedPartitions:
-    """Drop days older than `keep_days` without open batches, and generations that flushes no longer read.
+async def starts(connection: PipelineConnection, table: str) -> list[date]:
+    """Return the first day of each partition of a table, oldest first."""
+    rows = await connection.fetch(
+        """
+        SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = $1::text::regclass ORDER BY day
+        """,
+        table,
+    )
+    return [row["day"] for row in rows]
 
-    Takes `ACCESS EXCLUSIVE` briefly: the caller sets a lock timeout and retries later.
+
+async def drop_old(connection: PipelineConnection, *, keep_days: int) -> DroppedPartitions:
+    """Drop the partitions of old data: days and ledger generations.
+
+    A day is dropped when it is older than `keep_days` and all its events are final; a generation when flushes
+    no longer read it. Dropping takes `ACCESS EXCLUSIVE` locks, so the caller sets a lock timeout and retries
+    later.
     """
     await transactions.lock(connection, MAINTENANCE_LOCK)
-    rows = await connection.fetch(_PARTITIONS, "batches")
     limit: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::int", keep_days)
     gone: list[date] = []
-    for row in rows:
-        day = _days_of(row["name"])
+    for day in await starts(connection, "batches"):
         if day >= limit or await _open_in(connection, day):
             continue
         for table in ("exceptions", "mapped_duplicates"):
             await connection.execute(f"DELETE FROM {table} WHERE day = $1", day)
-        # No event of that time is stored, so these replays have no events.
+        # The events of these replays were accepted before this day, so they were dropped with earlier days.
         await connection.execute("DELETE FROM replays WHERE requested_at < $1::date", day)
         await organisation_usage.record_day(connection, day)
         await connection.execute("SELECT drop_day_partitions($1)", day)
@@ -116,29 +130,19 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
 
 
 async def _drop_states(connection: PipelineConnection, limit: date) -> None:
-    """Drop each partition of states (ten days) after the batches of all its days were dropped.
-
-    Until then, states of dropped days refer to missing batches; they contain no personal data.
-    """
-    kept = {_days_of(row["name"]) for row in await connection.fetch(_PARTITIONS, "batches")}
-    for row in await connection.fetch(_PARTITIONS, STATES):
-        start = _days_of(row["name"])
-        days = [start + timedelta(days=nth) for nth in range(SPAN_DAYS)]
+    """Drop each ten-day partition of states when the batches of all its days were dropped."""
+    kept = set(await starts(connection, "batches"))
+    for start in await starts(connection, STATES):
+        days = [start + timedelta(days=offset) for offset in range(SPAN_DAYS)]
         if days[-1] < limit and not kept.intersection(days):
             await connection.execute("SELECT drop_state_partition($1)", start)
-
-
-_PARTITIONS = """
-    SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-    WHERE i.inhparent = $1::text::regclass ORDER BY c.relname
-"""
 
 
 async def _open_in(connection: PipelineConnection, day: date) -> bool:
     found: bool = await connection.fetchval(
         """
-        -- In the order of the index of open batches: it is short, a scan of all states would be long.
-        -- (EXISTS would ignore the order.)
+        -- ORDER BY makes Postgres use the index of open batches, which is short. With EXISTS it would ignore
+        -- the order and scan all states.
         SELECT (SELECT batch FROM batch_states WHERE day = $1 AND settled_at IS NULL
           ORDER BY destination, queue, due_at, batch LIMIT 1) IS NOT NULL
         OR EXISTS (SELECT FROM exceptions WHERE day = $1 AND status = 'retrying')
@@ -149,17 +153,10 @@ async def _open_in(connection: PipelineConnection, day: date) -> bool:
 
 
 def _names(day: date) -> set[str]:
-    return {_daily(table, day) for table in DAILY} | {_daily(STATES, _span(day))}
+    """Return the names of the partitions that store the events of a day."""
+    return {f"{table}_p{day:%Y%m%d}" for table in DAILY} | {f"{STATES}_p{_span(day):%Y%m%d}"}
 
 
 def _span(day: date) -> date:
-    """Return the first of the ten days that contain a day."""
+    """Return the first day of the ten-day partition of states that contains a day."""
     return day - timedelta(days=(day - _EPOCH).days % SPAN_DAYS)
-
-
-def _days_of(name: str) -> date:
-    return date.fromisoformat(name.rpartition("_p")[2])
-
-
-def _daily(table: str, day: date) -> str:
-    return f"{table}_p{day:%Y%m%d}"

@@ -1,7 +1,8 @@
 """Search every text, JSON and binary column of the database for personal data.
 
-The database matches the patterns, page range by page range, so that values stay there, no statement is long
-and no transaction stays open. Only compressed values are read, a few at a time, and decompressed here.
+The database compares the values with the patterns, so that values do not leave it. It searches one range of
+pages per statement, so that no statement takes long. Only compressed values are read, a few at a time,
+because the database cannot decompress them.
 """
 
 from collections import Counter
@@ -12,14 +13,14 @@ from app.domain.personal_data import PATTERNS, CanaryForm, found_in
 from app.store import PipelineConnection
 from app.store.rows import read_row
 
-_PAGES = 256  # of 8 KiB, in one statement
-_COMPRESSED = r"'\x28b52ffd'::bytea"  # how a Zstandard frame begins
-_VALUES = 100  # compressed values in memory
+_PAGES = 256  # pages of 8 KiB per statement
+_COMPRESSED = r"'\x28b52ffd'::bytea"  # the first bytes of a Zstandard frame
+_VALUES = 100  # compressed values in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedColumn:
-    """A column of one stored table; `table` names the partitioned table that a partition belongs to."""
+    """A column to search, its table or partition (`stored_as`), and the table with all partitions."""
 
     table: str
     stored_as: str
@@ -29,7 +30,7 @@ class ScannedColumn:
 
 @dataclass(frozen=True, slots=True)
 class ScannedTable:
-    """The result of one stored table: numbers of matching values by column and pattern."""
+    """The result of one table or partition: the number of matching values by (column, pattern)."""
 
     table: str
     columns: int
@@ -43,7 +44,7 @@ async def columns(connection: PipelineConnection) -> list[ScannedColumn]:
         SELECT coalesce(parent.relname, c.relname) AS table, c.relname AS stored_as, a.attname AS name,
           t.typname = 'bytea' AS is_binary
         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        -- A domain counts as its base type, an array as its members.
+        -- `t` is the type of the values: of a domain its base type, of an array the type of its members.
         JOIN pg_type d ON d.oid = a.atttypid
         JOIN pg_type e ON e.oid = CASE WHEN d.typbasetype <> 0 THEN d.typbasetype ELSE d.oid END
         JOIN pg_type t ON t.oid = CASE WHEN e.typcategory = 'A' THEN e.typelem ELSE e.oid END
@@ -60,7 +61,7 @@ async def columns(connection: PipelineConnection) -> list[ScannedColumn]:
 async def scan(
     connection: PipelineConnection, scanned: Sequence[ScannedColumn], forms: list[CanaryForm]
 ) -> AsyncIterator[ScannedTable]:
-    """Search these columns; yield the result of each stored table."""
+    """Search these columns for the patterns and for `forms`. Yield the result of each table or partition."""
     for stored_as in dict.fromkeys(column.stored_as for column in scanned):
         own = [column for column in scanned if column.stored_as == stored_as]
         found: Counter[tuple[str, str]] = Counter()
@@ -87,7 +88,7 @@ async def _scan_pages(
         text = f"encode({quoted}, 'escape')" if column.is_binary else f"{quoted}::text"
         raw = quoted if column.is_binary else f"convert_to(lower({quoted}::text), 'UTF8')"
         other = f" AND substr({quoted}, 1, 4) <> {_COMPRESSED}" if column.is_binary else ""
-        # One count for each pattern, then for each form of a canary.
+        # One count for each pattern, then one for each form of a canary (a value that must not be found).
         counts = [f"count(*) FILTER (WHERE {text} ~* ($1::text[])[{n + 1}])" for n in range(len(patterns))]
         counts += [
             f"count(*) FILTER (WHERE position(($2::bytea[])[{n + 1}] in {raw}) > 0)"
@@ -109,7 +110,7 @@ async def _scan_pages(
 async def _compressed(
     connection: PipelineConnection, column: ScannedColumn, where: str
 ) -> AsyncIterator[bytes]:
-    """Yield the compressed values of a page range; the transaction ends with the range."""
+    """Yield the compressed values of a range of pages, in one transaction."""
     async with connection.transaction(readonly=True):
         async for row in connection.cursor(
             f'SELECT "{column.name}" AS value FROM "{column.stored_as}" '

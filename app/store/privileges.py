@@ -1,7 +1,7 @@
 """The privileges of the database roles of API and workers, table by table.
 
-The owner of the tables (MIGRATION_DATABASE_URL) migrates and grants. Postgres refuses every statement without
-a privilege listed here. `TABLES` has every table; a test compares it with the schema.
+The owner of the tables (MIGRATION_DATABASE_URL) grants them. Postgres refuses every statement that needs a
+privilege not listed here. A test checks that `TABLES` has every table of the schema.
 """
 
 import base64
@@ -19,7 +19,7 @@ from app.store import PipelineConnection
 
 @dataclass(frozen=True, slots=True)
 class TablePrivileges:
-    """The privileges of each role on one table, in the form of GRANT; empty for none."""
+    """The privileges of each role on one table, as written in GRANT. An empty text means none."""
 
     api: str = ""
     worker: str = ""
@@ -36,7 +36,7 @@ _ERASURE_PROGRESS: Final = (
 
 TABLES: Final[Mapping[str, TablePrivileges]] = {
     "alembic_version": TablePrivileges("SELECT", "SELECT"),
-    # Generated once by the first process, and never changed.
+    # The first process writes these rows; they never change.
     "secrets": TablePrivileges("SELECT, INSERT", "SELECT, INSERT"),
     "encryption_keys": TablePrivileges("SELECT, INSERT", "SELECT, INSERT"),
     "readiness": TablePrivileges(_READ_WRITE, _READ_WRITE),
@@ -53,10 +53,10 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "mappings": TablePrivileges(_READ_WRITE, "SELECT (organisation_id, id, number, destination)"),
     "mapping_versions": TablePrivileges("SELECT, INSERT"),
     "event_names": TablePrivileges(_READ_WRITE),
-    # Rows of keys are never deleted: the audit refers to them. A worker authenticates nobody.
+    # Rows of keys are never deleted, because the audit refers to them. Workers receive no requests with keys.
     "api_keys": TablePrivileges(f"SELECT, INSERT, {_KEY_LIFE}"),
     "console_sessions": TablePrivileges(_ALL),
-    # Written once. The trigger links a row with the owner's privileges.
+    # Rows are never changed. The trigger that adds the hash runs with the owner's privileges.
     "audit": TablePrivileges(f"SELECT, {_NEW_AUDIT_ROW}", "SELECT (sequence, hash)"),
     "erasures": TablePrivileges("SELECT, INSERT", f"SELECT, {_ERASURE_PROGRESS}"),
     "schema_samples": TablePrivileges("SELECT, INSERT, DELETE"),
@@ -75,7 +75,7 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "consent_stops": TablePrivileges(_READ_WRITE),
     "rejection_records": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
     "journey_counts": TablePrivileges(_READ_WRITE),
-    # Incidents are computed by whichever process holds the lock.
+    # The API or a worker computes incidents: the process that holds the lock.
     "destination_alerting": TablePrivileges(_READ_WRITE, "SELECT"),
     "commit_probes": TablePrivileges(_READ_WRITE, _READ_WRITE),
     "incidents": TablePrivileges(_ALL, _ALL),
@@ -90,8 +90,8 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "callbacks": TablePrivileges("SELECT", _ALL),
     "callback_events": TablePrivileges("SELECT, INSERT, DELETE", _ALL),
 }
-# Tables of the pipeline with row-level security. A worker serves all organisations: its role has a policy of
-# `true`, which Postgres leaves out of a plan.
+# Tables of the pipeline with row-level security. A worker serves all organisations, so its role has a policy
+# with the condition `true`, which costs nothing in a query.
 WORKER_READS_ALL: Final = (
     "batches",
     "batch_states",
@@ -107,9 +107,9 @@ SEQUENCES: Final[Mapping[str, TablePrivileges]] = {
     "batch_ids": TablePrivileges("SELECT, USAGE", "SELECT"),
     "attempt_ids": TablePrivileges(worker="SELECT, USAGE"),
 }
-# These run with the owner's privileges, so they bypass row-level security. They return only ids.
+# These functions run with the owner's privileges and bypass row-level security. They return only ids.
 API_FUNCTIONS: Final = ("attempts_of_batch(bigint, date)", "lane_of(text, text)")
-# These run with the owner's privileges: a worker maintains the partitions and needs no other DDL.
+# These functions run with the owner's privileges, so that a worker can create and drop partitions.
 WORKER_FUNCTIONS: Final = (
     "create_day_partitions(date)",
     "create_state_partition(date)",
@@ -122,19 +122,19 @@ WORKER_FUNCTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class RoleNames:
-    """The database roles of the API and the workers; None for the owner of the tables."""
+    """The database roles of the API and the workers. None means the owner of the tables."""
 
     api: str | None
     worker: str | None
 
     @property
     def distinct(self) -> list[str]:
-        """The distinct names."""
+        """Return the names without None and without a repetition."""
         return list(dict.fromkeys(name for name in (self.api, self.worker) if name is not None))
 
 
 def creation(name: str) -> str:
-    """Return the statement that creates a role. It has no password yet."""
+    """Return the statement that creates a role without a password."""
     return f"CREATE ROLE {_quoted(name)} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 
 
@@ -157,7 +157,7 @@ def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[s
         f"GRANT CONNECT ON DATABASE {database} TO {both}",
     ]
     if roles.api is not None:
-        # For the flush function, which each session of the API creates (ADR 0029).
+        # Each session of the API creates the flush function as a temporary object (ADR 0029).
         statements.append(f"GRANT TEMPORARY ON DATABASE {database} TO {_quoted(roles.api)}")
     for kind, objects in (("TABLE", TABLES), ("SEQUENCE", SEQUENCES)):
         for name, privileges in objects.items():
@@ -184,25 +184,28 @@ async def grant(connection: PipelineConnection, roles: RoleNames) -> None:
 
 
 async def create_role(connection: PipelineConnection, name: str, password: str) -> None:
-    """Create a role, with a password unless it is empty. The statement contains only its SCRAM verifier."""
+    """Create a role, with a password unless `password` is empty.
+
+    The statement contains the SCRAM verifier instead of the password, because servers can log statements.
+    """
     with_password = f" PASSWORD '{scram_verifier(password)}'" if password else ""
     await connection.execute(creation(name) + with_password)
 
 
 async def tables_exist(connection: PipelineConnection) -> bool:
-    """Return whether the schema was created."""
+    """Return whether the tables of the service exist."""
     exist: bool = await connection.fetchval("SELECT to_regclass('audit') IS NOT NULL")
     return exist
 
 
 async def missing(connection: PipelineConnection, roles: RoleNames) -> list[str]:
-    """Return those of the roles that do not exist."""
+    """Return the names of the roles that do not exist in the database."""
     known = {row[0] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
     return [name for name in roles.distinct if name not in known]
 
 
 def scram_verifier(password: str) -> str:
-    """Return the SCRAM verifier of a password (RFC 5803), so that no statement contains the password."""
+    """Return the SCRAM-SHA-256 verifier of a password (RFC 5803)."""
     salt, rounds = os.urandom(16), 4_096
     salted = hashlib.pbkdf2_hmac("sha256", unicodedata.normalize("NFKC", password).encode(), salt, rounds)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
@@ -212,6 +215,7 @@ def scram_verifier(password: str) -> str:
 
 
 def _quoted(name: str) -> str:
+    """Return a name as a quoted SQL identifier. Raises ValueError if it is not valid."""
     if not re.fullmatch(r'[^\x00"]{1,63}', name):
         raise ValueError("a name has 1 to 63 characters and no quotation mark")
     return f'"{name}"'

@@ -1,4 +1,4 @@
-"""Test whether the database accepts and keeps writes, by writing."""
+"""Test by writing whether the database accepts writes, and read the settings that make them durable."""
 
 import secrets
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from app.store.statements import execute, fetch_one, fetch_value
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """The Postgres settings of this session on which the durability of a 202 depends."""
+    """Whether the Postgres settings of this session guarantee that the event of a 202 survives a crash."""
 
     fsync: bool
     synchronous_commit: bool
@@ -22,7 +22,7 @@ class Durability:
 
 
 async def write(connection: AsyncConnection) -> None:
-    """Write a row. Its commit proves that the database accepts writes and that they reach the disk."""
+    """Write a row. If the caller can commit it, the database accepts writes."""
     await execute(connection, "SET LOCAL lock_timeout = '1s'")
     await execute(
         connection,
@@ -31,7 +31,10 @@ async def write(connection: AsyncConnection) -> None:
 
 
 async def durability(connection: AsyncConnection) -> Durability:
-    """Return whether commits reach the disk. Every value of synchronous_commit except `off` waits for it."""
+    """Return the settings of this session that make commits durable.
+
+    A commit waits for the disk with every value of synchronous_commit except `off`.
+    """
     row = await fetch_one(
         connection,
         "SELECT current_setting('fsync') = 'on' AS fsync, "
@@ -43,14 +46,14 @@ async def durability(connection: AsyncConnection) -> Durability:
 
 
 async def days_ahead(connection: AsyncConnection) -> int:
-    """Return the number of days after today with partitions."""
+    """Return the number of days after today for which all partitions exist."""
     driver = (await connection.get_raw_connection()).driver_connection
     assert driver is not None
     return await partitions.days_ahead(driver)
 
 
 async def seconds_apart(connection: AsyncConnection, now: float) -> float:
-    """Return the difference of the database's clock and `now` (seconds since 1970)."""
+    """Return the time of the database's clock minus `now`, in seconds. `now` is in seconds since 1970."""
     return float(await fetch_value(connection, "SELECT extract(epoch FROM clock_timestamp())")) - now
 
 
@@ -58,12 +61,12 @@ _NOBODY = DestinationNumber(0)  # no destination has this number
 
 
 async def try_flush(connection: PipelineConnection) -> None:
-    """Write the rows of a flush; the caller rolls back. Raises the same errors as a flush."""
+    """Write rows as a flush does. It raises the errors of a flush; the caller rolls the rows back."""
     await transactions.set_lock_timeout(connection, seconds=1)
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
     generation = await ledger.current_generation(connection)
     [batch] = await batches.reserve_ids(connection, 1)
-    # A random key waits for no flush and finds no row.
+    # No other flush has this random key, so the insert waits for none.
     await ledger.claim(
         connection, generation, [ledger.LedgerEntry(secrets.token_bytes(16), bytes(16), batch, 0)]
     )
@@ -73,7 +76,7 @@ async def try_flush(connection: PipelineConnection) -> None:
 
 
 async def try_claim(connection: PipelineConnection) -> None:
-    """Read and write like a claim; the caller rolls back. Raises the same errors as a claim."""
+    """Read and write as a claim does. It raises the errors of a claim; the caller rolls the row back."""
     await transactions.set_lock_timeout(connection, seconds=1)
     await connection.fetch(
         """

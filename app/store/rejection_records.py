@@ -1,4 +1,4 @@
-"""Records of rejected events, without their values, and their exact counts."""
+"""Records of rejected events without their values, and exact counts of rejected events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -6,18 +6,21 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection
+from app.store import PipelineConnection, transactions
 from app.store.rows import MAX_BIGINT, read_row
 
-MOST_A_MINUTE: Final = 600  # per destination
-MOST_SEARCHED: Final = 100_000  # per search of several destinations
-_RECORD_LOCK: Final = 7_307  # one process at a time counts and writes
+MOST_A_MINUTE: Final = 600  # records per destination
+MOST_SEARCHED: Final = 100_000  # records that a search of several destinations reads
+_RECORD_LOCK: Final = 7_307  # only one process at a time counts and writes records
 _DELETED_AT_ONCE: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class NewRejection:
-    """One rejected event. Ids follow the rule of event ids; paths are those of the mapping."""
+    """A rejected event to record. It has ids and the paths of fields, but no value of the event.
+
+    `field` is the path in the event; `mapping_field` is the path in the mapping.
+    """
 
     destination: DestinationNumber
     received_at: datetime
@@ -37,23 +40,23 @@ _NAMES = [each.name for each in fields(NewRejection)]
 
 
 async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -> None:
-    """Write records: at most 600 per destination and minute, over all processes."""
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", _RECORD_LOCK)
+    """Write records, at most 600 per destination and minute over all processes. Others are left out."""
+    await transactions.lock(connection, _RECORD_LOCK)
     await connection.execute(
         f"""
         WITH given AS (
-          -- The new records, one array per column.
+          -- The records to write.
           SELECT *, date_trunc('minute', received_at) AS minute
           FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
             $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) AS g ({", ".join(_NAMES)})
         ), stored AS (
-          -- The records of this minute so far, by destination.
+          -- The number of stored records of each destination and minute.
           SELECT m.destination, m.minute, (SELECT count(*) FROM rejection_records r
             WHERE r.destination = m.destination AND r.received_at >= m.minute
               AND r.received_at < m.minute + interval '1 minute') AS records
           FROM (SELECT DISTINCT destination, minute FROM given) m
         ), ranked AS (
-          -- The oldest of each minute are stored first.
+          -- The rank of each new record within its minute, the oldest first.
           SELECT g.*, row_number() OVER (PARTITION BY destination, minute ORDER BY received_at) AS rank
           FROM given g
         )
@@ -70,7 +73,7 @@ async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -
 
 @dataclass(frozen=True, slots=True)
 class RejectionFilter:
-    """A filter of records; None means any."""
+    """A filter of records. None means any; `any_id` is an id of the event, its request, journey or node."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -82,12 +85,12 @@ class RejectionFilter:
     node_id: str | None = None
     event_id: str | None = None
     request_id: str | None = None
-    any_id: str | None = None  # id of the event, its request, execution, journey or node
+    any_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RejectionRecord:
-    """A stored record. `id` orders records by time."""
+    """A stored record of a rejected event. A later record has a higher `id`."""
 
     id: int
     destination: DestinationNumber
@@ -124,9 +127,9 @@ async def search(
     limit: int,
     below: int | None = None,
 ) -> list[RejectionRecord]:
-    """Return up to `limit` records of these destinations, newest first, among the newest of the organisation.
+    """Return up to `limit` records of these destinations, newest first; None means all destinations.
 
-    None means all destinations of the organisation.
+    Only the newest 100,000 records of the organisation are searched.
     """
     newest = f"""(SELECT * FROM rejection_records
         WHERE organisation_id = (SELECT acting_organisation())
@@ -142,12 +145,15 @@ async def of_event(
     mapping_id: str | None = None,
     limit: int,
 ) -> list[RejectionRecord]:
-    """Return up to `limit` records of an event id in these destinations or in all, newest first."""
+    """Return up to `limit` records with an event id, newest first.
+
+    `numbers` are the destinations to search; None means all destinations of the organisation.
+    """
     wanted = RejectionFilter(event_id=event_id, mapping_id=mapping_id)
     return await _read(connection, "rejection_records", numbers, wanted, limit=limit, below=None)
 
 
-# The condition of each member of a filter. `{}` is its parameter.
+# The SQL of each field of a filter. `{}` stands for the number of its parameter.
 _CONDITIONS: Final = {
     "since": "r.received_at >= {}::timestamptz",
     "until": "r.received_at < {}::timestamptz",
@@ -171,7 +177,7 @@ async def _read(
     below: int | None,
 ) -> list[RejectionRecord]:
     given = {name: value for name in _CONDITIONS if (value := getattr(wanted, name)) is not None}
-    # Only the conditions that are given: each costs for every record that a search passes.
+    # Conditions that are not given are left out, because each costs time for every record of a search.
     conditions = [_CONDITIONS[name].format(f"${number}") for number, name in enumerate(given, start=4)]
     match destinations:
         case None:
@@ -185,7 +191,7 @@ async def _read(
         SELECT r.id, r.destination, r.event_id, r.received_at, m.id AS mapping_id, r.code, r.reason, r.field,
           r.mapping_field, r.request_id, r.execution_id, r.journey_id, r.node_id
         FROM (
-          -- Call the function once per statement: a call costs more than a row.
+          -- (SELECT …) calls the function once per statement; a call costs more than reading a row.
           SELECT * FROM {source} r WHERE r.organisation_id = (SELECT acting_organisation())
             AND r.id < coalesce($2, {MAX_BIGINT}) AND {" AND ".join(conditions)}
           ORDER BY r.id DESC LIMIT $3
@@ -203,7 +209,7 @@ async def _read(
 
 @dataclass(frozen=True, slots=True)
 class RejectionSummary:
-    """The number of events rejected for one reason, with mapping and source path."""
+    """The number of events that were rejected for one reason at one field of one mapping."""
 
     code: str
     reason: str
@@ -222,7 +228,10 @@ async def summary(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[RejectionSummary]:
-    """Return the exact counts of the last days, most frequent first. Times are rounded to days (UTC)."""
+    """Return the exact counts of a destination for the last `days` days (UTC), most frequent first.
+
+    `since` and `until` limit them to the days of these times.
+    """
     rows = await connection.fetch(
         """
         SELECT r.code, r.reason, nullif(r.field, '') AS field, m.id AS mapping_id,
@@ -243,7 +252,7 @@ async def summary(
 
 
 async def delete_old(connection: PipelineConnection, *, keep: timedelta) -> None:
-    """Delete some of the records that are older than `keep`."""
+    """Delete up to 20,000 records that are older than `keep`."""
     await connection.execute(
         """
         DELETE FROM rejection_records WHERE id IN (SELECT id FROM (

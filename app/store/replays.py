@@ -1,4 +1,4 @@
-"""Replay: queue dead and expired events again, at low priority."""
+"""Replays: queue events again that failed permanently or expired, and report what became of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,23 +15,25 @@ QUEUE = batches.LOW
 
 @dataclass(frozen=True, slots=True)
 class ReplayFilter:
-    """A filter of events: `status` is 'dead' or 'expired'; times are those of acceptance, UTC; None means
-    any.
+    """A filter of events with the status 'dead' or 'expired'. None means any.
+
+    `since` and `until` limit the time of acceptance. `cause` is the digest of `failure_cause`. `selected`
+    lists events by (batch, place); batches that were never sent then do not match.
     """
 
     status: str
     reason: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    cause: str | None = None  # see app/domain/outcomes/failure_cause.py
-    # Only these events, by batch and position; batches that were never sent are then left out.
+    cause: str | None = None
     selected: Sequence[tuple[BatchId, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayCount:
-    """The number of events that match a filter. Events too old for Amazon, or without personal data, are not
-    replayed.
+    """The numbers of events that match a filter: all, and those that can be replayed (`ready`).
+
+    The others are too old for Amazon, or their data key was deleted (`forgotten`).
     """
 
     matched: int
@@ -40,8 +42,8 @@ class ReplayCount:
     forgotten: int
 
 
-# Events with an exception row, and complete batches that were never sent. A batch's disposition is the status
-# of its events; events that it no longer counts have exception rows.
+# The events that match a filter: `singles` have a row in `exceptions`, `wholes` are batches that were never
+# sent. The disposition of a batch applies to its events without such a row.
 _FOUND = f"""
   -- Exceptions.
   WITH singles AS (SELECT e.batch, e.place, e.event_at >= now() - $5::interval AS young,
@@ -58,7 +60,7 @@ _FOUND = f"""
       s.data_key IS NOT NULL AS has_key
     FROM batch_states s
     WHERE s.destination = $1 AND s.events > 0 AND $7::bigint[] IS NULL
-      -- Implied by the next line; the planner needs it to use the partial index.
+      -- The next line implies this condition, but the planner needs it to use the partial index.
       AND s.disposition IN ('discarded', 'expired')
       AND s.disposition = CASE $2::text WHEN 'dead' THEN 'discarded' WHEN 'expired' THEN 'expired' END
       AND ($6::text IS NULL OR s.reason = $6) AND ($9::text IS NULL OR $9 = '{NO_ANSWER}')
@@ -68,7 +70,7 @@ _FOUND = f"""
 
 
 def _with_replay(table: str) -> str:
-    """Return SQL that adds this replay ($11) to the replay numbers of a row and keeps the latest thirty."""
+    """Return SQL for the replay numbers of a row with the replay $11 added, limited to the latest thirty."""
     numbers = f"coalesce({table}.replays, '{{}}')"
     return f"({numbers} || $11::integer)[greatest(1, cardinality({numbers}) - 28):]"
 
@@ -131,20 +133,19 @@ async def requeue(
     most: int,
     replay: int,
 ) -> tuple[int, counts.CountDelta]:
-    """Queue at most `most` events again, in order of acceptance.
+    """Queue up to `most` matching events again, in order of acceptance.
 
-    Return their number and the changes of the counts. Each event stores the number of this `replay`, up to
-    the latest thirty. Amazon's last reply is kept.
+    Return their number and the changes of the counts. Each event stores the number of this replay.
     """
     wholes = await connection.fetch(
         f"""
         {_FOUND},
-        -- Rows locked by another replay belong to it.
+        -- Batches that can be replayed. SKIP LOCKED leaves out those that another replay is queueing.
         free AS (SELECT s.batch, s.events FROM batch_states s JOIN wholes w USING (batch)
           WHERE w.young AND w.has_key ORDER BY s.batch FOR UPDATE OF s SKIP LOCKED),
-        -- Running sum of events in order of acceptance.
+        -- The running sum of their events in order of acceptance.
         summed AS (SELECT batch, sum(events) OVER (ORDER BY batch) AS so_far FROM free),
-        -- As many as fit.
+        -- The batches that fit into $10 events.
         selected AS (SELECT batch FROM summed WHERE so_far <= $10)
         UPDATE batch_states s SET disposition = NULL, settled_at = NULL, queue = {QUEUE}, due_at = now(),
           reason = 'replayed', replays = {_with_replay("s")}
@@ -159,7 +160,7 @@ async def requeue(
     status: str = await connection.execute(
         f"""
         {_FOUND},
-        -- The oldest ones; rows locked by another replay belong to it.
+        -- The oldest events that can be replayed, without those that another replay is queueing.
         free AS (SELECT e.batch, e.place FROM exceptions e JOIN singles USING (batch, place)
           JOIN batch_states s ON s.batch = e.batch
           -- FOR SHARE keeps the key from being deleted.
@@ -178,20 +179,6 @@ async def requeue(
     delta = counts.CountDelta(retrying=single + sum(row["events"] for row in wholes if row["failing"]))
     setattr(delta, wanted.status, -(whole + single))
     return whole + single, delta
-
-
-async def waiting(connection: PipelineConnection, number: DestinationNumber) -> int:
-    """Return the number of waiting replayed events."""
-    found: int = await connection.fetchval(
-        f"""
-        SELECT ((SELECT coalesce(sum(events), 0) FROM batch_states
-                 WHERE destination = $1 AND queue = {QUEUE} AND settled_at IS NULL)
-              + (SELECT count(*) FROM exceptions
-                 WHERE destination = $1 AND queue = {QUEUE} AND status = 'retrying'))::bigint
-        """,
-        number,
-    )
-    return found
 
 
 def _arguments(number: DestinationNumber, wanted: ReplayFilter, max_age: timedelta) -> tuple[object, ...]:
@@ -220,7 +207,7 @@ async def lane_of(connection: PipelineConnection, number: DestinationNumber) -> 
 async def dismiss(
     connection: PipelineConnection, number: DestinationNumber, wanted: ReplayFilter, *, dry_run: bool
 ) -> int:
-    """Mark dead letters as handled; return their number. They stay dead and keep their history."""
+    """Mark the matching dead letters as handled, and return their number. With `dry_run`, only count them."""
     arguments = _arguments(number, wanted, timedelta(0))
     matching = f"""
         {_FOUND}
@@ -249,7 +236,7 @@ async def dead_open(connection: PipelineConnection, number: DestinationNumber) -
 async def open_dead_letters(
     connection: PipelineConnection, number: DestinationNumber
 ) -> list[tuple[str, int]]:
-    """Return reason and count of the open dead letters, most frequent first."""
+    """Return (reason, number) of the dead letters neither replayed nor dismissed, most frequent first."""
     rows = await connection.fetch(
         "SELECT reason, count(*) AS n FROM exceptions "
         "WHERE destination = $1 AND status = 'dead' AND dismissed_at IS NULL GROUP BY reason ORDER BY n DESC",
@@ -260,7 +247,10 @@ async def open_dead_letters(
 
 @dataclass(frozen=True, slots=True)
 class ReplayProgress:
-    """A replay, and the current states of its events. Events of dropped batches are in none of the counts."""
+    """A replay, and the number of its events by their current status.
+
+    Events whose partition was dropped are in none of these numbers.
+    """
 
     number: int
     id: str
@@ -278,6 +268,13 @@ class ReplayProgress:
     erased: int
 
 
+_BY_STATUS = ", ".join(
+    f"coalesce(sum(e.n) FILTER (WHERE e.status = '{status}'), 0)::bigint AS {name}"
+    for name, status in [
+        ("waiting", "retrying"),
+        *((s, s) for s in ("delivered", "dead", "expired", "erased")),
+    ]
+)
 _REPLAY = "p.number, p.id, p.requested_at, p.requested_by, p.status, p.reason, p.since, p.until, p.replayed"
 
 
@@ -289,7 +286,7 @@ async def progress(
     below: int | None = None,
     id: str | None = None,
 ) -> list[ReplayProgress]:
-    """Return the replays of a destination with their progress, newest first."""
+    """Return replays of a destination, newest first: with numbers below `below`, or with this `id`."""
     rows = await connection.fetch(
         f"""
         WITH page AS (
@@ -299,7 +296,7 @@ async def progress(
             AND ($2::integer IS NULL OR number < $2) AND ($3::text IS NULL OR id = $3)
           ORDER BY number DESC LIMIT $4
         ), events AS (
-          -- The events of these replays by status: exceptions one by one, other events with their batch.
+          -- The events of these replays by status: first those with their own row, then the others by batch.
           SELECT p.number, e.status, count(*)::bigint AS n FROM page p JOIN exceptions e
             ON e.destination = $1 AND e.changed_at >= p.requested_at AND e.replays IS NOT NULL
               AND e.replays @> ARRAY[p.number]
@@ -312,12 +309,7 @@ async def progress(
             AND s.replays @> ARRAY[p.number]
           GROUP BY 1, 2
         )
-        SELECT {_REPLAY},
-          coalesce(sum(e.n) FILTER (WHERE e.status = 'retrying'), 0)::bigint AS waiting,
-          coalesce(sum(e.n) FILTER (WHERE e.status = 'delivered'), 0)::bigint AS delivered,
-          coalesce(sum(e.n) FILTER (WHERE e.status = 'dead'), 0)::bigint AS dead,
-          coalesce(sum(e.n) FILTER (WHERE e.status = 'expired'), 0)::bigint AS expired,
-          coalesce(sum(e.n) FILTER (WHERE e.status = 'erased'), 0)::bigint AS erased
+        SELECT {_REPLAY}, {_BY_STATUS}
         FROM page p LEFT JOIN events e ON e.number = p.number
         GROUP BY {_REPLAY}
         ORDER BY p.number DESC
@@ -333,7 +325,7 @@ async def progress(
 async def candidate_batches(
     connection: PipelineConnection, number: DestinationNumber, status: str, *, after: int, limit: int
 ) -> dict[BatchId, date]:
-    """Return the next batches with exceptions of a status, in order of their ids, with their days."""
+    """Return the day of each of the next `limit` batches after `after` with an exception of a status."""
     rows = await connection.fetch(
         "SELECT DISTINCT batch, day FROM exceptions WHERE destination = $1 AND status = $2 AND batch > $3 "
         "ORDER BY batch LIMIT $4",

@@ -1,4 +1,4 @@
-"""Rows as frozen values: the only way from a row to a type with a member for each column."""
+"""Convert a row of a query to a value of a type that has a field for each column."""
 
 from collections.abc import Iterable
 from typing import Any, Final, Protocol, TypeVar
@@ -7,23 +7,20 @@ import msgspec
 
 T = TypeVar("T")
 
-MAX_BIGINT: Final = 2**63 - 1  # not below any id: the start of a first page
+MAX_BIGINT: Final = 2**63 - 1  # an id above all others: the start of the first page, newest first
 
 
 class Row(Protocol):
-    """A row of either driver."""
+    """A row of asyncpg or of SQLAlchemy."""
 
-    def keys(self) -> Iterable[Any]:
-        """Return the names of its columns."""
-        ...
+    def keys(self) -> Iterable[Any]: ...
 
     def __getitem__(self, name: Any, /) -> Any: ...
 
 
 def read_row(type_: type[T], row: Row, **more: object) -> T:
-    """Return a value of this type.
+    """Return a value of this type from the columns of a row and the fields in `more`.
 
-    Texts become enums, and lists become tuples. `more` holds the members without a column.
-    Columns without a member are left out.
+    Texts become enums, and lists become tuples. Columns without a field are left out.
     """
     return msgspec.convert({**row, **more}, type_)

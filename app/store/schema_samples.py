@@ -1,4 +1,4 @@
-"""Schema samples of recent events, a bounded ring per mapping: paths and types, never a value."""
+"""Schema samples of recent events by mapping: the paths and types of their fields, never a value."""
 
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from app.domain.observed.schema_sample import SchemaSample, pack, read
 from app.store import PipelineConnection, damage
 
 RING = 1_000
-"""The number of a mapping's newest events that are read."""
+"""The number of newest events per mapping whose samples are kept."""
 
 
 async def add(
     connection: PipelineConnection, seen: MappingOf[MappingNumber, MappingOf[SchemaSample, int]]
 ) -> None:
-    """Write the samples of each mapping, one row per mapping."""
+    """Write one row for each mapping. `seen` counts the events of each sample."""
     await connection.executemany(
         "INSERT INTO schema_samples (mapping, events, content) VALUES ($1, $2, $3)",
         [(mapping, sum(counted.values()), pack(counted)) for mapping, counted in seen.items()],
@@ -26,7 +26,7 @@ async def add(
 
 
 async def trim(connection: PipelineConnection, mappings: Sequence[MappingNumber]) -> None:
-    """Delete samples beyond each ring. Concurrent calls delete the same rows, which is harmless."""
+    """Delete the samples of these mappings that are older than the newest 1,000 events."""
     await connection.execute(
         "DELETE FROM schema_samples WHERE id IN ("
         "  SELECT id FROM ("
@@ -41,21 +41,21 @@ async def trim(connection: PipelineConnection, mappings: Sequence[MappingNumber]
 async def recent(
     connection: AsyncConnection, mapping: str, *, limit: int = RING
 ) -> list[tuple[SchemaSample, int]]:
-    """Return the newest samples of a mapping with their frequency, `limit` events at most."""
+    """Return (sample, number of events) for the newest `limit` events of a mapping."""
     return await _newest(connection, "m.id = :of", {"of": mapping, "rows": limit})
 
 
 async def of_destination(
     connection: AsyncConnection, destination: str, *, limit: int = RING
 ) -> list[tuple[SchemaSample, int]]:
-    """Return the newest samples over all mappings of a destination, archived ones included."""
+    """Return (sample, number of events) for the newest events of a destination, over all its mappings."""
     return await _newest(connection, "m.destination = :of", {"of": destination, "rows": limit})
 
 
 async def _newest(
     connection: AsyncConnection, which: str, values: MappingOf[str, str | int]
 ) -> list[tuple[SchemaSample, int]]:
-    """Return the newest samples; leave out rows that cannot be read."""
+    """Return the newest samples of the mappings that meet the SQL condition `which`, without damaged rows."""
     chosen = (
         "FROM schema_samples o JOIN mappings m ON m.number = o.mapping "
         f"WHERE m.organisation_id = acting_organisation() AND {which} ORDER BY o.id DESC LIMIT :rows"
@@ -73,16 +73,14 @@ async def _newest(
 
 
 async def _content(connection: AsyncConnection, id_: int) -> bytes | None:
-    try:
+    """Return the content of a row, or None if it is missing or damaged."""
+    with damage.suppressed():
         async with connection.begin_nested():
             content = await connection.scalar(
                 text("SELECT content FROM schema_samples WHERE id = :id"), {"id": id_}
             )
-    except DBAPIError as error:
-        if not damage.is_damage(error):
-            raise
-        return None
-    return None if content is None else bytes(content)
+        return None if content is None else bytes(content)
+    return None
 
 
 def _up_to(limit: int, newest_first: Sequence[bytes]) -> list[tuple[SchemaSample, int]]:

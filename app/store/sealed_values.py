@@ -1,4 +1,7 @@
-"""Find values encrypted with an older key and write them back encrypted with another."""
+"""Find stored values that are encrypted with another key than the current one, and replace them.
+
+Stored values are called sealed. A sealed value is bound to its row by a context, a text that names the row.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +10,6 @@ from typing import Any
 from asyncpg import Record
 
 from app.crypto import batch_place
-from app.domain.ids import DestinationId
 from app.store import PipelineConnection, damage
 from app.store.oauth_states import verifier_place
 from app.store.token_leases import access_place, refresh_place
@@ -15,7 +17,10 @@ from app.store.token_leases import access_place, refresh_place
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column of sealed values: its table, the type of the table's key, and a row's sealing context."""
+    """A column of sealed values.
+
+    `key` is the column that identifies a row and `kind` is its type. `place` returns the context of a row.
+    """
 
     table: str
     column: str
@@ -24,18 +29,12 @@ class SealedColumn:
     place: Callable[[Any], str]
 
 
-# Every column that holds sealed values. A test compares this with what doctor finds.
+# Every column with sealed values.
 COLUMNS = (
     SealedColumn("secrets", "sealed", "name", "text", lambda name: f"secrets/{name}"),
-    SealedColumn(
-        "sign_ins", "refresh_token", "destination", "text", lambda id_: refresh_place(DestinationId(id_))
-    ),
-    SealedColumn(
-        "sign_ins", "access_token", "destination", "text", lambda id_: access_place(DestinationId(id_))
-    ),
-    SealedColumn(
-        "oauth_states", "code_verifier", "state_hash", "bytea", lambda key: verifier_place(bytes(key))
-    ),
+    SealedColumn("sign_ins", "refresh_token", "destination", "text", refresh_place),
+    SealedColumn("sign_ins", "access_token", "destination", "text", access_place),
+    SealedColumn("oauth_states", "code_verifier", "state_hash", "bytea", verifier_place),
     SealedColumn("erasures", "sealed", "id", "text", lambda id_: f"erasure:{id_}"),
     SealedColumn("batch_states", "data_key", "batch", "bigint", batch_place),
 )
@@ -43,18 +42,19 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SealedValue:
-    """A sealed value and the key of its row."""
+    """A sealed value, and the `key` that identifies its row."""
 
     key: Any
     value: bytes
 
 
-# A sealed value starts with the length of its key's id (1 byte) and the id.
+# Whether a value is sealed with another key than $1. It starts with the length of the key's id (1 byte) and
+# the id.
 _OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte({c}, 0)) <> $1 ELSE true END"
 
 
 async def count(connection: PipelineConnection, of: SealedColumn, writes: str) -> int:
-    """Return the number of values of a column sealed with another key than `writes`."""
+    """Return the number of values of a column that are sealed with another key than `writes`."""
     older = _OLDER.format(c=of.column)
     found: int = await connection.fetchval(
         f"SELECT count(*) FROM {of.table} WHERE {of.column} IS NOT NULL AND {older}", writes.encode()
@@ -65,7 +65,10 @@ async def count(connection: PipelineConnection, of: SealedColumn, writes: str) -
 async def sealed_under_other_keys(
     connection: PipelineConnection, of: SealedColumn, writes: str, *, after: Any, limit: int
 ) -> list[SealedValue]:
-    """Return up to `limit` values sealed with another key, in order of their rows, after `after`."""
+    """Return up to `limit` values that are sealed with another key than `writes`.
+
+    They are in order of their row's key, after the key `after`.
+    """
     rows = await connection.fetch(
         f"{_select(of)} AND ($2::{of.kind} IS NULL OR {of.key} > $2::{of.kind}) ORDER BY {of.key} LIMIT $3",
         writes.encode(),
@@ -78,7 +81,7 @@ async def sealed_under_other_keys(
 async def older_between(
     connection: PipelineConnection, of: SealedColumn, writes: str, *, first: int, last: int
 ) -> tuple[list[SealedValue], int]:
-    """Return the values of a range of numbers, and its number of unreadable rows."""
+    """Return the values of a range of rows sealed with another key, and the number of damaged rows."""
 
     async def read(first: int, last: int) -> list[Record]:
         statement = f"{_select(of)} AND {of.key} BETWEEN $2 AND $3 ORDER BY {of.key}"
@@ -100,9 +103,9 @@ def _select(of: SealedColumn) -> str:
 async def replace(
     connection: PipelineConnection, of: SealedColumn, old: Sequence[SealedValue], new: Sequence[bytes]
 ) -> int:
-    """Write values back, each only if unchanged since it was read; return how many were written.
+    """Replace each old value by the new value if it is unchanged. Return the number of replaced values.
 
-    Refreshed tokens and deleted keys are not overwritten.
+    A value that was changed or deleted since it was read, such as a refreshed token, is not overwritten.
     """
     done = await connection.fetch(
         f"UPDATE {of.table} AS t SET {of.column} = changed.new "

@@ -1,10 +1,10 @@
-"""Sealed secrets that the service generates for itself, each once."""
+"""Secrets that the service generates for itself once and stores encrypted."""
 
 from app.store import PipelineConnection
 
 
 async def keep_first(connection: PipelineConnection, name: str, sealed: bytes) -> bytes:
-    """Store `sealed` under `name` unless there is a value already; return the stored value."""
+    """Store an encrypted secret under a name, unless the name has one. Return the stored secret."""
     await connection.execute(
         "INSERT INTO secrets (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, sealed
     )
@@ -14,6 +14,6 @@ async def keep_first(connection: PipelineConnection, name: str, sealed: bytes) -
 
 
 async def read(connection: PipelineConnection, name: str) -> bytes | None:
-    """Return the value that is stored under a name."""
+    """Return the encrypted secret with this name, or None."""
     sealed: bytes | None = await connection.fetchval("SELECT sealed FROM secrets WHERE name = $1", name)
     return sealed

@@ -1,4 +1,4 @@
-"""Console sessions, stored as digests: reading this table gives no access."""
+"""Console sessions. Only the digests of their cookies are stored, so a reader of the table gets no access."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,10 +17,11 @@ _NOTED_EVERY = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class StoredSession:
-    """A session within its limits: of a key, or of a person.
+    """A valid session of an API key or of a person.
 
-    `key` is None if its key is not a valid API key. `subject`, `name` and `role` belong to a person, who last
-    signed in at `signed_in_at`.
+    A session of a key has a `key_digest`; its `key` is None if the key is not valid any more. A session of a
+    person has `subject`, `name` and `role`. `acting_for` is the organisation that a platform caller has
+    chosen.
     """
 
     key_digest: bytes | None
@@ -34,14 +35,13 @@ class StoredSession:
     name: str | None
     role: str | None
     signed_in_at: datetime
-    # The organisation that a platform caller chose to act for.
     acting_for: OrganisationId | None = None
     acting_for_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person that the provider identified. `subject` is the person's id there, not an address."""
+    """A person whom an identity provider authenticated. `subject` is the provider's id of the person."""
 
     organisation: OrganisationId
     subject: str
@@ -86,10 +86,10 @@ async def _delete_expired(connection: AsyncConnection) -> None:
 
 
 async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True) -> StoredSession | None:
-    """Return a session within its limits, with the current permissions of its key; record its use.
+    """Return a session that has not expired, with the current permissions of its key, or None.
 
-    The limits are checked with the database's clock. The use is recorded at most once a minute, and its
-    commit does not wait for the disk: losing it in a crash ends a session a minute early.
+    With `note`, the use is recorded, at most once a minute. The commit does not wait for the disk, because a
+    use that is lost in a crash only ends the session a minute early.
     """
     row = await fetch_one(
         connection,
@@ -119,7 +119,7 @@ async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True)
 
 
 async def act_for(connection: AsyncConnection, digest: bytes, organisation: OrganisationId) -> None:
-    """Let a session act for an organisation."""
+    """Let a session of a platform caller act for an organisation."""
     await execute(
         connection,
         "UPDATE console_sessions SET acting_for = :organisation WHERE digest = :digest",
@@ -129,5 +129,5 @@ async def act_for(connection: AsyncConnection, digest: bytes, organisation: Orga
 
 
 async def end(connection: AsyncConnection, digest: bytes) -> None:
-    """Delete a session; its cookie becomes invalid."""
+    """Delete a session, so that its cookie becomes invalid."""
     await execute(connection, "DELETE FROM console_sessions WHERE digest = :digest", digest=digest)

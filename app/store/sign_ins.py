@@ -1,4 +1,4 @@
-"""Sign-ins: sealed tokens, one row per connected destination."""
+"""Sign-ins: the encrypted tokens of each connected destination."""
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,12 +15,11 @@ async def store_connection(
     lifetime_s: int,
     connected_by: str,
 ) -> None:
-    """Replace the tokens with those of a completed sign-in.
+    """Store the encrypted tokens of a completed sign-in in place of earlier tokens.
 
-    The generation grows, so that a refresh with the old token cannot overwrite the new one. The first
-    generation is the seconds since 1970, so that it also grows across a disconnect. The access token's
-    lifetime counts from now on the database's clock, some seconds after Amazon issued it. The early refresh
-    covers this delay.
+    The generation grows, so that a refresh that began with the old tokens cannot overwrite the new ones. It
+    starts at the seconds since 1970, so that it also grows when a destination is disconnected and connected
+    again.
     """
     await execute(
         connection,
@@ -45,7 +44,7 @@ async def store_connection(
 
 
 async def access_token(connection: AsyncConnection, destination: DestinationId) -> bytes | None:
-    """Return the sealed access token, or None if none is valid for another minute."""
+    """Return the encrypted access token of a destination, or None if no token is valid for another minute."""
     token: bytes | None = await fetch_value(
         connection,
         "SELECT access_token FROM sign_ins WHERE organisation_id = acting_organisation() "

@@ -8,20 +8,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 async def fetch(connection: AsyncConnection, statement: str, **values: object) -> Sequence[RowMapping]:
-    """Return the rows."""
+    """Return all rows of a statement."""
     return (await connection.execute(text(statement), values)).mappings().all()
 
 
 async def fetch_one(connection: AsyncConnection, statement: str, **values: object) -> RowMapping | None:
-    """Return the row, or None where there is none."""
+    """Return the only row of a statement, or None if it has no row."""
     return (await connection.execute(text(statement), values)).mappings().one_or_none()
 
 
 async def fetch_value(connection: AsyncConnection, statement: str, **values: object) -> Any:
-    """Return the first column of the row, or None where there is no row."""
+    """Return the first column of the only row, or None if there is no row."""
     return (await connection.execute(text(statement), values)).scalar_one_or_none()
 
 
 async def execute(connection: AsyncConnection, statement: str, **values: object) -> int:
-    """Return how many rows were changed."""
+    """Run a statement and return the number of rows that it changed."""
     return (await connection.execute(text(statement), values)).rowcount

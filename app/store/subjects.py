@@ -1,4 +1,4 @@
-"""Read stored batches in pages to find a person's events. Changes nothing."""
+"""Read the stored batches of an organisation in pages, to find a person's events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,10 @@ from app.store.rows import read_row
 
 @dataclass(frozen=True, slots=True)
 class ReadableBatch:
-    """A batch that still has a data key: its encrypted content, and the status of each of its events."""
+    """A batch that still has a data key. `exceptions` has the status of each event that has its own row.
+
+    `content` is encrypted with `data_key`, which is itself encrypted. Both are None if they cannot be read.
+    """
 
     id: BatchId
     destination: DestinationId | None
@@ -23,7 +26,7 @@ class ReadableBatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchPage:
-    """Some batches in order of id, the number of unreadable ones, and the last id of the page."""
+    """A page of batches in order of id, the number of unreadable batches, and the last id of the page."""
 
     batches: list[ReadableBatch]
     unreadable: int
@@ -33,7 +36,7 @@ class BatchPage:
 async def next_batches(
     connection: PipelineConnection, *, after: int, accepted_until: datetime, limit: int
 ) -> BatchPage | None:
-    """Return the organisation's batches among the next batches with a data key; None at the end."""
+    """Return the organisation's batches among the next `limit` batches with a data key; None at the end."""
     page = await erasures.next_batches(connection, after=after, accepted_until=accepted_until, limit=limit)
     if page is None:
         return None
@@ -41,7 +44,7 @@ async def next_batches(
     rows = await connection.fetch(
         """
         SELECT s.batch, s.disposition, d.id AS destination,
-          -- Events that left the batch have their own status.
+          -- The events that have their own row, and their statuses.
           (SELECT array_agg(e.place ORDER BY e.place) FROM exceptions e WHERE e.batch = s.batch) AS places,
           (SELECT array_agg(e.status ORDER BY e.place) FROM exceptions e WHERE e.batch = s.batch) AS statuses
         FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
@@ -63,7 +66,7 @@ async def next_batches(
 
 
 async def pending_erasures(connection: PipelineConnection) -> Sequence[erasures.PendingErasure]:
-    """Return the organisation's unfinished erasures; each with its sealed search values."""
+    """Return the organisation's unfinished erasures, oldest first."""
     rows = await connection.fetch(
         """
         SELECT organisation_id, id, number, requested_at, sealed, scanned_to FROM erasures

@@ -1,20 +1,20 @@
-"""Facts about processes, lanes and the database, for the system page. Only reads; cheap at any size."""
+"""Read facts about processes, lanes and the database for the console's system page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Final
 
 from app.store import PipelineConnection
 from app.store.lanes import WORKER_LOCKS
 from app.store.rows import read_row
 
-_MAX_COUNTED: Final = 50_000
+_MAX_COUNTED: Final = 50_000  # batches, and events that are retried separately
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """The database and the sessions on it. `workers` counts living worker processes."""
+    """The database and its sessions. `workers` is the number of running worker processes."""
 
     version: str
     size_bytes: int
@@ -30,7 +30,7 @@ class DatabaseFacts:
 
 @dataclass(frozen=True, slots=True)
 class ProcessRole:
-    """The sessions of one role of process, such as `api` or `worker`."""
+    """The database sessions of all processes with one role, such as `api` or `worker`."""
 
     role: str
     sessions: int
@@ -40,7 +40,7 @@ class ProcessRole:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLanes:
-    """The lanes of the acting organisation that a worker owns; `owner` is None for free ones."""
+    """The number of lanes that a worker owns, and their state. `owner` is None for lanes without an owner."""
 
     owner: str | None
     lanes: int
@@ -50,7 +50,7 @@ class WorkerLanes:
 
 
 async def database(connection: PipelineConnection) -> DatabaseFacts:
-    """Return the facts of the database."""
+    """Return the facts about the database and its sessions."""
     row = await connection.fetchrow(
         """
         SELECT current_setting('server_version') AS version,
@@ -61,7 +61,7 @@ async def database(connection: PipelineConnection) -> DatabaseFacts:
           current_setting('synchronous_commit') <> 'off' AS synchronous_commit,
           pg_postmaster_start_time() AS started_at, clock_timestamp() AS now,
           (SELECT max(version_num) FROM alembic_version) AS revision,
-          -- Each worker has this lock while it runs.
+          -- Every worker holds this lock while it runs.
           (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
              AND classid::bigint = $1 AND objid::bigint = 0
              AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))::int AS workers
@@ -73,7 +73,7 @@ async def database(connection: PipelineConnection) -> DatabaseFacts:
 
 
 async def processes(connection: PipelineConnection, prefix: str) -> list[ProcessRole]:
-    """Return the sessions by role of process. Their application name begins with `prefix`."""
+    """Return the sessions by role. The application name of a session is `prefix` followed by the role."""
     rows = await connection.fetch(
         """
         SELECT substr(application_name, length($1::text) + 1) AS role, count(*)::int AS sessions,
@@ -87,7 +87,7 @@ async def processes(connection: PipelineConnection, prefix: str) -> list[Process
 
 
 async def lanes_by_worker(connection: PipelineConnection) -> Sequence[WorkerLanes]:
-    """Return the number of lanes of the acting organisation by worker, most first."""
+    """Return the lanes of the acting organisation's destinations by worker, the largest number first."""
     rows = await connection.fetch(
         """
         SELECT CASE WHEN l.leased_until > now() THEN l.owner END AS owner, count(*)::int AS lanes,
@@ -102,30 +102,16 @@ async def lanes_by_worker(connection: PipelineConnection) -> Sequence[WorkerLane
     return [read_row(WorkerLanes, row) for row in rows]
 
 
-async def stored_days(connection: PipelineConnection) -> tuple[date | None, date | None]:
-    """Return the oldest and the newest day that has a partition of batches."""
-    row = await connection.fetchrow(
-        """
-        SELECT min(day) AS oldest, max(day) AS newest FROM (
-          SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
-          FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-          WHERE i.inhparent = 'batches'::regclass) AS partitions
-        """
-    )
-    assert row is not None
-    return row["oldest"], row["newest"]
-
-
 @dataclass(frozen=True, slots=True)
 class WaitingEvents:
-    """Accepted events without a final state; with `is_least` the count is a lower bound."""
+    """The number of accepted events without a final state. With `is_least`, there can be more."""
 
     events: int
     is_least: bool
 
 
 async def waiting_events(connection: PipelineConnection) -> WaitingEvents:
-    """Count the waiting events of the acting organisation, up to a number of batches."""
+    """Count the waiting events of the acting organisation, in a limited number of batches."""
     row = await connection.fetchrow(
         """
         SELECT coalesce(sum(events), 0)::bigint AS events, count(*) >= $1 AS is_least FROM (

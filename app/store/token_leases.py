@@ -1,4 +1,4 @@
-"""One token refresh per destination and expiry over all processes: a lease on the sign-in's row."""
+"""Refresh each access token only once over all processes, by a lease on the row of the sign-in."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,21 @@ from app.store.rows import read_row
 
 
 def refresh_place(destination: DestinationId) -> str:
-    """Return the sealing context of a refresh token."""
+    """Return the context to which the encryption of a refresh token is bound."""
     return f"sign_ins.refresh_token/{destination}"
 
 
 def access_place(destination: DestinationId) -> str:
-    """Return the sealing context of an access token."""
+    """Return the context to which the encryption of an access token is bound."""
     return f"sign_ins.access_token/{destination}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SignInRow:
-    """A stored sign-in with sealed tokens. `left_s` may be negative; `forced` is true after a 401."""
+    """A sign-in with encrypted tokens. `generation` grows with every new access token.
+
+    `left_s` is the rest of the access token's life, negative after its end. `forced` is true after a 401.
+    """
 
     refresh_token: bytes
     access_token: bytes | None
@@ -45,7 +48,7 @@ async def read(connection: PipelineConnection, destination: DestinationId) -> Si
 async def acquire(
     connection: PipelineConnection, destination: DestinationId, generation: int, owner: str, *, seconds: float
 ) -> bool:
-    """Lease the refresh of this generation. Return False if it is taken or the generation is old."""
+    """Lease the refresh of this generation. Return False if another process has it or refreshed the token."""
     status = await connection.execute(
         """
         UPDATE sign_ins SET refresh_owner = $3,
@@ -64,7 +67,7 @@ async def acquire(
 async def release(
     connection: PipelineConnection, destination: DestinationId, owner: str, *, pause: float
 ) -> None:
-    """End a lease without new tokens; no process refreshes for `pause` seconds."""
+    """End a lease without new tokens. No process refreshes the token for `pause` seconds."""
     await connection.execute(
         """
         UPDATE sign_ins SET refresh_owner = NULL,
@@ -87,7 +90,10 @@ async def store_tokens(
     refresh_token: bytes | None,
     lifetime_s: int,
 ) -> bool:
-    """Store refreshed tokens as the next generation. Return False if the lease or the generation was lost."""
+    """Store refreshed tokens as the next generation.
+
+    Return False if another process has taken the lease or the user has signed in again.
+    """
     status = await connection.execute(
         """
         UPDATE sign_ins SET access_token = $4, refresh_token = coalesce($5, refresh_token), lifetime_s = $6,
@@ -106,15 +112,15 @@ async def store_tokens(
 
 
 async def record_refusal(connection: PipelineConnection, destination: DestinationId, generation: int) -> bool:
-    """Record a 401 for a token.
+    """Record that Amazon answered 401 to the access token of a generation.
 
-    Return True if the token was already refreshed because of a 401. The first 401 expires the token, so that
-    the next use refreshes it. A second 401, for the refreshed token, means that the sign-in is invalid. A 401
-    for an older generation is ignored.
+    The first 401 expires the token, so that the next use refreshes it. Return True for a 401 to the refreshed
+    token: the sign-in is then invalid. A 401 to an older generation is ignored.
     """
     row = await connection.fetchrow(
         """
-        -- The previous state, locked: whether the token was refreshed because of a 401 and is not expired.
+        -- The locked row before the update, and whether the token was refreshed after a 401 and is not
+        -- expired.
         WITH before AS (SELECT destination, forced_at,
             forced_at IS NOT NULL AND access_until > clock_timestamp() AS is_refreshed
           FROM sign_ins WHERE destination = $1 AND generation = $2 FOR UPDATE)
@@ -129,7 +135,7 @@ async def record_refusal(connection: PipelineConnection, destination: Destinatio
 
 
 async def confirm_token(connection: PipelineConnection, destination: DestinationId, generation: int) -> None:
-    """Record that a token refreshed because of a 401 works."""
+    """Record that Amazon accepted the access token of a generation, so that the next 401 is a first one."""
     await connection.execute(
         "UPDATE sign_ins SET forced_at = NULL WHERE destination = $1 AND generation = $2",
         destination,
@@ -145,10 +151,10 @@ async def park(
     *,
     probe_in: float | None = None,
 ) -> bool:
-    """Park a destination: its sign-in is broken for `reason`. Nothing is sent until it is reconnected.
+    """Send nothing for a destination until a user reconnects it, because its sign-in is broken for `reason`.
 
-    For the reason `endpoint_not_found`, one request is sent as a probe in `probe_in` seconds. Returns False
-    when the user has reconnected meanwhile.
+    With the reason `endpoint_not_found`, one request is sent as a probe in `probe_in` seconds. Returns False
+    if a user has reconnected the destination since this generation.
     """
     status = await connection.execute(
         """
@@ -166,7 +172,10 @@ async def park(
 
 
 async def endpoint_found(connection: PipelineConnection, destination: DestinationId) -> bool:
-    """Reactivate a destination whose endpoint was not found, after Amazon answered a probe."""
+    """Send events of a destination again, after Amazon answered a probe to an endpoint that was not found.
+
+    Return False if the destination was not waiting for a probe.
+    """
     status = await connection.execute(
         """
         UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL, endpoint_probe_at = NULL,

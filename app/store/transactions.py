@@ -6,32 +6,32 @@ from app.store import PipelineConnection
 
 
 async def set_lock_timeout(connection: PipelineConnection, *, seconds: int) -> None:
-    """Let statements of this transaction fail if they wait longer for a lock."""
+    """Let a statement of this transaction fail if it waits longer than `seconds` for a lock."""
     await connection.execute(f"SET LOCAL lock_timeout = '{seconds}s'")
 
 
 async def set_statement_timeout(connection: PipelineConnection, *, seconds: int) -> None:
-    """Let statements of this transaction fail if they take longer."""
+    """Let a statement of this transaction fail if it takes longer than `seconds`."""
     await connection.execute(f"SET LOCAL statement_timeout = '{seconds}s'")
 
 
 async def commit_without_waiting(connection: PipelineConnection) -> None:
-    """Do not wait for the disk at the commit: a server crash may lose the writes of this transaction."""
+    """Let the commit of this transaction return before its writes are on disk. A crash may lose them."""
     await connection.execute("SET LOCAL synchronous_commit = off")
 
 
 async def lock(connection: PipelineConnection, number: int) -> None:
-    """Wait for an advisory lock."""
+    """Wait for an advisory lock, and hold it until the transaction ends."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", number)
 
 
 async def try_lock(connection: PipelineConnection, number: int) -> bool:
-    """Return whether the advisory lock was acquired."""
+    """Try to take an advisory lock until the transaction ends. Return False if another session holds it."""
     is_free: bool = await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", number)
     return is_free
 
 
 async def started_at(connection: PipelineConnection) -> datetime:
-    """Return the start time of the transaction; outside of one, the current time."""
+    """Return the start time of the transaction on the database's clock."""
     now: datetime = await connection.fetchval("SELECT now()")
     return now

@@ -1,4 +1,4 @@
-"""Waiting events, their ages, and the rates of destinations, for the gauges of a process."""
+"""Read waiting events, their ages, and the rates of destinations, for the metrics of a process."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,19 +9,19 @@ from app.store.rows import read_row
 
 @dataclass(frozen=True, slots=True)
 class WaitingCounts:
-    """Waiting events of a destination; `age_s` is the age of the oldest."""
+    """Waiting events of a destination: those with a failed request (`failing`), or all others."""
 
     destination: str
     state: str
     failing: bool
     events: int
-    age_s: float
+    age_s: float  # of the oldest of these events
 
 
 async def read(connection: PipelineConnection) -> list[WaitingCounts]:
-    """Return the waiting events of each destination, those with a failed attempt separately.
+    """Return the waiting events of each destination, separately for those with a failed request.
 
-    It reads the index of open batches, so its cost grows with the backlog; the caller limits its time.
+    The cost grows with the number of waiting batches, so the caller limits the time.
     """
     rows = await connection.fetch(
         """
@@ -42,7 +42,10 @@ async def read(connection: PipelineConnection) -> list[WaitingCounts]:
 
 @dataclass(frozen=True, slots=True)
 class DestinationPace:
-    """The rate, breaker and token of an active destination. `token_left_s` is None without waiting events."""
+    """The rate of an active destination, whether its circuit breaker is open, and the life of its token.
+
+    `rate` is in requests per second. `token_left_s` is None without waiting events.
+    """
 
     destination: str
     rate: float
@@ -51,7 +54,7 @@ class DestinationPace:
 
 
 async def paces(connection: PipelineConnection) -> list[DestinationPace]:
-    """Return the rate of each active destination."""
+    """Return the rate, breaker and token of each active destination."""
     rows = await connection.fetch(
         """
         SELECT d.id AS destination,
@@ -71,9 +74,9 @@ async def paces(connection: PipelineConnection) -> list[DestinationPace]:
 
 
 async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:
-    """Return the wait of the oldest live batch of each sendable destination.
+    """Return how long the first due live batch of each active destination has waited, by destination id.
 
-    One index probe per destination and day, regardless of the backlog.
+    It costs one index probe per destination and partition, regardless of the backlog.
     """
     rows = await connection.fetch(
         """

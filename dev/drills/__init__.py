@@ -1,1 +1,1 @@
-"""Rehearsals on one machine: everything on loopback, in a temporary folder, with the sandbox as Amazon."""
+"""Rehearse incidents on one machine, in a temporary folder, with the sandbox instead of Amazon."""

@@ -1,4 +1,4 @@
-"""`drill restore|upgrade|failover|gameday`: rehearse an incident and count lost events (expected: 0)."""
+"""`drill restore|upgrade|failover|gameday`: rehearse an incident and count the events that it lost."""
 
 import argparse
 import importlib
@@ -22,11 +22,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Run one drill in a temporary folder; the exit code is 0 if no event was lost."""
+    """Run a drill in a temporary folder and print its report. Return 0 if it passed."""
     if settings.production:
         sys.stderr.write("Drills destroy their database; they do not run in production.\n")
         return 2
-    # This also ends the processes of the drill.
+    # SystemExit runs the `finally` blocks of the drill, which end its processes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     drill = importlib.import_module(f"dev.drills.{asked.name}")
     with tempfile.TemporaryDirectory(prefix="conversions-drill-") as name:

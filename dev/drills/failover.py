@@ -1,4 +1,4 @@
-"""Kill the primary under load, promote its synchronous standby, and compare."""
+"""The failover drill: kill the primary database under load, promote its standby, and count lost events."""
 
 import argparse
 import signal
@@ -16,11 +16,11 @@ from dev.postgres.cluster import ALWAYS, DURABLE, OWNER
 from dev.postgres.postmaster import free_port
 
 SECONDS = 20
-HERE = "/proc/self/cwd"  # parent folders may be closed to the server's account
+HERE = "/proc/self/cwd"  # the server's account may not be allowed to enter the parent folders
 
 
 class Standby:
-    """A server that follows the stage's primary."""
+    """A Postgres server that replicates the database of a stage synchronously."""
 
     def __init__(self, stage: Stage, port: int) -> None:
         self.home, self.port = stage.folder / "standby", port
@@ -30,7 +30,7 @@ class Standby:
         self._child: subprocess.Popen[bytes] | None = None
 
     def query(self, statement: str, port: int | None = None) -> str:
-        """Run one statement on this server, or on the one at a port."""
+        """Run a statement on this server, or on the server at `port`, and return its output."""
         done = self._programs.run(
             Path("/"),
             ["psql", "-h", "127.0.0.1", "-p", str(port or self.port), "-U", OWNER, "-Atc", statement, OWNER],
@@ -41,25 +41,13 @@ class Standby:
         return done.stdout.decode().strip()
 
     def start(self) -> None:
-        """Copy the primary, follow it, and make it wait for this server at each commit."""
+        """Copy the primary and replicate it. From then on, each of its commits waits for this server."""
         primary = str(self._primary.port)
         self.home.mkdir(mode=0o700)
         self._account.give(self.home)
         copied = self._programs.run(
             self.home,
-            [
-                "pg_basebackup",
-                "-D",
-                HERE,
-                "-h",
-                "127.0.0.1",
-                "-p",
-                primary,
-                "-U",
-                OWNER,
-                "-R",
-                "--checkpoint=fast",
-            ],
+            f"pg_basebackup -D {HERE} -h 127.0.0.1 -p {primary} -U {OWNER} -R --checkpoint=fast".split(),
             self._password,
         )
         if copied.returncode:
@@ -88,7 +76,7 @@ class Standby:
         self.query("SELECT pg_reload_conf()")
 
     def stop(self) -> None:
-        """Shut the server down."""
+        """Shut the standby down."""
         if self._child is not None:
             self._child.send_signal(signal.SIGINT)
             self._child.wait(30)
@@ -99,7 +87,7 @@ class Standby:
 
 
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Return the report, and whether every accepted event was delivered."""
+    """Run the drill. Return its report, and whether every accepted event was delivered once."""
     seconds = asked.seconds or SECONDS
     stage = Stage(folder)
     standby: Standby | None = None
@@ -108,7 +96,7 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
         primary = urlsplit(stage.cluster.url)
         standby = Standby(stage, free_port())
         standby.start()
-        # The service is restarted once with the addresses of both servers, as in production.
+        # Restart the service with the addresses of both servers, as in production.
         both = f"postgresql+asyncpg://{OWNER}:{primary.password}@127.0.0.1:{primary.port},127.0.0.1:{standby.port}/{OWNER}"
         stage.settings = with_url(stage.settings, f"{both}?target_session_attrs=read-write")
         for name, role in (("worker-1", "work"), ("worker-2", "work"), ("api-1", "serve")):

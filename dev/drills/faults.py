@@ -1,4 +1,4 @@
-"""The faults of a game day: each with the alerts that it must raise, how it is injected and how it is repaired."""
+"""The faults of a game day: how each is injected and repaired, and the alerts that it must raise."""
 
 import asyncio
 import signal
@@ -17,12 +17,12 @@ from dev.drills.stage import Stage
 from dev.example import Example
 
 WORKERS = ("worker-1", "worker-2")
-# Destinations in addition to the example of `./run`, one per fault that is limited to a destination.
+# The names of destinations besides the example of `./run`. Each is used by one fault.
 TARGETS = ("sign-in", "token", "refused", "paused", "damaged", "page", "settlement")
-LOCKED_S = 4.0  # how long commits wait
+LOCKED_S = 4.0  # the time for which inserts of batches wait
 CROWD, CROWD_EVENTS = 24, 500
-USUAL_EVENTS = 1_000_000  # in an hour, far more than a game day sends
-REFUSED_WITHIN_S = 60.0  # other faults open incidents, which send messages
+USUAL_EVENTS = 1_000_000  # events in an hour, far more than a game day sends
+REFUSED_WITHIN_S = 60.0  # within this time, another fault opens an incident and causes a message
 
 _FLIP = """
     UPDATE batches SET content = set_bit(content, length(content) * 4, 1 - get_bit(content, length(content) * 4))
@@ -58,7 +58,10 @@ class FaultCase:
 
 @dataclass
 class FaultInjector:
-    """Injects faults into a stage. `loads` are all loads that posted events, for the reconciliation."""
+    """Injects faults into a stage. `targets` are destinations by their names in TARGETS.
+
+    `loads` collects all loads that sent events, so that they can be compared with the service's counts.
+    """
 
     stage: Stage
     monitoring: Monitoring
@@ -68,7 +71,7 @@ class FaultInjector:
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def of_amazon(self) -> list[FaultCase]:
-        """Return the faults of Amazon for all destinations, which must not overlap."""
+        """Return the faults that Amazon has for all destinations. They must not overlap with each other."""
         stage = self.stage
         return [
             FaultCase(
@@ -86,7 +89,7 @@ class FaultInjector:
         ]
 
     def independent(self) -> list[FaultCase]:
-        """Return the faults that may overlap with each other, but not with faults of processes."""
+        """Return the faults that may overlap with each other, but not with those of `of_processes`."""
         return [
             FaultCase("a sign-in is revoked", ("SignInLost",), self._revoke, self._reconnect),
             FaultCase("the token server answers 503", ("TokenRefreshFailing",), self._expire, self._token_server_up),
@@ -121,7 +124,7 @@ class FaultInjector:
         )
 
     def of_processes(self) -> list[FaultCase]:
-        """Return the faults of processes, which must not overlap with any other."""
+        """Return the faults of processes. They must not overlap with any other fault."""
         return [
             FaultCase("all workers are killed", ("NoWorker", "ProcessDown"), self._kill_workers, self._start_workers),
             FaultCase(
@@ -141,7 +144,7 @@ class FaultInjector:
         self.stage.connect(name="sign-in", advertiser=target.advertiser_id)
 
     def _expire(self) -> None:
-        """Let the access token expire while it cannot be refreshed."""
+        """Let the access token of a destination expire while it cannot be refreshed."""
         target = self.targets["token"]
         self.stage.set_fault({"kind": "token_5xx"}, target.advertiser_id)
         expired = "UPDATE sign_ins SET access_until = now() - interval '1 second' WHERE destination = $1"
@@ -177,19 +180,23 @@ class FaultInjector:
         self.stage.call("POST", f"/destinations/{self.targets[name].destination_id}/resume")
 
     def _damage(self) -> None:
-        """Flip a bit in each stored batch that waits."""
+        """Change a bit in each waiting batch of a destination."""
         self._flipped = self._gather("damaged")
         self.stage.execute(_FLIP, self._flipped)
         self._resume("damaged")
 
     def _heal(self) -> None:
-        """Repair the batches and replay their events, as the runbook says."""
+        """Restore the batches and replay their events, as the runbook says."""
         self.stage.execute(_FLIP, self._flipped)
         self._answer_as_usual("damaged", shielded=False)
         self._replay("damaged")
 
     def _damage_pages(self) -> None:
-        """Let updates of some rows fail with XX001: of damaged batches at their claim, of others at settlement."""
+        """Let updates of some rows fail with XX001, as on a damaged page.
+
+        The worker meets the rows of the destination "page" when it claims them, because their content is damaged
+        too. It meets those of "settlement" when it settles a request.
+        """
         self._on_pages, settled = self._gather("page"), self._gather("settlement")
         self.stage.execute(_FLIP, self._on_pages)
         self.stage.execute(_DAMAGED_PAGE)
@@ -208,7 +215,7 @@ class FaultInjector:
             self._answer_as_usual(name, shielded=False)
 
     def _gather(self, name: str) -> list[int]:
-        """Pause a destination until some batches wait, and return them."""
+        """Pause a destination, wait until it has waiting batches, and return their ids."""
         self._answer_as_usual(name, shielded=True)
         self._pause(name)
         statement = "SELECT batch FROM batch_states WHERE settled_at IS NULL AND destination = $1"
@@ -220,7 +227,7 @@ class FaultInjector:
         return waiting
 
     def _answer_as_usual(self, name: str, *, shielded: bool) -> None:
-        """Let Amazon accept all events of an advertiser, even if a fault is set for all others."""
+        """With `shielded`, let Amazon accept all events of an advertiser despite a fault for all others."""
         fault = {"kind": "partial", "indexes": []} if shielded else None
         self.stage.set_fault(fault, self.targets[name].advertiser_id)
 
@@ -231,7 +238,7 @@ class FaultInjector:
         return int(rows[0]["number"])
 
     def _send_incomplete(self) -> None:
-        """Send events without match keys, more than the valid events of other callers."""
+        """Start to send events without match keys, more than the valid events of all other senders."""
         event = {"event": {"name": "addToCart", "timestamp": int(time.time())}, "user": {"country": "US"}}
         body = [{**event, "destination_id": self.stage.example.destination_id} for _ in range(50)]
 
@@ -247,7 +254,7 @@ class FaultInjector:
         self.monitoring.accepts_callbacks = accept
 
     def _count(self, events: int) -> None:
-        """Change a count of accepted events, and make the hourly check due now."""
+        """Add `events` to a count of accepted events, and make the hourly balance check due now."""
         self.stage.execute(_COUNT, self._number("paused"), events)
         self.stage.execute("UPDATE balance_checks SET started_at = now() - interval '2 hours'")
 
@@ -260,7 +267,7 @@ class FaultInjector:
         self.stage.execute(recorded, self._number("paused"), USUAL_EVENTS)
 
     def _refuse_messages(self) -> None:
-        """Refuse messages about incidents, and date the first refusal back to the threshold of the incident."""
+        """Refuse messages about incidents, and let the channel seem to fail for 15 minutes already."""
         self.monitoring.accepts_messages = False
         dated_back = """
             UPDATE notification_channels SET failing_since = failing_since - interval '15 minutes'
@@ -271,12 +278,12 @@ class FaultInjector:
             time.sleep(0.5)
 
     def _accept_messages(self) -> None:
-        """Accept messages, and deliver the refused ones immediately instead of after their wait."""
+        """Accept messages again, and make the refused messages due now."""
         self.monitoring.accepts_messages = True
         self.stage.execute("UPDATE notifications SET due_at = now() WHERE finished_at IS NULL")
 
     def _lock_and_crowd(self) -> None:
-        """Repeatedly hold a lock that inserts of batches wait for, while many callers post."""
+        """Repeatedly hold a lock for which inserts of batches wait, while many callers send events."""
         address = self.stage.cluster.url.replace("+asyncpg", "", 1)
 
         async def lock() -> None:

@@ -1,4 +1,4 @@
-"""Inject faults, most of them at the same time; real alerts fire, are routed and resolve; then reconcile everything."""
+"""The game day: inject faults, check that each alert fires and resolves, then compare all counts of events."""
 
 import argparse
 import re
@@ -24,7 +24,7 @@ from dev.example import Example
 FIRES_WITHIN_S = 120.0
 RESOLVES_WITHIN_S = 150.0  # workers read the result of a balance check once a minute
 QUIET_WITHIN_S = 70.0  # the longest window of the shortened rules, and some seconds
-SHED_FROM = 5 * 1024 * 1024  # bytes of bodies in progress; the smallest that the setting allows
+SHED_FROM = 5 * 1024 * 1024  # bytes of request bodies in progress; the lowest limit that the setting allows
 ALERTS: list[str] = [
     rule["alert"]
     for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
@@ -34,7 +34,7 @@ ALERTS: list[str] = [
 
 @dataclass
 class AlertTimes:
-    """Plays faults and notes how long each alert took; `silent` alerts did not fire or did not resolve."""
+    """The rows of the report and the alerts of the faults so far. `silent` alerts did not fire or resolve."""
 
     monitoring: Monitoring
     rows: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ class AlertTimes:
     silent: list[str] = field(default_factory=list)
 
     def play(self, *faults: FaultCase) -> None:
-        """Inject one fault after the other: wait for its alerts, repair it, wait until they resolve."""
+        """Inject the faults in turn. For each, wait until its alerts fire, repair it, and wait again."""
         for fault in faults:
             injected = time.monotonic()
             fault.inject()
@@ -64,7 +64,7 @@ class AlertTimes:
 
 
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Return the report, and whether every alert fired and resolved and no event was lost."""
+    """Run the drill. Return its report, and whether all alerts fired and resolved and no event was lost."""
     del asked
     opened = time.monotonic()
     stage, monitoring = Stage(folder), Monitoring(folder / "monitoring")
@@ -113,14 +113,14 @@ Alerts without a fault here: {", ".join(untested) or "none"}. Alerts that did no
 
 
 def _target(stage: Stage, name: str, place: int) -> Example:
-    """Create a destination that a fault is limited to."""
+    """Create a destination for a fault that is limited to one destination."""
     target = stage.connect(name=name, advertiser=str(4_000_000_000_002 + place))
     stage.set_rate(target, 50)
     return target
 
 
 def _play(alerts: AlertTimes, faults: FaultInjector) -> None:
-    """Play all faults: first those that may overlap, each in a thread, then those of processes."""
+    """Inject all faults: first those that may overlap, in threads, then those of processes."""
     for sender in (faults.stage.example, faults.targets["refused"]):
         path = f"/destinations/{sender.destination_id}/status-callback"
         faults.stage.call("POST", path, {"enabled": True})
@@ -132,7 +132,11 @@ def _play(alerts: AlertTimes, faults: FaultInjector) -> None:
 
 
 def _reconcile(stage: Stage, monitoring: Monitoring, faults: FaultInjector) -> tuple[str, bool]:
-    """Wait until no event waits; compare callers, Prometheus, service, console and the stand-in's log."""
+    """Wait until no event waits, and compare the counts of all sources.
+
+    The sources are the senders, the service, its console, Prometheus and the log of the sandbox. Return a
+    table, and whether all agree and no event was lost.
+    """
     destinations = {load.destination.destination_id: load.destination for load in faults.loads}
     accepted = {
         each: [load for load in faults.loads if load.destination.destination_id == each]
@@ -173,14 +177,14 @@ def _reconcile(stage: Stage, monitoring: Monitoring, faults: FaultInjector) -> t
         ]
     )  # fmt: skip
     total, *others = figures.values()
-    # A post that was stored without a response, because the database died, counts as a duplicate when
-    # repeated.
+    # If the database died after it stored a post, the sender got no response. Its next try counts as
+    # duplicates.
     counted = received["accepted"] <= total <= received["accepted"] + received["duplicate"]
     return text, not (lost or other_bytes or firing) and counted and {*others} == {total}
 
 
 def _console_counts(stage: Stage, destination: str) -> tuple[int, int]:
-    """Sign in to the console and read how many events of a destination were accepted and delivered."""
+    """Return (accepted, delivered) of a destination as the console shows them."""
     key = stage.headers["Authorization"].removeprefix("Bearer ")
     with httpx.Client(base_url=stage.api, headers={"Origin": stage.api}, timeout=30) as client:
         client.post("/console/sign-in", data={"key": key})

@@ -1,4 +1,4 @@
-"""Posts events to a destination continuously, and records which were accepted and when."""
+"""Send events to a destination continuously, and record which were accepted and when."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ RETRY_S = 0.2
 
 
 class Load:
-    """Callers in threads. A failed post is repeated with the same ids until it gets a response."""
+    """Threads that send events. A post that fails is repeated with the same ids until it is accepted."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Load:
         destination: Example | None = None,
         name: str = "drill",
     ) -> None:
-        """`events` is the number per post; `name` is unique among the loads of a destination."""
+        """Prepare `callers` threads with `events` per post. `name` must differ from other loads' names."""
         self._stage = stage
         self._pause_s = pause_s
         self._events = events
@@ -45,27 +45,27 @@ class Load:
 
     @property
     def requests(self) -> int:
-        """The number of requests."""
+        """Return the number of requests so far."""
         return self.answers.total()
 
     @property
     def failed(self) -> int:
-        """The number of requests without a response or with 5xx."""
+        """Return the number of requests without a response or with a status 5xx."""
         return sum(times for answer, times in self.answers.items() if not answer.startswith(("2", "4")))
 
     def slowest_s(self) -> float:
-        """Return the seconds of the slowest request since the last call."""
+        """Return the duration in seconds of the slowest request since the last call."""
         with self._lock:
             slowest, self._slowest_s = self._slowest_s, 0.0
         return slowest
 
     def start(self) -> None:
-        """Begin to post."""
+        """Start to send events."""
         for thread in self._threads:
             thread.start()
 
     def stop(self, *, answered: bool = False) -> None:
-        """Stop posting. Posts in progress are finished; with `answered` they are repeated until accepted."""
+        """Stop after the posts in progress. With `answered`, these are repeated until they are accepted."""
         self._until_answered = answered
         self._stopping.set()
         for thread in self._threads:

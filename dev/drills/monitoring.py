@@ -1,4 +1,4 @@
-"""A real Prometheus and Alertmanager with the shipped rules, shortened, on loopback; notifications arrive here."""
+"""Run Prometheus and Alertmanager with shortened copies of the shipped rules, and receive their notifications."""
 
 import http.server
 import json
@@ -21,13 +21,13 @@ from dev.drills.stage import DrillFailed
 from dev.postgres.postmaster import free_port
 
 SHIPPED = ROOT / "deploy" / "prometheus"
-PROGRAMS = {"prometheus": "prometheus", "prometheus-alertmanager": "prometheus-alertmanager"}
+PROGRAMS = ("prometheus", "prometheus-alertmanager")  # also the names of the Debian packages
 SCRAPE, EVALUATE, GROUP = "2s", "1s", "2s"
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notification of Alertmanager: alert, `firing` or `resolved`, receiver, and time."""
+    """A notification of Alertmanager. `status` is `firing` or `resolved`; `at` is a monotonic time."""
 
     alert: str
     series: str
@@ -38,22 +38,28 @@ class Notification:
 
 @dataclass
 class Monitoring:
-    """`listen` for notifications, callbacks and messages, `open` with the metrics ports of the processes, then `close`."""
+    """Prometheus, Alertmanager and a receiver. Call `listen`, then `open`, and `close` at the end.
+
+    The receiver also takes the status callbacks of the service and its messages about incidents.
+    """
 
     folder: Path
     notifications: list[Notification] = field(default_factory=list)
     accepts_callbacks: bool = True
-    accepts_messages: bool = True  # about incidents
+    accepts_messages: bool = True
     _children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def listen(self) -> str:
-        """Receive notifications; return the address, whose `/callbacks` and `/messages` are for the service."""
+        """Start the receiver of `/callbacks`, `/messages` and notifications, and return its address."""
         self._receive()
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def open(self, targets: Mapping[str, int]) -> None:
-        """Start both programs. Raises DrillFailed if they are not installed."""
-        missing = [package for name, package in PROGRAMS.items() if shutil.which(name) is None]
+        """Start both programs with the metrics ports of the processes, by the processes' names.
+
+        Raises DrillFailed if a program is not installed.
+        """
+        missing = [name for name in PROGRAMS if shutil.which(name) is None]
         if missing:
             raise DrillFailed(f"A game day needs the Debian packages {' and '.join(missing)}.")
         self.folder.mkdir()
@@ -73,7 +79,7 @@ class Monitoring:
             self._wait_ready(f"{address}/-/ready")
 
     def wait_firing(self, alert: str, since: float, seconds: float) -> Notification | None:
-        """Return the first notification after a moment that an alert fires; None if none comes in time."""
+        """Return the first notification after `since` that an alert fires, or None after `seconds`."""
 
         def first() -> Notification | None:
             notes = [note for note in self._of(alert) if note.status == "firing" and note.at >= since]
@@ -82,7 +88,7 @@ class Monitoring:
         return _wait(first, seconds)
 
     def wait_resolved(self, alert: str, seconds: float) -> Notification | None:
-        """Return the notification by which the last series of an alert resolved; None if one still fires."""
+        """Return the notification that an alert's last series resolved, or None after `seconds`."""
 
         def last() -> Notification | None:
             status: dict[str, Notification] = {note.series: note for note in self._of(alert)}
@@ -95,7 +101,7 @@ class Monitoring:
         return [note for note in list(self.notifications) if note.alert == alert]
 
     def notify(self, receiver: str, alerts: list[dict[str, Any]]) -> None:
-        """Note what Alertmanager sent, each change of a series once."""
+        """Record the alerts in a notification of Alertmanager, except those whose status did not change."""
         known = {note.series: note.status for note in self.notifications}
         for alert in alerts:
             series, status = alert["fingerprint"], alert["status"]
@@ -104,7 +110,7 @@ class Monitoring:
                 self.notifications.append(Notification(name, series, status, receiver, time.monotonic()))
 
     def query(self, expression: str) -> list[Any]:
-        """Return the result of an instant query."""
+        """Return the result of an instant query to Prometheus."""
         response = httpx.get(f"{self.address}/api/v1/query", params={"query": expression}, timeout=10)
         return list(response.raise_for_status().json()["data"]["result"])
 
@@ -119,7 +125,7 @@ class Monitoring:
             self._server.server_close()
 
     def _configure(self, targets: Mapping[str, int], alerts: int) -> None:
-        """Write the shipped configuration with addresses of this machine and shorter intervals."""
+        """Write the shipped configuration files with addresses of this machine and shorter intervals."""
         for name in ("rules.yml", "alerts.yml"):
             rules = shorten(yaml.safe_load((SHIPPED / name).read_text()))
             (self.folder / name).write_text(yaml.safe_dump(rules))

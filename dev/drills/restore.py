@@ -1,4 +1,4 @@
-"""Lose the database under load, restore it from base backup and WAL to a point in time, and compare."""
+"""The restore drill: lose the database under load, restore it from a backup, and count lost events."""
 
 import argparse
 import shutil
@@ -14,11 +14,14 @@ from dev.drills.load import Load
 from dev.drills.stage import DrillFailed, Stage
 
 SECONDS = 30
-MARGIN = timedelta(milliseconds=200)  # callers and database have the same clock; a commit takes less
+MARGIN = timedelta(milliseconds=200)  # longer than a commit takes
 
 
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Return the report, and whether all events accepted before that time exist."""
+    """Run the drill. Return its report, and whether no event was lost.
+
+    The database is restored twice: to the end of the WAL, and to a point in time.
+    """
     seconds = asked.seconds or SECONDS
     stage = Stage(folder)
     saved = folder / "backup"
@@ -47,7 +50,8 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
         accepted = set(load.accepted)
         lost = accepted - latest
         rpo = max((lost_at - load.accepted[event_id]).total_seconds() for event_id in lost) if lost else 0.0
-        _bring_down(stage)
+        stage.stop("api-1", signal.SIGKILL)
+        stage.cluster.stop()
         shutil.rmtree(folder / "postgres")
         began = time.monotonic()
         rto = _restore(stage, saved, moment) - began
@@ -82,7 +86,7 @@ Lost events: {len(lost) + len(missing) + len(undelivered)}
 
 
 def _follow(stage: Stage, saved: Path) -> "subprocess.Popen[str]":
-    """Run `backup --follow`; return once the base backup is complete."""
+    """Start `backup --follow`, and return its process when the base backup is complete."""
     child = subprocess.Popen(
         [sys.executable, "-m", "app", "backup", str(saved), "--follow"], cwd=ROOT, text=True,
         env={**stage.environment(ROOT), "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
@@ -95,7 +99,7 @@ def _follow(stage: Stage, saved: Path) -> "subprocess.Popen[str]":
 
 
 def _restore(stage: Stage, saved: Path, moment: datetime | None) -> float:
-    """Restore, start database and API; return the monotonic time at which the API is ready."""
+    """Restore the database and start it and the API. Return the monotonic time at which the API is ready."""
     url, stage.settings = stage.settings, stage.settings.model_copy(update={"database_url": None})
     words = ("--to", moment.isoformat()) if moment is not None else ()
     stage.run("restore", str(saved), *words)
@@ -107,7 +111,7 @@ def _restore(stage: Stage, saved: Path, moment: datetime | None) -> float:
 
 
 def _existing(stage: Stage, load: Load) -> set[str]:
-    """Return the ids of the stored events, from the lists of each status."""
+    """Return the ids of the stored events of a load, as the API lists them."""
     found: set[str] = set()
     for status in ("queued", "retrying", "delivered", "dead"):
         cursor: str | None = ""
@@ -117,8 +121,3 @@ def _existing(stage: Stage, load: Load) -> set[str]:
             found |= {item["event_id"] for item in page["items"]}
             cursor = page["next_cursor"]
     return found & set(load.accepted)
-
-
-def _bring_down(stage: Stage) -> None:
-    stage.stop("api-1", signal.SIGKILL)
-    stage.cluster.stop()

@@ -1,20 +1,20 @@
-"""A copy of the shipped alert rules with shorter windows, so that a drill takes minutes instead of days. Pure."""
+"""Shorten the windows of the shipped alert rules, so that a drill takes minutes instead of days."""
 
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-# Shipped duration: that of the drill. A duration that is missing here raises KeyError.
+# The duration in a drill for each shipped duration. A missing duration raises KeyError.
 WINDOWS: Final[Mapping[str, str]] = {
     "2m": "10s", "5m": "10s", "10m": "40s", "15m": "40s", "30m": "15s", "1h": "30s", "6h": "20s", "3d": "60s",
 }  # fmt: skip
 HOLDS: Final[Mapping[str, str]] = {"0m": "0s", "1m": "5s", "2m": "5s", "5m": "5s", "10m": "10s", "15m": "10s"}
-# Ages of waiting events that rules compare with, in seconds.
+# The ages of waiting events, in seconds, with which rules compare.
 AGES: Final[Mapping[str, str]] = {"> 20 * 86400": "> 40", "> 900": "> 15", "> bool 300": "> bool 10"}
 
 
 def shorten(rules: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a rule file with the durations of the drill; names, labels and shares stay."""
+    """Return the content of a rule file with the durations of the drill. All else stays unchanged."""
     return {"groups": [{**group, "rules": [*map(_shortened, group["rules"])]} for group in rules["groups"]]}
 
 
@@ -27,7 +27,7 @@ def _shortened(rule: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe() -> str:
-    """Return what was shortened, in one sentence."""
+    """Return a sentence for the report that lists the shortened durations."""
     parts = [
         f"{name} {', '.join(f'{shipped} to {drill}' for shipped, drill in table.items())}"
         for name, table in (("windows", WINDOWS), ("`for`", HOLDS), ("ages", AGES))

@@ -1,4 +1,4 @@
-"""The service with a separate database: API, workers and sandbox as child processes, all on loopback."""
+"""Run the service of a drill: a separate database, and API, workers and sandbox as child processes."""
 
 import asyncio
 import os
@@ -28,12 +28,12 @@ READY_S = 90.0
 
 
 class DrillFailed(Exception):
-    """A drill cannot continue; the text is one sentence."""
+    """A drill cannot continue. The text is a sentence for the terminal."""
 
 
 @dataclass
 class Stage:
-    """Started by `open`, stopped by `close`. `code` is the checkout of the processes."""
+    """The service of a drill. `open` starts it and `close` stops it; `children` are its processes by name."""
 
     folder: Path
     cluster: Cluster = field(init=False)
@@ -45,7 +45,10 @@ class Stage:
     def open(
         self, code: Path = ROOT, *, workers: int = 1, events_per_second: float = 200, **more: Any
     ) -> None:
-        """Start everything, with the example destination of `./run`; `more` are settings of the drill."""
+        """Start everything, and create the example destination of `./run`.
+
+        `code` is the checkout from which the processes run; `more` are settings of the drill.
+        """
         self.cluster = Cluster(self.folder)
         self.cluster.start()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
@@ -69,22 +72,21 @@ class Stage:
 
     @property
     def api(self) -> str:
-        """The address of the API; all its processes accept from one listening socket."""
+        """Return the address of the API. All its processes accept connections from one socket."""
         return f"http://127.0.0.1:{self.settings.port}"
 
     @property
     def sandbox(self) -> str:
-        """The address of the sandbox."""
         return f"http://127.0.0.1:{self.settings.sandbox_port}"
 
     @property
     def headers(self) -> dict[str, str]:
-        """The admin key."""
+        """Return the request headers with the admin key."""
         assert self.settings.bootstrap_admin_key is not None
         return {"Authorization": f"Bearer {self.settings.bootstrap_admin_key.get_secret_value()}"}
 
     def environment(self, code: Path) -> dict[str, str]:
-        """Return the environment of a child process that runs from a checkout."""
+        """Return the environment of a child process that runs the code of a checkout."""
         keep = {name: value for name, value in os.environ.items() if not name.endswith("_FILE")}
         return {
             **keep,
@@ -94,7 +96,7 @@ class Stage:
         }
 
     def start(self, name: str, role: str = "serve", *, code: Path = ROOT) -> None:
-        """Start a process; the name distinguishes several of one role."""
+        """Start a process with a role (`serve`, `work` or `sandbox`) under a name that no other process has."""
         words = [role]
         if role != "sandbox":
             self.metrics_ports[name] = self.metrics_ports.get(name) or free_port()
@@ -108,7 +110,7 @@ class Stage:
             )  # fmt: skip
 
     def run(self, *words: str, code: Path = ROOT) -> str:
-        """Run a command and return its output."""
+        """Run a command of the service and return its output. Raises DrillFailed if it fails."""
         done = subprocess.run(
             [sys.executable, "-m", "app", *words], cwd=code, env=self.environment(code), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, check=False, timeout=600,
@@ -124,7 +126,7 @@ class Stage:
         child.wait(60)
 
     def destroy_database(self) -> None:
-        """Kill every process of Postgres, as a lost machine does."""
+        """Kill every process of Postgres, as if its machine was lost."""
         home = self.folder / "postgres"
         found = PidFile.of(home)
         assert found is not None
@@ -136,7 +138,7 @@ class Stage:
             time.sleep(0.05)
 
     def wait_ready(self, *, sandbox: bool = True) -> float:
-        """Wait until API and sandbox are ready; return the seconds."""
+        """Wait until the API and the sandbox are ready. Return the seconds that this took."""
         began = time.monotonic()
         for address in (
             f"{self.api}/health/ready",
@@ -151,21 +153,21 @@ class Stage:
         return time.monotonic() - began
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Call the API as the administrator."""
+        """Call the API with the admin key and return the response."""
         response = httpx.request(method, self.api + path, json=body, headers=self.headers, timeout=30)
         return response.raise_for_status().json()
 
     def connect(self, **words: str) -> Example:
-        """Create a destination, or find it and sign in again if necessary; by default the example of `./run`."""
+        """Find or create a destination and sign in if necessary. The default is the example of `./run`."""
         return ensure_example(self.settings, self.api, **words)
 
     def set_rate(self, destination: Example, per_second: float) -> None:
-        """Set the rate limit of a destination."""
+        """Set the rate limit of a destination in requests per second."""
         limit = {"rate_limit": {"requests_per_second": per_second, "burst": 10}}
         self.call("PATCH", f"/destinations/{destination.destination_id}", limit)
 
     def set_fault(self, fault: dict[str, Any] | None, advertiser: str = "*") -> None:
-        """Set a fault of the sandbox for an advertiser, or for all; None removes it."""
+        """Set a fault of the sandbox for an advertiser, or for all advertisers. None removes the fault."""
         if fault is None:
             query = {"advertiser_id": advertiser}
             httpx.delete(f"{self.sandbox}/_sandbox/faults", params=query, timeout=10).raise_for_status()
@@ -174,7 +176,7 @@ class Stage:
             httpx.post(f"{self.sandbox}/_sandbox/faults", json=body, timeout=10).raise_for_status()
 
     def execute(self, statement: str, *values: Any) -> list[asyncpg.Record]:
-        """Run a statement in the database as its owner, as a fault or its repair; return its rows."""
+        """Run a statement in the database with the role of its owner, and return its rows."""
 
         async def run() -> list[asyncpg.Record]:
             connection = await asyncpg.connect(self.cluster.url.replace("+asyncpg", "", 1))
@@ -186,12 +188,12 @@ class Stage:
         return asyncio.run(run())
 
     def counts(self, destination: Example | None = None) -> dict[str, int]:
-        """Return the counts of a destination, by default the example."""
+        """Return the number of events of a destination by status. The default is the example."""
         stats = self.call("GET", f"/destinations/{(destination or self.example).destination_id}/stats")
         return dict(stats["counts"])
 
     def drain(self, seconds: float = 180, *, destination: Example | None = None) -> dict[str, int]:
-        """Wait until no event waits; return the counts."""
+        """Wait until a destination has no waiting event. Return its number of events by status."""
         until = time.monotonic() + seconds
         while True:
             with suppress(httpx.HTTPError):
@@ -203,24 +205,24 @@ class Stage:
             time.sleep(0.5)
 
     def delivered(self, destination: Example | None = None) -> tuple[set[str], dict[str, int]]:
-        """Return the ids of accepted events without the destination's prefix, and the sandbox's totals."""
+        """Return the ids of the events that the sandbox accepted, and its totals.
+
+        The ids do not have the prefix that the service adds for the destination.
+        """
         advertiser = (destination or self.example).advertiser_id
         ids: set[str] = set()
         cursor: str | None = "0"
         page: dict[str, Any] = {}
         while cursor is not None:
             query = {"advertiser_id": advertiser, "limit": "10000", "cursor": cursor}
-            page = (
-                httpx.get(f"{self.sandbox}/_sandbox/events", params=query, timeout=60)
-                .raise_for_status()
-                .json()
-            )
+            response = httpx.get(f"{self.sandbox}/_sandbox/events", params=query, timeout=60)
+            page = response.raise_for_status().json()
             ids |= {item["event_id"].partition(":")[2] for item in page["items"]}
             cursor = page["next_cursor"]
         return ids, page["totals"]
 
     def close(self) -> None:
-        """End everything, in any state."""
+        """Stop all processes and the database, even if `open` failed."""
         for name in [*self.children]:
             with suppress(subprocess.TimeoutExpired):
                 self.stop(name)

@@ -1,7 +1,8 @@
-"""Replace release N with N+1 and go back, process by process, under load on one database.
+"""The upgrade drill: under load, replace each process by the next release, then by the earlier release again.
 
-Without `--from`, N is this checkout and N+1 is a copy of it with the next version and the first migration of the
-worked example of docs/upgrades.md. With `--from REF`, N is that commit and N+1 is this checkout.
+With `--from REF`, the earlier release is this commit and the next release is this checkout. Without it, the
+earlier release is this checkout. The next release is then a copy of it with the next version and the
+migration of the example in docs/upgrades.md.
 """
 
 import argparse
@@ -24,8 +25,7 @@ from dev.drills.stage import DrillFailed, Stage
 SECONDS = 60
 ROLES = (("api-1", "serve"), ("api-2", "serve"), ("worker-1", "work"), ("worker-2", "work"))
 
-
-# A foreign transaction reads the changed table for this long: several attempts of the migration.
+# For this time another transaction reads the table that the migration changes, so that it must try again.
 LOCK_HELD_SECONDS = 6.0
 EXAMPLE_MIGRATION = """
 from alembic import op
@@ -44,7 +44,7 @@ def downgrade() -> None:
 
 
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Return the report, and whether no request failed and no event was lost."""
+    """Run the drill. Return its report, and whether no request failed and no event was lost."""
     seconds = asked.seconds or SECONDS
     with tempfile.TemporaryDirectory(prefix="conversions-release-") as name:
         old, new = Path(name) / "old", Path(name) / "new"
@@ -67,7 +67,7 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
             during = load.slowest_s()
             _replace(stage, new, pause)
             forward = _version(stage)
-            # Back: the earlier release runs on the newer schema.
+            # The earlier release now runs on the newer schema.
             _replace(stage, old, pause)
             back = _version(stage)
             load.stop()
@@ -106,9 +106,13 @@ def _check_out(source: str, folder: Path) -> None:
 
 
 def _make_next_release(folder: Path) -> None:
-    """Raise the version of a checkout and add a migration to it."""
+    """Change a checkout into the next release: raise its minor version and add a migration."""
+
+    def next_minor(version: re.Match[str]) -> str:
+        return f'version = "{version[1]}.{int(version[2]) + 1}.0"'
+
     project = folder / "pyproject.toml"
-    text, replaced = re.subn(r'(?m)^version = "(\d+)\.(\d+)\.\d+"', _next_minor, project.read_text(), count=1)
+    text, replaced = re.subn(r'(?m)^version = "(\d+)\.(\d+)\.\d+"', next_minor, project.read_text(), count=1)
     if not replaced:
         raise DrillFailed("pyproject.toml has no version.")
     project.write_text(text)
@@ -116,12 +120,8 @@ def _make_next_release(folder: Path) -> None:
     migration.write_text(EXAMPLE_MIGRATION.format(head=migrate.newest()))
 
 
-def _next_minor(version: re.Match[str]) -> str:
-    return f'version = "{version[1]}.{int(version[2]) + 1}.0"'
-
-
 def _migrate_beside_a_reader(stage: Stage, code: Path) -> float:
-    """Migrate while another transaction reads the table that changes; return the seconds."""
+    """Migrate while another transaction reads the table that changes. Return the seconds that this took."""
     holding = threading.Event()
     reader = threading.Thread(target=lambda: asyncio.run(_hold_lock(stage, holding)), daemon=True)
     reader.start()
@@ -151,7 +151,10 @@ def _version(stage: Stage) -> str:
 
 
 def _replace(stage: Stage, code: Path, pause: float) -> None:
-    """Replace the processes one by one; the other process of each role serves meanwhile."""
+    """Replace the processes one by one by processes of another checkout.
+
+    There are two processes of each role, so that one always runs.
+    """
     for name, role in ROLES:
         stage.stop(name)
         stage.start(name, role, code=code)

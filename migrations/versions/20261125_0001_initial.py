@@ -1,9 +1,7 @@
 """The complete schema of the first release.
 
-Every table whose rows belong to a customer has `organisation_id`; a fresh database has one organisation,
-`default`. Tables of the event pipeline (batches, batch_states, exceptions, attempts, ledger, counts, rejections,
-consent_stops, schema_samples, callback_events) refer to the destination or mapping by its number, which belongs to
-one organisation.
+A table whose rows belong to a customer has the column `organisation_id`, or refers to a destination or mapping by its
+number. A new database has one organisation, `default`.
 
 Revision ID: 0001
 Revises:
@@ -19,10 +17,10 @@ branch_labels = None
 depends_on = None
 
 UP = r"""
--- Years beyond 9999 and 'infinity' are valid in Postgres but unreadable in Python.
+-- A time. Postgres also stores years beyond 9999 and 'infinity', which Python cannot read.
 CREATE DOMAIN instant AS timestamptz CHECK (VALUE >= '2000-01-01+00' AND VALUE < '9999-01-01+00');
 
--- Trigger for rows that must not change: TG_ARGV[0] is their name.
+-- The function of triggers on rows that must not change. The argument names the rows in the error.
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION '% cannot be changed', TG_ARGV[0] USING ERRCODE = 'check_violation'; END $$;
 
@@ -33,20 +31,20 @@ CREATE TABLE secrets (
   sealed bytea NOT NULL
 );
 
--- One row, written by readiness checks: its commit proves that the database accepts writes.
+-- One row, written by readiness checks. Its commit proves that the database accepts writes.
 CREATE TABLE readiness (
   id smallint PRIMARY KEY CHECK (id = 1),
   at instant NOT NULL
 );
 
--- The first batch of each encryption key: an upper bound of its uses.
+-- The batch from which the uses of an encryption key are counted: each later batch used the key at most once.
 CREATE TABLE encryption_keys (
   id            text PRIMARY KEY,
   first_batch   bigint NOT NULL,
   first_used_at instant NOT NULL DEFAULT now()
 );
 
--- One row: the result of the last balance check.
+-- One row: when the last balance check started, and the result of the last finished check.
 CREATE TABLE balance_checks (
   id          smallint PRIMARY KEY CHECK (id = 1),
   owner       text NOT NULL,
@@ -54,7 +52,7 @@ CREATE TABLE balance_checks (
   finished_at instant,
   imbalance   bigint CHECK (imbalance >= 0),
   batches     bigint,
-  -- [{"destination_id", "day", "kind", "events"}], the first hundred.
+  -- The first hundred, as [{"destination_id", "day", "kind", "events"}].
   mismatches  jsonb,
   CHECK ((finished_at IS NULL) = (imbalance IS NULL))
 );
@@ -62,7 +60,7 @@ CREATE TABLE balance_checks (
 CREATE TABLE organisations (
   id                    text PRIMARY KEY CHECK (id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
   name                  text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
-  -- Limits; NULL for none.
+  -- NULL means no limit.
   max_destinations      integer CHECK (max_destinations >= 0),
   max_events_per_second integer CHECK (max_events_per_second >= 1),
   suspended_at          instant,
@@ -71,14 +69,15 @@ CREATE TABLE organisations (
   updated_at            instant NOT NULL DEFAULT now()
 );
 
--- The organisation that this transaction acts for. NULL if nothing was set, which equals no organisation.
+-- The organisation that the transaction or session acts for. NULL if none was set, so that no row matches.
 CREATE FUNCTION acting_organisation() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
   RETURN current_setting('app.organisation_id', true);
 INSERT INTO organisations (id, name) VALUES ('default', 'Default');
 
 -- Configuration --------------------------------------------------------------------------------------------
 
--- One lane per (region, advertiser): its owner, rate and circuit breaker. Organisations may share one.
+-- The delivery queue of each advertiser in a region: its owner, rate and circuit breaker. Organisations with the
+-- same advertiser share a lane.
 CREATE TABLE lanes (
   id            integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   region        text NOT NULL CHECK (region IN ('NA', 'EU', 'FE')),
@@ -90,7 +89,7 @@ CREATE TABLE lanes (
   learned_rate  double precision CHECK (learned_rate > 0),
   breaker       text NOT NULL DEFAULT 'closed' CHECK (breaker IN ('closed', 'open', 'half_open')),
   error_rate    double precision NOT NULL DEFAULT 0 CHECK (error_rate BETWEEN 0 AND 1),
-  -- The number of the newest erasure that the owner has applied.
+  -- The number of erasures requested so far. No attempt starts with batches that were read at a lower number.
   erasures      bigint NOT NULL DEFAULT 0,
   UNIQUE (region, advertiser_id)
 );
@@ -109,16 +108,16 @@ CREATE TABLE destinations (
   dataset_name        text CHECK (dataset_name ~ '^[A-Za-z][A-Za-z0-9_-]{4,99}$'),
   requests_per_second double precision NOT NULL DEFAULT 5 CHECK (requests_per_second BETWEEN 0.1 AND 1000),
   burst               integer NOT NULL DEFAULT 5 CHECK (burst BETWEEN 1 AND 1000),
-  -- Facts; the state is derived from them, so that it always agrees with the facts.
+  -- Facts, from which the generated column `state` is derived.
   sign_in             text NOT NULL DEFAULT 'none' CHECK (sign_in IN ('none', 'valid', 'broken')),
   sign_in_reason      text
     CHECK (sign_in_reason IN ('revoked', 'unauthorized', 'forbidden', 'disconnected', 'endpoint_not_found')),
-  -- When a destination with reason endpoint_not_found is probed again.
+  -- The time of the next probe for the reason endpoint_not_found.
   endpoint_probe_at   instant,
   paused              boolean NOT NULL DEFAULT false,
-  -- The organisation is suspended; written for all of its destinations together.
+  -- Whether the organisation is suspended. Written for all its destinations at once.
   suspended           boolean NOT NULL DEFAULT false,
-  -- When the pause and the broken sign-in began; set by a trigger. Other changes must not move them.
+  -- The time at which the pause or the broken sign-in began. A trigger sets both.
   paused_since        instant,
   broken_since        instant,
   published_mappings  integer NOT NULL DEFAULT 0 CHECK (published_mappings >= 0),
@@ -158,7 +157,8 @@ CREATE TABLE sign_ins (
   issued_at       instant,
   lifetime_s      integer,
   generation      bigint NOT NULL DEFAULT 1,
-  -- Set when a 401 requested this token, cleared by the first success: a second 401 means reconnect.
+  -- The time of the 401 that caused the refresh of this token, until Amazon accepts it. Another 401 in between means
+  -- that the user must sign in again.
   forced_at       instant,
   refresh_owner   text,
   refresh_until   instant,
@@ -189,7 +189,7 @@ CREATE TABLE amazon_accounts (
   FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
 );
 
--- Preflight checks that a person has confirmed.
+-- Preflight items that a person has confirmed.
 CREATE TABLE confirmations (
   organisation_id text NOT NULL DEFAULT 'default',
   destination     text NOT NULL,
@@ -216,13 +216,14 @@ CREATE TABLE mappings (
   FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
 );
 CREATE INDEX mappings_destination ON mappings (destination);
--- A search needs the ids of all mappings of an organisation: 20 times fewer pages than with the documents.
+-- A search reads the ids of all mappings of an organisation. The index has 20 times fewer pages than the table with
+-- its documents.
 CREATE INDEX mappings_ids ON mappings (organisation_id) INCLUDE (number, id, destination);
 CREATE TRIGGER mappings_stay_archived BEFORE UPDATE OF archived_at ON mappings FOR EACH ROW
   WHEN (OLD.archived_at IS NOT NULL AND NEW.archived_at IS DISTINCT FROM OLD.archived_at)
   EXECUTE FUNCTION refuse_change('an archived mapping');
 
--- Immutable: events refer to their version.
+-- Versions never change, because events refer to them.
 CREATE TABLE mapping_versions (
   organisation_id text NOT NULL DEFAULT 'default',
   mapping         text NOT NULL,
@@ -239,7 +240,7 @@ CREATE TRIGGER mapping_versions_immutable BEFORE UPDATE OR DELETE ON mapping_ver
 ALTER TABLE mappings ADD CONSTRAINT mappings_published
   FOREIGN KEY (id, published_version) REFERENCES mapping_versions (mapping, version) DEFERRABLE INITIALLY DEFERRED;
 
--- One event name per (advertiser, event type) of an organisation.
+-- The pinned name of each (advertiser, event type) of an organisation.
 CREATE TABLE event_names (
   organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
   advertiser_id   text NOT NULL,
@@ -266,8 +267,8 @@ CREATE TABLE api_keys (
   UNIQUE (organisation_id, id)
 );
 
--- The cookie contains a random token, this table its digest. A session of a key has the key's current permissions,
--- a session of a person the role that the provider gave at sign-in.
+-- Sessions by the digest of the random token in their cookie. A session of a key has the key's current permissions.
+-- A session of a person has the role that the identity provider gave at sign-in.
 CREATE TABLE console_sessions (
   organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
   digest          bytea PRIMARY KEY CHECK (length(digest) = 32),
@@ -277,16 +278,16 @@ CREATE TABLE console_sessions (
   role            text CHECK (role IN ('viewer', 'operator', 'editor', 'admin', 'privacy', 'platform')),
   created_at      instant NOT NULL DEFAULT now(),
   seen_at         instant NOT NULL DEFAULT now(),
-  -- When the person last signed in at the provider.
+  -- The time at which the person last signed in at the provider.
   signed_in_at    instant NOT NULL DEFAULT now(),
-  -- The organisation that a platform caller chose to act for.
+  -- The organisation that a platform caller has chosen to act for.
   acting_for      text REFERENCES organisations (id),
   CHECK (created_at <= seen_at),
   CHECK ((key_digest IS NULL) = (subject IS NOT NULL)),
   CHECK ((subject IS NULL) = (role IS NULL))
 );
 
--- A hash chain. Rows are linked at commit, in the order of commits.
+-- A hash chain: the hash of a row includes the hash of the row before. A trigger at the commit adds it.
 CREATE TABLE audit (
   organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
   id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -305,7 +306,7 @@ CREATE INDEX audit_destination ON audit (destination, id);
 CREATE INDEX audit_organisation ON audit (organisation_id, id);
 CREATE UNIQUE INDEX audit_sequence ON audit (sequence);
 
--- The hashed text of a row: each member preceded by its length in bytes, `-` for NULL.
+-- The text of a row that is hashed. Each column is written as its length in bytes, a colon and its text; NULL is `-`.
 CREATE FUNCTION audit_text(audit) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT string_agg(coalesce(octet_length(word) || ':' || word, '-'), '' ORDER BY place)
   FROM unnest(ARRAY[
@@ -314,7 +315,7 @@ CREATE FUNCTION audit_text(audit) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   ]) WITH ORDINALITY AS members (word, place)
 $$;
 
--- Runs with the owner's privileges: roles that write audit rows cannot update them.
+-- Adds the hash to a new row. It runs with the owner's privileges, because the role of the API cannot update rows.
 CREATE FUNCTION audit_seal() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE last audit; sealed audit; BEGIN
   PERFORM pg_advisory_xact_lock(7305);
@@ -328,7 +329,7 @@ DECLARE last audit; sealed audit; BEGIN
   RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER audit_sealed AFTER INSERT ON audit DEFERRABLE INITIALLY DEFERRED
   FOR EACH ROW EXECUTE FUNCTION audit_seal();
--- The seal is the only permitted change of a row, even for the owner of the tables.
+-- Only the hash can be added to a row. No other change is possible, even for the owner of the tables.
 CREATE TRIGGER audit_unchanged BEFORE UPDATE ON audit FOR EACH ROW
   WHEN (OLD.sequence IS NOT NULL OR NEW.sequence IS NULL
     OR (OLD.organisation_id, OLD.id, OLD.at, OLD.actor, OLD.action, OLD.subject, OLD.destination, OLD.before, OLD.after)
@@ -346,21 +347,21 @@ CREATE TABLE erasures (
   requested_at    instant NOT NULL DEFAULT now(),
   requested_by    text NOT NULL,
   kinds           text[] NOT NULL CHECK (cardinality(kinds) > 0),
-  -- The search values; deleted when the erasure is finished.
+  -- The encrypted search values, which are deleted when the erasure is finished.
   sealed          bytea,
   scanned_to      bigint NOT NULL DEFAULT 0,
   scanned         bigint NOT NULL DEFAULT 0,
   waiting         bigint NOT NULL DEFAULT 0,
   dead            bigint NOT NULL DEFAULT 0,
   delivered       bigint NOT NULL DEFAULT 0,
-  -- Batches that could not be read.
+  -- The number of batches that could not be read.
   unreadable      bigint NOT NULL DEFAULT 0,
   finished_at     instant,
   CHECK ((finished_at IS NULL) = (sealed IS NOT NULL))
 );
 CREATE INDEX erasures_pending ON erasures (number) WHERE finished_at IS NULL;
 
--- Schema samples of accepted events: paths, types and fill rates, never a value.
+-- Schema samples of accepted events: the paths and types of fields and how many events have them, never a value.
 CREATE TABLE schema_samples (
   id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   mapping integer NOT NULL,
@@ -372,13 +373,14 @@ CREATE INDEX schema_samples_mapping ON schema_samples (mapping, id);
 
 -- Events ---------------------------------------------------------------------------------------------------
 
--- Generations of acceptance by the database's clock, 11 days each; a key is looked up in three of them.
+-- The ledger is divided by the time of acceptance into generations of 11 days. A key is searched in the last three.
 CREATE TABLE ledger_generations (
   generation integer PRIMARY KEY,
   began_at   instant NOT NULL DEFAULT now()
 );
 INSERT INTO ledger_generations (generation) VALUES (1);
 
+-- The idempotency keys of accepted events. `content` is a digest; batch and place are the position of the event.
 CREATE TABLE ledger (
   generation integer NOT NULL,
   key        bytea NOT NULL,
@@ -388,8 +390,8 @@ CREATE TABLE ledger (
   PRIMARY KEY (generation, key)
 ) PARTITION BY LIST (generation);
 
--- An event that was answered as a duplicate because another event id already used its mapped Amazon eventId.
--- `key` is the ledger key that the event would have had; batch and place are those of the other event.
+-- Events that were answered as duplicates because another event already had their Amazon eventId. `key` is the ledger
+-- key of the duplicate; batch and place are the position of the other event.
 CREATE TABLE mapped_duplicates (
   key         bytea PRIMARY KEY CHECK (length(key) = 16),
   day         date NOT NULL,
@@ -400,23 +402,23 @@ CREATE TABLE mapped_duplicates (
 
 CREATE SEQUENCE batch_ids AS bigint CACHE 16;
 
--- Append-only: up to 500 finished conversions of one destination, encrypted with a separate data key.
+-- Up to 500 conversions of one destination, encrypted with the batch's own data key. Only an erasure changes a row.
 CREATE TABLE batches (
   day         date NOT NULL,
   id          bigint NOT NULL,
   destination integer NOT NULL,
   content     bytea NOT NULL,
-  -- Ids, kinds and times of the events, without values.
+  -- The ids, types and times of the events, without other values.
   shapes      bytea NOT NULL,
   PRIMARY KEY (id, day)
 ) PARTITION BY RANGE (day);
 
--- Everything about a batch that changes. A batch without settled_at is due completely.
+-- Everything about a batch that changes. A batch is open until it has a disposition and settled_at.
 CREATE TABLE batch_states (
   batch       bigint NOT NULL,
   day         date NOT NULL,
   destination integer NOT NULL,
-  -- 0 live, 1 retries, 2 replays and low priority.
+  -- 0 has live events, 1 retries, 2 replays and low-priority events.
   queue       smallint NOT NULL DEFAULT 0 CHECK (queue BETWEEN 0 AND 2),
   events      smallint NOT NULL CHECK (events BETWEEN 0 AND 500),
   bytes       integer NOT NULL CHECK (bytes > 0),
@@ -442,19 +444,19 @@ CREATE INDEX batch_states_keyed ON batch_states (settled_at) WHERE settled_at IS
 CREATE INDEX batch_states_aging ON batch_states (last_event) WHERE settled_at IS NULL;
 CREATE INDEX batch_states_never_sent ON batch_states (destination, batch)
   WHERE disposition IN ('expired', 'discarded');
--- The progress of replays; the fast path writes no entry here.
+-- For the progress of replays. A batch that was never replayed has no entry.
 CREATE INDEX batch_states_replayed ON batch_states (destination, batch) WHERE replays IS NOT NULL;
 
--- A conversion that left the fast path: retrying, dead, expired, erased, or delivered after a retry.
+-- A conversion that is handled separately from its batch: retrying, dead, expired, erased, or delivered after a retry.
 CREATE TABLE exceptions (
   batch          bigint NOT NULL,
   place          smallint NOT NULL,
   day            date NOT NULL,
   destination    integer NOT NULL,
-  -- The number of the mapping; NULL where the metadata of the batch could not be read.
+  -- The number of the mapping, or NULL if the metadata of the batch could not be read.
   mapping        integer,
   status         text NOT NULL CHECK (status IN ('retrying', 'delivered', 'dead', 'expired', 'erased')),
-  -- Conversions that are sent together while a refused request is being halved.
+  -- Conversions of one group are sent together, because each group is half of a request that Amazon refused.
   send_group     bigint,
   tries          smallint NOT NULL DEFAULT 0,
   due_at         instant NOT NULL DEFAULT now(),
@@ -463,14 +465,14 @@ CREATE TABLE exceptions (
   reason         text NOT NULL,
   amazon_code    text,
   amazon_message text,
-  -- Amazon's answers for this conversion, one entry per attempt; limited by the writer.
+  -- Amazon's results for this conversion, one per attempt. app/store/exceptions.py limits their number.
   item_outcomes  jsonb[] NOT NULL DEFAULT '{}',
   changed_at     instant NOT NULL DEFAULT now(),
   delivered_at   instant,
   erased_at      instant,
   replays        integer[],
   queue          smallint NOT NULL DEFAULT 0 CHECK (queue BETWEEN 0 AND 2),
-  -- A dead letter that a person marked as handled.
+  -- The time at which a person marked a dead conversion as handled.
   dismissed_at   instant,
   PRIMARY KEY (batch, place)
 );
@@ -483,7 +485,7 @@ CREATE INDEX exceptions_replayed ON exceptions (destination, changed_at) WHERE r
 
 CREATE SEQUENCE attempt_ids AS bigint CACHE 8;
 
--- One row per request to Amazon, committed before it is sent; its result is written once.
+-- One row per request to Amazon, committed before the request is sent. Its result is written once.
 CREATE TABLE attempts (
   id          bigint NOT NULL,
   day         date NOT NULL,
@@ -492,7 +494,7 @@ CREATE TABLE attempts (
   fence       bigint NOT NULL,
   worker      text NOT NULL,
   batches     bigint[] NOT NULL,
-  -- The conversions of a retry, by batch and position; NULL if complete batches are sent.
+  -- The position in its batch of each conversion of a retry, parallel to `batches`. NULL if complete batches are sent.
   places      smallint[],
   events      smallint NOT NULL,
   generation  bigint NOT NULL,
@@ -510,10 +512,10 @@ CREATE TABLE attempts (
 ) PARTITION BY RANGE (day);
 CREATE INDEX attempts_started ON attempts (lane) WHERE settled_at IS NULL;
 CREATE INDEX attempts_recent ON attempts (destination, started_at);
--- Finds a request by Amazon's id for it. A hash: 8 bytes instead of a text; NULL has no entry.
+-- Finds a request by the id that Amazon gave it. An entry of a hash index is smaller than the text.
 CREATE INDEX attempts_request ON attempts USING hash (request_id);
--- Finds the attempts of an event. batch_states refers to a request on the fast path instead, so that a
--- request which Amazon accepts at the first attempt writes no entry here.
+-- Finds the failed attempts and the retries of an event. An answered request with complete batches has no entry,
+-- because its id is in batch_states.
 CREATE INDEX attempts_off_fast_path ON attempts USING gin (batches)
   WHERE settled_at IS NOT NULL AND (outcome <> 'answered' OR places IS NOT NULL);
 
@@ -534,7 +536,7 @@ CREATE TABLE replays (
 
 -- Counts ---------------------------------------------------------------------------------------------------
 
--- Deltas per writer, so that writers do not wait for each other's fsync; the sum over writers is the count.
+-- Counts of events. The count is the sum over all writers: several rows let writers not wait for each other's commits.
 CREATE TABLE counts (
   destination     integer NOT NULL,
   day             date NOT NULL,
@@ -556,7 +558,7 @@ CREATE TABLE rejections (
   writer          smallint NOT NULL,
   code            text NOT NULL,
   reason          text NOT NULL,
-  -- The number of the mapping, 0 for none; the source path, '' for none.
+  -- The number of the mapping, or 0; the path in the event, or ''.
   mapping         integer NOT NULL DEFAULT 0,
   field           text NOT NULL DEFAULT '',
   rejected        bigint NOT NULL DEFAULT 0,
@@ -565,7 +567,7 @@ CREATE TABLE rejections (
   PRIMARY KEY (destination, day, writer, code, reason, mapping, field)
 ) WITH (fillfactor = 70);
 
--- The sums of the rows of dropped days.
+-- The requests and bytes of the days whose partitions were dropped.
 CREATE TABLE organisation_usage (
   organisation_id text NOT NULL REFERENCES organisations (id),
   day             date NOT NULL,
@@ -574,8 +576,8 @@ CREATE TABLE organisation_usage (
   PRIMARY KEY (organisation_id, day)
 );
 
--- Events a second that an API process is asked for by an organisation with a limit, for the other processes.
--- Rows live for seconds: they need no WAL, and no commit waits for a disk.
+-- The events a second that an organisation with a limit sends to each API process. Processes share them by this
+-- table. Rows matter only for seconds, so they need no WAL.
 CREATE UNLOGGED TABLE inbound_demand (
   organisation_id text NOT NULL REFERENCES organisations (id),
   process         text NOT NULL,
@@ -584,7 +586,8 @@ CREATE UNLOGGED TABLE inbound_demand (
   PRIMARY KEY (organisation_id, process)
 ) WITH (fillfactor = 50);
 
--- Rejected events and duplicates by journey and node; '' for none, and for nodes above the limit of a process.
+-- Rejected events and duplicates by journey and node. An id is '' if the event has none, or if a process has met too
+-- many nodes.
 CREATE TABLE journey_counts (
   organisation_id text NOT NULL,
   destination     integer NOT NULL,
@@ -597,7 +600,7 @@ CREATE TABLE journey_counts (
   PRIMARY KEY (destination, day, writer, journey_id, node_id)
 ) WITH (fillfactor = 70);
 
--- Rejected events, without their values: up to 600 a minute and destination.
+-- Rejected events without their values, up to 600 a minute for each destination.
 CREATE TABLE rejection_records (
   organisation_id text NOT NULL,
   id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -619,7 +622,7 @@ CREATE INDEX rejection_records_destination ON rejection_records (destination, id
 CREATE INDEX rejection_records_minute ON rejection_records (destination, received_at);
 CREATE INDEX rejection_records_event ON rejection_records (event_id, destination) WHERE event_id IS NOT NULL;
 
--- Events that the consent check rejected, by reason and by the basis of consent of each event.
+-- The numbers of events that the consent check rejected, by reason and legal basis.
 CREATE TABLE consent_stops (
   destination     integer NOT NULL,
   day             date NOT NULL,
@@ -632,20 +635,20 @@ CREATE TABLE consent_stops (
 
 -- Incidents and notifications ------------------------------------------------------------------------------
 
--- The incident settings of a destination; without a row, the defaults apply.
+-- The incident settings of a destination. Without a row, the defaults apply.
 CREATE TABLE destination_alerting (
   organisation_id text NOT NULL,
   destination     text PRIMARY KEY,
-  -- Thresholds by kind, and `muted_until` for a maintenance window.
+  -- Thresholds by kind of incident, and `muted_until`, the end of a maintenance window.
   alerting        jsonb NOT NULL DEFAULT '{}',
-  -- Channels and kinds of messages; NULL means all.
+  -- The channels and the kinds of incidents for messages. NULL means all.
   channels        text[],
   kinds           text[],
   min_severity    text NOT NULL DEFAULT 'warning' CHECK (min_severity IN ('info', 'warning', 'critical')),
   FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
 );
 
--- One row, written by the process that computes incidents: its commit is timed.
+-- One row. The process that computes incidents writes it at every run and measures the time of the commit.
 CREATE TABLE commit_probes (
   id smallint PRIMARY KEY CHECK (id = 1),
   at instant NOT NULL,
@@ -657,7 +660,7 @@ CREATE TABLE incidents (
   organisation_id text NOT NULL REFERENCES organisations (id),
   id              text PRIMARY KEY CHECK (id ~ '^inc_[0-9a-z]{16,32}$'),
   number          bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
-  -- NULL for kinds of the whole service.
+  -- NULL for an incident of the service.
   destination     text,
   kind            text NOT NULL,
   severity        text NOT NULL CHECK (severity IN ('info', 'warning', 'critical')),
@@ -678,13 +681,13 @@ CREATE TABLE incidents (
   UNIQUE (organisation_id, id),
   FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
 );
--- One incident per destination and kind, or per organisation and kind.
+-- A kind of incident can be open only once per destination, or once per organisation without a destination.
 CREATE UNIQUE INDEX incidents_open ON incidents (organisation_id, coalesce(destination, ''), kind)
   WHERE state <> 'resolved';
 CREATE INDEX incidents_resolved ON incidents (resolved_at) WHERE state = 'resolved';
 CREATE INDEX incidents_destination ON incidents (destination, number);
 
--- The messages about an incident that each channel got.
+-- The times of the last messages about an incident to each channel, and the severity at its last opening.
 CREATE TABLE incident_messages (
   organisation_id text NOT NULL,
   incident        text NOT NULL,
@@ -697,7 +700,7 @@ CREATE TABLE incident_messages (
   FOREIGN KEY (organisation_id, incident) REFERENCES incidents (organisation_id, id) ON DELETE CASCADE
 );
 
--- Undelivered messages, and those of the last minutes. No address, no value of an event.
+-- The outbox of messages: those to deliver, and those of the last hour. They have no address and no value of an event.
 CREATE TABLE notifications (
   organisation_id text NOT NULL REFERENCES organisations (id),
   id              text PRIMARY KEY CHECK (id ~ '^msg_[0-9a-z]{16,32}$'),
@@ -709,7 +712,7 @@ CREATE TABLE notifications (
   due_at          instant NOT NULL DEFAULT now(),
   leased_until    instant,
   tries           integer NOT NULL DEFAULT 0,
-  -- Set when it was delivered, or after the last attempt.
+  -- The time at which the message was delivered or failed permanently.
   finished_at     instant
 );
 CREATE INDEX notifications_due ON notifications (due_at) WHERE finished_at IS NULL;
@@ -725,7 +728,7 @@ CREATE TABLE notification_channels (
   PRIMARY KEY (organisation_id, name)
 );
 
--- Events received and rejected in steps of five seconds, kept for an hour and a half, for the kind `rejections`.
+-- The events received and rejected every five seconds, for incidents of the kind `rejections`. Kept for 90 minutes.
 CREATE TABLE intake_steps (
   organisation_id text NOT NULL,
   destination     integer NOT NULL,
@@ -736,7 +739,7 @@ CREATE TABLE intake_steps (
 );
 CREATE INDEX intake_steps_at ON intake_steps (at);
 
--- The counts of the last two days when the steps were last written.
+-- The counts of the last two days at the last write to intake_steps, to compute the next step.
 CREATE TABLE intake_totals (
   organisation_id text NOT NULL,
   destination     integer NOT NULL,
@@ -746,7 +749,7 @@ CREATE TABLE intake_totals (
   PRIMARY KEY (destination, day)
 );
 
--- Outcomes of events, in buckets of several widths, for the console. Written by the monitor from `counts`.
+-- Outcomes of events in time buckets of several widths, for the console. The monitor computes them from `counts`.
 CREATE TABLE outcome_history (
   organisation_id        text NOT NULL,
   destination            integer NOT NULL,
@@ -761,14 +764,14 @@ CREATE TABLE outcome_history (
   requests               bigint NOT NULL DEFAULT 0,
   failed_requests        bigint NOT NULL DEFAULT 0,
   retried                bigint NOT NULL DEFAULT 0,
-  -- The highest age of a waiting event within the bucket; NULL if none waited.
+  -- The highest age of a waiting event within the bucket, or NULL if none waited.
   oldest_waiting_seconds real,
   learned_rate           real,
   PRIMARY KEY (destination, bucket_seconds, at)
 ) WITH (fillfactor = 70);
 CREATE INDEX outcome_history_at ON outcome_history (bucket_seconds, at);
 
--- The counts of the last two days when outcome_history was last written.
+-- The counts of the last two days at the last write to outcome_history, to compute the next increase.
 CREATE TABLE outcome_totals (
   organisation_id text NOT NULL,
   destination     integer NOT NULL,
@@ -793,7 +796,7 @@ CREATE TABLE callback_destinations (
   FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, number)
 );
 
--- One request to the journey engine.
+-- Each row is one request to the journey engine.
 CREATE TABLE callbacks (
   id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   made_at      instant NOT NULL DEFAULT now(),
@@ -803,7 +806,7 @@ CREATE TABLE callbacks (
   problem      text
 );
 
--- Unreported final states; `callback` is the request that carries them.
+-- The final states to report. `callback` is the request that carries them, or NULL before there is one.
 CREATE TABLE callback_events (
   id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   destination integer NOT NULL,
@@ -836,12 +839,12 @@ DECLARE parent text; BEGIN
       parent || '_p' || to_char(day, 'YYYYMMDD'), parent, day, day + 1);
   END LOOP; END $$;
 
--- States are read by destination over all days, so they have few partitions, of ten days each.
+-- States are read by destination over all days. They have partitions of ten days, because fewer partitions are faster.
 CREATE FUNCTION create_state_partition(first_day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
   IF first_day NOT BETWEEN current_date - 12 AND current_date + 60 OR (first_day - date '1970-01-01') % 10 <> 0 THEN
     RAISE EXCEPTION 'no partition of states begins on %', first_day USING ERRCODE = 'check_violation'; END IF;
-  -- A state is updated once or twice in place: free space on its page avoids index updates.
+  -- A state is updated once or twice. Free space on its page avoids updates of the indexes.
   EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF batch_states '
     'FOR VALUES FROM (%L) TO (%L) WITH (fillfactor = 80)',
     'batch_states_p' || to_char(first_day, 'YYYYMMDD'), first_day, first_day + 10);
@@ -855,7 +858,7 @@ BEGIN
     'ledger_g' || generation, generation);
   END $$;
 
--- Drops no day with open events.
+-- Refuses to drop a day with open events.
 CREATE FUNCTION drop_day_partitions(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE parent text; BEGIN
   IF EXISTS (SELECT FROM batch_states s WHERE s.day = $1 AND s.settled_at IS NULL)
@@ -865,7 +868,7 @@ DECLARE parent text; BEGIN
     EXECUTE format('DROP TABLE IF EXISTS %I', parent || '_p' || to_char(day, 'YYYYMMDD'));
   END LOOP; END $$;
 
--- Drops no states of stored batches.
+-- Refuses to drop states whose batches are stored.
 CREATE FUNCTION drop_state_partition(first_day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
   IF EXISTS (SELECT FROM generate_series(0, 9) n
@@ -874,7 +877,7 @@ BEGIN
   EXECUTE format('DROP TABLE IF EXISTS %I', 'batch_states_p' || to_char(first_day, 'YYYYMMDD'));
   END $$;
 
--- Drops no generation in which keys are still looked up.
+-- Refuses to drop a generation in which keys are still searched.
 CREATE FUNCTION drop_ledger_partition(generation integer) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
   IF generation >= (SELECT max(g.generation) - 2 FROM ledger_generations g) THEN
@@ -884,19 +887,19 @@ BEGIN
 
 -- Queries of one organisation ----------------------------------------------------------------------------
 
--- These see past row-level security and return only ids, so that the API's role needs no more than that.
+-- These functions run with the owner's privileges and bypass row-level security. They return only ids.
 
--- The attempts off the fast path that carried a batch. Postgres uses no index on an array behind a policy,
--- because its operator is not leakproof; the caller's policy applies to the attempts with these ids.
+-- The failed attempts and the retries that carried a batch. With row-level security, Postgres would not use the index on
+-- an array, because its operator is not leakproof. The caller reads the attempts with these ids under its own policy.
 CREATE FUNCTION attempts_of_batch(batch bigint, since date) RETURNS SETOF bigint
   LANGUAGE sql STABLE SECURITY DEFINER AS $$
   SELECT a.id FROM attempts a WHERE a.batches @> ARRAY[$1] AND a.day >= $2
-    -- The predicate of the partial index, so that the planner uses it.
+    -- The condition of the partial index, so that the planner uses it.
     AND a.settled_at IS NOT NULL AND (a.outcome <> 'answered' OR a.places IS NOT NULL)
     AND a.outcome <> 'not_sent' $$;
 
--- The lane of an advertiser, created if there is none: another organisation may have it already. Reads first,
--- because every upsert would use an identity value and lock the lane's row.
+-- Returns the lane of an advertiser and creates it if there is none. Another organisation may have created it. The
+-- function reads first, because every upsert would use up an identity value and lock the lane's row.
 CREATE FUNCTION lane_of(region text, advertiser text) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE lane integer; BEGIN
   SELECT l.id INTO lane FROM lanes l WHERE l.region = $1 AND l.advertiser_id = $2;
@@ -909,7 +912,7 @@ DECLARE lane integer; BEGIN
   END IF;
   RETURN lane; END $$;
 
--- A caller's search path must not determine the tables of a function with the owner's privileges.
+-- The search path of a caller must not decide which tables a function with the owner's privileges uses.
 DO $$
 DECLARE name text; BEGIN
   FOREACH name IN ARRAY ARRAY['audit_seal()', 'create_day_partitions(date)', 'create_state_partition(date)',
@@ -920,9 +923,9 @@ DECLARE name text; BEGIN
   END LOOP; END $$;
 """
 
-# Row-level security (ADR 0036): a role that does not own the tables reads and writes only the rows of the
-# organisation that its transaction acts for. `*` is set for sessions of the pipeline, which serve all
-# organisations. The owner of the tables is not restricted: it migrates, backs up and repairs.
+# Row-level security (ADR 0036). A role that does not own the tables reads and writes only the rows of the organisation
+# that it acts for. Sessions of the pipeline act for `*`, which means all organisations. The owner of the tables is not
+# restricted, because it migrates, backs up and repairs.
 ISOLATION = """
 DO $isolation$
 DECLARE name text; parent text; BEGIN
@@ -934,9 +937,9 @@ DECLARE name text; parent text; BEGIN
   END LOOP;
   ALTER TABLE organisations ENABLE ROW LEVEL SECURITY;
   CREATE POLICY organisation ON organisations USING (id = acting_organisation() OR acting_organisation() = '*');
-  -- These name a destination (or a mapping) by its number. The comparison with * comes first and is made once a
-  -- statement, so that a flush does not read the destinations. Not the ledger: it outlives the batches that
-  -- name its destinations.
+  -- These tables refer to a destination or a mapping by its number. The comparison with * is made first and once per
+  -- statement, so that a flush does not read the destinations. The ledger has no policy, because it refers to no
+  -- destination and is kept longer than the batches that do.
   FOREACH name IN ARRAY ARRAY['batches', 'batch_states', 'exceptions', 'attempts', 'counts', 'rejections',
     'consent_stops', 'callback_events', 'schema_samples'] LOOP
     parent := CASE name WHEN 'schema_samples' THEN 'mapping' ELSE 'destination' END;
@@ -945,7 +948,7 @@ DECLARE name text; parent text; BEGIN
       'SELECT FROM %3$I p WHERE p.number = %1$I.%2$I AND p.organisation_id = acting_organisation()))',
       name, parent, parent || 's', '*');
   END LOOP;
-  -- These belong to an organisation by way of another table. A lane and a callback can belong to several.
+  -- The rows of these tables belong to organisations through another table. A lane can belong to several of them.
   FOREACH name IN ARRAY ARRAY['lanes', 'mapped_duplicates', 'callbacks'] LOOP
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
   END LOOP;
@@ -957,7 +960,6 @@ DECLARE name text; parent text; BEGIN
   CREATE POLICY organisation ON callbacks USING ((SELECT acting_organisation()) = '*' OR EXISTS (
     SELECT FROM callback_events n JOIN destinations d ON d.number = n.destination
     WHERE n.callback = callbacks.id AND d.organisation_id = acting_organisation()));
-  -- audit_seal() links a row to the newest row of all organisations: it runs with the owner's privileges.
 END $isolation$
 """
 
@@ -971,7 +973,7 @@ event_names
 
 
 def upgrade() -> None:
-    # A statement begins at the margin, unlike the lines of a function's body.
+    # A semicolon ends a statement if the next line is not indented, unlike in the body of a function.
     for statement in re.split(r";\n(?=[A-Z\n-])", UP):
         if re.sub(r"--.*", "", statement).strip():
             op.execute(statement)

@@ -44,7 +44,7 @@ async def apply(engine: AsyncEngine, text: str, *, prune: bool = False) -> Appli
 
 async def plan(engine: AsyncEngine, text: str, *, prune: bool = False) -> AppliedPlan:
     """Plan a file that can be applied."""
-    done = await applying.dry_run(engine, wanted(text), ApplyOptions(BY, prune))
+    done = await applying.apply(engine, wanted(text), ApplyOptions(BY, prune), dry_run=True)
     assert isinstance(done, AppliedPlan), done
     return done
 
@@ -55,7 +55,7 @@ async def refused(engine: AsyncEngine, text: str) -> InvalidFile:
     if isinstance(found, InvalidFile):
         return found
     applied = await applying.apply(engine, found, ApplyOptions(BY))
-    planned = await applying.dry_run(engine, found, ApplyOptions(BY))
+    planned = await applying.apply(engine, found, ApplyOptions(BY), dry_run=True)
     assert isinstance(applied, InvalidFile), applied
     assert planned == applied
     return applied

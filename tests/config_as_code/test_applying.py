@@ -250,9 +250,9 @@ async def test_a_plan_backtests_each_change_and_fails_beyond_the_most_loss(world
     planned = await plan(world.engine, file(acme(broken)))
     assert "Of the last 10: 6 lose PHONE." in "\n".join(lines(planned.plan, planned.backtests))
     strict = ApplyOptions(BY, max_loss=Fraction(1, 100))
-    for action in (applying.dry_run, applying.apply):
-        found = await action(world.engine, wanted(file(acme(broken))), strict)
+    for dry_run in (True, False):
+        found = await applying.apply(world.engine, wanted(file(acme(broken))), strict, dry_run=dry_run)
         assert isinstance(found, InvalidFile)
         assert "6 lose PHONE" in found.problems[0].sentence
-    assert await action(world.engine, wanted(file(acme(phone))), strict)
+    assert await applying.apply(world.engine, wanted(file(acme(phone))), strict)
     assert (await plan(world.engine, file(acme(phone)))).plan.actions == []
