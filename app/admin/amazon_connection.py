@@ -132,7 +132,10 @@ async def _exchange(context: AppContext, destination: Destination, code: str, ve
 
 
 async def _require_visible(context: AppContext, destination: Destination, tokens: Tokens) -> Visible:
-    """Return the account that the new tokens give access to. Raises Refusal when it is not visible."""
+    """Return the advertiser's account as the new tokens see it.
+
+    Raises Refusal if they give no access to the advertiser, or if Amazon does not tell.
+    """
     match await context.find_advertiser(destination.region, tokens.access_token, destination.advertiser_id):
         case Visible() as visible:
             return visible

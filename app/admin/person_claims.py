@@ -1,4 +1,4 @@
-"""People: role and organisation from the claims of an ID token. Pure."""
+"""Find the role and the organisation of a person in the claims of an ID token. Pure."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

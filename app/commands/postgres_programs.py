@@ -53,7 +53,8 @@ def program(name: str, *, tls: bool = False) -> Path:
 
 def has_tls(path: Path) -> bool:
     """Return whether the Postgres installation of a program can use TLS."""
-    # Without TLS, pg_isready refuses the mode before it tries a connection: its exit code is 3 instead of 2.
+    # Built without TLS, pg_isready refuses PGSSLMODE=require and exits with 3. Otherwise it tries the host,
+    # which does not exist, and exits with 2.
     no_server = {
         "PATH": os.defpath,
         "PGSSLMODE": "require",
@@ -94,7 +95,7 @@ def connection_environment(url: str) -> dict[str, str]:
     several = {"PGTARGETSESSIONATTRS": "read-write"} if len(hosts) > 1 else {}
     return {
         "PATH": os.defpath,
-        # The folder of the default certificates.
+        # libpq reads the default certificates from ~/.postgresql.
         **({"HOME": os.environ["HOME"]} if "HOME" in os.environ else {}),
         "LC_ALL": "C",
         "PGHOST": ",".join(hosts),

@@ -77,7 +77,7 @@ def _durability(state: SystemState) -> SystemCheck:
     return SystemCheck(
         "Durability",
         False,
-        f"{' and '.join(names)} is off: a power failure can lose accepted events. Set it to on.",
+        f"Off: {' and '.join(names)}. A power failure can lose accepted events. Set to on in Postgres.",
     )
 
 

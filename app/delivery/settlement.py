@@ -290,7 +290,8 @@ def _apply(
                 costs_try=costs_try,
                 amazon_code=amazon_code,
                 amazon_message=message,
-                # With a half, Amazon refused the complete request: its response is not about this conversion.
+                # A request is divided if Amazon refused all of it. Its response is then not about this
+                # conversion.
                 answers_attempt=half is None,
             )
         case _:

@@ -71,9 +71,10 @@ def arguments(kind: type[CountDelta] | type[IngestCounts], writer: int, deltas: 
 
 
 async def add(connection: PipelineConnection, writer: int, deltas: CountDeltas) -> None:
-    """Add these deltas to the rows of `writer`, a number from 0 to 32767.
+    """Add these deltas to the rows of a writer.
 
-    Processes with different numbers do not wait for each other's rows.
+    `writer` is a number that each process chooses. Processes with different numbers add to different rows, so
+    they do not wait for each other's row locks.
     """
     same_kind: list[CountDelta | IngestCounts] = list(deltas.values())
     if same_kind:

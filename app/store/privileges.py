@@ -75,8 +75,9 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "consent_stops": TablePrivileges(_READ_WRITE),
     "rejection_records": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
     "journey_counts": TablePrivileges(_READ_WRITE),
-    # The API or a worker computes incidents: the process that holds the lock.
     "destination_alerting": TablePrivileges(_READ_WRITE, "SELECT"),
+    # An API process or a worker writes the tables from here to `outcome_totals`: the process that holds the
+    # advisory lock of incidents.
     "commit_probes": TablePrivileges(_READ_WRITE, _READ_WRITE),
     "incidents": TablePrivileges(_ALL, _ALL),
     "incident_messages": TablePrivileges(_READ_WRITE, _READ_WRITE),

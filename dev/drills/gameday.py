@@ -34,7 +34,11 @@ ALERTS: list[str] = [
 
 @dataclass
 class AlertTimes:
-    """The rows of the report and the alerts of the faults so far. `silent` alerts did not fire or resolve."""
+    """Measures how long alerts need to fire and to resolve. `rows` are table rows of the report.
+
+    `seen` has the names of all expected alerts so far, and `silent` the names of those that did not fire or
+    did not resolve after the repair.
+    """
 
     monitoring: Monitoring
     rows: list[str] = field(default_factory=list)
