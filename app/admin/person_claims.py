@@ -41,7 +41,10 @@ def person_caller(subject: str, name: str, role: str, organisation: Organisation
 
 
 def subject_of(sub: str) -> str:
-    """Return the stored id of a person: the subject, or its digest if that is an address or phone number."""
+    """Return the id to store for a person.
+
+    This is the subject, or its digest if the subject is an email address or a phone number.
+    """
     return f"sha256:{hashlib.sha256(sub.encode()).hexdigest()[:32]}" if is_personal_id(sub) else sub[:255]
 
 

@@ -83,8 +83,8 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
 def connection_environment(url: str) -> dict[str, str]:
     """Return the environment variables that connect Postgres' programs to the database of a URL.
 
-    In arguments, other users of the machine could see the password. The URL is read as asyncpg reads it, so
-    that a backup verifies the server as the service does.
+    A password in the arguments would be visible to other users of the machine. The URL is parsed as asyncpg
+    parses it, so that a backup verifies the server as the service does.
     """
     parts = urlsplit(url.replace("postgresql+asyncpg://", "postgresql://", 1))
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}

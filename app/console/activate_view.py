@@ -80,7 +80,7 @@ def body_forms(
         _form(
             "webhook",
             "Plain webhook",
-            "Ids are in the address, fields in the body. The event id is derived from the content.",
+            "Ids are in the URL, fields in the body. The event id is derived from the content.",
             f"{url}?{urlencode(ids)}",
             json_type,
             _pretty(bare),

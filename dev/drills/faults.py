@@ -71,7 +71,7 @@ class FaultInjector:
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def of_amazon(self) -> list[FaultCase]:
-        """Return the faults that Amazon has for all destinations. They must not overlap with each other."""
+        """Return the faults of Amazon that concern all destinations. They must not overlap with each other."""
         stage = self.stage
         return [
             FaultCase(
@@ -115,7 +115,7 @@ class FaultInjector:
         ]  # fmt: skip
 
     def of_commits(self) -> FaultCase:
-        """Return the fault of slow commits under more load than they can take."""
+        """Return the fault in which commits are slow and posts arrive faster than they can be stored."""
         return FaultCase(
             "commits wait for a lock while many callers post",
             ("CommitsSlow", "AcceptLatencyBudgetBurn", "AcceptLatencyBudgetBurnSlow", "RequestsShed"),
@@ -194,8 +194,8 @@ class FaultInjector:
     def _damage_pages(self) -> None:
         """Let updates of some rows fail with XX001, as on a damaged page.
 
-        The worker meets the rows of the destination "page" when it claims them, because their content is damaged
-        too. It meets those of "settlement" when it settles a request.
+        For the destination "page" the worker gets the error when it claims events, because their content is
+        damaged too. For the destination "settlement" it gets the error when it settles a request.
         """
         self._on_pages, settled = self._gather("page"), self._gather("settlement")
         self.stage.execute(_FLIP, self._on_pages)
@@ -267,7 +267,7 @@ class FaultInjector:
         self.stage.execute(recorded, self._number("paused"), USUAL_EVENTS)
 
     def _refuse_messages(self) -> None:
-        """Refuse messages about incidents, and let the channel seem to fail for 15 minutes already."""
+        """Refuse messages about incidents, and store that the channel has already failed for 15 minutes."""
         self.monitoring.accepts_messages = False
         dated_back = """
             UPDATE notification_channels SET failing_since = failing_since - interval '15 minutes'
