@@ -202,7 +202,7 @@ class Journal:
         return self._activity
 
     def events(self, advertiser_id: str | None, since: float | None, after: int) -> Iterator[Kept]:
-        """Yield stored events with a higher serial, first received at or after `since`, oldest first."""
+        """Yield the events with a serial above `after`, first received at or after `since`, oldest first."""
         start = bisect_left(self._kept, after + 1, key=lambda kept: kept.serial)
         if since is not None:
             start = max(start, bisect_left(self._kept, since, key=lambda kept: kept.first_at))
@@ -212,7 +212,7 @@ class Journal:
                 yield kept
 
     def requests(self, advertiser_id: str | None, after: int) -> Iterator[Logged]:
-        """Yield the stored requests with a higher serial, oldest first."""
+        """Yield the stored requests with a serial above `after`, oldest first."""
         for entry in self._requests:
             if entry.serial > after and advertiser_id in (None, entry.advertiser_id):
                 yield entry

@@ -102,7 +102,7 @@ class FaultInjector:
                 self._damage_pages,
                 self._heal_pages,
             ),
-            FaultCase("a sender leaves out the person", ("Rejections",), self._send_incomplete, self._end_threads),
+            FaultCase("a sender sends no match keys", ("Rejections",), self._send_incomplete, self._end_threads),
             FaultCase(
                 "the journey engine refuses callbacks",
                 ("CallbacksFailing",),

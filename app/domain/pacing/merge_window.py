@@ -28,7 +28,7 @@ class MergeWindow:
 
     @property
     def seconds(self) -> float:
-        """Return the time from the lane's last request to its next, if that is partly filled."""
+        """Return the time from the lane's last request to a next request that is only partly filled."""
         if self.in_row < BUSY_AFTER:
             return self.shortest
         enough = ENOUGH / self.rate if self.rate else LONGEST_S
@@ -41,7 +41,7 @@ class MergeWindow:
         return max(now, self.sent_at + (self.shortest if announced >= ENOUGH else self.seconds))
 
     def first_event(self, now: float) -> "MergeWindow":
-        """Return the window after the first event for the next request arrived, perhaps at an idle lane."""
+        """Return the window after the first event for the next request arrived. An idle lane counts from zero."""
         if now < self.sent_at + self.shortest:
             return self
         return MergeWindow(self.shortest, self.sent_at)
