@@ -36,7 +36,7 @@ from bench.waiting import FULL, multiply
 
 _FLOOD_CONNECTIONS = 64
 _FLOOD_EVENTS_A_POST = 100
-_FLOOD_POSTS = 200  # then the same again, with other ids
+_FLOOD_EVENTS = 20_000  # then the same again, with other ids
 _STALLED_CONNECTIONS = 800
 _QUIET_POSTS_A_SECOND = 20.0
 _WAITING = 1_000_000
@@ -124,6 +124,7 @@ def _cases(
         "alone": _nothing,
         "equal load": lambda: _flood(other, elsewhere, 10 * capacity, seconds),
         "flood at ten times the capacity": lambda: _flood(running, flooding, 10 * capacity, seconds),
+        f"the same in posts of {FULL}": lambda: _flood(running, flooding, 10 * capacity, seconds, FULL),
         f"{_STALLED_CONNECTIONS} stalled connections": lambda: _stalled(running, flooding),
         "Amazon down": lambda: _flood(running, down, capacity / 10, seconds),
     }
@@ -251,16 +252,18 @@ def _nothing() -> Iterator[None]:
 
 
 @contextmanager
-def _flood(running: Stage, owner: _Owner, per_second: float, seconds: float) -> Iterator[None]:
+def _flood(
+    running: Stage, owner: _Owner, per_second: float, seconds: float, per_post: int = _FLOOD_EVENTS_A_POST
+) -> Iterator[None]:
     """Post this many events a second during the block, at the lowest priority of the machine."""
-    posts_a_second = per_second / _FLOOD_EVENTS_A_POST
+    posts, posts_a_second = _FLOOD_EVENTS // per_post, per_second / per_post
     plan = _plan(
         running,
         owner,
-        posts=_FLOOD_POSTS,
-        times=int(posts_a_second * (seconds + 30) / _FLOOD_POSTS) + 1,
+        posts=posts,
+        times=int(posts_a_second * (seconds + 30) / posts) + 1,
         connections=_FLOOD_CONNECTIONS,
-        per_post=_FLOOD_EVENTS_A_POST,
+        per_post=per_post,
         per_second=posts_a_second,
     )
     process = subprocess.Popen(

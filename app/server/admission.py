@@ -35,6 +35,8 @@ from app.domain.admission import (
 from app.domain.outcomes.reasons import JourneyCode
 from app.domain.pacing.recent_senders import RecentSenders
 
+# A sender that ignores Retry-After and repeats a refused post at once must not use the CPU of others.
+REFUSAL_DELAY_S: Final = 0.1
 PERMIT: Final = "permit"  # key of the request's Permit in the scope's state
 _MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
 # Additional body bytes for administrative requests: an operator must be able to pause a destination while

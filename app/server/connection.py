@@ -16,7 +16,7 @@ from app.api.errors import problem_of
 from app.api.headers import FirstHeaders, first_headers
 from app.domain.admission import ShedReason
 from app.server import message_rules
-from app.server.admission import PERMIT, AdmissionController, Permit
+from app.server.admission import PERMIT, REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.complete_response import RESPOND, respond
 from app.server.connection_eviction import WaitingConnections
 from app.server.connection_limits import (
@@ -85,7 +85,6 @@ class HttpConnection(HttpToolsProtocol):
         self._closed("evicted")
         self.transport.close()
 
-    # Callbacks from uvicorn and asyncio.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._answer_transport: Any = AnswerTransport(transport, self._close_after_answer)
@@ -166,8 +165,7 @@ class HttpConnection(HttpToolsProtocol):
             raise ValueError("head refused")  # stops the parser
         if self.parser.should_upgrade():
             return  # the parser stops after this head: see _feed_parser
-        if version == "1.0":
-            self.expect_100_continue = False
+        self.expect_100_continue = self.expect_100_continue and version != "1.0"
         headers = first_headers(self.headers)
         length = declared_length(headers)
         self._permit = None
@@ -310,7 +308,7 @@ class HttpConnection(HttpToolsProtocol):
             self._answer_and_close(problem)
 
     def _shed(self, admission: AdmissionController, reason: ShedReason, headers: FirstHeaders) -> None:
-        """Answer a shed post without a task and without reading its body."""
+        """Answer a shed post without a task and without reading its body. The next request waits."""
         # A client that sent `Expect` may send the body or the next request: the next bytes are ambiguous.
         last = self._shutdown_state.begun or not self.parser.should_keep_alive() or self.expect_100_continue
         last = last or declared_length(headers) is None  # as in `on_headers_complete`
@@ -318,8 +316,11 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.write(shed_response(reason, wait_s, headers, default, last=last))
         if self.expect_100_continue:
             self._linger()
-        else:
-            self._drain(last=last)
+            return
+        self._drain(last=last)
+        if not last:
+            self.flow.pause_reading()
+            self.loop.call_later(REFUSAL_DELAY_S, self.flow.resume_reading)
 
     def _begin_head(self) -> None:
         self._head_bytes = self._head_bytes if self._wait.phase is Phase.HEAD else 0

@@ -25,7 +25,7 @@ from app.api.secured_route import acting_in, authorize, scopes_of
 from app.domain.admission import ShedReason
 from app.domain.ids import OrganisationId
 from app.domain.trace import RequestTrace
-from app.server.admission import PERMIT, AdmissionController, Permit
+from app.server.admission import PERMIT, REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.complete_response import RESPOND, Respond
 from app.server.loop_limiter import LoopLimiter
 from app.server.middleware import (
@@ -42,8 +42,7 @@ from app.store.errors import is_unavailable
 
 _CAP: Final = max_body_bytes(PATH)
 _SCOPES: Final = scopes_of(events.post_events)
-# A sender that ignores Retry-After and repeats a refused post immediately must not use the CPU of others.
-_REFUSAL_DELAY_S: Final = 0.1
+_DELAYED_STATUSES: Final = {STATUSES[ErrorCode.TOO_MANY_REQUESTS], STATUSES[ErrorCode.UNAVAILABLE]}
 
 
 class EventsReply(msgspec.Struct, frozen=True):
@@ -95,8 +94,8 @@ class EventsEndpoint:
         respond: Respond | None = state.pop(RESPOND, None)
         if reply is None:
             return
-        if reply.status == STATUSES[ErrorCode.TOO_MANY_REQUESTS]:
-            await asyncio.sleep(_REFUSAL_DELAY_S)
+        if reply.status in _DELAYED_STATUSES:
+            await asyncio.sleep(REFUSAL_DELAY_S)
         if respond is not None:
             await respond(reply.status, reply.headers, reply.body)
         else:

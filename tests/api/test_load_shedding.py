@@ -14,6 +14,7 @@ from app.domain.admission import MIB, Limits
 from app.domain.event import Event, Rejection
 from app.domain.trace import RequestTrace
 from app.ingest.intake import EventResult
+from app.processes import application
 from app.processes.application import create_application
 from app.server.admission import resident_bytes
 from tests.api.world import BOOTSTRAP, World
@@ -251,13 +252,15 @@ async def test_memory_that_is_kept_after_a_flood_sheds_nothing(crowd: Callable[.
 @pytest.mark.reads_only
 @pytest.mark.parametrize("body_length", [-1, None], ids=["a length that is declared", "no declared length"])
 async def test_a_body_must_have_room_for_what_it_becomes(
-    crowd: Callable[..., Crowd], body_length: int | None
+    crowd: Callable[..., Crowd], body_length: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A megabyte of numbers is thirty of objects: beside others it is not read where so much is not left."""
-    crowded = crowd(resident_bytes=resident_bytes() + 24 * MIB)
+    monkeypatch.setattr(application, "resident_bytes", lambda: 290 * MIB)
+    crowded = crowd(resident_bytes=300 * MIB)
     await crowded.hold(of_size(100))
     numbers = b'{"destination_id": "d", "x": [' + b"1.5," * 300_000 + b"1.5]}"
-    away = await Sender(crowded.app).post(numbers, body_length=body_length, chunks=4)
+    sending = Sender(crowded.app).post(numbers, body_length=body_length, chunks=4)
+    away = await asyncio.wait_for(sending, 20)
     assert away.status == 503
     assert crowded.shed("memory") == 1
     await crowded.hold(of_size(len(numbers)))  # as long a text becomes nothing larger
