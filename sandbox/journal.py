@@ -177,7 +177,8 @@ class Journal:
         if entry.retry_after is not None and entry.retry_after.isascii() and entry.retry_after.isdigit():
             opens = entry.monotonic + min(int(entry.retry_after), 10**9)
             self._gates[entry.region, entry.advertiser_id] = max(gate or 0.0, opens)
-        # Requests end in another order than they begin; a reader's cursor follows the order of this list.
+        # Numbers follow the order of this list, which readers page through. Request ids follow the order of
+        # arrival, and a later request can end first.
         self._log_serial += 1
         entry.serial = self._log_serial
         self._requests.append(entry)

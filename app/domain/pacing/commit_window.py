@@ -52,5 +52,5 @@ class CommitWindow:
             self.joining_until = now + _LARGE_GROUP_SECONDS if self.wrote_many else float("-inf")
 
     def end(self) -> None:
-        """Record that the current group is written."""
+        """Record that the current group was written to the database."""
         self.writing = frozenset()
