@@ -1,9 +1,9 @@
 """The sandbox's memory: accepted events, and every request to the events call.
 
-Memory is bounded: beyond `max_events` the oldest events are dropped (their counts stay), and only the newest
-`max_bodies` keep their JSON. Of the requests, the newest `max_requests` with at most `max_logged_events`
-events are stored. The request log can also go to a file, one JSON object per line, and is never truncated:
-checks of long runs read it.
+Memory is bounded. The journal stores the newest `max_events` events, and the JSON of the newest
+`max_bodies` events. Counts include dropped events. The journal also stores the newest `max_requests`
+requests, with at most `max_logged_events` events in total. A log file can record every request, one JSON
+object per line; checks of long runs read it.
 """
 
 import hashlib

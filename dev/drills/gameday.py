@@ -42,7 +42,7 @@ class AlertTimes:
     silent: list[str] = field(default_factory=list)
 
     def play(self, *faults: FaultCase) -> None:
-        """Inject the faults in turn. For each, wait until its alerts fire, repair it, and wait again."""
+        """Inject one fault after another. Wait until its alerts fire, repair it, wait until they resolve."""
         for fault in faults:
             injected = time.monotonic()
             fault.inject()
@@ -64,7 +64,7 @@ class AlertTimes:
 
 
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Run the drill. Return its report, and whether all alerts fired and resolved and no event was lost."""
+    """Run the drill. Return its report, and True if all alerts fired and resolved and no event was lost."""
     del asked
     opened = time.monotonic()
     stage, monitoring = Stage(folder), Monitoring(folder / "monitoring")
