@@ -89,7 +89,7 @@ class FaultInjector:
         ]
 
     def independent(self) -> list[FaultCase]:
-        """Return the faults that may overlap with each other, but not with those of `of_processes`."""
+        """Return the faults that may run at the same time, but not at the same time as `of_processes`."""
         return [
             FaultCase("a sign-in is revoked", ("SignInLost",), self._revoke, self._reconnect),
             FaultCase("the token server answers 503", ("TokenRefreshFailing",), self._expire, self._token_server_up),
@@ -194,8 +194,8 @@ class FaultInjector:
     def _damage_pages(self) -> None:
         """Let updates of some rows fail with XX001, as on a damaged page.
 
-        The worker meets the rows of the destination "page" when it claims them, because their content is damaged
-        too. It meets those of "settlement" when it settles a request.
+        For the destination "page" a claim fails, because the content of its rows is damaged too. For the destination
+        "settlement" the claim succeeds, and settling the request fails.
         """
         self._on_pages, settled = self._gather("page"), self._gather("settlement")
         self.stage.execute(_FLIP, self._on_pages)

@@ -120,7 +120,7 @@ def _target(stage: Stage, name: str, place: int) -> Example:
 
 
 def _play(alerts: AlertTimes, faults: FaultInjector) -> None:
-    """Inject all faults: first those that may overlap, in threads, then those of processes."""
+    """Inject the faults that may overlap, in threads, then the faults of processes one after another."""
     for sender in (faults.stage.example, faults.targets["refused"]):
         path = f"/destinations/{sender.destination_id}/status-callback"
         faults.stage.call("POST", path, {"enabled": True})

@@ -28,14 +28,14 @@ class MergeWindow:
 
     @property
     def seconds(self) -> float:
-        """Return the time from the lane's last request to its next, if that is partly filled."""
+        """Return the time from the lane's last request to a partly filled next request."""
         if self.in_row < BUSY_AFTER:
             return self.shortest
         enough = ENOUGH / self.rate if self.rate else LONGEST_S
         return max(self.shortest, min(enough, LONGEST_S, 4 * self.shortest))
 
     def ready_at(self, now: float, announced: int) -> float:
-        """Return the time at which to send a request, if `announced` events wait for it."""
+        """Return the time at which to send a request for which `announced` events wait."""
         if announced >= FULL:
             return now
         return max(now, self.sent_at + (self.shortest if announced >= ENOUGH else self.seconds))
