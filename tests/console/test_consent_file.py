@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from app.admin.consent_records import ConsentRecord, ConsentRecords, Position
+from app.admin.consent_records import ConsentRecord, ConsentRecords
 from app.console import consent_records
 from app.console.secured_page import Visit
 from app.domain.ids import BatchId, MappingId
@@ -26,7 +26,7 @@ async def test_no_cell_of_the_consent_file_is_a_formula(monkeypatch: pytest.Monk
     """Senders choose event ids, and a spreadsheet runs a text that begins like a formula."""
     pages: Iterator[ConsentRecords] = iter(
         [
-            ConsentRecords([record("=cmd()"), record("-1")], cast(Position, (BatchId(1), 0)), 1),
+            ConsentRecords([record("=cmd()"), record("-1")], (BatchId(1), 0), 1),
             ConsentRecords([record("ord-1")], None, 0),
         ]
     )
