@@ -16,7 +16,7 @@ _INSTANT: TypeAdapter[datetime | None] = TypeAdapter(Instant | None)
 
 
 def _alerting(value: Any) -> Any:
-    """Check the members of `alerting` and return them in the stored form. Null restores a member's default."""
+    """Check the members of `alerting` and return them in stored form. Null restores a member's default."""
     if not isinstance(value, Mapping):
         raise validation_error("not_an_object")
     checked: dict[str, Any] = {}

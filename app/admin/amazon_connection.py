@@ -2,7 +2,8 @@
 
 The `state` parameter is the credential of the callback. A state is random and is stored as a hash. It can be
 used once, within ten minutes. A state belongs to the destination and to the key that began the sign-in. It is
-marked as used before Amazon is called, so that only one of several concurrent callbacks exchanges the code. No transaction is open during a call to Amazon.
+marked as used before Amazon is called, so that only one of several concurrent callbacks exchanges the code.
+No transaction is open during a call to Amazon.
 """
 
 import hashlib

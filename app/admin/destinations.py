@@ -1,4 +1,4 @@
-"""Use cases on destinations. The API, the console and the configuration files share them. Changes are audited.
+"""Use cases on destinations, shared by API, console and configuration files. Changes are audited.
 
 Functions that take a connection run inside the caller's transaction, which must be rolled back after a
 `Refusal`. Functions that take the context open their own transactions. Pause, disconnect and archive
@@ -108,8 +108,8 @@ async def change_destination(
 ) -> Destination:
     """Apply a draft to a destination and return the destination. Return `before` if nothing changes.
 
-    Raises Refusal if the draft changes an advertiser or region that can no longer change. Raises Refusal if the
-    new advertiser has another pinned name for the event type of a published mapping.
+    Raises Refusal if the draft changes an advertiser or region that can no longer change. Raises Refusal if
+    the new advertiser has another pinned name for the event type of a published mapping.
     """
     if draft == draft_of(before):
         return before

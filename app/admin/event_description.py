@@ -111,7 +111,8 @@ def duplicate_history(
 ) -> EventHistory:
     """Return the history of an event that was answered as a duplicate of `original`.
 
-    If the original belongs to another destination, its attempts, replays and journey are left out. The ids of the original are left out unless `may_name` is set.
+    If the original belongs to another destination, its attempts, replays and journey are left out. The ids of
+    the original are left out unless `may_name` is set.
     """
     is_here = original.destination_id == destination_id
     original_id = original.event_id if may_name else None

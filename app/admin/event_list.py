@@ -171,7 +171,7 @@ async def list_destination_events(
 
 
 async def mapping_names(context: AppContext, caller: Caller, destination_id: str) -> dict[str, str]:
-    """Return the names of a destination's mappings by id, including deleted mappings. Raises Refusal (404)."""
+    """Return the names of a destination's mappings, also deleted ones, by id. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
         return dict((await event_history.mappings(connection, destination.id)).values())
@@ -209,7 +209,7 @@ async def scan_events(
     before: Position | None,
     limit: int,
 ) -> EventScan:
-    """Return up to `limit` events below `before`, newest first. A page with fewer events may have a next page."""
+    """Return up to `limit` events below `before`, newest first. A shorter page may have a next page."""
     items: list[ScannedEvent] = []
     unreadable, scanned = 0, 0
     back_to: datetime | None = None

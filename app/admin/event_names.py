@@ -23,7 +23,7 @@ from app.store.mappings import StoredMapping
 
 @dataclass(frozen=True, slots=True)
 class RenamedEvent:
-    """The result of a rename. `unchanged` mappings read the event type from the event and keep the old name."""
+    """The result of a rename. `unchanged` mappings read the type from the event and keep the old name."""
 
     name: str
     previous_name: str
@@ -35,9 +35,9 @@ class RenamedEvent:
 class NameConflict:
     """A draft whose event name differs from the pinned name, and the effect of renaming the event type.
 
-    `republished` has the (destination, mapping) names of mappings that would get a new version. `unchanged` has
-    the names of mappings that read the event type from the event and would keep the old name. `hidden` counts destinations that the caller cannot see;
-    if there are any, the caller may not rename.
+    `republished` has the (destination, mapping) names of mappings that would get a new version. `unchanged`
+    has the names of mappings that read the event type from the event and would keep the old name. `hidden`
+    counts destinations that the caller cannot see; if there are any, the caller may not rename.
     """
 
     event_type: str

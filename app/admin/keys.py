@@ -216,8 +216,8 @@ async def insert_successor(
 ) -> tuple[ApiKey, str, ApiKey] | NotRotated:
     """Store a new key with the permissions of an old key. The old key expires after the overlap.
 
-    Returns the new key, its secret, and the old key with its new expiry. Of several concurrent calls, only one
-    succeeds.
+    Returns the new key, its secret, and the old key with its new expiry. Of several concurrent calls, only
+    one succeeds.
     """
     old = await keys.lock(connection, key)
     if old is None:
