@@ -48,7 +48,7 @@ _NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class SearchPosition(NamedTuple):
-    """Where the next page continues: below this accepted event, and below this record of a rejection."""
+    """Where the next page continues: below this accepted event, and below this rejection record."""
 
     batch: BatchId
     place: int
