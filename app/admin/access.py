@@ -54,7 +54,7 @@ class Caller:
 
     @property
     def only(self) -> list[str] | None:
-        """Return the sorted ids of the destinations that the caller may use, or None for every destination."""
+        """Return the sorted ids of the destinations that the caller may use; None for every destination."""
         return None if self.destination_ids is None else sorted(self.destination_ids)
 
     @property
