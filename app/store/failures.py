@@ -45,9 +45,10 @@ async def groups(
     since: datetime | None,
     only_mapping: MappingNumber | None,
 ) -> list[FailureGroup]:
-    """Return the groups of dead and expired events, accepted since a time if given, most frequent first.
+    """Return the groups of dead and expired events, accepted since `since`, most frequent first.
 
-    `only_mapping` is the destination's mapping if it has exactly one; events without a mapping then get it.
+    `only_mapping` is the destination's mapping if it has exactly one. Events without a mapping then count for
+    this mapping.
     """
     rows = await connection.fetch(
         f"""
