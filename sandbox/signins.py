@@ -21,7 +21,7 @@ SCOPE: Final = "advertising::campaign_management"
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The parameters of an authorisation request; a code is valid for exactly these."""
+    """The parameters of an authorisation request. A code is valid only for the same parameters."""
 
     region: str
     client_id: str

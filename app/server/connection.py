@@ -308,10 +308,7 @@ class HttpConnection(HttpToolsProtocol):
             self._answer_and_close(problem)
 
     def _shed(self, admission: AdmissionController, reason: ShedReason, headers: FirstHeaders) -> None:
-        """Answer a shed post without starting a task, and discard its body.
-
-        The connection reads its next request after `REFUSAL_DELAY_S`.
-        """
+        """Answer a shed post without a task, discard its body, and delay the next request."""
         # A client that sent `Expect` may send the body or the next request: the next bytes are ambiguous.
         last = self._shutdown_state.begun or not self.parser.should_keep_alive() or self.expect_100_continue
         last = last or declared_length(headers) is None  # as in `on_headers_complete`
@@ -331,10 +328,7 @@ class HttpConnection(HttpToolsProtocol):
         self._wait.await_head(self.loop.time(), pipelined=self._is_answering())
 
     def _count_head(self, size: int) -> None:
-        """Count the parsed bytes of a head. Raises ValueError above the limit.
-
-        The received bytes are not exact, because the last segment may also contain a part of the body.
-        """
+        """Count the parsed bytes of a head. The last received segment may also contain a part of the body."""
         self._parsed_head_bytes += size
         if self._parsed_head_bytes > self._limits.head_bytes:
             self._closed("head_bytes")

@@ -245,7 +245,7 @@ async def begin(connection: PipelineConnection, owner: str, *, every: timedelta)
 
 
 async def renew(connection: PipelineConnection, owner: str) -> bool:
-    """Prolong a running check, so that no other process starts a check. Return False if another has."""
+    """Prolong a running check, so that no other process starts one. Return False if another process has."""
     status: str = await connection.execute(
         "UPDATE balance_checks SET started_at = now() WHERE id = 1 AND owner = $1", owner
     )

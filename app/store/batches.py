@@ -152,7 +152,7 @@ _READ_KEYS = """
 async def close(
     connection: PipelineConnection, batches: Sequence[BatchId], disposition: str, attempt: AttemptId | None
 ) -> None:
-    """Close open batches with the disposition 'sent' or 'expired'. Raises AssertionError if any is not open.
+    """Close open batches with the disposition 'sent' or 'expired'. Raises AssertionError if any is closed.
 
     The disposition applies to the events of a batch that have no row in `exceptions`.
     """

@@ -17,7 +17,7 @@ CAUSE: Final = f"left(md5(coalesce(e.amazon_code, '') || E'\\n' || {_MESSAGE}), 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Events that failed permanently for one cause. `dismissed` counts those that a person marked as handled.
+    """Events that failed permanently for one cause. `dismissed` counts events that users marked as handled.
 
     `mapping` is None for batches that were never sent: their events can have several mappings.
     """

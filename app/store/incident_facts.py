@@ -123,7 +123,10 @@ _REQUESTS = f"""
 
 
 def _destinations_with(name: str, table: str, condition: str) -> str:
-    """Return a recursive CTE of the destinations that have such a row, at one index probe each."""
+    """Return a recursive CTE of the destinations with a row that meets `condition`.
+
+    It costs one index probe per destination.
+    """
     probe = f"SELECT destination FROM {table} WHERE {condition}"
     return f"""{name} AS (
       -- Each step finds the next destination with a row.

@@ -204,7 +204,9 @@ class OpenIncident:
 async def most_severe(
     connection: PipelineConnection, *, only: Sequence[str] | None, holds_for: timedelta, limit: int
 ) -> tuple[list[OpenIncident], int]:
-    """Return up to `limit` open incidents, the most severe and oldest first, and the number of all open ones.
+    """Return up to `limit` open incidents and the number of all open incidents.
+
+    The most severe incidents come first, and the oldest of equal severity.
 
     The condition of an incident lasts if the monitor found it within `holds_for` before its last run.
     """

@@ -237,7 +237,7 @@ class Cluster:
         building.rename(self._home)
 
     def _create_database(self) -> None:
-        """Create the database if this was not done before."""
+        """Create the database if it does not exist."""
         notes = self._notes
         assert notes is not None
         if notes.database_made:

@@ -1,4 +1,4 @@
-"""Every value of Amazon's lists is accepted: one request per list. Deliberately copied from its schema."""
+"""Check that every value of Amazon's lists is accepted. The lists are copied from Amazon's schema."""
 
 from typing import Any, Final
 
