@@ -145,8 +145,8 @@ class Telemetry:
     def _export_from_start(self) -> None:
         """Create the series that alerts use, with the value 0.
 
-        Prometheus calculates an increase from two samples: it would miss the first error of a series that
-        begins at 1.
+        Prometheus calculates an increase from two samples: Prometheus would miss the first error of a series
+        that begins at 1.
         """
         for counter, values in (
             (self.received, ("accepted", "duplicate", "rejected")),

@@ -68,7 +68,7 @@ def excluded(event: Mapping[str, Any]) -> bool:
 
 
 def _consent_given(consent: Any) -> bool:
-    # Position P7: an IP address may be sent but does not count.
+    # Position P7: an IP address may be sent but does not count as consent.
     return type(consent) is dict and ("amazonConsent" in consent or "tcf" in consent or "gpp" in consent)
 
 

@@ -1,7 +1,7 @@
 """Read when the next events of each destination are due, with one statement per destination.
 
-`app.store.lanes` reads many destinations in one statement. If a page is damaged that statement fails, and
-these functions replace it.
+`app.store.lanes` reads many destinations in one statement. If a page is damaged, that statement fails. The
+functions of this module then replace it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -206,7 +206,7 @@ async def most_severe(
 ) -> tuple[list[OpenIncident], int]:
     """Return up to `limit` open incidents and the number of all open incidents.
 
-    The most severe incidents come first, and the oldest of equal severity.
+    They are in order of severity. Within a severity, unacknowledged incidents come first, then older ones.
 
     The condition of an incident lasts if the monitor found it within `holds_for` before its last run.
     """

@@ -11,7 +11,7 @@ from app.store import PipelineConnection, organisation_usage, transactions
 
 # Every flush holds this lock in shared mode. Ledger rotation and archiving take it exclusively.
 FLUSH_LOCK = 7_301
-# Creating and dropping partitions exclude each other by this lock.
+# A process holds this lock while it creates or drops partitions.
 MAINTENANCE_LOCK = 7_302
 
 GENERATION = timedelta(days=11)  # three generations cover 22 to 33 days; the age limit of events is 21 days

@@ -136,7 +136,7 @@ async def record_refusal(connection: PipelineConnection, destination: Destinatio
 
 
 async def confirm_token(connection: PipelineConnection, destination: DestinationId, generation: int) -> None:
-    """Record that Amazon accepted the access token of a generation, so that the next 401 is a first one."""
+    """Record that Amazon accepted the access token of a generation, so that the next 401 is the first."""
     await connection.execute(
         "UPDATE sign_ins SET forced_at = NULL WHERE destination = $1 AND generation = $2",
         destination,

@@ -45,7 +45,7 @@ def _all_keys() -> list[dict[str, Any]]:
     return hashed + [{"type": kind, "values": [value]} for kind, value in RAW.items()]
 
 
-# (id, source, statement, changes: one event each)
+# Each row is (id, source, statement, changes). Each change makes one event.
 LISTS: Final = (
     (
         "oas-types",
