@@ -75,9 +75,9 @@ async def start(
     """Record that a request will be sent, or return None when it must not be sent.
 
     It may be sent if this worker owns the lane, no erasure was requested since the batches were read, and the
-    destination is active. With `probe_again_in`, the destination need not be active, but a probe of it must
-    be due. The next probe is then due after `probe_again_in` seconds. A pause or a takeover of the lane that
-    commits later waits for this transaction and then sees the attempt.
+    destination is active. With `probe_again_in`, a probe of the destination must be due instead of the
+    destination being active. The next probe is then due after `probe_again_in` seconds. A pause or a takeover
+    of the lane that commits later waits for this transaction and then sees the attempt.
     """
     row = await connection.fetchrow(
         _START.format(ready=_IS_ACTIVE if probe_again_in is None else _IS_PROBED),

@@ -35,7 +35,7 @@ class NewBatch(msgspec.Struct, frozen=True):
 
 
 class DueBatch(msgspec.Struct, frozen=True, gc=False):
-    """A due batch without an event that is retried separately. The fields are the columns of `due`.
+    """A batch that is due for delivery. The fields are the columns that `due` reads.
 
     `content` is None when it cannot be read; `problem` is then the reason.
     """
@@ -152,7 +152,7 @@ _READ_KEYS = """
 async def close(
     connection: PipelineConnection, batches: Sequence[BatchId], disposition: str, attempt: AttemptId | None
 ) -> None:
-    """Close open batches with the disposition 'sent' or 'expired'. Raises AssertionError if any is closed.
+    """Close open batches with the disposition 'sent' or 'expired'. Raises AssertionError if any is not open.
 
     The disposition applies to the events of a batch that have no row in `exceptions`.
     """
