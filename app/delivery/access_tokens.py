@@ -101,7 +101,7 @@ class AccessTokens:
         self._cache.pop(destination, None)
 
     async def unauthorized(self, destination: DestinationId, access: Access) -> None:
-        """Handle a 401: force a refresh. If the token was refreshed already, park the destination."""
+        """Handle a 401: force a refresh. Park the destination if the token came from such a refresh."""
         self.forget(destination)
         async with self.pool.acquire() as connection, connection.transaction():
             if await token_leases.record_refusal(connection, destination, access.generation):

@@ -179,7 +179,7 @@ class Lane:
         self.wake_for_announced(now)
 
     def wake_for_announced(self, now: float) -> None:
-        """Wake the lane for the events announced since its last claim began. Does nothing during a claim."""
+        """Wake the lane for events announced since its last claim began. Do nothing during a claim."""
         if self.announced_events and not self.claiming:
             self.wake(self.merge_window.ready_at(now, self.announced_events))
 

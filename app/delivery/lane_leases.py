@@ -178,7 +178,7 @@ class LaneLeases:
         return lane
 
     async def _release_lost(self, session: asyncpg.Connection) -> None:
-        """Release the locks of lost lanes, and the leases of those that have no new owner."""
+        """Release the locks of lost lanes. Release the lease of a lost lane if it has no new owner."""
         while self._lost:
             lease = self._lost[-1]
             await lanes.release(session, lease.id, lease.fence)

@@ -227,7 +227,7 @@ async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim
 def _delivered_batches(
     content: RequestContent, dispositions: Sequence[Disposition]
 ) -> list[callbacks.FinalBatch]:
-    """Return the final states of the delivered conversions without an exception row, one item per batch."""
+    """Return one item per batch with its delivered conversions. For retries, return an empty list."""
     if not content.is_live:
         return []
     places: dict[tuple[BatchId, date], list[int]] = {}

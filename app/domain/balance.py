@@ -66,7 +66,7 @@ class BatchBalance:
 
 
 def check_batch(batch: BatchBalance) -> tuple[MismatchKind, int] | None:
-    """Return the mismatch of one batch and the number of events it concerns, or None."""
+    """Return the mismatch of a batch and the number of its events, or None if there is no mismatch."""
     if not batch.has_batch and not batch.states:
         return MismatchKind.EXCEPTION_WITHOUT_BATCH, batch.exceptions
     if not batch.states:

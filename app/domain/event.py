@@ -147,7 +147,7 @@ def _read_member(member: Any, envelope: dict[str, Any], destination: str | None,
 
 
 def _unread(reason: str, detail: str, destination_id: Any) -> Rejection:
-    """Return the rejection of a line or member that cannot be read, so that its ids are unknown.
+    """Return the rejection of a line or list member that cannot be read. Its ids are unknown.
 
     It counts for `destination_id`, if that is a text.
     """

@@ -207,7 +207,8 @@ class GroupCommit:
         """Write the requests of organisations that the first writer does not write, until there are none."""
         first, second = self._windows
         try:
-            # Opened before a request leaves the queue: if this fails, the first writer writes the request.
+            # The connection is opened before a request leaves the queue. If this fails, the first writer
+            # writes the request.
             await self._sessions[1].connection()
             while requests := await self._next_group(second, first):
                 await self._flush(self._sessions[1], requests)

@@ -89,7 +89,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
 
 
 def _listen(settings: Settings) -> list[socket.socket]:
-    """Open HOST and PORT. On failure return nothing: the server tries again and reports the error."""
+    """Open HOST and PORT. Return an empty list on failure: the server tries again and reports the error."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return [socket.create_server((settings.host, settings.port), family=family, backlog=2048)]

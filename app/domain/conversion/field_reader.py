@@ -54,7 +54,7 @@ class FieldReader:
         self.dropped_keys: list[tuple[str, str]] = []  # (Amazon's match key type, reason)
 
     def choice(self, name: str, source: Source, choices: Container[str]) -> str | Rejection:
-        """Read a field whose value must be one of `choices`, in the same spelling."""
+        """Read a field whose value must be one of `choices`. Upper and lower case matter."""
         value = source.read(self._content)
         if type(value) is str and value in choices:
             self._note(name, source, value)

@@ -79,8 +79,8 @@ _IDS: Final = frozenset(
 )
 _COUNTRIES: Final = frozenset({ValueKind.COUNTRY, ValueKind.CONSENT_COUNTRY})
 
-# For each field: its synonyms, the best first, in lower case without separators; and the kinds of value that
-# fit.
+# For each field: its synonyms and the kinds of value that fit. Synonyms are in lower case without separators.
+# The best synonym comes first.
 _SYNONYMS: Final[Mapping[str, tuple[str, Collection[ValueKind]]]] = {
     "event_timestamp": (
         "timestamp eventtimestamp eventtime occurredat time senttime sentat createdat happenedat date",

@@ -18,7 +18,8 @@ class OwnerQueue(Generic[Item]):
     """Waiting items, each with an owner and a cost greater than 0."""
 
     def __init__(self) -> None:
-        # By owner, without owners that have no item. Each item has its start tag and its number.
+        # The items by owner. Each item has its start tag and its number. Owners without an item have no
+        # entry.
         self._items: dict[Owner, deque[tuple[float, int, Item]]] = {}
         self._firsts: list[tuple[float, int, Owner]] = []  # a heap of the first item of each owner
         self._next_start: dict[Owner, float] = {}
