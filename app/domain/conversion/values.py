@@ -58,7 +58,7 @@ def read_value(value: Any, *, purchase: bool) -> int | Decimal | SourceFailed:
 
 
 def is_integral(value: Any) -> bool:
-    """Return whether a value is None or a whole number. `2.0` is a whole number too."""
+    """Return False for a number with decimals other than zero, else True."""
     return type(as_integer(value)) is not Decimal
 
 

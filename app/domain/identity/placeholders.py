@@ -37,7 +37,7 @@ _OTHER_DIGEST_LENGTHS: Final = frozenset({32, 40, 56, 96, 128})
 
 
 def is_placeholder(text: str) -> DroppedKey | None:
-    """Return the result for a trait that is a placeholder, or None if it is not."""
+    """Return the reason to drop a trait that is a placeholder. Return None for any other trait."""
     word = text.strip()
     if word in NOTHING_WORDS or (not word.isalnum() and _TEMPLATE.search(word)):
         return DroppedKey(DropReason.PLACEHOLDER)

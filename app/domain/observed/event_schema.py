@@ -201,7 +201,7 @@ def _fits(name: str, entry: SchemaEntry) -> bool:
 
 
 def _is_unsampled(path: str, schema: EventSchema) -> bool:
-    """Return whether samples cannot contain the path, because they leave out what a list or object holds."""
+    """Return whether samples may lack the path, because they leave out the contents of lists and objects."""
     steps = parse_path(path) or ()
     if any(isinstance(step, int) and step > 0 for step in steps):
         return True

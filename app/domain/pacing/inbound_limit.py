@@ -45,7 +45,7 @@ class InboundLimit:
         return (self._owed + 1 - self._burst) / self.share
 
     def take(self, events: int, now: float) -> None:
-        """Count events. Those above the content of the bucket are a debt: later requests wait."""
+        """Take events from the bucket. If it has too few, the rest is a debt: later requests wait."""
         self._refill(now)
         self._owed += events
 
