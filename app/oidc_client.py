@@ -105,7 +105,7 @@ class OidcClient:
     ) -> Identity | OidcFailure:
         """Exchange an authorization code for the person's identity.
 
-        `max_age` is how many seconds ago the person may have signed in at the provider.
+        `max_age` is the greatest age, in seconds, of the person's sign-in at the provider.
         """
         try:
             metadata = await self._discovered()

@@ -63,7 +63,7 @@ class Rejection(msgspec.Struct, frozen=True):
     detail: str
     event_id: str | None
     basis: str | None = None
-    # These two ids are set if no Event was created. Otherwise the Event has them.
+    # `destination_id` and `journey` are set if no Event was created. Otherwise the Event has them.
     destination_id: str | None = None
     journey: JourneyIds | None = None
     mapping: int | None = None  # the number of the mapping that applies to the event

@@ -111,7 +111,7 @@ class Application(FastAPI):
 
 
 def create_application(context: AppContext) -> Application:
-    """Return the ASGI application. It opens and closes nothing: that is the task of the process."""
+    """Return the ASGI application. This function opens and closes nothing: the process does."""
     app = Application(
         title=TITLE,
         version=VERSION,

@@ -148,7 +148,7 @@ def _write_key(code: FunctionBuilder, key: KeyField, profile: Profile) -> str:
 
 
 def _write_row(code: FunctionBuilder, row: CustomField) -> str:
-    """Add the lines for one custom field; return the variable with its JSON, which is empty if absent."""
+    """Add the lines for one custom field. Return the variable of its JSON: an empty text if it is absent."""
     value, json_text = code.read(row.source), code.variable()
     opening = "," + _opening({"name": row.name}, "value")
     code.add(

@@ -45,7 +45,7 @@ def is_placeholder(text: str) -> DroppedKey | None:
 
 
 def is_placeholder_or_digest(text: str) -> DroppedKey | None:
-    """Return the result for a trait that is a placeholder or a digest other than SHA-256, else None."""
+    """Return the reason to drop a trait that is a placeholder or a digest other than SHA-256, else None."""
     word = text.strip()
     if len(word) in _OTHER_DIGEST_LENGTHS and _HEX.fullmatch(word):
         return DroppedKey(DropReason.UNUSABLE_DIGEST)

@@ -20,7 +20,7 @@ _EMPTY: Final = frozenset({ValueKind.NULL, ValueKind.BLANK, ValueKind.OBJECT, Va
 
 @dataclass(frozen=True, slots=True)
 class SchemaEntry:
-    """A path: how many events have it, how many have a value there, and how many have each kind of value."""
+    """A path, and how many events have the path, a value at the path, and each kind of value."""
 
     path: str
     present: int
