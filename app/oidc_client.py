@@ -34,7 +34,7 @@ _MAX_REPLY: Final = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class OidcFailure:
-    """Why a sign-in failed: `why` is a code. `is_provider`: the provider failed or is unreachable."""
+    """A failed sign-in. `why` is a code. `is_provider` means that the provider failed or is unreachable."""
 
     why: str
     is_provider: bool = False

@@ -77,21 +77,23 @@ STATES = {
         "Connected", "quiet", "Connected to Amazon. Publish a mapping to start receiving events."
     ),
     "active": Label("Active", "quiet", "Events are accepted. The overview shows the state of delivery."),
-    "paused": Label("Paused", "warn", "Events are accepted and on hold until the destination is resumed."),
+    "paused": Label(
+        "Paused", "warn", "Events are accepted. They are on hold until the destination is resumed."
+    ),
     "needs_reconnect": Label(
         "Reconnect", "bad", "The Amazon sign-in or account needs attention. Events are accepted and wait."
     ),
-    "archived": Label("Deleted", "quiet", "No further events are accepted; history remains."),
+    "archived": Label("Deleted", "quiet", "The destination accepts no events. Its history remains."),
 }
 
 STATUSES = {
     "queued": Label("Queued", "quiet", "Stored, waiting for delivery."),
-    "retrying": Label("Retrying", "warn", "Failed at least once. Retrying automatically."),
+    "retrying": Label("Retrying", "warn", "At least one attempt failed. The service retries automatically."),
     "held": Label("On hold (paused)", "warn", "The destination is paused."),
     "parked": Label("Waiting for sign-in", "bad", "The Amazon sign-in was lost."),
     "delivered": Label("Delivered", "good", "Amazon accepted it."),
     "dead": Label("Failed", "bad", "Failed permanently, action needed."),
-    "expired": Label("Expired", "bad", "Exceeded Amazon's age limit before delivery."),
+    "expired": Label("Expired", "bad", "The event passed Amazon's age limit before delivery."),
     "erased": Label("Erased", "quiet", "The person's data was erased on request."),
 }
 REJECTED = Label("Rejected", "bad", "Rejected on receipt and not stored.")

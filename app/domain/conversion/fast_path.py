@@ -127,7 +127,7 @@ def _write_moment(code: FunctionBuilder, source: Source, rules: Rules) -> None:
 
 
 def _write_key(code: FunctionBuilder, key: KeyField, profile: Profile) -> str:
-    """Add the lines for one match key; return the variable with its JSON, which is empty if absent."""
+    """Add the lines for one match key. Return the variable of its JSON: an empty text if it is absent."""
     trait = code.read(key.source)
     clean = code.name(PROFILES[profile][key.rule.type].clean)
     opening = code.name(f',{{"type":"{key.wire_type}","values":[')
