@@ -90,7 +90,7 @@ STATUSES = {
     "queued": Label("Queued", "quiet", "Stored, waiting for delivery."),
     "retrying": Label("Retrying", "warn", "At least one attempt failed. The service retries automatically."),
     "held": Label("On hold (paused)", "warn", "The destination is paused."),
-    "parked": Label("Waiting for sign-in", "bad", "The Amazon sign-in was lost."),
+    "parked": Label("Waiting for sign-in", "bad", "Amazon refused the sign-in or answers 404."),
     "delivered": Label("Delivered", "good", "Amazon accepted it."),
     "dead": Label("Failed", "bad", "Failed permanently, action needed."),
     "expired": Label("Expired", "bad", "The event passed Amazon's age limit before delivery."),

@@ -1,7 +1,7 @@
 """Read the settings of notification channels, such as `NOTIFY_WEBHOOKS="ops=https://…,ops@acme=https://…"`.
 
 Entries `name=value` or `name@organisation=value` are separated by commas. A comma in an address is written
-`%2C`. Addresses are credentials, so no error and no `repr` contains one.
+`%2C`. Addresses are credentials, so no error and no `repr` contains an address.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Samples of events: the paths of an event, and the kind of value at each path, without values.
 
-After a request, only samples of its events are kept: they show the event schema, and drafts are tested on
-them. A kind is a format such as "time" or "email", which is no personal data. A member whose name could
-itself be a value, such as an address or a number, is left out with everything in it. See ADR 0016.
+After a request, the service keeps only samples of its events. The samples show the event schema, and mapping
+drafts are tested on them. A kind is a format such as "time" or "email", which is no personal data. A member
+is left out with everything in it if its name could be a value, such as an address or a number. See ADR 0016.
 """
 
 import re
