@@ -32,7 +32,7 @@ class Channel:
 
     @property
     def key(self) -> str:
-        """The name of the channel in the database. It differs for a webhook and an email of the same name."""
+        """The name of the channel in the database. The type follows the name unless it is a webhook."""
         return self.name if self.type == "webhook" else f"{self.name} ({self.type})"
 
 

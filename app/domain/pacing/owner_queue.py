@@ -57,7 +57,7 @@ class OwnerQueue(Generic[Item]):
         return None if found is None else self._items[found[2]][0][2]
 
     def pop(self, excluded: Collection[Owner] = ()) -> Item:
-        """Remove and return the next item of an owner that is not excluded. Raises IndexError for none."""
+        """Remove and return the next item of an owner that is not excluded. Raises IndexError without one."""
         found = self._first(excluded)
         if found is None:
             raise IndexError("no item waits")
