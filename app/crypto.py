@@ -67,7 +67,7 @@ def key_id_of(sealed: bytes) -> str:
 
 
 def new_data_key() -> bytes:
-    """Return a new random data key for one batch. To delete the key is to erase the batch."""
+    """Return a new random data key for one batch. Deleting the key makes the batch unreadable."""
     return os.urandom(KEY_BYTES)
 
 
@@ -86,5 +86,5 @@ def decrypt(data_key: bytes, encrypted: bytes, *, place: str) -> bytes:
 
 
 def batch_place(batch: int) -> str:
-    """Return the `place` for which a batch's content and data key are encrypted."""
+    """Return the `place` of a batch. Its content and its data key are encrypted for this place."""
     return f"batch:{batch}"

@@ -34,7 +34,7 @@ _MAX_REPLY: Final = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class OidcFailure:
-    """Why a sign-in failed: `why` is a code. `is_provider`: the provider failed or is unreachable."""
+    """A failed sign-in. `why` is a code. `is_provider` means that the provider failed or is unreachable."""
 
     why: str
     is_provider: bool = False
@@ -105,7 +105,7 @@ class OidcClient:
     ) -> Identity | OidcFailure:
         """Exchange an authorization code for the person's identity.
 
-        `max_age` is how many seconds ago the person may have signed in at the provider.
+        `max_age` is the greatest age, in seconds, of the person's sign-in at the provider.
         """
         try:
             metadata = await self._discovered()

@@ -1,4 +1,4 @@
-"""Thresholds of incidents as a form: each kind's condition, default and typed value. Pure."""
+"""The form for the thresholds of incidents: the condition, default and typed value of each kind. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -34,7 +34,7 @@ class ThresholdInput:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdRow:
-    """One kind of incident."""
+    """The row of the form for one kind of incident."""
 
     kind: str
     title: str
@@ -63,7 +63,7 @@ def _row(kind: Kind, threshold: Threshold, typed: Mapping[str, str] | None) -> T
 
 
 def alerting_of_form(typed: Mapping[str, str]) -> dict[str, dict[str, float | str | None]]:
-    """Return the form as the API's `alerting`: null for each default, so that the default still applies."""
+    """Return the typed thresholds as the API's `alerting`. A number that equals its default becomes null."""
     body: dict[str, dict[str, float | str | None]] = {}
     for kind, default in DEFAULTS.items():
         members: dict[str, float | str | None] = {
@@ -81,7 +81,7 @@ def alerting_of_form(typed: Mapping[str, str]) -> dict[str, dict[str, float | st
 
 
 def _number(text: str) -> float | str | None:
-    # Anything else stays a string, which the model refuses.
+    # A text that is not a number stays a string, and the model refuses it.
     if not text:
         return None
     try:

@@ -1,4 +1,6 @@
-"""The time range of a page, 1 hour to 30 days: its name, begin, end and chart buckets, and its links. Pure.
+"""The time range of a page, from 1 hour to 30 days. Pure.
+
+It has a name, a begin, an end and the buckets of charts. It also creates the links to other ranges.
 
 A route takes it as `range_name: RangeParameter = RangeName.DAY` and calls `time_range(range_name, now)`. The
 range begins at the start of a bucket, so that tiles, charts and lists of a page cover the same time.
@@ -17,7 +19,7 @@ PARAMETER: Final = "range"
 
 
 class RangeName(StrEnum):
-    """The value of the query parameter."""
+    """The value of the query parameter `range`."""
 
     HOUR = "1h"
     SIX_HOURS = "6h"
@@ -88,7 +90,7 @@ class TimeRange:
 
 
 def time_range(name: RangeName, now: datetime) -> TimeRange:
-    """Return the range that ends at `now`, an aware time."""
+    """Return the range that ends at `now`, a time with a zone."""
     until = now.astimezone(UTC)
     spec = _SPECS[name]
     return TimeRange(name, bucket_start(until - spec.span, spec.bucket), until)

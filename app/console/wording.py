@@ -18,7 +18,7 @@ def number(value: float) -> str:
 
 
 def share(part: int, total: int) -> str:
-    """Return a percentage that is 0 % or 100 % only if it is exact."""
+    """Return a part as a percentage. Rounding never gives 0 % or 100 %: only exact values do."""
     if total <= 0:
         return "–"
     if part == 0:
@@ -56,7 +56,7 @@ def age(seconds: float | None) -> str:
 
 
 def moment(iso: str | datetime | None) -> datetime | None:
-    """Return a time given as ISO text or as a datetime."""
+    """Convert an ISO text to a datetime. Return a datetime or None unchanged."""
     if iso is None or isinstance(iso, datetime):
         return iso
     return datetime.fromisoformat(iso)
@@ -77,21 +77,23 @@ STATES = {
         "Connected", "quiet", "Connected to Amazon. Publish a mapping to start receiving events."
     ),
     "active": Label("Active", "quiet", "Events are accepted. The overview shows the state of delivery."),
-    "paused": Label("Paused", "warn", "Events are accepted and on hold until the destination is resumed."),
+    "paused": Label(
+        "Paused", "warn", "Events are accepted. They are on hold until the destination is resumed."
+    ),
     "needs_reconnect": Label(
         "Reconnect", "bad", "The Amazon sign-in or account needs attention. Events are accepted and wait."
     ),
-    "archived": Label("Deleted", "quiet", "No further events are accepted; history remains."),
+    "archived": Label("Deleted", "quiet", "The destination accepts no events. Its history remains."),
 }
 
 STATUSES = {
     "queued": Label("Queued", "quiet", "Stored, waiting for delivery."),
-    "retrying": Label("Retrying", "warn", "Failed at least once. Retrying automatically."),
+    "retrying": Label("Retrying", "warn", "At least one attempt failed. The service retries automatically."),
     "held": Label("On hold (paused)", "warn", "The destination is paused."),
-    "parked": Label("Waiting for sign-in", "bad", "The Amazon sign-in was lost."),
+    "parked": Label("Waiting for sign-in", "bad", "Amazon refused the sign-in or answers 404."),
     "delivered": Label("Delivered", "good", "Amazon accepted it."),
     "dead": Label("Failed", "bad", "Failed permanently, action needed."),
-    "expired": Label("Expired", "bad", "Exceeded Amazon's age limit before delivery."),
+    "expired": Label("Expired", "bad", "The event passed Amazon's age limit before delivery."),
     "erased": Label("Erased", "quiet", "The person's data was erased on request."),
 }
 REJECTED = Label("Rejected", "bad", "Rejected on receipt and not stored.")
@@ -100,7 +102,7 @@ EVENT_STATUSES = {**STATUSES, "rejected": REJECTED}
 
 
 def event_type_label(event_type: str) -> str:
-    """Return the label of an event type; the type itself if it is unknown."""
+    """Return the label of an event type, or the type itself if it is unknown."""
     return EVENT_TYPES[event_type].label if event_type in EVENT_TYPES else event_type
 
 
@@ -108,7 +110,7 @@ _MATCH_KEYS = {rule.type.value: FIELDS[rule.field].label for rule in MATCH_KEYS}
 
 
 def match_key_label(wire: str) -> str:
-    """Return the label of a match key, given by Amazon's name; the name itself if it is unknown."""
+    """Return the label of the match key that Amazon calls `wire`. Return `wire` itself if it is unknown."""
     return _MATCH_KEYS.get(wire, wire)
 
 
@@ -118,7 +120,7 @@ def amazon_message(text: str | None) -> str:
 
 
 def person(actor: str, names: Mapping[str, str]) -> str:
-    """Return the name of an actor's key, or the actor as recorded."""
+    """Return the name of the API key of an actor. Return an unknown actor unchanged."""
     return names.get(actor, "the bootstrap key" if actor == "bootstrap" else actor)
 
 

@@ -1,7 +1,7 @@
 """Valid access tokens for destinations, cached in memory and refreshed before they expire.
 
-A lease on the row of the sign-in lets only one process refresh. The others use the old token until it
-expires. No transaction is open during a call of the token server.
+Only the process that has a lease on the row of a sign-in refreshes its token. Other processes use the old
+token until it expires. No transaction is open during a call of the token server.
 """
 
 from collections.abc import Callable
@@ -83,14 +83,14 @@ class AccessTokens:
         *,
         on_refresh: Callable[[], None] = lambda: None,
     ) -> Access | SignInLost | TokenUnavailable:
-        """Return a token that is valid long enough for a request now, or why there is none.
+        """Return a token that is valid long enough for a request, or the reason why no token is available.
 
         `on_refresh` is called before a call of the token server, because that call may be slow.
         """
         return self.cached(destination) or await self._from_row(destination, region, on_refresh)
 
     def cached(self, destination: DestinationId) -> Access | None:
-        """Return the cached token. Return None if it must be read or refreshed first."""
+        """Return the cached token. Return None if a token must be read or refreshed first."""
         cached = self._cache.get(destination)
         if cached is None or self.monotonic() >= min(cached.refresh_at, cached.expires_at, cached.reread_at):
             return None
@@ -101,7 +101,7 @@ class AccessTokens:
         self._cache.pop(destination, None)
 
     async def unauthorized(self, destination: DestinationId, access: Access) -> None:
-        """Handle a 401: force a refresh. If the token was refreshed already, park the destination."""
+        """Handle a 401: force a refresh. Park the destination if the token came from such a refresh."""
         self.forget(destination)
         async with self.pool.acquire() as connection, connection.transaction():
             if await token_leases.record_refusal(connection, destination, access.generation):
@@ -132,7 +132,7 @@ class AccessTokens:
             return await token_leases.endpoint_found(connection, destination)
 
     async def confirm(self, destination: DestinationId, access: Access) -> None:
-        """Handle a successful request: the token that was refreshed after a 401 is valid."""
+        """Handle a successful request: a token that was refreshed after a 401 is now known to be valid."""
         if access.forced:
             self.forget(destination)
             async with self.pool.acquire() as connection:
@@ -156,7 +156,7 @@ class AccessTokens:
             and row.access_token is not None
             and row.left_s > _EXPIRY_MARGIN_S
         ):
-            # Another process refreshes it, or the token server is down. The old token is still valid.
+            # Another process refreshes the token, or the token server is down. The old token is still valid.
             return self._open_and_cache(destination, row)
         return refreshed
 
@@ -245,7 +245,7 @@ class AccessTokens:
         self._cache[destination] = _CachedToken(
             access,
             refresh_at=now + max(row.left_s - _early(row.lifetime_s), _REREAD_S / 3),
-            # If less than twice the margin is left, the token is used for half of that time.
+            # If less than twice the margin is left, the token is used for half of the time left.
             expires_at=now + max(row.left_s - _EXPIRY_MARGIN_S, row.left_s / 2),
             reread_at=now + _REREAD_S,
         )

@@ -60,7 +60,7 @@ class AttemptLog:
             status=sent.status,
             duration_ms=sent.duration_ms,
             amazon_request_id=sent.request_id,
-            # The log line of the received events contains the same ids.
+            # The ids are the same as in the log line of the request that brought the events.
             batches=content.batches or sorted({item.batch for item in content.items}),
         )
 

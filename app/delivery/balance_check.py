@@ -1,7 +1,7 @@
-"""The balance check: do ledger, batches, states, exceptions and counts agree about every event?
+"""The balance check: verify that ledger, batches, states, exceptions and counts agree on every event.
 
-It reads the batches page by page, each page in one snapshot. A batch with a mismatch is read again before it
-is reported, because it may have changed during the first read.
+The check reads the batches page by page, each page in one snapshot. It reads a batch with a mismatch again
+before it reports the mismatch, because the batch may have changed during the first read.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ NO_DESTINATION = DestinationNumber(0)
 
 @dataclass(frozen=True, slots=True)
 class BalanceScope:
-    """What a check includes; by default everything."""
+    """The days and ledger keys that a check includes. By default it includes all of them."""
 
     days: Callable[[Sequence[date]], Sequence[date]] = tuple  # selects from the stored days
     keys_a_day: int | None = None  # size of the sample of ledger keys
@@ -40,7 +40,7 @@ class BalanceScope:
 
 
 class BalanceCheck:
-    """One check. Iterate over `pages` to the end, then read the result."""
+    """One balance check. Iterate over `pages` to the end, then read the result."""
 
     def __init__(self, pool: asyncpg.Pool, scope: BalanceScope) -> None:
         self._pool = pool
@@ -66,14 +66,14 @@ class BalanceCheck:
 
     @property
     def mismatches(self) -> list[Mismatch]:
-        """The mismatches; those with the most events come first."""
+        """The mismatches. The mismatch with the most events comes first."""
         return [
             Mismatch(kind, destination, day, events)
             for (kind, destination, day), events in self._wrong.most_common()
         ]
 
     def report(self) -> list[dict[str, Any]]:
-        """Return the first 100 mismatches in the form in which they are stored and printed."""
+        """Return the first 100 mismatches as JSON objects, to store or print them."""
         return [
             {
                 "destination_id": self._destinations.get(mismatch.destination),
@@ -149,7 +149,7 @@ class BalanceCheck:
         return [stored for id_ in ids for stored in await self._read(connection, day, [id_])]
 
     async def _read_again(self, connection: PipelineConnection, day: date, id_: BatchId) -> None:
-        """Read a batch again and record its mismatch if it is still there. The day may have been dropped."""
+        """Read a batch again and record its mismatch if it persists. Skip a batch whose day is gone."""
         for stored in await self._read(connection, day, [id_]):
             batch = stored.batch
             if (wrong := check_batch(batch)) is not None and (batch.has_batch or batch.states or wrong[1]):
@@ -159,7 +159,7 @@ class BalanceCheck:
     async def _check_keys(
         self, connection: PipelineConnection, day: date, sound: Sequence[balance.StoredBatchState]
     ) -> None:
-        """Look up the events of these batches in the ledger, and record those that are missing there."""
+        """Look up the events of these batches in the ledger, and record the mismatches."""
         owners = {stored.id: stored.batch.destination for stored in sound}
         expected: dict[bytes, tuple[int, int]] = {}
         for count, stored in enumerate(sound, 1):
@@ -176,7 +176,7 @@ class BalanceCheck:
 
 
 def recent(turn: int) -> Callable[[Sequence[date]], Sequence[date]]:
-    """Return a function that selects today, yesterday and one older day. Each `turn` selects another day."""
+    """Return a function that selects today, yesterday and one older day. `turn` determines the older day."""
 
     def choose(days: Sequence[date]) -> Sequence[date]:
         older = days[2:]
@@ -187,7 +187,7 @@ def recent(turn: int) -> Callable[[Sequence[date]], Sequence[date]]:
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class BalanceJob:
-    """Runs a check in the background once an hour, in one worker. Every worker sets the metric."""
+    """Runs a balance check once an hour, in one worker. Every worker sets the metric from its result."""
 
     pool: asyncpg.Pool
     owner: str
@@ -198,7 +198,7 @@ class BalanceJob:
     _idle_until: float = field(init=False, default=float("-inf"))
 
     async def advance(self) -> None:
-        """Continue the check for up to half a second. Start one an hour after the start of the last check."""
+        """Continue a check for up to half a second. Checks start one hour apart."""
         started_at = self.monotonic()
         if started_at >= self._idle_until:
             self._idle_until = started_at + _CHECK_DUE_EVERY_S
@@ -227,7 +227,7 @@ class BalanceJob:
         self.telemetry.log("balance.checked", batches=self._check.batches, imbalance=self._check.imbalance)
 
     async def _start_if_due(self) -> None:
-        """Set the metric from the last result. Renew the lease of a running check, or start one if due."""
+        """Set the metric from the last result. Renew the lease of a running check, or start a due check."""
         async with self.pool.acquire() as connection:
             last = await balance.last(connection)
             if last is not None:

@@ -1,8 +1,9 @@
 """Deliver callbacks about final states to the journey engine.
 
-A settlement stores the final states of its events in its own transaction. This job groups them into callbacks
-and sends each until it is acknowledged. No transaction is open during a call. If a worker dies, its lease on
-the callback expires, and another worker sends the callback again with the same id.
+A settlement stores the final states of its events in its own transaction. This job groups the final states
+into callbacks. It sends each callback until the journey engine acknowledges it. No transaction is open during
+a call. If a worker dies, its lease on the callback expires, and another worker sends the callback again with
+the same id.
 """
 
 import time
@@ -40,7 +41,7 @@ class CallbackReceiver(Protocol):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class CallbackSender:
-    """Sends due callbacks. Each worker process has one, and they share the work."""
+    """Sends due callbacks. Each worker process has one sender, and the senders share the work."""
 
     every_s = 1.0
 
@@ -50,12 +51,12 @@ class CallbackSender:
     telemetry: Telemetry
 
     async def send_due(self) -> None:
-        """Send all due callbacks. Stop at the first that is not acknowledged."""
+        """Send all due callbacks. Stop at the first callback that is not acknowledged."""
         while await self._send_next():
             pass
 
     async def _send_next(self) -> bool:
-        """Send the next due callback. Return whether it was acknowledged; False if none is due."""
+        """Send the next due callback. Return True if it was acknowledged, False if not or if none is due."""
         async with self.pool.acquire() as connection:
             async with connection.transaction():
                 await callbacks.bundle(connection, most_events=MOST_EVENTS, most_callbacks=MOST_CALLBACKS)
@@ -70,7 +71,7 @@ class CallbackSender:
         reply: Acknowledged | NotAcknowledged = Acknowledged()
         if events:
             body = callback.render(events, made_at=due.made_at)
-            # The time makes the id unique even if the database is created anew.
+            # The time keeps ids unique even if the database is created anew and its numbers start again.
             callback_id = f"ntc_{int(due.made_at.timestamp()):x}_{due.id}"
             reply = await self.journey.deliver(callback_id, body)
         async with self.pool.acquire() as connection:
@@ -146,7 +147,7 @@ def callback_states(events: tuple[CallbackEvent, ...], named: NamedEvent) -> Ite
 def _places(
     places: tuple[int, ...] | None, shapes: dict[int, EventMetadata], excepted: frozenset[int]
 ) -> list[int]:
-    """Return the positions of a batch's events in a callback. None means all without an exception row."""
+    """Return the positions of a batch's events. `places` None selects all events without an exception row."""
     if places is None:
         return [place for place in shapes if place not in excepted]
     return [place for place in places if place in shapes]

@@ -1,7 +1,7 @@
 """Claim the content of a lane's next request, and settle due events that cannot be sent.
 
-If the due events of a queue cannot be claimed, the queue is skipped for a while. The other queues of its lane
-continue.
+If the due events of a queue cannot be claimed, the lane skips this queue for a while and serves its other
+queues.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from app.telemetry import UNREADABLE_REASONS, Telemetry, describe_exception
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class ClaimStep:
-    """Claims due events for the lanes of a worker. `now` is wall time, `monotonic` the clock of lanes."""
+    """Claims due events for the lanes of a worker. `now` is wall time; lanes use the clock `monotonic`."""
 
     vault: Vault
     erasing: ErasureScanner
@@ -40,8 +40,8 @@ class ClaimStep:
     ) -> RequestContent | None:
         """Return the content of the next request. Return None if there is nothing to send now.
 
-        Before it returns None, it sets when the lane wakes up. Raises StaleOwner, and the driver's exceptions
-        when the database is unreachable.
+        If the result is None, the time at which the lane wakes up is set. Raises StaleOwner. Raises the
+        driver's exceptions if the database is unreachable.
         """
         queue, kind = selection.queue, selection.kind
         read = read_due_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else read_due_exceptions
@@ -63,7 +63,7 @@ class ClaimStep:
             lane.clear_backoff(queue.number, kind)
             return claim.content
         if claim == Claim(None) and lane.only_queue is not None:
-            # Nothing is due: an earlier claim contained the events that the notification announced.
+            # Nothing is due: a notification announced events that an earlier claim already contained.
             return None
         if claim == Claim(None) or not lane.is_progress(queue.number, kind, claim.unsent_batches):
             self.back_off(lane, queue, kind, "nothing_claimed")
@@ -85,7 +85,7 @@ class ClaimStep:
         reason: str,
         error: str | None = None,
     ) -> None:
-        """For a while, skip a queue whose due events cannot be claimed, and log it.
+        """Skip a queue for a while because its due events cannot be claimed, and log the reason.
 
         Without `error`, the first failure in a row is not logged.
         """
@@ -110,7 +110,7 @@ class ClaimStep:
     async def _settle_unsent(
         self, connection: PipelineConnection, lane: Lane, queue: lanes.DestinationQueue, claim: Claim
     ) -> None:
-        """Rewrite the claimed batches with erased events. Settle expired and unreadable events."""
+        """Rewrite the claimed batches that contain erased events. Settle expired and unreadable events."""
         for batch, day in claim.erasable:
             in_flight = frozenset(place for other, place in lane.exceptions_in_flight if other == batch)
             await self.erasing.rewrite(connection, batch, day, in_flight=in_flight)
@@ -120,7 +120,8 @@ class ClaimStep:
                 delta = await write_unsent(connection, lane, queue.number, claim, writer=self.writer)
             self.log.count_final(delta)
             for unreadable in claim.unreadable:
-                # An SQLSTATE is only logged, so that the number of label values is limited.
+                # An SQLSTATE appears only in the log and not as a label, because metrics need few label
+                # values.
                 reason = unreadable.problem if unreadable.problem in UNREADABLE_REASONS else "damaged_data"
                 self.telemetry.unreadable_batches.labels(reason).inc()
                 self.telemetry.log(

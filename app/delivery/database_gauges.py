@@ -25,7 +25,7 @@ _NAME: Final = "amazon_conversions_"
 
 
 class DatabaseGauges(Collector):
-    """Serves the values of the last read. `per_destination` adds the label `destination`."""
+    """Serves the gauges with the values of the last read. `per_destination` adds the label `destination`."""
 
     def __init__(self, pool: asyncpg.Pool, telemetry: Telemetry, *, per_destination: bool = False) -> None:
         self._pool = pool
@@ -37,7 +37,7 @@ class DatabaseGauges(Collector):
         telemetry.registry.register(self)
 
     async def run(self) -> None:
-        """Read again and again until cancelled. After a database error, the last values remain."""
+        """Read the values repeatedly until cancelled. After a database error, the last values remain."""
         while True:
             started_at = time.monotonic()
             try:

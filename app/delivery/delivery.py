@@ -37,7 +37,7 @@ from app.store.counts import CountDelta
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
-# An attempt without a result may still be in flight for this time. Then its events are sent again.
+# An attempt without a result may still be in flight for this time. After this time its events are sent again.
 SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
 
 
@@ -76,9 +76,9 @@ class Delivery:
         )
 
     async def serve(self, lane: Lane, *, release_slot: Callable[[], None] = lambda: None) -> None:
-        """Send and settle one request of a lane, if events are due. Set when the lane is served next.
+        """Send and settle one request of a lane if events are due, and set when the lane is served next.
 
-        The caller has set `lane.claiming`, so that the lane's next claim begins after this one.
+        The caller has set `lane.claiming`, so that the lane's next claim begins after this claim.
         `release_slot` is called before the lane waits for the token server, so that another lane can use its
         request slot. Raises StaleOwner if the lane has another owner.
         """
@@ -108,7 +108,7 @@ class Delivery:
             is_settled = await self._settle(lane, request, sent, settlement)
         finally:
             if not is_settled:
-                # The batches are due again, perhaps earlier than the new watermark.
+                # The batches of this claim are due again, perhaps at a time before the new watermark.
                 lane.watermarks = lane.watermarks.reset()
             lane.requests -= 1
             lane.batches_in_flight -= batches
@@ -207,10 +207,12 @@ class Delivery:
         content = await self._claims.claim(connection, lane, selection)
         if content is None:
             return None
-        # Computed before the attempt is committed: other workers count the time from the commit.
+        # The deadline is computed before the commit of the attempt, because other workers count from the
+        # commit.
         deadline = self.environment.monotonic() + self.times.request
         if lane.owned_until <= deadline:
-            # The lease could expire during the request. After its renewal, the next poll wakes the lane.
+            # The lease could expire during the request. After the lease is renewed, the next poll wakes the
+            # lane.
             return None
         attempt = await attempts.start(
             connection,
@@ -267,7 +269,7 @@ class Delivery:
     async def _evaluate(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, sent_at: float
     ) -> Settlement:
-        """Return the settlement of a reply. Update the lane's rate, its breaker and the sign-in's state."""
+        """Return the settlement of a reply. Update the rate and breaker of the lane, and the sign-in."""
         now, jitter = self.environment.monotonic(), self.environment.jitter()
         queue, access = request.content.queue, request.access
         if isinstance(sent.reply, NotSent):
@@ -308,8 +310,9 @@ class Delivery:
         if delta is not None:
             self._log.count_final(delta)
         if not (isinstance(settlement, PerItem) and settlement.is_delivered):
-            # Some events are due again, now or soon. New events would be announced by NOTIFY, and for events
-            # that did not fit into the request, `serve` has woken the lane.
+            # Some events of this request are due again, now or soon: drop the cached poll and wake the lane.
+            # Otherwise this is not needed: NOTIFY announces new events, and `serve` has woken the lane for
+            # events that did not fit into the request.
             lane.only_queue = None
             now = self.environment.monotonic()
             lane.wake(max(lane.blocked_until, lane.merge_window.ready_at(now, lane.announced_events)))
@@ -320,8 +323,8 @@ class Delivery:
     ) -> CountDelta | None:
         """Write the settlement. Try again for some seconds while the database is unreachable.
 
-        Returns the changes of the counts, or None if every try failed. The attempt then has no result, and
-        `recover` settles it later.
+        Returns the changes of the counts. Returns None if every try failed: the attempt then has no result,
+        and `recover` settles it later.
         """
         for pause in (0.1, 0.4, 1.6, 5.0, None):
             try:

@@ -30,7 +30,7 @@ LONGEST_REST_S = 10.0  # the longest rest of a job that takes more than its shar
 
 
 def rest_after(took: float, previous: float, share: float) -> float:
-    """Return how many seconds a job rests after a run, so that it takes at most `share` of the time.
+    """Return how many seconds a job rests after a run, so that runs take at most `share` of the time.
 
     The shorter of the last two runs counts, because a single run may be slow, for example after a restart of
     Postgres.
@@ -40,7 +40,7 @@ def rest_after(took: float, previous: float, share: float) -> float:
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Dispatcher:
-    """Acquires and serves lanes and runs the background jobs of one worker, until `stop`."""
+    """Acquires and serves lanes, and runs the background jobs of one worker, until `stop` is called."""
 
     delivery: Delivery
     leases: LaneLeases
@@ -110,7 +110,7 @@ class Dispatcher:
                 await self.leases.close()
 
     def _serve_ready(self) -> float:
-        """Start a request of every lane that is ready, if a slot is free; return the seconds to sleep.
+        """Start a request for every ready lane while slots are free, and return the seconds to sleep.
 
         The lane that has waited longest is served first.
         """
@@ -156,7 +156,7 @@ class Dispatcher:
                 self._partition_missing.set()
             lane.wake(self.environment.monotonic() + 1)
         except Exception as error:
-            # A bug in one lane must not stop the others: retry the lane slowly.
+            # A bug in one lane must not stop the other lanes. This lane is served again after a pause.
             self.telemetry.failed("lane.failed", error, level=logging.ERROR, lane=lane.id)
             self.telemetry.lane_errors.labels("defect").inc()
             lane.wake(self.environment.monotonic() + 5)
@@ -191,7 +191,7 @@ class Dispatcher:
             await asyncio.sleep(POLL_EVERY_S)
 
     def _on_notification(self, *arguments: Any) -> None:
-        """Wake the lanes that a notification names. asyncpg passes its payload as the last argument."""
+        """Wake the lanes that a notification names. asyncpg passes the payload as the last argument."""
         now = self.environment.monotonic()
         for id, events in lane_wakeups.read_notification(str(arguments[-1])).items():  # noqa: A001
             lane = self.leases.owned.get(id)

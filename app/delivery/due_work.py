@@ -24,7 +24,7 @@ from app.store import PipelineConnection, batches, exceptions
 
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
-    """The rules of a claim: events before `oldest` expire; events with `erased_values` are not sent."""
+    """The rules of a claim. Events before `oldest` expire. Events with `erased_values` are not sent."""
 
     vault: Vault
     oldest: datetime
@@ -79,7 +79,7 @@ async def read_due_batches(
 async def read_due_exceptions(
     connection: PipelineConnection, lane: Lane, selection: Selection, rules: ClaimRules
 ) -> Claim:
-    """Read the due exceptions that fill one request. They are few, so no watermark is needed."""
+    """Read the due exceptions that fill one request. Due exceptions are few, so no watermark is needed."""
     due = await exceptions.due(
         connection,
         selection.queue.number,
@@ -125,7 +125,7 @@ async def read_due_exceptions(
 
 
 async def _open(connection: PipelineConnection, batch: batches.DueBatch, vault: Vault) -> list[Item] | None:
-    """Decrypt a due batch and return its conversions, except those with an exception row.
+    """Decrypt a due batch and return its conversions. Conversions with an exception row are left out.
 
     Returns None if the batch is damaged.
     """
@@ -163,7 +163,7 @@ def _carries_erased(bodies: Sequence[bytes], rules: ClaimRules) -> bool | None:
 
 
 async def _remaining_places(connection: PipelineConnection, batch: batches.DueBatch) -> tuple[int, ...]:
-    """Return the positions of the events of a batch, except those with an exception row.
+    """Return the positions of a batch's events. Events with an exception row are left out.
 
     The batch cannot be decrypted, so the positions come from its metadata.
     """
@@ -171,7 +171,8 @@ async def _remaining_places(connection: PipelineConnection, batch: batches.DueBa
     shapes = packing.read_shapes(batch.shapes) or ()
     places = [shape.place for shape in shapes if shape.place not in excepted]
     if len(places) != batch.events:
-        # The metadata is damaged too: use as many positions without an exception row as there are events.
+        # The metadata is damaged too. Take the lowest positions without an exception row, as many as the
+        # batch has events.
         places = [place for place in range(packing.MAX_EVENTS + len(excepted)) if place not in excepted]
     return tuple(places[: batch.events])
 
@@ -179,7 +180,7 @@ async def _remaining_places(connection: PipelineConnection, batch: batches.DueBa
 def open_bodies(
     batch: BatchId, data_key: bytes | None, content: bytes | None, vault: Vault
 ) -> dict[int, bytes] | None:
-    """Return the conversions of a batch by position, or None if it cannot be decrypted."""
+    """Return the conversions of a batch by position. Return None if the batch cannot be decrypted."""
     if data_key is None or content is None:
         return None
     place = batch_place(batch)
@@ -195,7 +196,7 @@ def opens_under(vault: Vault, batch: BatchId, data_key: bytes, content: bytes) -
 
 
 def _split_by_age(items: Sequence[Item], oldest: datetime) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """Return the items to send and those past the age limit."""
+    """Return the items to send, and the items past the age limit."""
     current = tuple(item for item in items if item.event_at >= oldest)
     if len(current) == len(items):
         return current, ()

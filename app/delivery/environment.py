@@ -30,8 +30,8 @@ class EventsApi(Protocol):
 class Environment:
     """The clock and the source of random numbers.
 
-    Each loop of the dispatcher waits with `timeout`. From this call, a test with its own clock learns that
-    the loop has nothing else to do.
+    Each loop of the dispatcher waits with `timeout`. A test with its own clock replaces `timeout` to see that
+    a loop is idle.
     """
 
     monotonic: Callable[[], float] = time.monotonic  # seconds

@@ -1,4 +1,4 @@
-"""Erase a person: do not send their waiting events, and remove their events from stored batches.
+"""Erase a person: stop sending the person's waiting events, and remove the person's events from batches.
 
 An erasure begins with a row in the database. From then on, a claim rewrites a batch with the person's events
 before it sends the batch. A scan rewrites the other batches: one worker at a time reads all batches that
@@ -27,7 +27,7 @@ _CHECK_EVERY_S = 0.1
 
 
 def erasure_place(id: str) -> str:
-    """Return the encryption context of an erasure's values."""
+    """Return the `place` for which the values of an erasure are encrypted."""
     return f"erasure:{id}"
 
 
@@ -62,13 +62,13 @@ class ErasureScanner:
         return [erasure for erasure in pending if erasure.id in self._erasures]
 
     async def scan(self) -> None:
-        """Complete the pending erasures, unless another worker does. May be cancelled at any point."""
+        """Complete the pending erasures, unless another worker does so. May be cancelled at any point."""
         async with self.pool.acquire() as connection:
             if not await self.refresh(connection):
                 return
             if not await erasures.try_lock_scan(connection):
-                # A running scan queries the database all the time. If its session is silent, its worker is
-                # frozen: end the session. The next scan continues at the stored position.
+                # A running scan queries the database all the time. If the session of a scan is silent, its
+                # worker is frozen: end the session. The next scan continues at the stored position.
                 ended = await silent_sessions.end_silent(
                     connection, 0, erasures.ERASER_LOCK, silent_after=self.silent_after
                 )
@@ -131,8 +131,8 @@ class ErasureScanner:
     ) -> bool:
         """Remove the erased events from a batch. Return False if the batch cannot be decrypted.
 
-        No attempt in flight may contain the batch. The positions `in_flight`, which are being retried, are
-        skipped: the scan finds them later.
+        The batch must not be part of an attempt in flight. The positions `in_flight` are being retried, so
+        they are skipped. The scan finds them later.
         """
         async with connection.transaction():
             locked = await erasures.lock(connection, batch, day)
@@ -194,7 +194,7 @@ class ErasureScanner:
     def _open(
         self, erasure: erasures.PendingErasure
     ) -> tuple[str, tuple[OrganisationId, frozenset[str]]] | None:
-        """Decrypt an erasure; return its id, organisation and values. If it fails, log it and return None."""
+        """Decrypt an erasure; return its id, organisation and values. Log a failure and return None."""
         try:
             values = self.vault.open(erasure.sealed, place=erasure_place(erasure.id))
         except CannotDecrypt as error:

@@ -20,7 +20,7 @@ _FIRST_BACKOFF_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """A queue is skipped until this time, because `failures` claims in a row failed."""
+    """The time until which a queue is skipped, because `failures` claims in a row failed."""
 
     until: float
     failures: int
@@ -57,7 +57,7 @@ class Lane:
     erasures: int = -1  # number of requested erasures that the next request's events are checked against
     is_lost: bool = False  # released, or owned by another worker
     backoffs: dict[tuple[DestinationNumber, WorkKind], Backoff] = field(default_factory=dict)
-    # The batches of each queue's last claim without a request.
+    # For each queue, the batches of its last claim that led to no request.
     unsent: dict[tuple[DestinationNumber, WorkKind], frozenset[BatchId]] = field(default_factory=dict)
 
     @property
@@ -66,17 +66,18 @@ class Lane:
 
     @property
     def fence(self) -> int:
-        """The number that every write of this owner includes."""
+        """The lane's fence. Every write of this owner includes it."""
         return self.lease.fence
 
     def cache_poll(self, queues: Sequence[DestinationQueue], now: float) -> None:
         """Cache the result of a poll if it found a single destination with live events only.
 
-        The next requests then need no poll: all due events are live and belong to that destination, until a
-        settlement of this lane creates retries or a user requests a replay.
+        The next requests then need no poll, because all due events are live and belong to that destination.
+        This ends when a settlement of the lane creates retries or a user requests a replay.
         """
         if self.backoffs:
-            # Keep the failures for a while after a back-off ends, so that the next back-off lasts longer.
+            # Keep the count of failures for a while after a back-off ends, so that the next back-off lasts
+            # longer.
             self.backoffs = {
                 key: backoff
                 for key, backoff in self.backoffs.items()
@@ -86,7 +87,7 @@ class Lane:
         self.only_queue, self.only_queue_until = (queues[0], now + POLL_CACHE_S) if is_single else (None, 0.0)
 
     def cached_queue(self, now: float) -> DestinationQueue | None:
-        """Return the queue to serve from the cached result of a poll; None if a new poll is needed."""
+        """Return the only queue with due events, from a cached poll. Return None if a new poll is needed."""
         is_cached = (
             now < self.only_queue_until
             and now < self.watermarks.full_scan_at
@@ -96,7 +97,7 @@ class Lane:
         return self.only_queue if is_cached else None
 
     def back_off(self, number: DestinationNumber, kind: WorkKind, now: float) -> Backoff:
-        """Skip a queue whose due events cannot be claimed. Each failure in a row doubles the time."""
+        """Skip a queue because its events cannot be claimed. Each failure in a row doubles the back-off."""
         previous = self.backoffs.get((number, kind))
         failures = previous.failures + 1 if previous is not None else 1
         wait = min(LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
@@ -107,8 +108,8 @@ class Lane:
     def is_progress(self, number: DestinationNumber, kind: WorkKind, unsent: frozenset[BatchId]) -> bool:
         """Return whether a claim without a request made progress.
 
-        `unsent` are the batches that the claim settled. If the queue's last claim without a request had the
-        same batches, settling had no effect.
+        `unsent` has the batches that the claim settled. If it equals the `unsent` of the queue's last claim
+        without a request, settling had no effect.
         """
         previous, self.unsent[number, kind] = self.unsent.get((number, kind)), unsent
         return unsent != previous
@@ -119,7 +120,7 @@ class Lane:
         self.only_queue = None
 
     def clear_backoff(self, number: DestinationNumber, kind: WorkKind) -> None:
-        """Forget the failures of a queue, because its due events could be claimed."""
+        """Forget the failures of a queue after a successful claim."""
         if self.backoffs or self.unsent:
             self.backoffs.pop((number, kind), None)
             self.unsent.pop((number, kind), None)
@@ -135,7 +136,7 @@ class Lane:
         }
 
     def observed_state(self, now: float) -> tuple[float | None, str, tuple[float | None, str, float]]:
-        """Return the estimated rate, the breaker's state, and a rounded copy of both and the error rate.
+        """Return the estimated rate, the breaker's state, and a rounded copy of them with the error rate.
 
         The lane's row is written when the rounded copy changes. A rate is rounded to about 5 %.
         """
@@ -153,7 +154,7 @@ class Lane:
 
     @property
     def in_flight(self) -> int:
-        """The number of requests in flight or in preparation. To wait for a token is not preparation."""
+        """The number of requests in flight or in preparation. Lanes that wait for a token do not count."""
         return self.requests + (self.claiming and not self.waits_for_token)
 
     @property
@@ -178,14 +179,14 @@ class Lane:
         self.wake_for_announced(now)
 
     def wake_for_announced(self, now: float) -> None:
-        """Wake the lane for the events announced since its last claim began. Does nothing during a claim."""
+        """Wake the lane for events announced since its last claim began. Do nothing during a claim."""
         if self.announced_events and not self.claiming:
             self.wake(self.merge_window.ready_at(now, self.announced_events))
 
     def schedule(self, due_at: float) -> None:
         """Wake the lane when events are due, unless another time is already set.
 
-        It may wait for the end of its merge window, its rate limit or a token.
+        The lane may already wait for the end of its merge window, for its rate limit or for a token.
         """
         if self.wake_at is None and not self.claiming:
             self.wake(max(due_at, self.blocked_until))

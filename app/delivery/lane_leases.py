@@ -1,4 +1,4 @@
-"""The leases of lanes: acquire, renew and release them, and find unsettled attempts of other owners."""
+"""Acquire, renew and release the leases of lanes, and find unsettled attempts of former owners."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,8 +25,8 @@ RECOVER_EVERY_S = 2.0
 class LaneLeases:
     """The lane leases of one worker.
 
-    They belong to a database session that lasts as long as the worker. The session holds an advisory lock for
-    each lane, which shows the other workers that the owner is alive.
+    The leases belong to a database session that lasts as long as the worker. The session holds an advisory
+    lock for each lane. The lock shows other workers that the owner is alive.
     """
 
     connect: Callable[[], Awaitable[asyncpg.Connection]]
@@ -36,12 +36,12 @@ class LaneLeases:
     merge_window: float = 0.0
     times: Times = TIMES
     _session: asyncpg.Connection | None = field(init=False, default=None)
-    # A connection executes one statement at a time.
+    # The session executes one statement at a time.
     _session_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _leaving: bool = field(init=False, default=False)
     owned: dict[LaneId, Lane] = field(init=False, default_factory=dict)
-    # Leases that are lost or given up, whose advisory lock must still be released. Postgres counts the locks
-    # of a session, so each must be released exactly once.
+    # Leases that ended but whose advisory lock is still held. Postgres counts the locks of a session, so each
+    # lock must be released exactly once.
     _lost: list[LaneLease] = field(init=False, default_factory=list)
 
     async def adopt(self) -> list[Lane]:
@@ -54,7 +54,8 @@ class LaneLeases:
             session = await self._live_session()
             await self._release_lost(session)
             silent_after = timedelta(seconds=self.times.silent_after)
-            # First, because this also ends the sessions of hanging workers, which frees their lanes.
+            # This query comes first because it also ends the sessions of hanging workers, which frees their
+            # lanes.
             workers = await lanes.living_workers(session, silent_after=silent_after)
             busy = await lanes.busy_lanes(session)
             now = self.monotonic()
@@ -94,7 +95,7 @@ class LaneLeases:
                 self.lose(lane)
 
     async def overdue(self) -> list[tuple[Lane, UnsettledAttempt]]:
-        """Return the attempts without a result that are so old that nobody is still sending them."""
+        """Return the attempts without a result that are so old that no worker still sends them."""
         if not self.owned:
             return []
         async with self._session_lock:
@@ -112,7 +113,7 @@ class LaneLeases:
         lane.exceptions_in_flight -= exceptions
 
     def lose(self, lane: Lane) -> None:
-        """Drop a lane that has another owner. A second call does nothing: its lock is released once."""
+        """Drop a lane that has another owner. A second call for the same lane does nothing."""
         if lane.is_lost:
             return
         lane.is_lost = True
@@ -124,7 +125,7 @@ class LaneLeases:
     async def leave(self) -> None:
         """Release every lane without a request in flight, and unregister this worker.
 
-        While it is registered, the other workers reserve a share of the lanes for it.
+        While this worker is registered, other workers leave a share of the lanes to it.
         """
         async with self._session_lock:
             if self._session is None or self._session.is_closed():
@@ -166,7 +167,7 @@ class LaneLeases:
         window = MergeWindow(self.merge_window)
         lane = Lane(lease, acquired_at + self.times.lease, limit, pace, merge_window=window)
         for attempt in await attempts.unsettled(session, id):
-            # The former owner may still be sending it: do not send its content yet.
+            # The former owner may still be sending this attempt: do not send its content yet.
             batches, exceptions = _content(attempt)
             lane.batches_in_flight |= batches
             lane.exceptions_in_flight |= exceptions
@@ -177,7 +178,7 @@ class LaneLeases:
         return lane
 
     async def _release_lost(self, session: asyncpg.Connection) -> None:
-        """Release the locks of lost lanes, and the leases of those that have no new owner."""
+        """Release the locks of lost lanes. Release the lease of a lost lane if it has no new owner."""
         while self._lost:
             lease = self._lost[-1]
             await lanes.release(session, lease.id, lease.fence)

@@ -10,10 +10,10 @@ from app.store import lanes
 def select(
     lane: Lane, queues: Sequence[lanes.DestinationQueue], now: float
 ) -> tuple[lanes.DestinationQueue, WorkKind, bool] | None:
-    """Select the queue and the kind of request to send next. Return also whether other events are due too.
+    """Return the queue and the kind of request to send next, and whether other events are due too.
 
-    Organisations that share a lane get equal shares: first the organisation that was served longest ago is
-    selected, then its destination that was served longest ago.
+    Organisations that share a lane get equal shares. The organisation that was served longest ago comes
+    first. Of its destinations, the one that was served longest ago comes first.
 
     Returns None if nothing is due. If events become due before the next poll, the lane is woken for them.
     """

@@ -34,7 +34,7 @@ _AUDIT_HEAD_EVERY_S = 24 * 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long data is stored. The life of a data key begins when all events of its batch are final."""
+    """How long data is stored. The retention of a data key begins when all events of its batch are final."""
 
     max_age: timedelta = timedelta(days=21)
     key_life: timedelta = timedelta(hours=24)
@@ -61,7 +61,7 @@ class Maintenance:
     async def run(self) -> None:
         """Run all jobs once, unless another worker does. Damaged rows that stop one job stop no other job."""
         async with self.pool.acquire() as connection:
-            # First and without the lock: without partitions nothing can be stored.
+            # This job comes first and needs no lock, because without partitions nothing can be stored.
             await self._maintain_partitions(connection)
             if not await self._run_job(connection, self._expire):
                 return
@@ -75,7 +75,8 @@ class Maintenance:
     async def _maintain_partitions(self, connection: PipelineConnection) -> None:
         """Create and drop partitions once an hour, and immediately if they run out.
 
-        They can run out early: while a machine is suspended, the monotonic clock stands still but days pass.
+        Partitions can run out early: while a machine is suspended, the monotonic clock stands still but days
+        pass.
         """
         now = self.monotonic()
         if now - self._partitions_at < _PARTITIONS_EVERY_S:
@@ -113,7 +114,7 @@ class Maintenance:
         await rejection_records.delete_old(connection, keep=timedelta(days=self.retention.rejection_days))
 
     async def log_audit_head(self, connection: PipelineConnection) -> None:
-        """Log the newest hash of the audit chain. If newer rows are deleted later, the log reveals it."""
+        """Log the newest hash of the audit chain. The log reveals a later deletion of the newest rows."""
         if (head := await audit_head.read(connection)) is not None:
             self.telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
 

@@ -1,4 +1,4 @@
-"""Park a destination after several 404s in a row, and resume it when a probe is answered differently."""
+"""Park a destination after several 404s in a row. Resume it when Amazon does not answer a probe with 404."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from app.telemetry import Telemetry
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class MissingEndpoints:
-    """Counts the 404s in a row of each destination. Each worker counts for itself."""
+    """Counts the consecutive 404s of each destination. Each worker process counts on its own."""
 
     tokens: AccessTokens
     policy: EndpointPolicy
@@ -20,7 +20,7 @@ class MissingEndpoints:
     _runs: dict[DestinationId, MissingRun] = field(init=False, default_factory=dict)
 
     async def waits(self, queue: DestinationQueue, access: Access, reply: Reply, now: float) -> bool:
-        """Count a reply. Return whether the destination is parked because Amazon's endpoint was not found."""
+        """Count a reply. Return whether the destination is parked because of 404s."""
         if queue.is_probe:
             if has_answered(reply) and await self.tokens.endpoint_found(queue.id):
                 self.telemetry.log("destination.endpoint_found", destination=queue.id)

@@ -13,7 +13,7 @@ from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.watermarks import Key
 from app.store import attempts, batches, lanes
 
-# The queue in the store from which each kind of request takes its events.
+# For each kind of request, the queue in the store that holds its events.
 QUEUES: Mapping[WorkKind, int] = {
     WorkKind.LIVE: batches.LIVE,
     WorkKind.RETRY: batches.LIVE,
@@ -25,9 +25,9 @@ QUEUES: Mapping[WorkKind, int] = {
 class BatchSource(msgspec.Struct):
     """The batch that contains a conversion, or the exception row of a conversion that is retried.
 
-    `failing`: its events are already counted as retrying. `shapes` is the encoded metadata of the events. It
-    is decoded on first use, because a delivered request does not need it. Without `shapes`, each event has
-    the time `default_event_at` and no mapping.
+    If `failing` is true, the events are already counted as retrying. `shapes` is the encoded metadata of the
+    events. It is decoded on first use, because a delivered request does not need it. Without `shapes`, each
+    event has the time `default_event_at` and no mapping.
     """
 
     batch: BatchId
@@ -41,7 +41,7 @@ class BatchSource(msgspec.Struct):
     __repr__ = object.__repr__
 
     def event_at(self, place: int) -> datetime:
-        """Return the time of the event at a position, UTC, to the millisecond."""
+        """Return the time of the event at a position, in UTC, to the millisecond."""
         found = self._metadata_of(place)
         return self.default_event_at if found is None else found.event_at
 
@@ -93,7 +93,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def mapping(self) -> int | None:
-        """The number of the conversion's mapping; None for a retry, whose exception row contains it."""
+        """The number of the conversion's mapping. None for a retry: its exception row has the number."""
         return self.source.mapping(self.place)
 
 
@@ -122,9 +122,9 @@ class RequestContent:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Conversions that cannot be decrypted: all of a batch, or one that is retried.
+    """Conversions that cannot be decrypted: all conversions of a batch, or one conversion that is retried.
 
-    Their key was deleted or is not configured, or the row is damaged.
+    Either their data key was deleted, or its encryption key is not configured, or the row is damaged.
     """
 
     batch: BatchId
@@ -140,7 +140,7 @@ class Unreadable:
 class Claim:
     """The result of a claim: the content of a request, if any, and batches that cannot be sent now.
 
-    `erasable`: batches with events of an erased person. They are rewritten before they are sent.
+    `erasable` has the batches with events of an erased person. They are rewritten before they are sent.
     """
 
     content: RequestContent | None
@@ -152,7 +152,7 @@ class Claim:
     def unsent_batches(self) -> frozenset[BatchId]:
         """The batches that this claim settles or rewrites without sending them.
 
-        The same set in two claims means that this had no effect.
+        If two claims have the same set, the settlement of the first claim had no effect.
         """
         too_old = self.content.too_old if self.content is not None else ()
         return frozenset(
@@ -177,7 +177,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RequestInFlight:
-    """A request whose attempt is committed as started: its outcome must be settled."""
+    """A request whose attempt is stored as started, so its outcome must be settled."""
 
     content: RequestContent
     attempt: attempts.StartedAttempt

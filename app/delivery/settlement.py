@@ -1,6 +1,6 @@
 """Write the results of attempts to the database.
 
-Each settlement is one transaction or one statement. It writes nothing if the lane's fence has changed.
+A settlement is one transaction or one statement. It writes nothing if the lane's fence has changed.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class StaleOwner(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CountWriter:
-    """How a process writes counts and final states."""
+    """The settings with which a process writes counts and final states."""
 
     number: int  # identifies the rows of this process in the counts
     callbacks_enabled: bool = False  # queue the final states as callbacks to the journey engine
@@ -51,10 +51,10 @@ async def write_settlement(
     *,
     writer: CountWriter,
 ) -> counts.CountDelta:
-    """Write an attempt's result, the disposition of every conversion, and the counts.
+    """Write an attempt's result, what happens to each conversion (its disposition), and the counts.
 
-    Returns the changes of the counts. Everything is committed here, or nothing: `connection` must be outside
-    a transaction. Raises StaleOwner.
+    Returns the changes of the counts. This function commits everything or nothing, so `connection` must be
+    outside a transaction. Raises StaleOwner.
     """
     if (
         isinstance(settlement, PerItem)
@@ -66,7 +66,7 @@ async def write_settlement(
         if delta is not None:
             return delta
         # Nothing was written: the lane has another owner, or the attempt is already settled, because Postgres
-        # committed an earlier try whose response was lost. `_write_each` distinguishes the two.
+        # committed an earlier try whose response was lost. `_write_each` distinguishes these two cases.
     async with connection.transaction():
         return await _write_each(connection, lane, content, attempt, sent, settlement, writer=writer)
 
@@ -164,7 +164,7 @@ async def write_unsent(
     *,
     writer: CountWriter,
 ) -> counts.CountDelta:
-    """Settle due events that cannot be sent, because they expired or cannot be read. Raises StaleOwner.
+    """Settle due events that cannot be sent because they expired or are unreadable. Raises StaleOwner.
 
     Returns the changes of the counts.
     """
@@ -197,10 +197,10 @@ async def write_unsent(
 
 
 async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim:
-    """Return the part of a claim that is unchanged since it was read; lock its rows in this transaction.
+    """Return the part of a claim that has not changed since it was read. Lock its rows in this transaction.
 
-    An erasure may have rewritten a batch, maintenance may have expired it, an operator may have discarded it.
-    Such a batch is settled already or will be claimed again.
+    Meanwhile an erasure may have rewritten a batch, maintenance may have expired it, or an operator may have
+    discarded it. A changed batch is settled already or will be claimed again.
     """
     data_keys = {batch.id: batch.data_key for batch in claim.expired}
     data_keys |= {row.batch: row.data_key for row in claim.unreadable if row.data_key is not None}
@@ -227,7 +227,7 @@ async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim
 def _delivered_batches(
     content: RequestContent, dispositions: Sequence[Disposition]
 ) -> list[callbacks.FinalBatch]:
-    """Return the final states of the delivered conversions without an exception row, one item per batch."""
+    """Return one item per batch with its delivered conversions. For retries, return an empty list."""
     if not content.is_live:
         return []
     places: dict[tuple[BatchId, date], list[int]] = {}
@@ -241,7 +241,7 @@ def _delivered_batches(
 
 
 def _final_batches(changes: Sequence[exceptions.ExceptionChange]) -> list[callbacks.FinalBatch]:
-    """Return the final states of the exceptions that became final, one item per batch and state."""
+    """Return one item per batch and final state, with the exceptions that got this state."""
     places: dict[tuple[BatchId, date, str, str | None, str | None], list[int]] = {}
     for row in changes:
         if row.status in FINAL:
@@ -262,7 +262,7 @@ def _apply(
 ) -> exceptions.ExceptionChange | None:
     """Count the disposition of a conversion in `delta` and return the change of its exception row.
 
-    Returns None for a delivered conversion of a batch: it needs no exception row.
+    Returns None for a delivered conversion that was not retried, because it needs no exception row.
     """
     was_retrying = int(item.failing)
     match disposition:
@@ -285,12 +285,13 @@ def _apply(
             return replace(
                 _change(item, "retrying", reason),
                 wait=timedelta(seconds=wait),
-                # The id of the refused attempt makes the group unique, and the same after a crash.
+                # The id of the refused attempt makes the group id unique. After a crash the group gets the
+                # same id.
                 send_group=None if half is None else attempt * 2 + half,
                 costs_try=costs_try,
                 amazon_code=amazon_code,
                 amazon_message=message,
-                # A request is divided if Amazon refused all of it. Its response is then not about this
+                # A request is divided if Amazon refused it as a unit. The response is then not about this
                 # conversion.
                 answers_attempt=half is None,
             )
@@ -345,7 +346,7 @@ async def _put_back(
     """Make all conversions of a request due again after `wait`."""
     if content.is_live:
         await batches.requeue(connection, content.batches, wait=wait, reason=reason)
-        # Conversions past the age limit stay in their batch and are counted with it.
+        # Conversions past the age limit stay in their batch, which counts them.
         delta.retrying += sum(1 for item in (*content.items, *content.too_old) if not item.failing)
         return
     changes = [
@@ -365,7 +366,7 @@ async def write_recovered(
     jitter: float,
     writer: CountWriter,
 ) -> counts.CountDelta:
-    """Settle an attempt whose outcome is unknown: make its events due again, unless they are already final.
+    """Settle an attempt whose outcome is unknown: make its events due again, except events that are final.
 
     Returns the changes of the counts. Raises StaleOwner.
     """

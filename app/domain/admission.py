@@ -18,14 +18,14 @@ from app.domain.outcomes.reasons import JourneyCode
 
 MIB: Final = 1024 * 1024
 
-# The cost of a request is its CPU in bytes of body. POST_COST is the part that does not depend on the body:
-# headers, key, commit and response. Measured (docs/performance.md): a request of one event uses about five
-# times the CPU of each further event.
+# The cost of a request is its CPU time, expressed in bytes of body. POST_COST is the part that does not
+# depend on the body: headers, key, commit and response. Measured (docs/performance.md): a request of one
+# event uses about five times the CPU of each further event.
 POST_COST: Final = 2_048
-# The cost of a body without Content-Length before it arrives. Further bytes are charged on arrival.
+# The cost of a body without Content-Length before it arrives. Bytes above it are charged on arrival.
 UNDECLARED_COST: Final = 64 * 1024
-# The most memory charged for a body before it arrives. Further bytes are charged on arrival, because a
-# declared length alone must not use up the memory limit.
+# The most memory that is charged for a body before it arrives. Bytes above it are charged on arrival, so that
+# declared lengths alone cannot use up the memory limit.
 RESERVE: Final = 32 * 1024
 # The requests of an API key may use 1/SHARES of the body memory and of the connections.
 SHARES: Final = 3
@@ -39,7 +39,8 @@ MEMORY_PER_COST: Final = 16
 # A post up to this cost is small.
 SMALL_COST: Final = 8 * 1024
 
-# The adaptive limit: its first, lowest and highest value, and its growth for requests of its own cost.
+# The adaptive limit: its first, lowest and highest value, and its growth after responses whose costs add up
+# to the limit.
 _INITIAL, _LEAST, _MOST, _STEP = 4.0 * MIB, 0.5 * MIB, 64.0 * MIB, 0.125 * MIB
 _CUT = 0.7  # factor of the adaptive limit after a late response
 _FEW = 8  # this many requests never exceed the adaptive limit, however large they are
@@ -93,9 +94,9 @@ class Limits:
 class CurrentLoad(msgspec.Struct, frozen=True, gc=False):
     """The posts in flight and other gauges of the process.
 
-    `complete` and `cost` count posts whose bodies have arrived; `small_cost` is the cost of the small posts
-    among them. `arriving_cost` is the cost of all other posts. `parsed_bytes` is the estimated memory of
-    large parsed bodies besides their cost.
+    `complete` and `cost` are the number and the cost of the posts whose bodies have arrived. `small_cost` is
+    the cost of the small posts among them. `arriving_cost` is the cost of the posts whose bodies still
+    arrive. `parsed_bytes` is the estimated memory of large parsed bodies in addition to their cost.
     """
 
     posts: int
@@ -119,7 +120,7 @@ class AdaptiveLimit(msgspec.Struct, frozen=True, gc=False):
     def answered(
         self, *, cost: int, began: float, took_s: float, under_way: float, now: float, target_latency_s: float
     ) -> "AdaptiveLimit":
-        """Return the limit after a response, `took_s` seconds after the body arrived.
+        """Return the limit after a response that was sent `took_s` seconds after the body arrived.
 
         A late response lowers the limit, unless its request began (`began`) before the last decrease. A
         timely response raises the limit if at least half of it is in use (`under_way`).
@@ -164,7 +165,8 @@ def over_organisation_share(
 ) -> bool:
     """Return whether the requests of an organisation exceed its share.
 
-    `cost` is the cost of all its requests in flight. It does not count for a few requests, however large.
+    `cost` is the cost of all requests of the organisation in flight. The share of the cost does not apply to
+    an organisation with a few requests.
     """
     if requests <= 1:
         return False
@@ -180,7 +182,7 @@ def shed_reason(
 ) -> ShedReason | None:
     """Return the shed reason, or None to admit.
 
-    Admits a post if no other is in flight, so that a wrong gauge cannot block all posts.
+    A post is admitted if no other post is in flight, so that a wrong gauge cannot block all posts.
     """
     if load.posts == 0:
         return None
@@ -202,8 +204,9 @@ def shed_reason(
 def exceeds_retained_memory(cost: int, parsed_bytes: int, limits: Limits) -> bool:
     """Return whether posts in progress need more memory than a process above its limit retains.
 
-    The allocator keeps memory after a flood, and new posts use it again. So resident memory alone must not
-    shed posts: those in progress may use an eighth of the limit, small posts as much again.
+    The allocator keeps memory after a flood, and new posts use it again. So high resident memory alone is no
+    reason to shed posts. All posts in progress may use an eighth of the limit. Small posts may use another
+    eighth.
     """
     return cost * MEMORY_PER_COST + parsed_bytes > limits.resident_bytes / 8
 
@@ -218,6 +221,6 @@ def backlog_too_old(waited: timedelta, max_age: timedelta) -> bool:
 
 
 def retry_after(cause: ShedReason, jitter: float) -> int:
-    """Return integer seconds for `Retry-After`, in the range of the cause; `jitter` is in [0, 1)."""
+    """Return whole seconds for `Retry-After`, in the range of the shed reason. `jitter` is in [0, 1)."""
     span = SHED_SPECS[cause]
     return span.soonest_s + int(jitter * (span.latest_s - span.soonest_s + 1))

@@ -1,7 +1,7 @@
-"""Verify the audit chain: every row contains the hash of the previous row, so that a change is detectable.
+"""Verify the audit chain. Every row contains the hash of the previous row, so that a change is detectable.
 
-A database trigger, `audit_sealed`, computes the hashes when a transaction commits. This module recomputes
-them, so that somebody who changes a row and the trigger's function is detected too.
+A database trigger, `audit_sealed`, computes the hashes when a transaction commits. This module recomputes the
+hashes, so it detects a changed row even if the trigger's function was changed too.
 """
 
 import hashlib
@@ -40,12 +40,12 @@ class ChainBroken:
 
 
 def hashed_text(members: Iterable[str | None]) -> str:
-    """Return the text that is hashed: each member preceded by its length in bytes; None becomes `-`."""
+    """Return the text to hash: each member with its length in bytes before it, and `-` for None."""
     return "".join("-" if member is None else f"{len(member.encode())}:{member}" for member in members)
 
 
 def is_unchanged(row: ChainRow) -> bool:
-    """Return whether the hash of one row matches its members. Other rows are not checked."""
+    """Return whether the hash of a row matches the row's members."""
     if row.hash is None or row.prev_hash is None:
         return False
     return hashlib.sha256(row.prev_hash + hashed_text(row.members).encode()).digest() == row.hash

@@ -14,7 +14,7 @@ from app.domain.ids import DestinationNumber
 
 
 class MismatchKind(StrEnum):
-    """What does not agree. The kinds that end in `_count` are wrong counts."""
+    """The kind of a mismatch. The kinds that end in `_count` are wrong counts."""
 
     STATE_MISSING = "state_missing"  # a batch without a state: it is not sent
     BATCH_MISSING = "batch_missing"  # a state without its batch: it cannot be sent
@@ -46,8 +46,8 @@ class Mismatch:
 class BatchBalance:
     """The stored rows with one batch id and one day.
 
-    `places` is the number of events in the batch, None if the batch is missing or damaged. `events` is the
-    number of events according to its state.
+    `places` is the number of events in the batch. It is None if the batch is missing or damaged. `events` is
+    the number of events according to the state of the batch.
     """
 
     destination: DestinationNumber
@@ -66,7 +66,7 @@ class BatchBalance:
 
 
 def check_batch(batch: BatchBalance) -> tuple[MismatchKind, int] | None:
-    """Return the mismatch of one batch and the number of events it concerns, or None."""
+    """Return the mismatch of a batch and the number of its events, or None if there is no mismatch."""
     if not batch.has_batch and not batch.states:
         return MismatchKind.EXCEPTION_WITHOUT_BATCH, batch.exceptions
     if not batch.states:
@@ -77,7 +77,7 @@ def check_batch(batch: BatchBalance) -> tuple[MismatchKind, int] | None:
         return MismatchKind.TWIN, batch.accepted
     if batch.places is None:
         return MismatchKind.UNREADABLE, batch.events
-    # The state of a sent batch may still count its exceptions.
+    # The state of a sent batch may count the exceptions too.
     most = batch.places if batch.disposition == "sent" else batch.places - batch.exceptions
     least = batch.places - batch.exceptions
     if not least <= batch.events <= most:
@@ -111,9 +111,10 @@ def check_totals(totals: BalanceTotals) -> Iterator[tuple[MismatchKind, int]]:
 
 
 def check_accepted(stored: int, *, before: int, after: int) -> int:
-    """Return by how many events a day's count of accepted events is wrong; 0 if it is right.
+    """Return by how many events a day's count of accepted events is wrong. Return 0 if the count is right.
 
-    The count is read before and after the stored events are counted, because more may be accepted meanwhile.
+    The count is read before and after the stored events are counted, because events may be accepted
+    meanwhile.
     """
     return max(before - stored, stored - after, 0)
 

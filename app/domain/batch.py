@@ -14,7 +14,7 @@ import msgspec
 from app.domain.compression import compress, expand
 
 MAX_EVENTS = 500  # Amazon's limit for a request (P12); a batch must fit into one request
-# Amazon limits a request to 1 MB (P12). `{"events":[…]}` and the commas take a part of it.
+# Amazon limits a request to 1 MB (P12). `{"events":[…]}` and the commas need some of these bytes.
 MAX_BYTES = 1_000_000 - 64 - MAX_EVENTS
 _YEAR_9999_MS = 253_370_764_800_000
 
@@ -69,7 +69,7 @@ _encoder = msgspec.msgpack.Encoder()
 def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatch:
     """Pack conversions into a batch.
 
-    `bodies` are finished Amazon events as UTF-8 JSON, stored unchanged. `shapes` has the same order.
+    `bodies` are finished Amazon events as UTF-8 JSON. They are stored unchanged. `shapes` has the same order.
     """
     assert 0 < len(bodies) == len(shapes) <= MAX_EVENTS
     times = [shape.event_at_ms for shape in shapes]
@@ -94,7 +94,7 @@ def shapes_of(shapes: Sequence[EventMetadata]) -> bytes:
 
 
 def repack(bodies: Mapping[int, bytes]) -> bytes:
-    """Return the compressed content of a batch that keeps only these bodies, each at its place."""
+    """Return the compressed content of a batch with only these bodies. Each body keeps its place."""
     return compress(_encoder.encode(sorted(bodies.items())))
 
 
@@ -114,8 +114,8 @@ def read_shapes(packed: bytes | None) -> list[EventMetadata] | None:
 def may_hold_id(packed: bytes | None, id_: str) -> bool:
     """Return False if the shapes of a batch cannot contain this id of a journey, execution or request.
 
-    True may be wrong: the caller must then read the shapes. MessagePack stores texts unchanged, so a search
-    for the bytes costs a tenth of decoding.
+    If the result is True, the caller must decode the shapes to be sure. MessagePack stores texts unchanged,
+    so a search for the bytes costs a tenth of decoding.
     """
     try:
         return packed is None or id_.encode() in expand(packed)
@@ -129,7 +129,7 @@ _SAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 def sampled_traces(packed: bytes | None, most: int = 8) -> list[str]:
     """Return up to `most` traceparents of a batch's events, only of traces that the callers sample.
 
-    They are found without decoding the shapes.
+    This function searches the packed bytes and does not decode the shapes.
     """
     try:
         found = {match[0]: None for match in _SAMPLED.finditer(b"" if packed is None else expand(packed))}

@@ -31,13 +31,13 @@ class FinalState:
     code: str | None
     reason: str | None
     at: datetime
-    # Of the request that contained the event. The body omits it if the request had none.
+    # The trace context of the request that contained the event. The body omits it if the request had none.
     traceparent: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The receiver confirmed a message: with status 2xx, or as a mail server."""
+    """The receiver confirmed a message: an HTTP server with status 2xx, or a mail server by accepting it."""
 
 
 @dataclass(frozen=True, slots=True)

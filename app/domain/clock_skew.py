@@ -7,8 +7,8 @@ NOTICED_S = 1.0  # after a larger change of the offset, events in progress are e
 def adjusted_offset(offset: float, *, database: float, before: float, after: float) -> float:
     """Return the seconds to add to the process's clock to get the database's time.
 
-    A query read the database's clock: `database`. The process read its own clock before and after the query:
-    `before` and `after`. These limit the true offset to a range as wide as the round trip. The previous
-    `offset` is changed only as far as it is outside this range.
+    `database` is the database's clock as a query returned it. `before` and `after` are the process's clock
+    before and after this query. They limit the true offset to a range as wide as the round trip. If the
+    previous `offset` is outside this range, the nearest end of the range is returned.
     """
     return min(max(offset, database - after), database - before)

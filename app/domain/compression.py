@@ -1,8 +1,8 @@
 """Compression of stored values: zstd with a dictionary.
 
 The dictionary contains the texts that all Amazon events share, and tables that zstd would otherwise build for
-each value. It halves the size and the compression time of a single event. It must never change, because a
-value that was compressed with it can only be read with it (`dev.dictionary`, ADR 0043).
+each value. It halves the size and the compression time of a single event. The dictionary must never change,
+because stored values can only be read with the same dictionary (`dev.dictionary`, ADR 0043).
 """
 
 import threading

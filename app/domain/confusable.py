@@ -15,7 +15,7 @@ _LOOKS_LIKE: Mapping[str, str] = {
 
 
 def skeleton(name: str) -> str:
-    """Return the skeleton of a name. Names with equal skeletons look alike."""
+    """Reduce a name to the Latin letters that its letters resemble. Names with equal results look alike."""
     decomposed = unicodedata.normalize("NFKD", name).casefold()
     letters = (letter for letter in decomposed if not unicodedata.combining(letter))
     latin = "".join(_LOOKS_LIKE.get(letter, letter) for letter in letters)

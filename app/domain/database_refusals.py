@@ -1,7 +1,8 @@
 """Detect that the database refuses every statement of a process, so that the process reports not ready.
 
-A process that is not ready may get no work that could succeed. A probe of the database therefore ends the
-state. If refusals return after a probe, the next probe comes later, so that readiness does not flap.
+A process that is not ready gets no requests, so no successful statement can show that the database works
+again. A probe of the database therefore ends the state. If refusals return after a probe, the next probe
+comes later, so that readiness does not flap.
 """
 
 from dataclasses import dataclass, replace

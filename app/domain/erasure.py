@@ -44,7 +44,7 @@ def erasure_keys(identifiers: Mapping[str, str]) -> frozenset[str]:
     """
     values: set[str] = set()
     for name, text in identifiers.items():
-        # A match key can also be the identifier itself, such as a digest from the caller.
+        # A match key can be the identifier itself, for example if the caller sent a digest.
         values |= {text.strip(), text.strip().lower()}
         if name == HASH:
             continue

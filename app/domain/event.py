@@ -63,7 +63,7 @@ class Rejection(msgspec.Struct, frozen=True):
     detail: str
     event_id: str | None
     basis: str | None = None
-    # Both are set if no Event was created; otherwise the Event has them.
+    # `destination_id` and `journey` are set if no Event was created. Otherwise the Event has them.
     destination_id: str | None = None
     journey: JourneyIds | None = None
     mapping: int | None = None  # the number of the mapping that applies to the event
@@ -147,7 +147,7 @@ def _read_member(member: Any, envelope: dict[str, Any], destination: str | None,
 
 
 def _unread(reason: str, detail: str, destination_id: Any) -> Rejection:
-    """Return the rejection of a line or member that cannot be read, so that its ids are unknown.
+    """Return the rejection of a line or list member that cannot be read. Its ids are unknown.
 
     It counts for `destination_id`, if that is a text.
     """
@@ -209,7 +209,7 @@ def check_event_id(event_id: Any) -> Rejection | None:
 
 
 _JOURNEY_ID: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}")
-# Ids without a character of an address or phone number: one fast check that suffices for most events.
+# Ids that contain no character of an address or phone number. This fast check suffices for most events.
 _PLAIN_ID: Final = re.compile(
     "[^\x00-\x1f\x7f-\x9f@%+\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}\N{FULLWIDTH PLUS SIGN}]{1,256}"
 )

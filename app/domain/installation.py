@@ -5,8 +5,8 @@ from typing import Final
 
 MIN_DAYS_AHEAD: Final = 2  # daily partitions must exist for at least this many days ahead
 _MAX_BALANCE_AGE: Final = timedelta(hours=6)  # workers check the balance of the tables every hour
-# Half of the values that NIST SP 800-38D allows one key to encrypt with random nonces. At 300 batches a
-# second, the other half lasts 80 days.
+# NIST SP 800-38D limits the number of values that a key may encrypt with random nonces. This is half of the
+# limit. At 300 batches a second, the other half lasts 80 days.
 _MAX_SEALS: Final = 2**31
 
 

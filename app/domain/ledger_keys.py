@@ -9,7 +9,7 @@ KEY_BYTES = 16
 
 
 def event_key(destination: DestinationId, mapping: MappingId, event_id: str) -> bytes:
-    """Return the ledger key of an event id that a caller sent, or that was derived for the caller."""
+    """Return the ledger key of an event id: the caller's id, or the id derived from the content."""
     return _key(("event", destination, mapping), event_id)
 
 

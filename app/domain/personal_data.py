@@ -1,7 +1,8 @@
 """Detect personal data in stored values, by patterns and by canaries.
 
-Patterns cannot detect names and addresses, which look like any other text. A canary can: it is a known value
-of a test person, searched for in all its forms. Postgres and Python must read each pattern in the same way.
+Patterns cannot detect names and addresses, which look like any other text. A canary can detect them: it is a
+known value of a test person, and it is searched for in all its forms. Postgres and Python must read each
+pattern in the same way.
 """
 
 import base64

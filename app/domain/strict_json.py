@@ -1,8 +1,9 @@
 """Parse request bodies and Amazon's replies as JSON, and refuse all JSON that is ambiguous.
 
-Every other parser must read the value that was checked here. This parser therefore refuses what parsers read
-differently: duplicate keys, NaN, infinities, a byte order mark, lone surrogates, NUL, deep nesting, and
-numbers outside the range of a double. Numbers stay exact: integers become `int`, all others `Decimal`.
+Every other parser must read the same value that this parser checked. This parser therefore refuses JSON that
+parsers read differently: duplicate keys, NaN, infinities, a byte order mark, lone surrogates, NUL, deep
+nesting, and numbers outside the range of a double. Numbers stay exact: integers become `int`, all others
+`Decimal`.
 """
 
 import json
@@ -139,10 +140,11 @@ def _deeper_than(limit: int, value: Any, body: bytes) -> bool:
 def _names_a_key_twice(value: Any, body: bytes) -> bool:
     """Return whether an object in the body has two members with the same name.
 
-    The decoder keeps only the last of them. Each member has one colon, and all other colons are in strings.
-    So the encoded value has fewer colons than the body if a member is missing. Counting colons is ten times
-    faster than a parser that shows every member, and mostly not needed: the encoded value equals the body.
-    A body with an escaped colon needs the slow parser, because the encoded value has the colon unescaped.
+    The decoder keeps only the last of these members. Each member has one colon, and all other colons are in
+    strings. So the encoded value has fewer colons than the body if a member is missing. Counting colons is
+    ten times faster than a parser that shows every member, and mostly not needed: the encoded value equals
+    the body. A body with an escaped colon needs the slow parser, because the encoded value has the colon
+    unescaped.
     """
     written = _ENCODER.encode(value)
     if written == body:
@@ -161,7 +163,7 @@ def _names_a_key_twice_slowly(body: bytes) -> bool:
         twice = twice or len(read) != len(members)
         return read
 
-    # Numbers were checked before; here they must only not raise.
+    # Numbers were checked before, so they are kept as text here.
     json.loads(body, object_pairs_hook=note, parse_int=str, parse_float=str)
     return twice
 

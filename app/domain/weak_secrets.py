@@ -32,5 +32,5 @@ def is_weak_key(key: bytes) -> bool:
 
 
 def _repeats(text: str | bytes) -> bool:
-    """Return whether the text consists of one piece that is repeated. The last repetition may be cut."""
+    """Return whether a text consists of one repeated piece. The last repetition may be incomplete."""
     return any(text[size:] == text[:-size] for size in range(1, len(text) // 2 + 1))

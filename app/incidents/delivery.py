@@ -39,12 +39,12 @@ class NotificationDelivery:
     telemetry: Telemetry
 
     async def run(self) -> None:
-        """Deliver the due messages. Stop at the first that the channel does not accept."""
+        """Deliver the due messages. Stop at the first message that the channel does not accept."""
         while await self._deliver_next():
             pass
 
     async def _deliver_next(self) -> bool:
-        """Deliver a due message. Return whether another may be due and the channel works."""
+        """Deliver a due message. Return True if the channel works and another message may be due."""
         organisation, key = self.channel.organisation, self.channel.key
         async with self.pool.acquire() as connection:
             due = await notifications.claim(connection, organisation, key, lease=LEASE)

@@ -193,7 +193,7 @@ def _change(
     now: datetime,
     explained: bool,
 ) -> _Change | None:
-    """Return the change of an incident; None if it stays as it is or there is none.
+    """Return the change of an incident. Return None if nothing changes or there is no incident.
 
     `explained` says that an open incident silences others, so this incident sends no message.
     """

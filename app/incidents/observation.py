@@ -132,7 +132,7 @@ class Observer:
                 failed_requests=sent.failed,
                 last_outcome=sent.last_outcome,
                 unanswered_since=sent.unanswered_since,
-                # Destinations of one advertiser share a breaker. It matters only if events wait.
+                # Destinations of one advertiser share a breaker. An open breaker matters only if events wait.
                 breaker_open_for=breakers[each.lane] if sent.oldest_waiting_at else timedelta(0),
                 blocked=each.is_blocked,
                 oldest_live_at=sent.oldest_live_at,

@@ -36,7 +36,7 @@ class Flush:
     ledger_rows: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Copies: the flush may replace entries by rejections, which must not survive a rollback.
+        # The lists are copies: a flush may replace entries by rejections, which must not survive a rollback.
         self.evaluated = [list(request.evaluated) for request in self.requests]
         self.results = [[None] * len(evaluated) for evaluated in self.evaluated]
 

@@ -62,7 +62,7 @@ def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evalu
         return msgspec.structs.replace(conversion, mapping=mapping.number, journey=journey_ids(event.content))
     keys: tuple[bytes, ...] = (event_key(destination.id, mapping.id, event_id),)
     if mapping.compiled.uses_event_id_field:
-        # Of two events with the same Amazon eventId, Amazon counts only one and reports no error.
+        # If two events have the same Amazon eventId, Amazon counts only one event and reports no error.
         owner = (destination.organisation, destination.region, destination.advertiser_id)
         keys += (amazon_key(*owner, conversion.amazon_event_id),)
     warnings = conversion.warnings

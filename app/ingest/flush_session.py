@@ -108,7 +108,8 @@ class FlushSession:
         if (
             self._generation is None
             or not self._may_use_one_round_trip
-            # Requests of one group may have used two versions of a destination: one is outdated.
+            # Requests of one group may have used two versions of a destination. One of these versions is
+            # outdated.
             or any(
                 version != versions[id_] for request in requests for id_, version in request.versions.items()
             )
@@ -118,7 +119,7 @@ class FlushSession:
         try:
             return flush if await self._writer.write_in_one_round_trip(connection, flush, versions) else None
         except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError) as error:
-            # The function of the session is gone, or this server cannot plan it.
+            # The function that the session created is gone, or this server cannot plan it.
             self._disable_one_round_trip(error)
             return None
 

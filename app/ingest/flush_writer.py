@@ -229,7 +229,7 @@ class FlushWriter:
     async def _claim_keys(
         self, connection: PipelineConnection, flush: Flush, members: Sequence[_BatchMember]
     ) -> list[_BatchMember]:
-        """Insert the candidates into the ledger; return those whose keys were all free."""
+        """Insert the candidates into the ledger. Return the candidates whose keys were all free."""
         entries = [
             ledger.LedgerEntry(key, member.candidate.content, member.batch, member.position)
             for member in members

@@ -97,7 +97,7 @@ class GroupCommit:
     ) -> RequestResults | NotStored:
         """Evaluate and store the events of one request; return their results after the commit.
 
-        NotStored means that no event was acknowledged. Cancelling the caller does not cancel the flush.
+        NotStored means that no event was acknowledged. If the caller is cancelled, the flush continues.
         """
         if self._closing or self._waiting_events + len(events) > self._max_waiting:
             return NotStored()
@@ -207,7 +207,8 @@ class GroupCommit:
         """Write the requests of organisations that the first writer does not write, until there are none."""
         first, second = self._windows
         try:
-            # Opened before a request leaves the queue: if this fails, the first writer writes the request.
+            # The connection is opened before a request leaves the queue. If this fails, the first writer
+            # writes the request.
             await self._sessions[1].connection()
             while requests := await self._next_group(second, first):
                 await self._flush(self._sessions[1], requests)
@@ -381,7 +382,7 @@ class GroupCommit:
         self._telemetry.flushes.labels("refused").inc()
         _refuse_all(requests)
         if session.has_connection:
-            # The state of the session is unknown: the next flush opens another connection.
+            # The state of the database session is unknown, so the next flush opens another connection.
             session.terminate()
         elif session is self._sessions[0]:
             # No connection can be opened: queued requests get the same answer without waiting.

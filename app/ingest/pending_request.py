@@ -52,10 +52,10 @@ class PendingRequest(msgspec.Struct, eq=False):
     response: "asyncio.Future[RequestResults | NotStored]"
     trace: RequestTrace
     low_priority: bool = False  # its events are sent after live events
-    # Set by the evaluation: one entry per event.
+    # The evaluation sets this list: one entry per event.
     evaluated: list[Evaluated] = []
     destinations: list[DestinationNumber | None] = []
-    # Set by the evaluation: the configuration versions and the clock's offset that it used.
+    # The evaluation sets the configuration versions and the clock's offset that it used.
     versions: dict[DestinationId, int | None] = {}
     clock_offset: float = 0.0
 

@@ -1,7 +1,8 @@
 """Record rejected events without their values, up to 600 a minute for each destination.
 
 Records are collected in memory and written twice a second, so that no response waits for them. A crash loses
-the records of the last half second; the counts of rejections are committed with the flush.
+the records of the last half second. It loses no count of rejections, because counts are committed with the
+flush.
 """
 
 import asyncio

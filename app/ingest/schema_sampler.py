@@ -60,8 +60,8 @@ class _SampledMapping:
 class SchemaSampler:
     """Samples accepted events: the first thousand of a mapping, then ten a second.
 
-    All mappings of a process together have two thousand samples at first, then a hundred a second. A sample
-    costs about 70 µs.
+    All mappings of a process together get two thousand samples at first, then a hundred a second. A sample
+    takes about 70 µs.
     """
 
     pool: asyncpg.Pool

@@ -68,7 +68,8 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             host=settings.host,
             port=settings.port,
             keep_alive_seconds=settings.keep_alive_seconds,
-            # If several processes share the socket, the others accept new connections: no delay is needed.
+            # If several processes share the socket, other processes accept new connections, so no delay is
+            # needed.
             shutdown_delay_s=0 if sockets else settings.shutdown_delay_seconds,
             limits=ConnectionLimits(
                 head_s=settings.header_read_timeout_seconds,
@@ -89,7 +90,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
 
 
 def _listen(settings: Settings) -> list[socket.socket]:
-    """Open HOST and PORT. On failure return nothing: the server tries again and reports the error."""
+    """Open HOST and PORT. Return an empty list on failure: the server tries again and reports the error."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return [socket.create_server((settings.host, settings.port), family=family, backlog=2048)]

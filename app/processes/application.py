@@ -111,7 +111,7 @@ class Application(FastAPI):
 
 
 def create_application(context: AppContext) -> Application:
-    """Return the ASGI application. It opens and closes nothing: that is the task of the process."""
+    """Return the ASGI application. This function opens and closes nothing: the process does."""
     app = Application(
         title=TITLE,
         version=VERSION,
@@ -122,7 +122,7 @@ def create_application(context: AppContext) -> Application:
         # A redirect would repeat the Host header of the client.
         redirect_slashes=False,
     )
-    # The OAuth callback leads to pages of the console, and `api` does not import `console`.
+    # The OAuth callback shows pages of the console, but `api` must not import `console`.
     app.state.not_connected_page = partial(pages.show, template="not_connected.html")
     app.state.connected_page = confirmations.redirect
     # An API key or a session belongs to an organisation that is unknown until its row is read. The readiness

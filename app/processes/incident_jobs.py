@@ -1,4 +1,4 @@
-"""Run the incident monitor and the delivery of notifications. Every process does."""
+"""Run the incident monitor and the delivery of notifications in every process."""
 
 import asyncio
 import logging

@@ -89,7 +89,7 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
     walk.click(page.get_by_role("button", name="Create key"), "Create key")
     expect(page.locator("#secret")).to_contain_text("ack_")
     walk.click(page.get_by_role("button", name="Send test event"), "Send test event")
-    expect(page.get_by_text("It is on its way to the sandbox.")).to_be_visible()
+    expect(page.get_by_text("The event is on its way to the sandbox.")).to_be_visible()
     destination = page.url.removesuffix("/activate")
 
     # R14: where to look, and that nothing there is not yet an error.

@@ -26,13 +26,13 @@ _numbers: Final = count(1)
 def _compiled(source: str, name: str) -> CodeType:
     """Compile a source and register it in `linecache`, so that tracebacks and debuggers show its lines.
 
-    Mappings with the same fields have the same source, so they share the compiled code. Only the bound values
-    differ.
+    Mappings with the same fields have the same source, so they share compiled code and differ only in the
+    bound values.
     """
     filename = f"<{name} {next(_numbers)}>"
     code = compile(source, filename, "exec")
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    # Remove the source when the function is gone, which may be later than its removal from this cache.
+    # Remove the source from `linecache` when the code is gone. The code can outlive its entry in this cache.
     function_code = next(constant for constant in code.co_consts if isinstance(constant, CodeType))
     weakref.finalize(function_code, linecache.cache.pop, filename, None).atexit = False
     return code
@@ -41,7 +41,7 @@ def _compiled(source: str, name: str) -> CodeType:
 class FunctionBuilder:
     """Collects the lines of a function, and the values that they use, and compiles them.
 
-    The function must return None for every event that it does not handle.
+    The generated function must return None for every event that it does not handle.
     """
 
     def __init__(self, name: str, *parameters: str) -> None:
@@ -68,7 +68,7 @@ class FunctionBuilder:
     def read(self, source: Source) -> str:
         """Add lines that read a source from the variable `content`, and return the result's variable name.
 
-        Unlike `Source.read`, the lines keep a blank text.
+        `Source.read` treats a blank text as absent, but these lines keep it.
         """
         variable = self.variable()
         steps = None if source.path is None or source.rule else parse_path(source.path)
@@ -81,7 +81,7 @@ class FunctionBuilder:
         return variable
 
     def _member(self, steps: tuple[Step, ...]) -> str:
-        """Add lines that read the object at a path, unless they exist; return its variable name.
+        """Add lines that read the object at a path, unless such lines exist. Return its variable name.
 
         The lines read an absent or blank value as an empty object, and return None for any other type.
         """

@@ -84,9 +84,9 @@ GPP: Final = re.compile(r"DB[A-Za-z0-9_-]+(?:~[A-Za-z0-9_.-]+)+", re.ASCII)
 
 
 def evidence(mode: Mode, signal: Signal) -> str | None:
-    """Return what is stored as evidence of an event's consent: the two words, or a hash of the string.
+    """Return the stored evidence of an event's consent: the two words, or a hash of the consent string.
 
-    None if the event itself states no consent.
+    Returns None if the event itself states no consent.
     """
     match mode:
         case Mode.GRANTED | Mode.NONE:

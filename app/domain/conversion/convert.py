@@ -79,9 +79,9 @@ def convert(
 ) -> Conversion | Rejection:
     """Convert an event into the Amazon event, or return its first problem as a rejection.
 
-    `event_id` is the caller's id, or else derived from the content. Problems are searched for in this order:
-    event type and name, source, country, consent, time, match keys, other fields. Each step is reported to
-    `trace`.
+    `event_id` is the caller's id. If the caller sent none, it is derived from the content. The fields are
+    checked in this order: event type and name, source, country, consent, time, match keys, other fields. Each
+    step is reported to `trace`.
     """
     reading = FieldReader(event.content, event_id, trace)
 

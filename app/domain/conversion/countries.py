@@ -48,7 +48,7 @@ class Country:
 
 
 def read_country(text: str) -> Country | None:
-    """Read a country code or a language tag, in either case and between spaces; None if it is neither.
+    """Read a country code or a language tag, in any case, with spaces around it. Return None for other texts.
 
     `UK` is read as `GB`, because the consent check depends on the country. Codes of three letters and codes
     that Amazon does not list are refused. Source: position P15.

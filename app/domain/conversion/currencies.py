@@ -12,6 +12,6 @@ CURRENCIES: Final[frozenset[str]] = frozenset(
     """.split()  # noqa: SIM905  (a block of codes is read more easily than 81 quoted ones)
 )
 
-# ISO 4217 defines no minor unit for these currencies. An amount with decimals is probably wrong: it is in
-# another currency, or in hundredths.
+# ISO 4217 defines no minor unit for these currencies. An amount with decimals is probably in another
+# currency, so it is a likely mistake.
 WITHOUT_DECIMALS: Final[frozenset[str]] = frozenset({"CLP", "JPY", "KRW", "PYG", "VND", "XAF", "XOF", "XPF"})

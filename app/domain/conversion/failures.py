@@ -15,7 +15,7 @@ class SourceFailed:
 
 
 def wrong_type(value: object, expectation: str) -> SourceFailed:
-    """Return the failure for a value of the wrong JSON type; `expectation` is like "a text is expected"."""
+    """Return the failure for a value of the wrong JSON type. An `expectation` is "a text is expected"."""
     return SourceFailed("wrong_type", f"is {_json_type(value)}, where {expectation}")
 
 

@@ -54,7 +54,7 @@ class FieldReader:
         self.dropped_keys: list[tuple[str, str]] = []  # (Amazon's match key type, reason)
 
     def choice(self, name: str, source: Source, choices: Container[str]) -> str | Rejection:
-        """Read a field whose value must be one of `choices`, in the same spelling."""
+        """Read a field whose value must be one of `choices`. Upper and lower case matter."""
         value = source.read(self._content)
         if type(value) is str and value in choices:
             self._note(name, source, value)
@@ -87,7 +87,7 @@ class FieldReader:
         return code
 
     def note_consent(self, rule: ConsentRule, signal: Signal) -> None:
-        """Report to the trace that the consent check passed. Consent strings are personal and left out."""
+        """Report to the trace that the consent check passed. Leave out the consent string: it is personal."""
         if self._trace:
             source = rule.user_data or rule.string or _FIXED
             self._trace.step("consent", source, found=bool(signal), rule="gate", result=rule.mode.value)
@@ -102,7 +102,8 @@ class FieldReader:
             return self.refuse(SourceFailed("timestamp_missing", "is absent"), name, source)
         if type(value) is not str:
             failed = _not_text(value)
-            # A time that cannot be read has the same reason, whether a pipe or this reader reads it.
+            # A time that cannot be read has the same reason, no matter whether a pipe or this reader fails to
+            # read it.
             reason = "timestamp_invalid" if failed.reason == "transform_failed" else failed.reason
             return self.refuse(SourceFailed(reason, failed.sentence), name, source)
         moment = read_time(value)

@@ -34,7 +34,7 @@ class _Bits:
 
 
 def consents(text: str, *, vendor: int, purposes: Collection[int]) -> bool | None:
-    """Return whether a TCF v2 string grants a vendor consent for all purposes; None if it is invalid.
+    """Return whether a TCF v2 string grants a vendor consent for all purposes. None if it is invalid.
 
     Legitimate interest does not count as consent. Only the first segment is decoded; the others must be
     base64url.

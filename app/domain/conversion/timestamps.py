@@ -19,7 +19,7 @@ _ISO: Final = re.compile(
     r"(?:[Zz]|[+-](?:0\d|1[0-3])(?::?[0-5]\d)?|[+-]14(?::?00)?)",
     re.ASCII,
 )
-# The usual form. It is sent to Amazon unchanged.
+# The usual form of a time. A time in this form is sent to Amazon unchanged.
 _PLAIN: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Seconds until the year 2286. A recent time in milliseconds, mapped as seconds by mistake, is larger.

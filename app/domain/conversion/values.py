@@ -58,7 +58,7 @@ def read_value(value: Any, *, purchase: bool) -> int | Decimal | SourceFailed:
 
 
 def is_integral(value: Any) -> bool:
-    """Return whether a value is a whole number, with or without decimals that are zero. True for None."""
+    """Return False for a number with decimals other than zero, else True."""
     return type(as_integer(value)) is not Decimal
 
 

@@ -19,7 +19,7 @@ def _read(rows: str) -> Mapping[str, str]:
 
 NUMBER_WORDS: Final = _read("number: num número núm numero no")
 
-# The normaliser has no word for `west`; the template has no `so`.
+# Amazon's normaliser does not abbreviate `west`. The tag template has no `so`.
 DIRECTIONS: Final = _read(
     "e: east; n: north; ne: northeast; nw: northwest; s: south so; se: southeast; sw: southwest"
 )
@@ -115,7 +115,7 @@ _SPAIN: Final = _read(
     """
 )
 
-# The template also has abbreviations without their full stop.
+# The tag template also lists abbreviations without a full stop.
 _TEMPLATE_ITALY: Final = _read("via: v")
 _TEMPLATE_SPAIN: Final = _read(
     """
@@ -126,7 +126,7 @@ _TEMPLATE_SPAIN: Final = _read(
     """
 )
 
-# By the event's country. Amazon lists no further words for Canada, Germany, Japan and India.
+# Words by the event's country. Amazon lists no further words for Canada, Germany, Japan and India.
 COUNTRY_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "US": _UNITED_STATES,
     "GB": _UNITED_KINGDOM,

@@ -36,7 +36,7 @@ def match_id(text: str, country: str) -> str | DroppedKey:
 def maid(text: str, country: str) -> str | DroppedKey:
     """Apply `raw`, and drop a mobile advertising id of zeros.
 
-    Each phone on which the person limits tracking reports this id, so it would match many people.
+    Every phone whose owner limits tracking reports this id, so it would match many people.
     """
     value = raw(text, country)
     if isinstance(value, str) and not value.strip("0- "):
@@ -45,7 +45,7 @@ def maid(text: str, country: str) -> str | DroppedKey:
 
 
 def amazon_maid(text: str, country: str) -> str | DroppedKey:
-    """Return a mobile advertising id as a UUID, adding missing dashes; its case is kept.
+    """Return a mobile advertising id as a UUID. Missing dashes are added, and upper and lower case are kept.
 
     Drop any other text. Other hex digits are probably a digest, which Amazon cannot match.
     """

@@ -71,7 +71,7 @@ class MatchKey:
 
 
 class DropReason(StrEnum):
-    """Why a trait has no match key."""
+    """The reason why a trait has no match key."""
 
     EMPTY = "empty"
     PLACEHOLDER = "placeholder"

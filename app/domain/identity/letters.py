@@ -7,7 +7,7 @@ from typing import Final
 
 _NOT_ALNUM: Final = re.compile(r"[^a-z0-9]+")
 
-# How Amazon's address rules and tag template write accented letters. They drop all others.
+# How Amazon's address rules and tag template write accented letters. They drop all other accented letters.
 AMAZON_ACCENTS: Final = str.maketrans(
     {**dict(zip("áéíóúø", "aeiouo", strict=True)), "ß": "ss", "ä": "ae", "ö": "oe", "ü": "ue", "æ": "ae"}
 )
@@ -24,7 +24,7 @@ def keep(characters: str) -> Callable[[str], str]:
 
 
 def keep_composed(characters: str) -> Callable[[str], str]:
-    """Return a function as `keep` does, except that it also removes the letter of a combining accent.
+    """Return a function like the result of `keep`, which also removes the letter of a combining accent.
 
     `é` can be one character, or `e` and a combining accent. Both forms give the same result, so that a person
     has one hash.

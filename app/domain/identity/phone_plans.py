@@ -16,7 +16,7 @@ class NumberingPlan:
     """The phone numbers of a country.
 
     `code` is the country's calling code, and `national` matches a number without it. `trunk` is the prefix
-    for calls within the country. `trunk` is None if digits alone can be a national or an international
+    for calls within the country. `trunk` is None if the same digits could be a national and an international
     number.
     """
 

@@ -28,7 +28,7 @@ def amazon_phone(text: str, country: str) -> str | DroppedKey:
     """Return the digits of a phone number with its calling code, or why the trait is dropped.
 
     A number without `+` is first read as dialled in `country`. Letters and extensions are removed. A number
-    that is possible but not assigned is accepted; a number without its area code is not. Source: P8, P9.
+    that is possible but not assigned is accepted. A number without its area code is dropped. Source: P8, P9.
     """
     # Fast path: most numbers have this form, and a placeholder does not match.
     if text.startswith("+") and INTERNATIONAL.fullmatch(text, 1):

@@ -37,7 +37,7 @@ _OTHER_DIGEST_LENGTHS: Final = frozenset({32, 40, 56, 96, 128})
 
 
 def is_placeholder(text: str) -> DroppedKey | None:
-    """Return the result for a trait that is a placeholder, or None if it is not."""
+    """Return the reason to drop a trait that is a placeholder. Return None for any other trait."""
     word = text.strip()
     if word in NOTHING_WORDS or (not word.isalnum() and _TEMPLATE.search(word)):
         return DroppedKey(DropReason.PLACEHOLDER)
@@ -45,7 +45,7 @@ def is_placeholder(text: str) -> DroppedKey | None:
 
 
 def is_placeholder_or_digest(text: str) -> DroppedKey | None:
-    """Return the result for a trait that is a placeholder or a digest other than SHA-256, else None."""
+    """Return the reason to drop a trait that is a placeholder or a digest other than SHA-256, else None."""
     word = text.strip()
     if len(word) in _OTHER_DIGEST_LENGTHS and _HEX.fullmatch(word):
         return DroppedKey(DropReason.UNUSABLE_DIGEST)

@@ -56,8 +56,8 @@ _alnum_composed = keep_composed("a-z0-9")
 def _amazon_postal(text: str, country: str) -> str | DroppedKey:
     """Keep letters and digits; drop a code of zeros.
 
-    If the event's country is the US, keep only the first five digits. A code with letters among them is not a
-    ZIP code and is kept.
+    If the event's country is the US, keep only the first five digits. If a letter is among the first five
+    characters, the code is not a ZIP code and is kept.
     """
     postal = _alnum_composed(text)
     if not postal:

@@ -16,7 +16,7 @@ class HashedTrait:
 
 
 def hash_trait(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> HashedTrait:
-    """Normalise and hash one trait. A trait that is a SHA-256 digest already has an empty normalised form."""
+    """Normalise and hash one trait. If the trait is a SHA-256 digest, its normalised form is empty."""
     key = match_key(profile, rule, text, country=country)
     if isinstance(key, DroppedKey):
         return HashedTrait("", None, None, key.why.value)

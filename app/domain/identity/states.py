@@ -105,7 +105,8 @@ CANADA: Final = _read(
 
 BY_COUNTRY: Final[Mapping[str, Mapping[str, str]]] = {"US": UNITED_STATES, "CA": CANADA}
 
-# For the tag template, which ignores the country. No name or code belongs to both countries.
+# The states of both countries, for the tag template: it ignores the country. No name or code is in both
+# lists.
 _EITHER: Final = {**CANADA, **UNITED_STATES}
 
 _LETTERS_AND_DIGITS: Final = keep("a-z0-9")

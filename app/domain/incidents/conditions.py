@@ -39,8 +39,8 @@ class DestinationFacts:
     oldest_live_at: datetime | None = None
     oldest_waiting_at: datetime | None = None
     waiting_events: int = 0
-    # The events that expire within the threshold for `expiring`: the first time, since when they wait, how
-    # many.
+    # Events that expire within the threshold for `expiring`: the first expiry, the start of the wait, and the
+    # number of these events.
     first_expiry_at: datetime | None = None
     expiring_since: datetime | None = None
     expiring_events: int = 0

@@ -13,8 +13,9 @@ from typing import Final
 class Condition(StrEnum):
     """The condition of a destination. Each destination has exactly one.
 
-    `stalled`: events wait and none is delivered, but no incident is open yet. `recovering`: an incident is
-    still open, but its cause is gone. `idle`: the destination is active, but received no event within a day.
+    `stalled` means that events wait and none is delivered, but no incident is open yet. `recovering` means
+    that an incident is still open, but its cause is gone. `idle` means that the destination is active, but
+    received no event within a day.
     """
 
     NEEDS_ATTENTION = "needs_attention"

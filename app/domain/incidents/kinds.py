@@ -54,8 +54,8 @@ class KindSpec:
     """The properties of a kind of incident.
 
     `remedy` says what the operator should do. `opens_when` explains the threshold; it is empty if no
-    threshold can be set. `needs_success`: the incident resolves only after a successful request.
-    `silences_others`: while the incident is open, incidents of other kinds open without a message.
+    threshold can be set. With `needs_success`, the incident resolves only after a successful request. With
+    `silences_others`, incidents of other kinds open without a message while the incident is open.
     """
 
     title: str

@@ -98,7 +98,7 @@ def advance(
     silent: bool = False,
     released: bool = False,
 ) -> tuple[Incident | None, Transition]:
-    """Return the incident after a check that found its problem (`finding`) or did not (None), and the change.
+    """Return the incident after a check, and the change. `finding` is the problem found, or None.
 
     `success_at` is the time of the destination's last successful request. `released` means that the kind was
     disabled or the destination deleted: the incident resolves immediately. Return None and OPENED if a

@@ -59,7 +59,8 @@ class EventsThreshold(Threshold):
 class VolumeThreshold(Threshold):
     """A share of the usual number of events in an hour: the median of the same hour on other days.
 
-    No incident opens if the usual number is below `min_events`, because a share of it is too few events.
+    No incident opens if the usual number is below `min_events`, because a share of so few events means
+    little.
     """
 
     share: float = 0.1

@@ -14,7 +14,7 @@ class Difference(NamedTuple):
 
 
 def differences(before: Any, after: Any, parent: str = "") -> Iterator[Difference]:
-    """Yield the members that differ, in the order of `after`, and last those that only `before` has."""
+    """Yield the members that differ, in the order of `after`. Members that only `before` has come last."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for name in [*after, *(name for name in before if name not in after)]:
             path = f"{parent}.{name}" if parent else str(name)

@@ -37,7 +37,8 @@ MAX_NAME_LENGTH: Final = 100
 MAX_CUSTOM_FIELDS: Final = 13  # P10
 _CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII)  # P10
 
-# Traits that identify a person. They must be hashed, so custom data, which is not, must not read their paths.
+# Traits that identify a person. They must be hashed. Custom data is not hashed, so it must not read their
+# paths.
 NAMING_TRAITS: Final = ("email", "phone", "first_name", "last_name", "address")
 
 
@@ -85,7 +86,7 @@ class Mapping:
 
     @property
     def sources(self) -> tuple[tuple[str, Source], ...]:
-        """(name, source) of each mapped field."""
+        """The name and source of each mapped field."""
         named = [
             ("event_type", self.event_type),
             ("event_source", self.event_source),
@@ -102,7 +103,7 @@ class Mapping:
 
     @property
     def paths(self) -> tuple[tuple[str, str], ...]:
-        """(name, path in the event) of each field that is read from the event."""
+        """The name and path of each field that is read from the event."""
         return tuple((name, source.path) for name, source in self.sources if source.path is not None)
 
 
@@ -193,7 +194,7 @@ class _DocumentReader:
     def _refuse_unknown(self, members: dict[str, Any], known: tuple[str, ...], at: str) -> None:
         for name in members:
             if name not in known:
-                # The name is repeated only if it is a short word, because it can be any text.
+                # The problem repeats the name only if it is a short word, because a name can be any text.
                 shown = name if _CUSTOM_NAME.fullmatch(name) and len(name) <= 64 else "?"
                 self._problem(f"{at}{shown}", "unknown_member", f"Known members: {', '.join(known)}.")
 

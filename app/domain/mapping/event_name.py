@@ -9,8 +9,8 @@ from app.domain.personal_text import holds_personal_text
 
 MAX_EVENT_NAME_LENGTH: Final = 256
 _FORBIDDEN: Final = re.compile(r"[!@#$%^&*|+=(){}\[\]<>?\\/~;]")
-# Unicode categories: control characters, formats such as zero-width and direction marks, line ends,
-# surrogates, private and unassigned characters.
+# Unicode categories of invisible characters: control characters, formats such as zero-width and direction
+# marks, line ends, surrogates, private and unassigned characters.
 _INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"})
 # Invisible characters of other categories: fillers, joiners, variation selectors.
 _BLANK: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u2800\u3164\ufe00-\ufe0f\uffa0]")

@@ -84,7 +84,7 @@ def _by_type(event_type: Any, fields: Mapping[str, Any]) -> Iterator[LintWarning
 def constant_of(source: Any, *, bare: str) -> Any:
     """Return the constant of a source, or None if it reads the event.
 
-    `bare` is "const" if a source that is no object is a constant, and "path" if it is a path.
+    `bare` says how to read a source that is not an object: "const" for a constant, "path" for a path.
     """
     if isinstance(source, dict):
         return source.get("const")

@@ -57,7 +57,7 @@ def parse_path(text: str) -> tuple[Step, ...] | None:
 
 
 def last_name(steps: tuple[Step, ...]) -> str:
-    """Return the last name in a path, or an empty text if it has only indexes."""
+    """Return the last name in a path. Return an empty text if the path has only indexes."""
     return next((step for step in reversed(steps) if isinstance(step, str)), "")
 
 

@@ -1,4 +1,4 @@
-"""Find email addresses and phone numbers in a mapping. They must not be there: it is stored and shown."""
+"""Find email addresses and phone numbers in a mapping. They are refused: mappings are stored and shown."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ def _parts(member: str, written: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(written, list):
         yield from ((f"{member}[{number}]", row) for number, row in enumerate(written))
     elif isinstance(written, dict):
-        # An unknown name is checked too, and not shown: it can be an address itself.
+        # An unknown name is checked too. It is not shown, because the name itself can be an address.
         yield from (
             (f"{member}.{name}" if name in FIELDS else member, [name, part]) for name, part in written.items()
         )

@@ -1,8 +1,8 @@
 """Pipe functions: named steps that change a value of the event before it becomes a field of the Amazon event.
 
-A step takes any JSON value, never raises, and runs in time linear in its input. It returns a value, or
-`SourceFailed`: with reason `wrong_type` for a value of another JSON type, and `transform_failed` for a value
-that it cannot read.
+A step takes any JSON value, never raises, and runs in time linear in its input. It returns a value or
+`SourceFailed`. The reason is `wrong_type` for a value of another JSON type, and `transform_failed` for a
+value that the step cannot read.
 """
 
 import hashlib
@@ -226,7 +226,7 @@ def _date(arguments: list[Any]) -> Step | str:
 
 def _sha256_lower(text: str) -> str:
     word = text.strip().lower()
-    # A text that is a digest already is not hashed again (P8).
+    # A text that is already a digest is not hashed again (P8).
     return word if _DIGEST.fullmatch(word) else hashlib.sha256(word.encode("utf-8", "replace")).hexdigest()
 
 

@@ -49,8 +49,9 @@ def compile_source(
 ) -> Source | list[MappingProblem]:
     """Compile a source of a mapping document, or return its problems. `at` is its path in the document.
 
-    `bare` is what a source that is a text means: "const" or "path". A blank value counts as absent. For a
-    match key, `keep_blank` returns white space, so that the match key is reported as dropped.
+    `bare` says how to read a source that is a text: "const" for a constant, "path" for a path. A blank value
+    counts as absent. For a match key, `keep_blank` returns white space, so that the match key is reported as
+    dropped.
     """
     if isinstance(written, str):
         written = {bare: written}

@@ -1,7 +1,7 @@
 """Read the settings of notification channels, such as `NOTIFY_WEBHOOKS="ops=https://…,ops@acme=https://…"`.
 
 Entries `name=value` or `name@organisation=value` are separated by commas. A comma in an address is written
-`%2C`. Addresses are credentials, so no error and no `repr` contains one.
+`%2C`. Addresses are credentials, so no error and no `repr` contains an address.
 """
 
 import re
@@ -32,7 +32,7 @@ class Channel:
 
     @property
     def key(self) -> str:
-        """The name of the channel in the database. It differs for a webhook and an email of the same name."""
+        """The name of the channel in the database. The type follows the name unless it is a webhook."""
         return self.name if self.type == "webhook" else f"{self.name} ({self.type})"
 
 

@@ -19,8 +19,8 @@ _VERBS: Final[Mapping[str, str]] = {
     MessageType.RESOLVED: "resolved",
     MessageType.REMINDER: "still open",
 }
-# Slack reads &, < and > as markup. Mattermost reads `code`, @all and links: a zero-width space prevents
-# the last two.
+# Slack reads &, < and > as markup. Mattermost reads `code`, @all and links as markup: a zero-width space
+# prevents @all and links.
 _ESCAPES: Final = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "@\u200b", "[": "[\u200b", "`": "'"}
 )

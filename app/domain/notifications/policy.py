@@ -64,9 +64,10 @@ class SentMessages:
 def due_message(incident: Incident, sent: SentMessages, now: datetime, *, muted: bool) -> MessageType | None:
     """Return the type of the message that is due, or None.
 
-    `muted` means that a person, a maintenance window or a problem of the service suppresses messages. After a
-    message that an incident opened or resolved, a channel gets no other such message for ten minutes, unless
-    the severity rises. So a problem that comes and goes causes few messages.
+    `muted` means that a person, a maintenance window or a problem of the service suppresses messages. The
+    message that an incident opened is sent at the earliest ten minutes after the last message that it opened
+    or resolved, unless the severity rises. The message that it resolved is sent at the earliest ten minutes
+    after the last message that it resolved. So a problem that comes and goes causes few messages.
     """
     if muted:
         return None

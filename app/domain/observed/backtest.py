@@ -56,7 +56,7 @@ class Backtest:
 
     @property
     def loss(self) -> Fraction:
-        """The largest share of events that is newly rejected or loses one match key, without `unclear`."""
+        """The largest share of evaluated events that are newly rejected or lose one match key."""
         evaluated = self.events - self.unclear
         worst = max([*self.lost.values(), self.rejected.total()], default=0)
         return Fraction(worst, evaluated) if evaluated else Fraction(0)

@@ -20,7 +20,7 @@ _EMPTY: Final = frozenset({ValueKind.NULL, ValueKind.BLANK, ValueKind.OBJECT, Va
 
 @dataclass(frozen=True, slots=True)
 class SchemaEntry:
-    """A path: how many events have it, how many have a value there, and how many have each kind of value."""
+    """A path, and how many events have the path, a value at the path, and each kind of value."""
 
     path: str
     present: int
@@ -79,8 +79,8 @@ _IDS: Final = frozenset(
 )
 _COUNTRIES: Final = frozenset({ValueKind.COUNTRY, ValueKind.CONSENT_COUNTRY})
 
-# For each field: its synonyms, the best first, in lower case without separators; and the kinds of value that
-# fit.
+# For each field: its synonyms and the kinds of value that fit. Synonyms are in lower case without separators.
+# The best synonym comes first.
 _SYNONYMS: Final[Mapping[str, tuple[str, Collection[ValueKind]]]] = {
     "event_timestamp": (
         "timestamp eventtimestamp eventtime occurredat time senttime sentat createdat happenedat date",
@@ -201,7 +201,7 @@ def _fits(name: str, entry: SchemaEntry) -> bool:
 
 
 def _is_unsampled(path: str, schema: EventSchema) -> bool:
-    """Return whether samples cannot contain the path, because they leave out what a list or object holds."""
+    """Return whether samples may lack the path, because they leave out the contents of lists and objects."""
     steps = parse_path(path) or ()
     if any(isinstance(step, int) and step > 0 for step in steps):
         return True

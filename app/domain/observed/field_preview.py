@@ -22,7 +22,7 @@ from app.domain.outcomes.reasons import WARNINGS
 
 @dataclass(frozen=True, slots=True)
 class FieldPreview:
-    """The result of one field for an event, or a note why there is none.
+    """The result of one field for an event, or a note that explains why the field has no result.
 
     `result` contains no personal data: a hash is shortened, and an unhashed id is `…`. `rejects` means that
     this field rejects the event.

@@ -1,8 +1,8 @@
 """Samples of events: the paths of an event, and the kind of value at each path, without values.
 
-After a request, only samples of its events are kept: they show the event schema, and drafts are tested on
-them. A kind is a format such as "time" or "email", which is no personal data. A member whose name could
-itself be a value, such as an address or a number, is left out with everything in it. See ADR 0016.
+After a request, the service keeps only samples of its events. The samples show the event schema, and mapping
+drafts are tested on them. A kind is a format such as "time" or "email", which is no personal data. A member
+is left out with everything in it if its name could be a value, such as an address or a number. See ADR 0016.
 """
 
 import re
@@ -105,8 +105,8 @@ def take_sample(
 ) -> SchemaSample:
     """Return the sample of an event, in time linear in the event's size.
 
-    It has at most 200 paths, and in addition those of `mapped`, regardless of their names. `unusable` has
-    paths whose values gave no match key, with the kind that replaces theirs.
+    The sample has at most 200 paths, and in addition the paths of `mapped`, whatever their names are.
+    `unusable` has the paths whose values gave no match key, each with the kind to record for it.
     """
     found: dict[str, ValueKind] = {}
     _walk(content, "", 0, found)
@@ -198,7 +198,7 @@ def _text_kind(text: str) -> ValueKind:
         return ValueKind.BLANK
     if len(text) > 1024:
         return ValueKind.TCF if _is_tcf(text) else ValueKind.ENDLESS_TEXT
-    # Cheap checks come before the patterns: a pattern that does not match takes ten times as long.
+    # Cheap checks come before the patterns, because a pattern that does not match takes ten times as long.
     word = text.strip()
     if is_placeholder(word) is not None:
         return ValueKind.UNUSABLE_TRAIT

@@ -33,7 +33,8 @@ _SAME: Final[Mapping[ValueKind, Any]] = {
     ValueKind.DENIED: "DENIED",
     ValueKind.TCF: tcf.consent_to_all(),
     ValueKind.GPP: "DBAA~BAAA.YAAA",
-    # Every identity profile drops the first as a hashed match key, and the second as an unhashed one.
+    # Every identity profile drops the first value as a hashed match key, and the second as an unhashed match
+    # key.
     ValueKind.UNUSABLE_TRAIT: "0" * 64,
     ValueKind.UNUSABLE_ID: "a@b",
 }
@@ -61,7 +62,7 @@ _TIMES: Final[Mapping[ValueKind, Callable[[datetime], Any]]] = {
     ValueKind.DATE: lambda at: at.strftime("%Y-%m-%d"),
     ValueKind.EPOCH_SECONDS: lambda at: int(at.timestamp()),
     ValueKind.EPOCH_MILLISECONDS: lambda at: int(at.timestamp()) * 1000,
-    # Digits can be a phone number or an epoch. These are both.
+    # Digits can be a phone number or an epoch time. This value is valid as both.
     ValueKind.DIGITS: lambda at: str(int(at.timestamp())),
 }
 

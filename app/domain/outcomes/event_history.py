@@ -55,7 +55,7 @@ class EventLife:
 
 
 def carrying_attempts(life: EventLife, attempts: Sequence[AttemptRecord]) -> list[AttemptRecord]:
-    """Return the attempts that contained the event. `attempts` are of its batch, or its own retries.
+    """Return the attempts that contained the event. `attempts` has attempts of its batch and its own retries.
 
     An event is left out of an attempt after it was delivered or erased, or when it has passed the age limit.
     """

@@ -79,8 +79,9 @@ def explain_duplicate(
 ) -> str:
     """Explain an event that is a duplicate because another event had the same mapped Amazon eventId before.
 
-    `event_id` and `original_explanation` are of the other event. `event_id` is None if the caller may not see
-    it. `is_here` is False if the other event belongs to another destination.
+    `event_id` is the id of the other event, and `original_explanation` explains the other event. `event_id`
+    is None if the caller may not see it. `is_here` is False if the other event belongs to another
+    destination.
     """
     original = f"event {event_id}" if event_id is not None else "an event"
     place = "" if is_here else " of another destination of this advertiser"

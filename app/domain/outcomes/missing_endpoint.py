@@ -26,13 +26,13 @@ PROBE_EVERY: Final = f"every {ENDPOINT_POLICY.probe_every / 60:g} minutes"  # fo
 
 @dataclass(frozen=True, slots=True)
 class MissingRun:
-    """How many 404s in a row a destination got, and since when."""
+    """The number of 404s in a row that a destination got, and the time of the first."""
 
     since: float
     times: int = 0
 
     def after(self, reply: Reply, now: float) -> "MissingRun":
-        """Return the run after another reply. A failure with another cause neither extends nor ends it."""
+        """Return the run after another reply. A failure with another cause leaves the run unchanged."""
         match reply:
             case Missing():
                 return replace(self, times=self.times + 1) if self.times else MissingRun(now, 1)

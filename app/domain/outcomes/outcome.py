@@ -86,7 +86,7 @@ class ServerError:
 
 @dataclass(frozen=True, slots=True)
 class TransportError:
-    """The response is missing or incomplete: no connection, a timeout, a closed connection, or too long."""
+    """The response is missing, incomplete or too long: no connection, a timeout, or a closed connection."""
 
     why: str  # 'connect' | 'timeout' | 'cut' | 'too_long'
 
@@ -112,8 +112,8 @@ class Unexpected:
 class NotSent:
     """The request was not sent, although its attempt was stored.
 
-    Meanwhile a Retry-After window or an open circuit breaker began, or too little time of the lease was left.
-    Event histories and metrics do not count the attempt.
+    After the attempt was stored, a Retry-After window began, the circuit breaker opened, or too little time
+    was left. Event histories and metrics do not count the attempt.
     """
 
 

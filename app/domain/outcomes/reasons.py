@@ -185,7 +185,7 @@ class DeadLetter(StrEnum):
     SYSTEM = "system"
 
 
-# Who can fix it, for each reason of a permanent failure.
+# For each reason of a permanent failure: who can fix the event.
 DEAD_LETTERS: Mapping[str, DeadLetter] = {
     "amazon_refused": DeadLetter.CUSTOMER,
     "amazon_request_refused": DeadLetter.CUSTOMER,

@@ -115,7 +115,7 @@ class PerItem:
 
 @dataclass(frozen=True, slots=True)
 class RetryAll:
-    """The complete request failed. Its conversions wait for `wait` seconds and count a failed attempt."""
+    """The complete request failed. Each conversion waits for `wait` seconds and counts a failed attempt."""
 
     reason: str
     wait: float
@@ -123,7 +123,7 @@ class RetryAll:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The lane or the destination waits, after a 429 or an invalid sign-in. It counts no failed attempt."""
+    """The lane or the destination waits after a 429 or an invalid sign-in. No failed attempt is counted."""
 
     reason: str
 

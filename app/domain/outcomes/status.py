@@ -20,12 +20,13 @@ from app.domain.destination import State
 class Status(StrEnum):
     """The status of an accepted event, as the API reports it (interface §2)."""
 
-    # Waits for its first attempt. An event gets here when it is accepted, and when its batch is replayed.
+    # The event waits for its first attempt. It gets this status when it is accepted, and when its batch is
+    # replayed.
     QUEUED = "queued"
 
-    # At least one attempt failed and another one follows automatically, until the age limit. An event gets
-    # here when its complete request fails, when Amazon asks for it again, when its outcome is unknown, or
-    # when it is replayed alone.
+    # At least one attempt failed, and the next attempt follows automatically, until the age limit. An event
+    # gets this status when its complete request fails, when Amazon asks for it again, when its outcome is
+    # unknown, or when it is replayed alone.
     RETRYING = "retrying"
 
     # Waits because an operator paused its destination. It is queued or retrying again after the resume.

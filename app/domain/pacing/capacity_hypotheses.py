@@ -82,7 +82,7 @@ class CapacityHypotheses:
         return replace(self, weight=weight)
 
     def accepted(self, at: float) -> "CapacityHypotheses":
-        """Return the posterior after Amazon accepted a request at that time, which used a token."""
+        """Return the posterior after Amazon accepted a request at time `at`. The request used a token."""
         elapsed, rates = max(0.0, at - self.at), rates_below(self.limit)
         inflows, count = [rate * elapsed for rate in rates], len(rates)
         low, high, weight = array("d"), array("d"), array("d")
@@ -105,7 +105,7 @@ class CapacityHypotheses:
         return self._normalized(low, high, weight, at)
 
     def refused(self, at: float) -> "CapacityHypotheses":
-        """Return the posterior after Amazon refused a request at that time."""
+        """Return the posterior after Amazon refused a request at time `at`."""
         elapsed, rates = max(0.0, at - self.at), rates_below(self.limit)
         inflows, weight = [rate * elapsed for rate in rates] * len(BURSTS), array("d")
         for inflow, least, prior in zip(inflows, self.low, self.weight, strict=True):

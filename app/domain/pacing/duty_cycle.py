@@ -1,7 +1,7 @@
 """Limit a process to a part of the CPU time of a core, by pauses between pieces of work.
 
 It is a token bucket of CPU seconds: elapsed time adds `part` of a second per second, used CPU time is
-subtracted. In a fully used process, new work waits in each queue that it passes. In a process with free time,
+subtracted. In a fully used process, new work waits in every queue on its way. In a process with free time,
 most queues are empty.
 """
 

@@ -10,7 +10,7 @@ REPLAY_SHARE: Final = 5  # of this many requests of a lane, at most one is a rep
 
 
 class WorkKind(StrEnum):
-    """The kind of work in a request. REPLAY carries complete batches; a retry carries single events."""
+    """The kind of work in a request. LIVE and REPLAY carry complete batches; retries carry single events."""
 
     LIVE = "live"
     RETRY = "retry"

@@ -40,19 +40,19 @@ class InboundLimit:
         self._as_of = now
 
     def wait(self, now: float) -> float:
-        """Return the seconds until a request is admitted. It is admitted now if they are 0 or less."""
+        """Return the seconds until a request is admitted. It is admitted now if the result is 0 or less."""
         self._refill(now)
         return (self._owed + 1 - self._burst) / self.share
 
     def take(self, events: int, now: float) -> None:
-        """Count events. Those above the content of the bucket are a debt: later requests wait."""
+        """Take events from the bucket. If it has too few, the rest is a debt: later requests wait."""
         self._refill(now)
         self._owed += events
 
     def divide(self, share: float, seconds: float, now: float) -> None:
         """Set the share, and recompute the refill of the last `seconds` with it.
 
-        The demand was measured in that time. So events that a too large share admitted become a debt.
+        The demand was measured in these seconds. If the share was too large, the excess events become a debt.
         """
         self._refill(now)
         self._owed = max(0.0, self._owed + (self.share - share) * seconds)

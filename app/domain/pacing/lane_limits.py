@@ -51,7 +51,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """Numbers of a worker's requests to Amazon that are in flight: in total, in one region, in one lane.
+    """The number of a worker's requests to Amazon in flight: in total, in one region and in one lane.
 
     `failing` counts the requests of lanes whose last request failed, over all lanes.
     """
@@ -89,8 +89,9 @@ class Capacity:
     def admits(self, now: InFlight, *, is_failing: bool) -> bool:
         """Return whether a lane may start another request.
 
-        The requests of the lane must be fewer than the free requests of its region. So one hanging lane uses
-        half of the region, two use three quarters together, and a third lane can still send.
+        A lane may start a request only if it has fewer requests in flight than its region has free. So one
+        hanging lane uses half of the region. Two hanging lanes use three quarters together, and a third lane
+        can still send.
         """
         free = min(self.total - now.total, self.region - now.region)
         return now.lane < min(free, self.lane) and not (is_failing and now.failing >= self.failing)
@@ -121,7 +122,7 @@ def fair_share(lanes: int, workers: int) -> int:
 def may_acquire(owned: int, share: int, *, is_lapsed: bool) -> bool:
     """Return whether a worker with `owned` lanes may acquire a free lane.
 
-    Up to its fair share it may acquire any. A lane whose lease has expired (`is_lapsed`) is acquired in any
-    case: its owner hangs, but still counts as a live worker.
+    Up to its fair share, a worker may acquire any free lane. Any worker may acquire a lane whose lease has
+    expired (`is_lapsed`): the owner hangs, but still counts as a live worker.
     """
     return owned < share or is_lapsed

@@ -41,7 +41,7 @@ class MergeWindow:
         return max(now, self.sent_at + (self.shortest if announced >= ENOUGH else self.seconds))
 
     def first_event(self, now: float) -> "MergeWindow":
-        """Return the window after the first event for the next request. An idle lane counts from zero."""
+        """Return the window after the next request's first event. For an idle lane, `in_row` becomes 0."""
         if now < self.sent_at + self.shortest:
             return self
         return MergeWindow(self.shortest, self.sent_at)

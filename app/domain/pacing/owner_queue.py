@@ -18,7 +18,8 @@ class OwnerQueue(Generic[Item]):
     """Waiting items, each with an owner and a cost greater than 0."""
 
     def __init__(self) -> None:
-        # By owner, without owners that have no item. Each item has its start tag and its number.
+        # The items by owner. Each item has its start tag and its number. Owners without an item have no
+        # entry.
         self._items: dict[Owner, deque[tuple[float, int, Item]]] = {}
         self._firsts: list[tuple[float, int, Owner]] = []  # a heap of the first item of each owner
         self._next_start: dict[Owner, float] = {}
@@ -56,7 +57,7 @@ class OwnerQueue(Generic[Item]):
         return None if found is None else self._items[found[2]][0][2]
 
     def pop(self, excluded: Collection[Owner] = ()) -> Item:
-        """Remove and return the next item of an owner that is not excluded. Raises IndexError for none."""
+        """Remove and return the next item of an owner that is not excluded. Raises IndexError without one."""
         found = self._first(excluded)
         if found is None:
             raise IndexError("no item waits")

@@ -61,7 +61,7 @@ class RateEstimate:
         )
 
     def rate_at(self, now: float, *, limit: float) -> float | None:
-        """Return the rate to use now, at most `limit`: higher than the estimate if it has recovered."""
+        """Return the rate to use now, at most `limit`. It is above the estimate after a recovery."""
         if self.rate is None:
             return None
         quiet = now - self.refused_at
@@ -124,7 +124,7 @@ class RateEstimate:
         rest = EARLY_PROBE_AFTER_S if early_probes else PROBE_AFTER_S
         if self.rate_before_probe is not None and hypotheses.rate_reached(0.1) > UNDECIDED * rate:
             # Either the limit or the burst is higher than estimated. The bucket is empty now, so the next
-            # probe decides.
+            # probe shows which.
             early_probes, rest = max(1, early_probes), UNDECIDED_PROBE_AFTER_S
         since, quiet_s = now - self.refused_at, self.quiet_s
         if since > quiet_s:

@@ -1,8 +1,8 @@
 """Which organisations send at present: those that posted within the last seconds. Pure.
 
-Each user has an instance of its own, because each counts other posts. Admission control counts every request
-with a body, because one that stalls or is refused later uses memory too. The loop limiter counts small posts.
-Group commit counts posts whose events it stores.
+Three modules have an instance of their own, because each module counts different posts. Admission control
+counts every request with a body, because a request that stalls or is refused later uses memory too. The loop
+limiter counts small posts. Group commit counts posts whose events it stores.
 """
 
 from app.domain.pacing.owner_queue import Owner

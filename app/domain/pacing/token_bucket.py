@@ -20,7 +20,7 @@ class RateLimit:
     burst: int
 
     def lowest(self, other: "RateLimit") -> "RateLimit":
-        """Return the lower rate and the lower burst. The destinations of a lane share its pace."""
+        """Return the lower rate and the lower burst of both limits."""
         return RateLimit(min(self.per_second, other.per_second), min(self.burst, other.burst))
 
 
