@@ -96,7 +96,10 @@ class AuditForm:
         return "Write days as YYYY-MM-DD. The filter by day was ignored." if wrong else None
 
     def wanted(self) -> AuditFilter:
-        """Return the filter. The name that the list shows for the bootstrap key also finds its actions."""
+        """Return the filter for the use case.
+
+        The displayed name of the bootstrap key also finds the actions of this key.
+        """
         since, until = _day(self.since), _day(self.until)
         actor = "bootstrap" if self.actor.strip().lower().endswith("bootstrap key") else self.actor.strip()
         return AuditFilter(
@@ -133,7 +136,7 @@ class EntryView:
 
 
 def present(entry: AuditEntry, names: Mapping[str, str], actor_name: str) -> EntryView:
-    """Return the view of an entry. `names` has the name of each id in it."""
+    """Return the view of an entry. `names` maps the ids in the entry to names."""
     return EntryView(
         entry.id,
         entry.at,
@@ -193,7 +196,7 @@ _WORDS: Mapping[str, str] = {"null": "none", "true": "yes", "false": "no", "[]":
 
 
 def _words(text: str | None, names: Mapping[str, str]) -> str | None:
-    """Return a value in words: no JSON, and names next to ids."""
+    """Return a value as people read it: without JSON, and with the name next to each id."""
     if text is None or text in _WORDS:
         return None if text is None else _WORDS[text]
     if text in names:

@@ -1,6 +1,7 @@
-"""Show on the next page what an action did, with a link to continue. A cookie carries the code for one page.
+"""Show on the next page what an action did, with a link to continue. A cookie carries the confirmation to
+that page.
 
-Every POST of the console ends in `redirect`, or shows its result on the page that it returns.
+Every POST of the console calls `redirect`, or shows its result on the page that it returns.
 """
 
 import re
@@ -18,7 +19,8 @@ from app.console.wording import events
 _COOKIE: Final = "console_done"
 _SECONDS: Final = 60
 
-# Fixed sentences: a forged cookie can show no other text, except for another number.
+# The sentences are fixed, so a forged cookie can show no other text. It can only change the number in a
+# sentence.
 SENTENCES: Final[Mapping[str, str]] = {
     "connected": "Connected to Amazon. Amazon confirmed access to the advertiser.",
     "created": "Destination created. Connect it to Amazon next.",
@@ -138,7 +140,7 @@ def redirect(context: AppContext, address: str, done: str, number: int | None = 
 
 
 def confirmation_of(request: Request) -> ActionConfirmation | None:
-    """Return what the action before this page did, or None if there was no action."""
+    """Return the confirmation of the previous action, or None if there was no action."""
     word, _, number = request.cookies.get(_COOKIE, "").partition(".")
     sentence = SENTENCES.get(word)
     if sentence is None:

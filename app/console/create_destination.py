@@ -24,7 +24,7 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 NEW = "/console/destinations/new"
 _TEXT_FIELDS = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
-# Region and currency have no preselected value: users would submit it without checking.
+# Region and currency have no default. Users would submit a default without checking it.
 DEFAULTS = {"identity_profile": "amazon"}
 # The sandbox's built-in advertisers.
 SANDBOX_ADVERTISERS = (
@@ -53,7 +53,8 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
         problems, status = form_view.problems_of(error)
         return _show(visit, values, problems, status=status)
     if form_text(form, "then") == "connect" and visit.context.amazon_configured and not created.similar:
-        # Warn about a similar name before Amazon's sign-in: the destination may be a duplicate.
+        # Show the warning about a similar name before Amazon's sign-in, because the destination may be a
+        # duplicate.
         sign_in = await begin_connection(visit.context, visit.caller, created.destination.id)
         return RedirectResponse(sign_in, 303)
     query = "?alike=1" if created.similar else ""

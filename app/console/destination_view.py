@@ -18,9 +18,10 @@ from app.store.outcome_history import OutcomeBucket
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure. `address` opens the list of the counted events, None if there is no such list.
+    """A figure of the page. `address` opens the list of the counted events; None means that there is no such
+    list.
 
-    The list's address is the address of the destination's page followed by `address`.
+    The address is relative to the destination's page.
     """
 
     label: str
@@ -64,7 +65,7 @@ def tiles(
             name,
             STATUSES[name].tone,
             STATUSES[name].meaning,
-            # An event that failed may have been accepted before the range.
+            # An event that failed in this range may have been accepted earlier, so its link has no range.
             f"/events?status={name}" + (f"&range={range_name}" if name == "delivered" else ""),
         )
         for name in ("delivered", "dead", "expired")
@@ -135,7 +136,7 @@ def causes(counted: Sequence[tuple[str, str, int]]) -> list[RejectionCause]:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """One value about the lane, its meaning and its tone. `at` is a time to show."""
+    """A value of the lane, with its meaning and its tone. `at` is a time that the page shows with it."""
 
     label: str
     value: str

@@ -15,7 +15,10 @@ from app.store.destinations import Destination
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """`action` selects the button next to the text; `since` is when the condition began, if known."""
+    """What is wrong and what to do. `action` selects the button.
+
+    `since` is when the condition began, if known.
+    """
 
     tone: str
     headline: str
@@ -176,7 +179,7 @@ def _failing_requests(facts: DiagnosisInput) -> Diagnosis | None:
     if facts.failures is None or not facts.requests:
         return None
     newest, run = facts.requests[0], facts.failures
-    # With nothing waiting, the dead letters show the effect of a rejected request.
+    # If no event waits, the dead letters already show the effect of a rejected request.
     if not (facts.stats.waiting or newest.outcome == "unexpected"):
         return None
     headline, remedy = _FAILURES.get(newest.outcome, _FAILURES["broken"])

@@ -12,7 +12,7 @@ from app.domain.observed.field_preview import FieldPreview
 
 _CUSTOM = "custom_data."
 _is_normaliser = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
-# Labels of rules. Functions of a pipe keep their names.
+# The labels of rules. A function of a pipe has no label and is shown by its name.
 _RULE_LABELS: Mapping[str, str] = {
     "": "unchanged",
     "const": "constant",

@@ -8,7 +8,8 @@ from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS, field_problems
 from app.admin.refusals import FieldProblem, Refusal
 from app.api.errors import status_of
 
-# Sentences for forms. A code that is missing here gets the sentence of the API documentation.
+# Sentences for problems in forms. A code that is not in this table gets the sentence of the API
+# documentation.
 _SENTENCES: Mapping[str, str] = {
     "missing": "Required.",
     "too_short": "Required.",

@@ -64,7 +64,10 @@ def strip(
 
 
 def address(parameters: Mapping[str, str], **changes: str | None) -> str:
-    """Return the address of the home page with some parameters changed; the page number is dropped."""
+    """Return the address of the home page with some parameters changed.
+
+    The result starts on the first page.
+    """
     kept = {name: value for name, value in {**parameters, "page": None, **changes}.items() if value}
     return f"/console?{urlencode(kept)}" if kept else "/console"
 
@@ -150,7 +153,7 @@ def remedy_button(each: OpenIncident, *, may_write: bool) -> RemedyButton | None
 
 
 def _resume(state: str | None, page: str, reconnect: RemedyButton) -> RemedyButton:
-    """Return the action that releases waiting events; it depends on why they wait."""
+    """Return the button that makes waiting events continue. It depends on why the events wait."""
     if state == "paused":
         return RemedyButton("Resume", f"{page}/resume", is_post=True)
     if state == "needs_reconnect":

@@ -1,4 +1,7 @@
-"""Live updates by server-sent events: a page's panel, sent again when it has changed."""
+"""Live updates by server-sent events.
+
+The stream sends a page's panel again whenever the panel has changed.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -92,7 +95,7 @@ async def live_replay(visit: CurrentVisit, found: CurrentDestination, replay_id:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The current content of a page's panel. A `final` panel does not change any more."""
+    """The current content of a page's panel. If it is `final`, it will not change again."""
 
     html: str
     final: bool = False
@@ -105,7 +108,7 @@ def streamed(visit: Visit, read: ReadPanel, *, every_s: float = POLL_INTERVAL_S)
     """Return the stream of a panel, or 204 if too many are open."""
     if getattr(visit.request.app.state, "console_streams", 0) >= MAX_STREAMS:
         return Response(status_code=204)  # the page tries again, with growing intervals
-    # HEAD has the headers of GET and no body: it must not read the database for five minutes.
+    # A HEAD request gets the headers of GET without a body. It must not read the database for five minutes.
     content = _stream(visit, read, every_s) if visit.request.method == "GET" else _nothing()
     headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(content, media_type="text/event-stream", headers=headers)
@@ -157,6 +160,6 @@ async def _panel(visit: Visit, destination: DestinationId, range_name: RangeName
 
 
 def _is_stopping(request: Request) -> bool:
-    """Return whether the process is stopping; streams end so that they do not delay it."""
+    """Return whether the process is stopping. A stream then ends, so that it does not delay the stop."""
     stopping = getattr(request.app.state, "stopping", None)
     return bool(stopping and stopping())

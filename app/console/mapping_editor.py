@@ -119,7 +119,7 @@ async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id:
         return await _show(visit, destination, found, document, form=form)
     if check_draft(document):
         return await _show(visit, destination, found, document, form=form, status=422)
-    # In a change, null removes a member; so members that the form left out are null.
+    # In a change, null removes a member. So set the members that the form left out to null.
     members = {**dict.fromkeys(draft), **document}
     try:
         saved = await change_draft(

@@ -289,9 +289,9 @@ def canonical(document: Document) -> Document:
 
 
 def keep_short_forms(before: Document, after: Document) -> Document:
-    """Return `after`; members with the same meaning as in `before` keep the notation of `before`.
+    """Return `after` with the notation of `before` for members whose meaning is the same in both.
 
-    So saving an unchanged form changes nothing, even if an API caller used short forms.
+    An API caller may have used short forms. Saving an unchanged form then changes nothing.
     """
     old, new = canonical(before), canonical(after)
     merged = {name: before[name] if name in old and old[name] == new[name] else after[name] for name in after}

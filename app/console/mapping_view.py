@@ -25,7 +25,8 @@ MAX_PATHS = 200
 MAX_OBSERVED_PATHS = 50  # the event schema page has the rest
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
-# Paths that journeys usually send, offered after the paths of recent events and of the sample event.
+# Paths that journeys usually send. The form offers them after the paths of recent events and of the sample
+# event.
 USUAL_PATHS = (
     "event.name",
     "event.timestamp",
@@ -56,7 +57,10 @@ USUAL_PATHS = (
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference between two documents. `was` or `now` is None if its document lacks the place."""
+    """A difference between two documents.
+
+    `was` or `now` is None if that document has no value at this place.
+    """
 
     place: str
     was: str | None

@@ -32,7 +32,10 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC")
 
 
 def timed(sentence: str) -> Markup:
-    """Return a sentence of the API with its times in `<time>` elements, which browsers show in local time."""
+    """Return a sentence of the API as HTML.
+
+    Its times become `<time>` elements, which browsers show in local time.
+    """
     element = r'<time datetime="\1T\2Z" data-seconds>\1 \2 UTC</time>'
     return Markup(_TIME.sub(element, str(escape(sentence))))  # noqa: S704 - escaped before the elements are added
 
@@ -51,7 +54,7 @@ def quoted(text: str) -> Markup:
 
 _TEMPLATES.filters["quoted"] = quoted
 
-# No external and no inline resources: user input cannot become a script.
+# Pages load no external and no inline resources. So text from users cannot run as a script.
 POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "frame-ancestors 'none'; form-action 'self'"
@@ -96,7 +99,7 @@ def problem(request: Request, found: Problem) -> Response:
         return error_response(found)  # a client that accepts no HTML gets JSON
     body = error_body(found)
     content = {"title": _TITLES.get(status_of(found), "Something went wrong"), "detail": body["detail"]}
-    # This page has no form, so its sentence names the fields.
+    # This page has no form, so its sentence must name the invalid fields.
     if sentences := of_fields(found.fields):
         content["detail"] = " ".join(f"{name}: {sentence}" for name, sentence in sentences.items())
     if fragment:

@@ -101,7 +101,7 @@ async def start(
         path="/",
         secure=sessions.is_secure(context),
         httponly=True,
-        # Lax: the browser comes back from another site.
+        # SameSite must be Lax, because the browser returns from another site.
         samesite="lax",
         max_age=int(_LIFETIME.total_seconds()),
     )

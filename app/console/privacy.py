@@ -1,6 +1,6 @@
 """Privacy page: find where a person is stored, erase a person, and read the receipts.
 
-A typed value is only in the body of its form. The page contains the state of a search, sealed.
+A typed value is only in the body of its form. The page carries the state of a search in encrypted form.
 """
 
 import base64
@@ -48,7 +48,7 @@ _LABELS = {
 
 
 class _Found(msgspec.Struct):
-    """The state of a search: what it looks for, its position, and its results so far."""
+    """The state of a search: the value to find, the position, and its results so far."""
 
     kind: str
     value: str

@@ -73,10 +73,10 @@ def problem_views(problems: Iterable[tuple[str, str]]) -> list[ProblemView]:
 
 
 def _sentence(place: str, sentence: str) -> str:
-    # The limits of the form leave only one possible problem of a name: that it is blank.
+    # The form's own limits prevent every problem of a name except a blank name.
     if place == "name":
         return "Required."
-    # The API's sentence repeats the member's name; the page shows its label already.
+    # The API's sentence repeats the member's name, but the page already shows its label.
     return "Required." if sentence == f"To publish, a mapping needs {place}." else sentence
 
 

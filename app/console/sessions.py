@@ -1,7 +1,7 @@
-"""Console sessions: a cookie, the API key that opened the session, and the role that its scopes give.
+"""Console sessions: a cookie, the API key that opened the session, and the role that the key's scopes give.
 
 The cookie contains a random token; the database stores the token's digest. A visitor has the permissions that
-the key has now, so revoking the key ends its sessions.
+the key has now. So revoking the key ends its sessions.
 """
 
 import hashlib
@@ -110,10 +110,10 @@ async def act_for(context: AppContext, request: Request, organisation: Organisat
 
 
 async def visitor_of(context: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
-    """Return the visitor of a request, or None if it has no valid session.
+    """Return the visitor of a request, or None if the request has no valid session.
 
-    A session ends when it expires or when its key loses access. With `note`, the request counts as activity,
-    which postpones the end of an idle session.
+    A session ends when it expires or when its key loses access. With `note`, the request counts as activity
+    and postpones the expiry of an idle session.
     """
     token = request.cookies.get(cookie_name(context))
     if not token or len(token) > 100:

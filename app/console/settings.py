@@ -1,4 +1,4 @@
-"""The settings pages: of this instance and session, and of a destination."""
+"""The settings pages. One shows this instance and the session; the other shows a destination."""
 
 import sys
 

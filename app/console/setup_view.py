@@ -10,7 +10,7 @@ from app.store.destinations import Destination
 
 @dataclass(frozen=True, slots=True)
 class SetupStep:
-    """One step and its state; `why` explains it."""
+    """A setup step and its state. `why` explains the state."""
 
     name: str
     label: str

@@ -42,7 +42,7 @@ _SESSIONS: Final[Mapping[str, str]] = {
 
 
 def session_label(role: str) -> str:
-    """Return what the sessions of a role of process are for."""
+    """Return a label that says what the database sessions of a kind of process do."""
     return _SESSIONS.get(role, role.capitalize())
 
 
@@ -124,7 +124,7 @@ def _keys(state: SystemState) -> SystemCheck:
 
 
 def facts(state: SystemState, *, version: str, python: str) -> Sequence[tuple[str, str]]:
-    """Return the facts of program and database, label and value."""
+    """Return the facts about the program and the database, each as label and value."""
     found = state.database
     return (
         ("Version", version),
