@@ -55,7 +55,7 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class SignInRefused:
-    """Amazon refused the code: used, older than five minutes, or created for another redirect URI."""
+    """Amazon refused the code: it was used, has expired, or belongs to another redirect URI."""
 
     error: str
     description: str

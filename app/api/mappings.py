@@ -77,7 +77,7 @@ def _add_document(schema: dict[str, Any]) -> None:
 
 
 class MappingView(MappingState):
-    """A mapping: the members of its draft, and its state. Decimals are exact."""
+    """A mapping: the members of its draft, followed by its state. Decimals are exact."""
 
     __pydantic_config__ = ConfigDict(json_schema_extra=_add_document)  # type: ignore[misc]
 

@@ -113,7 +113,7 @@ async def description(request: Request) -> Response:
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """Return the description of all routes. Security and errors follow from the routes themselves."""
+    """Return the description of all routes. Security and errors are derived from the routes."""
     described = get_openapi(
         title=app.title,
         version=app.version,

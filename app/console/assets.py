@@ -1,4 +1,4 @@
-"""Load style sheets and scripts once, under addresses that change with their content."""
+"""Load style sheets and scripts once. Their addresses change with their content."""
 
 import gzip
 import hashlib

@@ -51,8 +51,8 @@ SENTENCES: Mapping[str, str] = {
 
 
 def sentence(action: str) -> str:
-    """Return what an actor did, as the rest of a sentence that begins with the actor's name."""
-    # For an action that this release does not know, show its code.
+    """Return what an actor did. The text continues a sentence that begins with the actor's name."""
+    # This release does not know the action, so show its code.
     return SENTENCES.get(action, action.replace("_", " ").replace(".", ": "))
 
 
@@ -75,7 +75,7 @@ _Text = Annotated[str, Query(max_length=200)]
 
 @dataclass(frozen=True, slots=True)
 class AuditForm:
-    """The filter of the audit page, as its query parameters. Days are UTC; `until` is included."""
+    """The filter of the audit page, as query parameters. Days are in UTC, and the day `until` is included."""
 
     actor: _Text = ""
     kind: _Text = ""

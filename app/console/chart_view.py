@@ -1,4 +1,4 @@
-"""Charts of a destination's page: one line of values per outcome and bucket, with units. Pure."""
+"""Charts of a destination's page. A line has a value for each period (bucket) of the range. Pure."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

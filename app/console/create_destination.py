@@ -44,7 +44,10 @@ async def page(visit: CurrentVisit) -> Response:
 @router.post(NEW, response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(visit: CurrentVisit, form: Form) -> Response:
-    """Create the destination and redirect to its page, or show the form again with its problems."""
+    """Create the destination and redirect to its page.
+
+    If the input is invalid, show the form again with its problems.
+    """
     values = {name: form_text(form, name) for name in (*_TEXT_FIELDS, "requests_per_second", "burst")}
     try:
         body = NewDestination.model_validate(body_of(form))

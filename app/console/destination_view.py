@@ -246,7 +246,10 @@ def _token(facts: LaneInput) -> Gauge:
     until = facts.about.access_until
     if facts.state == "needs_reconnect":
         return Gauge(
-            "Access token", "not usable", "Amazon does not accept it for this advertiser. Reconnect.", "bad"
+            "Access token",
+            "not usable",
+            "Amazon does not accept the token for this advertiser. Reconnect.",
+            "bad",
         )
     if until is None:
         return Gauge("Access token", "none", "Not connected to Amazon.")

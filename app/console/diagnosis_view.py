@@ -81,7 +81,7 @@ _FAILURES: Mapping[str, tuple[str, str]] = {
     ),
     "unauthorized": (
         "Amazon rejects the access token (401).",
-        "A new token is requested automatically. If it also fails, deliveries are put on hold.",
+        "A new token is requested automatically. If Amazon rejects that too, delivery stops.",
     ),
     "forbidden": (
         "Amazon denies access to this advertiser (403).",
@@ -89,7 +89,7 @@ _FAILURES: Mapping[str, tuple[str, str]] = {
     ),
     "divisible": (
         "Amazon is rejecting requests as malformed (400) or too large (413).",
-        "They are split automatically to isolate the bad event. Check the failed events.",
+        "Each request is split automatically to isolate the bad event. Check the failed events.",
     ),
     "broken": (
         "Amazon returns server errors or unreadable responses.",
@@ -157,7 +157,7 @@ def _state(facts: DiagnosisInput) -> Diagnosis | None:
             return Diagnosis(
                 "quiet",
                 "Connected, but no mapping is published yet.",
-                "Publish one to start receiving events.",
+                "Publish a mapping to start receiving events.",
                 action="mapping",
             )
         case _:
@@ -281,7 +281,7 @@ def _nothing_yet(facts: DiagnosisInput) -> Diagnosis | None:
     return Diagnosis(
         "quiet",
         "Ready. No events received yet.",
-        "Attach it to a journey, or send a test event.",
+        "Attach the destination to a journey, or send a test event.",
         action="activate",
     )
 

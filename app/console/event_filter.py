@@ -1,4 +1,4 @@
-"""The filter of the event pages: its query parameters, and the filters of the use cases that they mean."""
+"""The filter of the event pages. It converts query parameters to the filters of the use cases."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -28,7 +28,7 @@ class TimelineEntry:
     kind: tuple[object, ...] = ()  # equal for similar entries
 
 
-# Tone and sentence for each outcome of an attempt.
+# The tone and the sentence for each outcome of an attempt.
 _OUTCOMES: Mapping[str, tuple[str, str]] = {
     "answered": ("good", "Amazon processed the request and answered for each event."),
     "throttled": ("warn", "Amazon is rate-limiting requests (429). This does not count as a failed attempt."),

@@ -24,7 +24,7 @@ _RULE_LABELS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class FieldResult:
-    """The result of one field for the sample. `input` is the name of its row on the form."""
+    """The result of a field for the sample event. `input` is the name of the field's row on the form."""
 
     input: str
     rule: str  # the rule that was applied, shown as a tooltip

@@ -1,4 +1,4 @@
-"""Problems of a form: a sentence for each field, and the status of the page that shows them. Pure."""
+"""Problems of a form as sentences for its fields, and the status code of the page that shows them. Pure."""
 
 from collections.abc import Mapping, Sequence
 

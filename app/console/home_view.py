@@ -1,4 +1,4 @@
-"""View of the operations home: the conditions, the open incidents, one row per destination. Pure."""
+"""View of the operations home: conditions, open incidents, and a row for each destination. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from app.store.destination_health import ListedDestination, Sort
 from app.store.incidents import OpenIncident
 from app.store.outcome_history import OutcomeBucket
 
-# Label for one destination, label for several, tone. The page lists the conditions in this order.
+# For each condition: its label for one destination, its label for several, and its tone. The page uses this
+# order.
 _CONDITIONS: Final[Mapping[Condition, tuple[str, str, str]]] = {
     Condition.NEEDS_ATTENTION: ("needs attention", "need attention", "bad"),
     Condition.STALLED: ("stalled", "stalled", "bad"),
@@ -49,7 +50,7 @@ class StripItem:
 def strip(
     conditions: Mapping[Condition, int], parameters: Mapping[str, str], chosen: Condition | None
 ) -> list[StripItem]:
-    """Return the conditions with their counts; deleted destinations are not counted."""
+    """Return the conditions with their counts. Deleted destinations have no condition in the list."""
     return [
         StripItem(
             number(conditions[condition]),

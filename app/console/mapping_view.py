@@ -145,7 +145,7 @@ def warning_lines(warnings: Sequence[LintWarning | SchemaMismatch]) -> list[tupl
 _WARNING_SENTENCES: Mapping[str, str] = {
     **LINT_WARNINGS,
     "path_unknown": "No recent event had this field.",
-    "path_type_unusual": "Recent events had another type of value there.",
+    "path_type_unusual": "Recent events had another type of value in this field.",
 }
 
 _LINE_WIDTH = 110  # characters: fits a match key with its hash, or an attribute with its value
