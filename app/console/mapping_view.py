@@ -1,4 +1,4 @@
-"""View models of mappings: changes between documents, previews, warnings, paths to choose. Pure."""
+"""View models of mappings: changes between documents, previews, warnings, and paths to choose from. Pure."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

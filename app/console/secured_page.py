@@ -40,7 +40,10 @@ _SENSITIVE = frozenset({Scope.ERASE, Scope.KEYS_ADMIN, Scope.ORGANISATIONS_ADMIN
 
 
 class SecuredPage(APIRoute):
-    """A console route. Checks, in order: session, scopes, query parameters, form origin and form token."""
+    """A console route.
+
+    It checks session, scopes, query parameters, form origin and form token, in this order.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
         if not hasattr(endpoint, "__scopes__"):
@@ -85,7 +88,7 @@ class SecuredPage(APIRoute):
 
 
 def _to_sign_in(request: Request) -> Response:
-    """Redirect to the sign-in page, and back here afterwards if this is a GET."""
+    """Redirect to the sign-in page. After a GET, the sign-in leads back to this page."""
     if request.headers.get("hx-request"):
         # An open page requested a fragment. A redirect would discard the input that is not saved yet.
         return HTMLResponse(pages.part("session_ended_part.html"), 401)

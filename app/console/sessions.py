@@ -26,7 +26,7 @@ from app.store.organisation_scope import EVERY
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Visitor:
-    """A person with a session. Every form of the session must carry `csrf`."""
+    """The person or key behind a session. Every form of the session must carry the token `csrf`."""
 
     caller: Caller
     name: str
@@ -50,12 +50,15 @@ def cookie_name(context: AppContext) -> str:
 
 
 def digest_of(token: str) -> bytes:
-    """Return the digest that is stored for a token. SHA-256 suffices: 256 random bits cannot be guessed."""
+    """Return the digest that the database stores for a token.
+
+    SHA-256 suffices, because 256 random bits cannot be guessed.
+    """
     return hashlib.sha256(token.encode()).digest()
 
 
 def csrf_of(token: str) -> str:
-    """Return the form token of a session, derived one-way from its cookie token."""
+    """Return the form token of a session. It is derived one-way from the session's cookie token."""
     return hmac.new(token.encode(), b"console form", hashlib.sha256).hexdigest()
 
 
@@ -174,7 +177,7 @@ def comes_from_here(context: AppContext, request: Request) -> bool:
         return False
     if origin == _origin(context.public_url):
         return True
-    # In development the machine's name may differ from PUBLIC_URL.
+    # In development, the browser may use another host name than the name in PUBLIC_URL.
     return context.development and address_parts(origin).netloc == request.headers.get("host")
 
 
@@ -184,6 +187,8 @@ def _origin(url: str) -> str:
 
 
 def safe_next(path: str | None) -> str:
-    """Return the path to open after signing in: the requested path if it is a path of the console."""
+    """Return the path to open after the sign-in: the requested path if it belongs to the console, or the
+    first page.
+    """
     is_safe = path is not None and path.startswith("/console") and path.isascii() and path.isprintable()
     return path if is_safe and path is not None and "\\" not in path and len(path) < 500 else "/console"

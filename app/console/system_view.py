@@ -13,7 +13,7 @@ from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
 
 @dataclass(frozen=True, slots=True)
 class SystemCheck:
-    """One check: whether it passed, and a sentence. `at` is the time that the sentence is about."""
+    """A check of the installation and its result. The sentence is about the time `at`, if that is not None."""
 
     label: str
     passed: bool
@@ -139,7 +139,7 @@ def facts(state: SystemState, *, version: str, python: str) -> Sequence[tuple[st
 
 
 def keys(state: SystemState) -> Sequence[tuple[str, str, str]]:
-    """Return each encryption key: its id, the upper bound of its uses, and its purpose."""
+    """Return for each encryption key: its id, an upper bound for the number of its uses, and its purpose."""
     ids = dict.fromkeys([state.writing_key, *state.seals])
     return [
         (
