@@ -122,7 +122,7 @@ def _day(text: str) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class EntryView:
-    """One entry of the page. `link` is the address of its target's page; None if there is no page."""
+    """An entry of the page. `link` is the address of the target's page, or None if the target has no page."""
 
     id: int
     at: datetime

@@ -60,7 +60,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A row of the table of values, for one or more buckets. A cell without a measurement is empty."""
+    """A row of the table of values. It covers one or more buckets. A cell without a measurement is empty."""
 
     start: datetime
     cells: Sequence[str]
@@ -86,7 +86,7 @@ class ChartSet:
 
     @property
     def columns(self) -> list[str]:
-        """The column headings of the table of values, for each line with a value."""
+        """The column headings of the table of values. Lines without a value have no column."""
         return [
             line.label if chart.unit == "events" else f"{line.label} ({chart.unit})"
             for chart, line in self._lines()

@@ -64,8 +64,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "acknowledged": "Incident acknowledged. Daily reminders stop; a message is sent when it resolves.",
 }
 
-# The link of each sentence: its label and its address. {here} is the page of the destination, {mapping} is
-# the page of the mapping.
+# The link for each sentence: its label and its address. `{here}` stands for the page of the destination,
+# `{mapping}` for the page of the mapping.
 LINKS: Final[Mapping[str, tuple[str, str]]] = {
     "connected": ("Setup check", "{here}/preflight"),
     "created": ("Connect to Amazon", "{here}#connect"),

@@ -68,7 +68,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
 @router.get("/console/hints/advertiser-id", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def advertiser_hint(advertiser_id: str = "") -> Response:
-    """Return the problem of an advertiser id while it is typed, or nothing."""
+    """Return the problem of an advertiser id while the user types it. Return nothing for a valid id."""
     typed = advertiser_id.strip()
     problem = advertiser_id_problem(typed) if typed else None
     return HTMLResponse(pages.part("hint_part.html", problem=problem))

@@ -34,7 +34,10 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Figures of the chosen range, and current figures. `total` is the sum since the creation."""
+    """Figures of the chosen range, and current figures.
+
+    `total` counts all events since the destination was created.
+    """
 
     received: Sequence[Tile]
     ended: Sequence[Tile]
@@ -45,7 +48,7 @@ class Tiles:
 def tiles(
     counts: Mapping[str, int], dead_open: int, history: Sequence[OutcomeBucket], range_name: str
 ) -> Tiles:
-    """Return the tiles; `counts` are the current counts, `history` has the buckets of the range."""
+    """Return the tiles. `counts` are the current counts; `history` contains the buckets of the range."""
     received = (
         _tile("Accepted", history, "accepted", "good", "Stored on disk before the journey got its response."),
         _tile(
@@ -110,7 +113,7 @@ def _count_tile(label: str, count: int, tone: str, meaning: str, address: str | 
 
 @dataclass(frozen=True, slots=True)
 class RejectionCause:
-    """A reason with its count and its remedy."""
+    """A reason for rejections, with its count and its remedy."""
 
     reason: str
     code: str
@@ -147,7 +150,7 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class LaneInput:
-    """Input of the gauges: state and statistics, and the newest requests, newest first."""
+    """The input of the gauges: state, statistics, and the newest requests (newest first)."""
 
     state: str
     stats: DestinationStats
@@ -158,7 +161,7 @@ class LaneInput:
 
     @property
     def hold(self) -> str | None:
-        """Why nothing is sent, or None if events are sent."""
+        """The reason why nothing is sent, or None if events are sent."""
         return _HOLDS.get(self.state)
 
 
@@ -277,7 +280,7 @@ def _first_expiry(facts: LaneInput) -> Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Share of the sampled events that include a match key, with its trend by day (percentages)."""
+    """The share of the sampled events that contain a match key, and its trend by day in percent."""
 
     label: str
     share: str
@@ -290,7 +293,7 @@ _WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
 
 
 def coverage(samples: Sequence[MatchKeySample]) -> list[Coverage]:
-    """Return the coverage of each match key in the samples, which are by day, oldest first."""
+    """Return the coverage of each match key. `samples` are by day, oldest first."""
     days = [
         [{_WIRE.get(key, key) for key in shape.match_keys} for shape in sample.shapes]
         for sample in samples

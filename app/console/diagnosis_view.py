@@ -29,9 +29,9 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisInput:
-    """Input of the rules. `requests` are the newest requests, newest first.
+    """The input of the rules. `requests` are the newest requests, newest first.
 
-    `failures` are the requests that failed since the last success, None if there are none.
+    `failures` describes the requests that failed since the last success. It is None if none failed.
     """
 
     destination: Destination
@@ -73,7 +73,7 @@ _SIGN_IN = {
     "disconnected": ("This destination was disconnected.", "Reconnect to resume delivery."),
 }
 
-# The meaning of consecutive failed requests, by the outcome of the newest.
+# What consecutive failed requests mean, by the outcome of the newest request.
 _FAILURES: Mapping[str, tuple[str, str]] = {
     "throttled": (
         "Amazon is rate-limiting requests (HTTP 429).",
@@ -111,7 +111,7 @@ _FAILURES: Mapping[str, tuple[str, str]] = {
 
 
 def diagnose(facts: DiagnosisInput) -> Diagnosis:
-    """Return the most important diagnosis."""
+    """Return the diagnosis of the first rule that applies."""
     for rule in _RULES:
         diagnosis = rule(facts)
         if diagnosis is not None:
@@ -210,7 +210,7 @@ def _often_throttled(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _dead(facts: DiagnosisInput) -> Diagnosis | None:
-    """Return a diagnosis if dead letters are open, which means neither replayed nor dismissed."""
+    """Return a diagnosis if dead letters are open: they were neither replayed nor dismissed."""
     if not facts.open_dead_letters:
         return None
     dead = sum(count for _, count in facts.open_dead_letters)
@@ -227,7 +227,7 @@ def _dead(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _rejected(facts: DiagnosisInput) -> Diagnosis | None:
-    """Return a diagnosis if many events of the last hour were rejected. Older rejections do not count."""
+    """Return a diagnosis if many events of the last hour were rejected. Earlier rejections do not count."""
     rejected = facts.recent_outcomes.rejected_in_hour
     total = facts.recent_outcomes.accepted_in_hour + rejected
     if not facts.recent_rejections or not rejected or rejected * 20 < total:

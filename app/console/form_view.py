@@ -39,9 +39,10 @@ def of_fields(fields: Sequence[FieldProblem]) -> dict[str, str]:
 
 
 def problems_of(error: ValidationError | Refusal) -> tuple[dict[str, str], int]:
-    """Return the sentences by field, and the status of the page. The field "" is the complete form.
+    """Return a sentence for each field, and the status code of the page. The field "" means the complete
+    form.
 
-    If one of our validators has a message of its own, that message is the sentence.
+    A validator of this project may have its own message. That message is then the sentence.
     """
     if isinstance(error, Refusal):
         problem = error.problem

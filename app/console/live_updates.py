@@ -105,7 +105,7 @@ ReadPanel = Callable[[], Awaitable[Panel | None]]
 
 
 def streamed(visit: Visit, read: ReadPanel, *, every_s: float = POLL_INTERVAL_S) -> Response:
-    """Return the stream of a panel, or 204 if too many are open."""
+    """Return the stream of a panel. Return 204 if too many streams are open."""
     if getattr(visit.request.app.state, "console_streams", 0) >= MAX_STREAMS:
         return Response(status_code=204)  # the page tries again, with growing intervals
     # A HEAD request gets the headers of GET without a body. It must not read the database for five minutes.
@@ -124,8 +124,8 @@ async def _stream(visit: Visit, read: ReadPanel, every_s: float) -> AsyncIterato
     try:
         yield "retry: 3000\n\n"
         while monotonic() - started_at < MAX_DURATION_S:
-            # An expired session or a revoked key ends the stream. A poll is not activity: an open page must
-            # not keep the session alive.
+            # An expired session or a revoked key ends the stream. A poll does not count as activity, because
+            # an open page must not keep the session alive.
             visitor = await sessions.visitor_of(visit.context, visit.request, note=False)
             panel = None if visitor is None else await read()
             if panel is None:

@@ -192,7 +192,7 @@ async def _results(
     sample: str,
     custom: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Return the content of the preview: results by row, what is missing, warnings, the conversion."""
+    """Return the content of the preview: the result of each row, problems, warnings and the conversion."""
     event = strict_json.parse(sample.encode())
     sample_problem = None
     if isinstance(event, strict_json.MalformedJson):

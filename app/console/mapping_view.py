@@ -180,7 +180,10 @@ def _warning(warning: EventWarning) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PathOffer:
-    """A path to choose: how often events fill it, its types, and the inputs that it likely fits."""
+    """A path that the user can choose.
+
+    It has its fill rate, its types, and the inputs that it probably fits.
+    """
 
     path: str
     why: str
@@ -188,7 +191,7 @@ class PathOffer:
 
 
 def paths(event: Any, schema: EventSchema) -> list[PathOffer]:
-    """Return the paths of the event schema, then the paths of the sample event, then the usual paths."""
+    """Return the paths of recent events, then the paths of the sample event, then the usual paths."""
     fields = fields_by_path(schema)
     observed = sorted(schema.entries.values(), key=lambda entry: (-entry.filled, entry.path))
     found = {
@@ -214,7 +217,7 @@ def _input_of(field: str) -> str:
 
 
 def transforms() -> list[tuple[str, str]]:
-    """Return each function of a pipe as (example as typed, help)."""
+    """Return each function of a pipe: an example as typed, and its help text."""
     return [
         (write_pipe([json.loads(form)]), pipe.help)
         for pipe in PIPES.values()

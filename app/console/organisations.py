@@ -1,4 +1,4 @@
-"""Organisations page of the platform: list, create, change, suspend, resume, or act for one of them."""
+"""Organisations page of the platform: list, create, change, suspend, resume, or act for an organisation."""
 
 from collections.abc import Mapping
 

@@ -45,9 +45,9 @@ _TEMPLATES.filters["amazon_message"] = amazon_message
 
 
 def quoted(text: str) -> Markup:
-    """Return JSON for an attribute in single quotes, or for the text of an element.
+    """Return JSON for an HTML attribute in single quotes, or for the text of an element.
 
-    Quotation marks are not escaped, because each would take five bytes.
+    Quotation marks are not escaped, because each escaped mark would take five bytes more.
     """
     return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("'", "&#39;"))  # noqa: S704 - escaped here
 
@@ -79,7 +79,7 @@ def show(
         **content,
     )
     policy = f"{POLICY} {leads_to}".rstrip()
-    # Not no-referrer: with that, browsers send `Origin: null` from our own forms too.
+    # With no-referrer, browsers would send `Origin: null` even from this console's own forms.
     headers = {"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"}
     response = HTMLResponse(html, status, headers)
     if done is not None:
@@ -93,7 +93,7 @@ def part(template: str, **content: Any) -> str:
 
 
 def problem(request: Request, found: Problem) -> Response:
-    """Return the error page, with the status that the API gives the same problem."""
+    """Return the error page of a problem. It has the same status code as in the API."""
     fragment = bool(request.headers.get("hx-request"))
     if not fragment and not wants(request, "text/html"):
         return error_response(found)  # a client that accepts no HTML gets JSON
@@ -124,5 +124,5 @@ _TITLES = {
 
 
 def plain(result: Any) -> Any:
-    """Return dataclasses as the members of their JSON, with times as text."""
+    """Return a result as plain values: dataclasses as their JSON members, times as text."""
     return msgspec.to_builtins(result)

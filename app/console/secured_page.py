@@ -154,7 +154,7 @@ class Visit:
 
     @property
     def caller(self) -> Caller:
-        """Return the visitor as the use cases need it."""
+        """Return the visitor in the form in which use cases expect a caller."""
         return self.visitor.caller
 
 

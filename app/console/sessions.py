@@ -187,8 +187,9 @@ def _origin(url: str) -> str:
 
 
 def safe_next(path: str | None) -> str:
-    """Return the path to open after the sign-in: the requested path if it belongs to the console, or the
-    first page.
+    """Return the path to open after the sign-in.
+
+    This is the requested path if it belongs to the console, or else the first page.
     """
     is_safe = path is not None and path.startswith("/console") and path.isascii() and path.isprintable()
     return path if is_safe and path is not None and "\\" not in path and len(path) < 500 else "/console"

@@ -13,7 +13,7 @@ from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
 
 @dataclass(frozen=True, slots=True)
 class SystemCheck:
-    """A check of the installation and its result. The sentence is about the time `at`, if that is not None."""
+    """A check of the installation and its result. The sentence is about the time `at`, if it is not None."""
 
     label: str
     passed: bool
