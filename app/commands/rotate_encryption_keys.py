@@ -110,7 +110,7 @@ def _note_damage(error: Exception, progress: RotationProgress) -> None:
 def _sealed_again(
     vault: Vault, column: SealedColumn, old: SealedValue, progress: RotationProgress
 ) -> bytes | None:
-    """Return a value encrypted with the current key. If it cannot be decrypted, record it and return None."""
+    """Encrypt a value with the current key. If it cannot be decrypted, record it and return None."""
     place = column.place(old.key)
     try:
         return vault.seal(vault.open(old.value, place=place), place=place)
