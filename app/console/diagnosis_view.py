@@ -81,7 +81,7 @@ _FAILURES: Mapping[str, tuple[str, str]] = {
     ),
     "unauthorized": (
         "Amazon rejects the access token (401).",
-        "A new token is requested automatically. If Amazon also rejects the new token, events wait for a sign-in.",
+        "A new token is requested automatically. If Amazon also rejects it, events wait for a sign-in.",
     ),
     "forbidden": (
         "Amazon denies access to this advertiser (403).",
