@@ -1,7 +1,7 @@
-"""The command line: a table of commands. Only the module of the called command is imported.
+"""The command line: a table of commands. The program imports only the module of the command that it runs.
 
-Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 130 interrupted. `plan` also returns 2 for
-differences. For wrong settings `plan` returns 1, so that CI does not mistake them for differences.
+Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 130 interrupted. `plan` returns 2 if there are
+differences. For wrong settings `plan` returns 1, so that CI does not mistake an error for differences.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The preflight checklist: its use cases, and a pure function for each check."""
+"""The preflight checklist of a destination: its use cases, and a pure function for each check."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,10 @@ ENTITY_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class PreflightCheck:
-    """A requirement for delivery. `detail` says what was found or what to do; `who` can fix it."""
+    """The result of a check. `detail` says what was found or what to do.
+
+    `who` names the person who can fix it.
+    """
 
     name: str
     status: Status
@@ -39,7 +42,10 @@ class PreflightCheck:
 
 @dataclass(frozen=True, slots=True)
 class PreflightFacts:
-    """The input of the checks. `live_answer` is Amazon's response now, None if Amazon was not called."""
+    """The input of the checks.
+
+    `live_answer` is Amazon's response now; it is None if Amazon was not called.
+    """
 
     destination: Destination
     configured: bool
@@ -53,7 +59,7 @@ class PreflightFacts:
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """Every check, in the order in which to fix them. `ready` is true when no check has failed."""
+    """The results of all checks, in the order in which to fix them. `ready` is true if no check failed."""
 
     ready: bool
     checks: Sequence[PreflightCheck]
@@ -91,19 +97,23 @@ async def _find_advertiser(
     except CannotDecrypt:
         return CannotTell("unreadable")
     answer = await context.find_advertiser(destination.region, token, destination.advertiser_id)
-    # An expired access token says nothing about the sign-in: the next delivery refreshes it.
+    # An expired access token does not mean that the sign-in is invalid. The next delivery refreshes the
+    # token.
     return CannotTell("unauthorized") if isinstance(answer, Unauthorized) else answer
 
 
 def _local_clock(context: AppContext) -> float:
-    """Return the time of this machine's clock in epoch seconds; `context.now` is the database's time."""
+    """Return the time of this machine's clock in epoch seconds.
+
+    `context.now` is the time of the database's clock.
+    """
     return context.now().timestamp() - (context.clock.offset if context.clock is not None else 0.0)
 
 
 async def confirm_check(
     context: AppContext, caller: Caller, destination_id: str, check: str, *, confirmed: bool
 ) -> Preflight:
-    """Confirm a check that Amazon's API cannot answer, or withdraw the confirmation; return all checks."""
+    """Confirm a check that only people can make, or withdraw the confirmation. Return all checks."""
     if check not in MANUAL_CHECKS:
         raise Refusal(ErrorCode.INVALID, "This check cannot be confirmed manually.")
     async with context.engine.begin() as connection:
@@ -125,7 +135,7 @@ async def confirm_check(
 
 
 class Verdict(NamedTuple):
-    """The result of a check: its status, and what was found or what to do in one sentence."""
+    """The status of a check, and a sentence that says what was found or what to do."""
 
     status: Status
     detail: str
@@ -188,7 +198,9 @@ def _name_suffix(name: str | None) -> str:
 
 
 def not_visible_sentence(ids: tuple[str, ...]) -> str:
-    """List the advertisers that the sign-in can see instead."""
+    """Return the sentence that the sign-in has no access to the advertiser ID, and list the ids that it can
+    access.
+    """
     visible = (
         f"It has access to {', '.join(ids)}." if ids else "It has access to no advertiser in this region."
     )
@@ -319,7 +331,7 @@ _CHECKS: Sequence[tuple[str, str, Callable[[PreflightFacts], Verdict]]] = (
 
 
 def run_preflight(facts: PreflightFacts) -> list[PreflightCheck]:
-    """Return every check, in the order in which to fix them."""
+    """Run every check. Return the results in the order in which to fix them."""
     verdicts = [(name, who, check(facts)) for name, who, check in _CHECKS]
     return [
         PreflightCheck(name, verdict.status, verdict.detail, verdict.who or who)

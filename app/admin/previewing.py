@@ -1,4 +1,4 @@
-"""Use cases: preview the conversion of an event. Nothing is stored or sent."""
+"""Use cases that preview the conversion of an event. They store nothing and send nothing."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -31,7 +31,7 @@ async def preview_event(
     content: dict[str, Any],
     document: Document | None = None,
 ) -> dict[str, Any]:
-    """Convert an event with a document, or with the saved draft, and return each step."""
+    """Convert an event with `document`, or with the saved draft if it is None. Return each step."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
@@ -51,9 +51,9 @@ async def preview_event(
 
 @dataclass(frozen=True, slots=True)
 class DraftPreview:
-    """The preview of an unsaved draft: each field on its own, and the conversion.
+    """The preview of an unsaved draft: the result of each field, and the conversion.
 
-    `conversion` is None while the draft has problems or lacks members.
+    `conversion` is None if the draft has problems or lacks required members.
     """
 
     fields: Sequence[FieldPreview]
@@ -68,7 +68,10 @@ async def preview_draft(
     content: dict[str, Any],
     document: Document,
 ) -> DraftPreview:
-    """Evaluate the valid parts of a draft on an event. `mapping_id` is None for a mapping not saved yet."""
+    """Convert an event with the valid parts of a draft.
+
+    `mapping_id` is None for a mapping that is not saved.
+    """
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id) if mapping_id else None
@@ -90,7 +93,10 @@ async def preview_draft(
 def _event_of(
     context: AppContext, destination: Destination, mapping: StoredMapping | None, content: dict[str, Any]
 ) -> tuple[Event, str] | Rejection:
-    """Return the event with its id, given or derived, or the rejection of an invalid id."""
+    """Return the event and its id, or the rejection of an invalid id.
+
+    An event without an id gets a derived id.
+    """
     given_id = content.get("event_id")
     if given_id is not None and (rejection := check_event_id(given_id)):
         return rejection

@@ -1,7 +1,7 @@
-"""Use cases of published versions: publish, roll back, list. Each change is audited.
+"""Use cases that publish, roll back and list versions of a mapping. Each change is recorded in the audit.
 
-Functions that take a connection run in the caller's transaction, which must be rolled back after a `Refusal`.
-Functions that take the context open their own.
+A function that takes a connection runs in the caller's transaction. After a `Refusal`, the caller must roll
+it back. A function that takes the context opens its own transaction.
 """
 
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -29,7 +29,10 @@ from app.store.mappings import Document, StoredMapping, Version
 
 @dataclass(frozen=True, slots=True)
 class VersionDetails:
-    """A published version, whether events use it now, and its changes from the previous version."""
+    """A published version. `current` is true if new events use it.
+
+    `changes` compares it with the previous version.
+    """
 
     version: Version
     current: bool
@@ -37,16 +40,16 @@ class VersionDetails:
 
 
 async def lock_advertiser(connection: AsyncConnection, destination: Destination) -> Destination:
-    """Lock all destinations of an advertiser and return the given destination as it is now.
+    """Lock all destinations of an advertiser. Return the given destination as it is after the lock.
 
-    Raises Refusal if the given destination is archived. Pinned names belong to the advertiser, so only one of
-    its destinations publishes at a time. The fixed order of locks prevents deadlocks.
+    Raises Refusal if the given destination is archived. An advertiser's destinations share its pinned names,
+    so only one of these destinations may publish at a time. The fixed order of locks prevents deadlocks.
     """
     while destination.state is not State.ARCHIVED:
         for locked in await destinations.of_advertiser(connection, destination.advertiser_id):
             if locked.id == destination.id:
                 return locked
-        # While waiting for the lock, the destination was archived or moved to another advertiser.
+        # The destination may have been archived or moved to another advertiser during the wait for the lock.
         current = await destinations.find(connection, destination.id)
         assert current is not None
         destination = current
@@ -128,7 +131,10 @@ async def roll_back(
     version: int,
     expected: Collection[int] | None,
 ) -> MappingDetails:
-    """Use an earlier version for new events. Draft and other versions are unchanged. Raises Refusal."""
+    """Use an earlier version for new events. The draft and the other versions stay unchanged.
+
+    Raises Refusal.
+    """
     async with _locked(context, caller, destination_id, mapping_id, expected) as (
         connection,
         destination,
@@ -141,7 +147,7 @@ async def roll_back(
             )
         if before.published_version == version:
             return await mapping_details(connection, destination, before.id)
-        # A version from before a rename has a name that is no longer allowed.
+        # A version that was published before a rename has a name that is no longer allowed.
         await pin(connection, destination.advertiser_id, compile_or_refuse(earlier.document))
         await mappings.point_at(connection, before.id, version)
         await destinations.count_published(connection, destination.id)
@@ -162,7 +168,7 @@ async def list_versions(
     limit: int,
     below: int | None = None,
 ) -> list[VersionDetails]:
-    """Return up to `limit` versions below a version, newest first."""
+    """Return up to `limit` versions, newest first. With `below`, return only versions with a lower number."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)

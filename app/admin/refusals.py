@@ -1,7 +1,7 @@
 """Refusals of use cases: a stable error code, a sentence, and the invalid fields.
 
-Shared by the API, the console, the commands and the configuration files. Status codes are in
-`app.api.errors`. A problem never repeats what the caller sent: a misplaced value may be personal.
+The API, the console, the commands and the configuration files share this module. `app.api.errors` has the
+status codes. A problem never repeats a value that the caller sent, because it may be personal data.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -130,7 +130,10 @@ SENTENCES: Mapping[ErrorCode, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One refusal. `extra` members are added to the error body; `retry_after` is in seconds."""
+    """Why a use case refuses a request. The error body gets the members of `extra`.
+
+    `retry_after` is in seconds.
+    """
 
     code: ErrorCode
     detail: str | None = None
@@ -140,12 +143,12 @@ class Problem:
 
     @property
     def sentence(self) -> str:
-        """Return the sentence for people."""
+        """Return the sentence that people read."""
         return self.detail or SENTENCES[self.code]
 
 
 class Refusal(Exception):
-    """Ends a use case with a problem. Raised inside a transaction, it rolls the transaction back."""
+    """The exception that ends a use case with a problem. Inside a transaction, it causes a rollback."""
 
     def __init__(
         self, code: ErrorCode, detail: str | None = None, /, *fields: FieldProblem, **extra: Any
@@ -162,13 +165,13 @@ class Refusal(Exception):
 
 
 def require_version(version: int, expected: Collection[int] | None) -> None:
-    """Raise Refusal (stale) unless the version is expected. None accepts any version."""
+    """Raise Refusal (stale) if `version` is not in `expected`. With None, accept any version."""
     if expected is not None and version not in expected:
         raise Refusal(ErrorCode.STALE)
 
 
 def error_body(problem: Problem) -> dict[str, Any]:
-    """Return the error body of the API."""
+    """Return the error body that the API sends for a problem."""
     return {
         "error": problem.code.value,
         "detail": problem.sentence,
@@ -177,10 +180,10 @@ def error_body(problem: Problem) -> dict[str, Any]:
     }
 
 
-# Problem codes that the mapping language and the API name differently.
+# Some problem codes have different names in the mapping language and in the API.
 _API_NAMES: Mapping[str, str] = {"unknown_member": "unknown_field", "required": "missing"}
 
 
 def field_problem_of(mapping_problem: str) -> str:
-    """Return the API's problem code for a problem of a mapping document."""
+    """Return the API's code for a problem of a mapping document."""
     return _API_NAMES.get(mapping_problem, mapping_problem)

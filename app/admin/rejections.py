@@ -1,4 +1,4 @@
-"""Use cases on rejected events: their records and their exact counts."""
+"""Use cases that list the records of rejected events and count all rejected events exactly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from app.store.rejection_records import RejectionFilter, RejectionRecord, Reject
 
 @dataclass(frozen=True, slots=True)
 class RejectionEntry:
-    """A record of a rejected event, with the fixed sentence of its reason."""
+    """A record of a rejected event, with the fixed sentence for the reason of the rejection."""
 
     record: RejectionRecord
     detail: str
@@ -29,7 +29,10 @@ async def list_rejections(
     limit: int,
     below: int | None = None,
 ) -> list[RejectionEntry]:
-    """Return up to `limit` records of a destination, newest first. Raises Refusal (404)."""
+    """Return up to `limit` records of a destination, newest first. Raises Refusal (404).
+
+    `wanted` filters the records. With `below`, return only records with a lower id.
+    """
     await context.write_rejections()
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
@@ -45,7 +48,7 @@ async def summarize_rejections(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Sequence[RejectionSummary]:
-    """Return exact daily counts by reason, mapping and source path. Raises Refusal (404)."""
+    """Return exact counts by day, reason, mapping and source path. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
         return await rejection_records.summary(

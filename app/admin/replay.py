@@ -1,4 +1,4 @@
-"""Replay: count the dead and expired events that would be queued again, or queue them."""
+"""Replay: queue dead and expired events again, or only count them."""
 
 import math
 import secrets
@@ -28,7 +28,7 @@ _WRITER = 0  # the counter row that all API processes share for replays, which a
 class ReplayResult:
     """The result of a replay or of its dry run. `matched = replayed + too_old + forgotten + remaining`.
 
-    `seconds` is the time until the last event is sent, at the current rate of the lane.
+    `seconds` is the time until the last event is sent, at the lane's current rate.
     """
 
     matched: int
@@ -50,16 +50,17 @@ async def replay_events(
     selection: EventSelection = ALL_EVENTS,
     dry_run: bool = False,
 ) -> ReplayResult:
-    """Queue matching events again, behind live traffic, or with `dry_run` only count them.
+    """Queue the matching events again, behind live traffic. With `dry_run`, only count the events.
 
-    Runs transactions until all events are queued or the time limit is reached; `remaining` counts the rest.
-    Repeating a replay does not send an event twice.
+    The function runs transactions until all events are queued or the time limit is reached. `remaining`
+    counts the events that are not queued yet. A repeated replay does not send an event twice.
     """
     until = context.monotonic() + _TIME_LIMIT_S
     first = last = await _replay_some(context, caller, destination_id, wanted, selection, dry_run=dry_run)
     replayed = last.replayed
     while not dry_run and last.remaining and last.replayed and context.monotonic() < until:
-        # Several transactions: a single one would block the claims of workers for minutes.
+        # Each transaction queues some of the events. A single transaction would block the workers' claims for
+        # minutes.
         last = await _replay_some(context, caller, destination_id, wanted, selection, dry_run=dry_run)
         replayed += last.replayed
     return replace(
@@ -76,7 +77,7 @@ async def _replay_some(
     *,
     dry_run: bool,
 ) -> ReplayResult:
-    """Replay the events of one transaction and wake the workers."""
+    """Queue matching events again in one transaction, then wake the workers."""
     async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
         result = await _replay_and_record(
@@ -104,9 +105,9 @@ async def replay_by_transaction(
     by: str,
     dry_run: bool,
 ) -> AsyncIterator[ReplayResult]:
-    """Queue all matching events again without a time limit; yield the result of each transaction.
+    """Queue all matching events again, without a time limit. Yield the result of each transaction.
 
-    For an operator on the command line, who may see every destination. Raises Refusal (404, 409).
+    The command line uses it: an operator may see every destination. Raises Refusal (404, 409).
     """
     operator = Caller(KeyId(by), frozenset(Scope))
     while True:
@@ -138,8 +139,8 @@ async def _replay_and_record(
     by: str,
     dry_run: bool,
 ) -> ReplayResult:
-    """Replay the events of one transaction and record it in the audit."""
-    # The driver's own connection, in the same transaction: the destination stays locked.
+    """Queue matching events again and record the replay in the audit."""
+    # Use the connection of the driver in the same transaction, so that the destination stays locked.
     driver = await driver_of(connection)
     wanted = await selected(driver, destination.id, destination.number, wanted, selection)
     result = await replay(
@@ -182,9 +183,10 @@ async def replay(
     dry_run: bool,
     most: int = MOST,
 ) -> ReplayResult:
-    """Queue matching events again for `by`, in the caller's transaction. A repeat queues nothing.
+    """Queue up to `most` matching events again, in the caller's transaction. `by` names the actor.
 
-    Events past the age limit (`too_old`) or without a data key (`forgotten`) stay as they are.
+    A repeated call does not queue an event twice. Events past the age limit (`too_old`) and events without a
+    data key (`forgotten`) stay unchanged.
     """
     found = await replays.count(connection, number, wanted, max_age=max_age)
     before = await batches.waiting(connection, number, replays.QUEUE)
@@ -198,7 +200,7 @@ async def replay(
         )
         await replays.finish(connection, this, moved)
         await counts.add(connection, writer, {number: delta})
-    # Without events, add no requests, even while an earlier replay is waiting.
+    # If no event is queued, count no requests, even if an earlier replay is still waiting.
     requests, seconds = await _time_of(connection, lane, moved + before) if moved else (0, 0.0)
     return ReplayResult(
         matched=found.matched,
@@ -213,7 +215,10 @@ async def replay(
 
 
 async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) -> tuple[int, float]:
-    """Return the minimum number of requests, and the seconds they take at the replays' share of the rate."""
+    """Return the minimum number of requests for these events, and the seconds that they take.
+
+    Replays get only a share of the lane's rate.
+    """
     requests = math.ceil(events / MAX_EVENTS)
     terms = await lanes.pace_settings(connection, lane)
     rate = terms.limit.per_second if terms.limit is not None else 1.0

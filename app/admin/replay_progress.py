@@ -1,4 +1,4 @@
-"""Use cases: the replays of a destination with their progress."""
+"""Use cases that list and read the replays of a destination, with the progress of each replay."""
 
 from app.admin.access import Caller
 from app.admin.context import AppContext

@@ -1,4 +1,4 @@
-"""Select the events of a replay by their ids, their journey, node or execution, their mapping or type."""
+"""Select the events of a replay by event id, journey, node, execution, mapping or event type."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ _BATCHES = 200  # of one query
 
 @dataclass(frozen=True, slots=True)
 class EventSelection:
-    """The filter of events; None means any."""
+    """A filter of events. A member that is None accepts any value."""
 
     event_ids: Sequence[str] | None = None
     execution_id: str | None = None
@@ -25,7 +25,7 @@ class EventSelection:
 
     @property
     def members(self) -> dict[str, str]:
-        """The wanted metadata values, by member name."""
+        """The metadata values that an event must have, by member name."""
         wanted = {
             "execution_id": self.execution_id, "journey_id": self.journey_id, "node_id": self.node_id,
             "event_type": self.event_type,
@@ -48,7 +48,7 @@ async def selected(
     wanted: ReplayFilter,
     selection: EventSelection,
 ) -> ReplayFilter:
-    """Return the filter with the batch and position of each selected event."""
+    """Find the selected events. Return `wanted` with the batch and the position of each event."""
     if selection.is_empty:
         return wanted
     mappings = await event_history.mappings(connection, destination)
@@ -76,7 +76,10 @@ async def _scan(
     members: Mapping[str, str],
     mappings: set[int],
 ) -> set[tuple[BatchId, int]]:
-    """Return the events of these mappings with these members, in batches with exceptions of this status."""
+    """Return the events with these mappings and metadata values.
+
+    Read only batches with an event of this status.
+    """
     places: set[tuple[BatchId, int]] = set()
     after = 0
     while page := await replays.candidate_batches(connection, number, status, after=after, limit=_BATCHES):

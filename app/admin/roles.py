@@ -1,4 +1,7 @@
-"""Roles of people and their permissions: one table for the console, its refusals and the tests."""
+"""The roles of people and their permissions.
+
+The console, its error messages and the tests share this table.
+"""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -26,12 +29,12 @@ ROLES: Mapping[PersonRole, frozenset[Scope]] = {
     PersonRole.OPERATOR: _OPERATOR,
     PersonRole.EDITOR: _EDITOR,
     PersonRole.ADMIN: _EDITOR | {Scope.ERASE, Scope.KEYS_ADMIN},
-    # Erasure, and consent records, which scope `erase` may also read.
+    # Scope `erase` permits erasures and reading consent records.
     PersonRole.PRIVACY: frozenset({Scope.ERASE}),
     PersonRole.PLATFORM: frozenset({Scope.ORGANISATIONS_ADMIN}),
 }
 
-# The action that each scope permits; follows "may not".
+# The action that each scope permits. It completes a sentence that begins "This role may not".
 ACTIONS: Mapping[Scope, str] = {
     Scope.DESTINATIONS_READ: "see destinations",
     Scope.DESTINATIONS_WRITE: "change destinations and mappings",
@@ -43,7 +46,8 @@ ACTIONS: Mapping[Scope, str] = {
     Scope.ORGANISATIONS_ADMIN: "manage organisations",
 }
 
-# A person with several roles has the first of these; a key has the first whose scopes it holds.
+# A key gets the first of these roles whose scopes it has. A person with several roles gets platform, or else
+# the first of these roles that the person has.
 PRECEDENCE = (
     PersonRole.ADMIN,
     PersonRole.EDITOR,
@@ -55,13 +59,13 @@ PRECEDENCE = (
 
 
 def role_of(scopes: Iterable[str]) -> PersonRole | None:
-    """Return the role of a key in the console, or None if its scopes match no role."""
+    """Return the role with which a key uses the console, or None if the key has the scopes of no role."""
     held = frozenset(scopes)
     return next((role for role in PRECEDENCE if ROLES[role] <= held), None)
 
 
 def home_of(scopes: Iterable[str]) -> str:
-    """Return the first page of the console that these scopes open."""
+    """Return the address of the first console page that a visitor with these scopes may open."""
     held = frozenset(scopes)
     if Scope.DESTINATIONS_READ in held:
         return "/console"
@@ -69,19 +73,19 @@ def home_of(scopes: Iterable[str]) -> str:
 
 
 def strongest(roles: Iterable[PersonRole]) -> PersonRole | None:
-    """Return the role of a person that has several."""
+    """Return the role that applies if a person has several roles; None without roles."""
     held = frozenset(roles)
     return next((role for role in (PersonRole.PLATFORM, *PRECEDENCE) if role in held), None)
 
 
 def roles_with(scopes: Iterable[Scope]) -> list[PersonRole]:
-    """Return the roles that have one of these scopes, in the order of the table."""
+    """Return the roles that have at least one of these scopes, in the order of the table."""
     wanted = frozenset(scopes)
     return [role for role, held in ROLES.items() if held & wanted]
 
 
 def why_not(role: str, scopes: tuple[Scope, ...]) -> str:
-    """Return the sentence that explains why a page or action is refused, and which roles permit it."""
+    """Return the sentence that says which action the role may not do, and which roles may do it."""
     action = " or ".join(ACTIONS[scope] for scope in scopes)
     others = ", ".join(roles_with(scopes))
     return (

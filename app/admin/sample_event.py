@@ -1,4 +1,4 @@
-"""Use case: send a sample event through the pipeline, to the sandbox of a development machine."""
+"""Use case that sends a sample event through the pipeline to the sandbox, on a development machine only."""
 
 import json
 import secrets
@@ -36,7 +36,7 @@ async def send_sample_event(
     async with context.engine.connect() as connection:
         await find_visible(connection, caller, destination_id)
     event_id = f"console-test-{secrets.token_hex(5)}"
-    # Through JSON, as on receipt: the strict parser keeps numbers exact.
+    # Encode and parse the event as JSON, as a received event would be: the strict parser keeps numbers exact.
     parsed = strict_json.parse(json.dumps({**example_event(context.now()), "event_id": event_id}).encode())
     events = read_events(parsed, default_destination=destination_id, default_mapping=mapping_id)
     assert not isinstance(events, BodyProblem)

@@ -1,4 +1,4 @@
-"""Use cases of status callbacks: read their state, switch them on or off."""
+"""Use cases that read the state of a destination's status callbacks, and switch them on or off."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,7 +41,7 @@ async def read_status_callback(
 async def switch_status_callback(
     context: AppContext, caller: Caller, destination_id: str, *, enabled: bool
 ) -> StatusCallbackState:
-    """Send a callback for each final state from now on, or stop and drop waiting callbacks."""
+    """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
     async with context.engine.begin() as connection:
         found = await lock_visible(connection, caller, destination_id)
         await set_status_callback(connection, found, enabled, by=caller.actor)

@@ -1,4 +1,4 @@
-"""Count the stored events of a person, by the match key values that an erasure searches for."""
+"""Count the stored events of a person. The search compares the same match key values as an erasure."""
 
 import asyncio
 from collections import Counter
@@ -32,7 +32,7 @@ _STATUSES = {
     "delivered": "delivered",
     "dead": "dead",
 }
-# Places that the search cannot read, and why.
+# Where data may be that the search does not read, and why.
 NOT_SEARCHED = (
     "Amazon, which stores the events that it accepted.",
     "Backups and write-ahead logs of the database.",
@@ -42,9 +42,9 @@ NOT_SEARCHED = (
 
 @dataclass(slots=True)
 class SubjectSearch:
-    """The results of a search. `events` counts by destination, table and status.
+    """The results of a search. The keys of `events` are destination, table and status.
 
-    `cursor` is the batch after which to continue, None once every batch was searched.
+    `cursor` is the id of the last batch that was searched. It is None if every batch was searched.
     """
 
     events: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -57,9 +57,9 @@ class SubjectSearch:
 async def find_person(
     context: AppContext, caller: Caller, identifiers: Mapping[str, str], *, after: int
 ) -> tuple[str, SubjectSearch]:
-    """Search for a person; return the id of the search and its results. Raises Refusal (403).
+    """Search for a person. Return the id of the search and its results. Raises Refusal (403).
 
-    The audit records the search and the kinds of identifiers, not their values.
+    The audit records the search and the kinds of identifiers, but not their values.
     """
     require_unlimited(caller)
     id_ = new_id("sub_")
@@ -91,14 +91,17 @@ async def search(
     now: datetime,
     monotonic: Callable[[], float],
 ) -> SubjectSearch:
-    """Search the batches with ids above `after`, for some seconds. At the end `cursor` is None."""
+    """Search the batches with ids above `after`, for some seconds.
+
+    `cursor` is None in the result if no batch is left to search.
+    """
     values = erasure_keys(identifiers)
     result, until = SubjectSearch(), monotonic() + _SECONDS
     async with pool.acquire() as connection:
         if after == 0:
             for erasure in await subjects.pending_erasures(connection):
                 result.pending_erasures += _searches_for(vault, erasure.id, erasure.sealed, values)
-        # Batches are accepted on the database's clock, which may be ahead of ours.
+        # The database's clock sets the acceptance time of a batch. It may be ahead of this process's clock.
         accepted_until = now + timedelta(days=1)
         while page := await subjects.next_batches(
             connection, after=after, accepted_until=accepted_until, limit=_BATCHES

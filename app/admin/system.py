@@ -1,4 +1,4 @@
-"""Use case of the system page: processes, lanes, database, clock, keys, maintenance and balance."""
+"""Use case of the system page. It reads processes, lanes, database, clock, keys, maintenance and balance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ SESSION_PREFIX: Final = "conversions-"  # set by app.processes.resources
 class SystemState:
     """The state of this installation. `lanes` and `waiting` cover only the caller's organisation.
 
-    `clock_offset_s` is the database's clock minus this process's clock. `seals` has an upper bound for the
-    uses of each encryption key.
+    `clock_offset_s` is the database's clock minus this process's clock. `seals` maps the id of each
+    encryption key to an upper bound for the number of its uses.
     """
 
     database: DatabaseFacts

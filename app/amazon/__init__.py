@@ -2,9 +2,9 @@
 
 `wire.py` builds the requests and parses the replies of the Events API, without I/O. `client.py` sends
 requests over `transport.py` and `network.py`. `tokens.py` signs in and refreshes tokens, `accounts.py` finds
-advertisers, `messages.py` redacts Amazon's messages. `app.delivery.access_tokens` decides when a token is
-refreshed.
+advertisers, and `messages.py` redacts Amazon's messages. `app.delivery.access_tokens` decides when to refresh
+a token.
 
-Comments cite two sources: "contract §4" is a section of Amazon's contract, "P4" a position of this project
+Comments cite two sources. "contract §4" is a section of Amazon's contract. "P4" is a decision of this project
 where the contract is unclear (docs/amazon-cases.md).
 """

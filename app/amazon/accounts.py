@@ -1,7 +1,7 @@
 """Find an advertiser among the accounts that a sign-in has access to (contract §5.1).
 
-Amazon's current call is the account query. It may not list older accounts, so the profile and DSP calls are
-used too. They need an older client header (contract §8.4).
+The account query is Amazon's current call. It may not list older accounts, so this module also uses the older
+profile and DSP calls. The older calls need an older header for the client id (contract §8.4).
 """
 
 import json
@@ -30,7 +30,10 @@ _MAX_IDS = 20  # suggestions for a user who chose the wrong advertiser
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """The sign-in has access to the advertiser. Amazon reports its currency and name, or None."""
+    """The sign-in has access to the advertiser.
+
+    `currency` and `name` are None if Amazon did not report them.
+    """
 
     currency: str | None
     name: str | None
@@ -38,14 +41,17 @@ class Visible:
 
 @dataclass(frozen=True, slots=True)
 class NotVisible:
-    """The sign-in has no access to the advertiser. `ids` are the first advertisers that it has access to."""
+    """The sign-in has no access to the advertiser.
+
+    `ids` are some advertisers that the sign-in has access to.
+    """
 
     ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CannotTell:
-    """Amazon returned no complete list of advertisers. `why` is a code."""
+    """Amazon returned no complete list of advertisers. `why` is a code for the cause."""
 
     # 'connect' | 'timeout' | 'cut' | 'too_long' | 'forbidden' | 'throttled' | 'amazon_error' |
     # 'unreadable' | 'too_many' | 'unexpected'
@@ -61,13 +67,13 @@ class _Account:
 
 @dataclass(slots=True)
 class _AccountList:
-    """Accounts that Amazon listed. `is_complete`: there are no others."""
+    """Accounts that Amazon listed. `is_complete` is true if Amazon listed all accounts."""
 
     accounts: list[_Account] = field(default_factory=list)
     is_complete: bool = True
 
     def find(self, advertiser_id: str) -> Visible | None:
-        """Return the account with this id; None if there is none."""
+        """Return the account with this id, or None if the list does not contain it."""
         for account in self.accounts:
             if advertiser_id in account.ids:
                 return Visible(account.currency, account.name)
@@ -82,8 +88,8 @@ async def find_advertiser(
 ) -> Visible | NotVisible | CannotTell | Unauthorized:
     """Find an advertiser among the accounts that this sign-in has access to in this region.
 
-    Uses the account query, then the older calls if the query does not list the advertiser. Returns
-    `NotVisible` only if the lists are complete and do not contain the id.
+    First use the account query. If it does not list the advertiser, use the older calls. Return `NotVisible`
+    only if the lists are complete and do not contain the id.
     """
     if not usable_token(access_token):
         return Unauthorized()
@@ -142,7 +148,7 @@ async def _list_by_profile(
 ) -> _AccountList | _Missing:
     """Read the DSP advertisers of every agency profile until the advertiser is found.
 
-    If it is not found and a profile could not be read, return that failure.
+    If the advertiser is not found and a profile could not be read, return the failure of that profile.
     """
     headers = client.headers(access_token, name="Amazon-Advertising-API-ClientId")
     profiles = _read(await client.call(region, "GET", PROFILES_PATH, headers=headers, deadline_s=_DEADLINE_S))
@@ -163,10 +169,10 @@ async def _list_by_profile(
 async def _list_advertisers(
     client: EventsClient, region: Region, headers: dict[str, str], wanted: str, listing: _AccountList
 ) -> _Missing | None:
-    """Add the DSP advertisers of one profile to `listing`, or return why they could not be read.
+    """Add the DSP advertisers of one profile to `listing`. If they cannot be read, return the failure.
 
-    The first request asks only for the wanted id. If it has no match, the complete list is read: the user
-    gets ids from it as suggestions.
+    The first request asks only for the wanted id. If no advertiser matches, the next requests read the
+    complete list, because users get its ids as suggestions.
     """
     start, filters = 0, {"advertiserIdFilter": wanted}
     for _ in range(_MAX_PAGES):
@@ -197,9 +203,10 @@ async def _list_advertisers(
 
 
 def _rows(page: Any) -> tuple[list[Any] | None, int]:
-    """Return the rows of a page and the total of all pages; None for an unreadable page.
+    """Return the rows of a page, and the total number of rows on all pages. The rows are None if the page is
+    invalid.
 
-    The member that contains the rows has different names in Amazon's documents (contract §5.1).
+    Amazon's documents use different names for the member with the rows (contract §5.1).
     """
     if isinstance(page, list):
         return page, len(page)
@@ -222,7 +229,10 @@ def _agencies(profiles: list[Any]) -> Iterator[str]:
 
 
 def _account(row: dict[str, Any]) -> _Account:
-    """Read a row of the account query or of the DSP call. Ids are texts or numbers."""
+    """Convert a row of the account query or of the DSP call to an account.
+
+    An id may be a text or a number.
+    """
     found = [row.get("advertiserAccountId"), row.get("advertiserId")]
     found += [other.get("dspAdvertiserId") for other in objects(row.get("alternateIds"))]
     name = messages.scrub(row.get("displayName") or row.get("name"), limit=200)
@@ -235,13 +245,13 @@ def _account(row: dict[str, Any]) -> _Account:
 
 
 def _id(value: object) -> str | None:
-    """Return an id as text that is valid in a header, or None."""
+    """Return an id as text, or None if the id is not valid in a header."""
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     return text if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", text, re.ASCII) else None
 
 
 def _ids(listing: _AccountList) -> tuple[str, ...]:
-    """Return the ids to suggest to a user: the DSP number of each account, or its global id without one."""
+    """Return the ids to suggest to a user: for each account its DSP number, or else its global id."""
     return tuple(dict.fromkeys(account.ids[-1] for account in listing.accounts if account.ids))[:_MAX_IDS]
 
 
@@ -249,7 +259,7 @@ _WHY = {403: "forbidden", 429: "throttled"}
 
 
 def _read(response: HttpAnswer | TransportError) -> Any:
-    """Return the JSON of a response, or the reason why there is none."""
+    """Return the JSON value of a response. For a failed or unreadable response, return the failure."""
     match response:
         case TransportError(why):
             return CannotTell(why)

@@ -1,6 +1,6 @@
 """The client of Amazon's API.
 
-Each region has its own connection pool, each call has one deadline, and a failure is a returned value.
+Each region has its own connection pool. Each call has one deadline. A failure is returned, not raised.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ class HttpAnswer:
 class EventsClient:
     """Sends conversions, and makes the other calls of Amazon's API (contract §5.1).
 
-    `base_url` replaces Amazon's hosts. `transport` replaces the network in tests. A call uses httpx's
-    transport directly, so it follows no redirect and uses no cookies, proxies or .netrc. It always verifies
+    `base_url` replaces Amazon's hosts. `transport` replaces the network in tests. The client uses httpx's
+    transport directly. It follows no redirects, uses no cookies, proxies or .netrc, and always verifies
     certificates.
     """
 
@@ -66,14 +66,14 @@ class EventsClient:
         conversions: Sequence[bytes],
         deadline_s: float = DEADLINE_S,
     ) -> SentRequest:
-        """Send conversions in one request and return its reply within `deadline_s` seconds.
+        """Send conversions in one request. Return Amazon's reply within `deadline_s` seconds.
 
-        Raises ValueError for no conversions or more than 500. Network errors are returned, not raised.
+        Raises ValueError for no conversions or for more than 500. Network errors are returned, not raised.
         """
         body = wire.request_body(conversions)
         started = time.monotonic()
         if not usable_token(access_token):
-            # It cannot be sent in a header. The caller then refreshes the token.
+            # A header cannot carry this token. `Unauthorized` makes the caller refresh the token.
             return SentRequest(Unauthorized(), None, None, 0)
         headers = wire.event_headers(access_token, self._client_id, advertiser_id)
         response = await self.call(
@@ -105,24 +105,24 @@ class EventsClient:
         params: Mapping[str, str] | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> HttpAnswer | TransportError:
-        """Make one call without retries. Return its complete response, or the failure."""
+        """Make one call without retries. Return the complete response, or the failure."""
         request = httpx.Request(
             method,
             _url(wire.endpoints(region, self._base_url).api, path),
             params=params,
             headers={"User-Agent": _USER_AGENT, **headers},
             content=content,
-            # No read timeout: the timeout below covers the complete call.
+            # The timeout below covers the complete call, so reads need no separate timeout.
             extensions={"timeout": {"connect": min(_CONNECT_S, deadline_s), "pool": deadline_s}},
         )
         try:
-            # httpx's client would double the cost, and none of its features is needed.
+            # httpx's own client would double the CPU cost, and this call needs none of its features.
             async with asyncio.timeout(deadline_s):
                 response = await self._transports[region].handle_async_request(request)
         except BodyTooLong:
             return TransportError("too_long")
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            # Nothing was sent: refused, unknown host, invalid certificate or no free connection.
+            # Nothing was sent: connection refused, unknown host, invalid certificate, or no free connection.
             return TransportError("connect")
         except (TimeoutError, httpx.TimeoutException):
             return TransportError("timeout")
@@ -131,7 +131,10 @@ class EventsClient:
         return HttpAnswer(response.status_code, response.headers, response.content)
 
     def headers(self, access_token: str, *, name: str = "Amazon-Ads-ClientId") -> dict[str, str]:
-        """Return the headers of a call other than the events call. `name` is the header of the client id."""
+        """Return the headers of every call except the events call.
+
+        `name` is the name of the client id's header.
+        """
         return {
             "Authorization": f"Bearer {access_token}",
             name: self._client_id,
@@ -152,5 +155,5 @@ class EventsClient:
 
 @lru_cache(maxsize=64)
 def _url(api: str, path: str) -> httpx.URL:
-    """Return a parsed URL. The cache holds all of them: there are few hosts and paths."""
+    """Return a parsed URL from a cache. There are few hosts and paths, so the cache holds all URLs."""
     return httpx.URL(api + path)

@@ -1,8 +1,8 @@
 """Redact Amazon's messages before they are stored: short, printable, without personal data.
 
 Amazon may echo the event that it rejects. An event contains ids (MAID, RAMP_ID, an IP address), hashes and
-custom data, all of which may be personal. `scrub` first removes the values that were sent. Amazon may have
-changed a value, so `scrub` then removes all text that looks like a value.
+custom data, and all of these may be personal. `scrub` first removes the values that were sent. Amazon may
+have changed a value, so `scrub` then removes every text that looks like a value.
 """
 
 import re
@@ -17,7 +17,8 @@ MAX_MESSAGE = 300
 _MAX_INPUT = 1_000  # limits the cost of the patterns below
 _REDACTED = "***"
 
-# Words of Amazon's schema (contract §2). They are not values of an event, so they are kept between quotes.
+# Words of Amazon's schema (contract §2). They are never values of an event, so quoted words stay in a
+# message.
 _WORDS = (
     "events eventDescription name conversionType eventSource eventIngestionMethod dataSetName "
     "countryCode eventTime matchKeys type values value currencyCode unitsSold eventId consent geo "
@@ -33,7 +34,8 @@ _UNPRINTABLE = re.compile(
 )
 _SPACES = re.compile(r"\s+")
 
-# JSON of the event: from its first bracket to its last, or to the end of the text if it is truncated.
+# The JSON of an event in a message: from the first bracket to the last. If the message is truncated, the JSON
+# ends with the text.
 _JSON = re.compile(r"(?:\{|\[(?=\s*[\"{\[]))(?:.*[}\]]|.*)")
 _QUOTED = tuple(
     re.compile(pattern)
@@ -46,9 +48,10 @@ _QUOTED = tuple(
         r"‘(.*?)(?:’(?!\w)|$)",
     )
 )
-# Longer than any word of Amazon's messages. The longest word is a path in the event.
+# A word of this length is a value: the longest word of Amazon's own messages, a path in the event, is
+# shorter.
 _LONG = re.compile(r"\S{100,}")
-# Patterns of values outside quotes.
+# Patterns of personal or secret values that are not in quotes.
 _SHAPES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -68,9 +71,9 @@ _PATH = re.compile(r"[$./A-Za-z0-9_\[\]-]{1,200}", re.ASCII)
 
 
 def scrub(text: object, *, sent: Collection[str] = (), limit: int = MAX_MESSAGE) -> str:
-    """Return Amazon's message, redacted and cut to `limit` characters; "" if `text` is not a text.
+    """Return Amazon's message, redacted and cut to `limit` characters. Return "" if `text` is not a string.
 
-    `sent` are the values of the request, from `values_sent`. Each occurrence is removed.
+    `sent` contains the values of the request, as `values_sent` returns them. Each occurrence is removed.
     """
     if not isinstance(text, str):
         return ""
@@ -85,26 +88,29 @@ def scrub(text: object, *, sent: Collection[str] = (), limit: int = MAX_MESSAGE)
 
 
 def error_code(text: object, *, default: str) -> str:
-    """Return Amazon's error code, or `default` if the text is not a code."""
+    """Return Amazon's error code, or `default` if the text does not have the form of a code."""
     if isinstance(text, str) and _CODE.fullmatch(text) and scrub(text) == text:
         return text
     return default
 
 
 def field_path(text: object, *, sent: Collection[str] = ()) -> str | None:
-    """Return the path of a field, as Amazon writes it, or None if the text is not a path."""
+    """Return the path of a field, as Amazon writes it.
+
+    Return None if the text does not have the form of a path.
+    """
     if isinstance(text, str) and _PATH.fullmatch(text) and scrub(text, sent=sent) == text:
         return text
     return None
 
 
 def values_sent(events: Iterable[Any]) -> frozenset[str]:
-    """Return every value of these events that may be personal or belong to the caller."""
+    """Return all values of these events that may be personal or that belong to the caller."""
     return frozenset(value for event in events for value in _leaves(_personal(event)) if value)
 
 
 def _personal(event: Any) -> Any:
-    """Return the members of an event with values of a person or of the caller (contract §2.1)."""
+    """Return the members of an event whose values are personal or belong to the caller (contract §2.1)."""
     if not isinstance(event, dict):
         return []
     members = ("eventId", "consent", "deviceInfo", "arefMeasurementTokens", "amazonAdEventKey")
@@ -129,12 +135,15 @@ def _leaves(node: Any) -> Iterator[str]:
 
 
 def _truncate(text: str) -> str:
-    """Cut a long text between two words, because half an address would not match the patterns."""
+    """Cut a long text between two words.
+
+    A cut inside an e-mail address would leave a part that no pattern matches.
+    """
     return text if len(text) <= _MAX_INPUT else text[:_MAX_INPUT].rpartition(" ")[0]
 
 
 def _remove_values(text: str, sent: Collection[str]) -> str:
-    """Remove each sent value. A short value is removed only where it is a separate word."""
+    """Remove each sent value from a text. A short value is removed only where it is a separate word."""
     lowered = text.lower()
     for value in sorted(sent, key=len, reverse=True):
         printable = _SPACES.sub(" ", _UNPRINTABLE.sub(" ", value)).strip().lower()

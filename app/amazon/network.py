@@ -1,7 +1,7 @@
-"""Sockets for httpcore's connection pool, on asyncio's streams.
+"""Network sockets for httpcore's connection pool, based on asyncio streams.
 
-httpcore's own backend uses anyio, which costs several times the CPU for each request (ADR 0022). Timeouts of
-reads and writes are ignored, because a call has one deadline (ADR 0010).
+httpcore's own backend uses anyio, which needs several times the CPU for each request (ADR 0022). Reads and
+writes ignore their timeouts, because each call has one deadline (ADR 0010).
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 class _Reader(asyncio.StreamReader):
-    """Counts the received bytes that were not read."""
+    """A stream reader that counts the bytes that were received but not read yet."""
 
     unread = 0
 
@@ -32,23 +32,23 @@ class _Reader(asyncio.StreamReader):
 
 
 class AsyncioStream(httpcore.AsyncNetworkStream):
-    """One connection."""
+    """A network connection."""
 
     def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        # The head of a request is kept here, so that it is sent together with the start of the body.
+        # Keep the head of a request here, so that it is sent together with the start of the body.
         self._head = b""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        """Return 1 to `max_bytes` bytes as soon as there are any, or nothing at the end of the stream."""
+        """Return 1 to `max_bytes` bytes as soon as any arrive. Return b"" at the end of the stream."""
         with _mapped(httpcore.ReadError, httpcore.ReadTimeout):
             if self._head:  # the request has no body
                 await self._send(b"")
             return await self._reader.read(max_bytes)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Write all bytes. The head of a request is written with the next call, or before the next read."""
+        """Write all bytes. The head of a request is sent with the next write, or before the next read."""
         with _mapped(httpcore.WriteError, httpcore.WriteTimeout):
             if not self._head and buffer.endswith(_END_OF_HEAD):
                 self._head = buffer
@@ -77,7 +77,10 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
-        """Return a property of the connection. The pool closes an idle connection that `is_readable`."""
+        """Return a property of the connection.
+
+        The pool closes an idle connection if `is_readable` is true.
+        """
         if info == "is_readable":
             return self._reader.unread > 0 or self._reader.at_eof() or self._writer.is_closing()
         return self._writer.get_extra_info(info)
@@ -94,7 +97,10 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Try the addresses of a host in order until one accepts. Each gets an equal share of the timeout."""
+        """Connect to the first address of a host that accepts.
+
+        Each address gets an equal share of the timeout.
+        """
         loop = asyncio.get_running_loop()
         failed: OSError = OSError("the host has no address")
         with _mapped(httpcore.ConnectError, httpcore.ConnectTimeout):
@@ -120,7 +126,7 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
 
 @contextmanager
 def _mapped(failed: type[Exception], timed_out: type[Exception]) -> Iterator[None]:
-    """Convert asyncio's exceptions to httpcore's."""
+    """Convert asyncio's exceptions to exceptions of httpcore."""
     try:
         yield
     except TimeoutError as error:

@@ -23,8 +23,8 @@ with warnings.catch_warnings(record=True):
 
 SCOPE = "advertising::campaign_management"
 MAX_LIFETIME_S = 86_400
-# Used if Amazon states no lifetime. It is far below the usual hour, so that no token is used after its
-# expiry.
+# Used if Amazon states no lifetime. The usual lifetime is an hour; a much shorter value ensures that no
+# expired token is used.
 DEFAULT_LIFETIME_S = 600
 _MAX_TOKEN_REPLY = 65_536
 _TRIES = 3
@@ -33,7 +33,7 @@ _DEADLINE_S = 20.0  # for all calls and the waits between them
 
 
 class Secret(Protocol):
-    """A secret that `repr` hides, such as pydantic's SecretStr."""
+    """A secret whose `repr` hides its value, such as pydantic's SecretStr."""
 
     def get_secret_value(self) -> str:
         """Return the secret."""
@@ -41,7 +41,7 @@ class Secret(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The result of a sign-in or a refresh. A new refresh token replaces the stored one (P14)."""
+    """The tokens from a sign-in or a refresh. A new refresh token replaces the stored refresh token (P14)."""
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
@@ -50,12 +50,12 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """Amazon refused the refresh token with `invalid_grant`: the user must sign in again (P14)."""
+    """Amazon refused the refresh token with `invalid_grant`. The user must sign in again (P14)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignInRefused:
-    """Amazon refused the code: used, older than five minutes, or created for another redirect URI."""
+    """Amazon refused the code: it was used, has expired, or belongs to another redirect URI."""
 
     error: str
     description: str
@@ -68,7 +68,10 @@ class InvalidClient:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """No usable reply. The sign-in may still be valid. `why` is a code, never Amazon's text."""
+    """The token server sent no usable reply. The sign-in may still be valid.
+
+    `why` is a code and never Amazon's text.
+    """
 
     # 'connect' | 'timeout' | 'cut' | 'amazon_error' | 'throttled' | 'unreadable' | 'unusable_token' |
     # 'no_refresh_token' | 'unexpected', or another word of RFC 6749 §5.2
@@ -77,7 +80,7 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class _GrantRefused:
-    """An error of RFC 6749 §5.2. Its meaning depends on the call: code exchange or refresh."""
+    """An error of RFC 6749 §5.2. Its meaning depends on the call, a code exchange or a refresh."""
 
     error: str
     description: str
@@ -87,7 +90,7 @@ _Reply = Tokens | _GrantRefused | InvalidClient | Unavailable
 
 _RETRYABLE = frozenset({"connect", "timeout", "cut", "amazon_error"})
 
-# Error codes of RFC 6749 §5.2. Only `invalid_grant` concerns the user's consent (P14).
+# Error codes of RFC 6749 §5.2. Only `invalid_grant` means that the user's consent has ended (P14).
 _CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
 _GRANT_ERRORS = frozenset(
     {"invalid_grant", "invalid_request", "unsupported_grant_type", "invalid_scope", "access_denied"}
@@ -95,15 +98,15 @@ _GRANT_ERRORS = frozenset(
 
 
 class _TokenClient(AsyncOAuth2Client):  # type: ignore[misc]  # Authlib carries no types
-    """Authlib's client with our parser of replies. It stores no token."""
+    """Authlib's client with this module's parser of replies. It stores no token."""
 
     def parse_response_token(self, resp: httpx.Response) -> _Reply:
-        """Parse the reply. `fetch_token` returns the result."""
+        """Parse the reply. Authlib's `fetch_token` returns the result of this method."""
         return read_token_reply(resp.status_code, resp.content)
 
 
 class SignIn:
-    """Signs in and refreshes tokens, in every region, for one application.
+    """Signs one application in and refreshes its tokens, in every region.
 
     `transport` replaces the network in tests. `pause` waits between attempts.
     """
@@ -122,8 +125,7 @@ class SignIn:
         self._base_url = base_url
         self._deadline_s = deadline_s
         self._pause = pause
-        # The secret is sent in the form, because the token server rejects a call with an Authorization
-        # header.
+        # Send the secret in the form. The token server rejects a call with an Authorization header.
         self._clients = {
             region: _TokenClient(
                 client_id=client_id,
@@ -140,7 +142,7 @@ class SignIn:
         }
 
     def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
-        """Return the URL of the page where the user allows the access, with PKCE (S256)."""
+        """Return the URL of the page on which the user allows the access. It uses PKCE (S256)."""
         url, _ = self._clients[region].create_authorization_url(
             endpoints(region, self._base_url).authorize, state=state, code_verifier=code_verifier, scope=SCOPE
         )
@@ -163,7 +165,10 @@ class SignIn:
     async def refresh(
         self, region: Region, refresh_token: str
     ) -> Tokens | Revoked | InvalidClient | Unavailable:
-        """Refresh an access token. Returns Revoked only for `invalid_grant`: the user's consent has ended."""
+        """Refresh an access token.
+
+        Return Revoked only for `invalid_grant`, which means that the user's consent ended.
+        """
         reply = await self._call(region, "refresh_token", refresh_token=refresh_token)
         match reply:
             case _GrantRefused("invalid_grant"):
@@ -179,7 +184,10 @@ class SignIn:
             await client.aclose()
 
     async def _call(self, region: Region, grant_type: str, **form: str) -> _Reply:
-        """Call the token server, with a few retries within one deadline. Return the last reply."""
+        """Call the token server and return the last reply.
+
+        A failed call is repeated a few times within one deadline.
+        """
         url = endpoints(region, self._base_url).token
         retrying = AsyncRetrying(
             retry=retry_if_result(lambda reply: isinstance(reply, Unavailable) and reply.why in _RETRYABLE),
@@ -211,7 +219,10 @@ class SignIn:
 
 
 def read_token_reply(status: int, body: bytes) -> _Reply:
-    """Parse a reply of the token server. It may be an HTML page with status 200, which is unreadable."""
+    """Parse a reply of the token server.
+
+    An HTML page with status 200 is possible; it counts as unreadable.
+    """
     if status >= 500 or status == 408:
         return Unavailable("amazon_error")
     if status == 429:
@@ -241,7 +252,10 @@ def _read_refusal(reply: dict[str, Any]) -> _Reply:
 
 
 def _lifetime(stated: object) -> int:
-    """Read a lifetime in seconds, also in quotes. Without a valid number, return DEFAULT_LIFETIME_S."""
+    """Return a lifetime in seconds; Amazon may send it in quotes.
+
+    Return DEFAULT_LIFETIME_S if it is not valid.
+    """
     if isinstance(stated, str) and stated.isascii() and stated.isdigit() and len(stated) <= 9:
         stated = int(stated)
     if isinstance(stated, Decimal) and stated < 1_000_000_000:  # `3600.0`

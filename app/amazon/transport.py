@@ -1,4 +1,4 @@
-"""httpx's connection pools for Amazon, with a limit of the response size, without compression and cookies."""
+"""httpx connection pools for Amazon, with limited response sizes and without compression or cookies."""
 
 import ssl
 from functools import cache
@@ -15,15 +15,15 @@ CONNECTIONS = 12  # per region, for account and token calls; a worker sets its o
 
 
 class BodyTooLong(httpx.ReadError):
-    """The response is longer than the limit. The rest was not read."""
+    """The response is longer than the limit, so the rest was not read."""
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):
-    """Returns complete responses of at most `limit` bytes.
+    """A transport that returns complete responses of at most `limit` bytes.
 
-    The request asks for no compression, and a body is never decompressed: a megabyte of gzip can expand to a
-    gigabyte. Set-Cookie is removed, because a cookie of one advertiser must not be sent with a request of
-    another.
+    It asks for no compression and never decompresses a body, because a megabyte of gzip can expand to a
+    gigabyte. It removes Set-Cookie, because a cookie of one advertiser must not be sent with another
+    advertiser's request.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, *, limit: int = MAX_REPLY_BYTES) -> None:
@@ -67,20 +67,20 @@ _REMOVED = frozenset({b"set-cookie", b"content-encoding", b"transfer-encoding", 
 
 
 def _max_echo(request: httpx.Request) -> int:
-    """Return the greatest length of a response that echoes every event of the request (contract §4.1).
+    """Return the greatest length of a response that repeats every event of the request (contract §4.1).
 
-    With a lower limit, every response to a large request would fail, and the request would be sent again and
-    again.
+    A lower limit would make every response to a large request fail, and the request would be repeated
+    endlessly.
     """
     return 2 * int(request.headers.get("Content-Length", "0"))
 
 
 def _forbid_reuse_after_extra_bytes(response: httpx.Response) -> None:
-    """Make the pool close a connection if more bytes than its response arrived.
+    """Make the pool close the connection if bytes arrived after the end of the response.
 
-    httpcore would read these bytes as the response to the next request, perhaps of another advertiser. It has
-    no public option for this, so the function uses private attributes of the pinned versions of httpx and
-    httpcore.
+    httpcore would read these bytes as the response to the next request, perhaps of another advertiser.
+    httpcore has no public option against this, so the function uses private attributes of httpx and httpcore.
+    The versions of both packages are pinned.
     """
     pooled = getattr(response.stream, "_httpcore_stream", None)
     connection = getattr(getattr(pooled, "_stream", None), "_connection", None)
@@ -94,9 +94,10 @@ def _forbid_reuse_after_extra_bytes(response: httpx.Response) -> None:
 def open_pools(
     transport: httpx.AsyncBaseTransport | None, connections: int = CONNECTIONS
 ) -> dict[Region, httpx.AsyncBaseTransport]:
-    """Open a pool for each region, so that a region that hangs uses no connections of another region.
+    """Open a separate pool for each region. A region that does not respond cannot use up another region's
+    connections.
 
-    If `transport` is given, every region uses it instead.
+    If `transport` is given, every region uses `transport` instead.
     """
     if transport is not None:
         return dict.fromkeys(Region, transport)
@@ -105,14 +106,17 @@ def open_pools(
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Return the TLS context that all pools share, because each context uses up to 2 MB for certificates."""
+    """Return the TLS context that all pools share. Each context would use up to 2 MB for certificates."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 def open_pool(
     tls: ssl.SSLContext, *, connections: int, keep_alive_s: float = 20.0
 ) -> httpx.AsyncHTTPTransport:
-    """Open a pool of at most `connections` connections, without retries. Idle connections stay open."""
+    """Open a pool of at most `connections` connections, without retries.
+
+    Idle connections stay open for `keep_alive_s` seconds.
+    """
     transport = httpx.AsyncHTTPTransport(verify=tls, trust_env=False)
     # httpx has no parameter for the backend of its pool.
     transport._pool = httpcore.AsyncConnectionPool(

@@ -1,6 +1,6 @@
-"""Amazon's Events API, generation 2, without I/O: endpoints, requests, replies (P1, P3, P4).
+"""Amazon's Events API, generation 2, without I/O: endpoints, requests and replies (P1, P3, P4).
 
-Put the next generation of the API into a separate module.
+Write a separate module for the next generation of the API.
 """
 
 import re
@@ -40,18 +40,19 @@ MAX_RETRY_AFTER_S = 3_600.0  # a longer Retry-After is assumed to be a mistake
 
 EVENTS_PATH = "/adsApi/v1/create/events"
 
-# Temporary by their description in Amazon's schema. Every other code is permanent (P4).
+# Amazon's schema describes these error codes as temporary. Every other code is permanent (P4).
 RETRYABLE_CODES = frozenset({"CONFLICT", "INTERNAL_ERROR", "TOO_MANY_REQUESTS"})
 
-# Headers with Amazon's id of a request (contract §4.1). The first is documented.
+# Headers that carry Amazon's id of a request (contract §4.1). Only the first header is documented.
 REQUEST_ID_HEADERS = ("amazon-advertising-api-requestid", "x-amzn-requestid", "x-amz-request-id", "x-amz-rid")
 
-# At most 2,048 bytes of printable ASCII without spaces (contract §5). Such a token cannot end a header line.
+# A token has at most 2,048 bytes of printable ASCII without spaces (contract §5). It cannot end a header
+# line.
 _TOKEN = re.compile(r"[!-~]{1,2048}", re.ASCII)
 
 
 def usable_token(token: object) -> TypeGuard[str]:
-    """Return whether a token may be stored and sent in a header (contract §5)."""
+    """Return whether a token is valid to store and to send in a header (contract §5)."""
     return isinstance(token, str) and _TOKEN.fullmatch(token) is not None
 
 
@@ -64,7 +65,7 @@ class Endpoints:
     token: str
 
 
-# By the region of the advertiser's account (contract §1 and §5).
+# The region of the advertiser's account selects the URLs (contract §1 and §5).
 _AMAZON: Mapping[Region, Endpoints] = {
     Region.NA: Endpoints(
         "https://advertising-api.amazon.com",
@@ -95,7 +96,7 @@ def endpoints(region: Region, base_url: str | None) -> Endpoints:
 def request_body(conversions: Sequence[bytes]) -> bytes:
     """Return the body of a request. It contains the stored bytes of the conversions unchanged (P5).
 
-    Raises ValueError for none or more than `MAX_EVENTS` conversions.
+    Raises ValueError for no conversions, and for more than `MAX_EVENTS`.
     """
     if not 1 <= len(conversions) <= MAX_EVENTS:
         raise ValueError(f"a request carries 1 to {MAX_EVENTS} conversions, not {len(conversions)}")
@@ -122,11 +123,11 @@ def read_reply(
     conversions: Sequence[bytes] = (),
     now: datetime | None = None,
 ) -> Reply:
-    """Parse the reply to a request of `sent` conversions.
+    """Parse the reply to a request with `sent` conversions.
 
-    The body of every 2xx is read (P3): a PerItemReply has exactly `sent` outcomes, in the order sent. The
-    values of `conversions`, the bytes of the request, are removed from Amazon's messages. `now` is the time
-    of a reply without a Date header, to which a date in Retry-After is compared.
+    The function reads the body of every 2xx (P3). A PerItemReply has exactly `sent` outcomes, in the order of
+    the request. Values in `conversions`, the bytes of the request, are removed from Amazon's messages. If the
+    reply has no Date header, a date in Retry-After is compared with `now`.
     """
     match status:
         case _ if 200 <= status <= 299:
@@ -149,9 +150,11 @@ def read_reply(
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return the seconds of a Retry-After header, 0 to `MAX_RETRY_AFTER_S`, or None.
+    """Return the seconds of a Retry-After header, between 0 and `MAX_RETRY_AFTER_S`. Return None without a
+    valid header.
 
-    A date is compared to the reply's Date header, so that an error of our clock has no effect.
+    A date is compared with the Date header of the reply, so that an error of this machine's clock has no
+    effect.
     """
     text = _header(headers, "retry-after")
     if text is None:
@@ -165,7 +168,10 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return Amazon's id of the request, at most 128 printable ASCII characters, or None."""
+    """Return Amazon's id of the request, cut to 128 characters of printable ASCII.
+
+    Return None without an id.
+    """
     for name in REQUEST_ID_HEADERS:
         clean = "".join(letter for letter in _header(headers, name) or "" if " " <= letter <= "~").strip()
         if clean and not holds_personal_text(clean):
@@ -192,7 +198,10 @@ def _http_date(text: str | None) -> datetime | None:
 
 @dataclass(slots=True)
 class _IndexEntries:
-    """What a reply says about one conversion, identified by its index in the request."""
+    """The entries of a reply for one conversion.
+
+    The entries name the conversion by its index in the request.
+    """
 
     accepted: bool = False
     errors: list[dict[str, Any]] = field(default_factory=list)
@@ -202,8 +211,9 @@ class _IndexEntries:
 def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Reply:
     """Return an outcome for each conversion.
 
-    The outcome of a conversion that the reply does not mention is unknown, never a success. An empty body and
-    an object without the lists `success` and `error` mention no conversion. Any other body is unreadable.
+    If the reply does not mention a conversion, its outcome is unknown, never a success. An empty body
+    mentions no conversion, and neither does an object without the lists `success` and `error`. Any other body
+    is unreadable.
     """
     if _all_accepted(body, sent):
         return PerItemReply((ACCEPTED,) * sent)
@@ -222,8 +232,8 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
             named[index].refused = True
             named[index].errors += objects(entry.get("errors"))
     if sent in indexes and 0 not in indexes and sent > 1:
-        # Older generations of the API count from one (contract §8.2). Each outcome would belong to the
-        # conversion before.
+        # Older generations of the API count from one (contract §8.2). In such a reply, each outcome would be
+        # assigned to the wrong conversion.
         return PerItemReply(tuple(ItemUnknown("contradictory") for _ in named))
     return PerItemReply(
         tuple(_outcome(entries, conversions[index : index + 1]) for index, entries in enumerate(named))
@@ -231,7 +241,7 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
 
 
 class _SuccessRow(msgspec.Struct, gc=False):
-    """An entry of the list `success`. Amazon's echo of the event is ignored."""
+    """An entry of the list `success`. The event that Amazon repeats in it is ignored."""
 
     index: int
 
@@ -249,8 +259,8 @@ _success_reply = msgspec.json.Decoder(_SuccessReply)
 def _all_accepted(body: bytes, sent: int) -> bool:
     """Return whether a reply lists every index once, in order, under `success`.
 
-    This is the fast path of the usual reply. Any other reply needs the full parser, even if every conversion
-    was accepted.
+    This is the fast path for the usual reply. The full parser reads every other reply, even if it accepts
+    every conversion.
     """
     if body.count(b'"index"') != sent or b"\\u00" in body:
         return False
@@ -262,7 +272,7 @@ def _all_accepted(body: bytes, sent: int) -> bool:
 
 
 def _entries(rows: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the entries whose index is an integer. `true` and `"0"` are not integers."""
+    """Yield the index and the entry of each row with an integer index. `true` and `"0"` are not integers."""
     for row in objects(rows):
         if type(index := row.get("index")) is int:
             yield index, row
@@ -281,7 +291,10 @@ def _outcome(entries: _IndexEntries, conversion: Sequence[bytes]) -> Outcome:
 
 
 def _refusal(errors: Sequence[dict[str, Any]], values: Collection[str]) -> ItemRefused | ItemFailed:
-    """Return the outcome of a conversion with errors. If one error is permanent, so is the outcome (P4)."""
+    """Return the outcome of a conversion with errors.
+
+    One permanent error makes the outcome permanent (P4).
+    """
     codes = [messages.error_code(error.get("code"), default="UNSPECIFIED") for error in errors]
     for code, error in zip(codes, errors, strict=True):
         if code not in RETRYABLE_CODES:
@@ -304,5 +317,5 @@ def _request_error(body: bytes, default: str, conversions: Sequence[bytes]) -> t
 
 
 def _values(conversions: Sequence[bytes]) -> frozenset[str]:
-    """Return the values to remove from Amazon's messages."""
+    """Return the values of these conversions that must be removed from Amazon's messages."""
     return messages.values_sent(read_json(conversion) for conversion in conversions)

@@ -1,7 +1,8 @@
 """The HTTP API: one module per resource, with its routes and its request and response models.
 
-Shared by the routes: `auth.py` and `secured_route.py` (authentication and scopes), `errors.py` (the only
-status codes), `paging.py`, `etags.py`, `export.py` (CSV and NDJSON: one column per member of the response
-model), `openapi.py`. Models about events are in `event_models.py`. The exports of the console read the pages
-in `event_pages.py` and `audit_models.py` too. A route calls a use case of `app.admin`.
+The routes share some modules. `auth.py` authenticates, `secured_route.py` checks scopes, and `errors.py` has
+the only table of status codes. `paging.py`, `etags.py` and `openapi.py` are also shared. `export.py` writes
+CSV and NDJSON, with a column for each member of a response model. `event_models.py` has the models about
+events. The console's exports also use `event_pages.py` and `audit_models.py`. A route calls a use case of
+`app.admin`.
 """

@@ -1,4 +1,4 @@
-"""Event names over HTTP: list the pinned names of an advertiser, rename a pinned name (R12)."""
+"""Event names over HTTP: list the pinned names of an advertiser, and rename an event type (R12)."""
 
 from datetime import datetime
 
@@ -17,7 +17,7 @@ router = APIRouter(route_class=SecuredRoute, tags=["event names"])
 
 
 class EventNameView(ResponseBody):
-    """The name that all conversions of an event type have for an advertiser."""
+    """The name that an advertiser's conversions of an event type have."""
 
     event_type: str = Field(examples=["ADD_TO_SHOPPING_CART"])
     name: str = Field(examples=["Added to cart"])
@@ -69,9 +69,9 @@ async def rename(
 ) -> RenamedEventView:
     """Rename an event type. Amazon treats a new name as a new event.
 
-    Publishes a new version of each published mapping with that constant type (`mappings`). Mappings that read
-    the type from the event are not changed (`mappings_left`): their events of this type are rejected until
-    you change their name.
+    The rename publishes a new version of each published mapping with this constant event type (`mappings`). A
+    mapping that reads the event type from the event does not change (`mappings_left`). Its events of this
+    type are rejected until you change its name.
     """
     renamed = await rename_event(context, caller, advertiser_id, event_type, body.to)
     return RenamedEventView(

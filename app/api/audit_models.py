@@ -1,4 +1,4 @@
-"""Response models of the audit, and the page that the list and its exports read."""
+"""Response models of the audit, and the function that reads a page of it."""
 
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from app.store.audit import AuditEntry, AuditFilter
 
 
 class AuditEntryView(ResponseBody):
-    """An administrative action. `before` and `after` contain only what changed."""
+    """An administrative action. `before` and `after` contain only the members that the action changed."""
 
     id: str
     at: datetime

@@ -1,4 +1,4 @@
-"""Authentication with API keys: three header forms."""
+"""Authenticate requests with API keys. Three forms of headers can carry a key."""
 
 import base64
 import binascii
@@ -30,7 +30,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class KeyRing:
-    """Authenticates callers, with keys as they were a few seconds ago."""
+    """Authenticates callers. It caches keys for a few seconds."""
 
     def __init__(
         self, engine: AsyncEngine, *, bootstrap: bytes | None, monotonic: Callable[[], float]
@@ -41,7 +41,7 @@ class KeyRing:
         self._recorded_uses: dict[KeyId, float] = {}
 
     async def authenticate(self, headers: Headers) -> Caller | Problem:
-        """Return the caller that the raw ASGI headers identify, or the problem (malformed, unauthorized)."""
+        """Return the caller whose key is in the raw ASGI headers, or a problem (malformed, unauthorized)."""
         key = _key_in(headers)
         if isinstance(key, Problem):
             return key
@@ -53,7 +53,7 @@ class KeyRing:
         return await self._callers.find(digest) or Problem(ErrorCode.UNAUTHORIZED)
 
     def forget(self, key: KeyId) -> None:
-        """Drop a key from the cache so that this process refuses it immediately after its revocation."""
+        """Drop a revoked key from the cache, so that this process refuses the key immediately."""
         self._callers.forget(*(digest for digest, caller, _ in self._callers.uses() if caller.key == key))
 
     async def refresh(self) -> None:
@@ -82,9 +82,10 @@ class KeyRing:
 
 
 def _key_in(headers: Headers) -> str | Problem:
-    """Return the key in the headers, in any of its forms, or the problem with the headers.
+    """Return the key in the headers, in any of the three forms, or the problem with the headers.
 
-    Several keys are refused even if they are equal: a proxy and this service could read different keys.
+    Several keys are refused, even if they are equal, because a proxy and this service could read different
+    keys.
     """
     found = [header for header in headers if header[0] in _KEY_HEADERS]
     if not found:
@@ -108,7 +109,10 @@ def _key_in(headers: Headers) -> str | Problem:
 
 
 def _password(encoded: str) -> str:
-    """Return the password of HTTP Basic with any user name, or "" when it cannot be decoded."""
+    """Return the password of an HTTP Basic header, for any user name.
+
+    Return "" if the header cannot be decoded.
+    """
     try:
         return base64.b64decode(encoded, validate=True).decode().partition(":")[2]
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""An example of each request body, for the API description. `POST /events` has its own, for each form."""
+"""An example of each request body, for the API description. `POST /events` has separate examples."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ _DESTINATION: Final = "/destinations/{destination_id}"
 _MAPPING: Final = _DESTINATION + "/mappings/{mapping_id}"
 _EVENT: Final = example_event(datetime(2026, 11, 24, 10, tzinfo=UTC))
 
-# Users copy these: each must be a valid body of its operation.
+# Users copy these examples, so each example must be a valid body of its operation.
 BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
     ("POST", "/destinations"): {
         "name": "Acme US",

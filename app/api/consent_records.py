@@ -43,16 +43,17 @@ async def list_all(
 ) -> ConsentRecordPage | StreamingResponse:
     """List a record for each accepted event, newest first. Records are kept for 30 days.
 
-    A record has basis, source, times, decision, and the SHA-256 of a consent string. `stopped` counts the
-    events that the consent check rejected, by reason and basis; nothing else of these is stored.
-    `unreadable_batches` counts damaged batches, whose records are missing from the page.
+    A record has the legal basis, its source, the times, the decision, and the SHA-256 of a consent string.
+    `stopped` counts the events that the consent check rejected, by reason and basis. Nothing else about
+    rejected events is stored. `unreadable_batches` counts damaged batches; their records are missing from the
+    page.
     """
 
     async def page_at(position: str | None, most: int) -> ConsentRecordPage:
         page = await list_consent_records(
             context, caller, destination_id, limit=most, before=event_place_of(position), since=since
         )
-        # The counts belong to the page; an export has records only.
+        # The page has these counts. An export has only records.
         blocked = () if export_format else await blocked_by_consent(context, caller, destination_id)
         return ConsentRecordPage(
             items=page.items,

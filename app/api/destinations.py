@@ -69,7 +69,7 @@ class DestinationView(ResponseBody):
 
     @classmethod
     def of(cls, destination: Destination, **more: object) -> Self:
-        """Return the view of a destination. `more` are members that a subclass adds."""
+        """Return the view of a destination. `more` contains the additional members of a subclass."""
         return cls.model_validate({**public_view(destination), **more})
 
 
@@ -86,7 +86,7 @@ class DestinationPage(Page[MonitoredDestination]):
 
 
 class NameWarning(ResponseBody):
-    """A warning that the name is similar to another destination's."""
+    """A warning: another destination has a similar name."""
 
     code: Literal["name_confusable"]
     field: Literal["name"]
@@ -110,9 +110,9 @@ class ArchivedDestination(DestinationView):
 async def create(
     body: NewDestination, caller: CurrentCaller, context: Context, response: Response
 ) -> SavedDestination:
-    """Create a destination in state `draft`; connect it to Amazon next.
+    """Create a destination in state `draft`. Connect it to Amazon next.
 
-    A name similar to another destination's is accepted with the warning `name_confusable`.
+    If another destination has a similar name, the response has the warning `name_confusable`.
     """
     saved = await create_destination(context, caller, body)
     created = saved.destination
@@ -152,7 +152,7 @@ async def list_all(
 async def read(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> MonitoredDestination:
-    """Read a destination. Send its `ETag` as `If-Match` of a change."""
+    """Read a destination. To change it, send the `ETag` of this response as `If-Match`."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination_id)
     response.headers["ETag"] = etag(found.version)
@@ -170,9 +170,9 @@ async def change(
     expected: Expected,
     response: Response,
 ) -> SavedDestination:
-    """Change the given fields. Events that wait are not converted again.
+    """Change the given fields. Waiting events are not converted again.
 
-    Advertiser id and region are fixed once the destination was connected or accepted an event, so that
+    The advertiser id and the region cannot change once the destination was connected or accepted an event. So
     events never reach another account.
     """
     saved = await change_destination(context, caller, destination_id, body, expected)
@@ -186,7 +186,7 @@ async def change(
 async def pause(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> DestinationView:
-    """Pause delivery. Events are still accepted and wait. Nothing is sent after the response."""
+    """Pause delivery. New events are still accepted, and wait. Nothing is sent after the response."""
     return _changed(response, await pause_destination(context, caller, destination_id))
 
 
@@ -204,7 +204,7 @@ async def resume(
 async def disconnect(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> DestinationView:
-    """Delete the tokens. While events wait, the destination is `needs_reconnect`, else `draft`."""
+    """Delete the tokens. The new state is `needs_reconnect` if events wait, and `draft` if none waits."""
     return _changed(response, await disconnect_destination(context, caller, destination_id))
 
 
@@ -217,9 +217,10 @@ async def delete(
     expected: Expected,
     discard: Annotated[bool, Query(description="Discard waiting events: they become dead.")] = False,
 ) -> ArchivedDestination:
-    """Archive the destination permanently; its history stays readable. Refused while events wait.
+    """Archive the destination permanently. Its history stays readable. Refused while events wait, except with
+    `discard`.
 
-    Repeating the call returns the same response and finishes an interrupted discard.
+    A repeated call returns the same response, and finishes a discard that was interrupted.
     """
     archived, discarded = await archive_destination(
         context, caller, destination_id, discard=discard, expected=expected

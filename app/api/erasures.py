@@ -21,7 +21,7 @@ Digest = Annotated[str, Described(pattern="^[0-9A-Fa-f]{64}$")]
 
 
 class Subject(RequestBody):
-    """The identifiers of a person, as a mapping reads them. `hash` is the SHA-256 (hex) of an identifier."""
+    """The identifiers of a person, named as in a mapping. `hash` is the SHA-256 (hex) of any identifier."""
 
     email: Identifier | None = None
     phone: Identifier | None = None
@@ -51,7 +51,7 @@ class Subject(RequestBody):
 
 
 class ErasureView(ResponseBody):
-    """An erasure that was requested."""
+    """An erasure, as it was requested."""
 
     id: str
     status: Literal["under_way"]
@@ -67,7 +67,7 @@ class ErasureCounts(ResponseBody):
 
 
 class ErasureReceiptView(ResponseBody):
-    """The signed receipt of an erasure. The text in `signed` contains the members before it."""
+    """The signed receipt of an erasure. The text in `signed` repeats the members that precede it."""
 
     id: str
     status: Literal["under_way", "finished", "unreadable"] = Described(
@@ -100,7 +100,7 @@ async def erase(body: Subject, caller: CurrentCaller, context: Context, response
 
 
 class WantedSubject(Subject):
-    """A person to search for; `cursor` continues a search."""
+    """The identifiers of the person to search for. `cursor` continues an earlier search."""
 
     cursor: Annotated[str, Described(pattern="^[1-9][0-9]{0,17}$")] | None = None
 
@@ -119,7 +119,7 @@ class StoredEventsView(ResponseBody):
 
 
 class SubjectSearchView(ResponseBody):
-    """A person's stored events: counts and no values."""
+    """The counts of a person's stored events. They contain no values."""
 
     id: str = Described(description="The id of this search in the audit.")
     identifiers: list[str]
@@ -137,8 +137,9 @@ class SubjectSearchView(ResponseBody):
 async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> SubjectSearchView:
     """Count a person's stored events by destination and status. The response contains no values.
 
-    Searches for the same hashes as an erasure, for about five seconds. Repeat the request with `next_cursor`
-    until that is null, and add the counts up. Every search is audited, without the identifiers.
+    The request searches for about five seconds, for the same hashes as an erasure. Repeat the request with
+    `next_cursor` until `next_cursor` is null, and add up the counts. The audit records every search without
+    the identifiers.
     """
     id, found = await find_person(  # noqa: A001
         context, caller, body.identifiers(), after=int(body.cursor or 0)
@@ -164,7 +165,10 @@ async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> 
 @router.get("/subjects/erasures/{erasure_id}", summary="Read an erasure receipt")
 @requires(Scope.ERASE)
 async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> ErasureReceiptView:
-    """Read the state of an erasure. `signature` (Ed25519, base64) is over the text in `signed`."""
+    """Read the state of an erasure.
+
+    `signature` is the Ed25519 signature of the text in `signed`, in base64.
+    """
     receipt = await erasure.find_receipt(context, caller, erasure_id)
     return ErasureReceiptView(
         **receipt.body, signed=receipt.signed, signature=receipt.signature, public_key=receipt.public_key

@@ -1,7 +1,7 @@
 """Error responses in one format, and the only table of status codes.
 
-Every route answers errors with `{"error": code, "detail": sentence, "fields": [{"field": path, "problem":
-code}]}`. Errors never repeat a value of the request: it may be personal data.
+Every route returns errors as `{"error": code, "detail": sentence, "fields": [{"field": path, "problem":
+code}]}`. An error never repeats a value of the request, because it may be personal data.
 """
 
 import logging
@@ -38,7 +38,7 @@ class FieldError(TypedDict):
 
 
 class ErrorBody(TypedDict):
-    """An error. The members after `fields` are present where they apply."""
+    """An error. Only some errors have the members after `fields`."""
 
     error: Annotated[ErrorCode, Field(description="A stable error code.")]
     detail: Annotated[str, Field(description="A sentence for people, without values of the request.")]
@@ -121,7 +121,7 @@ def error_response(problem: Problem, headers: Mapping[str, str] | None = None) -
     return JSONResponse(error_body(problem), status_of(problem), headers)
 
 
-# Codes for errors of the framework.
+# Error codes for the errors that the framework raises.
 _FRAMEWORK: Mapping[int, ErrorCode] = {
     400: ErrorCode.MALFORMED,
     404: ErrorCode.NOT_FOUND,
@@ -131,7 +131,7 @@ _FRAMEWORK: Mapping[int, ErrorCode] = {
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem of an exception. Log an unexpected exception, without its values."""
+    """Return the problem for an exception. Log an unexpected exception without the values in it."""
     match error:
         case Refusal():
             return error.problem
@@ -160,7 +160,7 @@ def _log(event: str, level: int, error: BaseException) -> None:
 
 
 def malformed_body(found: strict_json.MalformedJson) -> Problem:
-    """Return the problem of a body that is not unambiguous JSON."""
+    """Return the problem for a body that is not valid JSON or is ambiguous."""
     position = "" if found.offset is None else f" (at byte {found.offset})"
     return Problem(
         ErrorCode.MALFORMED, strict_json.SENTENCES[found.why] + position, extra={"reason": found.why}
@@ -175,14 +175,17 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> str:
-    """Return all methods of an address. The framework knows only the methods of the first matching route."""
+    """Return all methods that an address accepts.
+
+    The framework knows only the methods of the first matching route.
+    """
     routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
     matching = [
         route
         for route in routes
         if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
     ]
-    # The catch-all route adds no method to an address of another route.
+    # If another route has this address, the catch-all route adds no methods to it.
     specific = [route for route in matching if not hasattr(route.endpoint, _CATCH_ALL)] or matching
     methods = {method for route in specific for method in route.methods or ()}
     return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
@@ -192,12 +195,12 @@ _CATCH_ALL = "__catch_all__"
 
 
 def catch_all(endpoint: Endpoint) -> Endpoint:
-    """Mark the route that answers 404 for all addresses without a route."""
+    """Mark the route that answers 404 for every address that no other route has."""
     setattr(endpoint, _CATCH_ALL, True)
     return endpoint
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Install the handlers of expected errors. The request middleware handles the rest."""
+    """Install the handlers of expected errors. The request middleware handles all other errors."""
     for kind in (Refusal, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_error)

@@ -1,4 +1,4 @@
-"""ETag and If-Match: on which version of a resource a change is based."""
+"""ETag and If-Match: they name the version of a resource that a change is based on."""
 
 import re
 from typing import Annotated
@@ -12,9 +12,9 @@ def etag(version: int) -> str:
 
 
 def expected_versions(request: Request) -> frozenset[int] | None:
-    """Return the versions that If-Match accepts, or None for any.
+    """Return the versions that If-Match accepts, or None if it accepts any version.
 
-    A bare number is accepted too. A weak tag never matches (RFC 9110 §13.1.1).
+    The header may also contain a number without quotes. A weak tag never matches (RFC 9110 §13.1.1).
     """
     header_lines = request.headers.getlist("if-match")
     tags = {tag.strip() for line in header_lines for tag in line.split(",")}
@@ -23,7 +23,7 @@ def expected_versions(request: Request) -> frozenset[int] | None:
     return frozenset(int(found["version"]) for tag in tags if (found := _TAG.fullmatch(tag)))
 
 
-# A version as this service writes it, with both quotes or none; no version has more digits.
+# A version, with both quotes or without quotes. A version has at most 19 digits.
 _TAG = re.compile(r'(?P<quote>"?)(?P<version>0|[1-9]\d{0,18})(?P=quote)', re.ASCII)
 
 Expected = Annotated[frozenset[int] | None, Depends(expected_versions)]

@@ -31,7 +31,7 @@ EXAMPLE_EVENT: dict[str, Any] = {
 
 
 class SentEvent(TypedDict, total=False):
-    """An event. The ids below identify and route it. Mappings read all other members by path."""
+    """An event. The ids below identify and route it. A mapping reads all other members by their paths."""
 
     __pydantic_config__ = ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE_EVENT]})  # type: ignore[misc]
 
@@ -49,19 +49,22 @@ class SentEvent(TypedDict, total=False):
 
 
 class EventsBatch(TypedDict):
-    """A batch under `events`."""
+    """A body that contains its events under `events`."""
 
     events: list[SentEvent]
 
 
 class RowsBatch(TypedDict):
-    """A batch under `rows`."""
+    """A body that contains its events under `rows`."""
 
     rows: list[SentEvent]
 
 
 class EventResultBody(TypedDict):
-    """An event's result. `code`, `reason`, `field`, `mapping_field` and `detail` describe a rejection."""
+    """The result of an event.
+
+    For a rejection, `code`, `reason`, `field`, `mapping_field` and `detail` describe it.
+    """
 
     index: int
     event_id: Annotated[str | None, Field(description="Null if the id itself was refused.")]
@@ -87,7 +90,7 @@ class EventResults(TypedDict):
 
 
 class ListedEventsPage(Page[ListedEvent]):
-    """A page of a list of events."""
+    """A page of the events of a destination."""
 
     unreadable_batches: int = Field(
         description="The number of damaged batches. Their events are missing from the page."
@@ -95,7 +98,7 @@ class ListedEventsPage(Page[ListedEvent]):
 
 
 class FoundEventsPage(Page[FoundEvent]):
-    """A page of a search."""
+    """A page of the results of a search."""
 
     unreadable_batches: int = Field(
         description="The number of damaged batches. Their events are missing from the page."
@@ -144,7 +147,7 @@ class EventCounts(ResponseBody):
 
 
 class RatesView(ResponseBody):
-    """Rates over five minutes. Null where data is damaged."""
+    """Rates over five minutes. A rate is null if the data for it is damaged."""
 
     accepted_per_second: float | None = Field(description="Events that this service accepted.")
     delivered_per_second: float | None = Field(description="Events that Amazon accepted.")
@@ -153,7 +156,7 @@ class RatesView(ResponseBody):
 
 
 class MatchKeyShare(ResponseBody):
-    """The number of events that carry a match key."""
+    """The number of events that contain a match key."""
 
     match_key: str = Field(examples=["EMAIL"])
     events: int
@@ -161,7 +164,7 @@ class MatchKeyShare(ResponseBody):
 
 
 class DroppedMatchKeys(ResponseBody):
-    """The number of events whose match key was left out for one reason."""
+    """The number of events from which a match key was left out for one reason."""
 
     match_key: str = Field(examples=["PHONE"])
     reason: str
@@ -169,7 +172,7 @@ class DroppedMatchKeys(ResponseBody):
 
 
 class MatchKeyCoverage(ResponseBody):
-    """The match keys of the newest accepted events."""
+    """How many of the newest accepted events contain each match key."""
 
     events: int
     match_keys: list[MatchKeyShare]
@@ -184,7 +187,7 @@ class BreakerView(ResponseBody):
 
 
 class RejectionCount(ResponseBody):
-    """Rejected events of one reason."""
+    """The number of rejected events with one reason."""
 
     code: str
     reason: str
@@ -192,7 +195,7 @@ class RejectionCount(ResponseBody):
 
 
 class DeadLetterCount(RejectionCount):
-    """Dead letters of one reason, and what to do about them."""
+    """The number of dead letters with one reason, and what to do about these."""
 
     dead_letter_class: Annotated[DeadLetter, Field(alias="class")]
     remedy: str

@@ -1,4 +1,4 @@
-"""Pages of found and rejected events, for the lists of the API and the exports of API and console."""
+"""Pages of found events and of rejected events. The lists of the API, and all exports, use them."""
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -38,7 +38,7 @@ async def search_page(
     cursor: str | None,
     limit: int,
 ) -> FoundEventsPage:
-    """Return a page of `search_events`. Raises Refusal (404, 422)."""
+    """Return a page of the events that the use case `search_events` finds. Raises Refusal (404, 422)."""
     found = await search_events(
         context,
         caller,

@@ -31,7 +31,7 @@ async def read_event(
         str | None, Query(description="Required when several mappings accepted this id.")
     ] = None,
 ) -> EventHistory:
-    """Return the complete history of an event and what to do about it. Contains no personal data."""
+    """Return the complete history of an event, and what to do about it. It contains no personal data."""
     return await read_event_history(context, caller, destination_id, event_id, mapping_id)
 
 
@@ -67,9 +67,9 @@ async def list_events(
     cursor: Cursor = None,
     limit: Limit = PAGE,
 ) -> ListedEventsPage | StreamingResponse:
-    """List events, newest first. A page may be short and still have a `next_cursor`.
+    """List events, newest first. A page may be shorter than `limit` and still have a `next_cursor`.
 
-    `unreadable_batches` counts damaged batches, whose events are missing from the page.
+    `unreadable_batches` counts damaged batches. Their events are missing from the page.
     """
     wanted = EventFilter(
         status=status,
@@ -111,11 +111,11 @@ async def stats(
         str | None, Query(max_length=256, description="Limit `counts` to this journey node.")
     ] = None,
 ) -> StatsView:
-    """Return counts by status (they add up to `accepted`), the backlog, and rates over five minutes.
+    """Return counts by status, the backlog, and rates over five minutes. `accepted` is the sum of the counts.
 
-    `match_key_coverage` describes the newest accepted events. `unreadable_batches` counts damaged batches,
-    which are not part of the coverage. With `journey_id` or `node_id`, `counts` contains only the events of
-    that journey or node.
+    `match_key_coverage` describes the newest accepted events. It leaves out damaged batches, which
+    `unreadable_batches` counts. With `journey_id` or `node_id`, `counts` contains only the events of that
+    journey or node.
     """
     return StatsView.model_validate(
         await read_stats(context, caller, destination_id, journey_id=journey_id, node_id=node_id)

@@ -17,7 +17,7 @@ router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 
 
 class PathView(ResponseBody):
-    """A path of recent events."""
+    """A path that occurs in recent events."""
 
     path: str
     types: dict[str, float] = Field(description="The share of each JSON type (0 to 1).")
@@ -36,7 +36,7 @@ class EventSchemaView(ResponseBody):
 
 
 class RejectedEvents(ResponseBody):
-    """Events that the draft would reject for one reason."""
+    """The number of events that the draft would reject for one reason."""
 
     reason: str
     field: str | None = Field(description="The source path in the mapping.")
@@ -66,9 +66,9 @@ class BacktestResult(ResponseBody):
 async def read(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> EventSchemaView:
-    """List the paths of the newest accepted events: types, fill rate, and suggested fields.
+    """List the paths of the newest accepted events, with types, fill rate and suggested fields.
 
-    Learned from samples without values.
+    The paths come from stored samples, which contain no values.
     """
     schema = await read_event_schema(context, caller, destination_id)
     begin = number_of(cursor) or 0
@@ -110,10 +110,10 @@ async def run_backtest(
     """Compare the draft (or `mapping` in the body) with the published version over the newest accepted
     events.
 
-    Counts the events that would lose or gain a match key and those newly rejected. Lists every field that
-    would be sent with another value. Samples record which fields are present and their types, not their
-    values. `uncertain` lists the fields that may be sent with another value, depending on the values in the
-    event. Nothing is stored. 422 when the draft is not publishable or nothing is published yet.
+    The result counts the events that would lose a match key, gain a match key, or be newly rejected. It lists
+    every field that would be sent with another value. The samples record the fields of an event and their
+    types, but no values. So `uncertain` lists the fields whose change depends on the values in the event.
+    Nothing is stored. 422 if the draft cannot be published, or if no version is published yet.
     """
     options = body or BacktestRequest()
     version, result = await backtest_draft(

@@ -60,9 +60,9 @@ async def search(
 ) -> FoundEventsPage | StreamingResponse:
     """Search accepted and rejected events of all destinations of the key, newest first.
 
-    An event whose id is `q` is found at any age. All other matches come in order of time; a page may be short
-    and still have a `next_cursor`. At most 600 rejected events per destination and minute are recorded and
-    can be found.
+    An event whose id is `q` is found at any age. All other matches are ordered by time. A page may be shorter
+    than `limit` and still have a `next_cursor`. At most 600 rejected events per destination and minute are
+    recorded, and only these are found.
     """
     rejected = None if status is None else status == REJECTED
     wanted = EventFilter(

@@ -1,4 +1,4 @@
-"""POST /events: read the query and each form of body, and return one result per event."""
+"""POST /events: read the query and every form of body, and return one result per event."""
 
 import json
 import random
@@ -40,14 +40,17 @@ router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 NDJSON = "application/x-ndjson"
 
-# Limits of a body, because parsed values need more memory: an empty list 20 times its JSON size, a short
-# decimal 30 times. A body with the maximum number of events may have 50 containers and 100 values per event.
+# Limits of a body. Parsed values need more memory than their JSON: an empty list 20 times as much, a short
+# decimal 30 times. At the maximum number of events, each event may have 50 containers and 100 values.
 MOST_CONTAINERS = 250_000
 MOST_VALUES = 500_000
 
 
 class Priority(StrEnum):
-    """`low` is for backfill. Events with `low` get at most a fifth of the requests to Amazon."""
+    """The priority of the events.
+
+    `low` is for backfill: such events get at most a fifth of the requests to Amazon.
+    """
 
     LIVE = "live"
     LOW = "low"
@@ -149,17 +152,17 @@ async def accept_events(
     charge: Callable[[OrganisationId, int], Problem | None] | None = None,
     trace: RequestTrace | None = None,
 ) -> EventsResponse:
-    """Store the events of an authorized request and return their results.
+    """Store the events of an authorized request and return their results. Raises Refusal.
 
-    Raises Refusal. `read` reads the body; it is not called if headers or queues already lead to a refusal.
-    `charge` counts the events against the limit of their organisation, or returns why they exceed it.
+    `read` reads the body. It is not called if the headers or full queues already cause a refusal. `charge`
+    counts the events against the limit of their organisation. It returns a problem if they exceed the limit.
     """
     media_type = check_media_type(headers, "application/json", NDJSON)
     ids, late = caller.destination_ids, context.late()
     if late and ids is not None:
         late &= ids  # hides other destinations from the key
     if late and late == ids:
-        # The queues of all destinations of this key are too long: do not read the body.
+        # Do not read the body, because the queues of all destinations of this key are too long.
         raise Refusal.of(refuse_late())
     events = read_body(await read(), media_type, query.destination_id, query.mapping_id)
     if late:
@@ -189,7 +192,7 @@ async def accept_events(
                 ErrorCode.UNAVAILABLE,
                 "The events could not be stored; none was accepted. Send the same request again.",
                 extra={"code": SHED_SPECS[ShedReason.COMMITS].code.value},
-                # Spread retries of many clients over some seconds.
+                # A random delay spreads the retries of many clients over some seconds.
                 retry_after=retry_after(ShedReason.COMMITS, random.random()),  # noqa: S311
             )
         )
@@ -200,7 +203,9 @@ _LATE = "backlog_too_long"
 
 
 def _reject_late(events: list[Event | Rejection], late: frozenset[str]) -> list[Event | Rejection]:
-    """Replace events of the `late` destinations with rejections that tell the sender to try again later."""
+    """Replace each event of a destination in `late` with a rejection that tells the sender to try again
+    later.
+    """
     detail = "The oldest event in the advertiser's queue has waited for three quarters of the age limit."
     return [
         Rejection(
@@ -221,7 +226,7 @@ def _reject_late(events: list[Event | Rejection], late: frozenset[str]) -> list[
 def read_body(
     body: bytes, media_type: str, destination: str | None, mapping: str | None
 ) -> list[Event | Rejection]:
-    """Return the events of a body, with a rejection for each malformed event. Raises Refusal."""
+    """Return the events of a body. A malformed event becomes a rejection. Raises Refusal."""
     if len(body) > MOST_CONTAINERS and body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
         raise Refusal(ErrorCode.TOO_LARGE, "The body contains more than 250,000 arrays and objects.")
     if len(body) > MOST_VALUES and body.count(b",") > MOST_VALUES:
@@ -245,7 +250,7 @@ def read_body(
 
 
 def results_response(results: list[EventResult], *, dry_run: bool) -> EventsResponse:
-    """Return the response for one result per event."""
+    """Return the HTTP response for the results of all events."""
     statuses = [result.status for result in results]
     rejected, duplicates = statuses.count("rejected"), statuses.count("duplicate")
     body: EventResults = {

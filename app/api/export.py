@@ -1,7 +1,7 @@
 """Stream a complete filtered list as CSV or NDJSON, page by page.
 
-Each page is a separate query: no transaction is open between pages, and memory holds one page. Cells are
-safe from formula injection. An incomplete export ends with an error row.
+A separate query reads each page. So no transaction is open between pages, and the memory holds only one page.
+A spreadsheet cannot run a cell as a formula. An incomplete export ends with an error row.
 """
 
 import csv
@@ -29,11 +29,11 @@ _CUT_SHORT: Final = {
     "error": "cut_short",
     "detail": "The export is incomplete because of an error. The rows above are valid; repeat the request.",
 }
-# Characters that begin a formula in a spreadsheet.
+# A spreadsheet treats a text that begins with one of these characters as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-# Media types of a route with `format`, besides JSON.
+# The media types that a route with the parameter `format` returns besides JSON.
 EXPORTED: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "content": {
@@ -63,9 +63,9 @@ PageAt = Callable[[str | None, int], Awaitable[Page[Any]]]
 async def export(
     format_: ExportFormat, row: type[Any], page_at: PageAt, *, name: str, cursor: str | None = None
 ) -> StreamingResponse:
-    """Return the streaming response. `row` is the type of the items; each of its members is a column.
+    """Return the streaming response. `row` is the type of the items. Each member of this type is a column.
 
-    The first page is read before the response starts, so its errors have a status code.
+    The first page is read before the response starts, so an error on the first page still gets a status code.
     """
     first = await page_at(cursor, ROWS)
     columns = [field.name for field in fields(row)] if is_dataclass(row) else list(row.model_fields)
@@ -78,7 +78,7 @@ async def export(
 
 
 async def _pages(first: Page[Any], page_at: PageAt) -> AsyncIterator[Sequence[Any] | None]:
-    """Yield the items of each page. Yield None last if an error ended the export early."""
+    """Yield the items of each page. If an error ends the export early, yield None last."""
     page = first
     while True:
         yield page.items
@@ -121,7 +121,10 @@ def csv_lines(rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def cell(value: Any) -> str:
-    """Return the text of a cell. A text that a spreadsheet would run as a formula gets an apostrophe."""
+    """Return the text of a cell.
+
+    If a spreadsheet would run the text as a formula, put an apostrophe before it.
+    """
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -146,7 +149,7 @@ async def page_or_export(
     cursor: str | None,
     limit: int,
 ) -> _Page | StreamingResponse:
-    """Return the page at a cursor. With a format, export this page and all pages after it."""
+    """Return the page at a cursor. With a format, export this page and all later pages instead."""
     if format_ is None:
         return await page_at(cursor, limit)
     return await export(format_, row, page_at, name=name, cursor=cursor)

@@ -13,8 +13,9 @@ router = APIRouter(route_class=SecuredRoute, tags=["identity"])
 @router.post("/identity/hash", summary="Hash a value")
 @requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 async def show_hash(body: HashRequest) -> HashResult:
-    """Return the normalized form of a value and the match key that Amazon receives for it.
+    """Return the normalized form of a value, and the match key that Amazon receives for it.
 
-    Use it to compare with another system. The value is returned in clear, and not stored.
+    Use it to compare with another system. The response contains the value in clear text. The value is not
+    stored.
     """
     return hash_value(body)

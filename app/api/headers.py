@@ -1,4 +1,4 @@
-"""Read request headers: pairs of bytes with names in lower case."""
+"""Read raw request headers, which are pairs of bytes. The names are in lower case."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -12,12 +12,15 @@ FirstHeaders: TypeAlias = Mapping[bytes, bytes]
 
 
 def first_headers(headers: RawHeaders) -> FirstHeaders:
-    """Return the first header of each name."""
+    """Return the first value of each header."""
     return dict(reversed(headers))
 
 
 def address_parts(address: str) -> SplitResult:
-    """Return the parts of a URL in a header (Origin, Referer), all empty if it is invalid."""
+    """Return the parts of the URL in a header such as Origin or Referer.
+
+    All parts are empty if the URL is invalid.
+    """
     try:
         return urlsplit(address)
     except ValueError:

@@ -28,9 +28,9 @@ _TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A kind of process. `rehearse` tries the process's work on the database.
+    """A kind of process. `rehearse` tries this process's work on the database.
 
-    `refused` is the reason code for a database that refuses this work.
+    `refused` is the reason code that a process reports if the database refuses this work.
     """
 
     refused: str
@@ -42,30 +42,30 @@ WORKER = Role("claims_refused", readiness.try_claim)
 
 
 class LiveView(ResponseBody):
-    """The process runs."""
+    """The response of a running process."""
 
     status: Literal["ok"]
 
 
 class ReadyView(ResponseBody):
-    """The process can store events."""
+    """The response of a process that can store events."""
 
     status: Literal["ready"]
     reasons: list[str]
 
 
 class NotReady(ErrorBody):
-    """The process cannot store events now: an error, and the reasons."""
+    """The response of a process that cannot store events now: an error with the reasons."""
 
     status: Literal["not_ready"]
     reasons: list[str]
 
 
 class Readiness:
-    """Checks the database at most once a second; callers share the result.
+    """Checks the database at most once a second. All callers within a second get the same result.
 
-    The results of the process's flushes or claims count too. A process that is not ready receives no events,
-    so it rehearses its work and rolls back before it reports ready again.
+    The results of the process's own flushes or claims count too. A process that is not ready receives no
+    events. So it tries its work and rolls it back before it reports that it is ready again.
     """
 
     def __init__(
@@ -103,7 +103,8 @@ class Readiness:
                 if self._clock is not None:
                     await self._clock.measure(await driver_of(connection))
         except Exception as error:
-            # Any error means not ready. The reason distinguishes outages from database errors.
+            # Every error means that the process is not ready. The reason tells an outage from an error of the
+            # database.
             return ("database_unavailable" if is_unavailable(error) else "database_refused",)
         checks = (
             ("fsync_off", durable.fsync),
@@ -116,7 +117,10 @@ class Readiness:
         return tuple(reason for reason, passed in checks if not passed)
 
     async def _is_refused(self) -> bool:
-        """Return whether the database refuses this process's work. Rehearse the work if that is unknown."""
+        """Return whether the database refuses this process's work.
+
+        If that is unknown, try the work and roll it back.
+        """
         if self._outcomes is None:
             return False
         if self._outcomes.want_probe:
@@ -161,10 +165,10 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {
 @router.get("/health/ready", summary="Check readiness", response_model=ReadyView, responses=_NOT_READY)
 @public
 async def ready(request: Request) -> Response | ReadyView:
-    """Commit a row and check the durability settings, at most once a second. 503 lists the reasons."""
+    """Commit a row and check the durability settings, at most once a second. A 503 lists the reasons."""
     stopping = getattr(request.app.state, "stopping", None)
     if stopping is not None and stopping():
-        # Before any database check, so that load balancers see it immediately.
+        # Check this before the database, so that load balancers notice the stop immediately.
         return not_ready(("stopping",))
     checks: Readiness = request.app.state.readiness
     reasons = await checks.reasons()

@@ -19,14 +19,14 @@ from app.store.organisation_scope import PipelinePool
 from app.telemetry import Telemetry
 
 EXCHANGE_EVERY_S: Final = 0.5
-# After a longer gap between two exchanges, demands of other processes may be missing, so the share stays.
+# After a longer gap, the demands of other processes may be missing. The share then stays the same.
 LONGEST_GAP_S: Final = 2.0
-# This process stops counting for an organisation that sent it no request for this time.
+# An organisation that sent no request to this process for this time is removed from the counts.
 IDLE_S: Final = 60.0
 
 
 class _Usage:
-    """What an organisation sends to this process; counts are since the last sample."""
+    """The requests and events that an organisation sent to this process since the last sample."""
 
     def __init__(self, rate: int, now: float) -> None:
         self.limit = InboundLimit(rate, now)
@@ -36,13 +36,17 @@ class _Usage:
         self.demand = self.stored = 0.0  # events per second
 
     def sample(self, now: float) -> None:
-        """Update the demand. A refused post, which is not read, counts as a mean accepted post."""
+        """Update the demand.
+
+        A refused post was not read, so it counts as many events as an average accepted post.
+        """
         if self.posts:
             self.events_per_post = self.received / self.posts
         newest = (self.received + self.refused * self.events_per_post) / max(now - self.sampled_at, 0.001)
         self.posts = self.received = self.refused = 0
         self.sampled_at = now
-        # An average over seconds, because clients that wait for Retry-After send again at the same time.
+        # The average over some seconds is used, because clients that wait for Retry-After return at the same
+        # time.
         demand = self.demand + (min(newest, self.limit.rate) - self.demand) / 4
         if self.limit.wait(now) > 0:  # Retry-After was computed with the current share
             demand = max(demand, self.limit.share)
@@ -56,7 +60,7 @@ class _Usage:
 
 
 class InboundLimits:
-    """The limits of the organisations that send events to this process. `monotonic` is in seconds."""
+    """The limits of the organisations that send events to this process. `monotonic` returns seconds."""
 
     def __init__(self, *, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -65,9 +69,9 @@ class InboundLimits:
         self._ended: set[OrganisationId] = set()  # the next exchange deletes their rows
 
     def wait(self, organisation: OrganisationId, rate: int | None) -> float:
-        """Return the seconds until a request is admitted, 0 or less to admit it now.
+        """Return the seconds until a request is admitted. Return 0 or less to admit it now.
 
-        `rate` is the limit of the organisation; None means no limit.
+        `rate` is the limit of the organisation; None means that it has no limit.
         """
         if rate is None:
             if organisation in self._usages:
@@ -89,8 +93,8 @@ class InboundLimits:
     def charge(self, organisation: OrganisationId, events: int) -> float:
         """Count the events of a request whose body was read, if the organisation has a limit.
 
-        Returns 0.0 to admit the request. If other requests have used the limit since `wait`, it counts no
-        event and returns the seconds until the request is admitted.
+        Return 0.0 to admit the request. Other requests may have used the limit since `wait`. Then count no
+        event, and return the seconds until the request is admitted.
         """
         if (usage := self._usages.get(organisation)) is None:
             return 0.0
@@ -118,7 +122,7 @@ class InboundLimits:
         rows = await inbound_demand.exchange(
             connection,
             self._process,
-            # A demand of 0 is written once. Other processes ignore a row that is not updated.
+            # A demand of 0 is written only once. Other processes ignore a row that is no longer updated.
             demand={id_: usage.demand for id_, usage in usages.items() if usage.demand or usage.stored},
             ended=ended,
             read=usages.keys(),

@@ -1,4 +1,4 @@
-"""Incidents over HTTP: list, read, acknowledge, mute; notification channels and settings."""
+"""Incidents over HTTP: list, read, acknowledge and mute. Notification channels and settings over HTTP."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -60,13 +60,13 @@ class IncidentPage(Page[IncidentView]):
 
 
 class Acknowledgement(RequestBody):
-    """A note for other people."""
+    """An optional note about an incident, which other people see."""
 
     note: Annotated[str, Field(max_length=1000)] | None = None
 
 
 class Mute(RequestBody):
-    """The end of the mute; null ends it now."""
+    """The time at which the mute ends. Null ends the mute now."""
 
     until: Instant | None = None
 
@@ -85,7 +85,10 @@ async def list_all(
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> IncidentPage:
-    """List incidents, newest first. Service incidents need a key without destination limits."""
+    """List incidents, newest first.
+
+    Only a key that is not limited to destinations sees incidents of the service.
+    """
     found = await use_cases.list_incidents(
         context,
         caller,
@@ -111,8 +114,9 @@ async def read(incident_id: str, caller: CurrentCaller, context: Context) -> Inc
 async def acknowledge(
     incident_id: str, caller: CurrentCaller, context: Context, body: Acknowledgement | None = None
 ) -> IncidentView:
-    """Stop the reminders of an incident; a message is still sent when it resolves. Repeating the call changes
-    the note.
+    """Stop the reminders of an incident. A message is still sent when the incident resolves.
+
+    A repeated call changes the note.
     """
     note = None if body is None else body.note
     return IncidentView.of(await use_cases.acknowledge_incident(context, caller, incident_id, note=note))
@@ -121,7 +125,7 @@ async def acknowledge(
 @router.post("/incidents/{incident_id}/mute", summary="Mute an incident")
 @requires(Scope.DESTINATIONS_WRITE)
 async def mute(incident_id: str, body: Mute, caller: CurrentCaller, context: Context) -> IncidentView:
-    """Send no message about an incident until a time; `{"until": null}` ends the mute."""
+    """Send no message about an incident until the given time. `{"until": null}` ends the mute."""
     return IncidentView.of(await use_cases.mute_incident(context, caller, incident_id, until=body.until))
 
 
@@ -140,7 +144,7 @@ async def list_channels(
 
 
 class NotificationPreference(RequestBody):
-    """The incidents of a destination that cause messages, and their channels. Null means every channel."""
+    """The kinds of incident that cause messages, and the channels for these. Null means every channel."""
 
     channels: Annotated[list[str], Field(max_length=100)] | None = None
     kinds: Annotated[
@@ -151,7 +155,7 @@ class NotificationPreference(RequestBody):
 
 
 class NotificationPreferenceView(ResponseBody):
-    """The notification settings of a destination. `channels` is null for every channel."""
+    """The notification settings of a destination. If `channels` is null, every channel is used."""
 
     channels: list[str] | None
     kinds: Any = Field(description="`all`, or a list of kinds.", examples=["all"])

@@ -9,12 +9,12 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def exact_json(content: Any) -> bytes:
-    """Encode plain values as JSON, decimals as exact numbers."""
+    """Encode plain values as JSON. Decimals become exact numbers."""
     return _ENCODER.encode(content)
 
 
 class ExactJsonResponse(Response):
-    """A JSON response with exact decimals. The framework's JSON response turns decimals into doubles."""
+    """A JSON response with exact decimals. The framework's own JSON response converts decimals to floats."""
 
     media_type = "application/json"
 

@@ -42,14 +42,14 @@ class NewKeyView(KeyView):
 
 
 class ReplacedKey(ResponseBody):
-    """The key that was rotated."""
+    """The old key after a rotation."""
 
     id: str
     expires_at: datetime
 
 
 class RotatedKeyView(NewKeyView):
-    """A new key, and the end of the key that it replaces."""
+    """A new key, and the old key that it replaces with the time at which that key ends."""
 
     replaced: ReplacedKey
 
@@ -59,7 +59,7 @@ class RotatedKeyView(NewKeyView):
 async def create(body: NewKey, caller: CurrentCaller, context: Context) -> NewKeyView:
     """Create a key. Only this response has the secret. A `keys:admin` key can grant any scope.
 
-    A key that is limited to some destinations can only create keys limited to some of these.
+    A key that is limited to some destinations can only create keys for some of these destinations.
     """
     key, secret = await create_key(context, caller, body)
     return NewKeyView(**KeyView.model_validate(key).model_dump(), key=secret)
@@ -79,7 +79,10 @@ async def list_all(
 @router.delete("/keys/{key_id}", summary="Revoke a key")
 @requires(Scope.KEYS_ADMIN)
 async def revoke(key_id: str, caller: CurrentCaller, context: Context) -> KeyView:
-    """Revoke a key permanently. This process refuses it immediately, all others within five seconds."""
+    """Revoke a key permanently.
+
+    This process refuses the key immediately, and all other processes within five seconds.
+    """
     key = await revoke_key(context, caller, key_id)
     return KeyView.model_validate(key)
 
@@ -91,8 +94,9 @@ async def rotate(
 ) -> RotatedKeyView:
     """Create a key with the same permissions. Only this response has the secret.
 
-    The old key works until the overlap ends: one day, or `overlap_seconds`; 0 ends it immediately. Errors:
-    409 `key_ended` for a revoked or expired key, `key_rotated` for a key whose successor is still valid.
+    The old key works until the overlap ends. The overlap is `overlap_seconds`, or one day without it; 0 ends
+    the old key immediately. Errors: 409 `key_ended` for a key that is revoked or expired. 409 `key_rotated`
+    for a key whose successor is still valid.
     """
     key, secret, old = await rotate_key(context, caller, key_id, body or KeyRotation())
     return RotatedKeyView(

@@ -40,7 +40,7 @@ class DraftProblem(TypedDict):
 
 
 class MappingState(TypedDict):
-    """The members of a mapping that are not in its draft."""
+    """The members of a mapping that do not belong to its draft."""
 
     id: str
     destination_id: str
@@ -70,14 +70,14 @@ _EXAMPLE: dict[str, Any] = {
 
 
 def _add_document(schema: dict[str, Any]) -> None:
-    """Add the members of a mapping document. A draft may lack all except the name."""
+    """Add the members of a mapping document to a schema. Only the name is required in a draft."""
     schema["properties"] = {**DOCUMENT_SCHEMA["properties"], **schema["properties"]}
     schema["required"] = ["name", *schema["required"]]
     schema["example"] = _EXAMPLE
 
 
 class MappingView(MappingState):
-    """A mapping: the members of its draft, and its state. Decimals are exact."""
+    """A mapping: the members of its draft, followed by its state. Decimals are exact."""
 
     __pydantic_config__ = ConfigDict(json_schema_extra=_add_document)  # type: ignore[misc]
 
@@ -125,7 +125,7 @@ class MappingVersionPage(Page[MappingVersionView]):
 
 
 def _mapping_body(details: MappingDetails) -> dict[str, Any]:
-    """Return a mapping's body: the members of its draft in their order, then its state."""
+    """Return the body for a mapping: the members of the draft in their order, then the state."""
     mapping = details.mapping
     state: MappingState = {
         "id": mapping.id,
@@ -153,7 +153,7 @@ def _response(details: MappingDetails, status: int = 200, **headers: str) -> Res
 @router.post(MAPPINGS, status_code=201, summary="Create a mapping", response_model=MappingView)
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, context: Context) -> Response:
-    """Create a draft, which may lack members that publishing needs. The given members must be valid."""
+    """Create a draft. It may lack members that publishing needs, but the given members must be valid."""
     created = await mappings.create_draft(context, caller, destination_id, body)
     mapping = created.mapping
     return _response(created, 201, Location=f"/destinations/{mapping.destination}/mappings/{mapping.id}")
@@ -175,7 +175,7 @@ async def list_all(
 @router.get(MAPPING, summary="Read a mapping", response_model=MappingView)
 @requires(Scope.DESTINATIONS_READ)
 async def read(destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context) -> Response:
-    """Read the draft, the number of the published version, and what prevents publishing."""
+    """Read the draft, the number of the published version, and the problems that prevent publishing."""
     return _response(await mappings.read_mapping(context, caller, destination_id, mapping_id))
 
 
@@ -190,8 +190,9 @@ async def change(
     context: Context,
     expected: Expected,
 ) -> Response:
-    """Replace the named members of the draft. A member that is null is removed. Published versions are
-    unchanged.
+    """Replace the given members of the draft. A member that is null is removed.
+
+    Published versions stay unchanged.
     """
     return _response(await mappings.change_draft(context, caller, destination_id, mapping_id, body, expected))
 
@@ -201,7 +202,10 @@ async def change(
 async def delete(
     destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context, expected: Expected
 ) -> Response:
-    """Archive a mapping, so that it accepts no more events. Events accepted before are still delivered."""
+    """Archive a mapping, so that it accepts no more events.
+
+    Events that it accepted before are still delivered.
+    """
     deleted = await mappings.delete_mapping(context, caller, destination_id, mapping_id, expected)
     return ExactJsonResponse(_mapping_body(deleted))
 
@@ -239,7 +243,10 @@ async def versions(
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> Response:
-    """List versions, newest first, each with its document and its changes from the previous version."""
+    """List versions, newest first.
+
+    Each version has its document and its changes from the previous version.
+    """
     found = await publishing.list_versions(
         context, caller, destination_id, mapping_id, limit=limit + 1, below=number_of(cursor)
     )
@@ -259,7 +266,7 @@ async def rollback(
     context: Context,
     expected: Expected,
 ) -> Response:
-    """Use an earlier version for new events. The draft is unchanged: fix it, then publish."""
+    """Use an earlier version for new events. The draft stays unchanged: fix the draft, then publish it."""
     return _response(
         await publishing.roll_back(context, caller, destination_id, mapping_id, body.version, expected)
     )

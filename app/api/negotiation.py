@@ -4,9 +4,9 @@ from fastapi import Request
 
 
 def wants(request: Request, media_type: str) -> bool:
-    """Return whether the Accept header names this media type and prefers neither JSON nor HTML to it.
+    """Return whether the Accept header names this media type and does not prefer JSON or HTML to it.
 
-    `*/*` names no media type.
+    The wildcard `*/*` does not name a media type.
     """
     weights = _weights(request.headers.get("accept", ""))
     weight = weights.get(media_type, 0.0)

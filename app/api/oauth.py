@@ -22,13 +22,13 @@ _MAX_STATE_LENGTH = 200
 
 
 class SignInPage(ResponseBody):
-    """The address at which a user signs in to Amazon."""
+    """The address of the page on which a user signs in to Amazon."""
 
     authorize_url: str = Field(examples=["https://www.amazon.com/ap/oa?client_id=…&state=…"])
 
 
 class ConnectedView(ResponseBody):
-    """A finished sign-in."""
+    """The destination after a finished sign-in."""
 
     status: Literal["connected"]
     destination_id: str
@@ -37,7 +37,10 @@ class ConnectedView(ResponseBody):
 @router.post("/destinations/{destination_id}/connect", summary="Start the Amazon sign-in")
 @requires(Scope.DESTINATIONS_WRITE)
 async def connect(destination_id: str, caller: CurrentCaller, context: Context) -> SignInPage:
-    """Return the address where a user of the advertiser's account clicks Allow, within ten minutes."""
+    """Return the sign-in address.
+
+    A user of the advertiser's account must click Allow there within ten minutes.
+    """
     return SignInPage(authorize_url=await begin_connection(context, caller, destination_id))
 
 
@@ -57,7 +60,10 @@ async def callback(
     code: Annotated[list[str] | None, Query(description="The code that Amazon issued after Allow.")] = None,
     error: Annotated[list[str] | None, Query(description="Amazon's error code, instead of a code.")] = None,
 ) -> Response | ConnectedView:
-    """Finish the sign-in: 303 to the destination's console page, or JSON if the client accepts only that."""
+    """Finish the sign-in.
+
+    Redirect (303) to the destination's console page, or return JSON to a client that accepts only JSON.
+    """
     states, codes, errors = state or [], code or [], error or []
     destination: Destination | None = None
     try:
@@ -76,13 +82,13 @@ async def callback(
 
 
 def _require_state(states: list[str], codes: list[str], errors: list[str]) -> str:
-    """Return the state. Raises Refusal when it is missing or too long, or when a parameter is repeated."""
+    """Return the state. Raises Refusal if it is missing or too long, or if a parameter occurs twice."""
     if len(states) != 1 or len(codes) > 1 or len(errors) > 1 or len(states[0]) > _MAX_STATE_LENGTH:
         raise Refusal(ErrorCode.INVALID_STATE)
     return states[0]
 
 
-# What to do next, for a person in a browser.
+# What a person in a browser should do next, by error code.
 _NEXT_STEPS = {
     ErrorCode.ACCESS_DENIED: "Try again and click Allow.",
     ErrorCode.SIGN_IN_FAILED: "Amazon's code works once and for five minutes. "
@@ -96,7 +102,10 @@ _NEXT_STEPS = {
 
 
 def _refusal_response(request: Request, problem: Problem, destination: Destination | None) -> Response:
-    """Return a page to a browser, else the JSON error. Neither contains anything from the query."""
+    """Return an error page to a browser, and a JSON error to other clients.
+
+    Neither repeats a part of the query.
+    """
     if not wants(request, "text/html"):
         return error_response(problem)
     body = error_body(problem)

@@ -29,7 +29,7 @@ A key belongs to one organisation. A key with the scope `organisations:admin` ac
 organisation that the query parameter `organisation_id` names; every route accepts it.
 """
 
-# In the order in which users need them.
+# The tags in the order in which users need their operations.
 TAGS = (
     ("events", "Send events, follow their delivery, and replay failed ones."),
     ("destinations", "An advertiser's Amazon account: create it, check it, pause it."),
@@ -113,7 +113,7 @@ async def description(request: Request) -> Response:
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """Return the description of all routes. Security and errors follow from the routes themselves."""
+    """Return the description of all routes. Security and errors are derived from the routes."""
     described = get_openapi(
         title=app.title,
         version=app.version,
@@ -194,7 +194,7 @@ def _error_statuses(path: str, method: str, *, requires_key: bool, reads_if_matc
     return sorted(statuses)
 
 
-# Operations with an error status that has a single cause: its code.
+# Error codes of operations in which an error status has only a single cause.
 _CODES: dict[tuple[str, str], tuple[ErrorCode, ...]] = {
     ("GET", "/events/{event_id}"): (ErrorCode.EVENT_AMBIGUOUS,),
     ("POST", "/organisations"): (ErrorCode.ORGANISATION_EXISTS,),
@@ -206,7 +206,7 @@ _SIGN_IN_CODES = frozenset({ErrorCode.INVALID_STATE, ErrorCode.ACCESS_DENIED, Er
 
 
 def _error_response(status: int, method: str, path: str) -> dict[str, Any]:
-    """Return the response of an error status, with an example of each of its codes."""
+    """Return the description of an error status, with an example of each error code."""
     known = [code for code in _CODES.get((method, path), ()) if STATUSES[code] == status]
     codes = known or [
         code

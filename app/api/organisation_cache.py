@@ -14,7 +14,7 @@ from app.store.organisations import Organisation
 
 
 class OrganisationCache(RecentRows[OrganisationId, Organisation]):
-    """Organisations as they were a few seconds ago, and the limits on what they send."""
+    """Caches organisations for a few seconds, and applies the limits on the events that they send."""
 
     def __init__(self, engine: AsyncEngine, *, monotonic: Callable[[], float]) -> None:
         async def read(ids: Sequence[OrganisationId]) -> dict[OrganisationId, Organisation]:
@@ -33,9 +33,10 @@ class OrganisationCache(RecentRows[OrganisationId, Organisation]):
         return _too_fast(self.limits.wait(organisation.id, organisation.limits.events_per_second))
 
     def charge(self, id_: OrganisationId, events: int) -> Problem | None:
-        """Count the events of a request; return why it is not admitted, or None.
+        """Count the events of a request. Return None to admit the request, or the reason why it is not
+        admitted.
 
-        A request larger than the rest of the limit is admitted; later requests wait.
+        A request larger than the rest of the limit is still admitted. Later requests then wait.
         """
         return _too_fast(self.limits.charge(id_, events))
 

@@ -1,4 +1,7 @@
-"""Organisations over HTTP: create, list, read, change, suspend, resume, usage. For platform keys only."""
+"""Organisations over HTTP: create, list, read, change, suspend, resume, usage.
+
+Only platform keys may use it.
+"""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -53,7 +56,7 @@ class OrganisationPage(Page[OrganisationView]):
 
 
 class UsageView(ResponseBody):
-    """Accepted events, requests to Amazon, and the bytes of the stored conversions."""
+    """The accepted events, the requests to Amazon, and the bytes of the stored conversions."""
 
     events: int
     requests: int
@@ -61,7 +64,7 @@ class UsageView(ResponseBody):
 
 
 class UsagePage(Page[DayUsage]):
-    """A page of daily usage, and the sum over all days of all pages."""
+    """A page of daily usage. The sum covers the days of all pages."""
 
     total: UsageView
 
@@ -90,7 +93,7 @@ async def list_all(context: Context, limit: Limit = PAGE, cursor: Cursor = None)
 @router.get("/organisations/{id}", summary="Read an organisation")
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def read(id: str, context: Context, response: Response) -> OrganisationView:
-    """Read an organisation. Send its `ETag` as `If-Match` of a change."""
+    """Read an organisation. To change it, send the `ETag` of this response as `If-Match`."""
     found = await find_organisation(context, id)
     response.headers["ETag"] = etag(found.version)
     return OrganisationView.of(found)
@@ -107,16 +110,16 @@ async def change(
     expected: Expected,
     response: Response,
 ) -> OrganisationView:
-    """Change the name or limits. A lower limit on destinations deletes none."""
+    """Change the name or the limits. A lower limit on the number of destinations deletes no destination."""
     return _changed(response, await change_organisation(context, caller, id, body, expected))
 
 
 @router.post("/organisations/{id}/suspend", summary="Suspend an organisation")
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def suspend(id: str, caller: CurrentCaller, context: Context, response: Response) -> OrganisationView:
-    """Reject new events with 403 `organisation_suspended`, everywhere within five seconds.
+    """Reject new events with 403 `organisation_suspended`. Every process does so within five seconds.
 
-    Accepted events wait. Events expire at Amazon's age limit, as in a paused destination.
+    Accepted events wait. As in a paused destination, they expire at Amazon's age limit.
     """
     return _changed(response, await suspend_organisation(context, caller, id))
 
@@ -124,7 +127,7 @@ async def suspend(id: str, caller: CurrentCaller, context: Context, response: Re
 @router.post("/organisations/{id}/resume", summary="Resume an organisation")
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def resume(id: str, caller: CurrentCaller, context: Context, response: Response) -> OrganisationView:
-    """Accept events again and deliver those that wait."""
+    """Accept events again, and deliver the events that wait."""
     return _changed(response, await resume_organisation(context, caller, id))
 
 
@@ -144,7 +147,9 @@ async def usage(
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> UsagePage:
-    """Return accepted events, requests to Amazon and stored bytes of each day, and their sums."""
+    """Return the accepted events, requests to Amazon and stored bytes of each day, and the sums over all
+    days.
+    """
     days = await organisation_usage_by_day(context, id, first, last)
     shown, next_cursor = slice_page(days, limit, cursor)
     total = UsageView(

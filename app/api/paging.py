@@ -22,7 +22,7 @@ Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` 
 
 
 class Page(ResponseBody, Generic[Item]):
-    """A page of a list. Each list has its own subclass, which names its schema."""
+    """A page of a list. Each list has its own subclass, so that the subclass gives its name to the schema."""
 
     items: list[Item]
     next_cursor: str | None = Field(
@@ -31,7 +31,7 @@ class Page(ResponseBody, Generic[Item]):
 
 
 def cursor_of(*parts: object) -> str:
-    """Return an opaque cursor for a position; no part may contain a space."""
+    """Return an opaque cursor that contains these parts. No part may contain a space."""
     return base64.urlsafe_b64encode(" ".join(map(str, parts)).encode()).decode().rstrip("=")
 
 
@@ -118,16 +118,20 @@ def bad_cursor() -> Refusal:
 def split_page(
     found: Sequence[Item], limit: int, place: Callable[[Item], tuple[object, ...]]
 ) -> tuple[Sequence[Item], str | None]:
-    """Return up to `limit` items, and the cursor of the next page: the place of the last item.
+    """Return up to `limit` items and the cursor of the next page. `place` returns the parts of an item's
+    cursor.
 
-    Query the store for `limit + 1` items. Without the additional item there is no next page.
+    The caller queries `limit + 1` items. If the additional item is missing, there is no next page.
     """
     items = found[:limit]
     return items, cursor_of(*place(items[-1])) if len(found) > limit else None
 
 
 def slice_page(items: Sequence[Item], limit: int, cursor: str | None) -> tuple[list[Item], str | None]:
-    """Return a page of a list that is in memory, and the next cursor: the index of the next item."""
+    """Return a page of a list in memory, and the cursor of the next page.
+
+    The cursor is the index of the next item.
+    """
     begin = number_of(cursor) or 0
     end = begin + limit
     return list(items[begin:end]), cursor_of(end) if end < len(items) else None

@@ -1,4 +1,4 @@
-"""Preflight over HTTP: the requirements for a destination's first delivery, as a checklist."""
+"""Preflight over HTTP: a checklist of what a destination needs before its first delivery."""
 
 from typing import Annotated
 
@@ -22,7 +22,8 @@ async def preflight(
 ) -> Preflight:
     """Check every requirement for delivery. `ready` is true when no check has failed.
 
-    Uses what Amazon returned at the last sign-in; `ask=true` calls Amazon again, which may take ten seconds.
+    The check uses Amazon's reply from the last sign-in. With `ask=true`, it calls Amazon again, which may
+    take ten seconds.
     """
     return await check_setup(context, caller, destination_id, ask=ask)
 
@@ -32,5 +33,8 @@ async def preflight(
 async def confirm(
     destination_id: str, body: PreflightConfirmation, caller: CurrentCaller, context: Context
 ) -> Preflight:
-    """Confirm a check that only people can make: `permission` or `terms`. `confirmed: false` withdraws it."""
+    """Confirm `permission` or `terms`, the checks that only people can make.
+
+    `confirmed: false` withdraws it.
+    """
     return await confirm_check(context, caller, destination_id, body.check, confirmed=body.confirmed)

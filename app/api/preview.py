@@ -57,7 +57,8 @@ async def preview(
 ) -> ConversionPreview | RejectionPreview:
     """Convert one event and show each step. Nothing is stored or sent.
 
-    200 also when the event would be rejected (`ok` is false); 422 only for an invalid request or mapping.
+    The status is also 200 if the event would be rejected; `ok` is then false. 422 means that the request or
+    the mapping is invalid.
     """
     result = await preview_event(context, caller, destination_id, mapping_id, body.event, body.mapping)
     if result["ok"]:

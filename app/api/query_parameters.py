@@ -1,7 +1,7 @@
-"""Check query parameters: a route accepts those in its signature, each once, and no others.
+"""Check query parameters. A route accepts only the parameters in its signature, and each of them once.
 
-A parameter declared as a list may repeat. A route to which another server redirects may ignore unknown
-parameters.
+A parameter that is declared as a list may repeat. A route may ignore unknown parameters if another server
+redirects to it.
 """
 
 import re
@@ -36,7 +36,9 @@ class DeclaredParameters:
 
 
 def ignores_unknown_parameters(endpoint: Endpoint) -> Endpoint:
-    """Let a route ignore unknown parameters: another server redirects to its address."""
+    """Let a route ignore unknown parameters, because another server redirects to its address and may add
+    some.
+    """
     setattr(endpoint, _IGNORES_UNKNOWN, True)
     return endpoint
 
@@ -58,10 +60,10 @@ def parameters_of(dependant: Dependant, endpoint: Callable[..., Any]) -> Declare
 
 
 def refused_parameters(query_string: bytes, declared: DeclaredParameters) -> Problem | None:
-    """Return the problem of a query with an unknown or duplicate parameter, else None.
+    """Return the problem of a query with an unknown or duplicate parameter, or None.
 
-    Names are case-sensitive. Uses the framework's parser, so that the check and the route read the same
-    values.
+    Names are case-sensitive. The check uses the framework's parser, so that it reads the same values as the
+    route.
     """
     if not query_string or declared.ignores_unknown:
         return None
@@ -86,9 +88,10 @@ _ORGANISATION_FORM: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 
 
 def take_organisation(query_string: bytes) -> tuple[bytes, OrganisationId] | Problem | None:
-    """Return a query without `organisation_id`, and its value; None for a query without it.
+    """Return a query without `organisation_id`, and the value of this parameter. Return None if it is
+    missing.
 
-    Every route with a key accepts this parameter, so routes do not declare it.
+    Every route that needs a key accepts this parameter, so routes do not declare it.
     """
     if _ORGANISATION not in query_string:
         return None
@@ -105,7 +108,7 @@ def take_organisation(query_string: bytes) -> tuple[bytes, OrganisationId] | Pro
 
 
 def without_blanks(query_string: bytes) -> bytes:
-    """Return a query without empty parameters: a form sends its empty fields too."""
+    """Return a query without empty parameters, because a form also sends its empty fields."""
     pairs = parse_qsl(query_string.decode("latin-1"))  # drops blank values
     return urlencode(pairs).encode()
 
@@ -115,7 +118,7 @@ def _is_list(annotation: Any) -> bool:
 
 
 def unreadable_target(scope: Scope) -> Problem | None:
-    """Return the problem of an address that contains NUL, which Postgres cannot store, else None."""
+    """Return the problem of an address that contains NUL, or None. Postgres cannot store NUL."""
     if "\0" in scope["path"]:
         return Problem(ErrorCode.NOT_FOUND)
     if b"\0" in unquote_to_bytes(scope["query_string"]):

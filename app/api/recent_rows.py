@@ -1,6 +1,6 @@
-"""Cache rows that requests use, and read recently used rows again in the background.
+"""Cache database rows that requests use, and refresh recently used rows in the background.
 
-A sender that posts every few seconds then does not wait for the database before its post is read.
+A sender that posts every few seconds then does not wait for a database query before its post is read.
 """
 
 import asyncio
@@ -13,8 +13,9 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from app.telemetry import Telemetry
 
-# A change must be effective in every process within 5 s. Requests wait until a row older than CACHE_SECONDS
-# is read again. Recently used rows are read again in the background every REFRESH_SECONDS.
+# A change must take effect in every process within 5 s. If a cached row is older than CACHE_SECONDS, a
+# request waits until the row is read again. In the background, recently used rows are read again every
+# REFRESH_SECONDS.
 REFRESH_SECONDS: Final = 2.0
 CACHE_SECONDS: Final = 3.0
 IDLE_SECONDS: Final = 300.0  # a row that no request used for this time is dropped
@@ -33,7 +34,7 @@ class _Entry(Generic[Row]):
 
 
 class RecentRows(Generic[Id, Row]):
-    """Caches rows for a few seconds. `read` reads rows from the database: it returns them by id."""
+    """Caches rows for a few seconds. `read` reads rows from the database and returns them by their ids."""
 
     def __init__(
         self,
@@ -56,11 +57,12 @@ class RecentRows(Generic[Id, Row]):
         if query is None:
             query = self._queries[id_] = asyncio.create_task(self._find(id_))
             query.add_done_callback(partial(self._end_query, id_))
-        # A client that disconnects must not cancel the query for other requests.
+        # Other requests may wait for this query, so a client that disconnects must not cancel it.
         return await asyncio.shield(query)
 
     async def _find(self, id_: Id) -> Row | None:
-        # Take the time before the query: the database may read the row long before the result arrives.
+        # Take the time before the query, because the database may read the row long before the result
+        # arrives.
         now = self._monotonic()
         row = (await self._read([id_])).get(id_)
         if self._queries.get(id_) is asyncio.current_task():  # else a row was forgotten meanwhile
@@ -78,13 +80,13 @@ class RecentRows(Generic[Id, Row]):
             query.exception()  # marks the error as handled if all clients have disconnected
 
     def forget(self, *ids: Id) -> None:
-        """Drop rows that this process has changed, and the results of all running queries."""
+        """Drop rows that this process has changed. Also drop the results of all queries that are running."""
         self._queries.clear()
         for id_ in ids:
             self._entries.pop(id_, None)
 
     def uses(self) -> list[tuple[Id, Row, float]]:
-        """Return the id of each cached row, the row, and when a request used it last."""
+        """Return the id and the content of each cached row, and the time at which a request last used it."""
         return [(id_, entry.row, entry.used_at) for id_, entry in self._entries.items()]
 
     async def refresh(self) -> None:
@@ -98,7 +100,7 @@ class RecentRows(Generic[Id, Row]):
             return
         rows = await self._read([id_ for id_, _ in recent])
         for id_, entry in recent:
-            # A change has no effect on an entry that was dropped or replaced meanwhile.
+            # Do not update an entry that was dropped or replaced during the query.
             if (row := rows.get(id_)) is not None:
                 entry.row, entry.until = row, now + CACHE_SECONDS
             elif self._entries.get(id_) is entry:
@@ -106,7 +108,7 @@ class RecentRows(Generic[Id, Row]):
 
 
 class Refreshable(Protocol):
-    """A cache that reads its rows again."""
+    """A cache that can read its rows again."""
 
     async def refresh(self) -> None:
         """Read the recently used rows again."""
@@ -119,7 +121,10 @@ async def keep_fresh(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Refresh caches until cancelled. After an error their rows expire, and requests read them."""
+    """Refresh caches until the task is cancelled.
+
+    After an error the rows expire, and the next requests read them.
+    """
     while True:
         await sleep(REFRESH_SECONDS)
         for cache in caches:

@@ -1,4 +1,4 @@
-"""Rejected events over HTTP: records without values, and exact counts."""
+"""Rejected events over HTTP: a list of records without values, and exact counts."""
 
 from functools import partial
 from typing import Annotated
@@ -38,7 +38,7 @@ async def summary(
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> RejectionSummaryPage:
-    """Count rejected events by reason, mapping and source path. Every rejected event is counted."""
+    """Count rejected events by reason, mapping and source path. The counts include every rejected event."""
     rows = await summarize_rejections(context, caller, destination_id, since=since, until=until)
     shown, next_cursor = slice_page(rows, limit, cursor)
     return RejectionSummaryPage(items=shown, next_cursor=next_cursor)
@@ -72,7 +72,7 @@ async def list_rejections(
 ) -> RejectionPage | StreamingResponse:
     """List rejected events, newest first. At most 600 per destination and minute are recorded.
 
-    A record contains ids, codes and paths of the mapping, and no values from the event.
+    A record contains ids, codes and paths of the mapping. It contains no values from the event.
     """
     wanted = RejectionFilter(
         since, until, reason, field, mapping_id, execution_id, journey_id, node_id, event_id, request_id

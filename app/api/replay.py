@@ -1,4 +1,4 @@
-"""Replay over HTTP: queue dead or expired events again, after a dry run with counts and duration."""
+"""Replay over HTTP: queue dead or expired events again. A dry run returns the counts and the duration."""
 
 from dataclasses import asdict
 from typing import Annotated, Literal
@@ -18,7 +18,7 @@ router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 
 class EventSelectionBody(RequestBody):
-    """The events to act on. `since` and `until` limit the time of acceptance."""
+    """A filter of events. `since` and `until` limit the time at which events were accepted."""
 
     reason: str | None = Field(default=None, max_length=64, description="Only events with this reason.")
     since: Instant | None = None
@@ -37,7 +37,7 @@ class EventSelectionBody(RequestBody):
         return ReplayFilter(status, self.reason, self.since, self.until)
 
     def selection(self) -> EventSelection:
-        """Return the filter of events by event, execution and mapping id."""
+        """Return the filter of events by event id, execution id and mapping id."""
         return EventSelection(self.event_ids, self.execution_id, self.mapping_id)
 
 
@@ -70,10 +70,10 @@ async def replay(
 ) -> ReplayView:
     """Send all matching dead or expired events again. Live events have priority.
 
-    If the request reaches its time limit, `remaining` counts the rest: repeat the request. `seconds` is the
-    minimum duration. Events that are too old for Amazon (`too_old`) or whose data was deleted (`forgotten`)
-    are unchanged. Repeating a request does not send an event twice. `replay_id` identifies the replay in
-    event histories.
+    If the request reaches its time limit, `remaining` counts the events that are left: repeat the request.
+    `seconds` is the minimum duration. `too_old` counts events that are too old for Amazon; `forgotten` counts
+    events whose data was deleted. Both stay unchanged. A repeated request does not send an event twice.
+    `replay_id` identifies the replay in event histories.
     """
     result = await replay_events(
         context,

@@ -1,4 +1,4 @@
-"""Dismissal of dead letters, and the replays of a destination with their progress."""
+"""Dismiss dead letters, and list the replays of a destination with their progress."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -20,13 +20,13 @@ router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 
 class DeadLetterFilter(EventSelectionBody):
-    """A filter of dead letters. Without a member, any value matches."""
+    """A filter of dead letters. A member that is absent accepts any value."""
 
     status: Literal["dead"] = "dead"
 
 
 class DismissalView(ResponseBody):
-    """The number of dead letters that were dismissed, or would be."""
+    """The number of dead letters that were dismissed. For a dry run, the number that would be dismissed."""
 
     dry_run: bool
     matched: int
@@ -38,7 +38,7 @@ class DismissalView(ResponseBody):
 async def dismiss(
     destination_id: str, body: DeadLetterFilter, caller: CurrentCaller, context: Context
 ) -> DismissalView:
-    """Mark dead letters as handled: their status stays `dead`, but `dead_open` no longer counts them."""
+    """Mark dead letters as handled. Their status stays `dead`, but `dead_open` no longer counts them."""
     matched = await dismiss_dead_letters(
         context,
         caller,

@@ -4,6 +4,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ResponseBody(BaseModel):
-    """A JSON response, or a part of a response. `model_validate` reads the attributes of a stored row."""
+    """A JSON response, or a part of it. `model_validate` also accepts an object, such as a stored row."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)

@@ -1,6 +1,6 @@
-"""The route class of the API: authorizes before the body is read, and parses bodies strictly.
+"""The route class of the API. It authorizes a request before it reads the body, and parses the body strictly.
 
-A route declares its scopes with `@requires(scope)` or `@public`. A route without either cannot be built, so
+A route declares its scopes with `@requires(scope)` or `@public`. Without either, building the route fails, so
 no route is public by mistake.
 """
 
@@ -26,7 +26,7 @@ from app.domain import strict_json
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
-# Key in the ASGI scope's state of the function that counts a request against its caller's share.
+# The ASGI scope's state holds, under this key, the function that counts a request against its caller's share.
 CLAIM: Final = "claim"
 
 _SCOPES = "__scopes__"
@@ -50,13 +50,13 @@ def public(endpoint: Endpoint) -> Endpoint:
 
 
 def reads_its_own_body(endpoint: Endpoint) -> Endpoint:
-    """Leave the body to the route, which has its own media types or limits."""
+    """Let the route read the body. The route has its own media types or limits."""
     setattr(endpoint, _RAW, True)
     return endpoint
 
 
 def scopes_of(endpoint: Callable[..., Any]) -> tuple[Scope, ...]:
-    """Return the scopes of which the caller needs at least one; empty for a public route."""
+    """Return the scopes of a route. The caller needs at least one of these. A public route has none."""
     scopes: tuple[Scope, ...] = getattr(endpoint, _SCOPES)
     return scopes
 
@@ -64,7 +64,8 @@ def scopes_of(endpoint: Callable[..., Any]) -> tuple[Scope, ...]:
 class SecuredRoute(APIRoute):
     """A route that checks each request before its function runs.
 
-    The checks in order: 400 or 401 (key), 403 (scope), 422 (query), 415 and 400 (body syntax), 422 (body).
+    The order of the checks: key (400 or 401), scope (403), query (422), body syntax (415 or 400), body fields
+    (422).
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
@@ -108,9 +109,10 @@ async def authorize(ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...
 
 
 async def acting_in(organisations: OrganisationCache, scope: ASGIScope, caller: Caller) -> Caller | Problem:
-    """Return the caller in the organisation that `?organisation_id=` names, and remove it from the query.
+    """Return the caller in the organisation that `?organisation_id=` names. Remove the parameter from the
+    query.
 
-    Only a platform key may name an organisation other than its own; other keys get 404.
+    Only a platform key may name an organisation other than its own. Other keys get 404.
     """
     if (query := take_organisation(scope["query_string"])) is None:
         return caller
@@ -125,13 +127,13 @@ async def acting_in(organisations: OrganisationCache, scope: ASGIScope, caller: 
 
 
 def claimed(request: Request, caller: Caller) -> Problem | None:
-    """Count the request against its caller's share; return the problem if the share is used up."""
+    """Count the request against its caller's share. Return a problem if the share is used up, or None."""
     claim: Callable[[str, str], Problem | None] | None = request.scope["state"].get(CLAIM)
     return None if claim is None else claim(caller.key, caller.organisation)
 
 
 async def _read_body(request: Request, *, has_body: bool) -> None:
-    """Parse a JSON body strictly and store it where the framework reads it. Raises Refusal."""
+    """Parse a JSON body strictly. Store the value where the framework reads the body. Raises Refusal."""
     body = await request.body()
     if not body:
         return  # the framework returns 422 if the route requires a body
@@ -150,7 +152,10 @@ async def _read_body(request: Request, *, has_body: bool) -> None:
 
 
 def check_media_type(headers: FirstHeaders, *accepted: str) -> str:
-    """Return the media type of the body: one of `accepted`, in UTF-8 and uncompressed. Raises Refusal."""
+    """Return the media type of the body, which must be in `accepted`. Raises Refusal.
+
+    The body must be uncompressed and in UTF-8.
+    """
     content_type = headers.get(b"content-type", b"").decode("latin-1")
     if content_type in accepted and b"content-encoding" not in headers:
         return content_type  # the usual case
@@ -178,11 +183,11 @@ async def _caller(request: Request) -> Caller:
 
 
 async def _context(request: Request) -> AppContext:
-    # Set with the caller; a public route acts for no organisation.
+    # The context is set together with the caller. A public route acts for no organisation.
     context: AppContext = getattr(request.state, "context", request.app.state.context)
     return context
 
 
-# Annotated types for the parameters of routes.
+# Route functions use these annotated types for their parameters.
 CurrentCaller = Annotated[Caller, Depends(_caller)]
 Context = Annotated[AppContext, Depends(_context)]

@@ -1,6 +1,6 @@
-"""Status callbacks of a destination: messages to the journey engine about final states.
+"""Status callbacks of a destination: messages to the journey engine about the final states of events.
 
-Only the operator can set the address of the callbacks (STATUS_CALLBACK_URL).
+Only the operator can set the address to which callbacks are sent (STATUS_CALLBACK_URL).
 """
 
 from fastapi import APIRouter
@@ -33,5 +33,5 @@ async def status_callback(
 async def set_status_callback(
     destination_id: str, body: StatusCallbackChange, caller: CurrentCaller, context: Context
 ) -> StatusCallbackState:
-    """Send a callback for each final state from now on, or stop and drop waiting callbacks."""
+    """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
     return await switch_status_callback(context, caller, destination_id, enabled=body.enabled)

@@ -70,7 +70,10 @@ class ApiClient:
         return dict(content)
 
     def server_time(self) -> datetime:
-        """Return the time on the API's clock, or on this machine's clock if the response has no date."""
+        """Return the time of the API's clock.
+
+        If the response has no date, return the time of this machine's clock.
+        """
         try:
             return parsedate_to_datetime(self._client.get("/health/live").headers["date"])
         except httpx.HTTPError as error:

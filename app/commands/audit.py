@@ -32,7 +32,7 @@ def _hash(text: str) -> str:
 
 
 async def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print the hash of the newest row. If the chain is broken, print where and return 1."""
+    """Print the hash of the newest row. If the hash chain is broken, print where it breaks and return 1."""
     async with open_resources(settings, role="audit", pool_size=1) as resources:
         result = await follow_chain(resources.engine, asked.head)
     if isinstance(result.chain, ChainBroken):

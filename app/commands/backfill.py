@@ -1,7 +1,7 @@
 """`backfill`: send the rows of a CSV or NDJSON file to `POST /events` with `priority=low`.
 
-An interrupted run can be resumed: a checkpoint file stores an offset and row numbers, but no values. Rows
-whose response was lost are sent again and reported as duplicates.
+An interrupted run can be resumed. A checkpoint file stores an offset and row numbers, but no values. If the
+response to a row was lost, the row is sent again and reported as a duplicate.
 """
 
 import argparse
@@ -99,7 +99,8 @@ def _send_all(sender: "Sender", source: _Source, progress: Progress, checkpoint:
     try:
         for batch in _batches(source, progress):
             if checkpoint is not None:
-                # Written before the request too, so that a run that is interrupted during it can be resumed.
+                # Write the checkpoint before the request too. A run that is interrupted during the request
+                # can then be resumed.
                 checkpoint.write(progress)
             sender.send(batch, progress)
             line.print()
@@ -149,7 +150,7 @@ def _batches(source: _Source, progress: Progress) -> Iterator[list[ImportRow]]:
             batch.append(row)
             size += length
     except FileError:
-        # Send the rows before the one that cannot be read.
+        # A row cannot be read. Send the rows before it first.
         if batch:
             yield batch
         raise
@@ -158,7 +159,7 @@ def _batches(source: _Source, progress: Progress) -> Iterator[list[ImportRow]]:
 
 
 class Sender:
-    """Sends rows to the API, and sends them again if the API is not available."""
+    """Sends rows to the API. If the API is not available, it sends the rows again later."""
 
     def __init__(self, client: httpx.Client, options: argparse.Namespace) -> None:
         self._client = client
@@ -219,7 +220,8 @@ def _count(number: int, result: dict[str, Any], progress: Progress) -> None:
         case "duplicate":
             progress.duplicates += 1
         case _:
-            # The text has the code, the reason and the path in the mapping, but no value of the row.
+            # The text contains the code, the reason and the path in the mapping. It contains no value of the
+            # row.
             where = f" at {result['field']}" if result.get("field") else ""
             progress.reject(number, f"{result['code']} {result['reason']}{where}")
     for warning in result.get("warnings", ()):
@@ -248,7 +250,10 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 
 class _ProgressLine:
-    """Prints the progress: at a terminal one line that it overwrites, else a new line every 10 seconds."""
+    """Prints the progress.
+
+    On a terminal it overwrites one line; elsewhere it prints a new line every 10 seconds.
+    """
 
     _EVERY_S = 10.0
 

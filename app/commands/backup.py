@@ -75,7 +75,10 @@ def backup(settings: Settings, asked: argparse.Namespace) -> None:
 
 
 def take_base(folder: Path, environment: dict[str, str], data_dir: Path) -> Path:
-    """Take and verify a base backup, and return its folder. If interrupted, it leaves `base.partial`."""
+    """Take and verify a base backup. Return its folder.
+
+    An interrupted call leaves the folder `base.partial`.
+    """
     began = time.monotonic()
     partial = folder / "base.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -173,9 +176,10 @@ def newest_base(folder: Path, to: datetime | None) -> Path:
 
 
 def make_way(target: Path, *, replace: bool) -> None:
-    """Make sure that there is no data directory at this path; with `replace`, rename an existing one.
+    """Make sure that nothing exists at the path of a data directory. With `replace`, rename an existing
+    directory.
 
-    Raises CommandFailed if it is in use or must not be replaced.
+    Raises CommandFailed if the directory is in use or must not be replaced.
     """
     if not target.exists() or not any(target.iterdir()):
         shutil.rmtree(target, ignore_errors=True)
@@ -188,7 +192,7 @@ def make_way(target: Path, *, replace: bool) -> None:
 
 
 def named_by_now(prefix: Path) -> Path:
-    """Return the path that begins with `prefix` and ends with the time. Wait while the path exists."""
+    """Return `prefix` followed by the current time. If that path exists, wait until the time has changed."""
     while (path := prefix.with_name(f"{prefix.name}{datetime.now(UTC):{STAMP}}")).exists():
         time.sleep(0.1)
     return path
@@ -216,9 +220,9 @@ def request_recovery(data: Path, wal: Path, to: datetime | None) -> None:
 
 
 def give_to_server(data: Path) -> None:
-    """If root runs this, give the files to the account that runs Postgres.
+    """If root runs this command, give the files to the account that runs Postgres.
 
-    It is the owner of the parent folder, or `nobody` if root owns that folder.
+    This account is the owner of the parent folder. If root owns that folder, it is `nobody`.
     """
     if os.geteuid() != 0:
         return

@@ -14,7 +14,10 @@ _MAX_SPANS: Final = 200
 
 @dataclass(slots=True)
 class Tally:
-    """The number of rows with the same result, and their row numbers as up to 200 spans [from, to]."""
+    """The number of rows with the same result.
+
+    `spans` has up to 200 spans [from, to] of their row numbers.
+    """
 
     rows: int = 0
     spans: list[list[int]] = field(default_factory=list)
@@ -36,7 +39,8 @@ class Tally:
 
 @dataclass(slots=True)
 class Progress:
-    """The results so far. `row` is the number of the last row with a result; it ends at `offset`.
+    """The results so far. `row` is the number of the last row that has a result. `offset` is the end of this
+    row.
 
     `size` and `changed_ns` identify the version of the file.
     """

@@ -45,7 +45,7 @@ class Grade(StrEnum):
 class Facts:
     """The input of the checks.
 
-    `lag` is the time of this machine's clock minus that of the database's clock. `newest` is the newest
+    `lag` is the time of this machine's clock minus the time of the database's clock. `newest` is the newest
     revision of the migrations. `keys_open` is false if ENCRYPTION_KEYS cannot decrypt the secret of this
     database.
     """
@@ -303,13 +303,17 @@ async def _read(settings: Settings) -> Facts:
         damaged, checked = await _read_batches(connection, settings) if database.days_ahead else ([], 0)
     finally:
         await connection.close(timeout=5)
-    # The database read its clock between `before` and `after`, so a time between them is no difference.
+    # The database read its clock between `before` and `after`. A time between these two counts as no
+    # difference.
     lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
     return Facts(settings, database, lag, migrate.newest(), keys_open, damaged, checked)
 
 
 async def _keys_open(connection: asyncpg.Connection, settings: Settings) -> bool:
-    """Return whether ENCRYPTION_KEYS can decrypt the secret of the database, or one of both is missing."""
+    """Return whether ENCRYPTION_KEYS can decrypt the secret of the database.
+
+    Return true if either is missing.
+    """
     sealed = await secrets.read(connection, "content_pepper")
     if sealed is None or not settings.named_keys:
         return True

@@ -24,7 +24,7 @@ Item = dict[str, Any]
 
 
 class TailWindow:
-    """Decides the time range of each poll and which of its items are new, by the items of the last poll."""
+    """Decides which time range the next poll reads, and which of the polled items are new."""
 
     def __init__(self, now: datetime) -> None:
         self._since = now - FIRST_SPAN
@@ -45,7 +45,10 @@ class TailWindow:
 
 
 def _key(item: Item) -> tuple[Any, ...]:
-    """Return what identifies an event. Rejected events with the same id differ by their times."""
+    """Return the values that identify an event.
+
+    Rejected events with the same id are told apart by their times.
+    """
     rejected_at = item["received_at"] if item["status"] == "rejected" else None
     return item["destination_id"], item["mapping_id"], item["event_id"], rejected_at
 

@@ -29,7 +29,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(_settings: Settings, asked: argparse.Namespace) -> int:
-    """Print the normalised form and the match key of a value. Return 1 if it gives none, 2 on misuse."""
+    """Print the normalised form and the match key of a value.
+
+    Return 1 if the value gives no match key, and 2 for wrong arguments.
+    """
     country = read_country(asked.country)
     if country is None:
         sys.stderr.write("The country is unknown. Use an ISO 3166-1 alpha-2 code such as US.\n")

@@ -1,8 +1,8 @@
 """`health`: check that the process of this container is ready.
 
-The command uses only the standard library, because it runs often. It finds out which command the container
-runs. It asks `serve` and `work` on METRICS_PORT, or `serve` on PORT, and the sandbox on SANDBOX_PORT. Other
-commands, such as `migrate`, are always healthy.
+The command uses only the standard library, because it runs often. It first finds out which command the
+container runs. It asks `serve` and `work` on METRICS_PORT. Without METRICS_PORT it asks `serve` on PORT. It
+asks the sandbox on SANDBOX_PORT. Other commands, such as `migrate`, are always healthy.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Read the rows of a CSV or NDJSON file as events, without loading the complete file.
 
-The header of a CSV file has the paths of the event document, such as `user.email`. A path can be followed by
-`:number`, `:boolean` or `:json` if the values are not texts. An empty cell is an absent field. A line of an
-NDJSON file is an event and is not changed. Problems name row and column, never a value.
+The header of a CSV file has the paths of the event's fields, such as `user.email`. If the values are not
+texts, `:number`, `:boolean` or `:json` follows the path. An empty cell means that the field is absent. A line
+of an NDJSON file is an event and is not changed. A problem names the row and the column, but never a value.
 """
 
 import csv
@@ -33,10 +33,10 @@ class _TooLong(ValueError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ImportRow:
-    """A row of the file: an event as JSON bytes, or the code of a problem and the CSV column that has it.
+    """A row of the file: an event as JSON bytes, or the code of a problem with the CSV column that caused it.
 
-    `number` counts from 1 and includes the CSV header, as in a spreadsheet. `end` is the offset of the next
-    row.
+    `number` is the row number from 1, and the CSV header counts too, as in a spreadsheet. `end` is the offset
+    at which the next row begins.
     """
 
     number: int
@@ -174,7 +174,7 @@ def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[
 
 
 class _Lines:
-    """Iterates over the lines of a file. `offset` is the number of bytes up to the end of the last line."""
+    """Iterates over the lines of a file. `offset` is the position after the last line that was read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -32,10 +32,10 @@ _TLS_MODES: Final = frozenset({"require", "verify-ca", "verify-full"})
 
 
 def program(name: str, *, tls: bool = False) -> Path:
-    """Return the newest program of this name, from PATH, Debian's packages or the embedded Postgres.
+    """Return the newest program of this name. Search PATH, Debian's packages and the embedded Postgres.
 
-    With `tls`, installations without TLS are ignored; the embedded Postgres has none. Raises CommandFailed if
-    there is no program.
+    With `tls`, ignore installations that do not support TLS, such as the embedded Postgres. Raises
+    CommandFailed if no program is found.
     """
     found = {path for folder in _folders() if (path := folder / name).is_file()}
     if not found:
@@ -115,7 +115,10 @@ def requires_tls(environment: Mapping[str, str]) -> bool:
 
 
 def _places(written: str, port: str) -> tuple[list[str], list[str]]:
-    """Return the hosts and the ports of a list such as `a:5433,[::1]:5434,b`. The default is `port`."""
+    """Return the hosts and the ports in a list such as `a:5433,[::1]:5434,b`.
+
+    A host without a port gets `port`.
+    """
     hosts, ports = [], []
     for place in written.split(","):
         # Colons inside the brackets of an IPv6 address separate no port.

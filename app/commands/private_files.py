@@ -6,7 +6,10 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, in place of an earlier one. A crash leaves one of both."""
+    """Write a file that only its owner can read.
+
+    Replace an existing file atomically, so that a crash corrupts neither.
+    """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(descriptor, "w") as file:
         file.write(text)

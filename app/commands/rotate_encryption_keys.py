@@ -22,7 +22,10 @@ _ROWS = 500
 
 @dataclass(slots=True)
 class RotationProgress:
-    """The progress of one column: `done` of `of` values. `lost` describes values that cannot be decrypted."""
+    """The progress of one column: `done` of `of` values are encrypted again.
+
+    `lost` names values that cannot be decrypted.
+    """
 
     column: SealedColumn
     of: int
@@ -74,7 +77,10 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
 async def _older(
     connection: PipelineConnection, column: SealedColumn, writes: str, progress: RotationProgress
 ) -> AsyncIterator[list[SealedValue]]:
-    """Yield the values to encrypt again. Rows on a damaged page are skipped and recorded in `progress`."""
+    """Yield the values that are encrypted with an older key.
+
+    Skip rows on a damaged page and record them in `progress`.
+    """
     after: Any = None
     try:
         while batch := await sealed_values.sealed_under_other_keys(
@@ -104,7 +110,7 @@ def _note_damage(error: Exception, progress: RotationProgress) -> None:
 def _sealed_again(
     vault: Vault, column: SealedColumn, old: SealedValue, progress: RotationProgress
 ) -> bytes | None:
-    """Return a value encrypted with the current key. If it cannot be decrypted, record it and return None."""
+    """Encrypt a value with the current key. If it cannot be decrypted, record it and return None."""
     place = column.place(old.key)
     try:
         return vault.seal(vault.open(old.value, place=place), place=place)

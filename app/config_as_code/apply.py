@@ -36,8 +36,8 @@ from app.store.mappings import StoredMapping
 class ApplyOptions:
     """Who applies a file, and which changes are allowed.
 
-    A backtest of each changed mapping uses the event ages and the consent settings. `max_loss` is the largest
-    share of recent events that may lose a match key or be newly rejected; None means no limit.
+    The backtests of changed mappings use the event ages and the consent settings. `max_loss` is the largest
+    share of recent events that may lose a match key or be newly rejected. None means no limit.
     """
 
     by: str

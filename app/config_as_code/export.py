@@ -28,10 +28,10 @@ _ORDER = (
 def export(
     destinations: Sequence[Destination], mappings: Sequence[StoredMapping], *, ids: bool = True
 ) -> str:
-    """Return a YAML file with these destinations and mappings, without archived ones.
+    """Return a YAML file with these destinations and mappings. Archived entries are left out.
 
-    Of a published mapping, the file has the published version and not the draft. A file without `ids` can be
-    applied to another instance, which matches entries by name.
+    For a published mapping, the file has the published version and not the draft. A file without `ids` can be
+    applied to another instance. That instance matches the entries by their names.
     """
     entries = [
         _destination(each, [mapping for mapping in mappings if mapping.destination == each.id], ids=ids)

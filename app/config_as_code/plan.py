@@ -1,7 +1,7 @@
 """Compare a configuration file with the stored configuration and plan the changes.
 
-A mapping of the file is compared with the published version, so an unpublished draft does not count. What the
-file does not contain stays unchanged, so that a deleted line cannot stop events.
+A mapping of the file is compared with its published version, so an unpublished draft does not count. Stored
+entries that the file does not contain stay unchanged, so that a deleted line cannot stop events.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ class DestinationStep:
 
     @property
     def actions(self) -> list[PlannedAction]:
-        """Return the action on the destination, then those on its mappings."""
+        """Return the action for the destination, followed by the actions for its mappings."""
         return [self.action, *[mapping.action for mapping in self.mappings]]
 
     @property
@@ -91,7 +91,7 @@ class ExistingConfiguration:
 def plan(
     desired: Sequence[DesiredState], configuration: ExistingConfiguration, *, prune: bool = False
 ) -> Plan | InvalidFile:
-    """Match the entries of the file with stored ones, by id or else by name, and plan the changes.
+    """Match each entry of the file with a stored entry, by id or else by name. Return the changes.
 
     With `prune`, a mapping that the file does not contain is archived if the file contains its destination.
     Destinations are never archived, because they may have waiting events.
@@ -199,7 +199,7 @@ def _mapping_step(
     existing = _mapping(desired, siblings, configuration, problems)
     if existing is None:
         return MappingStep(PlannedAction.CREATE, desired, document, None)
-    # A mapping that is not to be published is compared with its draft.
+    # If the file does not publish a mapping, compare the mapping with the stored draft.
     before = existing.published if desired.published else existing.draft
     if not desired.published and existing.published_version is not None:
         sentence = "A published mapping cannot become a draft again. Delete it instead."
@@ -242,7 +242,9 @@ class _FileEntry:
     name: str
 
     def duplicates(self, other: "_FileEntry") -> bool:
-        """Return whether both entries have the same id, or the same name and not both an id."""
+        """Return whether two entries describe the same thing: they have the same id, or they have the same
+        name and at most one of them has an id.
+        """
         own_id, other_id = self.existing or self.id, other.existing or other.id
         if own_id is not None and own_id == other_id:
             return True

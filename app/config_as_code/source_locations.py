@@ -29,7 +29,7 @@ def _walk(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
         case yaml.MappingNode():
             for key, value in node.value:
                 place = f"{path}.{key.value}" if path else str(key.value)
-                # The line of the key, because the value of an object begins a line below it.
+                # A key gives the line number, because the value of an object begins on the next line.
                 yield place, key.start_mark.line + 1
                 yield from _walk(value, place)
         case yaml.SequenceNode():
@@ -40,7 +40,7 @@ def _walk(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
 
 
 def _with_line(path: str, lines: Mapping[str, int]) -> str:
-    """Return the path after its line number. For a missing field, it is the line of its object."""
+    """Return the line number and the path. For a missing field, use the line of the object that lacks it."""
     parent = path
     while parent and parent not in lines:
         parent = parent[: max(parent.rfind("."), parent.rfind("["), 0)]

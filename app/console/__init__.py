@@ -1,6 +1,6 @@
 """The console: HTML pages for people, rendered on the server.
 
-A route calls use cases of `app.admin`; a pure view (`*_view.py`) turns their results into text and numbers; a
-template prints them. `secured_page.py` checks session, scopes and form token, `pages.py` renders, `router.py`
-lists every route, and `confirmations.py` shows on the next page what an action did.
+A route calls use cases of `app.admin`. A pure view (`*_view.py`) turns their results into text and numbers,
+and a template prints these. `secured_page.py` checks session, scopes and form token. `pages.py` renders
+pages, and `router.py` lists every route. `confirmations.py` shows the effect of an action on the next page.
 """

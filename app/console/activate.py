@@ -75,7 +75,7 @@ async def _page(visit: Visit, found: Destination, secret: str | None) -> Respons
 
 
 async def _keys(visit: Visit, found: Destination) -> Sequence[ApiKey]:
-    """Return the keys that can send to this destination now; empty unless the user may see keys."""
+    """Return the keys that can send to this destination now. Return none if the user may not see keys."""
     if not visit.caller.may(Scope.KEYS_ADMIN):
         return []
     now = visit.context.now()

@@ -1,4 +1,4 @@
-"""Request formats for a journey's Send to Destinations node (R13). Pure."""
+"""The request formats that a journey's Send to Destinations node can use (R13). Pure."""
 
 import json
 import shlex
@@ -22,14 +22,14 @@ RESPONSES: Sequence[tuple[str, str, str]] = (
     ),
     ("400, 415", "The body cannot be read.", "Fix the format of the body or its Content-Type."),
     ("401, 403", "The key is unknown, revoked, or may not send here.", "Use another key."),
-    ("413", "More than 5,000 events or 5 MiB.", "Split the request."),
+    ("413", "The body has more than 5,000 events or 5 MiB.", "Split the request."),
     ("429, 503", "Nothing is stored.", "Send the same request again after Retry-After."),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BodyForm:
-    """One request format: address, media type, example body and curl command."""
+    """A request format: its address, its media type, an example body and a curl command."""
 
     id: str
     label: str
@@ -43,7 +43,7 @@ class BodyForm:
 def body_forms(
     url: str, destination: str, mapping: str | None, event: Mapping[str, object]
 ) -> Sequence[BodyForm]:
-    """Return the request formats for a destination. `mapping` is set when several are published."""
+    """Return the request formats for a destination. `mapping` is None if only one mapping is published."""
     ids = {"destination_id": destination, **({"mapping_id": mapping} if mapping else {})}
     complete = {"event_id": event["event_id"], **ids, **{k: v for k, v in event.items() if k != "event_id"}}
     second = {**complete, "event_id": f"{event['event_id']}-2"}

@@ -1,4 +1,7 @@
-"""The API reference at /docs: Swagger UI on the OpenAPI description, without files from other hosts."""
+"""The API reference at /docs.
+
+It shows the OpenAPI description in Swagger UI, without files from other hosts.
+"""
 
 from typing import Any
 
@@ -15,7 +18,7 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 @router.get("/docs", response_model=None)
 @public
 async def page(request: Request) -> Response:
-    """Show the API reference; without JavaScript, the list of operations."""
+    """Show the API reference. Without JavaScript, show the list of operations."""
     return pages.show(request, "api_reference.html", groups=operations_by_tag(request.app.openapi()))
 
 

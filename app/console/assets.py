@@ -1,4 +1,4 @@
-"""Load style sheets and scripts once, under addresses that change with their content."""
+"""Load style sheets and scripts once. Their addresses change with their content."""
 
 import gzip
 import hashlib
@@ -25,7 +25,7 @@ class Asset:
 
     @property
     def plain(self) -> bytes:
-        """Return the content, read from disk. Only compressed content stays in memory."""
+        """Return the uncompressed content, read from disk. Only compressed content stays in memory."""
         return (_FOLDER / self.name).read_bytes()
 
 
@@ -42,7 +42,10 @@ ASSETS = _read()
 
 
 def address(name: str) -> str:
-    """Return the address of a file. A new content has a new address, so caches can keep files forever."""
+    """Return the address of a file.
+
+    The address changes with the content, so caches can keep files forever.
+    """
     return f"/console/static/{name}?v={ASSETS[name].version}"
 
 

@@ -1,4 +1,4 @@
-"""The audit page: administrative actions, newest first, filtered, exported and verified."""
+"""The audit page. It lists, filters, exports and verifies administrative actions, newest first."""
 
 from functools import partial
 from typing import Annotated

@@ -51,8 +51,8 @@ SENTENCES: Mapping[str, str] = {
 
 
 def sentence(action: str) -> str:
-    """Return what an actor did, as the rest of a sentence that begins with the actor's name."""
-    # For an action that this release does not know, show its code.
+    """Return what an actor did. The text continues a sentence that begins with the actor's name."""
+    # This release does not know the action, so show its code.
     return SENTENCES.get(action, action.replace("_", " ").replace(".", ": "))
 
 
@@ -75,7 +75,7 @@ _Text = Annotated[str, Query(max_length=200)]
 
 @dataclass(frozen=True, slots=True)
 class AuditForm:
-    """The filter of the audit page, as its query parameters. Days are UTC; `until` is included."""
+    """The filter of the audit page, as query parameters. Days are in UTC, and the day `until` is included."""
 
     actor: _Text = ""
     kind: _Text = ""
@@ -96,7 +96,10 @@ class AuditForm:
         return "Write days as YYYY-MM-DD. The filter by day was ignored." if wrong else None
 
     def wanted(self) -> AuditFilter:
-        """Return the filter. The name that the list shows for the bootstrap key also finds its actions."""
+        """Return the filter for the use case.
+
+        The displayed name of the bootstrap key also finds the actions of this key.
+        """
         since, until = _day(self.since), _day(self.until)
         actor = "bootstrap" if self.actor.strip().lower().endswith("bootstrap key") else self.actor.strip()
         return AuditFilter(
@@ -119,7 +122,7 @@ def _day(text: str) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class EntryView:
-    """One entry of the page. `link` is the address of its target's page; None if there is no page."""
+    """An entry of the page. `link` is the address of the target's page, or None if the target has no page."""
 
     id: int
     at: datetime
@@ -133,7 +136,7 @@ class EntryView:
 
 
 def present(entry: AuditEntry, names: Mapping[str, str], actor_name: str) -> EntryView:
-    """Return the view of an entry. `names` has the name of each id in it."""
+    """Return the view of an entry. `names` maps the ids in the entry to names."""
     return EntryView(
         entry.id,
         entry.at,
@@ -193,7 +196,7 @@ _WORDS: Mapping[str, str] = {"null": "none", "true": "yes", "false": "no", "[]":
 
 
 def _words(text: str | None, names: Mapping[str, str]) -> str | None:
-    """Return a value in words: no JSON, and names next to ids."""
+    """Return a value as people read it: without JSON, and with the name next to each id."""
     if text is None or text in _WORDS:
         return None if text is None else _WORDS[text]
     if text in names:

@@ -1,4 +1,4 @@
-"""Charts of a destination's page: one line of values per outcome and bucket, with units. Pure."""
+"""Charts of a destination's page. A line has a value for each period (bucket) of the range. Pure."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,10 @@ Value = float | None
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: its label and tone, its value per bucket (None: no measurement), and its summary in words."""
+    """A line of a chart: its label, its tone, its values and a summary in words.
+
+    There is a value for each bucket; None means that nothing was measured.
+    """
 
     label: str
     tone: str
@@ -34,7 +37,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One chart with its own axis. `unit` labels the axis; `empty` is shown where no line has a value."""
+    """A chart with its own axis. `unit` labels the axis.
+
+    If no line has a value, the page shows `empty` instead.
+    """
 
     id: str
     title: str
@@ -54,7 +60,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A row of the table of values, for one or more buckets. A cell without a measurement is empty."""
+    """A row of the table of values. It covers one or more buckets. A cell without a measurement is empty."""
 
     start: datetime
     cells: Sequence[str]
@@ -80,7 +86,7 @@ class ChartSet:
 
     @property
     def columns(self) -> list[str]:
-        """The column headings of the table of values, for each line with a value."""
+        """The column headings of the table of values. Lines without a value have no column."""
         return [
             line.label if chart.unit == "events" else f"{line.label} ({chart.unit})"
             for chart, line in self._lines()
@@ -98,9 +104,9 @@ class ChartSet:
 
     @property
     def rows(self) -> list[TableRow]:
-        """The rows of the table, newest first. A cell is the sum of events, or the highest of other values.
+        """The rows of the table, newest first. Rows in which nothing happened are left out.
 
-        Rows in which nothing happened are left out.
+        A cell has the sum for counts of events, and the maximum for other values.
         """
         size, lines = self._buckets_per_row(), self._lines()
         found = []
@@ -141,7 +147,10 @@ def _condensed(values: Sequence[Value], *, is_sum: bool) -> Value:
 def charts(
     history: Sequence[OutcomeBucket], response_times: Sequence[ResponseTimes], chosen: TimeRange
 ) -> ChartSet:
-    """Return the charts of a range; a bucket without a row is zero for counts and a gap for measurements."""
+    """Return the charts of a time range. A bucket without a stored row is zero in charts of counts.
+
+    It is a gap in charts of measurements.
+    """
     starts = chosen.bucket_starts()
     by_start = {bucket.at: bucket for bucket in history}
     rows = [by_start.get(start) for start in starts]

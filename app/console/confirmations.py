@@ -1,6 +1,7 @@
-"""Show on the next page what an action did, with a link to continue. A cookie carries the code for one page.
+"""Show on the next page what an action did, with a link to continue. A cookie carries the confirmation to
+that page.
 
-Every POST of the console ends in `redirect`, or shows its result on the page that it returns.
+Every POST of the console calls `redirect`, or shows its result on the page that it returns.
 """
 
 import re
@@ -18,7 +19,8 @@ from app.console.wording import events
 _COOKIE: Final = "console_done"
 _SECONDS: Final = 60
 
-# Fixed sentences: a forged cookie can show no other text, except for another number.
+# The sentences are fixed, so a forged cookie can show no other text. It can only change the number in a
+# sentence.
 SENTENCES: Final[Mapping[str, str]] = {
     "connected": "Connected to Amazon. Amazon confirmed access to the advertiser.",
     "created": "Destination created. Connect it to Amazon next.",
@@ -62,8 +64,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "acknowledged": "Incident acknowledged. Daily reminders stop; a message is sent when it resolves.",
 }
 
-# The link of each sentence: its label and its address. {here} is the page of the destination, {mapping} is
-# the page of the mapping.
+# The link for each sentence: its label and its address. `{here}` stands for the page of the destination,
+# `{mapping}` for the page of the mapping.
 LINKS: Final[Mapping[str, tuple[str, str]]] = {
     "connected": ("Setup check", "{here}/preflight"),
     "created": ("Connect to Amazon", "{here}#connect"),
@@ -138,7 +140,7 @@ def redirect(context: AppContext, address: str, done: str, number: int | None = 
 
 
 def confirmation_of(request: Request) -> ActionConfirmation | None:
-    """Return what the action before this page did, or None if there was no action."""
+    """Return the confirmation of the previous action, or None if there was no action."""
     word, _, number = request.cookies.get(_COOKIE, "").partition(".")
     sentence = SENTENCES.get(word)
     if sentence is None:

@@ -1,4 +1,7 @@
-"""Consent records of a destination: the newest on a page, all as CSV, and how many events were blocked."""
+"""The consent records of a destination.
+
+A page shows the newest records and the counts of blocked events; the export has all records as CSV.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import fields
@@ -35,7 +38,7 @@ COLUMNS = tuple(column.name for column in fields(ConsentRecord))
 @router.get(PAGE + "/consent", response_model=None)
 @requires(Scope.EVENTS_READ, Scope.ERASE)
 async def page(visit: CurrentVisit, found: CurrentDestination, cursor: Cursor = None) -> Response:
-    """Show the newest records, and how many events were blocked, by reason and basis."""
+    """Show the newest records. Also show how many events were blocked, by reason and basis."""
     records = await list_consent_records(
         visit.context, visit.caller, found.id, limit=_PAGE_SIZE, before=event_place_of(cursor)
     )

@@ -1,4 +1,4 @@
-"""Copy pages: a mapping into a destination, and a destination with its mappings."""
+"""Pages that copy a mapping into a destination, or a destination with its mappings."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -38,7 +38,7 @@ async def mapping_page(
     mapping_id: str,
     q: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
-    """Show the form that copies a mapping; `q` searches the destination to copy it to."""
+    """Show the form that copies a mapping. `q` searches for the destination of the copy."""
     return await _mapping_page(visit, destination, mapping_id, q, {})
 
 

@@ -24,7 +24,7 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 NEW = "/console/destinations/new"
 _TEXT_FIELDS = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
-# Region and currency have no preselected value: users would submit it without checking.
+# Region and currency have no default. Users would submit a default without checking it.
 DEFAULTS = {"identity_profile": "amazon"}
 # The sandbox's built-in advertisers.
 SANDBOX_ADVERTISERS = (
@@ -44,7 +44,10 @@ async def page(visit: CurrentVisit) -> Response:
 @router.post(NEW, response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(visit: CurrentVisit, form: Form) -> Response:
-    """Create the destination and redirect to its page, or show the form again with its problems."""
+    """Create the destination and redirect to its page.
+
+    If the input is invalid, show the form again with its problems.
+    """
     values = {name: form_text(form, name) for name in (*_TEXT_FIELDS, "requests_per_second", "burst")}
     try:
         body = NewDestination.model_validate(body_of(form))
@@ -53,7 +56,8 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
         problems, status = form_view.problems_of(error)
         return _show(visit, values, problems, status=status)
     if form_text(form, "then") == "connect" and visit.context.amazon_configured and not created.similar:
-        # Warn about a similar name before Amazon's sign-in: the destination may be a duplicate.
+        # Show the warning about a similar name before Amazon's sign-in, because the destination may be a
+        # duplicate.
         sign_in = await begin_connection(visit.context, visit.caller, created.destination.id)
         return RedirectResponse(sign_in, 303)
     query = "?alike=1" if created.similar else ""
@@ -64,7 +68,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
 @router.get("/console/hints/advertiser-id", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def advertiser_hint(advertiser_id: str = "") -> Response:
-    """Return the problem of an advertiser id while it is typed, or nothing."""
+    """Return the problem of an advertiser id while the user types it. Return nothing for a valid id."""
     typed = advertiser_id.strip()
     problem = advertiser_id_problem(typed) if typed else None
     return HTMLResponse(pages.part("hint_part.html", problem=problem))

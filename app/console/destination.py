@@ -1,4 +1,7 @@
-"""A destination's page: setup steps, then diagnosis, counts and charts, updated live."""
+"""A destination's page.
+
+It shows setup steps at first, then the diagnosis, counts and charts, updated live.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -81,7 +84,7 @@ async def page(
 
 
 def content_of(visit: Visit, found: Destination, tab: str) -> dict[str, Any]:
-    """Return the content of the header of every destination page."""
+    """Return the content of the header that every page of a destination has."""
     shown = pages.plain(public_view(found))
     return {
         "destination": shown,
@@ -97,7 +100,7 @@ def content_of(visit: Visit, found: Destination, tab: str) -> dict[str, Any]:
 
 
 async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> dict[str, Any]:
-    """Return the live part of the page: diagnosis, tiles, gauges, charts."""
+    """Return the part of the page that is updated live: diagnosis, tiles, gauges and charts."""
     stats = await read_stats(visit.context, visit.caller, found.id)
     now = datetime.now(UTC)
     chosen = time_range(range_name, now)
@@ -131,7 +134,7 @@ async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> d
 
 
 async def diagnosis_of(visit: Visit, found: Destination) -> Diagnosis:
-    """Return the diagnosis of a destination, for pages without its overview."""
+    """Return the diagnosis of a destination. Pages without the overview use this function."""
     stats = await read_stats(visit.context, visit.caller, found.id)
     facts = await read_diagnosis_facts(visit.context, found.number)
     return _diagnosis(found, stats, facts, datetime.now(UTC))
@@ -156,7 +159,7 @@ def _diagnosis(
 
 
 def sign_in_origin(context: AppContext, region: Region) -> str:
-    """Return the origin of Amazon's sign-in page, the target of the connect button."""
+    """Return the origin of Amazon's sign-in page. The connect button redirects to this page."""
     parts = urlsplit(context.sign_in.authorize_url(region, state="-", code_verifier="-" * 43))
     return f"{parts.scheme}://{parts.netloc}"
 

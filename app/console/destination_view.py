@@ -18,9 +18,10 @@ from app.store.outcome_history import OutcomeBucket
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure. `address` opens the list of the counted events, None if there is no such list.
+    """A figure of the page. `address` opens the list of the counted events; None means that there is no such
+    list.
 
-    The list's address is the address of the destination's page followed by `address`.
+    The address is relative to the destination's page.
     """
 
     label: str
@@ -33,7 +34,10 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Figures of the chosen range, and current figures. `total` is the sum since the creation."""
+    """Figures of the chosen range, and current figures.
+
+    `total` counts all events since the destination was created.
+    """
 
     received: Sequence[Tile]
     ended: Sequence[Tile]
@@ -44,7 +48,7 @@ class Tiles:
 def tiles(
     counts: Mapping[str, int], dead_open: int, history: Sequence[OutcomeBucket], range_name: str
 ) -> Tiles:
-    """Return the tiles; `counts` are the current counts, `history` has the buckets of the range."""
+    """Return the tiles. `counts` are the current counts; `history` contains the buckets of the range."""
     received = (
         _tile("Accepted", history, "accepted", "good", "Stored on disk before the journey got its response."),
         _tile(
@@ -64,7 +68,7 @@ def tiles(
             name,
             STATUSES[name].tone,
             STATUSES[name].meaning,
-            # An event that failed may have been accepted before the range.
+            # An event that failed in this range may have been accepted earlier, so its link has no range.
             f"/events?status={name}" + (f"&range={range_name}" if name == "delivered" else ""),
         )
         for name in ("delivered", "dead", "expired")
@@ -109,7 +113,7 @@ def _count_tile(label: str, count: int, tone: str, meaning: str, address: str | 
 
 @dataclass(frozen=True, slots=True)
 class RejectionCause:
-    """A reason with its count and its remedy."""
+    """A reason for rejections, with its count and its remedy."""
 
     reason: str
     code: str
@@ -135,7 +139,7 @@ def causes(counted: Sequence[tuple[str, str, int]]) -> list[RejectionCause]:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """One value about the lane, its meaning and its tone. `at` is a time to show."""
+    """A value of the lane, with its meaning and its tone. `at` is a time that the page shows with it."""
 
     label: str
     value: str
@@ -146,7 +150,7 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class LaneInput:
-    """Input of the gauges: state and statistics, and the newest requests, newest first."""
+    """The input of the gauges: state, statistics, and the newest requests (newest first)."""
 
     state: str
     stats: DestinationStats
@@ -157,7 +161,7 @@ class LaneInput:
 
     @property
     def hold(self) -> str | None:
-        """Why nothing is sent, or None if events are sent."""
+        """The reason why nothing is sent, or None if events are sent."""
         return _HOLDS.get(self.state)
 
 
@@ -245,7 +249,10 @@ def _token(facts: LaneInput) -> Gauge:
     until = facts.about.access_until
     if facts.state == "needs_reconnect":
         return Gauge(
-            "Access token", "not usable", "Amazon does not accept it for this advertiser. Reconnect.", "bad"
+            "Access token",
+            "not usable",
+            "Amazon does not accept the token for this advertiser. Reconnect.",
+            "bad",
         )
     if until is None:
         return Gauge("Access token", "none", "Not connected to Amazon.")
@@ -273,7 +280,7 @@ def _first_expiry(facts: LaneInput) -> Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Share of the sampled events that include a match key, with its trend by day (percentages)."""
+    """The share of the sampled events that contain a match key, and its trend by day in percent."""
 
     label: str
     share: str
@@ -286,7 +293,7 @@ _WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
 
 
 def coverage(samples: Sequence[MatchKeySample]) -> list[Coverage]:
-    """Return the coverage of each match key in the samples, which are by day, oldest first."""
+    """Return the coverage of each match key. `samples` are by day, oldest first."""
     days = [
         [{_WIRE.get(key, key) for key in shape.match_keys} for shape in sample.shapes]
         for sample in samples

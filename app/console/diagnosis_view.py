@@ -15,7 +15,10 @@ from app.store.destinations import Destination
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """`action` selects the button next to the text; `since` is when the condition began, if known."""
+    """What is wrong and what to do. `action` selects the button.
+
+    `since` is when the condition began, if known.
+    """
 
     tone: str
     headline: str
@@ -26,9 +29,9 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisInput:
-    """Input of the rules. `requests` are the newest requests, newest first.
+    """The input of the rules. `requests` are the newest requests, newest first.
 
-    `failures` are the requests that failed since the last success, None if there are none.
+    `failures` describes the requests that failed since the last success. It is None if none failed.
     """
 
     destination: Destination
@@ -70,7 +73,7 @@ _SIGN_IN = {
     "disconnected": ("This destination was disconnected.", "Reconnect to resume delivery."),
 }
 
-# The meaning of consecutive failed requests, by the outcome of the newest.
+# What consecutive failed requests mean, by the outcome of the newest request.
 _FAILURES: Mapping[str, tuple[str, str]] = {
     "throttled": (
         "Amazon is rate-limiting requests (HTTP 429).",
@@ -78,7 +81,7 @@ _FAILURES: Mapping[str, tuple[str, str]] = {
     ),
     "unauthorized": (
         "Amazon rejects the access token (401).",
-        "A new token is requested automatically. If it also fails, deliveries are put on hold.",
+        "A new token is requested automatically. If Amazon also rejects it, events wait for a sign-in.",
     ),
     "forbidden": (
         "Amazon denies access to this advertiser (403).",
@@ -86,7 +89,7 @@ _FAILURES: Mapping[str, tuple[str, str]] = {
     ),
     "divisible": (
         "Amazon is rejecting requests as malformed (400) or too large (413).",
-        "They are split automatically to isolate the bad event. Check the failed events.",
+        "Each request is split automatically to isolate the bad event. Check the failed events.",
     ),
     "broken": (
         "Amazon returns server errors or unreadable responses.",
@@ -108,7 +111,7 @@ _FAILURES: Mapping[str, tuple[str, str]] = {
 
 
 def diagnose(facts: DiagnosisInput) -> Diagnosis:
-    """Return the most important diagnosis."""
+    """Return the diagnosis of the first rule that applies."""
     for rule in _RULES:
         diagnosis = rule(facts)
         if diagnosis is not None:
@@ -154,7 +157,7 @@ def _state(facts: DiagnosisInput) -> Diagnosis | None:
             return Diagnosis(
                 "quiet",
                 "Connected, but no mapping is published yet.",
-                "Publish one to start receiving events.",
+                "Publish a mapping to start receiving events.",
                 action="mapping",
             )
         case _:
@@ -176,7 +179,7 @@ def _failing_requests(facts: DiagnosisInput) -> Diagnosis | None:
     if facts.failures is None or not facts.requests:
         return None
     newest, run = facts.requests[0], facts.failures
-    # With nothing waiting, the dead letters show the effect of a rejected request.
+    # If no event waits, the dead letters already show the effect of a rejected request.
     if not (facts.stats.waiting or newest.outcome == "unexpected"):
         return None
     headline, remedy = _FAILURES.get(newest.outcome, _FAILURES["broken"])
@@ -207,7 +210,7 @@ def _often_throttled(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _dead(facts: DiagnosisInput) -> Diagnosis | None:
-    """Return a diagnosis if dead letters are open, which means neither replayed nor dismissed."""
+    """Return a diagnosis if dead letters are open: they were neither replayed nor dismissed."""
     if not facts.open_dead_letters:
         return None
     dead = sum(count for _, count in facts.open_dead_letters)
@@ -224,7 +227,7 @@ def _dead(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _rejected(facts: DiagnosisInput) -> Diagnosis | None:
-    """Return a diagnosis if many events of the last hour were rejected. Older rejections do not count."""
+    """Return a diagnosis if many events of the last hour were rejected. Earlier rejections do not count."""
     rejected = facts.recent_outcomes.rejected_in_hour
     total = facts.recent_outcomes.accepted_in_hour + rejected
     if not facts.recent_rejections or not rejected or rejected * 20 < total:
@@ -278,7 +281,7 @@ def _nothing_yet(facts: DiagnosisInput) -> Diagnosis | None:
     return Diagnosis(
         "quiet",
         "Ready. No events received yet.",
-        "Attach it to a journey, or send a test event.",
+        "Attach the destination to a journey, or send a test event.",
         action="activate",
     )
 

@@ -1,4 +1,4 @@
-"""Error pages of a destination: what went wrong, grouped, and the rejected events with their export."""
+"""Pages about the failed events of a destination: groups by cause, and rejected events with their export."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""The filter of the event pages: its query parameters, and the filters of the use cases that they mean."""
+"""The filter of the event pages. It converts query parameters to the filters of the use cases."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,7 +40,7 @@ class EventQuery:
 
     @property
     def rejected(self) -> bool | None:
-        """Whether only rejected events (True), only accepted events (False), or both (None) are wanted."""
+        """Return True for only rejected events, False for only accepted events, and None for both."""
         return self.chosen_status == REJECTED if self.chosen_status else None
 
     @property

@@ -1,4 +1,4 @@
-"""Pinned event names: the list by advertiser and event type, and a rename with what it changes (R12)."""
+"""Pages of pinned event names: a list by advertiser and event type, and a rename with its effects (R12)."""
 
 from typing import Annotated
 

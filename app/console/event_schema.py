@@ -1,4 +1,7 @@
-"""Event schema page of a destination: observed paths and kinds of values, never values."""
+"""Event schema page of a destination.
+
+It shows the paths and types of recent events, and never their values.
+"""
 
 from fastapi import APIRouter
 from starlette.responses import Response

@@ -28,7 +28,7 @@ class TimelineEntry:
     kind: tuple[object, ...] = ()  # equal for similar entries
 
 
-# Tone and sentence for each outcome of an attempt.
+# The tone and the sentence for each outcome of an attempt.
 _OUTCOMES: Mapping[str, tuple[str, str]] = {
     "answered": ("good", "Amazon processed the request and answered for each event."),
     "throttled": ("warn", "Amazon is rate-limiting requests (429). This does not count as a failed attempt."),
@@ -48,7 +48,7 @@ _OUTCOMES: Mapping[str, tuple[str, str]] = {
     "under_way": ("quiet", "In progress: no response yet."),
 }
 
-# Tone and sentence for Amazon's answer about this event, where it did not accept it.
+# Tone and sentence for Amazon's answer about this event, if Amazon did not accept the event.
 _ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
     "amazon_refused": ("bad", "Amazon rejected this event"),
     "amazon_request_refused": ("bad", "Amazon rejected this event"),
@@ -99,7 +99,7 @@ _FEWEST_COLLAPSED = 3
 
 
 def collapse(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
-    """Return the entries. Consecutive similar attempts are combined into one entry that contains them."""
+    """Return the entries. Consecutive similar attempts become one entry that contains them."""
     collapsed: list[TimelineEntry] = []
     for _, run in groupby(entries, key=lambda one: (one.headline, one.tone, one.kind)):
         similar = list(run)
@@ -113,7 +113,7 @@ def collapse(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
 
 
 def _last(history: EventHistory) -> list[TimelineEntry]:
-    """Return the last step: the status. An event that was erased after its delivery has a step for each."""
+    """Return the last steps. The status is a step. If the event was erased after delivery, both are steps."""
     word, detail = STATUSES[history.status], amazon_message(history.explanation)
     delivered, erased = history.delivered_at, history.erased_at
     if delivered is not None and erased is not None:

@@ -115,7 +115,8 @@ async def event_page(
 
 async def event_content(visit: Visit, found: Destination, history: EventHistory) -> dict[str, Any]:
     """Return the content of an event's page, from its history."""
-    # An event usually waits because of its destination.
+    # If an event waits, the cause is usually its destination, so the page shows the diagnosis of the
+    # destination.
     is_final = history.status in FINAL
     explains_wait = not is_final and visit.caller.may(Scope.DESTINATIONS_READ)
     return {
@@ -146,7 +147,7 @@ async def _names(context: AppContext, replays: Sequence[EventReplay]) -> Mapping
 
 
 async def _name(context: AppContext, destination: Destination, mapping: str | None) -> str | None:
-    """Return the name of a mapping, a deleted one too; None if the event has no mapping."""
+    """Return the name of a mapping, even if it is deleted. Return None if the event has no mapping."""
     if mapping is None:
         return None
     async with context.engine.connect() as connection:

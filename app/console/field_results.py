@@ -12,7 +12,7 @@ from app.domain.observed.field_preview import FieldPreview
 
 _CUSTOM = "custom_data."
 _is_normaliser = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
-# Labels of rules. Functions of a pipe keep their names.
+# The labels of rules. A function of a pipe has no label and is shown by its name.
 _RULE_LABELS: Mapping[str, str] = {
     "": "unchanged",
     "const": "constant",
@@ -24,7 +24,7 @@ _RULE_LABELS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class FieldResult:
-    """The result of one field for the sample. `input` is the name of its row on the form."""
+    """The result of a field for the sample event. `input` is the name of the field's row on the form."""
 
     input: str
     rule: str  # the rule that was applied, shown as a tooltip

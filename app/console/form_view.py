@@ -1,4 +1,4 @@
-"""Problems of a form: a sentence for each field, and the status of the page that shows them. Pure."""
+"""Problems of a form as sentences for its fields, and the status code of the page that shows them. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,8 @@ from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS, field_problems
 from app.admin.refusals import FieldProblem, Refusal
 from app.api.errors import status_of
 
-# Sentences for forms. A code that is missing here gets the sentence of the API documentation.
+# Sentences for problems in forms. A code that is not in this table gets the sentence of the API
+# documentation.
 _SENTENCES: Mapping[str, str] = {
     "missing": "Required.",
     "too_short": "Required.",
@@ -38,9 +39,10 @@ def of_fields(fields: Sequence[FieldProblem]) -> dict[str, str]:
 
 
 def problems_of(error: ValidationError | Refusal) -> tuple[dict[str, str], int]:
-    """Return the sentences by field, and the status of the page. The field "" is the complete form.
+    """Return a sentence for each field, and the status code of the page. The field "" means the complete
+    form.
 
-    If one of our validators has a message of its own, that message is the sentence.
+    A validator of this project may have its own message. That message is then the sentence.
     """
     if isinstance(error, Refusal):
         problem = error.problem

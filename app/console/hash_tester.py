@@ -1,4 +1,7 @@
-"""Hash tester: how a typed value becomes a match key. The value is only in the form's body, never stored."""
+"""Hash tester: show how a typed value becomes a match key.
+
+The value is only in the request body and never stored.
+"""
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError

@@ -1,4 +1,4 @@
-"""View of the operations home: the conditions, the open incidents, one row per destination. Pure."""
+"""View of the operations home: conditions, open incidents, and a row for each destination. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from app.store.destination_health import ListedDestination, Sort
 from app.store.incidents import OpenIncident
 from app.store.outcome_history import OutcomeBucket
 
-# Label for one destination, label for several, tone. The page lists the conditions in this order.
+# For each condition: its label for one destination, its label for several, and its tone. The page uses this
+# order.
 _CONDITIONS: Final[Mapping[Condition, tuple[str, str, str]]] = {
     Condition.NEEDS_ATTENTION: ("needs attention", "need attention", "bad"),
     Condition.STALLED: ("stalled", "stalled", "bad"),
@@ -49,7 +50,7 @@ class StripItem:
 def strip(
     conditions: Mapping[Condition, int], parameters: Mapping[str, str], chosen: Condition | None
 ) -> list[StripItem]:
-    """Return the conditions with their counts; deleted destinations are not counted."""
+    """Return the conditions with their counts. Deleted destinations have no condition in the list."""
     return [
         StripItem(
             number(conditions[condition]),
@@ -64,7 +65,10 @@ def strip(
 
 
 def address(parameters: Mapping[str, str], **changes: str | None) -> str:
-    """Return the address of the home page with some parameters changed; the page number is dropped."""
+    """Return the address of the home page with some parameters changed.
+
+    The result starts on the first page.
+    """
     kept = {name: value for name, value in {**parameters, "page": None, **changes}.items() if value}
     return f"/console?{urlencode(kept)}" if kept else "/console"
 
@@ -150,7 +154,7 @@ def remedy_button(each: OpenIncident, *, may_write: bool) -> RemedyButton | None
 
 
 def _resume(state: str | None, page: str, reconnect: RemedyButton) -> RemedyButton:
-    """Return the action that releases waiting events; it depends on why they wait."""
+    """Return the button that makes waiting events continue. It depends on why the events wait."""
     if state == "paused":
         return RemedyButton("Resume", f"{page}/resume", is_post=True)
     if state == "needs_reconnect":

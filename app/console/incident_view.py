@@ -13,7 +13,7 @@ STATES: Final[Mapping[str, str]] = {"open": "Open", "acknowledged": "Acknowledge
 
 TONES: Final[Mapping[str, str]] = {"critical": "bad", "warning": "warn", "info": "quiet"}
 
-# Where the action of an incident leads, below the page of its destination.
+# The page and the label of the button for each action. The address is relative to the destination's page.
 _ACTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "reconnect": ("", "Open destination"),
     "resume": ("", "Open destination"),

@@ -130,7 +130,7 @@ class KeyRow:
 
 
 def _rows(keys: Sequence[ApiKey], now: datetime) -> list[KeyRow]:
-    """Return the rows of the list, each with the keys that it replaces and is replaced by."""
+    """Return the rows of the list. Each row names the key that it replaces and the key that replaces it."""
     names = {key.id: key.name for key in keys}
     successors = {key.replaces: key for key in keys if key.replaces is not None}
     return [

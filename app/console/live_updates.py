@@ -1,4 +1,7 @@
-"""Live updates by server-sent events: a page's panel, sent again when it has changed."""
+"""Live updates by server-sent events.
+
+The stream sends a page's panel again whenever the panel has changed.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -92,7 +95,7 @@ async def live_replay(visit: CurrentVisit, found: CurrentDestination, replay_id:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The current content of a page's panel. A `final` panel does not change any more."""
+    """The current content of a page's panel. If it is `final`, it will not change again."""
 
     html: str
     final: bool = False
@@ -102,10 +105,10 @@ ReadPanel = Callable[[], Awaitable[Panel | None]]
 
 
 def streamed(visit: Visit, read: ReadPanel, *, every_s: float = POLL_INTERVAL_S) -> Response:
-    """Return the stream of a panel, or 204 if too many are open."""
+    """Return the stream of a panel. Return 204 if too many streams are open."""
     if getattr(visit.request.app.state, "console_streams", 0) >= MAX_STREAMS:
         return Response(status_code=204)  # the page tries again, with growing intervals
-    # HEAD has the headers of GET and no body: it must not read the database for five minutes.
+    # A HEAD request gets the headers of GET without a body. It must not read the database for five minutes.
     content = _stream(visit, read, every_s) if visit.request.method == "GET" else _nothing()
     headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(content, media_type="text/event-stream", headers=headers)
@@ -121,8 +124,8 @@ async def _stream(visit: Visit, read: ReadPanel, every_s: float) -> AsyncIterato
     try:
         yield "retry: 3000\n\n"
         while monotonic() - started_at < MAX_DURATION_S:
-            # An expired session or a revoked key ends the stream. A poll is not activity: an open page must
-            # not keep the session alive.
+            # An expired session or a revoked key ends the stream. A poll does not count as activity, because
+            # an open page must not keep the session alive.
             visitor = await sessions.visitor_of(visit.context, visit.request, note=False)
             panel = None if visitor is None else await read()
             if panel is None:
@@ -157,6 +160,6 @@ async def _panel(visit: Visit, destination: DestinationId, range_name: RangeName
 
 
 def _is_stopping(request: Request) -> bool:
-    """Return whether the process is stopping; streams end so that they do not delay it."""
+    """Return whether the process is stopping. A stream then ends, so that it does not delay the stop."""
     stopping = getattr(request.app.state, "stopping", None)
     return bool(stopping and stopping())

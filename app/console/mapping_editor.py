@@ -1,4 +1,7 @@
-"""The mapping editor (R9 to R11): one form for new and existing mappings, with results as you type."""
+"""The mapping editor (R9 to R11).
+
+One form serves new and existing mappings, and shows results while the user types.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -74,14 +77,14 @@ class SampleEvent:
 @router.get(MAPPINGS + "/new", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def new(visit: CurrentVisit, destination: CurrentDestination) -> Response:
-    """Show the form of a new mapping, filled with the paths that fit recent events."""
+    """Show the form of a new mapping. It is filled with the paths that fit recent events."""
     return await _show(visit, destination, None, None)
 
 
 @router.post(MAPPINGS + "/new", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(visit: CurrentVisit, destination: CurrentDestination, form: Form) -> Response:
-    """Create the draft that the form describes, or show the form again with each problem at its field."""
+    """Create the draft in the form. If it is invalid, show the form again with each problem at its field."""
     document = from_form(_form_values(form))
     if _wants_preview(form):
         return await _show(visit, destination, None, document, form=form)
@@ -111,7 +114,7 @@ async def page(visit: CurrentVisit, destination: CurrentDestination, mapping_id:
 @router.post(MAPPING, response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id: str, form: Form) -> Response:
-    """Save the draft, or show the form again with each problem at its field."""
+    """Save the draft. If it is invalid, show the form again with each problem at its field."""
     found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
     draft = found.mapping.draft
     document = keep_short_forms(draft, from_form(_form_values(form)))
@@ -119,7 +122,7 @@ async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id:
         return await _show(visit, destination, found, document, form=form)
     if check_draft(document):
         return await _show(visit, destination, found, document, form=form, status=422)
-    # In a change, null removes a member; so members that the form left out are null.
+    # In a change, null removes a member. So set the members that the form left out to null.
     members = {**dict.fromkeys(draft), **document}
     try:
         saved = await change_draft(
@@ -147,14 +150,14 @@ async def _leave(visit: Visit, saved: MappingDetails, form: FormData, done: str)
                 visit.context, visit.caller, mapping.destination, mapping.id, frozenset({mapping.version})
             )
         except Refusal:
-            # The review shows the problem, such as a second name for the event type.
+            # The review page shows why publishing failed, such as a second name for the event type.
             return confirmations.redirect(visit.context, f"{here}/publish", done)
         return await landing(visit, published.mapping)
     return confirmations.redirect(visit.context, f"{here}/publish", done)
 
 
 def _wants_preview(form: FormData) -> bool:
-    """Return whether the form was sent only to update the results, as browsers without JavaScript do."""
+    """Return whether the form was sent only to update the results. Browsers without JavaScript do so."""
     return form_text(form, "then") == "preview" or form_text(form, "then").startswith("sample-")
 
 
@@ -189,7 +192,7 @@ async def _results(
     sample: str,
     custom: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Return the content of the preview: results by row, what is missing, warnings, the conversion."""
+    """Return the content of the preview: the result of each row, problems, warnings and the conversion."""
     event = strict_json.parse(sample.encode())
     sample_problem = None
     if isinstance(event, strict_json.MalformedJson):
@@ -219,7 +222,10 @@ def _form_values(form: FormData) -> dict[str, str]:
 
 
 def _samples(context: AppContext, samples: Sequence[tuple[SchemaSample, int]]) -> list[SampleEvent]:
-    """Return the sample events to choose from: the shapes of recent events first, then the example."""
+    """Return the sample events to choose from.
+
+    Samples of recent events come first, then the example event.
+    """
     total = sum(times for _, times in samples)
     found = [
         SampleEvent(
@@ -247,7 +253,7 @@ async def _show(
     refused: str | None = None,
     sentences: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the editor page; `form` is unsaved input."""
+    """Return the editor page. `form` is input that is not saved, or None."""
     async with visit.context.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, destination.advertiser_id)
     observed = await read_samples(visit.context, visit.caller, destination.id)

@@ -22,7 +22,7 @@ CONSENT_SOURCES = {"amazon": ("user_data", "ad_storage"), "tcf": ("string",), "g
 
 @dataclass(frozen=True, slots=True)
 class SourceInputs:
-    """The inputs of one source. `problem` is a sentence."""
+    """The inputs of a source. `problem` is a sentence, or None."""
 
     name: str
     path: str = ""
@@ -33,7 +33,7 @@ class SourceInputs:
 
 @dataclass(frozen=True, slots=True)
 class FieldRow:
-    """A row of the form: inputs, label and help of a field."""
+    """A row of the form: the inputs of a field, with its label and help."""
 
     inputs: SourceInputs
     label: str
@@ -54,7 +54,7 @@ class CustomRow:
 
 @dataclass(frozen=True, slots=True)
 class MappingForm:
-    """The form. `problems` holds sentences by field, for fields that are not sources."""
+    """The form. `problems` maps fields to sentences, for fields that are not sources."""
 
     name: str
     event_type: str
@@ -71,7 +71,7 @@ class MappingForm:
 
 
 def to_form(document: Document, problems: Sequence[MappingProblem] = ()) -> MappingForm:
-    """Return the form for a document, with each problem at its field."""
+    """Return the form for a document. Each problem is shown at its field."""
     sentences = _sentences_by_field(problems)
     fields = _object(document.get("fields"))
     consent = _object(document.get("consent"))
@@ -82,7 +82,7 @@ def to_form(document: Document, problems: Sequence[MappingProblem] = ()) -> Mapp
     groups: dict[str, list[FieldRow]] = {}
     for field in FIELDS.values():
         row = _row(field, fields.get(field.name), sentences)
-        # Empty match keys are folded away, except the five of PRIMARY_MATCH_KEYS.
+        # Hide empty match keys in a folded section, except those in PRIMARY_MATCH_KEYS.
         folded = (
             field.group is Group.MATCH_KEY
             and field.name not in PRIMARY_MATCH_KEYS
@@ -116,7 +116,8 @@ def _sentences_by_field(problems: Sequence[MappingProblem]) -> dict[str, str]:
     sentences: dict[str, str] = {}
     for problem in problems:
         sentences.setdefault(problem.path, problem.sentence)
-        # The form shows a problem of a part (`fields.email.path`) at its source.
+        # A problem may concern a part of a source, such as `fields.email.path`. The form shows it at the
+        # source.
         for end in (".path", ".pipe", ".default", ".const"):
             if end in problem.path:
                 sentences.setdefault(problem.path.split(end)[0], problem.sentence)
@@ -152,7 +153,8 @@ def _inputs(
         name,
         path=str(source.get("path") or ""),
         pipe=write_pipe(source.get("pipe")),
-        # A text field shows text as typed; elsewhere 5 is a number and "5" a text.
+        # In a text field, the user types text without quotes. In other fields, 5 is a number and "5" is a
+        # text.
         default=value if text and isinstance(value, str) else write_value(value),
         problem=sentences.get(name),
     )
@@ -195,7 +197,7 @@ def _list(source: Any) -> list[Any]:
 
 
 def from_form(values: Mapping[str, str]) -> Document:
-    """Return the document that the form's values describe, without empty fields."""
+    """Return the document that the form describes. Leave out empty fields."""
     mode = values.get("consent", "")
     consent: dict[str, Any] = {"mode": mode}
     for name in CONSENT_SOURCES.get(mode, ()):
@@ -239,7 +241,7 @@ def _row_numbers(values: Mapping[str, str]) -> list[int]:
 
 
 def custom_numbers(values: Mapping[str, str]) -> dict[str, int]:
-    """Return the number of the form's row of each custom data name."""
+    """Map each name of custom data to the number of its row on the form."""
     return {values[f"custom.{number}.name"].strip(): number for number in reversed(_row_numbers(values))}
 
 
@@ -261,7 +263,7 @@ def _source(values: Mapping[str, str], name: str, *, text: bool) -> dict[str, An
     source: dict[str, Any] = {"path": path}
     if pipe:
         steps = read_pipe(pipe)
-        # Text that is not a pipe becomes a single step, so that validation reports it at its field.
+        # If the text is not a pipe, make it a single step, so that validation reports a problem at its field.
         source["pipe"] = [pipe] if steps is None else steps
     if value is not None:
         source["default"] = value
@@ -269,7 +271,10 @@ def _source(values: Mapping[str, str], name: str, *, text: bool) -> dict[str, An
 
 
 def canonical(document: Document) -> Document:
-    """Return a document with all short forms of sources expanded, so that equal documents compare equal."""
+    """Return a document in which every short form of a source is expanded.
+
+    Equal documents then compare equal.
+    """
     expanded = dict(document)
     for name in ("event_type", "event_source", "event_name", "country_code"):
         if isinstance(expanded.get(name), str):
@@ -289,9 +294,9 @@ def canonical(document: Document) -> Document:
 
 
 def keep_short_forms(before: Document, after: Document) -> Document:
-    """Return `after`; members with the same meaning as in `before` keep the notation of `before`.
+    """Return `after` with the notation of `before` for members whose meaning is the same in both.
 
-    So saving an unchanged form changes nothing, even if an API caller used short forms.
+    An API caller may have used short forms. Saving an unchanged form then changes nothing.
     """
     old, new = canonical(before), canonical(after)
     merged = {name: before[name] if name in old and old[name] == new[name] else after[name] for name in after}

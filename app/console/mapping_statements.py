@@ -1,4 +1,5 @@
-"""Mapping documents in words: the content of a version, and the differences between two. Pure.
+"""Describe a mapping document in words: the content of a version, and the differences between two versions.
+Pure.
 
 Statements have the order of the form, not the order of the document.
 """
@@ -24,7 +25,7 @@ _CONSENT_MODES = {mode.value: mode.label for mode in catalog.AMAZON.consent_mode
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The content of a mapping at one place."""
+    """A sentence about one member of a mapping."""
 
     place: str
     text: str
@@ -93,7 +94,7 @@ _RANKS = {
 
 
 def _order(places: Iterable[str]) -> list[str]:
-    """Return the places in the order of the form; custom data keeps its own order."""
+    """Return the places in the order of the form. Custom data keeps the order of the document."""
     unique = dict.fromkeys(places)
     return sorted(
         unique,

@@ -1,6 +1,6 @@
-"""Write pipes and values as one line of text and read them back. Pure.
+"""Write pipes and values as one line of text, and parse such a line. Pure.
 
-A step is its name followed by JSON arguments: `trim | replace "-" ""`. A value is a JSON number, `true`,
+A step is its name, followed by JSON arguments: `trim | replace "-" ""`. A value is a JSON number, `true`,
 `false`, or text. A text that looks like a number, `true` or `false` is quoted.
 """
 
@@ -15,7 +15,7 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def write_pipe(pipe: Any) -> str:
-    """Return a pipe as one line. A value that is not a list of steps becomes JSON."""
+    """Return a pipe as one line of text. Return a value that is not a list of steps as JSON."""
     if not isinstance(pipe, list):
         return "" if pipe is None else _as_json(pipe)
     return " | ".join(_step_text(step) for step in pipe)
@@ -62,7 +62,7 @@ def _skip_blanks(text: str, position: int) -> int:
 
 
 def write_value(value: Any) -> str:
-    """Return a constant or default as typed text."""
+    """Return a constant or a default as the user would type it."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -71,7 +71,7 @@ def write_value(value: Any) -> str:
 
 
 def read_value(text: str) -> Any:
-    """Return the value of a typed constant or default."""
+    """Parse a constant or a default as the user typed it."""
     if text in ("true", "false") or text[:1] in '-0123456789"':
         try:
             value, end = _DECODER.raw_decode(text)

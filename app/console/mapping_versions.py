@@ -81,7 +81,7 @@ async def _page(
     )
     items, next_cursor = split_page(found, _PAGE_SIZE, lambda details: (details.version.version,))
     chosen = version or mapping.published_version or 0
-    # Load the predecessor too: the changes of a version are relative to it.
+    # The changes of a version are relative to its predecessor, so load the predecessor too.
     shown = await list_versions(
         visit.context, visit.caller, destination.id, mapping_id, limit=2, below=chosen + 1
     )

@@ -1,4 +1,4 @@
-"""View models of mappings: changes between documents, previews, warnings, paths to choose. Pure."""
+"""View models of mappings: changes between documents, previews, warnings, and paths to choose from. Pure."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,8 @@ MAX_PATHS = 200
 MAX_OBSERVED_PATHS = 50  # the event schema page has the rest
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
-# Paths that journeys usually send, offered after the paths of recent events and of the sample event.
+# Paths that journeys usually send. The form offers them after the paths of recent events and of the sample
+# event.
 USUAL_PATHS = (
     "event.name",
     "event.timestamp",
@@ -56,7 +57,10 @@ USUAL_PATHS = (
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference between two documents. `was` or `now` is None if its document lacks the place."""
+    """A difference between two documents.
+
+    `was` or `now` is None if that document has no value at this place.
+    """
 
     place: str
     was: str | None
@@ -141,7 +145,7 @@ def warning_lines(warnings: Sequence[LintWarning | SchemaMismatch]) -> list[tupl
 _WARNING_SENTENCES: Mapping[str, str] = {
     **LINT_WARNINGS,
     "path_unknown": "No recent event had this field.",
-    "path_type_unusual": "Recent events had another type of value there.",
+    "path_type_unusual": "Recent events had another type of value in this field.",
 }
 
 _LINE_WIDTH = 110  # characters: fits a match key with its hash, or an attribute with its value
@@ -176,7 +180,10 @@ def _warning(warning: EventWarning) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PathOffer:
-    """A path to choose: how often events fill it, its types, and the inputs that it likely fits."""
+    """A path that the user can choose.
+
+    It has its fill rate, its types, and the inputs that it probably fits.
+    """
 
     path: str
     why: str
@@ -184,7 +191,7 @@ class PathOffer:
 
 
 def paths(event: Any, schema: EventSchema) -> list[PathOffer]:
-    """Return the paths of the event schema, then the paths of the sample event, then the usual paths."""
+    """Return the paths of recent events, then the paths of the sample event, then the usual paths."""
     fields = fields_by_path(schema)
     observed = sorted(schema.entries.values(), key=lambda entry: (-entry.filled, entry.path))
     found = {
@@ -210,7 +217,7 @@ def _input_of(field: str) -> str:
 
 
 def transforms() -> list[tuple[str, str]]:
-    """Return each function of a pipe as (example as typed, help)."""
+    """Return each function of a pipe: an example as typed, and its help text."""
     return [
         (write_pipe([json.loads(form)]), pipe.help)
         for pipe in PIPES.values()

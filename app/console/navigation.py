@@ -1,4 +1,7 @@
-"""The main navigation: the pages that a visitor may open, and the roles for each locked page. Pure."""
+"""The main navigation. It has the pages that a visitor may open, and names the roles for each locked page.
+
+Pure.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ from app.console.sessions import Visitor
 
 @dataclass(frozen=True, slots=True)
 class NavigationItem:
-    """A page of the navigation. `roles` names the roles that may open it, unless the visitor may open it."""
+    """A page of the navigation. If the visitor may not open it, `roles` names the roles that may."""
 
     address: str
     label: str
@@ -20,7 +23,8 @@ class NavigationItem:
 
 
 _ANY: Final = tuple(Scope)
-# Address, label, and scopes: any one of them opens the page. The first line is always visible.
+# The address, label and scopes of each page. A visitor needs one of the scopes. The first line is always
+# visible.
 MAIN: Final[Sequence[tuple[str, str, tuple[Scope, ...]]]] = (
     ("/console", "Destinations", (Scope.DESTINATIONS_READ,)),
     ("/console/events", "Events", (Scope.EVENTS_READ,)),
@@ -42,7 +46,7 @@ MORE: Final[Sequence[tuple[str, str, tuple[Scope, ...]]]] = (
 
 @dataclass(frozen=True, slots=True)
 class Navigation:
-    """The navigation of a visitor on a page. `locked` are the pages that the role may not open."""
+    """The navigation of a visitor. `locked` contains the pages that the visitor's role may not open."""
 
     main: Sequence[NavigationItem]
     more: Sequence[NavigationItem]

@@ -1,4 +1,6 @@
-"""Notifications: the channels; messages, thresholds, maintenance window and callbacks of a destination."""
+"""Notification pages: the channels, and for each destination its messages, thresholds, maintenance window and
+callbacks.
+"""
 
 from datetime import timedelta
 
@@ -68,7 +70,7 @@ async def save(visit: CurrentVisit, destination_id: str, form: Form) -> Response
 @router.post(_PAGE + "/thresholds", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def save_thresholds(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
-    """Set when incidents of a destination open; an empty field restores the default."""
+    """Set when incidents of a destination open. An empty field restores the default."""
     typed = {name: value for name, value in form.items() if isinstance(value, str)}
     try:
         body = DestinationUpdate.model_validate({"alerting": alerting_of_form(typed)})
@@ -82,7 +84,7 @@ async def save_thresholds(visit: CurrentVisit, found: CurrentDestination, form: 
 @router.post(_PAGE + "/maintenance", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def maintain(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
-    """Send no messages about incidents of the destination for some hours; 0 ends this."""
+    """Send no messages about incidents of the destination for some hours. 0 ends this period."""
     hours = form_text(form, "hours")
     if hours not in {str(number) for number in (0, *MAINTENANCE_HOURS)}:
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed durations.")

@@ -1,4 +1,4 @@
-"""Organisations page of the platform: list, create, change, suspend, resume, or act for one of them."""
+"""Organisations page of the platform: list, create, change, suspend, resume, or act for an organisation."""
 
 from collections.abc import Mapping
 
@@ -45,7 +45,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
 @router.post(_ADDRESS + "/{id}", response_model=None)
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def change(visit: CurrentVisit, id: str, form: Form) -> Response:
-    """Change the name and the limits of an organisation; an empty limit is none."""
+    """Change the name and the limits of an organisation. An empty field means no limit."""
     limits = {name: _number(form_text(form, name)) for name in ("destinations", "events_per_second")}
     try:
         body = OrganisationChange.model_validate({"name": form_text(form, "name"), "limits": limits})
@@ -60,7 +60,7 @@ async def change(visit: CurrentVisit, id: str, form: Form) -> Response:
 @router.post(_ADDRESS + "/{id}/switch", response_model=None)
 @requires(Scope.ORGANISATIONS_ADMIN)
 async def switch(visit: CurrentVisit, id: str) -> Response:
-    """Act for an organisation until the session ends or another is chosen."""
+    """Act for an organisation until the session ends or the user chooses another organisation."""
     chosen = await organisations.find_organisation(visit.context, id)
     await sessions.act_for(visit.context, visit.request, chosen.id)
     return confirmations.redirect(visit.context, _ADDRESS, "organisation_switched")
@@ -83,7 +83,7 @@ async def resume(visit: CurrentVisit, id: str) -> Response:
 
 
 def _number(text: str) -> int | str | None:
-    # Anything else stays a string, which the model refuses.
+    # Any other text stays a text, and the model then refuses it.
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text or None
 
 

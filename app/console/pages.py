@@ -32,7 +32,10 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC")
 
 
 def timed(sentence: str) -> Markup:
-    """Return a sentence of the API with its times in `<time>` elements, which browsers show in local time."""
+    """Return a sentence of the API as HTML.
+
+    Its times become `<time>` elements, which browsers show in local time.
+    """
     element = r'<time datetime="\1T\2Z" data-seconds>\1 \2 UTC</time>'
     return Markup(_TIME.sub(element, str(escape(sentence))))  # noqa: S704 - escaped before the elements are added
 
@@ -42,16 +45,16 @@ _TEMPLATES.filters["amazon_message"] = amazon_message
 
 
 def quoted(text: str) -> Markup:
-    """Return JSON for an attribute in single quotes, or for the text of an element.
+    """Return JSON for an HTML attribute in single quotes, or for the text of an element.
 
-    Quotation marks are not escaped, because each would take five bytes.
+    Quotation marks are not escaped, because each escaped mark would take five bytes more.
     """
     return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("'", "&#39;"))  # noqa: S704 - escaped here
 
 
 _TEMPLATES.filters["quoted"] = quoted
 
-# No external and no inline resources: user input cannot become a script.
+# Pages load no external and no inline resources. So text from users cannot run as a script.
 POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "frame-ancestors 'none'; form-action 'self'"
@@ -76,7 +79,7 @@ def show(
         **content,
     )
     policy = f"{POLICY} {leads_to}".rstrip()
-    # Not no-referrer: with that, browsers send `Origin: null` from our own forms too.
+    # With no-referrer, browsers would send `Origin: null` even from this console's own forms.
     headers = {"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"}
     response = HTMLResponse(html, status, headers)
     if done is not None:
@@ -90,13 +93,13 @@ def part(template: str, **content: Any) -> str:
 
 
 def problem(request: Request, found: Problem) -> Response:
-    """Return the error page, with the status that the API gives the same problem."""
+    """Return the error page of a problem. It has the same status code as in the API."""
     fragment = bool(request.headers.get("hx-request"))
     if not fragment and not wants(request, "text/html"):
         return error_response(found)  # a client that accepts no HTML gets JSON
     body = error_body(found)
     content = {"title": _TITLES.get(status_of(found), "Something went wrong"), "detail": body["detail"]}
-    # This page has no form, so its sentence names the fields.
+    # This page has no form, so its sentence must name the invalid fields.
     if sentences := of_fields(found.fields):
         content["detail"] = " ".join(f"{name}: {sentence}" for name, sentence in sentences.items())
     if fragment:
@@ -121,5 +124,5 @@ _TITLES = {
 
 
 def plain(result: Any) -> Any:
-    """Return dataclasses as the members of their JSON, with times as text."""
+    """Return a result as plain values: dataclasses as their JSON members, times as text."""
     return msgspec.to_builtins(result)

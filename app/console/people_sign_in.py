@@ -81,7 +81,10 @@ async def start(
     next: Annotated[str | None, Query()] = None,
     fresh: Annotated[bool, Query()] = False,
 ) -> Response:
-    """Redirect to the provider. `fresh`: the person must sign in again, even with a session there."""
+    """Redirect to the provider.
+
+    With `fresh`, the person must sign in again, even with a session at the provider.
+    """
     if context.people is None:
         raise Refusal(ErrorCode.NOT_FOUND)
     until = context.now().timestamp() + _LIFETIME.total_seconds()
@@ -101,7 +104,7 @@ async def start(
         path="/",
         secure=sessions.is_secure(context),
         httponly=True,
-        # Lax: the browser comes back from another site.
+        # SameSite must be Lax, because the browser returns from another site.
         samesite="lax",
         max_age=int(_LIFETIME.total_seconds()),
     )
@@ -151,7 +154,7 @@ async def signed_out(context: Context, request: Request) -> Response:
 
 
 async def _person_of(context: AppContext, identity: Identity) -> Person | str:
-    """Return the person, or the key of `_STATES` that explains the refusal."""
+    """Return the person. If the sign-in is refused, return the key of the explanation in `_STATES`."""
     role = context.people_claims.role_of(identity.claims)
     if role is None:
         return "role"

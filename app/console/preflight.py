@@ -1,4 +1,4 @@
-"""The preflight page: every check, a re-check with Amazon, and manual confirmations."""
+"""The preflight page: all checks, a new check with Amazon, and manual confirmations."""
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -27,7 +27,10 @@ async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
 @router.post(PAGE + "/preflight/ask", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def ask(visit: CurrentVisit, found: CurrentDestination) -> Response:
-    """Check access to the advertiser with Amazon now. A POST, because it sends a request to Amazon."""
+    """Check the access to the advertiser with Amazon now.
+
+    This is a POST, because it sends a request to Amazon.
+    """
     result = await check_setup(visit.context, visit.caller, found.id, ask=True)
     return await _show(visit, found, result, rechecked=True)
 

@@ -13,7 +13,7 @@ _LARGE_LOSS = 0.05  # a larger loss is shown in red
 
 @dataclass(frozen=True, slots=True)
 class BacktestEffect:
-    """One effect of the draft on some of the events."""
+    """An effect that publishing the draft would have on some of the events."""
 
     events: str
     share: str

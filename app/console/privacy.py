@@ -1,6 +1,6 @@
 """Privacy page: find where a person is stored, erase a person, and read the receipts.
 
-A typed value is only in the body of its form. The page contains the state of a search, sealed.
+A typed value is only in the body of its form. The page carries the state of a search in encrypted form.
 """
 
 import base64
@@ -48,7 +48,7 @@ _LABELS = {
 
 
 class _Found(msgspec.Struct):
-    """The state of a search: what it looks for, its position, and its results so far."""
+    """The state of a search: the value to find, the position, and its results so far."""
 
     kind: str
     value: str
@@ -81,7 +81,10 @@ async def receipt(visit: CurrentVisit, erasure: Annotated[str, Query(max_length=
 @router.post(_PAGE + "/find", response_model=None)
 @requires(Scope.ERASE)
 async def find(visit: CurrentVisit, form: Form) -> Response:
-    """Show where a person is stored: counts and no values. Continue a search that reached its time limit."""
+    """Show where a person is stored, as counts without values.
+
+    Continue a search that reached its time limit.
+    """
     so_far = _continued(visit.context, form)
     if so_far is None:
         so_far = _Found(*_identifier(form), cursor=0, events={})
@@ -128,7 +131,7 @@ def _sealed(context: AppContext, found: _Found) -> str:
 
 
 def _continued(context: AppContext, form: FormData) -> _Found | None:
-    """Return the search that the form continues, None for a new search."""
+    """Return the search that the form continues, or None for a new search."""
     text = form_text(form, "search")
     if not text:
         return None

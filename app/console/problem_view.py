@@ -30,7 +30,7 @@ _PARTS: Mapping[str, str] = {
 }
 _PART = re.compile(r"^(.+)\.(pipe|path|default|const)(\[\d+\])*$")
 _ROW = re.compile(r"^custom_data\[(\d+)\](?:\.name)?$")
-# The form's section of a member that is not a labelled input.
+# The section of the form for each member that is not a labelled input.
 _SECTIONS: Mapping[str, str] = {
     "fields": "fields",
     "custom_data": "fields",
@@ -66,17 +66,17 @@ def label(place: str) -> str:
 
 
 def problem_views(problems: Iterable[tuple[str, str]]) -> list[ProblemView]:
-    """Return the views of a document's problems, each given as place and sentence."""
+    """Return the views of the problems of a document. Each problem is a pair of place and sentence."""
     return [
         ProblemView(label(place), _sentence(place, sentence), _anchor(place)) for place, sentence in problems
     ]
 
 
 def _sentence(place: str, sentence: str) -> str:
-    # The limits of the form leave only one possible problem of a name: that it is blank.
+    # The form's own limits prevent every problem of a name except a blank name.
     if place == "name":
         return "Required."
-    # The API's sentence repeats the member's name; the page shows its label already.
+    # The API's sentence repeats the member's name, but the page already shows its label.
     return "Required." if sentence == f"To publish, a mapping needs {place}." else sentence
 
 

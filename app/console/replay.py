@@ -1,4 +1,7 @@
-"""Replay and dismissal of events: the page that counts them, the two actions, and the progress of replays."""
+"""Replay and dismissal of events.
+
+One page counts the events; two actions follow; a page shows a replay's progress.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +43,7 @@ ReplayableStatus = Literal["dead", "expired"]
 
 @dataclass(frozen=True, slots=True)
 class ChosenEvents:
-    """The events to replay or dismiss, as query parameters. "" and an empty selection mean any."""
+    """The events to replay or dismiss, as query parameters. "" and an empty selection accept any event."""
 
     status: ReplayableStatus = "dead"
     reason: _Word = ""
@@ -222,7 +225,7 @@ async def _names(context: AppContext, items: Sequence[ReplayProgress]) -> dict[s
 
 @dataclass(frozen=True, slots=True)
 class ReplayJobView:
-    """A replay. `parts` are (key, label, number, tone); `percent` is the share of final events."""
+    """A replay. `parts` are (key, label, number, tone). `percent` is the share of events in a final state."""
 
     id: str
     requested_at: datetime

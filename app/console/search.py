@@ -1,4 +1,4 @@
-"""Search page over all destinations: one field that searches all kinds of ids, with filters."""
+"""Search page for all destinations. One field searches all kinds of ids, and filters narrow the result."""
 
 from typing import Annotated
 from urllib.parse import urlencode
@@ -32,7 +32,7 @@ async def search(
     destination: Annotated[str, Query(max_length=64)] = "",
     cursor: Cursor = None,
 ) -> Response:
-    """Find events of all visible destinations. A single event with this id is opened immediately."""
+    """Find events of all visible destinations. If only one event has this id, open its page immediately."""
     text, chosen = q.strip(), query.range(visit.context.now())
     result = SearchPage([], None)
     is_asked = bool(text or destination or not query.is_empty)
@@ -77,9 +77,9 @@ async def search(
 
 
 def only_event(result: SearchPage) -> FoundEvent | None:
-    """Return the event with this id, or None if several have it.
+    """Return the only event with this id. Return None if several events have it.
 
-    Rejections of an id and its acceptance count as one event, with one page.
+    Rejections and the acceptance of the same event count as one event, because they share a page.
     """
     pages_of = {event_address(item) for item in result.items if item.mapping_id or item.event_id}
     accepted = {event_address(item) for item in result.items if item.status != "rejected"}

@@ -40,7 +40,10 @@ _SENSITIVE = frozenset({Scope.ERASE, Scope.KEYS_ADMIN, Scope.ORGANISATIONS_ADMIN
 
 
 class SecuredPage(APIRoute):
-    """A console route. Checks, in order: session, scopes, query parameters, form origin and form token."""
+    """A console route.
+
+    It checks session, scopes, query parameters, form origin and form token, in this order.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
         if not hasattr(endpoint, "__scopes__"):
@@ -69,7 +72,7 @@ class SecuredPage(APIRoute):
                         return _sign_in_afresh(request)
                 if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
                     return pages.problem(request, refused)
-                # Forms send empty fields too. Drop them, so that defaults apply.
+                # A form also sends its empty fields. Drop these, so that the defaults apply.
                 request.scope["query_string"] = without_blanks(request.scope["query_string"])
                 if request.method == "POST":
                     await _read_form(context, request)
@@ -85,12 +88,13 @@ class SecuredPage(APIRoute):
 
 
 def _to_sign_in(request: Request) -> Response:
-    """Redirect to the sign-in page, and back here afterwards if this is a GET."""
+    """Redirect to the sign-in page. After a GET, the sign-in leads back to this page."""
     if request.headers.get("hx-request"):
-        # A fragment of an open page: a redirect would discard unsaved input.
+        # An open page requested a fragment. A redirect would discard the input that is not saved yet.
         return HTMLResponse(pages.part("session_ended_part.html"), 401)
     if request.method != "GET":
-        # The form is not stored. Return to the page that sent it, if the browser names it.
+        # The form is lost. After the sign-in, return to the page that sent the form, if the browser names
+        # that page.
         page = address_parts(request.headers.get("referer", ""))
         back = page.path + (f"?{page.query}" if page.query else "")
         return RedirectResponse(f"{SIGN_IN}?unsent=1&next={quote(sessions.safe_next(back))}", 303)
@@ -115,10 +119,10 @@ def _sign_in_afresh(request: Request) -> Response:
 
 
 def _ask_again(request: Request) -> Response:
-    """Ask to confirm a form that an earlier session sent; the page carries its input.
+    """Ask the person to confirm a form that an earlier session sent. The page carries the input of the form.
 
-    The origin was checked, so a console page sent the form. The token of the form belongs to another session,
-    so the person must confirm the change.
+    The form's origin was checked, so a console page sent it. Its token belongs to another session, so the
+    person must confirm the change.
     """
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("signed_in_anew_part.html"), 403)
@@ -150,7 +154,7 @@ class Visit:
 
     @property
     def caller(self) -> Caller:
-        """Return the visitor as the use cases need it."""
+        """Return the visitor in the form in which use cases expect a caller."""
         return self.visitor.caller
 
 
@@ -184,7 +188,10 @@ def form_text(form: FormData, name: str) -> str:
 
 
 def form_version(form: FormData) -> frozenset[int] | None:
-    """Return the version that the change expects: the one that the form showed. None if it has none."""
+    """Return the version that the form showed, which the change expects.
+
+    Return None if the form has no version.
+    """
     version = form_text(form, "version")
     if not (version.isascii() and version.isdigit() and len(version) < 19):
         return None

@@ -1,7 +1,7 @@
-"""Console sessions: a cookie, the API key that opened the session, and the role that its scopes give.
+"""Console sessions: a cookie, the API key that opened the session, and the role that the key's scopes give.
 
 The cookie contains a random token; the database stores the token's digest. A visitor has the permissions that
-the key has now, so revoking the key ends its sessions.
+the key has now. So revoking the key ends its sessions.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from app.store.organisation_scope import EVERY
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Visitor:
-    """A person with a session. Every form of the session must carry `csrf`."""
+    """The person or key behind a session. Every form of the session must carry the token `csrf`."""
 
     caller: Caller
     name: str
@@ -50,12 +50,15 @@ def cookie_name(context: AppContext) -> str:
 
 
 def digest_of(token: str) -> bytes:
-    """Return the digest that is stored for a token. SHA-256 suffices: 256 random bits cannot be guessed."""
+    """Return the digest that the database stores for a token.
+
+    SHA-256 suffices, because 256 random bits cannot be guessed.
+    """
     return hashlib.sha256(token.encode()).digest()
 
 
 def csrf_of(token: str) -> str:
-    """Return the form token of a session, derived one-way from its cookie token."""
+    """Return the form token of a session. It is derived one-way from the session's cookie token."""
     return hmac.new(token.encode(), b"console form", hashlib.sha256).hexdigest()
 
 
@@ -110,10 +113,10 @@ async def act_for(context: AppContext, request: Request, organisation: Organisat
 
 
 async def visitor_of(context: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
-    """Return the visitor of a request, or None if it has no valid session.
+    """Return the visitor of a request, or None if the request has no valid session.
 
-    A session ends when it expires or when its key loses access. With `note`, the request counts as activity,
-    which postpones the end of an idle session.
+    A session ends when it expires or when its key loses access. With `note`, the request counts as activity
+    and postpones the expiry of an idle session.
     """
     token = request.cookies.get(cookie_name(context))
     if not token or len(token) > 100:
@@ -174,7 +177,7 @@ def comes_from_here(context: AppContext, request: Request) -> bool:
         return False
     if origin == _origin(context.public_url):
         return True
-    # In development the machine's name may differ from PUBLIC_URL.
+    # In development, the browser may use another host name than the name in PUBLIC_URL.
     return context.development and address_parts(origin).netloc == request.headers.get("host")
 
 
@@ -184,6 +187,9 @@ def _origin(url: str) -> str:
 
 
 def safe_next(path: str | None) -> str:
-    """Return the path to open after signing in: the requested path if it is a path of the console."""
+    """Return the path to open after the sign-in.
+
+    This is the requested path if it belongs to the console, or else the first page.
+    """
     is_safe = path is not None and path.startswith("/console") and path.isascii() and path.isprintable()
     return path if is_safe and path is not None and "\\" not in path and len(path) < 500 else "/console"

@@ -1,4 +1,4 @@
-"""The settings pages: of this instance and session, and of a destination."""
+"""The settings pages. One shows this instance and the session; the other shows a destination."""
 
 import sys
 
@@ -110,6 +110,7 @@ async def _show(
         values=values,
         problems=problems or {},
         fields={field.name: field for field in catalog.AMAZON.fields},
-        # The API decides. The form offers these fields while the destination is a draft.
+        # The API decides whether a change is allowed. The form offers these fields only while the destination
+        # is a draft.
         editable=content["may_write"] and found.state is State.DRAFT,
     )

@@ -10,7 +10,7 @@ from app.store.destinations import Destination
 
 @dataclass(frozen=True, slots=True)
 class SetupStep:
-    """One step and its state; `why` explains it."""
+    """A setup step and its state. `why` explains the state."""
 
     name: str
     label: str
@@ -19,7 +19,7 @@ class SetupStep:
 
 
 def steps(destination: Destination, mappings: Sequence[MappingDetails], accepted: int) -> list[SetupStep]:
-    """Return the setup steps in order (R7 to R13)."""
+    """Return the setup steps of a destination in their order (R7 to R13)."""
     connected = destination.sign_in == "valid"
     published = destination.published_mappings > 0
     return [
@@ -55,7 +55,7 @@ def steps(destination: Destination, mappings: Sequence[MappingDetails], accepted
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """One preflight check for display: a mark, a sentence, and who can fix it."""
+    """A preflight check as the page shows it: a mark, a sentence, and the person who can fix it."""
 
     name: str
     label: str

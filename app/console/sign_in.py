@@ -30,7 +30,10 @@ async def page(
     next: Annotated[str | None, Query()] = None,
     unsent: Annotated[bool, Query()] = False,
 ) -> Response:
-    """Show the form, or redirect when a session exists. `unsent`: a form arrived after its session ended."""
+    """Show the form, or redirect if a session exists.
+
+    `unsent` means that a form arrived after its session ended.
+    """
     if await sessions.visitor_of(context, request) is not None:
         return RedirectResponse(sessions.safe_next(next), 303)
     ended = unsent or sessions.cookie_name(context) in request.cookies
@@ -61,7 +64,7 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
 @router.post("/console/sign-out", response_model=None)
 @requires(*Scope)
 async def sign_out(request: Request, context: Context) -> Response:
-    """End the session; for a person, also at the provider."""
+    """End the session. For a person, also end the session at the sign-in provider."""
     is_person = request.state.visitor.signed_in_at is not None
     response = RedirectResponse("/console/signed-out" if is_person else "/console/sign-in", 303)
     await sessions.end(context, request, response)

@@ -7,7 +7,7 @@ _POINTS = 24
 
 
 def line(values: Sequence[float]) -> str:
-    """Return the points of an SVG line, 112 × 24; zero is at the bottom."""
+    """Return the points of an SVG line in an area of 112 × 24. The value zero is at the bottom."""
     maximum = max(values) or 1
     step = WIDTH / max(1, len(values) - 1)
     return " ".join(
@@ -17,6 +17,6 @@ def line(values: Sequence[float]) -> str:
 
 
 def condensed(values: Sequence[int]) -> list[int]:
-    """Return at most 24 sums of neighbouring values, in order."""
+    """Add neighbouring values up, so that at most 24 sums remain. Return the sums in order."""
     size = -(-len(values) // _POINTS)
     return [sum(values[start : start + size]) for start in range(0, len(values), size)]

@@ -13,7 +13,7 @@ from app.console.secured_page import SecuredPage
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-# Only for caches: the response does not depend on it.
+# `v` makes the address differ for caches. The response does not depend on it.
 Version = Annotated[str, Query(max_length=64)]
 _IMMUTABLE = "public, max-age=31536000, immutable"
 

@@ -13,7 +13,7 @@ from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
 
 @dataclass(frozen=True, slots=True)
 class SystemCheck:
-    """One check: whether it passed, and a sentence. `at` is the time that the sentence is about."""
+    """A check of the installation and its result. The sentence is about the time `at`, if it is not None."""
 
     label: str
     passed: bool
@@ -42,7 +42,7 @@ _SESSIONS: Final[Mapping[str, str]] = {
 
 
 def session_label(role: str) -> str:
-    """Return what the sessions of a role of process are for."""
+    """Return a label that says what the database sessions of a kind of process do."""
     return _SESSIONS.get(role, role.capitalize())
 
 
@@ -124,7 +124,7 @@ def _keys(state: SystemState) -> SystemCheck:
 
 
 def facts(state: SystemState, *, version: str, python: str) -> Sequence[tuple[str, str]]:
-    """Return the facts of program and database, label and value."""
+    """Return the facts about the program and the database, each as label and value."""
     found = state.database
     return (
         ("Version", version),
@@ -139,7 +139,7 @@ def facts(state: SystemState, *, version: str, python: str) -> Sequence[tuple[st
 
 
 def keys(state: SystemState) -> Sequence[tuple[str, str, str]]:
-    """Return each encryption key: its id, the upper bound of its uses, and its purpose."""
+    """Return for each encryption key: its id, an upper bound for the number of its uses, and its purpose."""
     ids = dict.fromkeys([state.writing_key, *state.seals])
     return [
         (

@@ -1,4 +1,7 @@
-"""Live tail: the newest events of one or all destinations, accepted and rejected, without any value."""
+"""Live tail: the newest accepted and rejected events of one destination or of all destinations.
+
+It shows no values.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
@@ -48,7 +51,7 @@ async def page(visit: CurrentVisit, query: Events, q: _Text = "", destination: _
 @router.get("/console/tail/live", response_model=None)
 @requires(Scope.EVENTS_READ)
 async def live(visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "") -> Response:
-    """Stream the newest events, for at most five minutes; then the browser connects again."""
+    """Stream the newest events for at most five minutes. The browser then connects again."""
     await _content(visit, query, q, destination)  # validates the same parameters as the page
 
     async def read() -> Panel | None:
