@@ -32,7 +32,7 @@ class _Query(msgspec.Struct):
 
 @dataclass(slots=True)
 class AccountCalls:
-    """Serve the three calls. Each returns the visible advertisers of the token's region."""
+    """Serve the account calls. They show only the visible advertisers of the access token's region."""
 
     access: Access
     advertisers: Advertisers

@@ -95,7 +95,7 @@ def nested(members: Mapping[str, Check], required: frozenset[str]) -> Check:
 
 
 def remembered(check: Check) -> Check:
-    """Cache objects that passed `check`: nearly all events share the same few.
+    """Cache objects that passed `check`, because nearly all events contain the same few objects.
 
     Unhashable members and values are checked again each time. All cached values are strings, so equal values
     of another type cannot pass by mistake.

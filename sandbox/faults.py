@@ -21,7 +21,11 @@ EVERYONE: Final = "*"
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """Common settings: fires `times` times, or with a seeded `probability`; optionally in one region only."""
+    """A fault, with the settings that all kinds share.
+
+    It fires at every request until it has fired `times` times; None sets no limit. With a `probability`,
+    random numbers from `seed` decide for each request. With a `region`, it fires only there.
+    """
 
     times: Annotated[int, Meta(ge=1)] | None = None
     probability: Share | None = None
@@ -30,13 +34,13 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Throttled(Fault, tag="429", frozen=True, kw_only=True):
-    """429; `retry_after` is sent unchanged (seconds, or any text); without it there is no header."""
+    """Answer 429. `retry_after` is the value of the Retry-After header; None omits the header."""
 
     retry_after: Annotated[int, Meta(ge=0)] | HeaderText | None = None
 
 
 class HiddenRateLimit(Fault, tag="hidden_rate_limit", frozen=True, kw_only=True):
-    """An undocumented limit: a token bucket of requests; 429 beyond it."""
+    """Answer 429 to requests that exceed a token bucket. Amazon does not document such a limit."""
 
     requests_per_second: Positive
     burst: Positive = 1
@@ -77,25 +81,25 @@ class Broken(Status, tag="5xx", frozen=True, kw_only=True):
 
 
 class Poisoned(Status, tag="400_if_contains", frozen=True, kw_only=True):
-    """400 for the complete request if it contains one of `event_ids`."""
+    """Answer 400 to a request that contains one of `event_ids`."""
 
     event_ids: frozenset[str]
 
 
 class TooMany(Status, tag="413_over", frozen=True, kw_only=True):
-    """413 if the request contains more than `events`."""
+    """Answer 413 to a request with more than `events` events."""
 
     events: Annotated[int, Meta(ge=0, le=500)]
 
 
 class Slow(Fault, tag="slow", frozen=True, kw_only=True):
-    """Wait, then continue."""
+    """Wait `ms` milliseconds, then try the next faults."""
 
     ms: Annotated[int, Meta(ge=0, le=600_000)]
 
 
 class Never(Fault, tag="never", frozen=True, kw_only=True):
-    """Read the request and never answer; nothing is accepted."""
+    """Read the request, accept no event and never answer."""
 
 
 class DropAfterAccept(Fault, tag="drop_after_accept", frozen=True, kw_only=True):
@@ -111,7 +115,7 @@ class CutShort(Fault, tag="cut_short", frozen=True, kw_only=True):
 
 
 class Partial(Fault, tag="partial", frozen=True, kw_only=True):
-    """207 with some events refused: those at `indexes` or with `event_ids`, else every second event."""
+    """Answer 207 and refuse the events at `indexes` or with `event_ids`; without both, every second event."""
 
     indexes: Indexes | None = None
     event_ids: frozenset[str] | None = None
@@ -119,29 +123,29 @@ class Partial(Fault, tag="partial", frozen=True, kw_only=True):
 
 
 class Unclear(Fault, frozen=True, kw_only=True):
-    """A 2xx response that does not report all events; `accepted` sets the real result."""
+    """Answer 2xx without reporting all events. `accepted` says whether the sandbox accepts them."""
 
     accepted: bool = True
 
 
 class MissingIndex(Unclear, tag="missing_index", frozen=True, kw_only=True):
-    """The events at `indexes` are in neither list."""
+    """The events at `indexes` are in neither `success` nor `error` of the response."""
 
     indexes: Indexes = msgspec.field(default_factory=lambda: [0])
 
 
 class BothLists(Unclear, tag="both_lists", frozen=True, kw_only=True):
-    """The events at `indexes` are in both lists."""
+    """The events at `indexes` are in both `success` and `error` of the response."""
 
     indexes: Indexes = msgspec.field(default_factory=lambda: [0])
 
 
 class Empty207(Unclear, tag="empty_207", frozen=True, kw_only=True):
-    """207 with `{}`."""
+    """Answer 207 with the body `{}`."""
 
 
 class Malformed(Unclear, tag="malformed", frozen=True, kw_only=True):
-    """A 2xx with a wrong body of the kind `body`."""
+    """Answer 2xx with a malformed body; `body` names the kind of error."""
 
     status: Literal[200, 207] = 207
     body: Literal["garbage", "html", "truncated", "empty", "deep", "wrong_types", "huge"] = "garbage"
@@ -155,7 +159,7 @@ class Revoked(Fault, tag="revoked", frozen=True, kw_only=True):
 
 
 class TokenFault(Fault, frozen=True, kw_only=True):
-    """Fires at the token endpoint for a sign-in that has used the advertiser, or for all with `*`."""
+    """A fault of the token endpoint. It fires for sign-ins that have used the advertiser; `*` means all."""
 
 
 class Token5xx(TokenFault, tag="token_5xx", frozen=True, kw_only=True):
@@ -167,7 +171,7 @@ class TokenInvalidGrant(TokenFault, tag="token_invalid_grant", frozen=True, kw_o
 
 
 class TokenMalformed(TokenFault, tag="token_malformed", frozen=True, kw_only=True):
-    """200 with an HTML page, or with a token that no header can contain."""
+    """Answer 200 with an HTML page, or with an access token that contains a line break."""
 
     body: Literal["html", "line_break"] = "html"
 

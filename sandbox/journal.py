@@ -1,9 +1,9 @@
 """The sandbox's memory: accepted events, and every request to the events call.
 
-Memory is bounded: beyond `max_events` the oldest events are dropped (their counts stay), and only the newest
-`max_bodies` keep their JSON. Of the requests, the newest `max_requests` with at most `max_logged_events`
-events are stored. The request log can also go to a file, one JSON object per line, and is never truncated:
-checks of long runs read it.
+Memory is bounded. The journal stores the newest `max_events` events, and the JSON of the newest
+`max_bodies` events. Counts include dropped events. The journal also stores the newest `max_requests`
+requests, with at most `max_logged_events` events in total. A log file can record every request, one JSON
+object per line; checks of long runs read it.
 """
 
 import hashlib
@@ -177,7 +177,8 @@ class Journal:
         if entry.retry_after is not None and entry.retry_after.isascii() and entry.retry_after.isdigit():
             opens = entry.monotonic + min(int(entry.retry_after), 10**9)
             self._gates[entry.region, entry.advertiser_id] = max(gate or 0.0, opens)
-        # Requests end in another order than they begin; a reader's cursor follows the order of this list.
+        # Numbers follow the order of this list, which readers page through. Request ids follow the order of
+        # arrival, and a later request can end first.
         self._log_serial += 1
         entry.serial = self._log_serial
         self._requests.append(entry)

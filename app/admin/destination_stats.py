@@ -20,7 +20,7 @@ _SAMPLED_BATCHES = 20
 
 @dataclass(frozen=True, slots=True)
 class DestinationStats:
-    """The statistics as the API returns them. `waiting` is the sum of four statuses in `counts`."""
+    """The statistics as the API returns them. `waiting` counts queued, retrying, held and parked events."""
 
     destination_id: str
     state: str

@@ -37,8 +37,8 @@ _METADATA_DAMAGED = (
 class EventRows:
     """The rows of one event. `shape` is None if the metadata of the event is damaged.
 
-    `attempts` are the requests with the complete batch and those with the event alone. `has_all_attempts` is
-    False if the list is cut off and older attempts exist.
+    `attempts` are the requests that contained the event, alone or with its complete batch.
+    `has_all_attempts` is False if older attempts were left out.
     """
 
     destination: DestinationRef

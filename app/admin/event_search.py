@@ -277,7 +277,10 @@ class _Search:
         *,
         has_more: bool,
     ) -> SearchPage:
-        """Merge both lists, newest first, as far back as both were read."""
+        """Merge accepted and rejected events, newest first.
+
+        The page ends at the time that both lists have reached, because an older part of one list is not read.
+        """
         horizon = max(
             (accepted.back_to or _NO_TIME) if accepted.following else _NO_TIME,
             records[-1].received_at if has_more else _NO_TIME,

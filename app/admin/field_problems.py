@@ -106,8 +106,8 @@ OWN_WORDS: Mapping[str, str] = {
     "not_allowed": "It cannot be set here.",
     "empty": "The list is empty.",
     "taken": "It is already used by another resource.",
-    "before_from": "It is before the first day.",
-    "too_long_ago": "It is too many days before the last day.",
+    "before_from": "It is before the first day of the range.",
+    "too_long_ago": "The range from this day to the last day is too long.",
 }
 
 

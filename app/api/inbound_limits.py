@@ -1,8 +1,8 @@
 """The limits of organisations in events a second, for all API processes together.
 
 Each process admits its share of a limit. Twice a second it stores its demand: the rate of events that the
-organisation sends to it. It reads the demands of the other processes and computes its share. While it cannot
-read them, its share stays the same.
+organisation sends to it. It reads the demands of the other processes and computes its share. If the read
+fails, the share stays the same.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from app.store.organisation_scope import PipelinePool
 from app.telemetry import Telemetry
 
 EXCHANGE_EVERY_S: Final = 0.5
-# If two exchanges are further apart, demands of other processes may be missing, so the share stays the same.
+# After a longer gap between two exchanges, demands of other processes may be missing, so the share stays.
 LONGEST_GAP_S: Final = 2.0
 # This process stops counting for an organisation that sent it no request for this time.
 IDLE_S: Final = 60.0

@@ -58,7 +58,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "organisation_created": "Organisation created. Switch to it to create its destinations and keys.",
     "organisation_changed": "Organisation changed.",
     "organisation_suspended": "Organisation suspended. New events are rejected; accepted events wait.",
-    "organisation_resumed": "Organisation resumed. Events are accepted again; waiting ones are being sent.",
+    "organisation_resumed": "Organisation resumed. Events are accepted again; waiting events are being sent.",
     "organisation_switched": "You now act for another organisation. Its name is at the top of every page.",
     "acknowledged": "Incident acknowledged. Daily reminders stop; a message is sent when it resolves.",
 }

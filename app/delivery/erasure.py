@@ -67,8 +67,8 @@ class ErasureScanner:
             if not await self.refresh(connection):
                 return
             if not await erasures.try_lock_scan(connection):
-                # A running scan queries the database all the time. If its session is silent, the worker is
-                # frozen: end the session. The next run of any worker continues from its position.
+                # A running scan queries the database all the time. If its session is silent, its worker is
+                # frozen: end the session. The next scan continues at the stored position.
                 ended = await silent_sessions.end_silent(
                     connection, 0, erasures.ERASER_LOCK, silent_after=self.silent_after
                 )

@@ -45,7 +45,7 @@ class Retention:
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Maintenance:
-    """Runs the maintenance jobs every few seconds, but those of partitions only once an hour."""
+    """Runs the maintenance jobs every few seconds, and the job for partitions once an hour."""
 
     every_s = 5.0
 
@@ -59,7 +59,7 @@ class Maintenance:
     _audit_head_at: float = field(init=False, default=float("-inf"))
 
     async def run(self) -> None:
-        """Run all jobs once, unless another worker does. If damaged rows stop a job, the others still run."""
+        """Run all jobs once, unless another worker does. Damaged rows that stop one job stop no other job."""
         async with self.pool.acquire() as connection:
             # First and without the lock: without partitions nothing can be stored.
             await self._maintain_partitions(connection)

@@ -1,4 +1,4 @@
-"""Find the conversions of a person: those with a match key that an identifier of the person can become."""
+"""Find the conversions of a person by the match keys that the person's identifiers can become."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -269,7 +269,7 @@ def _keyed(pepper: bytes) -> "hashlib.blake2b":
 
 
 def derived_event_id(digest: bytes) -> str:
-    """Return the id for an event that was sent without an id. A retry with the same content gets the same."""
+    """Return the id for an event that was sent without an id. A retry gets the same id."""
     return f"derived-{digest.hex()}"
 
 

@@ -195,7 +195,7 @@ def _change(
 ) -> _Change | None:
     """Return the change of an incident; None if it stays as it is or there is none.
 
-    `explained`: an open incident with a wider cause explains the others, so no messages are sent about them.
+    `explained` says that an open incident silences others, so this incident sends no message.
     """
     organisation, destination_id, kind = subject
     destination = None if destination_id is None else watched.get(destination_id)

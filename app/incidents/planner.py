@@ -21,7 +21,7 @@ from app.incidents.observation import Observation, ObservedDestination
 from app.store import PipelineConnection, incidents, notifications
 from app.store.incidents import StoredIncident
 
-# For so long after the end of an incident with a wider cause, no message is sent about the others.
+# Other incidents send no message for this time after the end of an incident that silences others.
 _SILENT_AFTERWARDS: Final = timedelta(minutes=5)
 
 

@@ -228,8 +228,8 @@ class BalanceResult:
 async def begin(connection: PipelineConnection, owner: str, *, every: timedelta) -> int | None:
     """Start a check for the process `owner`, unless the last check began less than `every` ago.
 
-    Return the hours since 1970, or None if no check was started. A partial check selects its part by this
-    number.
+    Return a number that grows by one each hour, or None if no check was started. The number selects which
+    older day and which ledger keys the hourly check samples.
     """
     turn: int | None = await connection.fetchval(
         """

@@ -188,7 +188,10 @@ async def _next_around_damage(
 async def advance(
     connection: PipelineConnection, ids: Sequence[str], *, to: int, scanned: int, unreadable: int
 ) -> None:
-    """Record that a scan for these erasures has reached the batch `to`; add to its counts of batches."""
+    """Store `to` as the last scanned batch of these erasures.
+
+    Add `scanned` and `unreadable` to their numbers of scanned and unreadable batches.
+    """
     await connection.execute(
         "UPDATE erasures SET scanned_to = $2, scanned = scanned + $3, unreadable = unreadable + $4 "
         "WHERE id = ANY($1)",

@@ -20,8 +20,8 @@ UNACKNOWLEDGED_S: Final = 20  # unacknowledged data ends the connection after th
 # statement_timeout, whose error is more specific.
 COMMAND_TIMEOUT_S: Final = 35.0
 
-# The same settings for the server, so that it releases the locks of an unreachable client. The server ignores
-# them on a Unix socket, and those that its operating system does not support.
+# Keepalive of the server, so that it releases the locks of an unreachable client. The server ignores these
+# settings on a Unix socket, and each setting that its operating system does not support.
 SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "tcp_keepalives_idle": str(IDLE_S),
     "tcp_keepalives_interval": str(INTERVAL_S),
@@ -49,6 +49,6 @@ def _watch(sock: socket.socket) -> None:
         ("TCP_KEEPCNT", COUNT),
         ("TCP_USER_TIMEOUT", UNACKNOWLEDGED_S * 1000),
     ):
-        # Not every system has all of them.
+        # Some operating systems lack some of these options.
         with contextlib.suppress(AttributeError, OSError):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -33,7 +33,7 @@ class ReplayFilter:
 class ReplayCount:
     """The numbers of events that match a filter: all, and those that can be replayed (`ready`).
 
-    The others are too old for Amazon, or their data key was deleted (`forgotten`).
+    The remaining events are too old for Amazon, or their data key was deleted (`forgotten`).
     """
 
     matched: int
@@ -42,8 +42,8 @@ class ReplayCount:
     forgotten: int
 
 
-# The events that match a filter: `singles` have a row in `exceptions`, `wholes` are batches that were never
-# sent. The disposition of a batch applies to its events without such a row.
+# The events that match a filter. `singles` are events with a row in `exceptions`; `wholes` are batches that
+# were never sent. The disposition of a batch applies to its events without a row in `exceptions`.
 _FOUND = f"""
   -- Exceptions.
   WITH singles AS (SELECT e.batch, e.place, e.event_at >= now() - $5::interval AS young,

@@ -9,7 +9,7 @@ from app.store.rows import read_row
 
 @dataclass(frozen=True, slots=True)
 class WaitingCounts:
-    """Waiting events of a destination: those with a failed request (`failing`), or all others."""
+    """Waiting events of a destination, either with a failed request (`failing`) or without."""
 
     destination: str
     state: str
@@ -19,7 +19,7 @@ class WaitingCounts:
 
 
 async def read(connection: PipelineConnection) -> list[WaitingCounts]:
-    """Return the waiting events of each destination, separately for those with a failed request.
+    """Return two counts for each destination: waiting events with a failed request, and without.
 
     The cost grows with the number of waiting batches, so the caller limits the time.
     """

@@ -87,7 +87,7 @@ class Standby:
 
 
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Run the drill. Return its report, and whether every accepted event was delivered once."""
+    """Run the drill. Return its report, and True if every accepted event was delivered once."""
     seconds = asked.seconds or SECONDS
     stage = Stage(folder)
     standby: Standby | None = None

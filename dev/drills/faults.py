@@ -89,7 +89,7 @@ class FaultInjector:
         ]
 
     def independent(self) -> list[FaultCase]:
-        """Return the faults that may overlap with each other, but not with those of `of_processes`."""
+        """Return the faults that may run at the same time, but not at the same time as `of_processes`."""
         return [
             FaultCase("a sign-in is revoked", ("SignInLost",), self._revoke, self._reconnect),
             FaultCase("the token server answers 503", ("TokenRefreshFailing",), self._expire, self._token_server_up),

@@ -46,7 +46,7 @@ class AlertTimes:
     silent: list[str] = field(default_factory=list)
 
     def play(self, *faults: FaultCase) -> None:
-        """Inject the faults in turn. For each, wait until its alerts fire, repair it, and wait again."""
+        """Inject one fault after another. Wait until its alerts fire, repair it, wait until they resolve."""
         for fault in faults:
             injected = time.monotonic()
             fault.inject()
@@ -68,7 +68,7 @@ class AlertTimes:
 
 
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Run the drill. Return its report, and whether all alerts fired and resolved and no event was lost."""
+    """Run the drill. Return its report, and True if all alerts fired and resolved and no event was lost."""
     del asked
     opened = time.monotonic()
     stage, monitoring = Stage(folder), Monitoring(folder / "monitoring")
@@ -124,7 +124,7 @@ def _target(stage: Stage, name: str, place: int) -> Example:
 
 
 def _play(alerts: AlertTimes, faults: FaultInjector) -> None:
-    """Inject all faults: first those that may overlap, in threads, then those of processes."""
+    """Inject the faults that may overlap, in threads, then the faults of processes one after another."""
     for sender in (faults.stage.example, faults.targets["refused"]):
         path = f"/destinations/{sender.destination_id}/status-callback"
         faults.stage.call("POST", path, {"enabled": True})

@@ -18,7 +18,7 @@ MARGIN = timedelta(milliseconds=200)  # longer than a commit takes
 
 
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Run the drill. Return its report, and whether no event was lost.
+    """Run the drill. Return its report, and True if no event was lost.
 
     The database is restored twice: to the end of the WAL, and to a point in time.
     """

@@ -44,7 +44,7 @@ def downgrade() -> None:
 
 
 def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
-    """Run the drill. Return its report, and whether no request failed and no event was lost."""
+    """Run the drill. Return its report, and True if no request failed and no event was lost."""
     seconds = asked.seconds or SECONDS
     with tempfile.TemporaryDirectory(prefix="conversions-release-") as name:
         old, new = Path(name) / "old", Path(name) / "new"

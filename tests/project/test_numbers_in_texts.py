@@ -38,4 +38,4 @@ def test_a_text_about_404s_has_the_interval_of_probes(text: str) -> None:
 @pytest.mark.parametrize("name", ["docs/delivery.md", "docs/amazon-cases.md"])
 def test_a_document_about_404s_says_when_a_destination_is_parked(name: str) -> None:
     assert ENDPOINT_POLICY.times == 3  # "three" in both documents
-    assert f"three in a row over {ENDPOINT_POLICY.over:g} s" in Path(name).read_text()
+    assert f"After {ENDPOINT_POLICY.over:g} s with only 404s, at least three, the" in Path(name).read_text()

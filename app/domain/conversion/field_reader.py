@@ -102,7 +102,7 @@ class FieldReader:
             return self.refuse(SourceFailed("timestamp_missing", "is absent"), name, source)
         if type(value) is not str:
             failed = _not_text(value)
-            # The same problem, whether a pipe or this reader cannot read the time, has the same reason.
+            # A time that cannot be read has the same reason, whether a pipe or this reader reads it.
             reason = "timestamp_invalid" if failed.reason == "transform_failed" else failed.reason
             return self.refuse(SourceFailed(reason, failed.sentence), name, source)
         moment = read_time(value)

@@ -38,8 +38,8 @@ _TEMPLATE_PLACES: Final = _merge(TEMPLATE_DIRECTIONS, NUMBER_WORDS)
 def amazon_address(text: str, country: str) -> str:
     """Normalise an address by the rules and words of Amazon's public normaliser.
 
-    Any white space separates words, and invisible characters are removed. An accent gives the same result as
-    one character or as a combining mark.
+    Any white space separates words, and invisible characters are removed. An accented
+    letter gives the same result as one character or with a combining mark.
     """
     words = _WHITE_SPACE.sub(" ", composed(without_invisible(text)))
     return _apply_rules(words, _STREETS.get(country, EVERYWHERE), _PLACES)

@@ -30,8 +30,8 @@ class CommitWindow:
     def wait_s(self, waiting: frozenset[Owner], linger_s: float, now: float) -> float:
         """Return the seconds to wait before the next group; 0.0 to write it now.
 
-        `waiting` holds the organisations whose requests wait and may be written. The writer waits for
-        organisations of its last group, unless that was a single request of few events.
+        `waiting` holds the organisations whose requests wait and may be written. The writer waits if
+        one of these organisations was in its last group. After a single request of few events it never waits.
         """
         joining = waiting & self.joining
         if not joining or now >= self.joining_until:
@@ -52,5 +52,5 @@ class CommitWindow:
             self.joining_until = now + _LARGE_GROUP_SECONDS if self.wrote_many else float("-inf")
 
     def end(self) -> None:
-        """Record that the current group is written."""
+        """Record that the current group was written to the database."""
         self.writing = frozenset()

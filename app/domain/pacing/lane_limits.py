@@ -51,9 +51,9 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """The requests to Amazon that a worker has in flight: all, and those of one region and one lane.
+    """Numbers of a worker's requests to Amazon that are in flight: in total, in one region, in one lane.
 
-    `failing` counts the requests of all lanes whose last request failed.
+    `failing` counts the requests of lanes whose last request failed, over all lanes.
     """
 
     total: int

@@ -35,7 +35,7 @@ class MergeWindow:
         return max(self.shortest, min(enough, LONGEST_S, 4 * self.shortest))
 
     def ready_at(self, now: float, announced: int) -> float:
-        """Return the time at which to send a request, if `announced` events wait for it."""
+        """Return the time at which to send a request for which `announced` events wait."""
         if announced >= FULL:
             return now
         return max(now, self.sent_at + (self.shortest if announced >= ENOUGH else self.seconds))

@@ -3,12 +3,6 @@
 A 429 is the only evidence of a limit, and each 429 costs time. `capacity_hypotheses` evaluates the evidence;
 its docstring has the formulas. A lane sends at SAFETY times the posterior median.
 
-This cannot detect that a limit has *risen*, because Amazon accepts every request below it. So from time to
-time the lane runs a *rate probe*: its rate grows by 6 % with each request until a 429. A probe without a
-higher limit costs a 429, so probes are rare. After a decrease the next probes come sooner, because the limit
-may soon rise again. A lane with little traffic never probes. Its rate recovers with time, more slowly after
-each recovery that ends in a 429.
-
 Amazon accepts all requests below its limit, so they do not show that the limit has increased. From time to
 time a lane therefore runs a *rate probe*: its rate grows by 6 % with each request until a 429. Probes are
 rare, because each costs a 429. They come sooner after a decrease, because the limit may soon increase again.
@@ -49,7 +43,7 @@ class RateEstimate:
     hypotheses: CapacityHypotheses | None = None  # None until the first response after `from_former_owner`
     rate_before_probe: float | None = None  # None outside a probe
     probe_at: float = 0.0
-    early_probes: int = 0  # left
+    early_probes: int = 0  # number of early probes that are left
     allows_bursts: bool = False  # requests need not be evenly spaced to the millisecond
     requests: int = 0  # accepted since the last 429
     sent_at: float = float("-inf")  # of the last request whose response was evaluated
@@ -134,7 +128,8 @@ class RateEstimate:
             early_probes, rest = max(1, early_probes), UNDECIDED_PROBE_AFTER_S
         since, quiet_s = now - self.refused_at, self.quiet_s
         if since > quiet_s:
-            # The recovery may have caused this 429, unless it comes much later.
+            # The recovery of the rate may have caused this 429, so the next recovery starts twice as late. A
+            # 429 after a long recovery has another cause.
             quiet_s = min(MAX_QUIET_S, 2 * quiet_s) if since < WINDOWS * quiet_s else QUIET_S
         return RateEstimate(
             rate=rate,

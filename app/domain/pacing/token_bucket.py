@@ -66,14 +66,14 @@ class LanePace:
         return replace(self, arrival=max(self.arrival, now - late) + 1 / allowed.per_second)
 
     def succeeded(self, limit: RateLimit, now: float, *, sent_at: float, cap: int) -> "LanePace":
-        """Return the pace after an answered request: another may be in flight, up to `cap`."""
+        """Return the pace after a successful request: `in_flight_limit` grows by one, up to `cap`."""
         estimate = self.estimate.accepted(now, sent_at=sent_at, limit=limit.per_second)
         return replace(
             self, throttles=0, in_flight_limit=min(cap, self.in_flight_limit + 1), estimate=estimate
         )
 
     def failed(self) -> "LanePace":
-        """Return the pace after a failed request: a single request may be in flight.
+        """Return the pace after a failed request: `in_flight_limit` falls to one.
 
         The circuit breaker reacts to several failures.
         """
