@@ -1,6 +1,7 @@
 """The service accepts events of customer journeys and delivers them to the Amazon Conversions API.
 
-One ordinary event calls these functions, in this order. `tests/project/test_the_map.py` profiles one event.
+For an ordinary event the service calls these functions in this order (checked by
+`tests/project/test_the_map.py`):
 
     received    app.server.connection.HttpConnection.on_headers_complete     admission, before the body
                 app.server.fast_events.EventsEndpoint.__call__               authentication, response
@@ -18,6 +19,6 @@ One ordinary event calls these functions, in this order. `tests/project/test_the
                 app.delivery.settlement.write_settlement                      one transaction
 
 Before `match_mapping`, the packages `server`, `api` and `ingest` call each other. After it, each package is
-entered only in the listed order. At ‖ the event is in the database, and a worker continues: `app.ingest` and
-`app.delivery` never import each other, both use `app.store`.
+entered only in the listed order. At ‖ the event is in the database, and a worker continues. `app.ingest` and
+`app.delivery` never import each other. Both use `app.store`.
 """

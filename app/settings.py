@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )
     data_dir: Path = ROOT / ".data"
-    # One URL per database role: owner of the tables, API, worker. The default is the value of the URL before.
+    # One URL for each database role: owner of the tables, API, worker. Each URL defaults to the previous one.
     migration_database_url: DatabaseUrl | None = None
     database_url: DatabaseUrl | None = Field(
         default_factory=lambda known: known.get("migration_database_url")

@@ -145,8 +145,8 @@ class Telemetry:
     def _export_from_start(self) -> None:
         """Create the series that alerts use, with the value 0.
 
-        Prometheus calculates an increase from two samples: it would miss the first error of a series that
-        begins at 1.
+        Prometheus calculates an increase from two samples: Prometheus would miss the first error of a series
+        that begins at 1.
         """
         for counter, values in (
             (self.received, ("accepted", "duplicate", "rejected")),
@@ -171,7 +171,7 @@ class Telemetry:
         self.log(event, level=level, **fields, error=describe_exception(error), **_sqlstate_fields(error))
 
     def set_open_incidents(self, numbers: Mapping[tuple[str, str], int]) -> None:
-        """Set the gauge of open incidents; a kind and severity without a number becomes 0."""
+        """Set the gauge of open incidents. A kind and severity that `numbers` lacks becomes 0."""
         for kind, spec in KINDS.items():
             label = self.incidents_open.labels(kind.value, spec.severity.value)
             label.set(numbers.get((kind.value, spec.severity.value), 0))

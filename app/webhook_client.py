@@ -43,7 +43,8 @@ class WebhookClient:
         signed = callback.headers(secrets, id=id, at=self._now(), body=body) if secrets else {}
         headers = {"content-type": "application/json", "user-agent": _USER_AGENT, **signed}
         try:
-            # httpx limits each read, not the complete exchange: a slow receiver could take forever.
+            # httpx limits the time of each read, not of the complete exchange. A slow receiver could take
+            # forever.
             async with (
                 asyncio.timeout(self._timeout_s),
                 self._client.stream("POST", url, content=body, headers=headers) as response,

@@ -51,7 +51,8 @@ def test_arguments(parser: argparse.ArgumentParser) -> None:
 def test(_settings: Settings, arguments: argparse.Namespace) -> int:
     """Run the tests with pytest."""
     cores = os.cpu_count() or 1
-    # More processes than cores, because many tests wait. The fast tests wait during two thirds of their time.
+    # More processes than cores, because many tests wait. The fast tests spend two thirds of their time
+    # waiting.
     count = 5 * cores // 2 if arguments.fast else cores + 1
     several = ["-n", str(count), "--dist", "worksteal"]
     workers = [] if any(word.startswith("-n") for word in arguments.rest) else several

@@ -46,7 +46,7 @@ class Children:
         self._run(child)
 
     def _run(self, child: Child) -> None:
-        # Ctrl-C sends SIGINT to the children too. It stays blocked in them, because the launcher stops them
+        # Ctrl-C sends SIGINT to the children too. The children block SIGINT, because the launcher stops them
         # in order with SIGTERM.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -89,7 +89,7 @@ class Children:
         return next(exited, None)
 
     def end(self) -> None:
-        """Stop the children with SIGTERM, in the reverse order of their start, one name after the other.
+        """Stop the children with SIGTERM, name by name, in the reverse order of their start.
 
         A child that does not exit within STOP_SECONDS is killed.
         """

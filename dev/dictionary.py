@@ -1,7 +1,7 @@
 """Train the compression dictionary of stored batches: `python -m dev.dictionary FILE`.
 
 The samples are batches of one to three invented events of all types. The dictionary is part of the storage
-format: a batch that was compressed with it can only be read with it (`app.domain.compression`).
+format: a batch that was compressed with this dictionary can only be read with it (`app.domain.compression`).
 """
 
 import random

@@ -22,7 +22,7 @@ SANDBOX_CLIENT = "sandbox-client"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DevelopmentKeys:
-    """The generated keys of a development machine, in a file that only its owner can read."""
+    """The generated keys of a development machine. They are in a file that only its owner can read."""
 
     encryption: str
     admin: str

@@ -28,7 +28,7 @@ READY_SECONDS = 60.0
 
 
 class Stopped(BaseException):
-    """A signal, whose name is the text, requested shutdown."""
+    """A signal requested shutdown. The text is the name of the signal."""
 
 
 class LaunchError(Exception):
@@ -43,8 +43,8 @@ def run(settings: Settings) -> int:
     generated_admin_key = settings.bootstrap_admin_key is None
     own_sandbox = settings.amazon_base_url is None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # With nohup, SIGHUP stays ignored. A shell that starts a command with `&` ignores SIGINT, which is
-        # handled here nevertheless.
+        # Under nohup, SIGHUP stays ignored. SIGINT is handled even if a shell ignores it, as for a command
+        # with `&`.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _stop)
     cluster = Cluster(settings.data_dir) if settings.database_url is None else None

@@ -1,7 +1,7 @@
 """`sbom`: print the software bill of materials of an installation, as CycloneDX 1.6 JSON.
 
-It is generated from `requirements/runtime.txt`, from which every installation is made. It contains no time
-and no serial number, so that the same list gives the same bytes.
+The bill is generated from `requirements/runtime.txt`, from which every installation is made. It contains no
+time and no serial number, so that the same list gives the same bytes.
 """
 
 import argparse

@@ -23,7 +23,7 @@ class _Include(msgspec.Struct):
 
 
 class _Query(msgspec.Struct):
-    """The body of an accounts query. Other filters of Amazon's are accepted and ignored."""
+    """The body of an accounts query. Amazon's other filters are accepted and ignored."""
 
     maxResults: int = _PAGE
     nextToken: str | None = None
@@ -65,7 +65,7 @@ class AccountCalls:
         return json({"totalResults": len(found), "response": page})
 
     async def dsp_advertiser(self, request: Request) -> Response:
-        """`GET /dsp/advertisers/{id}`: one object, or 404 if it is not visible."""
+        """`GET /dsp/advertisers/{id}`: one advertiser, or 404 if it is not visible."""
         grant = self._dsp_grant(request)
         if isinstance(grant, Response):
             return grant

@@ -96,7 +96,7 @@ class Advertisers:
                 self._known[one.region, one.advertiser_id] = one
 
     def add(self, added: Iterable[Advertiser]) -> None:
-        """Add advertisers, or replace those with the same region and id. Sign-ins do not see hidden ones."""
+        """Add advertisers, or replace advertisers with the same region and id."""
         for one in added:
             self._known[one.region, one.advertiser_id] = one
         if self.path is not None:
@@ -114,8 +114,8 @@ class Advertisers:
     def welcome(self, region: str, asked_for: Iterable[str]) -> None:
         """Add advertisers for numeric ids that no region knows and make them visible.
 
-        So users can try the product with the id of their account. Hidden advertisers and advertisers of
-        another region stay invisible.
+        Users can therefore try the product with the id of their account. Hidden advertisers and advertisers
+        of another region stay invisible.
         """
         strangers = [
             Advertiser.of(one, region)

@@ -46,10 +46,10 @@ def create_sandbox(
     """Build a sandbox that stands in for Amazon under `/na`, `/eu` and `/fe`.
 
     `state_dir` stores the signing key and added advertisers, so that sign-ins survive a restart. Accepted
-    events, faults and unused codes are in memory only. `log_path` receives the request log, one JSON object a
-    line. `client_secrets` and `redirect_uris` are exact allow-lists; None accepts any. `max_events` limits
-    the number of stored events. `echo=False` answers `"event": null`. Pages link back to
-    `console_url`. The clocks return seconds; tests replace them.
+    events, faults and unused codes are in memory only. The request log is written to `log_path`, one JSON
+    object per line. `client_secrets` and `redirect_uris` are exact allow-lists; None accepts any.
+    `max_events` limits the number of stored events. With `echo=False`, responses contain `"event": null`.
+    Pages link back to `console_url`. The clocks return seconds; tests replace them.
     """
     if state_dir is not None:
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,10 @@ async def _not_allowed(request: Request, problem: Exception) -> Response:
 
 
 def _signing_key(state_dir: Path | None) -> bytes:
-    """Return the signing key: in memory, or from a file that only its owner can read. Create it if absent."""
+    """Return the signing key of the sandbox. Create it if it does not exist.
+
+    The key is in a file that only its owner can read, or, without `state_dir`, in memory.
+    """
     if state_dir is None:
         return secrets.token_bytes(32)
     path = state_dir / "signing.key"

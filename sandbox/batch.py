@@ -1,4 +1,4 @@
-"""Parse the body of an events request and check each event. Pure."""
+"""Parse the body of an events request and check each event. No I/O."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,8 +48,8 @@ class Unreadable:
 def take_apart(body: bytes, *, region: str, now: float) -> Batch | Unreadable:
     """Read `{"events": [...]}` and check each event. Invalid JSON anywhere makes the complete body invalid.
 
-    Each decoded event is released after its check: five hundred of them would cost more in garbage collection
-    than the checks.
+    Each decoded event is released after its check. The garbage collection of five hundred decoded events
+    would cost more than the checks.
     """
     event_ids: list[str | None] = []
     lines: list[Line | None] = []

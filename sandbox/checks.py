@@ -1,4 +1,4 @@
-"""Building blocks of the rules: a refusal, and checks that tables combine. Pure."""
+"""Building blocks of the rules: a refusal, and checks that tables combine. No I/O."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -184,7 +184,7 @@ class Controls:
         return json({"items": items, "next_cursor": None}, 201 if request.method == "POST" else 200)
 
     async def list_advertisers(self, request: Request) -> Response:
-        """List (GET) advertisers, or add, change and hide some (POST)."""
+        """List advertisers (GET), or add, change and hide advertisers (POST)."""
         if request.method == "POST":
             asked = await _read(request, _AddAdvertisers)
             if isinstance(asked, Response):

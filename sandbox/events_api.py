@@ -39,7 +39,7 @@ class Sent:
 class Answered:
     """A response and its log entry.
 
-    `outcomes` has the real result of each event. With a fault, the response may say something else.
+    `outcomes` has the real result of each event. With a fault, the response may report other results.
     """
 
     response: Response

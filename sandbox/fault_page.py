@@ -16,7 +16,7 @@ from sandbox.transport import MAX_FORM, TooLarge, read_body, read_form
 
 @dataclass(frozen=True, slots=True)
 class MenuItem:
-    """One entry of the menu. `fault` fires on every request; the page can limit its number of times."""
+    """One entry of the menu. `fault` fires on every request, unless the page limits how often it fires."""
 
     name: str
     label: str

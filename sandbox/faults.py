@@ -1,7 +1,8 @@
 """The fault menu: kinds of faults, their advertisers and how often they fire.
 
 Each kind is a frozen struct, so unknown or wrong settings are refused when a fault is set. The faults of an
-advertiser are tried in order. The first that fires decides the response, unless it only delays it.
+advertiser are tried in order. The first fault that fires decides the response. A fault that only delays the
+response decides nothing.
 """
 
 import random
@@ -48,7 +49,7 @@ class HiddenRateLimit(Fault, tag="hidden_rate_limit", frozen=True, kw_only=True)
 
 
 class Status(Fault, frozen=True, kw_only=True):
-    """Refuse the complete request with the status of the kind."""
+    """Refuse the complete request with the status that the kind of the fault names."""
 
 
 class BadRequest(Status, tag="400", frozen=True, kw_only=True):

@@ -62,7 +62,7 @@ def line_of(description: dict[str, str], *, excluded: bool) -> Line:
 
 @dataclass(slots=True)
 class Tally:
-    """The counts of one advertiser; they survive dropped events."""
+    """The counts of one advertiser. They include events that are no longer stored."""
 
     distinct: int = 0
     received: int = 0
@@ -86,7 +86,7 @@ class Logged(msgspec.Struct, kw_only=True):
     """One request to the events call, as the log shows it.
 
     `status` is null if no response was sent. The three lists have one entry per event; they are empty if the
-    body was unreadable. A payload hash is SHA-256 over the member's exact bytes.
+    body was unreadable. A payload hash is the SHA-256 of the exact bytes of an event.
     """
 
     request_id: int
@@ -219,7 +219,7 @@ class Journal:
                 yield entry
 
     def empty_events(self, advertiser_id: str | None = None) -> int:
-        """Delete the accepted events and counts of one advertiser or of all; return their number."""
+        """Delete the accepted events and counts of one or all advertisers. Return the number of events."""
         before = len(self._kept)
 
         def stays(owner: str) -> bool:
@@ -263,5 +263,5 @@ class Journal:
 
 
 def payload_hash(body: bytes) -> bytes:
-    """SHA-256 over the exact bytes of one list member."""
+    """Return the SHA-256 of the exact bytes of an event."""
     return hashlib.sha256(body).digest()

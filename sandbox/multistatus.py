@@ -31,7 +31,7 @@ def multistatus(
     missing: Container[int] = (),
     both: Container[int] = (),
 ) -> Response:
-    """Build the response for the `bodies`.
+    """Build the response to a request with the events `bodies`.
 
     Faults leave the indexes `missing` out of both lists, and put the indexes `both` into both lists.
     """
@@ -83,7 +83,7 @@ def shaped(
     *,
     echo: bool,
 ) -> Response:
-    """Return the response that `fault` makes of the real outcome; without a fault, the correct response."""
+    """Return the correct response, or the response that `fault` makes of it."""
     match fault:
         case menu.MissingIndex():
             return multistatus(bodies, refused, echo=echo, missing=frozenset(fault.indexes))

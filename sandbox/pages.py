@@ -25,8 +25,8 @@ class Pages:
     ) -> HTMLResponse:
         """Render a page; `form_targets` are other origins that its forms may redirect to.
 
-        Browsers also apply `form-action` to the redirect after a form, so the sign-in page must list the
-        origin of its redirect.
+        Browsers apply the policy `form-action` also to the redirect after a form. The sign-in page must
+        therefore list the origin of its redirect.
         """
         nonce = secrets.token_urlsafe(16)
         html = self._templates.get_template(template).render(

@@ -1,8 +1,8 @@
 """All rules of Amazon's contract for one event, as tables that one short function applies.
 
-Pure: no I/O, and the time is an argument. A refusal contains the rule and the path, never the value, because
-values may be personal. Cases that the contract does not define (a repeated match-key type, the length of an
-`eventId`) are allowed.
+No I/O; the time is an argument. A refusal contains the rule and the path, never the value, because values may
+be personal. Cases that the contract does not define (a repeated match-key type, the length of an `eventId`)
+are allowed.
 """
 
 import re
@@ -68,7 +68,7 @@ def excluded(event: Mapping[str, Any]) -> bool:
 
 
 def _consent_given(consent: Any) -> bool:
-    # Position P7: an IP address may be sent but does not count.
+    # Position P7: an IP address may be sent but does not count as consent.
     return type(consent) is dict and ("amazonConsent" in consent or "tcf" in consent or "gpp" in consent)
 
 

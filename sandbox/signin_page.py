@@ -29,7 +29,7 @@ _FIELDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class BadAsk:
-    """The reason why the sign-in page cannot be shown. The sandbox must not redirect to a wrong address."""
+    """The reason why the sign-in page cannot be shown. The sandbox then does not redirect."""
 
     problem: str
 

@@ -1,7 +1,8 @@
 """Sign-ins: one-time codes, access tokens and refresh tokens, as Login with Amazon issues them (contract §5).
 
 Tokens are self-contained and signed with the sandbox's key, so a sign-in survives a restart if the key does.
-Pure except for random bytes of new codes and tokens; every time is an argument, in seconds since 1970.
+The code does no I/O, but draws random bytes for new codes and tokens. Every time is an argument, in seconds
+since 1970.
 """
 
 import base64
@@ -21,7 +22,7 @@ SCOPE: Final = "advertising::campaign_management"
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The parameters of an authorisation request; a code is valid for exactly these."""
+    """The parameters of an authorisation request. A code is valid only for the same parameters."""
 
     region: str
     client_id: str
@@ -111,7 +112,7 @@ class SignIns:
         return expected is not None and hmac.compare_digest(expected.encode(), secret.encode())
 
     def access_token(self, grant: Grant, now: float) -> str:
-        """Create a bearer token for `grant`; each is different."""
+        """Create a bearer token for `grant`. Each token is different."""
         return "Atza|" + self._seal(
             _Sealed(
                 "access",
@@ -166,7 +167,7 @@ REVOKED: Final = TokenError("invalid_grant", "The request has an invalid grant p
 
 
 def _verifies(ask: Ask, verifier: str | None) -> bool:
-    """Check the PKCE verifier (RFC 7636); without a challenge there must be none."""
+    """Return whether the PKCE verifier fits the challenge. Without a challenge there must be no verifier."""
     if ask.challenge is None:
         return True
     if not verifier or not verifier.isascii() or not 43 <= len(verifier) <= 128:

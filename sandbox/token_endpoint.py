@@ -1,4 +1,4 @@
-"""`POST /{region}/auth/o2/token`: both grants, with the errors of contract §5."""
+"""`POST /{region}/auth/o2/token`: issue tokens for a code or a refresh token (contract §5)."""
 
 import asyncio
 import secrets
@@ -18,7 +18,7 @@ from sandbox.vocabulary import REGIONS, Code
 
 @dataclass(slots=True)
 class TokenEndpoint:
-    """Serve `POST /{region}/auth/o2/token` for both grants."""
+    """Serve `POST /{region}/auth/o2/token` for codes and refresh tokens."""
 
     access: Access
     signins: SignIns

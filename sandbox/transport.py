@@ -96,7 +96,7 @@ class Flood(Response):
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Read the body, at most `limit` bytes; raises `TooLarge` beyond.
+    """Read the body. Raises `TooLarge` if it has more than `limit` bytes.
 
     The rest is read and discarded up to a limit. Otherwise the connection would be reset while the client
     still writes, and the client could not read the 413.
@@ -115,7 +115,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def read_form(body: bytes) -> dict[str, str]:
-    """Read a form-encoded body; raises ValueError for any other."""
+    """Read a form-encoded body. Raises ValueError for any other body."""
     return dict(
         parse_qsl(
             body.decode("utf-8"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=50,

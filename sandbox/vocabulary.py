@@ -1,7 +1,7 @@
 """The values that Amazon accepts, copied from its published schema for `POST /adsApi/v1/create/events`.
 
-The tables are deliberately separate from the sender's: a mistake there must cause a refusal here.
-Source of every list: the enums of Amazon's OpenAPI 3.0 (copy of 2026-07-20), unless stated otherwise.
+The sender has its own tables: a mistake in them must cause a refusal by the sandbox. Source of every list:
+the enums of Amazon's OpenAPI 3.0 (copy of 2026-07-20), unless stated otherwise.
 """
 
 from collections.abc import Mapping

@@ -8,7 +8,7 @@ from app.domain.ids import DEFAULT_ORGANISATION, KeyId, OrganisationId
 
 
 class Scope(StrEnum):
-    """What a key may do (interface §5)."""
+    """A permission that an API key can have."""
 
     EVENTS_WRITE = "events:write"
     EVENTS_READ = "events:read"
@@ -27,7 +27,7 @@ BOOTSTRAP: Final = KeyId("bootstrap")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A key or a person that sends requests, with their permissions.
+    """The sender of a request, an API key or a person, with its permissions.
 
     `destination_ids` is None for a caller that may use every destination. `organisation` is the organisation
     that the caller acts for.
@@ -40,7 +40,7 @@ class Caller:
     person: str | None = None  # the display name of a person
 
     def may(self, *any_of: Scope) -> bool:
-        """Return whether the key has at least one of these scopes."""
+        """Return whether the caller has at least one of these scopes."""
         return not self.scopes.isdisjoint(any_of)
 
     def sees(self, destination: str) -> bool:
@@ -54,7 +54,7 @@ class Caller:
 
     @property
     def only(self) -> list[str] | None:
-        """Return the ids of the destinations that the caller may use, sorted; None for every destination."""
+        """Return the sorted ids of the destinations that the caller may use; None for every destination."""
         return None if self.destination_ids is None else sorted(self.destination_ids)
 
     @property

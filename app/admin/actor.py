@@ -1,4 +1,4 @@
-"""The actor of a command, for the audit: the operating system account."""
+"""The name under which the audit records a command: the operating system account."""
 
 import getpass
 

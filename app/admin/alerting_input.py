@@ -16,7 +16,7 @@ _INSTANT: TypeAdapter[datetime | None] = TypeAdapter(Instant | None)
 
 
 def _alerting(value: Any) -> Any:
-    """Check the members of `alerting` and return them as they are stored. Null restores a default."""
+    """Check the members of `alerting` and return them in stored form. Null restores a member's default."""
     if not isinstance(value, Mapping):
         raise validation_error("not_an_object")
     checked: dict[str, Any] = {}
@@ -82,6 +82,6 @@ AlertingInput = Annotated[
 
 
 class DestinationUpdate(DestinationChange):
-    """The fields of a destination to change, its alerting included."""
+    """The fields of a destination to change, including its alerting."""
 
     alerting: AlertingInput | None = None

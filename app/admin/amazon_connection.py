@@ -1,9 +1,9 @@
 """Connect a destination to Amazon: begin the sign-in, and finish it when Amazon redirects back.
 
-The `state` parameter is the credential of the callback. A state is random, is stored as a hash, and is
-valid once within ten minutes. It belongs to the destination and to the key that began the sign-in. A state
-is marked as used before Amazon is called, so that only one of several concurrent callbacks exchanges the
-code. No transaction is open during a call to Amazon.
+The `state` parameter is the credential of the callback. A state is random and is stored as a hash. It can be
+used once, within ten minutes. A state belongs to the destination and to the key that began the sign-in. It is
+marked as used before Amazon is called, so that only one of several concurrent callbacks exchanges the code.
+No transaction is open during a call to Amazon.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from app.store.organisation_scope import EVERY
 
 @dataclass(frozen=True, slots=True)
 class SpentSignIn:
-    """A sign-in whose `state` is now used up, and the destination as it was at that moment."""
+    """A sign-in whose `state` was marked as used, with the destination at that time."""
 
     pending: PendingSignIn
     state_hash: bytes
@@ -39,7 +39,7 @@ class SpentSignIn:
 
 
 async def begin_connection(context: AppContext, caller: Caller, destination_id: str) -> str:
-    """Start a sign-in and return Amazon's sign-in address. Raises Refusal (not found, archived)."""
+    """Start a sign-in and return the URL of Amazon's sign-in page. Raises Refusal (not found, archived)."""
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     state_hash = _hash(state)
     place = oauth_states.verifier_place(state_hash)
@@ -72,7 +72,7 @@ async def spend_state(context: AppContext, state: str) -> SpentSignIn:
     Raises Refusal if the state is unknown, used or too old, or if the key that began the sign-in is revoked.
     """
     state_hash = _hash(state)
-    # The callback carries no key: the state names the organisation.
+    # The callback has no API key. The state determines the organisation.
     async with context.within(EVERY).engine.begin() as connection:
         pending = await oauth_states.spend(connection, state_hash)
     if pending is None:
@@ -132,9 +132,9 @@ async def _exchange(context: AppContext, destination: Destination, code: str, ve
 
 
 async def _require_visible(context: AppContext, destination: Destination, tokens: Tokens) -> Visible:
-    """Return the advertiser's account as the new tokens see it.
+    """Return the advertiser's account, which the new tokens must be able to access.
 
-    Raises Refusal if they give no access to the advertiser, or if Amazon does not tell.
+    Raises Refusal if the tokens give no access to the advertiser, or if Amazon does not answer.
     """
     match await context.find_advertiser(destination.region, tokens.access_token, destination.advertiser_id):
         case Visible() as visible:

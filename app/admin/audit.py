@@ -1,4 +1,4 @@
-"""Use cases of the audit: list administrative actions, and verify that none was changed."""
+"""Use cases of the audit: list administrative actions, and verify that no entry was changed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ async def changed_entries(context: AppContext, entries: Sequence[AuditEntry]) ->
 
 @dataclass(frozen=True, slots=True)
 class ChainResult:
-    """The result of verifying the chain. `is_known` is False if the chain lacks the hash to look for."""
+    """The result of verifying the chain. `is_known` is False if the expected hash is not in it."""
 
     chain: ChainHead | ChainBroken
     is_known: bool = True
@@ -51,10 +51,10 @@ async def verify_chain(context: AppContext) -> ChainResult:
 
 
 async def follow_chain(engine: AsyncEngine, head: str | None = None) -> ChainResult:
-    """Verify the complete chain. Also look in it for `head`, a hash that an earlier run printed."""
+    """Verify the complete chain, and search it for `head`, a hash that an earlier run printed."""
     known, found = head is None, ChainHead(0, bytes(32))
     async with engine.connect() as connection:
-        # One snapshot: actions that commit meanwhile are left to the next run.
+        # Read one snapshot. The next run verifies actions that commit during this run.
         await connection.execution_options(isolation_level="REPEATABLE READ")
         for unlinked in await audit.unlinked(connection):
             return ChainResult(verify([unlinked]), known)

@@ -56,7 +56,7 @@ async def compare_draft(
     *,
     limit: int = schema_samples.RING,
 ) -> Backtest:
-    """Return how the newest events of a published mapping would change with a draft."""
+    """Return how a draft would change the conversions of a published mapping's newest events."""
     assert mapping.published is not None
     published = compiled_or_none(mapping.published)
     rules = await rules_of(connection, settings, destination, mapping)
@@ -69,7 +69,8 @@ async def compare_draft(
 def needs_confirmation(draft: Document, result: Backtest) -> bool:
     """Return whether publishing the draft would reject events or lose match keys.
 
-    A conflict with the pinned event name of a constant type does not count: publishing refuses it anyway.
+    Rejections because of a pinned event name do not count if the draft's event type is a constant. Publishing
+    such a draft is refused anyway.
     """
     reasons = {group.reason for group in result.rejected}
     compiled = compiled_or_none(draft)

@@ -58,7 +58,7 @@ _IfPresent = Annotated[Value, Field(exclude_if=_is_none)]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A value to choose. `help` is absent where the label suffices."""
+    """A value to choose in a form. `help` is absent if the label suffices."""
 
     value: str
     label: str
@@ -267,7 +267,7 @@ TYPES = (AMAZON,)
 
 
 def search(words: str | None) -> list[DestinationType]:
-    """Return the types that contain every word in name, vendor, summary or help, ignoring case."""
+    """Return the destination types with all these words in name, vendor, summary or help, in any case."""
     wanted = (words or "").casefold().split()
     return [kind for kind in TYPES if all(word in _text(kind) for word in wanted)]
 

@@ -18,7 +18,7 @@ from app.store.counts import ConsentStops
 from app.store.mappings import Document
 
 _BATCHES_PER_QUERY = 20
-# The member of a mapping's consent rule that names the source, by mode.
+# For each consent mode, the member of a mapping's `consent` that says where the signal is in the event.
 _SOURCES = {Mode.AMAZON: "user_data", Mode.TCF: "string", Mode.GPP: "string"}
 
 Position = tuple[BatchId, int]  # batch, and position of the event in it
@@ -44,7 +44,7 @@ class ConsentRecord:
 
 @dataclass(frozen=True, slots=True)
 class ConsentRecords:
-    """A page of records. `last` is the position of its last record, None at the end of the list.
+    """A page of records. `last` is the position of its last record; None on the last page.
 
     `unreadable_batches` counts damaged batches, whose records are missing.
     """
@@ -93,7 +93,7 @@ async def list_consent_records(
                     document = await documents.of(mapping, event)
                     items.append(_record(event, batch.accepted_at, mapping, document))
                     last = (batch.id, event.place)
-            # Ids of batches are nearly in the order of time.
+            # Batch ids are nearly in time order, so all later batches of the scan are older too.
             is_older = since is not None and all(batch.accepted_at < since for batch in batches)
             if len(batches) < _BATCHES_PER_QUERY or is_older:
                 return ConsentRecords(items, None, unreadable)

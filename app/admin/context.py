@@ -41,7 +41,7 @@ class DeliveryControl(Protocol):
     """Delivery operations for use cases on a destination."""
 
     async def quiesce(self, destination: DestinationNumber) -> None:
-        """Return once every attempt that was started for the destination has settled or timed out."""
+        """Return when each request to Amazon for the destination has a stored result or has timed out."""
         ...
 
     async def waiting(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
@@ -99,20 +99,21 @@ class AppContext:
     spans: Spans | None = None
     now: Callable[[], datetime] = _now
     monotonic: Callable[[], float] = monotonic
-    # Inputs of readiness: results of flushes, and the offset of this machine's clock.
+    # The readiness check reads these: results of database commits, and the offset of this machine's clock.
     outcomes: DatabaseResults | None = None
     clock: DatabaseClock | None = None
-    # Previews evaluate events with these values, as ingest does. The pepper is a part of derived event ids.
+    # Previews and received events are evaluated with these four values. Event ids that the service derives
+    # depend on the pepper.
     pepper: bytes = b""
     max_event_age: timedelta = timedelta(days=21)
     warn_event_age: timedelta = timedelta(days=7)
     consent: ConsentSettings = field(default_factory=ConsentSettings)
-    # The provider at which people sign in, and what its claims mean; None without OpenID Connect.
+    # The OpenID Connect provider at which people sign in, if any, and the meaning of its claims.
     people: OidcClient | None = None
     people_claims: PersonClaims = field(default_factory=PersonClaims)
     # Whether API keys can open the console.
     key_sign_in: bool = True
-    # Limits of admission control, and the number of events that wait for a commit.
+    # Admission control: its limits, and a function that returns the number of events that wait for a commit.
     bounds: Limits = field(default_factory=Limits)
     events_waiting: Callable[[], int] = _none_waiting
     # Destinations whose queue is so long that a new event would expire before delivery.
@@ -129,7 +130,7 @@ class AppContext:
     forget_organisation: Callable[[OrganisationId], None] = _forget
 
     def within(self, organisation: OrganisationId) -> "AppContext":
-        """Return the context for one organisation: its transactions see the rows of no other."""
+        """Return a context whose transactions see only the rows of this organisation."""
         return replace(
             self,
             engine=scoped_engine(self.engine, organisation),

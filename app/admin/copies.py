@@ -20,7 +20,7 @@ _PAGE = 100
 async def copy_mapping(
     context: AppContext, caller: Caller, destination_id: str, mapping_id: str, *, to: str, name: str
 ) -> MappingDetails:
-    """Create a draft in destination `to` with the members of a mapping's draft and another name."""
+    """Copy a mapping's draft into destination `to`, as a new draft with this name."""
     source = await read_mapping(context, caller, destination_id, mapping_id)
     return await create_draft(context, caller, to, {**source.mapping.draft, "name": name})
 
@@ -28,7 +28,7 @@ async def copy_mapping(
 async def copy_destination(
     context: AppContext, caller: Caller, destination_id: str, body: DestinationCopy
 ) -> SettingsResult:
-    """Create a destination with another's settings and mappings.
+    """Create a destination with the settings and mappings of an existing destination.
 
     The mappings become drafts. The Amazon sign-in, the alerting and the keys are not copied. Raises Refusal
     as `create_destination` does.

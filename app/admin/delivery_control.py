@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.05
 
 
 class StoreDeliveryControl:
-    """Implements `DeliveryControl` on the database. One per API process."""
+    """Implement `DeliveryControl` on the database. Each API process has one instance."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class StoreDeliveryControl:
         self._callbacks_enabled = callbacks_enabled
 
     async def quiesce(self, destination: DestinationNumber) -> None:
-        """Return once every attempt that was started for a destination has settled or timed out.
+        """Return when each request to Amazon for a destination has a stored result or has timed out.
 
         Call it after committing the change that prevents further attempts.
         """
@@ -52,7 +52,7 @@ class StoreDeliveryControl:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def waiting(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
-        """Return how many accepted events wait. No event can be stored until the transaction ends."""
+        """Return how many accepted events wait for delivery. Block flushes until the transaction ends."""
         return await batches.waiting(await _driver_in_transaction(connection), destination)
 
     async def discard(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
@@ -73,7 +73,7 @@ class StoreDeliveryControl:
 
 
 async def _driver_in_transaction(connection: AsyncConnection) -> asyncpg.Connection:
-    """Return the driver's connection inside the transaction, and block flushes until its end."""
+    """Return the transaction's asyncpg connection. Block flushes until the transaction ends."""
     driver = await driver_of(connection)
     await transactions.lock(driver, partitions.FLUSH_LOCK)
     return driver

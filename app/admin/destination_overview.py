@@ -30,7 +30,7 @@ class RecentOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisFacts:
-    """Input of the diagnosis besides the statistics."""
+    """What the diagnosis of a destination needs in addition to the statistics."""
 
     about: ConnectionInfo
     requests: Sequence[RequestRow]

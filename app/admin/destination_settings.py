@@ -130,7 +130,7 @@ def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:
         rate = members.pop("rate_limit")
         members["rate"] = ConfiguredRate()
         if rate is not None:
-            # Members of the limit that are left out keep their values.
+            # Members of `rate_limit` that the body does not contain keep their values.
             members["rate"] = replace(
                 before.rate, **{name: getattr(rate, name) for name in rate.model_fields_set}
             )

@@ -1,4 +1,4 @@
-"""Statistics of one destination: counts that add up, waiting events, rates, match keys, failures."""
+"""Statistics of one destination: counts, waiting events, rates, match keys, failures."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta

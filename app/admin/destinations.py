@@ -1,9 +1,9 @@
-"""Use cases on destinations. The API, the console and the configuration files share them; each is audited.
+"""Use cases on destinations, shared by API, console and configuration files. Changes are audited.
 
 Functions that take a connection run inside the caller's transaction, which must be rolled back after a
 `Refusal`. Functions that take the context open their own transactions. Pause, disconnect and archive
-commit the change first, so that no further request starts. They return once no request is in flight:
-nothing is sent afterwards.
+commit the change first, so that no further request to Amazon starts. They return when no request is in
+flight.
 """
 
 from collections.abc import Collection
@@ -82,7 +82,7 @@ def audit_view(destination: Destination) -> dict[str, Any]:
 
 
 def draft_of(destination: Destination) -> DestinationDraft:
-    """Return the fields of a destination that callers set."""
+    """Return the fields of a destination that a caller can set."""
     return DestinationDraft(
         name=destination.name,
         advertiser_id=destination.advertiser_id,
@@ -106,10 +106,10 @@ async def create_destination(
 async def change_destination(
     connection: AsyncConnection, before: Destination, draft: DestinationDraft, *, by: str
 ) -> Destination:
-    """Apply a draft to a destination and return the result; without a difference, return `before` itself.
+    """Apply a draft to a destination and return the destination. Return `before` if nothing changes.
 
-    Raises Refusal if advertiser or region can no longer change. Also raises Refusal if the new advertiser has
-    another pinned name for the event type of a published mapping.
+    Raises Refusal if the draft changes an advertiser or region that can no longer change. Raises Refusal if
+    the new advertiser has another pinned name for the event type of a published mapping.
     """
     if draft == draft_of(before):
         return before
@@ -176,7 +176,7 @@ async def disconnect_destination(context: AppContext, caller: Caller, destinatio
         before = await lock_visible(connection, caller, destination_id)
         if before.sign_in == "none":
             return before
-        # First `broken`, even if no event waits: an event that is accepted meanwhile must wait too.
+        # Set `broken` first, even if no event waits. An event that is accepted from now on must wait too.
         after = await destinations.set_sign_in(connection, before.id, "broken", "disconnected")
         await sign_ins.delete(connection, before.id)
         await _record(connection, caller.actor, AuditAction.DESTINATION_DISCONNECTED, before, after)

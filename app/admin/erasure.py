@@ -36,7 +36,7 @@ STORED_ELSEWHERE = (
 
 @dataclass(frozen=True, slots=True)
 class ErasureReceipt:
-    """The state of an erasure. `signature` is over the bytes of `signed`."""
+    """The state of an erasure. `signature` signs the bytes of `signed`."""
 
     body: Mapping[str, Any]
     signed: str
@@ -52,7 +52,7 @@ async def request_erasure(
     by: str,
     monotonic: Callable[[], float],
 ) -> tuple[str, datetime]:
-    """Commit an erasure and wait for the requests to Amazon that began before it; return its id and time.
+    """Commit an erasure, wait until earlier requests to Amazon have ended, and return its id and time.
 
     After the commit, no event with any of these values is sent, and workers erase the stored events.
     """
@@ -113,7 +113,7 @@ async def list_erasures(
 
 
 def require_unlimited(caller: Caller) -> None:
-    """Raise Refusal (403) for a key that is limited to destinations, because a person is erased in all."""
+    """Raise Refusal (403) for a key that is limited to destinations, because an erasure covers all."""
     if caller.destination_ids is not None:
         raise Refusal(
             ErrorCode.FORBIDDEN, "This key is limited to its destinations; a person is erased from all."
@@ -143,7 +143,7 @@ async def read_receipt(pool: PipelinePool, vault: Vault, found: erasures.Erasure
 
 
 def _status(vault: Vault, found: erasures.Erasure) -> str:
-    """Return the status of an erasure: 'unreadable' if its own identifiers are damaged."""
+    """Return the status of an erasure: 'unreadable' if the stored identifiers of the person are damaged."""
     if found.finished_at or found.sealed is None:
         return "finished"
     try:
@@ -154,7 +154,7 @@ def _status(vault: Vault, found: erasures.Erasure) -> str:
 
 
 async def _key(pool: PipelinePool, vault: Vault) -> Ed25519PrivateKey:
-    """Return the signing key, created on first use and stored sealed."""
+    """Return the key that signs receipts. Create it on first use, and store it encrypted."""
     place = f"secrets/{_SECRET}"
     fresh = vault.seal(Ed25519PrivateKey.generate().private_bytes_raw(), place=place)
     async with pool.acquire() as connection, connection.transaction():

@@ -39,9 +39,9 @@ async def rules_of(
     destination: Destination,
     mapping: StoredMapping | None,
 ) -> Rules:
-    """Return the rules that apply to the mapping's events on receipt, with the current pins.
+    """Return the conversion rules that apply to the mapping's events on receipt, with the pinned names.
 
-    A mapping that is not saved yet has no id, so previews derive their Amazon event id from `UNSAVED`.
+    An unsaved mapping has no id. The event ids of its previews are therefore derived from `UNSAVED`.
     """
     pins = await event_names.of_advertiser(connection, destination.advertiser_id)
     return Rules(

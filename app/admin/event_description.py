@@ -35,7 +35,7 @@ _METADATA_DAMAGED = (
 
 @dataclass(frozen=True, slots=True)
 class EventRows:
-    """The rows of one event. `shape` is None if the metadata of the event is damaged.
+    """The rows of one event. `shape` is the event's metadata, None if it is damaged.
 
     `attempts` are the requests that contained the event, alone or with its complete batch.
     `has_all_attempts` is False if older attempts were left out.
@@ -112,7 +112,7 @@ def duplicate_history(
     """Return the history of an event that was answered as a duplicate of `original`.
 
     If the original belongs to another destination, its attempts, replays and journey are left out. The ids of
-    the original are given only with `may_name`.
+    the original are left out unless `may_name` is set.
     """
     is_here = original.destination_id == destination_id
     original_id = original.event_id if may_name else None
@@ -178,7 +178,7 @@ def rejected_history(
 
 
 def _due_at(rows: EventRows) -> datetime:
-    """Return when the event is sent next: when it is due, but not before its throttled lane may send."""
+    """Return the earliest time of the event's next request: the event is due, and its lane may send."""
     due_at = rows.exception.due_at if rows.exception else rows.batch.due_at
     blocked_until = rows.destination.throttled_until
     return due_at if blocked_until is None else max(due_at, blocked_until)

@@ -71,7 +71,7 @@ async def _history(
     location: EventLocation,
     mappings: Mappings,
 ) -> EventHistory:
-    """Return the history of an accepted event. Raises Refusal (404) once its partition was dropped."""
+    """Return the history of an accepted event. Raises Refusal (404) if its partition was dropped."""
     batches = await event_history.batches(connection, destination.number, location.batch)
     for batch in batches:
         shape = _shape_at(batch, location.place)
@@ -99,10 +99,10 @@ async def _history_of_duplicate(
     location: EventLocation,
     duplicate: event_attempts.MappedDuplicate,
 ) -> EventHistory:
-    """Return the history of the original event, for an event that is a duplicate by its mapped eventId.
+    """Return the history of the event whose mapped Amazon event id this duplicate repeated.
 
-    The original may belong to another destination of the advertiser. Its attempts and replays are then left
-    out, and only callers that may see the other destination get its ids.
+    This original event may belong to another destination of the advertiser. The history then lacks the
+    original's attempts and replays. It has the original's ids only if the caller may see that destination.
     """
     is_here = duplicate.destination == destination.id
     origin = destination if is_here else await event_history.destination(connection, duplicate.destination)

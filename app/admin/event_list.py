@@ -24,7 +24,7 @@ from app.store.event_history import BatchRow, DestinationRef, ExceptionRow
 THROTTLED = "throttled"
 _SIGN_IN_PREFIX = "sign_in_"
 BATCHES_PER_QUERY = 50
-# If few events match the filter, the page ends early; its cursor continues the scan.
+# At these limits a page ends, even if it has found few matching events. Its cursor continues the scan.
 _MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.03
 
 Mappings = Mapping[MappingNumber, tuple[MappingId, str]]
@@ -50,7 +50,7 @@ class EventFilter:
 
     @property
     def members(self) -> dict[str, str]:
-        """The wanted metadata values, by member name."""
+        """Return the wanted metadata values, by member name."""
         wanted = {
             "execution_id": self.execution_id, "journey_id": self.journey_id, "node_id": self.node_id,
             "event_type": self.event_type,
@@ -58,7 +58,7 @@ class EventFilter:
         return {name: value for name, value in wanted.items() if value is not None}
 
     def may_match(self, batch: BatchRow) -> bool:
-        """Return whether a batch can contain a match, by its time and its packed metadata."""
+        """Return whether a batch, judged by its time and packed metadata, can contain a matching event."""
         if self.until is not None and batch.accepted_at >= self.until:
             return False
         if self.since is not None and batch.accepted_at < self.since:
@@ -84,7 +84,7 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class ListedEvent:
-    """One event of a list. Members read from its metadata are None where that is damaged."""
+    """One event of a list. Members that come from its metadata are None if the metadata is damaged."""
 
     event_id: str | None
     status: Status
@@ -116,7 +116,7 @@ class ScannedEvent:
 class EventScan:
     """A page of events. `following` is where the next page continues, None at the end of the list.
 
-    `back_to` is the earliest acceptance that the scan read, None if it read no batch.
+    `back_to` is the acceptance time of the oldest batch that the scan read, None if it read no batch.
     """
 
     items: list[ScannedEvent]
@@ -171,7 +171,7 @@ async def list_destination_events(
 
 
 async def mapping_names(context: AppContext, caller: Caller, destination_id: str) -> dict[str, str]:
-    """Return the names of a destination's mappings by id, with deleted mappings. Raises Refusal (404)."""
+    """Return the names of a destination's mappings, also deleted ones, by id. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
         return dict((await event_history.mappings(connection, destination.id)).values())
@@ -209,7 +209,7 @@ async def scan_events(
     before: Position | None,
     limit: int,
 ) -> EventScan:
-    """Return up to `limit` events below `before`, newest first. A short page may have a next page."""
+    """Return up to `limit` events below `before`, newest first. A shorter page may have a next page."""
     items: list[ScannedEvent] = []
     unreadable, scanned = 0, 0
     back_to: datetime | None = None
@@ -243,7 +243,7 @@ async def scan_events(
         if len(batches) < BATCHES_PER_QUERY or _are_older(batches, wanted.since):
             return EventScan(items, None, unreadable, back_to)
         scanned += len(batches)
-        # Place 0 of the last batch was scanned: the next query continues below it.
+        # The last batch was scanned completely, to place 0. The next query starts below this batch.
         before = (batches[-1][1].id, 0)
     return EventScan(items, before, unreadable, back_to)
 
@@ -310,7 +310,7 @@ def listed_event(
     exception: ExceptionRow | None,
     mappings: Mappings,
 ) -> ListedEvent:
-    """Return one event as lists and its history show it."""
+    """Return an event with the members that lists and the event's history show."""
     status, reason = status_and_reason(destination, batch, exception)
     return ListedEvent(
         event_id=shape.event_id if shape else None,

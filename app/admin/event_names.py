@@ -1,4 +1,4 @@
-"""Use cases of event names (R12): list the pinned names of an advertiser, rename an event type."""
+"""Use cases of event names: list the pinned names of an advertiser, rename an event type."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from app.store.mappings import StoredMapping
 
 @dataclass(frozen=True, slots=True)
 class RenamedEvent:
-    """The result of a rename. `unchanged` mappings read the event type from the event."""
+    """The result of a rename. `unchanged` mappings read the type from the event and keep the old name."""
 
     name: str
     previous_name: str
@@ -35,9 +35,9 @@ class RenamedEvent:
 class NameConflict:
     """A draft whose event name differs from the pinned name, and the effect of renaming the event type.
 
-    `republished` are (destination, mapping) names that would get a new version. `unchanged` read the event
-    type from the event and would keep the old name. `hidden` counts destinations that the caller cannot see;
-    if there are any, the caller may not rename.
+    `republished` has the (destination, mapping) names of mappings that would get a new version. `unchanged`
+    has the names of mappings that read the event type from the event and would keep the old name. `hidden`
+    counts destinations that the caller cannot see; if there are any, the caller may not rename.
     """
 
     event_type: str
@@ -51,7 +51,7 @@ class NameConflict:
 async def find_name_conflict(
     context: AppContext, caller: Caller, destination_id: str, mapping_id: str
 ) -> NameConflict | None:
-    """Return the conflict of a mapping's draft with the pinned name, or None (R12)."""
+    """Return the conflict of a mapping's draft with the pinned name, or None."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
@@ -88,7 +88,7 @@ async def list_event_names(context: AppContext, caller: Caller, advertiser_id: s
 async def rename_event(
     context: AppContext, caller: Caller, advertiser_id: str, event_type: str, to: str
 ) -> RenamedEvent:
-    """Rename an event type and publish a new version of each mapping with that constant type; audited.
+    """Rename an event type, and publish a new version of each mapping with that constant type. Audited.
 
     Raises Refusal: 422 for an invalid name, 403, 404.
     """

@@ -17,7 +17,7 @@ from app.domain.outcomes.status import Status
 
 @dataclass(frozen=True, slots=True)
 class EventLocation:
-    """Where the ledger says that an event is: its batch, and its place in the batch."""
+    """The position of an event according to the ledger: its batch, and its place in the batch."""
 
     event_id: str
     mapping_id: str

@@ -48,7 +48,7 @@ _NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class SearchPosition(NamedTuple):
-    """Where the next page continues: below this accepted event, and below this record of a rejection."""
+    """Where the next page continues: below this accepted event, and below this rejection record."""
 
     batch: BatchId
     place: int
@@ -112,7 +112,7 @@ async def search_events(
 
     `rejected` selects only rejected events (True), only accepted events (False), or both (None). `any_id` of
     the filter is compared with the ids of the event, its execution, journey, node and request, and with
-    Amazon's request ids. If an event has this id, the search is exact.
+    Amazon's request ids. If an event has this id, the page has only the events with this id.
     """
     await context.write_rejections()
     async with (
@@ -156,7 +156,7 @@ async def _open(
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """A search in one snapshot. `mappings` are ids of mappings and of their destinations, by number.
+    """A search in one snapshot. `mappings` has the ids of each mapping and its destination, by number.
 
     `numbers` are the destinations to search, None for all. `known` caches the destinations read so far.
     """
@@ -186,7 +186,7 @@ class _Search:
         return self._merge(before, accepted, records[:limit], limit, has_more=has_more)
 
     async def exact(self, text: str, limit: int) -> SearchPage:
-        """Return the events with this id. If there are none, the id may be of a request to Amazon."""
+        """Return the events with this id, or else the events of the Amazon request with this id."""
         keys = {
             event_key(destination, mapping, text): number  # type: ignore[arg-type]
             for number, (mapping, destination) in self.mappings.items()
@@ -225,7 +225,7 @@ class _Search:
     async def _events_at(
         self, number: DestinationNumber, id_: BatchId, places: set[int] | None, event_id: str | None
     ) -> list[FoundEvent]:
-        """Return the events of a batch, only those at these positions or with this id."""
+        """Return the events of a batch at these places and with this id. None does not restrict."""
         destination = self.known[number]
         items = []
         for batch in await event_history.batches(self.connection, number, id_):
@@ -279,7 +279,7 @@ class _Search:
     ) -> SearchPage:
         """Merge accepted and rejected events, newest first.
 
-        The page ends at the time that both lists have reached, because an older part of one list is not read.
+        If a list continues on the next page, this page has no events older than the end of that list.
         """
         horizon = max(
             (accepted.back_to or _NO_TIME) if accepted.following else _NO_TIME,

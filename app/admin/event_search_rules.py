@@ -26,7 +26,7 @@ def take_newest(
 
 
 def rejection_filter(wanted: EventFilter) -> RejectionFilter:
-    """Convert a filter of events to one of rejection records."""
+    """Convert a filter of events to a filter of rejection records."""
     return RejectionFilter(
         since=wanted.since,
         until=wanted.until,
@@ -40,5 +40,5 @@ def rejection_filter(wanted: EventFilter) -> RejectionFilter:
 
 
 def may_be_rejected(wanted: EventFilter) -> bool:
-    """Return whether rejected events, which have no delivery status and no event type, can match."""
+    """Return whether a rejected event can match: it has no delivery status and no event type."""
     return wanted.status is None and wanted.event_type is None

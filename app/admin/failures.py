@@ -13,7 +13,7 @@ from app.store.failures import FailureGroup
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A group of failed events, and the mapping (id, name) that they came from; None for several."""
+    """A group of failed events. `mapping` is the id and name of their mapping; None if they have several."""
 
     group: FailureGroup
     mapping: tuple[MappingId, str] | None

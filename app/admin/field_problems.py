@@ -1,4 +1,4 @@
-"""Problem codes of request fields, which are stable and do not depend on the validation library."""
+"""Problem codes of request fields. The codes are stable and do not depend on the validation library."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,12 +55,13 @@ MAPPING_WORDS: Mapping[str, str] = {
 
 # The first part of the framework's error location; callers do not need it.
 _LOCATION_ROOTS = ("body", "query", "path", "header")
-# Context of our own validators' errors: the names that lead from the validated value to the wrong member.
+# Key in the context of our own validators' errors. Its value is the path from the validated value to the
+# wrong member.
 MEMBER_PATH = "member_path"
 
 
 def field_problems(errors: Iterable[Mapping[str, Any]]) -> Sequence[FieldProblem]:
-    """Return each invalid field once, from a validation library's errors. Never contains a value."""
+    """Convert the validation library's errors: return each invalid field once, without its value."""
     problems = dict.fromkeys(
         # Our own validators raise a PydanticCustomError whose type is already our code.
         FieldProblem(_path(error), WORDS.get(error["type"], _own_code(error["type"])))
@@ -90,7 +91,7 @@ def _own_code(error_type: str) -> str:
     return error_type if error_type in OWN_WORDS or error_type in WORDS.values() else "invalid"
 
 
-# Codes that only our own validators and routes use; the documentation lists them with those above.
+# Codes that only our own validators and routes use. The documentation lists them together with `WORDS`.
 OWN_WORDS: Mapping[str, str] = {
     "invalid": "It does not have the format of this field.",
     "blank": "It contains only white space.",
@@ -112,7 +113,7 @@ OWN_WORDS: Mapping[str, str] = {
 
 
 def request_path(location: Sequence[str | int]) -> str:
-    """Return a location as `rate_limit.burst` or `scopes[0]`; the empty path is the body."""
+    """Return a location in the form `rate_limit.burst` or `scopes[0]`; '' for the body itself."""
     parts = list(location)
     if parts and parts[0] in _LOCATION_ROOTS:
         parts = parts[1:]

@@ -102,7 +102,7 @@ async def _record(
 
 
 def _audit_view(stored: StoredIncident) -> dict[str, Any]:
-    # A note is free text: the audit records only that the note exists.
+    # A note is free text and may be personal. The audit therefore records only that a note exists.
     return {
         "state": stored.incident.state.value,
         "muted_until": stored.muted_until,

@@ -56,7 +56,8 @@ def _report_once(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         raise validation_error("not_in_list") from None
 
 
-# For a union: pydantic reports an error per member of the union, with the member's type in the path.
+# For a field with a union type: report one error. Without this validator, pydantic reports an error for each
+# member of the union, with the member's type in the path.
 REPORT_ONCE = WrapValidator(_report_once)
 
 
@@ -152,7 +153,7 @@ Instant = Annotated[
 
 
 def _day(value: Any) -> Any:
-    """Return the day (UTC) of a time. The library parses any other value."""
+    """Return the day (UTC) of a time. Return any other value unchanged, for pydantic to parse."""
     return _instant(value).date() if isinstance(value, str) and len(value) > len("2026-11-24") else value
 
 

@@ -1,7 +1,7 @@
 """Use cases: the events of a destination by journey and node, counted from its stored batches.
 
-The counts are exact after replays and erasures, as long as batches are stored. Rejected events and duplicates
-leave no batch: they have counters.
+The counts stay exact after replays and erasures, as long as the batches are stored. Rejected events and
+duplicates are in no batch: separate counters count them.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from app.domain.outcomes.status import WAITING, Status
 from app.store import PipelineConnection, event_history, journey_counts
 from app.store.event_history import DestinationRef
 
-# Batches per query. A count with a time limit reads fewer, so that it can stop in time.
+# Batches per query, without and with a time limit. Between small queries a count can stop in time.
 _BATCHES, _BATCHES_IN_TIME = 200, 25
 _MAX_SECONDS: Final = 0.06
 _MOST_ROWS: Final = 120
@@ -48,7 +48,7 @@ class NodeFigures:
 class JourneyFigures:
     """Figures by journey and node, most events first.
 
-    `back_to` is the earliest acceptance that was counted, None if all events of the range were counted.
+    `back_to` is the earliest counted time of acceptance, None if all events of the range were counted.
     """
 
     items: Sequence[NodeFigures]
@@ -63,7 +63,7 @@ async def read_journey_figures(
     """Count the events of a destination since a time, by journey and node. Raises Refusal (404).
 
     Accepted events are counted from the newest batch on. After `_MAX_SECONDS` the count stops, and `back_to`
-    is the earliest acceptance that it includes. Rejected events are counted per day (UTC).
+    is the earliest counted time of acceptance. Rejected events are counted per day (UTC).
     """
     await context.write_rejections()
     async with (
@@ -133,7 +133,7 @@ async def _count(
 ) -> tuple[dict[Key, Counter[Status]], datetime | None]:
     """Count the matching events by key and status, batch by batch from the newest on.
 
-    Also return the earliest acceptance that was counted, None if all were counted.
+    Also return the earliest counted time of acceptance, None if all events were counted.
     """
     counts: dict[Key, Counter[Status]] = {}
     deadline = math.inf if max_seconds is None else monotonic() + max_seconds

@@ -96,7 +96,7 @@ async def create_key(context: AppContext, caller: Caller, body: NewKey) -> tuple
 async def rotate_key(
     context: AppContext, caller: Caller, key_id: str, body: KeyRotation
 ) -> tuple[ApiKey, str, ApiKey]:
-    """Create a successor with the same permissions; return it, its secret, and the old key with its end.
+    """Create a key with the same permissions; return it, its secret, and the old key with its new expiry.
 
     Raises Refusal: 404 for a key that the caller may not change, 409 `key_ended` or `key_rotated`.
     """
@@ -214,10 +214,10 @@ class NotRotated(StrEnum):
 async def insert_successor(
     connection: AsyncConnection, key: str, *, overlap_s: int, expires_at: datetime | None, by: str
 ) -> tuple[ApiKey, str, ApiKey] | NotRotated:
-    """Store a key with the permissions of another, which expires after the overlap.
+    """Store a new key with the permissions of an old key. The old key expires after the overlap.
 
-    Returns the new key, its secret, and the old key with its new end. Of several concurrent calls, only one
-    succeeds.
+    Returns the new key, its secret, and the old key with its new expiry. Of several concurrent calls, only
+    one succeeds.
     """
     old = await keys.lock(connection, key)
     if old is None:

@@ -42,7 +42,7 @@ _CUSTOM = [
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Allow null, which counts as absent: a draft may lack any member except its name."""
+    """Return a schema that also allows null. Null counts as absent; only the name of a draft is required."""
     about = {"description": schema["description"]} if "description" in schema else {}
     return {"anyOf": [{k: v for k, v in schema.items() if k not in about}, {"type": "null"}], **about}
 
@@ -102,7 +102,7 @@ def name_problem(name: Any) -> str | None:
 def draft_warnings(
     document: Document, region: Region, schema: EventSchema | None = None
 ) -> list[LintWarning | SchemaMismatch]:
-    """Return warnings for a valid draft: the lint warnings and, given an event schema, mismatches with it."""
+    """Return the lint warnings of a valid draft and, with an event schema, its mismatches with the schema."""
     return [*lint(document, region), *(schema_mismatches(document, schema) if schema else ())]
 
 

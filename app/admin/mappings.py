@@ -1,7 +1,7 @@
 """Use cases of mappings and their drafts: list, read, create, change, archive. Each change is audited.
 
 Functions that take a connection run in the caller's transaction, which must be rolled back after a `Refusal`.
-Functions that take the context open their own.
+Functions that take the context open their own transaction.
 """
 
 from collections.abc import Collection, Sequence
@@ -50,7 +50,7 @@ class MappingDetails:
 
 
 def valid_draft(draft: Document) -> Document:
-    """Return the draft with a normalised event name if its members are valid; it may be incomplete.
+    """Check a draft, which may be incomplete, and return it with a normalised event name.
 
     Raises Refusal (422).
     """
@@ -70,7 +70,7 @@ def valid_draft(draft: Document) -> Document:
 async def find_mapping(
     connection: AsyncConnection, destination: Destination, mapping: str, *, lock: bool = False
 ) -> StoredMapping:
-    """Return a mapping of a destination. Raises Refusal (404; 409 if `lock` is set and it is archived)."""
+    """Return a mapping of a destination. Raises Refusal: 404, or 409 if it is archived and `lock` is set."""
     require_id("map_", mapping)
     fetch = stored_mappings.lock if lock else stored_mappings.find
     stored = await fetch(connection, destination.id, mapping)
@@ -97,7 +97,7 @@ async def mapping_details(
 async def read_mapping(
     context: AppContext, caller: Caller, destination_id: str, mapping_id: str
 ) -> MappingDetails:
-    """Return a mapping, an archived one too."""
+    """Return a mapping, archived or not."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         return await mapping_details(connection, destination, mapping_id)

@@ -31,7 +31,7 @@ class OperationsHome:
 async def read_home(
     context: AppContext, caller: Caller, query: PageQuery, *, incident_limit: int
 ) -> OperationsHome:
-    """Read the home page for a caller; `query.only` must be the caller's limit."""
+    """Read the content of the home page for a caller. `query.only` must equal `caller.only`."""
     assert query.only == caller.only
     async with context.pool.acquire() as connection:
         found, open_incidents = await incidents.most_severe(

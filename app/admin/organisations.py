@@ -107,7 +107,7 @@ async def resume_organisation(context: AppContext, caller: Caller, organisation:
 async def organisation_usage_by_day(
     context: AppContext, organisation: str, first: date | None, last: date | None
 ) -> Sequence[DayUsage]:
-    """Return the usage of each day, by default of the last 30. Raises Refusal (404, 422)."""
+    """Return the usage of each day, by default of the last 30 days. Raises Refusal (404, 422)."""
     last = last or context.now().date()
     first = first or last - timedelta(days=29)
     if last < first:

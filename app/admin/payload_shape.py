@@ -1,4 +1,4 @@
-"""Use case: the fields of an event's payload, without values. The mapping version of the event has them."""
+"""Use case: list the fields of an event's payload, without values, from the event's mapping version."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _TOP = ("event_type", "event_source", "event_name", "country_code")
 class PayloadField:
     """A field of the payload. `source` is a path of the event, None for a constant.
 
-    `is_sent` is whether the event carried this match key. It is None for all other fields.
+    `is_sent` says whether the event has this match key. It is None for all other fields.
     """
 
     name: str

@@ -16,7 +16,7 @@ PERSON = "oidc:"
 
 @dataclass(frozen=True, slots=True)
 class PersonClaims:
-    """The claims with a person's groups and organisation, and the groups of each role."""
+    """The names of the claims with a person's groups and organisation, and the groups of each role."""
 
     role_claim: str = "groups"
     groups: Sequence[tuple[str, str]] = ()  # (role, group)
@@ -41,9 +41,9 @@ def person_caller(subject: str, name: str, role: str, organisation: Organisation
 
 
 def subject_of(sub: str) -> str:
-    """Return the id to store for a person.
+    """Return the id to store for a person with this `sub` claim.
 
-    This is the subject, or its digest if the subject is an email address or a phone number.
+    The id is the claim, or its digest if the claim is an email address or a phone number.
     """
     return f"sha256:{hashlib.sha256(sub.encode()).hexdigest()[:32]}" if is_personal_id(sub) else sub[:255]
 

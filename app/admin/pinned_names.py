@@ -1,4 +1,4 @@
-"""Pinned event names (R12): pin a name, refuse a second name, list names, show what a rename changes."""
+"""Pinned event names: pin a name, refuse a second name, list names, show what a rename changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ async def list_pinned_names(
     after: tuple[str, str] | None = None,
     search: str | None = None,
 ) -> Sequence[Pin]:
-    """Return up to `limit` pinned names of advertisers whose destinations the caller may all see."""
+    """Return up to `limit` pinned names of the advertisers of which the caller sees every destination."""
     async with context.engine.connect() as connection:
         return await event_names.page(connection, limit=limit, after=after, search=search, only=caller.only)
 
@@ -76,9 +76,9 @@ async def require_all_visible(connection: AsyncConnection, caller: Caller, adver
 
 
 async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping) -> None:
-    """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned (R12).
+    """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned.
 
-    For a mapping that reads the type from the event, storing the first event of a type pins its name.
+    If a mapping reads the type from the event, the name is pinned when the first event of a type is stored.
     """
     event_type = mapping.constant_event_type
     if event_type is None:

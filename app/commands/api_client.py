@@ -101,7 +101,7 @@ def read_key(settings: Settings, file: Path | None) -> str:
         try:
             return file.read_text().strip()
         except OSError as error:
-            raise CommandFailed(f"{file}: {error.strerror}") from None
+            raise CommandFailed(f"The key file cannot be read: {file}: {error.strerror}.") from None
     if settings.bootstrap_admin_key is None:
         raise CommandFailed("There is no API key. Add --key-file with a file that contains one.")
     return settings.bootstrap_admin_key.get_secret_value()

@@ -15,8 +15,8 @@ from app.settings import SettingsError
 async def monitoring_port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncIterator[None]:
     """Read the gauges and serve the monitoring port during the block.
 
-    Without METRICS_PORT, an API process only reads the gauges, because it has its own `/metrics`, and a
-    worker does nothing. Raises SettingsError if the port cannot be opened.
+    Without METRICS_PORT, an API process only reads the gauges, because it serves its own `/metrics`. A worker
+    then does nothing. Raises SettingsError if the port cannot be opened.
     """
     settings = resources.settings
     if settings.metrics_port is None and resources.role != "api":
@@ -39,7 +39,7 @@ async def _port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncI
     if settings.metrics_port is None:
         yield
         return
-    # Imported here, because they load the web framework (10 MB). A worker without the port does not need it.
+    # These modules load the web framework (10 MB). A worker without the port does not need it.
     from app.api.health import API, WORKER, Readiness
     from app.server.monitoring_app import MonitoringApp, MonitoringServer
 

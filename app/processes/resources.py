@@ -46,7 +46,7 @@ _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
 
 @dataclass(frozen=True, repr=False)
 class Resources:
-    """The resources of a process. `writer` identifies its rows in the counts."""
+    """The resources of a process. `writer` is the number of the process in the table `counts`."""
 
     settings: Settings
     role: str
@@ -63,8 +63,8 @@ class Resources:
     async def connect(self) -> asyncpg.Connection:
         """Open a long-lived connection outside the pool. The caller closes it.
 
-        Its few statements are repeated, so Postgres plans each only once: planning over all partitions would
-        take a sixth of the time of a flush of ten events.
+        Postgres plans each statement of this connection only once. Planning over all partitions would take a
+        sixth of the time of a flush of ten events.
         """
         settings = session_settings("own", plans_once=True, organisation=EVERY)
         return await keepalive.connect(
@@ -82,7 +82,7 @@ class Resources:
 
         engine = create_async_engine(
             "postgresql+asyncpg://",
-            # asyncpg parses the URL, because it may name several servers, of which one is writable.
+            # asyncpg parses the URL, because a URL may name several servers. Only one of them is writable.
             async_creator=lambda: keepalive.connect(
                 self.dsn, server_settings=session_settings(self.role), timeout=_connect_timeout(self.role)
             ),
@@ -173,7 +173,8 @@ def oidc_client(settings: Settings) -> OidcClient | None:
 async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:
     """Return the key of the content hash, which recognises repeated events. The first process creates it.
 
-    It is never rotated: with a new key, a repeated event would look like a different event with the same id.
+    The key is never rotated: with a new key, a repeated event would look like a different event with the same
+    id.
     """
     place = "secrets/content_pepper"
     fresh = vault.seal(secrets.token_bytes(32), place=place)
@@ -238,12 +239,12 @@ def session_settings(
     """Return the settings of a database session.
 
     `plans_once` forces generic plans. They suit repeated statements that find a few rows by key: to plan such
-    a statement over 30 partitions costs more than to execute it. `organisation` is the acting organisation of
-    transactions that set none.
+    a statement over 30 partitions costs more than to execute it. A transaction that sets no acting
+    organisation acts for `organisation`.
     """
     return {
         "application_name": f"conversions-{role}",
-        # A 202 means that the event is on disk, and the database or its roles may have another default.
+        # A 202 promises that the event is on disk. The database may have another default.
         "synchronous_commit": "on",
         # After a lock, a statement must see the rows that other transactions wrote before the lock.
         "default_transaction_isolation": "read committed",
@@ -251,9 +252,10 @@ def session_settings(
         "timezone": "UTC",
         "jit": "off",
         "statement_timeout": "30s",
-        # A worker that freezes in a transaction keeps rows locked. Free them when its leases expire.
+        # A worker that freezes in a transaction keeps rows locked. This timeout frees the rows when the
+        # worker's leases expire.
         "idle_in_transaction_session_timeout": f"{TIMES.silent_after * 1000:.0f}ms",
         "plan_cache_mode": "force_generic_plan" if plans_once else "auto",
-        # The session of an unreachable process ends, which releases its locks.
+        # Postgres ends the session of an unreachable process, and so releases its locks.
         **keepalive.SERVER_SETTINGS,
     }

@@ -43,7 +43,7 @@ _MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
 # posts of events use the complete limit.
 _ADMIN_RESERVE_BYTES: Final = 4 * 1024 * 1024
 _MEMORY_CHECK_BYTES: Final = 256 * 1024  # smaller bodies are parsed without a check of the memory limit
-# The parsed size is estimated for bodies of this declared length, and for bodies without a length.
+# The parsed size is estimated for bodies of at least this declared length, and for chunked bodies.
 _ESTIMATE_PARSED_SIZE_FROM: Final = 1024 * 1024
 _COMPLETED_STATUSES: Final = frozenset({202, 207, 422})  # of posts whose events were all processed
 
@@ -66,9 +66,10 @@ def shed_problem(reason: ShedReason) -> Problem:
 
 @dataclass(slots=True)
 class Share:
-    """What the admitted requests of one owner (an API key) use together.
+    """The resources that the admitted requests of one API key (their owner) use together.
 
-    `key` is the owner, and whether the requests are posts of events, which have a separate share.
+    `key` is a pair: the owner, and whether the requests are posts of events. An owner's posts of events have
+    their own share.
     """
 
     key: tuple[str | None, bool]
@@ -82,8 +83,9 @@ class Share:
 class Permit(msgspec.Struct, eq=False):
     """One admitted request. Times are monotonic; `read_at` is set when its body is complete.
 
-    Sizes are in bytes of its body: `received` by the connection, `read` by the endpoint, and `reserved`, the
-    charge. `parsed_size` is the estimated memory of the parsed body.
+    `received` counts the body bytes that the connection received, and `read` the bytes that the endpoint
+    read. `reserved` is the number of bytes charged to the limits. `parsed_size` is the estimated memory of
+    the parsed body.
     """
 
     is_events: bool
@@ -149,7 +151,10 @@ class AdmissionController:
         ).set_function(lambda: self._adaptive_limit.cost)
 
     def admit(self, length: int | None) -> Permit | ShedReason:
-        """Admit a post of events, or shed it: count and return the reason. `length` is None if chunked."""
+        """Admit a post of events and return its permit, or count and return the reason to shed it.
+
+        `length` is the declared length of the body, None if the body is chunked.
+        """
         now = self._monotonic()
         reason = shed_reason(self._load(now), self._adaptive_limit, length, self._limits)
         if reason is not None:
@@ -162,11 +167,14 @@ class AdmissionController:
         return permit
 
     def retry_after(self, reason: ShedReason) -> int:
-        """Return seconds for `Retry-After`, with jitter."""
+        """Return the seconds for the header `Retry-After`, with jitter."""
         return retry_after(reason, self._jitter())
 
     def enter(self, length: int | None, *, is_events: bool) -> Permit | Problem:
-        """Admit a request, or return the error response. `length` is None if chunked."""
+        """Admit a request and return its permit, or return the error response.
+
+        `length` is the declared length of the body, None if the body is chunked.
+        """
         if is_events:
             admitted = self.admit(length)
             return self._shed_problem(admitted) if isinstance(admitted, ShedReason) else admitted
@@ -179,9 +187,10 @@ class AdmissionController:
     def charge_owner(
         self, permit: Permit, owner: str | None, organisation: str | None = None
     ) -> Problem | None:
-        """Charge a request to the share of its owner; return the error response if the share is exceeded.
+        """Charge a request to its owner's share. Return the error response if the share is exceeded.
 
-        Called after authentication, before the body is read. All requests without an owner have one share.
+        Called after authentication, before the body is read. All requests without an owner use the same
+        share.
         """
         key = (owner, permit.is_events)
         share = self._shares.get(key)
@@ -205,7 +214,7 @@ class AdmissionController:
             self._reserve(permit, permit.received)
 
     def record_read(self, permit: Permit, chunk: bytes, *, complete: bool) -> Problem | None:
-        """Charge body bytes when the endpoint has read them; return the error response above a limit."""
+        """Charge body bytes that the endpoint has read. Return the error response if a limit is exceeded."""
         permit.read += len(chunk)
         length = permit.declared_length
         if permit.is_events and (length is None or length >= _ESTIMATE_PARSED_SIZE_FROM):
@@ -273,8 +282,8 @@ class AdmissionController:
     def memory_problem(self, permit: Permit) -> Problem | None:
         """Return the error response if a large body would exceed the memory limit when it is parsed.
 
-        A megabyte of numbers becomes 30 MB of objects, which stay in memory until the events are stored. The
-        only post in progress is never refused, as in `shed_reason`.
+        A megabyte of numbers becomes 30 MB of objects, which stay in memory until the events are stored. A
+        post is never refused while it is the only post in progress.
         """
         if permit.read < _MEMORY_CHECK_BYTES or self._posts <= 1:
             return None
@@ -349,7 +358,7 @@ class AdmissionController:
 
 
 def parsed_size_of(body: bytes) -> int:
-    """Return an upper bound of the memory of parsed JSON besides its text, in bytes.
+    """Return an upper bound of the memory that parsed JSON takes besides its text, in bytes.
 
     Measured on CPython 3.11: a decimal takes 104 bytes and its slot in a list 8 bytes. An empty list takes 64
     bytes, an object with a single member 232 bytes.

@@ -22,7 +22,7 @@ Respond: TypeAlias = Callable[[int, RawHeaders, bytes], Awaitable[None]]
 async def respond(cycle: RequestResponseCycle, status: int, headers: RawHeaders, body: bytes) -> None:
     """Send a complete response to the request of `cycle`, unless its client disconnected.
 
-    `headers` must be valid, because they are not checked, and contain the length of the body.
+    The caller passes valid `headers` with the length of the body. This function does not check them.
     """
     if cycle.flow.write_paused and not cycle.disconnected:
         await cycle.flow.drain()

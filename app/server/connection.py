@@ -76,7 +76,7 @@ class HttpConnection(HttpToolsProtocol):
             self._close_overdue(overdue)
 
     def begin_shutdown(self) -> None:
-        """Close after the current response, with `Connection: close`."""
+        """Close the connection after the current response, if any, which gets `Connection: close`."""
         if self._is_answering():
             self.cycle.keep_alive = False
 
@@ -127,13 +127,13 @@ class HttpConnection(HttpToolsProtocol):
             self._lines.discard_before()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer complete requests, then close. Returning False closes the connection now."""
+        """Answer the requests that are complete, then close. Return False to close the connection now."""
         self._eof = self._input_ended = True
         if self._wait.phase in (Phase.BODY, Phase.DRAINING, Phase.LINGERING) or not self._is_answering():
             return False
         if self._deferred is None:
             self.cycle.keep_alive = False
-        # If a response has started, its client may be gone.
+        # Close now if the response has started, because its client may be gone.
         return bool(self.pipeline) or not self.cycle.response_started
 
     def on_message_begin(self) -> None:
@@ -189,7 +189,7 @@ class HttpConnection(HttpToolsProtocol):
             self.scope["state"][RESPOND] = partial(respond, self.cycle)
         if self._shutdown_state.begun or (length or 0) > self._limits.drain_bytes:
             self.cycle.keep_alive = False
-        # The end of a chunked body may be malformed. So a response before that end is the last.
+        # The end of a chunked body may be malformed. So a response before that end is the connection's last.
         self._kept_after_body = self.cycle.keep_alive
         if length is None:
             self.cycle.keep_alive = False
@@ -308,7 +308,7 @@ class HttpConnection(HttpToolsProtocol):
             self._answer_and_close(problem)
 
     def _shed(self, admission: AdmissionController, reason: ShedReason, headers: FirstHeaders) -> None:
-        """Answer a shed post without a task and without reading its body. The next request waits."""
+        """Answer a shed post without a task, discard its body, and delay the next request."""
         # A client that sent `Expect` may send the body or the next request: the next bytes are ambiguous.
         last = self._shutdown_state.begun or not self.parser.should_keep_alive() or self.expect_100_continue
         last = last or declared_length(headers) is None  # as in `on_headers_complete`
@@ -328,7 +328,7 @@ class HttpConnection(HttpToolsProtocol):
         self._wait.await_head(self.loop.time(), pipelined=self._is_answering())
 
     def _count_head(self, size: int) -> None:
-        """Count parsed bytes of the head. Received segments are not enough: the last may hold a body too."""
+        """Count the parsed bytes of a head. The last received segment may also contain a part of the body."""
         self._parsed_head_bytes += size
         if self._parsed_head_bytes > self._limits.head_bytes:
             self._closed("head_bytes")
@@ -376,7 +376,7 @@ class HttpConnection(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def _linger(self) -> None:
-        """Send no more, and discard input: unread input would reset the connection and lose the response."""
+        """Stop sending and discard input. Unread input would reset the connection and lose the response."""
         self._input_ended = True
         self._wait.drain(Phase.LINGERING, self.loop.time())
         if self.transport.can_write_eof():

@@ -9,17 +9,18 @@ from typing import Final
 from app.server.request_body import MIB
 
 NEVER: Final = float("inf")
-# Counted for each header field besides its bytes, as in HTTP/2 (RFC 9113 §6.5.2): a small field needs more
-# memory than its bytes.
+# Bytes that each header field counts in addition to its text, as in HTTP/2 (RFC 9113 §6.5.2). A small field
+# needs more memory than its text.
 HEADER_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Limits for a client; times in seconds, `head_bytes` for request line and headers together.
+    """The limits of a client's connection. Times are in seconds.
 
-    After `body_grace_s` a body must arrive at `body_rate` bytes a second on average. After a response before
-    the end of a body, further input is discarded for `drain_s` and up to `drain_bytes`.
+    `head_bytes` limits the request line and the headers together. After `body_grace_s`, a body must arrive at
+    `body_rate` bytes a second on average. If a response is sent before the end of the body, the server
+    discards the rest of the body. It does so for at most `drain_s` and `drain_bytes`.
     """
 
     head_s: float = 10.0
@@ -97,7 +98,7 @@ class ConnectionWait:
         return self._drain_left >= 0
 
     def write_paused(self, now: float) -> None:
-        """Set a second deadline: the client must read until then."""
+        """Set the deadline for the client to read the buffered response."""
         self._read_deadline = now + self._limits.read_s
 
     def write_resumed(self) -> None:

@@ -107,8 +107,8 @@ class EventsEndpoint:
     ) -> EventsReply | None:
         """Store the events of an admitted post and return the response; None if the client disconnected.
 
-        `length` is the declared length of the body, None if chunked. Releases the permit. Only a cancellation
-        before the first step, at shutdown, leaves the permit unreleased.
+        `length` is the declared length of the body, None if chunked. Releases the permit, unless shutdown
+        cancels the task before its first step.
         """
         request_id = request_id_of(headers)
         trace = RequestTrace(traceparent_of(headers), request_id=request_id)
@@ -156,7 +156,10 @@ class EventsEndpoint:
         return reply
 
     async def _read(self, body: RequestBodyReader, permit: Permit, organisation: OrganisationId) -> bytes:
-        """Return the body of a post when its events may be parsed and evaluated, which uses the CPU."""
+        """Read the body of a post, wait for the loop limiter, and return the body.
+
+        Raises Refusal if parsing the body would exceed the memory limit.
+        """
         content = await body.read()
         if (turn := self._loop_limiter.enter(permit.cost, organisation)) is not None:
             await turn

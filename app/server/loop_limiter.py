@@ -48,11 +48,11 @@ class LoopLimiter:
         self._small_senders = RecentSenders(SMALL_POST_SECONDS)
 
     def enter(self, cost: int, organisation: str | None) -> "asyncio.Future[None] | None":
-        """Return None if a post may proceed now, else a future that is done when it may.
+        """Return None if a post may proceed now, else a future that completes when the post may proceed.
 
         A post that costs more than an iteration allows gets an iteration without other posts. A small post
-        may exceed the cost per iteration if its organisation has no other post in the iteration and none that
-        waits. So few events do not wait for many events of another organisation.
+        may exceed the cost per iteration if its organisation has no other post in this iteration and no
+        waiting post. So a small post does not wait for large posts of another organisation.
         """
         small = cost <= SMALL_COST
         if small:

@@ -1,4 +1,4 @@
-"""Rules for request heads beyond the parser's (RFC 9112, RFC 9110). Pure.
+"""Rules for request heads that the parser does not check (RFC 9112, RFC 9110). No I/O.
 
 A proxy could read an ambiguous head differently from this server (request smuggling), so ambiguous heads are
 refused and the connection closes.
@@ -35,7 +35,7 @@ def problem_of_head(
 ) -> Problem | None:
     """Return the refusal of a head, or None. Header names are in lower case, values as received.
 
-    `foreign` means that the request line names another protocol than HTTP.
+    `foreign` means that the request line names a protocol other than HTTP.
     """
     if foreign or version not in _VERSIONS:
         return _VERSION
@@ -96,7 +96,7 @@ class RequestLines:
         self._before = b""
 
     def is_foreign(self, method: bytes, target: bytes) -> bool:
-        """Return whether the request line with this method and target names another protocol than HTTP."""
+        """Return whether the request line with this method and target names a protocol other than HTTP."""
         raw = self._before + self._segment if self._before else self._segment
         if self._at_start:
             if raw.startswith(b"%b %b HTTP/" % (method, target)):

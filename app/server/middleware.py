@@ -58,7 +58,7 @@ class RequestMiddleware:
         self._spans = spans
         self._admission = admission
         self._monotonic = monotonic
-        # `route` is the path template: bounded and without personal data.
+        # The label `route` is the path template, which has few values and no personal data.
         self._request_count = Counter(
             "amazon_conversions_http_requests",
             "HTTP requests answered",

@@ -73,5 +73,5 @@ class MonitoringServer(Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Handle no signals: the process does."""
+        """Handle no signals, because the process handles them."""
         yield

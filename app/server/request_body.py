@@ -1,4 +1,4 @@
-"""Request bodies: read up to the size cap, and charged to admission control."""
+"""Read request bodies up to the size cap, and charge them to admission control."""
 
 from typing import Final
 
@@ -61,7 +61,7 @@ class RequestBodyReader:
         return message
 
     async def read(self) -> bytes:
-        """Return the body. Raises ClientDisconnect if the client closes before its end."""
+        """Return the body. Raises ClientDisconnect if the client closes before the body's end."""
         chunks = []
         while True:
             message = await self.receive()

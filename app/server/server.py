@@ -1,7 +1,7 @@
 """The HTTP server: checks connection deadlines and shuts down gracefully.
 
-At shutdown readiness fails first. During the shutdown delay the server still answers requests, with
-`Connection: close`: the load balancer needs this time to notice. Then the server accepts no connection,
+At shutdown, the readiness check fails first. During the shutdown delay the server still answers requests,
+with `Connection: close`: the load balancer needs this time to notice. Then the server accepts no connection,
 answers the requests in progress, and `serve` returns.
 """
 

@@ -37,7 +37,7 @@ class UnsettledAttempt:
     age: timedelta
 
 
-# A new sign-in has another generation: the token of the earlier one must not be used.
+# Each sign-in has a generation number. The token of an earlier sign-in must not be used.
 _IS_ACTIVE = """SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id
           WHERE d.number = $3 AND d.state = 'active' AND s.generation = $8 FOR SHARE OF d"""
 # Setting the time of the next probe in this statement lets only one worker send a probe.
@@ -75,9 +75,9 @@ async def start(
     """Record that a request will be sent, or return None when it must not be sent.
 
     It may be sent if this worker owns the lane, no erasure was requested since the batches were read, and the
-    destination is active. With `probe_again_in`, the destination must instead be waiting for a due probe, and
-    the next probe is due after this number of seconds. A pause or a takeover of the lane that commits later
-    waits for this transaction and then sees the attempt.
+    destination is active. With `probe_again_in`, a probe of the destination must be due instead of the
+    destination being active. The next probe is then due after `probe_again_in` seconds. A pause or a takeover
+    of the lane that commits later waits for this transaction and then sees the attempt.
     """
     row = await connection.fetchrow(
         _START.format(ready=_IS_ACTIVE if probe_again_in is None else _IS_PROBED),

@@ -122,7 +122,10 @@ async def newest(
     wanted: AuditFilter | None = None,
     only: Sequence[str] | None = None,
 ) -> list[AuditEntry]:
-    """Return up to `limit` audit rows with ids below `below`, newest first, of the destinations `only`."""
+    """Return up to `limit` audit rows with ids below `below`, newest first.
+
+    `only` limits the rows to these destinations.
+    """
     wanted = wanted or AuditFilter()
     rows = await fetch(
         connection,
@@ -157,7 +160,7 @@ async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, st
     return {row["id"]: row["name"] for row in rows}
 
 
-# `members` has the texts that the database's trigger hashes. The text of a jsonb is equal in every session.
+# `members` contains the texts that the database's trigger hashes. A jsonb has the same text in every session.
 _LINKS = (
     "SELECT sequence, id, ARRAY[CAST(sequence AS text), CAST(id AS text), to_char(at AT TIME ZONE 'UTC', "
     "'YYYY-MM-DD\"T\"HH24\\:MI\\:SS.US'), actor, action, subject, destination, "

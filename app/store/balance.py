@@ -11,8 +11,8 @@ from app.domain.balance import BalanceTotals, BatchBalance, MismatchKind
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection, partitions
 
-# A state or an exception can lack its batch. Its id is searched for up to this distance outside the range of
-# the day's batch ids.
+# A row of `batch_states` or `exceptions` can lack its batch. The check looks for such rows up to this
+# distance outside the range of the day's batch ids.
 _MARGIN = 10_000
 
 
@@ -138,9 +138,9 @@ async def ledger_places(
 
 
 async def ledger_since(connection: PipelineConnection) -> datetime | None:
-    """Return the time of acceptance from which on every event has a key in the ledger.
+    """Return a time: every event that was accepted later has a key in the ledger.
 
-    It is one hour after the oldest generation began, because an event can be slightly older than the
+    The time is one hour after the oldest generation began, because an event can be slightly older than the
     generation of its key. While the first generation is stored, the ledger is complete.
     """
     since: datetime | None = await connection.fetchval(
@@ -217,7 +217,7 @@ async def totals(
 
 @dataclass(frozen=True, slots=True)
 class BalanceResult:
-    """The result of the last finished check. `mismatches` are the first, as the command prints them."""
+    """The result of the last finished check. `mismatches` are the first ones found."""
 
     finished_at: datetime
     imbalance: int
@@ -245,7 +245,7 @@ async def begin(connection: PipelineConnection, owner: str, *, every: timedelta)
 
 
 async def renew(connection: PipelineConnection, owner: str) -> bool:
-    """Prolong a running check, so that no other process starts a check. Return False if one already has."""
+    """Prolong a running check, so that no other process starts one. Return False if another process has."""
     status: str = await connection.execute(
         "UPDATE balance_checks SET started_at = now() WHERE id = 1 AND owner = $1", owner
     )
@@ -269,7 +269,7 @@ async def finish(
 
 
 async def last(connection: PipelineConnection) -> BalanceResult | None:
-    """Return the result of the last finished check, or None before the first."""
+    """Return the result of the last finished check, or None before the first check."""
     row = await connection.fetchrow(
         "SELECT finished_at, imbalance, batches, mismatches FROM balance_checks WHERE finished_at IS NOT NULL"
     )

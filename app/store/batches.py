@@ -35,7 +35,7 @@ class NewBatch(msgspec.Struct, frozen=True):
 
 
 class DueBatch(msgspec.Struct, frozen=True, gc=False):
-    """A due batch of which no event was handled separately. Its fields are the columns of `due`.
+    """A batch that is due for delivery. The fields are the columns that `due` reads.
 
     `content` is None when it cannot be read; `problem` is then the reason.
     """
@@ -73,7 +73,7 @@ async def due(
 ) -> tuple[list[DueBatch], bool]:
     """Return the batches that fill one request, oldest due first, and whether more are due.
 
-    Batches in flight are left out, and batches due before `watermark` (see `app.domain.pacing.watermarks`). A
+    Leaves out batches in flight, and batches due before `watermark` (see `app.domain.pacing.watermarks`). A
     cursor that only moves forward would skip a batch whose transaction commits late. A batch whose row is
     missing or on a damaged page is returned without its content.
     """
@@ -152,7 +152,7 @@ _READ_KEYS = """
 async def close(
     connection: PipelineConnection, batches: Sequence[BatchId], disposition: str, attempt: AttemptId | None
 ) -> None:
-    """Close open batches with the disposition 'sent' or 'expired'. Raises AssertionError if one is not open.
+    """Close open batches with the disposition 'sent' or 'expired'. Raises AssertionError if any is not open.
 
     The disposition applies to the events of a batch that have no row in `exceptions`.
     """
@@ -213,7 +213,10 @@ async def requeue(
     wait: timedelta,
     reason: str,
 ) -> None:
-    """Make open batches due again after `wait`, and increment their tries. Raises if one is not open."""
+    """Make open batches due again after `wait`, and increment their tries.
+
+    Raises AssertionError if any of the batches is not open.
+    """
     status = await connection.execute(
         """
         UPDATE batch_states SET tries = least(tries + 1, 32767), due_at = now() + $2, reason = $3

@@ -25,7 +25,7 @@ NamedType = tuple[OrganisationId, AdvertiserId, str]
 
 @dataclass(frozen=True, slots=True)
 class MappingRow:
-    """A mapping with its published version and that version's document; both are None before publishing."""
+    """A mapping. Its published version and the version's document are None before the first publishing."""
 
     id: MappingId
     number: MappingNumber

@@ -102,7 +102,7 @@ async def mark_failed(connection: PipelineConnection, destinations: Collection[D
 async def bundle(connection: PipelineConnection, *, most_events: int, most_callbacks: int) -> int:
     """Create a callback from the oldest queued final states, with at most `most_events` events.
 
-    Return the number of its final states. Creates no callback while `most_callbacks` exist.
+    Return the number of final states in the callback. Create none while `most_callbacks` callbacks exist.
     """
     status: str = await connection.execute(
         """
@@ -167,9 +167,9 @@ async def reschedule(connection: PipelineConnection, callback: int, *, wait: tim
 
 @dataclass(frozen=True, slots=True)
 class NamedEvent:
-    """Data that turns final states into event ids, and numbers into ids.
+    """The data from which a callback's events get their ids and the ids of destinations and mappings.
 
-    `excepted` has the positions of a batch's events with their own row in `exceptions`.
+    `excepted` has, by batch, the positions of the events that have their own row in `exceptions`.
     """
 
     shapes: dict[BatchId, bytes | None]
@@ -213,7 +213,7 @@ async def names(connection: PipelineConnection, events: Sequence[CallbackEvent])
 
 @dataclass(frozen=True, slots=True)
 class CallbackStatus:
-    """The callbacks of a destination: `waiting` counts events to report, `problem` is a failure's code."""
+    """The callbacks of a destination. `waiting` counts events to report; `problem` is a failure's code."""
 
     enabled: bool
     waiting: int

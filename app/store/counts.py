@@ -26,7 +26,7 @@ class CountDelta:
 
 @dataclass(slots=True)
 class IngestCounts:
-    """The changes of a flush to the counts of one destination. More columns would make each flush slower."""
+    """The changes of a flush to the counts of one destination. Each further field would slow every flush."""
 
     accepted: int = 0
     duplicates: int = 0

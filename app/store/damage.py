@@ -197,9 +197,10 @@ async def check(
 ) -> AsyncIterator[CheckProgress]:
     """Read every stored batch with an id from `first` to `last`, in steps of `limit` ids.
 
-    Yields after each step, so that the caller can pause, stop, or resume after `to`. `opens` returns whether
-    a content can be decrypted with its encrypted data key. Without `opens`, contents are only read. Call it
-    outside a transaction, so that no transaction stays open between two steps.
+    Yields after each step, so that the caller can pause, stop, or resume later after the id
+    `CheckProgress.to`. `opens` returns whether a content can be decrypted with its encrypted data key.
+    Without `opens`, contents are only read. Call it outside a transaction, so that no transaction stays open
+    between two steps.
     """
     if last is None:
         last = await newest_batch(connection)

@@ -9,8 +9,8 @@ from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.store import PipelineConnection
 from app.store.attempts import StartedAttempt
 
-# Nothing is written unless `settled` finds the attempt. It locks the lane's row: a new owner of the lane
-# waits for this commit, or this statement sees the new owner and writes nothing.
+# Nothing is written unless `settled` finds the attempt. `settled` locks the lane's row. A new owner of the
+# lane therefore waits for this commit, or this statement sees the new owner and writes nothing.
 _SETTLE = """
     -- The attempt, if it has no result and this worker still owns the lane.
     WITH settled AS (

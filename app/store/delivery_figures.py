@@ -166,7 +166,7 @@ class MetadataSample:
 async def samples(
     connection: PipelineConnection, destination: DestinationNumber, limit: int
 ) -> list[MetadataSample] | None:
-    """Return the metadata of a destination's newest batches, newest first; None on damaged states."""
+    """Return the metadata of a destination's newest batches, newest first; None if the states are damaged."""
     return await _samples(
         connection,
         "SELECT s.batch, s.day, s.accepted_at FROM batch_states s "
@@ -253,7 +253,7 @@ class Rates:
 async def rates(
     connection: PipelineConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
 ) -> Rates:
-    """Return the rates over the last `span`; for accepted events, of at most `newest` batches."""
+    """Return the rates over the last `span`. The rate of accepted events uses at most `newest` batches."""
     with damage.suppressed():
         row = await connection.fetchrow(_RATES, destination, span, newest)
         assert row is not None

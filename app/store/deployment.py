@@ -21,7 +21,7 @@ class Deployment:
     """Facts about one database. `days_ahead` and `key_ids` are None before the first migration.
 
     `key_ids` are the encryption keys of stored values. `seals` has, for each key, an upper bound of the
-    number of values that it has encrypted.
+    number of values that the key has encrypted.
     """
 
     version: int

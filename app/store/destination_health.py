@@ -38,7 +38,7 @@ class Sort(StrEnum):
 class PageQuery:
     """The filter and order of a page of destinations.
 
-    The orders `delivered` and `failed` count the outcomes since `since`, at which a bucket of this `width`
+    The orders `delivered` and `failed` count the outcomes since `since`. At this time a bucket of `width`
     begins. `only` limits the page and the counts to these ids.
     """
 
@@ -85,7 +85,7 @@ _TODAY: Final = "(now() AT TIME ZONE 'UTC')::date"
 def _has_request(condition: str) -> str:
     """Return SQL that is true if a destination has a recent request that meets `condition`, else NULL.
 
-    It is not EXISTS, which Postgres would plan as a scan of all requests of the day.
+    EXISTS is not used, because Postgres would plan it as a scan of all requests of the day.
     """
     return f"""(SELECT true FROM attempts a WHERE a.destination = d.number
         AND a.day BETWEEN {_TODAY} - 1 AND {_TODAY}

@@ -95,8 +95,8 @@ async def lock(connection: AsyncConnection, destination: str) -> Destination | N
 async def hold_flushes(connection: AsyncConnection) -> None:
     """Wait for running flushes and block new ones until the transaction ends.
 
-    An action that must know that no event is waiting calls it before it locks a row: a flush holds the lock
-    shared while it reads destinations.
+    A flush holds this lock in shared mode while it reads destinations. An action that must be sure that no
+    event is waiting calls this function before it locks a row.
     """
     # New flushes wait behind this lock, so a short timeout is better than delaying every event.
     await execute(connection, "SET LOCAL lock_timeout = '5s'")

@@ -1,7 +1,7 @@
-"""Read when the next events of a destination are due, destination by destination.
+"""Read when the next events of each destination are due, with one statement per destination.
 
-`app.store.lanes` reads many destinations in one statement. If a page is damaged that statement fails, and
-these functions replace it.
+`app.store.lanes` reads many destinations in one statement. If a page is damaged, that statement fails. The
+functions of this module then replace it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ _HEADS = f"""
 """
 _NOTHING: Mapping[str, Any] = dict.fromkeys((*WorkKind, "due_at"))
 
-# Whether a destination `d` waits because Amazon does not know its endpoint, and its next probe is due.
+# Whether the next probe of a destination `d` is due. `d` waits because Amazon does not know its endpoint.
 PROBE_DUE = """(d.state = 'needs_reconnect' AND d.sign_in_reason = 'endpoint_not_found'
             AND d.endpoint_probe_at <= clock_timestamp())"""
 

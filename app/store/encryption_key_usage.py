@@ -1,7 +1,7 @@
 """How often each encryption key was used: an upper bound from batch ids, without a counter.
 
-A key encrypts the data key of each batch, and a few other values (tokens, erasures). Its uses are counted
-from the oldest batch that was stored when it became known: a rotation encrypts all stored data keys again.
+A key encrypts the data key of each batch, and a few other values (tokens, erasures). The uses of a new key
+are counted from the oldest batch that is stored then, because a rotation encrypts all stored data keys again.
 """
 
 from collections.abc import Mapping

@@ -62,8 +62,8 @@ async def ask(
 ) -> datetime:
     """Create an erasure and return the time of the request.
 
-    Flushes wait until the commit, so that the scan finds every event acknowledged before. After the commit,
-    no attempt starts with a batch that a worker read earlier.
+    Flushes wait until the commit, so that the scan finds every event that was acknowledged earlier. After the
+    commit, no attempt starts with a batch that a worker read earlier.
     """
     await transactions.lock(connection, partitions.FLUSH_LOCK)
     requested_at: datetime = await connection.fetchval(
@@ -136,7 +136,7 @@ async def newest(connection: PipelineConnection, *, limit: int, below: int | Non
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """A step of a scan: batches with their days, the number of unreadable ones, and the last id."""
+    """A step of a scan: batches with their days, the number of unreadable batches, and the last id."""
 
     batches: list[tuple[BatchId, date]]
     unreadable: int

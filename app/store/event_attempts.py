@@ -44,7 +44,7 @@ async def attempts(
     day: date,
     ids: Sequence[int],
 ) -> tuple[list[AttemptRecord], bool]:
-    """Return the newest attempts that carried an event, in order of start, and whether these are all.
+    """Return the newest attempts that carried an event, in order of start, and whether none is left out.
 
     `day` is the day of the event's batch: no attempt is older. `ids` are the attempts that the state of the
     batch lists. Attempts in dropped partitions are missing.

@@ -49,7 +49,7 @@ class BatchRow:
 
 @dataclass(frozen=True, slots=True)
 class ExceptionRow:
-    """The own state of a conversion that was handled separately from its batch, such as a retry."""
+    """The state of a conversion that was handled separately from its batch, such as a retry."""
 
     batch: BatchId
     place: int
@@ -102,7 +102,7 @@ async def mappings(
 async def batches(
     connection: PipelineConnection, destination: DestinationNumber, id: BatchId
 ) -> list[BatchRow]:
-    """Return a destination's batches with this id; none if the partition was dropped.
+    """Return a destination's batches with this id. The list is empty if the partition was dropped.
 
     Damage can have caused several batches with one id, on different days. The caller compares the event id.
     """
@@ -111,7 +111,7 @@ async def batches(
         destination,
         id,
     )
-    # One by one, because `with_shapes` assigns shapes by id and these rows share an id.
+    # One call per row, because `with_shapes` assigns shapes by id and these rows share an id.
     return [batch for row in rows for batch in await with_shapes(connection, [row])]
 
 

@@ -125,7 +125,10 @@ async def find_request(
 async def names(
     connection: PipelineConnection, only: Collection[str] | None, *, limit: int
 ) -> list[tuple[str, str]]:
-    """Return (id, name) of destinations, or of those in `only`, in order of name, without archived ones."""
+    """Return (id, name) of destinations in order of name, without archived ones.
+
+    `only` limits them to these ids.
+    """
     rows = await connection.fetch(
         "SELECT id, name FROM destinations WHERE organisation_id = acting_organisation() "
         "AND archived_at IS NULL AND ($1::text[] IS NULL OR id = ANY($1)) ORDER BY name, id LIMIT $2",

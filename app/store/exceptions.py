@@ -11,7 +11,7 @@ from app.store.rows import read_row
 
 @dataclass(frozen=True, slots=True)
 class ExceptionChange:
-    """An exception to write. It is due again after `wait`; None for a final status.
+    """An exception to write. It is due again after `wait`; `wait` is None for a final status.
 
     With `answers_attempt`, reason, code and message come from Amazon's reply to this conversion. A `mapping`
     of None leaves the stored mapping unchanged.
@@ -56,7 +56,7 @@ async def write(
     """Insert or update these exceptions.
 
     A new exception is put in `queue`; an existing one keeps its queue. If Amazon's reply to `attempt` had a
-    result for the conversion, the result is added to its item outcomes. Of these, the first and the latest
+    result for the conversion, the result is added to its item outcomes. Only the first outcome and the latest
     thirty are stored.
     """
     if not written:
@@ -118,7 +118,8 @@ async def due(
 ) -> list[DueException]:
     """Return the due conversions for one retry request, without those in flight.
 
-    They all belong to one send group, which is half of a request that Amazon refused, or all to no group.
+    Either all belong to one send group, or none belongs to a group. A send group is half of a request that
+    Amazon refused.
     """
     rows = await connection.fetch(
         """

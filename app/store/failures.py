@@ -17,7 +17,7 @@ CAUSE: Final = f"left(md5(coalesce(e.amazon_code, '') || E'\\n' || {_MESSAGE}), 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Events that failed permanently for one cause. `dismissed` counts those that a person marked as handled.
+    """Events that failed permanently for one cause. `dismissed` counts events that users marked as handled.
 
     `mapping` is None for batches that were never sent: their events can have several mappings.
     """
@@ -45,9 +45,10 @@ async def groups(
     since: datetime | None,
     only_mapping: MappingNumber | None,
 ) -> list[FailureGroup]:
-    """Return the groups of dead and expired events, accepted since a time if given, most frequent first.
+    """Return the groups of dead and expired events, accepted since `since`, most frequent first.
 
-    `only_mapping` is the destination's mapping if it has exactly one; events without a mapping then get it.
+    `only_mapping` is the destination's mapping if it has exactly one. Events without a mapping then count for
+    this mapping.
     """
     rows = await connection.fetch(
         f"""

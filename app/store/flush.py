@@ -82,7 +82,7 @@ _LOCK: Final = f"SELECT pg_advisory_xact_lock_shared({FLUSH_LOCK})"
 
 
 class FlushOutcome(StrEnum):
-    """The result of a flush. A STALE configuration version or a DUPLICATE key means: nothing written."""
+    """The result of a flush. After STALE (configuration version) or DUPLICATE (key), nothing is written."""
 
     STORED = "stored"
     STALE = "stale"

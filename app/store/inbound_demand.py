@@ -1,7 +1,8 @@
 """The demand of each organisation with an event limit at each API process, in events a second.
 
-The processes share it so that each can admit its part of the limit. A process deletes its row of an
-organisation that sent no request for a while. Rows of processes that ended are deleted after an hour.
+The processes exchange their demand, so that each can admit its part of the limit. When an organisation has
+sent no request for a while, a process deletes its row of this organisation. Rows of processes that ended are
+deleted after an hour.
 """
 
 from collections.abc import Collection, Mapping

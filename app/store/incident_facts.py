@@ -123,7 +123,10 @@ _REQUESTS = f"""
 
 
 def _destinations_with(name: str, table: str, condition: str) -> str:
-    """Return a recursive CTE of the destinations that have such a row, at one index probe each."""
+    """Return a recursive CTE of the destinations with a row that meets `condition`.
+
+    It costs one index probe per destination.
+    """
     probe = f"SELECT destination FROM {table} WHERE {condition}"
     return f"""{name} AS (
       -- Each step finds the next destination with a row.
@@ -174,7 +177,7 @@ _DEAD = f"""
 class ExpiringEvents:
     """The number of waiting events of a destination that expire soon.
 
-    `first_event_at` is the oldest time of an event. `since` is the time at which the first was accepted.
+    `first_event_at` is the oldest time of an event. `since` is the earliest time of acceptance.
     """
 
     events: int
@@ -223,9 +226,9 @@ async def waiting_events(
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """Whether a worker owns a lane now, the latest end of any lease, and the oldest batch to send.
+    """Whether a worker owns a lane now, the latest end of any lease, and the oldest sendable batch.
 
-    `oldest_sendable_at` is the time at which this batch was accepted.
+    `oldest_sendable_at` is the time at which the oldest sendable batch was accepted.
     """
 
     is_leased: bool
@@ -295,7 +298,7 @@ async def forget_intake(connection: PipelineConnection) -> None:
 class IntakeFacts:
     """The events that a destination received and rejected within a window.
 
-    `rejected_recently` counts those that it rejected within the last ten seconds.
+    `rejected_recently` counts the events that it rejected within the last ten seconds.
     """
 
     received: int
@@ -306,9 +309,10 @@ class IntakeFacts:
 async def intake(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber], windows: Sequence[float]
 ) -> dict[DestinationNumber, IntakeFacts]:
-    """Return the events that each of these destinations received within its window, in seconds.
+    """Return the events that each of these destinations received within its window.
 
-    A destination that received none has no entry.
+    `windows` has the length of each destination's window in seconds. A destination that received no event has
+    no entry.
     """
     rows = await connection.fetch(
         """

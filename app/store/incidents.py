@@ -16,7 +16,7 @@ MONITOR_LOCK = 7_306
 
 @dataclass(frozen=True, slots=True)
 class StoredIncident:
-    """An incident with its ids and what people have set, such as a note or the end of a mute."""
+    """An incident with its ids and the fields that people set, such as a note or the end of a mute."""
 
     id: str
     number: int
@@ -31,7 +31,7 @@ class StoredIncident:
 async def limit_silence(connection: PipelineConnection, silent_after: timedelta) -> None:
     """Let the server end this session if it sends no statement for this time, because its process is frozen.
 
-    The lock of `try_own` ends with the session, and the process can write nothing more.
+    The lock of `try_own` ends with the session. The frozen process can then write nothing more.
     """
     limit = f"{int(silent_after.total_seconds() * 1000)}ms"
     await connection.execute(
@@ -42,7 +42,10 @@ async def limit_silence(connection: PipelineConnection, silent_after: timedelta)
 
 
 async def try_own(connection: PipelineConnection) -> bool:
-    """Try to become the only session that computes incidents, until it ends. Return False if another is."""
+    """Try to become the only session that computes incidents. Return False if another session is.
+
+    The session holds the lock until it ends.
+    """
     owned: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", MONITOR_LOCK)
     return owned
 
@@ -105,7 +108,7 @@ async def insert(connection: PipelineConnection, incident: Incident, *, id: str,
 
 
 async def update(connection: PipelineConnection, changed: Sequence[tuple[str, Incident]]) -> None:
-    """Write what the monitor changed in incidents, given by id. What people have set stays unchanged."""
+    """Write the monitor's changes of incidents, given by id. Fields that people set stay unchanged."""
     await connection.executemany(
         """
         UPDATE incidents SET last_seen_at = $2, resolved_at = $3::timestamptz, summary = $4,
@@ -179,9 +182,9 @@ async def page(
     return [_stored(row) for row in rows]
 
 
-# Whether the condition of an incident `i` of the destination `d` still lasts: the monitor found it at most {}
-# (an interval) before its last run. An incident of the sign-in ends as soon as the destination is
-# reconnected.
+# Whether the condition of an incident `i` of the destination `d` still lasts. It lasts if the monitor found
+# it at most {} (an interval) before its last run. An incident of the sign-in ends as soon as the destination
+# is reconnected.
 CONDITION_HOLDS: Final = """(
   coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - {}::interval, true)
     AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.state = 'needs_reconnect'))"""
@@ -202,7 +205,9 @@ class OpenIncident:
 async def most_severe(
     connection: PipelineConnection, *, only: Sequence[str] | None, holds_for: timedelta, limit: int
 ) -> tuple[list[OpenIncident], int]:
-    """Return up to `limit` open incidents, the most severe and oldest first, and the number of all open ones.
+    """Return up to `limit` open incidents and the number of all open incidents.
+
+    They are in order of severity. Within a severity, unacknowledged incidents come first, then older ones.
 
     The condition of an incident lasts if the monitor found it within `holds_for` before its last run.
     """

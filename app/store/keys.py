@@ -13,7 +13,7 @@ from app.store.statements import execute, fetch, fetch_one, fetch_value
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key without its secret. `hint` are its first characters, by which people recognise it."""
+    """An API key without its secret. People recognise it by `hint`, its first characters."""
 
     organisation: OrganisationId
     id: KeyId
@@ -96,7 +96,7 @@ async def is_alive(connection: AsyncConnection, key: str) -> bool:
 
 
 async def note_use(connection: AsyncConnection, used: Sequence[KeyId]) -> None:
-    """Record that these keys are in use. The time of a key is written at most once a minute.
+    """Record that these keys are in use. The time of use is written at most once a minute per key.
 
     The commit does not wait for the disk, because losing the time in a crash is harmless.
     """

@@ -7,7 +7,7 @@ WAITING_CHANNEL = "batches_waiting"  # NOTIFY channel: '<lane>:<events>' separat
 
 
 async def notify(connection: PipelineConnection, waiting: dict[LaneId, int]) -> None:
-    """Notify all workers of new events by lane. After a lost notification, the next poll finds them."""
+    """Notify all workers of new events by lane. If a notification is lost, the next poll finds the events."""
     parts = [f"{lane}:{events}" for lane, events in waiting.items()]
     # Postgres limits a payload to 8,000 bytes. 400 parts of at most 18 characters fit.
     for start in range(0, len(parts), 400):

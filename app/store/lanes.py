@@ -1,9 +1,9 @@
 """Lanes: which worker may send for an advertiser, and which lanes have due work.
 
-A worker owns a lane by a timed lease with a fencing number, and every write of a result names this fence. The
-owner also holds an advisory lock. The lock ends with the owner's session, so the lanes of a crashed worker
-are free immediately. Other workers end the session of a worker that hangs (`living_workers`); its lanes are
-free at the end of their leases at the latest.
+A worker owns a lane by a timed lease with a fencing number, the fence. Every write of a result names the
+fence. The owner also holds an advisory lock. The lock ends with the owner's session, so the lanes of a
+crashed worker are free immediately. Other workers end the session of a worker that hangs (`living_workers`);
+its lanes are free at the end of their leases at the latest.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -35,8 +35,8 @@ WORKER_LOCKS = 7_312  # every worker holds this lock shared, so that workers can
 class LaneLease:
     """A lane that this worker owns.
 
-    Every write of a result includes `fence`. Amazon answered 429, so the lane sends nothing for `blocked_for`
-    seconds; 0 without a 429.
+    Every write of a result includes `fence`. After a 429 from Amazon the lane sends nothing for `blocked_for`
+    seconds, which is 0 without a 429.
     """
 
     id: LaneId
@@ -51,8 +51,8 @@ class LaneLease:
 class DestinationQueue:
     """A destination of a lane whose events may be sent.
 
-    `due_in` has the seconds until each kind of work is due; it is due now if they are not positive. With
-    `is_probe`, only one request may be sent, because Amazon answered 404 to an earlier one.
+    `due_in` has the seconds until each kind of work is due. Work with zero or negative seconds is due now.
+    With `is_probe`, only one request may be sent, because Amazon answered 404 to an earlier one.
     """
 
     number: DestinationNumber
@@ -89,7 +89,7 @@ class LaneWork:
     """A lane that has sendable work or an owner.
 
     `owner` is None if the lane is free. `due_in` is the seconds until its next event is due, None without
-    waiting events; an event is due now if they are not positive. `is_lapsed` means that the last owner
+    waiting events. With zero or negative seconds the event is due now. `is_lapsed` means that the last owner
     neither renewed nor released its lease.
     """
 
@@ -139,8 +139,8 @@ async def busy_lanes(connection: PipelineConnection) -> list[LaneWork]:
 def _heads(name: str, table: str, open_ones: str) -> str:
     """Return a recursive CTE that finds the first open row of each (destination, queue).
 
-    It is a loose index scan, which Postgres does not have: it costs one index probe per queue that is not
-    empty, regardless of its length.
+    The CTE does a loose index scan, which Postgres does not have. It costs one index probe per queue that is
+    not empty, regardless of the queue's length.
     """
     return f"""
         {name} AS (

@@ -62,7 +62,7 @@ async def claim(
     if int(status.rpartition(" ")[2]) == len(ordered):
         return {}  # the usual case: every key was new
     found = await find(connection, generation, [entry.key for entry in ordered])
-    # Rows with the position of an entry are those that this call inserted.
+    # A row with the position of its entry was inserted by this call.
     return {
         entry.key: row
         for entry in ordered
@@ -73,7 +73,7 @@ async def claim(
 async def find(
     connection: PipelineConnection, generation: int, keys: Sequence[bytes]
 ) -> dict[bytes, LedgerRow]:
-    """Return the rows of these keys in this generation and the two before."""
+    """Return the rows of these keys in this generation and the two previous generations."""
     rows = await connection.fetch(
         # One query per generation: Postgres 16 and older would not use the index for a range of generations.
         """

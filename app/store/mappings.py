@@ -82,7 +82,7 @@ async def lock(connection: AsyncConnection, destination: str, mapping: str) -> S
         id=mapping,
         destination=destination,
     )
-    # A separate statement, because the snapshot of the first is older than its wait for the lock.
+    # A separate statement, because the snapshot of the locking statement is older than its wait for the lock.
     return await find(connection, destination, mapping)
 
 

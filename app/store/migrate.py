@@ -31,10 +31,10 @@ class MigrationBlocked(Exception):
 def upgrade(url: str, revision: str = "head", roles: RoleNames | None = None) -> list[str]:
     """Run every outstanding migration up to `revision`.
 
-    After a migration to the newest revision it grants `roles` their privileges; it returns the roles that do
-    not exist, and grants nothing if there are any. Concurrent calls wait for each other. A coroutine must
-    call it in a thread, because it runs its own event loop. Raises MigrationBlocked when a lock is not free
-    for about three minutes.
+    After a migration to the newest revision it grants `roles` their privileges. If some roles do not exist,
+    it grants nothing and returns their names. Concurrent calls wait for each other. A coroutine must call it
+    in a thread, because it runs its own event loop. Raises MigrationBlocked when a lock is not free for about
+    three minutes.
     """
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:

@@ -43,7 +43,7 @@ async def mark_sent(
 ) -> None:
     """Record the time of a message about an incident to a channel.
 
-    A message that an incident was opened also records the severity.
+    For a message about the opening of an incident, the severity is recorded too.
     """
     column = _MOMENTS[message]
     await connection.execute(
@@ -177,7 +177,7 @@ async def channel_failed(connection: PipelineConnection, organisation: str, name
 
 @dataclass(frozen=True, slots=True)
 class ChannelHealth:
-    """The time of a channel's last success. If it fails, also since when, and the last error."""
+    """A channel's last success. A failing channel also has the start of its failure and the last error."""
 
     last_success_at: datetime | None = None
     failing_since: datetime | None = None

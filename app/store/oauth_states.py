@@ -11,7 +11,7 @@ from app.store.statements import execute, fetch_one
 
 @dataclass(frozen=True, slots=True)
 class PendingSignIn:
-    """What was stored when a user began a sign-in. `sealed_verifier` is the encrypted PKCE code verifier."""
+    """A sign-in that a user began. `sealed_verifier` is the encrypted PKCE code verifier."""
 
     organisation: OrganisationId
     destination: DestinationId

@@ -1,7 +1,7 @@
 """Set the organisation that a transaction or a session acts for.
 
 Statements compare `organisation_id` with `acting_organisation()`. Row-level security does the same for roles
-that do not own the tables. Until this module sets an organisation, both match no row.
+that do not own the tables. Until this module sets an organisation, statements and policies match no row.
 """
 
 from collections.abc import AsyncIterator

@@ -19,7 +19,7 @@ RETENTION: Final[Mapping[timedelta, timedelta]] = {
     timedelta(minutes=1): timedelta(hours=2),
     timedelta(minutes=5): timedelta(hours=7),
     timedelta(minutes=15): timedelta(hours=26),
-    # Read for incidents of the kind `volume_drop`.
+    # Incidents of the kind `volume_drop` read these buckets.
     timedelta(hours=1): timedelta(days=15),
     timedelta(hours=3): timedelta(days=8),
     timedelta(days=1): timedelta(days=32),
@@ -131,8 +131,8 @@ async def forget(connection: PipelineConnection) -> None:
 class OutcomeBucket:
     """Outcomes of a destination's events in the bucket that begins at `at`.
 
-    `failed_requests` include 429 responses; `retried` counts their events. `oldest_waiting_seconds` is the
-    highest age of a waiting event, None if none waited.
+    `failed_requests` include 429 responses. `retried` counts the events of failed requests.
+    `oldest_waiting_seconds` is the highest age of a waiting event, None if none waited.
     """
 
     destination: DestinationNumber

@@ -9,9 +9,9 @@ from datetime import date, timedelta
 
 from app.store import PipelineConnection, organisation_usage, transactions
 
-# Every flush holds this lock shared; rotating the ledger and archiving a destination lock it exclusively.
+# Every flush holds this lock in shared mode. Ledger rotation and archiving take it exclusively.
 FLUSH_LOCK = 7_301
-# Creating and dropping partitions exclude each other by this lock.
+# A process holds this lock while it creates or drops partitions.
 MAINTENANCE_LOCK = 7_302
 
 GENERATION = timedelta(days=11)  # three generations cover 22 to 33 days; the age limit of events is 21 days
@@ -21,7 +21,7 @@ STATES = "batch_states"
 SPAN_DAYS = 10
 _EPOCH = date(1970, 1, 1)
 # Whether the partition with the batch of a state `s` exists. States are kept up to ten days longer than their
-# batches, so only then a missing batch is damage.
+# batches. A missing batch is damage only if this partition exists.
 STORED = "to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL"
 
 
@@ -49,7 +49,7 @@ async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None
 
 
 async def days_ahead(connection: PipelineConnection) -> int:
-    """Return the number of days after today with all partitions; -1 if one for today is missing."""
+    """Return the number of days after today with all partitions; -1 if a partition for today is missing."""
     known = {
         row["name"]
         for row in await connection.fetch(
@@ -100,9 +100,9 @@ async def starts(connection: PipelineConnection, table: str) -> list[date]:
 async def drop_old(connection: PipelineConnection, *, keep_days: int) -> DroppedPartitions:
     """Drop the partitions of old data: days and ledger generations.
 
-    A day is dropped when it is older than `keep_days` and all its events are final; a generation when flushes
-    no longer read it. Dropping takes `ACCESS EXCLUSIVE` locks, so the caller sets a lock timeout and retries
-    later.
+    A day is dropped when it is older than `keep_days` and all its events are final. A ledger generation is
+    dropped when flushes no longer read it. Dropping takes `ACCESS EXCLUSIVE` locks, so the caller sets a lock
+    timeout and retries later.
     """
     await transactions.lock(connection, MAINTENANCE_LOCK)
     limit: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::int", keep_days)
@@ -112,7 +112,7 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
             continue
         for table in ("exceptions", "mapped_duplicates"):
             await connection.execute(f"DELETE FROM {table} WHERE day = $1", day)
-        # The events of these replays were accepted before this day, so they were dropped with earlier days.
+        # The events of these replays were accepted before this day. They were dropped with earlier days.
         await connection.execute("DELETE FROM replays WHERE requested_at < $1::date", day)
         await organisation_usage.record_day(connection, day)
         await connection.execute("SELECT drop_day_partitions($1)", day)

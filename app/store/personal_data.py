@@ -1,8 +1,8 @@
 """Search every text, JSON and binary column of the database for personal data.
 
 The database compares the values with the patterns, so that values do not leave it. It searches one range of
-pages per statement, so that no statement takes long. Only compressed values are read, a few at a time,
-because the database cannot decompress them.
+pages per statement, so that no statement takes long. Only values that this service compressed are read, a few
+at a time, because the database cannot decompress them.
 """
 
 from collections import Counter

@@ -130,7 +130,7 @@ class RoleNames:
 
     @property
     def distinct(self) -> list[str]:
-        """Return the names without None and without a repetition."""
+        """Return the distinct role names, without None."""
         return list(dict.fromkeys(name for name in (self.api, self.worker) if name is not None))
 
 

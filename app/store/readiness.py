@@ -1,4 +1,4 @@
-"""Test by writing whether the database accepts writes, and read the settings that make them durable."""
+"""Test by a write whether the database accepts writes, and read the settings for durable commits."""
 
 import secrets
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Durability:
 
 
 async def write(connection: AsyncConnection) -> None:
-    """Write a row. If the caller can commit it, the database accepts writes."""
+    """Write a row. If the caller can commit this row, the database accepts writes."""
     await execute(connection, "SET LOCAL lock_timeout = '1s'")
     await execute(
         connection,

@@ -40,7 +40,7 @@ _NAMES = [each.name for each in fields(NewRejection)]
 
 
 async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -> None:
-    """Write records, at most 600 per destination and minute over all processes. Others are left out."""
+    """Write records, at most 600 per destination and minute over all processes. Skip further records."""
     await transactions.lock(connection, _RECORD_LOCK)
     await connection.execute(
         f"""

@@ -1,4 +1,4 @@
-"""Replays: queue events again that failed permanently or expired, and report what became of them."""
+"""Replays: queue failed and expired events again, and report the current status of these events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,8 +42,9 @@ class ReplayCount:
     forgotten: int
 
 
-# The events that match a filter. `singles` are events with a row in `exceptions`; `wholes` are batches that
-# were never sent. The disposition of a batch applies to its events without a row in `exceptions`.
+# The events that match a filter. `singles` has the events with a row in `exceptions`. `wholes` has the
+# batches that were never sent. The disposition of a batch applies to its events without a row in
+# `exceptions`.
 _FOUND = f"""
   -- Exceptions.
   WITH singles AS (SELECT e.batch, e.place, e.event_at >= now() - $5::interval AS young,
@@ -286,7 +287,10 @@ async def progress(
     below: int | None = None,
     id: str | None = None,
 ) -> list[ReplayProgress]:
-    """Return replays of a destination, newest first: with numbers below `below`, or with this `id`."""
+    """Return replays of a destination, newest first.
+
+    `below` limits them to smaller numbers, and `id` selects a single replay.
+    """
     rows = await connection.fetch(
         f"""
         WITH page AS (

@@ -26,7 +26,7 @@ async def add(
 
 
 async def trim(connection: PipelineConnection, mappings: Sequence[MappingNumber]) -> None:
-    """Delete the samples of these mappings that are older than the newest 1,000 events."""
+    """Delete the samples of these mappings, except the samples of the newest 1,000 events."""
     await connection.execute(
         "DELETE FROM schema_samples WHERE id IN ("
         "  SELECT id FROM ("

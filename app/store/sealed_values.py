@@ -1,4 +1,4 @@
-"""Find stored values that are encrypted with another key than the current one, and replace them.
+"""Find stored values that are not encrypted with the current key, and replace them.
 
 Stored values are called sealed. A sealed value is bound to its row by a context, a text that names the row.
 """
@@ -19,7 +19,8 @@ from app.store.token_leases import access_place, refresh_place
 class SealedColumn:
     """A column of sealed values.
 
-    `key` is the column that identifies a row and `kind` is its type. `place` returns the context of a row.
+    `key` is the column that identifies a row, and `kind` is the type of this column. `place` returns the
+    context of a row.
     """
 
     table: str
@@ -48,8 +49,8 @@ class SealedValue:
     value: bytes
 
 
-# Whether a value is sealed with another key than $1. It starts with the length of the key's id (1 byte) and
-# the id.
+# Whether a value is sealed with another key than $1. A sealed value starts with the length of the key's id (1
+# byte) and the id.
 _OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte({c}, 0)) <> $1 ELSE true END"
 
 
@@ -67,7 +68,7 @@ async def sealed_under_other_keys(
 ) -> list[SealedValue]:
     """Return up to `limit` values that are sealed with another key than `writes`.
 
-    They are in order of their row's key, after the key `after`.
+    The values are in order of the column `key`, after the value `after`.
     """
     rows = await connection.fetch(
         f"{_select(of)} AND ($2::{of.kind} IS NULL OR {of.key} > $2::{of.kind}) ORDER BY {of.key} LIMIT $3",
@@ -81,7 +82,7 @@ async def sealed_under_other_keys(
 async def older_between(
     connection: PipelineConnection, of: SealedColumn, writes: str, *, first: int, last: int
 ) -> tuple[list[SealedValue], int]:
-    """Return the values of a range of rows sealed with another key, and the number of damaged rows."""
+    """Return the values of a range of rows that another key sealed, and the number of damaged rows."""
 
     async def read(first: int, last: int) -> list[Record]:
         statement = f"{_select(of)} AND {of.key} BETWEEN $2 AND $3 ORDER BY {of.key}"

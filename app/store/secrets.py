@@ -4,7 +4,7 @@ from app.store import PipelineConnection
 
 
 async def keep_first(connection: PipelineConnection, name: str, sealed: bytes) -> bytes:
-    """Store an encrypted secret under a name, unless the name has one. Return the stored secret."""
+    """Store an encrypted secret, unless a secret with this name is stored. Return the stored secret."""
     await connection.execute(
         "INSERT INTO secrets (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, sealed
     )

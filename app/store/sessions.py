@@ -19,8 +19,8 @@ _NOTED_EVERY = timedelta(minutes=1)
 class StoredSession:
     """A valid session of an API key or of a person.
 
-    A session of a key has a `key_digest`; its `key` is None if the key is not valid any more. A session of a
-    person has `subject`, `name` and `role`. `acting_for` is the organisation that a platform caller has
+    A session of a key has a `key_digest`. The field `key` is None if the key is not valid any more. A session
+    of a person has `subject`, `name` and `role`. `acting_for` is the organisation that a platform caller has
     chosen.
     """
 
@@ -88,8 +88,8 @@ async def _delete_expired(connection: AsyncConnection) -> None:
 async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True) -> StoredSession | None:
     """Return a session that has not expired, with the current permissions of its key, or None.
 
-    With `note`, the use is recorded, at most once a minute. The commit does not wait for the disk, because a
-    use that is lost in a crash only ends the session a minute early.
+    With `note`, the time of use is recorded, at most once a minute. The commit does not wait for the disk: if
+    a crash loses a use, the session only ends a minute early.
     """
     row = await fetch_one(
         connection,

@@ -17,9 +17,9 @@ async def store_connection(
 ) -> None:
     """Store the encrypted tokens of a completed sign-in in place of earlier tokens.
 
-    The generation grows, so that a refresh that began with the old tokens cannot overwrite the new ones. It
-    starts at the seconds since 1970, so that it also grows when a destination is disconnected and connected
-    again.
+    The generation grows, so that a refresh that began with the old tokens cannot overwrite the new ones. The
+    first generation is the number of seconds since 1970, so that it also grows when a destination is
+    disconnected and connected again.
     """
     await execute(
         connection,

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from app.store import PipelineConnection
 
-# Only sessions of the same role: a role may always end them.
+# Only sessions of the own database role, because a role may always end its own sessions.
 _HOLDERS = """
     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'advisory' AND l.classid::bigint = $1 AND l.objid::bigint = $2 AND l.granted
@@ -27,7 +27,8 @@ async def end_silent(
     For an advisory lock on a single number, `classid` is 0.
     """
     rows = await connection.fetch(
-        # Waits up to a second for each session to end, so that its locks are free when this returns.
+        # Waits up to a second for each session to end, so that its locks are free when this statement
+        # returns.
         f"SELECT l.pid, pg_terminate_backend(l.pid, 1000) AS is_over {_HOLDERS}",
         classid,
         objid,

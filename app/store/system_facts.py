@@ -104,7 +104,7 @@ async def lanes_by_worker(connection: PipelineConnection) -> Sequence[WorkerLane
 
 @dataclass(frozen=True, slots=True)
 class WaitingEvents:
-    """The number of accepted events without a final state. With `is_least`, there can be more."""
+    """The number of accepted events without a final state. With `is_least`, it is a lower bound."""
 
     events: int
     is_least: bool

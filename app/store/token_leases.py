@@ -21,7 +21,8 @@ def access_place(destination: DestinationId) -> str:
 class SignInRow:
     """A sign-in with encrypted tokens. `generation` grows with every new access token.
 
-    `left_s` is the rest of the access token's life, negative after its end. `forced` is true after a 401.
+    `left_s` is the remaining life of the access token in seconds, negative after its expiry. `forced` is true
+    after a 401.
     """
 
     refresh_token: bytes
@@ -114,8 +115,8 @@ async def store_tokens(
 async def record_refusal(connection: PipelineConnection, destination: DestinationId, generation: int) -> bool:
     """Record that Amazon answered 401 to the access token of a generation.
 
-    The first 401 expires the token, so that the next use refreshes it. Return True for a 401 to the refreshed
-    token: the sign-in is then invalid. A 401 to an older generation is ignored.
+    The first 401 expires the token, so that the next use refreshes it. Return True if the 401 concerns the
+    refreshed token: the sign-in is then invalid. A 401 to an older generation is ignored.
     """
     row = await connection.fetchrow(
         """
@@ -135,7 +136,7 @@ async def record_refusal(connection: PipelineConnection, destination: Destinatio
 
 
 async def confirm_token(connection: PipelineConnection, destination: DestinationId, generation: int) -> None:
-    """Record that Amazon accepted the access token of a generation, so that the next 401 is a first one."""
+    """Record that Amazon accepted the access token of a generation, so that the next 401 is the first."""
     await connection.execute(
         "UPDATE sign_ins SET forced_at = NULL WHERE destination = $1 AND generation = $2",
         destination,
@@ -172,7 +173,7 @@ async def park(
 
 
 async def endpoint_found(connection: PipelineConnection, destination: DestinationId) -> bool:
-    """Send events of a destination again, after Amazon answered a probe to an endpoint that was not found.
+    """Resume a destination that waited for its endpoint, after Amazon answered a probe.
 
     Return False if the destination was not waiting for a probe.
     """

@@ -42,7 +42,7 @@ async def read(connection: PipelineConnection) -> list[WaitingCounts]:
 
 @dataclass(frozen=True, slots=True)
 class DestinationPace:
-    """The rate of an active destination, whether its circuit breaker is open, and the life of its token.
+    """The rate, the circuit breaker and the remaining token life of an active destination.
 
     `rate` is in requests per second. `token_left_s` is None without waiting events.
     """

@@ -41,7 +41,7 @@ class Standby:
         return done.stdout.decode().strip()
 
     def start(self) -> None:
-        """Copy the primary and replicate it. From then on, each of its commits waits for this server."""
+        """Copy the primary and replicate it. From then on, the primary's commits wait for this server."""
         primary = str(self._primary.port)
         self.home.mkdir(mode=0o700)
         self._account.give(self.home)

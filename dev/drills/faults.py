@@ -71,7 +71,7 @@ class FaultInjector:
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def of_amazon(self) -> list[FaultCase]:
-        """Return the faults of Amazon that concern all destinations. They must not overlap with each other."""
+        """Return the faults of Amazon that concern all destinations. Inject only one of them at a time."""
         stage = self.stage
         return [
             FaultCase(
@@ -195,7 +195,7 @@ class FaultInjector:
         """Let updates of some rows fail with XX001, as on a damaged page.
 
         For the destination "page" the worker gets the error when it claims events, because their content is
-        damaged too. For the destination "settlement" it gets the error when it settles a request.
+        damaged too. For the destination "settlement" the worker gets the error when it settles a request.
         """
         self._on_pages, settled = self._gather("page"), self._gather("settlement")
         self.stage.execute(_FLIP, self._on_pages)

@@ -36,8 +36,8 @@ ALERTS: list[str] = [
 class AlertTimes:
     """Measures how long alerts need to fire and to resolve. `rows` are table rows of the report.
 
-    `seen` has the names of all expected alerts so far, and `silent` the names of those that did not fire or
-    did not resolve after the repair.
+    `seen` has the names of all alerts that were expected so far. `silent` has the names of the alerts that
+    did not fire, or did not resolve after the repair.
     """
 
     monitoring: Monitoring
@@ -46,7 +46,10 @@ class AlertTimes:
     silent: list[str] = field(default_factory=list)
 
     def play(self, *faults: FaultCase) -> None:
-        """Inject one fault after another. Wait until its alerts fire, repair it, wait until they resolve."""
+        """Inject one fault after another, and repair it when its alerts fire.
+
+        Wait until the alerts resolve before the next fault is injected.
+        """
         for fault in faults:
             injected = time.monotonic()
             fault.inject()
@@ -181,8 +184,8 @@ def _reconcile(stage: Stage, monitoring: Monitoring, faults: FaultInjector) -> t
         ]
     )  # fmt: skip
     total, *others = figures.values()
-    # If the database died after it stored a post, the sender got no response. Its next try counts as
-    # duplicates.
+    # If the database died after it stored a post, the sender got no response. The events of the repeated post
+    # then count as duplicates.
     counted = received["accepted"] <= total <= received["accepted"] + received["duplicate"]
     return text, not (lost or other_bytes or firing) and counted and {*others} == {total}
 

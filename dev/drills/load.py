@@ -65,7 +65,7 @@ class Load:
             thread.start()
 
     def stop(self, *, answered: bool = False) -> None:
-        """Stop after the posts in progress. With `answered`, these are repeated until they are accepted."""
+        """Stop after the posts in progress. With `answered`, repeat these posts until they are accepted."""
         self._until_answered = answered
         self._stopping.set()
         for thread in self._threads:

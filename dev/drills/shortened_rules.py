@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-# The duration in a drill for each shipped duration. A missing duration raises KeyError.
+# The duration in a drill for each shipped duration. Other shipped durations raise KeyError.
 WINDOWS: Final[Mapping[str, str]] = {
     "2m": "10s", "5m": "10s", "10m": "40s", "15m": "40s", "30m": "15s", "1h": "30s", "6h": "20s", "3d": "60s",
 }  # fmt: skip
 HOLDS: Final[Mapping[str, str]] = {"0m": "0s", "1m": "5s", "2m": "5s", "5m": "5s", "10m": "10s", "15m": "10s"}
-# The ages of waiting events, in seconds, with which rules compare.
+# Rules compare ages of waiting events with these seconds: shipped comparison, comparison in a drill.
 AGES: Final[Mapping[str, str]] = {"> 20 * 86400": "> 40", "> 900": "> 15", "> bool 300": "> bool 10"}
 
 

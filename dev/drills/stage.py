@@ -126,7 +126,7 @@ class Stage:
         child.wait(60)
 
     def destroy_database(self) -> None:
-        """Kill every process of Postgres, as if its machine was lost."""
+        """Kill every process of Postgres, as if the database machine was lost."""
         home = self.folder / "postgres"
         found = PidFile.of(home)
         assert found is not None

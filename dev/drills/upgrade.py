@@ -25,7 +25,8 @@ from dev.drills.stage import DrillFailed, Stage
 SECONDS = 60
 ROLES = (("api-1", "serve"), ("api-2", "serve"), ("worker-1", "work"), ("worker-2", "work"))
 
-# For this time another transaction reads the table that the migration changes, so that it must try again.
+# For this time another transaction reads the table that the migration changes. The migration must then try
+# again.
 LOCK_HELD_SECONDS = 6.0
 EXAMPLE_MIGRATION = """
 from alembic import op

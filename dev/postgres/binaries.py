@@ -48,7 +48,7 @@ class EmbeddedError(CommandFailed):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The account that runs Postgres. If `drops`, root starts Postgres as this other account."""
+    """The account that runs Postgres. With `drops`, root starts Postgres as this account."""
 
     uid: int
     gid: int

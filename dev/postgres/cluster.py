@@ -3,7 +3,7 @@
 Three cases need care:
 
 * **Root.** Postgres refuses to run as root, and another account may not be allowed to enter the checkout. The
-  server then runs as an unprivileged account. It gets its cluster as its working directory
+  server then runs as an unprivileged account. The server gets the cluster as its working directory
   (`/proc/self/cwd`), which it can reach in any case. Its programs are copied to a folder that it can read
   (`reachable_binaries`).
 * **A killed run.** A server that still runs is reused. Remaining backends of a dead server are killed after
@@ -237,7 +237,7 @@ class Cluster:
         building.rename(self._home)
 
     def _create_database(self) -> None:
-        """Create the database if this was not done before."""
+        """Create the database if it does not exist."""
         notes = self._notes
         assert notes is not None
         if notes.database_made:

@@ -1,7 +1,7 @@
 """Find the server processes of a Postgres cluster, and remove their remains.
 
-A postmaster and its backends have the cluster as their working directory, by which they are recognised. The
-pid in a file is not enough, because it can belong to another process now.
+A postmaster and its backends are recognised by their working directory, which is the cluster. The pid in a
+file is not enough, because another process can have this pid now.
 """
 
 import fcntl
@@ -69,8 +69,8 @@ def is_of_cluster(pid: int, home: Path) -> bool:
 def clear_pid_file(home: Path) -> None:
     """Remove a pid file that is empty or has the pid of another program.
 
-    Postgres itself removes the file of a process that has ended, but takes any running process of its account
-    for a postmaster. Two servers on one cluster remain impossible: the launcher locks the folder, and
+    Postgres itself removes the pid file of a process that has ended. But it takes any running process of its
+    account for a postmaster. Two servers on one cluster remain impossible: the launcher locks the folder, and
     Postgres checks its shared memory.
     """
     path = home / "postmaster.pid"
@@ -80,7 +80,7 @@ def clear_pid_file(home: Path) -> None:
 
 
 def end_orphans(home: Path) -> None:
-    """Kill the backends of a cluster whose postmaster has ended. A busy backend does not notice its end."""
+    """Kill the backends of a cluster whose postmaster has ended. A busy backend does not notice this end."""
     for entry in Path("/proc").glob("[0-9]*"):
         pid = int(entry.name)
         if is_of_cluster(pid, home) and (entry / "comm").read_text().startswith("postgres"):
@@ -90,7 +90,7 @@ def end_orphans(home: Path) -> None:
 def lock_folder(folder: Path, timeout: float) -> IO[str]:
     """Lock a folder for this process until the returned file is closed or the process ends.
 
-    Waits up to `timeout` seconds, because the process before may still be shutting down. Raises
+    Waits up to `timeout` seconds, because the previous process may still be shutting down. Raises
     EmbeddedError.
     """
     lock = (folder / "postgres.lock").open("a")

@@ -61,7 +61,8 @@ class Caller:
             "state": "a-state",
             **changes,
         }
-        # The query contains the request, the form the decision; some pages read everything from the form.
+        # The query contains the request and the form contains the decision. Some pages read both from the
+        # form.
         response = self.ask("POST", "/ap/oa", params=asked, data={**asked, "decision": decision})
         if not response.is_redirect:
             raise Differs(f"the sign-in page returned {response.status_code}, not a redirect")
@@ -105,7 +106,7 @@ class Caller:
     # -- calls ------------------------------------------------------------------------------------
 
     def profiles(self, **headers: str) -> httpx.Response:
-        """Get the profiles, with the old client header that this call still requires."""
+        """Get the profiles. This call still requires the old client header."""
         own_headers = {
             "Authorization": f"Bearer {self.token}",
             "Amazon-Advertising-API-ClientId": self.client_id,
@@ -145,7 +146,7 @@ class Caller:
         without: str | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> httpx.Response:
-        """Send any body to the events call; `raw` for a body that is not JSON."""
+        """Send any body to the events call. `raw` is a body that is not JSON."""
         own_headers = {
             "Authorization": f"Bearer {self.token}",
             "Amazon-Ads-ClientId": self.client_id,

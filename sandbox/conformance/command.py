@@ -1,4 +1,4 @@
-"""`conformance URL`: run Amazon's published cases against a stand-in, one line per case; exit 1 on failures.
+"""`conformance URL`: run Amazon's published cases against a stand-in. Exit 1 on failures.
 
 Never run it against Amazon: the cases send events that Amazon would count.
 """
@@ -80,7 +80,7 @@ def run(_settings: object, asked: argparse.Namespace) -> int:
 
 
 def lines(caller: Caller, *, strict: bool = False) -> Iterator[Line]:
-    """Sign in and yield a line per case; without a sign-in, report all other cases as not run."""
+    """Sign in and yield a line per case. If the sign-in fails, report all other cases as not run."""
     sign_in = Case("sign-in", "DOCS 5", "a user can sign in and see an advertiser", _sign_in)
     first = _line(sign_in, caller, strict=True)
     yield first

@@ -89,6 +89,6 @@ def custom(number: int) -> list[dict[str, str]]:
 PURCHASE: Final = {"eventDescription.conversionType": "OFF_AMAZON_PURCHASES"}
 TYPE, SOURCE_OF = "eventDescription.conversionType", "eventDescription.eventSource"
 
-# Rows of accepted and of refused events.
+# `takes` makes a case of an event that Amazon accepts, `refuses` a case of an event that Amazon refuses.
 takes = partial(EventCase, taken=True)
 refuses = partial(EventCase, taken=False)

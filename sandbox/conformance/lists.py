@@ -1,4 +1,4 @@
-"""Every value of Amazon's lists is accepted: one request per list. Deliberately copied from its schema."""
+"""Check that every value of Amazon's lists is accepted. The lists are copied from Amazon's schema."""
 
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ def _all_keys() -> list[dict[str, Any]]:
     return hashed + [{"type": kind, "values": [value]} for kind, value in RAW.items()]
 
 
-# (id, source, statement, changes: one event each)
+# Each row is (id, source, statement, changes). Each change makes one event.
 LISTS: Final = (
     (
         "oas-types",

@@ -1,4 +1,4 @@
-"""Cases of complete requests: the 207 and its indexes, limits, headers, and refusals of all events."""
+"""Cases of complete requests: the 207 response, limits, headers, and refusals of all events."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,8 +45,8 @@ def _event(case: EventCase) -> Callable[[Caller], None]:
             return
         response = caller.send([event])
         if response.status_code == 400:
-            # Sources document both: one invalid event may make Amazon refuse the complete request (contract
-            # 10).
+            # The sources document both statuses: one invalid event may make Amazon refuse the complete
+            # request (contract 10).
             problem(response.status_code, document(response), 400)
         elif not outcome(response.status_code, document(response), events=1).refused:
             raise Differs("it was accepted")

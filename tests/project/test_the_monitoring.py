@@ -274,7 +274,7 @@ def test_runbooks_name_log_events_that_exist() -> None:
     """An operator who searches for a log event finds the one that is written."""
     source = "\n".join(path.read_text() for path in (ROOT / "app").rglob("*.py"))
     for page in RUNBOOKS.glob("*.md"):
-        for words in re.findall(r"Log events? ((?:`[a-z_.]+`(?:, | and )?)+)", page.read_text()):
+        for words in re.findall(r"[Ll]og events? ((?:`[a-z_.]+`(?:, | and )?)+)", page.read_text()):
             for event in re.findall(r"`([a-z_]+\.[a-z_]+)`", words):
                 assert f'"{event}"' in source, (page.name, event)
 

@@ -1,0 +1,48 @@
+"""The consent records of a destination as a CSV file."""
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from app.admin.consent_records import ConsentRecord, ConsentRecords
+from app.console import consent_records
+from app.console.secured_page import Visit
+from app.domain.ids import BatchId, MappingId
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def record(event_id: str) -> ConsentRecord:
+    return ConsentRecord(
+        event_id, NOW, NOW, MappingId("map_1"), 1, "amazon", None, "granted", "GRANTED/GRANTED", None
+    )
+
+
+async def test_no_cell_of_the_consent_file_is_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Senders choose event ids, and a spreadsheet runs a text that begins like a formula."""
+    pages: Iterator[ConsentRecords] = iter(
+        [
+            ConsentRecords([record("=cmd()"), record("-1")], (BatchId(1), 0), 1),
+            ConsentRecords([record("ord-1")], None, 0),
+        ]
+    )
+
+    async def next_page(*_: Any, **__: Any) -> ConsentRecords:
+        return next(pages)
+
+    monkeypatch.setattr(consent_records, "list_consent_records", next_page)
+    visit = Visit(cast(Any, None), cast(Any, None), cast(Any, _Visitor()))
+    text = b"".join([part async for part in consent_records._rows(visit, "dst_1")]).decode()
+    header, *rows = csv.reader(io.StringIO(text))
+    assert header == list(consent_records.COLUMNS)
+    assert [row[0] for row in rows[:3]] == ["'=cmd()", "'-1", "ord-1"]
+    assert rows[0][1] == "2026-11-24T12:00:00Z"
+    assert rows[3][0] == "1 stored batches are damaged; their records are missing"
+
+
+class _Visitor:
+    caller = None
