@@ -43,7 +43,9 @@ class IncidentView(ResponseBody):
     action: Remedy
     affected_events: int
     oldest_event_at: datetime | None
-    expires_at: datetime | None = Field(description="When the first waiting event reaches the age limit.")
+    expires_at: datetime | None = Field(
+        description="Only for `expiring`: when the first waiting event reaches the age limit."
+    )
     acknowledged_at: datetime | None
     acknowledged_by: str | None
     muted_until: datetime | None

@@ -43,7 +43,7 @@ from app.console.secured_page import (
 )
 from app.console.setup_view import check_views, steps
 from app.console.time_range import RangeName, RangeParameter, time_range
-from app.console.wording import REGIONS, STATES
+from app.console.wording import REGIONS, STATES, state_key
 from app.domain.destination import Region
 from app.domain.outcomes.reasons import REASONS
 from app.store import amazon_accounts
@@ -88,7 +88,7 @@ def content_of(visit: Visit, found: Destination, tab: str) -> dict[str, Any]:
     shown = pages.plain(public_view(found))
     return {
         "destination": shown,
-        "state": STATES[shown["state"]],
+        "state": STATES[state_key(found.state, is_suspended=found.suspended)],
         "region": REGIONS[shown["region"]],
         "tab": tab,
         "may_write": visit.caller.may(Scope.DESTINATIONS_WRITE) and shown["state"] != "archived",
@@ -119,7 +119,14 @@ async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> d
         ),
         "diagnosis": _diagnosis(found, stats, facts, now),
         "gauges": present.lane(
-            present.LaneInput(found.state, stats, facts.about, facts.requests, facts.failures, now)
+            present.LaneInput(
+                state_key(found.state, is_suspended=found.suspended),
+                stats,
+                facts.about,
+                facts.requests,
+                facts.failures,
+                now,
+            )
         ),
         "charts": charts(overview.history, overview.response_times, chosen),
         "coverage": present.coverage(overview.samples),
@@ -188,8 +195,9 @@ async def pause(visit: CurrentVisit, destination_id: str) -> Response:
 @requires(Scope.DESTINATIONS_WRITE)
 async def resume(visit: CurrentVisit, destination_id: str) -> Response:
     """Resume delivery."""
-    await resume_destination(visit.context, visit.caller, destination_id)
-    return _back(visit.context, destination_id, "resumed")
+    resumed = await resume_destination(visit.context, visit.caller, destination_id)
+    done = "pause_ended" if resumed.suspended else "resumed"
+    return _back(visit.context, destination_id, done)
 
 
 @router.post(PAGE + "/currency", response_model=None)

@@ -167,6 +167,7 @@ class LaneInput:
 
 _HOLDS = {
     "paused": "Nothing is sent while the destination is paused.",
+    "suspended": "Nothing is sent while the organisation is suspended.",
     "needs_reconnect": "Nothing is sent until the destination is reconnected.",
     "archived": "Nothing is sent for a deleted destination.",
 }

@@ -142,7 +142,8 @@ def _state(facts: DiagnosisInput) -> Diagnosis | None:
             return Diagnosis(
                 "warn",
                 "The organisation is suspended.",
-                "Nothing is sent until the operator of this service resumes the organisation." + backlog,
+                "New events are rejected, and nothing is sent until the operator of this service resumes the "
+                "organisation on the page Organisations." + backlog,
                 facts.about.paused_since,
             )
         case "paused":

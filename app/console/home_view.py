@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from app.console.incident_view import TONES
 from app.console.sparkline import condensed, line
 from app.console.time_range import TimeRange
-from app.console.wording import REGIONS, STATES, Label, age, events, number
+from app.console.wording import REGIONS, STATES, Label, age, events, number, state_key
 from app.domain.ids import DestinationNumber
 from app.domain.incidents.destination_condition import Condition
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity
@@ -146,15 +146,18 @@ def remedy_button(each: OpenIncident, *, may_write: bool) -> RemedyButton | None
         return RemedyButton("View rejections", f"{page}/rejections?range=1h")
     buttons = {
         Remedy.RECONNECT: reconnect if may_write else None,
-        Remedy.RESUME: _resume(each.destination_state, page, reconnect) if may_write else None,
+        Remedy.RESUME: _resume(each, page, reconnect) if may_write else None,
         Remedy.REPLAY: RemedyButton("View errors", f"{page}/errors"),
         Remedy.RAISE_LIMIT: RemedyButton("Raise limit", f"{page}/settings") if may_write else None,
     }
     return buttons.get(KINDS[incident.kind].action) or RemedyButton("Open destination", page)
 
 
-def _resume(state: str | None, page: str, reconnect: RemedyButton) -> RemedyButton:
-    """Return the button that makes waiting events continue. It depends on why the events wait."""
+def _resume(each: OpenIncident, page: str, reconnect: RemedyButton) -> RemedyButton | None:
+    """Return the button that makes waiting events continue; None if only the service's operator can do so."""
+    state = each.destination_state
+    if each.suspended and state == "paused":
+        return None
     if state == "paused":
         return RemedyButton("Resume", f"{page}/resume", is_post=True)
     if state == "needs_reconnect":
@@ -255,7 +258,7 @@ def health_label(item: ListedDestination) -> Label:
         case Condition.IDLE:
             return Label("Idle", "quiet", "No event within 24 hours.")
         case _:
-            return STATES[item.state]
+            return STATES[state_key(item.state, is_suspended=item.suspended)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,16 +80,27 @@ STATES = {
     "paused": Label(
         "Paused", "warn", "Events are accepted. They are on hold until the destination is resumed."
     ),
+    "suspended": Label(
+        "Suspended",
+        "warn",
+        "The organisation is suspended. The service's operator can resume it on the page Organisations.",
+    ),
     "needs_reconnect": Label(
         "Reconnect", "bad", "The Amazon sign-in or account needs attention. Events are accepted and wait."
     ),
     "archived": Label("Deleted", "quiet", "The destination accepts no events. Its history remains."),
 }
 
+
+def state_key(state: str, *, is_suspended: bool) -> str:
+    """Return the key of a destination in `STATES`. A suspended organisation has its own label."""
+    return "suspended" if state == "paused" and is_suspended else state
+
+
 STATUSES = {
     "queued": Label("Queued", "quiet", "Stored, waiting for delivery."),
     "retrying": Label("Retrying", "warn", "At least one attempt failed. The service retries automatically."),
-    "held": Label("On hold (paused)", "warn", "The destination is paused."),
+    "held": Label("On hold (paused)", "warn", "The destination is paused, or its organisation is suspended."),
     "parked": Label("Waiting for sign-in", "bad", "Amazon refused the sign-in or answers 404."),
     "delivered": Label("Delivered", "good", "Amazon accepted it."),
     "dead": Label("Failed", "bad", "Failed permanently, action needed."),

@@ -16,8 +16,9 @@ from app.domain.compression import MAGIC, expand
 
 PATTERNS: Final[Mapping[str, str]] = {
     "e-mail address": r"[a-z0-9._%+-]{3,}@[a-z0-9-]{3,}[.][a-z]{2,}",
-    # Requires a plus sign, because digits alone can also be advertiser ids and counts.
-    "phone number": r"(^|[^a-z0-9+/])[+][1-9][0-9 ().-]{7,14}[0-9]($|[^0-9a-z+/=])",
+    # Requires a plus sign, because digits alone can also be advertiser ids and counts. A phone number has at
+    # most 15 digits: `+` and 16 digits is a valid event id.
+    "phone number": r"(^|[^a-z0-9+/])[+](?![0-9]{16})[1-9][0-9 ().-]{7,14}[0-9]($|[^0-9a-z+/=])",
     # The form of a hashed match key.
     "SHA-256 in hex": r"(^|[^0-9a-f])[0-9a-f]{64}($|[^0-9a-f])",
 }

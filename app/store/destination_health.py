@@ -62,6 +62,7 @@ class ListedDestination:
     advertiser_id: AdvertiserId
     region: str
     state: str
+    suspended: bool
     condition: Condition
     severity: Severity | None
     open_incidents: int
@@ -148,7 +149,7 @@ _CLASSIFIED: Final = f"""
       GROUP BY destination
     ), classified AS MATERIALIZED (
       -- Every destination of the organisation, with its condition.
-      SELECT d.number, d.id, d.name, d.advertiser_id, d.region, d.state, t.severity,
+      SELECT d.number, d.id, d.name, d.advertiser_id, d.region, d.state, d.suspended, t.severity,
         coalesce(t.open_incidents, 0) AS open_incidents, b.age AS oldest_waiting_seconds,
         {condition_sql(FACTS)} AS condition
       FROM destinations d LEFT JOIN trouble t ON t.destination = d.id

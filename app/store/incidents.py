@@ -196,6 +196,7 @@ class OpenIncident:
 
     stored: StoredIncident
     destination_state: str | None
+    suspended: bool | None
     sign_in_reason: str | None
     advertiser_id: str | None
     holds: bool
@@ -212,7 +213,7 @@ async def most_severe(
     """
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS}, d.state AS destination_state, d.sign_in_reason, d.advertiser_id,
+        SELECT {_COLUMNS}, d.state AS destination_state, d.suspended, d.sign_in_reason, d.advertiser_id,
           {CONDITION_HOLDS.format("$2")} AS holds, count(*) OVER () AS open
         {_FROM}
         WHERE i.organisation_id = acting_organisation() AND i.state <> 'resolved'

@@ -20,7 +20,9 @@ NOW = datetime(2026, 11, 24, 16, 7, 31, tzinfo=UTC)
 PAGE = "/console/destinations/dst_1"
 
 
-def incident(kind: Kind, *, state: str = "active", affected: int = 0, holds: bool = True) -> OpenIncident:
+def incident(
+    kind: Kind, *, state: str = "active", suspended: bool = False, affected: int = 0, holds: bool = True
+) -> OpenIncident:
     of_service = KINDS[kind].of_service
     found = Incident(
         kind=kind,
@@ -33,7 +35,7 @@ def incident(kind: Kind, *, state: str = "active", affected: int = 0, holds: boo
         affected_events=affected,
     )
     stored = StoredIncident("inc_1", 1, "default", found, None if of_service else "Acme", None, None, None)
-    return OpenIncident(stored, state, None, "580", holds)
+    return OpenIncident(stored, state, suspended, None, "580", holds)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,7 @@ DESTINATION = ListedDestination(
     advertiser_id=AdvertiserId("580"),
     region="NA",
     state="active",
+    suspended=False,
     condition=Condition.HEALTHY,
     severity=None,
     open_incidents=0,
@@ -135,6 +138,7 @@ def test_a_row_sums_the_range_and_draws_it() -> None:
         ({"condition": Condition.NEEDS_ATTENTION, "state": "needs_reconnect"}, "Reconnect", "bad"),
         ({"condition": Condition.RECOVERING}, "Recovering", "warn"),
         ({"condition": Condition.PAUSED, "state": "paused"}, "Paused", "warn"),
+        ({"condition": Condition.PAUSED, "state": "paused", "suspended": True}, "Suspended", "warn"),
         ({"condition": Condition.SETUP, "state": "draft"}, "Draft", "quiet"),
         ({"condition": Condition.DELETED, "state": "archived"}, "Deleted", "quiet"),
     ],
@@ -142,6 +146,12 @@ def test_a_row_sums_the_range_and_draws_it() -> None:
 def test_the_health_of_a_row(change: dict[str, object], label: str, tone: str) -> None:
     found = home_view.health_label(replace(DESTINATION, **change))  # type: ignore[arg-type]
     assert (found.label, found.tone) == (label, tone)
+
+
+def test_no_incident_offers_to_resume_a_suspended_organisation() -> None:
+    """Resuming the destination would change nothing."""
+    backlog = incident(Kind.BACKLOG, state="paused", suspended=True)
+    assert home_view.remedy_button(backlog, may_write=True) == RemedyButton("Open destination", PAGE)
 
 
 def test_pages_lead_to_their_neighbours() -> None:

@@ -110,3 +110,21 @@ def test_a_canary_that_is_found_by_chance_is_refused(capsys: pytest.CaptureFixtu
     arguments = argparse.Namespace(canary=["ab"])
     assert scan_personal_data.run(settings_of("postgresql://x@y/z"), arguments) == 2
     assert "4 characters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "is_phone_number"),
+    [
+        ("+123456789012345", True),
+        ("+1 555 010 0199", True),
+        ("+1234567890123456", False),
+    ],
+)
+async def test_an_event_id_with_sixteen_digits_is_no_phone_number(
+    world: World, capsys: pytest.CaptureFixture[str], value: str, is_phone_number: bool
+) -> None:
+    """Event ids of `+` and more than 15 digits are accepted, so that the scan may not report them."""
+    await world.destination()
+    await world.fetch("UPDATE destinations SET name = $1", f"x {value} y")
+    code, _ = await scan(world, capsys)
+    assert bool(code) is is_phone_number
