@@ -56,6 +56,15 @@ def _report_once(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         raise validation_error("not_in_list") from None
 
 
+def _require_digits(value: Any) -> Any:
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise validation_error("not_an_integer")
+    return value
+
+
+# For a number in a query: only digits. Pydantic also accepts `1.0`, `+1` and `1_0`.
+DIGITS = BeforeValidator(_require_digits)
+
 # For a field with a union type: report one error. Without this validator, pydantic reports an error for each
 # member of the union, with the member's type in the path.
 REPORT_ONCE = WrapValidator(_report_once)

@@ -10,6 +10,7 @@ from fastapi import Query
 from pydantic import Field
 
 from app.admin.event_search import START, SearchPosition
+from app.admin.inputs import DIGITS
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.response_body import ResponseBody
 from app.domain.ids import BatchId
@@ -17,7 +18,7 @@ from app.domain.ids import BatchId
 Item = TypeVar("Item")
 
 PAGE, MOST = 50, 200  # default and maximum number of items
-Limit = Annotated[int, Query(ge=1, le=MOST, description="The maximum number of items of a page.")]
+Limit = Annotated[int, DIGITS, Query(ge=1, le=MOST, description="The maximum number of items of a page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the previous page.")]
 
 

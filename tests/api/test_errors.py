@@ -225,7 +225,20 @@ async def test_a_database_that_is_away_is_503_with_retry_after(world: World) -> 
 
 @pytest.mark.reads_only
 @pytest.mark.parametrize(
-    "query", ["q=%00", "q=a%00b", "state=%00", "limit=0", "limit=201", "limit=x", "state=no"]
+    "query",
+    [
+        "q=%00",
+        "q=a%00b",
+        "state=%00",
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "state=no",
+        "limit=1.0",
+        "limit=%2B1",
+        "limit=1_0",
+        "limit=",
+    ],
 )
 async def test_a_query_that_cannot_be_meant_is_refused(world: World, query: str) -> None:
     """NUL is 400, a parameter out of range 422, never a 500."""
