@@ -66,7 +66,7 @@ _SIGN_IN = {
         "Give that user access to the advertiser in the DSP console, then reconnect.",
     ),
     "endpoint_not_found": (
-        "Amazon does not know this endpoint or advertiser account (404). Nothing is sent.",
+        "Amazon does not know this endpoint or advertiser account (404). Events wait.",
         f"Check the region and the advertiser ID. One request is sent {PROBE_EVERY}; delivery resumes "
         "automatically.",
     ),

@@ -59,7 +59,11 @@ class Flush:
 def split_duplicates(
     flush: Flush,
 ) -> tuple[list[tuple[EventIndex, Candidate]], list[tuple[EventIndex, Candidate, EventIndex]]]:
-    """Split candidates into the first of each key and its followers, each with the index of its leader."""
+    """Return the candidates of a flush as two lists: firsts and followers.
+
+    A follower shares a ledger key with an earlier first of the same flush. Its entry ends with the index of
+    that first, which is called its leader.
+    """
     first_of_key: dict[bytes, EventIndex] = {}
     firsts, followers = [], []
     for index, candidate in flush.candidates():
@@ -76,7 +80,11 @@ def split_duplicates(
 
 
 def resolve_followers(flush: Flush, followers: Sequence[tuple[EventIndex, Candidate, EventIndex]]) -> None:
-    """Set the result of each follower by comparing it with its accepted leader, else with the ledger."""
+    """Set the result of each follower.
+
+    A follower is compared with its leader. If the leader was not accepted, the follower is compared with
+    the ledger.
+    """
     for index, candidate, (request, event) in followers:
         leader = flush.evaluated[request][event]
         assert isinstance(leader, Candidate)

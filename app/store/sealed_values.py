@@ -1,6 +1,7 @@
-"""Find stored values that are not encrypted with the current key, and replace them.
+"""Read values that are not encrypted with the current key, and store their new ciphertexts.
 
-Stored values are called sealed. A sealed value is bound to its row by a context, a text that names the row.
+`rotate-keys` encrypts the values. An encrypted value is called sealed. It is bound to its row by a context, a
+text that names the row.
 """
 
 from collections.abc import Callable, Sequence
@@ -104,9 +105,9 @@ def _select(of: SealedColumn) -> str:
 async def replace(
     connection: PipelineConnection, of: SealedColumn, old: Sequence[SealedValue], new: Sequence[bytes]
 ) -> int:
-    """Replace each old value by the new value if it is unchanged. Return the number of replaced values.
+    """Replace each value of `old` by the value of `new` with the same index. Return how many were replaced.
 
-    A value that was changed or deleted since it was read, such as a refreshed token, is not overwritten.
+    Skip a value that was changed or deleted since it was read, such as a refreshed token.
     """
     done = await connection.fetch(
         f"UPDATE {of.table} AS t SET {of.column} = changed.new "
