@@ -107,8 +107,8 @@ OWN_WORDS: Mapping[str, str] = {
     "not_allowed": "It cannot be set here.",
     "empty": "The list is empty.",
     "taken": "It is already used by another resource.",
-    "before_from": "It is before the first day of the range.",
-    "too_long_ago": "The range from this day to the last day is too long.",
+    "before_from": "The last day of the range is before the first day.",
+    "too_long_ago": "The range of days is too long. Choose a later first day.",
 }
 
 

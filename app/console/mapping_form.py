@@ -22,7 +22,7 @@ CONSENT_SOURCES = {"amazon": ("user_data", "ad_storage"), "tcf": ("string",), "g
 
 @dataclass(frozen=True, slots=True)
 class SourceInputs:
-    """The inputs of a source. `problem` is a sentence, or None."""
+    """The inputs of a source. `problem` is the sentence that the form shows at this source, or None."""
 
     name: str
     path: str = ""
@@ -54,7 +54,11 @@ class CustomRow:
 
 @dataclass(frozen=True, slots=True)
 class MappingForm:
-    """The form. `problems` maps fields to sentences, for fields that are not sources."""
+    """The values that the mapping form shows.
+
+    `problems` maps the path of each problem in the mapping to a sentence. For a problem of a source, the
+    template shows `SourceInputs.problem` instead.
+    """
 
     name: str
     event_type: str

@@ -32,7 +32,7 @@ NO_DESTINATION = DestinationNumber(0)
 
 @dataclass(frozen=True, slots=True)
 class BalanceScope:
-    """The days and ledger keys that a check includes. By default it includes all of them."""
+    """The days and ledger keys that a check includes, by default all days and all keys."""
 
     days: Callable[[Sequence[date]], Sequence[date]] = tuple  # selects from the stored days
     keys_a_day: int | None = None  # size of the sample of ledger keys
@@ -66,7 +66,7 @@ class BalanceCheck:
 
     @property
     def mismatches(self) -> list[Mismatch]:
-        """The mismatches. The mismatch with the most events comes first."""
+        """The mismatches, in descending order of their number of events."""
         return [
             Mismatch(kind, destination, day, events)
             for (kind, destination, day), events in self._wrong.most_common()
@@ -137,7 +137,7 @@ class BalanceCheck:
     async def _read(
         self, connection: PipelineConnection, day: date, ids: Sequence[BatchId]
     ) -> list[balance.StoredBatchState]:
-        """Read these batches. If a page is damaged, leave out the batches on it."""
+        """Read these batches. Leave out batches on damaged database pages."""
         try:
             return await balance.read(connection, day, ids)
         except asyncpg.PostgresError as error:
@@ -149,7 +149,10 @@ class BalanceCheck:
         return [stored for id_ in ids for stored in await self._read(connection, day, [id_])]
 
     async def _read_again(self, connection: PipelineConnection, day: date, id_: BatchId) -> None:
-        """Read a batch again and record its mismatch if it persists. Skip a batch whose day is gone."""
+        """Read a batch again, and record its mismatch if the mismatch persists.
+
+        Skip a batch whose partition was dropped since the first read.
+        """
         for stored in await self._read(connection, day, [id_]):
             batch = stored.batch
             if (wrong := check_batch(batch)) is not None and (batch.has_batch or batch.states or wrong[1]):
@@ -187,7 +190,11 @@ def recent(turn: int) -> Callable[[Sequence[date]], Sequence[date]]:
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class BalanceJob:
-    """Runs a balance check once an hour, in one worker. Every worker sets the metric from its result."""
+    """Starts a balance check once an hour, and stores its result.
+
+    A lease ensures that only one worker runs the check. Every worker reads the stored result once a minute,
+    and reports it in the metric `amazon_conversions_event_count_imbalance`.
+    """
 
     pool: asyncpg.Pool
     owner: str

@@ -1,7 +1,7 @@
-"""Read values that are not encrypted with the current key, and store their new ciphertexts.
+"""Find values that are encrypted with an earlier key, and store them encrypted with the current key.
 
-`rotate-keys` encrypts the values. An encrypted value is called sealed. It is bound to its row by a context, a
-text that names the row.
+Encrypted values in the database are called sealed values. Each sealed value is bound to a context, a text
+that names its row. The value can be decrypted only with the same context.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,8 +50,8 @@ class SealedValue:
     value: bytes
 
 
-# Whether a value is sealed with another key than $1. A sealed value starts with the length of the key's id (1
-# byte) and the id.
+# Whether a value is sealed with another key than $1. The first byte of a sealed value is the length of the
+# key's id, and the id follows.
 _OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte({c}, 0)) <> $1 ELSE true END"
 
 
@@ -83,7 +83,10 @@ async def sealed_under_other_keys(
 async def older_between(
     connection: PipelineConnection, of: SealedColumn, writes: str, *, first: int, last: int
 ) -> tuple[list[SealedValue], int]:
-    """Return the values of a range of rows that another key sealed, and the number of damaged rows."""
+    """Return values that are sealed with another key than `writes`, and the number of damaged rows.
+
+    Only rows whose `key` is from `first` to `last` are read.
+    """
 
     async def read(first: int, last: int) -> list[Record]:
         statement = f"{_select(of)} AND {of.key} BETWEEN $2 AND $3 ORDER BY {of.key}"
@@ -105,9 +108,9 @@ def _select(of: SealedColumn) -> str:
 async def replace(
     connection: PipelineConnection, of: SealedColumn, old: Sequence[SealedValue], new: Sequence[bytes]
 ) -> int:
-    """Replace each value of `old` by the value of `new` with the same index. Return how many were replaced.
+    """Replace each old value by the new value if it is unchanged. Return the number of replaced values.
 
-    Skip a value that was changed or deleted since it was read, such as a refreshed token.
+    A value that was changed or deleted since it was read, such as a refreshed token, is not overwritten.
     """
     done = await connection.fetch(
         f"UPDATE {of.table} AS t SET {of.column} = changed.new "
