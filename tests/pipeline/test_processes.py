@@ -82,8 +82,15 @@ async def test_events_arrive_exactly_once_and_once_more_with_a_worker_killed(
             for start in range(0, total, BODY)
         ]
 
+        half = len(bodies) // 2
+        killed = asyncio.Event()
+        if not turn:
+            killed.set()
+
         async def client() -> None:
             while bodies:
+                if len(bodies) <= half:
+                    await killed.wait()  # so that the other worker certainly has something to deliver
                 results = await operator.post(bodies.pop())
                 assert {result["status"] for result in results} <= {"accepted", "duplicate"}
 
@@ -91,9 +98,10 @@ async def test_events_arrive_exactly_once_and_once_more_with_a_worker_killed(
             return sum([(await operator.counts(one))["delivered"] for one in destinations])
 
         async def kill_in_the_middle() -> None:
-            await eventually(lambda: _true(len(bodies) < total / BODY / 2), seconds=60)
+            await eventually(lambda: _true(len(bodies) <= half), seconds=60)
             product.kill("worker-1")
             before = await delivered()
+            killed.set()
 
             async def other_delivers() -> bool:
                 return await delivered() > before
