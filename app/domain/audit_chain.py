@@ -14,11 +14,15 @@ START: Final = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class ChainRow:
-    """One row of the audit table. `number` and the hashes are None if the trigger did not run."""
+    """One row of the audit table. `number` and the hashes are None if the trigger did not run.
+
+    `members` are the hashed columns: sequence, id, at, organisation, actor, action, subject, destination,
+    before, after.
+    """
 
     number: int | None
     id: int
-    members: tuple[str | None, ...]  # sequence, id, at, actor, action, subject, destination, before, after
+    members: tuple[str | None, ...]
     prev_hash: bytes | None
     hash: bytes | None
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import asyncpg
 
 from app.domain.event import Event, Rejection
-from app.domain.ids import DestinationId, DestinationNumber, LaneId
+from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
 from app.domain.pacing.commit_window import FEW_EVENTS, CommitWindow
 from app.domain.pacing.owner_queue import OwnerQueue
 from app.domain.pacing.recent_senders import RecentSenders
@@ -255,23 +255,20 @@ class GroupCommit:
         """Remove and return the requests of the next flush, without those of the `excluded` organisations.
 
         They have at most `_most_events` events, unless the first request alone has more. Organisations take
-        turns. A few events do not share a flush with many events of another organisation, because a flush of
-        many events takes longer.
+        turns. A request of few events does not share a flush with a request of many events of another
+        organisation, because a flush of many events takes longer.
         """
-        limit = self._most_events
         group: list[PendingRequest] = []
         events = 0
+        # The organisations in the group, by whether their requests have few events.
+        senders: dict[bool, set[OrganisationId]] = {True: set(), False: set()}
         while (first := self._queue.first(excluded)) is not None:
-            if group and (
-                events + len(first.events) > limit
-                or (
-                    (events <= FEW_EVENTS) is not (len(first.events) <= FEW_EVENTS)
-                    and first.access.organisation != group[0].access.organisation
-                )
-            ):
+            few, sender = len(first.events) <= FEW_EVENTS, first.access.organisation
+            if group and (events + len(first.events) > self._most_events or senders[not few] - {sender}):
                 break
             group.append(self._queue.pop(excluded))
             events += len(first.events)
+            senders[few].add(sender)
         self._waiting_events -= events
         if not self._queue and not self._closing:
             self._has_requests.clear()

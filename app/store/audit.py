@@ -163,8 +163,8 @@ async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, st
 # `members` contains the texts that the database's trigger hashes. A jsonb has the same text in every session.
 _LINKS = (
     "SELECT sequence, id, ARRAY[CAST(sequence AS text), CAST(id AS text), to_char(at AT TIME ZONE 'UTC', "
-    "'YYYY-MM-DD\"T\"HH24\\:MI\\:SS.US'), actor, action, subject, destination, "
-    "CAST(before AS text), CAST(after AS text)] AS members, prev_hash, hash FROM audit "
+    "'YYYY-MM-DD\"T\"HH24\\:MI\\:SS.US'), organisation_id, actor, action, subject, "
+    "destination, CAST(before AS text), CAST(after AS text)] AS members, prev_hash, hash FROM audit "
 )
 
 

@@ -311,7 +311,7 @@ CREATE FUNCTION audit_text(audit) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT string_agg(coalesce(octet_length(word) || ':' || word, '-'), '' ORDER BY place)
   FROM unnest(ARRAY[
     $1.sequence::text, $1.id::text, to_char($1.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'),
-    $1.actor, $1.action, $1.subject, $1.destination, $1.before::text, $1.after::text
+    $1.organisation_id, $1.actor, $1.action, $1.subject, $1.destination, $1.before::text, $1.after::text
   ]) WITH ORDINALITY AS members (word, place)
 $$;
 

@@ -215,6 +215,12 @@ async def test_few_events_are_not_written_together_with_many_of_another(world: W
             commit._queue.add(each.access.organisation, len(each.events), each)
         commit._waiting_events += 102
         assert [commit._take_group(frozenset()) for _ in order] == [[each] for each in order]
+    # Nor behind few events of its own organisation.
+    first, second, third = request(ACME, 3), request(BETA, 2), request(ACME, 100)
+    for each in (first, second, third):
+        commit._queue.add(each.access.organisation, len(each.events), each)
+    commit._waiting_events += 105
+    assert [commit._take_group(frozenset()) for _ in range(2)] == [[first, second], [third]]
     assert commit.waiting == 0
 
 

@@ -103,6 +103,13 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
     ("tamper", "row", "word"),
     [
         pytest.param("UPDATE audit SET actor = 'key_2' WHERE id = 5", 5, "not match its hash", id="who"),
+        pytest.param(
+            "INSERT INTO organisations (id, name) VALUES ('other', 'Other');"
+            "UPDATE audit SET organisation_id = 'other' WHERE id = 5",
+            5,
+            "not match",
+            id="whose",
+        ),
         pytest.param("UPDATE audit SET at = at + interval '1 s' WHERE id = 5", 5, "not match", id="when"),
         pytest.param(
             "UPDATE audit SET after = jsonb_set(after, '{rate}', '3') WHERE id = 5",
