@@ -1,11 +1,8 @@
-"""How an organisation fares beside another one that floods, stalls, fills its queue, or has Amazon down.
+"""Measure the latency of an organisation while another one floods, stalls, fills its queue, or has Amazon down.
 
-*Alone*: nothing else posts. *Equal load*: the same flood posts to another API process with a database and a
-worker of its own, on the same machine; what this adds is due to the shared cores. *Beside*: it posts to the
-same API process. Rounds are interleaved.
-
-`pinned`: API, worker and Postgres on one core, generators and stand-in on another, in every case. So the
-flood takes no core from the service.
+The situations are described in docs/performance.md, "Organisations side by side". Rounds are interleaved.
+With `pinned`, the API, the worker and Postgres use one core, and the generators and the stand-in use another,
+in every situation: the flood then takes no core from the service.
 """
 
 import asyncio
@@ -85,13 +82,13 @@ def run(settings: Settings, *, rounds: int, seconds: float, pinned: bool = False
         _arrivals(running, warm.accepted)
         print(f"## An organisation beside another one (capacity {capacity:,.0f} events/s)\n", flush=True)
         cases = _cases(running, other, flooding, elsewhere, down, capacity, seconds)
-        measured = {name: _Measured() for name in (*cases, "filled queue")}
+        measured = {name: _Measured() for name in (*cases, "a full queue")}
         for _ in range(rounds):
             for name, case in cases.items():
                 for each in (running, other):
                     asyncio.run(_recycle_wal(each))
                 _measure(running, other, quiet, measured[name], case, seconds)
-        _measure_filled_queue(running, other, quiet, filled, measured["filled queue"], seconds)
+        _measure_filled_queue(running, other, quiet, filled, measured["a full queue"], seconds)
     alone = measured["alone"]
     head = (
         "", "posts", "answered 202", "accept p50 ms", "p99", "p99 / alone", "to delivery p50 ms", "p99",
@@ -123,9 +120,9 @@ def _cases(
     return {
         "alone": _nothing,
         "equal load": lambda: _flood(other, elsewhere, 10 * capacity, seconds),
-        "flood at ten times the capacity": lambda: _flood(running, flooding, 10 * capacity, seconds),
-        f"the same in posts of {FULL}": lambda: _flood(running, flooding, 10 * capacity, seconds, FULL),
-        f"{_STALLED_CONNECTIONS} stalled connections": lambda: _stalled(running, flooding),
+        "flood": lambda: _flood(running, flooding, 10 * capacity, seconds),
+        f"flood in posts of {FULL}": lambda: _flood(running, flooding, 10 * capacity, seconds, FULL),
+        "stalled connections": lambda: _stalled(running, flooding),
         "Amazon down": lambda: _flood(running, down, capacity / 10, seconds),
     }
 
