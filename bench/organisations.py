@@ -1,4 +1,4 @@
-"""Measure the latency of an organisation while another one floods, stalls, fills its queue, or has Amazon down.
+"""Measure the latency of one organisation while another floods, stalls, fills its queue, or has Amazon down.
 
 The situations are described in docs/performance.md, "Organisations side by side". Rounds are interleaved.
 With `pinned`, the API, the worker and Postgres use one core, and the generators and the stand-in use another,
