@@ -85,7 +85,7 @@ async def _rows(visit: Visit, destination_id: str) -> AsyncIterator[bytes]:
         if before is None:
             break
     if unreadable:
-        missing = f"{unreadable} stored batches are damaged; their records are missing"
+        missing = f"{unreadable} stored batches are damaged. Their consent records are missing in this file."
         yield csv_lines([[missing, *[""] * (len(COLUMNS) - 1)]])
 
 

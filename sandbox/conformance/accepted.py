@@ -1,4 +1,4 @@
-"""Events that Amazon accepts, each row with its source."""
+"""Events that Amazon accepts. Each row names the source of its rule."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Events that Amazon refuses, each row with its source."""
+"""Events that Amazon refuses. Each row names the source of its rule."""
 
 from typing import Final
 

@@ -41,7 +41,7 @@ async def test_no_cell_of_the_consent_file_is_a_formula(monkeypatch: pytest.Monk
     assert header == list(consent_records.COLUMNS)
     assert [row[0] for row in rows[:3]] == ["'=cmd()", "'-1", "ord-1"]
     assert rows[0][1] == "2026-11-24T12:00:00Z"
-    assert rows[3][0] == "1 stored batches are damaged; their records are missing"
+    assert rows[3][0] == "1 stored batches are damaged. Their consent records are missing in this file."
 
 
 class _Visitor:
