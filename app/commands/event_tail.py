@@ -47,7 +47,7 @@ class TailWindow:
 def _key(item: Item) -> tuple[Any, ...]:
     """Return the values that identify an event.
 
-    Rejected events with the same id are told apart by their times.
+    Rejected events with the same id have different times.
     """
     rejected_at = item["received_at"] if item["status"] == "rejected" else None
     return item["destination_id"], item["mapping_id"], item["event_id"], rejected_at

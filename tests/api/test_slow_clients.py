@@ -536,7 +536,7 @@ async def test_a_post_that_does_not_fit_is_answered_before_its_body_and_the_conn
 
 
 async def test_after_a_shed_post_the_next_request_on_the_connection_waits_a_tenth_of_a_second() -> None:
-    """Whoever repeats at once is slowed down; other connections are served meanwhile."""
+    """A sender that repeats at once is slowed down; other connections are served meanwhile."""
     async with running(bounds=Limits(body_bytes=2_000)) as crowded:
         client = await Client.of(crowded)
         await client.say(POST.format(1_500) + "\r\n" + "x" * 1_500)

@@ -160,3 +160,13 @@ def test_no_file_holds_a_conflict_of_a_merge() -> None:
         and re.search(r"(?m)^(<{7}|>{7}) ", path.read_text())
     ]
     assert marked == []
+
+
+def test_names_that_contributing_places_in_a_module_are_there() -> None:
+    """A recipe that says "`NAME` in `app/module.py`" is changed with the name."""
+    placed = re.findall(
+        r"`([A-Za-z_]\w*)` in `((?:app|dev|sandbox|tests)/[\w/]+\.py)`",
+        (ROOT / "CONTRIBUTING.md").read_text(),
+    )
+    assert len(placed) > 15
+    assert [(name, path) for name, path in placed if name not in (ROOT / path).read_text()] == []
