@@ -6,9 +6,9 @@ import os
 import re
 from collections.abc import Callable
 from typing import Annotated, Literal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
 from pydantic_settings import NoDecode
 
 from app.crypto import KEY_BYTES, NamedKey
@@ -82,17 +82,28 @@ def _numbers(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _write_numbers(numbers: tuple[int, ...]) -> str:
+    return ",".join(map(str, numbers))
+
+
 _ROLES = ("viewer", "operator", "editor", "admin", "privacy", "platform")
 
 
 def _role_groups(value: object) -> object:
-    """Parse `admin=group-a,viewer=group-b` into pairs. A role may have several groups."""
+    """Parse `admin=group-a,viewer=group-b` into pairs. A role may have several groups.
+
+    A comma in a group is written `%2C`.
+    """
     if not isinstance(value, str):
         return value
     pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
     if any(role not in _ROLES or not group for role, _, group in pairs):
         raise ValueError(f"must be role=group,…, with the roles {', '.join(_ROLES)}")
-    return tuple((role, group) for role, _, group in pairs)
+    return tuple((role, unquote(group)) for role, _, group in pairs)
+
+
+def _write_role_groups(pairs: tuple[tuple[str, str], ...]) -> str:
+    return ",".join(f"{role}={quote(group)}" for role, group in pairs)
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
@@ -104,7 +115,18 @@ MailChannels = Annotated[SecretStr, _checked_by(read_emails)]
 MailServerUrl = Annotated[SecretStr, _checked_by(read_mail_server)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Count = Annotated[int, Field(ge=1, le=64)]
-Purposes = Annotated[tuple[Annotated[int, Field(ge=1, le=24)], ...], NoDecode, BeforeValidator(_numbers)]
-RoleGroups = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_role_groups)]
+Purposes = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=24)], ...],
+    NoDecode,
+    BeforeValidator(_numbers),
+    PlainSerializer(_write_numbers),
+    Field(min_length=1),
+]
+RoleGroups = Annotated[
+    tuple[tuple[str, str], ...],
+    NoDecode,
+    BeforeValidator(_role_groups),
+    PlainSerializer(_write_role_groups),
+]
 DatabaseRole = Literal["owner", "api", "worker"]
 PortNumber = Annotated[int, Field(ge=1, le=65_535)]

@@ -48,9 +48,8 @@ class Stage:
 
     def start(self, name: str, *arguments: str, keep_open: Sequence[int] = ()) -> None:
         """Start a process that inherits the descriptors `keep_open`."""
-        environment = {**os.environ, **as_environment(self.settings)}
         self.processes[name] = subprocess.Popen(
-            [sys.executable, "-m", *arguments], env=environment, pass_fds=keep_open
+            [sys.executable, "-m", *arguments], env=as_environment(self.settings), pass_fds=keep_open
         )
 
     def end(self, name: str) -> None:

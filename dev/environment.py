@@ -5,8 +5,9 @@ The defaults are stored in DATA_DIR, so that the next start uses the same databa
 
 import base64
 import json
+import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,15 +103,18 @@ def with_dev_defaults(settings: Settings) -> Iterator[Settings]:
         cluster.stop()
 
 
-def as_environment(settings: Settings) -> Mapping[str, str]:
-    """Return the settings as environment variables for a child process."""
-    variables: dict[str, str] = {}
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, SecretStr):
-            variables[name.upper()] = value.get_secret_value()
-        elif isinstance(value, tuple):
-            variables[name.upper()] = ",".join(map(str, value))
-        elif value is not None:
-            variables[name.upper()] = str(value)
-    return variables
+def as_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of a child process with these settings.
+
+    Other variables are inherited. A child gets the value of each secret, not the secret's file.
+    """
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name.lower().removesuffix("_file") not in Settings.model_fields
+    }
+    # The types in `app/setting_types.py` write what they read.
+    for name, value in settings.model_dump(exclude_none=True).items():
+        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        inherited[name.upper()] = text
+    return inherited

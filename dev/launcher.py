@@ -5,7 +5,6 @@ so that no process loses another that it needs. A child process that exits is re
 everything is stopped.
 """
 
-import os
 import signal
 import socket
 import sys
@@ -107,12 +106,7 @@ def _start(children: Children, settings: Settings, listener: socket.socket, *, o
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    filled = as_environment(settings)
-    # A child gets the value of each secret, so the variable with the secret's file is removed.
-    inherited = {
-        name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in filled
-    }
-    variables = {**inherited, **filled}
+    variables = as_environment(settings)
     if "log_level" not in settings.model_fields_set:
         # The terminal shows only the welcome screen and problems.
         variables["LOG_LEVEL"] = "warning"

@@ -87,9 +87,7 @@ class Stage:
 
     def environment(self, code: Path) -> dict[str, str]:
         """Return the environment of a child process that runs the code of a checkout."""
-        keep = {name: value for name, value in os.environ.items() if not name.endswith("_FILE")}
         return {
-            **keep,
             **as_environment(self.settings),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": str(code),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings, SettingsError, read_settings
-from dev.environment import with_sandbox
+from dev.environment import as_environment, with_sandbox
 
 KEY = base64.b64encode(hashlib.sha256(b"test").digest()).decode()
 COUNTED = base64.b64encode(bytes(range(32))).decode()
@@ -57,6 +57,7 @@ def problems(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> tu
         pytest.param("BOOTSTRAP_ADMIN_KEY", "hunter2", "32 characters", id="an admin key is long"),
         pytest.param("PUBLIC_URL", "ftp://hunter2", "http", id="a public address is a web address"),
         pytest.param("AMAZON_BASE_URL", "http://app:hunter2@x", "plain", id="a stand-in's address is plain"),
+        pytest.param("TCF_PURPOSES", ",", "at least 1 item", id="a consent string needs a purpose"),
         pytest.param("TCF_PURPOSES", "1,99", "less than or equal to 24", id="purposes are 1 to 24"),
         pytest.param("WARN_EVENT_AGE_DAYS", "22", "less than or equal to 21", id="ages are at most 21 days"),
         pytest.param("MAX_EVENT_AGE_DAYS", "3", "exceed", id="a warning comes before the end"),
@@ -190,3 +191,83 @@ def test_only_production_waits_for_a_load_balancer(monkeypatch: pytest.MonkeyPat
     assert read_settings(NO_FILE).shutdown_delay_seconds == 5
     monkeypatch.setenv("SHUTDOWN_DELAY_SECONDS", "0")
     assert read_settings(NO_FILE).shutdown_delay_seconds == 0
+
+
+EVERY_SETTING = {
+    "LOG_LEVEL": "error",
+    "HOST": "::1",
+    "PORT": "9000",
+    "SANDBOX_PORT": "9001",
+    "METRICS_PORT": "9100",
+    "METRICS_PER_DESTINATION": "true",
+    "OTLP_ENDPOINT": "https://traces.example.com",
+    "OTLP_SAMPLE_PERCENT": "7",
+    "PUBLIC_URL": "https://events.example.com/a%2Cb",
+    "DATA_DIR": "a folder, with a comma",
+    "MIGRATION_DATABASE_URL": "postgresql+asyncpg://owner:a%40b,c@db/x",
+    "DATABASE_URL": "postgresql+asyncpg://api:a@db/x",
+    "WORKER_DATABASE_URL": "postgresql+asyncpg://worker:a@db/x",
+    "API_PROCESSES": "2",
+    "WORKER_PROCESSES": "3",
+    "ENCRYPTION_KEYS": f"k1:{KEY},k2:{base64.b64encode(hashlib.sha256(b'other').digest()).decode()}",
+    "BOOTSTRAP_ADMIN_KEY": hashlib.sha256(b"admin").hexdigest(),
+    "AMAZON_BASE_URL": "http://127.0.0.1:9009",
+    "AMAZON_CLIENT_ID": "client",
+    "AMAZON_CLIENT_SECRET": " a secret, with = and spaces ",
+    "STATUS_CALLBACK_URL": "https://journeys.example.com",
+    "STATUS_CALLBACK_SECRETS": f"whsec_{KEY}",
+    "OIDC_ISSUER": "https://people.example.com",
+    "OIDC_CLIENT_ID": "console",
+    "OIDC_CLIENT_SECRET": "a secret",
+    "OIDC_ROLE_CLAIM": "realm_access.roles",
+    "OIDC_ROLES": "admin=CN=Ads%2COU=Leads 100%25,viewer=everyone,viewer=é",
+    "OIDC_ORGANISATION_CLAIM": "organisation",
+    "CONSOLE_KEY_SIGN_IN": "false",
+    "NOTIFY_WEBHOOKS": "ops=https://hooks.example.com/a%2Cb,ops@acme=https://hooks.example.com/c",
+    "NOTIFY_SECRETS": f"ops=whsec_{KEY}",
+    "NOTIFY_EMAILS": "ops=a@example.com|b@example.com",
+    "SMTP_URL": "smtps://user:word@mail.example.com",
+    "SMTP_FROM": "ops@example.com",
+    "TCF_VENDOR_ID": "12",
+    "TCF_PURPOSES": "1,2,24",
+    "SHUTDOWN_DELAY_SECONDS": "3",
+    "FAST_PATH": "false",
+    "TARGET_LATENCY_MS": "2000",
+    "MAX_BODY_BYTES_IN_FLIGHT": "30000000",
+    "API_MEMORY_BYTES": "300000000",
+}
+
+
+def test_a_child_process_reads_the_settings_of_its_launcher(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every setting, with a value other than its default, passes through the environment unchanged."""
+    usual = read_settings(NO_FILE)
+    for name, field in Settings.model_fields.items():
+        other = str(field.default - 1) if type(field.default) is int else ""
+        monkeypatch.setenv(name.upper(), EVERY_SETTING.get(name.upper(), other))
+    monkeypatch.delenv("SMTP_FROM")
+    (tmp_path / "from").write_text(EVERY_SETTING["SMTP_FROM"])
+    monkeypatch.setenv("SMTP_FROM_FILE", str(tmp_path / "from"))
+    settings = read_settings(NO_FILE)
+    names = Settings.model_fields
+    assert [name for name in names if getattr(settings, name) == getattr(usual, name)] == ["app_env"]
+    assert settings.oidc_roles[0] == ("admin", "CN=Ads,OU=Leads 100%")
+    environment = as_environment(settings)
+    assert "SMTP_FROM_FILE" not in environment
+    for name in names:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SMTP_FROM_FILE")
+    assert read_settings(NO_FILE) == settings
+
+
+def test_a_secret_without_webhook_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator reads which of the names is misspelt."""
+    environment = {
+        "NOTIFY_WEBHOOKS": "ops=https://hooks.example.com/a",
+        "NOTIFY_SECRETS": f"ops@acme=whsec_{KEY}",
+    }
+    (said,) = problems(monkeypatch, environment)
+    assert said == "NOTIFY_SECRETS: no webhook has the name ops@acme."

@@ -124,7 +124,15 @@ def large_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]
     """A running machine with two processes of each kind and ports to watch them, for tests that only look."""
     with machine_in(tmp_path_factory.mktemp("large")) as made:
         made.metrics_port = free_port()
-        made.run(METRICS_PORT=str(made.metrics_port), API_PROCESSES="2", WORKER_PROCESSES="2")
+        made.run(
+            METRICS_PORT=str(made.metrics_port),
+            API_PROCESSES="2",
+            WORKER_PROCESSES="2",
+            OIDC_ISSUER="http://127.0.0.1:9",
+            OIDC_CLIENT_ID="console",
+            OIDC_ROLES="admin=CN=Ads%2COU=Leads,viewer=everyone",
+            TCF_PURPOSES="1,7,9",
+        )
         yield made
 
 
@@ -227,6 +235,12 @@ def test_two_api_processes_share_the_port(large_machine: Machine) -> None:
     (launcher,) = large_machine.launched
     assert len(large_machine.group(launcher)) == 6
     assert large_machine.send().status_code == 202
+
+
+def test_people_can_sign_in(large_machine: Machine) -> None:
+    """Settings with a structure, such as the roles of groups, reach the API processes."""
+    page = httpx.get(f"http://127.0.0.1:{large_machine.port}/console/sign-in", timeout=10)
+    assert "/console/oidc/start" in page.text
 
 
 def test_a_port_in_use_is_reported_in_one_sentence(large_machine: Machine) -> None:

@@ -70,7 +70,8 @@ def read_webhooks(text: str, secrets: str = "") -> tuple[Channel, ...]:
         keys = tuple(signing.pop((organisation, name), ()))
         found.append(Channel(organisation, name, "webhook", (url,), keys))
     if signing:
-        raise ValueError("a secret has no webhook with its name")
+        names = ", ".join(sorted(f"{name}@{organisation}" for organisation, name in signing))
+        raise ValueError(f"no webhook has the name {names}")
     return _distinct(found)
 
 
