@@ -15,7 +15,8 @@ from app.domain.conversion.codegen import FunctionBuilder
 from app.domain.conversion.convert import Rules
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.fast_path import compile_fast_path
-from app.domain.mapping.sources import Source, compile_source
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.sources import Source, compile_source, unchecked
 
 HOSTILE = "\"'); import os; x = ('{}"
 
@@ -69,7 +70,7 @@ def test_what_is_written_reads_what_the_source_reads(
     assert isinstance(source, Source)
     code = FunctionBuilder("read", "content")
     code.add(f"return ({code.read(source)},)")
-    found, wanted = code.compile()(content), source.read(content)
+    found, wanted = code.compile()(content), source.read(content, Reading(), unchecked)
     if found is None:
         assert type(wanted) is SourceFailed
     elif not (type(found[0]) is str and not found[0].strip()):

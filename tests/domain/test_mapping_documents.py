@@ -13,7 +13,8 @@ from app.domain.conversion.numbers import plain
 from app.domain.mapping.document import Mapping, check_draft, check_publishable, compile_mapping
 from app.domain.mapping.event_name import with_clean_event_name
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.sources import Source, compile_source
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.sources import Source, compile_source, unchecked
 
 
 def found(made: Any) -> list[tuple[str, str]]:
@@ -390,4 +391,4 @@ def test_scalars_that_equal_each_other_stay_apart(member: str) -> None:
         written = {"const": value} if member == "const" else {"path": "nowhere", "default": value}
         source = compile_source(written, "custom_data[0]", bare="path")
         assert isinstance(source, Source)
-        assert repr(source.read({})) == repr(plain(value))
+        assert repr(source.read({}, Reading(), unchecked)) == repr(plain(value))

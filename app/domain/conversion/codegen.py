@@ -15,7 +15,8 @@ from types import CodeType
 from typing import Any, Final
 
 from app.domain.mapping.paths import Step, parse_path
-from app.domain.mapping.sources import Source
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.sources import Source, unchecked
 
 _NOTHING: Final[dict[str, Any]] = {}
 _MOST_STEPS: Final = 4
@@ -73,7 +74,8 @@ class FunctionBuilder:
         variable = self.variable()
         steps = None if source.path is None or source.rule else parse_path(source.path)
         if steps is None or len(steps) > _MOST_STEPS or not all(type(step) is str for step in steps):
-            self.add(f"{variable} = {self.name(source.read)}(content)")
+            read, reading, check = map(self.name, (source.read, Reading(), unchecked))
+            self.add(f"{variable} = {read}(content, {reading}, {check})")
             return variable
         self.add(f"{variable} = {self._member(steps[:-1])}.get({self.name(steps[-1])})")
         if source.default is not None:

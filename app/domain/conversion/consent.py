@@ -14,7 +14,8 @@ from typing import Any, Final
 from app.domain.conversion import tcf
 from app.domain.conversion.countries import CONSENT_COUNTRIES
 from app.domain.destination import Region
-from app.domain.mapping.sources import Source
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.sources import Source, unchecked
 
 MAX_GPP_LENGTH: Final = 4096
 
@@ -159,7 +160,7 @@ _UNREADABLE: Final = "UNREADABLE"
 
 
 def _status(source: Source | None, event: dict[str, Any]) -> str | None:
-    value = source.read(event) if source else None
+    value = source.read(event, Reading(), unchecked) if source else None
     if value is None:
         return None
     return CONSENT_WORDS.get(value.strip().lower(), _UNREADABLE) if type(value) is str else _UNREADABLE
@@ -169,7 +170,7 @@ def _string(
     rule: ConsentRule, event: dict[str, Any], *, required: bool, settings: ConsentSettings
 ) -> Signal | ConsentBlocked:
     source = rule.string
-    value = source.read(event) if source else None
+    value = source.read(event, Reading(), unchecked) if source else None
     if value is None:
         return ConsentBlocked("consent_missing", source, "consent.string", "is absent") if required else {}
     text = value.strip() if type(value) is str else None

@@ -29,7 +29,8 @@ from app.domain.event import Event, amazon_event_id
 from app.domain.identity import Profile
 from app.domain.identity.profiles import PROFILES
 from app.domain.mapping.document import CustomField, KeyField, Mapping
-from app.domain.mapping.sources import Source
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.sources import Source, unchecked
 
 # Arguments: event, event id, now. Returns None for an event that `convert` must handle.
 FastPath = Callable[[Event, str, datetime], Conversion | None]
@@ -165,7 +166,7 @@ def _unusual_row(
     row: CustomField, opening: str, content: dict[str, Any], warnings: list[EventWarning]
 ) -> str | None:
     """Return the JSON of a custom value that is not a plain text, or None if `convert` must handle it."""
-    found = row.source.read(content)
+    found = row.source.read(content, Reading(), unchecked)
     if found is None:
         return ""
     text = found if type(found) is SourceFailed else values.read_custom(found)
@@ -205,12 +206,12 @@ def _price_writer(
 
     def write(content: dict[str, Any]) -> str | None:
         written, read, amount_currency = "", None, rules.currency
-        if value is not None and (raw := value.read(content)) is not None:
+        if value is not None and (raw := value.read(content, Reading(), unchecked)) is not None:
             read = raw if type(raw) is SourceFailed else values.read_value(raw, purchase=purchase)
             if type(read) is SourceFailed or read != raw:
                 return None
             written = f',"value":{_text(read)}'
-        if currency is not None and (raw := currency.read(content)) is not None:
+        if currency is not None and (raw := currency.read(content, Reading(), unchecked)) is not None:
             code = raw if type(raw) is SourceFailed else values.read_currency(raw)
             if isinstance(code, SourceFailed):
                 return None
@@ -220,7 +221,7 @@ def _price_writer(
             written += own_currency
         if purchase and amount_currency in WITHOUT_DECIMALS and not values.is_integral(read):
             return None
-        if units is not None and (raw := units.read(content)) is not None:
+        if units is not None and (raw := units.read(content, Reading(), unchecked)) is not None:
             number = raw if type(raw) is SourceFailed else values.read_units(raw)
             if type(number) is SourceFailed:
                 return None

@@ -17,7 +17,8 @@ from app.domain.event import Rejection
 from app.domain.identity import DroppedKey, DropReason, MatchKey, Profile, match_key
 from app.domain.mapping.document import CustomField, KeyField
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.sources import Source, constant
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.sources import Source, constant, unchecked
 
 MAX_TRAIT_LENGTH: Final = 1024
 _FIXED: Final = constant(None)  # reported as the source of consent if the mapping reads none from the event
@@ -44,18 +45,19 @@ class StepTrace(Protocol):
 class FieldReader:
     """Reads the fields of one event, which contains personal data."""
 
-    __slots__ = ("_content", "_event_id", "_trace", "dropped_keys", "warnings")
+    __slots__ = ("_content", "_event_id", "_reading", "_trace", "dropped_keys", "warnings")
 
     def __init__(self, content: dict[str, Any], event_id: str, trace: StepTrace | None) -> None:
         self._content = content
         self._event_id = event_id
+        self._reading = Reading()
         self._trace = trace
         self.warnings: list[EventWarning] = []
         self.dropped_keys: list[tuple[str, str]] = []  # (Amazon's match key type, reason)
 
     def choice(self, name: str, source: Source, choices: Container[str]) -> str | Rejection:
         """Read a field whose value must be one of `choices`. Upper and lower case matter."""
-        value = source.read(self._content)
+        value = source.read(self._content, self._reading, unchecked)
         if type(value) is str and value in choices:
             self._note(name, source, value)
             return value
@@ -68,7 +70,7 @@ class FieldReader:
     def country(self, source: Source) -> str | Rejection:
         """Read the country code. Consent and national phone numbers depend on it (P15)."""
         name = "country_code"
-        value = source.read(self._content)
+        value = source.read(self._content, self._reading, unchecked)
         if value is None:
             return self.refuse(SourceFailed("country_missing", "is absent"), name, source)
         if type(value) is not str:
@@ -97,7 +99,7 @@ class FieldReader:
     ) -> EventTime | Rejection:
         """Read the event time. It must be an age that Amazon accepts (P6)."""
         name = "event_timestamp"
-        value = source.read(self._content)
+        value = source.read(self._content, self._reading, unchecked)
         if value is None:
             return self.refuse(SourceFailed("timestamp_missing", "is absent"), name, source)
         if type(value) is not str:
@@ -134,7 +136,7 @@ class FieldReader:
         content = self._content
         for field in fields:
             source = field.source
-            text = source.read(content)
+            text = source.read(content, self._reading, unchecked)
             if text is None:
                 self._note_absent(field.rule.field, source)
                 continue
@@ -169,7 +171,7 @@ class FieldReader:
         """Return the values of all fields except match keys, by field name, without absent fields."""
         read: dict[str, Any] = {}
         for name, source in sources.items():
-            raw = source.read(self._content)
+            raw = source.read(self._content, self._reading, unchecked)
             if raw is None:
                 self._note_absent(name, source)
                 continue
@@ -190,7 +192,7 @@ class FieldReader:
         """Read the custom data as Amazon's JSON, without absent fields (P10)."""
         read: list[dict[str, str]] = []
         for row in rows:
-            raw = row.source.read(self._content)
+            raw = row.source.read(self._content, self._reading, unchecked)
             if raw is None:
                 self._note_absent(row.field, row.source)
                 continue

@@ -4,6 +4,8 @@ import re
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final, TypeGuard
 
+from app.domain.conversion.failures import SourceFailed, wrong_type
+
 _PLAIN_DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,32}(?:\.[0-9]{1,32})?", re.ASCII)
 
 # Precise enough for each number that the JSON parser accepts; the default context keeps only 28 digits.
@@ -26,6 +28,14 @@ def read_number(text: str) -> int | Decimal | None:
 def number_text(number: int | Decimal) -> str:
     """Format a number without an exponent. The result has at most about 4,300 characters."""
     return str(number) if type(number) is int else f"{number:f}"
+
+
+def as_text(value: Any) -> str | SourceFailed:
+    """Read a text, or a number as its plain digits: `10115.0` is `10115`. Other types are no texts."""
+    if isinstance(value, str):
+        return value
+    value = as_integer(value)
+    return number_text(value) if is_number(value) else wrong_type(value, "a text is expected")
 
 
 def as_integer(value: Any) -> Any:

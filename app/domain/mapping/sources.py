@@ -1,5 +1,6 @@
 """Compile the source of a field in a mapping: a constant, or a path with an optional pipe and default."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -9,6 +10,7 @@ from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import plain
 from app.domain.mapping import pipes
 from app.domain.mapping.paths import IMPASSABLE, Getter, getter, parse_path
+from app.domain.mapping.reading import Reading
 
 MAX_CONSTANT_LENGTH: Final = 1024
 
@@ -22,26 +24,44 @@ class MappingProblem:
     sentence: str
 
 
+# Takes the value that a source gave. Returns the value for Amazon, or `SourceFailed`.
+Check = Callable[[Any], Any]
+Read = Callable[[dict[str, Any], Reading, Check], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A compiled source.
 
-    `read` returns the value in an event, None if it is absent, or `SourceFailed`. `path` is None for a
-    constant. `rule` has the names of the pipe's functions, for a preview. `pipe` is the text of the complete
-    pipe, to compare it with others.
+    `read` takes the content of an event, and returns the result of the check for its value: None if the value
+    is absent, null or blank, and `SourceFailed` if it cannot be read. `path` is the first path that the
+    source reads, None for a constant; `paths` are all. `rule` has the names of the pipe's functions, for a
+    preview. `pipe` is the text of the complete pipe, to compare it with others. `on_error` is `omit`,
+    `reject` or None. `steps` is the work that each event costs, whatever it holds.
     """
 
-    read: Getter
-    path: str | None
+    read: Read
+    paths: tuple[str, ...] = ()
     const: Any = None
     default: Any = None
     rule: str = ""
     pipe: str = ""
+    on_error: str | None = None
+    steps: int = 2
+
+    @property
+    def path(self) -> str | None:
+        return self.paths[0] if self.paths else None
+
+
+def unchecked(value: Any) -> Any:
+    """Accept a value as it is, where a source is read without a destination field."""
+    return value
 
 
 def constant(value: Any) -> Source:
     """Return a source with the same value for every event."""
-    return Source(lambda _event: value, None, const=value, rule="const")
+    return Source(lambda _content, _reading, check: check(value), const=value, rule="const")
 
 
 def compile_source(
@@ -100,7 +120,8 @@ def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Sour
         return _plain(text, default, keep_blank)
     names = [step if isinstance(step, str) else step[0] for step in pipe]
     read = _reader(getter(found), tuple(steps), default, keep_blank=keep_blank)
-    return Source(read, text, default=default, rule=" | ".join(names), pipe=repr(pipe))
+    rule = " | ".join(names)
+    return Source(read, (text,), default=default, rule=rule, pipe=repr(pipe), steps=2 + len(steps))
 
 
 # Mappings share equal sources to save memory: a thousand destinations have few different sources. Constants
@@ -113,35 +134,35 @@ _text = _share(constant)
 def _plain(text: str, default: str | None, keep_blank: bool) -> Source:
     steps = parse_path(text)
     assert steps is not None
-    return Source(_reader(getter(steps), (), default, keep_blank=keep_blank), text, default=default)
+    return Source(_reader(getter(steps), (), default, keep_blank=keep_blank), (text,), default=default)
 
 
-def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_blank: bool) -> Getter:
-    """Return a function that reads a path of an event and applies the steps.
+def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_blank: bool) -> Read:
+    """Return a function that reads a path of an event, applies the steps and checks the value.
 
-    The function returns the default if the value is absent, null or blank, before or after the steps.
+    The default is checked if the value is absent, null or blank, before or after the steps.
     """
 
-    def read_plain(event: dict[str, Any]) -> Any:
-        value = get(event)
+    def read_plain(content: dict[str, Any], _reading: Reading, check: Check) -> Any:
+        value = get(content)
         if type(value) is str and value and not value.isspace():
-            return value  # the usual case
-        return _UNREACHABLE if value is IMPASSABLE else with_default(value)
+            return check(value)  # the usual case
+        return _UNREACHABLE if value is IMPASSABLE else finish(value, check)
 
-    def read(event: dict[str, Any]) -> Any:
-        value = get(event)
+    def read(content: dict[str, Any], _reading: Reading, check: Check) -> Any:
+        value = get(content)
         if value is IMPASSABLE:
             return _UNREACHABLE
-        if type(value) is str and (not value or value.isspace()):
-            return with_default(value)
-        return with_default(pipes.run(steps, value))
+        if type(value) is not str or (value and not value.isspace()):
+            value = pipes.run(steps, value)
+        return finish(value, check)
 
-    def with_default(value: Any) -> Any:
-        if type(value) is not str:
-            return default if value is None else value
-        if value.isspace():
-            return value if default is None and keep_blank else default
-        return value or default
+    def finish(value: Any, check: Check) -> Any:
+        if type(value) is str and (not value or value.isspace()):
+            value = value if value and default is None and keep_blank else None
+        if value is None:
+            return None if default is None else check(default)
+        return value if type(value) is SourceFailed else check(value)
 
     return read if steps else read_plain
 

@@ -1,0 +1,48 @@
+"""What the sources of one event share: the work that is left, and the warnings that reading noted."""
+
+from typing import Any, Final
+
+MAX_MEMBERS: Final = 2_000  # list members that are read for one event
+MAX_STEPS: Final = 20_000  # pipe steps, sources, checks and list members of one event
+
+
+class Reading:
+    """The work budget and the notes of one event.
+
+    A plan knows its own `steps` when it is compiled: they are charged once for each event. Only lists and
+    long texts are charged while they are read. `notes` has the warnings of the field that is being read; the
+    plan empties it.
+    """
+
+    __slots__ = ("_lists", "members_left", "notes", "steps_left")
+
+    def __init__(self, steps: int = 0) -> None:
+        self.steps_left = MAX_STEPS - steps
+        self.members_left = MAX_MEMBERS
+        self.notes: list[str] = []
+        self._lists: dict[int, list[Any]] = {}  # lists whose members are charged
+
+    def charge(self, steps: int) -> bool:
+        """Charge steps, and return whether the budget suffices."""
+        self.steps_left -= steps
+        return self.steps_left >= 0
+
+    def charge_list(self, members: list[Any], each: int = 1) -> bool:
+        """Charge a list of which each member takes `each` steps, and return whether the budget suffices.
+
+        A list that several fields read counts its members once.
+        """
+        if id(members) not in self._lists:
+            self.members_left -= len(members)
+            self._lists[id(members)] = members  # a list that is gone could give its id to another one
+        return self.charge(len(members) * each) and self.members_left >= 0
+
+    def derived(self, members: list[Any]) -> list[Any]:
+        """Return a list that was made of charged members, so that they are not charged again."""
+        self._lists[id(members)] = members
+        return members
+
+    def note(self, warning: str) -> None:
+        """Note a warning of the field that is being read, once."""
+        if warning not in self.notes:
+            self.notes.append(warning)
