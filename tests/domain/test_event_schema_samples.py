@@ -20,7 +20,7 @@ from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
 from app.domain.mapping.presets import PRESETS
 from app.domain.observed.backtest import Backtest, RejectionGroup, backtest
-from app.domain.observed.event_schema import merge_samples, schema_mismatches, suggest
+from app.domain.observed.event_schema import MOST_PATHS, merge_samples, schema_mismatches, suggest
 from app.domain.observed.schema_sample import (
     MAX_PATHS,
     TYPES,
@@ -401,6 +401,18 @@ def test_fields_are_suggested_by_name_and_kind() -> None:
     assert found["value"] == ["event.properties.total"]
     assert found["event_timestamp"] == ["event.timestamp"]
     assert found["country_code"] == ["user.country"]
+
+
+def test_a_schema_has_only_the_most_frequent_paths() -> None:
+    """Member names that are values give any number of paths. A draft's path is then no misspelt one."""
+    unusual: list[tuple[SchemaSample, int]] = [
+        (tuple((f"names.n{event}_{name}", ValueKind.TEXT) for name in range(100)), 1) for event in range(50)
+    ]
+    learned = merge_samples([*unusual, *SEEN])
+    assert len(learned.entries) == MOST_PATHS < 50 * 100
+    assert learned.events == 60
+    assert learned.entries["user.phone"].present == 8
+    assert schema_mismatches({**DOCUMENT, **fields(phone="user.fone")}, learned) == []
 
 
 def test_unknown_paths_and_unusual_types_are_doubted() -> None:

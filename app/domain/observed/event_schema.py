@@ -15,6 +15,8 @@ from app.domain.mapping.paths import last_name, parse_path
 from app.domain.observed.schema_sample import TYPES, SchemaSample, ValueKind
 
 MOST_SUGGESTED: Final = 3
+MOST_PATHS: Final = 2_000
+"""The number of paths of a schema. Events whose member names are values would have any number of paths."""
 _EMPTY: Final = frozenset({ValueKind.NULL, ValueKind.BLANK, ValueKind.OBJECT, ValueKind.LIST})
 
 
@@ -38,27 +40,35 @@ class SchemaEntry:
 
 @dataclass(frozen=True, slots=True)
 class EventSchema:
-    """The paths of `events` recent events. The keys of `entries` are the paths, in alphabetical order."""
+    """The paths of `events` recent events. The keys of `entries` are the paths, in alphabetical order.
+
+    `complete` is False if the events have more paths than `entries`.
+    """
 
     events: int
     entries: Mapping[str, SchemaEntry]
+    complete: bool = True
 
 
 def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
-    """Merge samples, each with its number of events, into a schema."""
-    events = 0
-    kinds: dict[str, Counter[ValueKind]] = {}
+    """Merge samples, each with its number of events, into a schema of their most frequent paths."""
+    samples = list(samples)
+    totals: Counter[str] = Counter()
     for sample, times in samples:
-        events += times
+        for path, _ in sample:
+            totals[path] += times
+    kinds: dict[str, Counter[ValueKind]] = {path: Counter() for path, _ in totals.most_common(MOST_PATHS)}
+    for sample, times in samples:
         for path, kind in sample:
-            kinds.setdefault(path, Counter())[kind] += times
+            if path in kinds:
+                kinds[path][kind] += times
     entries = {
         path: SchemaEntry(
             path, found.total(), sum(n for kind, n in found.items() if kind not in _EMPTY), found
         )
         for path, found in sorted(kinds.items())
     }
-    return EventSchema(events, entries)
+    return EventSchema(sum(times for _, times in samples), entries, complete=len(entries) == len(totals))
 
 
 # --- Suggestions ----------------------------------------------------------------------------------
@@ -201,7 +211,12 @@ def _fits(name: str, entry: SchemaEntry) -> bool:
 
 
 def _is_unsampled(path: str, schema: EventSchema) -> bool:
-    """Return whether samples may lack the path, because they leave out the contents of lists and objects."""
+    """Return whether the schema may lack the path.
+
+    Samples leave out the contents of lists and objects, and a schema is limited to the most frequent paths.
+    """
+    if not schema.complete:
+        return True
     steps = parse_path(path) or ()
     if any(isinstance(step, int) and step > 0 for step in steps):
         return True
