@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.refusals import ErrorCode, Refusal
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.delivery import SETTLED_WITHIN
 from app.delivery.erasure import erasure_place
@@ -57,7 +57,7 @@ async def request_erasure(
     After the commit, no event with any of these values is sent, and workers erase the stored events.
     """
     id = f"era_{secrets.token_hex(10)}"  # noqa: A001
-    values = sorted(erasure_keys(identifiers))
+    values = sorted(await asyncio.to_thread(values_of, identifiers))
     sealed = vault.seal(msgspec.json.encode(values), place=erasure_place(id))
     async with pool.acquire() as connection, connection.transaction():
         at = await erasures.ask(connection, id, by=by, kinds=sorted(identifiers), sealed=sealed)
@@ -74,10 +74,18 @@ IDENTIFIERS = (*IDENTIFYING_FIELDS, HASH)
 """The kinds of identifiers of a person. `hash` is the SHA-256, in hex, of an identifier of another kind."""
 
 
+def values_of(identifiers: Mapping[str, str]) -> frozenset[str]:
+    """Return every match key that the person can have. Raises Refusal (422) if an identifier has none."""
+    keys = erasure_keys(identifiers)
+    if unusable := sorted(name for name, values in keys.items() if not values):
+        raise Refusal(ErrorCode.INVALID, None, *(FieldProblem(name, "invalid") for name in unusable))
+    return frozenset().union(*keys.values())
+
+
 async def erase_person(
     context: AppContext, caller: Caller, identifiers: Mapping[str, str]
 ) -> tuple[str, datetime]:
-    """Request the erasure of a person in the caller's organisation, audited. Raises Refusal (403)."""
+    """Request the erasure of a person in the caller's organisation, audited. Raises Refusal (403, 422)."""
     require_unlimited(caller)
     id_, at = await request_erasure(
         context.pool, context.vault, identifiers, by=caller.actor, monotonic=context.monotonic

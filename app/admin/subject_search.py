@@ -10,12 +10,12 @@ import msgspec
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.erasure import require_unlimited
+from app.admin.erasure import require_unlimited, values_of
 from app.admin.ids import new_id
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.due_work import open_bodies
 from app.delivery.erasure import erasure_place
-from app.domain.erasure import carries_key, erasure_keys
+from app.domain.erasure import carries_key
 from app.store import audit, subjects
 from app.store.audit import AuditAction
 from app.store.organisation_scope import PipelinePool
@@ -57,11 +57,12 @@ class SubjectSearch:
 async def find_person(
     context: AppContext, caller: Caller, identifiers: Mapping[str, str], *, after: int
 ) -> tuple[str, SubjectSearch]:
-    """Search for a person. Return the id of the search and its results. Raises Refusal (403).
+    """Search for a person. Return the id of the search and its results. Raises Refusal (403, 422).
 
     The audit records the search and the kinds of identifiers, but not their values.
     """
     require_unlimited(caller)
+    values = await asyncio.to_thread(values_of, identifiers)
     id_ = new_id("sub_")
     async with context.engine.begin() as connection:
         await audit.record(
@@ -74,7 +75,7 @@ async def find_person(
     found = await search(
         context.pool,
         context.vault,
-        identifiers,
+        values,
         after=after,
         now=context.now(),
         monotonic=context.monotonic,
@@ -85,7 +86,7 @@ async def find_person(
 async def search(
     pool: PipelinePool,
     vault: Vault,
-    identifiers: Mapping[str, str],
+    values: frozenset[str],
     *,
     after: int,
     now: datetime,
@@ -95,7 +96,6 @@ async def search(
 
     `cursor` is None in the result if no batch is left to search.
     """
-    values = erasure_keys(identifiers)
     result, until = SubjectSearch(), monotonic() + _SECONDS
     async with pool.acquire() as connection:
         if after == 0:

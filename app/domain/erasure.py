@@ -1,12 +1,17 @@
 """Find the conversions of a person by the match keys that the person's identifiers can become."""
 
+import unicodedata
 from collections.abc import Mapping
+from ipaddress import ip_address
+from itertools import product
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
 from app.domain.conversion.countries import COUNTRIES
 from app.domain.identity import MATCH_KEYS, MatchKey, Profile, match_key
+from app.domain.identity.phones import phone_spellings
 
 HASH: Final = "hash"
 # Fields that identify one person. A name, a city or a postal code belongs to many people.
@@ -36,27 +41,56 @@ class _Body(msgspec.Struct):
 _bodies = msgspec.json.Decoder(_Body)
 
 
-def erasure_keys(identifiers: Mapping[str, str]) -> frozenset[str]:
-    """Return every value that a match key of the person can have, under each identity profile.
+def erasure_keys(identifiers: Mapping[str, str]) -> Mapping[str, frozenset[str]]:
+    """Return, for each identifier, every value that a match key of the person can have.
 
-    `identifiers` has names of IDENTIFYING_FIELDS, or `hash`; its values are in clear text or hashed. A phone
-    number without a country code is tried in every country.
+    `identifiers` has names of IDENTIFYING_FIELDS, or `hash`; its values are in clear text or hashed. The
+    values cover every identity profile and every spelling of the identifier. There are none if no profile can
+    make a match key of it. A phone number without a country code is read in every country.
     """
-    values: set[str] = set()
-    for name, text in identifiers.items():
-        # A match key can be the identifier itself, for example if the caller sent a digest.
-        values |= {text.strip(), text.strip().lower()}
-        if name == HASH:
-            continue
-        rule = _RULES[name]
-        for country in sorted(COUNTRIES) if name == "phone" else ["US"]:
-            for profile in Profile:
-                key = match_key(profile, rule, text, country=country)
-                if isinstance(key, MatchKey):
-                    values.add(key.value)
-    return frozenset(values)
+    return {name: _keys_of(name, text) for name, text in identifiers.items()}
+
+
+def _keys_of(name: str, text: str) -> frozenset[str]:
+    # A digest is judged as that of an e-mail address: the rules are the same for all fields.
+    rule = _RULES["email" if name == HASH else name]
+    countries = sorted(COUNTRIES) if name == "phone" else ["US"]
+    # Letters with accents can be one character or two, and the profiles keep different ones.
+    spellings = {text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))}
+    judged = [
+        match_key(profile, rule, spelling, country=country)
+        for profile, spelling, country in product(Profile, spellings, countries)
+    ]
+    if name == "phone":
+        # Segment's connector hashes all digits: no country changes the number into that of another person.
+        others = phone_spellings(text, countries)
+        judged += [match_key(Profile.SEGMENT, rule, each, country="US") for each in others]
+    keys = {key.value for key in judged if isinstance(key, MatchKey)}
+    if not keys:
+        return frozenset()
+    # A match key can be the identifier itself, for example if the caller sent a digest.
+    own = {text.strip(), text.strip().lower()}
+    return frozenset(keys | own | {_folded(value) for value in keys | own})
+
+
+def _folded(value: str) -> str:
+    """Return the one form of a match key that is sent unhashed: profiles keep its case, dashes and braces."""
+    plain = value.strip().lower()
+    try:
+        return str(UUID(plain))
+    except ValueError:
+        pass
+    try:
+        address = ip_address(plain)
+    except ValueError:
+        return plain
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def carries_key(body: bytes, values: frozenset[str]) -> bool:
-    """Return whether a conversion has one of these values as a match key."""
-    return any(not values.isdisjoint(key.values) for key in _bodies.decode(body).matchKeys)
+    """Return whether a conversion has one of these values as a match key, in any spelling."""
+    return any(
+        value in values or _folded(value) in values
+        for key in _bodies.decode(body).matchKeys
+        for value in key.values
+    )

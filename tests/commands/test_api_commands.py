@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -124,6 +125,28 @@ async def test_a_person_is_erased_without_an_argument(
     assert code == 0
     assert json.loads(out)["id"]
     assert "ada@" not in out + errors
+
+
+@pytest.mark.parametrize(("field", "value"), [("phone", "none"), ("maid", "00000000-0000"), ("email", "##")])
+async def test_an_identifier_without_a_match_key_is_refused(
+    world: World, command: Command, monkeypatch: pytest.MonkeyPatch, field: str, value: str
+) -> None:
+    """No receipt says that the erasure of nothing is finished; a search refuses the same."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(value))
+    code, out, errors = await command("erase", field)
+    assert (code, out) == (1, "")
+    assert "invalid" in errors
+    assert field in errors
+    assert value not in errors
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{world.port}") as client:  # type: ignore[attr-defined]
+        for route in ("find", "erase"):
+            refused = await client.post(
+                f"/subjects/{route}", json={field: value}, headers={"Authorization": f"Bearer {ADMIN}"}
+            )
+            assert (refused.status_code, refused.json()["fields"]) == (
+                422,
+                [{"field": field, "problem": "invalid"}],
+            )
 
 
 @pytest.mark.process

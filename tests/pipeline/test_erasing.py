@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from app.admin import erasure
@@ -14,7 +15,7 @@ from app.delivery import settlement
 from app.delivery.lane import Lane
 from app.delivery.request_content import Claim, Unreadable
 from app.domain import batch as packing
-from app.domain.erasure import carries_key, erasure_keys
+from app.domain.erasure import carries_key
 from app.domain.ids import BatchId, LaneId
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.store import batches, erasures
@@ -22,7 +23,7 @@ from app.store.lanes import LaneLease
 from tests.pipeline.amazon import Request
 from tests.pipeline.test_replaying import ask as replay
 from tests.pipeline.test_replaying import refuse
-from tests.pipeline.world import World, event, eventually
+from tests.pipeline.world import MAPPING, World, event, eventually
 
 EMAIL = "person3@example.com"
 
@@ -63,7 +64,7 @@ async def stored_bodies(world: World) -> list[bytes]:
 
 
 def persons(bodies: list[bytes]) -> list[bytes]:
-    return [body for body in bodies if carries_key(body, erasure_keys({"email": EMAIL}))]
+    return [body for body in bodies if carries_key(body, erasure.values_of({"email": EMAIL}))]
 
 
 def sent_ids(world: World) -> set[str]:
@@ -254,8 +255,47 @@ async def test_every_profile_and_the_digest_itself_find_the_person(world: World)
     world.work()
     await world.until(dst, delivered=3, erased=2)
     assert sent_ids(world) == {"ord-0", "ord-3", "ord-4"}
-    looked_for = erasure_keys({"phone": "(555) 010-0199"})
+    looked_for = erasure.values_of({"phone": "(555) 010-0199"})
     assert hashlib.sha256(b"15550100199").hexdigest() in looked_for
+
+
+_MAID = "AAAAAAAA-1DF9-4AAA-8000-AAAAAAAAAAAA"
+_OF_A_DEVICE = {
+    **MAPPING,
+    "fields": {**MAPPING["fields"], "maid": {"path": "user.maid"}, "phone": {"path": "user.phone"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "by"),
+    [
+        pytest.param("maid", _MAID, _MAID.lower(), id="an advertising id in lower case"),
+        pytest.param("maid", f" {{{_MAID}}}", _MAID.replace("-", ""), id="an advertising id without dashes"),
+        pytest.param("phone", "(415) 555-2671", "+14155552671", id="a number with the code of its country"),
+    ],
+)
+@pytest.mark.parametrize("ends_as", ["waiting", "dead", "delivered"])
+async def test_another_spelling_erases_the_event_wherever_it_is(
+    world: World, kind: str, written: str, by: str, ends_as: str
+) -> None:
+    """The connector's profile sends an id untouched, and the digits of a number as they are."""
+    dst = await world.destination(mapping=_OF_A_DEVICE)
+    await world.fetch("UPDATE destinations SET identity_profile = 'segment'")
+    world.amazon.script = refuse if ends_as == "dead" else None
+    await world.post(dst, {**event(1), "user": {kind: written}}, event(2))
+    if ends_as != "waiting":
+        world.work()
+        await world.until(dst, **{ends_as: 2})
+    requested = await erase(world, **{kind: by})
+    if ends_as == "waiting":
+        world.work()
+    erased = await finished(world, requested)
+    assert {state: getattr(erased, state) for state in ("waiting", "dead", "delivered")} == {
+        "waiting": 0,
+        "dead": 0,
+        "delivered": 0,
+        ends_as: 1,
+    }
 
 
 async def test_events_that_come_later_are_not_blocked(world: World) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from app.admin import subject_search
+from app.admin.erasure import values_of
 from app.admin.subject_search import SubjectSearch
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.organisation_scope import scoped_pool
@@ -16,7 +17,7 @@ async def search(world: World, *, after: int = 0, monotonic: object = None, **sa
     return await subject_search.search(
         scoped_pool((world.receiving or world.resources).pool, DEFAULT_ORGANISATION),
         world.resources.vault,
-        said,
+        values_of(said),
         after=after,
         now=datetime.now(UTC),
         monotonic=monotonic or clock,  # type: ignore[arg-type]

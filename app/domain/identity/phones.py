@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Final
 
 import phonenumbers
@@ -61,6 +62,39 @@ def template_phone(text: str, country: str) -> str | DroppedKey:
     significant = digits.lstrip("0")
     code = PLANS[country].code if country in PLANS and country != "ZA" else ""
     return _unless_zeros(digits, significant if significant.startswith(code) else code + significant)
+
+
+# The digits that people dial for `+`: in most countries, North America, Japan, Australia.
+_CALLS_ABROAD: Final = ("00", "011", "010", "0011")
+
+
+def phone_spellings(text: str, countries: Iterable[str]) -> frozenset[str]:
+    """Return the digits that a profile can hash for other spellings of a phone number, without extension.
+
+    A number without a country code is read in each of `countries`.
+    """
+    read = {amazon_phone(text, country) for country in countries}
+    numbers = {number for number in read if isinstance(number, str)}
+    spellings: set[str] = set()
+    for digits in numbers:
+        spellings |= {digits, *(prefix + digits for prefix in _CALLS_ABROAD)}
+        if len(numbers) == 1:  # the tag template adds the event's country to a number of another country
+            spellings |= {plan.code + digits for plan in PLANS.values()}
+        if number := _parse_possible("+" + digits, None):
+            spellings |= _spellings_at_home(number)
+    # The tag template removes zeros.
+    return frozenset(spellings | {each.lstrip("0") for each in spellings})
+
+
+def _spellings_at_home(number: PhoneNumber) -> set[str]:
+    """Return the digits as dialled in the number's country, also behind the country's code: `+44 (0)20 …`."""
+    code, national = number.country_code or 0, phonenumbers.national_significant_number(number)
+    region = phonenumbers.region_code_for_country_code(code)
+    trunk = phonenumbers.ndd_prefix_for_region(region, True) or ""
+    written = _NOT_DIGIT.sub("", phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL))
+    dialled = {national, trunk + national, trunk.lstrip("0") + national, written, written.lstrip("0")}
+    # A code without `+` can be read as a part of the national number, and gets the code again.
+    return dialled | {f"{code}{each}" for each in dialled} | {f"{code}{code}{national}"}
 
 
 def _unless_zeros(digits: str, number: str) -> str | DroppedKey:
