@@ -33,9 +33,14 @@ class Flush:
     )  # with the indexes of their requests
     waiting: dict[LaneId, int] = field(default_factory=dict)  # stored events by lane
     pinned_names: dict[NamedType, str] = field(default_factory=dict)
+    # The stored rows of other transactions for the keys of the events.
     ledger_rows: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all results."""
         # The lists are copies: a flush may replace entries by rejections, which must not survive a rollback.
         self.evaluated = [list(request.evaluated) for request in self.requests]
         self.results = [[None] * len(evaluated) for evaluated in self.evaluated]
@@ -56,95 +61,78 @@ class Flush:
         self.results[index[0]][index[1]] = result
 
 
-def split_duplicates(
-    flush: Flush,
-) -> tuple[list[tuple[EventIndex, Candidate]], list[tuple[EventIndex, Candidate, EventIndex]]]:
-    """Return the candidates of a flush as two lists: firsts and followers.
+def decide(flush: Flush) -> list[tuple[EventIndex, Candidate]]:
+    """Set the result of every event as if the events were stored one after the other; return the accepted.
 
-    A follower shares a ledger key with an earlier first of the same flush. Its entry ends with the index of
-    that first, which is called its leader.
+    An event is compared with the ledger rows and the pinned names of the flush, and with the accepted events
+    before it. A rejected event claims no key and pins no name, so it changes no other result.
     """
-    first_of_key: dict[bytes, EventIndex] = {}
-    firsts, followers = [], []
+    flush.reset()
+    contents = {key: row.content for key, row in flush.ledger_rows.items()}
+    names = dict(flush.pinned_names)
+    accepted = []
     for index, candidate in flush.candidates():
-        leader = None
-        for key in candidate.keys:
-            leader = leader or first_of_key.get(key)
-        if leader is None:
-            firsts.append((index, candidate))
+        name = candidate.conversion.event_name
+        if (named_type := unpinned_type(candidate)) and names.get(named_type, name) != name:
+            flush.evaluated[index[0]][index[1]] = _name_conflict(candidate, names[named_type])
+            continue
+        if contents.keys().isdisjoint(candidate.keys):
+            flush.set_result(index, DedupResult.ACCEPTED)
+            accepted.append((index, candidate))
             for key in candidate.keys:
-                first_of_key[key] = index
+                contents[key] = candidate.content
+            if named_type:
+                names[named_type] = name
         else:
-            followers.append((index, candidate, leader))
-    return firsts, followers
+            flush.set_result(index, _compare(candidate, contents))
+    return accepted
 
 
-def resolve_followers(flush: Flush, followers: Sequence[tuple[EventIndex, Candidate, EventIndex]]) -> None:
-    """Set the result of each follower.
+def _compare(candidate: Candidate, contents: Mapping[bytes, bytes]) -> DedupResult:
+    """Compare a candidate with the contents of the events that have its keys."""
+    others = [key for key in candidate.keys if contents.get(key, candidate.content) != candidate.content]
+    if not others:
+        return DedupResult.DUPLICATE
+    return DedupResult.CONFLICT if candidate.keys[0] in others else DedupResult.AMAZON_ID_CONFLICT
 
-    A follower is compared with its leader. If the leader was not accepted, the follower is compared with
-    the ledger.
-    """
-    for index, candidate, (request, event) in followers:
-        leader = flush.evaluated[request][event]
-        assert isinstance(leader, Candidate)
-        if flush.results[request][event] is DedupResult.ACCEPTED:
-            same, own_id = leader.content == candidate.content, candidate.keys[0] in leader.keys
-            result = DedupResult.DUPLICATE if same else _conflict(own_id=own_id)
-        else:
-            result = compare_with_ledger(candidate, flush.ledger_rows)
-            if result is DedupResult.ACCEPTED:
-                # A follower is not written, so it must not be accepted without a row in the ledger.
-                result = _conflict(own_id=candidate.keys[0] in leader.keys)
-        flush.set_result(index, result)
+
+def unpinned_type(candidate: Candidate) -> NamedType | None:
+    """Return the event type of a candidate if the cache has no pinned name for it, else None."""
+    destination, event_type = candidate.destination, candidate.conversion.event_type
+    if event_type in destination.pins:
+        return None
+    return destination.organisation, destination.advertiser_id, event_type
+
+
+def _name_conflict(candidate: Candidate, pinned: str) -> Rejection:
+    return Rejection(
+        reason="event_name_conflict",
+        field=None,
+        mapping_field="event_name",
+        detail=f"The name pinned for {candidate.conversion.event_type} is {pinned!r}.",
+        event_id=candidate.conversion.event_id,
+        mapping=candidate.mapping.number,
+        journey=candidate.journey,
+    )
 
 
 def mapped_duplicates(
-    flush: Flush,
-    firsts: Sequence[tuple[EventIndex, Candidate]],
-    followers: Sequence[tuple[EventIndex, Candidate, EventIndex]],
-    stored: Mapping[EventIndex, tuple[BatchId, int]],
+    flush: Flush, stored: Mapping[bytes, ledger.LedgerEntry]
 ) -> list[tuple[bytes, BatchId, int]]:
     """Return the duplicates whose mapped Amazon eventId was used by an event with another event id.
 
     An entry holds the duplicate's own ledger key, and the batch and position of the earlier event. `stored`
-    holds the batch and position of the events that this flush accepted.
+    holds the ledger rows of this flush.
     """
-    if not flush.ledger_rows and not followers:
-        return []
     duplicates = []
-    leaders = {index: leader for index, _, leader in followers}
-    for index, candidate in chain(firsts, ((index, follower) for index, follower, _ in followers)):
-        if len(candidate.keys) == 1 or flush.results[index[0]][index[1]] is not DedupResult.DUPLICATE:
+    for (request, event), candidate in flush.candidates():
+        if len(candidate.keys) == 1 or flush.results[request][event] is not DedupResult.DUPLICATE:
             continue
         own_key, amazon_key = candidate.keys
-        if own_key in flush.ledger_rows:
-            continue
-        if (row := flush.ledger_rows.get(amazon_key)) is not None:
+        if own_key not in flush.ledger_rows and own_key not in stored:
+            row = flush.ledger_rows.get(amazon_key) or stored[amazon_key]
             duplicates.append((own_key, row.batch, row.place))
-            continue
-        # Neither key was in the ledger: the duplicate follows an event of this flush.
-        request, event = leaders[index]
-        leader = flush.evaluated[request][event]
-        assert isinstance(leader, Candidate)
-        if own_key not in leader.keys:
-            duplicates.append((own_key, *stored[request, event]))
     return duplicates
-
-
-def compare_with_ledger(candidate: Candidate, ledger_rows: dict[bytes, ledger.LedgerRow]) -> DedupResult:
-    """Return ACCEPTED if the ledger has no row for the keys of a candidate, DUPLICATE if every row has its
-    content, else a conflict.
-    """
-    rows = [(key, ledger_rows[key]) for key in candidate.keys if key in ledger_rows]
-    if not rows:
-        return DedupResult.ACCEPTED
-    others = [key for key, row in rows if row.content != candidate.content]
-    return _conflict(own_id=candidate.keys[0] in others) if others else DedupResult.DUPLICATE
-
-
-def _conflict(*, own_id: bool) -> DedupResult:
-    return DedupResult.CONFLICT if own_id else DedupResult.AMAZON_ID_CONFLICT
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,21 +7,12 @@ import msgspec
 
 from app import crypto
 from app.domain import batch as packing
-from app.domain.event import Rejection
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.trace import RequestTrace
-from app.ingest.dedup import (
-    EventIndex,
-    Flush,
-    compare_with_ledger,
-    count_results,
-    mapped_duplicates,
-    resolve_followers,
-    split_duplicates,
-)
+from app.ingest.dedup import EventIndex, Flush, count_results, decide, mapped_duplicates, unpinned_type
 from app.ingest.evaluate import Candidate
 from app.ingest.journey_bound import JourneyBound
-from app.ingest.pending_request import DedupResult, PendingRequest
+from app.ingest.pending_request import PendingRequest
 from app.store import (
     PipelineConnection,
     batches,
@@ -78,16 +69,13 @@ class FlushWriter:
         """
         if self._cautious_flushes and self._expects_duplicates(flush):
             return False
-        firsts, followers = split_duplicates(flush)
-        if not all(_has_one_key_and_pin(candidate) for _, candidate in firsts):
+        if not all(_has_one_key_and_pin(candidate) for _, candidate in flush.candidates()):
             return False
-        for index, _ in firsts:
-            flush.set_result(index, DedupResult.ACCEPTED)
-        resolve_followers(flush, followers)
+        accepted = decide(flush)
         flush_counts = count_results(flush)
-        if not firsts or flush_counts.rejected or flush_counts.duplicates_of:
+        if not accepted or flush_counts.rejected or flush_counts.duplicates_of:
             return False
-        members_of = _by_batch(await self._assign_batches(connection, firsts, flush.requests))
+        members_of = _by_batch(await self._assign_batches(connection, accepted, flush.requests))
         outcome = await flush_store.store_in_one_round_trip(
             connection,
             [self._seal(flush, batch, members) for batch, members in members_of.items()],
@@ -102,7 +90,7 @@ class FlushWriter:
         )
         if outcome is not flush_store.FlushOutcome.STORED:
             return False
-        flush.add_waiting(candidate for _, candidate in firsts)
+        flush.add_waiting(candidate for _, candidate in accepted)
         return True
 
     def _expects_duplicates(self, flush: Flush) -> bool:
@@ -117,15 +105,10 @@ class FlushWriter:
 
     async def write(self, connection: PipelineConnection, flush: Flush) -> None:
         """Write a flush inside the caller's transaction, which holds the flush lock."""
-        await self._pin_names(connection, flush)
-        firsts, followers = split_duplicates(flush)
-        accepted: list[_BatchMember] = []
-        if firsts:
-            members = await self._assign_batches(connection, firsts, flush.requests)
-            accepted = await self._claim_keys(connection, flush, members)
-        resolve_followers(flush, followers)
-        stored = {member.index: (member.batch, member.position) for member in accepted} if followers else {}
-        if duplicates := mapped_duplicates(flush, firsts, followers, stored):
+        await self._read_pins(connection, flush)
+        accepted, entries = await self._claim_keys(connection, flush)
+        await self._pin_names(connection, flush, accepted)
+        if duplicates := mapped_duplicates(flush, entries):
             await event_attempts.note_mapped_duplicates(connection, duplicates)
         flush_counts = count_results(flush)
         if accepted:
@@ -141,57 +124,37 @@ class FlushWriter:
 
     async def read(self, connection: PipelineConnection, flush: Flush) -> None:
         """Set the results that `write` would set, for a dry run."""
-        await self._pin_names(connection, flush, dry_run=True)
-        firsts, followers = split_duplicates(flush)
-        keys = [key for _, candidate in firsts for key in candidate.keys]
-        if keys:
-            flush.ledger_rows = await ledger.find(connection, flush.generation, keys)
-        for index, candidate in firsts:
-            flush.set_result(index, compare_with_ledger(candidate, flush.ledger_rows))
-        resolve_followers(flush, followers)
+        await self._read_pins(connection, flush)
+        keys = [key for _, candidate in flush.candidates() for key in candidate.keys]
+        flush.ledger_rows = await ledger.find(connection, flush.generation, keys)
+        decide(flush)
+
+    async def _read_pins(self, connection: PipelineConnection, flush: Flush) -> None:
+        """Read the pinned names that the cache does not have."""
+        types = {type_ for _, candidate in flush.candidates() if (type_ := unpinned_type(candidate))}
+        if types:
+            flush.pinned_names = await cached_destinations.pinned_names(connection, types)
 
     async def _pin_names(
-        self, connection: PipelineConnection, flush: Flush, *, dry_run: bool = False
+        self, connection: PipelineConnection, flush: Flush, accepted: Sequence[_BatchMember]
     ) -> None:
-        """Pin the event name of each event type that has none; reject events with another name (R12).
-
-        A `dry_run` pins nothing.
-        """
-        names: dict[cached_destinations.NamedType, str] = {}
-        unpinned = []
-        for (request, event), candidate in flush.candidates():
-            if candidate.conversion.event_type not in candidate.destination.pins:
-                destination = candidate.destination
-                event_type = (
-                    destination.organisation,
-                    destination.advertiser_id,
-                    candidate.conversion.event_type,
-                )
-                names.setdefault(event_type, candidate.conversion.event_name)
-                unpinned.append((request, event, event_type, candidate))
+        """Pin the name of each event type that has none to the name of its first accepted event (R12)."""
+        names = {
+            type_: member.candidate.conversion.event_name
+            for member in accepted
+            if (type_ := unpinned_type(member.candidate)) and type_ not in flush.pinned_names
+        }
         if not names:
             return
-        if dry_run:
-            flush.pinned_names = {**names, **await cached_destinations.pinned_names(connection, names)}
-        else:
-            flush.pinned_names = await cached_destinations.pin_names(connection, names)
-        for request, event, event_type, candidate in unpinned:
-            pinned = flush.pinned_names[event_type]
-            if pinned != candidate.conversion.event_name:
-                flush.evaluated[request][event] = Rejection(
-                    reason="event_name_conflict",
-                    field=None,
-                    mapping_field="event_name",
-                    detail=f"The name pinned for {event_type[2]} is {pinned!r}.",
-                    event_id=candidate.conversion.event_id,
-                    mapping=candidate.mapping.number,
-                    journey=candidate.journey,
-                )
+        if await cached_destinations.pin_names(connection, names) != names:
+            # Another flush pinned another name meanwhile. The transaction starts again and reads it.
+            raise asyncpg.SerializationError("An event name was pinned concurrently.")
+        flush.pinned_names |= names
 
     async def _assign_batches(
         self,
         connection: PipelineConnection,
-        firsts: Sequence[tuple[EventIndex, Candidate]],
+        candidates: Sequence[tuple[EventIndex, Candidate]],
         requests: Sequence[PendingRequest],
     ) -> list[_BatchMember]:
         """Assign each candidate a batch and a position, in order of arrival.
@@ -201,7 +164,7 @@ class FlushWriter:
         members: list[_BatchMember] = []
         # Live and low-priority events never share a batch: a batch waits in one queue.
         filling: dict[tuple[DestinationNumber, bool], tuple[BatchId, int, int]] = {}
-        for index, candidate in firsts:
+        for index, candidate in candidates:
             low_priority = requests[index[0]].low_priority
             queue, size = (candidate.destination.number, low_priority), len(candidate.conversion.body)
             batch, events, total = filling.get(queue, (None, 0, 0))
@@ -227,31 +190,40 @@ class FlushWriter:
         return ids.pop()
 
     async def _claim_keys(
-        self, connection: PipelineConnection, flush: Flush, members: Sequence[_BatchMember]
-    ) -> list[_BatchMember]:
-        """Insert the candidates into the ledger. Return the candidates whose keys were all free."""
-        entries = [
-            ledger.LedgerEntry(key, member.candidate.content, member.batch, member.position)
-            for member in members
-            for key in member.candidate.keys
-        ]
-        flush.ledger_rows = await ledger.claim(connection, flush.generation, entries)
-        accepted = list(members)
-        if flush.ledger_rows:
-            used = flush.ledger_rows.keys()
-            accepted = [member for member in members if used.isdisjoint(member.candidate.keys)]
-            duplicates = [member for member in members if not used.isdisjoint(member.candidate.keys)]
-            for member in duplicates:
-                self._cautious_flushes[member.candidate.destination.number] = CAUTIOUS_FLUSHES
-            # If only one of an event's two keys is a duplicate, the statement inserted the other key.
-            partial = [key for member in duplicates for key in member.candidate.keys if key not in used]
-            if partial:
-                await ledger.release(connection, flush.generation, partial)
-            for member in duplicates:
-                flush.set_result(member.index, compare_with_ledger(member.candidate, flush.ledger_rows))
-        for member in accepted:
-            flush.set_result(member.index, DedupResult.ACCEPTED)
-        return accepted
+        self, connection: PipelineConnection, flush: Flush
+    ) -> tuple[list[_BatchMember], dict[bytes, ledger.LedgerEntry]]:
+        """Set the results, and insert the ledger rows of the accepted events. Return these events and rows.
+
+        Usually every key is free. Otherwise the ledger is read and the events are decided again, until every
+        accepted event has its rows. A repetition after the first needs a key of a concurrent flush.
+        """
+        members: dict[EventIndex, _BatchMember] = {}
+        claimed: dict[bytes, ledger.LedgerEntry] = {}
+        keys = [key for _, candidate in flush.candidates() for key in candidate.keys]
+        has_read = False
+        while True:
+            accepted = decide(flush)
+            new = [entry for entry in accepted if entry[0] not in members]
+            for member in await self._assign_batches(connection, new, flush.requests):
+                members[member.index] = member
+            entries = {
+                key: ledger.LedgerEntry(key, candidate.content, members[index].batch, members[index].position)
+                for index, candidate in accepted
+                for key in candidate.keys
+            }
+            if surplus := [key for key, entry in claimed.items() if entries.get(key) != entry]:
+                await ledger.release(connection, flush.generation, surplus)
+            missing = [entry for key, entry in entries.items() if claimed.get(key) != entry]
+            is_complete = not missing or await ledger.claim(connection, flush.generation, missing)
+            if is_complete and (has_read or len(entries) == len(keys)):
+                return [members[index] for index, _ in accepted], entries
+            rows = await ledger.find(connection, flush.generation, keys)
+            has_read = True
+            claimed = {key: entry for key, entry in entries.items() if entry.is_row(rows.get(key))}
+            flush.ledger_rows = {key: row for key, row in rows.items() if key not in claimed}
+            for _, candidate in flush.candidates():
+                if not flush.ledger_rows.keys().isdisjoint(candidate.keys):
+                    self._cautious_flushes[candidate.destination.number] = CAUTIOUS_FLUSHES
 
     def _seal(self, flush: Flush, batch: BatchId, members: Sequence[_BatchMember]) -> batches.NewBatch:
         flush.stored_batches[batch] = {member.index[0] for member in members}

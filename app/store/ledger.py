@@ -22,6 +22,10 @@ class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
     batch: BatchId
     place: int
 
+    def is_row(self, row: "LedgerRow | None") -> bool:
+        """Return whether a row with this key has the position of this entry, so this entry was inserted."""
+        return row is not None and (row.batch, row.place) == (self.batch, self.place)
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
@@ -32,10 +36,8 @@ class LedgerRow:
     place: int
 
 
-async def claim(
-    connection: PipelineConnection, generation: int, entries: Sequence[LedgerEntry]
-) -> dict[bytes, LedgerRow]:
-    """Insert the entries whose key is not in the ledger. Return the stored rows of the other keys.
+async def claim(connection: PipelineConnection, generation: int, entries: Sequence[LedgerEntry]) -> bool:
+    """Insert the entries whose key is not in the ledger. Return whether these were all.
 
     The keys must be distinct. Call it under the flush lock.
     """
@@ -59,15 +61,7 @@ async def claim(
         [entry.batch for entry in ordered],
         [entry.place for entry in ordered],
     )
-    if int(status.rpartition(" ")[2]) == len(ordered):
-        return {}  # the usual case: every key was new
-    found = await find(connection, generation, [entry.key for entry in ordered])
-    # A row with the position of its entry was inserted by this call.
-    return {
-        entry.key: row
-        for entry in ordered
-        if (row := found[entry.key]).batch != entry.batch or row.place != entry.place
-    }
+    return int(status.rpartition(" ")[2]) == len(ordered)
 
 
 async def find(
@@ -90,7 +84,7 @@ async def find(
 
 
 async def release(connection: PipelineConnection, generation: int, keys: Sequence[bytes]) -> None:
-    """Delete keys that this transaction inserted for events whose other key was a duplicate."""
+    """Delete keys that this transaction inserted for events that it does not accept after all."""
     await connection.execute(
         "DELETE FROM ledger WHERE generation = $1 AND key = ANY($2)", generation, list(keys)
     )

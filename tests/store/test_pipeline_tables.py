@@ -55,27 +55,29 @@ async def age_ledger(c: asyncpg.Connection) -> None:
 
 
 async def test_a_key_is_won_once_over_three_generations(c: asyncpg.Connection) -> None:
-    """The two before the current one are looked at; the fourth has forgotten."""
+    """The two generations before the current one are searched; an older one is not."""
     key = (7).to_bytes(16)
-    assert await ledger.claim(c, 1, [entry(7, content=1)]) == {}
+    assert await ledger.claim(c, 1, [entry(7, content=1)])
     for generation in (2, 3):
         await age_ledger(c)
         assert await partitions.rotate_ledger(c) == generation
-        held = await ledger.claim(c, generation, [entry(7, content=2, batch=2)])
-        assert held == {key: ledger.LedgerRow((1).to_bytes(16), BatchId(1), 0)}
-        assert (await ledger.find(c, generation, [key])).keys() == {key}
+        assert not await ledger.claim(c, generation, [entry(7, content=2, batch=2)])
+        stored = ledger.LedgerRow((1).to_bytes(16), BatchId(1), 0)
+        assert await ledger.find(c, generation, [key]) == {key: stored}
     await age_ledger(c)
     assert await partitions.rotate_ledger(c) == 4
-    assert await ledger.claim(c, 4, [entry(7, batch=2)]) == {}
+    assert await ledger.claim(c, 4, [entry(7, batch=2)])
 
 
-async def test_claiming_several_keys_returns_those_that_are_used(c: asyncpg.Connection) -> None:
-    """Whatever the holder's place; those that were free are ours from then on."""
-    assert await ledger.claim(c, 1, [entry(1), entry(2, place=1)]) == {}
-    held = await ledger.claim(c, 1, [entry(n, batch=2, place=n) for n in (3, 2, 0, 1)])
-    assert held.keys() == {(1).to_bytes(16), (2).to_bytes(16)}
-    again = await ledger.claim(c, 1, [entry(0, batch=3), entry(3, batch=3)])
-    assert {found.batch for found in again.values()} == {2}
+async def test_a_claim_inserts_the_free_keys_only(c: asyncpg.Connection) -> None:
+    """The rows of used keys stay as they are."""
+    assert await ledger.claim(c, 1, [entry(1), entry(2, place=1)])
+    assert not await ledger.claim(c, 1, [entry(n, batch=2, place=n) for n in (3, 2, 0, 1)])
+    rows = await ledger.find(c, 1, [n.to_bytes(16) for n in range(4)])
+    assert {int.from_bytes(key): row.batch for key, row in rows.items()} == {0: 2, 1: 1, 2: 1, 3: 2}
+    assert entry(1).is_row(rows[(1).to_bytes(16)])
+    assert not any(entry(1, batch=n, place=n - 1).is_row(rows[(1).to_bytes(16)]) for n in (0, 2))
+    assert not entry(1).is_row(None)
 
 
 async def test_a_young_generation_is_not_rotated(c: asyncpg.Connection) -> None:
