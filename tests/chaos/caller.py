@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from tests.chaos.operator import order
+
 PATIENCE_S = 6.0
 
 
@@ -42,6 +44,7 @@ def event(name: str, day: str) -> dict[str, Any]:
     user = {} if name.startswith("bad") else {"email": f"{name}@example.com"}
     return {
         "event_id": name,
+        "order": order(name),
         "event": {"timestamp": f"{day}T00:00:00Z", "properties": {"brand": "acme"}},
         "user": user,
     }

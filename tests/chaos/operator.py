@@ -21,6 +21,8 @@ MAPPING: dict[str, Any] = {
     "custom_data": [{"name": "brand", "path": "event.properties.brand"}],
     "consent": {"mode": "granted"},
 }
+# Destinations of which Amazon gets an `eventId` from the event.
+WITH_MAPPED_ID: dict[str, Any] = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +32,23 @@ class Destination:
     number: str
     advertiser: str
     mapping: str
+    maps_event_id: bool
 
     @property
     def path(self) -> str:
         return f"/destinations/{self.number}"
 
     def amazon_id(self, event_id: str) -> str:
-        """Return the Amazon `eventId` of an event without a mapped one (interface §2)."""
+        """Return the Amazon `eventId` of an event (interface §2)."""
+        if self.maps_event_id:
+            return order(event_id)
         text = "\n".join((self.number, self.mapping, MAPPING["event_type"]))
         return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}:{event_id}"
+
+
+def order(event_id: str) -> str:
+    """Return the order that an event carries; the stand-ins read the event id after the colon."""
+    return f"order:{event_id}"
 
 
 @dataclass
@@ -100,8 +110,10 @@ class Operator:
             },
         )
         path = f"/destinations/{made.json()['id']}"
-        mapping = (await self.ask("POST", f"{path}/mappings", json=MAPPING)).json()["id"]
-        destination = Destination(made.json()["id"], advertiser, mapping)
+        maps_event_id = int(advertiser) % 2 == 1
+        document = WITH_MAPPED_ID if maps_event_id else MAPPING
+        mapping = (await self.ask("POST", f"{path}/mappings", json=document)).json()["id"]
+        destination = Destination(made.json()["id"], advertiser, mapping, maps_event_id)
         published = await self.ask("POST", f"{path}/mappings/{mapping}/publish")
         assert published.status_code == 200, published.text
         await self.sign_in(destination)

@@ -24,9 +24,10 @@ from app.store import outcome_history
 from tests.event_loop import turns
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.processes import ADMIN
-from tests.pipeline.world import World, event, settings_of
+from tests.pipeline.world import MAPPING, World, event, settings_of
 
 DESTINATIONS = 6
+WITH_MAPPED_ID = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}
 FINAL = ("delivered", "dead", "expired", "erased")
 REFUSED, FAILED = "FIELD_VALUE_IS_INVALID", "INTERNAL_ERROR"
 GAVE_UP = "gave_up"  # what a retried answer comes to at the last of twelve tries
@@ -49,6 +50,11 @@ FAULTS = {
     "404": 2,
     "418": 1,
 }
+
+
+def sale(number: int, **more: Any) -> dict[str, Any]:
+    """An event with an order, which some mappings use as Amazon event id. The log splits at the colon."""
+    return event(number, **{"order": f"order:ord-{number}", **more})
 
 
 @dataclass
@@ -174,7 +180,8 @@ class Driver:
 
     async def run(self, events: int) -> None:
         for number in range(DESTINATIONS):
-            dst = await self.world.destination(advertiser=str(7_000 + number))
+            mapping = WITH_MAPPED_ID if number % 2 else MAPPING
+            dst = await self.world.destination(advertiser=str(7_000 + number), mapping=mapping)
             self.destinations.append(dst)
             self.posted[dst] = []
         left = events
@@ -182,7 +189,15 @@ class Driver:
             size = min(left, self.luck.choice((1, 1, 1, 2, 2, 3, 5, 20)))
             dst = self.luck.choice(self.destinations)
             numbers = range(events - left, events - left + size)
-            await self.ask("POST", "/events", [event(n) for n in numbers], destination_id=dst)
+            posted = [sale(n) for n in numbers]
+            conflicts = bool(self.posted[dst]) and self.luck.random() < 0.3
+            if conflicts:
+                # An accepted event id with other content, which names the Amazon event id of its neighbour.
+                known = self.luck.choice(self.posted[dst])
+                posted.insert(0, sale(known, order=posted[0]["order"], other=True))
+            answer = await self.ask("POST", "/events", posted, destination_id=dst)
+            statuses = [one["status"] for one in answer["results"]]
+            assert statuses == ["rejected"] * conflicts + ["accepted"] * size, answer
             self.posted[dst] += numbers
             left -= size
             await self._disturb()
@@ -204,7 +219,7 @@ class Driver:
         for dst, answer in ((self.destinations[0], "418"), (self.destinations[1], "none")):
             await self._settled()
             self.amazon.always = answer
-            await self.ask("POST", "/events", [event(number)], destination_id=dst)
+            await self.ask("POST", "/events", [sale(number)], destination_id=dst)
             self.posted[dst].append(number)
             await self._settled()
             number += 1
