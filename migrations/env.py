@@ -10,11 +10,13 @@ Revisions are written by hand, because there is no table metadata from which Ale
 import asyncio
 import os
 
-import asyncpg
 from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+
+from app.store.migrate import CONNECT_SECONDS
+from app.store.servers import Servers
 
 TURN = 0x616D7A6D6967  # the advisory lock of migrators: "amzmig" in ASCII
 LIMITS = {
@@ -50,7 +52,10 @@ async def run() -> None:
     # asyncpg parses the address, because it can list several servers. SQLAlchemy cannot parse such a list.
     dsn = database_url().replace("postgresql+asyncpg://", "postgresql://", 1)
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(dsn), poolclass=NullPool
+        "postgresql+asyncpg://",
+        # A migration can wait for minutes until it is its turn.
+        async_creator=lambda: Servers().connect(dsn, timeout=CONNECT_SECONDS, command_timeout=None),
+        poolclass=NullPool,
     )
     try:
         async with engine.connect() as connection:

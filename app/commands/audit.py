@@ -8,6 +8,7 @@ from app.admin.audit import follow_chain
 from app.domain.audit_chain import ChainBroken
 from app.processes.resources import open_resources
 from app.settings import Settings
+from app.store.organisation_scope import EVERY
 
 _HASH = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
@@ -34,7 +35,7 @@ def _hash(text: str) -> str:
 async def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Print the hash of the newest row. If the hash chain is broken, print where it breaks and return 1."""
     async with open_resources(settings, role="audit", pool_size=1) as resources:
-        result = await follow_chain(resources.engine, asked.head)
+        result = await follow_chain(resources.engine_of(EVERY), asked.head)
     if isinstance(result.chain, ChainBroken):
         sys.stdout.write(f"The chain breaks at audit row {result.chain.id}. {result.chain.sentence}\n")
         return 1

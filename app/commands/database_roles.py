@@ -5,12 +5,12 @@ import asyncio
 import sys
 from urllib.parse import unquote, urlsplit
 
-import asyncpg
-
 from app.commands.failure import CommandFailed
+from app.processes.resources import dsn_of
 from app.settings import Settings
 from app.store import privileges
 from app.store.privileges import RoleNames
+from app.store.servers import Servers
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ async def _create(settings: Settings, roles: RoleNames) -> bool:
     """Create the missing roles and grant the privileges. Return False if there are no tables yet."""
     urls = [settings.database_for("api"), settings.database_for("worker")]
     passwords = {role_of(url): unquote(urlsplit(url).password or "") for url in urls}
-    connection = await asyncpg.connect(settings.database_for("owner").replace("+asyncpg", "", 1), timeout=10)
+    connection = await Servers().connect(dsn_of(settings, "database-roles"), timeout=10)
     try:
         for name in await privileges.missing(connection, roles):
             await privileges.create_role(connection, name, passwords[name])

@@ -11,7 +11,6 @@ from app.domain.ids import DEFAULT_ORGANISATION
 from app.processes.resources import open_resources
 from app.settings import Settings
 from app.store import replays
-from app.store.organisation_scope import scoped_engine
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +27,7 @@ async def run(settings: Settings, asked: argparse.Namespace) -> int:
     wanted = replays.ReplayFilter(asked.status, asked.reason, asked.since, asked.until)
     async with open_resources(settings, role="replay", pool_size=1) as resources:
         results = replay_by_transaction(
-            scoped_engine(resources.engine, DEFAULT_ORGANISATION),
+            resources.engine_of(DEFAULT_ORGANISATION),
             asked.destination,
             wanted,
             max_age=timedelta(days=settings.max_event_age_days),

@@ -10,11 +10,11 @@ import getpass
 import sys
 from collections import Counter
 
-import asyncpg
-
 from app.domain.personal_data import canary_forms
+from app.processes.resources import dsn_of
 from app.settings import Settings
 from app.store import personal_data
+from app.store.servers import Servers
 
 _SHORTEST = 4
 
@@ -56,9 +56,10 @@ async def _run(settings: Settings, canaries: list[str]) -> int:
     found: Counter[tuple[str, str, str]] = Counter()
     tables: set[str] = set()
     columns = 0
-    connection = await asyncpg.connect(
-        settings.database_for("owner").replace("+asyncpg", "", 1),
+    connection = await Servers().connect(
+        dsn_of(settings, "scan-personal-data"),
         timeout=10,
+        command_timeout=None,
         server_settings={"statement_timeout": "120s", "default_transaction_read_only": "on"},
     )
     try:

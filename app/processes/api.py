@@ -41,6 +41,7 @@ from app.server.connection_eviction import allowed_connections
 from app.server.connection_limits import ConnectionLimits
 from app.server.server import HSTS_HEADERS, Server
 from app.settings import Settings
+from app.store.organisation_scope import NONE
 from app.telemetry import configure_logging
 
 POOL_SIZE = 6
@@ -123,7 +124,7 @@ async def build_application(
     bootstrap = settings.bootstrap_admin_key
     people = oidc_client(settings)
     context = AppContext(
-        engine=resources.engine,
+        engine=resources.engine_of(NONE),
         vault=resources.vault,
         sign_in=sign_in,
         find_advertiser=partial(find_advertiser, client),

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from app.delivery.database_gauges import DatabaseGauges
 from app.processes.resources import Resources
 from app.settings import SettingsError
+from app.store.organisation_scope import EVERY
 
 
 @asynccontextmanager
@@ -44,7 +45,8 @@ async def _port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncI
     from app.server.monitoring_app import MonitoringApp, MonitoringServer
 
     readiness = Readiness(
-        resources.engine,
+        # The readiness check belongs to no organisation, and its probe writes a row.
+        resources.engine_of(EVERY),
         time.monotonic,
         role=API if resources.role == "api" else WORKER,
         outcomes=resources.outcomes,

@@ -28,6 +28,7 @@ from app.store import secrets as stored_secrets
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.store.organisation_scope import EVERY, NONE
+from app.store.servers import Servers
 from app.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
     "rotate-keys": "owner",
     "audit": "owner",
     "balance": "owner",
+    "scan-personal-data": "owner",
+    "database-roles": "owner",
 }
 
 
@@ -57,6 +60,7 @@ class Resources:
     name: str
     telemetry: Telemetry
     dsn: str
+    servers: Servers
     outcomes: DatabaseResults
     clock: DatabaseClock
 
@@ -67,13 +71,13 @@ class Resources:
         sixth of the time of a flush of ten events.
         """
         settings = session_settings("own", plans_once=True, organisation=EVERY)
-        return await keepalive.connect(
-            self.dsn, server_settings=settings, timeout=_connect_timeout(self.role)
+        return await self.servers.connect(
+            self.dsn, server_settings=settings, timeout=connect_timeout(self.role)
         )
 
     @cached_property
-    def engine(self) -> "AsyncEngine":
-        """The SQLAlchemy engine for configuration. Ingest and delivery do not use it.
+    def _engine(self) -> "AsyncEngine":
+        """The SQLAlchemy engine for configuration, which acts for no organisation.
 
         It is created on first use, so that a worker without a monitoring port saves the 20 MB of SQLAlchemy.
         """
@@ -83,12 +87,12 @@ class Resources:
         engine = create_async_engine(
             "postgresql+asyncpg://",
             # asyncpg parses the URL, because a URL may name several servers. Only one of them is writable.
-            async_creator=lambda: keepalive.connect(
-                self.dsn, server_settings=session_settings(self.role), timeout=_connect_timeout(self.role)
+            async_creator=lambda: self.servers.connect(
+                self.dsn, server_settings=session_settings(self.role), timeout=connect_timeout(self.role)
             ),
             pool_size=5,
             max_overflow=5,
-            pool_timeout=_connect_timeout(self.role),
+            pool_timeout=connect_timeout(self.role),
             pool_pre_ping=True,
             # Parameters may be personal data and must not appear in exceptions.
             hide_parameters=True,
@@ -103,13 +107,16 @@ class Resources:
         return engine
 
     def engine_of(self, organisation: OrganisationId) -> "AsyncEngine":
-        """Return the engine for transactions that see only the rows of one organisation."""
-        return organisation_scope.scoped_engine(self.engine, organisation)
+        """Return the engine for transactions that see only the rows of one organisation, or of EVERY one.
+
+        Ingest and delivery do not use it.
+        """
+        return organisation_scope.scoped_engine(self._engine, organisation)
 
     async def close_engine(self) -> None:
         """Close the engine if it was created."""
-        if "engine" in vars(self):
-            await self.engine.dispose()
+        if "_engine" in vars(self):
+            await self._engine.dispose()
 
 
 @asynccontextmanager
@@ -117,11 +124,9 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
     """Wait for the database and open the resources of a process. Close them at the end of the block."""
     if settings.database_url is None or settings.encryption_keys is None:
         raise ValueError("DATABASE_URL and ENCRYPTION_KEYS must be known before resources are opened")
-    dsn = settings.database_for(_DATABASE_ROLES.get(role, "api")).replace(
-        "postgresql+asyncpg://", "postgresql://", 1
-    )
+    dsn, servers = dsn_of(settings, role), Servers()
     vault = Vault(settings.named_keys)
-    pool, pepper = await _open_pool(dsn, vault, role=role, size=pool_size)
+    pool, pepper = await _open_pool(dsn, servers, vault, role=role, size=pool_size)
     try:
         resources = Resources(
             settings=settings,
@@ -133,6 +138,7 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
             name=f"{role}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}",
             telemetry=Telemetry(),
             dsn=dsn,
+            servers=servers,
             outcomes=DatabaseResults(time.monotonic),
             clock=DatabaseClock(),
         )
@@ -142,6 +148,12 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
             await resources.close_engine()
     finally:
         await pool.close()
+
+
+def dsn_of(settings: Settings, role: str) -> str:
+    """Return the URL, in asyncpg's form, with which a process of this role connects."""
+    url = settings.database_for(_DATABASE_ROLES.get(role, "api"))
+    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
 def amazon_sign_in(settings: Settings) -> SignIn:
@@ -197,17 +209,19 @@ def _is_transient(error: BaseException) -> bool:
     stop=stop_after_delay(60),
     reraise=True,
 )
-async def _open_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple[asyncpg.Pool, bytes]:
+async def _open_pool(
+    dsn: str, servers: Servers, vault: Vault, *, role: str, size: int
+) -> tuple[asyncpg.Pool, bytes]:
     """Wait until the database is usable. Return the connection pool and the key of the content hash."""
     pool = await asyncpg.create_pool(
         dsn,
         min_size=1,
         max_size=size,
-        connect=keepalive.connect,
-        server_settings=session_settings(role, plans_once=role == "worker", organisation=EVERY),
+        connect=servers.connect,
+        server_settings=pool_settings(role),
         # Our SQL leaves no state in a session, and a reset would cost a round trip for each use.
         reset=_no_reset,
-        timeout=_connect_timeout(role),
+        timeout=connect_timeout(role),
     )
     try:
         async with pool.acquire() as connection, connection.transaction():
@@ -224,13 +238,18 @@ async def _open_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple[a
         raise
 
 
-def _connect_timeout(role: str) -> float:
+def connect_timeout(role: str) -> float:
     """Return the seconds to wait for a connection. The API must respond within two seconds."""
     return 1.5 if role == "api" else 10.0
 
 
 async def _no_reset(connection: asyncpg.Connection) -> None:
     del connection
+
+
+def pool_settings(role: str) -> dict[str, str]:
+    """Return the settings of the sessions in the pool of a process."""
+    return session_settings(role, plans_once=role == "worker", organisation=EVERY)
 
 
 def session_settings(

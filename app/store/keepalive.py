@@ -1,15 +1,17 @@
 """Open connections to Postgres with TCP keepalive, so that a half-open connection is noticed.
 
-Only this module uses asyncpg's private transport; `tests/commands/test_database_sessions.py` checks it with
-the pinned version.
+Only this module uses private parts of asyncpg, its transport and its parser of host lists.
+`tests/commands/test_database_sessions.py` checks them with the pinned version.
 """
 
 import contextlib
 import socket
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
+from asyncpg.connect_utils import _parse_hostlist  # type: ignore[attr-defined]
 
 IDLE_S: Final = 10  # silence before the first keepalive probe
 INTERVAL_S: Final = 5  # between two probes
@@ -30,10 +32,29 @@ SERVER_SETTINGS: Final[Mapping[str, str]] = {
 }
 
 
+class Server(NamedTuple):
+    """A server that a database URL names. `host` can be the folder of a Unix socket."""
+
+    host: str
+    port: int
+
+
+def servers_of(dsn: str) -> list[Server]:
+    """Return the servers of a URL in its order; none if it leaves them to the environment."""
+    parts = urlsplit(dsn)
+    given = parts.netloc.rpartition("@")[2]
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    if not (given or query.get("host")):
+        return []
+    ports = None if given else [int(port) for port in query.get("port", "").split(",") if port]
+    hosts, ports = _parse_hostlist(given or query["host"], ports, unquote=bool(given))
+    return [Server(host, port) for host, port in zip(hosts, ports, strict=True)]
+
+
 async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
     """Connect as `asyncpg.connect` does, with TCP keepalive."""
     connection: asyncpg.Connection = await asyncpg.connect(
-        *arguments, command_timeout=COMMAND_TIMEOUT_S, **options
+        *arguments, **{"command_timeout": COMMAND_TIMEOUT_S, **options}
     )
     _watch(connection._transport.get_extra_info("socket"))  # type: ignore[attr-defined]
     return connection

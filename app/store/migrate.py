@@ -6,7 +6,6 @@ import logging
 import time
 from pathlib import Path
 
-import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -14,12 +13,14 @@ from sqlalchemy.exc import DBAPIError
 
 from app.store import partitions, privileges
 from app.store.privileges import RoleNames
+from app.store.servers import Servers
 
 ROOT = Path(__file__).resolve().parents[2]
 # A migration waits at most a second for a lock, because every later query of the table waits behind it. In
 # the pause before the next attempt these queries finish.
 LOCK_ATTEMPTS = 60
 LOCK_PAUSE_SECONDS = 2.0
+CONNECT_SECONDS = 10.0
 _LOCK_NOT_AVAILABLE = "55P03"
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +55,9 @@ def upgrade(url: str, revision: str = "head", roles: RoleNames | None = None) ->
 
 
 async def _complete(url: str, roles: RoleNames | None) -> list[str]:
-    connection = await asyncpg.connect(url.replace("postgresql+asyncpg://", "postgresql://", 1))
+    connection = await Servers().connect(
+        url.replace("postgresql+asyncpg://", "postgresql://", 1), timeout=CONNECT_SECONDS
+    )
     try:
         async with connection.transaction():
             await partitions.create_ahead(connection)

@@ -268,7 +268,7 @@ class TestTheBackgroundTask:
                 if len(queries) == 2 and min(queries.values()) >= 2:
                     is_refreshed.set()
 
-            event.listen(resources.engine.sync_engine, "before_cursor_execute", count)
+            event.listen(resources._engine.sync_engine, "before_cursor_execute", count)
             answer = await client.post("/events", json={}, headers={"X-Api-Key": made.json()["key"]})
             assert answer.status_code == 422
             async with asyncio.timeout(30):

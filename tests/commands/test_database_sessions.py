@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from app.processes.resources import open_resources
 from app.store import keepalive
+from app.store.organisation_scope import EVERY
 from tests.pipeline.world import settings_of
 
 HOSTILE = {
@@ -32,7 +33,7 @@ async def test_no_default_of_the_database_reaches_a_session(database_url: str) -
     await owner.close()
     async with open_resources(settings_of(database_url), role="api", pool_size=1) as resources:
         own = await resources.connect()
-        async with resources.pool.acquire() as pooled, resources.engine.connect() as engine:
+        async with resources.pool.acquire() as pooled, resources.engine_of(EVERY).connect() as engine:
             for name, wanted in WANTED.items():
                 found = [await one.fetchval(f"SHOW {name}") for one in (own, pooled)]
                 assert [*found, await engine.scalar(text(f"SHOW {name}"))] == [wanted] * 3, name
@@ -43,7 +44,7 @@ async def test_each_connection_notices_when_the_other_end_is_gone(database_url: 
     """On both ends: the client's socket, and the server's settings, as the server reads them back."""
     async with open_resources(settings_of(database_url), role="api", pool_size=1) as resources:
         own = await resources.connect()
-        async with resources.pool.acquire() as pooled, resources.engine.connect() as engine:
+        async with resources.pool.acquire() as pooled, resources.engine_of(EVERY).connect() as engine:
             raw = (await engine.get_raw_connection()).driver_connection
             for one in (own, pooled, raw):
                 held = one._transport.get_extra_info("socket")

@@ -12,6 +12,7 @@ import pytest
 from app.commands import balance as command
 from app.delivery.balance_check import BalanceCheck, BalanceJob, BalanceScope
 from app.delivery.database_gauges import DatabaseGauges
+from app.store.organisation_scope import EVERY
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, eventually
 
@@ -66,7 +67,7 @@ async def test_what_adds_up_is_not_reported(world: World) -> None:
     dst = await lived(world)
     assert await found(world) == {}
     number = await world.number(dst)
-    async with world.resources.engine.begin() as connection:
+    async with world.resources.engine_of(EVERY).begin() as connection:
         assert await world.holding().discard(connection, number) == 15
     assert await found(world) == {}
 

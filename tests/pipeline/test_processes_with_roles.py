@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from app.api.erasures import SubjectSearchView
 from app.store import privileges
+from dev.postgres.postmaster import free_port
 from tests.databases import ROLES, acting_as
 from tests.pipeline.processes import Operator, Product
 from tests.pipeline.world import event, eventually
@@ -95,6 +96,21 @@ async def test_everything_works_with_least_privileges(operator: Operator) -> Non
     log = operator.product.log.read_text()
     assert "denied" not in log
     assert "42501" not in log
+
+
+@pytest.mark.parametrize("command", ["serve", "work"])
+async def test_a_process_without_traffic_is_ready_on_the_monitoring_port(
+    operator: Operator, command: str
+) -> None:
+    """Its probe writes rows, which row-level security refuses to a session that acts for no organisation."""
+    port = free_port()
+    more = ("--socket", str(operator.product.listener.fileno())) if command == "serve" else ()
+    operator.product.start("watched", command, *more, "--metrics-port", str(port))
+    address = f"http://127.0.0.1:{port}/health"
+    await asyncio.to_thread(operator.product.ready, f"{address}/live")
+    reasons = set((await operator.client.get(f"{address}/ready")).json()["reasons"])
+    # The tests' database is not durable.
+    assert reasons == {"fsync_off", "full_page_writes_off"}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from app.domain.database_refusals import FIRST_HOLD_S, LASTING_S, LONGEST_HOLD_S
 from app.ingest.pending_request import NotStored
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
+from app.store.organisation_scope import EVERY
 from tests.pipeline.world import World, event, eventually
 
 
@@ -52,8 +53,10 @@ async def watched(world: World, role: object = API) -> AsyncIterator[Watched]:
     clock = Clock()
     outcomes = DatabaseResults(clock)
     world.intake._group_commit._database_results = outcomes
+    process = world.receiving if role is API else world.delivering
+    assert process is not None
     readiness = Readiness(
-        world.resources.engine,
+        process.engine_of(EVERY),
         clock,
         role=role,  # type: ignore[arg-type]
         outcomes=outcomes,
@@ -177,6 +180,6 @@ async def test_a_clock_that_is_off_is_a_reason(world: World) -> None:
     clock = Clock()
     for by, reasons in ((31, {"clock_off"}), (-31, {"clock_off"}), (5, set())):
         own = DatabaseClock(lambda by=by: time.time() + by)  # type: ignore[misc]
-        readiness = Readiness(world.resources.engine, clock, clock=own)
+        readiness = Readiness(world.resources.engine_of(EVERY), clock, clock=own)
         found = set(await readiness.reasons()) & {"clock_off"}
         assert found == reasons

@@ -10,7 +10,6 @@ from app.admin.replay import ReplayResult, replay, replay_by_transaction
 from app.domain.ids import DEFAULT_ORGANISATION, LaneId
 from app.processes import api
 from app.processes.resources import open_resources
-from app.store.organisation_scope import scoped_engine
 from app.store.replays import ReplayFilter, lane_of
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.processes import ADMIN
@@ -212,7 +211,7 @@ async def test_a_replay_from_the_command_line_is_audited(world: World) -> None:
     world.amazon.script = None
     for dry_run, recorded in ((True, []), (False, [("cli:ops", "events.replayed")])):
         results = replay_by_transaction(
-            scoped_engine(world.resources.engine, DEFAULT_ORGANISATION),
+            world.resources.engine_of(DEFAULT_ORGANISATION),
             dst,
             ReplayFilter("dead"),
             max_age=MAX_AGE,

@@ -369,6 +369,8 @@ async def make_world(
             if world.clock is not None:
                 world.clock.end()
             await asyncio.wait_for(world.stop_workers(), 40)
+            for process in (receiving, delivering):
+                await process.close_engine()
             intake.close()
             await tasks[0]
             tasks[1].cancel()

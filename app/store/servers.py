@@ -1,0 +1,75 @@
+"""Connect to the server of DATABASE_URL that is in use, although another one is silent."""
+
+import asyncio
+from collections import deque
+from typing import Any, Final
+
+import asyncpg
+
+from app.store import keepalive
+from app.store.keepalive import Server
+
+STAGGER_S: Final = 0.25
+
+
+class Servers:
+    """Opens connections to the servers of a URL, and remembers which one answered last.
+
+    A server that is frozen or cut off answers nothing, not even a refusal. The next server is therefore tried
+    after 250 ms while the first still has time to answer, as RFC 8305 (Happy Eyeballs) does for addresses.
+    """
+
+    def __init__(self) -> None:
+        self._last: Server | None = None
+
+    async def connect(self, *arguments: Any, **options: Any) -> asyncpg.Connection:
+        """Connect to a URL as `keepalive.connect` does, within the option `timeout`.
+
+        Raises the most telling error if no server is usable in time.
+        """
+        [dsn] = arguments
+        servers = keepalive.servers_of(dsn)
+        if len(servers) < 2:
+            return await keepalive.connect(dsn, **options)
+        waiting = deque(sorted(servers, key=lambda server: server != self._last))
+        # Every server gets at least half of the time, however many there are.
+        stagger = min(STAGGER_S, options["timeout"] / 2 / len(servers))
+        attempts: dict[asyncio.Task[asyncpg.Connection], Server] = {}
+        errors: list[BaseException] = []
+        try:
+            async with asyncio.timeout(options["timeout"]):
+                while waiting or attempts:
+                    if waiting:
+                        server = waiting.popleft()
+                        attempt = keepalive.connect(dsn, host=server.host, port=server.port, **options)
+                        attempts[asyncio.create_task(attempt)] = server
+                    ended, _ = await asyncio.wait(
+                        attempts,
+                        timeout=stagger if waiting else None,
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                    for task in ended:
+                        if (error := task.exception()) is None:
+                            self._last = attempts.pop(task)
+                            return task.result()
+                        errors.append(error)
+                        del attempts[task]
+        except TimeoutError as error:
+            errors.append(error)
+        finally:
+            for task in attempts:
+                task.add_done_callback(_discard)
+                task.cancel()
+        raise max(errors, key=_telling)
+
+
+def _discard(attempt: asyncio.Task[asyncpg.Connection]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().terminate()
+
+
+def _telling(error: BaseException) -> int:
+    """Rank errors: what a server says tells more than its silence, and least that it is not the primary."""
+    if isinstance(error, asyncpg.PostgresError):
+        return 2
+    return int(not isinstance(error, asyncpg.TargetServerAttributeNotMatched))

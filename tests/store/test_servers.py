@@ -1,0 +1,145 @@
+"""A connection goes to the primary, wherever it stands in the URL and however the other servers fail."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import permutations
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from app.processes.resources import connect_timeout, pool_settings
+from app.store import keepalive
+from app.store.keepalive import Server, servers_of
+from app.store.servers import Servers
+
+
+@contextmanager
+def accepting() -> Iterator[int]:
+    """A frozen server: the kernel accepts, and no process answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield listener.getsockname()[1]
+
+
+@contextmanager
+def dropping() -> Iterator[int]:
+    """A server that is cut off: its queue is full, so that the kernel drops every further packet."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        queued = [socket.socket() for _ in range(4)]
+        for each in queued:
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", port))
+        yield port
+        for each in queued:
+            each.close()
+
+
+@contextmanager
+def refusing() -> Iterator[int]:
+    """A killed server: nothing listens on its port."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+FAULTS = {"accepts and never answers": accepting, "drops packets": dropping, "refuses": refusing}
+LIMIT = connect_timeout("api")
+
+
+def url_of(database_url: str, *ports: int | None) -> str:
+    """Return the URL with these servers; None stands for the primary."""
+    parts = urlsplit(database_url)
+    account, _, primary = parts.netloc.rpartition("@")
+    hosts = ",".join(primary if port is None else f"127.0.0.1:{port}" for port in ports)
+    return f"postgresql://{account}@{hosts}{parts.path}?target_session_attrs=read-write"
+
+
+async def reach(servers: Servers, url: str) -> float:
+    """Connect as the pool of an API process does; return how long it took."""
+    began = time.monotonic()
+    connection = await servers.connect(url, server_settings=pool_settings("api"), timeout=LIMIT)
+    took = time.monotonic() - began
+    assert await connection.fetchval("SELECT NOT pg_is_in_recovery()")
+    await connection.close()
+    return took
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("first", sorted(FAULTS))
+@pytest.mark.parametrize("second", sorted(FAULTS))
+async def test_the_primary_is_reached_past_two_dead_servers(
+    database_url: str, first: str, second: str, place: int
+) -> None:
+    """First, second or third in the URL; the first wait is short, and the next connection does not wait."""
+    with FAULTS[first]() as one, FAULTS[second]() as other:
+        ports: list[int | None] = [one, other]
+        ports.insert(place, None)
+        url, servers = url_of(database_url, *ports), Servers()
+        await reach(servers, url)
+        attempts: list[Server] = []
+        connect = keepalive.connect
+
+        async def count(*arguments: object, **options: object) -> asyncpg.Connection:
+            attempts.append(Server(str(options["host"]), int(str(options["port"]))))
+            return await connect(*arguments, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(keepalive, "connect", count)
+            await reach(servers, url)
+        assert attempts[0] == servers_of(url)[place]  # the last good server comes first
+
+
+async def test_a_server_that_freezes_is_left_after_a_quarter_of_a_second(database_url: str) -> None:
+    """The last good server is frozen; the next one is tried long before the time limit."""
+    servers = Servers()
+    with accepting() as frozen:
+        url = url_of(database_url, frozen, None)
+        servers._last = servers_of(url)[0]
+        took = await reach(servers, url)
+    assert 0.2 <= took < LIMIT
+
+
+async def test_without_a_usable_server_the_limit_ends_the_wait() -> None:
+    """Whatever the order, no attempt outlives the wait."""
+    with accepting() as frozen, dropping() as cut_off, refusing() as killed:
+        for ports in permutations((frozen, cut_off, killed)):
+            url = url_of("postgresql://a:b@ignored/d", *ports)
+            began = time.monotonic()
+            with pytest.raises((TimeoutError, OSError)):
+                await Servers().connect(url, timeout=0.5)
+            assert time.monotonic() - began < 5
+            await asyncio.sleep(0)
+            left = [task for task in asyncio.all_tasks() if "connect" in repr(task.get_coro())]
+            assert [task for task in left if not task.cancelling()] == []
+
+
+async def test_what_a_server_says_is_reported_before_the_silence_of_another(database_url: str) -> None:
+    """A wrong password is a reason to stop, and is not hidden behind a timeout."""
+    with accepting() as frozen:
+        url = url_of(database_url, frozen, None)
+        parts = urlsplit(url)
+        wrong = url.replace(f":{parts.password}@", ":wrong@", 1)
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await Servers().connect(wrong, timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("url", "servers"),
+    [
+        ("postgresql://u:p@one/d", [("one", 5432)]),
+        ("postgresql://u:p@one:1,two:2/d?target_session_attrs=read-write", [("one", 1), ("two", 2)]),
+        ("postgresql://u:p@[::1]:7,%2Frun%2Fpg/d", [("::1", 7), ("/run/pg", 5432)]),
+        ("postgresql://u@/d?host=/tmp,/run", [("/tmp", 5432), ("/run", 5432)]),
+        ("postgresql://u@/d?host=a,b&port=1,2", [("a", 1), ("b", 2)]),
+        ("postgresql:///d", []),
+    ],
+)
+def test_the_servers_of_a_url_are_read_as_the_driver_reads_them(
+    url: str, servers: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PGPORT", raising=False)
+    assert servers_of(url) == servers
