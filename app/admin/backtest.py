@@ -62,7 +62,8 @@ async def compare_draft(
     rules = await rules_of(connection, settings, destination, mapping)
     if published is None:
         return Backtest()
-    recent = await schema_samples.recent(connection, mapping.id, limit=limit)
+    groups = await schema_samples.recent(connection, mapping.id, limit=limit)
+    recent = [counted for group in groups for counted in group.samples.items()]
     return backtest(recent, published, draft, rules, now=settings.now())
 
 

@@ -21,6 +21,7 @@ from app.domain.mapping.document import ACTION, MappingProblem, check_draft, che
 from app.domain.mapping.event_name import with_clean_event_name
 from app.domain.mapping.lint import LintWarning
 from app.domain.observed.event_schema import SchemaMismatch, merge_samples
+from app.domain.observed.fingerprints import match_key_paths
 from app.store import audit, destinations, schema_samples
 from app.store import mappings as stored_mappings
 from app.store.audit import AuditAction
@@ -133,6 +134,7 @@ async def create_mapping(
 ) -> None:
     """Create an unpublished mapping under a new id."""
     await stored_mappings.create(connection, mapping, destination, draft)
+    await schema_samples.close_paths(connection, destination, match_key_paths(draft))
     await audit.record(
         connection, by, AuditAction.MAPPING_CREATED, mapping, destination=destination, after=draft
     )
@@ -162,6 +164,7 @@ async def change_mapping(
     """Replace a mapping's draft. The published version is unchanged."""
     if draft != before.draft:
         await stored_mappings.change_draft(connection, before.id, draft)
+        await schema_samples.close_paths(connection, before.destination, match_key_paths(draft))
         await record_change(connection, by, AuditAction.MAPPING_CHANGED, before, before.draft, draft)
 
 

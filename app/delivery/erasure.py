@@ -170,6 +170,7 @@ class ErasureScanner:
                 data_key=self.vault.seal(new_key, place=place),
                 gone=removed,
             )
+            await erasures.delete_samples(connection, locked.destination)
             await counts.add(connection, self.writer, {locked.destination: delta})
             if self.callbacks_enabled and (
                 places := tuple(event.place for event in removed if _newly_erased(event, locked))

@@ -1,28 +1,45 @@
-"""Sample the schema of accepted events: a few samples a second, collected and written in the background.
+"""Sample the schema of events in the background: a few events a second, after they were answered.
 
-A sample contains no value of its event. Losing samples is harmless: an error is logged, and no event waits
-for a sample to be written.
+A sample contains no text of its event. Losing samples is harmless: an error is logged, and no event waits for
+its sample.
 """
 
 import asyncio
+import contextlib
+import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
 
 import asyncpg
 
 from app.domain.event import Event, Rejection
-from app.domain.ids import MappingNumber
-from app.domain.observed.schema_sample import SchemaSample, ValueKind, take_sample
-from app.ingest.destination_cache import PublishedMapping
-from app.ingest.evaluate import Candidate
+from app.domain.ids import DestinationId, DestinationNumber, MappingNumber
+from app.domain.observed.fingerprints import fingerprint, fingerprint_key
+from app.domain.observed.schema_sample import (
+    NO_UNUSABLE,
+    SampleGroup,
+    SchemaSample,
+    ValueKind,
+    take_sample,
+)
+from app.domain.outcomes.reasons import JourneyCode
+from app.ingest.destination_cache import CachedDestination, PublishedMapping
+from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.pending_request import DedupResult, RequestResults
-from app.store import schema_samples, transactions
+from app.store import PipelineConnection, schema_samples, transactions
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
-WRITE_EVERY_S = 1.0
-_TRIM_EVERY = 20  # writes of a mapping's samples
+WRITE_EVERY_S: Final = 1.0
+_TRIM_EVERY: Final = 20  # writes of a mapping's samples
+_SLICE: Final = 10  # events that are sampled without a pause
+_MOST_MAPPINGS: Final = 10_000
+_MOST_VALUES: Final = 300_000  # values that the counters of a process remember together
+
+Find = Callable[[DestinationId], CachedDestination | None]
 
 
 @dataclass(slots=True)
@@ -47,107 +64,249 @@ class SampleBudget:
 
 
 @dataclass(slots=True)
-class _SampledMapping:
-    """The paths and the budget of a mapping whose events are sampled."""
+class ValueCounter:
+    """Counts, for each path, the values that none of the last thousand sampled events of a mapping had.
 
-    version: int
-    paths: tuple[str, ...]
+    Only the numbers are stored. The memory holds a hash of each value, with a key of the process.
+    """
+
+    id: int = field(default_factory=lambda: secrets.randbits(62))
+    remembered: int = 0
+    _events: int = 0
+    _last: dict[str, dict[int, int]] = field(default_factory=dict)  # path, hash: the last event with it
+
+    def begin_event(self) -> None:
+        self._events += 1
+
+    def count(self, different: Counter[str], path: str, text: str) -> None:
+        """Add one to the path's number in `different` if the value is new."""
+        values = self._last.setdefault(path, {})
+        digest = hash(text)
+        last = values.get(digest)
+        if last is None or self._events - last >= schema_samples.RING:
+            different[path] += 1
+            self.remembered += last is None
+        values[digest] = self._events
+        if len(values) > 2 * schema_samples.RING:
+            oldest = self._events - schema_samples.RING
+            kept = self._last[path] = {each: at for each, at in values.items() if at > oldest}
+            self.remembered -= len(values) - len(kept)
+
+
+@dataclass(slots=True)
+class _SampledMapping:
+    """A mapping whose events are sampled."""
+
+    number: MappingNumber
+    destination: DestinationNumber
     budget: SampleBudget
+    version: int = 0
+    paths: tuple[str, ...] = ()
+    match_key_paths: frozenset[str] = frozenset()
+    counter: ValueCounter = field(default_factory=ValueCounter)
     writes: int = 0
+
+    def is_trim_due(self) -> bool:
+        self.writes += 1
+        return self.writes % _TRIM_EVERY == 0
+
+
+@dataclass(slots=True)
+class _Group:
+    """Samples of a mapping that are not written yet. See `SampleGroup`."""
+
+    mapping: _SampledMapping
+    counter: int
+    samples: Counter[SchemaSample] = field(default_factory=Counter)
+    different: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _WaitingEvent:
+    """An event to sample. Contains personal data; it waits for the next pause of the event loop."""
+
+    content: dict[str, Any]
+    mapping: _SampledMapping
+    version: int | None
+    unusable: Mapping[str, ValueKind]
 
 
 @dataclass(slots=True)
 class SchemaSampler:
-    """Samples accepted events: the first thousand of a mapping, then ten a second.
+    """Samples events that a mapping accepted or rejected, except those that lack consent.
 
-    All mappings of a process together get two thousand samples at first, then a hundred a second. A sample
-    takes about 70 µs.
+    The first thousand events of a mapping are sampled, then ten a second. All mappings of a process together
+    get 500 samples at first, then 20 a second.
     """
 
     pool: asyncpg.Pool
+    pepper: bytes
     monotonic: Callable[[], float]
     telemetry: Telemetry
     _mappings: dict[MappingNumber, _SampledMapping] = field(default_factory=dict)
-    _samples: dict[MappingNumber, Counter[SchemaSample]] = field(default_factory=dict)
-    _process_budget: SampleBudget = field(default_factory=lambda: SampleBudget(2_000, 100, 0.0, 2_000))
-    _write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _waiting: list[_WaitingEvent] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _groups: dict[tuple[MappingNumber, int | None], _Group] = field(default_factory=dict)
+    _erasures: dict[DestinationNumber, int] = field(default_factory=dict)  # as last read
+    _process_budget: SampleBudget = field(default_factory=lambda: SampleBudget(500, 20, 0.0, 500))
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def observe(self, events: Sequence[Event | Rejection], results: RequestResults) -> None:
-        """Sample accepted events, up to the budgets."""
+    def observe(self, find: Find, events: Sequence[Event | Rejection], results: RequestResults) -> None:
+        """Choose events to sample, up to the budgets."""
         now = self.monotonic()
         if not self._process_budget.is_available(now):
             return  # the usual case under load
         exhausted: set[MappingNumber] = set()
         for event, evaluated, dedup_result in zip(events, results.evaluated, results.dedup, strict=True):
-            if (
-                dedup_result is not DedupResult.ACCEPTED
-                or not isinstance(evaluated, Candidate)
-                or evaluated.mapping.number in exhausted
-            ):
+            found = _mapping_of(event, evaluated, dedup_result, find)
+            if found is None or found[1].number in exhausted:
                 continue
-            mapping = self._sampled_mapping(evaluated.mapping, now)
+            destination, published = found
+            mapping = self._sampled_mapping(destination, published, now)
             if not mapping.budget.take(now):
-                exhausted.add(evaluated.mapping.number)
+                exhausted.add(published.number)
                 continue
             if not self._process_budget.take(now):
-                return
+                break
             assert isinstance(event, Event)
-            sample = take_sample(event.content, mapping.paths, _unusable(evaluated))
-            self._samples.setdefault(evaluated.mapping.number, Counter())[sample] += 1
+            version, unusable = None, NO_UNUSABLE
+            if isinstance(evaluated, Candidate):
+                version, unusable = published.version, _unusable(evaluated)
+            self._waiting.append(_WaitingEvent(event.content, mapping, version, unusable))
+        if self._waiting:
+            self._arrived.set()
 
-    def _sampled_mapping(self, published: PublishedMapping, now: float) -> _SampledMapping:
+    def _sampled_mapping(
+        self, destination: CachedDestination, published: PublishedMapping, now: float
+    ) -> _SampledMapping:
         mapping = self._mappings.get(published.number)
-        if mapping is None or mapping.version != published.version:
-            assert published.compiled is not None
-            paths = tuple(path for _, path in published.compiled.paths)
-            budget = (
-                SampleBudget(schema_samples.RING, 10, now, schema_samples.RING)
-                if mapping is None
-                else mapping.budget
-            )
-            if len(self._mappings) >= 10_000:
+        if mapping is not None and mapping.version == published.version:
+            return mapping
+        assert published.compiled is not None
+        if mapping is None:
+            if len(self._mappings) >= _MOST_MAPPINGS:
                 self._mappings.clear()
-            mapping = self._mappings[published.number] = _SampledMapping(published.version, paths, budget)
+            budget = SampleBudget(schema_samples.RING, 10, now, schema_samples.RING)
+            mapping = _SampledMapping(published.number, destination.number, budget)
+            self._mappings[published.number] = mapping
+        mapping.version = published.version
+        mapping.paths = tuple(path for _, path in published.compiled.paths)
+        mapping.match_key_paths = frozenset(
+            path for key in published.compiled.match_keys for path in key.source.paths
+        )
         return mapping
 
     async def run(self) -> None:
-        """Write the collected samples once a second, until cancelled."""
+        """Sample the chosen events soon, and write the samples once a second, until cancelled."""
         while True:
-            await asyncio.sleep(WRITE_EVERY_S)
+            await self._arrived.wait()
+            write_at = self.monotonic() + WRITE_EVERY_S
+            while (left := write_at - self.monotonic()) > 0:
+                async with self._lock:
+                    await self._sample()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), left)
             await self.write()
 
+    async def _sample(self) -> None:
+        self._arrived.clear()
+        waiting, self._waiting = self._waiting, []
+        for number, event in enumerate(waiting, 1):
+            mapping = event.mapping
+            key = mapping.number, event.version
+            if (group := self._groups.get(key)) is None:
+                group = self._groups[key] = _Group(mapping, mapping.counter.id)
+            mapping.counter.begin_event()
+            sample = take_sample(
+                event.content,
+                mapping.paths,
+                event.unusable,
+                fingerprint=partial(fingerprint, key=fingerprint_key(self.pepper, mapping.destination)),
+                note_value=partial(mapping.counter.count, group.different),
+            )
+            group.samples[sample] += 1
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+
     async def write(self) -> None:
-        """Write the samples collected so far; return when they can be read."""
-        async with self._write_lock:
-            samples, self._samples = self._samples, {}
-            if not samples:
+        """Write the samples of the events observed so far; return when they can be read."""
+        async with self._lock:
+            await self._sample()
+            groups, self._groups = self._groups, {}
+            if not groups:
                 return
+            self._limit_counters()
             try:
                 async with self.pool.acquire() as connection, connection.transaction():
                     # Losing samples in a crash is harmless, so this commit does not wait for the disk.
                     await transactions.commit_without_waiting(connection)
-                    await schema_samples.add(connection, samples)
-                    if due := [number for number in samples if self._is_trim_due(number)]:
+                    # In order, so that two processes cannot deadlock.
+                    for destination in sorted({group.mapping.destination for group in groups.values()}):
+                        await self._write(connection, destination, groups)
+                    mappings = {group.mapping.number: group.mapping for group in groups.values()}
+                    if due := [number for number, mapping in mappings.items() if mapping.is_trim_due()]:
                         await schema_samples.trim(connection, due)
             except DRIVER_ERRORS as error:
-                self.telemetry.failed("schema_samples.write_failed", error, level=30, mappings=len(samples))
+                self.telemetry.failed("schema_samples.write_failed", error, level=30, mappings=len(groups))
 
-    def _is_trim_due(self, number: MappingNumber) -> bool:
-        mapping = self._mappings.get(number)
-        if mapping is None:
-            return True
-        mapping.writes += 1
-        return mapping.writes % _TRIM_EVERY == 0
+    async def _write(
+        self,
+        connection: PipelineConnection,
+        destination: DestinationNumber,
+        groups: Mapping[tuple[MappingNumber, int | None], _Group],
+    ) -> None:
+        own = {key: group for key, group in groups.items() if group.mapping.destination == destination}
+        closed = frozenset().union(*(group.mapping.match_key_paths for group in own.values()))
+        known, erasures = await schema_samples.lock_fingerprints(connection, destination, closed)
+        if self._erasures.setdefault(destination, erasures) != erasures:
+            # The samples may be of an event that was erased after they were taken.
+            self._erasures[destination] = erasures
+            for group in own.values():
+                group.mapping.counter = ValueCounter()
+            return
+        rows = [
+            (number, SampleGroup(group.samples, group.different, group.counter, version))
+            for (number, version), group in own.items()
+        ]
+        await schema_samples.add(connection, rows, known)
+        await schema_samples.write_fingerprints(connection, destination, known)
+
+    def _limit_counters(self) -> None:
+        if sum(mapping.counter.remembered for mapping in self._mappings.values()) > _MOST_VALUES:
+            for mapping in self._mappings.values():
+                mapping.counter = ValueCounter()
 
 
-def _unusable(candidate: Candidate) -> dict[str, ValueKind]:
+def _mapping_of(
+    event: Event | Rejection, evaluated: Evaluated, dedup_result: DedupResult | None, find: Find
+) -> tuple[CachedDestination, PublishedMapping] | None:
+    """Return the mapping that read an event, or None if the event must not be sampled.
+
+    A repetition is not sampled, and neither is an event whose person does not consent.
+    """
+    if isinstance(evaluated, Candidate):
+        is_new = dedup_result in (DedupResult.ACCEPTED, DedupResult.AMAZON_ID_CONFLICT)
+        return (evaluated.destination, evaluated.mapping) if is_new else None
+    if (
+        isinstance(event, Rejection)
+        or evaluated.mapping is None
+        or evaluated.code is JourneyCode.CONSENT_NOT_PROVIDED
+        or (destination := find(DestinationId(event.destination_id))) is None
+    ):
+        return None
+    found = (each for each in destination.published if each.number == evaluated.mapping)
+    return next(((destination, mapping) for mapping in found), None)
+
+
+def _unusable(candidate: Candidate) -> Mapping[str, ValueKind]:
     """Return the paths whose values gave no match key, each with the kind of its unusable value."""
     dropped = {wire_type for wire_type, _ in candidate.conversion.dropped_keys}
     if not dropped:
-        return {}  # the usual case
+        return NO_UNUSABLE  # the usual case
     assert candidate.mapping.compiled is not None
     return {
-        key.source.path: ValueKind.UNUSABLE_TRAIT if key.rule.hashed else ValueKind.UNUSABLE_ID
+        path: ValueKind.UNUSABLE_TRAIT if key.rule.hashed else ValueKind.UNUSABLE_ID
         for key in candidate.mapping.compiled.match_keys
-        if key.wire_type in dropped and key.source.path is not None
+        if key.wire_type in dropped
+        for path in key.source.paths
     }

@@ -112,7 +112,7 @@ async def build_application(
     ages = AgeLimits(
         timedelta(days=settings.max_event_age_days), timedelta(days=settings.warn_event_age_days)
     )
-    sampler = SchemaSampler(resources.pool, time.monotonic, resources.telemetry)
+    sampler = SchemaSampler(resources.pool, resources.pepper, time.monotonic, resources.telemetry)
     recorder = RejectionRecorder(resources.pool, resources.clock.now, resources.telemetry)
     intake, notifier = build_ingest(resources, ages, consent, sampler, recorder)
     queue_ages = QueueAgeMonitor(
@@ -207,9 +207,10 @@ def build_ingest(
         pool=resources.pool, interval_s=settings.merge_window_ms / 4_000, telemetry=resources.telemetry
     )
     writer = FlushWriter(keys=resources.vault, pepper=resources.pepper, writer=resources.writer)
+    destinations = DestinationCache(ages, consent, fast_path=settings.fast_path)
     group_commit = GroupCommit(
         connect=resources.connect,
-        destinations=DestinationCache(ages, consent, fast_path=settings.fast_path),
+        destinations=destinations,
         writer=writer,
         linger_s=settings.flush_wait_ms / 1000,
         clock=resources.clock,
@@ -223,7 +224,7 @@ def build_ingest(
         pool=resources.pool,
         clock=resources.clock,
         telemetry=resources.telemetry,
-        observe=None if sampler is None else sampler.observe,
+        observe=None if sampler is None else partial(sampler.observe, destinations.get),
         recorder=recorder,
     )
     return intake, notifier

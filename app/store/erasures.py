@@ -324,3 +324,17 @@ async def rewrite(
         [erased.event_at for erased in gone],
         locked.settled_at,
     )
+
+
+async def delete_samples(connection: PipelineConnection, destination: DestinationNumber) -> None:
+    """Delete the schema samples of a destination that had events of an erased person."""
+    await connection.execute(
+        "DELETE FROM schema_samples WHERE mapping IN (SELECT m.number FROM mappings m "
+        "JOIN destinations d ON d.id = m.destination WHERE d.number = $1)",
+        destination,
+    )
+    await connection.execute(
+        "UPDATE schema_fingerprints SET content = '', generation = generation + 1, erasures = erasures + 1 "
+        "WHERE destination = $1",
+        destination,
+    )

@@ -59,7 +59,12 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     # Rows are never changed. The trigger that adds the hash runs with the owner's privileges.
     "audit": TablePrivileges(f"SELECT, {_NEW_AUDIT_ROW}", "SELECT (sequence, hash)"),
     "erasures": TablePrivileges("SELECT, INSERT", f"SELECT, {_ERASURE_PROGRESS}"),
-    "schema_samples": TablePrivileges("SELECT, INSERT, DELETE"),
+    # Workers delete samples in erasures.
+    "schema_samples": TablePrivileges("SELECT, INSERT, DELETE", "SELECT (mapping), DELETE"),
+    "schema_fingerprints": TablePrivileges(
+        _READ_WRITE,
+        "SELECT (destination, generation, erasures), UPDATE (content, generation, erasures)",
+    ),
     "ledger_generations": TablePrivileges("SELECT", "SELECT, INSERT, DELETE"),
     "ledger": TablePrivileges("SELECT, INSERT, DELETE", "SELECT"),
     "mapped_duplicates": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),

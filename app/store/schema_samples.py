@@ -1,27 +1,30 @@
-"""Schema samples of recent events by mapping: the paths and types of their fields, never a value."""
+"""Schema samples of recent events by mapping: paths and kinds of their values, and fingerprints of texts."""
 
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Mapping as MappingOf
-from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.ids import MappingNumber
-from app.domain.observed.schema_sample import SchemaSample, pack, read
+from app.domain.ids import DestinationId, DestinationNumber, MappingNumber
+from app.domain.observed.fingerprints import Fingerprints
+from app.domain.observed.schema_sample import SampleGroup, SchemaSample, pack, read
 from app.store import PipelineConnection, damage
+from app.store.statements import execute
 
 RING = 1_000
 """The number of newest events per mapping whose samples are kept."""
 
 
 async def add(
-    connection: PipelineConnection, seen: MappingOf[MappingNumber, MappingOf[SchemaSample, int]]
+    connection: PipelineConnection, groups: Iterable[tuple[MappingNumber, SampleGroup]], known: Fingerprints
 ) -> None:
-    """Write one row for each mapping. `seen` counts the events of each sample."""
+    """Write one row for each group of samples of a mapping."""
     await connection.executemany(
         "INSERT INTO schema_samples (mapping, events, content) VALUES ($1, $2, $3)",
-        [(mapping, sum(counted.values()), pack(counted)) for mapping, counted in seen.items()],
+        [(mapping, sum(group.samples.values()), pack(group, known)) for mapping, group in groups],
     )
 
 
@@ -38,10 +41,68 @@ async def trim(connection: PipelineConnection, mappings: Sequence[MappingNumber]
     )
 
 
-async def recent(
-    connection: AsyncConnection, mapping: str, *, limit: int = RING
-) -> list[tuple[SchemaSample, int]]:
-    """Return (sample, number of events) for the newest `limit` events of a mapping."""
+# --- Fingerprints ---------------------------------------------------------------------------------
+
+_CLOSE = """
+    INSERT INTO schema_fingerprints AS f (destination, closed)
+    SELECT number, CAST({paths} AS text[]) FROM destinations WHERE {which}
+    ON CONFLICT (destination) DO UPDATE
+    SET closed = ARRAY(SELECT DISTINCT unnest(f.closed || excluded.closed)), content = '',
+      generation = f.generation + 1
+    WHERE NOT f.closed @> excluded.closed
+"""
+
+
+async def lock_fingerprints(
+    connection: PipelineConnection, destination: DestinationNumber, match_key_paths: Collection[str]
+) -> tuple[Fingerprints, int]:
+    """Return the fingerprints of a destination and the number of its erasures.
+
+    The row is locked until the transaction ends. `match_key_paths` feed match keys of the destination's
+    mappings, so that they never have fingerprints.
+    """
+    query = (
+        "SELECT closed, content, generation, erasures FROM schema_fingerprints "
+        "WHERE destination = $1 FOR UPDATE"
+    )
+    row = await connection.fetchrow(query, destination)
+    if row is None or not set(match_key_paths) <= set(row["closed"]):
+        statement = _CLOSE.format(paths="$2", which="number = $1")
+        await connection.execute(statement, destination, sorted(match_key_paths))
+        row = await connection.fetchrow(query, destination)
+    if row is None:
+        return Fingerprints(), 0
+    return Fingerprints(row["closed"], row["content"], row["generation"]), row["erasures"]
+
+
+async def write_fingerprints(
+    connection: PipelineConnection, destination: DestinationNumber, known: Fingerprints
+) -> None:
+    """Write the fingerprints of a destination, which must be locked."""
+    await connection.execute(
+        "UPDATE schema_fingerprints SET content = $2 WHERE destination = $1 AND content <> $2",
+        destination,
+        known.stored(),
+    )
+
+
+async def close_paths(
+    connection: AsyncConnection, destination: DestinationId, match_key_paths: Collection[str]
+) -> None:
+    """Delete the fingerprints of a destination if new paths feed a match key, which then never have any."""
+    await execute(
+        connection,
+        _CLOSE.format(paths=":paths", which="id = :destination AND organisation_id = acting_organisation()"),
+        destination=destination,
+        paths=sorted(match_key_paths),
+    )
+
+
+# --- Reading --------------------------------------------------------------------------------------
+
+
+async def recent(connection: AsyncConnection, mapping: str, *, limit: int = RING) -> list[SampleGroup]:
+    """Return the samples of the newest `limit` events of a mapping, the newest first."""
     return await _newest(connection, "m.id = :of", {"of": mapping, "rows": limit})
 
 
@@ -49,12 +110,13 @@ async def of_destination(
     connection: AsyncConnection, destination: str, *, limit: int = RING
 ) -> list[tuple[SchemaSample, int]]:
     """Return (sample, number of events) for the newest events of a destination, over all its mappings."""
-    return await _newest(connection, "m.destination = :of", {"of": destination, "rows": limit})
+    groups = await _newest(connection, "m.destination = :of", {"of": destination, "rows": limit})
+    return [counted for group in groups for counted in group.samples.items()]
 
 
 async def _newest(
     connection: AsyncConnection, which: str, values: MappingOf[str, str | int]
-) -> list[tuple[SchemaSample, int]]:
+) -> list[SampleGroup]:
     """Return the newest samples of the mappings that meet the SQL condition `which`, without damaged rows."""
     chosen = (
         "FROM schema_samples o JOIN mappings m ON m.number = o.mapping "
@@ -69,7 +131,24 @@ async def _newest(
             raise
         ids = (await connection.execute(text(f"SELECT o.id {chosen}"), values)).scalars().all()
         contents = [content for id_ in ids if (content := await _content(connection, id_)) is not None]
-    return _up_to(int(values["rows"]), contents)
+    known = await _fingerprints(connection, which, values)
+    return _up_to(int(values["rows"]), contents, known)
+
+
+async def _fingerprints(
+    connection: AsyncConnection, which: str, values: MappingOf[str, str | int]
+) -> Fingerprints:
+    statement = (
+        "SELECT f.closed, f.content, f.generation FROM schema_fingerprints f "
+        "JOIN destinations d ON d.number = f.destination JOIN mappings m ON m.destination = d.id "
+        f"WHERE m.organisation_id = acting_organisation() AND {which} LIMIT 1"
+    )
+    with damage.suppressed():
+        async with connection.begin_nested():
+            row = (await connection.execute(text(statement), {"of": values["of"]})).one_or_none()
+        if row is not None:
+            return Fingerprints(row.closed, bytes(row.content), row.generation)
+    return Fingerprints()
 
 
 async def _content(connection: AsyncConnection, id_: int) -> bytes | None:
@@ -83,12 +162,16 @@ async def _content(connection: AsyncConnection, id_: int) -> bytes | None:
     return None
 
 
-def _up_to(limit: int, newest_first: Sequence[bytes]) -> list[tuple[SchemaSample, int]]:
-    found: list[tuple[SchemaSample, int]] = []
-    for kept in newest_first:
-        for shape, times in read(kept) or ():
-            if limit <= 0:
-                return found
-            found.append((shape, min(times, limit)))
-            limit -= times
+def _up_to(limit: int, newest_first: Sequence[bytes], known: Fingerprints) -> list[SampleGroup]:
+    found: list[SampleGroup] = []
+    for content in newest_first:
+        if limit <= 0:
+            break
+        if (group := read(content, known)) is not None:
+            samples: dict[SchemaSample, int] = {}
+            for sample, times in group.samples.items():
+                if limit > 0:
+                    samples[sample] = min(times, limit)
+                    limit -= times
+            found.append(replace(group, samples=samples))
     return found

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from app.domain.observed.schema_sample import SchemaSample, pack, take_sample
+from app.domain.observed.fingerprints import Fingerprints
+from app.domain.observed.schema_sample import SampleGroup, SchemaSample, pack, take_sample
 from tests.api.world import EVENT, MAPPING, World
 
 PHONE = {**MAPPING["fields"], "phone": {"path": "user.phone"}}
@@ -18,7 +19,7 @@ async def saw(world: World, mapping: str, *seen: tuple[SchemaSample, int]) -> No
             "INSERT INTO schema_samples (mapping, events, content) VALUES (:mapping, :events, :content)",
             mapping=number,
             events=times,
-            content=pack({shape: times}),
+            content=pack(SampleGroup({shape: times}, {}), Fingerprints()),
         )
 
 

@@ -242,6 +242,9 @@ PIPELINE = {
     "schema_samples": "INSERT INTO schema_samples (mapping, events, content) "
     "SELECT m.number, 1, '' FROM mappings m JOIN destinations d ON d.id = m.destination "
     "WHERE d.number = $1::int",
+    "schema_fingerprints": "INSERT INTO schema_fingerprints (destination, closed) VALUES ($1::int, '{}') "
+    # The row exists already if the destination has a mapping.
+    "ON CONFLICT DO NOTHING",
 }
 # Rows of an organisation in tables that do not name a destination.
 OURS = {

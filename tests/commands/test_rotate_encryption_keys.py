@@ -141,6 +141,7 @@ async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
         ("api_keys", "digest"), ("audit", "hash"), ("audit", "prev_hash"), ("console_sessions", "digest"),
         ("console_sessions", "key_digest"), ("ledger", "content"), ("ledger", "key"),
         ("mapped_duplicates", "key"), ("oauth_states", "state_hash"), ("schema_samples", "content"),
+        ("schema_fingerprints", "content"),
         ("batches", "content"),
         ("batches", "shapes"),
         ("notifications", "body"),  # codes and counts

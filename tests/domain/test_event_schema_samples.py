@@ -21,9 +21,12 @@ from app.domain.mapping.document import Mapping, check_publishable, compile_mapp
 from app.domain.mapping.presets import PRESETS
 from app.domain.observed.backtest import Backtest, RejectionGroup, backtest
 from app.domain.observed.event_schema import MOST_PATHS, merge_samples, schema_mismatches, suggest
+from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.schema_sample import (
     MAX_PATHS,
     TYPES,
+    SampleEntry,
+    SampleGroup,
     SchemaSample,
     ValueKind,
     kind_of,
@@ -114,7 +117,7 @@ def test_a_value_has_one_kind(value: Any, kind: ValueKind) -> None:
 @pytest.mark.parametrize("kind", list(ValueKind))
 def test_what_stands_in_for_a_kind_is_of_that_kind(kind: ValueKind) -> None:
     """So a draft meets the form that the real value had; digits may be an epoch, and both stand in for it."""
-    made = synthetic_event((("a", kind),), NOW)["a"]
+    made = synthetic_event((SampleEntry("a", kind),), NOW)["a"]
     assert kind_of(made) is kind or kind in (ValueKind.OBJECT, ValueKind.LIST, ValueKind.UNUSABLE_ID)
     assert kind in TYPES
 
@@ -132,12 +135,13 @@ def test_an_outline_is_made_of_plain_names_and_kinds(event: dict[str, Any]) -> N
     """Whatever the event: no value, no odd name, bounded; and it can be kept, stood in for and told again."""
     found = take_sample(event)
     assert len(found) <= MAX_PATHS
-    for path, kind in found:
+    for path, kind, _ in found:
         assert set(path) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.[]")
         assert isinstance(kind, ValueKind)
-    assert read(pack({found: 3})) == [(found, 3)]
-    assert dict(take_sample(synthetic_event(found, NOW))).keys() >= {
-        path for path, kind in found if kind not in (ValueKind.OBJECT, ValueKind.LIST)
+    group = SampleGroup({found: 3}, {})
+    assert read(pack(group, Fingerprints()), Fingerprints()) == group
+    assert {entry.path for entry in take_sample(synthetic_event(found, NOW))} >= {
+        path for path, kind, _ in found if kind not in (ValueKind.OBJECT, ValueKind.LIST)
     }
 
 
@@ -152,13 +156,13 @@ def test_an_outline_is_made_of_plain_names_and_kinds(event: dict[str, Any]) -> N
 )
 def test_names_that_may_be_values_are_left_out(event: dict[str, Any]) -> None:
     """A person may stand on the left of the colon, too."""
-    assert not [path for path, _ in take_sample(event) if "." in path]
+    assert not [path for path, *_ in take_sample(event) if "." in path]
 
 
 def test_a_path_that_a_mapping_reads_is_kept_whatever_its_name() -> None:
     """The mapping says it already; a draft can be judged by it."""
     assert take_sample({"utm source": {"x": "y"}}, ['["utm source"].x']) == (
-        ('["utm source"].x', ValueKind.TEXT),
+        SampleEntry('["utm source"].x', ValueKind.TEXT),
     )
 
 
@@ -241,9 +245,9 @@ def test_consent_strings_and_epochs_can_be_stood_in_for() -> None:
     seen: list[tuple[SchemaSample, int]] = [
         (
             (
-                ("ts", ValueKind.EPOCH_SECONDS),
-                ("user.email", ValueKind.EMAIL),
-                ("consent.tcf", ValueKind.TCF),
+                SampleEntry("ts", ValueKind.EPOCH_SECONDS),
+                SampleEntry("user.email", ValueKind.EMAIL),
+                SampleEntry("consent.tcf", ValueKind.TCF),
             ),
             4,
         )
@@ -394,7 +398,18 @@ def test_the_catalogue_knows_paths_types_and_fill_rates() -> None:
 def test_fields_are_suggested_by_name_and_kind() -> None:
     """`user.email` for email; a name alone does not suffice."""
     found = suggest(
-        merge_samples([*SEEN, ((("order.email", ValueKind.BOOLEAN), ("mobilePhone", ValueKind.PHONE)), 1)])
+        merge_samples(
+            [
+                *SEEN,
+                (
+                    (
+                        SampleEntry("order.email", ValueKind.BOOLEAN),
+                        SampleEntry("mobilePhone", ValueKind.PHONE),
+                    ),
+                    1,
+                ),
+            ]
+        )
     )
     assert found["email"] == ["user.email"]
     assert found["phone"] == ["user.phone", "mobilePhone"]
@@ -406,7 +421,8 @@ def test_fields_are_suggested_by_name_and_kind() -> None:
 def test_a_schema_has_only_the_most_frequent_paths() -> None:
     """Member names that are values give any number of paths. A draft's path is then no misspelt one."""
     unusual: list[tuple[SchemaSample, int]] = [
-        (tuple((f"names.n{event}_{name}", ValueKind.TEXT) for name in range(100)), 1) for event in range(50)
+        (tuple(SampleEntry(f"names.n{event}_{name}", ValueKind.TEXT) for name in range(100)), 1)
+        for event in range(50)
     ]
     learned = merge_samples([*unusual, *SEEN])
     assert len(learned.entries) == MOST_PATHS < 50 * 100
@@ -437,9 +453,10 @@ def test_each_of_the_twelve_types_has_a_preset_that_can_be_published() -> None:
 def test_damaged_outlines_are_none_whatever_is_damaged() -> None:
     """Every flipped bit and every cut: never an error, never other outlines."""
     found = take_sample({"user": {"email": "a@example.com"}, "total": 3})
-    kept = pack({found: 3})
+    group, known = SampleGroup({found: 3}, {}), Fingerprints()
+    kept = pack(group, known)
     for bit in range(len(kept) * 8):
         spoiled = bytearray(kept)
         spoiled[bit // 8] ^= 1 << bit % 8
-        assert read(bytes(spoiled)) in (None, [(found, 3)]), bit
-    assert {read(kept[:length]) is None for length in range(len(kept))} == {True}
+        assert read(bytes(spoiled), known) in (None, group), bit
+    assert {read(kept[:length], known) is None for length in range(len(kept))} == {True}

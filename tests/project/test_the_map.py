@@ -84,7 +84,7 @@ class Calls:
 
     def packages(self, begin: int) -> list[str]:
         """Return the packages that were visited from the function at `begin` on."""
-        called = [code for code in list(self.order)[begin:] if is_of_app(code)]
+        called = [code for code in list(self.order)[begin:] if is_of_app(code) and not is_sampling(code)]
         packages = [Path(code.co_filename).relative_to(ROOT / "app").parts[0] for code in called]
         return [name for name, _ in groupby(name for name in packages if name in set(VISITED))]
 
@@ -98,6 +98,11 @@ class Calls:
 def is_of_app(code: CodeType) -> bool:
     """Tell whether a function is written in `app`."""
     return code.co_filename.startswith(str(ROOT / "app"))
+
+
+def is_sampling(code: CodeType) -> bool:
+    """Tell whether a function samples the event in the background, at any time after the response."""
+    return code.co_filename.endswith("ingest/schema_sampler.py")
 
 
 def is_generated(code: CodeType) -> bool:

@@ -118,7 +118,7 @@ class _ChangedSource:
 
     def may_read(self, sample: SchemaSample) -> bool:
         """Return whether an event of the sample may have a value at one of the paths."""
-        found = {path for path, kind in sample if kind is not ValueKind.NULL}
+        found = {entry.path for entry in sample if entry.kind is not ValueKind.NULL}
         return any(path in found or may_be_unsampled(path, sample) for path in self.paths)
 
 

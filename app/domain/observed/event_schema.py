@@ -55,13 +55,13 @@ def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
     samples = list(samples)
     totals: Counter[str] = Counter()
     for sample, times in samples:
-        for path, _ in sample:
-            totals[path] += times
+        for entry in sample:
+            totals[entry.path] += times
     kinds: dict[str, Counter[ValueKind]] = {path: Counter() for path, _ in totals.most_common(MOST_PATHS)}
     for sample, times in samples:
-        for path, kind in sample:
-            if path in kinds:
-                kinds[path][kind] += times
+        for entry in sample:
+            if entry.path in kinds:
+                kinds[entry.path][entry.kind] += times
     entries = {
         path: SchemaEntry(
             path, found.total(), sum(n for kind, n in found.items() if kind not in _EMPTY), found

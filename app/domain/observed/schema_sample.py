@@ -1,16 +1,20 @@
-"""Samples of events: the paths of an event, and the kind of value at each path, without values.
+"""Samples of events: the paths of an event, and the kind of value at each path, without its text.
 
 After a request, the service keeps only samples of its events. The samples show the event schema, and mapping
-drafts are tested on them. A kind is a format such as "time" or "email", which is no personal data. A member
-is left out with everything in it if its name could be a value, such as an address or a number. See ADR 0016.
+drafts are tested on them. A kind is a format such as "time" or "email", which is no personal data. The
+members of closed lists, such as a currency, are recorded as they are. Of other short texts only a
+fingerprint is recorded. A member is left out with everything in it if its name could be a value, such as an
+address or a number. See ADR 0016.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -20,10 +24,11 @@ from app.domain.conversion.consent import CONSENT_WORDS, GPP
 from app.domain.conversion.countries import CONSENT_COUNTRIES, read_country
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.conversion.numbers import as_integer, read_number
+from app.domain.conversion.numbers import as_integer, is_number, number_text, read_number
 from app.domain.conversion.timestamps import read_time
 from app.domain.identity.placeholders import is_placeholder
 from app.domain.mapping.paths import IMPASSABLE, getter, parse_path
+from app.domain.observed.fingerprints import Fingerprints
 
 MAX_PATHS: Final = 200
 MAX_DEPTH: Final = 8
@@ -95,29 +100,81 @@ TYPES: Final[Mapping[ValueKind, str]] = {
 }
 """The JSON type of each kind."""
 
-SchemaSample = tuple[tuple[str, ValueKind], ...]
+
+class SampleEntry(NamedTuple):
+    """A path and the kind of its value.
+
+    `word` is the value itself if it is a member of a closed list, a fingerprint for another short text or
+    number, else None.
+    """
+
+    path: str
+    kind: ValueKind
+    word: str | bytes | None = None
+
+
+SchemaSample = tuple[SampleEntry, ...]
+Fingerprint = Callable[[str], bytes]
+NO_UNUSABLE: Final[Mapping[str, ValueKind]] = MappingProxyType({})
 
 
 def take_sample(
     content: dict[str, Any],
     mapped: Iterable[str] = (),
-    unusable: Mapping[str, ValueKind] = MappingProxyType({}),
+    unusable: Mapping[str, ValueKind] = NO_UNUSABLE,
+    *,
+    fingerprint: Fingerprint | None = None,
+    note_value: Callable[[str, str], None] | None = None,
 ) -> SchemaSample:
     """Return the sample of an event, in time linear in the event's size.
 
     The sample has at most 200 paths, and in addition the paths of `mapped`, whatever their names are.
-    `unusable` has the paths whose values gave no match key, each with the kind to record for it.
+    `unusable` has the paths whose values gave no match key, each with the kind to record for it. `note_value`
+    gets the path and the text of each text and number.
     """
-    found: dict[str, ValueKind] = {}
+    found: dict[str, Any] = {}
     _walk(content, "", 0, found)
     for path in mapped:
         if path not in found:
             steps = parse_path(path)
             value = None if steps is None else getter(steps)(content)
             if value is not None and value is not IMPASSABLE:
-                found[path] = kind_of(value)
-    found.update((path, kind) for path, kind in unusable.items() if path in found)
-    return tuple(found.items())
+                found[path] = value
+    entries = []
+    for path, value in found.items():
+        kind = kind_of(value)
+        text = value if type(value) is str else number_text(value) if is_number(value) else None
+        if text is not None and note_value is not None:
+            note_value(path, text)
+        entries.append(SampleEntry(path, unusable.get(path, kind), _word(value, text, kind, fingerprint)))
+    return tuple(entries)
+
+
+MAX_FINGERPRINTED: Final = 40  # characters
+_DIGITS: Final = re.compile(r"(?:[^0-9]*[0-9]){8}")  # as many as a phone number has
+_LISTED: Final = frozenset(
+    {
+        ValueKind.EVENT_TYPE,
+        ValueKind.EVENT_SOURCE,
+        ValueKind.CURRENCY,
+        ValueKind.COUNTRY,
+        ValueKind.CONSENT_COUNTRY,
+        ValueKind.GRANTED,
+        ValueKind.DENIED,
+    }
+)
+
+
+def _word(
+    value: Any, text: str | None, kind: ValueKind, fingerprint: Fingerprint | None
+) -> str | bytes | None:
+    if text is None:
+        return None if kind is not ValueKind.BOOLEAN else "true" if value else "false"
+    if kind in _LISTED and (text.isupper() or text.islower() or text.isdecimal()):
+        return text
+    if fingerprint is None or len(text) > MAX_FINGERPRINTED or "@" in text or _DIGITS.match(text):
+        return None
+    return fingerprint(text)
 
 
 def may_be_unsampled(path: str, sample: SchemaSample) -> bool:
@@ -129,7 +186,7 @@ def may_be_unsampled(path: str, sample: SchemaSample) -> bool:
         if step >= MAX_ITEMS if isinstance(step, int) else not _is_plain(step):
             return True
     # The members of an object or list that is itself in the sample were left out.
-    return any(kind in _CONTAINERS and path.startswith(found) for found, kind in sample)
+    return any(entry.kind in _CONTAINERS and path.startswith(entry.path) for entry in sample)
 
 
 def _is_plain(name: str) -> bool:
@@ -139,7 +196,7 @@ def _is_plain(name: str) -> bool:
 _CONTAINERS: Final = frozenset({ValueKind.OBJECT, ValueKind.LIST})
 
 
-def _walk(value: Any, path: str, depth: int, found: dict[str, ValueKind]) -> None:
+def _walk(value: Any, path: str, depth: int, found: dict[str, Any]) -> None:
     if len(found) >= MAX_PATHS:
         return
     if type(value) is dict and value and len(value) <= MAX_MEMBERS and depth < MAX_DEPTH:
@@ -152,7 +209,7 @@ def _walk(value: Any, path: str, depth: int, found: dict[str, ValueKind]) -> Non
         for index, member in enumerate(value[:MAX_ITEMS]):
             _walk(member, f"{path}[{index}]", depth + 1, found)
     elif path:
-        found[path] = kind_of(value)
+        found[path] = value
 
 
 def kind_of(value: Any) -> ValueKind:
@@ -261,32 +318,83 @@ def _is_tcf(text: str) -> bool:
 
 _MAX_DECOMPRESSED: Final = 16 * 1024 * 1024
 _encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final = msgspec.msgpack.Decoder(tuple[list[str], list[tuple[int, list[int]]]])
 
 
-def pack(counted: Mapping[SchemaSample, int]) -> bytes:
-    """Encode and compress samples with their numbers of events. Each name is stored once."""
+class _Packed(msgspec.Struct, array_like=True):
+    """Each name is stored once: `rows` and `different` have the numbers of names."""
+
+    names: list[str]
+    rows: list[tuple[int, tuple[int, ...]]]  # the number of events; path, kind and word of each entry
+    different: list[tuple[int, int]]  # path, and how many of its values were new
+    counter: int
+    version: int
+    generation: int  # of the fingerprints
+
+
+_decoder: Final = msgspec.msgpack.Decoder(_Packed)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleGroup:
+    """Samples that were written together, with their numbers of events.
+
+    All are of events that `version` of the mapping accepted; `version` is None for other events. `different`
+    has the number of values of each path that were new to the counter `counter`. A counter counts in the
+    memory of one process.
+    """
+
+    samples: Mapping[SchemaSample, int]
+    different: Mapping[str, int]
+    counter: int = 0
+    version: int | None = None
+
+
+def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
+    """Encode and compress a group. Fingerprints are stored as their places in `fingerprints`."""
     names: dict[str, int] = {}
-    rows = [
-        (times, [names.setdefault(name, len(names)) for row in sample for name in row])
-        for sample, times in counted.items()
-    ]
-    return compress(_encoder.encode((list(names), rows)))
+
+    def number(name: str) -> int:
+        return names.setdefault(name, len(names))
+
+    def word(entry: SampleEntry) -> int:
+        if isinstance(entry.word, str):
+            return 0 if fingerprints.is_closed(entry.path) else number(entry.word) + 1
+        return 0 if entry.word is None else fingerprints.place(entry.path, entry.word)
+
+    rows: Counter[tuple[int, ...]] = Counter()
+    for sample, times in group.samples.items():
+        rows[
+            tuple([n for entry in sample for n in (number(entry.path), number(entry.kind), word(entry))])
+        ] += times
+    different = [(number(path), count) for path, count in group.different.items()]
+    packed = _Packed(
+        list(names),
+        [(times, row) for row, times in rows.items()],
+        different,
+        group.counter,
+        group.version or 0,
+        fingerprints.generation,
+    )
+    return compress(_encoder.encode(packed))
 
 
-def read(packed: bytes) -> list[tuple[SchemaSample, int]] | None:
-    """Return the samples that `pack` encoded, with their numbers of events; None if they are damaged."""
+def read(stored: bytes, fingerprints: Fingerprints) -> SampleGroup | None:
+    """Return the group that `pack` encoded; None if it is damaged."""
     try:
-        words, rows = _decoder.decode(expand(packed, _MAX_DECOMPRESSED))
-        return [
-            (
-                tuple(
-                    (words[path], ValueKind(words[kind]))
-                    for path, kind in zip(row[::2], row[1::2], strict=True)
-                ),
-                times,
+        packed = _decoder.decode(expand(stored, _MAX_DECOMPRESSED))
+        names, is_current = packed.names, packed.generation == fingerprints.generation
+
+        def entry(path: int, kind: int, word: int) -> SampleEntry:
+            found = (
+                names[word - 1] if word > 0 else fingerprints.find(names[path], word) if is_current else None
             )
-            for times, row in rows
-        ]
+            return SampleEntry(names[path], ValueKind(names[kind]), found)
+
+        samples: Counter[SchemaSample] = Counter()  # samples can be equal after fingerprints were deleted
+        for times, row in packed.rows:
+            triples = zip(row[::3], row[1::3], row[2::3], strict=True)
+            samples[tuple([entry(*triple) for triple in triples])] += times
+        different = {names[path]: count for path, count in packed.different}
     except (ValueError, IndexError):
         return None
+    return SampleGroup(samples, different, packed.counter, packed.version or None)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from app.domain.conversion import tcf
 from app.domain.mapping.paths import parse_path
-from app.domain.observed.schema_sample import SchemaSample, ValueKind
+from app.domain.observed.schema_sample import SampleEntry, SchemaSample, ValueKind
 
 # Kinds for which all paths get the same value.
 _SAME: Final[Mapping[ValueKind, Any]] = {
@@ -92,14 +92,17 @@ def common_events(
 def synthetic_event(sample: SchemaSample, now: datetime) -> dict[str, Any]:
     """Return an event with the sample's paths and invented values. Its times are shortly before `now`."""
     event: dict[str, Any] = {}
-    for number, (path, kind) in enumerate(sample):
-        steps = parse_path(path)
+    for number, entry in enumerate(sample):
+        steps = parse_path(entry.path)
         if steps is not None:
-            _put(event, steps, _value(kind, number, now))
+            _put(event, steps, _value(entry, number, now))
     return event
 
 
-def _value(kind: ValueKind, number: int, now: datetime) -> Any:
+def _value(entry: SampleEntry, number: int, now: datetime) -> Any:
+    kind = entry.kind
+    if type(entry.word) is str:
+        return entry.word if kind is not ValueKind.BOOLEAN else entry.word == "true"
     if kind in _DISTINCT:
         return _DISTINCT[kind](number)
     if kind in _TIMES:

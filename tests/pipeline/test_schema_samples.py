@@ -1,0 +1,214 @@
+"""What is sampled of events: rejected ones too, no text of any, and nothing of an erased person."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.compression import expand
+from app.domain.conversion.consent import ConsentSettings
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationId
+from app.domain.observed.fingerprints import match_key_paths
+from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
+from app.ingest.destination_cache import AgeLimits
+from app.ingest.schema_sampler import SchemaSampler
+from app.processes import api
+from app.store import schema_samples
+from app.store.organisation_scope import scoped_engine
+from tests.pipeline.test_erasing import erase, finished
+from tests.pipeline.test_personal_data_scan import scan
+from tests.pipeline.world import BEGAN, MAPPING, World, event
+
+OPTIONAL: dict[str, Any] = {
+    **MAPPING,
+    "consent": {"mode": "amazon", "user_data": {"path": "consent.user_data"}},
+}
+
+
+@pytest_asyncio.fixture
+async def sampler(world: World) -> AsyncIterator[SchemaSampler]:
+    """The sampler of an intake that replaces the one of the world."""
+    resources = world.receiving or world.resources
+    made = SchemaSampler(resources.pool, resources.pepper, time.monotonic, resources.telemetry)
+    first, (world.intake, _) = (
+        world.intake,
+        api.build_ingest(resources, AgeLimits(), ConsentSettings(), made),
+    )
+    task = asyncio.create_task(world.intake.run())
+    yield made
+    world.intake.close()
+    await task
+    world.intake = first
+
+
+def connected(world: World) -> AbstractAsyncContextManager[AsyncConnection]:
+    return scoped_engine(world.resources.engine, DEFAULT_ORGANISATION).begin()
+
+
+async def groups(world: World, sampler: SchemaSampler, destination: str) -> list[SampleGroup]:
+    await sampler.write()
+    async with connected(world) as connection:
+        return await schema_samples.recent(connection, f"map_{destination[4:]}")
+
+
+def counted(found: list[SampleGroup]) -> int:
+    return sum(sum(group.samples.values()) for group in found)
+
+
+def words(found: list[SampleGroup], path: str) -> set[str | bytes | None]:
+    return {
+        entry.word for group in found for sample in group.samples for entry in sample if entry.path == path
+    }
+
+
+async def test_events_that_the_mapping_rejects_are_sampled_too(world: World, sampler: SchemaSampler) -> None:
+    """They are what its author needs to see; that no version accepted them is recorded with the samples."""
+    dst = await world.destination()
+    results = await world.post(
+        dst, *(event(n, event={"timestamp": BEGAN, "total": "x", "brand": "acme"}) for n in range(10))
+    )
+    assert {result.status for result in results} == {"rejected"}
+    await world.post(dst, event(10))
+    found = await groups(world, sampler, dst)
+    assert sorted((group.version, counted([group])) for group in found if group.version) == [(1, 1)]
+    assert [counted([group]) for group in found if not group.version] == [10]
+
+
+async def test_an_event_without_consent_is_not_sampled(world: World, sampler: SchemaSampler) -> None:
+    """Neither is a repetition, nor an event that no mapping read."""
+    dst = await world.destination(mapping=OPTIONAL)
+    await world.post(dst, event(1, consent={"user_data": "denied"}), event(2, consent={"user_data": "x"}))
+    await world.post(dst, event(3, mapping_id="map_00000000000000000099"))
+    await world.post(dst, event(4, consent={"user_data": "granted"}))
+    await world.post(dst, event(4, consent={"user_data": "granted"}))
+    assert counted(await groups(world, sampler, dst)) == 1
+
+
+async def test_no_text_of_an_event_is_stored(
+    world: World, sampler: SchemaSampler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A marker in every member of accepted and rejected events; the names of members are stored."""
+    marker = "Zorblat"
+    dst = await world.destination()
+    texts = {f"member_{n}": marker * n for n in range(1, 40)}
+    lists = {"lists": [marker, {"x": marker}, [marker]], "deep": {"er": {"x": marker}}, "number_7": 7}
+    user = {"email": f"{marker}@example.com", "phone": f"+1202555{marker}", "first_name": marker}
+    plain = {"timestamp": BEGAN, "total": 3, "brand": marker}
+    for n, total in enumerate((3, marker)):
+        more = {"user": user, "event": {**plain, "total": total, **texts, **lists}, "id": f"{marker}-{n}"}
+        await world.post(dst, event(n, journey={"x": marker}, **more))
+    found = await groups(world, sampler, dst)
+    assert counted(found) == 2
+    assert any(type(word) is bytes for word in words(found, "event.member_1"))
+    assert await scan(world, capsys, marker, marker * 2, marker.lower()) == (0, [])
+    for row in await world.fetch("SELECT content FROM schema_samples"):
+        content = expand(row["content"], 10**7)
+        assert b"event.member_39" in content
+        assert marker.encode().lower() not in content.lower()
+    (kept,) = await world.fetch("SELECT content, closed FROM schema_fingerprints")
+    assert marker.encode().lower() not in kept["content"].lower()
+    assert kept["closed"] == ["user.email"]
+
+
+async def test_the_21st_text_of_a_path_deletes_its_fingerprints(world: World, sampler: SchemaSampler) -> None:
+    """Those of other paths stay, and members of closed lists are stored as they are."""
+    dst = await world.destination()
+
+    def plain(brand: str) -> dict[str, Any]:
+        return {
+            "timestamp": BEGAN,
+            "total": 3,
+            "brand": brand,
+            "kind": "Cart",
+            "currency": "EUR",
+            "gift": True,
+        }
+
+    await world.post(dst, *(event(n, event=plain(f"brand {n}")) for n in range(20)))
+    found = await groups(world, sampler, dst)
+    assert len(words(found, "event.brand")) == 20
+    assert None not in words(found, "event.brand")
+    await world.post(dst, event(20, event=plain("brand 20")), event(21, event=plain("brand 1")))
+    found = await groups(world, sampler, dst)
+    assert words(found, "event.brand") == {None}
+    assert len(words(found, "event.kind") - {None}) == 1
+    assert (words(found, "event.currency"), words(found, "event.gift")) == ({"EUR"}, {"true"})
+    assert words(found, "user.email") == {None}
+    different = Counter[str]()
+    for group in found:
+        different.update(group.different)
+    assert (different["event.brand"], different["event.kind"], different["user.email"]) == (21, 1, 22)
+
+
+@pytest.mark.parametrize("text", ["a" * 41, "ada@acme", "1-2-3-4-5-6-7-8"])
+async def test_long_and_personal_texts_have_no_fingerprint(
+    world: World, sampler: SchemaSampler, text: str
+) -> None:
+    """An address, a phone number, or more than 40 characters."""
+    dst = await world.destination()
+    await world.post(dst, event(1, shop={"name": text, "city": "Bonn"}))
+    found = await groups(world, sampler, dst)
+    assert words(found, "shop.name") == {None}
+    assert None not in words(found, "shop.city")
+
+
+async def test_a_path_that_a_draft_maps_to_a_match_key_loses_its_fingerprints(
+    world: World, sampler: SchemaSampler
+) -> None:
+    """At once, and for later events; members of a mapped object, too."""
+    dst = await world.destination()
+    other = {"name": "x", "fields": {"city": {"path": "shop.place"}, "state": "shop.states[1].code"}}
+    shop = {"place": {"city": "Bonn"}, "states": [{"code": "NW"}, {"code": "BY"}], "name": "acme"}
+    await world.post(dst, event(1, shop=shop))
+    assert None not in words(await groups(world, sampler, dst), "shop.place.city")
+    async with connected(world) as connection:
+        await schema_samples.close_paths(connection, DestinationId(dst), match_key_paths(other))
+    (stored,) = await world.fetch("SELECT content FROM schema_fingerprints")
+    assert stored["content"] == b""
+    await world.post(dst, event(2, shop=shop))
+    found = await groups(world, sampler, dst)
+    assert words(found, "shop.place.city") == words(found, "shop.states[0].code") == {None}
+    assert len(words(found, "shop.name") - {None}) == 1
+
+
+async def test_an_erasure_deletes_the_samples_of_the_persons_destinations(
+    world: World, sampler: SchemaSampler
+) -> None:
+    """Samples that were taken before it are not written after it."""
+    dst, other = await world.destination(), await world.destination()
+    for each in (dst, other):
+        await world.post(each, *(event(n + 7 * (each == other)) for n in range(5)))
+        assert counted(await groups(world, sampler, each)) == 5
+    await world.post(dst, event(20))  # not written yet
+    world.work()
+    await finished(world, await erase(world))
+    assert counted(await groups(world, sampler, dst)) == 0
+    assert counted(await groups(world, sampler, other)) == 5
+    rows = await world.fetch("SELECT content FROM schema_fingerprints ORDER BY destination")
+    assert [bool(row["content"]) for row in rows] == [False, True]
+    await world.post(dst, event(21))
+    found = await groups(world, sampler, dst)
+    assert (counted(found), len(words(found, "event.brand") - {None})) == (1, 1)
+
+
+async def test_a_lost_sample_delays_no_event(
+    world: World, sampler: SchemaSampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event is only noted while it is answered; it is sampled later, in slices."""
+    dst = await world.destination()
+    taken = []
+
+    def take(*arguments: Any, **options: Any) -> SchemaSample:
+        taken.append(1)
+        return take_sample(*arguments, **options)
+
+    monkeypatch.setattr("app.ingest.schema_sampler.take_sample", take)
+    await world.post(dst, *(event(n) for n in range(50)))
+    assert not taken
+    assert counted(await groups(world, sampler, dst)) == len(taken) == 50
