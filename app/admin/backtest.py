@@ -82,7 +82,7 @@ def needs_confirmation(draft: Document, result: Backtest) -> bool:
 
 def compiled_or_none(document: Document) -> Mapping | None:
     """Return the compiled document, or None if the document is invalid."""
-    compiled = compile_mapping(dict(document))
+    compiled = compile_mapping(dict(document), is_published=True)
     return compiled if isinstance(compiled, Mapping) else None
 
 

@@ -42,9 +42,11 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 # Codes that only the mapping language uses.
 MAPPING_WORDS: Mapping[str, str] = {
     "wrong_type": "It has a JSON type that the mapping language does not accept here.",
-    "const_stands_alone": "A constant cannot be combined with path, pipe or default.",
-    "path_invalid": "It is not a path of names and indexes such as `a.b[0].c`.",
+    "const_stands_alone": "A constant cannot be combined with other members.",
+    "path_invalid": "It is not a path of names and indexes such as `a.b[0].c` or `a.list[*].b`.",
+    "template_invalid": "It is not a text with placeholders such as `{order.id}-{user.country | lower}`.",
     "pipe_invalid": "It is not a pipe function, or its arguments are wrong.",
+    "ambiguous_formats": "Two formats of the pipe's time can read the same text as different times.",
     "event_name_invalid": "Amazon does not accept this event name.",
     "event_name_conflict": "Another name is pinned for this event type.",
     "custom_name_invalid": "Custom names have 1 to 256 letters, digits and underscores.",

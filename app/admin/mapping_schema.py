@@ -11,23 +11,50 @@ from app.domain.mapping.document import Mapping, MappingProblem, compile_mapping
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LintWarning, lint
-from app.domain.mapping.pipes import PIPES
+from app.domain.mapping.paths import MAX_PATH_LENGTH
+from app.domain.mapping.pipes import MAX_PIPE_STEPS, PIPES
+from app.domain.mapping.sources import MAX_MEMBERS
+from app.domain.mapping.templates import MAX_TEMPLATE_LENGTH
 from app.domain.observed.event_schema import EventSchema, SchemaMismatch, schema_mismatches
 from app.store.mappings import Document
 
+_PIPE = {"type": "array", "maxItems": MAX_PIPE_STEPS, "items": {}}
+_CONSTANT: dict[str, Any] = {"type": "object", "required": ["const"], "properties": {"const": {}}}
+
+
+def _reading(kind: str, schema: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return the schema of a source that reads the event in one way."""
+    return {"type": "object", "required": [kind], "properties": {kind: schema, "pipe": _PIPE, **more}}
+
+
+_PATH = {"type": "string", "maxLength": MAX_PATH_LENGTH}
+_TEMPLATE = {"type": "string", "maxLength": MAX_TEMPLATE_LENGTH}
+_MEMBERS: dict[str, Any] = {
+    "type": "array",
+    "minItems": 2,
+    "maxItems": MAX_MEMBERS,
+    "items": {
+        "anyOf": [
+            {"type": "string"},
+            _CONSTANT,
+            _reading("path", _PATH),
+            _reading("template", _TEMPLATE),
+        ]
+    },
+}
+_WITH = {"default": {}, "on_error": {"type": "string", "enum": ["omit", "reject"]}}
 _SOURCE: dict[str, Any] = {
     "description": (
-        'A source: `{"const": …}` or `{"path": "a.b[0].c", "pipe": […], "default": …}`, or a bare string. '
+        'A source: `{"const": …}`, `{"path": "a.b[0].c"}`, `{"template": "{a.b}-{c | lower}"}`, '
+        '`{"first_of": […]}`, or a bare string. All but `const` take `pipe`, `default` and `on_error`. '
         f"Functions of a pipe: {' '.join(PIPES)}."
     ),
     "anyOf": [
         {"type": "string"},
-        {"type": "object", "required": ["const"], "properties": {"const": {}}},
-        {
-            "type": "object",
-            "required": ["path"],
-            "properties": {"path": {"type": "string"}, "pipe": {"type": "array", "items": {}}, "default": {}},
-        },
+        _CONSTANT,
+        _reading("path", _PATH, **_WITH),
+        _reading("template", _TEMPLATE, **_WITH),
+        _reading("first_of", _MEMBERS, **_WITH),
     ],
 }
 
@@ -125,10 +152,14 @@ def refusal_of_document(code: ErrorCode, problems: Sequence[MappingProblem], *, 
 
 
 def compile_or_refuse(
-    document: Document, code: ErrorCode = ErrorCode.NOT_PUBLISHABLE, *, parent: str = ""
+    document: Document,
+    code: ErrorCode = ErrorCode.NOT_PUBLISHABLE,
+    *,
+    parent: str = "",
+    is_published: bool = False,
 ) -> Mapping:
     """Compile a document. Raises Refusal (422) with all its problems."""
-    compiled = compile_mapping(dict(document))
+    compiled = compile_mapping(dict(document), is_published=is_published)
     if isinstance(compiled, Mapping):
         return compiled
     raise refusal_of_document(code, compiled, parent=parent)

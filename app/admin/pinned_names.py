@@ -118,7 +118,7 @@ async def pin_for_advertiser(
     """Pin the names of a destination's published mappings for its new advertiser."""
     for mapping in await mappings.published_of(connection, [destination]):
         assert mapping.published is not None
-        await pin(connection, advertiser, compile_or_refuse(mapping.published))
+        await pin(connection, advertiser, compile_or_refuse(mapping.published, is_published=True))
 
 
 def users_of_name(
@@ -131,7 +131,7 @@ def users_of_name(
     """
     constant, from_event = [], []
     for mapping in published:
-        compiled = compile_mapping(dict(mapping.published or {}))
+        compiled = compile_mapping(dict(mapping.published or {}), is_published=True)
         if not isinstance(compiled, Mapping) or compiled.event_name != name:
             continue
         if compiled.constant_event_type is None:

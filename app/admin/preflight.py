@@ -11,9 +11,10 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.crypto import CannotDecrypt
 from app.domain.destination import REGION_NAMES, State
+from app.domain.mapping.document import holds_literal_time
 from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.outcome import Unauthorized
-from app.store import amazon_accounts, audit, destinations, readiness, sign_ins, token_leases
+from app.store import amazon_accounts, audit, destinations, mappings, readiness, sign_ins, token_leases
 from app.store.amazon_accounts import AmazonAccount, Confirmation
 from app.store.audit import AuditAction
 from app.store.destinations import Destination
@@ -55,6 +56,7 @@ class PreflightFacts:
     accepted: bool
     delivered: int
     seconds_apart: float
+    literal_times: Sequence[str] = ()  # names of published mappings whose events all have the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,11 @@ async def check_setup(
             accepted=await destinations.ever_accepted(connection, destination.number),
             delivered=await destinations.delivered(connection, destination.number),
             seconds_apart=await readiness.seconds_apart(connection, _local_clock(context)),
+            literal_times=[
+                mapping.name
+                for mapping in await mappings.published_of(connection, [destination.id])
+                if holds_literal_time(mapping.published)
+            ],
         )
     checks = run_preflight(facts)
     return Preflight(all(check.status != "failed" for check in checks), checks)
@@ -269,6 +276,11 @@ def _confirmed(facts: PreflightFacts, name: str, statement: str, request: str) -
 
 
 def _mapping(facts: PreflightFacts) -> Verdict:
+    if facts.literal_times:
+        names = ", ".join(facts.literal_times)
+        return Verdict(
+            "failed", f"Event Timestamp is a fixed time in: {names}. Map it to a path and publish."
+        )
     if count := facts.destination.published_mappings:
         return Verdict("ok", f"Published mappings: {count}.")
     return Verdict("failed", "Publish a mapping.")

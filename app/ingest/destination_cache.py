@@ -155,5 +155,5 @@ class DestinationCache:
 
 def _compiled(document: dict[str, Any]) -> CompiledMapping | None:
     """Compile a published document; return None if the current rules refuse it."""
-    compiled = compile_mapping(document)
+    compiled = compile_mapping(document, is_published=True)
     return compiled if isinstance(compiled, CompiledMapping) else None

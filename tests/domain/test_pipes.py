@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from app.domain.conversion.failures import SourceFailed
 from app.domain.mapping.pipes import PIPES, make_step, run
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.steps import StepProblem
 
 
 def piped(value: Any, *written: Any) -> Any:
     """Pass a value through steps as a mapping writes them; a failure shows as its reason."""
     steps = [make_step(step) for step in written]
-    assert not any(isinstance(step, str) for step in steps), steps
-    outcome = run(tuple(steps), value)  # type: ignore[arg-type]
+    assert not any(isinstance(step, StepProblem) for step in steps), steps
+    outcome = run(tuple(steps), value, Reading())  # type: ignore[arg-type]
     return outcome.reason if isinstance(outcome, SourceFailed) else outcome
 
 
@@ -159,14 +161,15 @@ def test_steps_run_in_order() -> None:
 )
 def test_steps_that_do_not_exist(written: Any) -> None:
     """A step that is unknown or has other arguments is refused when the mapping is saved, with a sentence."""
-    assert isinstance(make_step(written), str)
+    assert isinstance(make_step(written), StepProblem)
 
 
 def test_every_function_of_the_interface_is_there() -> None:
     """The published list of functions, no more and no less."""
     listed = (
         "trim lower upper digits slug title first last join split substring replace map round abs to_number "
-        "to_string to_bool epoch_s epoch_ms date sha256_lower"
+        "to_string to_bool epoch_s epoch_ms date sha256_lower "
+        "count unique pluck sum min max where multiply divide add time"
     )
     assert set(PIPES) == set(listed.split())
 
@@ -195,3 +198,7 @@ def test_no_step_as_written_makes_it_raise(written: Any) -> None:
     make_step(written)
     make_step(["map", written])
     make_step(["date", written])
+    make_step(["time", written])
+    make_step(["time", {"formats": written, "zone": written}])
+    for name in PIPES:
+        make_step([name, written, written])

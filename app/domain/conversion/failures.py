@@ -1,6 +1,7 @@
 """The failure to read a value of an event."""
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,9 +15,35 @@ class SourceFailed:
     sentence: str
 
 
+class Invented(str):
+    """A text that stands for a text of an event of which no character is stored, in a backtest.
+
+    `form` is `number` or `time` if the characters have the form of the event's text, so that a reader of that
+    form may read them; else None. It is a subclass, so that `type(value) is str` is false: code that reads
+    the characters must decide what it does.
+    """
+
+    form: str | None = None
+
+    def is_equal(self, text: str) -> bool | None:
+        """Return whether the event's text is this one; None if that is unknown."""
+        return None
+
+
+# The result if it depends on a text that is not stored. Conversions of real events never have it.
+UNCLEAR: Final = SourceFailed("unclear", "is not stored, and the result depends on it")
+
+
 def wrong_type(value: object, expectation: str) -> SourceFailed:
     """Return the failure for a value of the wrong JSON type. An `expectation` is "a text is expected"."""
+    if isinstance(value, Invented):
+        return UNCLEAR
     return SourceFailed("wrong_type", f"is {_json_type(value)}, where {expectation}")
+
+
+def characters(value: object, form: str) -> object:
+    """Return a value for a reader of `form`: an invented text of that form as a plain text."""
+    return str(value) if isinstance(value, Invented) and value.form == form else value
 
 
 def _json_type(value: object) -> str:

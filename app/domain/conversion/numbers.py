@@ -1,16 +1,20 @@
-"""Read and format the numbers of an event: `int` or `Decimal`, never a float, so that money stays exact."""
+"""Read, calculate and format the numbers of an event: `int` or `Decimal`, never a float, so that money stays
+exact."""
 
 import re
-from decimal import ROUND_HALF_UP, Context, Decimal
+from collections.abc import Callable, Mapping
+from decimal import ROUND_05UP, ROUND_HALF_UP, Context, Decimal, DecimalException, Inexact, Overflow
+from functools import reduce
 from typing import Any, Final, TypeGuard
 
+from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.failures import SourceFailed, wrong_type
 
 _PLAIN_DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,32}(?:\.[0-9]{1,32})?", re.ASCII)
 
 # Precise enough for each number that the JSON parser accepts; the default context keeps only 28 digits.
 _WIDE: Final = Context(prec=10_000)
-_UNITS: Final = tuple(Decimal((0, (1,), -places)) for places in range(7))
+_UNITS: Final = tuple(Decimal((0, (1,), -places)) for places in range(13))
 
 
 def is_number(value: Any) -> TypeGuard[int | Decimal]:
@@ -18,11 +22,61 @@ def is_number(value: Any) -> TypeGuard[int | Decimal]:
     return type(value) is int or type(value) is Decimal
 
 
-def read_number(text: str) -> int | Decimal | None:
-    """Parse a decimal number without exponent, separators or spaces; return None for any other text."""
-    if not _PLAIN_DECIMAL.fullmatch(text):
+# --- Texts ----------------------------------------------------------------------------------------
+
+# `1.234,56 €` and its like: what stands before the first digit, the digits with their signs, and the rest.
+_SPACES: Final = " \u00a0\u202f\u2009"
+_PARTS: Final = re.compile(r"([^0-9]*)([0-9](?:[^a-zA-Z]*[0-9])?)([^0-9]*)").fullmatch
+_SYMBOLS: Final = (*CURRENCIES, "$", "€", "£", "¥", "₹", "zł", "kr", "R$", "US$", "A$", "C$", "Fr.")
+_AFTER: Final = frozenset(space + symbol for symbol in _SYMBOLS for space in ("", *_SPACES)) | {""}
+_UNSIGNED: Final = frozenset(symbol + space for symbol in _SYMBOLS for space in ("", *_SPACES))
+# For what may stand before the digits: whether it holds a minus sign, which is its first or last character.
+_BEFORE: Final[Mapping[str, bool]] = {
+    "": False,
+    **dict.fromkeys(_UNSIGNED, False),
+    **{sign + currency: True for sign in "-−" for currency in ("", *_UNSIGNED)},
+    **{currency + sign: True for sign in "-−" for currency in _UNSIGNED},
+}
+
+
+def _digits(groups: str, decimal: str) -> Callable[[str], re.Match[str] | None]:
+    """Return a matcher of digits with one kind of group sign. Groups never begin with 0, as in `0.123`."""
+    grouped = rf"[1-9][0-9]{{0,2}}(?P<sign>[{groups}{_SPACES}'’])[0-9]{{3}}(?:(?P=sign)[0-9]{{3}}){{0,9}}"
+    indian = "|[1-9][0-9]?(?:,[0-9]{2}){1,9},[0-9]{3}" if groups == "," else ""
+    return re.compile(rf"({grouped}{indian}|[0-9]{{1,32}})(?:{decimal}([0-9]{{1,32}}))?").fullmatch
+
+
+# How `to_number` reads a text, by its decimal sign.
+_LOCALES: Final = {",": _digits(".", ","), ".": _digits(",", r"\.")}
+DECIMAL_SIGNS: Final = tuple(_LOCALES)
+_NO_SIGNS: Final = str.maketrans("", "", f".,{_SPACES}'’")
+
+
+def read_number(text: str, decimal: str | None = None) -> int | Decimal | None:
+    """Parse a decimal number, or return None if the text is none.
+
+    Without a `decimal` sign, a number has no exponent, separators or spaces. With the sign "," or ".", it may
+    have groups of digits, a minus sign, and a currency before or after it.
+    """
+    if decimal is None:
+        if not _PLAIN_DECIMAL.fullmatch(text):
+            return None
+        return Decimal(text) if "." in text else int(text)
+    parts = _PARTS(text)
+    if parts is None:
         return None
-    return Decimal(text) if "." in text else int(text)
+    before, digits, after = parts.groups()
+    negative, match = _BEFORE.get(before), _LOCALES[decimal](digits)
+    if negative is None or match is None:
+        return None
+    whole, _, decimals = match.groups()
+    if decimal == "," and not decimals:
+        after = after.removeprefix(",--" if after.startswith(",--") else ",-")
+    if after not in _AFTER or (after and before not in ("", "-", "−")):
+        return None
+    whole = f"-{whole}" if negative else whole
+    whole = whole.translate(_NO_SIGNS)
+    return Decimal(f"{whole}.{decimals}") if decimals else int(whole)
 
 
 def number_text(number: int | Decimal) -> str:
@@ -50,14 +104,53 @@ def as_integer(value: Any) -> Any:
     return value
 
 
+def plain(value: Any) -> Any:
+    """Convert a float of a mapping document to `Decimal`, and return any other value unchanged."""
+    return Decimal(repr(value)) if type(value) is float else value
+
+
+# --- Calculation ----------------------------------------------------------------------------------
+
+_PLACES: Final = 12  # decimals of a result
+# An operand has at most 64 digits and is less than 10^40. Products and sums of operands are then exact.
+_OPERAND: Final = Context(prec=64, Emin=-40, Emax=40, traps=[Inexact, Overflow])
+_EXACT: Final = Context(prec=600)
+# Rounding first to many digits this way does not change the result of rounding to 12 decimals.
+_QUOTIENT: Final = Context(prec=120, rounding=ROUND_05UP)
+
+
+def operand(number: int | Decimal) -> Decimal | None:
+    """Return a number to calculate with, or None if it has too many digits."""
+    try:
+        return _OPERAND.create_decimal(number)
+    except DecimalException:
+        return None
+
+
+def add(*terms: Decimal) -> Decimal:
+    return reduce(_EXACT.add, terms)
+
+
+def multiply(a: Decimal, b: Decimal) -> Decimal:
+    return _EXACT.multiply(a, b)
+
+
+def divide(a: Decimal, b: Decimal) -> Decimal:
+    return _QUOTIENT.divide(a, b)
+
+
+def result(number: Decimal) -> int | Decimal:
+    """Return the result of a calculation, rounded to 12 decimals if it has more, halves away from zero."""
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)
+    if exponent >= 0:
+        return int(number)
+    return number if exponent >= -_PLACES else number.quantize(_UNITS[_PLACES], ROUND_HALF_UP, _WIDE)
+
+
 def rounded(number: int | Decimal, places: int) -> int | Decimal:
     """Round a number to 0–6 decimals, halves away from zero. 0 decimals give an `int`."""
     if not isinstance(number, Decimal):
         return number
     exact = Decimal.quantize(number, _UNITS[places], ROUND_HALF_UP, _WIDE)
     return int(exact) if places == 0 else exact
-
-
-def plain(value: Any) -> Any:
-    """Convert a float of a mapping document to `Decimal`, and return any other value unchanged."""
-    return Decimal(repr(value)) if type(value) is float else value

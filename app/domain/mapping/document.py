@@ -17,6 +17,7 @@ from app.domain.conversion.numbers import as_integer, is_number
 from app.domain.identity import MATCH_KEYS, MatchKeyRule
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
+from app.domain.mapping.literal_times import literal_times
 from app.domain.mapping.paths import last_name, parse_path
 from app.domain.mapping.personal_texts import personal_members
 from app.domain.mapping.sources import MappingProblem, Source, compile_source
@@ -30,6 +31,7 @@ __all__ = [
     "check_publishable",
     "compile_mapping",
     "compile_parts",
+    "holds_literal_time",
 ]
 
 ACTION: Final = "send_events"  # "Send Events to Amazon", the only action (R9)
@@ -103,8 +105,8 @@ class Mapping:
 
     @property
     def paths(self) -> tuple[tuple[str, str], ...]:
-        """The name and path of each field that is read from the event."""
-        return tuple((name, source.path) for name, source in self.sources if source.path is not None)
+        """The name of each field with each path that it reads from the event."""
+        return tuple((name, path) for name, source in self.sources for path in source.paths)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,19 +121,29 @@ class DraftParts:
 
 def check_draft(document: Any) -> list[MappingProblem]:
     """Return the problems of a document, except missing members."""
-    return _DocumentReader(document).problems
+    reader = _DocumentReader(document)
+    return reader.problems + reader.literal_times
 
 
 def check_publishable(document: Any) -> list[MappingProblem]:
     """Return the problems of a document, including missing members."""
     reader = _DocumentReader(document)
-    return reader.problems + reader.missing
+    return reader.problems + reader.literal_times + reader.missing
 
 
-def compile_mapping(document: Any) -> Mapping | list[MappingProblem]:
-    """Compile a publishable document, or return its problems."""
+def compile_mapping(document: Any, *, is_published: bool = False) -> Mapping | list[MappingProblem]:
+    """Compile a publishable document, or return its problems.
+
+    A published version stays valid although a later rule refuses the literal times that it holds.
+    """
     reader = _DocumentReader(document)
-    return reader.problems + reader.missing or reader.compiled()
+    problems = reader.problems + reader.missing + ([] if is_published else reader.literal_times)
+    return problems or reader.compiled()
+
+
+def holds_literal_time(document: Any) -> bool:
+    """Return whether a published version holds a time that a later rule refuses for Event Timestamp."""
+    return bool(_DocumentReader(document).literal_times)
 
 
 def compile_parts(document: Any) -> DraftParts:
@@ -144,6 +156,7 @@ class _DocumentReader:
     def __init__(self, document: Any) -> None:
         self.problems: list[MappingProblem] = []
         self.missing: list[MappingProblem] = []
+        self.literal_times: list[MappingProblem] = []
         self._sources: dict[str, Source] = {}
         self._custom: list[CustomField] = []
         self._consent: ConsentRule | None = None
@@ -208,9 +221,9 @@ class _DocumentReader:
             self._problem("action", "invalid", f"The only action is {ACTION}.")
 
     def _source(
-        self, written: Any, at: str, name: str, *, bare: str, keep_blank: bool = False
+        self, written: Any, at: str, name: str, *, bare: str, keep_blank: bool = False, on_error: bool = False
     ) -> Source | None:
-        compiled = compile_source(written, at, bare=bare, keep_blank=keep_blank)
+        compiled = compile_source(written, at, bare=bare, keep_blank=keep_blank, on_error=on_error)
         if isinstance(compiled, Source):
             self._sources[name] = compiled
             return compiled
@@ -245,18 +258,11 @@ class _DocumentReader:
             self._event_name = clean_event_name(written)
 
     def _constants_are(self, at: str, source: Source | None, good: Callable[[Any], bool], what: str) -> None:
-        """Report a problem if the source has a constant or a default that is not `good`."""
-        for part, value in (("const", source and source.const), ("default", source and source.default)):
-            if value is not None and not good(value):
-                self._problem(
-                    at if part == "const" else f"{at}.default", "invalid", f"The {part} is not {what}."
-                )
-
-    def _refuse_constants(self, at: str, source: Source | None) -> None:
-        """Report a problem if the source has a constant or a default: each event has its own time (R4)."""
-        for place, value in ((at, source and source.const), (f"{at}.default", source and source.default)):
-            if value is not None:
-                self._problem(place, "not_allowed", "Event Timestamp must come from the event.")
+        """Report a problem for each constant or default of the source that is not `good`."""
+        for place, value in source.constants if source else ():
+            if not good(value):
+                part = "default" if place == ".default" else "const"
+                self._problem(f"{at}{place}", "invalid", f"The {part} is not {what}.")
 
     def _read_fields(self, written: Any) -> None:
         if type(written) is not dict:
@@ -269,9 +275,20 @@ class _DocumentReader:
             if written.get(name) is None:
                 continue
             keep_blank = name in MATCH_KEY_FIELDS
-            source = self._source(written[name], f"fields.{name}", name, bare="path", keep_blank=keep_blank)
+            source = self._source(
+                written[name],
+                f"fields.{name}",
+                name,
+                bare="path",
+                keep_blank=keep_blank,
+                on_error=name not in _ALWAYS_REJECT,
+            )
             if name == "event_timestamp":
-                self._refuse_constants(f"fields.{name}", source)
+                sentence = "Event Timestamp must come from the event."
+                self.literal_times += [
+                    MappingProblem(place, "not_allowed", sentence)
+                    for place in literal_times(written[name], f"fields.{name}")
+                ]
                 continue
             good, what = _CONSTANTS[FIELDS[name].takes]
             self._constants_are(f"fields.{name}", source, good, what)
@@ -315,9 +332,9 @@ class _DocumentReader:
             names.add(name)
 
     def _keep_traits_out_of_custom_data(self) -> None:
-        personal = {s.path for n, s in self._sources.items() if n in NAMING_TRAITS and s.path is not None}
+        personal = {path for n, s in self._sources.items() if n in NAMING_TRAITS for path in s.paths}
         for row in self._custom:
-            if row.source.path in personal and "sha256_lower" not in row.source.rule:
+            if not personal.isdisjoint(row.source.clear_paths):
                 self._problem(
                     row.field,
                     "personal_in_custom_data",
@@ -339,13 +356,16 @@ class _DocumentReader:
                 if required:
                     self._report_missing(f"consent.{name}", f"The mode {mode} needs {name}.")
                 continue
-            source = compile_source(written[name], f"consent.{name}", bare="path")
+            source = compile_source(written[name], f"consent.{name}", bare="path", on_error=False)
             if isinstance(source, Source):
                 compiled[name] = source
             else:
                 self.problems.extend(source)
         self._consent = ConsentRule(mode, **compiled)
 
+
+# Fields whose unreadable value rejects the event, whatever the mapping says (interface §4.4).
+_ALWAYS_REJECT: Final = ("event_timestamp", "limited_data_use")
 
 # For each type of field: whether a constant or default is valid, and what it must be.
 _CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {

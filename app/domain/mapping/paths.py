@@ -1,9 +1,11 @@
 """Paths, which name the location of a value in an event.
 
-    path  = step { "." name | "[" index "]" | '["' quoted '"]' }      step = name | '["' quoted '"]'
+    path  = step { "." name | "[" index "]" | "[*]" | "[-1]" | '["' quoted '"]' }
+    step  = name | '["' quoted '"]'
     name  = one or more of A-Z a-z 0-9 _ -        quoted = anything but '"', '\\' and control characters
 
-`a.b[0].c` and `["utm source"].medium` are paths. There are no wildcards, filters, functions or parents.
+`a.b[0].c` and `["utm source"].medium` are paths. `[*]` stands for each member of a list, at most twice in a
+path, and `[-1]` for the last one. There are no filters, functions or parents.
 """
 
 import re
@@ -11,17 +13,33 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
+from app.domain.conversion.failures import SourceFailed
+from app.domain.mapping.reading import OVER_BUDGET, Reading
+
 MAX_PATH_LENGTH: Final = 256
 MAX_STEPS: Final = 16
+MAX_EACH: Final = 2
 
 _STEP: Final = re.compile(
     r"""(?: (?P<dot>\.)? (?P<name>[A-Za-z0-9_-]{1,128})
-          | \[ (?P<index>0|[1-9][0-9]{0,3}) \]
+          | \[ (?P<index>0|[1-9][0-9]{0,3}|-1|\*) \]
           | \[" (?P<quoted>[^"\\\x00-\x1f\x7f-\x9f]{1,128}) "\] )""",
     re.VERBOSE | re.ASCII,
 )
 
-Step = str | int
+
+class Each:
+    """The step `[*]`: each member of a list."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "[*]"
+
+
+EACH: Final = Each()
+
+Step = str | int | Each
 Getter = Callable[[dict[str, Any]], Any]
 
 
@@ -32,11 +50,14 @@ class Impassable:
 
 
 IMPASSABLE: Final = Impassable()
+UNREACHABLE: Final = SourceFailed(
+    "wrong_type", "cannot be read: the path goes through a value without members"
+)
 
 
 @lru_cache(maxsize=4096)  # mappings of a thousand destinations have few different paths
 def parse_path(text: str) -> tuple[Step, ...] | None:
-    """Parse a path into its steps: a str for a name, an int for an index. Return None if it is invalid."""
+    """Parse a path: a str for a name, an int for an index, or `EACH`. Return None if it is invalid."""
     if len(text) > MAX_PATH_LENGTH:
         return None
     steps: list[Step] = []
@@ -51,9 +72,12 @@ def parse_path(text: str) -> tuple[Step, ...] | None:
             return None
         if index is not None and position == 0:
             return None
-        steps.append(name if name is not None else match["quoted"] if index is None else int(index))
+        if index is not None:
+            steps.append(EACH if index == "*" else int(index))
+        else:
+            steps.append(match["quoted"] if name is None else name)
         position = match.end()
-    return tuple(steps) if 1 <= len(steps) <= MAX_STEPS else None
+    return tuple(steps) if 1 <= len(steps) <= MAX_STEPS and steps.count(EACH) <= MAX_EACH else None
 
 
 def last_name(steps: tuple[Step, ...]) -> str:
@@ -76,13 +100,13 @@ def getter(steps: tuple[Step, ...]) -> Getter:
         case (str(a), str(b), str(c)):
             return _three(a, b, c)
         case _:
-            return lambda event: _walk(event, steps)
+            return lambda event: walk(event, steps)
 
 
 def _two(a: str, b: str) -> Getter:
     def get(event: dict[str, Any]) -> Any:
         first = event.get(a)
-        return first.get(b) if type(first) is dict else _walk(first, (b,))
+        return first.get(b) if type(first) is dict else walk(first, (b,))
 
     return get
 
@@ -92,20 +116,65 @@ def _three(a: str, b: str, c: str) -> Getter:
         first = event.get(a)
         if type(first) is dict:
             second = first.get(b)
-            return second.get(c) if type(second) is dict else _walk(second, (c,))
-        return _walk(first, (b, c))
+            return second.get(c) if type(second) is dict else walk(second, (c,))
+        return walk(first, (b, c))
 
     return get
 
 
-def _walk(value: Any, steps: tuple[Step, ...]) -> Any:
+def walk(value: Any, steps: tuple[Step, ...]) -> Any:
+    """Return the value at a path without `EACH`, None if it is absent, or `IMPASSABLE`."""
     for step in steps:
         if value is None or value == "":
             return None
         if type(value) is dict and isinstance(step, str):
             value = value.get(step)
         elif type(value) is list and isinstance(step, int):
-            value = value[step] if step < len(value) else None
+            value = value[step] if step < len(value) and value else None
         else:
             return IMPASSABLE
     return value
+
+
+def collect(value: Any, steps: tuple[Step, ...], reading: Reading) -> Any:
+    """Return the list of values at a path with `EACH`, in order, or `SourceFailed`.
+
+    A member in which the rest of the path is absent, null or blank gives nothing. An object counts as a list
+    of one. If the value before the first `EACH` is absent or null, the result is None.
+    """
+    found: list[Any] = []
+    place = steps.index(EACH)
+    start = walk(value, steps[:place])
+    if start is None or start == "":
+        return None
+    failed = _gather(start, steps, place, found, reading)
+    return reading.derived(found) if failed is None else failed
+
+
+def _gather(
+    value: Any, steps: tuple[Step, ...], place: int, found: list[Any], reading: Reading
+) -> SourceFailed | None:
+    """Append the values at the steps from `place` on, of which the first is `EACH`."""
+    members = [value] if type(value) is dict else value
+    if type(members) is not list:
+        return UNREACHABLE
+    if not reading.charge_list(members):
+        return OVER_BUDGET
+    further = next((index for index in range(place + 1, len(steps)) if steps[index] is EACH), None)
+    rest = steps[place + 1 : further]
+    for member in members:
+        value = walk(member, rest)
+        if value is IMPASSABLE:
+            return UNREACHABLE
+        if is_empty(value):
+            continue
+        if further is None:
+            found.append(value)
+        elif failed := _gather(value, steps, further, found, reading):
+            return failed
+    return None
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether a value counts as absent: null, or a blank text."""
+    return value is None or (type(value) is str and (not value or value.isspace()))

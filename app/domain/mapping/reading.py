@@ -2,8 +2,11 @@
 
 from typing import Any, Final
 
+from app.domain.conversion.failures import SourceFailed
+
 MAX_MEMBERS: Final = 2_000  # list members that are read for one event
 MAX_STEPS: Final = 20_000  # pipe steps, sources, checks and list members of one event
+OVER_BUDGET: Final = SourceFailed("transform_failed", "takes more work than one event may use")
 
 
 class Reading:

@@ -1,4 +1,4 @@
-"""Compile the source of a field in a mapping: a constant, or a path with an optional pipe and default."""
+"""Compile the source of a field in a mapping: a constant, a path, a template, or the first of several."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,13 +6,18 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
-from app.domain.conversion.failures import SourceFailed
-from app.domain.conversion.numbers import plain
+from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
+from app.domain.conversion.numbers import is_number, number_text, plain
 from app.domain.mapping import pipes
-from app.domain.mapping.paths import IMPASSABLE, Getter, getter, parse_path
+from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, getter, is_empty, parse_path
+from app.domain.mapping.paths import Step as PathStep
 from app.domain.mapping.reading import Reading
+from app.domain.mapping.steps import Step, StepProblem
+from app.domain.mapping.templates import Placeholder, parse_template
 
 MAX_CONSTANT_LENGTH: Final = 1024
+MAX_MEMBERS: Final = 8  # of a first_of
+KINDS: Final = ("const", "path", "template", "first_of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class MappingProblem:
 # Takes the value that a source gave. Returns the value for Amazon, or `SourceFailed`.
 Check = Callable[[Any], Any]
 Read = Callable[[dict[str, Any], Reading, Check], Any]
+Value = Callable[[dict[str, Any], Reading], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +40,19 @@ class Source:
     """A compiled source.
 
     `read` takes the content of an event, and returns the result of the check for its value: None if the value
-    is absent, null or blank, and `SourceFailed` if it cannot be read. `path` is the first path that the
-    source reads, None for a constant; `paths` are all. `rule` has the names of the pipe's functions, for a
-    preview. `pipe` is the text of the complete pipe, to compare it with others. `on_error` is `omit`,
-    `reject` or None. `steps` is the work that each event costs, whatever it holds.
+    is absent, null or blank, and `SourceFailed` if it cannot be read. `paths` are all that it reads, and
+    `clear_paths` those whose values it does not hash. `fallbacks` are the constants of a `first_of`, with
+    their places. `rule` has the names of the pipe's functions, for a preview. `pipe` is the text of all that
+    changes the value, to compare it with others. `on_error` is `omit`, `reject` or None. `steps` is the work
+    that each event costs, whatever it holds.
     """
 
     read: Read
     paths: tuple[str, ...] = ()
+    clear_paths: tuple[str, ...] = ()
     const: Any = None
     default: Any = None
+    fallbacks: tuple[tuple[str, Any], ...] = ()
     rule: str = ""
     pipe: str = ""
     on_error: str | None = None
@@ -51,7 +60,14 @@ class Source:
 
     @property
     def path(self) -> str | None:
+        """The first path, None for a constant."""
         return self.paths[0] if self.paths else None
+
+    @property
+    def constants(self) -> tuple[tuple[str, Any], ...]:
+        """The values that do not come from the event, each with its place in the source."""
+        named = (("", self.const), (".default", self.default), *self.fallbacks)
+        return tuple((place, value) for place, value in named if value is not None)
 
 
 def unchecked(value: Any) -> Any:
@@ -65,111 +81,284 @@ def constant(value: Any) -> Source:
 
 
 def compile_source(
-    written: Any, at: str, *, bare: str, keep_blank: bool = False
+    written: Any, at: str, *, bare: str, keep_blank: bool = False, on_error: bool = True
 ) -> Source | list[MappingProblem]:
     """Compile a source of a mapping document, or return its problems. `at` is its path in the document.
 
     `bare` says how to read a source that is a text: "const" for a constant, "path" for a path. A blank value
     counts as absent. For a match key, `keep_blank` returns white space, so that the match key is reported as
-    dropped.
+    dropped. `on_error` says whether the source may decide what an unreadable value costs.
     """
     if isinstance(written, str):
         written = {bare: written}
-    if type(written) is not dict:
-        return [MappingProblem(at, "wrong_type", "A source is a text or an object with const or path.")]
-    if not written.keys() <= {"const", "path", "pipe", "default"}:
-        sentence = "A source has only the members const, path, pipe and default."
-        return [MappingProblem(at, "unknown_member", sentence)]
-    if "const" in written:
-        if len(written) > 1:
-            return [MappingProblem(at, "const_stands_alone", "A constant takes no path, pipe or default.")]
+    kind, problems = _kind(written, at)
+    if problems:
+        return problems
+    if kind == "const":
         const = plain(written["const"])
         problem = _scalar_problem(const, f"{at}.const")
         return [problem] if problem else _text(const) if type(const) is str else constant(const)
-    if "path" not in written:
-        return [MappingProblem(at, "required", "A source needs const or path.")]
-    return _compile_path(written, at, keep_blank=keep_blank)
+    default = plain(written.get("default"))
+    if default is not None and (problem := _scalar_problem(default, f"{at}.default")):
+        problems.append(problem)
+    if (choice := written.get("on_error")) is not None:
+        if not on_error:
+            problems.append(
+                MappingProblem(f"{at}.on_error", "not_allowed", "This field always rejects the event.")
+            )
+        elif choice not in ("omit", "reject"):
+            problems.append(MappingProblem(f"{at}.on_error", "invalid", "on_error is omit or reject."))
+    if kind == "path" and not problems and choice is None and written.get("pipe", []) == []:
+        path = written["path"]
+        if isinstance(path, str) and (steps := parse_path(path)) and EACH not in steps:
+            return (_plain if default is None or type(default) is str else _path)(path, default, keep_blank)
+    members = (
+        [_member(written, at, kind, problems)]
+        if kind != "first_of"
+        else _members(written, at, bare, problems)
+    )
+    pipe = _pipe(written, at, problems) if kind == "first_of" else ()
+    if problems:
+        return problems
+    found = [member for member in members if member is not None]
+    hashed = kind == "first_of" and "sha256_lower" in _names(written)
+    read = (
+        _first_of(found, pipe, default)
+        if kind == "first_of"
+        else _reader(found[0].value, default, keep_blank=keep_blank)
+    )
+    return Source(
+        read,
+        tuple(dict.fromkeys(path for member in found for path in member.paths)),
+        () if hashed else tuple(path for member in found for path in member.clear_paths),
+        default=default,
+        fallbacks=tuple(
+            (f".first_of[{place}]", pipes.run(pipe, member.const, Reading()))
+            for place, member in enumerate(found)
+            if member.const is not None
+        ),
+        rule=" | ".join((*([] if kind == "path" else [kind]), *_names(written))),
+        pipe=repr({name: value for name, value in written.items() if name not in ("path", "default")}),
+        on_error=choice,
+        steps=sum(member.steps + len(pipe) + 1 for member in found),
+    )
 
 
-def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Source | list[MappingProblem]:
-    problems: list[MappingProblem] = []
-    text = written["path"]
-    found = parse_path(text) if isinstance(text, str) else None
-    if found is None:
-        sentence = 'A path is names and indexes such as a.b[0].c or ["utm source"].x.'
-        problems.append(MappingProblem(f"{at}.path", "path_invalid", sentence))
+def _kind(written: Any, at: str) -> tuple[str, list[MappingProblem]]:
+    """Return which kind of source this is, or why it is none."""
+    if type(written) is not dict:
+        return "", [MappingProblem(at, "wrong_type", "A source is a text or an object such as {path}.")]
+    if not written.keys() <= {*KINDS, "pipe", "default", "on_error"}:
+        sentence = f"A source has only the members {', '.join(KINDS)}, pipe, default and on_error."
+        return "", [MappingProblem(at, "unknown_member", sentence)]
+    kinds = [kind for kind in KINDS if kind in written]
+    if "const" in kinds and len(written) > 1:
+        return "", [MappingProblem(at, "const_stands_alone", "A constant takes no other member.")]
+    if len(kinds) != 1:
+        return "", [MappingProblem(at, "required", f"A source needs one of {', '.join(KINDS)}.")]
+    return kinds[0], []
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A compiled const, path or template. `value` returns its value after its pipe, before any check."""
+
+    value: Value
+    paths: tuple[str, ...] = ()
+    clear_paths: tuple[str, ...] = ()
+    const: Any = None
+    steps: int = 1
+
+
+def _members(
+    written: dict[str, Any], at: str, bare: str, problems: list[MappingProblem]
+) -> list[_Member | None]:
+    members = written["first_of"]
+    if type(members) is not list or not 2 <= len(members) <= MAX_MEMBERS:
+        sentence = f"first_of is a list of 2 to {MAX_MEMBERS} sources."
+        problems.append(MappingProblem(f"{at}.first_of", "invalid", sentence))
+        return []
+    compiled: list[_Member | None] = []
+    for place, written_member in enumerate(members):
+        where = f"{at}.first_of[{place}]"
+        member = {bare: written_member} if isinstance(written_member, str) else written_member
+        kind, wrong = _kind(member, where)
+        if kind in ("path", "template", "const") and not {"default", "on_error"} & member.keys():
+            compiled.append(_member(member, where, kind, problems))
+            continue
+        sentence = "A member of first_of is a const, path or template, and has no default or on_error."
+        problems.extend(wrong or [MappingProblem(where, "not_allowed", sentence)])
+    return compiled
+
+
+def _member(written: dict[str, Any], at: str, kind: str, problems: list[MappingProblem]) -> _Member | None:
+    if kind == "const":
+        const = plain(written["const"])
+        if problem := _scalar_problem(const, f"{at}.const"):
+            problems.append(problem)
+        return _Member(lambda _content, _reading: const, const=const)
+    pipe = _pipe(written, at, problems)
+    text, hashed = written[kind], "sha256_lower" in _names(written)
+    if kind == "path":
+        path = parse_path(text) if isinstance(text, str) else None
+        if path is None:
+            sentence = 'A path is names and indexes such as a.b[0].c, a.list[*].b or ["utm source"].x.'
+            problems.append(MappingProblem(f"{at}.path", "path_invalid", sentence))
+            return None
+        return _Member(_path_value(path, pipe), (text,), () if hashed else (text,), steps=1 + len(pipe))
+    parts = parse_template(text) if isinstance(text, str) else "A template is a text."
+    compiled = _template_value(parts, pipe) if isinstance(parts, list) else parts
+    if isinstance(parts, str) or isinstance(compiled, str):
+        problems.append(MappingProblem(f"{at}.template", "template_invalid", str(compiled)))
+        return None
+    placeholders = [part for part in parts if isinstance(part, Placeholder)]
+    return _Member(
+        compiled,
+        tuple(part.text for part in placeholders),
+        () if hashed else tuple(part.text for part in placeholders if "sha256_lower" not in part.steps),
+        steps=1 + len(pipe) + sum(1 + len(part.steps) for part in placeholders),
+    )
+
+
+def _pipe(written: dict[str, Any], at: str, problems: list[MappingProblem]) -> tuple[Step, ...]:
     pipe = written.get("pipe", [])
-    steps: list[pipes.Step] = []
     if type(pipe) is not list or len(pipe) > pipes.MAX_PIPE_STEPS:
         sentence = f"A pipe is a list of at most {pipes.MAX_PIPE_STEPS} steps."
         problems.append(MappingProblem(f"{at}.pipe", "wrong_type", sentence))
-    else:
-        for number, step_written in enumerate(pipe):
-            step = pipes.make_step(step_written)
-            if isinstance(step, str):
-                problems.append(MappingProblem(f"{at}.pipe[{number}]", "pipe_invalid", step))
-            else:
-                steps.append(step)
-    default = plain(written.get("default"))
-    problem = None if default is None else _scalar_problem(default, f"{at}.default")
-    if problem:
-        problems.append(problem)
-    if problems or found is None:
-        return problems
-    if not steps and (default is None or type(default) is str):
-        return _plain(text, default, keep_blank)
-    names = [step if isinstance(step, str) else step[0] for step in pipe]
-    read = _reader(getter(found), tuple(steps), default, keep_blank=keep_blank)
-    rule = " | ".join(names)
-    return Source(read, (text,), default=default, rule=rule, pipe=repr(pipe), steps=2 + len(steps))
+        return ()
+    steps: list[Step] = []
+    for place, written_step in enumerate(pipe):
+        step = pipes.make_step(written_step)
+        if isinstance(step, StepProblem):
+            problems.append(MappingProblem(f"{at}.pipe[{place}]", step.code, step.sentence))
+        else:
+            steps.append(step)
+    return tuple(steps)
+
+
+def _names(written: dict[str, Any]) -> list[str]:
+    """Return the names of the pipe's functions."""
+    pipe = written.get("pipe")
+    named = [
+        step[0] if type(step) is list and step else step for step in (pipe if type(pipe) is list else ())
+    ]
+    return [name for name in named if isinstance(name, str)]
+
+
+def _path_value(path: tuple[PathStep, ...], steps: tuple[Step, ...]) -> Value:
+    """Return a function that reads a path and applies the steps."""
+    get = None if EACH in path else getter(path)
+
+    def value(content: dict[str, Any], reading: Reading) -> Any:
+        # No members found: no value.
+        found = collect(content, path, reading) or None if get is None else get(content)
+        if found is IMPASSABLE:
+            return UNREACHABLE
+        if is_empty(found) or type(found) is SourceFailed:
+            return found
+        return pipes.run(steps, found, reading)
+
+    return value
+
+
+def _template_value(parts: list[str | Placeholder], steps: tuple[Step, ...]) -> Value | str:
+    """Return a function that fills a template and applies the steps, or the problem of a placeholder."""
+    filled: list[str | Value] = []
+    for part in parts:
+        if isinstance(part, str):
+            filled.append(part)
+            continue
+        made = [pipes.make_step(step) for step in part.steps]
+        if problem := next((step for step in made if isinstance(step, StepProblem)), None):
+            return problem.sentence
+        filled.append(
+            _path_value(part.path, tuple(step for step in made if not isinstance(step, StepProblem)))
+        )
+
+    def value(content: dict[str, Any], reading: Reading) -> Any:
+        texts, is_known = [], True
+        for part in filled:
+            text = part if isinstance(part, str) else part(content, reading)
+            if is_empty(text) and part is not text:
+                return None
+            if is_number(text):
+                text = number_text(text)
+            if type(text) is not str:
+                if not isinstance(text, Invented):
+                    return (
+                        text if type(text) is SourceFailed else wrong_type(text, "the template takes a text")
+                    )
+                is_known = False
+            texts.append(text)
+        text = "".join(texts)
+        return pipes.run(steps, text if is_known else Invented(text), reading)
+
+    return value
+
+
+def _first_of(members: list[_Member], steps: tuple[Step, ...], default: Any) -> Read:
+    """Return a function that returns the first value that passes the check."""
+    values = tuple(member.value for member in members)
+
+    def read(content: dict[str, Any], reading: Reading, check: Check) -> Any:
+        failed, noted = None, len(reading.notes)
+        for value_of in values:
+            value = value_of(content, reading)
+            if not is_empty(value) and type(value) is not SourceFailed:
+                value = pipes.run(steps, value, reading)
+            if not is_empty(value):
+                result = value if type(value) is SourceFailed else check(value)
+                # If it is unclear whether a member passes, the members after it do not matter.
+                if type(result) is not SourceFailed or result is UNCLEAR:
+                    return result
+                failed = failed or result
+            del reading.notes[noted:]
+        return failed or (None if default is None else check(default))
+
+    return read
+
+
+def _reader(value_of: Value, default: Any, *, keep_blank: bool) -> Read:
+    """Return a function that checks a value. The default stands for one that is absent, null or blank."""
+
+    def read(content: dict[str, Any], reading: Reading, check: Check) -> Any:
+        return finish(value_of(content, reading), check)
+
+    finish = _finisher(default, keep_blank=keep_blank)
+    return read
+
+
+def _finisher(default: Any, *, keep_blank: bool) -> Callable[[Any, Check], Any]:
+    def finish(value: Any, check: Check) -> Any:
+        if is_empty(value):
+            if keep_blank and value and default is None:
+                return check(value)
+            return None if default is None else check(default)
+        return value if type(value) is SourceFailed else check(value)
+
+    return finish
+
+
+def _path(text: str, default: Any, keep_blank: bool) -> Source:
+    """Return the usual source: a path without a pipe."""
+    steps = parse_path(text)
+    assert steps is not None
+    get, finish = getter(steps), _finisher(default, keep_blank=keep_blank)
+
+    def read(content: dict[str, Any], _reading: Reading, check: Check) -> Any:
+        value = get(content)
+        if type(value) is str and value and not value.isspace():
+            return check(value)
+        return UNREACHABLE if value is IMPASSABLE else finish(value, check)
+
+    return Source(read, (text,), (text,), default=default)
 
 
 # Mappings share equal sources to save memory: a thousand destinations have few different sources. Constants
 # other than texts are not shared, because 1, 1.0 and True would be the same key of the cache.
 _share = lru_cache(maxsize=4096)
 _text = _share(constant)
-
-
-@_share
-def _plain(text: str, default: str | None, keep_blank: bool) -> Source:
-    steps = parse_path(text)
-    assert steps is not None
-    return Source(_reader(getter(steps), (), default, keep_blank=keep_blank), (text,), default=default)
-
-
-def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_blank: bool) -> Read:
-    """Return a function that reads a path of an event, applies the steps and checks the value.
-
-    The default is checked if the value is absent, null or blank, before or after the steps.
-    """
-
-    def read_plain(content: dict[str, Any], _reading: Reading, check: Check) -> Any:
-        value = get(content)
-        if type(value) is str and value and not value.isspace():
-            return check(value)  # the usual case
-        return _UNREACHABLE if value is IMPASSABLE else finish(value, check)
-
-    def read(content: dict[str, Any], _reading: Reading, check: Check) -> Any:
-        value = get(content)
-        if value is IMPASSABLE:
-            return _UNREACHABLE
-        if type(value) is not str or (value and not value.isspace()):
-            value = pipes.run(steps, value)
-        return finish(value, check)
-
-    def finish(value: Any, check: Check) -> Any:
-        if type(value) is str and (not value or value.isspace()):
-            value = value if value and default is None and keep_blank else None
-        if value is None:
-            return None if default is None else check(default)
-        return value if type(value) is SourceFailed else check(value)
-
-    return read if steps else read_plain
-
-
-_UNREACHABLE: Final = SourceFailed(
-    "wrong_type", "cannot be read: the path goes through a value without members"
-)
+_plain = _share(_path)
 
 
 def _scalar_problem(value: Any, at: str) -> MappingProblem | None:

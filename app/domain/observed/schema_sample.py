@@ -183,7 +183,11 @@ def may_be_unsampled(path: str, sample: SchemaSample) -> bool:
     if len(sample) >= MAX_PATHS or len(steps) > MAX_DEPTH:
         return True
     for step in steps:
-        if step >= MAX_ITEMS if isinstance(step, int) else not _is_plain(step):
+        if (
+            not 0 <= step < MAX_ITEMS
+            if isinstance(step, int)
+            else not isinstance(step, str) or not _is_plain(step)
+        ):
             return True
     # The members of an object or list that is itself in the sample were left out.
     return any(entry.kind in _CONTAINERS and path.startswith(entry.path) for entry in sample)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.domain.conversion import tcf
-from app.domain.mapping.paths import parse_path
+from app.domain.mapping.paths import EACH, Step, parse_path
 from app.domain.observed.schema_sample import SampleEntry, SchemaSample, ValueKind
 
 # Kinds for which all paths get the same value.
@@ -94,7 +94,7 @@ def synthetic_event(sample: SchemaSample, now: datetime) -> dict[str, Any]:
     event: dict[str, Any] = {}
     for number, entry in enumerate(sample):
         steps = parse_path(entry.path)
-        if steps is not None:
+        if steps is not None and EACH not in steps and -1 not in steps:
             _put(event, steps, _value(entry, number, now))
     return event
 
@@ -114,7 +114,7 @@ def _letters(number: int) -> str:
     return chr(ord("a") + number // 26 % 26) + chr(ord("a") + number % 26)
 
 
-def _put(event: dict[str, Any], steps: tuple[str | int, ...], value: Any) -> None:
+def _put(event: dict[str, Any], steps: tuple[Step, ...], value: Any) -> None:
     parent: Any = event
     for step, next_step in zip(steps, (*steps[1:], None), strict=True):
         child: Any = value if next_step is None else [] if isinstance(next_step, int) else {}

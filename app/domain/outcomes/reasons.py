@@ -74,7 +74,7 @@ INGEST_REASONS = _rows(
     (
         "timestamp_invalid",
         _PARSING,
-        "Send an ISO 8601 time with a zone, or map an epoch with epoch_s or epoch_ms.",
+        "Send an ISO 8601 time with a zone, or name its formats in the mapping's pipe with time.",
     ),
     (
         "timestamp_future",
@@ -205,6 +205,9 @@ WARNINGS: Mapping[str, str] = {
     "custom_value_dropped": "A custom value looked like an e-mail address or phone number and was left out.",
     "value_unusual": "The value has decimals, and its currency has none: check the currency and the unit.",
     "value_rounded": "The value was rounded to two decimals.",
+    "item_incomplete": "A member of a list lacks a number of a sum: it counted as 1.",
+    "item_skipped": "A member of a list lacks the number to add up, and was left out of the sum.",
+    "time_ambiguous": "The zone skips or repeats this local time: the offset before the change was used.",
     "currency_ignored": "Currency is sent with purchases only.",
     "units_ignored": "Units sold are sent with purchases only.",
 }

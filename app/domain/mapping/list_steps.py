@@ -1,0 +1,274 @@
+"""The pipe functions for lists. An object counts as a list of one.
+
+Each member costs a step of the event's budget for each thing that is read of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from app.domain.conversion import numbers
+from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
+from app.domain.conversion.numbers import is_number, plain, read_number
+from app.domain.mapping.number_steps import TOO_LONG, read_amount
+from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, is_empty, parse_path, walk
+from app.domain.mapping.paths import Step as PathStep
+from app.domain.mapping.reading import OVER_BUDGET, Reading
+from app.domain.mapping.steps import Maker, Step, text_of, unreadable
+
+MAX_SUM_NAMES: Final = 3
+MAX_WHERE_VALUES: Final = 50
+
+
+def on_list(name: str, shape: Callable[[list[Any], Reading], Any], each: int = 1) -> Step:
+    """Return a step for lists, of which each member costs `each` steps."""
+
+    def step(value: Any, reading: Reading) -> Any:
+        members = [value] if type(value) is dict else value
+        if type(members) is not list:
+            return wrong_type(value, f"the pipe's {name} takes a list")
+        return shape(members, reading) if reading.charge_list(members, each) else OVER_BUDGET
+
+    return step
+
+
+def first(value: Any, _reading: Reading) -> Any:
+    return (value[0] if value else None) if type(value) is list else value
+
+
+def last(value: Any, _reading: Reading) -> Any:
+    return (value[-1] if value else None) if type(value) is list else value
+
+
+def join_step(arguments: list[Any]) -> Step | str:
+    if len(arguments) > 1 or not all(isinstance(a, str) and len(a) <= 16 for a in arguments):
+        return "takes at most one argument, a text of at most 16 characters"
+    joint = arguments[0] if arguments else " "
+
+    def step(value: Any, reading: Reading) -> Any:
+        if type(value) is not list:
+            return value
+        if not reading.charge_list(value):
+            return OVER_BUDGET
+        parts = [text_of(part) for part in value if part is not None]
+        if UNCLEAR in parts:
+            return UNCLEAR
+        if any(type(part) is SourceFailed for part in parts):
+            return SourceFailed(
+                "wrong_type", "is a list with lists or objects, which the pipe's join does not accept"
+            )
+        return joint.join(parts) if parts else None
+
+    return step
+
+
+def count(members: list[Any], _reading: Reading) -> int:
+    return len(members)
+
+
+def unique(members: list[Any], reading: Reading) -> Any:
+    """Return the members without repetitions. Numbers are equal by amount; 1, "1" and true are not."""
+    found: dict[Any, Any] = {}
+    for member in members:
+        key = _identity(member, reading)
+        if type(key) is SourceFailed:
+            return key
+        found.setdefault(key, member)
+    return reading.derived(list(found.values()))
+
+
+def _identity(value: Any, reading: Reading) -> Any:
+    """Return a key that equal values share, or why there is none."""
+    if type(value) is not list and type(value) is not dict:
+        return (
+            UNCLEAR if isinstance(value, Invented) else (Decimal if is_number(value) else type(value), value)
+        )
+    if not reading.charge(len(value)):
+        return OVER_BUDGET
+    keys = [_identity(member, reading) for member in (value.values() if type(value) is dict else value)]
+    failed = next((key for key in keys if type(key) is SourceFailed), None)
+    if failed:
+        return failed
+    return tuple(keys) if type(value) is list else frozenset(zip(value, keys, strict=True))
+
+
+def pluck_step(arguments: list[Any]) -> Step | str:
+    path = parse_path(arguments[0]) if len(arguments) == 1 and isinstance(arguments[0], str) else None
+    if path is None:
+        return "takes one argument, a path in each member"
+
+    return on_list("pluck", lambda members, reading: collect(members, (EACH, *path), reading))
+
+
+_OPTIONS: Final = 'takes as options "missing": "skip" and "decimal": "," or "."'
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    skip: bool = False
+    decimal: str | None = None
+
+
+def _options(arguments: list[Any], allowed: tuple[str, ...]) -> tuple[list[Any], _Options | None]:
+    """Return the arguments before the options, and the options; None if they are wrong."""
+    if not arguments or type(arguments[-1]) is not dict:
+        return arguments, _Options()
+    rest, options = arguments[:-1], arguments[-1]
+    fits = (
+        options.keys() <= set(allowed)
+        and options.get("missing", "skip") == "skip"
+        and options.get("decimal", ",") in numbers.DECIMAL_SIGNS
+    )
+    return rest, _Options("missing" in options, options.get("decimal")) if fits else None
+
+
+def sum_step(arguments: list[Any]) -> Step | str:
+    """Compile `"sum"`, or `["sum", "price", "quantity", {"missing": "skip", "decimal": ","}]`."""
+    names, options = _options(arguments, ("missing", "decimal"))
+    paths = [parse_path(name) if isinstance(name, str) else None for name in names]
+    if len(paths) > MAX_SUM_NAMES or any(path is None or EACH in path for path in paths):
+        return f"takes at most {MAX_SUM_NAMES} names of members, or paths without [*]"
+    if options is None:
+        return _OPTIONS
+    factors = [path for path in paths if path is not None] or [()]
+    missing = unreadable("has a member without a number to add up")
+
+    def total(members: list[Any], reading: Reading) -> Any:
+        amounts: list[Decimal] = []
+        for member in members:
+            amount = _product(member, factors, options, reading)
+            if isinstance(amount, SourceFailed):
+                return amount
+            if amount is not None:
+                amounts.append(amount)
+            elif options.skip:
+                reading.note("item_skipped")
+            else:
+                return missing
+        return numbers.result(numbers.add(*amounts)) if amounts else None
+
+    return on_list("sum", total, each=len(factors))
+
+
+def _product(
+    member: Any, factors: list[tuple[PathStep, ...]], options: _Options, reading: Reading
+) -> Decimal | SourceFailed | None:
+    """Return the product of a member's numbers; None if it lacks the first one. Others count as 1."""
+    product: Decimal | None = None
+    for path in factors:
+        value = walk(member, path)
+        if value is IMPASSABLE:
+            return UNREACHABLE
+        if is_empty(value):
+            if product is None:
+                return None
+            reading.note("item_incomplete")
+            continue
+        number = read_amount(value, options.decimal)
+        if type(number) is SourceFailed:
+            return number
+        operand = numbers.operand(number)
+        if operand is None:
+            return TOO_LONG
+        product = operand if product is None else numbers.multiply(product, operand)
+    return product
+
+
+def extreme(name: str, choose: Callable[[list[Any]], Any]) -> Maker:
+    """Return the `make` of `min` or `max`."""
+
+    def compile_step(arguments: list[Any]) -> Step | str:
+        rest, options = _options(arguments, ("decimal",))
+        if rest or options is None:
+            return _OPTIONS
+
+        def shape(members: list[Any], _reading: Reading) -> Any:
+            amounts = [read_amount(member, options.decimal) for member in members]
+            failed = next((amount for amount in amounts if type(amount) is SourceFailed), None)
+            return failed or (choose(amounts) if amounts else None)
+
+        return on_list(name, shape)
+
+    return compile_step
+
+
+# --- where ----------------------------------------------------------------------------------------
+
+
+def where_step(arguments: list[Any]) -> Step | str:
+    """Compile `["where", path, op, argument]`. It leaves the members for which the condition holds."""
+    path = parse_path(arguments[0]) if arguments and isinstance(arguments[0], str) else None
+    if path is None or len(arguments) < 2 or not isinstance(arguments[1], str):
+        return "takes a path in each member, a comparison and its argument"
+    holds = _condition(arguments[1], arguments[2:])
+    if isinstance(holds, str):
+        return holds
+    steps = path
+
+    def where(members: list[Any], reading: Reading) -> Any:
+        matching = []
+        for member in members:
+            found = collect(member, steps, reading) if EACH in steps else walk(member, steps)
+            if found is OVER_BUDGET:
+                return found
+            # A member without such a path has no value there.
+            verdict = holds(None if found is IMPASSABLE or type(found) is SourceFailed else found)
+            if verdict is None:
+                return UNCLEAR
+            if verdict:
+                matching.append(member)
+        return reading.derived(matching)
+
+    return on_list("where", where)
+
+
+def _condition(op: str, arguments: list[Any]) -> Callable[[Any], bool | None] | str:
+    """Return a function that says whether a value passes; None if the value is not known."""
+    if op in ("present", "absent"):
+        if arguments:
+            return f"takes no argument after {op}"
+        return lambda value: is_empty(value) is (op == "absent")
+    argument = plain(arguments[0]) if len(arguments) == 1 else None
+    if op in ("above", "below"):
+        if not is_number(argument):
+            return f"takes one number after {op}"
+        return lambda value: _compares(value, argument, above=op == "above")
+    if op not in ("is", "in", "is_not", "not_in"):
+        return "takes as comparison is, is_not, in, not_in, above, below, present or absent"
+    several = op in ("in", "not_in")
+    wanted = [plain(each) for each in argument] if several and type(argument) is list else [argument]
+    if (several and type(argument) is not list) or not 1 <= len(wanted) <= MAX_WHERE_VALUES:
+        return f"takes a list of 1 to {MAX_WHERE_VALUES} values after {op}"
+    if not all(isinstance(each, str | int | Decimal) for each in wanted):
+        return "compares with texts, numbers and booleans"
+    negated = op in ("is_not", "not_in")
+
+    def holds(value: Any) -> bool | None:
+        verdicts = [
+            _equals(each, one) for each in (value if type(value) is list else [value]) for one in wanted
+        ]
+        if True in verdicts:
+            return not negated
+        return None if None in verdicts else negated
+
+    return holds
+
+
+def _equals(value: Any, wanted: Any) -> bool | None:
+    """Return whether a value is the one of the mapping; None if the value is not known."""
+    if isinstance(value, Invented):
+        return value.is_equal(wanted) if type(wanted) is str else None if value.form == "number" else False
+    if type(value) is str and is_number(wanted):
+        value = read_number(value)
+    elif type(wanted) is str and is_number(value):
+        wanted = read_number(wanted)
+    both_numbers = is_number(value) and is_number(wanted)
+    return bool((both_numbers or type(value) is type(wanted)) and value is not None and value == wanted)
+
+
+def _compares(value: Any, limit: int | Decimal, *, above: bool) -> bool | None:
+    if isinstance(value, Invented):
+        return None
+    number = read_number(value) if type(value) is str else value
+    return is_number(number) and (number > limit if above else number < limit)

@@ -1,0 +1,77 @@
+"""What all pipe functions share: the type of a step, its failures, and the types of values that it takes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from app.domain.conversion.failures import SourceFailed, wrong_type
+from app.domain.conversion.numbers import is_number, number_text
+from app.domain.mapping.reading import Reading
+
+MAX_PIPED_TEXT: Final = 8192  # characters of a text before and after each step
+
+# Takes a value that is not None. Returns a value or `SourceFailed`.
+Step = Callable[[Any, Reading], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StepProblem:
+    """Why a step of a mapping document is refused: a sentence, and a code of the field problem."""
+
+    sentence: str
+    code: str = "pipe_invalid"
+
+
+# Takes the arguments of a pipe function. Returns its step, or the problem of the arguments.
+Maker = Callable[[list[Any]], "Step | StepProblem | str"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """A pipe function. `form` is an example of its use, `help` its explanation, and `make` creates a step."""
+
+    name: str
+    form: str
+    help: str
+    make: Maker
+
+
+def unreadable(what: str) -> SourceFailed:
+    return SourceFailed("transform_failed", what)
+
+
+def on_text(name: str, shape: Callable[[str], Any]) -> Step:
+    """Return a step for texts. `wrong_type` answers for texts whose characters are not stored."""
+
+    def step(value: Any, _reading: Reading) -> Any:
+        if type(value) is not str:
+            return wrong_type(value, f"the pipe's {name} takes a text")
+        return shape(value)
+
+    return step
+
+
+def on_number(name: str, shape: Callable[[int | Decimal], Any]) -> Step:
+    def step(value: Any, _reading: Reading) -> Any:
+        if not is_number(value):
+            return wrong_type(value, f"the pipe's {name} takes a number")
+        return shape(value)
+
+    return step
+
+
+def without_arguments(step: Step) -> Maker:
+    return lambda arguments: step if not arguments else "takes no argument"
+
+
+def text_of(value: Any) -> Any:
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int() | Decimal():
+            return number_text(value)
+        case _:
+            return wrong_type(value, "a text, number or boolean is expected")

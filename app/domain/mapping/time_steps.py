@@ -1,0 +1,273 @@
+"""The pipe functions that read times: `time` with formats and a zone, `epoch_s`, `epoch_ms`, `date`."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime, tzinfo
+from functools import cache
+from itertools import combinations, groupby, product
+from typing import Any, Final
+from zoneinfo import ZoneInfo, available_timezones
+
+from app.domain.conversion import timestamps
+from app.domain.conversion.failures import SourceFailed, characters, wrong_type
+from app.domain.conversion.numbers import as_integer, is_number, number_text
+from app.domain.conversion.timestamps import EventTime
+from app.domain.mapping.number_steps import read_amount
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.steps import Step, StepProblem, on_text, unreadable
+
+MAX_FORMATS: Final = 8
+
+Format = Callable[[str, Reading], EventTime | None]
+
+# The tokens of a pattern, longest first: the part of the time that each one reads, and its widths in digits.
+_TOKENS: Final[dict[str, tuple[str, tuple[int, ...]]]] = {
+    "YYYY": ("year", (4,)),
+    "SSS": ("fraction", (1, 2, 3)),
+    "MM": ("month", (2,)),
+    "DD": ("day", (2,)),
+    "HH": ("hour", (2,)),
+    "mm": ("minute", (2,)),
+    "ss": ("second", (2,)),
+    "M": ("month", (1, 2)),
+    "D": ("day", (1, 2)),
+    "H": ("hour", (1, 2)),
+    "h": ("hour", (1, 2)),
+    "A": ("half", ()),
+}
+_WIDTHS: Final = {token: widths for token, (_, widths) in _TOKENS.items()}
+_TOKEN: Final = re.compile("|".join(_TOKENS) + "|[-/.:, T]")
+_REQUIRED: Final = frozenset({"year", "month", "day", "hour"})
+_NEEDS: Final = {"second": "minute", "fraction": "second"}
+# The units since 1970 in a second. A number has exactly the digits of a time between 2001 and 2286.
+_EPOCHS: Final = {"epoch_s": 1, "epoch_ms": 1000, "epoch_us": 1_000_000}
+# What `iso` reads in the zone of the step, as patterns.
+_LOCAL_ISO: Final = tuple(
+    f"YYYY-MM-DD{joint}HH:mm{rest}" for joint in "T " for rest in ("", ":ss", ":ss.SSS")
+)
+_FORMATS: Final = "iso, rfc2822, epoch_s, epoch_ms, epoch_us, or a pattern such as DD.MM.YYYY HH:mm"
+
+
+def time_step(arguments: list[Any]) -> Step | StepProblem | str:
+    """Compile `["time", {"formats": […], "zone": "Europe/Berlin"}]`. The first format that reads wins."""
+    options = arguments[0] if len(arguments) == 1 else None
+    if type(options) is not dict or not options.keys() <= {"formats", "zone"}:
+        return "takes one object with formats and zone"
+    formats, name = options.get("formats"), options.get("zone")
+    if type(formats) is not list or not 1 <= len(formats) <= MAX_FORMATS:
+        return f"takes a list of 1 to {MAX_FORMATS} formats"
+    if name is not None and not (isinstance(name, str) and name in _zone_names()):
+        return "takes as zone a name of the IANA time zone database, such as Europe/Berlin"
+    zone = ZoneInfo(name) if name is not None else None
+    readers: list[Format] = []
+    for written in formats:
+        reader = _format(written, zone) if isinstance(written, str) else f"takes as formats {_FORMATS}"
+        if isinstance(reader, str):
+            return reader
+        readers.append(reader)
+    if _any_ambiguous(formats, zone):
+        return StepProblem("time has two formats that read the same text differently.", "ambiguous_formats")
+
+    def step(value: Any, reading: Reading) -> Any:
+        value = characters(value, "time")
+        text = number_text(as_integer(value)) if is_number(value) else value
+        if type(text) is not str:
+            return wrong_type(value, "the pipe's time takes a text or number")
+        text = text.strip(" ")
+        for read in readers:
+            if (time := read(text, reading)) is not None:
+                return time.text
+        return unreadable("has none of the formats of the pipe's time")
+
+    return step
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _format(written: str, zone: tzinfo | None) -> Format | str:
+    """Compile a format to its reader, or return its problem."""
+    if written == "iso":
+        return lambda text, reading: _read_iso(text, zone, reading)
+    if written == "rfc2822":
+        return lambda text, _reading: timestamps.read_rfc_2822(text)
+    if written in _EPOCHS:
+        per_second = _EPOCHS[written]
+        digits = len(str(per_second)) + 9
+        return lambda text, _reading: (
+            timestamps.from_epoch(int(text), per_second=per_second)
+            if len(text) == digits and text.isascii() and text.isdigit() and text[0] != "0"
+            else None
+        )
+    tokens = _tokens(written)
+    if tokens is None:
+        return f"takes as formats {_FORMATS}"
+    parts = [_TOKENS[token][0] for token in tokens if token in _TOKENS]
+    if len(set(parts)) < len(parts) or not set(parts) >= _REQUIRED:
+        return "takes patterns with a year, a month, a day and an hour, each part once"
+    if any(part in parts and needed not in parts for part, needed in _NEEDS.items()):
+        return "takes patterns with ss only after mm, and SSS only after ss"
+    if ("h" in tokens) is not ("A" in tokens):
+        return "takes patterns with h and A together"
+    if any(sum(len(_TOKENS[token][1]) > 1 for token in run) > 1 for run in _runs(tokens)):
+        return "takes patterns with a sign between M, D, H, h and SSS"
+    if zone is None:
+        return "takes a pattern only together with a zone"
+    return _pattern(tokens, zone)
+
+
+def _tokens(pattern: str) -> list[str] | None:
+    tokens = _TOKEN.findall(pattern)
+    return tokens if len(pattern) <= 64 and "".join(tokens) == pattern else None
+
+
+def _pattern(tokens: list[str], zone: tzinfo) -> Format:
+    matcher = re.compile("".join(map(_expression, tokens)), re.ASCII).fullmatch
+
+    def read(text: str, reading: Reading) -> EventTime | None:
+        match = matcher(text)
+        if match is None:
+            return None
+        digits = match.groupdict()
+        half, fraction = digits.pop("half", None), digits.pop("fraction", "")
+        hour = int(digits.pop("hour"))
+        if half is not None:
+            if not 1 <= hour <= 12:
+                return None
+            hour = hour % 12 + (12 if half[0] in "Pp" else 0)
+        parts = {name: int(number) for name, number in digits.items()}
+        try:
+            at = datetime(**parts, hour=hour, microsecond=int(fraction.ljust(6, "0")), tzinfo=zone)
+        except ValueError:  # such as 30 February
+            return None
+        return timestamps.in_utc(_local(at, reading), bool(fraction))
+
+    return read
+
+
+def _expression(token: str) -> str:
+    if token not in _TOKENS:
+        return re.escape(token)
+    part, widths = _TOKENS[token]
+    return rf"(?P<{part}>\d{{{widths[0]},{widths[-1]}}})" if widths else rf"(?P<{part}>[AaPp][Mm])"
+
+
+def _read_iso(text: str, zone: tzinfo | None, reading: Reading) -> EventTime | None:
+    parsed = timestamps.parse_iso(text)
+    if parsed is None:
+        return None
+    at, fraction = parsed
+    if at.tzinfo is None:
+        if zone is None:
+            return None
+        at = _local(at.replace(tzinfo=zone), reading)
+    return timestamps.in_utc(at, fraction)
+
+
+def _local(at: datetime, reading: Reading) -> datetime:
+    """Return a time of a zone. If the zone skips or repeats it, it has the offset before the change."""
+    if at.utcoffset() != at.replace(fold=1).utcoffset():
+        reading.note("time_ambiguous")
+    return at
+
+
+# --- Ambiguous formats ----------------------------------------------------------------------------
+
+
+def _any_ambiguous(formats: list[str], zone: tzinfo | None) -> bool:
+    patterns = [form for form in formats if form not in ("iso", "rfc2822", *_EPOCHS)]
+    for one, other in combinations(dict.fromkeys(patterns), 2):
+        if _can_differ(one, other):
+            return True
+    if (
+        "iso" in formats
+        and zone is not None
+        and any(_can_differ(pattern, local) for pattern in patterns for local in _LOCAL_ISO)
+    ):
+        return True
+    epochs = {len(str(_EPOCHS[form])) + 9 for form in formats if form in _EPOCHS}
+    return any(
+        len(runs) == 1 and "A" not in pattern and epochs & _splits(runs[0]).keys()
+        for pattern in patterns
+        if (runs := _runs(_tokens(pattern) or []))
+    )
+
+
+def _can_differ(one: str, other: str) -> bool:
+    """Return whether two patterns can read the same text as different times.
+
+    They can read the same text if they have the same signs around runs of digits, and the runs can have the
+    same lengths. Then the times are equal only if the same digits of each run are the same parts.
+    """
+    tokens, others = _tokens(one) or [], _tokens(other) or []
+    if _skeleton(tokens) != _skeleton(others):
+        return False
+    pairs = [
+        (_splits(run), _splits(counterpart))
+        for run, counterpart in zip(_runs(tokens), _runs(others), strict=True)
+    ]
+    if not all(splits.keys() & counterparts.keys() for splits, counterparts in pairs):
+        return False
+    return any(
+        splits[length] != counterparts[length]
+        for splits, counterparts in pairs
+        for length in splits.keys() & counterparts.keys()
+    )
+
+
+def _is_digits(token: str) -> bool:
+    return bool(_WIDTHS.get(token))
+
+
+def _runs(tokens: list[str]) -> list[list[str]]:
+    """Return the tokens of each run of digits."""
+    return [list(run) for digits, run in groupby(tokens, _is_digits) if digits]
+
+
+def _skeleton(tokens: list[str]) -> list[str]:
+    """Return the signs of a pattern, with an empty text for each run of digits."""
+    return [sign for digits, run in groupby(tokens, _is_digits) for sign in ([""] if digits else run)]
+
+
+def _splits(run: list[str]) -> dict[int, list[tuple[str, int]]]:
+    """Return how each possible length of a run is split into parts: the name and width of each."""
+    names = [_TOKENS[token][0] for token in run]
+    return {
+        sum(widths): list(zip(names, widths, strict=True))
+        for widths in product(*(_TOKENS[token][1] for token in run))
+    }
+
+
+# --- Other steps ----------------------------------------------------------------------------------
+
+
+def epoch_step(per_second: int, unit: str) -> Step:
+    def step(value: Any, reading: Reading) -> Any:
+        number = read_amount(characters(value, "time"), None)
+        if isinstance(number, SourceFailed):
+            return number
+        time = timestamps.from_epoch(number, per_second=per_second)
+        return (
+            unreadable(f"is not a time in epoch {unit} between 1970 and 2286") if time is None else time.text
+        )
+
+    return step
+
+
+_DATE_FORMS: Final = {"YYYY-MM-DD": "%Y-%m-%d", "YYYY_MM_DD": "%Y_%m_%d", "YYYYMMDD": "%Y%m%d"}
+
+
+def date_step(arguments: list[Any]) -> Step | str:
+    form = arguments[0] if arguments else "YYYY-MM-DD"
+    if len(arguments) > 1 or not isinstance(form, str) or form not in _DATE_FORMS:
+        return f"takes one of {', '.join(_DATE_FORMS)}"
+
+    def shape(text: str) -> Any:
+        moment = timestamps.read_time(text)
+        if moment is None:
+            return unreadable("is not a time that has one meaning")
+        return moment.at.strftime(_DATE_FORMS[form])
+
+    return on_text("date", shape)
