@@ -22,6 +22,7 @@ from app.delivery.due_work import opens_under
 from app.domain.clock_skew import MOST_SKEW_S
 from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
 from app.domain.weak_secrets import is_weak_password
+from app.processes.resources import connect_as
 from app.settings import Settings, weak_key_ids
 from app.store import damage, migrate, secrets
 from app.store.damage import DamagedBatch
@@ -57,6 +58,8 @@ class Facts:
     keys_open: bool = True
     damaged_batches: Sequence[DamagedBatch] = ()
     checked_batches: int = 0
+    # Why a worker cannot connect, or None.
+    worker_problem: str | None = None
 
 
 Finding = tuple[Grade, str]
@@ -153,12 +156,11 @@ def _keys(facts: Facts) -> Finding:
             Grade.WARNING,
             f"use {keys[0].id}, which has encrypted {sealed:,} values: rotate to a new key before 2^32",
         )
-    unused = sorted(known - {keys[0].id} - (facts.database.key_ids or frozenset()))
+    unused = ", ".join(sorted(known - {keys[0].id} - (facts.database.key_ids or frozenset())))
     if unused and facts.database.key_ids:
-        return (
-            Grade.OK,
-            f"use {keys[0].id}; {', '.join(unused)} encrypts nothing and can be removed",
-        )
+        if not _reads_everything(facts):
+            return Grade.WARNING, f"use {keys[0].id}; not all stored values were read, so keep {unused}"
+        return Grade.OK, f"use {keys[0].id}; {unused} encrypts nothing and can be removed"
     return Grade.OK, f"use {keys[0].id}"
 
 
@@ -173,8 +175,29 @@ def _checksums(facts: Facts) -> Finding:
     return Grade.OK, "are on, without failures" if facts.database.checksums else "are off"
 
 
+def _reads_everything(facts: Facts) -> bool:
+    """Return whether the checks saw each stored value: no row is hidden, and no page is damaged."""
+    database = facts.database
+    is_hidden = not database.sees_every_row or (database.stored_batches and not facts.checked_batches)
+    return not is_hidden and not facts.damaged_batches and None not in database.damaged.values()
+
+
+def _sessions(facts: Facts) -> Finding:
+    if not facts.database.sees_every_row:
+        return Grade.FAILURE, (
+            "do not keep their settings: connect to Postgres directly, not through a pooler such as PgBouncer"
+        )
+    if facts.worker_problem is not None:
+        return Grade.FAILURE, f"of workers cannot be opened: {facts.worker_problem}"
+    return Grade.OK, "are opened as API and workers open theirs"
+
+
 def _stored_batches(facts: Facts) -> Finding:
     damaged = facts.damaged_batches
+    if not facts.checked_batches:
+        if stored := facts.database.stored_batches:
+            return Grade.WARNING, f"were not checked: 0 of about {stored:,} could be read"
+        return Grade.OK, "are none yet"
     if not damaged:
         return Grade.OK, f"are readable: checked the {facts.checked_batches:,} newest"
     named = ", ".join(f"{each.batch} ({each.reason})" for each in damaged[:MAX_LISTED])
@@ -257,6 +280,7 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("synchronous_commit", _durable("synchronous_commit")),
     ("full_page_writes", _durable("full_page_writes")),
     ("database role", _role),
+    ("database sessions", _sessions),
     ("max_connections", _connections),
     ("migrations", _migrations),
     ("partitions", _partitions),
@@ -292,9 +316,7 @@ def run(settings: Settings, _asked: argparse.Namespace) -> int:
 
 
 async def _read(settings: Settings) -> Facts:
-    assert settings.database_url is not None
-    address = settings.database_url.get_secret_value().replace("+asyncpg", "", 1)
-    connection = await asyncpg.connect(address, timeout=10)
+    connection = await connect_as(settings, "api")
     try:
         before = datetime.now(UTC)
         database = await read_deployment(connection)
@@ -306,7 +328,18 @@ async def _read(settings: Settings) -> Facts:
     # The database read its clock between `before` and `after`. A time between these two counts as no
     # difference.
     lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
-    return Facts(settings, database, lag, migrate.newest(), keys_open, damaged, checked)
+    worker = await _worker_problem(settings)
+    return Facts(settings, database, lag, migrate.newest(), keys_open, damaged, checked, worker)
+
+
+async def _worker_problem(settings: Settings) -> str | None:
+    """Return why a worker cannot connect, or None if it can."""
+    try:
+        connection = await connect_as(settings, "worker")
+    except (*DRIVER_ERRORS, TimeoutError) as error:
+        return connection_problem(error) or type(error).__name__
+    await connection.close(timeout=5)
+    return None
 
 
 async def _keys_open(connection: asyncpg.Connection, settings: Settings) -> bool:

@@ -156,6 +156,13 @@ def dsn_of(settings: Settings, role: str) -> str:
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
+async def connect_as(settings: Settings, role: str) -> asyncpg.Connection:
+    """Open one connection exactly as the pool of a process of this role does. The caller closes it."""
+    return await Servers().connect(
+        dsn_of(settings, role), server_settings=pool_settings(role), timeout=connect_timeout(role)
+    )
+
+
 def amazon_sign_in(settings: Settings) -> SignIn:
     """Return the client for signing in at Amazon. The caller closes it.
 

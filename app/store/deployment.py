@@ -9,6 +9,7 @@ import asyncpg
 
 from app.store import balance, encryption_key_usage
 from app.store.balance import BalanceResult
+from app.store.organisation_scope import EVERY, SETTING
 from app.store.partitions import days_ahead
 from app.store.sealed_values import COLUMNS
 
@@ -43,6 +44,9 @@ class Deployment:
     owner: bool = False
     balance: BalanceResult | None = None
     seals: Mapping[str, int] = field(default_factory=dict)
+    # Whether this session sees the rows of all organisations, and about how many batches are stored.
+    sees_every_row: bool = True
+    stored_batches: int = 0
 
 
 # An encrypted value starts with the length of its key's id (1 byte) and the id.
@@ -79,6 +83,7 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
     revision = ahead = key_ids = last = None
     damaged: dict[str, int | None] = {}
     seals: Mapping[str, int] = {}
+    sees_every_row, stored = True, 0
     if facts.pop("migrated"):
         revision = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
     if revision is not None:
@@ -87,6 +92,16 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
         # A database that lacks some migrations can lack these tables; doctor reports the migrations.
         if await connection.fetchval("SELECT to_regclass('balance_checks') IS NOT NULL"):
             last = await balance.last(connection)
+        sees_every_row = not await connection.fetchval(
+            "SELECT row_security_active('batch_states') AND current_setting($1, true) IS DISTINCT FROM $2",
+            SETTING,
+            EVERY,
+        )
+        # Row-level security does not hide this number.
+        stored = await connection.fetchval(
+            "SELECT coalesce(sum(n_live_tup), 0)::bigint FROM pg_stat_user_tables "
+            "WHERE relid IN (SELECT relid FROM pg_partition_tree('batch_states'))"
+        )
         if await connection.fetchval("SELECT to_regclass('encryption_keys') IS NOT NULL"):
             seals = await encryption_key_usage.seals(connection)
     return Deployment(
@@ -97,6 +112,8 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
         damaged=damaged,
         balance=last,
         seals=seals,
+        sees_every_row=sees_every_row,
+        stored_batches=stored,
     )
 
 

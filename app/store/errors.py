@@ -65,6 +65,8 @@ def connection_problem(error: BaseException) -> str | None:
         return f"the certificate of the server is not accepted: {cause.verify_message}"
     if isinstance(cause, asyncpg.ClientConfigurationError):
         return str(cause)
+    if "unsupported startup parameter" in str(cause):
+        return f"{cause}: connect to Postgres directly, not through a pooler such as PgBouncer"
     if isinstance(cause, asyncpg.PostgresError):
         return str(cause) if (cause.sqlstate or "").startswith(_REFUSED) else None
     if isinstance(cause, OSError | asyncpg.InternalClientError) and _is_of_driver(cause):

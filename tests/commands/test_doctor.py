@@ -1,19 +1,25 @@
 """`doctor` finds each wrong by itself, and only that one."""
 
+import asyncio
 import base64
 import hashlib
+import socket
+import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
 
 from app.commands.doctor import Facts, Grade, examine
+from app.processes.resources import connect_as
 from app.settings import Settings
 from app.store import encryption_key_usage, migrate
 from app.store.balance import BalanceResult, finish
 from app.store.deployment import Deployment, read_deployment
+from app.store.errors import connection_problem
 from app.store.partitions import create_ahead
 
 
@@ -86,6 +92,8 @@ def test_a_healthy_production_has_nothing_to_say() -> None:
         ("balance", checked(imbalance=3), "balance", Grade.FAILURE),
         ("balance", checked(hours=7), "balance", Grade.WARNING),
         ("seals", {"new": 2**31, "old": 0}, "ENCRYPTION_KEYS", Grade.WARNING),
+        ("stored_batches", 1_004, "stored batches", Grade.WARNING),
+        ("sees_every_row", False, "database sessions", Grade.FAILURE),
     ],
 )
 def test_a_wrong_of_the_database_is_found(fact: str, value: object, subject: str, grade: Grade) -> None:
@@ -114,6 +122,52 @@ def test_a_wrong_setting_is_found(setting: str, value: object, subject: str, gra
     """One setting changed, one finding more."""
     changed = HEALTHY.settings.model_copy(update={setting: value})
     assert found(replace(HEALTHY, settings=changed)) == {subject: grade}
+
+
+def keys_finding(facts: Facts) -> str:
+    return next(text for _, text, subject in examine(facts) if subject == "ENCRYPTION_KEYS")
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        pytest.param({"sees_every_row": False}, id="hidden by row-level security"),
+        pytest.param({"stored_batches": 1_004}, id="none of the stored batches was read"),
+        pytest.param({"damaged": {"batch_states.data_key": None}}, id="on a damaged page"),
+    ],
+)
+def test_a_key_may_be_removed_only_if_every_stored_value_was_read(unread: dict[str, object]) -> None:
+    """The events that a removed key encrypts are lost."""
+    rotated = replace(HEALTHY.database, key_ids=frozenset({"new"}))
+    assert "old encrypts nothing and can be removed" in keys_finding(replace(HEALTHY, database=rotated))
+    partly_read = replace(HEALTHY, database=replace(rotated, **unread))
+    assert "can be removed" not in keys_finding(partly_read)
+    assert "keep old" in keys_finding(partly_read)
+
+
+def test_a_worker_that_cannot_connect_is_a_failure() -> None:
+    """It has a URL of its own, which the API never uses."""
+    assert found(replace(HEALTHY, worker_problem="no such role")) == {"database sessions": Grade.FAILURE}
+
+
+def test_a_pooler_is_named_in_the_refusal() -> None:
+    """PgBouncer refuses the settings of every session; `serve` and `work` could not use it."""
+
+    def refuse(pooler: socket.socket) -> None:
+        while True:
+            client, _ = pooler.accept()
+            with client:
+                while client.recv(4096)[4:8] == struct.pack("!i", 80877103):
+                    client.sendall(b"N")  # no TLS
+                text = b"SFATAL\0C08P01\0Munsupported startup parameter: synchronous_commit\0\0"
+                client.sendall(b"E" + struct.pack("!i", len(text) + 4) + text)
+
+    with socket.create_server(("127.0.0.1", 0)) as pooler:
+        Thread(target=refuse, args=(pooler,), daemon=True).start()
+        settings = Settings(database_url=f"postgresql://u:p@127.0.0.1:{pooler.getsockname()[1]}/d")  # type: ignore[arg-type]
+        with pytest.raises(asyncpg.PostgresError) as refused:
+            asyncio.run(connect_as(settings, "api"))
+    assert "not through a pooler such as PgBouncer" in (connection_problem(refused.value) or "")
 
 
 @pytest.mark.parametrize("seconds", [-3, 3])

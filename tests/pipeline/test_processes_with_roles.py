@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +20,10 @@ from tests.pipeline.processes import Operator, Product
 from tests.pipeline.world import event, eventually
 
 
+def _random_key(name: str) -> str:
+    return f"{name}:{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
 @pytest_asyncio.fixture
 async def operator(database_url: str, tmp_path: Path) -> AsyncIterator[Operator]:
     """An API process and a worker with their own roles; the owner migrated before."""
@@ -31,6 +36,7 @@ async def operator(database_url: str, tmp_path: Path) -> AsyncIterator[Operator]
         more={
             "MIGRATION_DATABASE_URL": database_url,
             "WORKER_DATABASE_URL": acting_as(database_url, ROLES.worker),
+            "ENCRYPTION_KEYS": _random_key("k1"),
         },
     )
     try:
@@ -98,6 +104,57 @@ async def test_everything_works_with_least_privileges(operator: Operator) -> Non
     assert "42501" not in log
 
 
+_COMPARED = (
+    "doctor",
+    "balance",
+    "balance --json",
+    "audit verify",
+    "keys list",
+    "export",
+    "plan {file}",
+    "replay {destination} --dry-run",
+    "scan-personal-data --canary person3@example.com",
+)
+
+
+async def test_each_command_reads_what_the_owner_reads(operator: Operator, tmp_path: Path) -> None:
+    """With data of every kind, and in the middle of a rotation; only the owner migrates."""
+    product = operator.product
+    owner = Product(product.more["MIGRATION_DATABASE_URL"], tmp_path / "log", amazon=product.amazon)
+    owner.more |= {"PUBLIC_URL": product.api, "ENCRYPTION_KEYS": product.more["ENCRYPTION_KEYS"]}
+    advertiser = "5000000001"
+    await operator.client.post(
+        f"{product.amazon}/_sandbox/advertisers",
+        json={"advertisers": [{"advertiser_id": advertiser, "region": "NA", "name": "Acme"}]},
+    )
+    dst = await operator.destination(advertiser)
+    await operator.call("POST", f"/destinations/{dst}/pause")
+    await operator.call("POST", "/events", [event(n, destination_id=dst) for n in range(5)], status=202)
+    await operator.call("POST", "/keys", {"name": "k", "scopes": ["events:write"]}, status=201)
+    rows = tmp_path / "rows.ndjson"
+    rows.write_text("".join(json.dumps(event(n)) + "\n" for n in range(10, 13)))
+    backfill = await asyncio.to_thread(product.run, "backfill", str(rows), "--destination", dst)
+    assert (backfill.returncode, "3" in backfill.stdout) == (0, True), backfill.stderr
+    file = tmp_path / "configuration.yaml"
+    file.write_text(product.run("export").stdout)
+    newer = _random_key("k2")
+    for number, command in enumerate((*_COMPARED, "doctor")):
+        if number == len(_COMPARED):  # a rotation has begun: no value is encrypted with the new key yet
+            for each in (product, owner):
+                each.more["ENCRYPTION_KEYS"] = f"{newer},{each.more['ENCRYPTION_KEYS']}"
+        words = command.format(file=file, destination=dst).split()
+        with_roles, by_owner = [await asyncio.to_thread(each.run, *words) for each in (product, owner)]
+        assert (command, with_roles.stdout) == (command, by_owner.stdout)
+        assert with_roles.returncode == by_owner.returncode
+        assert with_roles.stdout, (command, with_roles.stderr)
+    assert "stored batches are readable: checked the 2 newest" in with_roles.stdout
+    assert "can be removed" not in with_roles.stdout
+    rotated = await asyncio.to_thread(product.run, "rotate-keys")
+    assert (rotated.returncode, "batch_states.data_key: 2 of 2" in rotated.stdout) == (0, True)
+    assert "k1 encrypts nothing and can be removed" in product.run("doctor").stdout
+    owner.close()
+
+
 @pytest.mark.parametrize("command", ["serve", "work"])
 async def test_a_process_without_traffic_is_ready_on_the_monitoring_port(
     operator: Operator, command: str
@@ -124,10 +181,9 @@ def test_doctor_judges_the_role_of_the_api_in_production(
     database_url: str, tmp_path: Path, role: str | None, finding: str
 ) -> None:
     """Outside production it accepts every role."""
-    key = base64.b64encode(secrets.token_bytes(32)).decode()
     production = {
         "APP_ENV": "production",
-        "ENCRYPTION_KEYS": f"k1:{key}",
+        "ENCRYPTION_KEYS": _random_key("k1"),
         "PUBLIC_URL": "https://conversions.example",
         "AMAZON_BASE_URL": "",
         "BOOTSTRAP_ADMIN_KEY": "",
