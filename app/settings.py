@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     sandbox_port: PortNumber = 8001
     metrics_port: PortNumber | None = None
     metrics_per_destination: bool = False
+    # In production only the monitoring port has metrics.
+    publish_metrics_and_docs: bool = Field(default_factory=lambda known: known.get("app_env") != "production")
     otlp_endpoint: WebAddress | None = None
     otlp_sample_percent: int = Field(default=1, ge=0, le=100)
     public_url: WebAddress = Field(

@@ -1,5 +1,7 @@
 """Compare a draft of a mapping with the published version over recent events."""
 
+from collections.abc import Callable
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
@@ -43,11 +45,11 @@ async def backtest_draft(
                 ErrorCode.NOT_PUBLISHABLE,
                 "No version is published yet, so there is nothing to compare the draft with.",
             )
-        result = await compare_draft(connection, context, destination, mapping, draft, limit=limit)
-    return mapping.published_version, result
+        compare = await comparison(connection, context, destination, mapping, draft, limit=limit)
+    return mapping.published_version, await context.compute(compare)
 
 
-async def compare_draft(
+async def comparison(
     connection: AsyncConnection,
     settings: EvaluationSettings,
     destination: Destination,
@@ -55,16 +57,18 @@ async def compare_draft(
     draft: Mapping,
     *,
     limit: int = schema_samples.RING,
-) -> Backtest:
-    """Return how a draft would change the conversions of a published mapping's newest events."""
+) -> Callable[[], Backtest]:
+    """Return a function that computes how a draft would change the conversions of the newest events.
+
+    The mapping is published. The function takes up to 0.5 s.
+    """
     assert mapping.published is not None
     published = compiled_or_none(mapping.published)
     rules = await rules_of(connection, settings, destination, mapping)
     if published is None:
-        return Backtest()
-    groups = await schema_samples.recent(connection, mapping.id, limit=limit)
-    recent = [counted for group in groups for counted in group.samples.items()]
-    return backtest(recent, published, draft, rules, now=settings.now())
+        return Backtest
+    recent, now = await schema_samples.recent(connection, mapping.id, limit=limit), settings.now()
+    return lambda: backtest(recent.counted(), published, draft, rules, now=now)
 
 
 def needs_confirmation(draft: Document, result: Backtest) -> bool:

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.admin.computation import ComputationThread
 from app.admin.person_claims import PersonClaims
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
@@ -27,10 +28,13 @@ from app.ingest.intake import Intake
 from app.oidc_client import OidcClient
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
-from app.store.organisation_scope import PipelinePool, scoped_engine, scoped_pool
+from app.store.organisation_scope import NONE, PipelinePool, scoped_engine, scoped_pool
 from app.telemetry import Spans, describe_exception
 
 logger = logging.getLogger("app.admin.context")
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 FindAdvertiser = Callable[[Region, str, str], Awaitable[Visible | NotVisible | CannotTell | Unauthorized]]
@@ -90,6 +94,8 @@ class AppContext:
     delivery_control: DeliveryControl
     public_url: str
     development: bool = False
+    # Whether the public port serves /metrics, /docs and /openapi.json.
+    publishes_reference: bool = True
     # False when AMAZON_CLIENT_ID or AMAZON_CLIENT_SECRET is missing; connecting would then fail.
     amazon_configured: bool = True
     # Whether STATUS_CALLBACK_URL is set.
@@ -128,14 +134,22 @@ class AppContext:
     # Remove a key or an organisation from the caches of this process, after a change was committed.
     forget_key: Callable[[KeyId], None] = _forget
     forget_organisation: Callable[[OrganisationId], None] = _forget
+    # The organisation for which the context acts, and the thread for its long computations.
+    organisation: OrganisationId = NONE
+    computations: ComputationThread = field(default_factory=ComputationThread)
 
     def within(self, organisation: OrganisationId) -> "AppContext":
         """Return a context whose transactions see only the rows of this organisation."""
         return replace(
             self,
+            organisation=organisation,
             engine=scoped_engine(self.engine, organisation),
             pool=scoped_pool(self.pool, organisation),
         )
+
+    async def compute(self, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
+        """Return the function's result, computed outside the event loop. No transaction should be open."""
+        return await self.computations.run(self.organisation, function, *args, **named)
 
     async def wake(self, destination: DestinationNumber) -> None:
         """Notify workers of a committed change. Never raises: a lost notification only delays delivery."""

@@ -16,6 +16,7 @@ from app.admin.destinations import find_visible, lock_visible
 from app.admin.ids import new_id, require_id
 from app.admin.mapping_schema import draft_warnings, name_problem, refusal_of_document
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
+from app.domain.destination import Region
 from app.domain.ids import DestinationId, MappingId
 from app.domain.mapping.document import ACTION, MappingProblem, check_draft, check_publishable
 from app.domain.mapping.event_name import with_clean_event_name
@@ -27,6 +28,7 @@ from app.store import mappings as stored_mappings
 from app.store.audit import AuditAction
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping
+from app.store.schema_samples import StoredSamples
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +84,30 @@ async def find_mapping(
     return stored
 
 
-async def mapping_details(
-    connection: AsyncConnection, destination: Destination, mapping: str
-) -> MappingDetails:
-    """Return a mapping as stored now, with warnings that take recent events into account."""
-    stored = await find_mapping(connection, destination, mapping)
-    schema = merge_samples(await schema_samples.of_destination(connection, destination.id))
-    return MappingDetails(
-        stored,
-        check_publishable(dict(stored.draft)),
-        draft_warnings(stored.draft, destination.region, schema),
+@dataclass(frozen=True, slots=True)
+class ReadMapping:
+    """A mapping as stored, with the samples of its destination's events, on which its warnings depend."""
+
+    mapping: StoredMapping
+    region: Region
+    samples: StoredSamples
+
+    def details(self) -> MappingDetails:
+        """Return the mapping with its problems and warnings. This can take long: use `context.compute`."""
+        schema = merge_samples(self.samples.counted())
+        return MappingDetails(
+            self.mapping,
+            check_publishable(dict(self.mapping.draft)),
+            draft_warnings(self.mapping.draft, self.region, schema),
+        )
+
+
+async def reread(connection: AsyncConnection, destination: Destination, mapping: str) -> ReadMapping:
+    """Return a mapping as stored now."""
+    return ReadMapping(
+        await find_mapping(connection, destination, mapping),
+        destination.region,
+        await schema_samples.of_destination(connection, destination.id),
     )
 
 
@@ -101,7 +117,8 @@ async def read_mapping(
     """Return a mapping, archived or not."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
-        return await mapping_details(connection, destination, mapping_id)
+        found = await reread(connection, destination, mapping_id)
+    return await context.compute(found.details)
 
 
 async def list_mappings(
@@ -126,7 +143,8 @@ async def create_draft(
         destination = await lock_visible(connection, caller, destination_id)
         mapping = MappingId(new_id("map_"))
         await create_mapping(connection, destination.id, mapping, draft, by=caller.actor)
-        return await mapping_details(connection, destination, mapping)
+        created = await reread(connection, destination, mapping)
+    return await context.compute(created.details)
 
 
 async def create_mapping(
@@ -155,7 +173,8 @@ async def change_draft(
         require_version(before.version, expected)
         draft = valid_draft(_present({**before.draft, **members}))
         await change_mapping(connection, before, draft, by=caller.actor)
-        return await mapping_details(connection, destination, before.id)
+        changed = await reread(connection, destination, before.id)
+    return await context.compute(changed.details)
 
 
 async def change_mapping(
@@ -183,7 +202,8 @@ async def delete_mapping(
             before = await find_mapping(connection, destination, mapping_id, lock=True)
             require_version(before.version, expected)
             await archive_mapping(connection, before, by=caller.actor)
-        return await mapping_details(connection, destination, before.id)
+        archived = await reread(connection, destination, before.id)
+    return await context.compute(archived.details)
 
 
 async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *, by: str) -> None:

@@ -16,7 +16,7 @@ from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.inputs import read_note
 from app.admin.mapping_schema import compile_or_refuse
-from app.admin.mappings import MappingDetails, find_mapping, mapping_details, record_change
+from app.admin.mappings import MappingDetails, find_mapping, record_change, reread
 from app.admin.pinned_names import pin
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.destination import State
@@ -93,7 +93,8 @@ async def publish_draft(
         before,
     ):
         await publish_mapping(connection, destination, before, by=caller.actor, note=note)
-        return await mapping_details(connection, destination, before.id)
+        published = await reread(connection, destination, before.id)
+    return await context.compute(published.details)
 
 
 async def publish_mapping(
@@ -145,18 +146,18 @@ async def roll_back(
             raise Refusal(
                 ErrorCode.INVALID, "The mapping has no such version.", FieldProblem("version", "unknown")
             )
-        if before.published_version == version:
-            return await mapping_details(connection, destination, before.id)
-        # A version that was published before a rename has a name that is no longer allowed.
-        await pin(connection, destination.advertiser_id, compile_or_refuse(earlier.document))
-        await mappings.point_at(connection, before.id, version)
-        await destinations.count_published(connection, destination.id)
-        after = await mapping_details(connection, destination, before.id)
-        action = AuditAction.MAPPING_ROLLED_BACK
-        await record_change(
-            connection, caller.actor, action, before, _published(before), _published(after.mapping)
-        )
-        return after
+        if before.published_version != version:
+            # A version that was published before a rename has a name that is no longer allowed.
+            await pin(connection, destination.advertiser_id, compile_or_refuse(earlier.document))
+            await mappings.point_at(connection, before.id, version)
+            await destinations.count_published(connection, destination.id)
+        after = await reread(connection, destination, before.id)
+        if before.published_version != version:
+            action = AuditAction.MAPPING_ROLLED_BACK
+            await record_change(
+                connection, caller.actor, action, before, _published(before), _published(after.mapping)
+            )
+    return await context.compute(after.details)
 
 
 async def list_versions(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from app.domain.batch import may_hold_id, read_shapes
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
@@ -10,6 +11,7 @@ from app.store import PipelineConnection, damage, event_history, ledger, replays
 from app.store.replays import ReplayFilter
 
 _BATCHES = 200  # of one query
+_KEYS = 5_000  # of one query; computing them takes 5 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,16 @@ async def selected(
     allowed = {key: id_ for key, (id_, _) in mappings.items() if selection.mapping_id in (None, id_)}
     places: set[tuple[BatchId, int]] | None = None
     if selection.event_ids is not None:
-        keys = [
+        keys = (
             event_key(destination, mapping, event)
             for event in selection.event_ids
             for mapping in allowed.values()
-        ]
+        )
         generation = await ledger.current_generation(connection)
-        found = await ledger.find(connection, generation, keys)
-        places = {(row.batch, row.place) for row in found.values()}
+        places = set()
+        while some := list(islice(keys, _KEYS)):
+            found = await ledger.find(connection, generation, some)
+            places |= {(row.batch, row.place) for row in found.values()}
     if selection.members or places is None:
         scanned = await _scan(connection, number, wanted.status, selection.members, set(allowed))
         places = scanned if places is None else places & scanned

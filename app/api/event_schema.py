@@ -11,7 +11,7 @@ from app.api.mappings import MAPPING
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.domain.observed.event_schema import fields_by_path, suggest
+from app.domain.observed.event_schema import EventSchema, fields_by_path, suggest
 
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 
@@ -72,8 +72,11 @@ async def read(
     """
     schema = await read_event_schema(context, caller, destination_id)
     begin = number_of(cursor) or 0
+    return await context.compute(_page, schema, begin, begin + limit)
+
+
+def _page(schema: EventSchema, begin: int, end: int) -> EventSchemaView:
     entries = list(schema.entries.values())
-    end = begin + limit
     fields = fields_by_path(schema)
     return EventSchemaView(
         events=schema.events,

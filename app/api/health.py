@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from app.admin.refusals import ErrorCode
+from app.admin.refusals import ErrorCode, Refusal
 from app.api.errors import ErrorBody
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, SecuredRoute, public
@@ -136,6 +136,25 @@ class Readiness:
         return self._outcomes.are_refused
 
 
+class MetricsText:
+    """The metrics as text. It is computed at most once a second, in a thread: large texts take 50 ms."""
+
+    def __init__(self, registry: CollectorRegistry, monotonic: Callable[[], float]) -> None:
+        self._registry = registry
+        self._monotonic = monotonic
+        self._lock = asyncio.Lock()
+        self._valid_until = float("-inf")
+        self._text = b""
+
+    async def response(self) -> Response:
+        """Return the metrics of this process, up to a second old."""
+        async with self._lock:
+            if self._monotonic() >= self._valid_until:
+                self._text = await asyncio.to_thread(generate_latest, self._registry)
+                self._valid_until = self._monotonic() + _CACHE_S
+        return Response(self._text, media_type=CONTENT_TYPE_LATEST)
+
+
 @router.get("/health/live", summary="Check liveness")
 @public
 async def live() -> LiveView:
@@ -184,6 +203,9 @@ def not_ready(reasons: tuple[str, ...]) -> Response:
 
 @router.get("/metrics", summary="Read Prometheus metrics", response_class=PlainTextResponse)
 @public
-async def metrics(context: Context) -> Response:
+async def metrics(request: Request, context: Context) -> Response:
     """Return the metrics of this process. Labels contain no personal data and no event ids."""
-    return Response(generate_latest(context.registry), media_type=CONTENT_TYPE_LATEST)
+    if not context.publishes_reference:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    text: MetricsText = request.app.state.metrics
+    return await text.response()

@@ -2,17 +2,19 @@
 
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import TypeAdapter
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.admin.refusals import SENTENCES, ErrorCode
 from app.api.body_examples import BODY_EXAMPLES
 from app.api.errors import STATUSES, ErrorBody
 from app.api.etags import expected_versions
-from app.api.secured_route import SecuredRoute, public, scopes_of
+from app.api.fixed_documents import fixed_document
+from app.api.secured_route import Context, SecuredRoute, public, scopes_of
 
 router = APIRouter(route_class=SecuredRoute, include_in_schema=False)
 
@@ -107,9 +109,13 @@ _REFERENCE = "#/components/schemas/{model}"
 
 @router.get("/openapi.json", summary="Read the OpenAPI description", response_model=None)
 @public
-async def description(request: Request) -> Response:
+async def description(request: Request, context: Context) -> Response:
     """Return the OpenAPI description."""
-    return JSONResponse(request.app.openapi())
+
+    def build() -> bytes:
+        return msgspec.json.encode(request.app.openapi())
+
+    return await fixed_document(request, context, build, "application/json", {})
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
@@ -199,6 +205,7 @@ _CODES: dict[tuple[str, str], tuple[ErrorCode, ...]] = {
     ("GET", "/events/{event_id}"): (ErrorCode.EVENT_AMBIGUOUS,),
     ("POST", "/organisations"): (ErrorCode.ORGANISATION_EXISTS,),
     ("POST", "/destinations"): (ErrorCode.DESTINATION_LIMIT,),
+    ("GET", "/metrics"): (ErrorCode.NOT_FOUND,),  # in production
 }
 
 # Codes of a sign-in: only the OAuth callback returns them.

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.admin import destinations as destination_use_cases
 from app.admin import mappings as mapping_use_cases
 from app.admin import publishing
-from app.admin.backtest import compare_draft, summary
+from app.admin.backtest import comparison, summary
 from app.admin.ids import new_id
 from app.admin.mapping_schema import compile_or_refuse
 from app.admin.mappings import valid_draft
@@ -115,7 +115,8 @@ async def _backtest(
     if step.action is not PlannedAction.CHANGE or step.existing is None or step.existing.published is None:
         return None
     draft = compile_or_refuse(step.document)
-    return step.existing.id, await compare_draft(connection, options, destination, step.existing, draft)
+    compare = await comparison(connection, options, destination, step.existing, draft)
+    return step.existing.id, compare()
 
 
 def _check_loss(planned: Plan, backtests: Mapping[str, Backtest], options: ApplyOptions) -> list[FileProblem]:

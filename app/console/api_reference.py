@@ -8,7 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api.secured_route import public
+from app.api.fixed_documents import fixed_document
+from app.api.secured_route import Context, public
 from app.console import pages
 from app.console.secured_page import SecuredPage
 
@@ -17,9 +18,14 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 @router.get("/docs", response_model=None)
 @public
-async def page(request: Request) -> Response:
+async def page(request: Request, context: Context) -> Response:
     """Show the API reference. Without JavaScript, show the list of operations."""
-    return pages.show(request, "api_reference.html", groups=operations_by_tag(request.app.openapi()))
+
+    def build() -> bytes:
+        groups = operations_by_tag(request.app.openapi())
+        return pages.part("api_reference.html", groups=groups).encode()
+
+    return await fixed_document(request, context, build, "text/html", pages.HEADERS)
 
 
 def operations_by_tag(description: dict[str, Any]) -> list[tuple[str, list[dict[str, str]]]]:

@@ -3,6 +3,8 @@
 It shows the paths and types of recent events, and never their values.
 """
 
+from itertools import islice
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -18,7 +20,7 @@ from app.domain.observed.event_schema import fields_by_path
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-_MAX_ROWS = 500
+_MAX_ROWS = 200
 
 
 @router.get(PAGE + "/event-schema", response_model=None)
@@ -26,7 +28,7 @@ _MAX_ROWS = 500
 async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """List the paths of recent events: fill rate, types and suggested fields."""
     schema = await read_event_schema(visit.context, visit.caller, found.id)
-    fields = fields_by_path(schema)
+    fields = await visit.context.compute(fields_by_path, schema)
     rows = [
         {
             "path": entry.path,
@@ -36,13 +38,13 @@ async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
             "forms": ", ".join(kind.replace("_", " ") for kind in sorted(entry.kinds)),
             "fields": ", ".join(FIELDS[name].label for name in fields.get(entry.path, ()) if name in FIELDS),
         }
-        for entry in schema.entries.values()
+        for entry in islice(schema.entries.values(), _MAX_ROWS)
     ]
     return pages.show(
         visit.request,
         "event_schema.html",
         **content_of(visit, found, "mappings"),
-        rows=rows[:_MAX_ROWS],
-        left_off=max(0, len(rows) - _MAX_ROWS),
+        rows=rows,
+        left_off=len(schema.entries) - len(rows),
         events=number(schema.events),
     )

@@ -6,6 +6,7 @@ One form serves new and existing mappings, and shows results while the user type
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -15,8 +16,7 @@ from starlette.responses import HTMLResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
-from app.admin.context import AppContext
-from app.admin.event_schemas import read_samples
+from app.admin.event_schemas import read_event_schema, read_observed
 from app.admin.mapping_schema import draft_warnings
 from app.admin.mappings import MappingDetails, change_draft, create_draft, read_mapping
 from app.admin.previewing import preview_draft
@@ -47,7 +47,7 @@ from app.domain import strict_json
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS, MappingProblem, check_draft, check_publishable
 from app.domain.mapping.example import example_event
-from app.domain.observed.event_schema import EventSchema, merge_samples
+from app.domain.observed.event_schema import EventSchema
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.starting_draft import additions_by_type, preset_event_names, starting_draft
 from app.domain.observed.synthetic_event import common_events
@@ -169,7 +169,7 @@ async def show_preview(
     """Return the results of the unsaved form for the sample event. Nothing is stored."""
     values = _form_values(form)
     document = from_form(values)
-    schema = merge_samples(await read_samples(visit.context, visit.caller, destination.id))
+    schema = await read_event_schema(visit.context, visit.caller, destination.id)
     results = await _results(
         visit,
         destination,
@@ -221,7 +221,7 @@ def _form_values(form: FormData) -> dict[str, str]:
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
-def _samples(context: AppContext, samples: Sequence[tuple[SchemaSample, int]]) -> list[SampleEvent]:
+def _samples(samples: Sequence[tuple[SchemaSample, int]], now: datetime) -> list[SampleEvent]:
     """Return the sample events to choose from.
 
     Samples of recent events come first, then the example event.
@@ -233,9 +233,9 @@ def _samples(context: AppContext, samples: Sequence[tuple[SchemaSample, int]]) -
             f"{share(common.events, total)} of events",
             _as_text(common.event),
         )
-        for number, common in enumerate(common_events(samples, context.now(), limit=_COMMON_EVENTS), 1)
+        for number, common in enumerate(common_events(samples, now, limit=_COMMON_EVENTS), 1)
     ]
-    return [*found, SampleEvent("example", "Example event", _as_text(example_event(context.now())))]
+    return [*found, SampleEvent("example", "Example event", _as_text(example_event(now)))]
 
 
 def _as_text(event: Any) -> str:
@@ -256,13 +256,12 @@ async def _show(
     """Return the editor page. `form` is input that is not saved, or None."""
     async with visit.context.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, destination.advertiser_id)
-    observed = await read_samples(visit.context, visit.caller, destination.id)
-    schema = merge_samples(observed)
+    schema, observed = await read_observed(visit.context, visit.caller, destination.id)
     if document is None:
         document = {"name": "", **starting_draft(schema)}
     problems = check_draft(dict(document)) if found or form else []
     fields = to_form(document, problems)
-    samples = _samples(visit.context, observed)
+    samples = await visit.context.compute(_samples, observed, visit.context.now())
     chosen = form_text(form, "then").removeprefix("sample-") if form else ""
     typed = form_text(form, "sample") if form else ""
     picked = next((each for each in samples if each.id == chosen), None if typed else samples[0])

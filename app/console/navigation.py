@@ -40,7 +40,6 @@ MORE: Final[Sequence[tuple[str, str, tuple[Scope, ...]]]] = (
     ("/console/hash-tester", "Hash tester", (Scope.DESTINATIONS_READ,)),
     ("/console/keys", "Keys", (Scope.KEYS_ADMIN,)),
     ("/console/organisations", "Organisations", (Scope.ORGANISATIONS_ADMIN,)),
-    ("/docs", "API reference", _ANY),
 )
 
 

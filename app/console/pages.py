@@ -59,6 +59,8 @@ POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "frame-ancestors 'none'; form-action 'self'"
 )
+# With no-referrer, browsers would send `Origin: null` even from this console's own forms.
+HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 
 
 def show(
@@ -75,12 +77,11 @@ def show(
         visitor=visitor,
         navigation=None if visitor is None else navigation_of(visitor, request.url.path),
         path=request.url.path,
+        reference=request.app.state.context.publishes_reference,
         done=done,
         **content,
     )
-    policy = f"{POLICY} {leads_to}".rstrip()
-    # With no-referrer, browsers would send `Origin: null` even from this console's own forms.
-    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"}
+    headers = {**HEADERS, "Content-Security-Policy": f"{POLICY} {leads_to}".rstrip()}
     response = HTMLResponse(html, status, headers)
     if done is not None:
         confirmations.forget(request.app.state.context, response)

@@ -14,6 +14,7 @@ from msgspec import structs
 from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
 from app.domain.observed.preview import preview, rejection_view
+from app.domain.pacing.commit_window import FEW_EVENTS
 from app.domain.trace import RequestTrace
 from app.ingest.dedup import Flush, conflict_field
 from app.ingest.evaluate import Candidate, Evaluated
@@ -131,10 +132,12 @@ class Intake:
         evaluated_events = flush.evaluated[0]
         results = _results(events, RequestResults(evaluated_events, flush.results[0]))
         now = self._clock.now()
-        return [
-            structs.replace(result, preview=_preview(event, evaluated, result, now))
-            for event, evaluated, result in zip(events, evaluated_events, results, strict=True)
-        ]
+        for index, (event, evaluated) in enumerate(zip(events, evaluated_events, strict=True)):
+            if index % FEW_EVENTS == 0:
+                await asyncio.sleep(0)  # other requests of this process go on meanwhile
+            result = results[index]
+            results[index] = structs.replace(result, preview=_preview(event, evaluated, result, now))
+        return results
 
     @property
     def waiting(self) -> int:

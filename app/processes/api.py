@@ -136,6 +136,7 @@ async def build_application(
         ),
         public_url=settings.public_url,
         development=not settings.production,
+        publishes_reference=settings.publish_metrics_and_docs,
         amazon_configured=bool(settings.amazon_client_id and settings.amazon_client_secret),
         callback_configured=settings.status_callback_url is not None,
         bootstrap_key_digest=(

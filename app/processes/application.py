@@ -38,7 +38,7 @@ from app.api import (
     status_callback,
 )
 from app.api.auth import KeyRing
-from app.api.health import API, Readiness
+from app.api.health import API, MetricsText, Readiness
 from app.api.organisation_cache import OrganisationCache
 from app.console import confirmations, pages
 from app.console.router import router as console_router
@@ -133,6 +133,8 @@ def create_application(context: AppContext) -> Application:
     app.state.key_ring, app.state.organisations = keys_in_use, organisations_in_use
     context = replace(context, forget_key=keys_in_use.forget, forget_organisation=organisations_in_use.forget)
     app.state.context = context
+    app.state.fixed_documents = {}
+    app.state.metrics = MetricsText(context.registry, context.monotonic)
     app.state.readiness = Readiness(
         every.engine, context.monotonic, role=API, outcomes=context.outcomes, clock=context.clock
     )

@@ -41,7 +41,7 @@ async def _port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncI
         yield
         return
     # These modules load the web framework (10 MB). A worker without the port does not need it.
-    from app.api.health import API, WORKER, Readiness
+    from app.api.health import API, WORKER, MetricsText, Readiness
     from app.server.monitoring_app import MonitoringApp, MonitoringServer
 
     readiness = Readiness(
@@ -52,7 +52,8 @@ async def _port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncI
         outcomes=resources.outcomes,
         clock=resources.clock,
     )
-    application = MonitoringApp(registry=resources.telemetry.registry, readiness=readiness, stopping=stopping)
+    metrics = MetricsText(resources.telemetry.registry, time.monotonic)
+    application = MonitoringApp(metrics=metrics, readiness=readiness, stopping=stopping)
     with _listen(settings.host, settings.metrics_port) as listener:
         server = MonitoringServer(application)
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="monitoring")

@@ -8,13 +8,13 @@ workers do not load the web framework.
 import contextlib
 from collections.abc import Callable, Generator
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admin.refusals import ErrorCode, Problem
 from app.api.errors import error_response
-from app.api.health import Readiness, not_ready
+from app.api.health import MetricsText, Readiness, not_ready
 from app.server.connection_limits import ConnectionLimits
 from app.server.middleware import HEADERS
 from app.server.server import Server
@@ -25,10 +25,8 @@ _LIMITS = ConnectionLimits(head_s=5, body_s=5, connections=32)
 class MonitoringApp:
     """The ASGI application of the monitoring port. `stopping` returns whether shutdown was requested."""
 
-    def __init__(
-        self, *, registry: CollectorRegistry, readiness: Readiness, stopping: Callable[[], bool]
-    ) -> None:
-        self._registry = registry
+    def __init__(self, *, metrics: MetricsText, readiness: Readiness, stopping: Callable[[], bool]) -> None:
+        self._metrics = metrics
         self._readiness = readiness
         self._stopping = stopping
 
@@ -43,7 +41,7 @@ class MonitoringApp:
             return error_response(Problem(ErrorCode.METHOD_NOT_ALLOWED), {"Allow": "GET, HEAD"})
         match path:
             case "/metrics":
-                return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+                return await self._metrics.response()
             case "/health/live":
                 return JSONResponse({"status": "ok"})
             case "/health/ready":

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Mapping as MappingOf
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -101,22 +101,50 @@ async def close_paths(
 # --- Reading --------------------------------------------------------------------------------------
 
 
-async def recent(connection: AsyncConnection, mapping: str, *, limit: int = RING) -> list[SampleGroup]:
-    """Return the samples of the newest `limit` events of a mapping, the newest first."""
+@dataclass(frozen=True, slots=True)
+class StoredSamples:
+    """The samples of the newest `limit` events, as stored, the newest first.
+
+    To decode them takes up to 0.2 s, so this must not happen in the event loop.
+    """
+
+    rows: Sequence[bytes]
+    known: Fingerprints
+    limit: int
+
+    def groups(self) -> list[SampleGroup]:
+        """Decode the samples, without damaged rows."""
+        found, limit = list[SampleGroup](), self.limit
+        for content in self.rows:
+            if limit <= 0:
+                break
+            if (group := read(content, self.known)) is not None:
+                samples: dict[SchemaSample, int] = {}
+                for sample, times in group.samples.items():
+                    if limit > 0:
+                        samples[sample] = min(times, limit)
+                        limit -= times
+                found.append(replace(group, samples=samples))
+        return found
+
+    def counted(self) -> list[tuple[SchemaSample, int]]:
+        """Decode the samples, each with its number of events."""
+        return [counted for group in self.groups() for counted in group.samples.items()]
+
+
+async def recent(connection: AsyncConnection, mapping: str, *, limit: int = RING) -> StoredSamples:
+    """Return the samples of the newest `limit` events of a mapping."""
     return await _newest(connection, "m.id = :of", {"of": mapping, "rows": limit})
 
 
-async def of_destination(
-    connection: AsyncConnection, destination: str, *, limit: int = RING
-) -> list[tuple[SchemaSample, int]]:
-    """Return (sample, number of events) for the newest events of a destination, over all its mappings."""
-    groups = await _newest(connection, "m.destination = :of", {"of": destination, "rows": limit})
-    return [counted for group in groups for counted in group.samples.items()]
+async def of_destination(connection: AsyncConnection, destination: str) -> StoredSamples:
+    """Return the samples of the newest events of a destination, over all its mappings."""
+    return await _newest(connection, "m.destination = :of", {"of": destination, "rows": RING})
 
 
 async def _newest(
     connection: AsyncConnection, which: str, values: MappingOf[str, str | int]
-) -> list[SampleGroup]:
+) -> StoredSamples:
     """Return the newest samples of the mappings that meet the SQL condition `which`, without damaged rows."""
     chosen = (
         "FROM schema_samples o JOIN mappings m ON m.number = o.mapping "
@@ -132,7 +160,7 @@ async def _newest(
         ids = (await connection.execute(text(f"SELECT o.id {chosen}"), values)).scalars().all()
         contents = [content for id_ in ids if (content := await _content(connection, id_)) is not None]
     known = await _fingerprints(connection, which, values)
-    return _up_to(int(values["rows"]), contents, known)
+    return StoredSamples(contents, known, int(values["rows"]))
 
 
 async def _fingerprints(
@@ -160,18 +188,3 @@ async def _content(connection: AsyncConnection, id_: int) -> bytes | None:
             )
         return None if content is None else bytes(content)
     return None
-
-
-def _up_to(limit: int, newest_first: Sequence[bytes], known: Fingerprints) -> list[SampleGroup]:
-    found: list[SampleGroup] = []
-    for content in newest_first:
-        if limit <= 0:
-            break
-        if (group := read(content, known)) is not None:
-            samples: dict[SchemaSample, int] = {}
-            for sample, times in group.samples.items():
-                if limit > 0:
-                    samples[sample] = min(times, limit)
-                    limit -= times
-            found.append(replace(group, samples=samples))
-    return found

@@ -183,12 +183,14 @@ def test_each_database_url_defaults_to_the_one_before(monkeypatch: pytest.Monkey
     ]
 
 
-def test_only_production_waits_for_a_load_balancer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stopping API of a developer, or of the development compose file, ends at once."""
+def test_production_has_other_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its API waits for a load balancer before it stops, and publishes neither metrics nor API reference."""
     assert read_settings(NO_FILE).shutdown_delay_seconds == 0
+    assert read_settings(NO_FILE).publish_metrics_and_docs
     for name, value in GOOD_PRODUCTION.items():
         monkeypatch.setenv(name, value)
     assert read_settings(NO_FILE).shutdown_delay_seconds == 5
+    assert not read_settings(NO_FILE).publish_metrics_and_docs
     monkeypatch.setenv("SHUTDOWN_DELAY_SECONDS", "0")
     assert read_settings(NO_FILE).shutdown_delay_seconds == 0
 
@@ -200,6 +202,7 @@ EVERY_SETTING = {
     "SANDBOX_PORT": "9001",
     "METRICS_PORT": "9100",
     "METRICS_PER_DESTINATION": "true",
+    "PUBLISH_METRICS_AND_DOCS": "false",
     "OTLP_ENDPOINT": "https://traces.example.com",
     "OTLP_SAMPLE_PERCENT": "7",
     "PUBLIC_URL": "https://events.example.com/a%2Cb",

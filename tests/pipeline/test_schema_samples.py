@@ -54,7 +54,7 @@ def connected(world: World) -> AbstractAsyncContextManager[AsyncConnection]:
 async def groups(world: World, sampler: SchemaSampler, destination: str) -> list[SampleGroup]:
     await sampler.write()
     async with connected(world) as connection:
-        return await schema_samples.recent(connection, f"map_{destination[4:]}")
+        return (await schema_samples.recent(connection, f"map_{destination[4:]}")).groups()
 
 
 def counted(found: list[SampleGroup]) -> int:

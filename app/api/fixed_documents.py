@@ -1,0 +1,56 @@
+"""Documents that never change while a process runs: computed once, sent as bytes with an entity tag."""
+
+import gzip
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.responses import Response
+
+from app.admin.context import AppContext
+from app.admin.refusals import ErrorCode, Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class FixedDocument:
+    """The content of a document, compressed and not."""
+
+    plain: bytes
+    compressed: bytes
+    etag: str
+
+    @classmethod
+    def of(cls, content: bytes) -> "FixedDocument":
+        """Compress a content. This takes some 20 ms for 500 kB."""
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(content, gzip.compress(content, 6, mtime=0), f'W/"{digest[:20]}"')
+
+
+async def fixed_document(
+    request: Request,
+    context: AppContext,
+    build: Callable[[], bytes],
+    media_type: str,
+    headers: Mapping[str, str],
+) -> Response:
+    """Return the document of the request's path, which `build` computes at the first request.
+
+    Raises Refusal (404) if this process does not publish its reference.
+    """
+    if not context.publishes_reference:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    documents: dict[str, FixedDocument] = request.app.state.fixed_documents
+    path = request.url.path
+    if path not in documents:
+        # Of simultaneous first requests, only one computes: `compute` runs them one after another.
+        documents[path] = await context.compute(lambda: documents.get(path) or FixedDocument.of(build()))
+    document = documents[path]
+    headers = {**headers, "ETag": document.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    if document.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        content, headers = document.compressed, {**headers, "Content-Encoding": "gzip"}
+    else:
+        content = document.plain
+    return Response(content, media_type=media_type, headers=headers)

@@ -1,0 +1,55 @@
+"""Fixed documents are cached, metrics are computed once a second, and production publishes neither."""
+
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from tests.api.world import World, make_world
+
+PUBLISHED = ("/docs", "/openapi.json", "/metrics")
+
+
+@pytest.mark.reads_only
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+async def test_a_fixed_document_has_an_entity_tag_and_is_compressed(world: World, path: str) -> None:
+    """A client that has the document gets 304; a client without gzip gets the same content."""
+    plain = await world.call("GET", path, key=None, headers={"Accept-Encoding": "identity"})
+    packed = await world.call("GET", path, key=None, headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < len(plain.content) / 3
+    assert packed.content == plain.content
+    etag = plain.headers["etag"]
+    known = await world.call("GET", path, key=None, headers={"If-None-Match": f'"other", {etag}'})
+    assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", etag)
+    other = await world.call("GET", path, key=None, headers={"If-None-Match": '"other"'})
+    assert other.status_code == 200
+
+
+@pytest.mark.reads_only
+async def test_metrics_are_computed_once_a_second(world: World) -> None:
+    """A flood of requests costs one computation."""
+
+    async def metrics() -> str:
+        return (await world.call("GET", "/metrics", key=None)).text
+
+    first = await metrics()
+    await world.call("GET", "/health/live", key=None)
+    assert await metrics() == first
+    world.elapsed += 1
+    assert await metrics() != first
+
+
+@pytest.mark.reads_only
+async def test_what_is_not_published_is_not_found_and_not_linked(world: World) -> None:
+    """As in production, where only the monitoring port has metrics."""
+    hidden = make_world(world.engine)
+    hidden.app.state.context = replace(hidden.app.state.context, publishes_reference=False)
+    for path in PUBLISHED:
+        assert (await world.call("GET", path, key=None)).status_code == 200
+        assert (await hidden.call("GET", path, key=None)).status_code == 404
+    pages: dict[bool, httpx.Response] = {}
+    for published, each in ((True, world), (False, hidden)):
+        pages[published] = await each.call("GET", "/console/sign-in", key=None)
+    assert ["/docs" in pages[published].text for published in (True, False)] == [True, False]
+    await hidden.client.aclose()

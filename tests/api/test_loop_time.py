@@ -1,0 +1,213 @@
+"""No request occupies the event loop for long: every route, on an instance with much of everything.
+
+While a callback of the loop runs, the process answers no other request. The limit counts CPU time of the
+loop's thread, so a busy machine changes nothing.
+"""
+
+import asyncio
+import gc
+import itertools
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from app.console import pages
+from tests.api.test_matrix import routes_of
+from tests.api.world import STREAMS
+from tests.console.showcase import MAPPING
+from tests.incidents.conftest import KEY, Service, service
+from tests.pipeline.world import event, stamp
+
+__all__ = ["service"]
+
+MOST_MS = 50
+FORM = {"Content-Type": "application/x-www-form-urlencoded", "Origin": "http://testserver"}
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+Call = tuple[str, str, Any]  # method (FORM for a form of the console), address, body
+Ids = dict[str, str]  # by the name of a path's parameter
+
+
+@dataclass
+class LoopTime:
+    """The longest callback since the last `take`, in CPU seconds."""
+
+    longest: float = 0.0
+
+    def take(self) -> float:
+        longest, self.longest = self.longest, 0.0
+        return longest
+
+
+@contextmanager
+def measured() -> Iterator[LoopTime]:
+    """Measure every callback of the event loop, without the garbage collector's pauses."""
+    result, run = LoopTime(), asyncio.events.Handle._run
+
+    def run_measured(self: asyncio.Handle) -> None:
+        began = time.thread_time()
+        run(self)
+        result.longest = max(result.longest, time.thread_time() - began)
+
+    gc.collect()
+    gc.disable()
+    asyncio.events.Handle._run = run_measured  # type: ignore[method-assign]
+    try:
+        yield result
+    finally:
+        asyncio.events.Handle._run = run  # type: ignore[method-assign]
+        gc.enable()
+
+
+def words(length: int) -> Iterator[str]:
+    """Yield names of letters only, all different."""
+    return map("".join, itertools.product(LETTERS, repeat=length))
+
+
+def journey(number: int) -> Ids:
+    return {"id": f"j{number % 300}", "node_id": f"n{number}", "execution_id": f"x{number // 3}"}
+
+
+async def prepared(service: Service) -> tuple[Ids, Ids]:
+    """Return the ids of a destination whose events have many paths, and of one that has many events."""
+    wide, many = await service.world.destination(), await service.world.destination()
+    names = words(4)
+    for part in range(2):
+        objects = [{key: {next(names): "x" for _ in range(60)} for key in "abc"} for _ in range(500)]
+        await service.post(wide, *(event(part * 500 + n, **more) for n, more in enumerate(objects)))
+    bad = {"event": {"timestamp": "yesterday"}, "user": {"email": "a@example.com"}}
+    for part in range(4):
+        numbers = range(part * 1_000, (part + 1) * 1_000)
+        await service.post(many, *(event(number, journey=journey(number)) for number in numbers))
+        await service.post(many, *({**bad, "event_id": f"b{n}", "journey": journey(n)} for n in numbers))
+    for number in range(200):
+        shop = {"name": f"Shop {number}", "advertiser_id": f"58{number:010d}", "region": "EU"}
+        for path, body in (
+            ("/destinations", {**shop, "currency": "EUR"}),
+            ("/keys", {"name": f"key {number}", "scopes": ["events:write"]}),
+            (f"/destinations/{many}/mappings", {**MAPPING, "name": f"Mapping {number}"}),
+        ):
+            answer = await service.send(path, **body)
+            assert answer.status_code == 201, answer.text
+    ids = {
+        "advertiser_id": "1001",
+        "event_type": "ADD_TO_SHOPPING_CART",
+        "key_id": (await service.get("/keys"))["items"][0]["id"],
+        "event_id": "ord-1",
+        "id": "default",
+        "name": "console.css",
+        "anywhere": "nowhere",
+        "replay_id": f"rpl_{0:020d}",
+        "incident_id": f"inc_{0:020d}",
+        "erasure_id": f"era_{0:020d}",
+    }
+    first, second = [
+        {
+            **ids,
+            "destination_id": destination,
+            "mapping_id": (await service.get(f"/destinations/{destination}/mappings"))["items"][0]["id"],
+        }
+        for destination in (wide, many)
+    ]
+    return first, second
+
+
+def gets(service: Service, ids: Ids) -> Iterator[Call]:
+    """Yield every GET route: its first page, its largest page, and its exports."""
+    application = service.client._transport.app  # type: ignore[attr-defined]
+    for route in routes_of(application.routes):
+        if "GET" not in route.methods or route.path in STREAMS:
+            continue
+        path = route.path.replace(":path", "").format(**ids)
+        names = {parameter.alias for parameter in route.dependant.query_params}
+        needed = {"destination_id": ids["destination_id"]} if "destination_id" in names else {}
+        needed |= {"id": "ord-1"} if path.endswith("/event") else {}
+        variants: list[Ids] = [needed]
+        variants += [{**needed, "limit": "200"}] if "limit" in names else []
+        variants += [{**needed, "format": each} for each in ("csv", "ndjson") if "format" in names]
+        yield from (("GET", f"{path}?{urlencode(query)}", None) for query in variants)
+
+
+def searches(ids: Ids) -> Iterator[Call]:
+    """Yield lists and searches with filters that match much, little and nothing."""
+    here = f"/destinations/{ids['destination_id']}"
+    for query in (
+        "q=j1",
+        "journey_id=j1",
+        "node_id=n3",
+        "status=dead",
+        "status=rejected",
+        "q=nope&limit=200",
+    ):
+        yield "GET", f"/event-search?{query}", None
+    for query in ("q=j1", "q=ord-1", "status=dead"):
+        yield "GET", f"/console/events?{query}", None
+    for query in ("status=dead", "status=queued&limit=200", "journey_id=j1", "journey_id=nope"):
+        yield "GET", f"{here}/events?{query}", None
+    for query in ("journey_id=j1", "journey_id=nope", "node_id=n3"):
+        yield "GET", f"{here}/stats?{query}", None
+
+
+def computations(ids: Ids) -> Iterator[Call]:
+    """Yield every POST that computes much, with a large body."""
+    here = f"/destinations/{ids['destination_id']}"
+    mapping = f"{here}/mappings/{ids['mapping_id']}"
+    members = {name: {"text": "x" * 100, "list": [1, 2.5, None]} for name in itertools.islice(words(3), 6000)}
+    large = {**event(1), "event": {"timestamp": stamp(), "total": 3}, "more": members}
+    form = {
+        "name": "x",
+        "event_type": "SEARCH",
+        "sample": json.dumps(dict(itertools.islice(members.items(), 9))),
+    }
+    yield from (
+        ("POST", f"{mapping}/preview", {"event": large}),
+        ("POST", f"{mapping}/preview", {"event": large, "mapping": MAPPING}),
+        ("POST", f"{mapping}/backtest", None),
+        ("POST", f"{mapping}/backtest", {"mapping": MAPPING}),
+        ("PATCH", mapping, {"name": "x"}),
+        ("POST", f"{mapping}/publish", None),
+        ("POST", f"{mapping}/rollback", {"version": 1}),
+        ("POST", f"{here}/replay", {"status": "dead", "event_ids": [f"o{n}" for n in range(1_000)]}),
+        ("POST", f"{here}/dead-letters/dismiss", {"dry_run": True}),
+        ("POST", "/subjects/find", {"email": "person1@example.com"}),
+        ("POST", f"/events?dry_run=true&destination_id={here[14:]}", [event(n) for n in range(5_000)]),
+        ("POST", f"/events?dry_run=true&destination_id={here[14:]}", large),
+        ("FORM", f"/console{mapping}/preview", form),
+        ("FORM", f"/console{here}/mappings/new", form),
+        ("FORM", f"/console{mapping}/publish", {}),
+        ("FORM", "/console/privacy/find", {"field": "email", "value": "person1@example.com"}),
+        ("FORM", "/console/audit/verify", {}),
+    )
+
+
+async def test_no_request_occupies_the_event_loop(service: Service) -> None:
+    """The first call of a route computes what later calls find in a cache, so each is called twice."""
+    wide, many = await prepared(service)
+    client = service.client
+    assert (await client.post("/console/sign-in", content=f"key={KEY}", headers=FORM)).status_code == 303
+    token = re.search(r'name="csrf" value="([^"]+)"', (await client.get("/console/hash-tester")).text)
+    assert token is not None
+    for template in pages._TEMPLATES.list_templates():
+        pages._TEMPLATES.get_template(template)  # compiled once in a process
+    calls = [*gets(service, wide), *gets(service, many), *searches(many)]
+    calls += [*computations(wide), *computations(many)]
+    longest: Counter[str] = Counter()
+    with measured() as loop_time:
+        for method, address, body in calls:
+            sent: dict[str, Any] = {"content": None if body is None else json.dumps(body)}
+            if method == "FORM":
+                sent = {"content": urlencode({**body, "csrf": token[1]}), "headers": FORM}
+            for number in range(2):
+                await asyncio.sleep(0)  # what was prepared belongs to another callback
+                loop_time.take()
+                request = client.request("POST" if method == "FORM" else method, address, **sent)
+                answer = await asyncio.create_task(request)
+                longest[f"{method} {address} ({number})"] = round(loop_time.take() * 1_000)
+                assert answer.status_code < 500 or address.startswith("/health/ready"), address
+    assert {name: time_ms for name, time_ms in longest.items() if time_ms > MOST_MS} == {}
+    assert len(longest) > 300
