@@ -148,7 +148,8 @@ def sum_step(arguments: list[Any]) -> Step | str:
                 return missing
         return numbers.result(numbers.add(*amounts)) if amounts else None
 
-    return on_list("sum", total, each=len(factors))
+    # Amounts with groups and currencies take twice the time.
+    return on_list("sum", total, each=len(factors) * (2 if options.decimal else 1))
 
 
 def _product(
@@ -210,8 +211,8 @@ def where_step(arguments: list[Any]) -> Step | str:
         matching = []
         for member in members:
             found = collect(member, steps, reading) if EACH in steps else walk(member, steps)
-            if found is OVER_BUDGET:
-                return found
+            if found is OVER_BUDGET or (type(found) is list and not reading.charge_list(found)):
+                return OVER_BUDGET
             # A member without such a path has no value there.
             verdict = holds(None if found is IMPASSABLE or type(found) is SourceFailed else found)
             if verdict is None:
@@ -242,29 +243,36 @@ def _condition(op: str, arguments: list[Any]) -> Callable[[Any], bool | None] | 
         return f"takes a list of 1 to {MAX_WHERE_VALUES} values after {op}"
     if not all(isinstance(each, str | int | Decimal) for each in wanted):
         return "compares with texts, numbers and booleans"
-    negated = op in ("is_not", "not_in")
+    negated, equals = op in ("is_not", "not_in"), _matcher(wanted)
 
     def holds(value: Any) -> bool | None:
-        verdicts = [
-            _equals(each, one) for each in (value if type(value) is list else [value]) for one in wanted
-        ]
-        if True in verdicts:
-            return not negated
-        return None if None in verdicts else negated
+        verdicts = [equals(each) for each in value] if type(value) is list else [equals(value)]
+        return not negated if True in verdicts else None if None in verdicts else negated
 
     return holds
 
 
-def _equals(value: Any, wanted: Any) -> bool | None:
-    """Return whether a value is the one of the mapping; None if the value is not known."""
-    if isinstance(value, Invented):
-        return value.is_equal(wanted) if type(wanted) is str else None if value.form == "number" else False
-    if type(value) is str and is_number(wanted):
-        value = read_number(value)
-    elif type(wanted) is str and is_number(value):
-        wanted = read_number(wanted)
-    both_numbers = is_number(value) and is_number(wanted)
-    return bool((both_numbers or type(value) is type(wanted)) and value is not None and value == wanted)
+def _matcher(wanted: list[Any]) -> Callable[[Any], bool | None]:
+    """Return a function that says whether a value equals one of the mapping; None if the value is not known.
+
+    Texts are equal exactly. A number and a plain decimal text are equal by amount.
+    """
+    texts = {each for each in wanted if type(each) is str}
+    numbers_wanted = {each for each in wanted if is_number(each)}
+    amounts = {read_number(text) for text in texts} | numbers_wanted
+    booleans = {each for each in wanted if type(each) is bool}
+
+    def equals(value: Any) -> bool | None:
+        if type(value) is str:
+            return value in texts or (bool(numbers_wanted) and read_number(value) in numbers_wanted)
+        if is_number(value):
+            return value in amounts
+        if isinstance(value, Invented):
+            verdicts = [value.is_equal(text) for text in texts]
+            return True if True in verdicts else None if None in verdicts or numbers_wanted else False
+        return type(value) is bool and value in booleans
+
+    return equals
 
 
 def _compares(value: Any, limit: int | Decimal, *, above: bool) -> bool | None:

@@ -8,7 +8,7 @@ value that the step cannot read.
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ from app.domain.mapping.steps import (
 )
 
 MAX_PIPE_STEPS: Final = 16
-_CHARACTERS_PER_STEP: Final = 256  # a longer text costs a further step for each so many characters
+_CHARACTERS_PER_STEP: Final = 32  # a longer text costs a further step for each so many characters
 
 _NOT_DIGITS: Final = re.compile(r"[^0-9]+")
 _NOT_ALNUM: Final = re.compile(r"[^a-z0-9]+")
@@ -159,6 +159,7 @@ _ROWS: Final = (
         '"to_number" or ["to_number", ","]',
         'Convert a text to a number; with "," or "." as decimal sign, groups and currencies are read too.',
         number_steps.to_number_step,
+        2,
     ),
     Pipe("round", '["round", 2]', "Round a number, halves away from zero.", number_steps.round_step),
     Pipe(
@@ -187,20 +188,25 @@ _ROWS: Final = (
         '["time", {"formats": ["DD.MM.YYYY HH:mm:ss", "iso"], "zone": "Europe/Berlin"}]',
         "Read a time in one of several formats.",
         time_steps.time_step,
+        4,
     ),
     Pipe(
         "epoch_s",
         '"epoch_s"',
         "Read seconds since 1970 as a time.",
         without_arguments(time_steps.epoch_step(1, "seconds")),
+        2,
     ),
     Pipe(
         "epoch_ms",
         '"epoch_ms"',
         "Read milliseconds since 1970 as a time.",
         without_arguments(time_steps.epoch_step(1000, "milliseconds")),
+        2,
     ),
-    Pipe("date", '"date" or ["date", "YYYYMMDD"]', "Calendar date of a time in UTC.", time_steps.date_step),
+    Pipe(
+        "date", '"date" or ["date", "YYYYMMDD"]', "Calendar date of a time in UTC.", time_steps.date_step, 4
+    ),
     Pipe(
         "sha256_lower",
         '"sha256_lower"',
@@ -250,6 +256,11 @@ _ROWS: Final = (
 )
 
 PIPES: Final[Mapping[str, Pipe]] = {row.name: row for row in _ROWS}
+
+
+def cost(names: Iterable[str]) -> int:
+    """Return the work of steps that each event costs, whatever it holds."""
+    return sum(PIPES[name].cost for name in names if name in PIPES)
 
 
 def make_step(written: Any) -> Step | StepProblem:

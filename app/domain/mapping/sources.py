@@ -121,7 +121,8 @@ def compile_source(
     if problems:
         return problems
     found = [member for member in members if member is not None]
-    hashed = kind == "first_of" and "sha256_lower" in _names(written)
+    outer = _names(written) if kind == "first_of" else []
+    hashed, outer_cost = "sha256_lower" in outer, pipes.cost(outer)
     read = (
         _first_of(found, pipe, default)
         if kind == "first_of"
@@ -140,7 +141,7 @@ def compile_source(
         rule=" | ".join((*([] if kind == "path" else [kind]), *_names(written))),
         pipe=repr({name: value for name, value in written.items() if name not in ("path", "default")}),
         on_error=choice,
-        steps=sum(member.steps + len(pipe) + 1 for member in found),
+        steps=sum(member.steps + outer_cost + 1 for member in found),
     )
 
 
@@ -198,14 +199,17 @@ def _member(written: dict[str, Any], at: str, kind: str, problems: list[MappingP
             problems.append(problem)
         return _Member(lambda _content, _reading: const, const=const)
     pipe = _pipe(written, at, problems)
-    text, hashed = written[kind], "sha256_lower" in _names(written)
+    text, names = written[kind], _names(written)
+    hashed = "sha256_lower" in names
     if kind == "path":
         path = parse_path(text) if isinstance(text, str) else None
         if path is None:
             sentence = 'A path is names and indexes such as a.b[0].c, a.list[*].b or ["utm source"].x.'
             problems.append(MappingProblem(f"{at}.path", "path_invalid", sentence))
             return None
-        return _Member(_path_value(path, pipe), (text,), () if hashed else (text,), steps=1 + len(pipe))
+        return _Member(
+            _path_value(path, pipe), (text,), () if hashed else (text,), steps=1 + pipes.cost(names)
+        )
     parts = parse_template(text) if isinstance(text, str) else "A template is a text."
     compiled = _template_value(parts, pipe) if isinstance(parts, list) else parts
     if isinstance(parts, str) or isinstance(compiled, str):
@@ -216,7 +220,7 @@ def _member(written: dict[str, Any], at: str, kind: str, problems: list[MappingP
         compiled,
         tuple(part.text for part in placeholders),
         () if hashed else tuple(part.text for part in placeholders if "sha256_lower" not in part.steps),
-        steps=1 + len(pipe) + sum(1 + len(part.steps) for part in placeholders),
+        steps=1 + pipes.cost(names) + sum(1 + pipes.cost(part.steps) for part in placeholders),
     )
 
 

@@ -1,0 +1,242 @@
+"""Reading numbers from texts, and exact calculation, clause by clause (interface §4.2)."""
+
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.conversion.failures import SourceFailed
+from app.domain.conversion.numbers import as_text, read_number
+from app.domain.mapping.pipes import make_step
+from app.domain.mapping.steps import StepProblem
+from tests.domain.readings import piped
+
+# The expected number with decimal comma, and with decimal point; None if the step fails.
+TEXTS: list[tuple[str, Any, Any]] = [
+    ("5", 5, 5),
+    ("1234", 1234, 1234),
+    ("19.99", None, "19.99"),
+    ("19,99", "19.99", None),
+    ("1.234", 1234, "1.234"),
+    ("1,234", "1.234", 1234),
+    ("1.234,56", "1234.56", None),
+    ("1,234.56", None, "1234.56"),
+    ("1.234.567,8", "1234567.8", None),
+    ("1,234,567.8", None, "1234567.8"),
+    ("1 234,56", "1234.56", None),
+    ("1 234.56", None, "1234.56"),
+    ("1\u00a0234,56", "1234.56", None),
+    ("1\u202f234,56", "1234.56", None),
+    ("1\u2009234.56", None, "1234.56"),
+    ("1'234.56", None, "1234.56"),
+    ("1’234,56", "1234.56", None),
+    ("1'234’567", None, None),
+    ("1.234 567", None, None),
+    ("1 234\u00a0567", None, None),
+    ("1.2345", None, "1.2345"),
+    ("1.23.456", None, None),
+    ("12.34", None, "12.34"),
+    ("1234.567,8", None, None),
+    ("1234,567.8", None, None),
+    ("0.123", None, "0.123"),
+    ("0,123", "0.123", None),
+    ("01.234", None, "1.234"),
+    ("1,23,456.78", None, "123456.78"),
+    ("12,34,567", None, 1234567),
+    ("1,23,45", None, None),
+    ("1.23.456,78", None, None),
+    ("5,-", 5, None),
+    ("5,--", 5, None),
+    ("1.234,-", 1234, None),
+    ("5,50,-", None, None),
+    ("5,---", None, None),
+    ("5.-", None, None),
+    ("-5,50", "-5.50", None),
+    ("−5.50", None, "-5.50"),
+    ("--5", None, None),
+    ("5-", None, None),
+    ("(5)", None, None),
+    ("5,", None, None),
+    (",5", None, None),
+    (".5", None, None),
+    ("1e3", None, None),
+    ("1E3", None, None),
+    ("٣", None, None),
+    ("１", None, None),
+    ("", None, None),
+    ("EUR", None, None),
+    ("five", None, None),
+    ("5 apples", None, None),
+    ("$20", 20, 20),
+    ("20$", 20, 20),
+    ("$ 20", 20, 20),
+    ("20 €", 20, 20),
+    ("20\u00a0€", 20, 20),
+    ("20  €", None, None),
+    ("£1,234.50", None, "1234.50"),
+    ("¥500", 500, 500),
+    ("₹1,23,456", None, 123456),
+    ("12 zł", 12, 12),
+    ("12kr", 12, 12),
+    ("R$ 5,50", "5.50", None),
+    ("US$5", 5, 5),
+    ("A$5", 5, 5),
+    ("C$5", 5, 5),
+    ("Fr. 5", 5, 5),
+    ("1'234.50 Fr.", None, "1234.50"),
+    ("EUR 5", 5, 5),
+    ("5USD", 5, 5),
+    ("eur 5", None, None),
+    ("XYZ 5", None, None),
+    ("$5 USD", None, None),
+    ("$$5", None, None),
+    ("-$5", -5, -5),
+    ("$-5", -5, -5),
+    ("-5 €", -5, -5),
+    ("-$-5", None, None),
+    ("5 5 €", None, None),
+    ("9" * 33, None, None),
+]
+
+
+@pytest.mark.parametrize(("text", "comma", "point"), TEXTS, ids=[ascii(row[0])[:30] for row in TEXTS])
+def test_amounts_as_they_are_written(text: str, comma: Any, point: Any) -> None:
+    """One kind of group sign, groups of three or Indian ones, one currency, one minus sign."""
+    for decimal, expected in ((",", comma), (".", point)):
+        wanted = "transform_failed" if expected is None else Decimal(expected)
+        outcome = piped(f" {text}\t" if text else "?", ["to_number", decimal])
+        assert outcome == wanted, decimal
+
+
+@pytest.mark.parametrize("step", ["to_number", ["to_number", ","], ["to_number", "."]])
+def test_a_json_number_stays_itself(step: Any) -> None:
+    for number in (5, Decimal("1.50"), Decimal("1E+3")):
+        outcome = piped(number, step)
+        assert outcome is number
+    assert piped(True, step) == "wrong_type"
+    assert piped(["1"], step) == "wrong_type"
+
+
+def test_bare_to_number_stays_strict() -> None:
+    for text in ("1,5", "1 000", "1e3", "$5", "٣", "1'000", "5 €"):
+        assert piped(text, "to_number") == "transform_failed"
+    assert piped(" +7.50 ", "to_number") == Decimal("7.50")
+
+
+@given(st.decimals(0, 10**12, places=2), st.sampled_from([".", " ", "'", "’", "\u202f"]), st.booleans())
+def test_every_amount_that_is_written_with_groups_is_read(amount: Decimal, group: str, euro: bool) -> None:
+    """With decimal comma, and with decimal point."""
+    english = f"{amount:,.2f}"
+    german = english.translate(str.maketrans({",": group, ".": ","})) + (" €" if euro else "")
+    assert read_number(german, ",") == amount
+    if group != ".":
+        assert read_number(english.replace(",", group), ".") == amount
+    assert read_number(english, ".") == amount
+
+
+@given(st.text("0123456789.,' ’-−$€eE\u00a0kr", max_size=20))
+def test_a_text_has_one_amount(text: str) -> None:
+    """What both forms read differs only if the text has one sign with three digits after it."""
+    comma, point = read_number(text, ","), read_number(text, ".")
+    if comma is not None and point is not None and comma != point:
+        assert sum(text.count(sign) for sign in ".,") == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "value", "expected"),
+    [
+        pytest.param(["multiply", 0.01], 1999, Decimal("19.99"), id="cents to units"),
+        pytest.param(["multiply", 100], Decimal("19.99"), Decimal("1999.00"), id="units to cents"),
+        pytest.param(["divide", 100], 1999, Decimal("19.99"), id="divide"),
+        pytest.param(["divide", 3], 1, Decimal("0.333333333333"), id="12 decimals"),
+        pytest.param(["divide", 3], 2, Decimal("0.666666666667"), id="rounded up"),
+        pytest.param(["divide", -3], 2, Decimal("-0.666666666667"), id="away from zero"),
+        pytest.param(["multiply", 0.5], Decimal("0.000000000001"), Decimal("0.000000000001"), id="a half"),
+        pytest.param(
+            ["multiply", 0.5], Decimal("-0.000000000001"), Decimal("-0.000000000001"), id="below zero"
+        ),
+        pytest.param(["multiply", 0.4], Decimal("0.000000000001"), Decimal("0E-12"), id="less than a half"),
+        pytest.param(["divide", 4], 10, Decimal("2.5"), id="a quotient that ends"),
+        pytest.param(["divide", 5], 10, 2, id="a whole quotient"),
+        pytest.param(["add", 0.2], Decimal("0.1"), Decimal("0.3"), id="no binary fractions"),
+        pytest.param(["add", -1], 5, 4, id="add a negative number"),
+        pytest.param(["multiply", 2], Decimal("1E+3"), 2000, id="an exponent"),
+        pytest.param(["multiply", 2], "5", "wrong_type", id="a text operand fails"),
+        pytest.param(["add", 1], True, "wrong_type", id="a boolean too"),
+        pytest.param(["add", 1], [1], "wrong_type", id="a list too"),
+        pytest.param(["add", 1], 10**41, "transform_failed", id="a number with too many digits"),
+        pytest.param(["multiply", 999999999999], 10**39, 999999999999 * 10**39, id="a large result"),
+    ],
+)
+def test_calculation(step: Any, value: Any, expected: Any) -> None:
+    outcome = piped(value, step)
+    assert outcome == expected
+    assert type(outcome) is type(expected)
+
+
+NUMBERS = st.decimals(-(10**20), 10**20, allow_nan=False, allow_infinity=False) | st.integers(
+    -(10**20), 10**20
+)
+ARGUMENTS = st.decimals(-(10**6), 10**6, places=6) | st.integers(-(10**11), 10**11)
+
+
+@given(NUMBERS, ARGUMENTS, st.sampled_from(["multiply", "divide", "add"]))
+def test_results_are_exact_to_twelve_decimals(number: Any, argument: Any, name: str) -> None:
+    """As with fractions, rounded once, halves away from zero."""
+    if name == "divide" and argument == 0:
+        return
+    a, b = Fraction(number), Fraction(argument)
+    exact = a * b if name == "multiply" else a + b if name == "add" else a / b
+    scaled = abs(exact) * 10**12
+    whole = int(scaled + Fraction(1, 2)) * (1 if exact >= 0 else -1)
+    with localcontext(prec=100):
+        assert piped(number, [name, argument]) == Decimal(whole) / 10**12
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        ["multiply"],
+        ["multiply", "2"],
+        ["multiply", 1, 2],
+        ["multiply", True],
+        ["multiply", 10**12],
+        ["multiply", 1e-13],
+        ["divide", 0],
+        ["divide", 0.0],
+        ["add", None],
+        ["to_number", ";"],
+        ["to_number", ",", "."],
+        ["to_number", 1],
+        ["to_number", None],
+        ["to_number", [","]],
+    ],
+)
+def test_steps_that_are_refused(step: Any) -> None:
+    assert isinstance(make_step(step), StepProblem)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (10115, "10115"),
+        (Decimal("10115.0"), "10115"),
+        (Decimal("1E+3"), "1000"),
+        (Decimal("1.50"), "1.50"),
+        (-7, "-7"),
+        ("07", "07"),
+    ],
+)
+def test_a_number_is_read_as_text(value: Any, text: str) -> None:
+    """In plain digits, without an exponent."""
+    assert as_text(value) == text
+
+
+@pytest.mark.parametrize("value", [True, [], {}, None])
+def test_other_types_are_no_texts(value: Any) -> None:
+    failed = as_text(value)
+    assert isinstance(failed, SourceFailed)
+    assert failed.reason == "wrong_type"
