@@ -101,9 +101,13 @@ async def _free(connection: asyncpg.Connection) -> None:
         await connection.execute("VACUUM batch_states")
         wal = await connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
         began = time.perf_counter()
-        async with connection.transaction():
-            # Simulate weeks later: the days have passed, and the ten days of their states.
-            await partitions.drop_old(connection, keep_days=-30)
+        # Simulate weeks later: the days have passed, and the ten days of their states.
+        for day in await partitions.old_days(connection, keep_days=-30):
+            async with connection.transaction():
+                await partitions.drop_day(connection, day)
+        for start in await partitions.old_states(connection, keep_days=-30):
+            async with connection.transaction():
+                await partitions.drop_states(connection, start)
         took = time.perf_counter() - began
         written = await connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn") - wal
         rows.append((f"{size}", took, float(written) / 1e6))

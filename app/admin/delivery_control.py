@@ -15,9 +15,7 @@ from app.store import (
     counts,
     driver_of,
     lane_wakeups,
-    partitions,
     replays,
-    transactions,
 )
 
 _POLL_SECONDS = 0.05
@@ -52,12 +50,15 @@ class StoreDeliveryControl:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def waiting(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
-        """Return how many accepted events wait for delivery. Block flushes until the transaction ends."""
-        return await batches.waiting(await _driver_in_transaction(connection), destination)
+        """Return how many accepted events wait for delivery. The caller holds flushes."""
+        return await batches.waiting(await driver_of(connection), destination)
 
     async def discard(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
-        """Mark all waiting events as dead, with reason `discarded`, and return their number."""
-        driver = await _driver_in_transaction(connection)
+        """Mark all waiting events as dead, with reason `discarded`, and return their number.
+
+        The destination is archived, so no flush adds an event.
+        """
+        driver = await driver_of(connection)
         events, retrying = await batches.discard(driver, destination)
         await counts.add(
             driver, self._writer, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
@@ -70,10 +71,3 @@ class StoreDeliveryControl:
         """Notify workers that a destination changed. Without the notification they notice it later."""
         async with self._pool.acquire() as connection:
             await lane_wakeups.notify(connection, {await replays.lane_of(connection, destination): 0})
-
-
-async def _driver_in_transaction(connection: AsyncConnection) -> asyncpg.Connection:
-    """Return the transaction's asyncpg connection. Block flushes until the transaction ends."""
-    driver = await driver_of(connection)
-    await transactions.lock(driver, partitions.FLUSH_LOCK)
-    return driver

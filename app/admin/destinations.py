@@ -19,7 +19,7 @@ from app.admin.pinned_names import pin_for_advertiser
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.destination import State
 from app.domain.ids import DestinationId
-from app.store import audit, callbacks, destinations, driver_of, sign_ins
+from app.store import audit, callbacks, destinations, driver_of, partitions, sign_ins
 from app.store.audit import AuditAction
 from app.store.destinations import Destination, DestinationDraft
 
@@ -182,8 +182,8 @@ async def disconnect_destination(context: AppContext, caller: Caller, destinatio
         await _record(connection, caller.actor, AuditAction.DESTINATION_DISCONNECTED, before, after)
     await context.delivery_control.quiesce(after.number)
     async with context.engine.begin() as connection:
-        await destinations.hold_flushes(connection)
         after = await lock_visible(connection, caller, destination_id)
+        await partitions.hold_flushes(await driver_of(connection))
         is_disconnected = (after.sign_in, after.sign_in_reason) == ("broken", "disconnected")
         if is_disconnected and not await context.delivery_control.waiting(connection, after.number):
             after = await destinations.set_sign_in(connection, after.id, "none")
@@ -206,9 +206,9 @@ async def archive_destination(
     """
     async with context.engine.begin() as connection:
         await find_visible(connection, caller, destination_id)
-        await destinations.hold_flushes(connection)
         before = await destinations.lock(connection, destination_id)
         assert before is not None
+        await partitions.hold_flushes(await driver_of(connection))
         after = before
         if before.state is not State.ARCHIVED:
             require_version(before.version, expected)

@@ -40,6 +40,11 @@ from app.telemetry import Telemetry
 # An attempt without a result may still be in flight for this time. After this time its events are sent again.
 SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
 
+# Seconds between the tries to write a result. A try that waits for a lock takes up to two seconds more: then
+# the pauses are short, because a result that is not written means that the events are sent again.
+_PAUSES = (0.1, 0.4, 1.6, 5.0)
+_LOCKED_PAUSES = (0.5,) * 20
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Delivery:
@@ -321,12 +326,14 @@ class Delivery:
     async def _write(
         self, lane: Lane, request: RequestInFlight, sent: SentRequest, settlement: Settlement
     ) -> CountDelta | None:
-        """Write the settlement. Try again for some seconds while the database is unreachable.
+        """Write the settlement. Try again for some seconds while the database is unreachable, and longer
+        while another session holds a lock.
 
         Returns the changes of the counts. Returns None if every try failed: the attempt then has no result,
         and `recover` settles it later.
         """
-        for pause in (0.1, 0.4, 1.6, 5.0, None):
+        pauses, locked_pauses = iter(_PAUSES), iter(_LOCKED_PAUSES)
+        while True:
             try:
                 async with self.pool.acquire() as connection:
                     left = lane.pace.blocked_until - self.environment.monotonic()
@@ -343,6 +350,10 @@ class Delivery:
                         writer=self.writer,
                     )
             except DRIVER_ERRORS as error:
+                is_locked = isinstance(error, asyncpg.LockNotAvailableError)
+                if is_locked:
+                    self.writer = self.writer.with_other_rows()
+                pause = next(locked_pauses if is_locked else pauses, None)
                 self.telemetry.failed(
                     "settlement.write_failed",
                     error,
@@ -354,7 +365,6 @@ class Delivery:
                 if pause is None:
                     return None
                 await asyncio.sleep(pause)
-        return None
 
     async def recover(self, lane: Lane, attempt: attempts.UnsettledAttempt) -> None:
         """Settle an attempt whose sender has ended. Its outcome is unknown, so its events are sent again."""

@@ -3,9 +3,10 @@
 Every worker can run these jobs. An advisory lock lets only one worker run them at a time.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -29,6 +30,9 @@ _EXPIRE_LIMIT = 500  # batches and exceptions per run
 _MAINTENANCE_LOCK = 7_303  # a worker that does not get the lock skips this run
 _PARTITIONS_EVERY_S = 3_600.0
 FEWEST_DAYS_AHEAD = 3  # one day more than readiness requires
+# The pause of a job after its first failure; it doubles with each further failure.
+_FIRST_PAUSE_S = 30.0
+_LONGEST_PAUSE_S = 900.0
 _AUDIT_HEAD_EVERY_S = 24 * 3_600.0
 
 
@@ -43,9 +47,20 @@ class Retention:
     rejection_days: int = 7
 
 
+@dataclass(slots=True)
+class _MaintenanceJob:
+    """A maintenance job, and when it is due in monotonic seconds."""
+
+    name: str
+    run: Callable[[PipelineConnection], Coroutine[Any, Any, None]]
+    every_s: float = 0.0
+    due_at: float = float("-inf")
+    pause_s: float = _FIRST_PAUSE_S
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
 class Maintenance:
-    """Runs the maintenance jobs every few seconds, and the job for partitions once an hour."""
+    """Runs the maintenance jobs every few seconds, and the jobs for partitions once an hour."""
 
     every_s = 5.0
 
@@ -55,55 +70,68 @@ class Maintenance:
     monotonic: Callable[[], float]
     telemetry: Telemetry
     callbacks_enabled: bool = False
-    _partitions_at: float = field(init=False, default=float("-inf"))
+    _jobs: Sequence["_MaintenanceJob"] = field(init=False)
     _audit_head_at: float = field(init=False, default=float("-inf"))
 
+    def __post_init__(self) -> None:
+        # Creation comes first, because without partitions nothing can be stored. It needs no turn.
+        self._jobs = [
+            _MaintenanceJob("create_partitions", self._create_partitions, _PARTITIONS_EVERY_S),
+            _MaintenanceJob("rotate_ledger", self._rotate_ledger, _PARTITIONS_EVERY_S),
+            _MaintenanceJob("drop_partitions", self._drop_partitions, _PARTITIONS_EVERY_S),
+            _MaintenanceJob("expire", partial(self._in_turn, job=self._expire)),
+            _MaintenanceJob("delete_keys", partial(self._in_turn, job=self._delete_keys)),
+            _MaintenanceJob("delete_rejections", partial(self._in_turn, job=self._delete_rejections)),
+        ]
+
     async def run(self) -> None:
-        """Run all jobs once, unless another worker does. Damaged rows that stop one job stop no other job."""
+        """Run the jobs that are due, each in its own transactions. A job that fails stops no other job.
+
+        A job that failed pauses, longer after each further failure, because what it waits for may be locked
+        for hours and others wait behind it.
+        """
         async with self.pool.acquire() as connection:
-            # This job comes first and needs no lock, because without partitions nothing can be stored.
-            await self._maintain_partitions(connection)
-            if not await self._run_job(connection, self._expire):
-                return
-            await self._run_job(connection, self._delete_keys)
-            await self._run_job(connection, self._delete_rejections)
+            is_short = await self._partitions_run_out(connection)
+            for job in self._jobs:
+                now = self.monotonic()
+                if now < job.due_at and not (is_short and job is self._jobs[0]):
+                    continue
+                try:
+                    await job.run(connection)
+                except (asyncpg.PostgresError, OSError) as error:
+                    if connection.is_closed():
+                        raise
+                    event = "maintenance.damaged_data" if is_damage(error) else "maintenance.failed"
+                    self.telemetry.log(event, level=40, job=job.name, error=describe_exception(error))
+                    job.due_at = now + job.pause_s
+                    job.pause_s = min(job.pause_s * 2, _LONGEST_PAUSE_S)
+                else:
+                    job.due_at, job.pause_s = now + job.every_s, _FIRST_PAUSE_S
             now = self.monotonic()
             if now - self._audit_head_at >= _AUDIT_HEAD_EVERY_S:
                 await self.log_audit_head(connection)
                 self._audit_head_at = now
 
-    async def _maintain_partitions(self, connection: PipelineConnection) -> None:
-        """Create and drop partitions once an hour, and immediately if they run out.
+    async def _partitions_run_out(self, connection: PipelineConnection) -> bool:
+        """Return whether the partitions end within days.
 
-        Partitions can run out early: while a machine is suspended, the monotonic clock stands still but days
-        pass.
+        This can happen early: while a machine is suspended, the monotonic clock stands still but days pass.
         """
-        now = self.monotonic()
-        if now - self._partitions_at < _PARTITIONS_EVERY_S:
-            ahead = await partitions.days_ahead(connection)
-            if ahead >= FEWEST_DAYS_AHEAD:
-                return
+        ahead = await partitions.days_ahead(connection)
+        if ahead < FEWEST_DAYS_AHEAD:
             self.telemetry.log("partitions.running_out", level=30, days_ahead=ahead)
-        await self.rotate_partitions(connection)
-        self._partitions_at = now
+        return ahead < FEWEST_DAYS_AHEAD
 
-    async def _run_job(
-        self, connection: PipelineConnection, job: Callable[[PipelineConnection], Coroutine[Any, Any, None]]
-    ) -> bool:
-        """Run a job in its own transaction. Return False if another worker has the lock."""
-        try:
-            async with connection.transaction():
-                if not await transactions.try_lock(connection, _MAINTENANCE_LOCK):
-                    return False
+    async def _in_turn(
+        self,
+        connection: PipelineConnection,
+        *,
+        job: Callable[[PipelineConnection], Coroutine[Any, Any, None]],
+    ) -> None:
+        """Run a job in a transaction, unless another worker runs one."""
+        async with connection.transaction():
+            if await transactions.try_lock(connection, _MAINTENANCE_LOCK):
                 await job(connection)
-        except Exception as error:
-            if not is_damage(error):
-                raise
-            name = job.__name__.removeprefix("_")
-            self.telemetry.log(
-                "maintenance.damaged_data", level=40, job=name, error=describe_exception(error)
-            )
-        return True
 
     async def _delete_keys(self, connection: PipelineConnection) -> None:
         await batches.delete_data_keys(
@@ -118,21 +146,30 @@ class Maintenance:
         if (head := await audit_head.read(connection)) is not None:
             self.telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
 
-    async def rotate_partitions(self, connection: PipelineConnection) -> None:
-        """Create the partitions of the next days, rotate the ledger if it is due, drop old partitions."""
+    async def _create_partitions(self, connection: PipelineConnection) -> None:
         async with connection.transaction():
             await partitions.create_ahead(connection)
+
+    async def _rotate_ledger(self, connection: PipelineConnection) -> None:
         async with connection.transaction():
-            await transactions.set_lock_timeout(connection, seconds=3)
-            if (generation := await partitions.rotate_ledger(connection)) is not None:
-                self.telemetry.log("ledger.rotated", generation=generation)
+            generation = await partitions.rotate_ledger(connection)
+        if generation is not None:
+            self.telemetry.log("ledger.rotated", generation=generation)
+
+    async def _drop_partitions(self, connection: PipelineConnection) -> None:
+        """Drop old partitions, each in a transaction that ends with the drop."""
+        keep_days = self.retention.days
+        for day in await partitions.old_days(connection, keep_days=keep_days):
+            async with connection.transaction():
+                await partitions.drop_day(connection, day)
+            self.telemetry.log("partitions.dropped", day=str(day))
+        for start in await partitions.old_states(connection, keep_days=keep_days):
+            async with connection.transaction():
+                await partitions.drop_states(connection, start)
         async with connection.transaction():
-            await transactions.set_lock_timeout(connection, seconds=3)
-            dropped = await partitions.drop_old(connection, keep_days=self.retention.days)
-        if dropped.days or dropped.generations:
-            self.telemetry.log(
-                "partitions.dropped", days=list(map(str, dropped.days)), generations=list(dropped.generations)
-            )
+            generation = await partitions.drop_generation(connection)
+        if generation is not None:
+            self.telemetry.log("partitions.dropped", generation=generation)
 
     async def _expire(self, connection: PipelineConnection) -> None:
         deltas: dict[DestinationNumber, counts.CountDelta] = {}

@@ -40,6 +40,10 @@ class CountWriter:
     number: int  # identifies the rows of this process in the counts
     callbacks_enabled: bool = False  # queue the final states as callbacks to the journey engine
 
+    def with_other_rows(self) -> "CountWriter":
+        """Return a writer of other rows of the counts, because another session locked a row."""
+        return replace(self, number=(self.number + 1) % counts.WRITERS)
+
 
 async def write_settlement(
     connection: PipelineConnection,

@@ -80,15 +80,21 @@ class FlushSession:
     async def write(self, requests: Sequence[PendingRequest]) -> Flush:
         """Write a group in one transaction. Nothing is committed if this raises.
 
-        After an error of `_RETRYABLE_ERRORS` it tries again, up to twice.
+        After an error of `_RETRYABLE_ERRORS` it tries again, up to twice. After a wait for a lock it tries a
+        single request again once; the caller divides a group.
         """
-        for _ in range(2):
+        for tries in range(3):
             try:
                 return await self._write(requests)
-            except asyncpg.PostgresError as error:
-                if not str(error.sqlstate).startswith(_RETRYABLE_ERRORS):
+            except asyncpg.LockNotAvailableError:
+                # Another session may have locked a row of the counts: use other rows.
+                self._writer.change_count_rows()
+                if len(requests) > 1 or tries:
                     raise
-        return await self._write(requests)
+            except asyncpg.PostgresError as error:
+                if tries == 2 or not str(error.sqlstate).startswith(_RETRYABLE_ERRORS):
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     async def _write(self, requests: Sequence[PendingRequest]) -> Flush:
         connection = await self.connection()

@@ -56,6 +56,10 @@ class FlushWriter:
         # For a destination that had a duplicate: how many further flushes check every key separately.
         self._cautious_flushes: dict[DestinationNumber, int] = {}
 
+    def change_count_rows(self) -> None:
+        """Add to other rows of the count tables from now on, because another session locked a row."""
+        self._writer = (self._writer + 1) % counts.WRITERS
+
     async def write_in_one_round_trip(
         self,
         connection: asyncpg.Connection,

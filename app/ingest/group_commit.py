@@ -342,7 +342,8 @@ class GroupCommit:
             self._telemetry.flushes.labels("stored").inc()
             self._database_results.succeeded()
         except asyncpg.PostgresError as error:
-            if concerns_transaction(error):
+            is_locked = isinstance(error, asyncpg.LockNotAvailableError)
+            if concerns_transaction(error) or (is_locked and len(requests) == 1):
                 self._refuse(session, requests, error)
             elif len(requests) == 1:
                 # A request that cannot be written is a bug; it must not fail other requests.
@@ -351,8 +352,10 @@ class GroupCommit:
                 self._telemetry.flushes.labels("failed").inc()
                 _refuse_all(requests)
             else:
-                for request in requests:
-                    await self._flush(session, [request])
+                # One request cannot be written, or another session has locked a row that it needs.
+                middle = len(requests) // 2
+                await self._flush(session, requests[:middle])
+                await self._flush(session, requests[middle:])
         except Exception as error:  # a lost connection or a bug: nothing of the group is acknowledged
             self._refuse(session, requests, error)
 

@@ -23,7 +23,7 @@ from app.domain.pacing.lane_limits import TIMES
 from app.oidc_client import OidcClient
 from app.setting_types import DatabaseRole
 from app.settings import Settings, SettingsError
-from app.store import encryption_key_usage, keepalive, organisation_scope
+from app.store import counts, encryption_key_usage, keepalive, organisation_scope, transactions
 from app.store import secrets as stored_secrets
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-_WRITERS = 64
 # The database roles of processes that do not connect as the API.
 _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
     "worker": "worker",
@@ -134,7 +133,7 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
             pool=pool,
             vault=vault,
             pepper=pepper,
-            writer=random.randrange(_WRITERS),  # noqa: S311
+            writer=random.randrange(counts.WRITERS),  # noqa: S311
             name=f"{role}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}",
             telemetry=Telemetry(),
             dsn=dsn,
@@ -278,6 +277,7 @@ def session_settings(
         "timezone": "UTC",
         "jit": "off",
         "statement_timeout": "30s",
+        "lock_timeout": f"{transactions.LOCK_TIMEOUT_S * 1000:.0f}ms",
         # A worker that freezes in a transaction keeps rows locked. This timeout frees the rows when the
         # worker's leases expire.
         "idle_in_transaction_session_timeout": f"{TIMES.silent_after * 1000:.0f}ms",

@@ -4,7 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.statements import execute
 
-_TURNS = 7_304
+_TURNS = 7_308
 
 
 async def lock_all(connection: AsyncConnection) -> None:
@@ -14,7 +14,10 @@ async def lock_all(connection: AsyncConnection) -> None:
     number prevents a deadlock with `destinations.of_advertiser`.
     """
     # Row locks do not cover new rows, so two callers of this function also exclude each other.
+    # Every process applies its file when it starts, so this wait is longer than that for other locks.
+    await execute(connection, "SET LOCAL lock_timeout = '20s'")
     await execute(connection, "SELECT pg_advisory_xact_lock(:turns)", turns=_TURNS)
+    await execute(connection, "SET LOCAL lock_timeout TO DEFAULT")
     await execute(
         connection,
         "SELECT id FROM destinations WHERE organisation_id = acting_organisation() "

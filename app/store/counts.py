@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection
 from app.store.rows import read_row
+
+WRITERS: Final = 64
 
 
 @dataclass(slots=True)

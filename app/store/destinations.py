@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId
-from app.store.partitions import FLUSH_LOCK
 from app.store.rows import read_row
 from app.store.statements import execute, fetch, fetch_one, fetch_value
 
@@ -90,17 +89,6 @@ async def lock(connection: AsyncConnection, destination: str) -> Destination | N
     """Return a destination and lock its row until the transaction ends; None if it does not exist."""
     statement = f"SELECT {_COLUMNS} FROM destinations WHERE {_OWN} AND id = :id FOR UPDATE"
     return await _destination(connection, statement, id=destination)
-
-
-async def hold_flushes(connection: AsyncConnection) -> None:
-    """Wait for running flushes and block new ones until the transaction ends.
-
-    A flush holds this lock in shared mode while it reads destinations. An action that must be sure that no
-    event is waiting calls this function before it locks a row.
-    """
-    # New flushes wait behind this lock, so a short timeout is better than delaying every event.
-    await execute(connection, "SET LOCAL lock_timeout = '5s'")
-    await execute(connection, "SELECT pg_advisory_xact_lock(:lock)", lock=FLUSH_LOCK)
 
 
 async def create(

@@ -14,6 +14,7 @@ from app.store import PipelineConnection, damage, partitions, transactions
 from app.store.rows import read_row
 
 ERASER_LOCK = 7_304  # one worker scans at a time
+_LANE_LOCK_S = 1.0  # the lanes that are locked already wait meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,19 @@ async def ask(
     Flushes wait until the commit, so that the scan finds every event that was acknowledged earlier. After the
     commit, no attempt starts with a batch that a worker read earlier.
     """
-    await transactions.lock(connection, partitions.FLUSH_LOCK)
+    # The lanes come first: a worker that is frozen in a transaction may hold one, and flushes must not wait
+    # for it. Locked in order of id, so that two concurrent erasures cannot deadlock.
+    await transactions.set_lock_timeout(connection, seconds=_LANE_LOCK_S)
+    await connection.execute(
+        """
+        UPDATE lanes SET erasures = erasures + 1
+        -- An erasure concerns only the events of its organisation.
+        FROM (SELECT id FROM lanes WHERE id IN (
+            SELECT lane FROM destinations WHERE organisation_id = acting_organisation())
+          ORDER BY id FOR UPDATE) AS locked WHERE lanes.id = locked.id
+        """
+    )
+    await partitions.hold_flushes(connection)
     requested_at: datetime = await connection.fetchval(
         """
         INSERT INTO erasures (organisation_id, id, requested_by, kinds, sealed, requested_at)
@@ -75,13 +88,6 @@ async def ask(
         by,
         list(kinds),
         sealed,
-    )
-    # Locked in order of id, so that two concurrent erasures cannot deadlock.
-    await connection.execute(
-        """
-        UPDATE lanes SET erasures = erasures + 1
-        FROM (SELECT id FROM lanes ORDER BY id FOR UPDATE) AS locked WHERE lanes.id = locked.id
-        """
     )
     return requested_at
 

@@ -4,13 +4,16 @@ The statements call functions of the database that act as the owner of the table
 not the owner (ADR 0035).
 """
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 
 from app.store import PipelineConnection, organisation_usage, transactions
 
-# Every flush holds this lock in shared mode. Ledger rotation and archiving take it exclusively.
+# Every flush holds this lock in shared mode. Ledger rotation, archiving and erasures take it exclusively.
 FLUSH_LOCK = 7_301
+# New flushes wait behind an exclusive request for the lock, so this wait is shorter than theirs.
+_HOLD_FLUSHES_S = transactions.LOCK_TIMEOUT_S / 2
+# Dropping a partition locks its parent exclusively. Every other statement waits behind a wait for this lock.
+_DROP_LOCK_S = 0.3
 # A process holds this lock while it creates or drops partitions.
 MAINTENANCE_LOCK = 7_302
 
@@ -25,12 +28,13 @@ _EPOCH = date(1970, 1, 1)
 STORED = "to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL"
 
 
-@dataclass(frozen=True, slots=True)
-class DroppedPartitions:
-    """The days and the ledger generations whose partitions were dropped."""
+async def hold_flushes(connection: PipelineConnection) -> None:
+    """Wait for running flushes and block new ones until the transaction ends.
 
-    days: tuple[date, ...]
-    generations: tuple[int, ...]
+    Call it after all locks that others may hold for long, because flushes wait meanwhile.
+    """
+    await transactions.set_lock_timeout(connection, seconds=_HOLD_FLUSHES_S)
+    await transactions.lock(connection, FLUSH_LOCK)
 
 
 async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None:
@@ -71,7 +75,7 @@ async def rotate_ledger(connection: PipelineConnection) -> int | None:
 
     It takes the flush lock exclusively, so that no flush reads one generation and writes into another.
     """
-    await transactions.lock(connection, FLUSH_LOCK)
+    await hold_flushes(connection)
     row = await connection.fetchrow(
         "SELECT generation, now() - began_at AS age FROM ledger_generations ORDER BY generation DESC LIMIT 1"
     )
@@ -97,45 +101,58 @@ async def starts(connection: PipelineConnection, table: str) -> list[date]:
     return [row["day"] for row in rows]
 
 
-async def drop_old(connection: PipelineConnection, *, keep_days: int) -> DroppedPartitions:
-    """Drop the partitions of old data: days and ledger generations.
-
-    A day is dropped when it is older than `keep_days` and all its events are final. A ledger generation is
-    dropped when flushes no longer read it. Dropping takes `ACCESS EXCLUSIVE` locks, so the caller sets a lock
-    timeout and retries later.
-    """
-    await transactions.lock(connection, MAINTENANCE_LOCK)
+async def old_days(connection: PipelineConnection, *, keep_days: int) -> list[date]:
+    """Return the days that can be dropped: older than `keep_days`, with all events final."""
     limit: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::int", keep_days)
-    gone: list[date] = []
-    for day in await starts(connection, "batches"):
-        if day >= limit or await _open_in(connection, day):
-            continue
-        for table in ("exceptions", "mapped_duplicates"):
-            await connection.execute(f"DELETE FROM {table} WHERE day = $1", day)
-        # The events of these replays were accepted before this day. They were dropped with earlier days.
-        await connection.execute("DELETE FROM replays WHERE requested_at < $1::date", day)
-        await organisation_usage.record_day(connection, day)
-        await connection.execute("SELECT drop_day_partitions($1)", day)
-        gone.append(day)
-    await _drop_states(connection, limit)
-    passed = await connection.fetch(
+    days = [day for day in await starts(connection, "batches") if day < limit]
+    return [day for day in days if not await _open_in(connection, day)]
+
+
+async def drop_day(connection: PipelineConnection, day: date) -> None:
+    """Drop the partitions of a day and delete the rows of its events. Call it in a transaction of its own."""
+    await transactions.lock(connection, MAINTENANCE_LOCK)
+    for table in ("exceptions", "mapped_duplicates"):
+        await connection.execute(f"DELETE FROM {table} WHERE day = $1", day)
+    # The events of these replays were accepted before this day. They were dropped with earlier days.
+    await connection.execute("DELETE FROM replays WHERE requested_at < $1::date", day)
+    await organisation_usage.record_day(connection, day)
+    await _drop(connection, "drop_day_partitions", day)
+
+
+async def old_states(connection: PipelineConnection, *, keep_days: int) -> list[date]:
+    """Return the first day of each ten-day partition of states whose days were all dropped."""
+    limit: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::int", keep_days)
+    kept = set(await starts(connection, "batches"))
+    days = timedelta(days=SPAN_DAYS - 1)
+    return [
+        start
+        for start in await starts(connection, STATES)
+        if start + days < limit and not any(start <= day <= start + days for day in kept)
+    ]
+
+
+async def drop_states(connection: PipelineConnection, start: date) -> None:
+    """Drop a partition of states. Call it in a transaction of its own."""
+    await _drop(connection, "drop_state_partition", start)
+
+
+async def drop_generation(connection: PipelineConnection) -> int | None:
+    """Drop the oldest ledger generation that flushes no longer read. Return its number, or None."""
+    generation: int | None = await connection.fetchval(
         """
-        DELETE FROM ledger_generations WHERE generation < (SELECT max(generation) - 2 FROM ledger_generations)
-        RETURNING generation
+        DELETE FROM ledger_generations WHERE generation = (SELECT min(generation) FROM ledger_generations)
+          AND generation < (SELECT max(generation) - 2 FROM ledger_generations) RETURNING generation
         """
     )
-    for row in passed:
-        await connection.execute("SELECT drop_ledger_partition($1)", row["generation"])
-    return DroppedPartitions(tuple(gone), tuple(row["generation"] for row in passed))
+    if generation is not None:
+        await _drop(connection, "drop_ledger_partition", generation)
+    return generation
 
 
-async def _drop_states(connection: PipelineConnection, limit: date) -> None:
-    """Drop each ten-day partition of states when the batches of all its days were dropped."""
-    kept = set(await starts(connection, "batches"))
-    for start in await starts(connection, STATES):
-        days = [start + timedelta(days=offset) for offset in range(SPAN_DAYS)]
-        if days[-1] < limit and not kept.intersection(days):
-            await connection.execute("SELECT drop_state_partition($1)", start)
+async def _drop(connection: PipelineConnection, function: str, partition: date | int) -> None:
+    """Drop a partition as the last step of a transaction, because everything waits for its locks."""
+    await transactions.set_lock_timeout(connection, seconds=_DROP_LOCK_S)
+    await connection.execute(f"SELECT {function}($1)", partition)
 
 
 async def _open_in(connection: PipelineConnection, day: date) -> bool:

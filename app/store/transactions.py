@@ -1,13 +1,18 @@
 """Settings and advisory locks that end with the current transaction."""
 
 from datetime import datetime
+from typing import Final
 
 from app.store import PipelineConnection
 
+# Every session's limit of a wait for a lock. Another session may hold a lock for as long as it likes, and
+# whatever this session has locked waits meanwhile. Longer than `deadlock_timeout` of Postgres (1 s).
+LOCK_TIMEOUT_S: Final = 2.0
 
-async def set_lock_timeout(connection: PipelineConnection, *, seconds: int) -> None:
+
+async def set_lock_timeout(connection: PipelineConnection, *, seconds: float) -> None:
     """Let a statement of this transaction fail if it waits longer than `seconds` for a lock."""
-    await connection.execute(f"SET LOCAL lock_timeout = '{seconds}s'")
+    await connection.execute(f"SET LOCAL lock_timeout = {seconds * 1000:.0f}")
 
 
 async def set_statement_timeout(connection: PipelineConnection, *, seconds: int) -> None:

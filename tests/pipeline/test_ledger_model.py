@@ -87,6 +87,8 @@ class Model:
     contents: dict[tuple[str, str], str] = field(default_factory=dict)
     pins: dict[str, str] = field(default_factory=dict)
     accepted: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    # Ids whose Amazon event id an event with another id has: the first answer as a duplicate.
+    mapped_duplicates: set[tuple[str, str]] = field(default_factory=set)
 
     def store(self, given: dict[str, Any]) -> str:
         destination, kind = given["destination_id"], given["event"]["kind"]
@@ -101,6 +103,8 @@ class Model:
             if self.contents.get(key, content) != content:
                 return f"event_id_conflict {where}"
         if any(key in self.contents for key in keys.values()):
+            if keys["event_id"] not in self.contents:
+                self.mapped_duplicates.add(keys["event_id"])
             return "duplicate"
         self.contents |= dict.fromkeys(keys.values(), content)
         if name is not None:
@@ -153,7 +157,7 @@ async def check_stored(world: World, model: Model, seen: int) -> None:
 async def test_a_flush_answers_as_a_dictionary_does(world: World, seed: int) -> None:
     luck = random.Random(seed)
     world.work()
-    ledger_rows = 0
+    ledger_rows = mapped_duplicates = 0
     for turn in range(8):
         seen = len(world.amazon.requests)
         model = await made_model(world, f"{seed}{turn}")
@@ -174,8 +178,13 @@ async def test_a_flush_answers_as_a_dictionary_does(world: World, seed: int) -> 
         async with asyncio.timeout(30):
             await check_stored(world, model, seen)
         ledger_rows += len(model.contents)
+        mapped_duplicates += len(model.mapped_duplicates)
     # No row more: what was not accepted left no key.
     assert (await world.fetch("SELECT count(*) FROM ledger"))[0][0] == ledger_rows
+    assert mapped_duplicates
+    found = "SELECT count(*) FROM mapped_duplicates d JOIN ledger l USING (batch, place) WHERE l.key <> d.key"
+    assert (await world.fetch("SELECT count(*) FROM mapped_duplicates"))[0][0] == mapped_duplicates
+    assert (await world.fetch(found))[0][0] == 2 * mapped_duplicates  # an accepted event has two keys
 
 
 async def test_two_processes_accept_each_id_once(world: World) -> None:

@@ -3,9 +3,6 @@
 An hour of monotonic time can be days of the database's: after its clock was set, or a long suspend.
 """
 
-import asyncpg
-import pytest
-
 from app.ingest.pending_request import NotStored
 from tests.pipeline.world import World, event
 
@@ -40,8 +37,7 @@ async def test_a_sweep_that_meets_a_damaged_page_makes_them_all_the_same(world: 
     await maintenance.run()
     await drop_partitions(world, "batches", "attempts", "batch_states")
     await world.fetch("ALTER TABLE exceptions RENAME TO exceptions_lost")
-    with pytest.raises(asyncpg.UndefinedTableError):
-        await maintenance.run()
+    await maintenance.run()
     assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
 
 

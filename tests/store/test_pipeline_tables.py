@@ -54,6 +54,18 @@ async def age_ledger(c: asyncpg.Connection) -> None:
     await c.execute("UPDATE ledger_generations SET began_at = began_at - interval '11 days'")
 
 
+async def drop_old(c: asyncpg.Connection, *, keep_days: int) -> list[date]:
+    """Drop partitions as the maintenance does; return the days."""
+    days = await partitions.old_days(c, keep_days=keep_days)
+    for day in days:
+        async with c.transaction():
+            await partitions.drop_day(c, day)
+    for start in await partitions.old_states(c, keep_days=keep_days):
+        async with c.transaction():
+            await partitions.drop_states(c, start)
+    return days
+
+
 async def test_a_key_is_won_once_over_three_generations(c: asyncpg.Connection) -> None:
     """The two generations before the current one are searched; an older one is not."""
     key = (7).to_bytes(16)
@@ -140,7 +152,7 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
     await flush.append(c, [batch(1)])
     await c.execute("UPDATE batches SET day = $1", day)
     await c.execute("UPDATE batch_states SET day = $1", day)
-    assert (await partitions.drop_old(c, keep_days=30)).days == ()
+    assert await drop_old(c, keep_days=30) == []
     await c.execute("UPDATE batch_states SET disposition = 'sent', settled_at = now()")
     await event_attempts.note_mapped_duplicates(c, [((n).to_bytes(16), BatchId(1), 0) for n in (1, 2)])
     await c.execute("UPDATE mapped_duplicates SET day = $1 WHERE key = $2", day, (1).to_bytes(16))
@@ -158,7 +170,7 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
             f"rpl_{n:020d}",
             timedelta(days=days_ago),
         )
-    assert (await partitions.drop_old(c, keep_days=30)).days == (day,)
+    assert await drop_old(c, keep_days=30) == [day]
     for table, left in (("batches", 0), ("mapped_duplicates", 1), ("replays", 1)):
         assert await c.fetchval(f"SELECT count(*) FROM {table}") == left, table
 
@@ -247,7 +259,7 @@ async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Con
             datetime.now(UTC).date(),
         )
         before = await c.fetchval("SELECT pg_current_wal_insert_lsn()")
-        await partitions.drop_old(c, keep_days=-30)
+        await drop_old(c, keep_days=-30)
         assert await c.fetchval("SELECT count(*) FROM batch_states") == 0
         return int(await c.fetchval("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", before))
 
@@ -261,10 +273,10 @@ async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Con
 async def test_states_stay_until_the_last_of_their_ten_days_is_gone(c: asyncpg.Connection) -> None:
     """A day of it in which something is open keeps the partition."""
     await flush.append(c, [batch(1)])
-    assert (await partitions.drop_old(c, keep_days=-30)).days != ()
+    assert await drop_old(c, keep_days=-30)
     assert await c.fetchval("SELECT count(*) FROM batch_states") == 1
     await c.execute("UPDATE batch_states SET disposition = 'sent', settled_at = now()")
-    await partitions.drop_old(c, keep_days=-30)
+    await drop_old(c, keep_days=-30)
     assert await c.fetchval("SELECT count(*) FROM batch_states") == 0
 
 

@@ -63,7 +63,7 @@ FOR_ALL = {
     "organisation_usage.record_day": "maintenance adds up each organisation before it drops a day",
     "organisation_usage.by_day": "the platform asks for an organisation, named by its id",
     "organisations.set_suspended": "the platform suspends an organisation, named by its id",
-    "partitions.drop_old": "maintenance drops whole days",
+    "partitions.drop_day": "maintenance drops whole days",
     "replays.lane_of": "names the destination by its number, which a scoped statement found",
     "sessions._delete_expired": _SESSION,
     "sessions.act_for": _SESSION,

@@ -1,0 +1,210 @@
+"""A lock that another session holds delays only what needs it, and that ends with an error within seconds.
+
+An open transaction that has read a table, or that has locked one row of it, is what a report, a `psql` left
+open and a frozen process have in common. Intake goes on, every maintenance job ends, and no call hangs.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+
+from app.processes import api
+from app.processes.resources import open_resources
+from app.store.privileges import TABLES
+from tests.databases import WAITING_LOCKS
+from tests.pipeline.amazon import FakeAmazon
+from tests.pipeline.processes import ADMIN
+from tests.pipeline.world import World, event, eventually, settings_of
+
+BOUND_S = 5.0
+
+
+@dataclass
+class Service:
+    """An API with a worker, and a foreign session."""
+
+    world: World
+    client: httpx.AsyncClient
+    foreign: asyncpg.Connection
+    key: str
+    numbers: int = 0
+
+    async def ask(self, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
+        return await self.client.request(method, path, json=body, params=query)
+
+    async def make(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        answer = await self.ask(method, path, body, **query)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    async def post(self, dst: str) -> float:
+        """Post an event until it is on disk, as the journey engine does; return how long that took."""
+        self.numbers += 1
+        body, headers = event(self.numbers), {"X-Api-Key": self.key}
+        began = time.monotonic()
+        while True:
+            answer = await self.client.post(
+                "/events", json=body, params={"destination_id": dst}, headers=headers
+            )
+            if answer.status_code == 202:
+                return time.monotonic() - began
+            assert answer.status_code == 503, answer.text
+            assert "Retry-After" in answer.headers
+
+    async def call(self, method: str, path: str, body: Any = None, **query: Any) -> None:
+        """Call until the answer, which comes in time and is no defect."""
+        began = time.monotonic()
+        answer = await self.ask(method, path, body, **query)
+        took = time.monotonic() - began
+        assert answer.status_code in (200, 201, 202, 204, 409, 503), (method, path, answer.text)
+        assert answer.status_code != 503 or "Retry-After" in answer.headers, (method, path)
+        assert took < BOUND_S, (method, path, took)
+
+
+@pytest_asyncio.fixture
+async def service(database_url: str) -> AsyncIterator[Service]:
+    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
+    async with (
+        open_resources(settings, role="test", pool_size=10) as resources,
+        api.build_application(resources) as application,
+    ):
+        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
+        transport = httpx.ASGITransport(app=application)
+        foreign = await asyncpg.connect(resources.dsn)
+        headers = {"X-Api-Key": ADMIN}
+        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
+            made = Service(world, client, foreign, "")
+            key = await made.make("POST", "/keys", {"name": "Journey", "scopes": ["events:write"]})
+            made.key = key["key"]
+            yield made
+        await world.stop_workers()
+        foreign.terminate()
+
+
+@asynccontextmanager
+async def read_and_locked(foreign: asyncpg.Connection, table: str) -> AsyncIterator[None]:
+    """Hold a transaction that has read a table and locked a row of it."""
+    await foreign.execute(f"BEGIN; SELECT 1 FROM {table} LIMIT 1; SELECT 1 FROM {table} LIMIT 1 FOR UPDATE")
+    try:
+        yield
+    finally:
+        await foreign.execute("ROLLBACK")
+
+
+async def make_partitions_due(world: World) -> None:
+    """Let a partition be missing in the future, and one be due to be dropped."""
+    newest = datetime.now(UTC).date() + timedelta(days=7)
+    old = datetime.now(UTC).date() - timedelta(days=60)
+    for table in ("batches", "attempts"):
+        await world.fetch(f"DROP TABLE IF EXISTS {table}_p{newest:%Y%m%d}")
+        await world.fetch(
+            f"CREATE TABLE {table}_p{old:%Y%m%d} PARTITION OF {table} "
+            f"FOR VALUES FROM ('{old}') TO ('{old + timedelta(days=1)}')"
+        )
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+async def test_a_foreign_lock_stops_neither_intake_nor_another_call(service: Service, table: str) -> None:
+    world = service.world
+    first, second = await world.destination(), await world.destination()
+    dispatcher = world.work()
+    for dst in (first, second):
+        await service.post(dst)
+        await world.until(dst, delivered=1)
+    await service.make("POST", "/subjects/erase", {"email": "someone@example.com"})
+    await make_partitions_due(world)
+    maintenance = dispatcher.maintenance
+    for job in maintenance._jobs:
+        job.due_at = float("-inf")
+    async with read_and_locked(service.foreign, table), asyncio.timeout(30):
+        posting = asyncio.gather(*[service.post(dst) for _ in range(3) for dst in (first, second)])
+        calls = asyncio.gather(
+            service.call("POST", "/subjects/erase", {"email": "person1@example.com"}),
+            service.call("POST", f"/destinations/{first}/pause"),
+            service.call("POST", f"/destinations/{second}/disconnect"),
+            service.call("POST", f"/destinations/{second}/replay", {"status": "dead"}),
+            service.call("GET", f"/destinations/{first}/stats"),
+            service.call("GET", "/incidents"),
+            service.call("GET", "/health/ready"),
+        )
+        began = time.monotonic()
+        await maintenance.run()
+        assert time.monotonic() - began < 2 * BOUND_S
+        assert max(await posting) < BOUND_S
+        await calls
+        await service.call("DELETE", f"/destinations/{second}", discard="true")
+        # While calls were refused as well as after them.
+        assert max(await asyncio.gather(*[service.post(first) for _ in range(3)])) < BOUND_S
+    newest = datetime.now(UTC).date() + timedelta(days=7)
+    assert (await world.fetch("SELECT to_regclass($1)", f"batches_p{newest:%Y%m%d}"))[0][0]
+
+
+async def test_a_frozen_flush_delays_an_erasure_and_no_post(service: Service) -> None:
+    """The erasure is refused within seconds; the posts behind it wait for a second at most."""
+    dst = await service.world.destination()
+    await service.post(dst)
+    await service.foreign.execute("BEGIN; SELECT pg_advisory_xact_lock_shared(7301)")
+    erasing = asyncio.create_task(service.ask("POST", "/subjects/erase", {"email": "a@example.com"}))
+    for _ in range(5):
+        assert await service.post(dst) < BOUND_S
+    answer = await erasing
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    await service.foreign.execute("ROLLBACK")
+    assert (await service.ask("POST", "/subjects/erase", {"email": "a@example.com"})).status_code == 202
+
+
+async def test_an_erasure_that_waits_for_a_lane_holds_no_flush(service: Service) -> None:
+    dst = await service.world.destination()
+    await service.post(dst)
+    await service.foreign.execute("BEGIN; SELECT 1 FROM lanes FOR UPDATE")
+    erasing = asyncio.create_task(service.ask("POST", "/subjects/erase", {"email": "a@example.com"}))
+    await eventually(lambda: service.world.fetch(WAITING_LOCKS))
+    assert await service.post(dst) < 0.9
+    assert (await erasing).status_code == 503
+    await service.foreign.execute("ROLLBACK")
+
+
+async def test_an_erasure_of_one_organisation_locks_no_lane_of_another(service: Service) -> None:
+    dst = await service.world.destination(organisation="org_other")
+    await service.world.destination()
+    lane = "(SELECT lane FROM destinations WHERE id = $1)"
+    await service.foreign.execute("BEGIN")
+    await service.foreign.fetch(f"SELECT 1 FROM lanes WHERE id = {lane} FOR UPDATE", dst)
+    assert (await service.ask("POST", "/subjects/erase", {"email": "a@example.com"})).status_code == 202
+    await service.foreign.execute("ROLLBACK")
+
+
+async def test_a_key_that_another_flush_holds_refuses_its_event_only(service: Service) -> None:
+    """A frozen process has not committed the event; the other events of its flush are stored."""
+    world = service.world
+    dst = await world.destination()
+    await service.post(dst)
+    (row,) = await world.fetch("DELETE FROM ledger RETURNING *")
+    await service.foreign.execute("BEGIN")
+    await service.foreign.execute("INSERT INTO ledger VALUES ($1, $2, $3, $4, $5)", *row.values())
+    blocked = asyncio.create_task(world.try_post(dst, event(1)))
+    others = [asyncio.create_task(world.post(dst, event(100 + n))) for n in range(3)]
+    results = await asyncio.gather(*others)
+    assert [[one.status for one in found] for found in results] == [["accepted"]] * 3
+    assert not isinstance(await blocked, list)
+    await service.foreign.execute("ROLLBACK")
+    assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
+
+
+async def test_every_session_has_a_lock_timeout(service: Service) -> None:
+    context_pool = service.world.resources.pool
+    async with context_pool.acquire() as connection:
+        assert await connection.fetchval("SHOW lock_timeout") == "2s"
+    own = await service.world.resources.connect()
+    assert await own.fetchval("SHOW lock_timeout") == "2s"
+    await own.close()
