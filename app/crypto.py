@@ -1,5 +1,6 @@
 """Encryption at rest with AES-256-GCM. A value can be decrypted only in the row that it was encrypted for."""
 
+import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ class NamedKey:
 
     def __repr__(self) -> str:
         return f"NamedKey({self.id})"
+
+
+def same_secret(ours: str | bytes, theirs: str | bytes) -> bool:
+    """Return whether two secrets are equal, in a time that does not depend on where they differ."""
+    left, right = (each.encode() if isinstance(each, str) else each for each in (ours, theirs))
+    return hmac.compare_digest(left, right)
 
 
 class Vault:

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import hmac
 import re
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
@@ -13,6 +12,7 @@ from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.keys import digest_of
 from app.admin.refusals import ErrorCode, Problem
 from app.api.recent_rows import RecentRows
+from app.crypto import same_secret
 from app.domain.ids import KeyId
 from app.store import keys
 
@@ -46,7 +46,7 @@ class KeyRing:
         if isinstance(key, Problem):
             return key
         digest = digest_of(key)
-        if self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap):
+        if self._bootstrap is not None and same_secret(digest, self._bootstrap):
             return _BOOTSTRAP_CALLER
         if not _KEY_FORM.fullmatch(key):
             return Problem(ErrorCode.UNAUTHORIZED)

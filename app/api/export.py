@@ -7,6 +7,7 @@ A spreadsheet cannot run a cell as a formula. An incomplete export ends with an 
 import csv
 import io
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
@@ -29,8 +30,9 @@ _CUT_SHORT: Final = {
     "error": "cut_short",
     "detail": "The export is incomplete because of an error. The rows above are valid; repeat the request.",
 }
-# A spreadsheet treats a text that begins with one of these characters as a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet treats a text that begins with one of these characters as a formula. In East Asian locales,
+# it also reads the full-width signs.
+_FORMULA: Final = re.compile(r"[\t\r\n\0]|[\s\0]*[=+\-@＝＋－＠]")
 
 
 # The media types that a route with the parameter `format` returns besides JSON.
@@ -110,13 +112,13 @@ async def _csv(columns: Sequence[str], first: Page[Any], page_at: PageAt) -> Asy
         if rows is None:
             yield csv_lines([[_CUT_SHORT["error"], _CUT_SHORT["detail"]]])
         elif rows:
-            yield csv_lines([cell(getattr(row, name)) for name in columns] for row in rows)
+            yield csv_lines([getattr(row, name) for name in columns] for row in rows)
 
 
-def csv_lines(rows: Iterable[Sequence[str]]) -> bytes:
-    """Return rows as CSV."""
+def csv_lines(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Return rows as CSV, in which no cell can be run as a formula."""
     out = io.StringIO()
-    csv.writer(out).writerows(rows)
+    csv.writer(out).writerows(map(cell, row) for row in rows)
     return out.getvalue().encode()
 
 
@@ -134,7 +136,7 @@ def cell(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     text = str(value) if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 _Page = TypeVar("_Page", bound=Page[Any])

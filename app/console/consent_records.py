@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from app.admin.access import Scope
 from app.admin.consent_records import ConsentRecord, Position, blocked_by_consent, list_consent_records
 from app.admin.mappings import list_mappings
-from app.api.export import cell, csv_lines
+from app.api.export import csv_lines
 from app.api.paging import MOST, Cursor, cursor_of, event_place_of
 from app.api.secured_route import requires
 from app.console import pages
@@ -79,7 +79,7 @@ async def _rows(visit: Visit, destination_id: str) -> AsyncIterator[bytes]:
         page = await list_consent_records(
             visit.context, visit.caller, destination_id, limit=_ROWS_PER_CHUNK, before=before
         )
-        yield csv_lines([cell(getattr(record, name)) for name in COLUMNS] for record in page.items)
+        yield csv_lines([getattr(record, name) for name in COLUMNS] for record in page.items)
         unreadable += page.unreadable_batches
         before = page.last
         if before is None:

@@ -6,7 +6,6 @@ sign-in. The cookie is valid for ten minutes. The provider's tokens are checked 
 
 import base64
 import binascii
-import hmac
 from datetime import timedelta
 from typing import Annotated, Final
 
@@ -22,7 +21,7 @@ from app.api.query_parameters import ignores_unknown_parameters
 from app.api.secured_route import Context, public
 from app.console import pages, sessions
 from app.console.secured_page import SIGN_IN, SecuredPage
-from app.crypto import CannotDecrypt
+from app.crypto import CannotDecrypt, same_secret
 from app.oidc_client import Identity, OidcFailure, new_secret
 from app.store import organisations
 from app.store.organisation_scope import EVERY
@@ -123,7 +122,7 @@ async def callback(
 ) -> Response:
     """Begin the session of the person that the provider identified."""
     pending = _pending_of(context, request)
-    if context.people is None or pending is None or not hmac.compare_digest(pending.state, state):
+    if context.people is None or pending is None or not same_secret(pending.state, state):
         return _refused(request, "unknown")
     if error or not code:
         return _ended(context, _refused(request, "denied"))

@@ -28,6 +28,7 @@ from app.api.query_parameters import parameters_of, refused_parameters, without_
 from app.api.secured_route import scopes_of
 from app.console import pages, sessions
 from app.console.sessions import Visitor
+from app.crypto import same_secret
 from app.store.destinations import Destination
 
 logger = logging.getLogger("app.console")
@@ -76,7 +77,9 @@ class SecuredPage(APIRoute):
                 request.scope["query_string"] = without_blanks(request.scope["query_string"])
                 if request.method == "POST":
                     await _read_form(context, request)
-                    if scopes and request.state.form.get("csrf") != request.state.visitor.csrf:
+                    if scopes and not same_secret(
+                        request.state.visitor.csrf, form_text(request.state.form, "csrf")
+                    ):
                         return _ask_again(request)
                 return await endpoint(request)
             except ClientDisconnect:

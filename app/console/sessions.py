@@ -19,6 +19,7 @@ from app.admin.context import AppContext
 from app.admin.person_claims import person_caller
 from app.admin.roles import role_of
 from app.api.headers import address_parts
+from app.crypto import same_secret
 from app.domain.ids import KeyId, OrganisationId
 from app.store import sessions
 from app.store.organisation_scope import EVERY
@@ -161,7 +162,7 @@ def _acting(caller: Caller, session: sessions.StoredSession) -> Caller:
 def _caller(context: AppContext, session: sessions.StoredSession) -> tuple[Caller | None, str]:
     bootstrap = context.bootstrap_key_digest
     assert session.key_digest is not None
-    if bootstrap is not None and hmac.compare_digest(session.key_digest, bootstrap):
+    if bootstrap is not None and same_secret(session.key_digest, bootstrap):
         return Caller(BOOTSTRAP, frozenset(Scope)), "bootstrap key"
     if session.key is None or session.organisation is None:
         return None, ""

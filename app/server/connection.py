@@ -388,7 +388,9 @@ class HttpConnection(HttpToolsProtocol):
         """Send an error response and close, after the client had time to read the response."""
         if self.transport.is_closing():
             return
-        self.transport.write(last_response(problem, self.server_state.default_headers))
+        # `url` is empty while the method is not read yet.
+        to_head = bool(self.url) and self.parser.get_method() == b"HEAD"
+        self.transport.write(last_response(problem, self.server_state.default_headers, to_head=to_head))
         if self._eof:
             self.transport.close()
         else:

@@ -13,6 +13,8 @@ from app.admin.refusals import ErrorCode, Problem
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 # RFC 3986 §3.2.2 and §3.2.3: an optional host and an optional port.
 _HOST: Final = re.compile(rb"(\[[0-9A-Za-z:.%_~-]*\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+# RFC 9112 §3.2.2; RFC 9110 §4.2.4 forbids user information.
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://[^/?@]+([/?].*)?", re.DOTALL)
 # Request lines of protocols besides HTTP, which the parser accepts for some methods.
 _FIRST_LINE: Final = re.compile(rb"[\r\n]*[A-Z_-]+ +[^ \r\n]+ +(?:RTSP|ICE)/")
 _ANY_LINE: Final = re.compile(rb"(?:^|\n)([A-Z_-]+) +([^ \r\n]+) +(?:RTSP|ICE)/")
@@ -21,6 +23,9 @@ UNREADABLE: Final = Problem(ErrorCode.MALFORMED, "This is not HTTP/1.1.")
 CROWDED: Final = Problem(ErrorCode.UNAVAILABLE, "Too many connections. Use fewer and keep them open.")
 _HOSTS: Final = Problem(ErrorCode.MALFORMED, "Send exactly one Host field: a host and an optional port.")
 _FRAGMENT: Final = Problem(ErrorCode.MALFORMED, "The request target contains a fragment (#).")
+_TARGET: Final = Problem(
+    ErrorCode.MALFORMED, "The request target must be a path, or an http:// or https:// URL without user."
+)
 _OLD_CHUNKED: Final = Problem(
     ErrorCode.MALFORMED, "HTTP/1.0 has no Transfer-Encoding: the length is ambiguous."
 )
@@ -43,6 +48,8 @@ def problem_of_head(
         return _CONNECT
     if b"#" in target:
         return _FRAGMENT
+    if not target.startswith((b"/", b"*")) and _ABSOLUTE.fullmatch(target) is None:
+        return _TARGET
     hosts, codings = 0, 0
     for name, value in headers:
         if name == b"host":

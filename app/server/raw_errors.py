@@ -14,13 +14,16 @@ from app.server.admission import shed_problem
 from app.server.middleware import FIXED_HEADERS, request_id_of
 
 
-def last_response(problem: Problem, headers: RawHeaders) -> bytes:
-    """Return an error response with `Connection: close`, in the format of the application's errors."""
+def last_response(problem: Problem, headers: RawHeaders, *, to_head: bool) -> bytes:
+    """Return an error response with `Connection: close`, in the format of the application's errors.
+
+    The response to a HEAD request has no body (RFC 9110 §9.3.2).
+    """
     head, body = _prepared(problem)
     extra = [(b"connection", b"close"), (b"x-request-id", secrets.token_hex(8).encode())]
     if status_of(problem) in (429, 503):
         extra.append((b"retry-after", b"%d" % (1 + secrets.randbelow(5))))
-    return head + _lines([*headers, *extra]) + body
+    return head + _lines([*headers, *extra]) + (b"\r\n" if to_head else body)
 
 
 def shed_response(

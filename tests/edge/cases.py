@@ -53,6 +53,7 @@ def head(*lines: str, target: str = "/events", method: str = "POST", version: st
 
 USUAL = ("Host: edge", f"X-Api-Key: {KEY}", "Content-Type: application/json", f"X-Request-Id: {EVENT_ID}")
 NO_KEY = ("Host: edge", "Content-Type: application/json", f"X-Request-Id: {EVENT_ID}")
+HEAD_SOURCE = "RFC 9110 §9.3.2"
 LENGTH = f"Content-Length: {len(EVENT)}"
 CHUNKED = "Transfer-Encoding: chunked"
 
@@ -148,6 +149,7 @@ WELL_FORMED = [
     row("an empty line first", "RFC 9112 §2.2", b"\r\n" + post(), 202, KEPT),
     row("absolute form", "RFC 9112 §3.2.2", post(target="http://edge/events"), 202, KEPT),
     row("absolute form of another host", "RFC 9112 §3.2.2", post(target="http://other/events"), 202, KEPT),
+    row("absolute form in capitals", "RFC 3986 §3.1", post(target="HTTP://EDGE:80/events"), 202, KEPT),
     row("percent-encoded path", "RFC 3986 §6.2.2.2", post(target="/%65vents"), 202, KEPT),
     row("ids in the query", "interface §2", post(target=f"/events?destination_id={DESTINATION}"), 202, KEPT),
     row("empty query", "RFC 9112 §3.2.1", post(target="/events?"), 202, KEPT),
@@ -549,6 +551,10 @@ HEADS = [
     row("a fragment", "RFC 9112 §3.2", post(target="/events#a"), 400, CLOSED),
     row("a fragment behind a query", "RFC 9112 §3.2", post(target="/events?#a"), 400, CLOSED),
     row("absolute form with a fragment", "RFC 9112 §3.2", post(target="http://edge/events#a"), 400, CLOSED),
+    row("absolute form of another scheme", "RFC 9112 §3.2.2", post(target="ftp://edge/events"), 400, CLOSED),
+    row("absolute form with a user", "RFC 9110 §4.2.4", post(target="http://user@edge/events"), 400, CLOSED),
+    row("absolute form without a host", "RFC 9110 §4.2.1", post(target="http:///events"), 400, CLOSED),
+    row("a path without a slash", "RFC 9112 §3.2.1", post(target="events"), 400, CLOSED),
     row("a fragment on another path", "RFC 9112 §3.2", get(target="/health/live#a"), 400, CLOSED),
     row("NUL in the target", "RFC 9112 §3.2", post(target="/events\0"), 400, CLOSED),
     row("a star as the target", "RFC 9112 §3.2.4", post(target="*"), (400, 401, 404, 405), EITHER),
@@ -564,6 +570,17 @@ HEADS = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 90,
         400,
         CLOSED,
+    ),
+    row("HEAD without Host", HEAD_SOURCE, head("X-A: 1", target="/", method="HEAD"), 400, CLOSED, head=True),
+    row("HEAD that expects", HEAD_SOURCE, get("Expect: x", method="HEAD"), 417, CLOSED, head=True),
+    row(
+        "HEAD with a field too large",
+        HEAD_SOURCE,
+        get(f"X-Name: {'a' * 70_000}", method="HEAD"),
+        431,
+        CLOSED,
+        head=True,
+        cut=False,
     ),
     row("a field too large", "interface §15", post(f"X-Name: {'a' * 70_000}"), 431, CLOSED, cut=False),
     row(

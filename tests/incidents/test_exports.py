@@ -87,7 +87,9 @@ async def test_an_export_that_is_cut_short_ends_with_an_error_row(
     ("value", "text"),
     [
         (None, ""), (True, "true"), (-5, "-5"), ("=1+1", "'=1+1"), (" =1", "' =1"), ("-x", "'-x"),
-        ("@a", "'@a"), ({"a": 1}, '{"a":1}'), ("plain", "plain"),
+        ("＝1", "'＝1"), ("＋1", "'＋1"), ("－1", "'－1"), ("＠a", "'＠a"), (" \u3000＝1", "' \u3000＝1"),
+        ("\ta", "'\ta"), ("\ra", "'\ra"), ("\na", "'\na"), ("\0=1", "'\0=1"), ("a=1", "a=1"), ("@a", "'@a"),
+        ({"a": 1}, '{"a":1}'), ("plain", "plain"),
     ],
 )  # fmt: skip
 def test_a_cell_is_no_formula(value: object, text: str) -> None:

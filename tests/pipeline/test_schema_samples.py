@@ -20,7 +20,6 @@ from app.ingest.destination_cache import AgeLimits
 from app.ingest.schema_sampler import SchemaSampler
 from app.processes import api
 from app.store import schema_samples
-from app.store.organisation_scope import scoped_engine
 from tests.pipeline.test_erasing import erase, finished
 from tests.pipeline.test_personal_data_scan import scan
 from tests.pipeline.world import BEGAN, MAPPING, World, event
@@ -48,7 +47,7 @@ async def sampler(world: World) -> AsyncIterator[SchemaSampler]:
 
 
 def connected(world: World) -> AbstractAsyncContextManager[AsyncConnection]:
-    return scoped_engine(world.resources.engine, DEFAULT_ORGANISATION).begin()
+    return world.resources.engine_of(DEFAULT_ORGANISATION).begin()
 
 
 async def groups(world: World, sampler: SchemaSampler, destination: str) -> list[SampleGroup]:
