@@ -7,7 +7,7 @@ For an ordinary event the service calls these functions in this order (checked b
                 app.server.fast_events.EventsEndpoint.__call__               authentication, response
                 app.domain.event.read_events                                 one result for each event
     matched     app.ingest.evaluate.match_mapping                            destination and mapping
-    converted   app.domain.conversion.codegen                                generated: the hashed event
+    converted   app.domain.conversion.convert.ConversionPlan.convert           the hashed event
     stored      app.ingest.flush_writer.FlushWriter.write_in_one_round_trip  one commit for many posts
                 app.api.events.results_response                              202, after the commit
     ‖

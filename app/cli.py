@@ -209,13 +209,6 @@ COMMANDS = (
         "arguments",
     ),
     Command(
-        "show-fast-path",
-        "print the code generated for a mapping document",
-        "app.commands.show_fast_path:run",
-        PLAIN,
-        "arguments",
-    ),
-    Command(
         "doctor",
         "check that the deployment is healthy and safely configured",
         "app.commands.doctor:run",

@@ -13,10 +13,9 @@ from app.admin.evaluation import UNSAVED, rules_of
 from app.admin.mapping_schema import compile_or_refuse
 from app.admin.mappings import find_mapping
 from app.admin.refusals import ErrorCode
-from app.domain.conversion.convert import Conversion, convert
-from app.domain.conversion.field_reader import ID_DERIVED
+from app.domain.conversion.convert import ID_DERIVED, Conversion, Trace, compile_plan
 from app.domain.event import Event, Rejection, check_event_id, content_digest, derived_event_id
-from app.domain.mapping.document import Mapping, compile_mapping, compile_parts
+from app.domain.mapping.document import check_publishable, compile_parts
 from app.domain.observed.field_preview import FieldPreview, preview_fields
 from app.domain.observed.preview import preview, rejection_view
 from app.store.destinations import Destination
@@ -43,7 +42,7 @@ async def preview_event(
     event = _event_of(context, destination, mapping, content)
     if isinstance(event, Rejection):
         return rejection_view(event)
-    result = preview(*event, compiled, rules, now=context.now())
+    result = preview(*event, compile_plan(compiled, rules), now=context.now())
     if event[0].event_id is None and result["ok"]:
         result["warnings"] = [asdict(ID_DERIVED), *result["warnings"]]
     return result
@@ -77,14 +76,17 @@ async def preview_draft(
         mapping = await find_mapping(connection, destination, mapping_id) if mapping_id else None
         rules = await rules_of(connection, context, destination, mapping)
     written = dict(document)
-    fields = list(preview_fields(content, compile_parts(written), rules, now=context.now()))
-    compiled = compile_mapping(written)
-    if not isinstance(compiled, Mapping):
-        return DraftPreview(fields, None)
+    parts = compile_parts(written)
     event = _event_of(context, destination, mapping, content)
+    # The id changes nothing but the derived Amazon eventId, so all fields can be shown without it.
+    shown = (Event(None, destination.id, None, content), "") if isinstance(event, Rejection) else event
+    trace: Trace = []
+    outcome = compile_plan(parts, rules).convert(*shown, context.now(), trace=trace)
+    fields = list(preview_fields(trace, parts.event_name))
+    if check_publishable(written):
+        return DraftPreview(fields, None)
     if isinstance(event, Rejection):
         return DraftPreview(fields, event)
-    outcome = convert(*event, compiled, rules, now=context.now())
     if event[0].event_id is None and isinstance(outcome, Conversion):
         outcome = msgspec.structs.replace(outcome, warnings=(ID_DERIVED, *outcome.warnings))
     return DraftPreview(fields, outcome)

@@ -11,6 +11,7 @@ from typing import Any
 
 from app.amazon.json_reader import objects
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.identity import MatchKeyType
 
 MAX_MESSAGE = 300
@@ -21,12 +22,17 @@ _REDACTED = "***"
 # message.
 _WORDS = (
     "events eventDescription name conversionType eventSource eventIngestionMethod dataSetName "
-    "countryCode eventTime matchKeys type values value currencyCode unitsSold eventId consent geo "
-    "ipAddress amazonConsent amznUserData amznAdStorage tcf gpp dataProcessingOptions options "
-    "customData dataType deviceInfo userAgent arefMeasurementTokens amazonAdEventKey partner dataSetId "
+    "matchKeys type values consent geo ipAddress amazonConsent amznUserData amznAdStorage tcf gpp options "
+    "customData dataType userAgent partner dataSetId "
     "SERVER_TO_SERVER GRANTED DENIED LIMITED_DATA_USE STRING INTEGER TIMESTAMP null true false"
 )
-SCHEMA_WORDS = frozenset(_WORDS.split()) | EVENT_TYPES.keys() | EVENT_SOURCES.keys() | set(MatchKeyType)
+SCHEMA_WORDS = (
+    frozenset(_WORDS.split())
+    | FIELDS_OF_MEMBERS.keys()
+    | EVENT_TYPES.keys()
+    | EVENT_SOURCES.keys()
+    | set(MatchKeyType)
+)
 
 # Control, format, surrogate and separator characters. They can forge log lines and hide text.
 _UNPRINTABLE = re.compile(

@@ -60,10 +60,21 @@ class RowsBatch(TypedDict):
     rows: list[SentEvent]
 
 
+class EventProblemView(TypedDict):
+    """Another problem of a rejected event."""
+
+    reason: Annotated[str, Field(examples=["units_invalid"])]
+    field: Annotated[str | None, Field(description="The path in the event.")]
+    mapping_field: Annotated[str | None, Field(description="The field of the mapping.")]
+
+
+ALSO = "The other problems of the event, at most nine, a field once."
+
+
 class EventResultBody(TypedDict):
     """The result of an event.
 
-    For a rejection, `code`, `reason`, `field`, `mapping_field` and `detail` describe it.
+    For a rejection, `code`, `reason`, `field`, `mapping_field` and `detail` describe its first problem.
     """
 
     index: int
@@ -74,6 +85,7 @@ class EventResultBody(TypedDict):
     field: NotRequired[Annotated[str | None, Field(description="The path in the event.")]]
     mapping_field: NotRequired[Annotated[str | None, Field(description="The field of the mapping.")]]
     detail: NotRequired[str]
+    also: NotRequired[Annotated[list[EventProblemView], Field(description=ALSO)]]
     warnings: NotRequired[list[WarningView]]
     preview: NotRequired[
         Annotated[dict[str, Any], Field(description="With `dry_run`: the conversion that would be sent.")]

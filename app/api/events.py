@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Annotated, Any, Final, NamedTuple
 
+import msgspec
 from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import QueryParams
@@ -281,6 +282,8 @@ def _result_body(result: EventResult) -> EventResultBody:
             "mapping_field": rejection.mapping_field,
             "detail": rejection.detail,
         }
+        if rejection.also:
+            body["also"] = [msgspec.structs.asdict(problem) for problem in rejection.also]  # type: ignore[misc]
     if result.warnings:
         body["warnings"] = [{"code": warning.code, "field": warning.field} for warning in result.warnings]
     if result.preview is not None:

@@ -9,6 +9,7 @@ from app.admin.access import Scope
 from app.admin.event_records import WarningView
 from app.admin.inputs import PreviewRequest
 from app.admin.previewing import preview_event
+from app.api.event_models import ALSO, EventProblemView
 from app.api.mappings import MAPPING
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -48,9 +49,10 @@ class RejectionPreview(ResponseBody):
     field: str | None
     mapping_field: str | None
     detail: str
+    also: list[EventProblemView] = Field(default=[], description=ALSO)
 
 
-@router.post(MAPPING + "/preview", summary="Preview a conversion")
+@router.post(MAPPING + "/preview", summary="Preview a conversion", response_model_exclude_unset=True)
 @requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 async def preview(
     destination_id: str, mapping_id: str, body: PreviewRequest, caller: CurrentCaller, context: Context

@@ -11,8 +11,7 @@ from app.console.mapping_form import canonical
 from app.console.mapping_text import write_pipe
 from app.console.problem_view import label
 from app.console.wording import share
-from app.domain.conversion.convert import Conversion
-from app.domain.conversion.field_reader import EventWarning
+from app.domain.conversion.convert import Conversion, EventWarning
 from app.domain.event import Rejection
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, LintWarning

@@ -50,11 +50,20 @@ class JourneyIds(msgspec.Struct, frozen=True):
 NO_JOURNEY: Final = JourneyIds()
 
 
+class EventProblem(msgspec.Struct, frozen=True):
+    """Why a field rejects an event: a key of `REASONS`, the path in the event, and the mapping's field."""
+
+    reason: str
+    field: str | None
+    mapping_field: str | None
+
+
 class Rejection(msgspec.Struct, frozen=True):
     """The rejection of an event. `reason` is a key of `REASONS`; `detail` contains no value of the event.
 
     `field` is the path in the event, `mapping_field` the field of the mapping. `event_id` is None if it is
-    absent or invalid. `basis` is set if consent is missing: the consent mode that applies.
+    absent or invalid. `basis` is set if consent is missing: the consent mode that applies. `also` has the
+    other problems of the event, at most nine.
     """
 
     reason: str
@@ -67,6 +76,7 @@ class Rejection(msgspec.Struct, frozen=True):
     destination_id: str | None = None
     journey: JourneyIds | None = None
     mapping: int | None = None  # the number of the mapping that applies to the event
+    also: tuple[EventProblem, ...] = ()
 
     @property
     def code(self) -> JourneyCode:

@@ -6,8 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from app.domain.conversion.consent import ConsentSettings
-from app.domain.conversion.convert import Rules
-from app.domain.conversion.fast_path import FastPath, compile_fast_path
+from app.domain.conversion.convert import ConversionPlan, Rules, compile_plan
 from app.domain.destination import Region, State
 from app.domain.identity import Profile
 from app.domain.ids import (
@@ -29,8 +28,7 @@ from app.store import cached_destinations as store
 class PublishedMapping:
     """A mapping, ready to convert events.
 
-    `compiled` is None if nothing is published. `fast_path` converts ordinary events. It is None if the
-    mapping has no fast path or the setting FAST_PATH is off.
+    `compiled` and `plan`, which converts events, are None if nothing is published.
     """
 
     id: MappingId
@@ -38,7 +36,7 @@ class PublishedMapping:
     version: int
     compiled: CompiledMapping | None
     rules: Rules
-    fast_path: FastPath | None = None
+    plan: ConversionPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +71,7 @@ class DestinationCache:
     A cached destination may be outdated: each flush compares the versions that it used with the database.
     """
 
-    def __init__(self, ages: AgeLimits, consent: ConsentSettings, *, fast_path: bool = True) -> None:
-        self._fast_path = fast_path
+    def __init__(self, ages: AgeLimits, consent: ConsentSettings) -> None:
         self._ages = ages
         self._consent = consent
         self._cached: dict[DestinationId, CachedDestination] = {}
@@ -149,7 +146,7 @@ class DestinationCache:
             version=mapping.version or 0,
             compiled=compiled,
             rules=rules,
-            fast_path=compile_fast_path(compiled, rules) if compiled and self._fast_path else None,
+            plan=None if compiled is None else compile_plan(compiled, rules),
         )
 
 

@@ -5,8 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from app.domain.conversion.convert import Conversion, EventWarning, convert
-from app.domain.conversion.field_reader import ID_DERIVED
+from app.domain.conversion.convert import ID_DERIVED, Conversion, EventWarning, Work
 from app.domain.destination import State
 from app.domain.event import (
     NO_JOURNEY,
@@ -41,23 +40,28 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 Evaluated = Candidate | Rejection
+_TOO_MUCH_WORK = "Converting the events before it took all the work that a request may cost."
 Find = Callable[[DestinationId], CachedDestination | None]
 
 
-def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evaluated:
-    """Match an event to its mapping and convert it, or return its rejection."""
+def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime, work: Work) -> Evaluated:
+    """Match an event to its mapping and convert it, or return its rejection.
+
+    `work` is what the events of the request may still take.
+    """
     matched = match_mapping(event, find)
     if isinstance(matched, Rejection):
         return matched
     destination, mapping = matched
     assert mapping.compiled is not None
+    assert mapping.plan is not None
     content = content_digest(event.content, pepper)
     event_id = event.event_id if event.event_id is not None else derived_event_id(content)
-    conversion: Conversion | Rejection | None = None
-    if mapping.fast_path is not None:
-        conversion = mapping.fast_path(event, event_id, now)
-    if conversion is None:
-        conversion = convert(event, event_id, mapping.compiled, mapping.rules, now=now)
+    conversion: Conversion | Rejection
+    if work.left > 0:
+        conversion = mapping.plan.convert(event, event_id, now, work=work)
+    else:
+        conversion = Rejection("too_much_work", None, None, _TOO_MUCH_WORK, event_id)
     if isinstance(conversion, Rejection):
         return msgspec.structs.replace(conversion, mapping=mapping.number, journey=journey_ids(event.content))
     keys: tuple[bytes, ...] = (event_key(destination.id, mapping.id, event_id),)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 
+from app.domain.conversion.convert import Work
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
 from app.domain.pacing.commit_window import FEW_EVENTS, CommitWindow
@@ -313,11 +314,13 @@ class GroupCommit:
             destination = found[id_]
             numbers.append(None if destination is None else destination.number)
         request.destinations = numbers
-        find, pepper = found.get, self._pepper
+        find, pepper, work = found.get, self._pepper, Work()
 
         def evaluate_events(events: Sequence[Event | Rejection]) -> list[Evaluated]:
             return [
-                event if isinstance(event, Rejection) else evaluate(event, find, pepper=pepper, now=now)
+                event
+                if isinstance(event, Rejection)
+                else evaluate(event, find, pepper=pepper, now=now, work=work)
                 for event in events
             ]
 

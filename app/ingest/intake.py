@@ -201,7 +201,5 @@ def _preview(
         return rejection_view(result.rejection)
     assert isinstance(event, Event)
     assert isinstance(evaluated, Candidate)
-    assert evaluated.mapping.compiled is not None
-    return preview(
-        event, evaluated.conversion.event_id, evaluated.mapping.compiled, evaluated.mapping.rules, now=now
-    )
+    assert evaluated.mapping.plan is not None
+    return preview(event, evaluated.conversion.event_id, evaluated.mapping.plan, now=now)

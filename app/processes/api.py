@@ -208,7 +208,7 @@ def build_ingest(
         pool=resources.pool, interval_s=settings.merge_window_ms / 4_000, telemetry=resources.telemetry
     )
     writer = FlushWriter(keys=resources.vault, pepper=resources.pepper, writer=resources.writer)
-    destinations = DestinationCache(ages, consent, fast_path=settings.fast_path)
+    destinations = DestinationCache(ages, consent)
     group_commit = GroupCommit(
         connect=resources.connect,
         destinations=destinations,

@@ -2,15 +2,12 @@
 
 import base64
 import hashlib
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from app.domain.mapping.example import EXAMPLE_MAPPING
 
 pytestmark = pytest.mark.process
 
@@ -85,20 +82,6 @@ def test_hash_shows_what_a_value_becomes() -> None:
         cwd=ROOT,
     )
     assert piped.stdout == ended.stdout
-
-
-def test_show_fast_path_prints_generated_code(tmp_path: Path) -> None:
-    """With the values bound in it; a mapping without a fast path, or no mapping, ends with 1."""
-    file = tmp_path / "mapping.json"
-    file.write_text(json.dumps(EXAMPLE_MAPPING))
-    shown = command("show-fast-path", str(file))
-    assert shown.returncode == 0, shown.stderr
-    assert "def fast_path(event, event_id, now):" in shown.stdout
-    assert "= 'Added to cart'" in shown.stdout
-    file.write_text(json.dumps({**EXAMPLE_MAPPING, "event_source": {"path": "source"}}))
-    assert "has no fast path" in command("show-fast-path", str(file)).stderr
-    file.write_text("{}")
-    assert command("show-fast-path", str(file)).returncode == 1
 
 
 @pytest.mark.parametrize("name", ["up", "sandbox", "example"])

@@ -8,8 +8,7 @@ import pytest
 
 from app.console.field_results import field_results
 from app.console.mapping_view import pretty_json, preview
-from app.domain.conversion.convert import Conversion
-from app.domain.conversion.field_reader import EventWarning
+from app.domain.conversion.convert import Conversion, EventWarning
 from app.domain.event import Rejection
 from app.domain.observed.field_preview import FieldPreview
 

@@ -4,14 +4,16 @@ from typing import Any
 
 from conversions import NOW, RULES, compiled, document, event
 
-from app.domain.conversion.convert import Rules
+from app.domain.conversion.convert import Rules, compile_plan
 from app.domain.event import Event
 from app.domain.observed.preview import preview
 
 
 def shown(content: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     """Preview an event under a mapping."""
-    return preview(Event("x", "dst_1", "map_1", content), "x", compiled(made), Rules(**RULES), now=NOW)
+    return preview(
+        Event("x", "dst_1", "map_1", content), "x", compile_plan(compiled(made), Rules(**RULES)), now=NOW
+    )
 
 
 def test_each_step_says_where_a_field_came_from() -> None:

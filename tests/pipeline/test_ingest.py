@@ -29,7 +29,7 @@ async def test_each_event_gets_one_result_in_its_order(world: World) -> None:
         (2, "ord-3", "accepted"),
     ]
     assert results[1].rejection is not None
-    assert results[1].rejection.reason == "wrong_type"
+    assert results[1].rejection.reason == "no_match_key"
     assert await world.counts(dst) == await world.until(dst, accepted=2, rejected=1, queued=2)
 
 

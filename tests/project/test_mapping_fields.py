@@ -1,18 +1,20 @@
 """A match key and any other field is in every list that names them. CONTRIBUTING.md says where they are."""
 
-from app.amazon.messages import SCHEMA_WORDS
+from pathlib import Path
+
 from app.api.erasures import Subject
 from app.commands.api_commands import SUBJECT_FIELDS
-from app.domain.conversion.values import READERS
+from app.domain.conversion.members import FIELDS_OF_MEMBERS
+from app.domain.conversion.values import CHECKS
 from app.domain.erasure import HASH, IDENTIFYING_FIELDS
 from app.domain.identity import MATCH_KEYS, MatchKeyType
 from app.domain.identity.profiles import PROFILES
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.observed.event_schema import _SYNONYMS
-from app.domain.observed.sent_fields import _MEMBERS
 from sandbox import vocabulary
 from sandbox.conformance import lists
 
+ROOT = Path(__file__).resolve().parents[2]
 # Paths such as `ip` are proposed for the event's IP address, which Amazon does not match. Measurement tokens
 # are part of a page's address.
 WITHOUT_SYNONYMS = {"fip", "aref_measurement_tokens"}
@@ -45,12 +47,14 @@ def test_the_event_schema_proposes_paths_for_each_field() -> None:
     assert FIELDS.keys() - _SYNONYMS.keys() == WITHOUT_SYNONYMS
 
 
-def test_each_other_field_has_a_reader_and_a_member() -> None:
-    """`value` is read with the event's type, and `ip_address` is sent within the consent signal."""
-    assert READERS.keys() == OTHER_FIELDS - {"value"}
-    assert set(_MEMBERS.values()) - {"country_code", "event_timestamp"} == OTHER_FIELDS - {"ip_address"}
+def test_each_other_field_has_a_check_and_a_member() -> None:
+    """`ip_address` is sent within the consent signal."""
+    assert CHECKS.keys() == OTHER_FIELDS
+    members = set(FIELDS_OF_MEMBERS.values())
+    assert members - {"country_code", "event_timestamp"} == OTHER_FIELDS - {"ip_address"}
 
 
-def test_messages_of_amazon_keep_the_name_of_each_member() -> None:
-    """Otherwise the name would be redacted, as a value would be."""
-    assert _MEMBERS.keys() <= SCHEMA_WORDS
+def test_a_field_is_named_in_at_most_four_modules() -> None:
+    """Its form, its check, its member, and the paths that are proposed for it."""
+    modules = [path for path in (ROOT / "app").rglob("*.py") if "amazon_ad_event_key" in path.read_text()]
+    assert len(modules) <= 4, modules

@@ -27,7 +27,6 @@ from tests.pipeline.world import World, event, settings_of
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "bootstrap-key-of-thirty-two-letters"
 STATION = re.compile(r"^    (?:\w+)? +(app(?:\.\w+)+)", re.MULTILINE)
-GENERATED = "app.domain.conversion.codegen"
 # The packages that an event visits from `match_mapping` on. `domain`, `store` and `crypto` serve all of them;
 # `server` has callbacks of its own on the event loop.
 VISITED = ["ingest", "api", "delivery", "amazon", "delivery"]
@@ -64,27 +63,24 @@ class Calls:
 
     def __call__(self, frame: FrameType, what: str, _argument: object) -> None:
         """Note a call (`sys.setprofile`)."""
-        if what == "call" and (is_of_app(frame.f_code) or is_generated(frame.f_code)):
+        if what == "call" and is_of_app(frame.f_code):
             self.order.setdefault(frame.f_code)
             self.frames.add(frame)
 
     def times(self, station: str) -> int:
         """Return how often a function of the map was called."""
-        return sum(
-            is_generated(frame.f_code) if station == GENERATED else frame.f_code is code_of(station)
-            for frame in self.frames
-        )
+        return sum(frame.f_code is code_of(station) for frame in self.frames)
 
     def place(self, station: str) -> int | None:
         """Return when a function of the map was first called; None when it was not called."""
         for place, code in enumerate(self.order):
-            if is_generated(code) if station == GENERATED else code is code_of(station):
+            if code is code_of(station):
                 return place
         return None
 
     def packages(self, begin: int) -> list[str]:
         """Return the packages that were visited from the function at `begin` on."""
-        called = [code for code in list(self.order)[begin:] if is_of_app(code) and not is_sampling(code)]
+        called = [code for code in list(self.order)[begin:] if not is_sampling(code)]
         packages = [Path(code.co_filename).relative_to(ROOT / "app").parts[0] for code in called]
         return [name for name, _ in groupby(name for name in packages if name in set(VISITED))]
 
@@ -103,11 +99,6 @@ def is_of_app(code: CodeType) -> bool:
 def is_sampling(code: CodeType) -> bool:
     """Tell whether a function samples the event in the background, at any time after the response."""
     return code.co_filename.endswith("ingest/schema_sampler.py")
-
-
-def is_generated(code: CodeType) -> bool:
-    """Tell whether a function was generated for a mapping; `<string>` is what dataclasses generate."""
-    return code.co_filename.startswith("<") and not code.co_filename.startswith(("<string>", "<frozen"))
 
 
 async def post(port: int, destination: str, number: int) -> None:

@@ -1,6 +1,5 @@
 """Convert an event into the finished Amazon event.
 
-`convert.py` converts every event, with the readers in `field_reader.py`. `fast_path.py` and `codegen.py`
-generate a faster function for ordinary events. Implement each rule in both paths, because their results must
-be the same bytes.
+`convert.py` compiles a mapping to a plan, which converts events and reports each step for previews.
+`steps.py` has the steps of a plan, `values.py` the checks of each field. Each rule is stated once.
 """

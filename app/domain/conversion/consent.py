@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from app.domain.conversion import tcf
 from app.domain.conversion.countries import CONSENT_COUNTRIES
+from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed
 from app.domain.destination import Region
 from app.domain.mapping.reading import Reading
-from app.domain.mapping.sources import Source, unchecked
+from app.domain.mapping.sources import Source
 
 MAX_GPP_LENGTH: Final = 4096
 
@@ -65,11 +66,9 @@ class ConsentBlocked:
     sentence: str
 
 
-Signal = dict[str, Any]  # the members of Amazon's `consent` object; empty if no consent is sent
+Signal = Mapping[str, Any]  # the members of Amazon's `consent` object; empty if no consent is sent
 
-GRANTED_PAIR: Final[Mapping[str, Any]] = {
-    "amazonConsent": {"amznUserData": "GRANTED", "amznAdStorage": "GRANTED"}
-}
+GRANTED_PAIR: Final[Signal] = {"amazonConsent": {"amznUserData": "GRANTED", "amznAdStorage": "GRANTED"}}
 
 # The words that Amazon's tag template accepts, in any case. A JSON boolean is not accepted: consent is never
 # guessed.
@@ -119,16 +118,21 @@ def is_required(region: Region, country: str) -> bool:
 
 
 def evaluate_consent(
-    rule: ConsentRule, event: dict[str, Any], *, required: bool, settings: ConsentSettings
+    rule: ConsentRule,
+    content: dict[str, Any],
+    reading: Reading,
+    *,
+    required: bool,
+    settings: ConsentSettings,
 ) -> Signal | ConsentBlocked:
     """Return the consent signal of an event, or the reason why it must not be sent."""
     match rule.mode:
         case Mode.GRANTED:
-            return dict(GRANTED_PAIR)
+            return GRANTED_PAIR
         case Mode.AMAZON:
-            return _amazon(rule, event, required=required)
+            return _amazon(rule, content, reading, required=required)
         case Mode.TCF | Mode.GPP:
-            return _string(rule, event, required=required, settings=settings)
+            return _string(rule, content, reading, required=required, settings=settings)
         case Mode.NONE:
             if required:
                 why = "Region or country requires consent, and the mapping's consent mode is none."
@@ -136,16 +140,18 @@ def evaluate_consent(
             return {}
 
 
-def _amazon(rule: ConsentRule, event: dict[str, Any], *, required: bool) -> Signal | ConsentBlocked:
-    source, user_data = rule.user_data, _status(rule.user_data, event)
-    ad_storage = _status(rule.ad_storage, event)
-    if user_data is _UNREADABLE:
-        return ConsentBlocked("consent_invalid", source, "consent.user_data", "is not a consent value")
+def _amazon(
+    rule: ConsentRule, content: dict[str, Any], reading: Reading, *, required: bool
+) -> Signal | ConsentBlocked:
+    source = rule.user_data
+    user_data = source.read(content, reading, _check_word) if source else None
+    ad_storage = rule.ad_storage.read(content, reading, _check_word) if rule.ad_storage else None
+    if isinstance(user_data, SourceFailed):
+        return _invalid(user_data, source, "consent.user_data", "is not a consent value")
     if user_data == "DENIED":
         return ConsentBlocked("consent_denied", source, "consent.user_data", "denies the use of user data")
-    if ad_storage is _UNREADABLE:
-        source = rule.ad_storage
-        return ConsentBlocked("consent_invalid", source, "consent.ad_storage", "is not a consent value")
+    if isinstance(ad_storage, SourceFailed):
+        return _invalid(ad_storage, rule.ad_storage, "consent.ad_storage", "is not a consent value")
     if user_data is None:
         if required:
             return ConsentBlocked("consent_missing", source, "consent.user_data", "is absent")
@@ -156,32 +162,47 @@ def _amazon(rule: ConsentRule, event: dict[str, Any], *, required: bool) -> Sign
     return {"amazonConsent": pair}
 
 
-_UNREADABLE: Final = "UNREADABLE"
+def _invalid(failed: SourceFailed, source: Source | None, name: str, sentence: str) -> ConsentBlocked:
+    return ConsentBlocked("unclear" if failed is UNCLEAR else "consent_invalid", source, name, sentence)
 
 
-def _status(source: Source | None, event: dict[str, Any]) -> str | None:
-    value = source.read(event, Reading(), unchecked) if source else None
-    if value is None:
-        return None
-    return CONSENT_WORDS.get(value.strip().lower(), _UNREADABLE) if type(value) is str else _UNREADABLE
+def _check_word(value: Any) -> str | SourceFailed:
+    if isinstance(value, Invented):
+        return UNCLEAR
+    word = CONSENT_WORDS.get(value.strip().lower()) if type(value) is str else None
+    return word or SourceFailed("consent_invalid", "is not a consent value")
 
 
 def _string(
-    rule: ConsentRule, event: dict[str, Any], *, required: bool, settings: ConsentSettings
+    rule: ConsentRule,
+    content: dict[str, Any],
+    reading: Reading,
+    *,
+    required: bool,
+    settings: ConsentSettings,
 ) -> Signal | ConsentBlocked:
-    source = rule.string
-    value = source.read(event, Reading(), unchecked) if source else None
-    if value is None:
+    source, is_gpp = rule.string, rule.mode is Mode.GPP
+
+    def grants(text: str) -> bool | None:
+        return tcf.consents(text, vendor=settings.tcf_vendor, purposes=settings.tcf_purposes)
+
+    def check(value: Any) -> str | SourceFailed:
+        if isinstance(value, Invented):
+            return UNCLEAR
+        text = value.strip() if type(value) is str else ""
+        if is_gpp:
+            is_valid = len(text) <= MAX_GPP_LENGTH and GPP.fullmatch(text) is not None
+        else:
+            is_valid = grants(text) is not None
+        return text if is_valid else SourceFailed("consent_invalid", "is not a consent string")
+
+    text = source.read(content, reading, check) if source else None
+    if text is None:
         return ConsentBlocked("consent_missing", source, "consent.string", "is absent") if required else {}
-    text = value.strip() if type(value) is str else None
-    if rule.mode is Mode.GPP:
-        if text is None or len(text) > MAX_GPP_LENGTH or not GPP.fullmatch(text):
-            return ConsentBlocked("consent_invalid", source, "consent.string", "is not a GPP string")
-        return {"gpp": text}
-    given = tcf.consents(text or "", vendor=settings.tcf_vendor, purposes=settings.tcf_purposes)
-    if given is None:
-        return ConsentBlocked("consent_invalid", source, "consent.string", "is not a TCF v2 string")
-    if not given:
+    if isinstance(text, SourceFailed):
+        form = "GPP" if is_gpp else "TCF v2"
+        return _invalid(text, source, "consent.string", f"is not a {form} string")
+    if not is_gpp and not grants(text):
         sentence = "does not grant Amazon consent for the required purposes"
         return ConsentBlocked("consent_denied", source, "consent.string", sentence)
-    return {"tcf": text}
+    return {rule.mode.value: text}

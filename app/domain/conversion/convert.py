@@ -1,206 +1,295 @@
-"""Convert an event into the bytes of the Amazon event, or return why the event is rejected.
+"""Compile a mapping to a plan, and convert events with it.
 
-`convert` raises for no event, and the same arguments always give the same bytes. The bytes contain nothing of
-the event but match keys and mapped fields. Match keys are hashed where Amazon requires it.
+A plan converts an event into the bytes of the Amazon event, or returns why the event is rejected. It raises
+for no event, and the same arguments always give the same bytes. The bytes contain nothing of the event but
+match keys and mapped fields. Match keys are hashed where Amazon requires it. The same plan serves conversion,
+preview, dry run and backtest: with a trace, it reports each step.
 """
 
-from collections.abc import Mapping as Table
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import UTC, datetime
+from functools import cache, partial
+from typing import Final, NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
-from app.domain.conversion import consent
-from app.domain.conversion.consent import ConsentSettings
-from app.domain.conversion.currencies import WITHOUT_DECIMALS
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE, PURCHASE_ONLY
+from app.domain.conversion import consent, values
+from app.domain.conversion.countries import Country
+from app.domain.conversion.event_types import PURCHASE
 from app.domain.conversion.failures import SourceFailed
-from app.domain.conversion.field_reader import EventWarning, FieldReader, StepTrace
-from app.domain.conversion.values import is_integral
-from app.domain.destination import Region
+from app.domain.conversion.members import CustomData, MatchKeys, Money, OptionalMembers, json_text
+from app.domain.conversion.results import Conversion, EventWarning, Rules, Step, Trace
+from app.domain.conversion.steps import MAX_PROBLEMS, Run, detail, field_step
+from app.domain.conversion.timestamps import EARLY_LIMIT, EventTime
 from app.domain.event import Event, Rejection, amazon_event_id
-from app.domain.identity import Profile
-from app.domain.mapping.document import Mapping
+from app.domain.mapping.document import DraftParts, Mapping
 
-__all__ = ["Conversion", "EventWarning", "Rules", "StepTrace", "convert"]
+__all__ = [
+    "Conversion",
+    "ConversionPlan",
+    "EventWarning",
+    "Rules",
+    "Step",
+    "Trace",
+    "compile_plan",
+    "convert",
+]
 
 INGESTION: Final = "SERVER_TO_SERVER"
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a conversion needs to know about the destination and the mapping's version.
-
-    `pins` maps an event type to the only event name that this advertiser may send with it (R12). Event types
-    without a pin accept any name.
-    """
-
-    destination_id: str
-    mapping_id: str
-    mapping_version: int
-    region: Region
-    profile: Profile
-    currency: str
-    dataset_name: str | None
-    pins: Table[str, str]
-    max_age: timedelta = timedelta(days=21)  # P6
-    warn_age: timedelta = timedelta(days=7)  # P6
-    consent_settings: ConsentSettings = field(default_factory=ConsentSettings)
-
-
-class Conversion(msgspec.Struct, frozen=True):
-    """The finished Amazon event, and what is known about it. `body` is its JSON, sent to Amazon unchanged."""
-
-    event_id: str
-    amazon_event_id: str
-    event_type: str
-    event_name: str
-    event_at: datetime
-    body: bytes
-    match_keys: tuple[str, ...] = ()  # Amazon's types of the match keys in the body, in the same order
-    warnings: tuple[EventWarning, ...] = ()
-    dropped_keys: tuple[tuple[str, str], ...] = ()  # (Amazon's match key type, reason) of dropped match keys
-    consent: str | None = None  # the result of `consent.evidence`
-
-    def __repr__(self) -> str:
-        return f"Conversion(event_id={self.event_id!r}, event_type={self.event_type!r})"
+MAX_WORK: Final = 2_000_000  # steps of all events of a request (interface §4.3)
+ID_DERIVED: Final = EventWarning("event_id_derived", "event_id")
 
 
 def convert(
-    event: Event,
-    event_id: str,
-    mapping: Mapping,
-    rules: Rules,
-    *,
-    now: datetime,
-    trace: StepTrace | None = None,
+    event: Event, event_id: str, mapping: Mapping, rules: Rules, *, now: datetime, trace: Trace | None = None
 ) -> Conversion | Rejection:
-    """Convert an event into the Amazon event, or return its first problem as a rejection.
-
-    `event_id` is the caller's id. If the caller sent none, it is derived from the content. The fields are
-    checked in this order: event type and name, source, country, consent, time, match keys, other fields. Each
-    step is reported to `trace`.
-    """
-    reading = FieldReader(event.content, event_id, trace)
-
-    event_type = reading.choice("event_type", mapping.event_type, EVENT_TYPES)
-    if isinstance(event_type, Rejection):
-        return event_type
-    pinned = rules.pins.get(event_type)
-    if pinned is not None and pinned != mapping.event_name:
-        return _name_conflict(event_type, pinned, mapping.event_name, event_id)
-    event_source = reading.choice("event_source", mapping.event_source, EVENT_SOURCES)
-    if isinstance(event_source, Rejection):
-        return event_source
-    country = reading.country(mapping.country)
-    if isinstance(country, Rejection):
-        return country
-    signal = _consent(reading, event, mapping, rules, country)
-    if isinstance(signal, Rejection):
-        return signal
-
-    moment = reading.moment(mapping.timestamp, now=now, max_age=rules.max_age, warn_age=rules.warn_age)
-    if isinstance(moment, Rejection):
-        return moment
-    keys = reading.match_keys(mapping.match_keys, profile=rules.profile, country=country)
-    if isinstance(keys, Rejection):
-        return keys
-    read = reading.other_fields(mapping.fields, purchase=event_type == PURCHASE)
-    if isinstance(read, Rejection):
-        return read
-    custom = reading.custom_data(mapping.custom_data)
-    if isinstance(custom, Rejection):
-        return custom
-
-    description = {
-        "name": mapping.event_name,
-        "conversionType": event_type,
-        "eventSource": event_source,
-        "eventIngestionMethod": INGESTION,
-    }
-    if rules.dataset_name:
-        description["dataSetName"] = rules.dataset_name
-    amazon_event: dict[str, Any] = {
-        "eventDescription": description,
-        "countryCode": country,
-        "eventTime": moment.text,
-        "matchKeys": keys,
-    }
-    if "value" in read:
-        amazon_event["value"] = read["value"]
-    if event_type == PURCHASE:
-        # A purchase without a currency has the destination's currency (R5).
-        currency = amazon_event["currencyCode"] = read.get("currency", rules.currency)
-        if currency in WITHOUT_DECIMALS and not is_integral(read.get("value")):
-            reading.warnings.append(EventWarning("value_unusual", mapping.fields["value"].path or "value"))
-        if "units_sold" in read:
-            amazon_event["unitsSold"] = read["units_sold"]
-    else:
-        _warn_of_purchase_fields(reading, read, mapping)
-    amazon_id = read.get("event_id") or amazon_event_id(
-        rules.destination_id, rules.mapping_id, event_type, event_id
-    )
-    amazon_event["eventId"] = amazon_id
-    _add_rest(amazon_event, read, signal, custom)
-    return Conversion(
-        event_id,
-        amazon_id,
-        event_type,
-        mapping.event_name,
-        moment.at,
-        _ENCODER.encode(amazon_event),
-        tuple([key["type"] for key in keys]),
-        tuple(reading.warnings),
-        tuple(reading.dropped_keys),
-        consent.evidence(mapping.consent.mode, signal),
-    )
+    """Convert one event with a plan that is not kept."""
+    return compile_plan(mapping, rules).convert(event, event_id, now, trace=trace)
 
 
-def _name_conflict(event_type: str, pinned: str, name: str, event_id: str) -> Rejection:
-    detail = f"{event_type} is sent for this advertiser under the name {pinned!r}; the mapping says {name!r}."
-    return Rejection("event_name_conflict", None, "event_name", detail, event_id)
+class Work:
+    """The steps that the events of a request may still take."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_WORK
 
 
-def _consent(
-    reading: FieldReader, event: Event, mapping: Mapping, rules: Rules, country: str
-) -> consent.Signal | Rejection:
-    required = consent.is_required(rules.region, country)
-    signal = consent.evaluate_consent(
-        mapping.consent, event.content, required=required, settings=rules.consent_settings
-    )
+class _Kind(NamedTuple):
+    """What all events of one type and source have in common."""
+
+    event_type: str
+    purchase: bool
+    conflict: SourceFailed | None  # if another name is pinned for the type
+    opening: str  # JSON up to the value of `countryCode`
+    scope: str  # the start of a derived Amazon eventId
+
+
+_UNKNOWN_KIND: Final = _Kind("", False, None, "", "")  # of an event whose type cannot be read
+
+
+class ConversionPlan:
+    """The compiled conversion of a mapping for a destination."""
+
+    def __init__(self, mapping: Mapping | DraftParts, rules: Rules) -> None:
+        sources = dict(mapping.by_field)
+        self._rules, self._name = rules, mapping.event_name
+
+        required = partial(field_step, sources, rejects=True)
+        self._type = required("event_type", values.check_event_type, absent="event_type_invalid")
+        self._source = required("event_source", values.check_event_source, absent="event_source_invalid")
+        self._country = required("country_code", values.check_country, absent="country_missing")
+        self._time = required("event_timestamp", values.check_time, absent="timestamp_missing")
+        self._event_id = required("event_id", values.CHECKS["event_id"])
+        check_ip_address = values.CHECKS["ip_address"]
+        self._ip_address = field_step(sources, "ip_address", check_ip_address, rejects=False, shows=False)
+        self._consent = mapping.consent
+        self._money = Money(sources, rules.currency)
+        self._keys = MatchKeys(sources, rules.profile)
+        self._optional = OptionalMembers(sources)
+        self._custom = CustomData(mapping.custom_data)
+        read = [*sources.values(), *(row.source for row in mapping.custom_data)]
+        self._work = sum(source.steps for source in read)
+        self._kind = cache(self._kind_of)
+        self._granted = f',"consent":{json_text(consent.GRANTED_PAIR)}'
+        self._now = self._first = self._last = datetime.min.replace(tzinfo=UTC)
+
+    def _kind_of(self, event_type: str, event_source: str) -> _Kind:
+        name, rules = self._name, self._rules
+        pinned = rules.pins.get(event_type, name)
+        conflict = None
+        if pinned != name:
+            sentence = (
+                f"{event_type} is sent for this advertiser under the name {pinned!r}; the mapping says "
+                f"{name!r}."
+            )
+            conflict = SourceFailed("event_name_conflict", sentence)
+        description = {
+            "name": name,
+            "conversionType": event_type,
+            "eventSource": event_source,
+            "eventIngestionMethod": INGESTION,
+        }
+        if rules.dataset_name:
+            description["dataSetName"] = rules.dataset_name
+        opening = f'{{"eventDescription":{json_text(description)},"countryCode":"'
+        scope = amazon_event_id(rules.destination_id, rules.mapping_id, event_type, "")
+        return _Kind(event_type, event_type == PURCHASE, conflict, opening, scope)
+
+    def convert(
+        self,
+        event: Event,
+        event_id: str,
+        now: datetime,
+        *,
+        work: Work | None = None,
+        trace: Trace | None = None,
+    ) -> Conversion | Rejection:
+        """Convert an event into the Amazon event, or return all its problems as a rejection.
+
+        `event_id` is the caller's id. If the caller sent none, it is derived from the content. `work` is
+        charged with the steps that the event took, and each step is reported to `trace`.
+        """
+        run = Run(event.content, self._work, trace)
+        outcome = self._convert(run, event_id, now)
+        if work is not None:
+            work.left -= run.spent
+        return outcome
+
+    def _convert(self, run: Run, event_id: str, now: datetime) -> Conversion | Rejection:
+        event_type = self._type.value(run)
+        kind = _UNKNOWN_KIND if event_type is None else self._kind(event_type, "")
+        if kind.conflict is not None:
+            run.refuse(kind.conflict, "event_name", None)
+            if run.trace is not None:
+                note = kind.conflict.sentence
+                run.trace.append(Step("event_name", None, "const", None, kind.conflict, True, note))
+        event_source = self._source.value(run)
+        country = self._read_country(run) or ""
+        signal = self._read_consent(run, country)
+        if isinstance(signal, Rejection):
+            blocked = replace(signal, event_id=event_id)
+            if run.trace is None:
+                return blocked
+        else:
+            blocked = None
+        moment = self._read_time(run, now)
+        money = self._money.write(run, purchase=kind.purchase)
+        mapped_id = self._event_id.value(run)
+        types, keys = self._keys.write(run, country)
+        address = self._ip_address.value(run)
+        before, after = self._optional.write(run)
+        custom = self._custom.write(run)
+        if blocked is not None:
+            return blocked
+        if run.problems or moment is None or event_type is None or event_source is None or not country:
+            return _rejection(run, event_id)
+        assert not isinstance(signal, Rejection)
+        kind = self._kind(event_type, event_source)
+        amazon_id = mapped_id or kind.scope + event_id
+        signal_text = self._consent_member(signal, address)
+        body = (
+            f'{kind.opening}{country}","eventTime":"{moment.text}","matchKeys":[{keys}]{money}'
+            f',"eventId":{json_text(amazon_id)}{signal_text}{before}{custom}{after}}}'
+        )
+        return Conversion(
+            event_id,
+            amazon_id,
+            event_type,
+            self._name,
+            moment.at,
+            body.encode(),
+            types,
+            tuple(run.warnings),
+            tuple(run.dropped),
+            None if self._consent is None else consent.evidence(self._consent.mode, signal),
+        )
+
+    def _read_country(self, run: Run) -> str | None:
+        step = self._country
+        value = step.get(run)
+        if type(value) is str and not run.notes and run.trace is None:
+            return value
+        warnings: tuple[str, ...] = ()
+        if isinstance(value, Country):
+            warnings, value = (value.warning,) if value.warning else (), value.code
+        code: str | None = step.settle(run, value, warnings=warnings)
+        return code
+
+    def _read_consent(self, run: Run, country: str) -> consent.Signal | Rejection:
+        """Return the consent signal, or the rejection of an event without consent."""
+        rule = self._consent
+        if rule is None:
+            return {}
+        required = consent.is_required(self._rules.region, country)
+        settings = self._rules.consent_settings
+        signal = consent.evaluate_consent(
+            rule, run.content, run.reading, required=required, settings=settings
+        )
+        run.notes.clear()
+        if run.trace is not None:
+            run.trace += _consent_steps(rule, signal)
+        if not isinstance(signal, consent.ConsentBlocked):
+            return signal
+        alone = Run({}, 0, None)
+        alone.refuse(SourceFailed(signal.reason, signal.sentence), signal.name, signal.source)
+        return replace(_rejection(alone, ""), basis=rule.mode.value)
+
+    def _consent_member(self, signal: consent.Signal, address: str | None) -> str:
+        """Return the JSON of the member `consent`, which also holds the IP address."""
+        if address is not None:
+            signal = {"geo": {"ipAddress": address}, **signal}
+        elif signal is consent.GRANTED_PAIR:
+            return self._granted
+        return f',"consent":{json_text(signal)}' if signal else ""
+
+    def _read_time(self, run: Run, now: datetime) -> EventTime | None:
+        """Read the event time. It must be an age that Amazon accepts (P6)."""
+        step = self._time
+        if now is not self._now:  # once for all events of a request
+            recent = min(self._rules.warn_age, self._rules.max_age)
+            self._now, self._first, self._last = now, now - recent, now + EARLY_LIMIT
+        time = step.get(run)
+        is_recent = type(time) is EventTime and self._first <= time.at <= self._last
+        if is_recent and not run.notes and run.trace is None:
+            return time  # type: ignore[no-any-return]
+        warnings: tuple[str, ...] = ()
+        failed = None
+        if isinstance(time, SourceFailed):
+            # A time that cannot be read has the same reason, no matter which step fails to read it.
+            if time.reason == "transform_failed":
+                failed = SourceFailed("timestamp_invalid", time.sentence)
+        elif time is not None:
+            age = now - time.at
+            if age < -EARLY_LIMIT:
+                failed = SourceFailed("timestamp_future", "is in the future")
+            elif age > self._rules.max_age:
+                failed = SourceFailed("event_too_old", f"is more than {self._rules.max_age.days} days ago")
+            elif age > self._rules.warn_age:
+                warnings = ("event_aging",)
+        text = time.text if isinstance(time, EventTime) else None
+        settled: EventTime | None = step.settle(run, failed or time, warnings=warnings, result=text)
+        return settled
+
+
+def compile_plan(mapping: Mapping | DraftParts, rules: Rules) -> ConversionPlan:
+    """Compile a mapping, or the valid parts of a draft, which rejects every event but reports its steps."""
+    return ConversionPlan(mapping, rules)
+
+
+def _rejection(run: Run, event_id: str) -> Rejection:
+    """Return the rejection with all problems of an event, a field once."""
+    if not run.problems:  # only the plan of an incomplete draft
+        return Rejection("mapping_not_published", None, None, "The mapping is incomplete.", event_id)
+    first = run.problems[0]
+    also = tuple(run.problems[1:MAX_PROBLEMS])
+    return Rejection(first.reason, first.field, first.mapping_field, run.sentences[0], event_id, also=also)
+
+
+def _consent_steps(rule: consent.ConsentRule, signal: consent.Signal | consent.ConsentBlocked) -> list[Step]:
+    """Return the steps of the consent check. The consent string is left out: it is personal."""
     if isinstance(signal, consent.ConsentBlocked):
-        refused = reading.refuse(SourceFailed(signal.reason, signal.sentence), signal.name, signal.source)
-        return msgspec.structs.replace(refused, basis=mapping.consent.mode.value)
-    reading.note_consent(mapping.consent, signal)
-    return signal
-
-
-def _warn_of_purchase_fields(reading: FieldReader, read: dict[str, Any], mapping: Mapping) -> None:
-    for name, warning in PURCHASE_ONLY.items():
-        if name in read:
-            reading.warnings.append(EventWarning(warning, mapping.fields[name].path))
-
-
-def _add_rest(
-    amazon_event: dict[str, Any],
-    read: dict[str, Any],
-    signal: consent.Signal,
-    custom: list[dict[str, str]],
-) -> None:
-    """Add the members that follow `eventId`, in the order of the contract's table (§2.1)."""
-    if "ip_address" in read:
-        signal = {"geo": {"ipAddress": read["ip_address"]}, **signal}
-    if signal:
-        amazon_event["consent"] = signal
-    if read.get("limited_data_use"):
-        amazon_event["dataProcessingOptions"] = {"options": "LIMITED_DATA_USE"}
-    if custom:
-        amazon_event["customData"] = custom
-    if "user_agent" in read:
-        amazon_event["deviceInfo"] = {"userAgent": read["user_agent"]}
-    if "aref_measurement_tokens" in read:
-        amazon_event["arefMeasurementTokens"] = read["aref_measurement_tokens"]
-    if "amazon_ad_event_key" in read:
-        amazon_event["amazonAdEventKey"] = read["amazon_ad_event_key"]
+        failed = SourceFailed(signal.reason, signal.sentence)
+        return [
+            Step(
+                signal.name,
+                signal.source,
+                "gate",
+                None,
+                failed,
+                True,
+                detail(failed, signal.name, signal.source),
+            )
+        ]
+    pair = signal.get("amazonConsent", {})
+    sources = (
+        ("consent.user_data", rule.user_data, pair.get("amznUserData")),
+        ("consent.ad_storage", rule.ad_storage, pair.get("amznAdStorage")),
+        ("consent.string", rule.string, "valid" if signal else None),
+    )
+    steps = [
+        Step(name, source, "gate" if result else "absent", result)
+        for name, source, result in sources
+        if source
+    ]
+    return [*steps, Step("consent", rule.user_data or rule.string, "gate", rule.mode.value)]

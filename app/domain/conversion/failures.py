@@ -8,11 +8,13 @@ from typing import Final
 class SourceFailed:
     """Why a value of an event cannot be used. `reason` is a key of `INGEST_REASONS`.
 
-    `sentence` completes "<field> is mapped to <path>, which …" and never contains the value.
+    `sentence` completes "<field> is mapped to <path>, which …" and never contains the value. `drop` is the
+    reason that a dropped match key is counted with, if it is another one.
     """
 
     reason: str
     sentence: str
+    drop: str = ""
 
 
 class Invented(str):

@@ -1,60 +1,116 @@
-"""Read the fields of an event except match keys.
+"""Check the values of fields for Amazon.
 
-Each reader takes a JSON value that is neither null nor blank. It returns the value for Amazon, or
-`SourceFailed`. Sources: P10, P11 and the notes on Amazon's schema.
+Each check takes a value of an event that is neither null nor blank. It returns the value for Amazon, or
+`SourceFailed`. A text in clear must hold no email address and no phone number (interface §4.5). Sources: P10,
+P11, the notes on Amazon's schema, and interface §4.3.
 """
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final
 
+from app.domain.conversion.countries import COUNTRIES, Country, read_country
 from app.domain.conversion.currencies import CURRENCIES
-from app.domain.conversion.failures import SourceFailed, wrong_type
-from app.domain.conversion.numbers import as_integer, is_number, number_text, rounded
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
+from app.domain.conversion.numbers import as_integer, as_text, is_number, number_text
+from app.domain.conversion.timestamps import EventTime, read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
-from app.domain.personal_text import is_personal_id
+from app.domain.identity import KEY_MAKERS, DroppedKey, DropReason, MatchKey, MatchKeyRule, Profile
+from app.domain.identity.identifiers import is_public
+from app.domain.mapping.sources import Check
+from app.domain.personal_text import holds_personal_text, is_personal_id
 
 MAX_VALUE: Final = 10**13  # a double represents every hundredth up to this value
 _MAX_VALUE: Final = Decimal(MAX_VALUE)
 _MIN_VALUE: Final = -_MAX_VALUE
 MAX_UNITS: Final = 2**31 - 1  # the schema's int32
+MAX_TRAIT_LENGTH: Final = 1024
 MAX_CUSTOM_LENGTH: Final = 256
 MAX_USER_AGENT: Final = 512
 MAX_AMAZON_EVENT_ID: Final = 512
 MAX_AD_EVENT_KEY: Final = 512
 MAX_TOKENS: Final = 1024
+MAX_ADDRESSES: Final = 1024  # characters of a list of IP addresses
 
-Reader = Callable[[Any], Any]
+# The failure of a value that would send an email address or a phone number in clear, in any field.
+PERSONAL: Final = SourceFailed("personal", "looks like an email address or a phone number")
 
 _TOKENS: Final = re.compile(r"[A-Za-z0-9]{10}\.[0-9]{13}(?:\|[A-Za-z0-9]{10}\.[0-9]{13})*", re.ASCII)
-_PLAIN_CUSTOM: Final = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
-# `_EMAIL_SHAPED` is searched for in a text; `_PHONE_SHAPED` must match the complete text.
-_EMAIL_SHAPED: Final = re.compile(r"[^\s@]@[^\s@]")
-_PHONE_SHAPED: Final = re.compile(r"\s*\+[\d\s().\-/]+", re.ASCII)
+_PLAIN_CUSTOM: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII)
+is_plain: Final = _PLAIN_CUSTOM.fullmatch  # whether a custom value conforms to all of Amazon's documents
+# An IPv4 address, or an IPv6 address in brackets, with or without a port.
+_WITH_PORT: Final = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?", re.ASCII)
 
 
-def _text_problem(value: Any, reason: str, limit: int) -> SourceFailed | None:
-    if type(value) is not str:
-        return wrong_type(value, "a text is expected")
-    if len(value) > limit:
+def _clear_text(value: Any, reason: str, limit: int) -> str | SourceFailed:
+    """Read a text, or a number as a text, that is sent in clear."""
+    text = value if isinstance(value, SourceFailed) else as_text(value)
+    if isinstance(text, SourceFailed):
+        return text
+    if len(text) > limit:
         return SourceFailed(reason, f"has more than {limit:,} characters")
-    if CONTROL_CHARACTER.search(value):
+    if CONTROL_CHARACTER.search(text):
         return SourceFailed(reason, "contains a control character")
-    return None
+    return PERSONAL if holds_personal_text(text) else text
 
 
-def read_value(value: Any, *, purchase: bool) -> int | Decimal | SourceFailed:
-    """Read an amount of money or a score, rounded to hundredths. A purchase must not be negative (P11)."""
+def _read_text(value: Any) -> str | SourceFailed:
+    """Read a text, or a number as a text, whose characters decide."""
+    return UNCLEAR if isinstance(value, Invented) else as_text(value)
+
+
+def _choice(name: str, choices: Container[str]) -> Check:
+    """Return the check of a field whose value is one of `choices`. Upper and lower case matter."""
+    failed = SourceFailed(f"{name}_invalid", "is not in Amazon's list")
+
+    def check(value: Any) -> str | SourceFailed:
+        text = _read_text(value)
+        return text if isinstance(text, SourceFailed) or text in choices else failed
+
+    return check
+
+
+check_event_type: Final = _choice("event_type", EVENT_TYPES)
+check_event_source: Final = _choice("event_source", EVENT_SOURCES)
+
+
+def check_country(value: Any) -> str | Country | SourceFailed:
+    """Read a country code. The result is a `Country` if its spelling was changed."""
+    if type(value) is str and value in COUNTRIES:
+        return value
+    text = _read_text(value)
+    if isinstance(text, SourceFailed):
+        return text
+    return read_country(text) or SourceFailed("country_invalid", "is not a country in Amazon's list")
+
+
+def check_time(value: Any) -> EventTime | SourceFailed:
+    """Read the time of an event."""
+    if isinstance(value, EventTime):
+        return value
+    if type(value) is not str and not is_number(value):
+        return wrong_type(value, "a time is expected")
+    return read_time(value) or SourceFailed("timestamp_invalid", "is not a time with a zone")
+
+
+def check_amount(value: Any) -> int | Decimal | SourceFailed:
+    """Read a score, with all its decimals (P11)."""
     if not is_number(value):
         return wrong_type(value, "a number is expected")
-    if purchase and value < 0:
-        return SourceFailed("value_invalid", "is negative, which a purchase cannot be")
     if not _MIN_VALUE <= value <= _MAX_VALUE:
         return SourceFailed("value_invalid", "is larger than 10 trillion")
-    exact = rounded(value, 2)
-    return exact if exact else 0  # avoids minus zero
+    return value
+
+
+def check_price(value: Any) -> int | Decimal | SourceFailed:
+    """Read the money of a purchase, which must not be negative (P11)."""
+    if is_number(value) and value < 0:
+        return SourceFailed("value_invalid", "is negative, which a purchase cannot be")
+    return check_amount(value)
 
 
 def is_integral(value: Any) -> bool:
@@ -62,15 +118,15 @@ def is_integral(value: Any) -> bool:
     return type(as_integer(value)) is not Decimal
 
 
-def read_currency(value: Any) -> str | SourceFailed:
-    """Read a currency code in either case."""
-    if type(value) is not str:
-        return wrong_type(value, "a text is expected")
-    code = value.strip(" ").upper() if value.isascii() else ""
+def _currency(value: Any) -> str | SourceFailed:
+    text = _read_text(value)
+    if isinstance(text, SourceFailed):
+        return text
+    code = text.strip(" ").upper() if text.isascii() else ""
     return code if code in CURRENCIES else SourceFailed("currency_invalid", "is not an Amazon currency")
 
 
-def read_units(value: Any) -> int | SourceFailed:
+def _units(value: Any) -> int | SourceFailed:
     """Read the number of units: a whole number without exponent, where `2.0` counts as 2 (P11)."""
     if not is_number(value):
         return wrong_type(value, "a whole number is expected")
@@ -80,39 +136,39 @@ def read_units(value: Any) -> int | SourceFailed:
     return value
 
 
-def read_amazon_event_id(value: Any) -> str | SourceFailed:
-    """Read the eventId for Amazon. Refuse an e-mail address, a phone number, and the form of a derived id."""
-    if failed := _text_problem(value, "amazon_event_id_invalid", MAX_AMAZON_EVENT_ID):
-        return failed
-    if is_personal_id(value):
-        return SourceFailed("amazon_event_id_invalid", "looks like an e-mail address or a phone number")
-    if DERIVED_SHAPE.match(value):
-        return SourceFailed(
-            "amazon_event_id_invalid", "has the format of a derived id: 16 hex digits and a colon"
-        )
-    return str(value)
+def _event_id(value: Any) -> str | SourceFailed:
+    """Read the eventId for Amazon. Refuse an email address, a phone number, and the form of a derived id."""
+    text = _clear_text(value, "amazon_event_id_invalid", MAX_AMAZON_EVENT_ID)
+    if text is PERSONAL or (isinstance(text, str) and is_personal_id(text)):
+        return SourceFailed("event_id_personal", PERSONAL.sentence)
+    if isinstance(text, str) and DERIVED_SHAPE.match(text):
+        sentence = "has the format of a derived id: 16 hex digits and a colon"
+        return SourceFailed("amazon_event_id_invalid", sentence)
+    return text
 
 
-def read_ip_address(value: Any) -> str | SourceFailed:
-    """Read a public IPv4 or IPv6 address. A private address identifies nobody."""
-    if failed := _text_problem(value, "ip_address_invalid", 64):
-        return failed
-    try:
-        address = ipaddress.ip_address(value.strip())
-    except ValueError:
-        return SourceFailed("ip_address_invalid", "is not an IP address")
-    evaluated = getattr(address, "ipv4_mapped", None) or address
-    if not evaluated.is_global or evaluated.is_multicast:
-        return SourceFailed("ip_address_invalid", "is not a public address")
-    return str(address)
+def _ip_address(value: Any) -> str | SourceFailed:
+    """Read the first public address of a list such as `X-Forwarded-For`, without its port."""
+    text = _clear_text(_read_text(value), "ip_address_invalid", MAX_ADDRESSES)
+    if isinstance(text, SourceFailed):
+        return text
+    failed = SourceFailed("ip_address_invalid", "is not an IP address")
+    for word in text.split(","):
+        with_port = _WITH_PORT.fullmatch(word.strip())
+        try:
+            address = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else word.strip())
+        except ValueError:
+            continue
+        if is_public(address):
+            return str(address)
+        failed = SourceFailed("ip_address_invalid", "is not a public address")
+    return failed
 
 
-def read_user_agent(value: Any) -> str | SourceFailed:
-    return _text_problem(value, "user_agent_invalid", MAX_USER_AGENT) or str(value)
-
-
-def read_limited_data_use(value: Any) -> bool | SourceFailed:
+def _limited_data_use(value: Any) -> bool | SourceFailed:
     """Read whether Amazon must process the event with limited data use."""
+    if type(value) is str:
+        value = _BOOLEANS.get(value.strip().lower(), value)
     if type(value) is bool:
         return value
     if type(value) is str:
@@ -120,67 +176,75 @@ def read_limited_data_use(value: Any) -> bool | SourceFailed:
     return wrong_type(value, "true or false is expected")
 
 
-def read_ad_event_key(value: Any) -> str | SourceFailed:
-    return _text_problem(value, "ad_event_key_invalid", MAX_AD_EVENT_KEY) or str(value)
+_BOOLEANS: Final = {"true": True, "false": False}
 
 
-def read_measurement_tokens(value: Any) -> str | SourceFailed:
+def _measurement_tokens(value: Any) -> str | SourceFailed:
     """Read the `aref` parameter of ad clicks: `<token>.<milliseconds>`, separated by `|`."""
-    if failed := _text_problem(value, "measurement_token_invalid", MAX_TOKENS):
-        return failed
-    if not _TOKENS.fullmatch(value):
-        return SourceFailed(
-            "measurement_token_invalid", "is not a list of <10 letters or digits>.<13 digits>, separated by |"
-        )
-    return str(value)
-
-
-def read_custom(value: Any) -> str | SourceFailed | None:
-    """Read a custom value as text; None if it looks like an e-mail address or a phone number.
-
-    Custom values are sent in clear, so the caller must omit such a value.
-    """
-    if type(value) is bool:
-        return "true" if value else "false"
-    if is_number(value):
-        text = number_text(value)
-    elif type(value) is str:
-        text = value
-    else:
-        return wrong_type(value, "a text, number or boolean is expected")
-    if failed := _text_problem(text, "custom_data_invalid", MAX_CUSTOM_LENGTH):
-        return failed
-    if "@" in text and _EMAIL_SHAPED.search(text):
-        return None
-    if "+" in text and type(value) is str and _looks_like_phone(text):
-        return None
+    text = _clear_text(_read_text(value), "measurement_token_invalid", MAX_TOKENS)
+    if isinstance(text, str) and not _TOKENS.fullmatch(text):
+        sentence = "is not a list of <10 letters or digits>.<13 digits>, separated by |"
+        return SourceFailed("measurement_token_invalid", sentence)
     return text
 
 
-def _looks_like_phone(text: str) -> bool:
-    return bool(_PHONE_SHAPED.fullmatch(text)) and 8 <= sum(c.isdigit() for c in text) <= 15
+def check_custom(value: Any) -> str | SourceFailed:
+    """Read a custom value as text."""
+    if type(value) is str and is_plain(value):
+        return value  # the usual case
+    if type(value) is bool:
+        return "true" if value else "false"
+    if is_number(value):
+        value = number_text(value)
+    elif type(value) is not str:
+        return wrong_type(value, "a text, number or boolean is expected")
+    return _clear_text(value, "custom_data_invalid", MAX_CUSTOM_LENGTH)
 
 
-def is_plain(custom: Any) -> bool:
-    """Return whether a custom value conforms to all of Amazon's documents.
+# All fields that are neither required nor a match key. `value` is checked by `check_price` in a purchase.
+CHECKS: Final[Mapping[str, Check]] = {
+    "value": check_amount,
+    "currency": _currency,
+    "units_sold": _units,
+    "event_id": _event_id,
+    "ip_address": _ip_address,
+    "user_agent": lambda value: _clear_text(value, "user_agent_invalid", MAX_USER_AGENT),
+    "limited_data_use": _limited_data_use,
+    "amazon_ad_event_key": lambda value: _clear_text(value, "ad_event_key_invalid", MAX_AD_EVENT_KEY),
+    "aref_measurement_tokens": _measurement_tokens,
+}
 
-    Amazon seems to accept more: other clients send it. Other values therefore pass with a warning (P10).
+
+@cache  # 3 profiles, 15 match keys, 252 countries
+def key_check(profile: Profile, rule: MatchKeyRule, country: str) -> Check:
+    """Return the check of a match key, whose result is a `MatchKey`.
+
+    The failure of a value that gives no match key has the word of its `DropReason`.
     """
-    return (
-        type(custom) is str
-        and len(custom) <= MAX_CUSTOM_LENGTH
-        and _PLAIN_CUSTOM.fullmatch(custom) is not None
-    )
+    make: Callable[[str, str], MatchKey | DroppedKey] = KEY_MAKERS[profile][rule.type]
+    has_zip_codes = rule.field == "postal" and country == "US"
+
+    def check(value: Any) -> MatchKey | SourceFailed:
+        if type(value) is not str:
+            text = as_text(value)
+            if isinstance(text, SourceFailed):
+                return text
+            # A number has lost the zeros before it: 2134 is 02134.
+            value = text.zfill(5) if has_zip_codes and text.isdecimal() else text
+        if len(value) > MAX_TRAIT_LENGTH:
+            return _TRAIT_TOO_LONG
+        key = make(value, country)
+        if isinstance(key, MatchKey):
+            return key if rule.hashed or not holds_personal_text(key.value) else PERSONAL
+        return _NO_KEY[key.why]
+
+    return check
 
 
-# All fields except `value`, whose reader also needs to know whether the event is a purchase.
-READERS: Final[Mapping[str, Reader]] = {
-    "currency": read_currency,
-    "units_sold": read_units,
-    "event_id": read_amazon_event_id,
-    "ip_address": read_ip_address,
-    "user_agent": read_user_agent,
-    "limited_data_use": read_limited_data_use,
-    "amazon_ad_event_key": read_ad_event_key,
-    "aref_measurement_tokens": read_measurement_tokens,
+_TRAIT_TOO_LONG: Final = SourceFailed(
+    "value_too_long", f"has more than {MAX_TRAIT_LENGTH:,} characters", DropReason.TOO_LONG.value
+)
+_NO_KEY: Final = {
+    why: SourceFailed("match_key_invalid", f"gives no match key: {why.replace('_', ' ')}", why.value)
+    for why in DropReason
 }

@@ -6,6 +6,7 @@ length. They cache nothing, because traits are personal data.
 
 import hashlib
 import re
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from app.domain.identity.keys import (
@@ -17,9 +18,10 @@ from app.domain.identity.keys import (
     MatchKeyType,
     Profile,
 )
-from app.domain.identity.profiles import PROFILES
+from app.domain.identity.profiles import PROFILES, ProfileRule
 
 __all__ = [
+    "KEY_MAKERS",
     "MATCH_KEYS",
     "DropReason",
     "DroppedKey",
@@ -33,9 +35,41 @@ __all__ = [
 
 ALREADY_HASHED: Final = "already_hashed"
 
+_DIGEST_LENGTH: Final = 64
 _SHA256_HEX: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _SHA256_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
 _ZEROS: Final = "0" * 64
+
+
+Maker = Callable[[str, str], MatchKey | DroppedKey]
+
+
+def _maker(rule: MatchKeyRule, profile: ProfileRule) -> Maker:
+    """Return the function from a trait and a country to the match key."""
+    clean_trait, name = profile.clean, profile.name
+
+    def unhashed_key(text: str, country: str) -> MatchKey | DroppedKey:
+        cleaned = clean_trait(text, country)
+        return cleaned if isinstance(cleaned, DroppedKey) else MatchKey(cleaned, name)
+
+    def hashed_key(text: str, country: str) -> MatchKey | DroppedKey:
+        # Most traits are shorter than a digest.
+        if len(text) >= _DIGEST_LENGTH and (digest := _given_digest(text)) is not None:
+            return _judge_digest(digest)
+        cleaned = clean_trait(text, country)
+        if isinstance(cleaned, DroppedKey):
+            return cleaned
+        # UTF-8 cannot encode a lone surrogate. The JSON parser refuses it, but this function must not raise
+        # either.
+        return MatchKey(hashlib.sha256(cleaned.encode("utf-8", "replace")).hexdigest(), name)
+
+    return hashed_key if rule.hashed else unhashed_key
+
+
+KEY_MAKERS: Final[Mapping[Profile, Mapping[MatchKeyType, Maker]]] = {
+    profile: {rule.type: _maker(rule, rows[rule.type]) for rule in MATCH_KEYS}
+    for profile, rows in PROFILES.items()
+}
 
 
 def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> MatchKey | DroppedKey:
@@ -45,17 +79,7 @@ def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) 
     the rules for addresses, states and postal codes. 64 hex digits count as the SHA-256 digest of a trait,
     except for types that are not hashed. Source: positions P8 and P9.
     """
-    if rule.hashed and (digest := _given_digest(text)) is not None:
-        return _judge_digest(digest)
-    row = PROFILES[profile][rule.type]
-    cleaned = row.clean(text, country)
-    if isinstance(cleaned, DroppedKey):
-        return cleaned
-    if not rule.hashed:
-        return MatchKey(cleaned, row.name)
-    # UTF-8 cannot encode a lone surrogate. The JSON parser refuses it, but this function must not raise
-    # either.
-    return MatchKey(hashlib.sha256(cleaned.encode("utf-8", "replace")).hexdigest(), row.name)
+    return KEY_MAKERS[profile][rule.type](text, country)
 
 
 def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> str:
@@ -71,8 +95,6 @@ def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> s
 
 def _given_digest(text: str) -> str | None:
     """Return `text` in lower case if it is a SHA-256 digest of a trait already, else None."""
-    if len(text) < 64:  # most traits are shorter, and this check is faster than a match
-        return None
     word = text.strip()
     return word.lower() if _SHA256_HEX.fullmatch(word) else None
 

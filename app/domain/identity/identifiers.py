@@ -60,8 +60,14 @@ def amazon_maid(text: str, country: str) -> str | DroppedKey:
     return DroppedKey(DropReason.UNUSABLE_DIGEST if _BARE_HEX.fullmatch(value) else DropReason.NOT_A_UUID)
 
 
+def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Return whether an address is of one place in the internet. Any other address identifies no person."""
+    judged = getattr(address, "ipv4_mapped", None) or address
+    return judged.is_global and not judged.is_multicast
+
+
 def amazon_ip_address(text: str, country: str) -> str | DroppedKey:
-    """Return an IP address unchanged; drop networks, partial addresses and addresses with a zone."""
+    """Return a public IP address unchanged; drop networks, partial addresses and addresses with a zone."""
     address = raw(text.strip(), country)
     if isinstance(address, DroppedKey):
         return address
@@ -71,7 +77,9 @@ def amazon_ip_address(text: str, country: str) -> str | DroppedKey:
         return DroppedKey(DropReason.NOT_AN_IP_ADDRESS)
     if "%" in address:
         return DroppedKey(DropReason.NOT_AN_IP_ADDRESS)
-    return DroppedKey(DropReason.PLACEHOLDER) if parsed.is_unspecified else address
+    if parsed.is_unspecified:
+        return DroppedKey(DropReason.PLACEHOLDER)
+    return address if is_public(parsed) else DroppedKey(DropReason.NOT_A_PUBLIC_ADDRESS)
 
 
 def _has_control(text: str) -> bool:

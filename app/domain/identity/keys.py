@@ -1,8 +1,10 @@
 """The types of match key, the mapping field for each type, and whether it is hashed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 
 class MatchKeyType(StrEnum):
@@ -62,12 +64,14 @@ MATCH_KEYS: Final[tuple[MatchKeyRule, ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MatchKey:
+class MatchKey(msgspec.Struct, frozen=True, gc=False):
     """The value of a match key for Amazon, and the name of the rule that produced it."""
 
-    value: str = field(repr=False)
+    value: str
     rule: str
+
+    def __repr__(self) -> str:
+        return f"MatchKey(rule={self.rule!r})"
 
 
 class DropReason(StrEnum):
@@ -79,14 +83,13 @@ class DropReason(StrEnum):
     IMPOSSIBLE_PHONE = "impossible_phone"
     NOT_A_UUID = "not_a_uuid"
     NOT_AN_IP_ADDRESS = "not_an_ip_address"
+    NOT_A_PUBLIC_ADDRESS = "not_a_public_address"  # many people share it
     UNUSABLE_DIGEST = "unusable_digest"
     CONTROL_CHARACTER = "control_character"
     TOO_LONG = "too_long"
-    PERSONAL = "personal"  # an id that is sent unhashed and contains an e-mail address
 
 
-@dataclass(frozen=True, slots=True)
-class DroppedKey:
+class DroppedKey(msgspec.Struct, frozen=True, gc=False):
     """The result for a trait without a match key. It does not contain the trait."""
 
     why: DropReason

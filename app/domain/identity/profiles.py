@@ -118,7 +118,7 @@ _AMAZON: Final[_Rules] = {
     _T.REAL_ID: _AMAZON_ID,
     _T.MERKLE_ID: _AMAZON_ID,
     _T.KANTAR_ID: _AMAZON_ID,
-    _T.FIP: ("the schema: a full IPv4 or IPv6 address", _unless_placeholder(amazon_ip_address)),
+    _T.FIP: ("the schema: a full IPv4 or IPv6 address; public", _unless_placeholder(amazon_ip_address)),
 }
 
 _SEGMENT_STANDARD: Final = ("Segment 2026-08: lower, a-z 0-9 kept", _letters(_alnum))

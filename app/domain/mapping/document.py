@@ -87,15 +87,22 @@ class Mapping:
         return None if self.event_type.path is not None else str(self.event_type.const)
 
     @property
+    def by_field(self) -> dict[str, Source]:
+        """The source of each mapped field, without custom data and consent."""
+        return {
+            "event_type": self.event_type,
+            "event_source": self.event_source,
+            "country_code": self.country,
+            "event_timestamp": self.timestamp,
+            **{key.rule.field: key.source for key in self.match_keys},
+            **self.fields,
+        }
+
+    @property
     def sources(self) -> tuple[tuple[str, Source], ...]:
         """The name and source of each mapped field."""
         named = [
-            ("event_type", self.event_type),
-            ("event_source", self.event_source),
-            ("country_code", self.country),
-            ("event_timestamp", self.timestamp),
-            *((key.rule.field, key.source) for key in self.match_keys),
-            *self.fields.items(),
+            *self.by_field.items(),
             *((row.field, row.source) for row in self.custom_data),
             ("consent.user_data", self.consent.user_data),
             ("consent.ad_storage", self.consent.ad_storage),
@@ -113,7 +120,7 @@ class Mapping:
 class DraftParts:
     """The valid parts of a document that is incomplete or has problems, for previews."""
 
-    sources: dict[str, Source]  # by field name
+    by_field: dict[str, Source]
     custom_data: tuple[CustomField, ...]
     consent: ConsentRule | None
     event_name: str  # empty if it is missing

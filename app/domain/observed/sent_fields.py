@@ -5,22 +5,10 @@ from typing import Any, Final
 import msgspec
 
 from app.domain.conversion.convert import Conversion
+from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.identity import MATCH_KEYS
 
 KEY_FIELDS: Final = {rule.type.value: rule.field for rule in MATCH_KEYS}
-# Members of the Amazon event that have their value from one field of the mapping.
-_MEMBERS: Final = {
-    "countryCode": "country_code",
-    "eventTime": "event_timestamp",
-    "value": "value",
-    "currencyCode": "currency",
-    "unitsSold": "units_sold",
-    "eventId": "event_id",
-    "dataProcessingOptions": "limited_data_use",
-    "deviceInfo": "user_agent",
-    "arefMeasurementTokens": "aref_measurement_tokens",
-    "amazonAdEventKey": "amazon_ad_event_key",
-}
 _DESCRIPTION: Final = {"name": "event_name", "conversionType": "event_type", "eventSource": "event_source"}
 
 
@@ -33,7 +21,7 @@ def sent_fields(conversion: Conversion) -> dict[str, Any]:
     event = msgspec.json.decode(conversion.body)
     description = event["eventDescription"]
     sent = {field: description[member] for member, field in _DESCRIPTION.items()}
-    sent |= {field: event[member] for member, field in _MEMBERS.items() if member in event}
+    sent |= {field: event[member] for member, field in FIELDS_OF_MEMBERS.items() if member in event}
     sent |= {KEY_FIELDS[key["type"]]: key["values"] for key in event["matchKeys"]}
     sent |= {f"custom_data.{row['name']}": row["value"] for row in event.get("customData", ())}
     signal = dict(event.get("consent", {}))

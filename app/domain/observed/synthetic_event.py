@@ -36,7 +36,7 @@ _SAME: Final[Mapping[ValueKind, Any]] = {
     # Every identity profile drops the first value as a hashed match key, and the second as an unhashed match
     # key.
     ValueKind.UNUSABLE_TRAIT: "0" * 64,
-    ValueKind.UNUSABLE_ID: "a@b",
+    ValueKind.UNUSABLE_ID: "a@b.example",
 }
 
 # Kinds whose value depends on the path's number in the sample, from 0 to some hundreds.

@@ -83,6 +83,11 @@ INGEST_REASONS = _rows(
     ),
     ("event_too_old", _BAD_REQUEST, "Amazon accepts nothing older than 21 days; send events sooner."),
     ("no_match_key", _BAD_REQUEST, "Send at least one match key that is valid after normalization."),
+    (
+        "match_key_invalid",
+        _BAD_REQUEST,
+        "Send a value that is valid after normalization, or let the mapping leave the match key out.",
+    ),
     ("country_missing", _BAD_REQUEST, "Map a country or set a constant country in the mapping."),
     ("country_invalid", _PARSING, "Send an ISO 3166-1 alpha-2 code such as US or DE."),
     ("event_type_invalid", _BAD_REQUEST, "Send one of Amazon's twelve conversion types."),
@@ -103,7 +108,7 @@ INGEST_REASONS = _rows(
     (
         "amazon_event_id_invalid",
         _BAD_REQUEST,
-        "Map event_id to a text of 1 to 512 characters without '@' or control characters.",
+        "Map event_id to a text of 1 to 512 characters without control characters.",
     ),
     (
         "custom_data_invalid",
@@ -115,6 +120,11 @@ INGEST_REASONS = _rows(
         "backlog_too_long",
         _RATE_LIMIT,
         "Queued events would exceed the age limit; send again later, or raise the destination's rate limit.",
+    ),
+    (
+        "too_much_work",
+        _RATE_LIMIT,
+        "The request's events before it took too much work; send fewer or smaller events in a request.",
     ),
     ("consent_missing", _CONSENT, "Map consent: the region or country requires it on every event."),
     ("consent_denied", _CONSENT, "The person did not consent; the event is never sent."),
@@ -199,6 +209,7 @@ DEAD_LETTERS: Mapping[str, DeadLetter] = {
 WARNINGS: Mapping[str, str] = {
     "event_id_derived": "No event_id was sent; one was derived from the content.",
     "event_aging": "Older than seven days: some Amazon reports may omit it.",
+    "field_omitted": "An optional value could not be used and was left out.",
     "match_key_dropped": "A match key was omitted: no valid value remained after normalization.",
     "country_uk_read_as_gb": "UK was treated as GB.",
     "custom_value_unusual": "A custom value contains characters other than letters, digits and underscores.",

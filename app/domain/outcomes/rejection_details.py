@@ -27,6 +27,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "timestamp_future": "{field} is in the future.",
     "event_too_old": "{field} is older than the age limit.",
     "no_match_key": "No mapped match key has a usable value.",
+    "match_key_invalid": "{field} gives no match key for {mapping_field}.",
     "country_missing": "The event has no country code, and the mapping has no default.",
     "country_invalid": "{field} is not a country code.",
     "consent_missing": "The event has no consent although it is required.",
@@ -34,6 +35,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "consent_invalid": "The consent of the event cannot be read.",
     "event_name_conflict": "The mapping's event name differs from the pinned one.",
     "transform_failed": "A transform of {mapping_field} could not convert {field}.",
+    "too_much_work": "The request's events before it took all the work that a request may cost.",
     "backlog_too_long": "The destination's queue is too long for a new event to be sent in time.",
 }
 _OTHER: Final = "{field} has no value that Amazon accepts as {mapping_field}."

@@ -1,0 +1,225 @@
+"""The members of the Amazon event that a plan writes: money, match keys, custom data and the optional ones.
+
+Each reads its fields with the steps of `steps.py`, and returns its piece of JSON.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+
+from app.domain.conversion import values
+from app.domain.conversion.currencies import WITHOUT_DECIMALS
+from app.domain.conversion.event_types import PURCHASE_ONLY
+from app.domain.conversion.failures import SourceFailed
+from app.domain.conversion.numbers import rounded
+from app.domain.conversion.results import EventWarning
+from app.domain.conversion.steps import FieldStep, Run, field_step
+from app.domain.identity import MATCH_KEYS, MatchKey, Profile
+from app.domain.mapping.document import CustomField
+from app.domain.mapping.sources import Check, Read, Source
+
+_JSON: Final = msgspec.json.Encoder(decimal_format="number")
+_NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9 ._:-]*", re.ASCII).fullmatch
+_WITHOUT_CURRENCY: Final = SourceFailed("currency_invalid", "has no currency that can be read")
+
+# The members of the other fields: the field, the JSON around its value, and whether the member precedes the
+# custom data. In the order of the contract's table (§2.1).
+_OPTIONAL: Final = (
+    ("limited_data_use", ',"dataProcessingOptions":{"options":"LIMITED_DATA_USE"}', "", True),
+    ("user_agent", ',"deviceInfo":{"userAgent":', "}", False),
+    ("aref_measurement_tokens", ',"arefMeasurementTokens":', "", False),
+    ("amazon_ad_event_key", ',"amazonAdEventKey":', "", False),
+)
+
+# The members of the Amazon event, and of objects in it, that have their value from one field of the mapping.
+FIELDS_OF_MEMBERS: Final[Mapping[str, str]] = {
+    "countryCode": "country_code",
+    "eventTime": "event_timestamp",
+    "value": "value",
+    "currencyCode": "currency",
+    "unitsSold": "units_sold",
+    "eventId": "event_id",
+    **{opening.split('"')[1]: name for name, opening, *_ in _OPTIONAL},
+}
+
+
+def json_text(value: Any) -> str:
+    """Return a value as compact JSON."""
+    if type(value) is str and _NEEDS_NO_ESCAPE(value):
+        return f'"{value}"'
+    return _JSON.encode(value).decode()
+
+
+class Money:
+    """Writes `value`, `currencyCode` and `unitsSold`. The last two are sent with purchases only."""
+
+    def __init__(self, sources: Mapping[str, Source], currency: str) -> None:
+        """`currency` is the destination's, for purchases without one (R5)."""
+        self._default = currency
+        self._amount, self._price = (
+            field_step(sources, "value", check, rejects=True)
+            for check in (values.check_amount, values.check_price)
+        )
+        self._currency, self._units = (
+            field_step(sources, name, values.CHECKS[name], rejects=True) for name in PURCHASE_ONLY
+        )
+        self._has_others = not PURCHASE_ONLY.keys().isdisjoint(sources)
+
+    def write(self, run: Run, *, purchase: bool) -> str:
+        """Return the JSON, which begins with a comma if it is not empty."""
+        step = self._price if purchase else self._amount
+        if not self._has_others:
+            amount = self._read_amount(run, step, has_currency=True)
+            text = "" if amount is None else f',"value":{json_text(amount)}'
+            return text + self._currency_code(run, self._default, amount) if purchase else text
+        currency = self._currency.get(run)
+        notes = run.notes.copy()
+        run.notes.clear()
+        # An amount of an unknown currency says nothing. A score has no currency.
+        is_lost = purchase and isinstance(currency, SourceFailed) and not self._currency.rejects
+        amount = self._read_amount(run, step, has_currency=not is_lost)
+        text = "" if amount is None else f',"value":{json_text(amount)}'
+        run.notes += notes
+        currency = self._currency.settle(run, currency)
+        units = self._units.value(run)
+        if not purchase:
+            for step, value in ((self._currency, currency), (self._units, units)):
+                if value is not None:
+                    run.warnings.append(EventWarning(PURCHASE_ONLY[step.name], step.place))
+            return text
+        if not is_lost:
+            text += self._currency_code(run, currency or self._default, amount)
+        return text if units is None else f'{text},"unitsSold":{units}'
+
+    def _currency_code(self, run: Run, code: str, amount: int | Decimal | None) -> str:
+        if code in WITHOUT_DECIMALS and not values.is_integral(amount):
+            run.warnings.append(EventWarning("value_unusual", self._price.place))
+        return f',"currencyCode":"{code}"'
+
+    @staticmethod
+    def _read_amount(run: Run, step: FieldStep, *, has_currency: bool) -> int | Decimal | None:
+        """Read the value, rounded to hundredths. A price whose currency is left out is left out too."""
+        amount = step.get(run)
+        if amount is None or isinstance(amount, SourceFailed):
+            step.settle(run, amount)
+            return None
+        if not has_currency:
+            step.settle(run, _WITHOUT_CURRENCY, rejects=False)
+            return None
+        exact = rounded(amount, 2) or 0  # avoids minus zero
+        if exact != amount or run.notes or run.trace is not None:
+            step.settle(run, exact, warnings=("value_rounded",) if exact != amount else ())
+        return exact
+
+
+class MatchKeys:
+    """Writes the members of `matchKeys`, hashed where Amazon requires it."""
+
+    def __init__(self, sources: Mapping[str, Source], profile: Profile) -> None:
+        self._profile = profile
+        self._sources = [(rule, sources[rule.field]) for rule in MATCH_KEYS if rule.field in sources]
+        self._steps_in = cache(self._steps)
+
+    def _steps(self, country: str) -> Sequence[tuple[FieldStep, Read, Check, str, str, bool]]:
+        """Return for each match key its step, type, the JSON before the value, and whether it is a hash."""
+        steps = []
+        for rule, source in self._sources:
+            check, wire_type = values.key_check(self._profile, rule, country), rule.type.value
+            step = FieldStep(
+                rule.field,
+                source,
+                check,
+                rejects=False,
+                omitted="match_key_dropped",
+                shows=False,
+                wire_type=wire_type,
+            )
+            opening = f'{{"type":"{wire_type}","values":['
+            steps.append((step, source.read, check, wire_type, opening, rule.hashed))
+        return steps
+
+    def write(self, run: Run, country: str) -> tuple[tuple[str, ...], str]:
+        """Return the types of the match keys, and their JSON. Reject an event without a match key (R2)."""
+        types: list[str] = []
+        texts: list[str] = []
+        content, reading, notes, is_traced = run.content, run.reading, run.notes, run.trace is not None
+        steps = self._steps_in(country)
+        for step, read, check, wire_type, opening, is_hashed in steps:
+            key = read(content, reading, check)
+            if type(key) is not MatchKey or notes or is_traced:
+                rule = key.rule if isinstance(key, MatchKey) else None
+                result = f"sha256:{key.value[:8]}…" if rule and is_hashed else None
+                key = step.settle(run, key, rule=rule, result=result)
+                if key is None:
+                    continue
+            types.append(wire_type)
+            texts.append(f'{opening}"{key.value}"]}}' if is_hashed else f"{opening}{json_text(key.value)}]}}")
+        if not texts:
+            reasons: dict[str | None, str] = {each.mapping_field: each.reason for each in run.problems}
+            reasons.update(run.dropped)
+            causes = [
+                f"{step.name} is {reasons.get(wire_type) or reasons.get(step.name, 'absent')}"
+                for step, _, _, wire_type, *_ in steps
+            ]
+            run.add_problem("no_match_key", None, None, f"No match key is left: {', '.join(causes)}.")
+        return tuple(types), ",".join(texts)
+
+
+class CustomData:
+    """Writes `customData`, without absent fields (P10)."""
+
+    def __init__(self, rows: Sequence[CustomField]) -> None:
+        self._rows = [
+            (
+                FieldStep(row.field, row.source, values.check_custom, rejects=False),
+                row.source.read,
+                f'{{"name":"{row.name}","value":',
+            )
+            for row in rows
+        ]
+
+    def write(self, run: Run) -> str:
+        """Return the JSON, which begins with a comma if it is not empty."""
+        texts = []
+        content, reading, notes, is_traced = run.content, run.reading, run.notes, run.trace is not None
+        for step, read, opening in self._rows:
+            text = read(content, reading, values.check_custom)
+            if type(text) is str and not notes and not is_traced and values.is_plain(text):
+                texts.append(f'{opening}"{text}"}}')
+                continue
+            is_unusual = type(text) is str and not values.is_plain(text)
+            text = step.settle(run, text, warnings=("custom_value_unusual",) if is_unusual else ())
+            if text is not None:
+                texts.append(f"{opening}{json_text(text)}}}")
+        return f',"customData":[{",".join(texts)}]' if texts else ""
+
+
+class OptionalMembers:
+    """Writes the members that Amazon needs for no event, except the IP address."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self._steps = [
+            (
+                field_step(sources, name, values.CHECKS[name], rejects=name == "limited_data_use"),
+                opening,
+                closing,
+                precedes,
+            )
+            for name, opening, closing, precedes in _OPTIONAL
+            if name in sources
+        ]
+
+    def write(self, run: Run) -> tuple[str, str]:
+        """Return the JSON before and after the custom data."""
+        before = after = ""
+        for step, opening, closing, precedes in self._steps:
+            value = step.value(run)
+            if value is None or value is False:
+                continue
+            text = opening if value is True else f"{opening}{json_text(value)}{closing}"
+            before, after = (before + text, after) if precedes else (before, after + text)
+        return before, after
