@@ -90,8 +90,6 @@ def check_country(value: Any) -> str | Country | SourceFailed:
 
 def check_time(value: Any) -> EventTime | SourceFailed:
     """Read the time of an event."""
-    if isinstance(value, EventTime):
-        return value
     if type(value) is not str and not is_number(value):
         return wrong_type(value, "a time is expected")
     return read_time(value) or SourceFailed("timestamp_invalid", "is not a time with a zone")

@@ -101,14 +101,11 @@ class Mapping:
     @property
     def sources(self) -> tuple[tuple[str, Source], ...]:
         """The name and source of each mapped field."""
-        named = [
-            *self.by_field.items(),
-            *((row.field, row.source) for row in self.custom_data),
-            ("consent.user_data", self.consent.user_data),
-            ("consent.ad_storage", self.consent.ad_storage),
-            ("consent.string", self.consent.string),
-        ]
-        return tuple((name, source) for name, source in named if source)
+        consent = {
+            f"consent.{name}": getattr(self.consent, name) for name in _CONSENT_PARTS[self.consent.mode]
+        }
+        named = {**self.by_field, **{row.field: row.source for row in self.custom_data}, **consent}
+        return tuple((name, source) for name, source in named.items() if source)
 
     @property
     def paths(self) -> tuple[tuple[str, str], ...]:

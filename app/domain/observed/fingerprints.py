@@ -83,7 +83,7 @@ class Fingerprints:
 
 def match_key_paths(document: Mapping[str, Any]) -> set[str]:
     """Return the paths that feed the match keys of a mapping document, which may have problems."""
-    sources = compile_parts(dict(document)).sources
+    sources = compile_parts(dict(document)).by_field
     return {path for rule in MATCH_KEYS if rule.field in sources for path in sources[rule.field].paths}
 
 
