@@ -40,6 +40,7 @@ BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
     ("POST", _DESTINATION + "/mappings"): EXAMPLE_MAPPING,
     ("PATCH", _MAPPING): {"event_name": "Added to cart", "fields": {"value": "event.properties.total"}},
     ("POST", _MAPPING + "/preview"): {"event": _EVENT},
+    ("POST", _DESTINATION + "/mappings/suggest"): {"events": [_EVENT], "zone": "Europe/Berlin"},
     ("POST", _MAPPING + "/backtest"): {"events": 500},
     ("POST", _MAPPING + "/publish"): {"note": "Reads the phone from its new field."},
     ("POST", _MAPPING + "/rollback"): {"version": 1},

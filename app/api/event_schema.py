@@ -5,13 +5,13 @@ from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.backtest import backtest_draft, summary
-from app.admin.event_schemas import read_event_schema
+from app.admin.event_schemas import ObservedEvents, read_observed
 from app.admin.inputs import BacktestRequest
 from app.api.mappings import MAPPING
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.domain.observed.event_schema import EventSchema, fields_by_path, suggest
+from app.domain.suggestions.from_samples import fields_by_path, paths_by_field
 
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 
@@ -32,7 +32,9 @@ class EventSchemaView(ResponseBody):
     events: int = Field(description="The number of events from which the figures are computed.")
     items: list[PathView]
     next_cursor: str | None
-    suggestions: dict[str, list[str]] = Field(description="The suggested paths for each mapping field.")
+    suggestions: dict[str, list[str]] = Field(
+        description="The paths that a suggested mapping reads, by field."
+    )
 
 
 class RejectedEvents(ResponseBody):
@@ -70,14 +72,15 @@ async def read(
 
     The paths come from stored samples, which contain no values.
     """
-    schema = await read_event_schema(context, caller, destination_id)
+    observed = await read_observed(context, caller, destination_id)
     begin = number_of(cursor) or 0
-    return await context.compute(_page, schema, begin, begin + limit)
+    return await context.compute(_page, observed, begin, begin + limit)
 
 
-def _page(schema: EventSchema, begin: int, end: int) -> EventSchemaView:
+def _page(observed: ObservedEvents, begin: int, end: int) -> EventSchemaView:
+    schema = observed.schema
     entries = list(schema.entries.values())
-    fields = fields_by_path(schema)
+    fields = fields_by_path(observed.suggestion)
     return EventSchemaView(
         events=schema.events,
         items=[
@@ -91,7 +94,7 @@ def _page(schema: EventSchema, begin: int, end: int) -> EventSchemaView:
             for entry in entries[begin:end]
         ],
         next_cursor=cursor_of(end) if end < len(entries) else None,
-        suggestions=suggest(schema),
+        suggestions=paths_by_field(observed.suggestion),
     )
 
 

@@ -9,14 +9,14 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.event_schemas import read_event_schema
+from app.admin.event_schemas import read_observed
 from app.api.secured_route import requires
 from app.console import pages
 from app.console.destination import PAGE, content_of
 from app.console.secured_page import CurrentDestination, CurrentVisit, SecuredPage
 from app.console.wording import number, share
 from app.domain.mapping.fields import FIELDS
-from app.domain.observed.event_schema import fields_by_path
+from app.domain.suggestions.from_samples import fields_by_path
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -27,8 +27,8 @@ _MAX_ROWS = 200
 @requires(Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, found: CurrentDestination) -> Response:
     """List the paths of recent events: fill rate, types and suggested fields."""
-    schema = await read_event_schema(visit.context, visit.caller, found.id)
-    fields = await visit.context.compute(fields_by_path, schema)
+    observed = await read_observed(visit.context, visit.caller, found.id)
+    schema, fields = observed.schema, fields_by_path(observed.suggestion)
     rows = [
         {
             "path": entry.path,

@@ -42,6 +42,7 @@ from app.console.secured_page import (
     form_text,
     form_version,
 )
+from app.console.starting_draft import additions_by_type, preset_event_names, starting_draft
 from app.console.wording import share
 from app.domain import strict_json
 from app.domain.conversion.event_types import EVENT_TYPES
@@ -49,8 +50,8 @@ from app.domain.mapping.document import MAX_CUSTOM_FIELDS, MappingProblem, check
 from app.domain.mapping.example import example_event
 from app.domain.observed.event_schema import EventSchema
 from app.domain.observed.schema_sample import SchemaSample
-from app.domain.observed.starting_draft import additions_by_type, preset_event_names, starting_draft
 from app.domain.observed.synthetic_event import common_events
+from app.domain.suggestions.from_samples import fields_by_path
 from app.store import event_names
 from app.store.destinations import Destination
 from app.store.mappings import Document
@@ -256,12 +257,13 @@ async def _show(
     """Return the editor page. `form` is input that is not saved, or None."""
     async with visit.context.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, destination.advertiser_id)
-    schema, observed = await read_observed(visit.context, visit.caller, destination.id)
+    observed = await read_observed(visit.context, visit.caller, destination.id)
+    schema = observed.schema
     if document is None:
-        document = {"name": "", **starting_draft(schema)}
+        document = {"name": "", **starting_draft(observed.suggestion)}
     problems = check_draft(dict(document)) if found or form else []
     fields = to_form(document, problems)
-    samples = await visit.context.compute(_samples, observed, visit.context.now())
+    samples = await visit.context.compute(_samples, observed.samples, visit.context.now())
     chosen = form_text(form, "then").removeprefix("sample-") if form else ""
     typed = form_text(form, "sample") if form else ""
     picked = next((each for each in samples if each.id == chosen), None if typed else samples[0])
@@ -298,11 +300,13 @@ async def _show(
         most=MAX_CUSTOM_FIELDS,
         pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
         names=names,
-        additions={name: json.dumps(added) for name, added in additions_by_type(schema).items() if added},
+        additions={
+            name: json.dumps(added) for name, added in additions_by_type(observed.suggestion).items() if added
+        },
         sample=sample,
         picked=picked,
         samples=samples,
         observed=schema.events,
-        paths=paths(parsed, schema),
+        paths=paths(parsed, schema, fields_by_path(observed.suggestion)),
         transforms=transforms(),
     )

@@ -16,7 +16,7 @@ from app.domain.event import Rejection
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, LintWarning
 from app.domain.mapping.pipes import PIPES
-from app.domain.observed.event_schema import EventSchema, SchemaMismatch, fields_by_path
+from app.domain.observed.event_schema import EventSchema, SchemaMismatch
 from app.domain.outcomes.reasons import WARNINGS
 from app.store.mappings import Document
 
@@ -189,9 +189,11 @@ class PathOffer:
     fits: str = ""
 
 
-def paths(event: Any, schema: EventSchema) -> list[PathOffer]:
-    """Return the paths of recent events, then the paths of the sample event, then the usual paths."""
-    fields = fields_by_path(schema)
+def paths(event: Any, schema: EventSchema, fields: Mapping[str, Sequence[str]]) -> list[PathOffer]:
+    """Return the paths of recent events, then the paths of the sample event, then the usual paths.
+
+    `fields` are the fields for which a path is suggested.
+    """
     observed = sorted(schema.entries.values(), key=lambda entry: (-entry.filled, entry.path))
     found = {
         entry.path: PathOffer(

@@ -36,6 +36,7 @@ from app.api import (
     replay,
     replay_history,
     status_callback,
+    suggestions,
 )
 from app.api.auth import KeyRing
 from app.api.health import API, MetricsText, Readiness
@@ -63,6 +64,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     mappings.router,
     preview.router,
     event_schema.router,
+    suggestions.router,
     advertisers.router,
     catalog.router,
     consent_records.router,

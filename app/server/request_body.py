@@ -10,13 +10,14 @@ from app.server.admission import AdmissionController, Permit
 
 MIB: Final = 1024 * 1024
 PATH: Final = "/events"
+_SUGGEST: Final = "/mappings/suggest"
 _PATH: Final = PATH.encode()
 _PATH_AND_QUERY: Final = _PATH + b"?"
 
 
 def max_body_bytes(path: str) -> int:
-    """Return the largest body that a path accepts, in bytes."""
-    return 5 * MIB if path == PATH else MIB
+    """Return the largest body that a path accepts, in bytes. Bodies with many events may be larger."""
+    return 5 * MIB if path == PATH or path.endswith(_SUGGEST) else MIB
 
 
 def posts_events(method: bytes, target: bytes) -> bool:

@@ -102,6 +102,7 @@ WITHOUT_ETAG = {
     ("POST", "/destinations/{destination_id}/status-callback"): "a switch: the last word holds",
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): "names its own before",
     ("POST", "/destinations/{destination_id}/mappings/{mapping_id}/preview"): "changes nothing",
+    ("POST", "/destinations/{destination_id}/mappings/suggest"): "changes nothing",
     ("POST", "/identity/hash"): "changes nothing",
     ("PUT", "/destinations/{destination_id}/notifications"): "replaces settings that have no ETag",
 }

@@ -482,11 +482,14 @@ def test_a_difference_names_its_place_and_short_forms_are_none() -> None:
 def test_the_paths_of_real_events_come_first_then_the_samples() -> None:
     """Names that no path takes bare are left out."""
     learned = EventSchema(2, {"user.mail": SchemaEntry("user.mail", 1, 1, {})})
-    found = paths({"user": {"mail": "x"}, "items": [{"sku": 1}], "odd name": 1}, learned)
+    found = paths(
+        {"user": {"mail": "x"}, "items": [{"sku": 1}], "odd name": 1}, learned, {"user.mail": ["email"]}
+    )
     assert [(one.path, one.why) for one in found[:2]] == [
         ("user.mail", "50 % of events"),
         ("items[0].sku", "in the sample"),
     ]
+    assert found[0].fits == "fields.email"
     assert "odd name" not in {one.path for one in found}
 
 

@@ -20,7 +20,7 @@ from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
 from app.domain.mapping.presets import PRESETS
 from app.domain.observed.backtest import Backtest, RejectionGroup, backtest
-from app.domain.observed.event_schema import MOST_PATHS, merge_samples, schema_mismatches, suggest
+from app.domain.observed.event_schema import MOST_PATHS, merge_samples, schema_mismatches
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.schema_sample import (
     MAX_PATHS,
@@ -393,29 +393,6 @@ def test_the_catalogue_knows_paths_types_and_fill_rates() -> None:
     phone = learned.entries["user.phone"]
     assert (learned.events, phone.present, phone.filled, phone.types) == (10, 8, 8, {"text": 8})
     assert learned.entries["event.properties.total"].types == {"number": 10}
-
-
-def test_fields_are_suggested_by_name_and_kind() -> None:
-    """`user.email` for email; a name alone does not suffice."""
-    found = suggest(
-        merge_samples(
-            [
-                *SEEN,
-                (
-                    (
-                        SampleEntry("order.email", ValueKind.BOOLEAN),
-                        SampleEntry("mobilePhone", ValueKind.PHONE),
-                    ),
-                    1,
-                ),
-            ]
-        )
-    )
-    assert found["email"] == ["user.email"]
-    assert found["phone"] == ["user.phone", "mobilePhone"]
-    assert found["value"] == ["event.properties.total"]
-    assert found["event_timestamp"] == ["event.timestamp"]
-    assert found["country_code"] == ["user.country"]
 
 
 def test_a_schema_has_only_the_most_frequent_paths() -> None:

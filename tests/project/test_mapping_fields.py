@@ -10,7 +10,7 @@ from app.domain.erasure import HASH, IDENTIFYING_FIELDS
 from app.domain.identity import MATCH_KEYS, MatchKeyType
 from app.domain.identity.profiles import PROFILES
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
-from app.domain.observed.event_schema import _SYNONYMS
+from app.domain.suggestions.names import SYNONYMS
 from sandbox import vocabulary
 from sandbox.conformance import lists
 
@@ -42,9 +42,9 @@ def test_an_erasure_takes_each_identifying_field() -> None:
     assert fields == SUBJECT_FIELDS
 
 
-def test_the_event_schema_proposes_paths_for_each_field() -> None:
-    """A field without synonyms is never proposed."""
-    assert FIELDS.keys() - _SYNONYMS.keys() == WITHOUT_SYNONYMS
+def test_each_field_is_suggested() -> None:
+    """A field without synonyms is never suggested."""
+    assert FIELDS.keys() - SYNONYMS.keys() == WITHOUT_SYNONYMS
 
 
 def test_each_other_field_has_a_check_and_a_member() -> None:

@@ -1,20 +1,14 @@
-"""The schema of recent events: their paths, the types of values, and the fields suggested for each path.
+"""The schema of recent events: their paths and the types of values. Samples have no values."""
 
-A path is suggested for a field if its name is a synonym of the field and its values are of a fitting kind.
-The schema is built from samples, which contain no values.
-"""
-
-import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.paths import last_name, parse_path
+from app.domain.mapping.paths import parse_path
 from app.domain.observed.schema_sample import TYPES, SchemaSample, ValueKind
 
-MOST_SUGGESTED: Final = 3
 MOST_PATHS: Final = 2_000
 """The number of paths of a schema. Events whose member names are values would have any number of paths."""
 _EMPTY: Final = frozenset({ValueKind.NULL, ValueKind.BLANK, ValueKind.OBJECT, ValueKind.LIST})
@@ -69,99 +63,6 @@ def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
         for path, found in sorted(kinds.items())
     }
     return EventSchema(sum(times for _, times in samples), entries, complete=len(entries) == len(totals))
-
-
-# --- Suggestions ----------------------------------------------------------------------------------
-
-_TEXTS: Final = frozenset(
-    {ValueKind.TEXT, ValueKind.FOREIGN_TEXT, ValueKind.HASH, ValueKind.COUNTRY, ValueKind.CONSENT_COUNTRY}
-)
-_NUMBERS: Final = frozenset({ValueKind.INTEGER, ValueKind.DECIMAL, ValueKind.ZERO, ValueKind.NEGATIVE})
-_IDS: Final = frozenset(
-    {
-        ValueKind.TEXT,
-        ValueKind.UUID,
-        ValueKind.DIGITS,
-        ValueKind.NUMBER_TEXT,
-        ValueKind.HASH,
-        ValueKind.LONG_TEXT,
-    }
-)
-_COUNTRIES: Final = frozenset({ValueKind.COUNTRY, ValueKind.CONSENT_COUNTRY})
-
-# For each field: its synonyms and the kinds of value that fit. Synonyms are in lower case without separators.
-# The best synonym comes first.
-_SYNONYMS: Final[Mapping[str, tuple[str, Collection[ValueKind]]]] = {
-    "event_timestamp": (
-        "timestamp eventtimestamp eventtime occurredat time senttime sentat createdat happenedat date",
-        {ValueKind.TIME, ValueKind.EPOCH_SECONDS, ValueKind.EPOCH_MILLISECONDS},
-    ),
-    "email": ("email emailaddress mail useremail hashedemail emailsha256", {ValueKind.EMAIL, ValueKind.HASH}),
-    "phone": (
-        "phone phonenumber mobile mobilephone tel telephone cell msisdn phonesha256",
-        {ValueKind.PHONE, ValueKind.NATIONAL_PHONE, ValueKind.DIGITS, ValueKind.HASH},
-    ),
-    "first_name": ("firstname givenname forename fname", _TEXTS),
-    "last_name": ("lastname familyname surname lname", _TEXTS),
-    "address": ("address street streetaddress address1 addressline1", _TEXTS),
-    "city": ("city town locality", _TEXTS),
-    "state": ("state province region statecode", _TEXTS),
-    "postal": (
-        "postal postalcode postcode zip zipcode plz",
-        _TEXTS | {ValueKind.NUMBER_TEXT, ValueKind.DIGITS},
-    ),
-    "maid": ("maid idfa adid gaid aaid advertisingid deviceadvertisingid", {ValueKind.UUID}),
-    "ramp_id": ("rampid", _IDS),
-    "match_id": ("matchid customerid externalid userid", _IDS),
-    "real_id": ("realid", _IDS),
-    "merkle_id": ("merkleid", _IDS),
-    "kantar_id": ("kantarid", _IDS),
-    "value": ("value total revenue amount ordertotal price subtotal", _NUMBERS),
-    "currency": ("currency currencycode", {ValueKind.CURRENCY}),
-    "units_sold": ("unitssold quantity qty units itemcount", {ValueKind.INTEGER}),
-    "event_id": ("dedupeid deduplicationid orderid transactionid eventid messageid", _IDS),
-    "ip_address": ("ipaddress ip clientip remoteip", {ValueKind.IP_ADDRESS}),
-    "user_agent": ("useragent ua browser", {ValueKind.TEXT, ValueKind.LONG_TEXT}),
-    "limited_data_use": ("limiteddatause ldu donotsell optoutofsale", {ValueKind.BOOLEAN}),
-    "amazon_ad_event_key": ("amazonadeventkey adeventkey", _IDS),
-    "country_code": ("countrycode country shippingcountry locale language", _COUNTRIES),
-    "event_type": ("conversiontype eventtype", {ValueKind.EVENT_TYPE}),
-    "event_source": ("eventsource source platform", {ValueKind.EVENT_SOURCE}),
-    "consent.user_data": ("amznuserdata userdata consentuserdata", {ValueKind.GRANTED, ValueKind.DENIED}),
-    "consent.ad_storage": ("amznadstorage adstorage consentadstorage", {ValueKind.GRANTED, ValueKind.DENIED}),
-    "consent.tcf": ("tcf tcstring iabtcf consentstring", {ValueKind.TCF}),
-    "consent.gpp": ("gpp gppstring iabgpp", {ValueKind.GPP}),
-}
-_SEPARATOR: Final = re.compile(r"[^a-z0-9]")
-
-
-def suggest(schema: EventSchema) -> dict[str, list[str]]:
-    """Return up to three suggested paths for each field, the best first."""
-    named = [
-        (_SEPARATOR.sub("", last_name(parse_path(entry.path) or ()).lower()), entry)
-        for entry in schema.entries.values()
-    ]
-    return {name: found for name in _SYNONYMS if (found := _suggestions(name, named))}
-
-
-def fields_by_path(schema: EventSchema) -> dict[str, list[str]]:
-    """Return the fields for which each path is suggested."""
-    fields: dict[str, list[str]] = {}
-    for field, paths in suggest(schema).items():
-        for path in paths:
-            fields.setdefault(path, []).append(field)
-    return fields
-
-
-def _suggestions(name: str, named: Sequence[tuple[str, SchemaEntry]]) -> list[str]:
-    words, kinds = _SYNONYMS[name]
-    order = {word: place for place, word in enumerate(words.split())}
-    fitting = [
-        (order[word], -entry.filled, entry.path)
-        for word, entry in named
-        if word in order and any(kind in kinds for kind in entry.kinds)
-    ]
-    return [path for _, _, path in sorted(fitting)[:MOST_SUGGESTED]]
 
 
 # --- Drafts against the event schema ---------------------------------------------------------------

@@ -1,0 +1,158 @@
+"""Find what happened in the events, and where."""
+
+from collections import Counter
+from typing import Final
+
+from app.domain.conversion.event_types import PURCHASE
+from app.domain.suggestions.event_shapes import SHAPES, EventShape, event_type_of, joined
+from app.domain.suggestions.names import word_set, words_of
+from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths
+
+_UNDONE: Final = word_set(
+    """
+    refund refunded cancel cancelled canceled cancellation return returned removed remove abandoned failed
+    storno storniert retoure
+    """
+)
+# Paths that hold the event's name, the best first, and last names of such paths elsewhere.
+_NAME_PATHS: Final = tuple(
+    """
+    event.name event event.eventName event_name eventName eventType event_type event.type event.event
+    xdm.eventType name action topic type
+    """.split()  # noqa: SIM905
+)
+_NAME_ENDS: Final = word_set("eventname eventtype event topic ereignis evenement evento aktion action")
+_LONGEST_NAME: Final = 80
+_MOST_NAMES: Final = 100  # in the table of a mapping
+
+
+def recognise(found: ObservedPaths) -> EventShape | None:
+    """Return the tool whose shape the events have."""
+    names = {name for each in found.values for name in each.names}
+    names |= {name for each in found.lists for name in each.names}
+    return next((shape for shape in SHAPES if any(mark <= names for mark in shape.marks)), None)
+
+
+def find_event_type(
+    found: ObservedPaths, shape: EventShape | None, *, is_order: bool
+) -> tuple[FieldFinding, str]:
+    """Return the events' type by their name, else by their shape; and the most frequent type."""
+    named = _name_of_event(found)
+    names = [value for value in named.found if type(value) is str] if named else []
+    types = Counter(event_type_of(name) or "" for name in names)
+    known = [event_type for event_type, _ in types.most_common() if event_type]
+    if named is None or not known:
+        undone = any(_UNDONE & set(words_of(name)) for name in names)
+        finding = _by_shape(found, shape, is_order=is_order and not undone)
+        return finding, finding.source
+    reason = f"By the event's name at {named.path}."
+    if len(types) == 1:
+        return FieldFinding(known[0], reason), known[0]
+    table = {name: event_type for name in names if (event_type := event_type_of(name))}
+    rows = {**dict(list(table.items())[:_MOST_NAMES]), "*": "OTHER"}
+    source = {**named.source, "pipe": [*named.source.get("pipe", []), ["map", rows]]}
+    return FieldFinding(source, reason, ("several_event_types",)), known[0]
+
+
+def _by_shape(found: ObservedPaths, shape: EventShape | None, *, is_order: bool) -> FieldFinding:
+    for each in found.values:  # a measure of Adobe XDM: `commerce.purchases.value` is 1
+        if each.names[-3:-2] == ("commerce",) and each.names[-1] == "value":
+            event_type = event_type_of(f"commerce {each.names[-2]}")
+            if event_type and len(each.found) * 2 > len(each.values):
+                return FieldFinding(event_type, f"By the measure {each.path}.")
+    if shape and shape.event_type and is_order:
+        return FieldFinding(shape.event_type, f"A {shape.name} is a purchase.")
+    if is_order:
+        reason = "No list has the events' name, but they look like orders."
+        return FieldFinding(PURCHASE, reason, ("event_name_unknown",))
+    return FieldFinding("OTHER", "No list has the events' name.", ("event_name_unknown",))
+
+
+def _name_of_event(found: ObservedPaths) -> ObservedPath | None:
+    """Return the path of the events' name: one with known names first."""
+    rows = []
+    for place, each in enumerate(found.values):
+        ends = joined(each.names[-1])
+        if each.path not in _NAME_PATHS and ends not in _NAME_ENDS:
+            continue
+        if each.in_list or not all(
+            type(value) is str and len(value) <= _LONGEST_NAME and "@" not in value for value in each.found
+        ):
+            continue
+        known = sum(event_type_of(value) is not None for value in each.found)
+        if not known and ends in ("type", "name"):
+            continue  # `track`, or the name of something else
+        order = _NAME_PATHS.index(each.path) if each.path in _NAME_PATHS else len(_NAME_PATHS)
+        rows.append((known * 2 <= len(each.found), order, place, each))
+    return min(rows, key=lambda row: row[:3])[-1] if rows else None
+
+
+# --- Where it happened ----------------------------------------------------------------------------
+
+_PLATFORMS: Final = {
+    word: source
+    for source, words in {
+        "IOS": ("ios", "iphone", "ipad", "ipados", "iphone os"),
+        "ANDROID": ("android",),
+        "FIRE_TV": ("fire tv", "firetv", "fire_tv", "fire os"),
+        "WEBSITE": (
+            *("web", "website", "browser", "desktop", "online", "webshop", "onlineshop", "mobile_web"),
+            "ecommerce",
+        ),
+        "OFFLINE": (
+            *("pos", "store", "in_store", "in-store", "instore", "offline", "retail", "filiale", "kasse"),
+            *("magasin", "tienda", "negozio"),
+        ),
+    }.items()
+    for word in words
+}
+_USUAL_PLATFORMS: Final = ("ios", "android", "fire tv", "web", "website", "pos", "store")
+_PLATFORM_NAMES: Final = word_set(
+    """
+    platform plattform os osname channel kanal canal canale source sourcename saleschannel vertriebskanal
+    devicetype eventsource
+    """
+)
+_PLATFORM_PARENTS: Final = word_set("device os platform app")  # of a `type` or `name`
+_OFFLINE: Final = word_set(
+    """
+    terminal register till cashier kasse kassennummer kassierer branch filiale filialnummer filialnr bon
+    bonnummer belegnummer kassenbon receiptnumber magasin caisse
+    """
+)
+_WEB: Final = word_set(
+    """
+    useragent url pageurl referrer browser webpagedetails browserip landingsite page website sessionid gclid
+    """
+)
+
+
+def find_event_source(found: ObservedPaths, shape: EventShape | None) -> FieldFinding:
+    """Return where the events happen: by a platform that they name, else by their shape, else a website."""
+    for each in found.values:
+        words = [value.strip().lower() for value in each.found if type(value) is str]
+        if not _names_platform(each) or len(words) < len(each.found) or not set(words) <= _PLATFORMS.keys():
+            continue
+        reason = f"Named {each.label}; its values are platforms."
+        (most, times), *_ = Counter(_PLATFORMS[word] for word in words).most_common()
+        if times == len(each.values):
+            return FieldFinding(most, reason)
+        rows = {word: _PLATFORMS[word] for word in (*_USUAL_PLATFORMS, *dict.fromkeys(words))}
+        pipe = [*each.source.get("pipe", []), "trim", "lower", ["map", {**rows, "*": most}]]
+        return FieldFinding({**each.source, "pipe": pipe, "default": most}, reason)
+    names = {joined(name) for each in found.values for name in each.names}
+    if names & _WEB:
+        return FieldFinding("WEBSITE", "The events have members of a browser.")
+    if names & _OFFLINE:
+        return FieldFinding("OFFLINE", "The events have members of a shop's till.")
+    if shape and shape.event_source:
+        return FieldFinding(shape.event_source, f"Where a {shape.name} usually happens.")
+    return FieldFinding("WEBSITE", "Nothing in the events says where they happen.", ("assumed_website",))
+
+
+def _names_platform(each: ObservedPath) -> bool:
+    name = joined(each.names[-1])
+    is_part = name in ("type", "name") and len(each.names) > 1
+    return not each.in_list and (
+        name in _PLATFORM_NAMES or (is_part and bool(_PLATFORM_PARENTS & set(words_of(each.names[-2]))))
+    )

@@ -1,0 +1,206 @@
+"""Collect what events have at each path: the names that lead there, and each event's value.
+
+A list of objects gives the paths of its first member, and a `ProductList` with all its members. A list whose
+members name themselves, such as `[{"type": "email", "value": "a@b.example"}]`, gives a source for each name.
+The work is bounded: at most `MAX_PATHS` paths, `MAX_DEPTH` levels, and `MAX_MEMBERS` members of an object or
+a list.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+MAX_PATHS: Final = 400
+MAX_DEPTH: Final = 8
+MAX_MEMBERS: Final = 100
+_MAX_NAMED: Final = 12  # different names in a list whose members name themselves
+
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+_QUOTABLE: Final = re.compile(r'[^"\\\x00-\x1f\x7f-\x9f@]{1,128}')
+_LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
+# The envelope of `POST /events`, which is no catalogue data.
+_ENVELOPE: Final = frozenset({"event_id", "destination_id", "mapping_id", "journey"})
+_NAMING: Final = ("type", "key", "kind", "name", "label", "field", "typ", "art", "namespace", "code")
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z _-]{1,39}", re.ASCII)
+
+Written = dict[str, Any]  # a source of a mapping document
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPath:
+    """What a source finds in each event. `names` lead to it; `values` has None where nothing is found."""
+
+    source: Written
+    names: tuple[str, ...]
+    values: tuple[Any, ...] = field(repr=False)
+
+    @property
+    def path(self) -> str:
+        return str(self.source["path"])
+
+    @property
+    def label(self) -> str:
+        """The name of the path for a person: two names where the last one alone says little."""
+        return ".".join(self.names[-2:] if len(self.names[-1]) <= 6 else self.names[-1:])
+
+    @property
+    def in_list(self) -> bool:
+        """Whether the source reads the first member of a list."""
+        return "[0]" in self.path
+
+    @property
+    def found(self) -> list[Any]:
+        """The values that are present."""
+        return [value for value in self.values if value is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFinding:
+    """What was found for a field: its source, a sentence that says why, and words for what is undecided.
+
+    `source` is as in the mapping document; None if there is none.
+    """
+
+    source: Any
+    reason: str = ""
+    undecided: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProductList:
+    """A list of objects. `path` reads the list, `members` has the members of each event."""
+
+    path: str
+    names: tuple[str, ...]
+    members: tuple[Sequence[Mapping[str, Any]], ...] = field(repr=False)
+
+    @property
+    def each(self) -> str:
+        """The path of each member."""
+        return self.path if self.path.endswith("[*]") else f"{self.path}[*]"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPaths:
+    """All that was found in `events`. A list of objects that holds other objects is in `lists`, too."""
+
+    events: tuple[dict[str, Any], ...] = field(repr=False)
+    values: tuple[ObservedPath, ...]
+    lists: tuple[ProductList, ...]
+    objects: frozenset[str]  # the paths of objects
+
+
+def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
+    """Collect the paths and values of events."""
+    walk = _Walk(len(events))
+    for number, event in enumerate(events):
+        walk.number = number
+        for name, member in list(event.items())[:MAX_MEMBERS]:
+            if name not in _ENVELOPE:
+                walk.member(name, member, "", (), "")
+    return ObservedPaths(
+        tuple(events),
+        tuple(ObservedPath(source, names, tuple(values)) for source, names, values in walk.values.values()),
+        tuple(
+            # Lists of several objects, such as the items of each shipment, are read as one list.
+            ProductList(f"{path}[*]" if "[*]" in path else path, names, tuple(map(tuple, each)))
+            for path, (names, each) in walk.lists.items()
+        ),
+        frozenset(walk.objects),
+    )
+
+
+def step(path: str, name: str) -> str | None:
+    """Return the path of an object's member, or None if the name cannot stand in a path or may be a value."""
+    if not _LONG_NUMBER.search(name):
+        if _PLAIN_NAME.fullmatch(name):
+            return f"{path}.{name}" if path else name
+        if _QUOTABLE.fullmatch(name):
+            return f'{path}["{name}"]'
+    return None
+
+
+class _Walk:
+    def __init__(self, events: int) -> None:
+        self.events = events
+        self.number = 0
+        self.values: dict[tuple[str, str], tuple[Written, tuple[str, ...], list[Any]]] = {}
+        self.lists: dict[str, tuple[tuple[str, ...], list[list[Mapping[str, Any]]]]] = {}
+        self.objects: set[str] = set()
+
+    def member(self, name: str, value: Any, path: str, names: tuple[str, ...], all_path: str) -> None:
+        """Visit a member of an object. `all_path` reads it in every object of the lists above."""
+        below = step(path, name)
+        all_below = step(all_path or path, name)
+        if below is not None and all_below is not None and len(names) < MAX_DEPTH and len(below) <= 200:
+            self.visit(value, below, (*names, name), all_below)
+
+    def visit(self, value: Any, path: str, names: tuple[str, ...], all_path: str) -> None:
+        match value:
+            case dict():
+                self.objects.add(path)
+                for name, member in list(value.items())[:MAX_MEMBERS]:
+                    self.member(name, member, path, names, all_path)
+            case list() if value and all(type(each) is dict for each in value[:MAX_MEMBERS]):
+                self.list_of_objects(value[:MAX_MEMBERS], path, names, all_path)
+            case list():
+                if value:
+                    self.visit(value[0], f"{path}[0]", names, all_path)
+            case str() if not value or value.isspace():
+                pass
+            case None:
+                pass
+            case _:
+                self.record({"path": path}, names, value)
+
+    def list_of_objects(
+        self, members: list[dict[str, Any]], path: str, names: tuple[str, ...], all_path: str
+    ) -> None:
+        if all_path.count("[*]") < 2 and (all_path in self.lists or len(self.lists) < MAX_PATHS):
+            empty: list[list[Mapping[str, Any]]] = [[] for _ in range(self.events)]
+            found = self.lists.setdefault(all_path, (names, empty))[1][self.number]
+            found.extend(members[: MAX_MEMBERS - len(found)])
+        self.named_members(members, path, names)
+        for place, each in enumerate(members if all_path.count("[*]") < 1 else members[:1]):
+            for name, member in list(each.items())[:MAX_MEMBERS]:
+                if place == 0:
+                    self.member(name, member, f"{path}[0]", names, f"{all_path}[*]")
+                elif type(member) is list:  # the products of another shipment
+                    self.only_lists(member, step(f"{all_path}[*]", name), (*names, name))
+
+    def only_lists(self, value: list[Any], path: str | None, names: tuple[str, ...]) -> None:
+        if path in self.lists and all(type(each) is dict for each in value):
+            found = self.lists[path][1][self.number]
+            found.extend(value[: MAX_MEMBERS - len(found)])
+
+    def named_members(self, members: list[dict[str, Any]], path: str, names: tuple[str, ...]) -> None:
+        """Record a source for each name, if the members name themselves by different texts."""
+        naming = next(
+            (
+                name
+                for name in _NAMING
+                if all(isinstance(each.get(name), str) and _NAME.fullmatch(each[name]) for each in members)
+            ),
+            None,
+        )
+        if naming is None:
+            return
+        own = {each[naming] for each in members}
+        if len(own) < len(members) or len(own) > _MAX_NAMED:
+            return
+        for each in members:
+            for name, member in each.items():
+                plucked = step("", name)
+                if name == naming or plucked is None or type(member) in (list, dict) or member in (None, ""):
+                    continue
+                pipe = [["where", naming, "is", each[naming]], ["pluck", plucked], "first"]
+                self.record({"path": path, "pipe": pipe}, (*names, each[naming], name), member)
+
+    def record(self, source: Written, names: tuple[str, ...], value: Any) -> None:
+        key = (source["path"], repr(source.get("pipe")))
+        if key not in self.values:
+            if len(self.values) >= MAX_PATHS:
+                return
+            self.values[key] = (source, names, [None] * self.events)
+        self.values[key][2][self.number] = value

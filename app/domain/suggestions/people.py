@@ -1,0 +1,260 @@
+"""Find the fields that identify a person, and the country. Values decide, not only names."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from app.domain.conversion.countries import read_country
+from app.domain.conversion.numbers import as_integer, is_number, number_text
+from app.domain.mapping.fields import FIELDS
+from app.domain.suggestions.names import SYNONYMS, rank, word_set, words_of
+from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
+from app.domain.suggestions.trial import Trial
+
+_USUAL: Final = 60  # the rank of a usual name: then it matters more whose it is
+_ENOUGH: Final = 3  # events with one equal value: it does not belong to a person
+# The person of an order comes first, then where the bill goes, then where the goods go.
+_PERSON: Final = word_set(
+    """
+    user customer contact traits profile person buyer account client member kunde kundin besteller
+    kaeufer kaufer nutzer cliente acheteur utilisateur usuario comprador utente acquirente klant klient
+    kund
+    """
+)
+_BILLING: Final = word_set(
+    """
+    billing bill invoice payer rechnung facturation facturacion fatturazione factuur
+    """
+)
+_SHIPPING: Final = word_set(
+    """
+    shipping ship delivery recipient lieferung livraison envio spedizione verzend
+    """
+)
+# Somebody else than the customer.
+_OTHERS: Final = word_set(
+    """
+    merchant store shop seller vendor agent rep sales support sender staff employee cashier operator
+    manager referrer company filiale verkaeufer kassierer kasse mitarbeiter haendler vendeur magasin
+    tienda vendedor negozio product item items products supplier warehouse
+    """
+)
+# A second address of the same person.
+_SECOND: Final = word_set(
+    """
+    alt alternative alternate secondary second backup fallback other work old zweite
+    """
+)
+
+_EMAIL: Final = re.compile(r"\s*[^@\s]+@[^@\s]+\.[^@\s.]+\s*")
+_SHA256: Final = re.compile(r"\s*[0-9A-Fa-f]{64}\s*", re.ASCII)
+_INTERNATIONAL: Final = re.compile(r"\s*\+[0-9][0-9 ().\-/]{6,24}", re.ASCII)
+_NUMBERED: Final = re.compile(r"[0-9]{3}")
+_LETTER: Final = re.compile(r"[^\W\d_]")
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}", re.ASCII)
+_IP: Final = re.compile(
+    r"\s*(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})\b.*", re.ASCII
+)
+_OPAQUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:|=-]{1,99}", re.ASCII)
+_HASHED: Final = frozenset(
+    {"email", "phone", "first_name", "last_name", "address", "city", "state", "postal"}
+)
+
+
+def _is_name(text: str) -> bool:
+    return bool(_LETTER.search(text)) and not _NUMBERED.search(text) and "@" not in text and len(text) <= 80
+
+
+# For each field, whether a text looks like its value. The check of the field then decides.
+_SHAPES: Final[dict[str, Callable[[str], Any]]] = {
+    "email": _EMAIL.fullmatch,
+    "phone": lambda text: not _UUID.fullmatch(text) and sum(map(str.isdigit, text)) >= 6,
+    "first_name": _is_name,
+    "last_name": _is_name,
+    "address": lambda text: _LETTER.search(text) and "@" not in text and "://" not in text,
+    "city": _is_name,
+    "state": lambda text: _is_name(text) and len(text) <= 40,
+    "postal": lambda text: len(text) <= 12 and any(map(str.isalnum, text)) and "@" not in text,
+    "maid": lambda text: _UUID.fullmatch(text.strip()),
+    "ip_address": _IP.fullmatch,
+    "user_agent": lambda text: len(text) >= 8,
+}
+_OWN: Final = _HASHED | {"maid", "match_id"}  # fields that somebody else than the customer may have, too
+# Fields that other modules of this package find, or that no name suggests.
+_ELSEWHERE: Final = frozenset({"event_timestamp", "currency", "event_id"})
+PERSONAL_FIELDS: Final = tuple(
+    row.name
+    for row in FIELDS.values()
+    if row.takes == "text" and row.name in SYNONYMS and row.name not in _ELSEWHERE
+)
+_FROM_VALUES_ALONE: Final = {"email": _EMAIL, "phone": _INTERNATIONAL}
+
+
+def text_of(value: Any) -> str | None:
+    """Return a text or a number as text, as a text field reads it."""
+    if type(value) is str:
+        return value
+    return number_text(as_integer(value)) if is_number(value) else None
+
+
+def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[ObservedPath]:
+    """Return the paths whose values may fill a personal field, the most probable first."""
+    rows = []
+    fits_shape = _SHAPES.get(field, _OPAQUE.fullmatch)
+    for place, each in enumerate(found.values):
+        texts = [text for value in each.found if (text := text_of(value)) is not None]
+        fits = sum(1 for text in texts if fits_shape(text) or (field in _HASHED and _SHA256.fullmatch(text)))
+        score = rank(field, each.names)
+        if not score and (shape := _FROM_VALUES_ALONE.get(field)):
+            fits = sum(shape.fullmatch(text) is not None for text in texts)
+            score = 5 if fits * 2 > len(texts) else 0
+        words = frozenset(word for name in each.names for word in words_of(name))
+        # A weak name needs values that nearly all fit; a usual name may hold anything now and then.
+        if (
+            not score
+            or not fits
+            or (score <= 50 and fits * 5 < len(texts) * 3)
+            or (field in _OWN and words & _OTHERS)
+        ):
+            continue
+        if (
+            not invented
+            and len(texts) >= _ENOUGH
+            and len(set(texts)) == 1
+            and field in ("email", "phone", "maid", "match_id")
+        ):
+            continue
+        if words & _SECOND:
+            score -= 40
+        rows.append((score < _USUAL, _role(words), -score, len(each.names), place, each))
+    return [row[-1] for row in sorted(rows, key=lambda row: row[:5])]
+
+
+def _role(words: frozenset[str]) -> int:
+    if words & _BILLING:
+        return 2
+    if words & _SHIPPING:
+        return 3
+    return 0 if words & _PERSON else 1
+
+
+def find_person(field: str, found: ObservedPaths, trial: Trial) -> FieldFinding | None:
+    """Return the source of a field that identifies a person."""
+    fitting = candidates(field, found, invented=trial.invented)
+    sources = [_piped(field, each) for each in fitting]
+    sources += _parts_of_full_name(field, found) if not fitting else []
+    source = trial.first_of(field, sources)
+    if source is None:
+        return None
+    first = fitting[0].label if fitting else "the full name"
+    several = len(source.get("first_of", ()))
+    why = (
+        f"{several} paths are tried in turn, first {first}."
+        if several
+        else f"Named {first}, and its values fit."
+    )
+    return FieldFinding(source, why)
+
+
+def _piped(field: str, each: ObservedPath) -> Written:
+    if field == "user_agent" and any(len(str(value)) > 400 for value in each.found):
+        return {**each.source, "pipe": [*each.source.get("pipe", []), ["substring", 0, 512]]}
+    return each.source
+
+
+def _parts_of_full_name(field: str, found: ObservedPaths) -> list[Written]:
+    """Return the first or last word of a full name."""
+    if field not in ("first_name", "last_name"):
+        return []
+    part = "first" if field == "first_name" else "last"
+    sources = []
+    for each in found.values:
+        words = [words_of(name) for name in each.names]
+        above = frozenset(word for name in words[:-1] for word in name)
+        own = frozenset(words[-1])
+        is_name = own <= {
+            "name",
+            "full",
+            "fullname",
+            "customer",
+            "kunde",
+            "kundenname",
+            "display",
+            "contact",
+            "recipient",
+            "buyer",
+            "customername",
+        }
+        if not is_name or each.in_list or (own == {"name"} and not above & (_PERSON | _BILLING | _SHIPPING)):
+            continue
+        texts = [value for value in each.found if type(value) is str and _is_name(value)]
+        if texts and sum(len(text.split()) >= 2 for text in texts) * 2 > len(texts):
+            sources.append(
+                {**each.source, "pipe": [*each.source.get("pipe", []), "trim", ["split", " "], part]}
+            )
+    return sources
+
+
+# --- Country ---------------------------------------------------------------------------------------
+
+# Names and three-letter codes of countries, as exports write them.
+_COUNTRY_WORDS: Final = {
+    word: code
+    for code, words in {
+        "AT": "AUT Austria Österreich",
+        "AU": "AUS Australia",
+        "BE": "BEL Belgium Belgien België Belgique",
+        "BR": "BRA Brazil Brasil Brasilien",
+        "CA": "CAN Canada Kanada",
+        "CH": "CHE Switzerland Schweiz Suisse Svizzera",
+        "CZ": "CZE Czechia Tschechien",
+        "DE": "DEU GER Germany Deutschland Allemagne Alemania Germania",
+        "DK": "DNK Denmark Dänemark Danmark",
+        "ES": "ESP Spain Spanien España Espagne",
+        "FI": "FIN Finland Finnland Suomi",
+        "FR": "FRA France Frankreich Francia",
+        "GB": "GBR UK England",
+        "IE": "IRL Ireland Irland",
+        "IN": "IND India Indien",
+        "IT": "ITA Italy Italien Italia Italie",
+        "JP": "JPN Japan",
+        "LU": "LUX Luxembourg Luxemburg",
+        "MX": "MEX Mexico México Mexiko",
+        "NL": "NLD Netherlands Niederlande Nederland",
+        "NO": "NOR Norway Norwegen Norge",
+        "PL": "POL Poland Polen Polska",
+        "PT": "PRT Portugal",
+        "SE": "SWE Sweden Schweden Sverige",
+        "US": "USA",
+    }.items()
+    for word in words.split()
+} | {"United Kingdom": "GB", "Great Britain": "GB", "United States": "US", "United States of America": "US"}
+
+
+def find_country(found: ObservedPaths, trial: Trial) -> FieldFinding:
+    """Return the source of the event's country."""
+    rows = []
+    for place, each in enumerate(found.values):
+        score = rank("country_code", each.names)
+        texts = [value.strip() for value in each.found if type(value) is str]
+        if not score or not texts:
+            continue
+        tags = "language" in each.names[-1].lower() or "locale" in each.names[-1].lower()
+        codes = sum(read_country(text) is not None and (not tags or len(text) >= 5) for text in texts)
+        spelled = sum(text in _COUNTRY_WORDS or text.title() in _COUNTRY_WORDS for text in texts)
+        words = frozenset(word for name in each.names for word in words_of(name))
+        source = each.source
+        if codes * 2 < len(texts):
+            if spelled * 2 < len(texts):
+                continue
+            source = {**source, "pipe": [*source.get("pipe", []), "trim", ["map", dict(_COUNTRY_WORDS)]]}
+            score -= 5
+        penalty = 30 * bool(words & _OTHERS) + 20 * (each.in_list)
+        rows.append((-(score - penalty), _role(words), len(each.names), place, source, each))
+    rows.sort(key=lambda row: row[:4])
+    best = trial.first_of("country_code", [row[4] for row in rows])
+    if best is None:
+        return FieldFinding(None, "", ("not_found",))
+    everywhere = all(trial.usable("country_code", best))
+    reason = f"Named {rows[0][5].label}; its values are countries."
+    return FieldFinding(best, reason, () if everywhere else ("missing_in_some_events",))

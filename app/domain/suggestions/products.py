@@ -1,0 +1,339 @@
+"""Find the value of an order and its units: a total, or sums over the list of products."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Final
+
+from app.domain.conversion.failures import SourceFailed
+from app.domain.conversion.numbers import is_number
+from app.domain.suggestions.amounts import Notation, notation_of, read_amount
+from app.domain.suggestions.names import rank, word_set, words_of
+from app.domain.suggestions.observations import (
+    FieldFinding,
+    ObservedPath,
+    ObservedPaths,
+    ProductList,
+    Written,
+    step,
+)
+from app.domain.suggestions.trial import Trial
+
+# Words of amounts that are no total of an order.
+_NO_TOTAL: Final = word_set(
+    """
+    tax taxes vat mwst ust steuer tva iva btw moms shipping versand versandkosten livraison envio
+    spedizione delivery freight discount discounts rabatt remise descuento sconto korting coupon
+    gutschein voucher tip tips fee fees refund refunded refunds outstanding due weight points loyalty
+    balance lifetime ltv average avg rate exchange duties duty score count quantity qty items number
+    customer user budget limit threshold credit stock postage saved savings deposit
+    """
+)
+_NO_PRICE: Final = word_set(
+    """
+    tax vat mwst steuer list regular original compare old msrp rrp uvp discount rabatt cost costs weight
+    shipping was before retail points saved savings
+    """
+)
+_ORDER: Final = word_set(
+    """
+    order bestellung bestellnummer bestellid bestellnr bestell auftragsnummer transaction purchase receipt
+    belegnummer bonnummer rechnungsnummer invoice commande pedido ordine bestelling ordernumber orderid
+    """
+)
+_MEMBER_DEPTH: Final = 3
+_MAX_MEMBER_PATHS: Final = 60
+_CENT: Final = Decimal("0.011")
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """The product list of the events: how its members name price, line total and quantity; empty if not."""
+
+    list: ProductList
+    paths: Mapping[str, tuple[str, ...]]  # of the members, each with the names that lead to it
+    price: str = ""
+    line_total: str = ""
+    quantity: str = ""
+    incomplete_price: bool = False
+    incomplete_quantity: bool = False
+
+
+def find_products(found: ObservedPaths) -> Products | None:
+    """Return the list whose members most look like products; None if no list has prices or quantities."""
+    best: tuple[int, Products] | None = None
+    for each in found.lists:
+        products = _products_of(each)
+        amounts = bool(products.price or products.line_total) * 40 + bool(products.quantity) * 30
+        score = amounts + rank("products", each.names) // 2
+        if amounts and (best is None or score > best[0]):
+            best = score, products
+    return best[1] if best else None
+
+
+def _products_of(each: ProductList) -> Products:
+    members = [member for event in each.members for member in event]
+    paths: dict[str, tuple[str, ...]] = {}
+    for member in members[:200]:
+        _collect(member, "", (), paths)
+    columns = {path: [member_value(member, names) for member in members] for path, names in paths.items()}
+
+    def best(field: str, unlike: frozenset[str], fits: Any) -> str:
+        ranked = [
+            (rank(field, names) - 60 * bool(unlike & _words(names)), -place, path)
+            for place, (path, names) in enumerate(paths.items())
+            if rank(field, names) > 25 and _share(columns[path], fits) >= 0.5
+        ]
+        ranked = [row for row in ranked if row[0] > 0]
+        return max(ranked)[2] if ranked else ""
+
+    quantity = best("units_sold", frozenset({"stock", "available"}), _is_count)
+    line_total = best("line_total", _NO_PRICE, _is_amount)
+    price = best("price", _NO_PRICE, _is_amount)
+    if price and price == line_total:
+        own = paths[price]
+        unit = rank("price", own) >= rank("line_total", own)
+        price, line_total = (price, "") if unit else ("", line_total)
+    if (
+        price
+        and line_total
+        and quantity
+        and not _multiplies(columns[price], columns[quantity], columns[line_total])
+    ):
+        line_total = "" if rank("price", paths[price]) >= 95 else line_total
+    return Products(
+        each,
+        paths,
+        price,
+        line_total,
+        quantity,
+        incomplete_price=any(value in (None, "") for value in columns.get(price or line_total, ())),
+        incomplete_quantity=any(value in (None, "") for value in columns.get(quantity, ())),
+    )
+
+
+def _words(names: Sequence[str]) -> frozenset[str]:
+    return frozenset(word for name in names for word in words_of(name))
+
+
+def _collect(
+    value: Mapping[str, Any], path: str, names: tuple[str, ...], paths: dict[str, tuple[str, ...]]
+) -> None:
+    for name, member in value.items():
+        below = step(path, name)
+        if below is None or len(paths) >= _MAX_MEMBER_PATHS:
+            continue
+        if type(member) is dict and len(names) < _MEMBER_DEPTH:
+            _collect(member, below, (*names, name), paths)
+        else:
+            paths.setdefault(below, (*names, name))
+
+
+def member_value(member: Any, names: Sequence[str]) -> Any:
+    """Return the value to which names lead in a member of the list, None if there is none."""
+    for name in names:
+        member = member.get(name) if type(member) is dict else None
+    return member
+
+
+def _share(values: Sequence[Any], fits: Any) -> float:
+    present = [value for value in values if value not in (None, "")]
+    return sum(map(fits, present)) / len(present) if present else 0.0
+
+
+def _is_amount(value: Any) -> bool:
+    return read_amount(value, ".") is not None or read_amount(value, ",") is not None
+
+
+def _is_count(value: Any) -> bool:
+    number = read_amount(value)
+    return number is not None and 0 <= number <= 100_000 and number == number.to_integral_value()
+
+
+def _multiplies(prices: Sequence[Any], quantities: Sequence[Any], totals: Sequence[Any]) -> bool:
+    """Return whether most totals are the price times the quantity."""
+    rows = [
+        (price * quantity, total)
+        for each in zip(prices, quantities, totals, strict=True)
+        for price, quantity, total in [tuple(read_amount(v, ".") or read_amount(v, ",") for v in each)]
+        if price is not None and quantity is not None and total is not None
+    ]
+    return bool(rows) and sum(abs(a - b) <= _CENT for a, b in rows) * 2 > len(rows)
+
+
+def sums(products: Products, names: Sequence[str], notation: Notation) -> list[Written]:
+    """Return the sources that sum the product of named numbers over the products."""
+    return [
+        {"path": products.list.path, "pipe": pipe}
+        for pipe in notation.sums(names, skip=products.incomplete_price)
+    ]
+
+
+def is_order(found: ObservedPaths, products: Products | None) -> bool:
+    """Return whether the events look like orders: products with prices, or an order with a total."""
+    has_order = any(
+        _ORDER & _words(each.names) and rank("event_id", each.names) > 25 for each in found.values
+    )
+    has_products = products is not None and bool(products.price or products.line_total)
+    return has_products or (has_order and bool(_totals(found)))
+
+
+def find_value(found: ObservedPaths, products: Products | None, trial: Trial) -> FieldFinding | None:
+    """Return the source of the order's value."""
+    lines, lines_notation = _value_of_lines(products, trial) if products else ([], None)
+    summed = trial.values(lines[0]) if lines else ()
+    chosen: list[Written] = []
+    notation: Notation | None = None
+    reason = ""
+    for each in _totals(found)[:6]:
+        notation = notation_of(each.found, each.names, trial.countries)
+        ratio = _ratio(trial.values(_read_by(each, notation)[0]), summed)
+        if notation.divisor == 1 and ratio is not None and 50 <= ratio <= 200:
+            notation = replace(notation, divisor=100)
+        elif ratio is not None and not Decimal("0.4") <= ratio <= Decimal("2.5"):
+            continue  # not the total of these products
+        if any(trial.usable("value", _read_by(each, notation)[0])):
+            chosen = _read_by(each, notation)
+            reason = f"Named {each.label}; {_how(notation)}."
+            break
+    undecided: tuple[str, ...] = ()
+    if not chosen:
+        chosen, notation = lines, lines_notation
+        reason = f"The sum over the products; {_how(notation)}." if notation else ""
+    elif not all(trial.usable("value", chosen[0])):
+        chosen = [*chosen, *lines]
+    if not chosen:
+        return _single_product(found, trial)
+    if notation is not None and not notation.certain:
+        undecided = ("decimal_sign",)
+    source = trial.first_of("value", chosen)
+    return FieldFinding(_omit_unreadable(source, "value", trial), reason, undecided) if source else None
+
+
+def _how(notation: Notation) -> str:
+    written = {None: "JSON numbers", ".": "texts with a decimal point", ",": "texts with a decimal comma"}[
+        notation.decimal
+    ]
+    unit = {100: ", in hundredths", 1_000_000: ", in millionths"}.get(notation.divisor, "")
+    return ("texts with a comma or a point" if notation.mixed else written) + unit
+
+
+def _omit_unreadable(source: Written, name: str, trial: Trial) -> Written:
+    """Let the event pass without the field, if some of the given events have a value that cannot be read."""
+    failed = any(isinstance(value, SourceFailed) for value in trial.values(source))
+    return {**source, "on_error": "omit"} if failed else source
+
+
+def _totals(found: ObservedPaths) -> list[ObservedPath]:
+    """Return the paths that may hold the order's total, the most probable first."""
+    ranked = []
+    for place, each in enumerate(found.values):
+        score = rank("value", each.names)
+        if not score or each.in_list or _words(each.names) & _NO_TOTAL:
+            continue
+        if _share(each.found, _is_amount) < 0.5 or any(type(value) is bool for value in each.found):
+            continue
+        ranked.append((-(score + 10 * len(each.found) // len(each.values)), len(each.names), place, each))
+    return [row[3] for row in sorted(ranked, key=lambda row: row[:3])]
+
+
+def _read_by(each: ObservedPath, notation: Notation) -> list[Written]:
+    """Return the sources that read a path in a notation."""
+    before = each.source.get("pipe", [])
+    return [{**each.source, "pipe": [*before, *pipe]} if pipe else each.source for pipe in notation.pipes()]
+
+
+def _ratio(totals: Sequence[Any], summed: Sequence[Any]) -> Decimal | None:
+    """Return the median ratio of totals to the sums over the products."""
+    ratios = sorted(
+        Decimal(total) / Decimal(added)
+        for total, added in zip(totals, summed, strict=False)
+        if is_number(total) and is_number(added) and added > 0
+    )
+    return ratios[len(ratios) // 2] if ratios else None
+
+
+def _value_of_lines(products: Products, trial: Trial) -> tuple[list[Written], Notation | None]:
+    name = products.price or products.line_total
+    if not name:
+        return [], None
+    values = [
+        member_value(member, products.paths[name]) for event in products.list.members for member in event
+    ]
+    if products.price and products.quantity and not (products.line_total and not products.price):
+        names = [products.price, products.quantity]
+        quantities = [
+            member_value(m, products.paths[products.quantity])
+            for event in products.list.members
+            for m in event
+        ]
+        values = [*values, *(value for value in quantities if type(value) is str and "." in value)]
+    else:
+        names = [name]
+    notation = notation_of(values, products.paths[name], trial.countries)
+    return sums(products, names, notation), notation
+
+
+def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
+    """Return price times quantity of an event about one product, which has no list."""
+    for each in sorted(found.values, key=lambda each: -rank("price", each.names)):
+        if (
+            rank("price", each.names) <= 25
+            or each.in_list
+            or _share(each.found, _is_amount) < 0.5
+            or _words(each.names) & (_NO_PRICE | {"tax", "shipping"})
+        ):
+            continue
+        notation = notation_of(each.found, each.names, trial.countries)
+        beside = [
+            q
+            for q in found.values
+            if q.names[:-1] == each.names[:-1]
+            and rank("units_sold", q.names) > 45
+            and _share(q.found, _is_count) >= 0.5
+        ]
+        above = each.path[: -len(each.names[-1]) - 1] if each.path.endswith(f".{each.label}") else ""
+        if beside and above in found.objects:
+            quantity = beside[0].names[-1]
+            pipes = notation.sums([each.names[-1], quantity])
+            reason = f"{each.label} times {quantity}; {_how(notation)}."
+            sources: list[Written] = [{"path": above, "pipe": pipe} for pipe in pipes]
+        else:
+            reason = f"Named {each.label}; {_how(notation)}."
+            sources = [{**each.source, "pipe": pipe} if pipe else each.source for pipe in notation.pipes()]
+        source = trial.first_of("value", sources)
+        if source is not None:
+            return FieldFinding(_omit_unreadable(source, "value", trial), reason)
+    return None
+
+
+def find_units(found: ObservedPaths, products: Products | None, trial: Trial) -> FieldFinding | None:
+    """Return the source of the number of units sold."""
+    sources: list[Written] = []
+    reason = ""
+    if products and products.quantity:
+        sources.append({"path": products.list.path, "pipe": [["sum", products.quantity]]})
+        reason = "The sum of the products' quantities."
+    elif products:
+        sources.append({"path": products.list.path, "pipe": ["count"]})
+        reason = "The number of products: they have no quantity."
+    if not sources or not all(trial.usable("units_sold", sources[0])):
+        for each in sorted(found.values, key=lambda each: -rank("units_sold", each.names)):
+            if (
+                rank("units_sold", each.names) > 25
+                and not each.in_list
+                and _share(each.found, _is_count) > 0.5
+            ):
+                texts = any(type(value) is str for value in each.found)
+                sources.append(
+                    {
+                        **each.source,
+                        **({"pipe": [*each.source.get("pipe", []), "to_number"]} if texts else {}),
+                    }
+                )
+                reason = reason or f"Named {each.label}."
+                break
+        if products and products.quantity and products.incomplete_quantity:
+            sources.append({"path": products.list.path, "pipe": ["count"]})
+    source = trial.first_of("units_sold", sources)
+    return FieldFinding(_omit_unreadable(source, "units_sold", trial), reason) if source else None

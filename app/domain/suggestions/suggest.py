@@ -1,0 +1,195 @@
+"""Suggest a complete mapping from events: the source of each field, why, and for how many events it works."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from app.domain.conversion.countries import read_country
+from app.domain.conversion.event_types import PURCHASE
+from app.domain.identity import MATCH_KEYS, Profile
+from app.domain.mapping.document import ACTION
+from app.domain.mapping.presets import PRESETS
+from app.domain.suggestions.consents import find_consent, find_limited_data_use
+from app.domain.suggestions.custom import find_custom_data
+from app.domain.suggestions.event_kinds import find_event_source, find_event_type, recognise
+from app.domain.suggestions.names import rank
+from app.domain.suggestions.observations import FieldFinding, ObservedPaths, observe
+from app.domain.suggestions.people import PERSONAL_FIELDS, find_country, find_person, text_of
+from app.domain.suggestions.products import find_products, find_units, find_value, is_order
+from app.domain.suggestions.times import find_time
+from app.domain.suggestions.trial import Trial
+
+MAX_EVENTS: Final = 200
+_EVENT_NAMES: Final = {preset.event_type: preset.event_name for preset in PRESETS}
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestedRow:
+    """A field of the suggested mapping. `share` is the part of the events that have a usable value."""
+
+    field: str
+    source: Any = dataclasses.field(repr=False)
+    reason: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """What a person has to decide or confirm."""
+
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A mapping document that can be saved as it is, with what is known about each of its fields."""
+
+    mapping: Mapping[str, Any] = dataclasses.field(repr=False)
+    rows: tuple[SuggestedRow, ...] = ()
+    undecided: tuple[Undecided, ...] = ()
+
+
+def suggest(
+    events: Sequence[dict[str, Any]],
+    *,
+    zone: str | None,
+    profile: Profile,
+    pins: Mapping[str, str],
+    now: datetime,
+    times: Sequence[int] | None = None,
+) -> Suggestion:
+    """Suggest a mapping from up to `MAX_EVENTS` events. `pins` are the advertiser's event names by type.
+
+    With `times`, the events have invented values, and each stands for as many real events.
+    """
+    if not events:
+        return Suggestion({})
+    return _Suggesting(events, zone=zone, profile=profile, pins=pins, now=now, times=times).suggestion()
+
+
+class _Suggesting:
+    """Collects the document, the rows and what is undecided, field by field."""
+
+    def __init__(
+        self,
+        events: Sequence[dict[str, Any]],
+        *,
+        zone: str | None,
+        profile: Profile,
+        pins: Mapping[str, str],
+        now: datetime,
+        times: Sequence[int] | None,
+    ) -> None:
+        self.times = times
+        self.found: ObservedPaths = observe(events)
+        self.zone, self.pins, self.now = zone, pins, now
+        self.rows: list[SuggestedRow] = []
+        self.undecided: list[Undecided] = []
+        self.document: dict[str, Any] = {}
+        self.trial = Trial(self.found.events, ("",) * len(events), profile, invented=times is not None)
+        self.products = find_products(self.found)
+
+    def suggestion(self) -> Suggestion:
+        country = find_country(self.found, self.trial)
+        if country.source:
+            codes = tuple(_code(value) for value in self.trial.values(country.source))
+            self.trial = dataclasses.replace(self.trial, countries=codes)
+        shape = recognise(self.found)
+        kind, event_type = find_event_type(self.found, shape, is_order=is_order(self.found, self.products))
+        self.trial = dataclasses.replace(self.trial, event_type=event_type)
+        if pinned := self.pins.get(event_type):
+            name = FieldFinding(pinned, "The name that the advertiser's events of this type have.")
+        else:
+            name = FieldFinding(_EVENT_NAMES[event_type], "The usual name of events of this type.")
+        self.document |= {"name": name.source, "action": ACTION}
+        self._state("event_type", kind)
+        self._state("event_source", find_event_source(self.found, shape))
+        self._state("event_name", name)
+        self._state("country_code", country)
+        self.document["fields"] = {}
+        self._find_fields(event_type)
+        self._find_custom_data()
+        self._find_consent()
+        return Suggestion(self.document, tuple(self.rows), tuple(self.undecided))
+
+    def _state(self, name: str, finding: FieldFinding | None, into: dict[str, Any] | None = None) -> None:
+        """Write what was found into the document, or into another object, and add its row."""
+        if finding is None:
+            return
+        if finding.source is not None:
+            (self.document if into is None else into)[name] = finding.source
+            self._add_row(name, finding)
+        self.undecided += [Undecided(name, word) for word in finding.undecided]
+
+    def _add_row(self, name: str, finding: FieldFinding) -> None:
+        share = 1.0
+        if isinstance(finding.source, dict):
+            usable = self.trial.usable(name, finding.source)
+            times = self.times or (1,) * len(usable)
+            worked = sum(each for each, works in zip(times, usable, strict=True) if works)
+            share = round(worked / sum(times), 4)
+        self.rows.append(SuggestedRow(name, finding.source, finding.reason, share))
+
+    def _find_fields(self, event_type: str) -> None:
+        fields = self.document["fields"]
+        most = Counter(self.trial.countries).most_common(1)[0][0]
+        self._state("event_timestamp", find_time(self.found, self.trial, self.zone, self.now, most), fields)
+        for name in PERSONAL_FIELDS:
+            self._state(name, find_person(name, self.found, self.trial), fields)
+        if not any(rule.field in fields for rule in MATCH_KEYS):
+            self.undecided.append(Undecided("fields", "no_match_key"))
+        self._state("value", find_value(self.found, self.products, self.trial), fields)
+        if event_type == PURCHASE:
+            self._state("currency", self._currency(), fields)
+            self._state("units_sold", find_units(self.found, self.products, self.trial), fields)
+        self._state("event_id", self._event_id(), fields)
+        self._state("limited_data_use", find_limited_data_use(self.found), fields)
+
+    def _currency(self) -> FieldFinding | None:
+        named = sorted(
+            (each for each in self.found.values if rank("currency", each.names) > 25),
+            key=lambda each: (each.in_list, -rank("currency", each.names), len(each.names)),
+        )
+        source = self.trial.first_of("currency", [each.source for each in named])
+        return FieldFinding(source, f"Named {named[0].label}; its values are currencies.") if source else None
+
+    def _event_id(self) -> FieldFinding | None:
+        """Return a path whose values differ in all events, so that no event takes another's id."""
+        if self.times:
+            return None  # invented values are not counted
+        ranked = sorted(
+            (each for each in self.found.values if rank("event_id", each.names) > 45 and not each.in_list),
+            key=lambda each: -rank("event_id", each.names),
+        )
+        for each in ranked:
+            texts = [text_of(value) for value in each.values]
+            differ = None not in texts and len(set(texts)) == len(texts)
+            if differ and all(self.trial.usable("event_id", each.source)):
+                return FieldFinding(each.source, f"Named {each.label}; its values differ in all events.")
+        return None
+
+    def _find_custom_data(self) -> None:
+        rows = find_custom_data(self.found, self.products, self.trial)
+        if rows:
+            self.document["custom_data"] = [{"name": name, **source} for name, source in rows.items()]
+        for name, source in rows.items():
+            self._add_row(
+                f"custom_data.{name}", FieldFinding(source, "A usual attribute of products or orders.")
+            )
+
+    def _find_consent(self) -> None:
+        consent = find_consent(self.found)
+        self.document["consent"] = consent.source
+        for name, source in consent.source.items():
+            if name != "mode":
+                self._add_row(f"consent.{name}", FieldFinding(source, consent.reason))
+        self.undecided += [Undecided("consent", word) for word in consent.undecided]
+
+
+def _code(value: Any) -> str:
+    country = read_country(value) if type(value) is str else None
+    return country.code if country else ""

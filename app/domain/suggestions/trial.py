@@ -1,0 +1,101 @@
+"""Try sources on the given events: what a source gives, judged by the check of its field."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from app.domain.conversion.event_types import PURCHASE
+from app.domain.conversion.failures import SourceFailed
+from app.domain.conversion.values import (
+    CHECKS,
+    check_country,
+    check_custom,
+    check_event_source,
+    check_event_type,
+    check_price,
+    check_time,
+    key_check,
+)
+from app.domain.identity import MATCH_KEYS, Profile
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.sources import Check, Source, compile_source, unchecked
+from app.domain.suggestions.observations import Written
+
+MAX_CANDIDATES: Final = 4  # of one `first_of`
+_FEW: Final = 10  # events, too few to know that a second source never helps
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The events on which sources are tried, and the country of each; empty if it is unknown."""
+
+    events: tuple[dict[str, Any], ...] = field(repr=False)
+    countries: tuple[str, ...]
+    profile: Profile
+    event_type: str = ""
+    invented: bool = False  # the values stand for others, so that equal ones prove nothing
+    _values: dict[str, tuple[Any, ...]] = field(default_factory=dict, repr=False)
+
+    def values(self, source: Written) -> tuple[Any, ...]:
+        """Return what a source gives for each event: a value, None, or `SourceFailed`."""
+        key = repr(source)
+        if key not in self._values:
+            compiled = compile_source(source, "", bare="path")
+            if isinstance(compiled, Source):
+                read, steps = compiled.read, compiled.steps
+                self._values[key] = tuple(read(event, Reading(steps), unchecked) for event in self.events)
+            else:
+                self._values[key] = (None,) * len(self.events)
+        return self._values[key]
+
+    def usable(self, name: str, source: Written) -> tuple[bool, ...]:
+        """Return for each event whether the source gives a usable value for a field of the mapping."""
+        if members := source.get("first_of"):
+            return tuple(map(any, zip(*(self.usable(name, member) for member in members), strict=True)))
+        return tuple(
+            not (value is None or isinstance(value, SourceFailed))
+            and not isinstance(self._check(name, country)(value), SourceFailed)
+            for value, country in zip(self.values(source), self.countries, strict=True)
+        )
+
+    def _check(self, name: str, country: str) -> Check:
+        """Return the check of a field with which the plan of a mapping reads it, too."""
+        if rule := _KEYS.get(name):
+            return key_check(self.profile, rule, country)
+        if name == "value" and self.event_type == PURCHASE:
+            return check_price
+        return CHECKS.get(name) or _OTHER_CHECKS[name.partition(".")[0]]
+
+    def first_of(self, name: str, sources: Sequence[Written]) -> Written | None:
+        """Return one source for a field: the first candidate, and those that help where it has no value.
+
+        Of few events, nothing is concluded from a candidate that did not help. Returns None if no candidate
+        has a usable value.
+        """
+        chosen: list[Written] = []
+        covered = [False] * len(self.events)
+        values: list[tuple[Any, ...]] = []
+        for source in sources:
+            usable = self.usable(name, source)
+            given = self.values(source)
+            helps = any(use and not cover for use, cover in zip(usable, covered, strict=True))
+            if (helps or (any(usable) and len(self.events) < _FEW)) and given not in values:
+                chosen.append(source)
+                values.append(given)
+                covered = [use or cover for use, cover in zip(usable, covered, strict=True)]
+            if len(chosen) == MAX_CANDIDATES:
+                break
+        if not chosen:
+            return None
+        return chosen[0] if len(chosen) == 1 else {"first_of": chosen}
+
+
+_KEYS: Final = {rule.field: rule for rule in MATCH_KEYS}
+_OTHER_CHECKS: Final[Mapping[str, Check]] = {
+    "event_timestamp": check_time,
+    "event_type": check_event_type,
+    "event_source": check_event_source,
+    "country_code": check_country,
+    "custom_data": check_custom,
+    "consent": unchecked,
+}

@@ -1,0 +1,441 @@
+"""Realistic purchases of many shops, tools and exports, each with what is true of it.
+
+The families differ in names, languages, nesting, notation of amounts and forms of times. The same seed gives
+the same events, but for their times, which are within the last day.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+JSON = dict[str, Any]
+BERLIN: Final = ZoneInfo("Europe/Berlin")
+PARIS: Final = ZoneInfo("Europe/Paris")
+NEW_YORK: Final = ZoneInfo("America/New_York")
+
+# For each country: its currency, a mobile number as people write it, and the number's digits.
+_COUNTRIES: Final = {
+    "DE": ("EUR", "0160 5551234", "491605551234"),
+    "AT": ("EUR", "+43 (0)664 5551234", "436645551234"),
+    "FR": ("EUR", "06 55 51 23 45", "33655512345"),
+    "ES": ("EUR", "655 512 345", "34655512345"),
+    "US": ("USD", "(212) 555-0187", "12125550187"),
+    "GB": ("GBP", "07700 900123", "447700900123"),
+    "PL": ("PLN", "605 551 234", "48605551234"),
+    "SE": ("SEK", "070-555 12 34", "46705551234"),
+    "JP": ("JPY", "090-5551-2345", "819055512345"),
+    "BR": ("BRL", "(21) 95551-2345", "5521955512345"),
+}
+_FIRST: Final = ("Grace", "Jörg", "Noémie", "Ana-Sofía", "Zoë")
+_LAST: Final = ("Hopper", "Größe", "O'Neill", "de la Cruz", "Nguyễn")
+_GROUPS: Final = ("Garden", "Toys & Games", "Books")
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is true of an event. `email` and `phone` are normalised; None if there is none that is usable."""
+
+    at: datetime
+    value: Decimal
+    units: int
+    currency: str
+    email: str | None
+    phone: str | None
+    maid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order before a shop writes it in its own way."""
+
+    number: int
+    at: datetime
+    country: str
+    currency: str
+    lines: tuple[tuple[str, str, Decimal, int], ...]  # sku, group, price, quantity
+    email: str | None
+    second_email: str | None
+    phone: str | None
+    digits: str
+    first: str
+    last: str
+    maid: str | None
+    random: random.Random
+
+    @property
+    def total(self) -> Decimal:
+        return sum((price * quantity for _, _, price, quantity in self.lines), Decimal(0))
+
+    @property
+    def units(self) -> int:
+        return sum(quantity for *_, quantity in self.lines)
+
+    def truth(self, *, second: bool = False, maid: bool = False, value: Decimal | None = None) -> Truth:
+        """Return the truth. `second` says whether the event has the second e-mail address."""
+        email = _usable(self.email) or (_usable(self.second_email) if second else None)
+        device = self.maid if maid and self.maid and self.maid.strip("0-") else None
+        phone = self.digits if self.phone else None
+        total = self.total if value is None else value
+        return Truth(self.at, total, self.units, self.currency, email, phone, device)
+
+
+def _usable(email: str | None) -> str | None:
+    return email.strip().lower() if email and "@" in email else None
+
+
+def _order(seed: int, number: int, now: datetime, countries: tuple[str, ...]) -> Order:
+    rnd = random.Random(f"{seed}-{number}")
+    country = rnd.choice(countries)
+    currency, phone, digits = _COUNTRIES[country]
+    last = f"{rnd.randrange(10, 99)}"
+    phone, digits = phone[:-2] + last, digits[:-2] + last
+    cents = Decimal(1) if currency == "JPY" else Decimal("0.01")
+    lines = tuple(
+        (
+            f"ART-{rnd.randrange(100, 999)}",
+            rnd.choice(_GROUPS),
+            rnd.randrange(199, rnd.choice((9_999, 499_999))) * cents,
+            rnd.randrange(1, 5),
+        )
+        for _ in range(rnd.randrange(1, 4))
+    )
+    return Order(
+        number,
+        now.replace(microsecond=0) - timedelta(seconds=rnd.randrange(120, 50_000)),
+        country,
+        currency,
+        lines,
+        rnd.choice((f"Grace.{number}@Example.com", f" shopper{number}@example.org", None, "", "unknown")),
+        rnd.choice((f"second{number}@example.net", None)),
+        rnd.choice((phone, phone, phone, None)),
+        digits,
+        rnd.choice(_FIRST),
+        rnd.choice(_LAST),
+        rnd.choice(
+            (str(UUID(int=rnd.getrandbits(128), version=4)), None, "00000000-0000-0000-0000-000000000000")
+        ),
+        rnd,
+    )
+
+
+def _comma(amount: Decimal) -> str:
+    return f"{amount:,.2f}".translate(str.maketrans(",.", ".,"))
+
+
+# --- Families -------------------------------------------------------------------------------------
+
+
+def _adobe(order: Order) -> tuple[JSON, Truth]:
+    identities = {"ECID": [{"id": f"{order.number:038}", "primary": True}]}
+    if order.email is not None:
+        identities["Email"] = [{"id": order.email, "primary": False}]
+    event = {
+        "_id": f"adobe-{order.number}",
+        "eventType": "commerce.purchases",
+        "timestamp": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "identityMap": identities,
+        "commerce": {
+            "purchases": {"value": 1},
+            "order": {"purchaseID": f"P{order.number}", "currencyCode": order.currency},
+        },
+        "productListItems": [
+            {"SKU": sku, "name": group, "quantity": quantity, "priceTotal": float(price * quantity)}
+            for sku, group, price, quantity in order.lines
+        ],
+        "person": {"name": {"firstName": order.first, "lastName": order.last}},
+        "mobilePhone": {"number": order.phone},
+        "placeContext": {"geo": {"countryCode": order.country}},
+        "web": {"webPageDetails": {"URL": "https://shop.example/thanks"}},
+    }
+    return event, order.truth()
+
+
+def _zeotap(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event": {
+            "id": f"z{order.number}",
+            "eventName": "purchase",
+            "eventTimestamp": int(order.at.timestamp()) * 1000,
+            "orderId": f"Z-{order.number}",
+            "cartValue": float(order.total),
+            "currency": order.currency,
+            "products": [
+                {"productId": sku, "productCategory": group, "price": float(price), "quantity": quantity}
+                for sku, group, price, quantity in order.lines
+            ],
+        },
+        "user": {
+            "zi": f"zi-{order.number}",
+            "email": order.email,
+            "cellno": order.phone,
+            "country": order.country,
+        },
+        "page": {"url": "https://shop.example/p", "path": "/p"},
+        "version": "4.4.3",
+    }
+    return event, order.truth()
+
+
+def _german_table(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(BERLIN)
+    event = {
+        "Bestellnummer": f"B{order.number}",
+        "Bestelldatum": local.strftime("%d.%m.%Y"),
+        "Uhrzeit": local.strftime("%H:%M:%S"),
+        "Gesamtbetrag": _comma(order.total),
+        "Versandkosten": "4,90",
+        "Währung": order.currency,
+        "Anzahl Artikel": str(order.units),
+        "Vorname": order.first,
+        "Nachname": order.last,
+        "E-Mail": order.email,
+        "Telefon": order.phone,
+        "Straße": "Hauptstraße 7",
+        "PLZ": "01067",
+        "Ort": "Dresden",
+        "Land": order.country,
+    }
+    return event, order.truth()
+
+
+def _till(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "receipt": {
+            "receipt_number": f"R-{order.number}",
+            "printed_at": "2026-01-01",
+            "sold_at": order.at.astimezone(PARIS).strftime("%Y-%m-%d %H:%M:%S"),
+            "terminal": "T4",
+            "lines": [
+                {"article_number": sku, "unit_price_cents": int(price * 100), "qty": quantity, "vat_rate": 20}
+                for sku, _, price, quantity in order.lines
+            ],
+            "currency": order.currency,
+        },
+        "cashier": {"email": "till4@shop.example"},
+        "loyalty": {"email": order.email, "mobile": order.phone, "country": order.country},
+    }
+    return event, order.truth()
+
+
+def _american_export(order: Order) -> tuple[JSON, Truth]:
+    local = order.at.astimezone(NEW_YORK)
+    half = local.strftime("%p")
+    event = {
+        "Event": "Order Placed",
+        "Order Date": f"{local:%m/%d/%Y} {int(local.strftime('%I'))}:{local:%M:%S} {half}",
+        "Order Total": f"${order.total:,.2f}",
+        "Item Count": order.units,
+        "Currency": order.currency,
+        "Customer Email": order.email,
+        "Customer Phone": order.phone,
+        "Alternate Email": order.second_email,
+        "Billing Country": order.country,
+        "Zip": "02134",
+        "Last Updated": "01/02/2020 1:00:00 AM",
+    }
+    return event, order.truth(second=True)
+
+
+def _data_layer(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event": "purchase",
+        "timestamp_micros": str(int(order.at.timestamp()) * 1_000_000),
+        "ecommerce": {
+            "transaction_id": str(order.number),
+            "currency": order.currency,
+            "shipping": "3.50",
+            "items": [
+                {"item_id": sku, "item_category": group, "price": f"{price:.2f}", "quantity": str(quantity)}
+                for sku, group, price, quantity in order.lines
+            ],
+        },
+        "user_properties": {
+            "email": order.email,
+            "phone_number": order.phone,
+            "country": order.country.lower(),
+        },
+    }
+    return event, order.truth()
+
+
+def _commerce_platform(order: Order) -> tuple[JSON, Truth]:
+    def money(amount: Decimal) -> JSON:
+        return {"type": "centPrecision", "currencyCode": order.currency, "centAmount": int(amount * 100)}
+
+    event = {
+        "type": "OrderCreated",
+        "createdAt": order.at.strftime("%Y-%m-%dT%H:%M:%S.123Z"),
+        "order": {
+            "orderNumber": f"C{order.number}",
+            "customerEmail": order.email,
+            "totalPrice": money(order.total),
+            "taxedPrice": {"totalTax": money(Decimal(1))},
+            "lineItems": [
+                {
+                    "name": {"en": group},
+                    "variant": {"sku": sku},
+                    "quantity": quantity,
+                    "price": {"value": money(price)},
+                }
+                for sku, group, price, quantity in order.lines
+            ],
+            "billingAddress": {"country": order.country, "email": order.second_email, "mobile": order.phone},
+        },
+    }
+    at = order.at + timedelta(milliseconds=123)
+    truth = order.truth(second=True)
+    return event, Truth(at, truth.value, truth.units, truth.currency, truth.email, truth.phone)
+
+
+def _contact_points(order: Order) -> tuple[JSON, Truth]:
+    contacts = [
+        {"type": "phone", "value": order.phone},
+        {"type": "email", "value": order.email},
+        {"type": "fax", "value": "030 5550000"},
+    ]
+    event = {
+        "topic": "order.created",
+        "occurred": int(order.at.timestamp()),
+        "customer": {"contactPoints": contacts, "countryIso": order.country},
+        "shipments": [
+            {"articles": [{"ref": sku, "amount": float(price), "pieces": quantity}]}
+            for sku, _, price, quantity in order.lines
+        ],
+        "totals": {"grandTotal": float(order.total), "tax": 1.9, "currency": order.currency},
+    }
+    return event, order.truth()
+
+
+def _spanish_shop(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "evento": "compra",
+        "fecha_pedido": order.at.astimezone(ZoneInfo("Europe/Madrid")).strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "numero_pedido": f"ES{order.number}",
+        "moneda": order.currency,
+        "lineas": [
+            {"referencia": sku, "categoria": group, "precio": f"{_comma(price)} €", "cantidad": quantity}
+            for sku, group, price, quantity in order.lines
+        ],
+        "cliente": {
+            "nombre": order.first,
+            "apellidos": order.last,
+            "correo": order.email,
+            "movil": order.phone,
+            "codigo_postal": "28001",
+            "ciudad": "Madrid",
+            "pais": order.country,
+        },
+    }
+    return event, order.truth()
+
+
+def _payment(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "type": "checkout.session.completed",
+        "created": int(order.at.timestamp()),
+        "data": {
+            "object": {
+                "amount_total": float(order.total),
+                "currency": order.currency.lower(),
+                "metadata": {"channel": "web"},
+                "customer_details": {
+                    "name": f"{order.first} {order.last.replace(' ', '')}",
+                    "email": order.email,
+                    "phone": order.phone,
+                    "address": {"country": order.country, "postal_code": "94105", "line1": "1 Main St"},
+                },
+                "line_items": {
+                    "data": [
+                        {"description": group, "quantity": quantity} for _, group, _, quantity in order.lines
+                    ]
+                },
+            }
+        },
+    }
+    return event, order.truth()
+
+
+def _warehouse(order: Order) -> tuple[JSON, Truth]:
+    event = {
+        "event_name": "order_completed",
+        "event_time": order.at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "order_id": order.number,
+        "revenue": str(order.total),
+        "currency_code": order.currency,
+        "quantity": order.units,
+        "user_email": order.email,
+        "user_phone": order.phone,
+        "gaid": order.maid,
+        "country": {"DE": "Germany", "FR": "France", "GB": "United Kingdom"}[order.country],
+        "platform": order.random.choice(("android", "web")),
+    }
+    return event, order.truth(maid=True)
+
+
+def _mixed_times(order: Order) -> tuple[JSON, Truth]:
+    at: Any = order.random.choice(
+        (
+            order.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            str(int(order.at.timestamp()) * 1000),
+            order.at.astimezone(BERLIN).strftime("%d.%m.%Y %H:%M:%S"),
+            order.at.astimezone(BERLIN).strftime("%Y/%m/%d %H:%M:%S"),
+        )
+    )
+    event = {
+        "name": "Bestellung abgeschlossen",
+        "zeitpunkt": at,
+        "warenkorb": [
+            {
+                "artikel": sku,
+                "warengruppe": [group, "Angebot"],
+                "einzelpreis": _comma(price),
+                "menge": quantity,
+            }
+            for sku, group, price, quantity in order.lines
+        ],
+        "waehrung": order.currency,
+        "kunde": {
+            "mail_adresse": order.email,
+            "rufnummer": order.phone,
+            "anschrift": {"strasse": "Ring 1", "plz": 1067, "ort": "Dresden", "land": order.country},
+        },
+        "geraet": {"idfa": order.maid},
+        "geburtsdatum": "1970-02-03T00:00:00Z",
+    }
+    return event, order.truth(maid=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The events of one customer, and the time zone that the customer states."""
+
+    write: Callable[[Order], tuple[JSON, Truth]]
+    zone: str | None = None
+    countries: tuple[str, ...] = tuple(_COUNTRIES)
+
+
+FAMILIES: Final = {
+    "adobe": Family(_adobe),
+    "zeotap": Family(_zeotap),
+    "german_table": Family(_german_table, "Europe/Berlin", ("DE", "AT")),
+    "till": Family(_till, "Europe/Paris", ("FR", "ES", "DE")),
+    "american_export": Family(_american_export, "America/New_York", ("US",)),
+    "data_layer": Family(_data_layer),
+    "commerce_platform": Family(_commerce_platform, None, ("DE", "FR", "GB", "US")),
+    "contact_points": Family(_contact_points),
+    "spanish_shop": Family(_spanish_shop, None, ("ES", "FR", "DE")),
+    "payment": Family(_payment),
+    "warehouse": Family(_warehouse, None, ("DE", "FR", "GB")),
+    "mixed_times": Family(_mixed_times, "Europe/Berlin", ("DE", "AT", "FR")),
+}
+
+
+def events_of(family: str, seed: int, count: int, now: datetime) -> list[tuple[JSON, Truth]]:
+    """Return events of a family, as JSON values, with what is true of each."""
+    row = FAMILIES[family]
+    return [row.write(_order(seed, number, now, row.countries)) for number in range(count)]

@@ -1,0 +1,121 @@
+"""A mapping suggested from the first events of a customer converts all events of the customer rightly.
+
+`realistic_events.py` says what is true of each event. Names, languages, nesting, notations and forms of times
+differ from family to family, and no family is named in the program.
+"""
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from app.domain import strict_json
+from app.domain.conversion.convert import Conversion, Rules, convert
+from app.domain.destination import Region
+from app.domain.event import Event
+from app.domain.identity import Profile
+from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
+from app.domain.suggestions.suggest import Suggestion, suggest
+from tests.domain.realistic_events import FAMILIES, JSON, Truth, events_of
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+RULES = Rules("dst_a", "map_a", 1, Region.NA, Profile.AMAZON, "USD", None, {})
+SAMPLE, ALL = 30, 120
+
+
+def suggestion_for(family: str, seed: int) -> Suggestion:
+    """Return the suggestion from the first events of a family."""
+    events = [received(event) for event, _ in events_of(family, seed, SAMPLE, NOW)]
+    return suggest(events, zone=FAMILIES[family].zone, profile=Profile.AMAZON, pins={}, now=NOW)
+
+
+def received(event: JSON) -> dict[str, Any]:
+    """Return an event as the service parses it."""
+    parsed = strict_json.parse(json.dumps(event).encode())
+    assert isinstance(parsed, dict)
+    return parsed
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_event_is_accepted_and_right(family: str, seed: int) -> None:
+    """Its value, units, currency, time, e-mail, phone and advertising id are true."""
+    suggestion = suggestion_for(family, seed)
+    mapping = compile_mapping(suggestion.mapping)
+    assert isinstance(mapping, Mapping), mapping
+    wrong = {
+        number: problem
+        for number, (event, truth) in enumerate(events_of(family, seed, ALL, NOW))
+        if (problem := problem_of(received(event), truth, mapping, f"e{number}"))
+    }
+    assert not wrong, (suggestion.rows, suggestion.undecided)
+
+
+def problem_of(event: JSON, truth: Truth, mapping: Mapping, event_id: str) -> str | None:
+    """Return what is wrong with the conversion of an event; None if nothing is."""
+    outcome = convert(Event(event_id, "dst_a", "map_a", event), event_id, mapping, RULES, now=NOW)
+    if not isinstance(outcome, Conversion):
+        usable = truth.email or truth.phone or truth.maid
+        return f"{outcome.reason}: {outcome.detail}" if usable or outcome.reason != "no_match_key" else None
+    sent = json.loads(outcome.body, parse_float=Decimal)
+    keys = {key["type"]: key["values"][0] for key in sent["matchKeys"]}
+    facts = (
+        ("value", Decimal(sent.get("value", -1)), truth.value),
+        ("units", sent.get("unitsSold"), truth.units),
+        ("currency", sent.get("currencyCode"), truth.currency),
+        ("time", datetime.fromisoformat(sent["eventTime"]), truth.at),
+        ("email", keys.get("EMAIL"), truth.email and sha256(truth.email)),
+        ("phone", keys.get("PHONE"), truth.phone and sha256(truth.phone)),
+        ("maid", keys.get("MAID"), truth.maid),
+    )
+    return next((f"{name}: {found}, not {true}" for name, found, true in facts if found != true), None)
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_mapping_is_complete_and_open_questions_are_named(family: str) -> None:
+    """It can be published as it is; consent has to be confirmed, because no event of these carries it."""
+    suggestion = suggestion_for(family, 3)
+    assert not check_publishable(suggestion.mapping)
+    undecided = {(each.field, each.reason) for each in suggestion.undecided}
+    assert ("consent", "confirm_that_all_consented") in undecided
+    assert suggestion.mapping["consent"] == {"mode": "granted"}
+    assert suggestion.mapping["event_type"] == "OFF_AMAZON_PURCHASES"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_row_says_for_which_share_of_the_events_its_source_works(family: str) -> None:
+    """The share of the e-mail is what is true of the given events."""
+    given = [truth for _, truth in events_of(family, 1, SAMPLE, NOW)]
+    rows = {row.field: row for row in suggestion_for(family, 1).rows}
+    share = sum(truth.email is not None for truth in given) / SAMPLE
+    assert rows["email"].share == pytest.approx(share, abs=1e-4)
+    assert rows["event_timestamp"].share == rows["value"].share == 1
+    assert rows["email"].source == suggestion_for(family, 1).mapping["fields"]["email"]
+
+
+def test_times_without_a_zone_need_one() -> None:
+    """Without it the mapping has no time, so that no event is sent with a wrong one."""
+    events = [received(event) for event, _ in events_of("german_table", 1, SAMPLE, NOW)]
+    suggestion = suggest(events, zone=None, profile=Profile.AMAZON, pins={}, now=NOW)
+    assert "event_timestamp" not in suggestion.mapping["fields"]
+    assert ("event_timestamp", "zone_needed") in {(e.field, e.reason) for e in suggestion.undecided}
+
+
+def test_the_order_of_day_and_month_follows_from_the_days_around_now() -> None:
+    """In the first days of a month no number is above 12. The other reading would be months away."""
+    for day_first, pattern in ((True, "%d/%m/%Y %H:%M"), (False, "%m/%d/%Y %H:%M")):
+        early = datetime(2026, 11, 5, 12, tzinfo=UTC)
+        events = [
+            {"time": f"{early - timedelta(hours=n):{pattern}}", "email": "a@b.example"} for n in range(30)
+        ]
+        suggestion = suggest(events, zone="Europe/Paris", profile=Profile.AMAZON, pins={}, now=early)
+        formats = suggestion.mapping["fields"]["event_timestamp"]["pipe"][0][1]["formats"]
+        assert ("D/M/YYYY H:mm" in formats) is day_first
+        assert ("M/D/YYYY H:mm" in formats) is not day_first

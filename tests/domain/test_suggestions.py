@@ -1,0 +1,359 @@
+"""What is suggested for a field, and what is left to a person."""
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain import strict_json
+from app.domain.conversion import tcf
+from app.domain.identity import Profile
+from app.domain.mapping.document import check_draft, check_publishable
+from app.domain.observed.schema_sample import take_sample
+from app.domain.observed.synthetic_event import synthetic_event
+from app.domain.suggestions.event_kinds import recognise
+from app.domain.suggestions.observations import observe
+from app.domain.suggestions.suggest import Suggestion, suggest
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "suggestions.md"
+BASE = {"event": "purchase", "time": "2026-11-24T10:00:00Z", "user": {"country": "DE"}}
+
+
+def suggested(events: Sequence[dict[str, Any]], **changes: Any) -> Suggestion:
+    """Return the suggestion for events, parsed as the service parses them."""
+    parsed = [strict_json.parse(json.dumps(event).encode()) for event in events]
+    settings: dict[str, Any] = {"zone": None, "profile": Profile.AMAZON, "pins": {}, "now": NOW}
+    return suggest(parsed, **(settings | changes))
+
+
+def orders(count: int = 12, **members: Any) -> list[dict[str, Any]]:
+    """Return purchases with more members. A function member is called with the number of the event."""
+    return [
+        BASE | {name: value(n) if callable(value) else value for name, value in members.items()}
+        for n in range(count)
+    ]
+
+
+def undecided(suggestion: Suggestion) -> set[tuple[str, str]]:
+    """Return what is left to a person."""
+    return {(each.field, each.reason) for each in suggestion.undecided}
+
+
+# --- Well-known tools -----------------------------------------------------------------------------
+
+TOOLS = [
+    ("Segment e-commerce", "Segment call", "OFF_AMAZON_PURCHASES"),
+    ("GA4", "GA4 event", "OFF_AMAZON_PURCHASES"),
+    ("Shopify order", "Shopify order", "OFF_AMAZON_PURCHASES"),
+    ("Adobe XDM commerce", "Adobe XDM event", "OFF_AMAZON_PURCHASES"),
+    ("Zeotap", "Zeotap event", "ADD_TO_SHOPPING_CART"),
+]
+
+
+@pytest.mark.parametrize(("heading", "shape", "event_type"), TOOLS)
+def test_the_event_of_the_page_gives_a_mapping_that_can_be_published(
+    heading: str, shape: str, event_type: str
+) -> None:
+    """Each tool of docs/suggestions.md is recognised by its example."""
+    block = PAGE.read_text().split(f"### {heading}\n")[1].split("```json\n")[1].split("```")[0]
+    event = strict_json.parse(block.encode())
+    recognised = recognise(observe([event]))
+    assert recognised is not None
+    assert recognised.name == shape
+    suggestion = suggested([json.loads(block)])
+    assert suggestion.mapping["event_type"] == event_type
+    assert not check_publishable(suggestion.mapping)
+    assert {"email", "value", "event_timestamp"} <= suggestion.mapping["fields"].keys()
+
+
+def test_a_tool_is_not_recognised_in_other_events() -> None:
+    """A plain event has the marks of no tool."""
+    assert recognise(observe([BASE])) is None
+
+
+def test_every_reason_of_the_page_is_in_the_program() -> None:
+    """The table of reasons names no word that is never given."""
+    source = "".join(path.read_text() for path in Path("app/domain/suggestions").glob("*.py"))
+    table = PAGE.read_text().split("| field and reason in `undecided` |")[1].split("\n\n")[0]
+    words = set(re.findall(r"`([a-z_]{6,})`", table)) - {
+        "consent",
+        "event_timestamp",
+        "country_code",
+        "fields",
+    }
+    words -= {"event_type", "event_source"}
+    assert len(words) > 8
+    assert not [word for word in words if f'"{word}"' not in source]
+
+
+# --- Fields ---------------------------------------------------------------------------------------
+
+
+def test_one_source_has_the_paths_of_one_field_in_turn() -> None:
+    """The customer comes before billing; an address that all events share is not the customer's."""
+    suggestion = suggested(
+        orders(
+            support_email="help@shop.example",
+            billing=lambda n: {"email": f"bill{n}@example.com", "phone": f"+4916055512{n:02}"},
+            customer=lambda n: {"email": f"own{n}@example.com" if n % 2 else None},
+        )
+    )
+    email = suggestion.mapping["fields"]["email"]
+    assert email == {"first_of": [{"path": "customer.email"}, {"path": "billing.email"}]}
+    assert next(row for row in suggestion.rows if row.field == "email").share == 1
+
+
+def test_a_field_is_found_by_its_values_where_its_name_says_nothing() -> None:
+    """E-mail addresses and international phone numbers have an unmistakable form."""
+    fields = suggested(orders(x1=lambda n: f"a{n}@example.com", x2=lambda n: f"+49 160 55512{n:02}")).mapping[
+        "fields"
+    ]
+    assert fields["email"] == {"path": "x1"}
+    assert fields["phone"] == {"path": "x2"}
+
+
+def test_a_name_alone_is_not_enough() -> None:
+    """The values of these paths are of another kind."""
+    fields = suggested(orders(email=lambda n: n, mobile=True, country_flag="red", maid="none")).mapping[
+        "fields"
+    ]
+    assert not {"email", "phone", "maid"} & fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("amounts", "pipe"),
+    [
+        (["1.234,50", "9,99"], [["to_number", ","]]),
+        (["1,234.50", "9.99"], [["to_number", "."]]),
+        (["$9.99", "$12.00"], [["to_number", "."]]),
+    ],
+)
+def test_the_decimal_sign_follows_from_the_amounts(amounts: list[str], pipe: list[Any]) -> None:
+    """One amount with decimals is enough."""
+    suggestion = suggested(orders(total=lambda n: amounts[n % 2]))
+    assert suggestion.mapping["fields"]["value"] == {"path": "total", "pipe": pipe}
+    assert ("value", "decimal_sign") not in undecided(suggestion)
+
+
+def test_amounts_of_both_kinds_are_tried_in_turn() -> None:
+    """Each text can be read in one way only."""
+    value = suggested(orders(total=lambda n: "19,99" if n % 3 else "19.99")).mapping["fields"]["value"]
+    assert [source["pipe"] for source in value["first_of"]] == [[["to_number", ","]], [["to_number", "."]]]
+
+
+def test_an_amount_that_can_be_read_in_two_ways_is_left_to_a_person() -> None:
+    """`1.234` is 1234 in Germany, which the country suggests."""
+    suggestion = suggested(orders(total=lambda n: f"{n + 1}.234"))
+    assert suggestion.mapping["fields"]["value"]["pipe"] == [["to_number", ","]]
+    assert ("value", "decimal_sign") in undecided(suggestion)
+
+
+def test_a_total_in_cents_shows_in_comparison_with_the_products() -> None:
+    """Its name says nothing."""
+    events = orders(total=lambda n: 1000 * (n + 1), items=lambda n: [{"price": 10 * (n + 1), "quantity": 1}])
+    assert suggested(events).mapping["fields"]["value"] == {"path": "total", "pipe": [["divide", 100]]}
+
+
+def test_a_missing_total_is_summed() -> None:
+    """The total is read first."""
+    events = orders(
+        total=lambda n: f"{n + 1}.50" if n % 2 else None,
+        items=lambda n: [{"price": n + 1.5, "quantity": 1}],
+    )
+    value = suggested(events).mapping["fields"]["value"]
+    assert value["first_of"][1] == {"path": "items", "pipe": [["sum", "price", "quantity"]]}
+
+
+def test_an_unreadable_amount_does_not_cost_the_event() -> None:
+    """Only where the given events have one: elsewhere an unreadable amount is a mistake to be noticed."""
+    events = orders(total=lambda n: "on request" if n == 3 else f"{n}.50")
+    assert suggested(events).mapping["fields"]["value"]["on_error"] == "omit"
+    assert "on_error" not in suggested(orders(total=lambda n: f"{n}.50")).mapping["fields"]["value"]
+
+
+def test_an_event_id_differs_in_all_events() -> None:
+    """Two events with one id would be one conversion. The envelope's id needs no mapping."""
+    unique = suggested(orders(order_id=lambda n: f"o{n}", event_id=lambda n: f"e{n}"))
+    assert unique.mapping["fields"]["event_id"] == {"path": "order_id"}
+    repeated = suggested(orders(order_id=lambda n: f"o{n // 2}", event_id=lambda n: f"e{n}"))
+    assert "event_id" not in repeated.mapping["fields"]
+    personal = suggested(orders(order_id=lambda n: f"order-{n}@example.com"))
+    assert "event_id" not in personal.mapping["fields"]
+
+
+def test_the_pinned_name_is_used() -> None:
+    """Another name could not be published."""
+    pinned = suggested([BASE], pins={"OFF_AMAZON_PURCHASES": "Order"})
+    assert pinned.mapping["event_name"] == "Order"
+    assert suggested([BASE]).mapping["event_name"] == "Purchase"
+
+
+@pytest.mark.parametrize(
+    ("name", "event_type", "reason"),
+    [
+        ("Product Added", "ADD_TO_SHOPPING_CART", None),
+        ("begin_checkout", "CHECKOUT", None),
+        ("Signed Up", "SIGN_UP", None),
+        ("Bestellung abgeschlossen", "OFF_AMAZON_PURCHASES", None),
+        ("Order Refunded", "OTHER", "event_name_unknown"),
+        ("xyz", "OFF_AMAZON_PURCHASES", "event_name_unknown"),
+    ],
+)
+def test_the_type_follows_from_the_name(name: str, event_type: str, reason: str | None) -> None:
+    """Without case and separators. An order of an unknown name is taken for a purchase, a refund is not."""
+    suggestion = suggested(orders(event=name, order_id=lambda n: f"o{n}", total=5))
+    assert suggestion.mapping["event_type"] == event_type
+    assert (reason is not None) is (("event_type", "event_name_unknown") in undecided(suggestion))
+
+
+def test_events_of_several_types_are_told_apart() -> None:
+    """No page view is sent as a purchase."""
+    suggestion = suggested(orders(event=lambda n: "purchase" if n % 3 else "page_view"))
+    table = {"purchase": "OFF_AMAZON_PURCHASES", "page_view": "PAGE_VIEW", "*": "OTHER"}
+    assert suggestion.mapping["event_type"] == {"path": "event", "pipe": [["map", table]]}
+    assert ("event_type", "several_event_types") in undecided(suggestion)
+
+
+def test_a_country_is_never_assumed() -> None:
+    """Whether consent is required depends on it."""
+    suggestion = suggested([{"event": "purchase", "email": "ada@example.com"}])
+    assert "country_code" not in suggestion.mapping
+    assert ("country_code", "not_found") in undecided(suggestion)
+    partly = suggested(orders(user=lambda n: {"country": "DE"} if n else {}))
+    assert partly.mapping["country_code"] == {"path": "user.country"}
+    assert ("country_code", "missing_in_some_events") in undecided(partly)
+
+
+# --- Consent --------------------------------------------------------------------------------------
+
+GRANTED = {"mode": "granted"}
+
+
+@pytest.mark.parametrize(
+    ("members", "consent"),
+    [
+        (
+            {"consent": {"ad_storage": "GRANTED", "user_data": "DENIED"}},
+            {
+                "mode": "amazon",
+                "user_data": {"path": "consent.user_data"},
+                "ad_storage": {"path": "consent.ad_storage"},
+            },
+        ),
+        ({"tcf": tcf.consent_to_all()}, {"mode": "tcf", "string": {"path": "tcf"}}),
+        ({"privacy": {"gpp": "DBAA~BAAA.YAAA"}}, {"mode": "gpp", "string": {"path": "privacy.gpp"}}),
+        ({"newsletter_opt_in": True, "gdpr_applies": True}, GRANTED),
+        ({}, GRANTED),
+    ],
+)
+def test_consent_comes_from_the_events(members: dict[str, Any], consent: dict[str, Any]) -> None:
+    """Without consent in the events, a person must confirm that all consented."""
+    suggestion = suggested(orders(**members))
+    assert suggestion.mapping["consent"] == consent
+    to_confirm = ("consent", "confirm_that_all_consented") in undecided(suggestion)
+    assert to_confirm is (consent == GRANTED)
+
+
+@pytest.mark.parametrize(("yes", "no"), [(True, False), ("y", "n"), ("accepted", "rejected")])
+def test_answers_are_turned_into_consent_words(yes: Any, no: Any) -> None:
+    """Each answer of the events is read; its meaning is to be confirmed."""
+    suggestion = suggested(orders(marketing_consent=lambda n: no if n % 2 else yes))
+    assert suggestion.mapping["consent"]["mode"] == "amazon"
+    rows = {row.field: row for row in suggestion.rows}
+    assert rows["consent.user_data"].share == rows["consent.ad_storage"].share == 1
+    assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
+    table = rows["consent.user_data"].source["pipe"][-1][1]
+    words = [str(answer).lower() for answer in (yes, no)]
+    assert [table[word] for word in words] == ["GRANTED", "DENIED"]
+
+
+# --- Any events -----------------------------------------------------------------------------------
+
+
+def test_no_events_give_nothing() -> None:
+    """Not even an empty mapping that could be saved."""
+    assert suggested([]) == Suggestion({})
+
+
+def test_samples_of_events_give_a_mapping_too() -> None:
+    """Their texts are invented, so that no event id is suggested."""
+    event = BASE | {"order_id": "o1", "total": 5, "user": {"email": "ada@example.com", "country": "DE"}}
+    sample = synthetic_event(take_sample(event), NOW)
+    suggestion = suggested([sample], times=[40])
+    assert {"event_timestamp", "email", "value"} <= suggestion.mapping["fields"].keys()
+    assert "event_id" not in suggestion.mapping["fields"]
+    assert not check_draft(suggestion.mapping)
+
+
+def test_names_that_may_be_values_are_not_repeated() -> None:
+    """An object whose names are addresses or numbers gives no path."""
+    suggestion = suggested(orders(by={"ada@example.com": "x@example.com", "4915112345678": "y@example.com"}))
+    assert "ada@" not in repr(suggestion) + json.dumps(suggestion.mapping, default=str)
+    assert "4915112345678" not in json.dumps(suggestion.mapping, default=str)
+
+
+def test_values_are_hidden_from_logs() -> None:
+    """What is collected has no values in its text form."""
+    found = observe([BASE | {"user": {"email": "ada@example.com"}}])
+    assert "ada@example.com" not in repr(found)
+
+
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**17), 10**17),
+    st.decimals(allow_nan=False, allow_infinity=False),
+    st.text(max_size=30),
+    st.sampled_from(
+        [
+            "2026-11-24T10:00:00Z",
+            "24.11.2026 10:00",
+            "1.234,50",
+            "ada@example.com",
+            "DE",
+            "EUR",
+            "y",
+            "+4916055512345",
+        ]
+    ),
+)
+NAMES = st.one_of(
+    st.text(min_size=1, max_size=12),
+    st.sampled_from(
+        ["email", "total", "items", "price", "quantity", "time", "country", "type", "value", "consent"]
+    ),
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=5),
+    max_leaves=25,
+)
+EVENTS = st.lists(st.dictionaries(NAMES, VALUES, max_size=6), min_size=1, max_size=4)
+
+
+@given(EVENTS)
+def test_any_events_give_a_document_that_can_be_saved(events: list[dict[str, Any]]) -> None:
+    """Whatever events hold, nothing is raised, and the document has no problems."""
+    suggestion = suggest(events, zone="Europe/Berlin", profile=Profile.AMAZON, pins={}, now=NOW)
+    assert not check_draft(suggestion.mapping)
+    assert all(0 <= row.share <= 1 for row in suggestion.rows)
+
+
+def test_the_work_is_bounded() -> None:
+    """The largest body, 5 MiB in 200 events, takes a few seconds of CPU at most."""
+    wide = {f"m{n}": {"email": f"a{n}@example.com", "total": "1,50"} for n in range(200)}
+    long = [{"price": "1.234,50", "quantity": 2, "type": "abcdefgh"[n % 8]} for n in range(300)]
+    event = BASE | {"wide": wide, "items": long}
+    assert 22_000 < len(json.dumps(event)) < 27_000
+    begin = time.thread_time()
+    suggestion = suggest([event] * 200, zone=None, profile=Profile.AMAZON, pins={}, now=NOW)
+    assert time.thread_time() - begin < 4
+    assert suggestion.mapping["fields"]
