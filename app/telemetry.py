@@ -168,7 +168,7 @@ class Telemetry:
     def failed(self, event: str, error: BaseException, /, *, level: int, **fields: Any) -> None:
         """Log an error, and count it in `database_errors` if it is a database error."""
         self.count_database_error(error)
-        self.log(event, level=level, **fields, error=describe_exception(error), **_sqlstate_fields(error))
+        self.log(event, level=level, **fields, error=describe_exception(error), **sqlstate_fields(error))
 
     def set_open_incidents(self, numbers: Mapping[tuple[str, str], int]) -> None:
         """Set the gauge of open incidents. A kind and severity that `numbers` lacks becomes 0."""
@@ -266,7 +266,8 @@ def _driver_error(error: BaseException) -> BaseException:
     return getattr(error, "orig", None) or error
 
 
-def _sqlstate_fields(error: BaseException) -> dict[str, str]:
+def sqlstate_fields(error: BaseException) -> dict[str, str]:
+    """Return the log fields of an error of the database: its SQLSTATE and the name of its class."""
     state = getattr(_driver_error(error), "sqlstate", None)
     return {"sqlstate": state, "sqlstate_class": _CLASSES.get(state[:2], _OTHER_CLASS)} if state else {}
 
@@ -277,5 +278,6 @@ def configure_logging(level: str) -> None:
     handler.setFormatter(TextLines() if sys.stderr.isatty() else JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # httpx logs every URL. SQLAlchemy and asyncpg may log parameters, which can be personal data.
-    for noisy in ("httpx", "httpcore", "asyncpg", "sqlalchemy"):
+    # uvicorn reports the start of each of its servers; `process.started` reports the process once.
+    for noisy in ("httpx", "httpcore", "asyncpg", "sqlalchemy", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

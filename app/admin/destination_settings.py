@@ -13,14 +13,12 @@ from app.admin.ids import new_id
 from app.admin.incidents import change_alerting
 from app.admin.inputs import DestinationChange, NewDestination
 from app.admin.organisations import require_destination_allowance
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
+from app.admin.refusals import ErrorCode, Refusal, require_version
 from app.domain.confusable import skeleton
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId
 from app.store import destinations
 from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
-
-_NULLABLE = frozenset({"dataset_name", "rate_limit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +115,8 @@ async def change_destination(
 
 
 def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:
-    """Return the destination's fields after a change. Raises Refusal for a null that is not allowed."""
+    """Return the destination's fields after a change."""
     members = {name: getattr(body, name) for name in body.model_fields_set if name != "alerting"}
-    nulls = [
-        FieldProblem(name, "missing")
-        for name, value in members.items()
-        if value is None and name not in _NULLABLE
-    ]
-    if nulls:
-        raise Refusal(ErrorCode.INVALID, None, *nulls)
     if "rate_limit" in members:
         rate = members.pop("rate_limit")
         members["rate"] = ConfiguredRate()

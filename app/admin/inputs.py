@@ -3,7 +3,7 @@
 import unicodedata
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -11,13 +11,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from app.admin.access import Scope
 from app.admin.field_problems import MEMBER_PATH
@@ -28,6 +30,12 @@ from app.domain.identity import MATCH_KEYS
 from app.domain.personal_text import holds_personal_text
 
 
+def _whole(value: Any) -> Any:
+    if isinstance(value, Decimal) and value.adjusted() < 19 and value == value.to_integral_value():
+        return int(value)
+    return value
+
+
 class RequestBody(BaseModel):
     """A request body. Unknown fields are refused, and `"5"` is not a number."""
 
@@ -35,10 +43,13 @@ class RequestBody(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_a_fraction(cls, value: Any) -> Any:
+    def _convert_decimals(cls, value: Any) -> Any:
         # FastAPI validates with `from_attributes`, which refuses JSON values other than objects, except
         # fractions: a Decimal counts as an object without fields.
-        return float(value) if isinstance(value, Decimal) else value
+        if isinstance(value, Decimal):
+            return float(value)
+        # In JSON Schema, 140.0 and 1.4E2 are integers.
+        return {name: _whole(member) for name, member in value.items()} if type(value) is dict else value
 
 
 def validation_error(code: str, sentence: str = "", *path: str) -> PydanticCustomError:
@@ -47,6 +58,27 @@ def validation_error(code: str, sentence: str = "", *path: str) -> PydanticCusto
     `path` leads from the validated value to the wrong member.
     """
     return PydanticCustomError(code, sentence or code, {MEMBER_PATH: path} if path else None)
+
+
+def _not_null(value: Any) -> Any:
+    if value is None:
+        raise validation_error("missing")
+    return value
+
+
+class _WithoutNull:
+    """Removes null from the JSON schema of a member."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema)["anyOf"][0]}
+
+
+T = TypeVar("T")
+Omittable = Annotated[T | None, BeforeValidator(_not_null), _WithoutNull]
+"""A member that a body may omit, but that may not be null."""
 
 
 def _report_once(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -202,11 +234,11 @@ class DestinationCopy(RequestBody):
 class DestinationChange(RequestBody):
     """The fields to change. Absent fields keep their values. `dataset_name: null` removes the name."""
 
-    name: Printable | None = None
-    advertiser_id: AdvertiserIdText | None = None
-    region: RegionName | None = None
-    currency: Currency | None = None
-    identity_profile: ProfileName | None = None
+    name: Omittable[Printable] = None
+    advertiser_id: Omittable[AdvertiserIdText] = None
+    region: Omittable[RegionName] = None
+    currency: Omittable[Currency] = None
+    identity_profile: Omittable[ProfileName] = None
     dataset_name: DatasetName | None = None
     rate_limit: RateLimitInput | None = None
 
@@ -245,8 +277,8 @@ class NewOrganisation(RequestBody):
 class OrganisationChange(RequestBody):
     """The fields to change. Absent fields keep their values."""
 
-    name: Printable | None = None
-    limits: OrganisationLimitsInput | None = None
+    name: Omittable[Printable] = None
+    limits: Omittable[OrganisationLimitsInput] = None
 
 
 class HashRequest(RequestBody):

@@ -149,12 +149,7 @@ async def _record(
 
 
 def _changed(before: Organisation, body: OrganisationChange) -> tuple[str, OrganisationLimits]:
-    """Return the name and limits after a change. Raises Refusal for a null that is not allowed."""
-    nulls = [
-        FieldProblem(name, "missing") for name in sorted(body.model_fields_set) if getattr(body, name) is None
-    ]
-    if nulls:
-        raise Refusal(ErrorCode.INVALID, None, *nulls)
+    """Return the name and limits after a change."""
     limits = before.limits
     if body.limits is not None:
         # Members that are left out keep their values; null removes a limit.

@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
+from pydantic import ConfigDict, model_validator
 from pydantic import Field as Described
-from pydantic import model_validator
 
 from app.admin import erasure
 from app.admin.access import Scope
-from app.admin.inputs import RequestBody, validation_error
+from app.admin.inputs import Omittable, RequestBody, validation_error
 from app.admin.subject_search import NOT_SEARCHED, find_person
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -23,16 +23,18 @@ Digest = Annotated[str, Described(pattern="^[0-9A-Fa-f]{64}$")]
 class Subject(RequestBody):
     """The identifiers of a person, named as in a mapping. `hash` is the SHA-256 (hex) of any identifier."""
 
-    email: Identifier | None = None
-    phone: Identifier | None = None
-    maid: Identifier | None = None
-    ramp_id: Identifier | None = None
-    match_id: Identifier | None = None
-    real_id: Identifier | None = None
-    merkle_id: Identifier | None = None
-    kantar_id: Identifier | None = None
-    fip: Identifier | None = None
-    hash: Digest | None = None
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    email: Omittable[Identifier] = None
+    phone: Omittable[Identifier] = None
+    maid: Omittable[Identifier] = None
+    ramp_id: Omittable[Identifier] = None
+    match_id: Omittable[Identifier] = None
+    real_id: Omittable[Identifier] = None
+    merkle_id: Omittable[Identifier] = None
+    kantar_id: Omittable[Identifier] = None
+    fip: Omittable[Identifier] = None
+    hash: Omittable[Digest] = None
 
     @model_validator(mode="after")
     def _has_identifier(self) -> "Subject":

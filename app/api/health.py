@@ -1,6 +1,7 @@
 """Liveness, readiness and Prometheus metrics of a process."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,9 +20,11 @@ from app.store import PipelineConnection, driver_of, readiness
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.store.errors import is_unavailable
+from app.telemetry import describe_exception, sqlstate_fields
 
 router = APIRouter(route_class=SecuredRoute, tags=["health"])
 
+_log = logging.getLogger(__name__)
 _CACHE_S = 1.0
 _TIMEOUT_S = 3.0
 
@@ -105,7 +108,10 @@ class Readiness:
         except Exception as error:
             # Every error means that the process is not ready. The reason tells an outage from an error of the
             # database.
-            return ("database_unavailable" if is_unavailable(error) else "database_refused",)
+            if is_unavailable(error):
+                return ("database_unavailable",)
+            _log_refusal(error)
+            return ("database_refused",)
         checks = (
             ("fsync_off", durable.fsync),
             ("synchronous_commit_off", durable.synchronous_commit),
@@ -131,6 +137,7 @@ class Readiness:
                     await connection.rollback()
             except Exception as error:
                 self._outcomes.refused(error)
+                _log_refusal(error)
                 return True
             self._outcomes.probed()
         return self._outcomes.are_refused
@@ -153,6 +160,11 @@ class MetricsText:
                 self._text = await asyncio.to_thread(generate_latest, self._registry)
                 self._valid_until = self._monotonic() + _CACHE_S
         return Response(self._text, media_type=CONTENT_TYPE_LATEST)
+
+
+def _log_refusal(error: Exception) -> None:
+    fields = {"error": describe_exception(error), **sqlstate_fields(error)}
+    _log.warning("readiness.refused", extra={"fields": fields})
 
 
 @router.get("/health/live", summary="Check liveness")

@@ -29,6 +29,9 @@ MAPPINGS = "/destinations/{destination_id}/mappings"
 MAPPING = MAPPINGS + "/{mapping_id}"
 
 DraftBody = Annotated[dict[str, Any], Body(json_schema_extra=DOCUMENT_SCHEMA)]
+NewDraftBody = Annotated[
+    dict[str, Any], Body(json_schema_extra={**DOCUMENT_SCHEMA, "title": "NewMapping", "required": ["name"]})
+]
 
 
 class DraftProblem(TypedDict):
@@ -152,7 +155,9 @@ def _response(details: MappingDetails, status: int = 200, **headers: str) -> Res
 
 @router.post(MAPPINGS, status_code=201, summary="Create a mapping", response_model=MappingView)
 @requires(Scope.DESTINATIONS_WRITE)
-async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, context: Context) -> Response:
+async def create(
+    destination_id: str, body: NewDraftBody, caller: CurrentCaller, context: Context
+) -> Response:
     """Create a draft. It may lack members that publishing needs, but the given members must be valid."""
     created = await mappings.create_draft(context, caller, destination_id, body)
     mapping = created.mapping

@@ -24,7 +24,7 @@ from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
 from app.domain.weak_secrets import is_weak_password
 from app.processes.resources import connect_as
 from app.settings import Settings, weak_key_ids
-from app.store import damage, migrate, secrets
+from app.store import damage, schema_revision, secrets
 from app.store.damage import DamagedBatch
 from app.store.deployment import Deployment, read_deployment
 from app.store.errors import DRIVER_ERRORS, connection_problem
@@ -54,7 +54,7 @@ class Facts:
     settings: Settings
     database: Deployment
     lag: timedelta
-    newest: str | None
+    newest: str
     keys_open: bool = True
     damaged_batches: Sequence[DamagedBatch] = ()
     checked_batches: int = 0
@@ -329,7 +329,7 @@ async def _read(settings: Settings) -> Facts:
     # difference.
     lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
     worker = await _worker_problem(settings)
-    return Facts(settings, database, lag, migrate.newest(), keys_open, damaged, checked, worker)
+    return Facts(settings, database, lag, schema_revision.required(), keys_open, damaged, checked, worker)
 
 
 async def _worker_problem(settings: Settings) -> str | None:

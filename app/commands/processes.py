@@ -41,10 +41,10 @@ def _with_port(settings: Settings, asked: argparse.Namespace) -> Settings:
 
 def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
     """Migrate the database to the newest schema and grant the privileges of this release to its roles."""
-    from app.store.migrate import newest
+    from app.store.schema_revision import required
 
     migrate(settings)
-    sys.stdout.write(f"The database is at revision {newest()}.\n")
+    sys.stdout.write(f"The database is at revision {required()}.\n")
 
 
 def migrate(settings: Settings) -> None:

@@ -1,40 +1,48 @@
 """Open and close the resources of a process: database connections, encryption keys, sign-in clients."""
 
+import logging
 import os
 import random
 import secrets
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import asyncpg
 from pydantic import SecretStr
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from app.amazon.tokens import SignIn
 from app.crypto import CannotDecrypt, Vault
 from app.domain.ids import OrganisationId
 from app.domain.pacing.lane_limits import TIMES
 from app.oidc_client import OidcClient
+from app.processes.database_wait import place_of, wait_for_database
 from app.setting_types import DatabaseRole
 from app.settings import Settings, SettingsError
-from app.store import counts, encryption_key_usage, keepalive, organisation_scope, transactions
+from app.store import (
+    counts,
+    encryption_key_usage,
+    keepalive,
+    organisation_scope,
+    schema_revision,
+    transactions,
+)
 from app.store import secrets as stored_secrets
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.store.organisation_scope import EVERY, NONE
 from app.store.servers import Servers
-from app.telemetry import Telemetry
+from app.telemetry import VERSION, Telemetry, configure_logging
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+_log = logging.getLogger(__name__)
 # The database roles of processes that do not connect as the API.
 _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
     "worker": "worker",
@@ -125,7 +133,14 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
         raise ValueError("DATABASE_URL and ENCRYPTION_KEYS must be known before resources are opened")
     dsn, servers = dsn_of(settings, role), Servers()
     vault = Vault(settings.named_keys)
-    pool, pepper = await _open_pool(dsn, servers, vault, role=role, size=pool_size)
+    is_process = role in ("api", "worker")
+    if is_process:
+        _log_start(settings, dsn, role)
+    elif not logging.getLogger().hasHandlers():
+        configure_logging("warning")  # a command logs only what it waits for
+    pool, pepper = await wait_for_database(
+        partial(_open_pool, dsn, servers, vault, role=role, size=pool_size), dsn, forever=is_process
+    )
     try:
         resources = Resources(
             settings=settings,
@@ -147,6 +162,19 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
             await resources.close_engine()
     finally:
         await pool.close()
+
+
+def _log_start(settings: Settings, dsn: str, role: str) -> None:
+    ports = {"api": f"{settings.host}:{settings.port}", "worker": None}
+    fields = {
+        "version": VERSION,
+        "process": role,
+        "address": ports[role],
+        "metrics_port": settings.metrics_port,
+        **place_of(dsn),
+        "keys": ", ".join(key.id for key in settings.named_keys),
+    }
+    _log.info("process.started", extra={"fields": fields})
 
 
 def dsn_of(settings: Settings, role: str) -> str:
@@ -200,25 +228,10 @@ async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) ->
     return vault.open(sealed, place=place)
 
 
-def _is_transient(error: BaseException) -> bool:
-    """Return whether the database may soon be usable: it is unreachable, starting, stopping or full."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return False
-    if isinstance(error, OSError | asyncpg.InternalClientError | asyncpg.TargetServerAttributeNotMatched):
-        return True
-    return str(getattr(error, "sqlstate", None) or "").startswith(("08", "53", "57"))
-
-
-@retry(
-    retry=retry_if_exception(_is_transient),
-    wait=wait_random_exponential(multiplier=0.2, max=3),
-    stop=stop_after_delay(60),
-    reraise=True,
-)
 async def _open_pool(
     dsn: str, servers: Servers, vault: Vault, *, role: str, size: int
 ) -> tuple[asyncpg.Pool, bytes]:
-    """Wait until the database is usable. Return the connection pool and the key of the content hash."""
+    """Return the connection pool and the key of the content hash."""
     pool = await asyncpg.create_pool(
         dsn,
         min_size=1,
@@ -231,6 +244,7 @@ async def _open_pool(
     )
     try:
         async with pool.acquire() as connection, connection.transaction():
+            await schema_revision.require(connection)
             pepper = await _pepper(connection, vault)
             await encryption_key_usage.note(connection, vault.writes)
             return pool, pepper

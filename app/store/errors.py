@@ -9,6 +9,8 @@ import traceback
 
 import asyncpg
 
+from app.store.schema_revision import NotMigrated
+
 # Every error that asyncpg raises when it cannot carry out a statement. It raises InternalClientError when the
 # server ended the session between two statements.
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -20,6 +22,8 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "55", "57")
 _RETRYABLE = ("08", "53", "57", "55P03", "40001", "40P01")
 # SQLSTATE classes of a refused connection: lost, not authorised, no such database, too many, not ready.
 _REFUSED = ("08", "28", "3D", "53", "57P")
+# The modules that open connections.
+_DRIVERS = ("asyncpg.", "app.store.servers")
 # asyncpg's messages for a connection whose session has ended, outside a pool and in a pool.
 _SESSION_ENDED = ("connection is closed", "has been released back to the pool")
 
@@ -55,6 +59,8 @@ def connection_problem(error: BaseException) -> str | None:
 
     An OSError counts only if asyncpg raised it. The text can name hosts, roles and files, but no password.
     """
+    if isinstance(error, NotMigrated):
+        return str(error)
     cause = error
     while not isinstance(cause, (ssl.SSLError, *DRIVER_ERRORS)):
         # SQLAlchemy wraps the driver's error twice.
@@ -70,10 +76,16 @@ def connection_problem(error: BaseException) -> str | None:
     if isinstance(cause, asyncpg.PostgresError):
         return str(cause) if (cause.sqlstate or "").startswith(_REFUSED) else None
     if isinstance(cause, OSError | asyncpg.InternalClientError) and _is_of_driver(cause):
-        return f"the database cannot be reached ({type(cause).__name__})"
+        return f"the database cannot be reached ({_described(cause)})"
     return None
 
 
 def _is_of_driver(error: BaseException) -> bool:
     frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_globals.get("__name__", "").startswith("asyncpg.") for frame, _ in frames)
+    return any(frame.f_globals.get("__name__", "").startswith(_DRIVERS) for frame, _ in frames)
+
+
+def _described(error: BaseException) -> str:
+    """Return the type of an error, with the servers that were tried and the operating system's words."""
+    words = [*getattr(error, "__notes__", ()), getattr(error, "strerror", None) or ""]
+    return ": ".join([type(error).__name__, *filter(None, words)])

@@ -32,14 +32,14 @@ SERVER_SETTINGS: Final[Mapping[str, str]] = {
 }
 
 
-class Server(NamedTuple):
+class ServerAddress(NamedTuple):
     """A server that a database URL names. `host` can be the folder of a Unix socket."""
 
     host: str
     port: int
 
 
-def servers_of(dsn: str) -> list[Server]:
+def servers_of(dsn: str) -> list[ServerAddress]:
     """Return the servers of a URL in its order; none if it leaves them to the environment."""
     parts = urlsplit(dsn)
     given = parts.netloc.rpartition("@")[2]
@@ -48,7 +48,7 @@ def servers_of(dsn: str) -> list[Server]:
         return []
     ports = None if given else [int(port) for port in query.get("port", "").split(",") if port]
     hosts, ports = _parse_hostlist(given or query["host"], ports, unquote=bool(given))
-    return [Server(host, port) for host, port in zip(hosts, ports, strict=True)]
+    return [ServerAddress(host, port) for host, port in zip(hosts, ports, strict=True)]
 
 
 async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from app.store import partitions, privileges
@@ -81,11 +80,6 @@ def as_sql() -> str:
     config = Config(ROOT / "alembic.ini", output_buffer=(written := io.StringIO()))
     command.upgrade(config, "head", sql=True)
     return written.getvalue()
-
-
-def newest() -> str | None:
-    """Return the newest revision in the migrations of this program, or None without migrations."""
-    return ScriptDirectory.from_config(configured("")).get_current_head()
 
 
 def configured(url: str) -> Config:

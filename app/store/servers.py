@@ -7,7 +7,7 @@ from typing import Any, Final
 import asyncpg
 
 from app.store import keepalive
-from app.store.keepalive import Server
+from app.store.keepalive import ServerAddress
 
 STAGGER_S: Final = 0.25
 
@@ -20,7 +20,7 @@ class Servers:
     """
 
     def __init__(self) -> None:
-        self._last: Server | None = None
+        self._last: ServerAddress | None = None
 
     async def connect(self, *arguments: Any, **options: Any) -> asyncpg.Connection:
         """Connect to a URL as `keepalive.connect` does, within the option `timeout`.
@@ -29,12 +29,21 @@ class Servers:
         """
         [dsn] = arguments
         servers = keepalive.servers_of(dsn)
+        try:
+            return await self._connect(dsn, servers, options)
+        except OSError as error:
+            error.add_note(", ".join(f"{server.host}:{server.port}" for server in servers))
+            raise
+
+    async def _connect(
+        self, dsn: str, servers: list[ServerAddress], options: dict[str, Any]
+    ) -> asyncpg.Connection:
         if len(servers) < 2:
             return await keepalive.connect(dsn, **options)
         waiting = deque(sorted(servers, key=lambda server: server != self._last))
         # Every server gets at least half of the time, however many there are.
         stagger = min(STAGGER_S, options["timeout"] / 2 / len(servers))
-        attempts: dict[asyncio.Task[asyncpg.Connection], Server] = {}
+        attempts: dict[asyncio.Task[asyncpg.Connection], ServerAddress] = {}
         errors: list[BaseException] = []
         try:
             async with asyncio.timeout(options["timeout"]):
@@ -60,7 +69,7 @@ class Servers:
             for task in attempts:
                 task.add_done_callback(_discard)
                 task.cancel()
-        raise max(errors, key=_telling)
+        raise max(errors, key=_rank)
 
 
 def _discard(attempt: asyncio.Task[asyncpg.Connection]) -> None:
@@ -68,7 +77,7 @@ def _discard(attempt: asyncio.Task[asyncpg.Connection]) -> None:
         attempt.result().terminate()
 
 
-def _telling(error: BaseException) -> int:
+def _rank(error: BaseException) -> int:
     """Rank errors: what a server says tells more than its silence, and least that it is not the primary."""
     if isinstance(error, asyncpg.PostgresError):
         return 2

@@ -18,7 +18,7 @@ from pathlib import Path
 import asyncpg
 
 from app.settings import ROOT
-from app.store import migrate
+from app.store import schema_revision
 from dev.drills.load import Load
 from dev.drills.stage import DrillFailed, Stage
 
@@ -118,7 +118,7 @@ def _make_next_release(folder: Path) -> None:
         raise DrillFailed("pyproject.toml has no version.")
     project.write_text(text)
     migration = folder / "migrations" / "versions" / "next_release.py"
-    migration.write_text(EXAMPLE_MIGRATION.format(head=migrate.newest()))
+    migration.write_text(EXAMPLE_MIGRATION.format(head=schema_revision.required()))
 
 
 def _migrate_beside_a_reader(stage: Stage, code: Path) -> float:

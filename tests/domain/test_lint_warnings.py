@@ -57,6 +57,36 @@ NONE = {"consent": {"mode": "none"}}
             [("same_for_every_event", "fields.email"), ("same_for_every_event", "fields.event_id")],
             id="one id and one person for all",
         ),
+        pytest.param(
+            {
+                "fields": {
+                    "event_id": {"first_of": ["id", {"const": "x"}]},
+                    "maid": {"path": "m", "default": "x"},
+                }
+            },
+            "NA",
+            [("same_for_every_event", "fields.event_id"), ("same_for_every_event", "fields.maid")],
+            id="one id for all events without one",
+        ),
+        pytest.param(
+            {
+                "fields": {
+                    "email": {"first_of": ["a.email", "b.phone"]},
+                    "city": {"template": "{a.zip} {a.state}"},
+                },
+                "custom_data": [
+                    {"name": "a", "template": "x{user.email}"},
+                    {"name": "b", "first_of": ["x", {"path": "u.phone", "pipe": ["sha256_lower"]}]},
+                ],
+            },
+            "NA",
+            [
+                ("path_names_another_field", "fields.email"),
+                ("path_names_another_field", "fields.city"),
+                ("custom_data_personal", "custom_data[0]"),
+            ],
+            id="templates and several sources",
+        ),
         pytest.param(NONE, "EU", [("every_event_rejected", "consent.mode")], id="no consent in the EU"),
         pytest.param(
             {**NONE, "country_code": "uk"},

@@ -354,6 +354,18 @@ def test_constants_of_first_of_are_checked(source: Any, place: str | None) -> No
     assert problems == ([] if place is None else [(f"country_code{place}", "invalid")])
 
 
+def test_a_template_is_searched_for_personal_texts_without_its_placeholders() -> None:
+    """An address is refused; what makes one of the values of each event is not."""
+    for template, problems in (
+        ("{login}@{host.name}", []),
+        ("{login}@example.com", []),
+        ("ada@example.com {a}", ["fields.email"]),
+        ("{a} +4915123456789", ["fields.email"]),
+    ):
+        found = check_draft(document(email={"template": template}))
+        assert [problem.path for problem in found if problem.problem == "personal"] == problems
+
+
 class Known(Invented):
     """A text whose content is `red`."""
 

@@ -120,11 +120,15 @@ async def test_a_success_makes_it_ready_at_once(world: World) -> None:
         assert await seen.reasons() == set()
 
 
-async def test_a_process_that_starts_on_a_refusing_database_is_not_ready(world: World) -> None:
-    """Before it took anything: the first answer to who asks comes of a probe."""
+async def test_a_process_that_starts_on_a_refusing_database_is_not_ready(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before it took anything: the first answer to who asks comes of a probe, which logs why."""
     await break_(world, "ledger")
     async with watched(world) as seen:
         assert await seen.reasons() == {"flushes_refused"}
+        [record] = [one for one in caplog.records if one.getMessage() == "readiness.refused"]
+        assert record.fields["sqlstate"] == "XX001"  # type: ignore[attr-defined]
         await mend(world, "ledger")
         assert await seen.reasons() == set()
 

@@ -13,7 +13,7 @@ import pytest
 
 from app.processes.resources import connect_timeout, pool_settings
 from app.store import keepalive
-from app.store.keepalive import Server, servers_of
+from app.store.keepalive import ServerAddress, servers_of
 from app.store.servers import Servers
 
 
@@ -80,11 +80,11 @@ async def test_the_primary_is_reached_past_two_dead_servers(
         ports.insert(place, None)
         url, servers = url_of(database_url, *ports), Servers()
         await reach(servers, url)
-        attempts: list[Server] = []
+        attempts: list[ServerAddress] = []
         connect = keepalive.connect
 
         async def count(*arguments: object, **options: object) -> asyncpg.Connection:
-            attempts.append(Server(str(options["host"]), int(str(options["port"]))))
+            attempts.append(ServerAddress(str(options["host"]), int(str(options["port"]))))
             return await connect(*arguments, **options)
 
         with pytest.MonkeyPatch.context() as patch:

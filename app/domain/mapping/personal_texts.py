@@ -1,10 +1,13 @@
 """Find email addresses and phone numbers in a mapping. They are refused: mappings are stored and shown."""
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from app.domain.mapping.fields import FIELDS
 from app.domain.personal_text import holds_personal_text
+
+_PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
 
 
 def personal_members(document: Mapping[str, Any], members: tuple[str, ...]) -> list[str]:
@@ -30,8 +33,11 @@ def _texts(written: Any) -> Iterator[str]:
         yield written
     elif isinstance(written, dict):
         yield from written
-        for part in written.values():
-            yield from _texts(part)
+        for name, part in written.items():
+            # A placeholder of a template is no text: {login}@{host.name} is nobody's address.
+            yield from _texts(
+                _PLACEHOLDER.sub(" ", part) if name == "template" and isinstance(part, str) else part
+            )
     elif isinstance(written, list):
         for part in written:
             yield from _texts(part)

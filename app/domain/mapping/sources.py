@@ -353,6 +353,8 @@ def _path(text: str, default: Any, keep_blank: bool) -> Source:
         value = get(content)
         if type(value) is str and value and not value.isspace():
             return check(value)
+        if value is None and default is None:
+            return None
         return UNREACHABLE if value is IMPASSABLE else finish(value, check)
 
     return Source(read, (text,), (text,), default=default)
