@@ -137,6 +137,7 @@ async def _rejections_of(
             reason=record.reason,
             field=record.field,
             mapping_field=record.mapping_field,
+            also=record.also,
             detail=rejection_detail(record.reason, record.field, record.mapping_field),
             request_id=record.request_id,
             mapping_id=record.mapping_id,

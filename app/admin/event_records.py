@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from app.admin.event_list import ListedEvent
+from app.domain.event import EventProblem
 from app.domain.ids import BatchId
 from app.domain.outcomes.outcome import OUTCOMES
 from app.domain.outcomes.reasons import DeadLetter, JourneyCode
@@ -94,6 +95,7 @@ class RecordedRejection:
     reason: str
     field: str | None
     mapping_field: str | None
+    also: Sequence[EventProblem]
     detail: str
     request_id: str | None
     mapping_id: str | None

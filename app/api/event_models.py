@@ -1,5 +1,6 @@
 """Request and response models about events: results, lists, histories and statistics."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired
@@ -15,6 +16,7 @@ from app.api.destinations import RateLimitView
 from app.api.paging import Page
 from app.api.response_body import ResponseBody
 from app.domain.destination import State
+from app.domain.event import EventProblem
 from app.domain.outcomes.reasons import DeadLetter, JourneyCode
 
 EXAMPLE_EVENT: dict[str, Any] = {
@@ -60,14 +62,6 @@ class RowsBatch(TypedDict):
     rows: list[SentEvent]
 
 
-class EventProblemView(TypedDict):
-    """Another problem of a rejected event."""
-
-    reason: Annotated[str, Field(examples=["units_invalid"])]
-    field: Annotated[str | None, Field(description="The path in the event.")]
-    mapping_field: Annotated[str | None, Field(description="The field of the mapping.")]
-
-
 ALSO = "The other problems of the event, at most nine, a field once."
 
 
@@ -85,7 +79,7 @@ class EventResultBody(TypedDict):
     field: NotRequired[Annotated[str | None, Field(description="The path in the event.")]]
     mapping_field: NotRequired[Annotated[str | None, Field(description="The field of the mapping.")]]
     detail: NotRequired[str]
-    also: NotRequired[Annotated[list[EventProblemView], Field(description=ALSO)]]
+    also: NotRequired[Annotated[Sequence[EventProblem], Field(description=ALSO)]]
     warnings: NotRequired[list[WarningView]]
     preview: NotRequired[
         Annotated[dict[str, Any], Field(description="With `dry_run`: the conversion that would be sent.")]
@@ -130,6 +124,7 @@ class RejectionView(ResponseBody):
     reason: str = Field(examples=["timestamp_missing"])
     field: str | None = Field(description="The source path in the mapping.", examples=["event.timestamp"])
     mapping_field: str | None
+    also: Sequence[EventProblem] = Field(description=ALSO)
     detail: str
     request_id: str | None
     execution_id: str | None

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Annotated, Any, Final, NamedTuple
 
-import msgspec
 from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import QueryParams
@@ -283,7 +282,7 @@ def _result_body(result: EventResult) -> EventResultBody:
             "detail": rejection.detail,
         }
         if rejection.also:
-            body["also"] = [msgspec.structs.asdict(problem) for problem in rejection.also]  # type: ignore[misc]
+            body["also"] = rejection.also
     if result.warnings:
         body["warnings"] = [{"code": warning.code, "field": warning.field} for warning in result.warnings]
     if result.preview is not None:

@@ -1,5 +1,6 @@
 """Preview over HTTP: convert an event with the saved draft or with a mapping in the request."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -9,10 +10,11 @@ from app.admin.access import Scope
 from app.admin.event_records import WarningView
 from app.admin.inputs import PreviewRequest
 from app.admin.previewing import preview_event
-from app.api.event_models import ALSO, EventProblemView
+from app.api.event_models import ALSO
 from app.api.mappings import MAPPING
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.domain.event import EventProblem
 from app.domain.outcomes.reasons import JourneyCode
 
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
@@ -49,7 +51,7 @@ class RejectionPreview(ResponseBody):
     field: str | None
     mapping_field: str | None
     detail: str
-    also: list[EventProblemView] = Field(default=[], description=ALSO)
+    also: Sequence[EventProblem] = Field(default=(), description=ALSO)
 
 
 @router.post(MAPPING + "/preview", summary="Preview a conversion", response_model_exclude_unset=True)

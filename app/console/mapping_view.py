@@ -12,7 +12,7 @@ from app.console.mapping_text import write_pipe
 from app.console.problem_view import label
 from app.console.wording import share
 from app.domain.conversion.convert import Conversion, EventWarning
-from app.domain.event import Rejection
+from app.domain.event import EventProblem, Rejection
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, LintWarning
 from app.domain.mapping.pipes import PIPES
@@ -115,6 +115,7 @@ class PreviewView:
     reason: str = ""
     detail: str = ""
     mapping_field: str = ""
+    also: Sequence[EventProblem] = ()
 
 
 def preview(outcome: Conversion | Rejection) -> PreviewView:
@@ -128,6 +129,7 @@ def preview(outcome: Conversion | Rejection) -> PreviewView:
             outcome.reason,
             outcome.detail,
             field_label(outcome.mapping_field) if outcome.mapping_field else "",
+            outcome.also,
         )
     conversion = msgspec.json.decode(outcome.body)
     return PreviewView(True, pretty_json(conversion), [_warning(warning) for warning in outcome.warnings])

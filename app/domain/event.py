@@ -50,7 +50,8 @@ class JourneyIds(msgspec.Struct, frozen=True):
 NO_JOURNEY: Final = JourneyIds()
 
 
-class EventProblem(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class EventProblem:
     """Why a field rejects an event: a key of `REASONS`, the path in the event, and the mapping's field."""
 
     reason: str

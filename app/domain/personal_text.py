@@ -13,8 +13,6 @@ _EMAIL: Final = r"[^\s@]@[^\s@]+\.[^\s@.]"
 _PHONE: Final = r"\+(?:[\s().-]*[0-9]){8,15}(?![0-9])"
 _SCHEMES: Final = r"mailto:|tel:[0-9+]"
 _PERSONAL: Final = re.compile(f"{_EMAIL}|{_PHONE}|{_SCHEMES}", re.IGNORECASE | re.ASCII)
-# A text without these characters is not personal, whatever its decoded forms are.
-_SUSPICIOUS: Final = re.compile(r"[@+%:\x80-\U0010ffff]")
 _DECODED_TIMES: Final = 2
 _ONLY_A_PHONE_NUMBER: Final = re.compile(r"(?:[A-Za-z]{2,10}:)?\+(?:[\s().\-/]*[0-9]){8,15}[\s().\-/]*")
 
@@ -24,7 +22,7 @@ def holds_personal_text(text: str) -> bool:
 
     The text is searched as it is, percent-decoded once and twice, and each of them normalised (NFKC).
     """
-    if _SUSPICIOUS.search(text) is None:
+    if _is_plain(text):
         return False
     for _ in range(_DECODED_TIMES):
         if _is_found(text):
@@ -33,6 +31,11 @@ def holds_personal_text(text: str) -> bool:
             return False
         text = unquote(text)
     return _is_found(text)
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a text lacks the characters without which none of its decoded forms is personal."""
+    return text.isascii() and "@" not in text and "+" not in text and "%" not in text and ":" not in text
 
 
 def _is_found(text: str) -> bool:
@@ -46,7 +49,7 @@ def is_personal_id(text: str) -> bool:
 
     Mobile advertising ids are not detected: like many other ids, they are random UUIDs.
     """
-    if _SUSPICIOUS.search(text) is None:
+    if _is_plain(text):
         return False
     plain = unicodedata.normalize("NFKC", text)
     at_sign = "@" in plain or "%40" in plain

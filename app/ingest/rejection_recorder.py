@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 import asyncpg
+import msgspec
 
 from app.domain.event import NO_JOURNEY, Rejection, journey_id
 from app.domain.ids import DestinationNumber
@@ -73,6 +74,7 @@ class RejectionRecorder:
                     execution_id=journey.execution_id,
                     journey_id=journey.journey_id,
                     node_id=journey.node_id,
+                    also=msgspec.json.encode(rejection.also).decode() if rejection.also else None,
                 )
             )
 

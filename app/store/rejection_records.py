@@ -5,6 +5,10 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Final
 
+import asyncpg
+import msgspec
+
+from app.domain.event import EventProblem
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection, transactions
 from app.store.rows import MAX_BIGINT, read_row
@@ -34,6 +38,7 @@ class NewRejection:
     execution_id: str | None
     journey_id: str | None
     node_id: str | None
+    also: str | None  # JSON: the other problems of the event, with reason, field and mapping_field
 
 
 _NAMES = [each.name for each in fields(NewRejection)]
@@ -48,7 +53,8 @@ async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -
           -- The records to write.
           SELECT *, date_trunc('minute', received_at) AS minute
           FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
-            $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) AS g ({", ".join(_NAMES)})
+            $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::jsonb[])
+            AS g ({", ".join(_NAMES)})
         ), stored AS (
           -- The number of stored records of each destination and minute.
           SELECT m.destination, m.minute, (SELECT count(*) FROM rejection_records r
@@ -105,6 +111,7 @@ class RejectionRecord:
     execution_id: str | None
     journey_id: str | None
     node_id: str | None
+    also: tuple[EventProblem, ...] = ()
 
 
 async def page(
@@ -189,7 +196,7 @@ async def _read(
     rows = await connection.fetch(
         f"""
         SELECT r.id, r.destination, r.event_id, r.received_at, m.id AS mapping_id, r.code, r.reason, r.field,
-          r.mapping_field, r.request_id, r.execution_id, r.journey_id, r.node_id
+          r.mapping_field, r.request_id, r.execution_id, r.journey_id, r.node_id, r.also
         FROM (
           -- (SELECT …) calls the function once per statement; a call costs more than reading a row.
           SELECT * FROM {source} r WHERE r.organisation_id = (SELECT acting_organisation())
@@ -204,7 +211,12 @@ async def _read(
         limit,
         *given.values(),
     )
-    return [read_row(RejectionRecord, row) for row in rows]
+    return [_record(row) for row in rows]
+
+
+def _record(row: asyncpg.Record) -> RejectionRecord:
+    also = () if row["also"] is None else msgspec.json.decode(row["also"], type=tuple[EventProblem, ...])
+    return read_row(RejectionRecord, row, also=also)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ async def test_a_rejection_is_found_by_all_that_it_belongs_to(service: Service) 
             "reason": "timestamp_missing",
             "field": "event.timestamp",
             "mapping_field": "event_timestamp",
+            "also": [],
             "detail": "Event Timestamp is mapped to event.timestamp, which is absent.",
         }
     assert len((await service.get(path, reason="timestamp_missing", mapping_id=mapping))["items"]) == 2
@@ -57,6 +58,21 @@ async def test_a_rejection_is_found_by_all_that_it_belongs_to(service: Service) 
     assert [item["event_id"] for item in second["items"]] == ["no-1"]
     (row,) = (await service.get(f"{path}/summary"))["items"]
     assert (row["count"], row["reason"], row["mapping_id"]) == (2, "timestamp_missing", mapping)
+
+
+async def test_a_record_names_all_problems_and_is_counted_by_the_first(service: Service) -> None:
+    """In the response, the record, the history and the console; never a value of the event."""
+    destination = await service.world.destination()
+    content = {"event_id": "no-1", "user": {"email": "ada"}}
+    results = await service.post(destination, content)
+    also = [{"reason": "no_match_key", "field": None, "mapping_field": None}]
+    assert [result["also"] for result in results] == [also]
+    (item,) = (await service.get(f"/destinations/{destination}/rejections"))["items"]
+    assert (item["reason"], item["also"]) == ("timestamp_missing", also)
+    history = await service.get("/events/no-1", destination_id=destination)
+    assert [record["also"] for record in history["rejections"]] == [also]
+    (row,) = (await service.get(f"/destinations/{destination}/rejections/summary"))["items"]
+    assert (row["reason"], row["count"]) == ("timestamp_missing", 1)
 
 
 async def test_an_id_that_is_refused_is_counted_and_recorded_as_null(service: Service) -> None:

@@ -89,6 +89,8 @@ class ConversionPlan:
         self._optional = OptionalMembers(sources)
         self._custom = CustomData(mapping.custom_data)
         read = [*sources.values(), *(row.source for row in mapping.custom_data)]
+        if (rule := mapping.consent) is not None:
+            read += [source for source in (rule.user_data, rule.ad_storage, rule.string) if source]
         self._work = sum(source.steps for source in read)
         self._kind = cache(self._kind_of)
         self._granted = f',"consent":{json_text(consent.GRANTED_PAIR)}'
@@ -201,6 +203,8 @@ class ConversionPlan:
         rule = self._consent
         if rule is None:
             return {}
+        if rule.mode is consent.Mode.GRANTED and run.trace is None:
+            return consent.GRANTED_PAIR
         required = consent.is_required(self._rules.region, country)
         settings = self._rules.consent_settings
         signal = consent.evaluate_consent(

@@ -74,7 +74,7 @@ class Money:
         step = self._price if purchase else self._amount
         if not self._has_others:
             amount = self._read_amount(run, step, has_currency=True)
-            text = "" if amount is None else f',"value":{json_text(amount)}'
+            text = "" if amount is None else f',"value":{amount}'
             return text + self._currency_code(run, self._default, amount) if purchase else text
         currency = self._currency.get(run)
         notes = run.notes.copy()
@@ -82,7 +82,7 @@ class Money:
         # An amount of an unknown currency says nothing. A score has no currency.
         is_lost = purchase and isinstance(currency, SourceFailed) and not self._currency.rejects
         amount = self._read_amount(run, step, has_currency=not is_lost)
-        text = "" if amount is None else f',"value":{json_text(amount)}'
+        text = "" if amount is None else f',"value":{amount}'
         run.notes += notes
         currency = self._currency.settle(run, currency)
         units = self._units.value(run)
@@ -188,13 +188,13 @@ class CustomData:
         content, reading, notes, is_traced = run.content, run.reading, run.notes, run.trace is not None
         for step, read, opening in self._rows:
             text = read(content, reading, values.check_custom)
-            if type(text) is str and not notes and not is_traced and values.is_plain(text):
+            if type(text) is str and not notes and not is_traced:
                 texts.append(f'{opening}"{text}"}}')
                 continue
-            is_unusual = type(text) is str and not values.is_plain(text)
+            is_unusual = isinstance(text, values.UnusualText)
             text = step.settle(run, text, warnings=("custom_value_unusual",) if is_unusual else ())
             if text is not None:
-                texts.append(f"{opening}{json_text(text)}}}")
+                texts.append(f"{opening}{json_text(str(text))}}}")
         return f',"customData":[{",".join(texts)}]' if texts else ""
 
 

@@ -40,8 +40,7 @@ MAX_ADDRESSES: Final = 1024  # characters of a list of IP addresses
 PERSONAL: Final = SourceFailed("personal", "looks like an email address or a phone number")
 
 _TOKENS: Final = re.compile(r"[A-Za-z0-9]{10}\.[0-9]{13}(?:\|[A-Za-z0-9]{10}\.[0-9]{13})*", re.ASCII)
-_PLAIN_CUSTOM: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII)
-is_plain: Final = _PLAIN_CUSTOM.fullmatch  # whether a custom value conforms to all of Amazon's documents
+_PLAIN_CUSTOM: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII).fullmatch
 # An IPv4 address, or an IPv6 address in brackets, with or without a port.
 _WITH_PORT: Final = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?", re.ASCII)
 
@@ -186,17 +185,27 @@ def _measurement_tokens(value: Any) -> str | SourceFailed:
     return text
 
 
+class UnusualText(str):
+    """A custom value with other characters than letters, digits and underscores.
+
+    Amazon's documents differ on them. Other clients send them, so they pass with a warning (P10).
+    """
+
+    __slots__ = ()
+
+
 def check_custom(value: Any) -> str | SourceFailed:
-    """Read a custom value as text."""
-    if type(value) is str and is_plain(value):
+    """Read a custom value as text, as `UnusualText` if Amazon's documents differ on it."""
+    if type(value) is str and _PLAIN_CUSTOM(value):
         return value  # the usual case
     if type(value) is bool:
         return "true" if value else "false"
     if is_number(value):
         value = number_text(value)
-    elif type(value) is not str:
+    elif not isinstance(value, str):
         return wrong_type(value, "a text, number or boolean is expected")
-    return _clear_text(value, "custom_data_invalid", MAX_CUSTOM_LENGTH)
+    text = _clear_text(value, "custom_data_invalid", MAX_CUSTOM_LENGTH)
+    return text if isinstance(text, SourceFailed) or _PLAIN_CUSTOM(text) else UnusualText(text)
 
 
 # All fields that are neither required nor a match key. `value` is checked by `check_price` in a purchase.

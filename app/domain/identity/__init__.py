@@ -4,9 +4,9 @@
 length. They cache nothing, because traits are personal data.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Final
 
 from app.domain.identity.keys import (
@@ -37,7 +37,7 @@ ALREADY_HASHED: Final = "already_hashed"
 
 _DIGEST_LENGTH: Final = 64
 _SHA256_HEX: Final = re.compile(r"[0-9A-Fa-f]{64}")
-_SHA256_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
+_SHA256_OF_NOTHING: Final = sha256(b"").hexdigest()
 _ZEROS: Final = "0" * 64
 
 
@@ -61,7 +61,8 @@ def _maker(rule: MatchKeyRule, profile: ProfileRule) -> Maker:
             return cleaned
         # UTF-8 cannot encode a lone surrogate. The JSON parser refuses it, but this function must not raise
         # either.
-        return MatchKey(hashlib.sha256(cleaned.encode("utf-8", "replace")).hexdigest(), name)
+        encoded = cleaned.encode() if cleaned.isascii() else cleaned.encode("utf-8", "replace")
+        return MatchKey(sha256(encoded).hexdigest(), name)
 
     return hashed_key if rule.hashed else unhashed_key
 

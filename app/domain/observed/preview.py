@@ -1,5 +1,6 @@
 """Preview the conversion of an event, step by step. Interface §4 defines the result."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -48,5 +49,5 @@ def rejection_view(rejection: Rejection) -> dict[str, Any]:
         "detail": rejection.detail,
     }
     if rejection.also:
-        view["also"] = [msgspec.structs.asdict(problem) for problem in rejection.also]
+        view["also"] = [asdict(problem) for problem in rejection.also]
     return view
