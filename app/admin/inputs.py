@@ -30,7 +30,7 @@ from app.domain.identity import MATCH_KEYS
 from app.domain.personal_text import holds_personal_text
 
 
-def _whole(value: Any) -> Any:
+def _as_integer(value: Any) -> Any:
     if isinstance(value, Decimal) and value.adjusted() < 19 and value == value.to_integral_value():
         return int(value)
     return value
@@ -49,7 +49,7 @@ class RequestBody(BaseModel):
         if isinstance(value, Decimal):
             return float(value)
         # In JSON Schema, 140.0 and 1.4E2 are integers.
-        return {name: _whole(member) for name, member in value.items()} if type(value) is dict else value
+        return {name: _as_integer(member) for name, member in value.items()} if type(value) is dict else value
 
 
 def validation_error(code: str, sentence: str = "", *path: str) -> PydanticCustomError:

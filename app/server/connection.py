@@ -61,6 +61,7 @@ class HttpConnection(HttpToolsProtocol):
         self._ignored_input = False  # input came after the last request
         self._eof = False  # the client closed its side
         self._refusal = message_rules.UNREADABLE
+        self.url = b""  # of the request that is read
         self._deferred: Problem | None = None  # a refusal that waits for the responses to earlier requests
 
     def check_deadlines(self, now: float) -> None:
@@ -388,13 +389,9 @@ class HttpConnection(HttpToolsProtocol):
         """Send an error response and close, after the client had time to read the response."""
         if self.transport.is_closing():
             return
-        # `url` is empty while the method is not read yet.
-        to_head = bool(self.url) and self.parser.get_method() == b"HEAD"
+        to_head = bool(self.url) and self.parser.get_method() == b"HEAD"  # no URL: no method yet
         self.transport.write(last_response(problem, self.server_state.default_headers, to_head=to_head))
-        if self._eof:
-            self.transport.close()
-        else:
-            self._linger()
+        (self.transport.close if self._eof else self._linger)()
 
     def _close_idle(self) -> None:
         in_head = self._wait.phase is Phase.HEAD and self._head_bytes
