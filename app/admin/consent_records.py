@@ -13,6 +13,7 @@ from app.admin.destinations import find_visible
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision
 from app.domain.ids import BatchId, MappingId, MappingNumber
+from app.domain.mapping.sources import first_path
 from app.store import counts, event_history, mappings
 from app.store.counts import ConsentStops
 from app.store.mappings import Document
@@ -123,7 +124,7 @@ def _record(
         mapping_id=mapping,
         mapping_version=event.mapping_version,
         basis=mode.value,
-        source=source.get("path") if isinstance(source, dict) else source,
+        source=first_path(source, bare="path"),
         decision=decision(mode, event.consent),
         signal=stored if stored and not hashed else None,
         string_sha256=stored.removeprefix("sha256:") if hashed else None,

@@ -8,6 +8,7 @@ from app.admin.context import AppContext
 from app.domain.identity import MATCH_KEYS
 from app.domain.ids import MappingId
 from app.domain.mapping.fields import FIELDS, Group
+from app.domain.mapping.sources import first_path
 from app.store import mappings
 from app.store.destinations import Destination
 
@@ -51,22 +52,17 @@ def fields_of(document: Mapping[str, Any], match_keys: Collection[str]) -> Itera
     for name in _TOP:
         if name in document:
             label = name.replace("_", " ").capitalize()
-            yield PayloadField(name, label, "text", _path(document[name], name), False, None)
+            yield PayloadField(name, label, "text", first_path(document[name], bare="const"), False, None)
     mapped = document.get("fields") or {}
     for name, field in FIELDS.items():
         if name not in mapped:
             continue
         is_key = field.group is Group.MATCH_KEY
         is_sent = _WIRE[name] in match_keys if is_key else None
-        yield PayloadField(name, field.label, field.takes, _path(mapped[name], "path"), is_key, is_sent)
+        yield PayloadField(
+            name, field.label, field.takes, first_path(mapped[name], bare="path"), is_key, is_sent
+        )
     for row in document.get("custom_data") or ():
         if isinstance(row, dict):
-            yield PayloadField(row["name"], row["name"], "custom data", _path(row, "path"), False, None)
-
-
-def _path(source: Any, meaning: str) -> str | None:
-    """Return the path of a source, or None. A bare string is a path if `meaning` is `path`."""
-    if isinstance(source, dict):
-        path = source.get("path")
-        return path if isinstance(path, str) else None
-    return source if isinstance(source, str) and meaning == "path" else None
+            path = first_path({key: member for key, member in row.items() if key != "name"}, bare="path")
+            yield PayloadField(row["name"], row["name"], "custom data", path, False, None)

@@ -1,20 +1,22 @@
 """Convert a mapping document to a form and back. Pure.
 
 Each source has three inputs: the path in the event (`x.path`), the functions (`x.pipe`) and the default
-(`x.default`). A default without a path is a constant.
+(`x.default`). A default without a path is a constant. A source that these do not express, such as
+`first_of`, is JSON in the input of the path.
 """
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.console.mapping_text import read_pipe, read_value, write_pipe, write_value
+from app.console.mapping_text import json_text, read_pipe, read_source, read_value, write_pipe, write_value
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY
 from app.domain.mapping.document import ACTION, MAX_CUSTOM_FIELDS, MappingProblem
 from app.domain.mapping.fields import FIELDS, Field, Group
 from app.store.mappings import Document
 
 _MAX_ROW_NAME = 24  # characters of `custom.N.name`; allows far more rows than a form has
+_IN_THREE_INPUTS = frozenset({"const", "path", "pipe", "default"})  # another source is typed as JSON
 FROM_EVENT = "@event"  # option of a list of constants: read the value from the event instead
 PRIMARY_MATCH_KEYS = ("email", "phone", "maid", "first_name", "last_name")  # R2, in its order
 CONSENT_SOURCES = {"amazon": ("user_data", "ad_storage"), "tcf": ("string",), "gpp": ("string",)}
@@ -152,6 +154,8 @@ def _inputs(
         return SourceInputs(name, problem=sentences.get(name))
     if not isinstance(source, dict):
         source = {bare: source}
+    if not source.keys() <= _IN_THREE_INPUTS:
+        return SourceInputs(name, path=json_text(source), problem=sentences.get(name))
     value = source.get("const") if "const" in source else source.get("default")
     return SourceInputs(
         name,
@@ -264,7 +268,7 @@ def _source(values: Mapping[str, str], name: str, *, text: bool) -> dict[str, An
     value = (default if text else read_value(default)) if default else None
     if not path:
         return None if value is None else {"const": value}
-    source: dict[str, Any] = {"path": path}
+    source = read_source(path) or {"path": path}
     if pipe:
         steps = read_pipe(pipe)
         # If the text is not a pipe, make it a single step, so that validation reports a problem at its field.

@@ -17,7 +17,7 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 def write_pipe(pipe: Any) -> str:
     """Return a pipe as one line of text. Return a value that is not a list of steps as JSON."""
     if not isinstance(pipe, list):
-        return "" if pipe is None else _as_json(pipe)
+        return "" if pipe is None else json_text(pipe)
     return " | ".join(_step_text(step) for step in pipe)
 
 
@@ -25,8 +25,8 @@ def _step_text(step: Any) -> str:
     if isinstance(step, str):
         return step
     if isinstance(step, list) and step and isinstance(step[0], str):
-        return " ".join([step[0], *(_as_json(argument) for argument in step[1:])])
-    return _as_json(step)
+        return " ".join([step[0], *(json_text(argument) for argument in step[1:])])
+    return json_text(step)
 
 
 def read_pipe(text: str) -> list[Any] | None:
@@ -66,8 +66,8 @@ def write_value(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return _as_json(value) if read_value(value) != value else value
-    return _as_json(value)
+        return json_text(value) if read_value(value) != value else value
+    return json_text(value)
 
 
 def read_value(text: str) -> Any:
@@ -82,5 +82,14 @@ def read_value(text: str) -> Any:
     return text
 
 
-def _as_json(value: Any) -> str:
+def json_text(value: Any) -> str:
     return _ENCODER.encode(value).decode()
+
+
+def read_source(text: str) -> dict[str, Any] | None:
+    """Return a source that is typed as a JSON object, or None for another text."""
+    try:
+        source, end = _DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return source if isinstance(source, dict) and end == len(text) else None

@@ -16,6 +16,7 @@ from app.domain.event import EventProblem, Rejection
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, LintWarning
 from app.domain.mapping.pipes import PIPES
+from app.domain.mapping.sources import KINDS
 from app.domain.observed.event_schema import EventSchema, SchemaMismatch
 from app.domain.outcomes.reasons import WARNINGS
 from app.store.mappings import Document
@@ -83,7 +84,7 @@ def changes(before: Document | None, after: Document) -> list[Change]:
 
 
 def _leaves(value: Any, parent: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping) and value and not value.keys() & {"path", "const"}:
+    if isinstance(value, Mapping) and value and value.keys().isdisjoint(KINDS):
         for name, child in value.items():
             yield from _leaves(child, f"{parent}.{name}" if parent else str(name))
     elif isinstance(value, list) and parent == "custom_data":

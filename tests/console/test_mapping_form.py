@@ -83,8 +83,16 @@ RICH: dict[str, Any] = {
         "value": {"path": "event.total", "default": Decimal("12.50")},
         "units_sold": {"const": 1},
         "limited_data_use": {"const": True},
+        "phone": {"first_of": [{"path": "user.phone"}, "user.mobile"], "on_error": "reject"},
+        "event_id": {"template": "{order.id}-{{x}}", "default": "none"},
+        "user_agent": {"path": "agent", "on_error": "omit"},
     },
-    "custom_data": ["event.brand", {"name": "tier", "const": "5"}, {"name": "level", "const": 5}],
+    "custom_data": [
+        "event.brand",
+        {"name": "tier", "const": "5"},
+        {"name": "level", "const": 5},
+        {"name": "kind", "first_of": ["a", {"const": Decimal("1.5")}], "pipe": [["multiply", Decimal("0.01")]]},
+    ],
     "consent": {"mode": "amazon", "user_data": "consent.user_data"},
 }
 

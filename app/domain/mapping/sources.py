@@ -145,6 +145,12 @@ def compile_source(
     )
 
 
+def first_path(written: Any, *, bare: str) -> str | None:
+    """Return the first path of a source of a document, or None if it reads none."""
+    compiled = compile_source(written, "", bare=bare)
+    return compiled.path if isinstance(compiled, Source) else None
+
+
 def _kind(written: Any, at: str) -> tuple[str, list[MappingProblem]]:
     """Return which kind of source this is, or why it is none."""
     if type(written) is not dict:
