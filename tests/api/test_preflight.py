@@ -87,6 +87,8 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
         pytest.param(known(accepted=True), "first_event", "unknown", "none has", id="an event under way"),
         pytest.param(known(delivered=3), "first_event", "ok", "events: 3", id="events that Amazon took"),
         pytest.param(known(seconds_apart=-60.0), "clock", "failed", "60 seconds", id="a clock that is off"),
+        pytest.param(known(literal_times=["Cart"]), "mapping", "failed", "Cart", id="a fixed time"),
+        pytest.param(known(), "mapping", "ok", "1", id="a published mapping"),
         pytest.param(known(configured=False), "credentials", "failed", "CLIENT_ID", id="no application"),
     ],
 )

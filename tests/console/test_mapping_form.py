@@ -91,7 +91,11 @@ RICH: dict[str, Any] = {
         "event.brand",
         {"name": "tier", "const": "5"},
         {"name": "level", "const": 5},
-        {"name": "kind", "first_of": ["a", {"const": Decimal("1.5")}], "pipe": [["multiply", Decimal("0.01")]]},
+        {
+            "name": "kind",
+            "first_of": ["a", {"const": Decimal("1.5")}],
+            "pipe": [["multiply", Decimal("0.01")]],
+        },
     ],
     "consent": {"mode": "amazon", "user_data": "consent.user_data"},
 }
