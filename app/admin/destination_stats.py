@@ -36,6 +36,7 @@ class DestinationStats:
     unreadable_batches: int  # damaged batches, left out of the match key coverage
     breaker: dict[str, Any]
     lane_owned: bool
+    shared_account: bool
     rejections: list[dict[str, Any]]
     dead_letters: list[dict[str, Any]]
 
@@ -86,6 +87,7 @@ async def destination_stats(
         unreadable_batches=unreadable,
         breaker={"state": figures.breaker, "error_rate": round(figures.error_rate, 3)},
         lane_owned=figures.lane_owned,
+        shared_account=figures.shared_account,
         rejections=[
             {"code": code, "reason": reason, "count": count} for code, reason, count in figures.rejected
         ],

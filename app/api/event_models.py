@@ -227,5 +227,8 @@ class StatsView(ResponseBody):
     )
     breaker: BreakerView
     lane_owned: bool
+    shared_account: bool = Field(
+        description="Whether another organisation uses the same advertiser and region too."
+    )
     rejections: list[RejectionCount]
     dead_letters: list[DeadLetterCount]

@@ -189,7 +189,7 @@ def lane(facts: LaneInput) -> list[Gauge]:
 def _rate(facts: LaneInput) -> Gauge:
     limit, learned_rate = facts.stats.rate_limit, facts.stats.learned_rate
     is_slower = learned_rate is not None and learned_rate < limit["requests_per_second"] * 0.95
-    others = facts.about.lane_shared_by - 1
+    others = facts.about.lane_shared_with
     meaning = (
         f"Adaptive rate, configured maximum {number(limit['requests_per_second'])} requests/s, "
         f"burst {limit['burst']}."
@@ -197,6 +197,10 @@ def _rate(facts: LaneInput) -> Gauge:
     if others:
         plural = "" if others == 1 else "s"
         meaning += f" Shared with {others} other destination{plural} of this advertiser."
+    if facts.stats.shared_account:
+        meaning += (
+            " Another organisation uses this advertiser too. Amazon's own limit applies to both together."
+        )
     value = f"{number(round(learned_rate or limit['requests_per_second'], 1))} / s"
     return Gauge("Rate", value, meaning, "warn" if is_slower else "quiet")
 

@@ -46,7 +46,7 @@ class ClaimStep:
         queue, kind = selection.queue, selection.kind
         read = read_due_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else read_due_exceptions
         rules = ClaimRules(
-            self.vault, self.now() - self.max_age, self.erasing.erased_values(queue.organisation)
+            self.vault, self.now() - self.max_age, self.erasing.erased_values(lane.lease.organisation)
         )
         try:
             with self.telemetry.claim_seconds.time():

@@ -240,7 +240,7 @@ class Delivery:
             self._claims.back_off(lane, queue, kind, "not_startable")
             return None
         now = self.environment.monotonic()
-        lane.served_at[queue.number] = lane.organisation_served_at[queue.organisation] = now
+        lane.served_at[queue.number] = now
         rate = lane.pace.allowed(lane.limit, now).per_second
         lane.fair_queue = lane.fair_queue.served(kind, now, rate)
         return RequestInFlight(

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,9 +142,15 @@ class Dispatcher:
         )
 
     async def _serve(self, lane: Lane) -> None:
-        try:
+        with self._errors_of(lane):
             await self.delivery.serve(lane, release_slot=self._wake_up.set)
             self.outcomes.succeeded()
+
+    @contextmanager
+    def _errors_of(self, lane: Lane) -> Iterator[None]:
+        """Log an error of one lane, so that it stops no other lane. Serve this lane again after a pause."""
+        try:
+            yield
         except StaleOwner:
             self.leases.lose(lane)
         except DRIVER_ERRORS as error:
@@ -156,7 +162,6 @@ class Dispatcher:
                 self._partition_missing.set()
             lane.wake(self.environment.monotonic() + 1)
         except Exception as error:
-            # A bug in one lane must not stop the other lanes. This lane is served again after a pause.
             self.telemetry.failed("lane.failed", error, level=logging.ERROR, lane=lane.id)
             self.telemetry.lane_errors.labels("defect").inc()
             lane.wake(self.environment.monotonic() + 5)
@@ -170,9 +175,11 @@ class Dispatcher:
         self._wake_up.set()
 
     async def _recover(self) -> None:
-        for lane, attempt in await self.leases.overdue():
-            await self.delivery.recover(lane, attempt)
-            self.leases.recovered(lane, attempt)
+        for lane, overdue in (await self.leases.overdue()).items():
+            with self._errors_of(lane):
+                for attempt in overdue:
+                    await self.delivery.recover(lane, attempt)
+                    self.leases.recovered(lane, attempt)
             self._wake_up.set()
 
     async def _listen(self) -> None:

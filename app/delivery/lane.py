@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.domain.ids import BatchId, DestinationNumber, LaneId, OrganisationId
+from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.domain.pacing.circuit_breaker import CircuitBreaker
 from app.domain.pacing.fair_queueing import FairQueue, WorkKind
 from app.domain.pacing.merge_window import MergeWindow
@@ -47,7 +47,6 @@ class Lane:
     wake_at: float | None = None
     merge_window: MergeWindow = field(default_factory=MergeWindow)
     served_at: dict[DestinationNumber, float] = field(default_factory=dict)
-    organisation_served_at: dict[OrganisationId, float] = field(default_factory=dict)
     fair_queue: FairQueue = field(default_factory=FairQueue)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     watermarks: Watermarks = field(default_factory=Watermarks)

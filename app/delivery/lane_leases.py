@@ -79,7 +79,7 @@ class LaneLeases:
         return acquired
 
     async def renew(self) -> None:
-        """Renew the leases of all owned lanes. Drop the lanes that have another owner."""
+        """Renew the leases of all owned lanes except locked ones. Drop the lanes that have another owner."""
         renewed_at = self.monotonic()
         fences = [(lane.id, lane.fence) for lane in self.owned.values()]
         if not fences:
@@ -89,22 +89,26 @@ class LaneLeases:
                 await self._live_session(), fences, lease=timedelta(seconds=self.times.lease)
             )
         for lane in list(self.owned.values()):
-            if lane.id in renewed:
+            if renewed.get(lane.id):
                 lane.owned_until = renewed_at + self.times.lease
-            elif (lane.id, lane.fence) in fences:
+            elif (lane.id, lane.fence) in fences and lane.id not in renewed:
                 self.lose(lane)
 
-    async def overdue(self) -> list[tuple[Lane, UnsettledAttempt]]:
-        """Return the attempts without a result that are so old that no worker still sends them."""
+    async def overdue(self) -> dict[Lane, list[UnsettledAttempt]]:
+        """Return by lane the attempts without a result that are so old that no worker still sends them."""
         if not self.owned:
-            return []
+            return {}
         async with self._session_lock:
             overdue = await attempts.overdue(
                 await self._live_session(),
                 list(self.owned),
                 older_than=timedelta(seconds=self.times.settled_within),
             )
-        return [(self.owned[lane], attempt) for lane, attempt in overdue if lane in self.owned]
+        by_lane: dict[Lane, list[UnsettledAttempt]] = {}
+        for lane, attempt in overdue:
+            if lane in self.owned:
+                by_lane.setdefault(self.owned[lane], []).append(attempt)
+        return by_lane
 
     def recovered(self, lane: Lane, attempt: UnsettledAttempt) -> None:
         """Mark the events of a recovered attempt as no longer in flight, so that they can be sent again."""

@@ -12,10 +12,8 @@ def select(
 ) -> tuple[lanes.DestinationQueue, WorkKind, bool] | None:
     """Return the queue and the kind of request to send next, and whether other events are due too.
 
-    Organisations that share a lane get equal shares. The organisation that was served longest ago comes
-    first. Of its destinations, the one that was served longest ago comes first.
-
-    Returns None if nothing is due. If events become due before the next poll, the lane is woken for them.
+    The destination that was served longest ago comes first. Returns None if nothing is due. If events become
+    due before the next poll, the lane is woken for them.
     """
     due_in = {queue.number: lane.due_in(queue, now) for queue in queues}
     waits = [seconds for by_kind in due_in.values() for seconds in by_kind.values()]
@@ -31,12 +29,5 @@ def select(
         lane.wake(lane.fair_queue.replay_at)
         return None
     ready = [queue for queue in queues if due_in[queue.number].get(kind, 1.0) <= 0]
-    never = float("-inf")
-    selected = min(
-        ready,
-        key=lambda queue: (
-            lane.organisation_served_at.get(queue.organisation, never),
-            lane.served_at.get(queue.number, never),
-        ),
-    )
+    selected = min(ready, key=lambda queue: lane.served_at.get(queue.number, float("-inf")))
     return selected, kind, len(due) > 1

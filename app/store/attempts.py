@@ -48,7 +48,7 @@ _IS_PROBED = f"""UPDATE destinations d SET endpoint_probe_at = clock_timestamp()
 _START = """
     -- The lane, if it is ours and no erasure was requested since the batches were read.
     WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2
-      AND leased_until > clock_timestamp() AND erasures = $9 FOR SHARE),
+      AND leased_until > clock_timestamp() AND erasures = $9 FOR KEY SHARE),
     -- The destination, if it may send (_IS_ACTIVE or _IS_PROBED).
     ready AS ({ready})
     INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, places, events, generation)
@@ -122,7 +122,7 @@ async def settle(
         UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = $6, request_id = $7,
           message = $8, duration_ms = $9, delivered = $10
         WHERE id = $1 AND day = $2 AND settled_at IS NULL
-        AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE)
+        AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR KEY SHARE)
         """,
         started.id,
         started.day,

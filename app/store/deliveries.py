@@ -17,7 +17,7 @@ _SETTLE = """
       UPDATE attempts SET settled_at = clock_timestamp(), outcome = 'answered', http_status = $5,
         request_id = $6, duration_ms = $7, delivered = $13::bigint
       WHERE id = $1 AND day = $2 AND settled_at IS NULL
-      AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE) RETURNING id),
+      AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR KEY SHARE) RETURNING id),
     -- Its batches; `day` limits the partitions that are searched.
     closed AS (
       UPDATE batch_states SET disposition = 'sent', settled_at = now(), attempts = attempts || $1::bigint

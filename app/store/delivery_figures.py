@@ -121,7 +121,8 @@ async def first_answer(connection: PipelineConnection, destination: DestinationN
 class ConnectionInfo:
     """The sign-in of a destination, and the state of its lane.
 
-    `lane_shared_by` counts the destinations of the lane. `account_currency` is the currency Amazon reported.
+    `lane_shared_with` counts the other connected destinations of the lane. `account_currency` is the currency
+    Amazon reported.
     """
 
     connected_at: datetime | None
@@ -130,7 +131,7 @@ class ConnectionInfo:
     access_until: datetime | None
     blocked_until: datetime | None
     leased_until: datetime | None
-    lane_shared_by: int
+    lane_shared_with: int
     paused_since: datetime | None = None
     broken_since: datetime | None = None
     account_currency: str | None = None
@@ -144,8 +145,8 @@ async def connection_of(
         "SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.blocked_until, "
         "  l.leased_until, d.paused_since, d.broken_since, "
         "  a.currency AS account_currency, (SELECT count(*) FROM destinations o "
-        "    WHERE o.organisation_id = d.organisation_id AND o.lane = d.lane AND o.archived_at IS NULL) "
-        "  AS lane_shared_by "
+        "    WHERE o.lane = d.lane AND o.number <> d.number AND o.state IN ('connected', 'active')) "
+        "  AS lane_shared_with "
         "FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id "
         "LEFT JOIN api_keys k ON k.id = s.connected_by "
         "LEFT JOIN amazon_accounts a ON a.destination = d.id "

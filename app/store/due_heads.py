@@ -49,6 +49,9 @@ _NOTHING: Mapping[str, Any] = dict.fromkeys((*WorkKind, "due_at"))
 # Whether the next probe of a destination `d` is due. `d` waits because Amazon does not know its endpoint.
 PROBE_DUE = """(d.state = 'needs_reconnect' AND d.sign_in_reason = 'endpoint_not_found'
             AND d.endpoint_probe_at <= clock_timestamp())"""
+# Whether the rate limit of a destination `d` holds for its lane. A draft, for example, limits no other
+# destination.
+IS_LIMITING = f"(d.state IN ('connected', 'active') OR {PROBE_DUE})"
 
 
 async def owed_around_damage(connection: PipelineConnection) -> dict[LaneId, datetime]:
@@ -77,9 +80,9 @@ async def poll_around_damage(
         await _begin(connection)
         for row in await connection.fetch(
             f"""
-            SELECT l.erasures, d.organisation_id, d.number, d.id, d.requests_per_second, d.burst,
+            SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst,
               d.state = 'active' AS is_active, {PROBE_DUE} AS is_probe
-            FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
+            FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND {IS_LIMITING}
             WHERE l.id = $1 ORDER BY d.number
             """,
             lane,

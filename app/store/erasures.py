@@ -72,10 +72,8 @@ async def ask(
     await connection.execute(
         """
         UPDATE lanes SET erasures = erasures + 1
-        -- An erasure concerns only the events of its organisation.
-        FROM (SELECT id FROM lanes WHERE id IN (
-            SELECT lane FROM destinations WHERE organisation_id = acting_organisation())
-          ORDER BY id FOR UPDATE) AS locked WHERE lanes.id = locked.id
+        FROM (SELECT id FROM lanes WHERE organisation_id = acting_organisation() ORDER BY id FOR UPDATE)
+          AS locked WHERE lanes.id = locked.id
         """
     )
     await partitions.hold_flushes(connection)

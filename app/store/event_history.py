@@ -188,6 +188,7 @@ class DestinationFigures:
     requests_per_second: float
     burst: int
     lane_owned: bool
+    shared_account: bool
     rejected: tuple[tuple[str, str, int], ...]
     dead: tuple[tuple[str, int], ...]
 
@@ -225,6 +226,7 @@ _SUMS = ", ".join(f"coalesce(sum({each.name}), 0)::bigint AS {each.name}" for ea
 _FIGURES = f"""
         SELECT d.state, d.requests_per_second, d.burst, l.learned_rate, l.breaker, l.error_rate,
           coalesce(l.leased_until > now(), false) AS lane_owned,
+          is_shared_account(d.number) AS shared_account,
           (SELECT row_to_json(c)::text FROM (
              SELECT {_SUMS} FROM counts WHERE destination = d.number) c) AS totals,
           {{oldest}} AS oldest_waiting, {{first_event}} AS earliest_expiry,

@@ -1,4 +1,4 @@
-"""Lanes: which worker may send for an advertiser, and which lanes have due work.
+"""Lanes: which worker may send for an organisation's advertiser, and which lanes have due work.
 
 A worker owns a lane by a timed lease with a fencing number, the fence. Every write of a result names the
 fence. The owner also holds an advisory lock. The lock ends with the owner's session, so the lanes of a
@@ -13,17 +13,11 @@ from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any
 
-from app.domain.ids import (
-    DEFAULT_ORGANISATION,
-    DestinationId,
-    DestinationNumber,
-    LaneId,
-    OrganisationId,
-)
+from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.token_bucket import RateLimit
 from app.store import PipelineConnection, damage, due_heads, silent_sessions
-from app.store.due_heads import PROBE_DUE
+from app.store.due_heads import IS_LIMITING, PROBE_DUE
 from app.store.errors import DRIVER_ERRORS
 from app.store.rows import read_row
 
@@ -41,6 +35,7 @@ class LaneLease:
 
     id: LaneId
     fence: int
+    organisation: OrganisationId
     region: str
     advertiser_id: str
     blocked_for: float
@@ -59,14 +54,13 @@ class DestinationQueue:
     id: DestinationId
     due_in: Mapping[WorkKind, float]
     is_probe: bool = False
-    organisation: OrganisationId = DEFAULT_ORGANISATION
 
 
 @dataclass(frozen=True, slots=True)
 class LanePoll:
     """What the owner of a lane reads before its next request.
 
-    `limit` is the lowest rate limit of the lane's destinations, None without a destination. `erasures` is the
+    `limit` is the lowest rate limit of the lane's connected destinations, None without one. `erasures` is the
     number of erasures requested so far. `damaged` are the members of `queues` whose events cannot be read.
     """
 
@@ -78,7 +72,7 @@ class LanePoll:
 
 @dataclass(frozen=True, slots=True)
 class PaceSettings:
-    """The lowest rate limit of a lane's destinations, and the rate that its owner last reported."""
+    """The lowest rate limit of a lane's connected destinations, and the rate its owner last reported."""
 
     limit: RateLimit | None
     learned_rate: float | None
@@ -177,7 +171,9 @@ def _busy(owed: str) -> str:
       SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM locked)
         THEN l.owner END AS owner, extract(epoch FROM o.due_at - clock_timestamp())::float8 AS due_in,
         coalesce(l.owner IS NOT NULL AND l.leased_until <= now(), false) AS is_lapsed
-      FROM lanes l LEFT JOIN owed o ON o.lane = l.id)
+      FROM lanes l LEFT JOIN owed o ON o.lane = l.id
+      -- All other lanes, such as those of drafts, are not read.
+      WHERE l.id IN (SELECT lane FROM owed UNION SELECT lane FROM locked))
     SELECT id, owner, due_in, is_lapsed FROM lane_work
     WHERE owner IS NOT NULL OR due_in IS NOT NULL ORDER BY id
 """
@@ -206,7 +202,7 @@ async def acquire(
               -- The advisory lock proves that the former owner's session has ended. Without it, the lease
               -- must have expired. SKIP LOCKED: a frozen owner may have locked the row in a transaction.
               SELECT id FROM lanes WHERE id = $1 AND ($4 OR leased_until < now()) FOR UPDATE SKIP LOCKED)
-            RETURNING id, fence, region, advertiser_id,
+            RETURNING id, fence, organisation_id AS organisation, region, advertiser_id,
               coalesce(greatest(extract(epoch FROM blocked_until - now()), 0), 0)::float8 AS blocked_for,
               learned_rate
             """,
@@ -225,19 +221,29 @@ async def acquire(
 
 async def renew(
     connection: PipelineConnection, fences: Collection[tuple[LaneId, int]], *, lease: timedelta
-) -> set[LaneId]:
-    """Renew the leases of lanes, given with their fences. Return the lanes that this worker still owns."""
+) -> dict[LaneId, bool]:
+    """Renew the leases of lanes, given with their fences.
+
+    Returns the lanes that this worker still owns, and whether each was renewed. A lane whose row another
+    transaction has locked is not renewed, so that it does not delay the others.
+    """
     rows = await connection.fetch(
         """
-        UPDATE lanes l SET leased_until = now() + $3::interval FROM unnest($1::int[], $2::bigint[])
-          AS mine (id, fence)
-        WHERE l.id = mine.id AND l.fence = mine.fence RETURNING l.id
+        WITH mine AS (SELECT * FROM unnest($1::int[], $2::bigint[]) AS mine (id, fence)),
+        -- A worker renews all its leases together: it does not wait for the one row that is locked.
+        free AS (SELECT id FROM lanes l JOIN mine USING (id, fence) FOR NO KEY UPDATE OF l SKIP LOCKED),
+        -- The leases of the other rows.
+        renewed AS (
+          UPDATE lanes l SET leased_until = now() + $3::interval FROM free WHERE l.id = free.id
+          RETURNING l.id)
+        -- The lanes that still have the same fence, locked or not.
+        SELECT id, id IN (SELECT id FROM renewed) AS is_renewed FROM lanes JOIN mine USING (id, fence)
         """,
         [lane for lane, _ in fences],
         [fence for _, fence in fences],
         lease,
     )
-    return {LaneId(row["id"]) for row in rows}
+    return {LaneId(row["id"]): row["is_renewed"] for row in rows}
 
 
 async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> None:
@@ -247,8 +253,9 @@ async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> N
         -- One statement, so that the lock and the lease end together. A lock without a lease would block the
         -- lane for every other worker.
         WITH freed AS (
-          -- Only if this worker still owns the lane.
-          UPDATE lanes SET leased_until = NULL, owner = NULL WHERE id = $1 AND fence = $2 RETURNING 1)
+          UPDATE lanes SET leased_until = NULL, owner = NULL WHERE id = (
+            -- Only if this worker still owns the lane. SKIP LOCKED: a lease without the lock has no effect.
+            SELECT id FROM lanes WHERE id = $1 AND fence = $2 FOR NO KEY UPDATE SKIP LOCKED) RETURNING 1)
         -- Reading the CTE makes the update run before the unlock.
         SELECT pg_advisory_unlock($3, $1) FROM (SELECT count(*) FROM freed) AS updated
         """,
@@ -259,9 +266,12 @@ async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> N
 
 
 async def is_owned(connection: PipelineConnection, lane: LaneId, fence: int) -> bool:
-    """Return whether a lane still has this fence. If so, lock its row until the transaction ends."""
+    """Return whether a lane still has this fence. If so, keep the fence until the transaction ends.
+
+    FOR KEY SHARE: the fence is part of a unique key of the table, so only a new owner waits, not a renewal.
+    """
     found = await connection.fetchval(
-        "SELECT true FROM lanes WHERE id = $1 AND fence = $2 FOR SHARE", lane, fence
+        "SELECT true FROM lanes WHERE id = $1 AND fence = $2 FOR KEY SHARE", lane, fence
     )
     return bool(found)
 
@@ -343,7 +353,6 @@ async def poll(
             DestinationId(row["id"]),
             {service: row[service.value] for service in WorkKind if row[service.value] is not None},
             row["is_probe"],
-            OrganisationId(row["organisation_id"]),
         )
         for row in rows
         if row["is_active"] or row["is_probe"]
@@ -358,11 +367,11 @@ _WATERMARKED = due_heads.heads(
     since_replay="coalesce(watermark.replay, '-infinity')",
 )
 _POLL = f"""
-        SELECT l.erasures, d.organisation_id, d.number, d.id, d.requests_per_second, d.burst,
+        SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst,
           d.state = 'active' AS is_active, {PROBE_DUE} AS is_probe,
           {due_heads.SECONDS_LEFT}
-        -- LEFT JOIN: a lane without destinations still has its number of erasures.
-        FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
+        -- LEFT JOIN: a lane without connected destinations still has its number of erasures.
+        FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND {IS_LIMITING}
         LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS watermark (number, live, replay)
           ON watermark.number = d.number
         LEFT JOIN LATERAL ({_WATERMARKED}) q
@@ -373,12 +382,12 @@ _POLL = f"""
 
 
 async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSettings:
-    """Return a lane's learned rate and the lowest rate limit of its destinations, without archived ones."""
+    """Return a lane's learned rate and the lowest rate limit of its connected destinations."""
     row = await connection.fetchrow(
-        """
+        f"""
         SELECT l.learned_rate, min(d.requests_per_second) AS rate, min(d.burst) AS burst
-        -- LEFT JOIN: a lane without destinations still has a learned rate.
-        FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
+        -- LEFT JOIN: a lane without connected destinations still has a learned rate.
+        FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND {IS_LIMITING}
         WHERE l.id = $1 GROUP BY l.id
         """,
         lane,

@@ -113,8 +113,13 @@ SEQUENCES: Final[Mapping[str, TablePrivileges]] = {
     "batch_ids": TablePrivileges("SELECT, USAGE", "SELECT"),
     "attempt_ids": TablePrivileges(worker="SELECT, USAGE"),
 }
-# These functions run with the owner's privileges and bypass row-level security. They return only ids.
-API_FUNCTIONS: Final = ("attempts_of_batch(bigint, date)", "lane_of(text, text)")
+# These functions run with the owner's privileges and bypass row-level security. They return only ids and
+# whether another organisation uses the same advertiser.
+API_FUNCTIONS: Final = (
+    "attempts_of_batch(bigint, date)",
+    "is_shared_account(integer)",
+    "lane_of(text, text)",
+)
 # These functions run with the owner's privileges, so that a worker can create and drop partitions.
 WORKER_FUNCTIONS: Final = (
     "create_day_partitions(date)",

@@ -61,14 +61,14 @@ BROKEN: Mapping[str, Build] = {
     ),
     "settles without looking at the fence": Build(
         "app/store/attempts.py",
-        "AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE)",
+        "AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR KEY SHARE)",
         "AND ($3::int, $4::bigint) IS NOT NULL",
         "test_a_worker_that_wakes_after_its_lease_changes_nothing",
         "assert await everything(stage.office) == before",
     ),
     "settles at one stroke without looking at the fence": Build(
         "app/store/deliveries.py",
-        "AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE)",
+        "AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR KEY SHARE)",
         "AND ($3::int, $4::bigint) IS NOT NULL",
         "test_a_worker_that_wakes_after_its_lease_changes_nothing",
         "assert await everything(stage.office) == before",

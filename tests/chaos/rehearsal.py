@@ -288,9 +288,10 @@ class Life:
             with suppress(*DRIVER_ERRORS, StaleOwner, MemoryError):
                 await self.ownership.adopt()
                 await self.ownership.renew()
-                for lane, left in await self.ownership.overdue():
-                    await self.delivery.recover(lane, left)
-                    self.ownership.recovered(lane, left)
+                for lane, overdue in (await self.ownership.overdue()).items():
+                    for left in overdue:
+                        await self.delivery.recover(lane, left)
+                        self.ownership.recovered(lane, left)
             for lane in list(self.ownership.owned.values()):
                 await self.serve(lane)
             self._clock.now += 5

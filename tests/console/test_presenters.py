@@ -58,6 +58,7 @@ STATS = DestinationStats(
     unreadable_batches=0,
     breaker={"state": "closed", "error_rate": 0.0},
     lane_owned=True,
+    shared_account=False,
     rejections=[],
     dead_letters=[],
 )
@@ -174,7 +175,7 @@ def shape(*keys: str) -> EventMetadata:
     return EventMetadata(0, "e", 1, 1, "ADD_TO_SHOPPING_CART", 0, keys, (), None)
 
 
-ABOUT = ConnectionInfo(NOW, "bootstrap", None, NOW + timedelta(hours=1), None, NOW, 1)
+ABOUT = ConnectionInfo(NOW, "bootstrap", None, NOW + timedelta(hours=1), None, NOW, 0)
 
 
 def run_of(requests: list[RequestRow]) -> FailureRun | None:
@@ -403,7 +404,7 @@ def gauges_of(state: str = "active", **more: Any) -> dict[str, present.Gauge]:
 
 def test_the_lane_tells_what_is_out_of_the_ordinary() -> None:
     """A shut gate with its end, a rate below the limit, an expiry within two days."""
-    about = replace(ABOUT, blocked_until=NOW + timedelta(seconds=30), lane_shared_by=2)
+    about = replace(ABOUT, blocked_until=NOW + timedelta(seconds=30), lane_shared_with=1)
     gauges = gauges_of(about=about, learned_rate=1.5, earliest_expiry_at=NOW + timedelta(days=1))
     assert (gauges["Throttle"].value, gauges["Throttle"].at) == ("waiting until", about.blocked_until)
     assert (gauges["Rate"].value, gauges["Rate"].tone) == ("1.5 / s", "warn")

@@ -16,7 +16,7 @@ from app.delivery.lane import Lane
 from app.delivery.request_content import Claim, Unreadable
 from app.domain import batch as packing
 from app.domain.erasure import carries_key
-from app.domain.ids import BatchId, LaneId
+from app.domain.ids import BatchId
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.store import batches, erasures
 from app.store.lanes import LaneLease
@@ -149,9 +149,11 @@ async def test_what_is_retried_alone_is_found_too(world: World) -> None:
 
 async def owned(world: World) -> Lane:
     """Return the one lane as its last owner knew it."""
-    (row,) = await world.fetch("SELECT id, fence, region, advertiser_id FROM lanes")
-    held = LaneLease(LaneId(row["id"]), row["fence"], row["region"], row["advertiser_id"], 0.0)
-    return Lane(held, float("inf"), RateLimit(1, 1), LanePace())
+    (row,) = await world.fetch(
+        "SELECT id, fence, organisation_id AS organisation, region, advertiser_id, 0.0 AS blocked_for "
+        "FROM lanes"
+    )
+    return Lane(LaneLease(**dict(row)), float("inf"), RateLimit(1, 1), LanePace())
 
 
 async def take_off(world: World, dst: str, claimed: Claim) -> None:

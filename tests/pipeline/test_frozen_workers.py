@@ -76,6 +76,34 @@ async def test_a_frozen_worker_without_lanes_is_not_counted(world: World, databa
             await world.until(dst, delivered=1, seconds=QUICK.lease + 8)
 
 
+async def test_the_locked_row_of_one_lane_delays_no_other_lane(world: World) -> None:
+    """Longer than a lease, with one worker; when the lock ends, the lane of that row goes on too."""
+    locked, *others = made = [await world.destination() for _ in range(4)]
+    world.work(times=QUICK)
+    posted = 0
+
+    async def post(expected: list[str]) -> None:
+        nonlocal posted
+        posted += 1
+        for dst in made:
+            await world.post(dst, event(posted))
+        for dst in expected:
+            await world.until(dst, delivered=posted, seconds=3)
+
+    await post(made)
+    clock = asyncio.get_running_loop().time
+    async with world.resources.pool.acquire() as c, c.transaction():
+        await c.execute(
+            "SELECT FROM lanes l JOIN destinations d ON d.lane = l.id WHERE d.id = $1 FOR UPDATE OF l", locked
+        )
+        until = clock() + 1.5 * QUICK.lease
+        while clock() < until:
+            await post(others)
+    for dst in made:
+        await world.until(dst, delivered=posted)
+    assert set(world.amazon.times.values()) == {1}
+
+
 async def test_an_erasure_whose_scan_is_frozen_is_finished_by_another_worker(
     world: World, database_url: str
 ) -> None:

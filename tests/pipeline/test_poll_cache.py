@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.delivery.lane import LONGEST_BACKOFF_S, POLL_CACHE_S, Lane
-from app.domain.ids import DestinationId, DestinationNumber, LaneId
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.domain.pacing.watermarks import Watermarks
@@ -19,7 +19,7 @@ NOW = 100.0
 
 def lane(*, blocked_until: float = 0.0, full_scan_at: float = 1e9) -> Lane:
     return Lane(
-        LaneLease(LaneId(1), 1, "NA", "1", 0.0),
+        LaneLease(LaneId(1), 1, DEFAULT_ORGANISATION, "NA", "1", 0.0),
         1e9,
         RateLimit(10, 10),
         LanePace(blocked_until=blocked_until),

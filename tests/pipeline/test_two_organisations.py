@@ -9,17 +9,13 @@ import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.admin import erasure
-from app.delivery.lane_selection import select
 from app.domain.event import Event
-from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
-from app.domain.pacing.fair_queueing import WorkKind
+from app.domain.ids import OrganisationId
 from app.domain.trace import RequestTrace
 from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
 from app.store import organisation_usage, organisations
-from app.store.lanes import DestinationQueue
 from app.store.organisation_scope import EVERY, ScopedPool, prepare_engine, scoped_engine
 from tests.event_loop import turns
-from tests.pipeline.test_poll_cache import lane
 from tests.pipeline.world import MAPPING, World, event, eventually, waiting_sessions
 
 ACME, BETA = OrganisationId("acme"), OrganisationId("beta")
@@ -101,28 +97,6 @@ async def test_an_erasure_concerns_its_own_organisation(world: World) -> None:
     world.work()
     await world.until(mine, organisation=ACME, erased=1)
     await world.until(theirs, organisation=BETA, delivered=1)
-
-
-def test_a_shared_lane_is_shared_by_organisations_not_by_destinations() -> None:
-    """Five destinations against one: the one gets half of the requests."""
-    owned = lane()
-    queues = [
-        DestinationQueue(
-            DestinationNumber(number),
-            DestinationId(f"dst_{number}"),
-            {WorkKind.LIVE: -1.0},
-            organisation=BETA if number == 6 else ACME,
-        )
-        for number in range(1, 7)
-    ]
-    served: Counter[int] = Counter()
-    for now in range(100, 200):
-        selected = select(owned, queues, float(now))
-        assert selected is not None
-        number = selected[0].number
-        owned.served_at[number] = owned.organisation_served_at[selected[0].organisation] = float(now)
-        served[number] += 1
-    assert served == {6: 50, **dict.fromkeys(range(1, 6), 10)}
 
 
 async def test_an_organisation_does_not_wait_for_the_commit_of_another(world: World) -> None:

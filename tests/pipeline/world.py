@@ -113,10 +113,12 @@ class World:
                 "INSERT INTO organisations (id, name) VALUES ($1, $1) ON CONFLICT DO NOTHING", organisation
             )
             lane = await c.fetchval(
-                "INSERT INTO lanes (region, advertiser_id) VALUES ($2, $1) "
-                "ON CONFLICT (region, advertiser_id) DO UPDATE SET region = excluded.region RETURNING id",
+                "INSERT INTO lanes (region, advertiser_id, organisation_id) VALUES ($2, $1, $3) "
+                "ON CONFLICT (region, advertiser_id, organisation_id) DO UPDATE SET region = excluded.region "
+                "RETURNING id",
                 advertiser,
                 region,
+                organisation,
             )
             await c.execute(
                 "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, "

@@ -1,6 +1,7 @@
 """What the configuration half of the store promises: races, exactness, one-time states, the audit."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -39,6 +40,32 @@ async def test_destinations_made_at_once_share_one_lane(engine: AsyncEngine) -> 
     made = await asyncio.gather(*(make(engine, destination) for destination in ids))
     assert len({destination.lane for destination in made}) == 1
     assert await one(engine, "SELECT count(*) FROM lanes") == 1
+
+
+async def test_a_lane_that_its_last_destination_leaves_is_deleted(engine: AsyncEngine) -> None:
+    """A draft that gets many advertisers, one after the other, leaves no lanes behind."""
+    await make(engine)
+    other = replace(DRAFT, advertiser_id=AdvertiserId("9"))
+    second = await make(engine, DestinationId("dst_" + "b" * 20))
+    for draft, lanes in ((other, 2), (DRAFT, 1), (other, 2), (replace(other, region=Region.EU), 2)):
+        async with engine.begin() as connection:
+            changed = await destinations.change(connection, FIRST, draft)
+        assert await one(engine, "SELECT count(*) FROM lanes") == lanes
+        assert (changed.lane == second.lane) == (draft == DRAFT)
+
+
+async def test_organisations_have_a_lane_each(engine: AsyncEngine) -> None:
+    """On one advertiser and region. No statement can move a destination to a lane of another one."""
+    await make(engine)
+    async with engine.begin() as connection:
+        await connection.execute(text("INSERT INTO organisations (id, name) VALUES ('acme', 'Acme')"))
+        await connection.execute(text("SET LOCAL app.organisation_id = 'acme'"))
+        second = await destinations.create(connection, DestinationId("dst_" + "b" * 20), DRAFT)
+    assert await one(engine, "SELECT count(*) FROM lanes") == 2
+    with pytest.raises(DBAPIError, match="foreign key"):
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE destinations SET lane = (SELECT min(id) FROM lanes)"))
+    assert second.lane == await one(engine, "SELECT lane FROM destinations WHERE organisation_id = 'acme'")
 
 
 @pytest.mark.parametrize(

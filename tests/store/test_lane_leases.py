@@ -54,16 +54,45 @@ async def test_a_worker_whose_statement_failed_does_not_keep_the_lane(
     assert await lanes.acquire(second, LANE, "second", lease=LEASE) is not None
 
 
-async def test_a_release_that_failed_keeps_lock_and_lease(sessions: tuple[asyncpg.Connection, ...]) -> None:
-    """A lock without a lease would keep the lane from the other worker; a second try ends both."""
+async def test_a_release_does_not_wait_for_a_locked_row(sessions: tuple[asyncpg.Connection, ...]) -> None:
+    """The lock ends, and a lease without it keeps the lane from no other worker."""
     first, second, other = sessions
     lease = await lanes.acquire(first, LANE, "first", lease=LEASE)
     assert lease is not None
     await first.execute("SET lock_timeout = '20ms'")
     async with row_lock(other):
-        with pytest.raises(asyncpg.LockNotAvailableError):
-            await lanes.release(first, LANE, lease.fence)
-    [work] = await lanes.busy_lanes(second)
-    assert work.owner == "first"
-    await lanes.release(first, LANE, lease.fence)
+        await lanes.release(first, LANE, lease.fence)
+    assert await lanes.busy_lanes(second) == []
+    assert await lanes.acquire(second, LANE, "second", lease=LEASE) is not None
+
+
+async def test_a_renewal_does_not_wait_for_a_locked_row(sessions: tuple[asyncpg.Connection, ...]) -> None:
+    """The lane of that row is not renewed, and still owned. A lane with another fence is not owned."""
+    first, _, other = sessions
+    await other.execute(
+        "INSERT INTO lanes (id, region, advertiser_id) OVERRIDING SYSTEM VALUE "
+        "VALUES (2, 'NA', '2'), (3, 'NA', '3')"
+    )
+    leases = [await lanes.acquire(first, LaneId(number), "first", lease=LEASE) for number in (1, 2, 3)]
+    fences = [(lease.id, lease.fence) for lease in leases if lease is not None]
+    assert len(fences) == 3
+    await other.execute("UPDATE lanes SET fence = 9 WHERE id = $1", fences[2][0])
+    await first.execute("SET lock_timeout = '20ms'")
+    async with row_lock(other):
+        assert await lanes.renew(first, fences, lease=LEASE) == {fences[0][0]: False, fences[1][0]: True}
+    assert await lanes.renew(first, fences, lease=LEASE) == {fences[0][0]: True, fences[1][0]: True}
+
+
+async def test_a_renewal_does_not_meet_the_results_of_requests(
+    sessions: tuple[asyncpg.Connection, ...],
+) -> None:
+    """A lane with many results a second would otherwise not be renewed. A new owner waits for them."""
+    first, second, other = sessions
+    lease = await lanes.acquire(first, LANE, "first", lease=LEASE)
+    assert lease is not None
+    async with other.transaction():
+        assert await lanes.is_owned(other, LANE, lease.fence)
+        assert await lanes.renew(first, [(LANE, lease.fence)], lease=LEASE) == {LANE: True}
+        await lanes.release(first, LANE, lease.fence)
+        assert await lanes.acquire(second, LANE, "second", lease=LEASE) is None
     assert await lanes.acquire(second, LANE, "second", lease=LEASE) is not None

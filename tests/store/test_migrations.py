@@ -82,3 +82,51 @@ class TestALockThatAnotherSessionHolds:
         await held.rollback()
         assert await holder.fetchval("SELECT count(*) FROM alembic_version") == 0
         await holder.close()
+
+
+async def test_a_lane_that_organisations_shared_is_divided(empty_database_url: str) -> None:
+    """Each gets one with the same fence, the requests in flight with it; lanes without destinations go."""
+    await asyncio.to_thread(migrate.upgrade, empty_database_url, "0003")
+    connection = await asyncpg.connect(plain(empty_database_url))
+    await connection.execute(
+        """
+        INSERT INTO organisations (id, name) VALUES ('acme', 'Acme'), ('beta', 'Beta');
+        INSERT INTO lanes (id, region, advertiser_id, fence, erasures, owner) OVERRIDING SYSTEM VALUE
+          VALUES (1, 'NA', '1', 7, 3, 'w'), (2, 'NA', '2', 4, 0, 'w'), (3, 'EU', '1', 0, 0, NULL);
+        SELECT setval(pg_get_serial_sequence('lanes', 'id'), 3);
+        INSERT INTO destinations (organisation_id, id, lane, name, advertiser_id, region, currency)
+          SELECT owner, 'dst_' || lpad(n::text, 20, '0'), lane, 'D', lane::text, 'NA', 'USD'
+          FROM (VALUES (1, 'acme', 1), (2, 'beta', 1), (3, 'beta', 1), (4, 'beta', 2)) AS d (n, owner, lane);
+        SELECT create_day_partitions(current_date);
+        INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation)
+          SELECT n, current_date, lane, destination, 7, 'w', ARRAY[n], 1, 1
+          FROM (VALUES (1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 4)) AS a (n, lane, destination);
+        UPDATE attempts SET settled_at = now(), outcome = 'answered' WHERE id = 3;
+        """
+    )
+    before = [("acme", "1", 7, 3, [1]), ("beta", "1", 7, 3, [2, 3]), ("beta", "2", 4, 0, [4])]
+    for migrated in ("up", "down and up"):
+        await asyncio.to_thread(migrate.upgrade, empty_database_url)
+        lanes = await connection.fetch(
+            """
+            SELECT l.organisation_id, l.advertiser_id, l.fence, l.erasures,
+              array_agg(d.number ORDER BY d.number) FROM lanes l LEFT JOIN destinations d ON d.lane = l.id
+            GROUP BY l.id ORDER BY 1, 2
+            """
+        )
+        # Each way is a new owner of the divided lane. After a downgrade it is past the erasures of both.
+        new, erased = (1, 0) if migrated == "up" else (3, 1)
+        assert [tuple(lane) for lane in lanes] == [
+            (owner, advertiser, fence + new, erasures + erased, numbers) if advertiser == "1" else lane
+            for lane in before
+            for owner, advertiser, fence, erasures, numbers in [lane]
+        ]
+        moved = await connection.fetch(
+            "SELECT a.destination FROM attempts a JOIN destinations d ON d.lane = a.lane "
+            "AND d.number = a.destination WHERE a.settled_at IS NULL ORDER BY 1"
+        )
+        assert [attempt["destination"] for attempt in moved] == [1, 2, 4]
+        await asyncio.to_thread(migrate.downgrade, empty_database_url, "0003")
+        lanes = await connection.fetch("SELECT advertiser_id, region FROM lanes ORDER BY 1")
+        assert [tuple(lane) for lane in lanes] == [("1", "NA"), ("2", "NA")]
+    await connection.close()

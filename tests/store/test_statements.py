@@ -14,7 +14,7 @@ import asyncpg
 STORE = Path(__file__).parents[2] / "app" / "store"
 
 # Statements that serve all organisations, each with the reason: `module.function` or `module.CONSTANT`.
-_LANE = "a worker serves a lane, which organisations may share; it names lane and destination by number"
+_LANE = "a worker serves the lanes of all organisations; it names lane and destination by number"
 _TOKENS = "a worker refreshes the tokens of the destination that it serves, named by its id"
 _SESSION = "the digest of the cookie names the session, and the session its key"
 _REPORTS = "a worker reports final states of destinations that it names by number"
@@ -24,7 +24,9 @@ _SCAN = "a worker scans for all organisations, each erasure in the batches of it
 FOR_ALL = {
     "attempts._IS_ACTIVE": _LANE,
     "attempts._IS_PROBED": _LANE,
+    "attempts._START": _LANE,
     "attempts.any_in_flight": _LANE,
+    "attempts.settle": _LANE,
     "audit._LINKS": "the chain links the rows of all organisations; only its verification reads them all",
     "audit.chain": "see audit._LINKS",
     "audit.unlinked": "see audit._LINKS",
@@ -40,6 +42,7 @@ FOR_ALL = {
     "callbacks.read_status": "names the destination by its number, which a scoped statement found",
     "destinations._COLUMNS": "a part of statements that name the organisation",
     "destinations.count_published": "a part of a statement that names the organisation",
+    "deliveries._SETTLE": _LANE,
     "due_heads.owed_around_damage": _LANE,
     "due_heads.poll_around_damage": _LANE,
     "erasures.pending": _SCAN,
@@ -55,7 +58,14 @@ FOR_ALL = {
     "keys.note_use": "the key that was just authenticated",
     "lanes._OWED": _LANE,
     "lanes._POLL": _LANE,
+    "lanes._busy": _LANE,
+    "lanes.acquire": _LANE,
+    "lanes.block_until": _LANE,
+    "lanes.is_owned": _LANE,
     "lanes.pace_settings": _LANE,
+    "lanes.record_state": _LANE,
+    "lanes.release": _LANE,
+    "lanes.renew": _LANE,
     "oauth_states.begin": "deletes expired states of all",
     "oauth_states.spend": "the callback has no key: its state is the credential and names the organisation",
     "organisation_usage._REQUESTS": "a part of statements that name the organisation by its id",
@@ -115,6 +125,7 @@ FOR_ALL = {
 
 # How many statements of a function are meant, where it is not one: a new one beside them is judged.
 SEVERAL = {
+    "attempts.settle": 2,
     "callbacks.names": 2,
     "incident_facts.forget_intake": 2,
     "outcome_history.forget": 2,

@@ -1,0 +1,203 @@
+"""Two organisations with the same advertiser and region: what one sets or does restrains no other."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from app.admin import erasure
+from app.domain.ids import LaneId, OrganisationId
+from app.store import event_history, lanes
+from app.store.organisation_scope import ScopedPool, scoped_pool
+from tests.pipeline.amazon import Request
+from tests.pipeline.world import World, event, stamp
+
+OURS, THEIRS = OrganisationId("beta"), OrganisationId("acme")
+# The facts of a destination that put it into each state.
+STATES: Mapping[str, str] = {
+    "draft": "sign_in = 'none'",
+    "connected": "published_mappings = 0",
+    "active": "published_mappings = 1",
+    "paused": "paused = true",
+    "needs_reconnect": "sign_in = 'broken', sign_in_reason = 'revoked'",
+    "archived": "archived_at = now()",
+    "suspended": "suspended = true",
+}
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """The destination of the other organisation, and its lane."""
+
+    world: World
+    id: str
+    lane: LaneId
+    fence: int
+
+    async def limits_its_pace(self) -> None:
+        await self.world.fetch(
+            "UPDATE destinations SET requests_per_second = 0.1, burst = 1 WHERE id = $1", self.id
+        )
+
+    async def gets_a_429(self) -> None:
+        async with self.world.resources.pool.acquire() as c:
+            await lanes.block_until(c, self.lane, 3600.0)
+
+    async def opens_its_breaker(self) -> None:
+        await self._records(learned_rate=None, breaker="open", error_rate=1.0)
+
+    async def learns_a_rate(self) -> None:
+        await self._records(learned_rate=0.1, breaker="closed", error_rate=0.0)
+
+    async def erases_a_person(self) -> None:
+        await erasure.request_erasure(
+            ScopedPool(self.world.resources.pool, THEIRS),  # type: ignore[arg-type]
+            self.world.resources.vault,
+            {"email": "person1@example.com"},
+            by="test",
+            monotonic=asyncio.get_running_loop().time,
+        )
+
+    async def _records(self, **state: Any) -> None:
+        async with self.world.resources.pool.acquire() as c:
+            await lanes.record_state(c, self.lane, self.fence, **state)
+
+
+async def lane_of(world: World, destination: str) -> tuple[LaneId, int]:
+    (row,) = await world.fetch(
+        "SELECT l.id, l.fence FROM destinations d JOIN lanes l ON l.id = d.lane WHERE d.id = $1", destination
+    )
+    return LaneId(row["id"]), row["fence"]
+
+
+async def seen(world: World, destination: str) -> tuple[Any, ...]:
+    """Return all that restrains the requests of a destination, and what its statistics show of that."""
+    lane, _ = await lane_of(world, destination)
+    async with world.resources.pool.acquire() as c:
+        poll = await lanes.poll(c, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks={})
+        terms = await lanes.pace_settings(c, lane)
+    (row,) = await world.fetch(
+        "SELECT blocked_until, learned_rate, breaker, error_rate, erasures FROM lanes WHERE id = $1", lane
+    )
+    async with scoped_pool(world.resources.pool, OURS).acquire() as c:
+        figures = await event_history.destination_figures(c, await world.number(destination))
+    assert figures is not None
+    shown = (figures.learned_rate, figures.breaker, figures.error_rate, figures.requests_per_second)
+    return poll.limit, poll.erasures, terms, tuple(row), shown
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        Foreign.limits_its_pace,
+        Foreign.gets_a_429,
+        Foreign.opens_its_breaker,
+        Foreign.learns_a_rate,
+        Foreign.erases_a_person,
+    ],
+)
+async def test_a_foreign_destination_in_any_state_changes_nothing(
+    world: World, does: Callable[[Foreign], Awaitable[None]]
+) -> None:
+    """Neither what holds for ours, nor when its events are delivered: one a second, each at once."""
+    ours = {}
+    for number, (state, facts) in enumerate(STATES.items()):
+        mine = ours[state] = await world.destination(
+            advertiser=f"7{number}", organisation=OURS, rate=5, burst=5
+        )
+        before = await seen(world, mine)
+        theirs = await world.destination(advertiser=f"7{number}", organisation=THEIRS, rate=5, burst=5)
+        await world.fetch(f"UPDATE destinations SET {facts} WHERE id = $1", theirs)
+        await does(Foreign(world, theirs, *await lane_of(world, theirs)))
+        assert await seen(world, mine) == before, state
+    world.stop_clock()
+    world.work()
+    for number in range(3):
+        for mine in ours.values():
+            await world.post(mine, event(number), organisation=OURS)
+        await world.advance(1)
+        delivered = {state: (await world.counts(mine, OURS))["delivered"] for state, mine in ours.items()}
+        assert delivered == dict.fromkeys(STATES, number + 1)
+
+
+async def test_what_amazon_answers_another_organisation_restrains_it_alone(world: World) -> None:
+    """First 500s until its breaker opens, then a 429 for an hour; ours are delivered meanwhile."""
+    mine = await world.destination(advertiser="7", organisation=OURS, rate=5, burst=5)
+    theirs = await world.destination(advertiser="7", organisation=THEIRS, rate=500, burst=50)
+    answer = httpx.Response(500)
+
+    def script(request: Request) -> httpx.Response | None:
+        return answer if b"foreign" in request.body else None
+
+    def foreign(number: int) -> dict[str, Any]:
+        return event(number, event={"timestamp": stamp(), "brand": "foreign"})
+
+    world.amazon.script = script
+    world.stop_clock()
+    world.work()
+    for number in range(8):
+        if number == 4:
+            answer = httpx.Response(429, headers={"Retry-After": "3600"})
+        for n in range(10):
+            await world.post(theirs, foreign(1000 + 10 * number + n), organisation=THEIRS)
+        await world.post(mine, event(number), organisation=OURS)
+        await world.fetch("UPDATE batch_states SET due_at = now() WHERE due_at > now()")
+        await world.advance(1)
+        assert (await world.counts(mine, OURS))["delivered"] == number + 1
+    rows = await world.fetch(
+        "SELECT organisation_id, breaker = 'closed', learned_rate IS NULL, blocked_until IS NULL FROM lanes "
+        "ORDER BY 1"
+    )
+    assert [tuple(row) for row in rows] == [(THEIRS, False, False, False), (OURS, True, True, True)]
+    assert (await world.counts(theirs, THEIRS))["delivered"] == 0
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_the_limits_of_connected_destinations_hold_in_their_organisation(
+    world: World, state: str
+) -> None:
+    """The lowest of those that may send; a draft, for example, limits no other."""
+    mine = await world.destination(advertiser="7", rate=50, burst=9)
+    slow = await world.destination(advertiser="7", rate=2, burst=3)
+    await world.fetch(f"UPDATE destinations SET {STATES[state]} WHERE id = $1", slow)
+    lane, _ = await lane_of(world, mine)
+    async with world.resources.pool.acquire() as c:
+        poll = await lanes.poll(c, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks={})
+        limit = (await lanes.pace_settings(c, lane)).limit
+    assert limit is not None
+    assert poll.limit == limit
+    assert (limit.per_second, limit.burst) == ((2, 3) if state in ("connected", "active") else (50, 9))
+
+
+async def test_statistics_say_that_another_organisation_uses_the_account_and_nothing_else(
+    world: World,
+) -> None:
+    """From the first sign-in of both on. For the API's role, which cannot read the other organisation."""
+    mine = await world.destination(advertiser="7", organisation=OURS)
+    other_region = await world.destination(advertiser="7", region="EU", organisation=OURS)
+    alone = await world.destination(advertiser="8", organisation=OURS)
+    assert world.receiving is not None
+
+    async def is_shared(destination: str) -> bool:
+        async with scoped_pool(world.receiving.pool, OURS).acquire() as c:
+            figures = await event_history.destination_figures(c, await world.number(destination))
+        assert figures is not None
+        return figures.shared_account
+
+    assert not await is_shared(mine)
+    theirs = await world.destination(advertiser="7", organisation=THEIRS)
+    for state in sorted(STATES, key="archived".__eq__):  # an archived destination stays archived
+        await world.fetch(
+            "UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL WHERE id = $1", theirs
+        )
+        await world.fetch(f"UPDATE destinations SET {STATES[state]} WHERE id = $1", theirs)
+        assert await is_shared(mine) == (state not in ("draft", "archived")), state
+        assert not await is_shared(other_region)
+        assert not await is_shared(alone)
+    another = await world.destination(advertiser="7", organisation=THEIRS)
+    assert await is_shared(mine)
+    await world.fetch("UPDATE destinations SET sign_in = 'none' WHERE id = $1", mine)
+    assert not await is_shared(mine), another
