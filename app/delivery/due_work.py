@@ -89,7 +89,7 @@ async def read_due_exceptions(
     )
     if not due:
         return Claim(None)
-    contents = await batches.read(connection, {(row.batch, row.day) for row in due})
+    contents = await batches.read(connection, {(row.batch, row.day) for row in due}, selection.queue.number)
     bodies = {
         batch: open_bodies(batch, data_key, content, rules.vault) or {}
         for batch, (data_key, content, _) in contents.items()

@@ -84,7 +84,8 @@ async def due(
         if not damage.is_damage(error):
             raise
         rows = await connection.fetch(_DUE_STATES, *arguments)
-        stored = await damage.read_singly(connection, [(BatchId(row["batch"]), row["day"]) for row in rows])
+        places = [(BatchId(row["batch"]), row["day"]) for row in rows]
+        stored = await damage.read_singly(connection, places, destination)
         parts = [stored[row["batch"]] for row in rows]
         found = [
             DueBatch(*(*row[:-3], part.content, part.shapes, part.problem))
@@ -118,29 +119,37 @@ def _due_statement(values: str, source: str) -> str:
 
 
 # LEFT JOIN: a batch whose content is missing must be returned, or it would block the batches behind it.
-_DUE = _due_statement("p.content, p.shapes", "LEFT JOIN batches p ON p.id = f.batch AND p.day = f.day")
+# A state that names another destination than its batch is damage, and the batch counts as missing. Otherwise
+# the events of one advertiser would be sent to another.
+_DUE = _due_statement(
+    "p.content, p.shapes", "LEFT JOIN batches p ON p.id = f.batch AND p.day = f.day AND p.destination = $1"
+)
 _DUE_STATES = _due_statement("NULL::bytea AS content, NULL::bytea AS shapes", "")
 
 
 async def read(
-    connection: PipelineConnection, places: Collection[tuple[BatchId, date]]
+    connection: PipelineConnection,
+    places: Collection[tuple[BatchId, date]],
+    destination: DestinationNumber | None = None,
 ) -> dict[BatchId, tuple[bytes | None, bytes | None, bytes | None]]:
     """Return (encrypted data key, content, shapes) by batch id. `places` gives each batch with its day.
 
-    Batches without a row are left out. A value on a damaged page and a deleted data key are None.
+    Batches without a row, or of another destination if one is given, are left out. A value on a damaged page
+    and a deleted data key are None.
     """
     arguments = [batch for batch, _ in places], [day for _, day in places]
     with damage.suppressed():
-        rows = await connection.fetch(_READ, *arguments)
+        rows = await connection.fetch(_READ, *arguments, destination)
         return {BatchId(row["id"]): (row["data_key"], row["content"], row["shapes"]) for row in rows}
     keys = {row["batch"]: row["data_key"] for row in await connection.fetch(_READ_KEYS, *arguments)}
-    stored = await damage.read_singly(connection, sorted(places))
+    stored = await damage.read_singly(connection, sorted(places), destination)
     return {batch: (keys.get(batch), part.content, part.shapes) for batch, part in stored.items()}
 
 
 _READ = """
     SELECT p.id, s.data_key, p.content, p.shapes FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
     JOIN batches p ON p.id = requested.id AND p.day = requested.day
+      AND ($3::integer IS NULL OR p.destination = $3)
     JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
 """
 _READ_KEYS = """

@@ -13,7 +13,7 @@ from typing import TypeVar
 import asyncpg
 
 from app.domain.batch import read_shapes
-from app.domain.ids import BatchId
+from app.domain.ids import BatchId, DestinationNumber
 from app.store import PipelineConnection
 from app.store.partitions import STORED
 
@@ -68,28 +68,39 @@ class StoredBatchPart:
 
 
 async def read_singly(
-    connection: PipelineConnection, places: Sequence[tuple[BatchId, date]], *, content: bool = True
+    connection: PipelineConnection,
+    places: Sequence[tuple[BatchId, date]],
+    destination: DestinationNumber | None = None,
+    *,
+    content: bool = True,
 ) -> dict[BatchId, StoredBatchPart]:
     """Read the values of these batches with one statement per value, and return an entry for each batch.
 
-    `places` gives each batch with its day. Without `content`, only the shapes are read.
+    `places` gives each batch with its day. A batch of another `destination` counts as missing. Without
+    `content`, only the shapes are read.
     """
     found = {}
     for batch, day in places:
-        shapes, shapes_problem = await _value(connection, "shapes", batch, day)
-        value, problem = await _value(connection, "content", batch, day) if content else (None, None)
+        shapes, shapes_problem = await _value(connection, "shapes", batch, day, destination)
+        value, problem = None, None
+        if content:
+            value, problem = await _value(connection, "content", batch, day, destination)
         found[batch] = StoredBatchPart(value, shapes, problem or shapes_problem)
     return found
 
 
 async def _value(
-    connection: PipelineConnection, column: str, batch: BatchId, day: date
+    connection: PipelineConnection, column: str, batch: BatchId, day: date, of: DestinationNumber | None
 ) -> tuple[bytes | None, str | None]:
     """Return (value, None), or (None, the reason why the value cannot be read)."""
     try:
         async with savepoint(connection):
             value = await connection.fetchval(
-                f"SELECT {column} FROM batches WHERE id = $1 AND day = $2", batch, day
+                f"SELECT {column} FROM batches WHERE id = $1 AND day = $2 "
+                "AND ($3::integer IS NULL OR destination = $3)",
+                batch,
+                day,
+                of,
             )
     except Exception as error:
         if not is_damage(error):

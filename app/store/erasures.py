@@ -255,7 +255,8 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
         """
         SELECT (SELECT organisation_id FROM destinations WHERE number = s.destination), s.destination,
           s.disposition, s.settled_at, s.tries, s.events, s.data_key, s.last_event, p.content, p.shapes
-        FROM batch_states s LEFT JOIN batches p ON p.id = s.batch AND p.day = s.day
+        FROM batch_states s LEFT JOIN batches p
+          ON p.id = s.batch AND p.day = s.day AND p.destination = s.destination
         WHERE s.batch = $1 AND s.day = $2 AND s.data_key IS NOT NULL FOR UPDATE OF s
         """,
         batch,

@@ -186,6 +186,45 @@ async def test_what_is_retried_alone_is_named_too(world: World, damage: Damage) 
     assert [row["reason"] for row in reasons] == ["unreadable"]
 
 
+@pytest.mark.parametrize("damage", ["", "content: empty", "page: chunks missing (XX001)"])
+async def test_a_wrong_destination_number_sends_nothing_to_another_advertiser(
+    world: World, damage: str
+) -> None:
+    """A state or retry that names another destination than its batch is unreadable, damaged page or not."""
+    right = await world.destination()
+    wrong = await world.destination(organisation="org_other")
+    await world.post(right, event(1))
+    world.amazon.script = refuse
+    world.work()
+    await world.until(right, dead=1)
+    assert (await replay(world, right)).replayed == 1
+    await world.stop_workers()
+    world.amazon.script, world.amazon.requests[:] = None, []
+    await world.post(right, event(2), event(3))
+    number = await world.number(wrong)
+    await world.fetch("UPDATE exceptions SET destination = $1, status = 'retrying', due_at = now()", number)
+    await world.fetch("UPDATE batch_states SET destination = $1", number)
+    await world.post(wrong, event(4), organisation="org_other")
+    if damage:
+        await spoil(world, wrong, UNREADABLE[damage])
+        await world.post(wrong, event(5), organisation="org_other")
+    world.work()
+
+    async def is_final() -> bool:
+        return not await world.fetch(
+            "SELECT 1 FROM batch_states WHERE settled_at IS NULL UNION SELECT 1 FROM exceptions "
+            "WHERE status = 'retrying'"
+        )
+
+    await eventually(is_final)
+    sent = {
+        event["eventId"].rpartition(":")[2] for request in world.amazon.requests for event in request.events
+    }
+    assert sent == {"ord-5" if damage else "ord-4"}
+    reasons = await world.fetch("SELECT DISTINCT reason FROM exceptions WHERE status = 'dead'")
+    assert [row["reason"] for row in reasons] == ["unreadable"]
+
+
 async def test_erasures_pass_over_damaged_batches_and_their_receipts_count_them(world: World) -> None:
     """One batch on a damaged page, one that does not open, one missing; shapes are not needed to erase."""
     dst = await world.destination()
