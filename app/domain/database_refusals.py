@@ -1,8 +1,9 @@
 """Detect that the database refuses every statement of a process, so that the process reports not ready.
 
 A process that is not ready gets no requests, so no successful statement can show that the database works
-again. A probe of the database therefore ends the state. If refusals return after a probe, the next probe
-comes later, so that readiness does not flap.
+again. A probe of the database therefore ends the state. But a probe writes other rows than a real statement:
+after a probe, the next real statement decides. If it is refused, the state is lasting again at once and the
+next probe comes later, so that readiness does not flap.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ class Refusals:
     def refused(self, now: float) -> "Refusals":
         """Return the state after one more refusal."""
         first = self.first if self.number else now
-        is_lasting = self.number + 1 >= MIN_REFUSALS and now - first >= LASTING_S
+        is_lasting = self.hold > 0 or (self.number + 1 >= MIN_REFUSALS and now - first >= LASTING_S)
         lasting_from = now if self.lasting_from is None and is_lasting else self.lasting_from
         return replace(self, number=self.number + 1, first=first, lasting_from=lasting_from)
 

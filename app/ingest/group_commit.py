@@ -340,7 +340,7 @@ class GroupCommit:
     async def _flush(self, session: FlushSession, requests: Sequence[PendingRequest]) -> None:
         """Write a group and answer its requests; never raises."""
         try:
-            with self._telemetry.flush_seconds.time():
+            with self._telemetry.flush_seconds.time(), self._database_results.flushing():
                 await self._write(session, requests)
             self._telemetry.flushes.labels("stored").inc()
             self._database_results.succeeded()

@@ -1,10 +1,25 @@
 """Record whether the database lately refused the flushes or claims of this process, for readiness."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-import asyncpg
+from app.domain.database_refusals import LASTING_S, NONE, Refusals
 
-from app.domain.database_refusals import NONE, Refusals
+# SQLSTATEs that the written values cause. No value causes the others of classes 22 and 23, such as an
+# exhausted sequence and a missing partition.
+_OF_VALUES = (
+    "22001",
+    "22003",
+    "22007",
+    "22008",
+    "22021",
+    "22P02",
+    "22P03",
+    "22P05",
+    "23502",
+    "23503",
+    "23505",
+)
 
 
 class DatabaseResults:
@@ -14,22 +29,45 @@ class DatabaseResults:
         self._monotonic = monotonic
         self._refusals: Refusals = NONE
         self._is_proven = False  # whether a statement or a probe succeeded since the process started
+        self._flushes: dict[object, float] = {}  # the start of each running flush
+        self._waiting_since = 0.0  # since when flushes run and none has succeeded
+        self._idle_since = float("-inf")
 
     def succeeded(self) -> None:
         """Record that a flush or a claim succeeded."""
         self._refusals, self._is_proven = NONE, True
+        self._waiting_since = self._monotonic()
+
+    @contextmanager
+    def flushing(self) -> Iterator[None]:
+        """Record a flush as running during the block. Posts wait for it."""
+        flush, now = object(), self._monotonic()
+        if not self._flushes and now - self._idle_since >= LASTING_S:
+            self._waiting_since = now
+        self._flushes[flush] = now
+        try:
+            yield
+        finally:
+            del self._flushes[flush]
+            self._idle_since = self._monotonic()
 
     def refused(self, error: BaseException) -> None:
         """Record that a flush or a claim failed, unless the written values caused the error."""
         state = str(getattr(error, "sqlstate", None) or "")
-        # Classes 22 and 23 concern values. A missing partition is a check violation that no value causes.
-        if not state.startswith(("22", "23")) or state == asyncpg.CheckViolationError.sqlstate:
+        if state not in _OF_VALUES:
             self._refusals = self._refusals.refused(self._monotonic())
 
     @property
     def are_refused(self) -> bool:
-        """Return whether the database has refused every flush or claim for some time."""
-        return self._refusals.are_lasting
+        """Return whether the database has refused every flush or claim for some time, or a flush hangs."""
+        return self._refusals.are_lasting or self._hangs
+
+    @property
+    def _hangs(self) -> bool:
+        """Return whether a flush runs for long, or flushes run and none has succeeded for long."""
+        if not self._flushes:
+            return False
+        return self._monotonic() - min(self._waiting_since, *self._flushes.values()) >= LASTING_S
 
     @property
     def want_probe(self) -> bool:

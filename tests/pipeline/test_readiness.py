@@ -3,11 +3,13 @@
 The database here refuses them by a trigger that raises what Postgres raises for a damaged page.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import asyncpg
 import pytest
 
 from app.api.health import API, WORKER, Readiness
@@ -16,6 +18,7 @@ from app.ingest.pending_request import NotStored
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.store.organisation_scope import EVERY
+from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import World, event, eventually
 
 
@@ -154,6 +157,76 @@ async def test_a_worker_whose_claims_are_all_refused_is_not_ready_until_one_pass
         await mend(world, "attempts")
         await world.until(dst, delivered=1)
         assert await seen.reasons() == set()
+
+
+async def test_an_api_whose_flush_hangs_is_not_ready_until_it_ends(world: World) -> None:
+    """Posts wait; nothing has been refused yet. A first flush that is short does not count as hanging."""
+    dst = await world.destination()
+    async with watched(world) as seen, world.resources.pool.acquire() as c:
+        await world.post(dst, event(0))
+        seen.clock.now += 600
+        async with c.transaction():
+            await c.execute("LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE")
+            posting = asyncio.create_task(world.try_post(dst, event(1)))
+            await eventually(lambda: world.fetch(WAITING_LOCKS))
+            assert await seen.reasons() == set()
+            seen.clock.now += LASTING_S
+            assert await seen.reasons() == {"flushes_refused"}
+        assert not isinstance(await posting, NotStored)
+        assert await seen.reasons() == set()
+
+
+def test_a_flush_hangs_if_it_runs_for_long_or_if_flushes_run_and_none_succeeds() -> None:
+    clock = Clock()
+    outcomes = DatabaseResults(clock)
+    with outcomes.flushing():
+        for _ in range(3):
+            clock.now += 2
+            with outcomes.flushing():
+                outcomes.succeeded()  # of another organisation
+        assert outcomes.are_refused
+    assert not outcomes.are_refused
+    for _ in range(3):
+        assert not outcomes.are_refused
+        with outcomes.flushing():
+            clock.now += 2  # it fails
+    with outcomes.flushing():
+        assert outcomes.are_refused
+        outcomes.succeeded()
+        assert not outcomes.are_refused
+    clock.now += 600
+    with outcomes.flushing():
+        assert not outcomes.are_refused
+
+
+async def test_an_exhausted_sequence_is_a_refusal(world: World) -> None:
+    """Its SQLSTATE is of the class of wrong values, but no value causes it."""
+    dst = await world.destination()
+    await world.fetch("SELECT setval('batch_ids', 9223372036854775807)")
+    async with watched(world) as seen:
+        for number in range(8):
+            assert isinstance(await world.try_post(dst, event(number)), NotStored)
+            seen.clock.now += 1
+        assert await seen.reasons() == {"flushes_refused"}
+
+
+def test_refused_values_are_no_refusals_of_the_database() -> None:
+    clock = Clock()
+    outcomes = DatabaseResults(clock)
+    for _ in range(8):
+        outcomes.refused(asyncpg.InvalidTextRepresentationError(""))
+        outcomes.refused(asyncpg.UniqueViolationError(""))
+        clock.now += 2
+    assert not outcomes.are_refused
+
+
+def test_a_probe_is_believed_until_the_next_flush_is_refused() -> None:
+    """It writes other rows than a flush; so one refusal after it is enough."""
+    refusals = NONE
+    for now in (0.0, 3.0, 6.0):
+        refusals = refusals.refused(now)
+    assert refusals.are_lasting
+    assert refusals.probed().refused(7.0).are_lasting
 
 
 def test_refusals_must_last_and_a_probe_that_was_wrong_is_trusted_later_each_time() -> None:
