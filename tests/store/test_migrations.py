@@ -86,7 +86,7 @@ class TestALockThatAnotherSessionHolds:
 
 async def test_a_lane_that_organisations_shared_is_divided(empty_database_url: str) -> None:
     """Each gets one with the same fence, the requests in flight with it; lanes without destinations go."""
-    await asyncio.to_thread(migrate.upgrade, empty_database_url, "0003")
+    await asyncio.to_thread(migrate.upgrade, empty_database_url, "0004")
     connection = await asyncpg.connect(plain(empty_database_url))
     await connection.execute(
         """
@@ -126,7 +126,7 @@ async def test_a_lane_that_organisations_shared_is_divided(empty_database_url: s
             "AND d.number = a.destination WHERE a.settled_at IS NULL ORDER BY 1"
         )
         assert [attempt["destination"] for attempt in moved] == [1, 2, 4]
-        await asyncio.to_thread(migrate.downgrade, empty_database_url, "0003")
+        await asyncio.to_thread(migrate.downgrade, empty_database_url, "0004")
         lanes = await connection.fetch("SELECT advertiser_id, region FROM lanes ORDER BY 1")
         assert [tuple(lane) for lane in lanes] == [("1", "NA"), ("2", "NA")]
     await connection.close()

@@ -3,16 +3,16 @@
 Organisations with the same advertiser shared a lane, so that the rate limit, a 429 or the circuit breaker of one delayed
 the others. Each now has a lane of its own.
 
-Revision ID: 0004
-Revises: 0003
+Revision ID: 0005
+Revises: 0004
 """
 
 import re
 
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
