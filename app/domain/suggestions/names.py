@@ -5,16 +5,16 @@ A name is compared word by word: `customerEmail`, `customer_email` and `Customer
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD: Final = re.compile(r"[^\W\d_]+|\d+")
-_SHORTEST_PART: Final = (
-    5  # of a synonym that may be a part of a longer word, as `betrag` in `rechnungsbetrag`
-)
+# The letters of a synonym that may be a part of a longer word, as `betrag` in `rechnungsbetrag`, or its end.
+_SHORTEST_PART: Final = 5
+_SHORTEST_END: Final = 4
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -38,10 +38,10 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
             dataacquisto data datahora datapedido datacompra besteldatum tijdstip aangemaaktop
             datazamowienia czas utworzono orderdatum tidpunkt skapad tidpunktkop""",
         "email": """
-            email emailaddress mail useremail customeremail personalemail emailsha256 hashedemail
-            sha256emailaddress emailsha256lowercase em courriel mel adressemail correo correoelectronico
-            correoe posta postaelettronica indirizzoemail mailadresse emailadresse epost epostadress
-            adresemail emailid sha256lowercase""",
+            email emailaddress emailaddr mail useremail customeremail personalemail emailsha256
+            hashedemail sha256emailaddress emailsha256lowercase em courriel mel adressemail correo
+            correoelectronico correoe posta postaelettronica indirizzoemail mailadresse emailadresse epost
+            epostadress adresemail emailid sha256lowercase""",
         "phone": """
             phone phonenumber mobile mobilephone mobilenumber cell cellphone cellno cellnocc cellnumber
             tel telephone telephonenumber telno msisdn gsm contactnumber phonesha256 sha256phonenumber
@@ -96,9 +96,10 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
             presentmentcurrency waehrung wahrung waehrungscode wahrungscode devise monnaie moneda divisa
             codigomoneda valuta moeda waluta""",
         "units_sold": """
-            unitssold units quantity totalquantity qty totalqty itemcount itemscount numitems
-            numberofitems totalitems productcount menge gesamtmenge stueckzahl stuckzahl anzahl stueck
-            stuck quantite nombrearticles cantidad quantita quantidade aantal ilosc antal pieces pcs count""",
+            unitssold units quantity quantityordered orderedquantity amountordered q totalquantity qty
+            totalqty itemcount itemscount numitems numberofitems totalitems productcount menge gesamtmenge
+            stueckzahl stuckzahl anzahl stueck stuck quantite nombrearticles cantidad quantita quantidade
+            aantal ilosc antal pieces pcs count""",
         "event_id": """
             dedupeid deduplicationid orderid ordernumber orderno ordernr transactionid purchaseid
             purchaseordernumber purchasenumber receiptid receiptnumber invoiceid invoicenumber bookingid
@@ -121,10 +122,10 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
         ),
         "amazon_ad_event_key": ("amazonadeventkey", "adeventkey"),
         "country_code": """
-            countrycode countryiso isocountry countryisocode country countryid billingcountry
-            shippingcountry geocountry landcode laendercode landercode landkurzel land pays codepays pais
-            codigopais paese nazione codicepaese landskod kraj kodkraju landnaam region locale userlocale
-            language lang sprache langue idioma""",
+            countrycode countryiso isocountry iso2 countryiso2 nation countryisocode country countryid
+            billingcountry shippingcountry geocountry landcode laendercode landercode landkurzel land pays
+            codepays pais codigopais paese nazione codicepaese landskod kraj kodkraju landnaam region
+            locale userlocale language lang sprache langue idioma""",
         "price": """
             price unitprice itemprice productprice saleprice finalprice unitamount unitcost amount
             pricecents unitpricecents priceminor unitpriceminor centamount value grossprice einzelpreis
@@ -161,7 +162,8 @@ def words_of(name: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(_CAMEL.sub(" ", plain).lower()))
 
 
-def rank(field: str, names: Sequence[str]) -> int:
+@lru_cache(maxsize=16384)
+def rank(field: str, names: tuple[str, ...]) -> int:
     """Return how well the last of nested names fits a field: 0 if not, 100 if it is the usual name."""
     words = words_of(names[-1]) if names else ()
     own = _rank(field, words)
@@ -175,13 +177,15 @@ def _rank(field: str, words: tuple[str, ...]) -> int:
     synonyms = SYNONYMS[field]
     joined = "".join(words)
     if joined in synonyms:
-        return 100 - min(synonyms.index(joined), 60)
-    without_digits = "".join(word for word in words if not word.isdigit())
-    if without_digits in synonyms:
-        return 60 - min(synonyms.index(without_digits) // 2, 25)
+        place = synonyms.index(joined)
+        return 100 - (min(place, 60) if joined in GENERIC else 40 * place // len(synonyms))
+    plain = "".join(word for word in words if not word.isdigit())
+    if plain in synonyms:
+        # `email1` is as good as `email`, and `email2` is the second one.
+        return (60 if words[-1] in ("1", "01") else 45) - min(synonyms.index(plain) // 2, 20)
     pairs = {*words, *("".join(pair) for pair in pairwise(words))}
     found = [place for place, synonym in enumerate(synonyms) if synonym in pairs and len(synonym) > 2]
     if found:
         return 50 - min(found[0] // 2, 25)
-    parts = [s for s in synonyms if len(s) >= _SHORTEST_PART and s in joined]
-    return 20 if parts else 0
+    parts = any(len(s) >= _SHORTEST_PART and s in joined for s in synonyms)
+    return 20 if parts or any(len(s) >= _SHORTEST_END and joined.endswith(s) for s in synonyms) else 0

@@ -1,10 +1,10 @@
 """Find the fields that identify a person, and the country. Values decide, not only names."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from app.domain.conversion.countries import read_country
+from app.domain.conversion.countries import COUNTRIES, read_country
 from app.domain.conversion.numbers import as_integer, is_number, number_text
 from app.domain.mapping.fields import FIELDS
 from app.domain.suggestions.names import SYNONYMS, rank, word_set, words_of
@@ -109,6 +109,8 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
             fits = sum(shape.fullmatch(text) is not None for text in texts)
             score = 5 if fits * 2 > len(texts) else 0
         words = frozenset(word for name in each.names for word in words_of(name))
+        if any(rank(other, each.names) >= max(_USUAL, score + 20) for other in _OWN - {field}):
+            continue  # another field's
         # A weak name needs values that nearly all fit; a usual name may hold anything now and then.
         if (
             not score
@@ -231,12 +233,22 @@ _COUNTRY_WORDS: Final = {
 } | {"United Kingdom": "GB", "Great Britain": "GB", "United States": "US", "United States of America": "US"}
 
 
+# Names of other codes of two letters.
+_NO_COUNTRY: Final = word_set("language lang locale sprache state province region kanton size type unit")
+
+
+def _looks_like_countries(each: ObservedPath, texts: Sequence[str]) -> int:
+    """Return a low rank for a path of two-letter country codes whose name says nothing."""
+    codes = all(len(text) == 2 and text.upper() in COUNTRIES for text in texts)
+    return 5 if codes and len(set(texts)) > 1 and not _NO_COUNTRY & set(words_of(each.names[-1])) else 0
+
+
 def find_country(found: ObservedPaths, trial: Trial) -> FieldFinding:
     """Return the source of the event's country."""
     rows = []
     for place, each in enumerate(found.values):
-        score = rank("country_code", each.names)
         texts = [value.strip() for value in each.found if type(value) is str]
+        score = rank("country_code", each.names) or _looks_like_countries(each, texts)
         if not score or not texts:
             continue
         tags = "language" in each.names[-1].lower() or "locale" in each.names[-1].lower()

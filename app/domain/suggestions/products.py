@@ -35,6 +35,13 @@ _NO_PRICE: Final = word_set(
     shipping was before retail points saved savings
     """
 )
+_NO_COUNT: Final = word_set(
+    """
+    position pos index rank row line no nr number id size variant vat tax mwst rate points rating year weight
+    stock price preis discount rabatt level code
+    """
+)
+_MAX_COUNT: Final = 99
 _ORDER: Final = word_set(
     """
     order bestellung bestellnummer bestellid bestellnr bestell auftragsnummer transaction purchase receipt
@@ -78,18 +85,20 @@ def _products_of(each: ProductList) -> Products:
         _collect(member, "", (), paths)
     columns = {path: [member_value(member, names) for member in members] for path, names in paths.items()}
 
-    def best(field: str, unlike: frozenset[str], fits: Any) -> str:
+    def best(field: str, unlike: frozenset[str], fits: Any, other: str = "") -> str:
         ranked = [
-            (rank(field, names) - 60 * bool(unlike & _words(names)), -place, path)
+            (rank(field, names) - 30 * bool(unlike & _words(names)), -place, path)
             for place, (path, names) in enumerate(paths.items())
-            if rank(field, names) > 25 and _share(columns[path], fits) >= 0.5
+            if path != other and rank(field, names) > 25 and _share(columns[path], fits) >= 0.5
         ]
         ranked = [row for row in ranked if row[0] > 0]
         return max(ranked)[2] if ranked else ""
 
     quantity = best("units_sold", frozenset({"stock", "available"}), _is_count)
-    line_total = best("line_total", _NO_PRICE, _is_amount)
-    price = best("price", _NO_PRICE, _is_amount)
+    line_total = best("line_total", _NO_PRICE, _is_amount, quantity)
+    price = best("price", _NO_PRICE, _is_amount, quantity)
+    if (price or line_total) and not quantity:
+        quantity = next((path for path in paths if _looks_like_counts(paths[path], columns[path])), "")
     if price and price == line_total:
         own = paths[price]
         unit = rank("price", own) >= rank("line_total", own)
@@ -110,6 +119,13 @@ def _products_of(each: ProductList) -> Products:
         incomplete_price=any(value in (None, "") for value in columns.get(price or line_total, ())),
         incomplete_quantity=any(value in (None, "") for value in columns.get(quantity, ())),
     )
+
+
+def _looks_like_counts(names: Sequence[str], values: Sequence[Any]) -> bool:
+    """Return whether values of a name that says nothing are small numbers, as quantities are."""
+    present = [value for value in values if value not in (None, "")]
+    small = all(type(value) is int and 1 <= value <= _MAX_COUNT for value in present)
+    return small and len(present) * 2 > len(values) and not _words(names) & _NO_COUNT
 
 
 def _words(names: Sequence[str]) -> frozenset[str]:
@@ -175,7 +191,8 @@ def is_order(found: ObservedPaths, products: Products | None) -> bool:
         _ORDER & _words(each.names) and rank("event_id", each.names) > 25 for each in found.values
     )
     has_products = products is not None and bool(products.price or products.line_total)
-    return has_products or (has_order and bool(_totals(found)))
+    has_currency = any(rank("currency", each.names) > 45 for each in found.values)
+    return has_products or ((has_order or has_currency) and bool(_totals(found)))
 
 
 def find_value(found: ObservedPaths, products: Products | None, trial: Trial) -> FieldFinding | None:
