@@ -120,6 +120,13 @@ def test_a_field_is_found_by_its_values_where_its_name_says_nothing() -> None:
     assert fields["phone"] == {"path": "x2"}
 
 
+def test_the_order_of_two_paths_is_that_of_the_events() -> None:
+    """Also where the first event has no value at the first path."""
+    first, second = (lambda n: f"a{n}@example.com" if n else None), (lambda n: f"b{n}@example.com")
+    email = suggested(orders(login_email=first, contact_email=second)).mapping["fields"]["email"]
+    assert email == {"first_of": [{"path": "login_email"}, {"path": "contact_email"}]}
+
+
 def test_a_name_alone_is_not_enough() -> None:
     """The values of these paths are of another kind."""
     fields = suggested(orders(email=lambda n: n, mobile=True, country_flag="red", maid="none")).mapping[

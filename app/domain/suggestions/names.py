@@ -38,10 +38,10 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
             dataacquisto data datahora datapedido datacompra besteldatum tijdstip aangemaaktop
             datazamowienia czas utworzono orderdatum tidpunkt skapad tidpunktkop""",
         "email": """
-            email emailaddress emailaddr mail useremail customeremail personalemail emailsha256
-            hashedemail sha256emailaddress emailsha256lowercase em courriel mel adressemail correo
-            correoelectronico correoe posta postaelettronica indirizzoemail mailadresse emailadresse epost
-            epostadress adresemail emailid sha256lowercase""",
+            email emailaddress emailaddr kundenmail kundenemail mail useremail customeremail personalemail
+            emailsha256 hashedemail sha256emailaddress emailsha256lowercase em courriel mel adressemail
+            correo correoelectronico correoe posta postaelettronica indirizzoemail mailadresse
+            emailadresse epost epostadress adresemail emailid sha256lowercase""",
         "phone": """
             phone phonenumber mobile mobilephone mobilenumber cell cellphone cellno cellnocc cellnumber
             tel telephone telephonenumber telno msisdn gsm contactnumber phonesha256 sha256phonenumber

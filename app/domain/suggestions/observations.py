@@ -101,7 +101,11 @@ def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
                 walk.member(name, member, "", (), "")
     return ObservedPaths(
         tuple(events),
-        tuple(ObservedPath(source, names, tuple(values)) for source, names, values in walk.values.values()),
+        tuple(
+            ObservedPath(source, names, tuple(values))
+            for source, names, values in walk.values.values()
+            if any(value is not None for value in values)
+        ),
         tuple(
             # Lists of several objects, such as the items of each shipment, are read as one list.
             ProductList(f"{path}[*]" if "[*]" in path else path, names, tuple(map(tuple, each)))
@@ -147,12 +151,10 @@ class _Walk:
             case list():
                 if value:
                     self.visit(value[0], f"{path}[0]", names, all_path)
-            case str() if not value or value.isspace():
-                pass
-            case None:
-                pass
             case _:
-                self.record({"path": path}, names, value)
+                # A blank value takes the place of the path, whose order counts.
+                is_blank = type(value) is str and (not value or value.isspace())
+                self.record({"path": path}, names, None if is_blank else value)
 
     def list_of_objects(
         self, members: list[dict[str, Any]], path: str, names: tuple[str, ...], all_path: str

@@ -115,7 +115,7 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
         if (
             not score
             or not fits
-            or (score <= 50 and fits * 5 < len(texts) * 3)
+            or (score <= 50 and fits * 5 < len(texts) * (2 if field == "email" else 3))
             or (field in _OWN and words & _OTHERS)
         ):
             continue
@@ -126,18 +126,20 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
             and field in ("email", "phone", "maid", "match_id")
         ):
             continue
-        if words & _SECOND:
+        if words & _SECOND or each.names[-1][-1:] in ("2", "3"):
             score -= 40
-        rows.append((score < _USUAL, _role(words), -score, len(each.names), place, each))
+        rows.append((score < _USUAL, _role(each.names), -score, len(each.names), place, each))
     return [row[-1] for row in sorted(rows, key=lambda row: row[:5])]
 
 
-def _role(words: frozenset[str]) -> int:
+def _role(names: Sequence[str]) -> int:
+    """Return whose path it is: 0 for the customer's, 1 if it is not said, 2 for billing, 3 for shipping."""
+    words = frozenset(word for name in names for word in words_of(name))
     if words & _BILLING:
         return 2
     if words & _SHIPPING:
         return 3
-    return 0 if words & _PERSON else 1
+    return 0 if any(_PERSON & set(words_of(name)) for name in names[:-1]) else 1
 
 
 def find_person(field: str, found: ObservedPaths, trial: Trial) -> FieldFinding | None:
@@ -262,7 +264,7 @@ def find_country(found: ObservedPaths, trial: Trial) -> FieldFinding:
             source = {**source, "pipe": [*source.get("pipe", []), "trim", ["map", dict(_COUNTRY_WORDS)]]}
             score -= 5
         penalty = 30 * bool(words & _OTHERS) + 20 * (each.in_list)
-        rows.append((-(score - penalty), _role(words), len(each.names), place, source, each))
+        rows.append((-(score - penalty), _role(each.names), len(each.names), place, source, each))
     rows.sort(key=lambda row: row[:4])
     best = trial.first_of("country_code", [row[4] for row in rows])
     if best is None:

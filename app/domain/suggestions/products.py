@@ -246,7 +246,7 @@ def _totals(found: ObservedPaths) -> list[ObservedPath]:
     ranked = []
     for place, each in enumerate(found.values):
         score = rank("value", each.names)
-        if not score or each.in_list or _words(each.names) & _NO_TOTAL:
+        if each.in_list or _words(each.names) & _NO_TOTAL or rank("units_sold", each.names) >= score:
             continue
         if _share(each.found, _is_amount) < 0.5 or any(type(value) is bool for value in each.found):
             continue
