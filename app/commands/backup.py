@@ -5,6 +5,7 @@ if `--follow` was used.
 """
 
 import argparse
+import asyncio
 import os
 import pwd
 import shutil
@@ -14,18 +15,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from app.commands.failure import CommandFailed
 from app.commands.postgres_programs import (
     connection_environment,
-    major_version,
     program,
     requires_tls,
     run,
 )
+from app.processes.resources import dsn_of
 from app.settings import Settings
+from app.store.servers import Servers
 
 SLOT = "conversions_backup"
 STAMP = "%Y%m%dT%H%M%SZ"
@@ -57,24 +60,58 @@ def moment(text: str) -> datetime:
     return at.astimezone(UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The server to back up: its major version, whether it has our slot, and how programs connect to it."""
+
+    major: int
+    has_slot: bool
+    environment: dict[str, str]
+
+    def program(self, name: str) -> Path:
+        """Return the program of the server's version."""
+        return program(name, self.major, tls=requires_tls(self.environment))
+
+
+async def find_source(settings: Settings) -> Source:
+    """Ask the server for what a backup must know about it."""
+    connection = await Servers().connect(dsn_of(settings, "backup"), timeout=10)
+    try:
+        has_slot = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)", SLOT
+        )
+        major = connection.get_server_version().major
+    finally:
+        await connection.close(timeout=5)
+    return Source(major, has_slot, connection_environment(settings.database_for("owner")))
+
+
 def backup(settings: Settings, asked: argparse.Namespace) -> None:
     """Take a base backup and verify it. With `--follow`, then stream the WAL until a signal."""
-    environment = connection_environment(settings.database_for("owner"))
+    source = asyncio.run(find_source(settings))
     folder: Path = asked.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not asked.follow:
-        take_base(folder, environment, settings.data_dir)
+        take_base(folder, source, settings.data_dir)
         return
-    with receiving_wal(folder / "wal", environment) as receiver:
-        # The WAL is streamed first, so that it begins before the base backup.
-        take_base(folder, environment, settings.data_dir)
-        sys.stdout.write(f"Streaming WAL to {folder / 'wal'}.\n")
-        sys.stdout.flush()
-        if receiver.wait() != 0:
-            raise CommandFailed("pg_receivewal stopped; see its last line above.")
+    is_based = source.has_slot
+    try:
+        with receiving_wal(folder / "wal", source) as receiver:
+            # The WAL is streamed first, so that it begins before the base backup.
+            take_base(folder, source, settings.data_dir)
+            is_based = True
+            sys.stdout.write(f"Streaming WAL to {folder / 'wal'}.\n")
+            sys.stdout.flush()
+            if receiver.wait() != 0:
+                raise CommandFailed("pg_receivewal stopped; see its last line above.")
+    finally:
+        if not is_based:
+            # Without a base backup, the slot would only retain WAL, until the disk of the server is full.
+            drop = ["--drop-slot", "--slot", SLOT, "--no-password"]
+            run([source.program("pg_receivewal"), *drop], source.environment)
 
 
-def take_base(folder: Path, environment: dict[str, str], data_dir: Path) -> Path:
+def take_base(folder: Path, source: Source, data_dir: Path) -> Path:
     """Take and verify a base backup. Return its folder.
 
     An interrupted call leaves the folder `base.partial`.
@@ -82,10 +119,9 @@ def take_base(folder: Path, environment: dict[str, str], data_dir: Path) -> Path
     began = time.monotonic()
     partial = folder / "base.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    basebackup = program("pg_basebackup", tls=requires_tls(environment))
     options = ["--wal-method=stream", "--checkpoint=fast", "--no-password"]
-    run([basebackup, "-D", partial, *options], environment)
-    verify(partial)
+    run([source.program("pg_basebackup"), "-D", partial, *options], source.environment)
+    verify(partial, source.major)
     target = named_by_now(folder / "base-")
     if (notes := data_dir / _NOTES).exists():
         # Without this file, the password of the embedded Postgres would be lost with its data directory.
@@ -97,28 +133,25 @@ def take_base(folder: Path, environment: dict[str, str], data_dir: Path) -> Path
     return target
 
 
-def verify(base: Path) -> None:
-    """Check every file of a base backup against its manifest.
-
-    The WAL is checked only if the program has the backup's version of Postgres.
-    """
-    checker = program("pg_verifybackup")
-    same = major_version(checker) == int((base / "PG_VERSION").read_text())
-    options = ["--quiet"] if same else ["--no-parse-wal", "--quiet"]
-    run([checker, *options, base], {"PATH": os.defpath, "LC_ALL": "C"})
+def verify(base: Path, major: int) -> None:
+    """Check every file of a base backup against its manifest, and its WAL if pg_waldump is installed."""
+    checker = program("pg_verifybackup", major)
+    options = [] if checker.with_name("pg_waldump").exists() else ["--no-parse-wal"]
+    run([checker, "--quiet", *options, base], {"PATH": os.defpath, "LC_ALL": "C"})
 
 
 @contextmanager
-def receiving_wal(folder: Path, environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+def receiving_wal(folder: Path, source: Source) -> Iterator["subprocess.Popen[bytes]"]:
     """Stream the WAL to a folder during the block. SIGTERM ends pg_receivewal cleanly.
 
     The replication slot keeps WAL on the server until it is received.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
-    receiver = program("pg_receivewal", tls=requires_tls(environment))
-    run([receiver, "--create-slot", "--if-not-exists", "--slot", SLOT, "--no-password"], environment)
+    receiver = source.program("pg_receivewal")
+    create = ["--create-slot", "--if-not-exists", "--slot", SLOT, "--no-password"]
+    run([receiver, *create], source.environment)
     command = [str(receiver), "-D", str(folder), "--slot", SLOT, "--synchronous", "--no-password"]
-    child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(command, env=source.environment, stdin=subprocess.DEVNULL)
     previous = signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGINT))
     try:
         yield child

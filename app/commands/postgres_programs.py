@@ -31,24 +31,27 @@ _PARAMETERS: Final[Mapping[str, str]] = {
 _TLS_MODES: Final = frozenset({"require", "verify-ca", "verify-full"})
 
 
-def program(name: str, *, tls: bool = False) -> Path:
-    """Return the newest program of this name. Search PATH, Debian's packages and the embedded Postgres.
+def program(name: str, major: int, *, tls: bool = False) -> Path:
+    """Return a program of a major version. Search PATH, Debian's packages and the embedded Postgres.
 
-    With `tls`, ignore installations that do not support TLS, such as the embedded Postgres. Raises
-    CommandFailed if no program is found.
+    Only a program of the server's version reads all files of a backup. With `tls`, ignore installations that
+    do not support TLS, such as the embedded Postgres. Raises CommandFailed if no program is found.
     """
-    found = {path for folder in _folders() if (path := folder / name).is_file()}
-    if not found:
-        raise CommandFailed(
-            f"{name} is not installed: install the client programs of Postgres (postgresql-client)."
-        )
-    usable = [path for path in sorted(found) if not tls or has_tls(path)]
+    found = sorted({path for folder in _folders() if (path := folder / name).is_file()})
+    usable = [path for path in found if major_version(path) == major]
     if not usable:
+        others = f" (found: version {', '.join(str(major_version(path)) for path in found)})" if found else ""
         raise CommandFailed(
-            f"The database URL requires TLS, and the {name} that is installed was built without it: install "
-            "the client programs of Postgres (postgresql-client)."
+            f"{name} of Postgres {major}, the server's version, is not installed{others}: install the client "
+            f"programs (postgresql-client-{major})."
         )
-    return max(usable, key=major_version)
+    for path in usable:
+        if not tls or has_tls(path):
+            return path
+    raise CommandFailed(
+        f"The database URL requires TLS, and the {name} that is installed was built without it: install the "
+        f"client programs of Postgres (postgresql-client-{major})."
+    )
 
 
 def has_tls(path: Path) -> bool:

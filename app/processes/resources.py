@@ -49,6 +49,7 @@ _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
     "rotate-keys": "owner",
     "audit": "owner",
     "balance": "owner",
+    "backup": "owner",
     "scan-personal-data": "owner",
     "database-roles": "owner",
 }

@@ -1,10 +1,12 @@
 """`backup` and `restore` on a real Postgres: to the end of the WAL, to a moment, and what is refused."""
 
+import asyncio
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +14,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.commands.backup import make_way
-from app.commands.postgres_programs import connection_environment, requires_tls
+from app.commands.backup import SLOT, make_way
+from app.commands.failure import CommandFailed
+from app.commands.postgres_programs import connection_environment, program, requires_tls
 from dev.postgres.cluster import THROWAWAY, Cluster
 
 pytestmark = pytest.mark.process
@@ -107,6 +110,58 @@ async def test_a_base_backup_alone_can_be_restored_after_a_total_loss(folder: Pa
     restored.start()
     assert await execute(restored) == [1]
     restored.stop()
+
+
+_INSTALLED = Path("/usr/lib/postgresql")
+
+
+@pytest.mark.parametrize("version", ["embedded", *sorted(path.name for path in _INSTALLED.glob("[0-9]*"))])
+def test_each_version_is_backed_up_by_its_own_programs(tmp_path: Path, version: str) -> None:
+    """pg_verifybackup of another version rejects a good backup, so the newest programs are wrong."""
+    # Older versions, run for root by another account, look at the folders above theirs.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        binaries = None if version == "embedded" else _INSTALLED / version / "bin"
+        cluster = Cluster(folder, binaries, settings=THROWAWAY)
+        cluster.start()
+        try:
+            done = command(folder, "backup", str(tmp_path / "saved"))
+        finally:
+            cluster.stop()
+    assert (done.returncode, "verified" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize("earlier_slot", [False, True])
+async def test_only_a_verified_backup_leaves_a_slot(folder: Path, tmp_path: Path, earlier_slot: bool) -> None:
+    """A slot that no backup needs retains WAL until the disk is full; an earlier start's is needed."""
+    cluster = Cluster(folder, settings={**THROWAWAY, "max_wal_senders": "1"})  # a base backup needs two
+    cluster.start()
+    try:
+        connection = await asyncpg.connect(cluster.url.replace("+asyncpg", ""))
+        if earlier_slot:
+            await connection.execute(f"SELECT pg_create_physical_replication_slot('{SLOT}')")
+        done = await asyncio.to_thread(command, folder, "backup", str(tmp_path / "saved"), "--follow")
+        slots = await connection.fetch("SELECT slot_name FROM pg_replication_slots")
+        await connection.close()
+    finally:
+        cluster.stop()
+    assert (done.returncode, "max_wal_senders" in done.stderr) == (1, True), done.stderr
+    assert [row["slot_name"] for row in slots] == ([SLOT] if earlier_slot else [])
+
+
+def test_a_program_of_another_version_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence names the version that is needed, and those that are there."""
+    for name in ("pg_basebackup", "pg_verifybackup"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{name} (PostgreSQL) 99.1'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert program("pg_verifybackup", 99) == tmp_path / "pg_verifybackup"
+    assert program("pg_verifybackup", 18).parent != tmp_path
+    with pytest.raises(
+        CommandFailed, match=r"of Postgres 98, .* \(found: version .*99.*postgresql-client-98"
+    ):
+        program("pg_verifybackup", 98)
 
 
 def test_two_data_directories_moved_aside_in_one_second_are_both_kept(tmp_path: Path) -> None:
