@@ -14,7 +14,7 @@ from typing import Any
 
 from app.commands.failure import CommandFailed
 from app.processes import parent_watch
-from app.settings import Settings, SettingsError, read_settings
+from app.settings import ROOT, Settings, SettingsError, read_settings
 
 Parser = argparse.ArgumentParser
 Run = Callable[[Settings, argparse.Namespace], int | Coroutine[None, None, int] | None]
@@ -309,7 +309,11 @@ def _dev_defaults(settings: Settings, needs: str) -> Iterator[Settings]:
 
 
 def _parser(words: Sequence[str]) -> Parser:
-    parser = Parser(prog="./run", description="Send a journey's events to the Amazon Conversions API.")
+    program = "./run" if (ROOT / "run").exists() else "python -m app"  # the image has no `run`
+    parser = Parser(
+        prog=program,
+        description="Send a journey's events to the Amazon Conversions API.",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = commands.add_parser(command.name, help=command.help, description=command.help)

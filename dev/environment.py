@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from app.commands.private_files import write_private
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from dev.postgres.cluster import Cluster
 
 SANDBOX_CLIENT = "sandbox-client"
@@ -35,10 +35,14 @@ class DevelopmentKeys:
         try:
             return cls(**json.loads(path.read_text()))
         except FileNotFoundError:
-            folder.mkdir(parents=True, exist_ok=True)
+            pass
         encryption = base64.b64encode(secrets.token_bytes(32)).decode()
         generated = cls(f"development:{encryption}", f"dev_{secrets.token_urlsafe(32)}")
-        write_private(path, json.dumps({"encryption": generated.encryption, "admin": generated.admin}))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_private(path, json.dumps({"encryption": generated.encryption, "admin": generated.admin}))
+        except OSError as error:
+            raise SettingsError([f"DATA_DIR: {folder} cannot be written ({error.strerror})."]) from None
         return generated
 
 
@@ -68,10 +72,12 @@ def with_sandbox(settings: Settings) -> Settings:
     )
 
 
-def with_url(settings: Settings, url: str) -> Settings:
-    """Set the URL of the database for all roles."""
-    urls = ("migration_database_url", "database_url", "worker_database_url")
-    return settings.model_copy(update=dict.fromkeys(urls, SecretStr(url)))
+DATABASE_URLS = ("migration_database_url", "database_url", "worker_database_url")
+
+
+def with_url(settings: Settings, url: str | None) -> Settings:
+    """Set the URL of the database for all roles, or remove it."""
+    return settings.model_copy(update=dict.fromkeys(DATABASE_URLS, url and SecretStr(url)))
 
 
 @contextmanager

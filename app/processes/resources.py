@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -157,6 +158,7 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
             outcomes=DatabaseResults(time.monotonic),
             clock=DatabaseClock(),
         )
+        resources.telemetry.age_limit.set(timedelta(days=settings.max_event_age_days).total_seconds())
         try:
             yield resources
         finally:

@@ -53,6 +53,10 @@ class Phase(StrEnum):
     READING = "reading"  # the client to read a response; only returned by `ConnectionWait.overdue`
 
 
+CLOSED: Final = (Phase.HEAD, Phase.BODY, Phase.DRAINING, Phase.READING, "evicted", "crowd", "head_bytes")
+"""Why the server closes a connection: the labels of a metric."""
+
+
 @dataclass(slots=True)
 class ConnectionWait:
     """The phase of one connection and its deadline. Times are monotonic seconds."""

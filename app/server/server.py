@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from app.server.admission import AdmissionController
 from app.server.connection import HttpConnection
 from app.server.connection_eviction import WaitingConnections
-from app.server.connection_limits import ConnectionLimits, ShutdownState
+from app.server.connection_limits import CLOSED, ConnectionLimits, ShutdownState
 
 _log = logging.getLogger(__name__)
 _DEADLINE_CHECK_INTERVAL_S: Final = 0.5
@@ -52,6 +52,8 @@ class Server(uvicorn.Server):
             ["reason"],
             registry=registry,
         )
+        for reason in CLOSED:
+            closed.labels(reason)  # exported as 0, so that Prometheus sees the first increase
         self._shutdown_state = ShutdownState()
         self._shutdown_delay_s = shutdown_delay_s
         self._skip_delay = asyncio.Event()

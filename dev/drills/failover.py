@@ -9,8 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dev.drills.load import Load
-from dev.drills.stage import DrillFailed, Stage
-from dev.environment import with_url
+from dev.drills.stage import DrillFailed, Stage, with_servers
 from dev.postgres.binaries import BARE, Account, Programs, reachable_binaries
 from dev.postgres.cluster import ALWAYS, DURABLE, OWNER
 from dev.postgres.postmaster import free_port
@@ -97,8 +96,8 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
         standby = Standby(stage, free_port())
         standby.start()
         # Restart the service with the addresses of both servers, as in production.
-        both = f"postgresql+asyncpg://{OWNER}:{primary.password}@127.0.0.1:{primary.port},127.0.0.1:{standby.port}/{OWNER}"
-        stage.settings = with_url(stage.settings, f"{both}?target_session_attrs=read-write")
+        both = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
+        stage.settings = with_servers(stage.settings, both)
         for name, role in (("worker-1", "work"), ("worker-2", "work"), ("api-1", "serve")):
             stage.stop(name)
             stage.start(name, role)

@@ -50,18 +50,17 @@ class Monitoring:
     _children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def listen(self) -> str:
-        """Start the receiver of `/callbacks`, `/messages` and notifications, and return its address."""
+        """Start the receiver of `/callbacks`, `/messages` and notifications, and return its address.
+
+        Raises DrillFailed if a program that `open` starts is not installed.
+        """
+        if missing := [name for name in PROGRAMS if shutil.which(name) is None]:
+            raise DrillFailed(f"A game day needs the Debian packages {' and '.join(missing)}.")
         self._receive()
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def open(self, targets: Mapping[str, int]) -> None:
-        """Start both programs with the metrics ports of the processes, by the processes' names.
-
-        Raises DrillFailed if a program is not installed.
-        """
-        missing = [name for name in PROGRAMS if shutil.which(name) is None]
-        if missing:
-            raise DrillFailed(f"A game day needs the Debian packages {' and '.join(missing)}.")
+        """Start both programs with the metrics ports of the processes, by the processes' names."""
         self.folder.mkdir()
         port, alerts = free_port(), free_port()
         self.address = f"http://127.0.0.1:{port}"
@@ -185,7 +184,8 @@ class Monitoring:
                 if httpx.get(address, timeout=2).is_success:
                     return
             time.sleep(0.2)
-        raise DrillFailed("Prometheus or Alertmanager did not start.")
+        logs = [(self.folder / f"{name}.log").read_text().strip().splitlines()[-1:] for name in PROGRAMS]
+        raise DrillFailed(f"{address} did not answer within 30 s. The logs end with: {logs}.")
 
 
 def _wait(find: Callable[[], Notification | None], seconds: float) -> Notification | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from app.settings import ROOT
 from dev.drills.load import Load
 from dev.drills.stage import DrillFailed, Stage
+from dev.environment import with_url
 
 SECONDS = 30
 MARGIN = timedelta(milliseconds=200)  # longer than a commit takes
@@ -100,10 +101,10 @@ def _follow(stage: Stage, saved: Path) -> "subprocess.Popen[str]":
 
 def _restore(stage: Stage, saved: Path, moment: datetime | None) -> float:
     """Restore the database and start it and the API. Return the monotonic time at which the API is ready."""
-    url, stage.settings = stage.settings, stage.settings.model_copy(update={"database_url": None})
+    settings, stage.settings = stage.settings, with_url(stage.settings, None)
     words = ("--to", moment.isoformat()) if moment is not None else ()
     stage.run("restore", str(saved), *words)
-    stage.settings = url
+    stage.settings = settings
     stage.cluster.start()
     stage.start("api-1")
     stage.wait_ready(sandbox=False)

@@ -4,13 +4,20 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from app.settings import Settings
+
 # The duration in a drill for each shipped duration. Other shipped durations raise KeyError.
 WINDOWS: Final[Mapping[str, str]] = {
     "2m": "10s", "5m": "10s", "10m": "40s", "15m": "40s", "30m": "15s", "1h": "30s", "6h": "20s", "3d": "60s",
 }  # fmt: skip
 HOLDS: Final[Mapping[str, str]] = {"0m": "0s", "1m": "5s", "2m": "5s", "5m": "5s", "10m": "10s", "15m": "10s"}
+_AGE_LIMIT: Final = Settings.model_fields["max_event_age_days"].default * 86_400
 # Rules compare ages of waiting events with these seconds: shipped comparison, comparison in a drill.
-AGES: Final[Mapping[str, str]] = {"> 20 * 86400": "> 40", "> 900": "> 15", "> bool 300": "> bool 10"}
+AGES: Final[Mapping[str, str]] = {
+    "- 86400": f"- {_AGE_LIMIT - 40:.0f}",
+    "> 900": "> 15",
+    "> bool 300": "> bool 10",
+}
 
 
 def shorten(rules: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -13,18 +14,41 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import httpx
 from pydantic import SecretStr
 
 from app.settings import ROOT, Settings
-from dev.environment import as_environment, with_keys, with_sandbox, with_url
+from dev.environment import DATABASE_URLS, as_environment, with_keys, with_sandbox, with_url
 from dev.example import Example, ensure_example
 from dev.postgres.cluster import Cluster, EmbeddedError
 from dev.postgres.postmaster import PidFile, free_port
 
 READY_S = 90.0
+
+
+def with_roles(settings: Settings, url: str) -> Settings:
+    """Give API and workers a database role each, as the documents recommend. The owner only migrates."""
+    scheme, _, rest = url.partition("://")
+    password, place = secrets.token_hex(16), rest.rpartition("@")[2]
+    roles = {
+        f"{name}_database_url".removeprefix("api_"): SecretStr(f"{scheme}://drill_{name}:{password}@{place}")
+        for name in ("api", "worker")
+    }
+    return with_url(settings, url).model_copy(update=roles)
+
+
+def with_servers(settings: Settings, servers: str) -> Settings:
+    """Name the servers `servers` (host:port, …) in the URL of every role; connect to the primary."""
+    urls = {}
+    for name in DATABASE_URLS:
+        parts = urlsplit(getattr(settings, name).get_secret_value())
+        account = parts.netloc.rpartition("@")[0]
+        parts = parts._replace(netloc=f"{account}@{servers}", query="target_session_attrs=read-write")
+        urls[name] = SecretStr(urlunsplit(parts))
+    return settings.model_copy(update=urls)
 
 
 class DrillFailed(Exception):
@@ -59,8 +83,9 @@ class Stage:
             app_env="development", amazon_base_url=f"http://127.0.0.1:{sandbox_port}", metrics_port=None,
             amazon_client_id="sandbox-client", amazon_client_secret=SecretStr("sandbox-client"),
         )  # fmt: skip
-        complete = with_url(with_sandbox(with_keys(bare)), self.cluster.url)
+        complete = with_roles(with_sandbox(with_keys(bare)), self.cluster.url)
         self.settings = complete.model_copy(update=more)
+        self.run("database-roles", code=code)
         self.run("migrate", code=code)
         self.start("sandbox", "sandbox", code=code)
         self.start("api-1", code=code)

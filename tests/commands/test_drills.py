@@ -11,11 +11,14 @@ import pytest
 import yaml
 
 from app import cli
+from app.settings import Settings
 from dev.drills import gameday
 from dev.drills.command import NAMES
 from dev.drills.faults import FaultInjector
 from dev.drills.monitoring import PROGRAMS, SHIPPED
 from dev.drills.shortened_rules import shorten
+from dev.drills.stage import with_roles, with_servers
+from dev.environment import with_url
 from tests.commands.test_settings import GOOD_PRODUCTION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +32,32 @@ def test_a_drill_does_not_run_in_production(
         monkeypatch.setenv(name, value)
     assert cli.main(["drill", "restore"]) == 2
     assert "do not run in production" in capsys.readouterr().err
+
+
+def test_a_release_runs_every_drill() -> None:
+    """The long form below runs only where somebody asks for it."""
+    steps = (ROOT / "docs" / "upgrades.md").read_text().partition("## Releasing")[2]
+    assert [name for name in NAMES if f"./run drill {name}" not in steps] == []
+
+
+def test_a_command_without_database_gets_no_url() -> None:
+    """`restore` refuses to run beside a server that any of the URLs names."""
+    named = with_url(Settings.model_construct(), "postgresql+asyncpg://u:p@h/d")
+    bare = with_url(named, None)
+    urls = [name for name in Settings.model_fields if name.endswith("database_url")]
+    assert {getattr(named, name).get_secret_value() for name in urls} == {"postgresql+asyncpg://u:p@h/d"}
+    assert {getattr(bare, name) for name in urls} == {None}
+
+
+def test_a_drill_connects_with_three_roles() -> None:
+    """As the documents recommend; the servers of a failover are named in each URL."""
+    settings = with_servers(with_roles(Settings.model_construct(), "postgresql://o:p@one:1/d"), "one:1,two:2")
+    roles = {
+        settings.database_for(role).partition("@")[0].split(":")[1] for role in ("owner", "api", "worker")
+    }
+    assert len(roles) == 3
+    for role in ("owner", "api", "worker"):
+        assert settings.database_for(role).endswith("@one:1,two:2/d?target_session_attrs=read-write")
 
 
 @pytest.mark.parametrize("name", ["rules.yml", "alerts.yml"])

@@ -1,6 +1,7 @@
 """Rules, dashboard and documents name the metrics that the program exports; every alert has its page."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from app.server.admission import AdmissionController
 from app.server.connection_limits import ConnectionLimits
 from app.server.middleware import RequestMiddleware
 from app.server.server import Server
+from app.settings import Settings
 from app.telemetry import Telemetry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +33,7 @@ SUFFIXES = {
     "info": ("_info",),
     "histogram": ("_bucket", "_sum", "_count"),
 }
-TARGET_LABELS = {"job", "instance", "role", "le"}
+TARGET_LABELS = {"job", "instance", "role", "environment", "le"}
 # interface.md §12
 PROMISED = """
     events_received_total{result} events_rejected_total{reason} events_settled_total{status}
@@ -139,6 +141,46 @@ def test_a_query_uses_what_is_exported(query: str) -> None:
     assert problems_of(query) == []
 
 
+def test_each_environment_is_judged_by_itself() -> None:
+    """Else two installations in one Prometheus are added together."""
+    for rule in (*RULES, *ALERTS):
+        for aggregation in re.findall(r"\b(?:sum|max|min|avg|count)\b *(?:by \(([^)]*)\))?", rule["expr"]):
+            assert "environment" in aggregation, rule
+
+
+def durations_of_settings() -> set[float]:
+    """Return the defaults and bounds of all settings that are durations, in seconds, and a day less."""
+    units = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
+    found: set[float] = set()
+    for name, field in Settings.model_fields.items():
+        seconds = units.get(name.rpartition("_")[2])
+        if seconds is None:
+            continue
+        numbers = [field.default, *(getattr(rule, "le", None) for rule in field.metadata)]
+        found |= {number * seconds for number in numbers if isinstance(number, int)}
+    return found | {seconds - 86_400 for seconds in found}
+
+
+def numbers_of(query: str) -> set[float]:
+    """Return the numbers of a query, products included; not those of windows and label values."""
+    text = re.sub(r"\[[^]]*\]|\"[^\"]*\"|[A-Za-z_:][\w:]*", " ", query)
+    factors = [product.split("*") for product in re.findall(r"[\d.]+(?:\s*\*\s*[\d.]+)*", text)]
+    return {math.prod(float(factor) for factor in product) for product in factors}
+
+
+@pytest.mark.parametrize("rule", [*RULES, *ALERTS], ids=lambda rule: rule.get("alert") or rule["record"])
+def test_no_rule_contains_the_number_of_a_setting(rule: dict[str, Any]) -> None:
+    """An operator changes the setting, and the alert never fires: export the setting as a gauge instead."""
+    long = {seconds for seconds in durations_of_settings() if seconds > 86_400}
+    assert not numbers_of(rule["expr"]) & long
+
+
+def test_the_number_of_a_setting_is_found() -> None:
+    """The rule above can fail."""
+    assert numbers_of('max(x_1{a="3"}[5m]) > 20 * 86400 and y > 0.5') == {20 * 86_400, 0.5}
+    assert 20 * 86_400 in durations_of_settings()
+
+
 WORDS = ("result", "reason", "status", "outcome", "kind", "class")
 
 
@@ -186,7 +228,10 @@ def test_a_metric_is_documented(name: str) -> None:
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 def test_an_alert_has_a_page_with_meaning_check_and_fix(alert: dict[str, Any]) -> None:
     """The page is in the index."""
-    page = ROOT / alert["annotations"]["runbook_url"]
+    address = alert["annotations"]["runbook_url"]
+    # The configuration of Prometheus has the address of the pages.
+    assert address.startswith("{{ $externalLabels.runbooks }}/")
+    page = RUNBOOKS / Path(address).name
     assert re.findall(r"(?m)^## (.+)$", page.read_text()) == ["Meaning", "Check", "Fix"]
     assert f"[`{alert['alert']}`]({page.name})" in (RUNBOOKS / "README.md").read_text()
     assert alert["labels"]["severity"] in {"critical", "warning"}
