@@ -65,10 +65,6 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _none_waiting() -> int:
-    return 0
-
-
 def _none_late() -> frozenset[str]:
     return frozenset()
 
@@ -119,9 +115,8 @@ class AppContext:
     people_claims: PersonClaims = field(default_factory=PersonClaims)
     # Whether API keys can open the console.
     key_sign_in: bool = True
-    # Admission control: its limits, and a function that returns the number of events that wait for a commit.
+    # The limits of admission control.
     bounds: Limits = field(default_factory=Limits)
-    events_waiting: Callable[[], int] = _none_waiting
     # Destinations whose queue is so long that a new event would expire before delivery.
     late: Callable[[], frozenset[str]] = _none_late
     # The notification channels without their addresses, which are credentials.

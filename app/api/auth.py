@@ -52,6 +52,16 @@ class KeyRing:
             return Problem(ErrorCode.UNAUTHORIZED)
         return await self._callers.find(digest) or Problem(ErrorCode.UNAUTHORIZED)
 
+    def known_caller(self, headers: Headers) -> Caller | None:
+        """Return the caller whose key is in the raw ASGI headers if it is cached, without a query."""
+        key = _key_in(headers)
+        if isinstance(key, Problem):
+            return None
+        digest = digest_of(key)
+        if self._bootstrap is not None and same_secret(digest, self._bootstrap):
+            return _BOOTSTRAP_CALLER
+        return self._callers.cached(digest)
+
     def forget(self, key: KeyId) -> None:
         """Drop a revoked key from the cache, so that this process refuses the key immediately."""
         self._callers.forget(*(digest for digest, caller, _ in self._callers.uses() if caller.key == key))

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -145,6 +146,7 @@ class EventsResponse(NamedTuple):
 async def accept_events(
     headers: FirstHeaders,
     read: Callable[[], Awaitable[bytes]],
+    in_turn: Callable[[bytes], AbstractAsyncContextManager[object]],
     context: AppContext,
     refuse_late: Callable[[], Problem],
     caller: Caller,
@@ -154,8 +156,9 @@ async def accept_events(
 ) -> EventsResponse:
     """Store the events of an authorized request and return their results. Raises Refusal.
 
-    `read` reads the body. It is not called if the headers or full queues already cause a refusal. `charge`
-    counts the events against the limit of their organisation. It returns a problem if they exceed the limit.
+    `read` reads the body. It is not called if the headers or full queues already cause a refusal. `in_turn`
+    returns the context in which the body is parsed and its events are evaluated. `charge` counts the events
+    against the limit of their organisation. It returns a problem if they exceed the limit.
     """
     media_type = check_media_type(headers, "application/json", NDJSON)
     ids, late = caller.destination_ids, context.late()
@@ -164,28 +167,23 @@ async def accept_events(
     if late and late == ids:
         # Do not read the body, because the queues of all destinations of this key are too long.
         raise Refusal.of(refuse_late())
-    events = read_body(await read(), media_type, query.destination_id, query.mapping_id)
-    if late:
-        events = _reject_late(events, late)
-        if all(isinstance(event, Rejection) and event.reason == _LATE for event in events):
-            raise Refusal.of(refuse_late())
-    if (
-        charge is not None
-        and not query.dry_run
-        and (problem := charge(caller.organisation, len(events))) is not None
-    ):
-        raise Refusal.of(problem)
     access = SenderAccess(caller.organisation, None if ids is None else frozenset(map(DestinationId, ids)))
     intake = context.intake
-    if query.dry_run:
-        results = await intake.dry_run(events, access=access)
-    else:
-        results = await intake.receive(
-            events,
-            access=access,
-            low_priority=query.priority is Priority.LOW,
-            trace=trace,
-        )
+    body = await read()
+    async with in_turn(body):
+        events = read_body(body, media_type, query.destination_id, query.mapping_id)
+        del body
+        if late:
+            events = _reject_late(events, late)
+            if all(isinstance(event, Rejection) and event.reason == _LATE for event in events):
+                raise Refusal.of(refuse_late())
+        if charge is not None and not query.dry_run:
+            problem = charge(caller.organisation, len(events))
+            if problem is not None:
+                raise Refusal.of(problem)
+        low = query.priority is Priority.LOW
+        request = await intake.evaluate(events, access=access, low_priority=low, trace=trace)
+    results = await (intake.dry_run(request) if query.dry_run else intake.store(request))
     if isinstance(results, NotStored):
         raise Refusal.of(
             Problem(

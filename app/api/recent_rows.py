@@ -49,16 +49,22 @@ class RecentRows(Generic[Id, Row]):
 
     async def find(self, id_: Id) -> Row | None:
         """Return a row, or None if it does not exist. Waits for the database if the row is not cached."""
-        entry = self._entries.get(id_)
-        if entry is not None and (now := self._monotonic()) < entry.until:
-            entry.used_at = now
-            return entry.row
+        if (row := self.cached(id_)) is not None:
+            return row
         query = self._queries.get(id_)
         if query is None:
             query = self._queries[id_] = asyncio.create_task(self._find(id_))
             query.add_done_callback(partial(self._end_query, id_))
         # Other requests may wait for this query, so a client that disconnects must not cancel it.
         return await asyncio.shield(query)
+
+    def cached(self, id_: Id) -> Row | None:
+        """Return a row if it is cached."""
+        entry = self._entries.get(id_)
+        if entry is None or (now := self._monotonic()) >= entry.until:
+            return None
+        entry.used_at = now
+        return entry.row
 
     async def _find(self, id_: Id) -> Row | None:
         # Take the time before the query, because the database may read the row long before the result

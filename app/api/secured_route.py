@@ -6,7 +6,7 @@ no route is public by mistake.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
@@ -25,9 +25,6 @@ from app.api.query_parameters import parameters_of, refused_parameters, take_org
 from app.domain import strict_json
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-
-# The ASGI scope's state holds, under this key, the function that counts a request against its caller's share.
-CLAIM: Final = "claim"
 
 _SCOPES = "__scopes__"
 _RAW = "__raw_body__"
@@ -89,8 +86,6 @@ class SecuredRoute(APIRoute):
                     return error_response(acting)
                 caller = request.state.caller = acting
                 request.state.context = request.app.state.context.within(caller.organisation)
-                if (problem := claimed(request, caller)) is not None:
-                    return error_response(problem)
             if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
                 return error_response(refused)
             if not raw:
@@ -100,9 +95,14 @@ class SecuredRoute(APIRoute):
         return handle
 
 
-async def authorize(ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...]) -> Caller | Problem:
-    """Return the caller that the headers authenticate, or the problem: no valid key, or no matching scope."""
-    caller = await ring.authenticate(headers)
+async def authorize(
+    ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...], *, known: Caller | None = None
+) -> Caller | Problem:
+    """Return the caller that the headers authenticate, or the problem: no valid key, or no matching scope.
+
+    `known` is the caller if admission control has authenticated it.
+    """
+    caller = known or await ring.authenticate(headers)
     if isinstance(caller, Caller) and not caller.may(*scopes):
         return Problem(ErrorCode.FORBIDDEN, f"This key lacks the scope {' or '.join(scopes)}.")
     return caller
@@ -124,12 +124,6 @@ async def acting_in(organisations: OrganisationCache, scope: ASGIScope, caller: 
     if not caller.is_platform or await organisations.find(organisation) is None:
         return Problem(ErrorCode.NOT_FOUND)
     return replace(caller, organisation=organisation)
-
-
-def claimed(request: Request, caller: Caller) -> Problem | None:
-    """Count the request against its caller's share. Return a problem if the share is used up, or None."""
-    claim: Callable[[str, str], Problem | None] | None = request.scope["state"].get(CLAIM)
-    return None if claim is None else claim(caller.key, caller.organisation)
 
 
 async def _read_body(request: Request, *, has_body: bool) -> None:

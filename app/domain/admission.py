@@ -18,26 +18,25 @@ from app.domain.outcomes.reasons import JourneyCode
 
 MIB: Final = 1024 * 1024
 
-# The cost of a request is its CPU time, expressed in bytes of body. POST_COST is the part that does not
-# depend on the body: headers, key, commit and response. Measured (docs/performance.md): a request of one
-# event uses about five times the CPU of each further event.
+# The cost of a request is its CPU time, expressed in bytes of the body of a post of events. POST_COST is the
+# part of a post that does not depend on the body: headers, key, commit and response. Measured
+# (docs/performance.md): a request of one event uses about five times the CPU of each further event.
 POST_COST: Final = 2_048
 # The cost of a body without Content-Length before it arrives. Bytes above it are charged on arrival.
 UNDECLARED_COST: Final = 64 * 1024
 # The most memory that is charged for a body before it arrives. Bytes above it are charged on arrival, so that
 # declared lengths alone cannot use up the memory limit.
 RESERVE: Final = 32 * 1024
-# The requests of an API key may use 1/SHARES of the body memory and of the connections.
-SHARES: Final = 3
-# All keys of an organisation together may use this part of each limit while another organisation sends.
-ORGANISATION_PART: Final = 2 / 3
-# An organisation counts as sending for this long after its last request.
-ORGANISATION_SECONDS: Final = 600.0
+# The bodies of a key that still arrive may use this part of the connections, those of an organisation the
+# other part: their connections cannot be closed for others.
+KEY_CONNECTIONS: Final = 1 / 3
+ORGANISATION_CONNECTIONS: Final = 2 / 3
 
 # The memory of a post in progress (parsed, evaluated and encoded), in bytes for each byte of its cost.
 MEMORY_PER_COST: Final = 16
-# A post up to this cost is small.
-SMALL_COST: Final = 8 * 1024
+# The allocator keeps memory after a flood, and new posts use it again. So high resident memory alone is no
+# reason to shed: the requests in progress may use this part of the limit.
+RETAINED_PART: Final = 1 / 8
 
 # The adaptive limit: its first, lowest and highest value, and its growth after responses whose costs add up
 # to the limit.
@@ -51,9 +50,9 @@ class ShedReason(StrEnum):
 
     CROWDED = "crowded"  # the requests in flight exceed the adaptive limit
     BODIES = "bodies"  # the bodies of all requests reached their limit
-    COMMITS = "commits"  # the commit queue is full, or its oldest request waits too long
+    COMMITS = "commits"  # the database does not store the events of a flush in time
     MEMORY = "memory"  # the process exceeds its memory limit
-    SHARE = "share"  # an API key or an organisation exceeds its part of a limit
+    SHARE = "share"  # a limit is reached, and this API key uses more than its share of it
     LANE = "lane"  # an event could exceed the age limit in the queue of its advertiser
 
 
@@ -86,29 +85,55 @@ class Limits:
     target_latency_s: float = 3.0
     body_bytes: int = 24 * MIB
     resident_bytes: int = 192 * MIB
-    waiting_events: int = 40_000
-    oldest_s: float = 10.0
+    flush_s: float = 10.0
     connections: int = 900
 
+    @property
+    def retained_cost(self) -> float:
+        """The cost in progress that a process may have while it uses more memory than `resident_bytes`."""
+        return self.resident_bytes * RETAINED_PART / MEMORY_PER_COST
 
-class CurrentLoad(msgspec.Struct, frozen=True, gc=False):
-    """The posts in flight and other gauges of the process.
 
-    `complete` and `cost` are the number and the cost of the posts whose bodies have arrived. `small_cost` is
-    the cost of the small posts among them. `arriving_cost` is the cost of the posts whose bodies still
-    arrive. `parsed_bytes` is the estimated memory of large parsed bodies in addition to their cost.
+class Usage(msgspec.Struct, gc=False):
+    """What the requests in progress of a process, an organisation or a key use together.
+
+    `cost` is in bytes, see POST_COST. `body_bytes` is the memory of bodies. `arriving` is the number of
+    requests whose body is incomplete.
     """
 
-    posts: int
-    complete: int
+    requests: int = 0
+    arriving: int = 0
+    cost: int = 0
+    body_bytes: int = 0
+
+
+class Demand(msgspec.Struct, frozen=True, gc=False):
+    """What a request adds to `Usage` on arrival. A `spare` request may use more body memory than the limit.
+
+    An operator must be able to pause a destination while posts of events use the complete limit.
+    """
+
     cost: int
-    small_cost: int
-    arriving_cost: int
-    body_bytes: int
-    waiting_events: int
-    oldest_s: float
+    body_bytes: int = 0
+    is_events: bool = False
+    has_body: bool = True
+    spare_bytes: int = 0
+
+
+class Load(msgspec.Struct, frozen=True, gc=False):
+    """The usage of a process and of the sender of a request, and gauges of the process.
+
+    `sharers` is the number of equal shares of each limit: the active organisations, times the active keys of
+    the sender's organisation. A key is active while it has a request in progress. `flush_s` is the duration
+    of the flush in progress.
+    """
+
+    process: Usage
+    organisation: Usage
+    key: Usage
+    sharers: int
+    flush_s: float
     resident_bytes: int
-    parsed_bytes: int
 
 
 class AdaptiveLimit(msgspec.Struct, frozen=True, gc=False):
@@ -118,16 +143,16 @@ class AdaptiveLimit(msgspec.Struct, frozen=True, gc=False):
     cut_at: float = float("-inf")  # the time of the last decrease
 
     def answered(
-        self, *, cost: int, began: float, took_s: float, under_way: float, now: float, target_latency_s: float
+        self, *, cost: int, began: float, took_s: float, in_progress: int, now: float, target_latency_s: float
     ) -> "AdaptiveLimit":
         """Return the limit after a response that was sent `took_s` seconds after the body arrived.
 
         A late response lowers the limit, unless its request began (`began`) before the last decrease. A
-        timely response raises the limit if at least half of it is in use (`under_way`).
+        timely response raises the limit if at least half of it is in use (`in_progress`).
         """
         if took_s > target_latency_s:
             return AdaptiveLimit(max(_LEAST, self.cost * _CUT), now) if began > self.cut_at else self
-        if under_way < self.cost / 2:
+        if in_progress < self.cost / 2:
             return self
         return AdaptiveLimit(min(_MOST, self.cost + _STEP * cost / self.cost), self.cut_at)
 
@@ -142,73 +167,43 @@ def reserve_of(declared_length: int | None) -> int:
     return RESERVE if declared_length is None else min(declared_length, RESERVE)
 
 
-def counted_cost(cost: int, arriving_cost: int, limit: AdaptiveLimit) -> float:
-    """Return the cost in flight that counts against the limit.
-
-    Arriving bodies count for at most half of the limit, so that stalling senders do not block all others.
-    """
-    return cost + min(arriving_cost, limit.cost / 2)
-
-
-def over_share(body_bytes: int, requests: int, arriving: int, limits: Limits) -> bool:
-    """Return whether an API key exceeds its share, by bytes of bodies or by the number of arriving bodies.
-
-    The only request of a key is always within the share, because a share may be smaller than one body.
-    """
-    if requests <= 1:
-        return False
-    return body_bytes > limits.body_bytes // SHARES or arriving > limits.connections // SHARES
-
-
-def over_organisation_share(
-    body_bytes: int, requests: int, arriving: int, cost: int, limits: Limits, limit: AdaptiveLimit
-) -> bool:
-    """Return whether the requests of an organisation exceed its share.
-
-    `cost` is the cost of all requests of the organisation in flight. The share of the cost does not apply to
-    an organisation with a few requests.
-    """
-    if requests <= 1:
-        return False
-    return (
-        body_bytes > limits.body_bytes * ORGANISATION_PART
-        or arriving > limits.connections * ORGANISATION_PART
-        or (requests > _FEW and cost > limit.cost * ORGANISATION_PART)
-    )
-
-
-def shed_reason(
-    load: CurrentLoad, limit: AdaptiveLimit, declared_length: int | None, limits: Limits
-) -> ShedReason | None:
+def shed_reason(demand: Demand, load: Load, limit: AdaptiveLimit, limits: Limits) -> ShedReason | None:
     """Return the shed reason, or None to admit.
 
-    A post is admitted if no other post is in flight, so that a wrong gauge cannot block all posts.
+    A key that uses less than its share of a limit is admitted whatever others use, and a key without another
+    request always. So a sender of large posts is shed before a quiet one, and all senders together use at
+    most twice a limit.
     """
-    if load.posts == 0:
-        return None
-    if load.body_bytes + reserve_of(declared_length) > limits.body_bytes:
-        return ShedReason.BODIES
-    if load.resident_bytes > limits.resident_bytes:
-        small = cost_of(declared_length) <= SMALL_COST
-        cost, parsed_bytes = (load.small_cost, 0) if small else (load.cost, load.parsed_bytes)
-        if exceeds_retained_memory(cost, parsed_bytes, limits):
-            return ShedReason.MEMORY
-    if load.waiting_events > limits.waiting_events or load.oldest_s > limits.oldest_s:
+    process, key = load.process, load.key
+    if (
+        key.arriving >= limits.connections * KEY_CONNECTIONS
+        or load.organisation.arriving >= limits.connections * ORGANISATION_CONNECTIONS
+    ):
+        return ShedReason.SHARE
+    if demand.is_events and load.flush_s > limits.flush_s and process.requests:
         return ShedReason.COMMITS
-    under_way = counted_cost(load.cost, load.arriving_cost, limit)
-    if load.complete >= _FEW and under_way + cost_of(declared_length) > limit.cost:
-        return ShedReason.CROWDED
+    body_limit = limits.body_bytes + demand.spare_bytes
+    if _exceeds(process.body_bytes, key.body_bytes, demand.body_bytes, body_limit, load):
+        return _reason(ShedReason.BODIES, load)
+    if not key.requests or not demand.cost:
+        return None
+    if (
+        demand.is_events
+        and load.resident_bytes > limits.resident_bytes
+        and _exceeds(process.cost, key.cost, demand.cost, limits.retained_cost, load)
+    ):
+        return _reason(ShedReason.MEMORY, load)
+    if process.requests >= _FEW and _exceeds(process.cost, key.cost, demand.cost, limit.cost, load):
+        return _reason(ShedReason.CROWDED, load)
     return None
 
 
-def exceeds_retained_memory(cost: int, parsed_bytes: int, limits: Limits) -> bool:
-    """Return whether posts in progress need more memory than a process above its limit retains.
+def _exceeds(process: int, key: int, demand: int, limit: float, load: Load) -> bool:
+    return process + demand > limit and key + demand > limit / load.sharers
 
-    The allocator keeps memory after a flood, and new posts use it again. So high resident memory alone is no
-    reason to shed posts. All posts in progress may use an eighth of the limit. Small posts may use another
-    eighth.
-    """
-    return cost * MEMORY_PER_COST + parsed_bytes > limits.resident_bytes / 8
+
+def _reason(reason: ShedReason, load: Load) -> ShedReason:
+    return ShedReason.SHARE if load.sharers > 1 else reason
 
 
 def backlog_too_old(waited: timedelta, max_age: timedelta) -> bool:

@@ -32,7 +32,7 @@ class FlushSession:
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         destinations: DestinationCache,
         writer: FlushWriter,
-        evaluate: Callable[[PendingRequest], None],
+        evaluate: Callable[[PendingRequest], Awaitable[None]],
         telemetry: Telemetry,
     ) -> None:
         self._connect = connect
@@ -151,7 +151,7 @@ class FlushSession:
             await self._destinations.refresh(connection, stale)
         for request in requests:
             if any(version != self._destinations.version(id_) for id_, version in request.versions.items()):
-                self._evaluate(request)
+                await self._evaluate(request)
         return current.generation
 
 

@@ -14,12 +14,11 @@ from msgspec import structs
 from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
 from app.domain.observed.preview import preview, rejection_view
-from app.domain.pacing.commit_window import FEW_EVENTS
 from app.domain.trace import RequestTrace
 from app.ingest.dedup import Flush, conflict_field
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.group_commit import GroupCommit
+from app.ingest.group_commit import SLICE_EVENTS, GroupCommit
 from app.ingest.pending_request import (
     DedupResult,
     NotStored,
@@ -83,8 +82,27 @@ class Intake:
         With `low_priority`, the events are sent after live events, like replays. NotStored means that no
         event was acknowledged and the same request may be sent again.
         """
-        trace = trace or RequestTrace()
-        response = await self._group_commit.store(events, access, trace, low_priority=low_priority)
+        request = await self.evaluate(events, access=access, low_priority=low_priority, trace=trace)
+        return await self.store(request)
+
+    async def evaluate(
+        self,
+        events: Sequence[Event | Rejection],
+        *,
+        access: SenderAccess,
+        low_priority: bool = False,
+        trace: RequestTrace | None = None,
+    ) -> PendingRequest:
+        """Match and convert these events, with pauses for other requests."""
+        response = asyncio.get_running_loop().create_future()
+        request = PendingRequest(events, access, response, trace or RequestTrace(), low_priority)
+        await self._group_commit.evaluate(request)
+        return request
+
+    async def store(self, request: PendingRequest) -> list[EventResult] | NotStored:
+        """Store the events of an evaluated request; the results are those of `receive`."""
+        events, trace = request.events, request.trace
+        response = await self._group_commit.store(request)
         if isinstance(response, NotStored):
             return response
         results = _results(events, response)
@@ -117,11 +135,9 @@ class Intake:
                 for match_key, reason in evaluated.conversion.dropped_keys:
                     self._telemetry.dropped_keys.labels(match_key, reason).inc()
 
-    async def dry_run(
-        self, events: Sequence[Event | Rejection], *, access: SenderAccess
-    ) -> list[EventResult] | NotStored:
-        """Return the results of `receive`, with a preview of each event, and store nothing."""
-        request = PendingRequest(events, access, asyncio.get_running_loop().create_future(), RequestTrace())
+    async def dry_run(self, request: PendingRequest) -> list[EventResult] | NotStored:
+        """Return what `store` would return, with a preview of each event, and store nothing."""
+        events = request.events
         try:
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 generation = await self._group_commit.evaluate_current(connection, request)
@@ -133,16 +149,11 @@ class Intake:
         results = _results(events, RequestResults(evaluated_events, flush.results[0]))
         now = self._clock.now()
         for index, (event, evaluated) in enumerate(zip(events, evaluated_events, strict=True)):
-            if index % FEW_EVENTS == 0:
+            if index % SLICE_EVENTS == 0:
                 await asyncio.sleep(0)  # other requests of this process go on meanwhile
             result = results[index]
             results[index] = structs.replace(result, preview=_preview(event, evaluated, result, now))
         return results
-
-    @property
-    def waiting(self) -> int:
-        """The number of events that wait for a commit."""
-        return self._group_commit.waiting
 
     async def run(self) -> None:
         """Flush until closed. `receive` depends on this task."""

@@ -163,7 +163,6 @@ async def build_application(
             resident_bytes=settings.api_memory_bytes,
             connections=connections or settings.max_connections,
         ),
-        events_waiting=lambda: intake.waiting,
         late=lambda: queue_ages.overdue,
         pool=resources.pool,
         channels=settings.notification_channels,

@@ -46,9 +46,8 @@ from app.console.router import router as console_router
 from app.server.admission import AdmissionController, resident_bytes
 from app.server.fast_events import EventsEndpoint
 from app.server.head_requests import HeadRequests
-from app.server.loop_limiter import LoopLimiter
 from app.server.middleware import RequestMiddleware
-from app.server.request_body import PATH
+from app.server.request_head import PATH
 from app.store.organisation_scope import EVERY
 from app.telemetry import VERSION
 
@@ -146,7 +145,8 @@ def create_application(context: AppContext) -> Application:
         registry=context.registry,
         monotonic=context.monotonic,
         jitter=random.random,
-        waiting_events=context.events_waiting,
+        flush_age_s=lambda: 0.0 if context.outcomes is None else context.outcomes.flush_age_s,
+        known_caller=keys_in_use.known_caller,
         resident_bytes=resident_bytes,
     )
     middleware = RequestMiddleware(
@@ -161,7 +161,6 @@ def create_application(context: AppContext) -> Application:
         key_ring=app.state.key_ring,
         organisations=app.state.organisations,
         admission=app.state.admission,
-        loop_limiter=LoopLimiter(),
         middleware=middleware,
         monotonic=context.monotonic,
     )

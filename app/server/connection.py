@@ -1,11 +1,10 @@
 """One HTTP/1.1 connection: strict parsing, with limits on time, sizes and rates.
 
-Only this module and `complete_response` use uvicorn's protocol.
+Only this module uses uvicorn's protocol.
 """
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import httptools
@@ -17,7 +16,6 @@ from app.api.headers import FirstHeaders, first_headers
 from app.domain.admission import ShedReason
 from app.server import message_rules
 from app.server.admission import PERMIT, REFUSAL_DELAY_S, AdmissionController, Permit
-from app.server.complete_response import RESPOND, respond
 from app.server.connection_eviction import WaitingConnections
 from app.server.connection_limits import (
     HEADER_BYTES,
@@ -27,9 +25,8 @@ from app.server.connection_limits import (
     Phase,
     ShutdownState,
 )
-from app.server.middleware import declared_length
 from app.server.raw_errors import last_response, shed_response
-from app.server.request_body import PATH, max_body_bytes, posts_events
+from app.server.request_head import declared_length
 
 # At shutdown, an idle connection stays open for this time: a request may be in transit.
 _SHUTDOWN_GRACE_S: Final = 0.5
@@ -49,6 +46,7 @@ class HttpConnection(HttpToolsProtocol):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.url = b""  # of the current request
         self._admission = admission
         self._permit: Permit | None = None
         self._limits, self._shutdown_state, self._closed = limits, shutdown_state, closed
@@ -170,9 +168,9 @@ class HttpConnection(HttpToolsProtocol):
         headers = first_headers(self.headers)
         length = declared_length(headers)
         self._permit = None
-        # A pipelined post is admitted later, by the endpoint.
-        if self._admission is not None and posts_events(method, self.url) and not self._is_answering():
-            admitted = self._admission.admit(0 if (length or 0) > max_body_bytes(PATH) else length)
+        # A pipelined request is admitted later, by the application, and so is HEAD: its response has no body.
+        if self._admission is not None and method != b"HEAD" and not self._is_answering():
+            admitted = self._admission.admit(method, self.url, self.headers)
             if isinstance(admitted, ShedReason):
                 self._shed(self._admission, admitted, headers)
                 return
@@ -186,8 +184,6 @@ class HttpConnection(HttpToolsProtocol):
         self._waiting.remove(self)
         self._wait.await_body(self.loop.time(), pipelined=bool(self.pipeline))
         self.cycle.transport = self._answer_transport
-        if self._permit is not None:
-            self.scope["state"][RESPOND] = partial(respond, self.cycle)
         if self._shutdown_state.begun or (length or 0) > self._limits.drain_bytes:
             self.cycle.keep_alive = False
         # The end of a chunked body may be malformed. So a response before that end is the connection's last.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from app.server.request_body import MIB
+from app.server.request_head import MIB
 
 NEVER: Final = float("inf")
 # Bytes that each header field counts in addition to its text, as in HTTP/2 (RFC 9113 §6.5.2). A small field

@@ -6,6 +6,7 @@ path (`app.api.events.post_events`) only serves the OpenAPI description.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Final
 
@@ -25,22 +26,24 @@ from app.api.secured_route import acting_in, authorize, scopes_of
 from app.domain.admission import ShedReason
 from app.domain.ids import OrganisationId
 from app.domain.trace import RequestTrace
-from app.server.admission import PERMIT, REFUSAL_DELAY_S, AdmissionController, Permit
-from app.server.complete_response import RESPOND, Respond
-from app.server.loop_limiter import LoopLimiter
+from app.server.admission import REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.middleware import (
     CLIENT_CLOSED_REQUEST,
     FIXED_HEADERS,
     REQUEST_ID,
     RequestMiddleware,
-    declared_length,
+    admitted_by_head,
     request_id_of,
     traceparent_of,
 )
-from app.server.request_body import PATH, RequestBodyReader, max_body_bytes
+from app.server.request_body import RequestBodyReader
+from app.server.request_head import KIB, PATH, declared_length, max_body_bytes
 from app.store.errors import is_unavailable
 
-_CAP: Final = max_body_bytes(PATH)
+_CAP: Final = max_body_bytes(PATH.encode())
+# Only one body of more than this size is parsed and evaluated at a time, so that posts of few events wait for
+# no more than one of them.
+_LARGE_BODY_BYTES: Final = 8 * KIB
 _SCOPES: Final = scopes_of(events.post_events)
 _DELAYED_STATUSES: Final = {STATUSES[ErrorCode.TOO_MANY_REQUESTS], STATUSES[ErrorCode.UNAVAILABLE]}
 
@@ -63,7 +66,6 @@ class EventsEndpoint:
         key_ring: KeyRing,
         organisations: OrganisationCache,
         admission: AdmissionController,
-        loop_limiter: LoopLimiter,
         middleware: RequestMiddleware,
         monotonic: Callable[[], float],
     ) -> None:
@@ -72,35 +74,26 @@ class EventsEndpoint:
         self._organisations = organisations
         self._admission = admission
         self._backlog_refusal = partial(admission.refusal, ShedReason.LANE)
-        self._loop_limiter = loop_limiter
+        self._large_bodies = asyncio.Lock()
         self._middleware = middleware
         self._monotonic = monotonic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a post (ASGI). If the server admitted it by its head, the permit is in the scope's state."""
+        """Serve a post (ASGI)."""
         headers = first_headers(scope["headers"])
-        length = declared_length(headers)
         reply: EventsReply | None
-        state = scope.setdefault("state", {})
-        permit: Permit | None = state.get(PERMIT)
-        # Admission precedes every database query. A body over the cap gets 413 and is not read, so it
-        # reserves no memory.
-        admitted = permit or self._admission.enter(0 if (length or 0) > _CAP else length, is_events=True)
+        admitted = admitted_by_head(scope, self._admission)
         if isinstance(admitted, Permit):
-            reply = await self._accept(scope, receive, headers, length, admitted)
+            reply = await self._accept(scope, receive, headers, declared_length(headers), admitted)
         else:
-            reply = _refused(admitted, request_id := request_id_of(headers))
+            reply = _refused(self._admission.problem(admitted), request_id := request_id_of(headers))
             self._middleware.record("POST", PATH, reply.status, 0.0, request_id, None)
-        respond: Respond | None = state.pop(RESPOND, None)
         if reply is None:
             return
         if reply.status in _DELAYED_STATUSES:
             await asyncio.sleep(REFUSAL_DELAY_S)
-        if respond is not None:
-            await respond(reply.status, reply.headers, reply.body)
-        else:
-            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-            await send({"type": "http.response.body", "body": reply.body})
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await send({"type": "http.response.body", "body": reply.body})
 
     async def _accept(
         self, scope: Scope, receive: Receive, headers: FirstHeaders, length: int | None, permit: Permit
@@ -115,17 +108,11 @@ class EventsEndpoint:
         caller: Caller | Problem | None = None
         reply: EventsReply | None = None
         try:
-            caller = await authorize(self._key_ring, scope["headers"], _SCOPES)
+            caller = await authorize(self._key_ring, scope["headers"], _SCOPES, known=permit.caller)
             if scope["query_string"] and isinstance(caller, Caller):
                 caller = await acting_in(self._organisations, scope, caller)
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
-            elif (
-                (length or 0) <= _CAP  # the reader below refuses a larger body
-                and (problem := self._admission.charge_owner(permit, caller.key, caller.organisation))
-                is not None
-            ):
-                reply = _refused(problem, request_id)
             elif isinstance(query := events.read_query(scope), Problem):
                 reply = _refused(query, request_id)
             elif (problem := await self._refused_organisation(caller.organisation)) is not None:
@@ -134,7 +121,8 @@ class EventsEndpoint:
                 body = RequestBodyReader(receive, _CAP, length, permit, self._admission)
                 stored = await events.accept_events(
                     headers,
-                    partial(self._read, body, permit, caller.organisation),
+                    partial(self._read, body, permit),
+                    self._in_turn,
                     self._context,
                     self._backlog_refusal,
                     caller,
@@ -155,17 +143,16 @@ class EventsEndpoint:
             self._middleware.record("POST", PATH, status, duration_s, request_id, key, trace)
         return reply
 
-    async def _read(self, body: RequestBodyReader, permit: Permit, organisation: OrganisationId) -> bytes:
-        """Read the body of a post, wait for the loop limiter, and return the body.
-
-        Raises Refusal if parsing the body would exceed the memory limit.
-        """
+    async def _read(self, body: RequestBodyReader, permit: Permit) -> bytes:
+        """Return the body of a post. Raises Refusal if parsing it would exceed the memory limit."""
         content = await body.read()
-        if (turn := self._loop_limiter.enter(permit.cost, organisation)) is not None:
-            await turn
-        if (problem := self._admission.memory_problem(permit)) is not None:
+        if (problem := self._admission.memory_problem(permit, content)) is not None:
             raise Refusal.of(problem)
         return content
+
+    def _in_turn(self, body: bytes) -> AbstractAsyncContextManager[object]:
+        """Return a context in which to parse and evaluate a body. Only one large body is in it at a time."""
+        return self._large_bodies if len(body) > _LARGE_BODY_BYTES else nullcontext()
 
     async def _refused_organisation(self, organisation: OrganisationId) -> Problem | None:
         """Return why an organisation may not send events or dry runs now, or None."""

@@ -7,7 +7,6 @@ import logging
 import random
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.requests import ClientDisconnect
@@ -16,10 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.errors import error_response, problem_of
 from app.api.headers import FirstHeaders, first_headers
 from app.api.query_parameters import unreadable_target
-from app.api.secured_route import CLAIM
+from app.domain.admission import ShedReason
 from app.domain.trace import RequestTrace, read_traceparent
 from app.server.admission import PERMIT, AdmissionController, Permit
-from app.server.request_body import RequestBodyReader, max_body_bytes
+from app.server.request_body import RequestBodyReader
+from app.server.request_head import declared_length, max_body_bytes
 from app.telemetry import Spans
 
 _log = logging.getLogger("app.requests")
@@ -100,17 +100,15 @@ class RequestMiddleware:
         permit: Permit | None = None
         try:
             problem = unreadable_target(scope)
-            length, cap = declared_length(request_headers), max_body_bytes(scope["path"])
-            if problem is None and length != 0:
-                # Admission precedes every database query. A body over the cap gets 413 and is not read, so it
-                # reserves no memory.
-                admitted = self._admission.enter(0 if (length or 0) > cap else length, is_events=False)
-                if isinstance(admitted, Permit):
-                    permit = scope["state"][PERMIT] = admitted
-                    scope["state"][CLAIM] = partial(self._admission.charge_owner, admitted)
-                else:
-                    problem = admitted
             if problem is None:
+                admitted = admitted_by_head(scope, self._admission)
+                if isinstance(admitted, Permit):
+                    permit = admitted
+                else:
+                    problem = self._admission.problem(admitted)
+            if problem is None:
+                assert permit is not None
+                length, cap = declared_length(request_headers), max_body_bytes(target_of(scope))
                 body = RequestBodyReader(receive, cap, length, permit, self._admission)
                 await self._app(scope, body.receive, send_with_headers)
             else:
@@ -188,12 +186,17 @@ def traceparent_of(headers: FirstHeaders) -> str | None:
     return None if value is None else read_traceparent(value.decode("latin-1"))
 
 
-def declared_length(headers: FirstHeaders) -> int | None:
-    """Return the declared length of the body: 0 without a body, None if chunked or not a number.
+def target_of(scope: Scope) -> bytes:
+    """Return the path and the query of a request, as the client sent them."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    return path + b"?" + query if query else path
 
-    Accepts blanks around a length and leading zeros, as the parser does.
+
+def admitted_by_head(scope: Scope, admission: AdmissionController) -> Permit | ShedReason:
+    """Return the permit of a request.
+
+    The connection admitted it by its head, unless an earlier request of the connection was not yet answered.
     """
-    if b"transfer-encoding" in headers:
-        return None
-    digits = headers.get(b"content-length", b"0").strip(b" \t").lstrip(b"0")[:20] or b"0"
-    return int(digits) if digits.isdigit() else None
+    permit: Permit | None = scope.setdefault("state", {}).pop(PERMIT, None)
+    return permit or admission.admit(scope["method"].encode(), target_of(scope), scope["headers"])

@@ -1,28 +1,10 @@
 """Read request bodies up to the size cap, and charge them to admission control."""
 
-from typing import Final
-
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from app.admin.refusals import ErrorCode, Refusal
 from app.server.admission import AdmissionController, Permit
-
-MIB: Final = 1024 * 1024
-PATH: Final = "/events"
-_SUGGEST: Final = "/mappings/suggest"
-_PATH: Final = PATH.encode()
-_PATH_AND_QUERY: Final = _PATH + b"?"
-
-
-def max_body_bytes(path: str) -> int:
-    """Return the largest body that a path accepts, in bytes. Bodies with many events may be larger."""
-    return 5 * MIB if path == PATH or path.endswith(_SUGGEST) else MIB
-
-
-def posts_events(method: bytes, target: bytes) -> bool:
-    """Return whether a request line is `POST /events`, with or without a query."""
-    return method == b"POST" and (target == _PATH or target.startswith(_PATH_AND_QUERY))
 
 
 class RequestBodyReader:

@@ -60,14 +60,14 @@ class DatabaseResults:
     @property
     def are_refused(self) -> bool:
         """Return whether the database has refused every flush or claim for some time, or a flush hangs."""
-        return self._refusals.are_lasting or self._hangs
+        return self._refusals.are_lasting or self.flush_age_s >= LASTING_S
 
     @property
-    def _hangs(self) -> bool:
-        """Return whether a flush runs for long, or flushes run and none has succeeded for long."""
+    def flush_age_s(self) -> float:
+        """The seconds for which a flush has run, or flushes have run without a success; 0.0 without one."""
         if not self._flushes:
-            return False
-        return self._monotonic() - min(self._waiting_since, *self._flushes.values()) >= LASTING_S
+            return 0.0
+        return self._monotonic() - min(self._waiting_since, *self._flushes.values())
 
     @property
     def want_probe(self) -> bool:

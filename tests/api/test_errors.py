@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from app.domain.ids import KeyId
 from app.ingest.pending_request import NotStored
 from app.processes.application import create_application
 from app.telemetry import JsonLines
-from tests.api.world import BOOTSTRAP, DESTINATION, EVENT, World
+from tests.api.world import BOOTSTRAP, DESTINATION, EVENT, FakeIntake, World
 
 
 def test_every_word_has_a_status_and_a_sentence() -> None:
@@ -277,10 +278,10 @@ def _fields(world: World) -> dict[str, Any]:
     return {name: getattr(world.context, name) for name in names} | {"registry": CollectorRegistry()}
 
 
-class _RefusingIntake:
+class _RefusingIntake(FakeIntake):
     """An intake whose database stores nothing."""
 
-    async def receive(self, *_: Any, **__: Any) -> NotStored:
+    async def store(self, events: Any) -> NotStored:
         return NotStored()
 
 
@@ -295,6 +296,7 @@ async def test_events_that_could_not_be_stored_are_refused_with_a_time_to_wait(w
         await accept_events(
             {b"content-type": b"application/json"},
             body,
+            lambda content: nullcontext(),
             replace(world.context, intake=_RefusingIntake()),
             lambda: Problem(ErrorCode.UNAVAILABLE),
             Caller(KeyId("key_1"), frozenset({Scope.EVENTS_WRITE})),

@@ -22,8 +22,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.domain.admission import MIB
 from app.processes.application import create_application
-from tests.api.test_ways_in import CLOSE, EVENT, TakesAll, application, exchanged, post, served
-from tests.api.world import BOOTSTRAP, World
+from tests.api.test_ways_in import CLOSE, EVENT, application, exchanged, post, served
+from tests.api.world import BOOTSTRAP, FakeIntake, World
 
 H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
 CHUNKED = "Transfer-Encoding: chunked"
@@ -330,7 +330,7 @@ async def test_a_body_that_breaks_after_its_refusal_gets_no_second_answer(port: 
 async def test_memory_that_runs_out_while_a_body_is_received_is_503(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = create_application(replace(world.context, intake=TakesAll(), registry=CollectorRegistry()))
+    app = create_application(replace(world.context, intake=FakeIntake(), registry=CollectorRegistry()))
 
     def no_memory(*_: Any) -> None:
         raise MemoryError

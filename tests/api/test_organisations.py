@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from app.admin.access import Scope
 from app.processes.application import create_application
-from tests.api.test_ways_in import EVENT_OF, TakesAll
-from tests.api.world import BOOTSTRAP, DESTINATION, World, cache_queries, statements_of
+from tests.api.test_ways_in import EVENT_OF
+from tests.api.world import BOOTSTRAP, DESTINATION, FakeIntake, World, cache_queries, statements_of
 
 KEY = {"name": "engine", "scopes": [scope for scope in Scope if scope is not Scope.ORGANISATIONS_ADMIN]}
 
@@ -138,7 +138,7 @@ async def posting(world: World, intake: Any) -> httpx.AsyncClient:
 async def test_the_limit_on_events_holds(world: World) -> None:
     """429 with the time after which the next request is admitted; it is."""
     key = await organisation(world, limits={"events_per_second": 10})
-    async with await posting(world, TakesAll()) as client:
+    async with await posting(world, FakeIntake()) as client:
         headers = {"Authorization": f"Bearer {key}"}
         first = await client.post("/events", json=[EVENT_OF] * 30, headers=headers)
         assert first.status_code == 202
@@ -172,7 +172,7 @@ async def test_a_suspended_organisation_sends_no_new_events(world: World) -> Non
     assert "organisation is suspended" in state["detail"]
     new = (await world.call("POST", "/destinations", {**DESTINATION, "name": "New"}, key=key)).json()
     assert new["state"] == "paused"
-    async with await posting(world, TakesAll()) as client:
+    async with await posting(world, FakeIntake()) as client:
         headers = {"Authorization": f"Bearer {key}"}
         refused = await client.post("/events", json=EVENT_OF, headers=headers)
         assert (refused.status_code, refused.json()["error"]) == (403, "organisation_suspended")
@@ -199,7 +199,7 @@ async def test_an_organisation_suspended_elsewhere_sends_no_events_after_three_s
 ) -> None:
     """Another process suspends it; this one reads it again in the background, or cannot."""
     key = await organisation(world)
-    async with await posting(world, TakesAll()) as client:
+    async with await posting(world, FakeIntake()) as client:
         headers = {"Authorization": f"Bearer {key}"}
         assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
         await world.sql("UPDATE organisations SET suspended_at = now()")
@@ -214,7 +214,7 @@ async def test_an_organisation_suspended_elsewhere_sends_no_events_after_three_s
 async def test_a_rare_sender_waits_for_no_read_of_its_key_and_organisation(world: World) -> None:
     """A post every ten seconds: the process has read both again meanwhile, each in one statement."""
     headers = {"Authorization": f"Bearer {await organisation(world)}"}
-    async with await posting(world, TakesAll()) as client:
+    async with await posting(world, FakeIntake()) as client:
         assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
         executed = statements_of(world)
         for _ in range(3):

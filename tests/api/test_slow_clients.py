@@ -83,10 +83,13 @@ async def running(
             registry=registry,
             monotonic=time.monotonic,
             jitter=lambda: 0.5,
-            waiting_events=lambda: 0,
+            known_caller=lambda headers: None,
+            flush_age_s=lambda: 0.0,
             resident_bytes=lambda: 0,
         )
-        assert isinstance(admission.enter(1_000, is_events=True), Permit)  # somebody else's, still under way
+        # A post of another client that stays in progress.
+        in_progress = admission.admit(b"POST", b"/events", [(b"content-length", b"1000")])
+        assert isinstance(in_progress, Permit)
     server = Server(
         application,
         host="127.0.0.1",

@@ -13,37 +13,21 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.domain.event import Event, Rejection
-from app.domain.trace import RequestTrace
 from app.ingest.intake import EventResult
+from app.ingest.pending_request import NotStored
 from app.processes.application import create_application
 from app.server.connection_limits import ConnectionLimits
 from app.server.server import HSTS_HEADERS, Server
-from tests.api.world import BOOTSTRAP, World
+from tests.api.world import BOOTSTRAP, FakeIntake, World
 
 # With and without a query, which here says what holds anyway.
 PLAIN, ASKING = "/events", "/events?dry_run=false"
 JSON = {"Content-Type": "application/json"}
 
 
-class TakesAll:
-    """An intake that accepts whatever it is given."""
-
-    async def receive(
-        self,
-        events: Sequence[Event | Rejection],
-        *,
-        access: Any,
-        low_priority: bool,
-        trace: RequestTrace | None = None,
-    ) -> list[EventResult]:
-        return [
-            EventResult(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)
-        ]
-
-
 def application(world: World, registry: CollectorRegistry | None = None) -> Any:
     return create_application(
-        replace(world.context, intake=TakesAll(), registry=registry or CollectorRegistry())
+        replace(world.context, intake=FakeIntake(), registry=registry or CollectorRegistry())
     )
 
 
@@ -138,17 +122,10 @@ async def test_all_ways_are_counted_under_one_route(world: World) -> None:
     assert samples == [3.0]
 
 
-class Breaks:
+class BrokenIntake(FakeIntake):
     """An intake with a defect."""
 
-    async def receive(
-        self,
-        events: Sequence[Event | Rejection],
-        *,
-        access: Any,
-        low_priority: bool,
-        trace: RequestTrace | None = None,
-    ) -> list[EventResult]:
+    async def store(self, events: Sequence[Event | Rejection]) -> list[EventResult] | NotStored:
         raise ZeroDivisionError
 
 
@@ -215,7 +192,7 @@ async def test_a_body_may_come_in_pieces_and_unannounced(world: World) -> None:
 @pytest.mark.reads_only
 async def test_a_defect_is_answered_and_the_connection_goes_on(world: World) -> None:
     """500 in the one shape, with nothing of the event in it."""
-    app = create_application(replace(world.context, intake=Breaks(), registry=CollectorRegistry()))
+    app = create_application(replace(world.context, intake=BrokenIntake(), registry=CollectorRegistry()))
     async with served(app) as port:
         got = await exchanged(port, post(EVENT % 1), post(EVENT % 2, CLOSE))
     assert got.count(b"HTTP/1.1 500") == 2
@@ -252,11 +229,13 @@ async def test_a_length_is_charged_however_it_is_spelt(world: World, length: str
         until = time.monotonic() + 30
         while not app.state.admission._posts and time.monotonic() < until:
             await asyncio.sleep(0)
-        assert app.state.admission._body_bytes == 1000  # what is declared, as it is less than the reserve
+        assert (
+            app.state.admission._process.body_bytes == 1000
+        )  # what is declared, as it is less than the reserve
         writer.transport.abort()
         while app.state.admission._posts and time.monotonic() < until:
             await asyncio.sleep(0)
-        assert app.state.admission._body_bytes == 0
+        assert app.state.admission._process.body_bytes == 0
         too_large = length % (5 * 1024 * 1024 + 1)
         got = await exchanged(
             port, head.replace((length % 1000).encode(), f"{too_large}\r\n{CLOSE}".encode())
@@ -304,16 +283,14 @@ async def test_a_query_that_cannot_be_read_is_refused(
 @pytest.mark.reads_only
 async def test_a_query_sets_what_events_leave_out(world: World) -> None:
     """Destination and mapping, priority and dry run reach the events as before."""
-    came: list[Any] = []
+    received: list[Any] = []
 
-    class Notes(TakesAll):
-        async def receive(
-            self, events: Any, *, access: Any, low_priority: bool, trace: RequestTrace | None = None
-        ) -> list[EventResult]:
-            came.append((events[0].destination_id, events[0].mapping_id, low_priority))
-            return await super().receive(events, access=access, low_priority=low_priority)
+    class RecordingIntake(FakeIntake):
+        async def evaluate(self, events: Any, **options: Any) -> Any:
+            received.append((events[0].destination_id, events[0].mapping_id, options["low_priority"]))
+            return await super().evaluate(events)
 
-    app = create_application(replace(world.context, intake=Notes(), registry=CollectorRegistry()))
+    app = create_application(replace(world.context, intake=RecordingIntake(), registry=CollectorRegistry()))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
         answer = await client.post(
@@ -322,20 +299,13 @@ async def test_a_query_sets_what_events_leave_out(world: World) -> None:
             headers={**JSON, "X-Api-Key": BOOTSTRAP},
         )
     assert answer.status_code == 202
-    assert came == [("dst_1", "map_1", True)]
+    assert received == [("dst_1", "map_1", True)]
 
 
-class OutOfMemory(TakesAll):
+class OutOfMemory(FakeIntake):
     """An intake for which there is no memory."""
 
-    async def receive(
-        self,
-        events: Sequence[Event | Rejection],
-        *,
-        access: Any,
-        low_priority: bool,
-        trace: RequestTrace | None = None,
-    ) -> list[EventResult]:
+    async def evaluate(self, events: Sequence[Event | Rejection], **options: Any) -> Any:
         raise MemoryError
 
 

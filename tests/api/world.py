@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,8 +20,11 @@ from app.amazon.tokens import InvalidClient, SignInRefused, Tokens, Unavailable
 from app.api.recent_rows import REFRESH_SECONDS
 from app.crypto import NamedKey, Vault
 from app.domain.destination import Region
+from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.outcome import Unauthorized
+from app.ingest.intake import EventResult
+from app.ingest.pending_request import NotStored
 from app.processes.application import create_application
 from tests.api.description import check_responses
 
@@ -111,6 +114,21 @@ class FakeDeliveryControl:
 
     async def wake(self, destination: DestinationNumber) -> None:
         self.calls.append(("wake", destination))
+
+
+class FakeIntake:
+    """An intake that accepts all events and stores none. `sent` are the events of the last request."""
+
+    sent: list[Event | Rejection]
+
+    async def evaluate(self, events: Sequence[Event | Rejection], **options: Any) -> Any:
+        self.sent = list(events)
+        return self.sent
+
+    async def store(self, events: Sequence[Event | Rejection]) -> list[EventResult] | NotStored:
+        return [
+            EventResult(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)
+        ]
 
 
 @dataclass

@@ -71,7 +71,7 @@ PARTS: dict[str, Part] = {
     ),
     "admission": {
         "app/domain/admission.py": ADMISSION_TESTS,
-        "app/server/loop_limiter.py": ("tests/domain/test_loop_limiter.py",),
+        "app/ingest/commit_queue.py": ("tests/domain/test_commit_queue.py",),
     },
     # Each module by the tests of its rules; the simulations of test_lanes.py show what they do together.
     "pacing": {
@@ -81,10 +81,7 @@ PARTS: dict[str, Part] = {
                 "watermarks",
                 "lane_limits",
                 "merge_window",
-                "owner_queue",
                 "inbound_limit",
-                "recent_senders",
-                "commit_window",
             )
         },
         **{

@@ -1,4 +1,6 @@
-"""Who is let in: a table of pressures, and laws of the allowance that is learned."""
+"""Which requests are admitted, and how the adaptive limit follows response times."""
+
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -7,188 +9,205 @@ from msgspec.structs import replace
 
 from app.domain.admission import (
     MIB,
+    POST_COST,
     RESERVE,
     SHED_SPECS,
+    UNDECLARED_COST,
     AdaptiveLimit,
-    CurrentLoad,
+    Demand,
     Limits,
+    Load,
     ShedReason,
+    Usage,
+    backlog_too_old,
     cost_of,
-    over_organisation_share,
-    over_share,
+    reserve_of,
     retry_after,
     shed_reason,
 )
 
-BOUNDS = Limits(
-    target_latency_s=3, body_bytes=32 * MIB, resident_bytes=256 * MIB, waiting_events=40_000, oldest_s=10
-)
-EASY = CurrentLoad(
-    posts=9,
-    complete=9,
-    cost=MIB,
-    small_cost=0,
-    arriving_cost=0,
-    body_bytes=MIB,
-    waiting_events=10,
-    oldest_s=0.1,
-    resident_bytes=130 * MIB,
-    parsed_bytes=0,
-)
-RETAINED = replace(EASY, resident_bytes=257 * MIB)
+LIMITS = Limits(body_bytes=24 * MIB, resident_bytes=192 * MIB, flush_s=10, connections=900)
+LIMIT = AdaptiveLimit()  # 4 MiB
+POST = Demand(cost=3_000, body_bytes=1_000, is_events=True)
+
+
+def load_of(
+    process: Usage, key: Usage, *, sharers: int = 1, flush_s: float = 0.0, resident_bytes: int = 0
+) -> Load:
+    return Load(process, replace(key), key, sharers, flush_s, resident_bytes)
+
+
+BUSY = Usage(requests=8, cost=4 * MIB - POST.cost, body_bytes=24 * MIB - POST.body_bytes)
+FULL = Usage(requests=8, cost=4 * MIB, body_bytes=23 * MIB)
+RETAINED = 192 * MIB + 1  # resident bytes above the limit
+
+
+def test_the_limits_in_force() -> None:
+    """In bytes, seconds and events, as docs/operations.md states them."""
+    assert Limits(3.0, 24 * 1_048_576, 192 * 1_048_576, 10.0, 900) == Limits()
+    assert (MIB, POST_COST, RESERVE, UNDECLARED_COST) == (1_048_576, 2_048, 32_768, 65_536)
+    assert AdaptiveLimit() == AdaptiveLimit(4 * MIB, float("-inf"))
+    assert {(spec.soonest_s, spec.latest_s) for spec in SHED_SPECS.values()} == {(1, 5), (2, 10), (60, 300)}
 
 
 @pytest.mark.parametrize(
-    ("pressure", "body_length", "cause"),
+    ("load", "reason"),
     [
-        pytest.param(EASY, MIB, None, id="little is under way: come in"),
-        pytest.param(EASY, None, None, id="a body of unknown length comes in as well"),
+        pytest.param(load_of(BUSY, BUSY), None, id="exactly at both limits"),
+        pytest.param(load_of(FULL, FULL), ShedReason.CROWDED, id="above the adaptive limit"),
         pytest.param(
-            replace(EASY, body_bytes=32 * MIB - RESERVE + 1),
-            2 * MIB,
+            load_of(replace(FULL, requests=7), FULL), None, id="a few requests, however large they are"
+        ),
+        pytest.param(
+            load_of(replace(BUSY, body_bytes=24 * MIB), replace(BUSY, body_bytes=24 * MIB)),
             ShedReason.BODIES,
-            id="bodies would outgrow their room",
+            id="above the body memory",
         ),
         pytest.param(
-            replace(EASY, body_bytes=31 * MIB), 2 * MIB, None, id="a declared length alone takes no room"
-        ),
-        pytest.param(RETAINED, MIB, None, id="memory that the allocator keeps sheds nothing"),
-        pytest.param(
-            replace(RETAINED, cost=2 * MIB + 1), MIB, ShedReason.MEMORY, id="posts in progress need more"
+            load_of(BUSY, BUSY, flush_s=10.01), ShedReason.COMMITS, id="a flush that does not end"
         ),
         pytest.param(
-            replace(RETAINED, cost=2 * MIB + 1),
-            None,
+            load_of(replace(BUSY, cost=3 * MIB // 2), BUSY, resident_bytes=RETAINED),
             ShedReason.MEMORY,
-            id="more, and a length is not declared",
+            id="above the memory limit, and more in progress than it retains",
         ),
         pytest.param(
-            replace(RETAINED, parsed_bytes=17 * MIB), MIB, ShedReason.MEMORY, id="parsed bodies need more"
-        ),
-        pytest.param(
-            replace(RETAINED, cost=3 * MIB, small_cost=2 * MIB),
-            1_000,
+            load_of(replace(BUSY, cost=3 * MIB // 2 - 3_000), BUSY, resident_bytes=RETAINED),
             None,
-            id="large posts shed no small ones",
+            id="memory that the allocator retains",
+        ),
+        pytest.param(load_of(FULL, FULL, sharers=2), ShedReason.SHARE, id="the sender of everything"),
+        pytest.param(
+            load_of(FULL, Usage(requests=1, cost=2 * MIB - POST.cost), sharers=2), None, id="exactly a share"
         ),
         pytest.param(
-            replace(RETAINED, small_cost=2 * MIB + 1), 1_000, ShedReason.MEMORY, id="small posts need more"
+            load_of(FULL, Usage(requests=1, cost=2 * MIB - POST.cost + 1), sharers=2),
+            ShedReason.SHARE,
+            id="more than a share",
         ),
         pytest.param(
-            replace(EASY, waiting_events=40_001), 1, ShedReason.COMMITS, id="the commit queue is full"
-        ),
-        pytest.param(replace(EASY, oldest_s=10.5), 1, ShedReason.COMMITS, id="a commit takes too long"),
-        pytest.param(replace(EASY, cost=16 * MIB), 1, ShedReason.CROWDED, id="more than is answered in time"),
-        pytest.param(
-            replace(EASY, cost=16 * MIB, complete=7), 5 * MIB, None, id="a few of full size are no crowd"
+            load_of(FULL, Usage(), sharers=1_000), None, id="a key without another request"
         ),
         pytest.param(
-            replace(EASY, arriving_cost=999 * MIB), MIB // 2, None, id="bodies that stall keep nobody out"
+            load_of(Usage(), Usage(), flush_s=99.0, resident_bytes=RETAINED), None, id="the only request"
         ),
         pytest.param(
-            CurrentLoad(0, 0, 99 * MIB, 99 * MIB, 0, 40 * MIB, 50_000, 99.0, 999 * MIB, 99 * MIB),
-            5 * MIB,
-            None,
-            id="a lone post always comes in",
+            load_of(Usage(requests=301), Usage(requests=301, arriving=300)),
+            ShedReason.SHARE,
+            id="a key whose bodies wait on a third of the connections",
         ),
     ],
+)  # fmt: skip
+def test_a_post_is_admitted_or_gets_a_reason(load: Load, reason: ShedReason | None) -> None:
+    assert shed_reason(POST, load, LIMIT, LIMITS) is reason
+
+
+def test_bodies_of_an_organisation_wait_on_two_thirds_of_the_connections() -> None:
+    """The connections of a request whose body arrives cannot be closed for another client."""
+    load = Load(Usage(requests=650), Usage(requests=650, arriving=600), Usage(), 4, 0.0, 0)
+    assert shed_reason(POST, load, LIMIT, LIMITS) is ShedReason.SHARE
+    load.organisation.arriving = 599
+    assert shed_reason(POST, load, LIMIT, LIMITS) is None
+
+
+def test_operators_have_more_body_memory_and_are_not_shed_for_a_flush() -> None:
+    action = Demand(cost=40_000, body_bytes=1_000, spare_bytes=4 * MIB)
+    full = load_of(replace(BUSY, cost=0, body_bytes=24 * MIB), replace(BUSY, cost=0), flush_s=99.0)
+    assert shed_reason(POST, full, LIMIT, LIMITS) is not None
+    assert shed_reason(action, full, LIMIT, LIMITS) is None
+
+
+def test_a_request_without_a_cost_is_admitted_under_any_load() -> None:
+    """Such as a probe."""
+    probe = Demand(cost=0, has_body=False, spare_bytes=4 * MIB)
+    assert shed_reason(probe, load_of(FULL, FULL, resident_bytes=RETAINED), LIMIT, LIMITS) is None
+
+
+@given(
+    others=st.builds(
+        Usage, st.integers(0, 900), st.just(0), st.integers(0, 90 * MIB), st.integers(0, 48 * MIB)
+    ),
+    sharers=st.integers(1, 50),
+    part=st.floats(0, 0.99),
+    resident_bytes=st.integers(0, 400 * MIB),
+    limit=st.floats(MIB / 2, 64 * MIB),
 )
-def test_a_post_is_admitted_or_gets_a_reason(
-    pressure: CurrentLoad, body_length: int | None, cause: ShedReason | None
+def test_below_its_share_a_key_is_admitted_whatever_others_use(
+    others: Usage, sharers: int, part: float, resident_bytes: int, limit: float
 ) -> None:
-    assert shed_reason(pressure, AdaptiveLimit(), body_length, BOUNDS) is cause
+    cost = part * min(limit, LIMITS.retained_cost) / sharers - POST.cost
+    bodies = part * LIMITS.body_bytes / sharers - POST.body_bytes
+    ours = Usage(1, 0, max(0, int(cost)), max(0, int(bodies)))
+    process = Usage(others.requests + 1, 0, others.cost + ours.cost, others.body_bytes + ours.body_bytes)
+    load = load_of(process, ours, sharers=sharers, resident_bytes=resident_bytes)
+    if cost >= 0 and bodies >= 0:
+        assert shed_reason(POST, load, AdaptiveLimit(limit), LIMITS) is None
 
 
-@pytest.mark.parametrize(
-    ("held", "requests", "arriving", "over"),
-    [
-        pytest.param(32 * MIB // 3, 2, 1, False, id="a third of the room"),
-        pytest.param(32 * MIB // 3 + 1, 2, 1, True, id="more than a third of the room"),
-        pytest.param(31 * MIB, 1, 1, False, id="the only request of its owner"),
-        pytest.param(MIB, 300, 300, False, id="a third of the connections"),
-        pytest.param(MIB, 301, 301, True, id="more bodies to come than a third of the connections"),
-        pytest.param(MIB, 900, 0, False, id="many whose bodies are here"),
-    ],
-)
-def test_an_owner_has_a_third_of_the_room_and_of_the_connections(
-    held: int, requests: int, arriving: int, over: bool
-) -> None:
-    assert over_share(held, requests, arriving, BOUNDS) is over
+def test_what_a_request_costs_and_reserves() -> None:
+    """Without a length it costs 64 KiB and reserves 32."""
+    assert (cost_of(0), cost_of(10), cost_of(None)) == (2_048, 2_058, 2_048 + 65_536)
+    reserves = [reserve_of(length) for length in (0, 10, RESERVE + 1, None)]
+    assert reserves == [0, 10, RESERVE, RESERVE]
 
 
-def learn(
-    allowance: AdaptiveLimit, took_s: float, *, now: float, began: float, share: float = 1.0
-) -> AdaptiveLimit:
-    return allowance.answered(
-        cost=cost_of(500_000),
-        began=began,
-        took_s=took_s,
-        under_way=round(allowance.cost * share),
-        now=now,
-        target_latency_s=3,
-    )
+def after(limit: AdaptiveLimit, **more: float) -> AdaptiveLimit:
+    """Return the limit after a response, by default a timely one while the complete limit is in use."""
+    facts = {"cost": 1000, "began": 9.0, "took_s": 1.0, "in_progress": limit.cost, "now": 10.0} | more
+    return limit.answered(**facts, target_latency_s=3.0)  # type: ignore[arg-type]
 
 
-def test_a_late_answer_cuts_the_allowance_once_for_each_round() -> None:
-    """Those that came in before the cut were late for the same reason, and cut no more."""
-    first = learn(AdaptiveLimit(), 3.1, now=10, began=6)
-    assert first.cost < AdaptiveLimit().cost
-    assert learn(first, 5, now=11, began=6.5) == first
-    assert learn(first, 5, now=16, began=11).cost < first.cost
+def test_a_late_response_takes_three_tenths() -> None:
+    """Once for each round, because requests from before the cut were late for the same reason."""
+    assert after(AdaptiveLimit(), took_s=3.01) == AdaptiveLimit(4 * MIB * 0.7, 10.0)
+    assert after(AdaptiveLimit(), took_s=3.0).cost > 4 * MIB
+    assert after(AdaptiveLimit(0.6 * MIB), took_s=4.0).cost == 0.5 * MIB
+    cut = AdaptiveLimit(2 * MIB, cut_at=9.0)
+    assert after(cut, took_s=4.0, began=9.0) is cut
+    assert after(cut, took_s=4.0, began=9.1) == AdaptiveLimit(2 * MIB * 0.7, 10.0)
 
 
-def test_timely_answers_add_only_while_the_allowance_is_in_use() -> None:
-    """Whom nobody was kept out for says nothing of a larger one."""
-    allowance = AdaptiveLimit()
-    assert learn(allowance, 0.2, now=1, began=0).cost > allowance.cost
-    assert learn(allowance, 0.2, now=1, began=0, share=0.3) == allowance
+def test_a_timely_response_adds_its_part_of_an_eighth_of_a_mib() -> None:
+    """Where at least half of the limit was in use, and never above 64 MiB."""
+    limit = AdaptiveLimit(4 * MIB, cut_at=3.0)
+    assert after(limit) == AdaptiveLimit(4 * MIB + 0.125 * MIB * 1000 / (4 * MIB), 3.0)
+    assert after(limit, in_progress=2 * MIB) != limit
+    assert after(limit, in_progress=2 * MIB - 1) is limit
+    assert after(AdaptiveLimit(64 * MIB)).cost == 64 * MIB
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 1)), max_size=300))
-def test_whatever_is_answered_the_allowance_keeps_within_its_ends(answers: list[tuple[float, float]]) -> None:
-    allowance = AdaptiveLimit()
-    for now, (took, share) in enumerate(answers):
-        allowance = learn(allowance, took, now=now, began=now - took, share=share)
-        assert MIB / 2 <= allowance.cost <= 64 * MIB
+def test_the_limit_stays_within_its_range(responses: list[tuple[float, float]]) -> None:
+    limit = AdaptiveLimit()
+    for now, (took, part) in enumerate(responses):
+        limit = after(limit, took_s=took, now=now, began=now - took, in_progress=part * limit.cost)
+        assert MIB / 2 <= limit.cost <= 64 * MIB
 
 
 @given(st.floats(0.7, 20))
-def test_the_allowance_settles_where_answers_are_just_in_time(capacity_mib_s: float) -> None:
-    """Against a server of a steady capacity that is always full, waits end up near the patience."""
-    allowance, now, waits = AdaptiveLimit(), 0.0, []
+def test_the_limit_settles_where_responses_are_just_in_time(capacity_mib_s: float) -> None:
+    """Against a server of a steady capacity that is always full, responses take about the target latency."""
+    limit, now, waits = AdaptiveLimit(), 0.0, []
     for _ in range(300):
-        wait = allowance.cost / (capacity_mib_s * MIB)
+        wait = limit.cost / (capacity_mib_s * MIB)
         now += max(wait, 0.1)
-        for _ in range(max(1, round(allowance.cost / cost_of(500_000)))):
-            allowance = learn(allowance, wait, now=now, began=now - wait)
+        for _ in range(max(1, round(limit.cost / cost_of(500_000)))):
+            limit = after(limit, cost=cost_of(500_000), took_s=wait, now=now, began=now - wait)
         waits.append(wait)
     settled = waits[-50:]
-    at_an_end = allowance.cost in (MIB / 2, 64 * MIB)
+    at_an_end = limit.cost in (MIB / 2, 64 * MIB)
     assert at_an_end or 1.5 <= sum(settled) / len(settled) <= 4
 
 
-@pytest.mark.parametrize("cause", ShedReason)
-def test_callers_are_sent_away_for_different_times(cause: ShedReason) -> None:
-    """Whole seconds over the cause's span, so that they do not all come back in one instant."""
-    seconds = {retry_after(cause, jitter / 1000) for jitter in range(1000)}
-    turning = SHED_SPECS[cause]
-    assert (min(seconds), max(seconds)) == (turning.soonest_s, turning.latest_s)
-    assert len(seconds) >= 5
+@pytest.mark.parametrize("reason", ShedReason)
+def test_retry_after_covers_its_range(reason: ShedReason) -> None:
+    """Whole seconds, so that callers do not all return at the same time."""
+    seconds = [retry_after(reason, jitter / 1000) for jitter in range(1000)]
+    spec = SHED_SPECS[reason]
+    assert (min(seconds), max(seconds)) == (spec.soonest_s, spec.latest_s)
+    assert len(set(seconds)) == spec.latest_s - spec.soonest_s + 1
 
 
-@pytest.mark.parametrize(
-    ("body_bytes", "requests", "arriving", "cost", "over"),
-    [
-        pytest.param(MIB, 30, 5, 4 * MIB, False, id="less than two thirds of everything"),
-        pytest.param(22 * MIB, 30, 5, 4 * MIB, True, id="of the memory for bodies"),
-        pytest.param(MIB, 800, 601, 4 * MIB, True, id="of the connections"),
-        pytest.param(MIB, 30, 5, 6 * MIB, True, id="of the work in flight"),
-        pytest.param(MIB, 8, 5, 40 * MIB, False, id="a few large requests are within it"),
-        pytest.param(40 * MIB, 1, 1, 40 * MIB, False, id="so is the only one"),
-    ],
-)
-def test_an_organisation_leaves_a_third_to_others(
-    body_bytes: int, requests: int, arriving: int, cost: int, over: bool
-) -> None:
-    limit = AdaptiveLimit(cost=8 * MIB)
-    assert over_organisation_share(body_bytes, requests, arriving, cost, BOUNDS, limit) is over
+def test_a_lane_sheds_after_three_quarters_of_the_age_limit() -> None:
+    assert not backlog_too_old(timedelta(hours=3), timedelta(hours=4))
+    assert backlog_too_old(timedelta(hours=3, seconds=1), timedelta(hours=4))

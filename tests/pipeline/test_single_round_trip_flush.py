@@ -263,7 +263,7 @@ async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: Wo
             posting = [
                 asyncio.create_task(pipeline.post(dst, event(10 + n))) for n in range(FLUSH_MIN_REQUESTS - 1)
             ]
-            while intake.waiting < FLUSH_MIN_REQUESTS - 1:
+            while intake._group_commit._queue.requests < FLUSH_MIN_REQUESTS - 1:
                 await asyncio.sleep(0)
             assert not any(one.done() for one in posting)
             await pipeline.post(dst, event(1_000))

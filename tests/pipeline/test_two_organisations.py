@@ -2,21 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable
-from typing import cast
 
-import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.admin import erasure
-from app.domain.event import Event
 from app.domain.ids import OrganisationId
-from app.domain.trace import RequestTrace
-from app.ingest.pending_request import NotStored, PendingRequest, RequestResults, SenderAccess
+from app.ingest.pending_request import NotStored
 from app.store import organisation_usage, organisations
 from app.store.organisation_scope import EVERY, ScopedPool, prepare_engine, scoped_engine
 from tests.event_loop import turns
-from tests.pipeline.world import MAPPING, World, event, eventually, waiting_sessions
+from tests.pipeline.world import MAPPING, World, event
 
 ACME, BETA = OrganisationId("acme"), OrganisationId("beta")
 NOWHERE = "dst_" + "9" * 20
@@ -29,22 +24,6 @@ async def suspend(world: World, organisation: OrganisationId, suspended: bool) -
     async with scoped_engine(engine, EVERY).begin() as connection:
         await organisations.set_suspended(connection, organisation, suspended)
     await engine.dispose()
-
-
-async def flushes_wait(world: World, number: int) -> None:
-    """Return once that many flushes wait for a lock."""
-    await eventually(lambda: _is(number, waiting_sessions(world)))
-
-
-async def events_wait(world: World, number: int) -> None:
-    """Return once that many events wait for a flush."""
-    async with asyncio.timeout(20):
-        while world.intake._group_commit.waiting != number:
-            await asyncio.sleep(0)
-
-
-async def _is(wanted: int, number: Awaitable[int]) -> bool:
-    return await number == wanted
 
 
 async def test_a_foreign_destination_is_one_that_does_not_exist(world: World) -> None:
@@ -99,151 +78,9 @@ async def test_an_erasure_concerns_its_own_organisation(world: World) -> None:
     await world.until(theirs, organisation=BETA, delivered=1)
 
 
-async def test_an_organisation_does_not_wait_for_the_commit_of_another(world: World) -> None:
-    """Posts of one are stored while the flush of the other waits for a lock; then both are complete."""
-    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
-    for number, (destination, organisation) in enumerate(((mine, ACME), (theirs, BETA))):
-        await world.post(destination, event(number), organisation=organisation)
-    async with world.resources.pool.acquire() as c, c.transaction():
-        await c.execute(
-            "UPDATE counts SET accepted = accepted FROM destinations d "
-            "WHERE d.number = counts.destination AND d.id = $1",
-            mine,
-        )
-        waiting = asyncio.create_task(world.post(mine, event(2), organisation=ACME))
-        await flushes_wait(world, 1)
-        behind = asyncio.create_task(world.post(mine, event(3), organisation=ACME))
-        for number in range(10, 13):
-            results = await asyncio.wait_for(world.post(theirs, event(number), organisation=BETA), 20)
-            assert [result.status for result in results] == ["accepted"]
-        again = await asyncio.wait_for(world.post(theirs, event(11), organisation=BETA), 20)
-        assert [result.status for result in again] == ["duplicate"]
-        assert not waiting.done()
-        assert not behind.done()
-    for task in (waiting, behind):
-        assert [result.status for result in await asyncio.wait_for(task, 20)] == ["accepted"]
-    assert (await world.counts(mine, ACME))["accepted"] == 3
-    counts = await world.counts(theirs, BETA)
-    assert (counts["accepted"], counts["duplicates"]) == (4, 1)
-
-
-async def test_the_first_connection_is_free_while_the_second_one_writes(world: World) -> None:
-    """Also if posts of the organisation that the second one writes are queued behind it."""
-    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
-    for number, (destination, organisation) in enumerate(((mine, ACME), (theirs, BETA))):
-        await world.post(destination, event(number), organisation=organisation)
-    lock = (
-        "UPDATE counts SET accepted = accepted FROM destinations d "
-        "WHERE d.number = counts.destination AND d.id = $1"
-    )
-    async with world.resources.pool.acquire() as other, other.transaction():
-        await other.execute(lock, theirs)
-        async with world.resources.pool.acquire() as c, c.transaction():
-            await c.execute(lock, mine)
-            first = asyncio.create_task(world.post(mine, event(2), organisation=ACME))
-            await flushes_wait(world, 1)
-            # One is written on the second connection, the other is behind it.
-            posts = [asyncio.create_task(world.post(theirs, event(3), organisation=BETA))]
-            await flushes_wait(world, 2)
-            posts.append(asyncio.create_task(world.post(theirs, event(4), organisation=BETA)))
-            await events_wait(world, 1)
-        assert len(await asyncio.wait_for(first, 20)) == 1
-        await turns()  # the first connection has nothing to write
-        for number in range(10, 13):
-            assert len(await asyncio.wait_for(world.post(mine, event(number), organisation=ACME), 20)) == 1
-        assert not any(post.done() for post in posts)
-    assert [len(results) for results in await asyncio.wait_for(asyncio.gather(*posts), 20)] == [1, 1]
-
-
-async def test_an_organisation_does_not_wait_for_more_posts_of_another(world: World) -> None:
-    """Posts of one came together, so its next ones wait for more; one of another is written at once."""
-    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
-    await world.post(theirs, event(1), organisation=BETA)
-    commit = world.intake._group_commit
-    commit._linger_s = 30.0
-    together = [world.post(mine, event(number), organisation=ACME) for number in (1, 2)]
-    await asyncio.gather(*together)
-    await asyncio.wait_for(world.post(theirs, event(2), organisation=BETA), 10)
-    await asyncio.gather(*[world.post(mine, event(number), organisation=ACME) for number in (3, 4)])
-    lingering = asyncio.create_task(world.post(mine, event(5), organisation=ACME))
-    for number in (3, 4):
-        await asyncio.wait_for(world.post(theirs, event(number), organisation=BETA), 10)
-    assert not lingering.done()
-    commit._may_flush.set()
-    assert len(await asyncio.wait_for(lingering, 10)) == 1
-
-
-async def test_few_events_are_not_written_together_with_many_of_another(world: World) -> None:
-    """In whichever order they wait."""
-    commit = world.intake._group_commit
-
-    def request(organisation: OrganisationId, events: int) -> PendingRequest:
-        access = SenderAccess(organisation, None)
-        response: asyncio.Future[RequestResults | NotStored] = asyncio.get_running_loop().create_future()
-        sent = [cast("Event", None)] * events  # only their number counts
-        return PendingRequest(sent, access, response, RequestTrace(), False)
-
-    few, many = request(BETA, 2), request(ACME, 100)
-    for order in ((few, many), (many, few)):
-        for each in order:
-            commit._queue.add(each.access.organisation, len(each.events), each)
-        commit._waiting_events += 102
-        assert [commit._take_group(frozenset()) for _ in order] == [[each] for each in order]
-    # Nor behind few events of its own organisation.
-    first, second, third = request(ACME, 3), request(BETA, 2), request(ACME, 100)
-    for each in (first, second, third):
-        commit._queue.add(each.access.organisation, len(each.events), each)
-    commit._waiting_events += 105
-    assert [commit._take_group(frozenset()) for _ in range(2)] == [[first, second], [third]]
-    assert commit.waiting == 0
-
-
-async def test_an_organisation_leaves_room_among_the_events_that_wait(world: World) -> None:
-    """A third of it: another one is stored while its own posts are refused."""
-    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
-    for number, (destination, organisation) in enumerate(((mine, ACME), (theirs, BETA))):
-        await world.post(destination, event(number), organisation=organisation)
-    world.intake._group_commit._max_waiting = 100
-    async with world.resources.pool.acquire() as c, c.transaction():
-        await c.execute("LOCK TABLE counts IN SHARE MODE")
-        posts = []
-        for number in range(1, 4):
-            events = [event(100 * number + n) for n in range(30)]
-            posts.append(asyncio.create_task(world.try_post(mine, *events, organisation=ACME)))
-            await flushes_wait(world, 1)
-            await events_wait(world, 30 * (number - 1))  # the first post is being written
-        refused = world.try_post(mine, *[event(400 + n) for n in range(30)], organisation=ACME)
-        assert isinstance(await asyncio.wait_for(refused, 20), NotStored)
-        theirs_waiting = asyncio.create_task(
-            world.post(theirs, *[event(900 + n) for n in range(25)], organisation=BETA)
-        )
-        await flushes_wait(world, 2)
-        assert not any(post.done() for post in (*posts, theirs_waiting))
-    assert len(await theirs_waiting) == 25
-    assert not any(isinstance(results, NotStored) for results in await asyncio.gather(*posts))
-
-
-async def test_without_a_second_connection_an_organisation_waits_and_is_stored(world: World) -> None:
-    """The database may refuse another session."""
-    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
-
-    async def refuse() -> asyncpg.Connection:
-        raise OSError("no more sessions")
-
-    world.intake._group_commit._sessions[1]._connect = refuse
-    posts = [
-        world.post(destination, event(number), organisation=organisation)
-        for number in range(20)
-        for destination, organisation in ((mine, ACME), (theirs, BETA))
-    ]
-    for results in await asyncio.gather(*posts):
-        assert [result.status for result in results] == ["accepted"]
-
-
 async def test_a_large_post_is_evaluated_in_slices_with_the_same_results(world: World) -> None:
-    """Once another organisation sends; in the same order, rejections included."""
-    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
-    await world.post(theirs, event(1), organisation=BETA)
+    """In the same order, rejections included."""
+    mine = await world.destination(organisation=ACME)
     events = [event(number) for number in range(120)]
     events[70] = {"event_id": "ord-70"}
     whole = await world.post(mine, *events, organisation=ACME)

@@ -187,7 +187,8 @@ class World:
         """Post these events as a dry run."""
         read = read_events(list(events), default_destination=destination, default_mapping=None)
         assert isinstance(read, list), read
-        results = await self.intake.dry_run(read, access=SenderAccess(DEFAULT_ORGANISATION))
+        request = await self.intake.evaluate(read, access=SenderAccess(DEFAULT_ORGANISATION))
+        results = await self.intake.dry_run(request)
         assert not isinstance(results, NotStored), results
         return results
 

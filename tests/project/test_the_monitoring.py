@@ -58,7 +58,8 @@ def registry() -> CollectorRegistry:
         registry=telemetry.registry,
         monotonic=lambda: 0.0,
         jitter=lambda: 0.0,
-        waiting_events=lambda: 0,
+        known_caller=lambda headers: None,
+        flush_age_s=lambda: 0.0,
         resident_bytes=lambda: 0,
     )
     RequestMiddleware(

@@ -5,7 +5,5 @@ When a lane may send: its rate and burst (`token_bucket.py`), the estimate of Am
 (`merge_window.py`). `fair_queueing.py` orders live events, retries and replays. `lane_limits.py` limits
 requests in flight. `watermarks.py` says where a scan for due batches starts.
 
-When events are stored: `inbound_limit.py` limits the event rate of an organisation. `owner_queue.py` lets
-organisations take turns, `recent_senders.py` says which of them send. `duty_cycle.py` limits the CPU of large
-posts. `commit_window.py` says how long a commit waits for more requests.
+When events are stored: `inbound_limit.py` limits the event rate of an organisation.
 """
