@@ -6,12 +6,14 @@ Only this module uses private parts of asyncpg, its transport and its parser of 
 
 import contextlib
 import socket
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from asyncpg.connect_utils import _parse_hostlist  # type: ignore[attr-defined]
+
+_T = TypeVar("_T")
 
 IDLE_S: Final = 10  # silence before the first keepalive probe
 INTERVAL_S: Final = 5  # between two probes
@@ -51,11 +53,40 @@ def servers_of(dsn: str) -> list[ServerAddress]:
     return [ServerAddress(host, port) for host, port in zip(hosts, ports, strict=True)]
 
 
-async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
+class Connection(asyncpg.Connection):
+    """A connection that reports when a statement gets no answer within the client's timeout.
+
+    The driver would wait for the answer without a limit before the next statement of the connection.
+    """
+
+    on_silence: Callable[[], None]
+
+    # One override is not enough: the driver runs `execute` without arguments in another way than the others.
+    async def execute(self, *arguments: Any, **options: Any) -> str:
+        return await self._answered(super().execute(*arguments, **options))
+
+    async def fetch(self, *arguments: Any, **options: Any) -> Any:
+        return await self._answered(super().fetch(*arguments, **options))
+
+    async def fetchrow(self, *arguments: Any, **options: Any) -> Any:
+        return await self._answered(super().fetchrow(*arguments, **options))
+
+    async def fetchval(self, *arguments: Any, **options: Any) -> Any:
+        return await self._answered(super().fetchval(*arguments, **options))
+
+    async def _answered(self, statement: Awaitable[_T]) -> _T:
+        try:
+            return await statement
+        except TimeoutError:
+            self.on_silence()
+            raise
+
+
+async def connect(*arguments: Any, **options: Any) -> Connection:
     """Connect as `asyncpg.connect` does, with TCP keepalive."""
-    connection: asyncpg.Connection = await asyncpg.connect(
-        *arguments, **{"command_timeout": COMMAND_TIMEOUT_S, **options}
-    )
+    options = {"command_timeout": COMMAND_TIMEOUT_S, **options, "connection_class": Connection}
+    connection: Connection = await asyncpg.connect(*arguments, **options)
+    connection.on_silence = connection.terminate
     _watch(connection._transport.get_extra_info("socket"))  # type: ignore[attr-defined]
     return connection
 

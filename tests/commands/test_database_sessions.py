@@ -1,13 +1,18 @@
 """What a session with the database is told, whatever the database has as its defaults."""
 
+import asyncio
 import socket
+from urllib.parse import urlsplit
 
 import asyncpg
+import pytest
 from sqlalchemy import text
 
 from app.processes.resources import open_resources
 from app.store import keepalive
 from app.store.organisation_scope import EVERY
+from app.store.servers import Servers
+from tests.chaos.proxy import Proxy
 from tests.pipeline.world import settings_of
 
 HOSTILE = {
@@ -38,6 +43,42 @@ async def test_no_default_of_the_database_reaches_a_session(database_url: str) -
                 found = [await one.fetchval(f"SHOW {name}") for one in (own, pooled)]
                 assert [*found, await engine.scalar(text(f"SHOW {name}"))] == [wanted] * 3, name
         await own.close()
+
+
+async def test_a_silent_connection_ends_the_others_and_all_come_back(database_url: str) -> None:
+    """Pooled, own and of the engine, also those that are idle; new connections pass."""
+    address = urlsplit(database_url)
+    proxy = Proxy(address.port or 5432)
+    await proxy.start()
+    through = database_url.replace(f":{address.port}/", f":{proxy.port}/")
+    async with open_resources(settings_of(through), role="api", pool_size=2) as resources:
+        own, idle = await resources.connect(), await resources.connect()
+        async with resources.engine_of(EVERY).connect() as engine:
+            raw = (await engine.get_raw_connection()).driver_connection
+            assert isinstance(raw, asyncpg.Connection)
+            pooled = await resources.pool.acquire()
+            within = pooled._con  # the pool takes the lent one back when it is closed
+            port = await own.fetchval("SELECT inet_client_port()")
+            assert proxy.stall_one(port)
+            with pytest.raises(TimeoutError):
+                await own.fetchval("SELECT 1", timeout=0.2)
+            assert [one.is_closed() for one in (own, idle, within, raw)] == [True] * 4
+            await resources.pool.release(pooled)
+        async with asyncio.timeout(10):
+            assert await resources.pool.fetchval("SELECT 1") == 1
+            assert await (await resources.connect()).fetchval("SELECT 1") == 1
+            async with resources.engine_of(EVERY).connect() as engine:
+                assert await engine.scalar(text("SELECT 1")) == 1
+        resources.servers.end_all()
+    await proxy.close()
+
+
+@pytest.mark.parametrize("method", ["execute", "fetch", "fetchrow", "fetchval"])
+async def test_every_way_to_run_a_statement_notices_silence(database_url: str, method: str) -> None:
+    connection = await Servers().connect(database_url.replace("+asyncpg", ""), timeout=5, command_timeout=0.2)
+    with pytest.raises(TimeoutError):
+        await getattr(connection, method)("SELECT pg_sleep(30)")
+    assert connection.is_closed()
 
 
 async def test_each_connection_notices_when_the_other_end_is_gone(database_url: str) -> None:

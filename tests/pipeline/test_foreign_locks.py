@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import asyncpg
@@ -20,7 +21,7 @@ import pytest_asyncio
 from app.processes import api
 from app.processes.resources import open_resources
 from app.store.privileges import TABLES
-from tests.databases import WAITING_LOCKS
+from tests.databases import SESSIONS_HERE, WAITING_LOCKS
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.processes import ADMIN
 from tests.pipeline.world import World, event, eventually, settings_of
@@ -172,6 +173,50 @@ async def test_an_erasure_that_waits_for_a_lane_holds_no_flush(service: Service)
     assert await service.post(dst) < 0.9
     assert (await erasing).status_code == 503
     await service.foreign.execute("ROLLBACK")
+
+
+async def test_an_archiving_that_waits_for_its_destination_holds_no_flush(service: Service) -> None:
+    """The posts would wait for as long as it waits: the flush lock comes last."""
+    dst, other = await service.world.destination(), await service.world.destination()
+    await service.post(other)
+    await service.foreign.execute("BEGIN")
+    await service.foreign.fetch("SELECT 1 FROM destinations WHERE id = $1 FOR UPDATE", dst)
+    calls = [
+        asyncio.create_task(service.ask("DELETE", f"/destinations/{dst}")),
+        asyncio.create_task(service.ask("POST", f"/destinations/{dst}/disconnect")),
+    ]
+    await eventually(lambda: service.world.fetch(WAITING_LOCKS))
+    assert not await service.world.fetch(
+        f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 7301 AND {SESSIONS_HERE}"
+    )
+    assert [(await call).status_code for call in calls] == [503, 503]
+    await service.foreign.execute("ROLLBACK")
+    assert (await service.ask("DELETE", f"/destinations/{dst}")).status_code == 200
+
+
+async def test_a_job_that_fails_pauses_longer_each_time_and_no_other_job_does(world: World) -> None:
+    """Otherwise it would make others wait for its lock every five seconds."""
+    maintenance = world.work().maintenance
+    await world.stop_workers()
+    now = 0.0
+    maintenance.monotonic = lambda: now
+    await world.fetch("ALTER TABLE rejection_records RENAME TO rejection_records_lost")
+    failing = maintenance._jobs[-1]
+    runs = []
+    for _ in range(400):
+        before = failing.due_at
+        await maintenance.run()
+        if failing.due_at != before:
+            runs.append(now)
+        now += 5
+    pauses = [later - earlier for earlier, later in pairwise(runs)]
+    assert pauses[:5] == [30, 60, 120, 240, 480]
+    assert max(pauses) <= 900
+    assert all(job.due_at <= now or job.every_s > 5 for job in maintenance._jobs[:-1])
+    await world.fetch("ALTER TABLE rejection_records_lost RENAME TO rejection_records")
+    now += 900
+    await maintenance.run()
+    assert failing.due_at <= now
 
 
 async def test_an_erasure_of_one_organisation_locks_no_lane_of_another(service: Service) -> None:
