@@ -280,11 +280,17 @@ def production(engine: Engine) -> list[Row]:
 def write_secrets(folder: Path) -> str:
     """Make the secrets of the production example; return the admin key."""
     folder.mkdir()
-    password, key = secrets.token_urlsafe(24), secrets.token_urlsafe(32)
+    password, key = secrets.token_hex(24), secrets.token_urlsafe(32)
+
+    def url(role: str, password: str) -> str:
+        return f"postgresql+asyncpg://{role}:{password}@postgres:5432/conversions"
+
     encryption = base64.b64encode(secrets.token_bytes(32)).decode()
     values = {
         "postgres_password": password,
-        "database_url": f"postgresql+asyncpg://conversions:{password}@postgres:5432/conversions",
+        "migration_database_url": url("conversions", password),
+        "database_url": url("conversions_api", secrets.token_hex(24)),
+        "worker_database_url": url("conversions_worker", secrets.token_hex(24)),
         "encryption_keys": f"k1:{encryption}",
         "amazon_client_secret": "example",
         "bootstrap_admin_key": key,

@@ -68,6 +68,32 @@ def test_the_example_of_production_takes_secrets_from_files() -> None:
             assert environment[name].removeprefix("/run/secrets/") in service["secrets"]
 
 
+def test_a_service_of_production_has_only_its_own_secrets() -> None:
+    """Only those that its settings name; the owner's URL only where the tables are created."""
+    for name, service in PRODUCTION["services"].items():
+        named = {
+            str(value).removeprefix("/run/secrets/") for value in service.get("environment", {}).values()
+        }
+        if name != "proxy":
+            assert set(service["secrets"]) <= named, name
+        assert ("migration_database_url" in service["secrets"]) is (name in {"roles", "migrate"})
+        assert ("bootstrap_admin_key" in service["secrets"]) is name.startswith("api")
+
+
+def test_the_secrets_of_production_are_never_committed() -> None:
+    """docs/deployment.md lets operators write them into the checkout."""
+    folder = (ROOT / "deploy" / "compose" / PRODUCTION["secrets"]["database_url"]["file"]).parent
+    assert f"/{folder.relative_to(ROOT).as_posix()}/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_the_bootstrap_key_is_removed_with_the_marked_lines() -> None:
+    """As docs/deployment.md says: nothing of it is left, and the file stays valid."""
+    text = (ROOT / "deploy/compose/docker-compose.yml").read_text()
+    rest = "\n".join(line for line in text.splitlines() if not line.endswith("# bootstrap"))
+    assert "bootstrap" not in rest.lower()
+    assert "bootstrap_admin_key" not in yaml.safe_load(rest)["services"]["api-a"]["secrets"]
+
+
 def test_ports_are_open_to_this_machine_only() -> None:
     """A development set-up is nobody else's business; the database's port is not published at all."""
     published = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
