@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import asyncpg
@@ -160,6 +160,7 @@ class Delivery:
             await self.erasing.refresh(connection)
             lane.erasures = poll.erasures
         lane.limit = poll.limit or lane.limit
+        lane.pace = replace(lane.pace, rates_elsewhere=poll.rates_elsewhere)
         lane.cache_poll(poll.queues, started_at)
         now = self.environment.monotonic()
         self._claims.note_damaged(lane, poll.damaged, now)
@@ -241,8 +242,7 @@ class Delivery:
             return None
         now = self.environment.monotonic()
         lane.served_at[queue.number] = now
-        rate = lane.pace.allowed(lane.limit, now).per_second
-        lane.fair_queue = lane.fair_queue.served(kind, now, rate)
+        lane.fair_queue = lane.fair_queue.served(kind, now, lane.pace.allowed(lane.limit, now).per_second)
         return RequestInFlight(
             content, attempt, access, deadline, has_more=content.has_more or selection.others_due
         )

@@ -52,6 +52,19 @@ PROBE_DUE = """(d.state = 'needs_reconnect' AND d.sign_in_reason = 'endpoint_not
 # Whether the rate limit of a destination `d` holds for its lane. A draft, for example, limits no other
 # destination.
 IS_LIMITING = f"(d.state IN ('connected', 'active') OR {PROBE_DUE})"
+# What the poll of a lane `l` reads, with a row for each of its destinations `d`.
+POLL_COLUMNS = f"""l.erasures, elsewhere.rates AS rates_elsewhere, d.number, d.id, d.requests_per_second,
+          d.burst, d.state = 'active' AS is_active, {PROBE_DUE} AS is_probe"""
+POLL_TABLES = f"""lanes l CROSS JOIN LATERAL (
+          -- The rates of other organisations that Amazon limits on this account: with a 429 within a minute.
+          -- A lane with a longer Retry-After sends nothing, so it needs no share.
+          SELECT coalesce(array_agg(o.learned_rate), '{{}}') AS rates FROM lanes o
+          WHERE o.region = l.region AND o.advertiser_id = l.advertiser_id AND o.id <> l.id
+            AND o.learned_rate IS NOT NULL
+            AND abs(extract(epoch FROM o.blocked_until - clock_timestamp())) < 60
+            AND EXISTS (SELECT FROM destinations s WHERE s.lane = o.id AND s.state = 'active')) elsewhere
+        -- LEFT JOIN: a lane without connected destinations still has its number of erasures.
+        LEFT JOIN destinations d ON d.lane = l.id AND {IS_LIMITING}"""
 
 
 async def owed_around_damage(connection: PipelineConnection) -> dict[LaneId, datetime]:
@@ -79,13 +92,7 @@ async def poll_around_damage(
     async with connection.transaction():
         await _begin(connection)
         for row in await connection.fetch(
-            f"""
-            SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst,
-              d.state = 'active' AS is_active, {PROBE_DUE} AS is_probe
-            FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND {IS_LIMITING}
-            WHERE l.id = $1 ORDER BY d.number
-            """,
-            lane,
+            f"SELECT {POLL_COLUMNS} FROM {POLL_TABLES} WHERE l.id = $1 ORDER BY d.number", lane
         ):
             found: Mapping[str, Any] | None = _NOTHING
             if row["is_active"] or row["is_probe"]:

@@ -61,11 +61,13 @@ class LanePoll:
     """What the owner of a lane reads before its next request.
 
     `limit` is the lowest rate limit of the lane's connected destinations, None without one. `erasures` is the
-    number of erasures requested so far. `damaged` are the members of `queues` whose events cannot be read.
+    number of erasures requested so far. `rates_elsewhere` are the rates to which Amazon limits other
+    organisations on this account. `damaged` are the members of `queues` whose events cannot be read.
     """
 
     limit: RateLimit | None
     erasures: int
+    rates_elsewhere: tuple[float, ...]
     queues: tuple[DestinationQueue, ...]
     damaged: tuple[DestinationQueue, ...] = ()
 
@@ -358,7 +360,8 @@ async def poll(
         if row["is_active"] or row["is_probe"]
     )
     unread = tuple(queue for queue in queues if queue.number in damaged)
-    return LanePoll(reduce(RateLimit.lowest, limits) if limits else None, rows[0]["erasures"], queues, unread)
+    limit = reduce(RateLimit.lowest, limits) if limits else None
+    return LanePoll(limit, rows[0]["erasures"], tuple(rows[0]["rates_elsewhere"]), queues, unread)
 
 
 _WATERMARKED = due_heads.heads(
@@ -367,11 +370,8 @@ _WATERMARKED = due_heads.heads(
     since_replay="coalesce(watermark.replay, '-infinity')",
 )
 _POLL = f"""
-        SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst,
-          d.state = 'active' AS is_active, {PROBE_DUE} AS is_probe,
-          {due_heads.SECONDS_LEFT}
-        -- LEFT JOIN: a lane without connected destinations still has its number of erasures.
-        FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND {IS_LIMITING}
+        SELECT {due_heads.POLL_COLUMNS}, {due_heads.SECONDS_LEFT}
+        FROM {due_heads.POLL_TABLES}
         LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS watermark (number, live, replay)
           ON watermark.number = d.number
         LEFT JOIN LATERAL ({_WATERMARKED}) q

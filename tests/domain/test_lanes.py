@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import pairwise
 from statistics import mean
@@ -85,6 +86,40 @@ class Stand:
 
 SEEDS = range(6)
 TO_THE_MILLISECOND = "nothing at once: each must wait for the one before, to the millisecond"
+
+
+class SharedStand(Stand):
+    """A stand whose bucket is that of `other`, as Amazon's for two organisations on one account."""
+
+    def __init__(self, other: Stand, **settings: Any) -> None:
+        super().__init__(limit=other.limit, burst=other.burst, **settings)
+        self.other, self.now = other, other.now
+
+    def arrive(self) -> tuple[float, bool]:
+        """Use the other's bucket, and keep the request in the own log."""
+        now, self.other.now = self.other.now, max(self.now, self.other.seen)
+        answer = self.other.arrive()
+        self.other.now = now
+        self.log.append(self.other.log.pop())
+        return answer
+
+
+def run_together(*stands: Stand, seconds: float) -> list[list[tuple[float, bool]]]:
+    """Let stands on one account send at the same time; each polls the others' rates twice a second."""
+    starts = [len(stand.log) for stand in stands]
+    for step in range(round(seconds / 0.02)):
+        for stand in stands:
+            if step % 25 == 0:
+                rates = tuple(
+                    each.pace.estimate.settled_rate
+                    for each in stands
+                    if each is not stand
+                    and each.pace.estimate.settled_rate is not None
+                    and abs(each.pace.blocked_until - stand.now) < 60
+                )
+                stand.pace = replace(stand.pace, rates_elsewhere=rates)
+            stand.run(0.02)
+    return [stand.log[start:] for stand, start in zip(stands, starts, strict=True)]
 
 
 def used(log: list[tuple[float, bool]], *, of: float) -> float:
@@ -175,6 +210,37 @@ def test_a_limit_that_stays_costs_few_429s(limit: float, burst: float, late: flo
     log = stand.run(80)
     assert sum(not accepted for _, accepted in log) <= 10 + 0.03 * len(log)
     assert used(log, of=limit * 80) >= 0.6
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(("limit", "burst"), [(2, 2), (4, 2), (5, 5), (10, 5)])
+def test_organisations_on_one_account_divide_amazons_limit(limit: int, burst: int) -> None:
+    """One sends all it may; a minute later another one starts. It has its part within seconds."""
+    shares, total = [], []
+    for seed in range(6):
+        first = Stand(limit=limit, burst=burst, seed=seed)
+        first.configured = RateLimit(5, 5)
+        first.run(60)
+        second = SharedStand(first, seed=100 + seed)
+        second.configured = first.configured
+        run_together(first, second, seconds=10)
+        accepted = [used(log, of=limit * 80) for log in run_together(first, second, seconds=80)]
+        shares.append(min(accepted) / sum(accepted))
+        total.append(sum(accepted))
+    print([round(share, 2) for share in sorted(shares)], round(mean(total), 2))
+    assert min(shares) >= 0.2
+    assert mean(shares) >= 0.35
+    assert mean(total) >= 0.75
+
+
+def test_the_rate_beside_other_organisations_is_at_most_the_mean() -> None:
+    """Only while Amazon limits them; a lane below the mean keeps its own estimate."""
+    limit = RateLimit(5, 5)
+    assert LanePace().allowed(limit, 0.0) == limit
+    assert LanePace(rates_elsewhere=(1.0,)).allowed(limit, 0.0) == RateLimit(3.0, 1)
+    assert LanePace(rates_elsewhere=(9.0,)).allowed(limit, 0.0) == limit
+    own = RateEstimate.from_former_owner(1.0, 0.0)
+    assert LanePace(estimate=own, rates_elsewhere=(3.0, 2.0)).allowed(limit, 0.0) == RateLimit(1.0, 1)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:3])

@@ -86,7 +86,7 @@ async def seen(world: World, destination: str) -> tuple[Any, ...]:
         figures = await event_history.destination_figures(c, await world.number(destination))
     assert figures is not None
     shown = (figures.learned_rate, figures.breaker, figures.error_rate, figures.requests_per_second)
-    return poll.limit, poll.erasures, terms, tuple(row), shown
+    return poll.limit, poll.erasures, poll.rates_elsewhere, terms, tuple(row), shown
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,41 @@ async def test_what_amazon_answers_another_organisation_restrains_it_alone(world
     )
     assert [tuple(row) for row in rows] == [(THEIRS, False, False, False), (OURS, True, True, True)]
     assert (await world.counts(theirs, THEIRS))["delivered"] == 0
+
+
+async def test_only_amazons_own_limit_is_divided(world: World) -> None:
+    """With an active destination that Amazon limits now: a 429 within a minute, and no long Retry-After."""
+    mine = await world.destination(advertiser="7", organisation=OURS)
+    lane, _ = await lane_of(world, mine)
+    theirs = await world.destination(advertiser="7", organisation=THEIRS)
+    elsewhere = await world.destination(advertiser="7", organisation=THEIRS, region="EU")
+
+    async def rates(state: str, blocked_until: str, learned_rate: float | None = 2.0) -> tuple[float, ...]:
+        await world.fetch(f"UPDATE destinations SET {STATES[state]} WHERE id IN ($1, $2)", theirs, elsewhere)
+        await world.fetch(
+            f"UPDATE lanes SET learned_rate = $1, blocked_until = {blocked_until} WHERE id <> $2",
+            learned_rate,
+            lane,
+        )
+        await world.fetch("UPDATE lanes SET learned_rate = 1, blocked_until = now() WHERE id = $1", lane)
+        async with world.resources.pool.acquire() as c:
+            poll = await lanes.poll(c, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks={})
+        return poll.rates_elsewhere
+
+    assert await rates("active", "now() - interval '20 s'") == (2.0,)
+    assert await rates("active", "now() + interval '20 s'") == (2.0,)
+    assert await rates("active", "now() - interval '2 min'") == ()
+    assert await rates("active", "now() + interval '1 hour'") == ()
+    assert await rates("active", "NULL") == ()
+    assert await rates("active", "now()", None) == ()
+    for state in ("connected", "paused", "needs_reconnect", "archived"):
+        assert await rates(state, "now()") == ()
+        if state != "archived":
+            await world.fetch(
+                "UPDATE destinations SET published_mappings = 1, paused = false, sign_in = 'valid', "
+                "sign_in_reason = NULL WHERE organisation_id = $1",
+                THEIRS,
+            )
 
 
 @pytest.mark.parametrize("state", STATES)

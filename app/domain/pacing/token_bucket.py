@@ -5,6 +5,7 @@ clock.
 """
 
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import Final
 
 from app.domain.pacing.rate_estimator import RateEstimate
@@ -30,7 +31,7 @@ class LanePace:
 
     `arrival` is the theoretical arrival time of GCRA: the bucket is full then. `blocked_until` is the end of
     the last Retry-After window. `throttles` counts 429s in a row. `estimate` estimates Amazon's limit from
-    429s.
+    429s. `rates_elsewhere` are the rates to which Amazon limits other organisations on the same account.
     """
 
     arrival: float = 0.0
@@ -38,11 +39,17 @@ class LanePace:
     throttles: int = 0
     in_flight_limit: int = 1
     estimate: RateEstimate = field(default_factory=RateEstimate)
+    rates_elsewhere: tuple[float, ...] = ()
 
     def allowed(self, limit: RateLimit, now: float) -> RateLimit:
-        """Return the configured limit, or the estimated rate without bursts if that is lower."""
-        rate = self.estimate.rate_at(now, limit=limit.per_second)
-        if rate is None or rate >= limit.per_second:
+        """Return the configured limit, or the estimated rate without bursts if that is lower.
+
+        If Amazon limits other organisations too, the rate is at most the mean of all rates. Without this
+        rule, the 429s of an organisation that starts to send leave it almost nothing of Amazon's limit.
+        """
+        rate = self.estimate.rate_at(now, limit=limit.per_second) or limit.per_second
+        rate = min(rate, fmean((rate, *self.rates_elsewhere)))
+        if rate >= limit.per_second:
             return limit
         # Requests are spaced evenly, because it is unknown which burst Amazon accepts.
         return RateLimit(rate, 1)
