@@ -31,7 +31,7 @@ class FreezableWorker:
             maintenance = self.world.work(times=self._times).maintenance
 
             async def maintained() -> bool:
-                return maintenance._partitions_at > 0
+                return all(job.due_at > 0 for job in maintenance._jobs)
 
             # Frozen while it creates partitions, it would hold the lock of every flush for as long as its
             # transaction may be idle.
