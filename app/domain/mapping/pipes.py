@@ -18,7 +18,7 @@ from app.domain.conversion.numbers import as_integer, plain
 from app.domain.mapping import list_steps, number_steps, time_steps
 from app.domain.mapping.list_steps import extreme, on_list
 from app.domain.mapping.number_steps import calculation
-from app.domain.mapping.reading import OVER_BUDGET, Reading
+from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
 from app.domain.mapping.steps import (
     MAX_PIPED_TEXT,
     Pipe,
@@ -32,7 +32,6 @@ from app.domain.mapping.steps import (
 )
 
 MAX_PIPE_STEPS: Final = 16
-_CHARACTERS_PER_STEP: Final = 32  # a longer text costs a further step for each so many characters
 
 _NOT_DIGITS: Final = re.compile(r"[^0-9]+")
 _NOT_ALNUM: Final = re.compile(r"[^a-z0-9]+")
@@ -148,6 +147,7 @@ _ROWS: Final = (
         '"slug" or ["slug", "-"]',
         "Lower case without accents; words joined with _ or another character.",
         _slug,
+        2,
     ),
     Pipe("title", '"title"', "Capitalise each word.", without_arguments(on_text("title", str.title))),
     Pipe("split", '["split", ","]', "Split a text into a list.", _split),
@@ -168,9 +168,11 @@ _ROWS: Final = (
         "Absolute value of a number.",
         without_arguments(on_number("abs", number_steps.absolute)),
     ),
-    Pipe("multiply", '["multiply", 0.01]', "Multiply a number.", calculation("multiply", numbers.multiply)),
-    Pipe("divide", '["divide", 100]', "Divide a number.", calculation("divide", numbers.divide)),
-    Pipe("add", '["add", -1]', "Add to a number.", calculation("add", numbers.add)),
+    Pipe(
+        "multiply", '["multiply", 0.01]', "Multiply a number.", calculation("multiply", numbers.multiply), 2
+    ),
+    Pipe("divide", '["divide", 100]', "Divide a number.", calculation("divide", numbers.divide), 3),
+    Pipe("add", '["add", -1]', "Add to a number.", calculation("add", numbers.add), 3),
     Pipe(
         "to_string",
         '"to_string"',
@@ -188,7 +190,7 @@ _ROWS: Final = (
         '["time", {"formats": ["DD.MM.YYYY HH:mm:ss", "iso"], "zone": "Europe/Berlin"}]',
         "Read a time in one of several formats.",
         time_steps.time_step,
-        4,
+        5,
     ),
     Pipe(
         "epoch_s",
@@ -282,10 +284,10 @@ def run(steps: tuple[Step, ...], value: Any, reading: Reading) -> Any:
     for step in steps:
         if value is None:
             return None
-        if type(value) is str and len(value) > _CHARACTERS_PER_STEP:
+        if type(value) is str and len(value) > SHORT_TEXT:
             if len(value) > MAX_PIPED_TEXT:
                 return TOO_LONG
-            if not reading.charge(len(value) // _CHARACTERS_PER_STEP):
+            if not reading.charge_text(value):
                 return OVER_BUDGET
         value = step(value, reading)
         if type(value) is SourceFailed:

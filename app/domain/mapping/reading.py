@@ -6,6 +6,8 @@ from app.domain.conversion.failures import SourceFailed
 
 MAX_MEMBERS: Final = 2_000  # list members that are read for one event
 MAX_STEPS: Final = 20_000  # pipe steps, sources, checks and list members of one event
+SHORT_TEXT: Final = 64  # characters of a text that costs no further steps
+CHARACTERS_PER_STEP: Final = 12  # of a longer one
 OVER_BUDGET: Final = SourceFailed("transform_failed", "takes more work than one event may use")
 
 
@@ -29,6 +31,10 @@ class Reading:
         """Charge steps, and return whether the budget suffices."""
         self.steps_left -= steps
         return self.steps_left >= 0
+
+    def charge_text(self, text: str) -> bool:
+        """Charge what work on a text costs beyond one step, and return whether the budget suffices."""
+        return len(text) <= SHORT_TEXT or self.charge(len(text) // CHARACTERS_PER_STEP)
 
     def charge_list(self, members: list[Any], each: int = 1) -> bool:
         """Charge a list of which each member takes `each` steps, and return whether the budget suffices.

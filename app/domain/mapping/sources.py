@@ -11,12 +11,13 @@ from app.domain.conversion.numbers import is_number, number_text, plain
 from app.domain.mapping import pipes
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, getter, is_empty, parse_path
 from app.domain.mapping.paths import Step as PathStep
-from app.domain.mapping.reading import Reading
+from app.domain.mapping.reading import OVER_BUDGET, Reading
 from app.domain.mapping.steps import Step, StepProblem
 from app.domain.mapping.templates import Placeholder, parse_template
 
 MAX_CONSTANT_LENGTH: Final = 1024
 MAX_MEMBERS: Final = 8  # of a first_of
+_MEMBER_CHECK: Final = 4  # steps of the check of a member, which may hash or parse the value
 KINDS: Final = ("const", "path", "template", "first_of")
 
 
@@ -141,7 +142,9 @@ def compile_source(
         rule=" | ".join((*([] if kind == "path" else [kind]), *_names(written))),
         pipe=repr({name: value for name, value in written.items() if name not in ("path", "default")}),
         on_error=choice,
-        steps=sum(member.steps + outer_cost + 1 for member in found),
+        steps=sum(
+            member.steps + outer_cost + (_MEMBER_CHECK if kind == "first_of" else 1) for member in found
+        ),
     )
 
 
@@ -316,6 +319,8 @@ def _first_of(members: list[_Member], steps: tuple[Step, ...], default: Any) -> 
             value = value_of(content, reading)
             if not is_empty(value) and type(value) is not SourceFailed:
                 value = pipes.run(steps, value, reading)
+            if type(value) is str and not reading.charge_text(value):
+                return OVER_BUDGET
             if not is_empty(value):
                 result = value if type(value) is SourceFailed else check(value)
                 # If it is unclear whether a member passes, the members after it do not matter.
