@@ -17,15 +17,16 @@ async def dismiss_dead_letters(
     *,
     selection: EventSelection = ALL_EVENTS,
     dry_run: bool = False,
-) -> int:
-    """Dismiss matching dead letters, or with `dry_run` only count them; return their number.
+) -> tuple[int, tuple[str, ...]]:
+    """Dismiss matching dead letters, or with `dry_run` only count them.
 
-    Dismissed events stay `dead` and keep their history. Raises Refusal (404, 409).
+    Return their number, and the event ids that no event has. Dismissed events stay `dead` and keep their
+    history. Raises Refusal (404, 409).
     """
     async with context.engine.begin() as connection:
         found = await lock_visible(connection, caller, destination_id)
         driver = await driver_of(connection)
-        chosen = await selected(driver, found.id, found.number, wanted, selection)
+        chosen, not_found = await selected(driver, found.id, found.number, wanted, selection)
         matched = await replays.dismiss(driver, found.number, chosen, dry_run=dry_run)
         if matched and not dry_run:
             await audit.record(
@@ -36,4 +37,4 @@ async def dismiss_dead_letters(
                 destination=found.id,
                 after={"reason": wanted.reason, "dismissed": matched},
             )
-    return matched
+    return matched, not_found

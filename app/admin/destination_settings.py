@@ -17,16 +17,20 @@ from app.admin.refusals import ErrorCode, Refusal, require_version
 from app.domain.confusable import skeleton
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId
-from app.store import destinations
+from app.store import amazon_accounts, destinations
 from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsResult:
-    """A destination after a change. `similar` are the ids of destinations with a similar name."""
+    """A destination after a change. `similar` are the ids of destinations with a similar name.
+
+    `account_currency` is the currency of the Amazon account if the change set another one.
+    """
 
     destination: Destination
     similar: tuple[str, ...] = ()
+    account_currency: str | None = None
 
 
 async def list_destinations(
@@ -109,9 +113,13 @@ async def change_destination(
             connection, after, body.alerting or {}, by=caller.actor
         ):
             after = await destinations.touch(connection, after.id)
+        account = None
+        if "currency" in body.model_fields_set:
+            account = await amazon_accounts.find(connection, after.id)
     if after is not before:
         await context.wake(after.number)
-    return SettingsResult(after, similar)
+    differs = account is not None and account.currency != after.currency
+    return SettingsResult(after, similar, account.currency if account is not None and differs else None)
 
 
 def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:

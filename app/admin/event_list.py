@@ -11,7 +11,7 @@ from pydantic import Field
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.ids import require_id
-from app.admin.refusals import ErrorCode, Refusal
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.batch import EventMetadata, may_hold_id, read_shapes
 from app.domain.destination import State
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
@@ -149,6 +149,12 @@ async def find_visible_row(
     return found
 
 
+def require_mapping(mappings: Mappings, mapping_id: str | None) -> None:
+    """Raise Refusal (422) if a filter names a mapping that does not exist here."""
+    if mapping_id is not None and all(mapping_id != id_ for id_, _ in mappings.values()):
+        raise Refusal(ErrorCode.INVALID, None, FieldProblem("mapping_id", "unknown"))
+
+
 async def list_destination_events(
     context: AppContext,
     caller: Caller,
@@ -165,6 +171,7 @@ async def list_destination_events(
     ):
         destination = await find_visible_row(connection, caller, destination_id)
         mappings = await event_history.mappings(connection, destination.id)
+        require_mapping(mappings, wanted.mapping_id)
         newest = newest_of(connection, destination, wanted)
         scan = await scan_events(connection, newest, mappings, wanted, before=before, limit=limit)
     return EventPage([item.event for item in scan.items], scan.following, scan.unreadable_batches)

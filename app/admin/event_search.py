@@ -19,6 +19,7 @@ from app.admin.event_list import (
     ScannedEvent,
     listed_event,
     newest_of,
+    require_mapping,
     scan_events,
 )
 from app.admin.event_search_rules import may_be_rejected, rejection_filter, take_newest
@@ -145,10 +146,12 @@ async def _open(
         known = await event_search.destinations(connection, ids=only)
     if destination_id is not None and not known:
         raise Refusal(ErrorCode.NOT_FOUND)
+    mappings = await event_search.mappings(connection, only)
+    require_mapping(mappings, wanted.mapping_id)
     return _Search(
         connection,
         None if only is None else list(known),
-        await event_search.mappings(connection, only),
+        mappings,
         wanted,
         known,
     )

@@ -1,6 +1,7 @@
 """Request bodies as strict pydantic models: unknown fields are refused and types are not coerced."""
 
 import unicodedata
+from collections.abc import Collection
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
@@ -25,9 +26,12 @@ from app.admin.access import Scope
 from app.admin.field_problems import MEMBER_PATH
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.conversion.currencies import CURRENCIES
+from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
 from app.domain.identity import MATCH_KEYS
+from app.domain.outcomes.reasons import REASONS
 from app.domain.personal_text import holds_personal_text
+from app.store.audit import AuditAction
 
 
 def _as_integer(value: Any) -> Any:
@@ -191,6 +195,23 @@ ProfileName = Literal["amazon", "segment", "amazon_gtm"]
 Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
+
+
+def _one_of(names: Collection[str]) -> Any:
+    """Return the type of a text that must be one of these names."""
+
+    def check(text: str) -> str:
+        if text not in names:
+            raise validation_error("not_in_list")
+        return text
+
+    return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": sorted(names)})]
+
+
+ReasonName = _one_of(REASONS)
+EventTypeName = _one_of(EVENT_TYPES)
+AuditActionName = _one_of([action.value for action in AuditAction])
+AuditKindName = _one_of({action.value.partition(".")[0] for action in AuditAction})
 
 
 def _day(value: Any) -> Any:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.event_list import find_visible_row
+from app.admin.event_list import find_visible_row, require_mapping
 from app.domain.outcomes.rejection_details import rejection_detail
-from app.store import rejection_records
+from app.store import PipelineConnection, event_history, rejection_records
+from app.store.event_history import DestinationRef
 from app.store.rejection_records import RejectionFilter, RejectionRecord, RejectionSummary
 
 
@@ -29,28 +29,34 @@ async def list_rejections(
     limit: int,
     below: int | None = None,
 ) -> list[RejectionEntry]:
-    """Return up to `limit` records of a destination, newest first. Raises Refusal (404).
+    """Return up to `limit` records of a destination, newest first. Raises Refusal (404, 422).
 
     `wanted` filters the records. With `below`, return only records with a lower id.
     """
     await context.write_rejections()
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
+        await _require_mapping(connection, destination, wanted)
         rows = await rejection_records.page(connection, destination.number, wanted, limit=limit, below=below)
     return [RejectionEntry(row, rejection_detail(row.reason, row.field, row.mapping_field)) for row in rows]
 
 
 async def summarize_rejections(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    context: AppContext, caller: Caller, destination_id: str, wanted: RejectionFilter
 ) -> Sequence[RejectionSummary]:
-    """Return exact counts by day, reason, mapping and source path. Raises Refusal (404)."""
+    """Count rejected events by reason, mapping and source path. Raises Refusal (404, 422)."""
+    await context.write_rejections()
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
+        await _require_mapping(connection, destination, wanted)
         return await rejection_records.summary(
-            connection, destination.number, days=context.rejection_days, since=since, until=until
+            connection, destination.number, wanted, days=context.rejection_days
         )
+
+
+async def _require_mapping(
+    connection: PipelineConnection, destination: DestinationRef, wanted: RejectionFilter
+) -> None:
+    if wanted.mapping_id is not None:
+        mappings = await event_history.mappings(connection, destination.id)
+        require_mapping(mappings, wanted.mapping_id)

@@ -39,6 +39,7 @@ class ReplayResult:
     requests: int
     seconds: float
     replay_id: str | None = None  # None for a dry run
+    not_found: tuple[str, ...] = ()  # event ids that no event has
 
 
 async def replay_events(
@@ -142,7 +143,7 @@ async def _replay_and_record(
     """Queue matching events again and record the replay in the audit."""
     # Use the connection of the driver in the same transaction, so that the destination stays locked.
     driver = await driver_of(connection)
-    wanted = await selected(driver, destination.id, destination.number, wanted, selection)
+    wanted, not_found = await selected(driver, destination.id, destination.number, wanted, selection)
     result = await replay(
         driver,
         destination.number,
@@ -168,7 +169,7 @@ async def _replay_and_record(
                 "matched": result.matched,
             },
         )
-    return result
+    return replace(result, not_found=not_found)
 
 
 async def replay(

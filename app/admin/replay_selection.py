@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from app.admin.event_list import require_mapping
 from app.domain.batch import may_hold_id, read_shapes
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.ledger_keys import event_key
@@ -11,6 +12,7 @@ from app.store import PipelineConnection, damage, event_history, ledger, replays
 from app.store.replays import ReplayFilter
 
 _BATCHES = 200  # of one query
+_MOST_NOT_FOUND = 100  # event ids in a response
 _KEYS = 5_000  # of one query; computing them takes 5 ms
 
 
@@ -49,28 +51,35 @@ async def selected(
     number: DestinationNumber,
     wanted: ReplayFilter,
     selection: EventSelection,
-) -> ReplayFilter:
-    """Find the selected events. Return `wanted` with the batch and the position of each event."""
+) -> tuple[ReplayFilter, tuple[str, ...]]:
+    """Find the selected events. Raises Refusal (422) for an unknown mapping.
+
+    Return `wanted` with the batch and the position of each event, and up to 100 event ids that no event has.
+    """
     if selection.is_empty:
-        return wanted
+        return wanted, ()
     mappings = await event_history.mappings(connection, destination)
+    require_mapping(mappings, selection.mapping_id)
     allowed = {key: id_ for key, (id_, _) in mappings.items() if selection.mapping_id in (None, id_)}
     places: set[tuple[BatchId, int]] | None = None
+    not_found: dict[str, None] = {}
     if selection.event_ids is not None:
+        not_found = dict.fromkeys(selection.event_ids)
         keys = (
-            event_key(destination, mapping, event)
+            (event_key(destination, mapping, event), event)
             for event in selection.event_ids
             for mapping in allowed.values()
         )
         generation = await ledger.current_generation(connection)
         places = set()
-        while some := list(islice(keys, _KEYS)):
-            found = await ledger.find(connection, generation, some)
-            places |= {(row.batch, row.place) for row in found.values()}
+        while some := dict(islice(keys, _KEYS)):
+            for key, row in (await ledger.find(connection, generation, list(some))).items():
+                places.add((row.batch, row.place))
+                not_found.pop(some[key], None)
     if selection.members or places is None:
         scanned = await _scan(connection, number, wanted.status, selection.members, set(allowed))
         places = scanned if places is None else places & scanned
-    return replace(wanted, selected=sorted(places))
+    return replace(wanted, selected=sorted(places)), tuple(islice(not_found, _MOST_NOT_FOUND))
 
 
 async def _scan(

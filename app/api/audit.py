@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
-from app.admin.inputs import Instant
+from app.admin.inputs import AuditActionName, AuditKindName, Instant
 from app.api.audit_models import AuditEntryView, AuditPage, audit_page
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit
@@ -27,10 +27,10 @@ async def list_all(
         str | None, Query(max_length=64, description="Only entries of this destination.")
     ] = None,
     action: Annotated[
-        str | None, Query(max_length=64, description="Only this action, such as `mapping.published`.")
+        AuditActionName | None, Query(description="Only this action, such as `mapping.published`.")
     ] = None,
     kind: Annotated[
-        str | None, Query(max_length=64, description="Only actions with this prefix, such as `mapping`.")
+        AuditKindName | None, Query(description="Only actions with this prefix, such as `mapping`.")
     ] = None,
     actor: Annotated[
         str | None,

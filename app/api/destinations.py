@@ -93,10 +93,18 @@ class NameWarning(ResponseBody):
     destination_id: str = Field(description="The other destination.")
 
 
+class CurrencyWarning(ResponseBody):
+    """A warning: the Amazon account has another currency."""
+
+    code: Literal["currency_differs"]
+    field: Literal["currency"]
+    account_currency: str
+
+
 class SavedDestination(MonitoredDestination):
     """A destination after a change, with warnings."""
 
-    warnings: list[NameWarning]
+    warnings: list[NameWarning | CurrencyWarning]
 
 
 class ArchivedDestination(DestinationView):
@@ -239,5 +247,10 @@ async def _monitoring_of(context: AppContext, found: Destination) -> Mapping[str
         return (await monitoring_of(connection, [found], context.now()))[found.id]
 
 
-def _warnings(saved: SettingsResult) -> list[NameWarning]:
-    return [NameWarning(code="name_confusable", field="name", destination_id=id_) for id_ in saved.similar]
+def _warnings(saved: SettingsResult) -> list[NameWarning | CurrencyWarning]:
+    warnings: list[NameWarning | CurrencyWarning] = [
+        NameWarning(code="name_confusable", field="name", destination_id=id_) for id_ in saved.similar
+    ]
+    if (other := saved.account_currency) is not None:
+        warnings.append(CurrencyWarning(code="currency_differs", field="currency", account_currency=other))
+    return warnings

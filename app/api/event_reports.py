@@ -10,7 +10,7 @@ from app.admin.destination_stats import read_stats
 from app.admin.event_history import read_event_history
 from app.admin.event_list import EventFilter, ListedEvent, list_destination_events
 from app.admin.event_records import EventHistory
-from app.admin.inputs import Instant
+from app.admin.inputs import EventTypeName, Instant, ReasonName
 from app.api.event_models import ListedEventsPage, StatsView
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
@@ -47,7 +47,7 @@ async def list_events(
     caller: CurrentCaller,
     context: Context,
     status: Annotated[Status | None, Query(description="Only events of this status.")] = None,
-    reason: Annotated[str | None, Query(max_length=64, description="Only events with this reason.")] = None,
+    reason: Annotated[ReasonName | None, Query(description="Only events with this reason.")] = None,
     since: Annotated[Instant | None, Query(description="Only events accepted at or after this time.")] = None,
     mapping_id: Annotated[
         str | None, Query(max_length=64, description="Only events of this mapping.")
@@ -62,7 +62,7 @@ async def list_events(
     node_id: Annotated[
         str | None, Query(max_length=256, description="Only events of this journey node.")
     ] = None,
-    event_type: Annotated[str | None, Query(max_length=64, description="Only events of this type.")] = None,
+    event_type: Annotated[EventTypeName | None, Query(description="Only events of this type.")] = None,
     export_format: Format = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from app.admin.access import Scope
 from app.admin.event_list import EventFilter
 from app.admin.event_search import REJECTED, FoundEvent
-from app.admin.inputs import REPORT_ONCE, Instant
+from app.admin.inputs import REPORT_ONCE, EventTypeName, Instant, ReasonName
 from app.api.event_models import FoundEventsPage
 from app.api.event_pages import search_page
 from app.api.export import EXPORTED, Format, page_or_export
@@ -42,9 +42,9 @@ async def search(
         Annotated[Status | Literal["rejected"], REPORT_ONCE] | None,
         Query(description="Only events of this status."),
     ] = None,
-    reason: Annotated[str | None, Query(max_length=64, description="Only events with this reason.")] = None,
+    reason: Annotated[ReasonName | None, Query(description="Only events with this reason.")] = None,
     event_type: Annotated[
-        str | None, Query(max_length=64, description="Only accepted events of this type.")
+        EventTypeName | None, Query(description="Only accepted events of this type.")
     ] = None,
     since: Annotated[Instant | None, Query(description="Only events received at or after this time.")] = None,
     until: Annotated[Instant | None, Query(description="Only events received before this time.")] = None,

@@ -27,7 +27,7 @@ from app.api.event_models import (
 )
 from app.api.headers import FirstHeaders
 from app.api.json_response import exact_json
-from app.api.query_parameters import DeclaredParameters, refused_parameters, unreadable_target
+from app.api.query_parameters import DeclaredParameters, of_keyed_route, refused_parameters, unreadable_target
 from app.api.secured_route import SecuredRoute, check_media_type, reads_its_own_body, requires
 from app.domain import strict_json
 from app.domain.admission import SHED_SPECS, ShedReason, retry_after
@@ -74,7 +74,7 @@ class EventsQuery(BaseModel):
 
 
 _NO_QUERY: Final = EventsQuery()
-_PARAMETERS: Final = DeclaredParameters(frozenset(EventsQuery.model_fields))
+_PARAMETERS: Final = of_keyed_route(DeclaredParameters(frozenset(EventsQuery.model_fields)))
 
 
 _EXAMPLES: Final = {

@@ -6,7 +6,7 @@ redirects to it.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
@@ -57,6 +57,11 @@ def parameters_of(dependant: Dependant, endpoint: Callable[..., Any]) -> Declare
         ),
         ignores_unknown=hasattr(endpoint, _IGNORES_UNKNOWN),
     )
+
+
+def of_keyed_route(declared: DeclaredParameters) -> DeclaredParameters:
+    """Return the parameters of a route that needs a key, which also accepts `organisation_id`."""
+    return replace(declared, names=declared.names | {ORGANISATION})
 
 
 def refused_parameters(query_string: bytes, declared: DeclaredParameters) -> Problem | None:

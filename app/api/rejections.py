@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
-from app.admin.inputs import Instant
+from app.admin.inputs import Instant, ReasonName
 from app.admin.rejections import summarize_rejections
 from app.api.event_models import RejectionView
 from app.api.event_pages import RejectionPage, rejection_page
@@ -35,11 +35,22 @@ async def summary(
     context: Context,
     since: Annotated[Instant | None, Query(description="First day (UTC).")] = None,
     until: Annotated[Instant | None, Query(description="Last day (UTC), included.")] = None,
+    reason: ReasonName | None = None,
+    field: _Text = None,
+    mapping_id: _Text = None,
+    execution_id: _Text = None,
+    journey_id: _Text = None,
+    node_id: _Text = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> RejectionSummaryPage:
-    """Count rejected events by reason, mapping and source path. The counts include every rejected event."""
-    rows = await summarize_rejections(context, caller, destination_id, since=since, until=until)
+    """Count rejected events by reason, mapping and source path. The counts include every rejected event.
+
+    With `execution_id`, `journey_id` or `node_id`, only recorded events are counted: at most 600 per
+    destination and minute. `since` and `until` then are exact times.
+    """
+    wanted = RejectionFilter(since, until, reason, field, mapping_id, execution_id, journey_id, node_id)
+    rows = await summarize_rejections(context, caller, destination_id, wanted)
     shown, next_cursor = slice_page(rows, limit, cursor)
     return RejectionSummaryPage(items=shown, next_cursor=next_cursor)
 
@@ -58,7 +69,7 @@ async def list_rejections(
     context: Context,
     since: Annotated[Instant | None, Query(description="Only events received at or after this time.")] = None,
     until: Annotated[Instant | None, Query(description="Only events received before this time.")] = None,
-    reason: _Text = None,
+    reason: ReasonName | None = None,
     field: _Text = None,
     mapping_id: _Text = None,
     execution_id: _Text = None,

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.admin.access import Scope
-from app.admin.inputs import Instant, RequestBody
+from app.admin.inputs import Instant, ReasonName, RequestBody
 from app.admin.replay import replay_events
 from app.admin.replay_selection import EventSelection
 from app.api.response_body import ResponseBody
@@ -17,10 +17,13 @@ from app.store.replays import ReplayFilter
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 
+NOT_FOUND = "Ids of `event_ids` that no event of the destination has, at most 100."
+
+
 class EventSelectionBody(RequestBody):
     """A filter of events. `since` and `until` limit the time at which events were accepted."""
 
-    reason: str | None = Field(default=None, max_length=64, description="Only events with this reason.")
+    reason: ReasonName | None = Field(default=None, description="Only events with this reason.")
     since: Instant | None = None
     until: Instant | None = None
     event_ids: (
@@ -61,6 +64,7 @@ class ReplayView(ResponseBody):
     requests: int
     seconds: float = Field(description="The minimum time until the last event is sent.")
     replay_id: str | None = Field(description="The id of the replay in event histories; null for a dry run.")
+    not_found: list[str] = Field(description=NOT_FOUND)
 
 
 @router.post("/destinations/{destination_id}/replay", summary="Replay dead or expired events")
@@ -83,4 +87,4 @@ async def replay(
         selection=body.selection(),
         dry_run=body.dry_run,
     )
-    return ReplayView(dry_run=body.dry_run, **asdict(result))
+    return ReplayView.model_validate({"dry_run": body.dry_run, **asdict(result)})

@@ -11,7 +11,7 @@ from app.admin import replay_progress as use_cases
 from app.admin.access import Scope
 from app.admin.dead_letters import dismiss_dead_letters
 from app.api.paging import PAGE, Cursor, Limit, Page, number_of, split_page
-from app.api.replay import EventSelectionBody
+from app.api.replay import NOT_FOUND, EventSelectionBody
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store import replays
@@ -31,6 +31,7 @@ class DismissalView(ResponseBody):
     dry_run: bool
     matched: int
     dismissed: int
+    not_found: list[str] = Field(description=NOT_FOUND)
 
 
 @router.post("/destinations/{destination_id}/dead-letters/dismiss", summary="Dismiss dead letters")
@@ -39,7 +40,7 @@ async def dismiss(
     destination_id: str, body: DeadLetterFilter, caller: CurrentCaller, context: Context
 ) -> DismissalView:
     """Mark dead letters as handled. Their status stays `dead`, but `dead_open` no longer counts them."""
-    matched = await dismiss_dead_letters(
+    matched, not_found = await dismiss_dead_letters(
         context,
         caller,
         destination_id,
@@ -47,7 +48,12 @@ async def dismiss(
         selection=body.selection(),
         dry_run=body.dry_run,
     )
-    return DismissalView(dry_run=body.dry_run, matched=matched, dismissed=0 if body.dry_run else matched)
+    return DismissalView(
+        dry_run=body.dry_run,
+        matched=matched,
+        dismissed=0 if body.dry_run else matched,
+        not_found=list(not_found),
+    )
 
 
 class ReplayProgressView(ResponseBody):

@@ -21,7 +21,7 @@ from app.api.auth import KeyRing
 from app.api.errors import error_response, malformed_body
 from app.api.headers import FirstHeaders, RawHeaders, first_headers
 from app.api.organisation_cache import OrganisationCache
-from app.api.query_parameters import parameters_of, refused_parameters, take_organisation
+from app.api.query_parameters import of_keyed_route, parameters_of, refused_parameters, take_organisation
 from app.domain import strict_json
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -75,6 +75,8 @@ class SecuredRoute(APIRoute):
         scopes, raw = scopes_of(self.endpoint), hasattr(self.endpoint, _RAW)
         has_body = self.body_field is not None
         parameters = parameters_of(self.dependant, self.endpoint)
+        if scopes:
+            parameters = of_keyed_route(parameters)
 
         async def handle(request: Request) -> Response:
             if scopes:

@@ -120,13 +120,14 @@ def _send_all(sender: "Sender", source: _Source, progress: Progress, checkpoint:
 
 
 def _open(options: argparse.Namespace, stack: ExitStack) -> _Source:
-    form = options.format or _FORMATS.get(Path(options.file).suffix.lower())
+    path = Path(options.file)
+    # Open the file first, because a missing file needs no format.
+    file = sys.stdin.buffer if options.file == "-" else stack.enter_context(path.open("rb"))
+    form = options.format or _FORMATS.get(path.suffix.lower())
     if form is None:
         raise CommandFailed("The format is unknown. Add --format csv or --format ndjson.")
     if options.file == "-":
-        return _Source(sys.stdin.buffer, form, None, 0)
-    path = Path(options.file)
-    file = stack.enter_context(path.open("rb"))
+        return _Source(file, form, None, 0)
     status = path.stat()
     # A named pipe has a path but cannot be resumed.
     size = status.st_size if path.is_file() else None

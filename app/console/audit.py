@@ -28,7 +28,7 @@ Filter = Annotated[audit_view.AuditForm, Depends()]
 
 
 @router.get(_PAGE, response_model=None)
-@requires(*Scope)
+@requires(Scope.KEYS_ADMIN)
 async def page(visit: CurrentVisit, chosen: Filter, cursor: Cursor = None) -> Response:
     """List administrative actions, newest first."""
     return await _page(visit, chosen, cursor)
@@ -58,8 +58,6 @@ async def _page(
     cursor: str | None,
     chain: ChainHead | ChainBroken | None = None,
 ) -> Response:
-    if not visit.caller.may(Scope.KEYS_ADMIN):
-        return pages.show(visit.request, "not_yours.html", what="Audit", who="admins")
     below = number_of(cursor)
     found = await list_audit(
         visit.context, visit.caller, limit=PAGE_SIZE + 1, below=below, wanted=chosen.wanted()

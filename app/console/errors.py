@@ -21,6 +21,7 @@ from app.console.secured_page import CurrentDestination, CurrentVisit, SecuredPa
 from app.console.wording import EVENT_STATUSES, number
 from app.console.wording import events as event_count
 from app.domain.outcomes.reasons import REASONS
+from app.store.rejection_records import RejectionFilter
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -34,7 +35,9 @@ _GROUPS_ABOVE_LIST = 15
 async def errors(visit: CurrentVisit, found: CurrentDestination, query: Events) -> Response:
     """Group dead, expired and rejected events by what went wrong."""
     chosen = query.range(visit.context.now())
-    groups = await summarize_rejections(visit.context, visit.caller, found.id, since=chosen.since)
+    groups = await summarize_rejections(
+        visit.context, visit.caller, found.id, RejectionFilter(since=chosen.since)
+    )
     return pages.show(
         visit.request,
         "errors.html",
@@ -68,7 +71,9 @@ async def rejections(
         below=record_id_of(cursor),
     )
     items, next_cursor = split_page(rows, _PAGE_SIZE, lambda entry: (entry.record.id,))
-    groups = await summarize_rejections(visit.context, visit.caller, found.id, since=chosen.since)
+    groups = await summarize_rejections(
+        visit.context, visit.caller, found.id, RejectionFilter(since=chosen.since)
+    )
     return pages.show(
         visit.request,
         "rejections.html",

@@ -46,7 +46,7 @@ LIFETIMES = (("", "Until revoked"), ("30", "30 days"), ("90", "90 days"), ("365"
 
 
 @router.get("/console/keys", response_model=None)
-@requires(*Scope)
+@requires(Scope.KEYS_ADMIN)
 async def page(visit: CurrentVisit, cursor: Cursor = None) -> Response:
     """List keys next to the form for a new key."""
     return await _page(visit, cursor=cursor)
@@ -99,8 +99,6 @@ async def _page(
     created: dict[str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    if not visit.caller.may(Scope.KEYS_ADMIN):
-        return pages.show(visit.request, "not_yours.html", what="Keys", who="admins")
     found = await list_keys(visit.context, visit.caller, limit=PAGE_SIZE + 1, after=time_and_id_of(cursor))
     listed, next_cursor = split_page(found, PAGE_SIZE, lambda key: (key.created_at.isoformat(), key.id))
     return pages.show(

@@ -132,7 +132,7 @@ async def _counted(visit: Visit, found: Destination, chosen: ChosenEvents) -> Re
     )
     dismissable = 0
     if chosen.status == "dead":
-        dismissable = await dismiss_dead_letters(
+        dismissable, _ = await dismiss_dead_letters(
             visit.context, caller, found.id, wanted, selection=chosen.selection, dry_run=True
         )
     names = await mapping_names(visit.context, caller, found.id)
@@ -172,7 +172,7 @@ async def dismiss(visit: CurrentVisit, destination_id: str, form: Form) -> Respo
     if chosen.status != "dead":
         raise Refusal(ErrorCode.INVALID, "Only events that failed permanently can be dismissed.")
     wanted = chosen.filter(visit.context.now())
-    dismissed = await dismiss_dead_letters(
+    dismissed, _ = await dismiss_dead_letters(
         visit.context, visit.caller, destination_id, wanted, selection=chosen.selection
     )
     address = f"/console/destinations/{destination_id}/errors"

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain
 
 from app.domain.event import JourneyIds, Rejection
@@ -33,6 +34,7 @@ class Flush:
     )  # with the indexes of their requests
     waiting: dict[LaneId, int] = field(default_factory=dict)  # stored events by lane
     pinned_names: dict[NamedType, str] = field(default_factory=dict)
+    rejected_at: datetime | None = None  # the time in the counts of rejected events
     # The stored rows of other transactions for the keys of the events.
     ledger_rows: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 

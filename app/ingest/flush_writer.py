@@ -121,7 +121,7 @@ class FlushWriter:
             flush.add_waiting(member.candidate for member in accepted)
         else:
             await counts.add(connection, self._writer, flush_counts.deltas)
-        await counts.add_rejections(connection, self._writer, flush_counts.rejected)
+        flush.rejected_at = await counts.add_rejections(connection, self._writer, flush_counts.rejected)
         journeys = self._journeys.bounded(flush_counts.rejected_of, flush_counts.duplicates_of)
         await journey_counts.add(connection, self._writer, journeys)
         await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)

@@ -212,7 +212,8 @@ class GroupCommit:
                 requests[index].trace.batches.append(batch)
         for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
             if not request.response.done():
-                request.response.set_result(RequestResults(evaluated, results, request.destinations))
+                found = RequestResults(evaluated, results, request.destinations, flush.rejected_at)
+                request.response.set_result(found)
 
     def _refuse(self, requests: Sequence[PendingRequest], error: Exception) -> None:
         self._telemetry.failed("flush.refused", error, level=30, posts=len(requests))

@@ -112,7 +112,7 @@ class Intake:
             self._observe(events, response)
         if self._recorder is not None:
             rejections = [result.rejection for result in results]
-            self._recorder.record(rejections, response.destinations, trace.request_id)
+            self._recorder.record(rejections, response.destinations, trace.request_id, response.rejected_at)
         return results
 
     def _count(self, results: Sequence[EventResult], response: RequestResults) -> None:

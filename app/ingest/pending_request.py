@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
@@ -24,11 +25,15 @@ class DedupResult(StrEnum):
 
 
 class RequestResults(msgspec.Struct, frozen=True):
-    """The results of one request, one entry per event in order: its evaluation and its dedup result."""
+    """The results of one request, one entry per event in order: its evaluation and its dedup result.
+
+    `rejected_at` is the time at which rejected events were counted.
+    """
 
     evaluated: Sequence[Evaluated]
     dedup: Sequence[DedupResult | None]
     destinations: Sequence[DestinationNumber | None] = ()
+    rejected_at: datetime | None = None
 
     __repr__ = object.__repr__  # holds personal data
 

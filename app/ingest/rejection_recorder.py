@@ -6,7 +6,7 @@ flush.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -30,7 +30,6 @@ class RejectionRecorder:
     """Collects and writes the records of one process."""
 
     pool: asyncpg.Pool
-    now: Callable[[], datetime]
     telemetry: Telemetry
     _records: list[NewRejection] = field(default_factory=list)
     _minute: datetime | None = None
@@ -42,13 +41,16 @@ class RejectionRecorder:
         rejections: Sequence[Rejection | None],
         destinations: Sequence[DestinationNumber | None],
         request_id: str | None,
+        at: datetime | None,
     ) -> None:
-        """Record the rejections of a request, up to the budgets of their destinations."""
-        if not any(rejections):
+        """Record the rejections of a request, up to the budgets of their destinations.
+
+        `at` is the time at which they were counted, None if none was.
+        """
+        if at is None or not any(rejections):
             return
-        now = self.now()
         request_id = journey_id(request_id)  # the caller's id may be personal
-        minute = now.replace(second=0, microsecond=0)
+        minute = at.replace(second=0, microsecond=0)
         if minute != self._minute:
             self._minute = minute
             self._recorded.clear()
@@ -63,7 +65,7 @@ class RejectionRecorder:
             self._records.append(
                 NewRejection(
                     destination=number,
-                    received_at=now,
+                    received_at=at,
                     event_id=rejection.event_id,
                     mapping=rejection.mapping,
                     code=rejection.code.value,

@@ -113,7 +113,7 @@ async def build_application(
         timedelta(days=settings.max_event_age_days), timedelta(days=settings.warn_event_age_days)
     )
     sampler = SchemaSampler(resources.pool, resources.pepper, time.monotonic, resources.telemetry)
-    recorder = RejectionRecorder(resources.pool, resources.clock.now, resources.telemetry)
+    recorder = RejectionRecorder(resources.pool, resources.telemetry)
     intake, notifier = build_ingest(resources, ages, consent, sampler, recorder)
     queue_ages = QueueAgeMonitor(
         pool=resources.pool, max_age=ages.refused, jitter=random.random, telemetry=resources.telemetry

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final
 
@@ -100,11 +101,11 @@ async def add_rejections(
     connection: PipelineConnection,
     writer: int,
     rejected: Mapping[RejectionKey, int],
-) -> None:
-    """Add these numbers of events that were rejected on receipt."""
+) -> datetime | None:
+    """Add these numbers of events that were rejected on receipt. Return the time that they are counted at."""
     if not rejected:
-        return
-    await connection.execute(
+        return None
+    at: datetime = await connection.fetchval(
         """
         INSERT INTO rejections AS r (destination, day, writer, code, reason, mapping, field, rejected)
         SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.code, x.reason, x.mapping, x.field,
@@ -113,10 +114,12 @@ async def add_rejections(
           AS x (destination, code, reason, mapping, field, rejected)
         ON CONFLICT (destination, day, writer, code, reason, mapping, field)
         DO UPDATE SET rejected = r.rejected + excluded.rejected, last_at = now()
+        RETURNING last_at
         """,
         writer,
         *_listed(rejected),
     )
+    return at
 
 
 async def add_consent_stops(

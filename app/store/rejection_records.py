@@ -233,32 +233,45 @@ class RejectionSummary:
 
 
 async def summary(
-    connection: PipelineConnection,
-    number: DestinationNumber,
-    *,
-    days: int,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    connection: PipelineConnection, number: DestinationNumber, wanted: RejectionFilter, *, days: int
 ) -> list[RejectionSummary]:
-    """Return the exact counts of a destination for the last `days` days (UTC), most frequent first.
+    """Count the rejected events of a destination in the last `days` days (UTC), most frequent first.
 
-    `since` and `until` limit them to the days of these times.
+    The counts are exact for whole days. Execution, journey and node are known of recorded events only.
     """
+    columns = ["reason", "field", "mapping_id"]
+    if wanted.execution_id or wanted.journey_id or wanted.node_id:
+        columns += ["execution_id", "journey_id", "node_id"]
+        source = (
+            "SELECT code, reason, coalesce(field, '') AS field, mapping, 1 AS rejected, "
+            "received_at AS first_at, received_at AS last_at FROM rejection_records r "
+            "WHERE r.organisation_id = acting_organisation() AND r.destination = $1 "
+            "AND r.received_at > now() - make_interval(days => $2::int) "
+            "AND ($3::timestamptz IS NULL OR r.received_at >= $3) "
+            "AND ($4::timestamptz IS NULL OR r.received_at < $4)"
+        )
+    else:
+        source = (
+            "SELECT * FROM rejections r "
+            "WHERE r.destination = $1 AND r.day > (now() AT TIME ZONE 'UTC')::date - $2::int "
+            "AND ($3::timestamptz IS NULL OR r.day >= ($3::timestamptz AT TIME ZONE 'UTC')::date) "
+            "AND ($4::timestamptz IS NULL OR r.day <= ($4::timestamptz AT TIME ZONE 'UTC')::date)"
+        )
+    given = {name: value for name in columns if (value := getattr(wanted, name)) is not None}
+    conditions = [f" AND {_CONDITIONS[name].format(f'${n}')}" for n, name in enumerate(given, start=5)]
     rows = await connection.fetch(
-        """
+        f"""
         SELECT r.code, r.reason, nullif(r.field, '') AS field, m.id AS mapping_id,
           sum(r.rejected)::bigint AS count, min(r.first_at) AS first_at, max(r.last_at) AS last_at
-        FROM rejections r
+        FROM ({source}{"".join(conditions)}) r
         LEFT JOIN mappings m ON m.organisation_id = acting_organisation() AND m.number = r.mapping
-        WHERE r.destination = $1 AND r.day > (now() AT TIME ZONE 'UTC')::date - $2::int
-          AND ($3::timestamptz IS NULL OR r.day >= ($3::timestamptz AT TIME ZONE 'UTC')::date)
-          AND ($4::timestamptz IS NULL OR r.day <= ($4::timestamptz AT TIME ZONE 'UTC')::date)
         GROUP BY 1, 2, 3, 4 ORDER BY count DESC, 1, 2, 3, 4
         """,
         number,
         days,
-        since,
-        until,
+        wanted.since,
+        wanted.until,
+        *given.values(),
     )
     return [read_row(RejectionSummary, row) for row in rows]
 

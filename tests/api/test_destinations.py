@@ -138,6 +138,24 @@ async def test_a_name_that_looks_like_another_is_warned_of(world: World) -> None
     assert second["warnings"] == [{"code": "name_confusable", "field": "name", "destination_id": first["id"]}]
 
 
+async def test_a_currency_that_is_not_the_accounts_is_warned_of(world: World) -> None:
+    """Before Amazon reported one there is nothing to compare; the account's own gives no warning."""
+    world.advertisers.currency = "EUR"
+    made = await world.made()
+
+    async def warnings(**change: str) -> object:
+        answer = await world.call("PATCH", f"/destinations/{made['id']}", change)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["warnings"]
+
+    assert await warnings(currency="GBP") == []
+    await world.connected(made)
+    differs = {"code": "currency_differs", "field": "currency", "account_currency": "EUR"}
+    assert await warnings(currency="USD") == [differs]
+    assert await warnings(name="Other") == []
+    assert await warnings(currency="EUR") == []
+
+
 async def test_reading_gives_the_same_as_making_and_an_etag(world: World) -> None:
     """GET answers the destination, without warnings."""
     made = await world.made()

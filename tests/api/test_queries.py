@@ -271,3 +271,14 @@ def test_every_route_is_one_that_checks_its_query(world: World) -> None:
         isinstance(route, Route) and isinstance(route, SecuredRoute | SecuredPage)
         for _, _, route in routes(world)
     )
+
+
+@pytest.mark.reads_only
+async def test_the_list_of_accepted_parameters_is_complete(world: World) -> None:
+    """Every route with a key accepts `organisation_id`; a public one does not."""
+    answer = await world.call("GET", "/destinations?qq=x")
+    assert "Accepted parameters: cursor, limit, organisation_id, q, state." in answer.json()["detail"]
+    answer = await world.call("POST", "/events?qq=x", [])
+    assert "mapping_id, organisation_id, priority." in answer.json()["detail"]
+    answer = await world.call("GET", "/health/live?qq=x", key=None)
+    assert "Accepted parameters: none." in answer.json()["detail"]

@@ -251,7 +251,7 @@ async def product(database_url: str, tmp_path: Path) -> AsyncIterator[Product]:
     running.close()
 
 
-@pytest.mark.parametrize("words", [("none.csv",), ("rows.csv", "--key-file", "none.key")])
+@pytest.mark.parametrize("words", [("none.csv",), ("none",), ("rows.csv", "--key-file", "none.key")])
 def test_a_missing_file_is_named(tmp_path: Path, words: tuple[str, ...]) -> None:
     """The file of the rows, or of the key."""
     (tmp_path / "rows.csv").write_text("event_id\n")

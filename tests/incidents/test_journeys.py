@@ -92,10 +92,12 @@ async def test_dismissed_dead_letters_stay_dead_and_are_no_longer_open(service: 
 
     assert await dead_open() == 3
     dry = (await service.send(f"{path}/dead-letters/dismiss", event_ids=["ord-1"], dry_run=True)).json()
-    assert dry == {"dry_run": True, "matched": 1, "dismissed": 0}
+    assert dry == {"dry_run": True, "matched": 1, "dismissed": 0, "not_found": []}
     for dismissed in (1, 0):
         done = (await service.send(f"{path}/dead-letters/dismiss", event_ids=["ord-1", "none"])).json()
-        assert done == {"dry_run": False, "matched": dismissed, "dismissed": dismissed}
+        assert done == {
+            "dry_run": False, "matched": dismissed, "dismissed": dismissed, "not_found": ["none"],
+        }  # fmt: skip
     assert await dead_open() == 2
     assert (await service.send(f"{path}/dead-letters/dismiss")).json()["dismissed"] == 2
     assert await dead_open() == 0
