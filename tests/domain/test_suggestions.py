@@ -188,12 +188,17 @@ def test_an_unreadable_amount_does_not_cost_the_event() -> None:
 
 def test_an_event_id_differs_in_all_events() -> None:
     """Two events with one id would be one conversion. The envelope's id needs no mapping."""
-    unique = suggested(orders(order_id=lambda n: f"o{n}", event_id=lambda n: f"e{n}"))
-    assert unique.mapping["fields"]["event_id"] == {"path": "order_id"}
-    repeated = suggested(orders(order_id=lambda n: f"o{n // 2}", event_id=lambda n: f"e{n}"))
+    unique = suggested(orders(dedupe_id=lambda n: f"o{n}", event_id=lambda n: f"e{n}"))
+    assert unique.mapping["fields"]["event_id"] == {"path": "dedupe_id"}
+    repeated = suggested(orders(dedupe_id=lambda n: f"o{n // 2}", event_id=lambda n: f"e{n}"))
     assert "event_id" not in repeated.mapping["fields"]
-    personal = suggested(orders(order_id=lambda n: f"order-{n}@example.com"))
+    personal = suggested(orders(dedupe_id=lambda n: f"order-{n}@example.com"))
     assert "event_id" not in personal.mapping["fields"]
+
+
+def test_an_order_id_is_no_event_id() -> None:
+    """An order has several events, and the second one would be rejected as a conflict."""
+    assert "event_id" not in suggested(orders(order_id=lambda n: f"o{n}", total=5)).mapping["fields"]
 
 
 def test_the_pinned_name_is_used() -> None:

@@ -100,14 +100,14 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
             totalqty itemcount itemscount numitems numberofitems totalitems productcount menge gesamtmenge
             stueckzahl stuckzahl anzahl stueck stuck quantite nombrearticles cantidad quantita quantidade
             aantal ilosc antal pieces pcs count""",
-        "event_id": """
-            dedupeid deduplicationid orderid ordernumber orderno ordernr transactionid purchaseid
-            purchaseordernumber purchasenumber receiptid receiptnumber invoiceid invoicenumber bookingid
-            confirmationnumber checkoutid eventid eventuuid messageid insertid order transaction
-            bestellnummer bestellnr bestellid auftragsnummer auftragsnr belegnummer belegnr bonnummer
-            rechnungsnummer vorgangsnummer transaktionsid transaktionsnummer numerocommande idcommande
-            numcommande numeropedido idpedido pedido numeroordine idordine numerodopedido bestelnummer
-            ordernummer numerzamowienia id""",
+        "event_id": "dedupeid dedupid deduplicationid dedupekey eventid eventuuid uniqueeventid insertid",
+        "order_id": """
+            orderid ordernumber orderno ordernr transactionid purchaseid purchaseordernumber
+            purchasenumber receiptid receiptnumber receiptno invoiceid invoicenumber bookingid
+            confirmationnumber checkoutid order transaction bestellnummer bestellnr bestellid
+            auftragsnummer auftragsnr belegnummer belegnr bonnummer rechnungsnummer vorgangsnummer
+            transaktionsid transaktionsnummer numerocommande idcommande numcommande numeropedido idpedido
+            pedido numeroordine idordine numerodopedido bestelnummer ordernummer numerzamowienia""",
         "ip_address": """
             ipaddress ip clientip clientipaddress remoteip remoteaddr browserip userip useripaddress ipv4
             customerip ipadresse adresseip direccionip indirizzoip xforwardedfor""",

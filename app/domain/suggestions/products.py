@@ -42,12 +42,6 @@ _NO_COUNT: Final = word_set(
     """
 )
 _MAX_COUNT: Final = 99
-_ORDER: Final = word_set(
-    """
-    order bestellung bestellnummer bestellid bestellnr bestell auftragsnummer transaction purchase receipt
-    belegnummer bonnummer rechnungsnummer invoice commande pedido ordine bestelling ordernumber orderid
-    """
-)
 _MEMBER_DEPTH: Final = 3
 _MAX_MEMBER_PATHS: Final = 60
 _CENT: Final = Decimal("0.011")
@@ -187,9 +181,7 @@ def sums(products: Products, names: Sequence[str], notation: Notation) -> list[W
 
 def is_order(found: ObservedPaths, products: Products | None) -> bool:
     """Return whether the events look like orders: products with prices, or an order with a total."""
-    has_order = any(
-        _ORDER & _words(each.names) and rank("event_id", each.names) > 25 for each in found.values
-    )
+    has_order = any(rank("order_id", each.names) > 25 for each in found.values)
     has_products = products is not None and bool(products.price or products.line_total)
     has_currency = any(rank("currency", each.names) > 45 for each in found.values)
     return has_products or ((has_order or has_currency) and bool(_totals(found)))
