@@ -18,8 +18,9 @@ from app.domain import batch as packing
 from app.domain.erasure import carries_key
 from app.domain.ids import BatchId, OrganisationId
 from app.domain.pacing.lane_limits import TIMES
-from app.store import PipelineConnection, callbacks, counts, erasures, silent_sessions
+from app.store import PipelineConnection, callbacks, counts, erasures, job_leases
 from app.store.errors import is_transient
+from app.store.job_leases import Job
 from app.telemetry import Telemetry, describe_exception
 
 _SCAN_LIMIT = 200
@@ -40,7 +41,8 @@ class ErasureScanner:
     writer: int
     telemetry: Telemetry
     settled_within: timedelta
-    silent_after: timedelta = timedelta(seconds=TIMES.silent_after)
+    worker: str
+    lease: timedelta = timedelta(seconds=TIMES.silent_after)
     callbacks_enabled: bool = False
     _erasures: dict[str, tuple[OrganisationId, frozenset[str]]] = field(init=False, default_factory=dict)
     # The erasures whose values cannot be decrypted.
@@ -66,26 +68,25 @@ class ErasureScanner:
         async with self.pool.acquire() as connection:
             if not await self.refresh(connection):
                 return
-            if not await erasures.try_lock_scan(connection):
-                # A running scan queries the database all the time. If the session of a scan is silent, its
-                # worker is frozen: end the session. The next scan continues at the stored position.
-                ended = await silent_sessions.end_silent(
-                    connection, 0, erasures.ERASER_LOCK, silent_after=self.silent_after
-                )
-                if ended:
-                    self.telemetry.log("erasure.scan_taken_over", level=30, sessions=ended)
+            if not await self._has_lease(connection):
                 return
             try:
                 await self._scan(connection)
             finally:
-                await erasures.unlock_scan(connection)
+                await job_leases.release(connection, Job.ERASURES, self.worker)
+
+    async def _has_lease(self, connection: PipelineConnection) -> bool:
+        """Acquire or renew the lease of the scan. After its end another worker continues the scan."""
+        return await job_leases.acquire(connection, Job.ERASURES, self.worker, lease=self.lease)
 
     async def _scan(self, connection: PipelineConnection) -> None:
         if not (pending := await self.refresh(connection)):
             return
         requested_until = max(erasure.requested_at for erasure in pending)
         # Wait for the requests to Amazon that started before the erasure, here or in other processes.
-        while await erasures.under_way(connection, requested_until, younger_than=self.settled_within):  # noqa: ASYNC110
+        while await erasures.under_way(connection, requested_until, younger_than=self.settled_within):
+            if not await self._has_lease(connection):
+                return
             await asyncio.sleep(_CHECK_EVERY_S)
         ids = [erasure.id for erasure in pending]
         position = min(erasure.scanned_to for erasure in pending)
@@ -96,6 +97,8 @@ class ErasureScanner:
             for batch, day in page.batches:
                 unreadable += not await self._try_rewrite(connection, batch, day)
             position = page.to
+            if not await self._has_lease(connection):
+                return
             await erasures.advance(
                 connection, ids, to=position, scanned=len(page.batches), unreadable=unreadable
             )

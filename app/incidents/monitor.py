@@ -1,4 +1,4 @@
-"""Compute incidents every few seconds, in the process that holds the lock."""
+"""Compute incidents every few seconds, in the process that has the lease."""
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,11 +21,20 @@ from app.domain.incidents.kinds import KINDS, Kind
 from app.domain.incidents.machine import Incident, Transition, advance, explains_others, open_incident
 from app.incidents.observation import Observation, ObservedDestination, Observer
 from app.incidents.planner import MessagePlanner
-from app.store import PipelineConnection, incident_facts, incidents, notifications, outcome_history
+from app.store import (
+    PipelineConnection,
+    incident_facts,
+    incidents,
+    job_leases,
+    notifications,
+    outcome_history,
+)
 from app.store.incidents import StoredIncident
+from app.store.job_leases import Job
 from app.telemetry import Telemetry
 
-SILENT_AFTER: Final = timedelta(seconds=20)  # Postgres ends the session of a frozen process after this time
+# The lease of the monitor. Postgres ends the session of a frozen process after the same time.
+LEASE: Final = timedelta(seconds=20)
 _FORGET_EVERY_S: Final = 600.0
 _RECORD_EVERY_S: Final = 15.0
 
@@ -51,6 +60,7 @@ class IncidentMonitor:
     def __init__(
         self,
         *,
+        owner: str,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         observer: Observer,
         planner: MessagePlanner,
@@ -59,6 +69,7 @@ class IncidentMonitor:
         retention: timedelta,
         limits: ServiceLimits | None = None,
     ) -> None:
+        self._owner = owner
         self._connect = connect
         self._connection: asyncpg.Connection | None = None
         self._observer = observer
@@ -76,10 +87,9 @@ class IncidentMonitor:
         """Compute the incidents, unless another process does, and set the gauges."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
-            await incidents.limit_silence(self._connection, SILENT_AFTER)
-            self._owned = False
+            await incidents.limit_silence(self._connection, LEASE)
         connection = self._connection
-        owned = self._owned or await incidents.try_own(connection)
+        owned = await job_leases.acquire(connection, Job.INCIDENTS, self._owner, lease=LEASE)
         if owned and not self._owned:
             self._observer.restart()
         self._owned = owned
@@ -90,8 +100,9 @@ class IncidentMonitor:
         self._telemetry.set_open_incidents(await incidents.open_by_kind(connection))
 
     async def leave(self) -> None:
-        """End the session, so that another process takes over immediately."""
-        if self._connection is not None:
+        """Release the lease, so that another process takes over immediately, and end the session."""
+        if self._connection is not None and not self._connection.is_closed():
+            await job_leases.release(self._connection, Job.INCIDENTS, self._owner)
             await self._connection.close()
 
     async def _compute(self, connection: asyncpg.Connection, commit_s: float) -> None:

@@ -28,6 +28,7 @@ async def incident_jobs(resources: Resources, *, limits: ServiceLimits | None = 
     """Run the incident monitor and the delivery of notifications during the block."""
     settings = resources.settings
     monitor = IncidentMonitor(
+        owner=resources.name,
         connect=resources.connect,
         observer=Observer(timedelta(days=settings.max_event_age_days), time.monotonic),
         planner=MessagePlanner(settings.notification_channels, public_url=settings.public_url),

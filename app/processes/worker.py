@@ -113,7 +113,8 @@ def build_dispatcher(
         writer=resources.writer,
         telemetry=telemetry,
         settled_within=timedelta(seconds=times.settled_within),
-        silent_after=timedelta(seconds=times.silent_after),
+        worker=resources.name,
+        lease=timedelta(seconds=times.silent_after),
         callbacks_enabled=sends_callbacks,
     )
     delivery = Delivery(

@@ -13,7 +13,6 @@ from app.domain.ids import BatchId, DestinationNumber, OrganisationId
 from app.store import PipelineConnection, damage, partitions, transactions
 from app.store.rows import read_row
 
-ERASER_LOCK = 7_304  # one worker scans at a time
 _LANE_LOCK_S = 1.0  # the lanes that are locked already wait meanwhile
 
 
@@ -45,17 +44,6 @@ class Erasure:
     finished_at: datetime | None
     sealed: bytes | None = field(default=None, repr=False)
     number: int = 0
-
-
-async def try_lock_scan(connection: PipelineConnection) -> bool:
-    """Try to lock the scan for this session, until `unlock_scan` or the end of the session."""
-    is_free: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", ERASER_LOCK)
-    return is_free
-
-
-async def unlock_scan(connection: PipelineConnection) -> None:
-    """Unlock the scan, so that another session can scan."""
-    await connection.execute("SELECT pg_advisory_unlock($1)", ERASER_LOCK)
 
 
 async def ask(

@@ -11,8 +11,6 @@ from app.domain.incidents.machine import REOPEN_WITHIN, Incident, IncidentState
 from app.store import PipelineConnection
 from app.store.rows import read_row
 
-MONITOR_LOCK = 7_306
-
 
 @dataclass(frozen=True, slots=True)
 class StoredIncident:
@@ -31,7 +29,7 @@ class StoredIncident:
 async def limit_silence(connection: PipelineConnection, silent_after: timedelta) -> None:
     """Let the server end this session if it sends no statement for this time, because its process is frozen.
 
-    The lock of `try_own` ends with the session. The frozen process can then write nothing more.
+    The frozen process can then write nothing more, while another process has the lease.
     """
     limit = f"{int(silent_after.total_seconds() * 1000)}ms"
     await connection.execute(
@@ -39,15 +37,6 @@ async def limit_silence(connection: PipelineConnection, silent_after: timedelta)
         "set_config('idle_in_transaction_session_timeout', $1, false)",
         limit,
     )
-
-
-async def try_own(connection: PipelineConnection) -> bool:
-    """Try to become the only session that computes incidents. Return False if another session is.
-
-    The session holds the lock until it ends.
-    """
-    owned: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", MONITOR_LOCK)
-    return owned
 
 
 async def probe_commit(connection: PipelineConnection) -> None:

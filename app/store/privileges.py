@@ -81,8 +81,9 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "rejection_records": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
     "journey_counts": TablePrivileges(_READ_WRITE),
     "destination_alerting": TablePrivileges(_READ_WRITE, "SELECT"),
-    # An API process or a worker writes the tables from here to `outcome_totals`: the process that holds the
-    # advisory lock of incidents.
+    # An API process or a worker writes the tables from here to `outcome_totals`: the process that has the
+    # lease of incidents.
+    "job_leases": TablePrivileges(_ALL, _ALL),
     "commit_probes": TablePrivileges(_READ_WRITE, _READ_WRITE),
     "incidents": TablePrivileges(_ALL, _ALL),
     "incident_messages": TablePrivileges(_READ_WRITE, _READ_WRITE),

@@ -34,7 +34,8 @@ async def end_silent(
         objid,
         silent_after,
     )
-    return [row["pid"] for row in rows]
+    # A frozen backend does not end.
+    return [row["pid"] for row in rows if row["is_over"]]
 
 
 async def speaking(

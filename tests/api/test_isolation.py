@@ -260,7 +260,15 @@ WITHOUT_POLICY = {
     "ledger": "keyed digests, which outlive the batches that name their destinations",
     "ledger_generations": "of the whole service",
     **dict.fromkeys(
-        ("alembic_version", "secrets", "encryption_keys", "readiness", "balance_checks", "commit_probes"),
+        (
+            "alembic_version",
+            "secrets",
+            "encryption_keys",
+            "readiness",
+            "balance_checks",
+            "commit_probes",
+            "job_leases",
+        ),
         "of the whole service",
     ),
 }

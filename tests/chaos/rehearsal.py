@@ -236,6 +236,7 @@ class Life:
                 writer=resources.writer,
                 telemetry=resources.telemetry,
                 settled_within=SETTLED_WITHIN,
+                worker=resources.name,
             ),
             environment=Environment(monotonic=clock, jitter=lambda: 0.5),
             clock=resources.clock,

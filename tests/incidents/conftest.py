@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class Watch:
         clock = Clock()
         channels = read_webhooks(f"ops={receiver.url}", f"ops={SECRET}")
         monitor = IncidentMonitor(
+            owner=secrets.token_hex(4),
             connect=resources.connect,
             observer=Observer(timedelta(days=21), clock.monotonic),
             planner=MessagePlanner(channels, public_url=PUBLIC),

@@ -1,6 +1,8 @@
 """Each kind of incident from its real cause: it opens, is announced once, and resolves after the cure."""
 
 import json
+import os
+import signal
 from datetime import timedelta
 
 import httpx
@@ -254,7 +256,7 @@ async def test_a_restart_keeps_the_incident_and_sends_nothing_again(watch: Watch
 
 
 async def test_one_of_several_processes_computes(watch: Watch) -> None:
-    """The others wait for the end of its session."""
+    """The others wait for the end of its lease."""
     await watch.world.destination()
     await watch.tick()
     other = Watch.of(watch.world, watch.receiver)
@@ -270,22 +272,37 @@ async def test_one_of_several_processes_computes(watch: Watch) -> None:
     await other.close()
 
 
-async def test_a_frozen_process_loses_the_lock(watch: Watch) -> None:
-    """The server ends its silent session, whatever its role."""
+async def test_the_session_of_a_frozen_process_ends(watch: Watch) -> None:
+    """The server ends it, so the process writes nothing when it goes on, while another has the lease."""
     assert watch.world.receiving is not None
-    assert watch.world.delivering is not None
     frozen = await watch.world.receiving.connect()
-    other = await watch.world.delivering.connect()
     await incidents.limit_silence(frozen, timedelta(seconds=0.3))
-    assert await incidents.try_own(frozen)
-    assert not await incidents.try_own(other)
 
-    async def is_owned() -> bool:
-        return await incidents.try_own(other)
+    async def has_ended() -> bool:
+        return frozen.is_closed()
 
-    await eventually(is_owned)
+    await eventually(has_ended)
+
+
+async def test_a_frozen_backend_keeps_no_other_process_from_computing(watch: Watch) -> None:
+    """Its session cannot be ended, but the lease ends by itself."""
+    await watch.world.destination()
+    await watch.tick()
+    assert watch.monitor._connection is not None
+    backend = watch.monitor._connection.get_server_pid()
+    other = Watch.of(watch.world, watch.receiver, of_api=True)
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        await other.tick()
+        assert not other.monitor._owned
+        await watch.world.fetch("UPDATE job_leases SET leased_until = now()")
+        await other.tick()
+        assert other.monitor._owned
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    await watch.tick()
+    assert not watch.monitor._owned
     await other.close()
-    frozen.terminate()
 
 
 async def test_three_hundred_failing_destinations_cause_digests(watch: Watch) -> None:

@@ -1,6 +1,8 @@
 """A worker whose process stands still stops nobody: what it was at moves to others within the lease."""
 
 import asyncio
+import os
+import signal
 from datetime import timedelta
 
 import pytest
@@ -104,27 +106,48 @@ async def test_the_locked_row_of_one_lane_delays_no_other_lane(world: World) -> 
     assert set(world.amazon.times.values()) == {1}
 
 
-async def test_an_erasure_whose_scan_is_frozen_is_finished_by_another_worker(
-    world: World, database_url: str
-) -> None:
-    """The lock of the scan is no longer held by one who never lets go."""
+async def test_an_erasure_whose_scan_is_frozen_is_finished_by_another_worker(world: World) -> None:
+    """When the lease of the scan has ended; before, the other worker leaves it alone."""
     dst = await world.destination()
     await world.post(dst, event(1))
     id_ = "era_" + "1" * 20
     async with world.pool.acquire() as c, c.transaction():
         sealed = world.resources.vault.seal(b'["x"]', place=erasure_place(id_))
         await erasures.ask(c, id_, by="test", kinds=["email"], sealed=sealed)
-    holder = await world.delivering.connect()  # a worker ends sessions of its own role only
-    try:
-        await holder.execute("SELECT pg_advisory_lock($1)", erasures.ERASER_LOCK)
-        world.work(times=QUICK)
-        await eventually(
-            lambda: world.fetch("SELECT 1 FROM erasures WHERE finished_at IS NOT NULL"),
-            seconds=QUICK.lease + 8,
-        )
-        await eventually(lambda: _value(holder.is_closed()))
-    finally:
-        holder.terminate()
+    await world.fetch("INSERT INTO job_leases VALUES ('erasures', 'frozen', now() + interval '1 hour')")
+    erasing = world.work(times=QUICK).erasing
+    await world.stop_workers()
+    await erasing.scan()
+    finished = "SELECT 1 FROM erasures WHERE finished_at IS NOT NULL"
+    assert not await world.fetch(finished)
+    await world.fetch("UPDATE job_leases SET leased_until = now()")
+    await erasing.scan()
+    assert await world.fetch(finished)
+    assert not await world.fetch("SELECT 1 FROM job_leases WHERE job = 'erasures'")
+
+
+async def test_a_scan_that_lost_its_lease_writes_no_progress(world: World) -> None:
+    """Another worker goes on with it; the erasure is finished once."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    id_ = "era_" + "1" * 20
+    async with world.pool.acquire() as c, c.transaction():
+        sealed = world.resources.vault.seal(b'["x"]', place=erasure_place(id_))
+        await erasures.ask(c, id_, by="test", kinds=["email"], sealed=sealed)
+    erasing = world.work().erasing
+    await world.stop_workers()
+    await world.fetch("DELETE FROM job_leases")
+    await world.fetch(
+        """
+        CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+        BEGIN UPDATE job_leases SET owner = 'other'; RETURN NEW; END $$;
+        """
+    )
+    await world.fetch("UPDATE erasures SET finished_at = NULL, scanned_to = 0, sealed = $1", sealed)
+    await world.fetch("CREATE TRIGGER lose AFTER INSERT ON job_leases FOR EACH ROW EXECUTE FUNCTION lose()")
+    await erasing.scan()
+    rows = await world.fetch("SELECT scanned_to, finished_at FROM erasures")
+    assert [tuple(row) for row in rows] == [(0, None)]
 
 
 @pytest.mark.parametrize("speaks", [True, False])
@@ -146,6 +169,18 @@ async def test_only_a_session_that_is_silent_is_ended(world: World, speaks: bool
             ended = await silent_sessions.end_silent(c, 0, 99, silent_after=timedelta(seconds=0.25))
         assert len(ended) == (0 if speaks else 1)
     finally:
+        holder.terminate()
+
+
+async def test_a_backend_that_cannot_be_ended_is_not_reported_as_ended(world: World) -> None:
+    holder = await world.resources.connect()
+    await holder.execute("SELECT pg_advisory_lock(0, 99)")
+    os.kill(holder.get_server_pid(), signal.SIGSTOP)
+    try:
+        async with world.resources.pool.acquire() as c:
+            assert await silent_sessions.end_silent(c, 0, 99, silent_after=timedelta(0)) == []
+    finally:
+        os.kill(holder.get_server_pid(), signal.SIGCONT)
         holder.terminate()
 
 

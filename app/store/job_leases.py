@@ -1,0 +1,41 @@
+"""Leases of the jobs that one process of a deployment runs at a time.
+
+A lease ends by the database's clock. A session's lock is not enough: a frozen backend keeps it for as long as
+it is frozen, and cannot be ended.
+"""
+
+from datetime import timedelta
+from enum import StrEnum
+
+from app.store import PipelineConnection
+
+
+class Job(StrEnum):
+    """A job that only one process runs at a time."""
+
+    INCIDENTS = "incidents"
+    ERASURES = "erasures"
+
+
+async def acquire(connection: PipelineConnection, job: Job, owner: str, *, lease: timedelta) -> bool:
+    """Acquire or renew the lease of a job. Return False if another process has it.
+
+    Call it outside a transaction, because the row stays locked until the end.
+    """
+    acquired: bool | None = await connection.fetchval(
+        """
+        INSERT INTO job_leases AS l (job, owner, leased_until) VALUES ($1, $2, clock_timestamp() + $3)
+        ON CONFLICT (job) DO UPDATE SET owner = excluded.owner, leased_until = excluded.leased_until
+          WHERE l.owner = excluded.owner OR l.leased_until < clock_timestamp()
+        RETURNING true
+        """,
+        job.value,
+        owner,
+        lease,
+    )
+    return acquired is not None
+
+
+async def release(connection: PipelineConnection, job: Job, owner: str) -> None:
+    """Release the lease of a job, so that another process acquires it at once."""
+    await connection.execute("DELETE FROM job_leases WHERE job = $1 AND owner = $2", job.value, owner)
