@@ -197,9 +197,11 @@ def test_what_is_wrong_even_in_a_draft(changes: dict[str, Any], expected: tuple[
         pytest.param(
             {"const": float("nan")}, ("fields.phone.const", "wrong_type"), id="no number as constant"
         ),
-        pytest.param({"const": 7}, ("fields.phone", "invalid"), id="a constant of another type"),
+        pytest.param({"const": True}, ("fields.phone", "invalid"), id="a constant of another type"),
         pytest.param(
-            {"path": "a", "default": 7}, ("fields.phone.default", "invalid"), id="a default of another type"
+            {"path": "a", "default": True},
+            ("fields.phone.default", "invalid"),
+            id="a default of another type",
         ),
         pytest.param(
             {"path": "a", "default": []}, ("fields.phone.default", "wrong_type"), id="a list as default"
@@ -231,7 +233,7 @@ def test_sources_that_are_none(source: Any, expected: tuple[str, str]) -> None:
         ("units_sold", 1.5),
         ("units_sold", True),
         ("currency", "ZZZ"),
-        ("limited_data_use", "true"),
+        ("limited_data_use", "yes"),
     ],
 )
 def test_constants_that_no_event_could_use(name: str, const: Any) -> None:

@@ -3,7 +3,7 @@ exact."""
 
 import re
 from collections.abc import Callable, Mapping
-from decimal import ROUND_05UP, ROUND_HALF_UP, Context, Decimal, DecimalException, Inexact, Overflow
+from decimal import ROUND_HALF_UP, Context, Decimal, DecimalException, Inexact, Overflow
 from functools import reduce
 from typing import Any, Final, TypeGuard
 
@@ -115,8 +115,8 @@ _PLACES: Final = 12  # decimals of a result
 # An operand has at most 64 digits and is less than 10^40. Products and sums of operands are then exact.
 _OPERAND: Final = Context(prec=64, Emin=-40, Emax=40, traps=[Inexact, Overflow])
 _EXACT: Final = Context(prec=600)
-# Rounding first to many digits this way does not change the result of rounding to 12 decimals.
-_QUOTIENT: Final = Context(prec=120, rounding=ROUND_05UP)
+# A divisor has at most 24 digits, so no quotient is so near to a half that rounding it twice changes the result.
+_QUOTIENT: Final = Context(prec=120)
 
 
 def operand(number: int | Decimal) -> Decimal | None:

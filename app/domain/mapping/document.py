@@ -7,6 +7,7 @@ problems, each with its path. Source: interface §4. The language is described i
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from app.domain.conversion.consent import ConsentRule, Mode
@@ -234,24 +235,9 @@ class _DocumentReader:
         self.problems.extend(compiled)
         return None
 
-    def _read_event_type(self, written: Any) -> None:
-        source = self._source(written, "event_type", "event_type", bare="const")
-        self._constants_are("event_type", source, lambda v: v in EVENT_TYPES, "one of Amazon's event types")
-
-    def _read_event_source(self, written: Any) -> None:
-        source = self._source(written, "event_source", "event_source", bare="const")
-        self._constants_are(
-            "event_source", source, lambda v: v in EVENT_SOURCES, "one of Amazon's event sources"
-        )
-
-    def _read_country(self, written: Any) -> None:
-        source = self._source(written, "country_code", "country_code", bare="const")
-        self._constants_are(
-            "country_code",
-            source,
-            lambda v: isinstance(v, str) and read_country(v) is not None,
-            "an ISO 3166-1 alpha-2 code",
-        )
+    def _read_choice(self, written: Any, name: str) -> None:
+        source = self._source(written, name, name, bare="const")
+        self._constants_are(name, source, *_CHOICES[name])
 
     def _read_event_name(self, written: Any) -> None:
         if isinstance(written, dict) and set(written) == {"const"}:
@@ -373,10 +359,20 @@ _ALWAYS_REJECT: Final = ("event_timestamp", "limited_data_use")
 
 # For each type of field: whether a constant or default is valid, and what it must be.
 _CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "text": (lambda v: isinstance(v, str), "a text"),
+    "text": (lambda v: isinstance(v, str) or is_number(v), "a text"),
     "number": (is_number, "a number"),
     "integer": (lambda v: type(as_integer(v)) is int, "a whole number"),
-    "boolean": (lambda v: type(v) is bool, "true or false"),
+    "boolean": (lambda v: str(v).lower() in ("true", "false"), "true or false"),
+}
+
+# The same for the fields outside `fields` that take one of Amazon's codes.
+_CHOICES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "event_type": (lambda v: v in EVENT_TYPES, "one of Amazon's event types"),
+    "event_source": (lambda v: v in EVENT_SOURCES, "one of Amazon's event sources"),
+    "country_code": (
+        lambda v: isinstance(v, str) and read_country(v) is not None,
+        "an ISO 3166-1 alpha-2 code",
+    ),
 }
 
 # The sources of each consent mode, and whether they are required.
@@ -389,10 +385,10 @@ _CONSENT_PARTS: Final[dict[str, dict[str, bool]]] = {
 }
 
 _TOP_LEVEL: Final[dict[str, Callable[[_DocumentReader, Any], None]]] = {
-    "event_type": _DocumentReader._read_event_type,
-    "event_source": _DocumentReader._read_event_source,
+    "event_type": partial(_DocumentReader._read_choice, name="event_type"),
+    "event_source": partial(_DocumentReader._read_choice, name="event_source"),
     "event_name": _DocumentReader._read_event_name,
-    "country_code": _DocumentReader._read_country,
+    "country_code": partial(_DocumentReader._read_choice, name="country_code"),
     "fields": _DocumentReader._read_fields,
     "custom_data": _DocumentReader._read_custom_data,
     "consent": _DocumentReader._read_consent,
