@@ -115,7 +115,7 @@ _PLACES: Final = 12  # decimals of a result
 # An operand has at most 64 digits and is less than 10^40. Products and sums of operands are then exact.
 _OPERAND: Final = Context(prec=64, Emin=-40, Emax=40, traps=[Inexact, Overflow])
 _EXACT: Final = Context(prec=600)
-# A divisor has at most 24 digits, so no quotient is so near to a half that rounding it twice changes the result.
+# A divisor has at most 24 digits. No quotient is so near to a half that rounding it twice changes the result.
 _QUOTIENT: Final = Context(prec=120)
 
 

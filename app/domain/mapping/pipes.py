@@ -8,7 +8,7 @@ value that the step cannot read.
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -28,7 +28,6 @@ from app.domain.mapping.steps import (
     on_text,
     text_of,
     unreadable,
-    without_arguments,
 )
 
 MAX_PIPE_STEPS: Final = 16
@@ -132,24 +131,24 @@ def _sha256_lower(text: str) -> str:
     return word if _DIGEST.fullmatch(word) else hashlib.sha256(word.encode("utf-8", "replace")).hexdigest()
 
 
+def _bare(name: str, help_text: str, step: Step, cost: int = 1) -> Pipe:
+    """Return the row of a pipe function without arguments."""
+    return Pipe(name, f'"{name}"', help_text, lambda given: "takes no argument" if given else step, cost)
+
+
+def _text(name: str, help_text: str, shape: Callable[[str], Any]) -> Pipe:
+    return _bare(name, help_text, on_text(name, shape))
+
+
 _ROWS: Final = (
-    Pipe("trim", '"trim"', "Remove white space at both ends.", without_arguments(on_text("trim", str.strip))),
-    Pipe("lower", '"lower"', "Convert to lower case.", without_arguments(on_text("lower", str.lower))),
-    Pipe("upper", '"upper"', "Convert to upper case.", without_arguments(on_text("upper", str.upper))),
+    _text("trim", "Remove white space at both ends.", str.strip),
+    _text("lower", "Convert to lower case.", str.lower),
+    _text("upper", "Convert to upper case.", str.upper),
+    _text("digits", "Keep only 0 to 9.", lambda text: _NOT_DIGITS.sub("", text)),
     Pipe(
-        "digits",
-        '"digits"',
-        "Keep only 0 to 9.",
-        without_arguments(on_text("digits", lambda text: _NOT_DIGITS.sub("", text))),
+        "slug", '"slug" or ["slug", "-"]', "Lower case without accents; words joined with _ or -.", _slug, 2
     ),
-    Pipe(
-        "slug",
-        '"slug" or ["slug", "-"]',
-        "Lower case without accents; words joined with _ or another character.",
-        _slug,
-        2,
-    ),
-    Pipe("title", '"title"', "Capitalise each word.", without_arguments(on_text("title", str.title))),
+    _text("title", "Capitalise each word.", str.title),
     Pipe("split", '["split", ","]', "Split a text into a list.", _split),
     Pipe("substring", '["substring", 0, 5]', "Keep the characters from start to end.", _substring),
     Pipe("replace", '["replace", "a", "b"]', "Replace every occurrence of a text.", _replace),
@@ -162,29 +161,12 @@ _ROWS: Final = (
         2,
     ),
     Pipe("round", '["round", 2]', "Round a number, halves away from zero.", number_steps.round_step),
-    Pipe(
-        "abs",
-        '"abs"',
-        "Absolute value of a number.",
-        without_arguments(on_number("abs", number_steps.absolute)),
-    ),
-    Pipe(
-        "multiply", '["multiply", 0.01]', "Multiply a number.", calculation("multiply", numbers.multiply), 2
-    ),
-    Pipe("divide", '["divide", 100]', "Divide a number.", calculation("divide", numbers.divide), 3),
-    Pipe("add", '["add", -1]', "Add to a number.", calculation("add", numbers.add), 3),
-    Pipe(
-        "to_string",
-        '"to_string"',
-        "Convert a number or boolean to text.",
-        without_arguments(lambda v, _: text_of(v)),
-    ),
-    Pipe(
-        "to_bool",
-        '"to_bool"',
-        "Convert true, yes, 1, on and their opposites to a boolean.",
-        without_arguments(_to_bool),
-    ),
+    _bare("abs", "Absolute value of a number.", on_number("abs", number_steps.absolute)),
+    Pipe("multiply", '["multiply", 0.01]', "Multiply.", calculation("multiply", numbers.multiply), 3),
+    Pipe("divide", '["divide", 100]', "Divide.", calculation("divide", numbers.divide), 3),
+    Pipe("add", '["add", -1]', "Add a number.", calculation("add", numbers.add), 3),
+    _bare("to_string", "Convert a number or boolean to text.", lambda value, _: text_of(value)),
+    _bare("to_bool", "Convert true, yes, 1, on and their opposites to a boolean.", _to_bool),
     Pipe(
         "time",
         '["time", {"formats": ["DD.MM.YYYY HH:mm:ss", "iso"], "zone": "Europe/Berlin"}]',
@@ -192,54 +174,17 @@ _ROWS: Final = (
         time_steps.time_step,
         5,
     ),
-    Pipe(
-        "epoch_s",
-        '"epoch_s"',
-        "Read seconds since 1970 as a time.",
-        without_arguments(time_steps.epoch_step(1, "seconds")),
-        2,
+    _bare("epoch_s", "Read seconds since 1970 as a time.", time_steps.epoch_step(1, "seconds"), 2),
+    _bare(
+        "epoch_ms", "Read milliseconds since 1970 as a time.", time_steps.epoch_step(1000, "milliseconds"), 2
     ),
-    Pipe(
-        "epoch_ms",
-        '"epoch_ms"',
-        "Read milliseconds since 1970 as a time.",
-        without_arguments(time_steps.epoch_step(1000, "milliseconds")),
-        2,
-    ),
-    Pipe(
-        "date", '"date" or ["date", "YYYYMMDD"]', "Calendar date of a time in UTC.", time_steps.date_step, 4
-    ),
-    Pipe(
-        "sha256_lower",
-        '"sha256_lower"',
-        "Trim, convert to lower case, and hash with SHA-256 (hex).",
-        without_arguments(on_text("sha256_lower", _sha256_lower)),
-    ),
-    Pipe(
-        "first",
-        '"first"',
-        "First item of a list; a single value is unchanged.",
-        without_arguments(list_steps.first),
-    ),
-    Pipe(
-        "last",
-        '"last"',
-        "Last item of a list; a single value is unchanged.",
-        without_arguments(list_steps.last),
-    ),
+    Pipe("date", '"date" or ["date", "YYYYMMDD"]', "Calendar date in UTC.", time_steps.date_step, 4),
+    _text("sha256_lower", "Trim, convert to lower case, and hash with SHA-256 (hex).", _sha256_lower),
+    _bare("first", "First item of a list; a single value is unchanged.", list_steps.first),
+    _bare("last", "Last item of a list; a single value is unchanged.", list_steps.last),
     Pipe("join", '["join", ", "]', "Join a list of plain values into one text.", list_steps.join_step),
-    Pipe(
-        "count",
-        '"count"',
-        "Number of members of a list.",
-        without_arguments(on_list("count", list_steps.count, 0)),
-    ),
-    Pipe(
-        "unique",
-        '"unique"',
-        "Remove repeated members of a list.",
-        without_arguments(on_list("unique", list_steps.unique)),
-    ),
+    _bare("count", "Number of members of a list.", on_list("count", list_steps.count, 0)),
+    _bare("unique", "Remove repeated members of a list.", on_list("unique", list_steps.unique)),
     Pipe("pluck", '["pluck", "price"]', "Take one value of each member of a list.", list_steps.pluck_step),
     Pipe(
         "sum",

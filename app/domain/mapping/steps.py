@@ -65,10 +65,6 @@ def on_number(name: str, shape: Callable[[int | Decimal], Any]) -> Step:
     return step
 
 
-def without_arguments(step: Step) -> Maker:
-    return lambda arguments: step if not arguments else "takes no argument"
-
-
 def text_of(value: Any) -> Any:
     match value:
         case str():
