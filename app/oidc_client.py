@@ -18,6 +18,8 @@ from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
+from app.bounded_transport import BoundedTransport
+
 with warnings.catch_warnings(record=True):
     # The import of Authlib warns that it prefers httpx2 and joserfc (see pyproject.toml).
     from authlib.common.security import generate_token
@@ -72,7 +74,7 @@ class OidcClient:
         self._client_id = client_id
         self._client_secret = client_secret
         self._redirect_uri = redirect_uri
-        self._transport = transport
+        self._given_transport = transport
         self._now = now
         self._monotonic = monotonic
         self._metadata: dict[str, Any] | None = None
@@ -146,6 +148,10 @@ class OidcClient:
         query = urlencode({"client_id": self._client_id, "post_logout_redirect_uri": back})
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{query}"
 
+    def _transport(self) -> BoundedTransport:
+        inner = self._given_transport or httpx.AsyncHTTPTransport(trust_env=False)
+        return BoundedTransport(inner, limit=_MAX_REPLY)
+
     def _client(self) -> Any:
         return AsyncOAuth2Client(
             self._client_id,
@@ -153,7 +159,7 @@ class OidcClient:
             redirect_uri=self._redirect_uri,
             scope="openid profile",
             code_challenge_method="S256",
-            transport=self._transport,
+            transport=self._transport(),
             timeout=_TIMEOUT_S,
             trust_env=False,
             follow_redirects=False,
@@ -238,7 +244,7 @@ class OidcClient:
             async with (
                 asyncio.timeout(_TIMEOUT_S),
                 httpx.AsyncClient(
-                    transport=self._transport, timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False
+                    transport=self._transport(), timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False
                 ) as client,
             ):
                 answer = await client.get(url, headers={"Accept": "application/json"})
@@ -256,8 +262,6 @@ def new_secret() -> str:
 
 def _object(answer: httpx.Response) -> dict[str, Any]:
     """Parse a response that must be a JSON object. Raises _Unavailable."""
-    if len(answer.content) > _MAX_REPLY:
-        raise _Unavailable
     try:
         found = msgspec.json.decode(answer.content)
     except msgspec.DecodeError as error:

@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 
 from app.amazon import wire
-from app.amazon.transport import CONNECTIONS, BodyTooLong, BoundedTransport, open_pools
+from app.amazon.transport import CONNECTIONS, ECHO, MAX_REPLY_BYTES, open_pools
 from app.amazon.wire import usable_token
+from app.bounded_transport import BodyTooLong, BoundedTransport
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import SentRequest, TransportError, Unauthorized
 
@@ -54,7 +55,8 @@ class EventsClient:
         self._client_id = client_id
         self._base_url = base_url
         self._transports = {
-            region: BoundedTransport(pool) for region, pool in open_pools(transport, connections).items()
+            region: BoundedTransport(pool, limit=MAX_REPLY_BYTES, echo=ECHO)
+            for region, pool in open_pools(transport, connections).items()
         }
 
     async def send(

@@ -12,8 +12,9 @@ from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_ra
 
 from app.amazon import messages
 from app.amazon.json_reader import read_json
-from app.amazon.transport import BoundedTransport, open_pools
+from app.amazon.transport import open_pools
 from app.amazon.wire import endpoints, usable_token
+from app.bounded_transport import BoundedTransport
 from app.domain.destination import Region
 
 with warnings.catch_warnings(record=True):

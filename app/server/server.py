@@ -25,7 +25,8 @@ from app.server.connection_limits import CLOSED, ConnectionLimits, ShutdownState
 
 _log = logging.getLogger(__name__)
 _DEADLINE_CHECK_INTERVAL_S: Final = 0.5
-# HSTS for browsers; sent in production, where PUBLIC_URL is https.
+# HSTS for browsers; sent in production, where PUBLIC_URL is https. Without includeSubDomains, because other
+# hosts below PUBLIC_URL's host need not be ours; a proxy that knows them can add it.
 HSTS_HEADERS: Final = (("Strict-Transport-Security", "max-age=31536000"),)
 _GRACE_S: Final = 30  # for requests in progress at shutdown
 

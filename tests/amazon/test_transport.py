@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from listening import Heard, Listen, whole
 
-from app.amazon.transport import BodyTooLong, BoundedTransport, open_pool
+from app.amazon.transport import open_pool
 from app.amazon.wire import MAX_BYTES
+from app.bounded_transport import BodyTooLong, BoundedTransport
 
 BODY = b'{"success":[]}'
 
@@ -248,7 +249,7 @@ async def test_a_line_break_in_a_header_is_never_sent(listen: Listen) -> None:
 async def test_a_certificate_is_verified_and_its_connection_reused(listen: Listen, tmp_path: Path) -> None:
     server_tls, client_tls = trusted(tmp_path)
     server = await listen(answer_well, server_tls)
-    async with BoundedTransport(open_pool(client_tls, connections=2)) as over:
+    async with BoundedTransport(open_pool(client_tls, connections=2), limit=1000) as over:
         for _ in range(2):
             assert (await ask(over, server.url))[0] == 207
     async with transport() as over:

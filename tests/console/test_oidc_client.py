@@ -1,5 +1,6 @@
 """The client of the provider: what it accepts as an identity, and what it refuses, with a fake provider."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -228,3 +229,30 @@ def test_the_table_of_roles_is_complete() -> None:
     assert set(PRECEDENCE) == set(PersonRole) == set(ROLES)
     assert [role_of(scopes) for scopes in ROLES.values()] == list(ROLES)
     assert "Roles that may: admin." in why_not("viewer", (Scope.KEYS_ADMIN,))
+
+
+class Endless(httpx.AsyncByteStream):
+    """A response body that never ends. `read` counts its bytes."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            self.read += 65_536
+            yield b" " * 65_536
+
+
+@pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/token", "/keys"])
+async def test_a_response_of_the_provider_is_read_up_to_its_limit(path: str) -> None:
+    """Whichever of the three it is; the rest is not read."""
+    provider, body = Provider(), Endless()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=body) if request.url.path.endswith(path) else provider(request)
+
+    client = client_of(provider)
+    client._given_transport = httpx.MockTransport(answer)
+    failure = await client.exchange("code", code_verifier="verifier" * 8, nonce="nonce-1")
+    assert failure == OidcFailure("provider_unavailable", is_provider=True)
+    assert 0 < body.read < 1_000_000
