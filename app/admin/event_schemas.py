@@ -1,14 +1,16 @@
 """Use cases: read the event schema of a destination, its samples, and the mapping suggested from them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.domain.identity import Profile
 from app.domain.observed.event_schema import EventSchema, merge_samples
+from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.suggestions.from_samples import suggest_from_samples
 from app.domain.suggestions.suggest import Suggestion
@@ -53,12 +55,21 @@ async def read_observed(
         profile=Profile(destination.identity_profile),
         pins={pin.event_type: pin.name for pin in pins},
         now=context.now(),
+        fingerprint=partial(fingerprint, key=fingerprint_key(context.pepper, destination.number)),
     )
 
 
 def _observed(
-    stored: StoredSamples, *, zone: str | None, profile: Profile, pins: Mapping[str, str], now: datetime
+    stored: StoredSamples,
+    *,
+    zone: str | None,
+    profile: Profile,
+    pins: Mapping[str, str],
+    now: datetime,
+    fingerprint: Callable[[str], bytes],
 ) -> ObservedEvents:
     samples = stored.counted()
-    suggestion = suggest_from_samples(samples, zone=zone, profile=profile, pins=pins, now=now)
+    suggestion = suggest_from_samples(
+        samples, zone=zone, profile=profile, pins=pins, now=now, fingerprint=fingerprint
+    )
     return ObservedEvents(merge_samples(samples), samples, suggestion)

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from app.domain import strict_json
 from app.domain.conversion import tcf
 from app.domain.identity import Profile
 from app.domain.mapping.document import check_draft, check_publishable
+from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import take_sample
 from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.suggestions.event_kinds import recognise
+from app.domain.suggestions.event_shapes import event_type_of
+from app.domain.suggestions.from_samples import suggest_from_samples
 from app.domain.suggestions.observations import observe
 from app.domain.suggestions.suggest import Suggestion, suggest
 
@@ -303,6 +307,20 @@ def test_samples_of_events_give_a_mapping_too() -> None:
     assert {"event_timestamp", "email", "value"} <= suggestion.mapping["fields"].keys()
     assert "event_id" not in suggestion.mapping["fields"]
     assert not check_draft(suggestion.mapping)
+
+
+@pytest.mark.parametrize(
+    "name", ["Order Completed", "orderCompleted", "ORDER_COMPLETED", "commerce.productListAdds"]
+)
+def test_the_name_of_events_is_found_by_its_fingerprint(name: str) -> None:
+    """Samples do not hold it. Names that are in no list stay unknown."""
+    digest = partial(fingerprint, key=b"key")
+    sample = take_sample(BASE | {"event": name}, fingerprint=digest)
+    assert name not in repr(sample)
+    found = suggest_from_samples(
+        [(sample, 3)], zone=None, profile=Profile.AMAZON, pins={}, now=NOW, fingerprint=digest
+    )
+    assert found.mapping["event_type"] == event_type_of(name)
 
 
 def test_names_that_may_be_values_are_not_repeated() -> None:

@@ -3,7 +3,7 @@
 The facts are from the public documentation of each tool, see docs/suggestions.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,50 +44,47 @@ SHAPES: Final = (
     _shape("Zeotap event", "eventName eventTimestamp", "user zi", "user cellno"),
 )
 
-# What happened, by the name of the event without case and separators.
-EVENT_TYPES_BY_NAME: Final[Mapping[str, str]] = {
-    name: event_type
-    for event_type, names in {
-        PURCHASE: """
-            ordercompleted purchase ecommercepurchase inapppurchase commercepurchases purchases order
-            ordercreate orderscreate orderspaid orderplaced ordercreated ordersubmitted orderconfirmed
-            orderpaid orderfinished purchasecompleted completepurchase completedpurchase completedorder
-            placedorder productpurchased productpurchase purchased transaction transactioncompleted
-            checkoutcompleted sale conversion paymentcompleted bought buy thankyou
-            checkoutsessioncompleted paymentintentsucceeded chargesucceeded invoicepaid bestellung
-            bestellungabgeschlossen bestellungaufgegeben kauf kaufabgeschlossen gekauft verkauf commande
-            commandevalidee achat compra pedido pedidorealizado ordine acquisto ordinecompletato
-            bestelling aankoop encomenda zamowienie zakup kop bestallning receipt bon""",
-        "ADD_TO_SHOPPING_CART": """
-            productadded addtocart addedtocart addtobasket addtobag cartadd commerceproductlistadds
-            productlistadds itemaddedtocart cartadded addedproduct productaddedtocart indenwarenkorb
-            warenkorb hinzugefuegt ajoutpanier anadiralcarrito aggiungialcarrello""",
-        "CHECKOUT": """
-            checkoutstarted begincheckout checkout initiatecheckout startedcheckout startcheckout
-            commercecheckouts checkouts checkoutscreate checkoutstepviewed checkoutinitiated""",
-        "PAGE_VIEW": """
-            pageview pageviewed page screenview productviewed viewitem productview productviews
-            viewedproduct productdetailview productlistviewed viewitemlist viewcontent
-            commerceproductviews commerceproductlistviews webwebpagedetailspageviews contentview screen
-            viewproduct gotohome""",
-        "SEARCH": "productssearched search searched viewsearchresults sitesearch productsearch",
-        "SIGN_UP": """
-            signedup signup registration completeregistration registered accountcreated usersignedup
-            customerscreate registercomplete""",
-        "LEAD": """
-            generatelead lead leadgenerated leadsubmitted qualifylead formsubmitted requestquote
-            quoterequested""",
-        "CONTACT": "contact contactsubmitted contactformsubmitted contactus",
-        "SUBSCRIBE": """
-            subscribe subscribed subscription subscriptionstarted subscriptioncreated startsubscription
-            newslettersubscribed abo""",
-        "APPLICATION": "submitapplication applicationsubmitted applicationcompleted application",
-        "MOBILE_APP_FIRST_START": """
-            applicationinstalled firstopen appinstall install appfirststart appinstalled
-            applicationlaunches""",
-    }.items()
-    for name in names.split()
+# What happened, by the name of the event. Words are separated by `_`.
+_NAMES: Final[Mapping[str, str]] = {
+    PURCHASE: """
+        order_completed purchase ecommerce_purchase in_app_purchase commerce.purchases purchases order
+        order_create orders_create orders_paid order_placed order_created order_submitted order_confirmed
+        order_paid order_finished purchase_completed complete_purchase completed_purchase completed_order
+        placed_order product_purchased product_purchase purchased transaction transaction_completed
+        checkout_completed sale conversion payment_completed bought buy thank_you checkout.session.completed
+        payment_intent.succeeded charge.succeeded invoice.paid
+        bestellung bestellung_abgeschlossen bestellung_aufgegeben kauf kauf_abgeschlossen gekauft verkauf
+        commande commande_validee achat compra pedido pedido_realizado ordine acquisto ordine_completato
+        bestelling aankoop encomenda zamowienie zakup kop bestallning receipt bon""",
+    "ADD_TO_SHOPPING_CART": """
+        product_added add_to_cart added_to_cart add_to_basket add_to_bag cart_add commerce.product_list_adds
+        product_list_adds item_added_to_cart cart_added added_product product_added_to_cart in_den_warenkorb
+        warenkorb hinzugefuegt ajout_panier anadir_al_carrito aggiungi_al_carrello""",
+    "CHECKOUT": """
+        checkout_started begin_checkout checkout initiate_checkout started_checkout start_checkout
+        commerce.checkouts checkouts checkouts_create checkout_step_viewed checkout_initiated""",
+    "PAGE_VIEW": """
+        page_view page_viewed page screen_view product_viewed view_item product_view product_views
+        viewed_product product_detail_view product_list_viewed view_item_list view_content
+        commerce.product_views commerce.product_list_views web.webpagedetails.page_views content_view screen
+        view_product""",
+    "SEARCH": "products_searched search searched view_search_results site_search product_search",
+    "SIGN_UP": """
+        signed_up sign_up registration complete_registration registered account_created user_signed_up
+        customers_create register_complete""",
+    "LEAD": """
+        generate_lead lead lead_generated lead_submitted qualify_lead form_submitted request_quote
+        quote_requested""",
+    "CONTACT": "contact contact_submitted contact_form_submitted contact_us",
+    "SUBSCRIBE": """
+        subscribe subscribed subscription subscription_started subscription_created start_subscription
+        newsletter_subscribed abo""",
+    "APPLICATION": "submit_application application_submitted application_completed application",
+    "MOBILE_APP_FIRST_START": """
+        application_installed first_open app_install install app_first_start app_installed
+        application.launches""",
 }
+EVENT_NAMES: Final = tuple(name for names in _NAMES.values() for name in names.split())
 
 
 def joined(text: str) -> str:
@@ -95,6 +92,26 @@ def joined(text: str) -> str:
     return "".join(words_of(text))
 
 
+_TYPES: Final = {joined(name): event_type for event_type, names in _NAMES.items() for name in names.split()}
+
+
 def event_type_of(name: str) -> str | None:
     """Return the event type of events with this name, None if the name is in no list."""
-    return EVENT_TYPES_BY_NAME.get(joined(name))
+    return _TYPES.get(joined(name))
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """Return the usual spellings of an event name, such as `Order Completed` and `orderCompleted`."""
+    words = [part.split("_") for part in name.split(".")]
+
+    def written(joint: str, first: Callable[[str], str], rest: Callable[[str], str]) -> str:
+        parts = (joint.join([first(part[0]), *map(rest, part[1:])]) for part in words)
+        return ".".join(parts)
+
+    ways = ((str.lower, str.lower), (str.title, str.title), (str.title, str.lower), (str.upper, str.upper))
+    return tuple(
+        dict.fromkeys(
+            [written(joint, *way) for joint in "_ -" for way in ways]
+            + [written("", first, str.title) for first in (str.lower, str.title)]
+        )
+    )

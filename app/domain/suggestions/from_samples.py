@@ -1,12 +1,13 @@
 """Suggest a mapping from samples of events, which have paths and kinds of values, but no values."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from app.domain.identity import Profile
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.synthetic_event import synthetic_event
+from app.domain.suggestions.event_shapes import EVENT_NAMES, spellings
 from app.domain.suggestions.suggest import Suggestion, suggest
 
 MAX_SAMPLES: Final = 50  # of different events, the most frequent ones
@@ -19,12 +20,24 @@ def suggest_from_samples(
     profile: Profile,
     pins: Mapping[str, str],
     now: datetime,
+    fingerprint: Callable[[str], bytes],
 ) -> Suggestion:
-    """Suggest a mapping from samples, each with its number of events."""
+    """Suggest a mapping from samples, each with its number of events.
+
+    `fingerprint` is that of the samples, with which the usual names of events are found in them.
+    """
     common = sorted(samples, key=lambda counted: -counted[1])[:MAX_SAMPLES]
-    events = [synthetic_event(sample, now) for sample, _ in common]
+    names = {fingerprint(text): text for name in EVENT_NAMES for text in spellings(name)} if common else {}
+    events = [_event(sample, names, now) for sample, _ in common]
     times = [number for _, number in common]
     return suggest(events, zone=zone, profile=profile, pins=pins, now=now, times=times)
+
+
+def _event(sample: SchemaSample, names: Mapping[bytes, str], now: datetime) -> dict[str, Any]:
+    """Return an event with invented values, but for the names of events."""
+    known = (entry._replace(word=names.get(entry.word)) for entry in sample if isinstance(entry.word, bytes))
+    words = {entry.path: entry for entry in known if entry.word}
+    return synthetic_event(tuple(words.get(entry.path, entry) for entry in sample), now)
 
 
 def paths_by_field(suggestion: Suggestion) -> dict[str, list[str]]:

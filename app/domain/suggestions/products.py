@@ -190,7 +190,8 @@ def is_order(found: ObservedPaths, products: Products | None) -> bool:
 def find_value(found: ObservedPaths, products: Products | None, trial: Trial) -> FieldFinding | None:
     """Return the source of the order's value."""
     lines, lines_notation = _value_of_lines(products, trial) if products else ([], None)
-    summed = trial.values(lines[0]) if lines else ()
+    # Invented amounts are no total of invented lines.
+    summed = trial.values(lines[0]) if lines and not trial.invented else ()
     chosen: list[Written] = []
     notation: Notation | None = None
     reason = ""
