@@ -145,7 +145,6 @@ def test_iso_in_a_zone_notes_them_too() -> None:
         {"formats": ["DD.MM.YYYY HH:mm A"], "zone": BERLIN},
         {"formats": ["DD.MM.YYYY HH:ss"], "zone": BERLIN},
         {"formats": ["DD.MM.YYYY HH:mm:SSS"], "zone": BERLIN},
-        {"formats": ["YYYYMD HH"], "zone": BERLIN},
         {"formats": ["DD.MM.YY HH:mm"], "zone": BERLIN},
         {"formats": ["DD.MM.YYYY HH:mm Z"], "zone": BERLIN},
         {"formats": ["DD\\MM\\YYYY HH"], "zone": BERLIN},
@@ -174,6 +173,8 @@ def test_options_that_are_refused(options: Any) -> None:
         pytest.param(["YYYYMMDDHHmmssSSS", "epoch_us"], True, id="fifteen to seventeen digits"),
         pytest.param(["YYYYMMDD HH", "YYYYDDMM HH"], True, id="without signs"),
         pytest.param(["DD.MM.YYYY HH:mm", "DD.MM.YYYY HH:mm"], False, id="the same pattern twice"),
+        pytest.param(["YYYYMD HH"], True, id="one pattern whose digits can be split in two ways"),
+        pytest.param(["YYYYMMD HH"], False, id="or in one"),
         pytest.param(["D.M.YYYY h:mm A", "D.M.YYYY H:mm"], False, id="with and without half of the day"),
     ],
 )

@@ -337,28 +337,22 @@ def _reader(value_of: Value, default: Any, *, keep_blank: bool) -> Read:
     """Return a function that checks a value. The default stands for one that is absent, null or blank."""
 
     def read(content: dict[str, Any], reading: Reading, check: Check) -> Any:
-        return finish(value_of(content, reading), check)
+        return _checked(value_of(content, reading), check, default, keep_blank)
 
-    finish = _finisher(default, keep_blank=keep_blank)
     return read
 
 
-def _finisher(default: Any, *, keep_blank: bool) -> Callable[[Any, Check], Any]:
-    def finish(value: Any, check: Check) -> Any:
-        if is_empty(value):
-            if keep_blank and value and default is None:
-                return check(value)
-            return None if default is None else check(default)
-        return value if type(value) is SourceFailed else check(value)
-
-    return finish
+def _checked(value: Any, check: Check, default: Any, keep_blank: bool) -> Any:
+    if is_empty(value) and not (keep_blank and value and default is None):
+        return None if default is None else check(default)
+    return value if type(value) is SourceFailed else check(value)
 
 
 def _path(text: str, default: Any, keep_blank: bool) -> Source:
     """Return the usual source: a path without a pipe."""
     steps = parse_path(text)
     assert steps is not None
-    get, finish = getter(steps), _finisher(default, keep_blank=keep_blank)
+    get = getter(steps)
 
     def read(content: dict[str, Any], _reading: Reading, check: Check) -> Any:
         value = get(content)
@@ -366,7 +360,7 @@ def _path(text: str, default: Any, keep_blank: bool) -> Source:
             return check(value)
         if value is None and default is None:
             return None
-        return UNREACHABLE if value is IMPASSABLE else finish(value, check)
+        return UNREACHABLE if value is IMPASSABLE else _checked(value, check, default, keep_blank)
 
     return Source(read, (text,), (text,), default=default)
 

@@ -1,10 +1,10 @@
 """The pipe functions that read times: `time` with formats and a zone, `epoch_s`, `epoch_ms`, `date`."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, tzinfo
 from functools import cache
-from itertools import combinations, groupby, product
+from itertools import product
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -33,14 +33,15 @@ _TOKENS: Final[dict[str, tuple[str, tuple[int, ...]]]] = {
     "D": ("day", (1, 2)),
     "H": ("hour", (1, 2)),
     "h": ("hour", (1, 2)),
-    "A": ("half", ()),
+    "A": ("half", (2,)),
 }
-_WIDTHS: Final = {token: widths for token, (_, widths) in _TOKENS.items()}
 _TOKEN: Final = re.compile("|".join(_TOKENS) + "|[-/.:, T]")
 _REQUIRED: Final = frozenset({"year", "month", "day", "hour"})
 _NEEDS: Final = {"second": "minute", "fraction": "second"}
-# The units since 1970 in a second. A number has exactly the digits of a time between 2001 and 2286.
-_EPOCHS: Final = {"epoch_s": 1, "epoch_ms": 1000, "epoch_us": 1_000_000}
+# The units in a second, and the digits of a time between 2001 and 2286.
+_EPOCHS: Final = {"epoch_s": (1, 10), "epoch_ms": (1000, 13), "epoch_us": (1_000_000, 16)}
+_NAMED: Final = frozenset({"iso", "rfc2822", *_EPOCHS})
+_DIGITS: Final = frozenset({*_EPOCHS, *(part for part, _ in _TOKENS.values())} - {"half"})
 # What `iso` reads in the zone of the step, as patterns.
 _LOCAL_ISO: Final = tuple(
     f"YYYY-MM-DD{joint}HH:mm{rest}" for joint in "T " for rest in ("", ":ss", ":ss.SSS")
@@ -65,7 +66,7 @@ def time_step(arguments: list[Any]) -> Step | StepProblem | str:
         if isinstance(reader, str):
             return reader
         readers.append(reader)
-    if _any_ambiguous(formats, zone):
+    if _are_ambiguous(formats, zone):
         return StepProblem("time has two formats that read the same text differently.", "ambiguous_formats")
 
     def step(value: Any, reading: Reading) -> Any:
@@ -94,8 +95,7 @@ def _format(written: str, zone: tzinfo | None) -> Format | str:
     if written == "rfc2822":
         return lambda text, _reading: timestamps.read_rfc_2822(text)
     if written in _EPOCHS:
-        per_second = _EPOCHS[written]
-        digits = len(str(per_second)) + 9
+        per_second, digits = _EPOCHS[written]
         return lambda text, _reading: (
             timestamps.from_epoch(int(text), per_second=per_second)
             if len(text) == digits and text.isascii() and text.isdigit() and text[0] != "0"
@@ -111,8 +111,6 @@ def _format(written: str, zone: tzinfo | None) -> Format | str:
         return "takes patterns with ss only after mm, and SSS only after ss"
     if ("h" in tokens) is not ("A" in tokens):
         return "takes patterns with h and A together"
-    if any(sum(len(_TOKENS[token][1]) > 1 for token in run) > 1 for run in _runs(tokens)):
-        return "takes patterns with a sign between M, D, H, h and SSS"
     if zone is None:
         return "takes a pattern only together with a zone"
     return _pattern(tokens, zone)
@@ -151,7 +149,7 @@ def _expression(token: str) -> str:
     if token not in _TOKENS:
         return re.escape(token)
     part, widths = _TOKENS[token]
-    return rf"(?P<{part}>\d{{{widths[0]},{widths[-1]}}})" if widths else rf"(?P<{part}>[AaPp][Mm])"
+    return rf"(?P<{part}>[AaPp][Mm])" if part == "half" else rf"(?P<{part}>\d{{{widths[0]},{widths[-1]}}})"
 
 
 def _read_iso(text: str, zone: tzinfo | None, reading: Reading) -> EventTime | None:
@@ -176,68 +174,22 @@ def _local(at: datetime, reading: Reading) -> datetime:
 # --- Ambiguous formats ----------------------------------------------------------------------------
 
 
-def _any_ambiguous(formats: list[str], zone: tzinfo | None) -> bool:
-    patterns = [form for form in formats if form not in ("iso", "rfc2822", *_EPOCHS)]
-    for one, other in combinations(dict.fromkeys(patterns), 2):
-        if _can_differ(one, other):
-            return True
-    if (
-        "iso" in formats
-        and zone is not None
-        and any(_can_differ(pattern, local) for pattern in patterns for local in _LOCAL_ISO)
-    ):
-        return True
-    epochs = {len(str(_EPOCHS[form])) + 9 for form in formats if form in _EPOCHS}
-    return any(
-        len(runs) == 1 and "A" not in pattern and epochs & _splits(runs[0]).keys()
-        for pattern in patterns
-        if (runs := _runs(_tokens(pattern) or []))
-    )
+def _are_ambiguous(formats: list[str], zone: tzinfo | None) -> bool:
+    """Return whether a text of the same digits and signs can be read as different times."""
+    layouts = {layout for form in formats for layout in _layouts(form, zone)}
+    shapes = {tuple("digit" if part in _DIGITS else part for part in layout) for layout in layouts}
+    return len(shapes) < len(layouts)
 
 
-def _can_differ(one: str, other: str) -> bool:
-    """Return whether two patterns can read the same text as different times.
-
-    They can read the same text if they have the same signs around runs of digits, and the runs can have the
-    same lengths. Then the times are equal only if the same digits of each run are the same parts.
-    """
-    tokens, others = _tokens(one) or [], _tokens(other) or []
-    if _skeleton(tokens) != _skeleton(others):
-        return False
-    pairs = [
-        (_splits(run), _splits(counterpart))
-        for run, counterpart in zip(_runs(tokens), _runs(others), strict=True)
-    ]
-    if not all(splits.keys() & counterparts.keys() for splits, counterparts in pairs):
-        return False
-    return any(
-        splits[length] != counterparts[length]
-        for splits, counterparts in pairs
-        for length in splits.keys() & counterparts.keys()
-    )
-
-
-def _is_digits(token: str) -> bool:
-    return bool(_WIDTHS.get(token))
-
-
-def _runs(tokens: list[str]) -> list[list[str]]:
-    """Return the tokens of each run of digits."""
-    return [list(run) for digits, run in groupby(tokens, _is_digits) if digits]
-
-
-def _skeleton(tokens: list[str]) -> list[str]:
-    """Return the signs of a pattern, with an empty text for each run of digits."""
-    return [sign for digits, run in groupby(tokens, _is_digits) for sign in ([""] if digits else run)]
-
-
-def _splits(run: list[str]) -> dict[int, list[tuple[str, int]]]:
-    """Return how each possible length of a run is split into parts: the name and width of each."""
-    names = [_TOKENS[token][0] for token in run]
-    return {
-        sum(widths): list(zip(names, widths, strict=True))
-        for widths in product(*(_TOKENS[token][1] for token in run))
-    }
+def _layouts(form: str, zone: tzinfo | None) -> Iterator[tuple[str, ...]]:
+    """Yield each way in which a format reads a text: for each character, a part of the time or a sign."""
+    if form in _EPOCHS:
+        yield (form,) * _EPOCHS[form][1]
+    patterns = (form,) if form not in _NAMED else _LOCAL_ISO if form == "iso" and zone else ()
+    for pattern in patterns:
+        tokens = [_TOKENS.get(token, (token, (1,))) for token in _TOKEN.findall(pattern)]
+        for widths in product(*(widths for _, widths in tokens)):
+            yield tuple(part for (part, _), width in zip(tokens, widths, strict=True) for _ in range(width))
 
 
 # --- Other steps ----------------------------------------------------------------------------------
