@@ -173,6 +173,21 @@ def test_a_total_in_cents_shows_in_comparison_with_the_products() -> None:
     assert suggested(events).mapping["fields"]["value"] == {"path": "total", "pipe": [["divide", 100]]}
 
 
+def test_whole_amounts_that_are_not_round_are_left_to_a_person() -> None:
+    """They may be cents, which nothing in the events says."""
+    assert ("value", "may_be_hundredths") in undecided(suggested(orders(total=lambda n: 1999 + 7 * n)))
+    for amounts in (lambda n: 1900 + 100 * n, lambda n: 19.5 + n, lambda n: 5 + n):
+        assert ("value", "may_be_hundredths") not in undecided(suggested(orders(total=amounts)))
+
+
+def test_each_address_of_a_list_is_tried() -> None:
+    """The first member may be none."""
+    events = orders(emails=lambda n: ["none" if n % 2 else f"a{n}@example.com", f"b{n}@example.com"])
+    assert suggested(events).mapping["fields"]["email"] == {
+        "first_of": [{"path": "emails[0]"}, {"path": "emails[1]"}]
+    }
+
+
 def test_a_missing_total_is_summed() -> None:
     """The total is read first."""
     events = orders(

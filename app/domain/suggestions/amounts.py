@@ -23,6 +23,7 @@ _POINT_COUNTRIES: Final = word_set(
 _HUNDREDTHS: Final = word_set(
     """
     cents cent cts ct minor pence centavos centimes centimos centesimi groszy ore
+    pennies pfennig subunit subunits
     """
 )
 _MILLIONTHS: Final = frozenset({"micros", "micro"})

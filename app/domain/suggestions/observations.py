@@ -14,8 +14,10 @@ from typing import Any, Final
 MAX_PATHS: Final = 400
 MAX_DEPTH: Final = 8
 MAX_MEMBERS: Final = 100
+_MAX_SCALARS: Final = 2  # members of a list of texts or numbers
 _MAX_NAMED: Final = 12  # different names in a list whose members name themselves
 
+_INDEX: Final = re.compile(r"\[[0-9*]")
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _QUOTABLE: Final = re.compile(r'[^"\\\x00-\x1f\x7f-\x9f@]{1,128}')
 _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
@@ -46,8 +48,8 @@ class ObservedPath:
 
     @property
     def in_list(self) -> bool:
-        """Whether the source reads the first member of a list."""
-        return "[0]" in self.path
+        """Whether the source reads a member of a list."""
+        return _INDEX.search(self.path) is not None
 
     @property
     def found(self) -> list[Any]:
@@ -149,8 +151,8 @@ class _Walk:
             case list() if value and all(type(each) is dict for each in value[:MAX_MEMBERS]):
                 self.list_of_objects(value[:MAX_MEMBERS], path, names, all_path)
             case list():
-                if value:
-                    self.visit(value[0], f"{path}[0]", names, all_path)
+                for place, member in enumerate(value[:_MAX_SCALARS]):
+                    self.visit(member, f"{path}[{place}]", names, all_path)
             case _:
                 # A blank value takes the place of the path, whose order counts.
                 is_blank = type(value) is str and (not value or value.isspace())

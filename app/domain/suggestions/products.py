@@ -42,6 +42,8 @@ _NO_COUNT: Final = word_set(
     """
 )
 _MAX_COUNT: Final = 99
+_CENTS_FROM: Final = 100  # a whole amount below this is probably no amount in cents
+_ENOUGH: Final = 10  # whole amounts, to wonder about them
 _MEMBER_DEPTH: Final = 3
 _MAX_MEMBER_PATHS: Final = 60
 _CENT: Final = Decimal("0.011")
@@ -216,6 +218,8 @@ def find_value(found: ObservedPaths, products: Products | None, trial: Trial) ->
         return _single_product(found, trial)
     if notation is not None and not notation.certain:
         undecided = ("decimal_sign",)
+    elif _may_be_hundredths(trial.values(chosen[0])):
+        undecided = ("may_be_hundredths",)
     source = trial.first_of("value", chosen)
     return FieldFinding(_omit_unreadable(source, "value", trial), reason, undecided) if source else None
 
@@ -245,6 +249,15 @@ def _totals(found: ObservedPaths) -> list[ObservedPath]:
             continue
         ranked.append((-(score + 10 * len(each.found) // len(each.values)), len(each.names), place, each))
     return [row[3] for row in sorted(ranked, key=lambda row: row[:3])]
+
+
+def _may_be_hundredths(amounts: Sequence[Any]) -> bool:
+    """Return whether all amounts are whole, large and not round, as prices in cents are."""
+    numbers = [amount for amount in amounts if is_number(amount)]
+    whole = all(number == int(number) and number >= _CENTS_FROM for number in numbers)
+    return (
+        whole and len(numbers) >= _ENOUGH and sum(number % 100 != 0 for number in numbers) * 2 > len(numbers)
+    )
 
 
 def _read_by(each: ObservedPath, notation: Notation) -> list[Written]:
