@@ -394,3 +394,9 @@ def test_scalars_that_equal_each_other_stay_apart(member: str) -> None:
         source = compile_source(written, "custom_data[0]", bare="path")
         assert isinstance(source, Source)
         assert repr(source.read({}, Reading(), unchecked)) == repr(plain(value))
+
+
+def test_a_fallback_that_the_pipe_makes_a_list_is_refused() -> None:
+    """The constant of a `first_of` is checked after the pipe, whatever comes out of it."""
+    made = document(currency={"first_of": [{"path": "c"}, {"const": "EUR,USD"}], "pipe": [["split", ","]]})
+    assert {at for at, _ in found(made)} == {"fields.currency.first_of[1]"}

@@ -35,8 +35,8 @@ class Run:
 
     @property
     def spent(self) -> int:
-        """The steps that the event took so far."""
-        return MAX_STEPS - self.reading.steps_left
+        """The steps that the event took so far. Work beyond the limit is charged, but not done."""
+        return MAX_STEPS - max(self.reading.steps_left, 0)
 
     def refuse(self, failed: SourceFailed, name: str, source: Source | None) -> None:
         """Note a problem that rejects the event. Its sentence names the source."""

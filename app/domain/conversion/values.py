@@ -19,7 +19,15 @@ from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wron
 from app.domain.conversion.numbers import as_integer, as_text, is_number, number_text
 from app.domain.conversion.timestamps import EventTime, read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
-from app.domain.identity import KEY_MAKERS, DroppedKey, DropReason, MatchKey, MatchKeyRule, Profile
+from app.domain.identity import (
+    KEY_MAKERS,
+    MATCH_KEYS,
+    DroppedKey,
+    DropReason,
+    MatchKey,
+    MatchKeyRule,
+    Profile,
+)
 from app.domain.identity.identifiers import is_public
 from app.domain.mapping.sources import Check
 from app.domain.personal_text import holds_personal_text, is_personal_id
@@ -219,6 +227,13 @@ CHECKS: Final[Mapping[str, Check]] = {
     "limited_data_use": _limited_data_use,
     "amazon_ad_event_key": lambda value: _clear_text(value, "ad_event_key_invalid", MAX_AD_EVENT_KEY),
     "aref_measurement_tokens": _measurement_tokens,
+}
+
+
+# The steps of one check of a match key. A national phone number is looked up in a plan of numbers, and the
+# words of an address in a table.
+KEY_STEPS: Final = {
+    rule.field: {"phone": 35, "address": 30, "state": 12}.get(rule.field, 8) for rule in MATCH_KEYS
 }
 
 

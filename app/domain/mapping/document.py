@@ -250,7 +250,8 @@ class _DocumentReader:
     def _constants_are(self, at: str, source: Source | None, good: Callable[[Any], bool], what: str) -> None:
         """Report a problem for each constant or default of the source that is not `good`."""
         for place, value in source.constants if source else ():
-            if not good(value):
+            # A fallback of `first_of` can be a list, which the pipe made of it.
+            if type(value) is list or not good(value):
                 part = "default" if place == ".default" else "const"
                 self._problem(f"{at}{place}", "invalid", f"The {part} is not {what}.")
 

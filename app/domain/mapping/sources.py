@@ -11,7 +11,7 @@ from app.domain.conversion.numbers import is_number, number_text, plain
 from app.domain.mapping import pipes
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, getter, is_empty, parse_path
 from app.domain.mapping.paths import Step as PathStep
-from app.domain.mapping.reading import OVER_BUDGET, Reading
+from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
 from app.domain.mapping.steps import Step, StepProblem
 from app.domain.mapping.templates import Placeholder, parse_template
 
@@ -319,10 +319,8 @@ def _first_of(members: list[_Member], steps: tuple[Step, ...], default: Any) -> 
             value = value_of(content, reading)
             if not is_empty(value) and type(value) is not SourceFailed:
                 value = pipes.run(steps, value, reading)
-            if type(value) is str and not reading.charge_text(value):
-                return OVER_BUDGET
             if not is_empty(value):
-                result = value if type(value) is SourceFailed else check(value)
+                result = value if type(value) is SourceFailed else _judged(value, reading, check)
                 # If it is unclear whether a member passes, the members after it do not matter.
                 if type(result) is not SourceFailed or result is UNCLEAR:
                     return result
@@ -333,19 +331,28 @@ def _first_of(members: list[_Member], steps: tuple[Step, ...], default: Any) -> 
     return read
 
 
+def _judged(value: Any, reading: Reading, check: Check) -> Any:
+    """Check a value. A check reads a text as far as it may be long, and takes longer for other letters."""
+    if isinstance(value, str):
+        other_letters = 0 if value.isascii() else min(len(value), MAX_CONSTANT_LENGTH) * 3 // 2
+        if not (reading.charge(other_letters) if other_letters else reading.charge_text(value)):
+            return OVER_BUDGET
+    return check(value)
+
+
 def _reader(value_of: Value, default: Any, *, keep_blank: bool) -> Read:
     """Return a function that checks a value. The default stands for one that is absent, null or blank."""
 
     def read(content: dict[str, Any], reading: Reading, check: Check) -> Any:
-        return _checked(value_of(content, reading), check, default, keep_blank)
+        return _checked(value_of(content, reading), reading, check, default, keep_blank)
 
     return read
 
 
-def _checked(value: Any, check: Check, default: Any, keep_blank: bool) -> Any:
+def _checked(value: Any, reading: Reading, check: Check, default: Any, keep_blank: bool) -> Any:
     if is_empty(value) and not (keep_blank and value and default is None):
         return None if default is None else check(default)
-    return value if type(value) is SourceFailed else check(value)
+    return value if type(value) is SourceFailed else _judged(value, reading, check)
 
 
 def _path(text: str, default: Any, keep_blank: bool) -> Source:
@@ -354,13 +361,13 @@ def _path(text: str, default: Any, keep_blank: bool) -> Source:
     assert steps is not None
     get = getter(steps)
 
-    def read(content: dict[str, Any], _reading: Reading, check: Check) -> Any:
+    def read(content: dict[str, Any], reading: Reading, check: Check) -> Any:
         value = get(content)
-        if type(value) is str and value and not value.isspace():
+        if type(value) is str and 0 < len(value) <= SHORT_TEXT and value.isascii() and not value.isspace():
             return check(value)
         if value is None and default is None:
             return None
-        return UNREACHABLE if value is IMPASSABLE else _checked(value, check, default, keep_blank)
+        return UNREACHABLE if value is IMPASSABLE else _checked(value, reading, check, default, keep_blank)
 
     return Source(read, (text,), (text,), default=default)
 

@@ -1,0 +1,263 @@
+"""Random mappings in the whole language, and random events for them.
+
+`python -m tests.domain.random_pairs 1000000 --seed 1` converts so many pairs, and prints what became of them,
+the most steps and the most CPU of one event. It ends with 1 if a law of `broken_laws` does not hold.
+"""
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Work, compile_plan
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
+from app.domain.destination import Region
+from app.domain.event import Event, Rejection
+from app.domain.identity import Profile
+from app.domain.mapping.document import Mapping, compile_mapping
+from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
+from app.domain.mapping.pipes import PIPES
+from app.domain.mapping.reading import MAX_STEPS
+from app.domain.observed.preview import preview
+from app.domain.outcomes.reasons import INGEST_REASONS, WARNINGS
+
+NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
+MAX_CPU_SECONDS: Final = 0.5  # of one event; the machine may be slow
+_PATHS: Final = (
+    "user.email", "user.phone", "user.id", "user.name", "user.country", "user.zip", "user.ip", "user.flag",
+    "event.at", "event.kind", "event.total", "event.count", "event.note", "items[*].price", "items[0].price",
+    "items[-1].name", "items[*].tags[*]", "items", "consent.ads", "nothing.here", "user", '["odd name"].x',
+)  # fmt: skip
+_TEXTS: Final = (
+    "", " ", "x", "Ada", "ada@example.com", "ada%2540example.com", "+4915112345678", "(555) 010-0199", "US",
+    "de",
+    "EUR", "US$ 1,234.50", "1.234,5 €", "12", "-3.75", "1e3", "true", "No", "2026-11-24T10:00:00Z",
+    "24.11.2026 10:00", "1795514400", "8.8.8.8, 10.0.0.1:80", "a,b,c", "Zürich", "李", "\u202eabc", "a\tb",
+    "6d92078a-8246-4ba4-ae5b-76104861e7dc", "abcDEF1234.1767225600000", "GRANTED", "x" * 300, "y" * 1100,
+    "z" * 9000, PURCHASE, "LEAD", "WEBSITE", "0123456789abcdef:x", "@" * 50, "+1" * 60, "%25" * 80,
+)  # fmt: skip
+_NUMBERS: Final = (0, 1, 2134, -1, 10**13, 10**400, 1795514400, 1795514400123, Decimal("2.0"),
+                   Decimal("19.99"),
+                   Decimal("1E+30"), Decimal("-0.001"), Decimal("0.30000000000000004"))  # fmt: skip
+_FORMS: Final = [json.loads(form) for row in PIPES.values() for form in row.form.split(" or ")]
+_LISTED: Final = [
+    ["sum", "price", "count"],
+    ["sum", "price", {"missing": "skip", "decimal": ","}],
+    ["pluck", "price"],
+    ["where", "price", "above", 1],
+    "count",
+    "sum",
+    "join",
+    "unique",
+    "first",
+]
+
+
+class Pair(NamedTuple):
+    """A random event, and a plan from a random mapping."""
+
+    content: dict[str, Any]
+    document: dict[str, Any]
+    plan: ConversionPlan
+
+
+def random_value(rng: random.Random, depth: int = 0) -> Any:
+    """Return a value of any JSON type."""
+    choice = rng.random()
+    if choice < 0.6:
+        return rng.choice(_TEXTS)
+    if choice < 0.85:
+        return rng.choice(_NUMBERS)
+    if choice < 0.93 or depth > 2:
+        return rng.choice((None, True, False))
+    if choice < 0.97:
+        return [random_value(rng, depth + 1) for _ in range(rng.randrange(4))]
+    return {rng.choice("abc"): random_value(rng, depth + 1) for _ in range(rng.randrange(3))}
+
+
+def random_event(rng: random.Random) -> dict[str, Any]:
+    """Return an event; each part is usually as customers send it, and sometimes anything."""
+
+    def mostly(*usual: Any) -> Any:
+        return rng.choice(usual) if rng.random() < 0.8 else random_value(rng)
+
+    ago = timedelta(seconds=rng.randrange(-310, 1_820_000))
+    length = rng.choice((0, 1, 2, 3, 3, 40)) if rng.random() < 0.99 else rng.choice((1_999, 2_001, 5_000))
+    item = {"price": mostly("19,99", Decimal("5.5"), 3), "count": mostly(1, 2), "name": mostly("Shoe"),
+            "tags": mostly(["a", "b"])}  # fmt: skip
+    content = {
+        "user": {
+            "email": mostly("ada@example.com", "Bob@Example.com "),
+            "phone": mostly("+4915112345678", 4155552671),
+            "id": mostly("c-17", 1001),
+            "name": mostly("Ada", "Jürgen"),
+            "country": mostly("US", "DE"),
+            "zip": mostly(2134, "10115"),
+            "ip": mostly("8.8.8.8", "10.0.0.1, 1.1.1.1"),
+            "flag": mostly(True, "true"),
+        },
+        "event": {
+            "at": mostly((NOW - ago).isoformat(), int((NOW - ago).timestamp())),
+            "kind": mostly(PURCHASE, "LEAD"),
+            "total": mostly(Decimal("19.99"), "1.234,50 €", 7),
+            "count": mostly(1, 2),
+            "note": mostly("gift", "x@y.example"),
+            "currency": mostly("EUR", "jpy"),
+        },
+        "items": [dict(item) for _ in range(length)] if rng.random() < 0.95 else random_value(rng),
+        "consent": {"ads": mostly("GRANTED", "no")},
+    }
+    for name in list(content):
+        if rng.random() < 0.03:
+            content[name] = random_value(rng)
+    return content
+
+
+def _pipe(rng: random.Random) -> dict[str, Any]:
+    if rng.random() < 0.6:
+        return {}
+    return {
+        "pipe": [rng.choice(_LISTED if rng.random() < 0.3 else _FORMS) for _ in range(rng.randrange(1, 4))]
+    }
+
+
+def _single(rng: random.Random, path: str) -> dict[str, Any]:
+    choice = rng.random()
+    if choice < 0.85:
+        return {"path": path if rng.random() < 0.8 else rng.choice(_PATHS), **_pipe(rng)}
+    if choice < 0.95:
+        return {"template": f"{{{path}}}-{{{rng.choice(_PATHS[:13])}|trim}}", **_pipe(rng)}
+    return {"const": rng.choice(_TEXTS[2:20])}
+
+
+def random_source(rng: random.Random, path: str, *, on_error: bool = True) -> dict[str, Any]:
+    """Return a source of any kind that usually reads this path."""
+    if rng.random() < 0.15:
+        members = [_single(rng, path) for _ in range(rng.randrange(2, 9))]
+        source: dict[str, Any] = {"first_of": members, **_pipe(rng)}
+    else:
+        source = _single(rng, path)
+    if "const" not in source and on_error and rng.random() < 0.3:
+        source["on_error"] = rng.choice(("omit", "reject"))
+    return source
+
+
+_USUAL: Final = {
+    "email": "user.email", "phone": "user.phone", "first_name": "user.name", "last_name": "user.name",
+    "postal": "user.zip", "match_id": "user.id", "fip": "user.ip", "value": "event.total",
+    "currency": "event.currency", "units_sold": "event.count", "event_id": "user.id", "ip_address": "user.ip",
+    "user_agent": "event.note", "limited_data_use": "user.flag", "aref_measurement_tokens": "event.note",
+}  # fmt: skip
+
+
+def random_document(rng: random.Random) -> dict[str, Any]:
+    """Return a mapping document that can usually be published."""
+    others = [name for name in FIELDS if name not in MATCH_KEY_FIELDS]
+    names = [*rng.sample(MATCH_KEY_FIELDS, rng.randrange(1, 6)), *rng.sample(others, rng.randrange(0, 6))]
+    fields = {
+        name: random_source(rng, _USUAL.get(name, rng.choice(_PATHS)), on_error=name != "limited_data_use")
+        for name in names
+        if name != "event_timestamp"
+    }
+    fields["event_timestamp"] = {"path": "event.at"}
+    if rng.random() < 0.1:
+        fields["event_timestamp"]["pipe"] = [
+            ["time", {"formats": ["iso", "epoch_s", "DD.MM.YYYY HH:mm"], "zone": "Europe/Berlin"}]
+        ]
+    mode = rng.choice(("granted", "granted", "granted", "granted", "amazon", "none"))
+    return {
+        "name": "Random",
+        "event_type": rng.choice((PURCHASE, "LEAD", {"path": "event.kind"}, rng.choice(list(EVENT_TYPES)))),
+        "event_source": rng.choice(("WEBSITE", rng.choice(list(EVENT_SOURCES)))),
+        "event_name": "Some event",
+        "country_code": rng.choice(("US", "DE", {"path": "user.country", "default": "US"})),
+        "fields": fields,
+        "custom_data": [
+            {"name": name, **random_source(rng, rng.choice(_PATHS[4:]))} for name in "abc"[: rng.randrange(4)]
+        ],
+        "consent": {"mode": mode, **({"user_data": "consent.ads"} if mode == "amazon" else {})},
+    }
+
+
+def random_pairs(number: int, seed: int, *, events_per_mapping: int = 10) -> Iterator[Pair]:
+    """Yield pairs. Several events share a mapping, because compiling costs more than converting."""
+    rng = random.Random(seed)
+    made = 0
+    while made < number:
+        document = random_document(rng)
+        mapping = compile_mapping(document)
+        if not isinstance(mapping, Mapping):
+            continue
+        pins, dataset_name = rng.choice(({}, {}, {}, {"LEAD": "Other"})), rng.choice((None, "Shop_Events"))
+        region, profile = rng.choice(list(Region)), rng.choice(list(Profile))
+        currency = rng.choice(("USD", "JPY"))
+        rules = Rules("dst_1", "map_1", 1, region, profile, currency, dataset_name, pins)
+        plan = compile_plan(mapping, rules)
+        for _ in range(min(events_per_mapping, number - made)):
+            made += 1
+            yield Pair(random_event(rng), document, plan)
+
+
+def broken_laws(pair: Pair, *, previewed: bool) -> tuple[Conversion | Rejection, int, list[str]]:
+    """Convert a pair. Return the outcome, the steps that it took, and which laws it breaks."""
+    work, event = Work(), Event("e-1", "dst_1", "map_1", pair.content)
+    before = work.left
+    outcome = pair.plan.convert(event, "e-1", NOW, work=work)
+    spent, broken = before - work.left, []
+    if not 0 < spent <= MAX_STEPS:
+        broken.append(f"took {spent} steps")
+    if isinstance(outcome, Rejection):
+        named = [outcome.reason, *(each.reason for each in outcome.also)]
+        if not set(named) <= INGEST_REASONS.keys() or len(named) > 10:
+            broken.append(f"reasons {named}")
+    elif not {warned.code for warned in outcome.warnings} <= WARNINGS.keys() or not outcome.match_keys:
+        broken.append(f"warnings {outcome.warnings}")
+    if not previewed:
+        return outcome, spent, broken
+    shown = preview(event, "e-1", pair.plan, now=NOW)
+    if isinstance(outcome, Rejection):
+        rejected = (shown.get("reason"), shown.get("field"), shown.get("detail"), shown.get("also", []))
+        if rejected != (
+            outcome.reason,
+            outcome.field,
+            outcome.detail,
+            [asdict(each) for each in outcome.also],
+        ):
+            broken.append("the preview names other problems")
+    elif shown.get("amazon_event") != json.loads(outcome.body):
+        broken.append("the preview shows another event")
+    return outcome, spent, broken
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("number", type=int)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    outcomes: Counter[str] = Counter()
+    most_steps, most_cpu, slowest = 0, 0.0, None
+    for place, pair in enumerate(random_pairs(asked.number, asked.seed)):
+        begun = time.thread_time()
+        outcome, steps, broken = broken_laws(pair, previewed=place % 10 == 0)
+        cpu = time.thread_time() - begun
+        if broken or cpu > MAX_CPU_SECONDS:
+            print(f"pair {place} of seed {asked.seed}: {broken}, {cpu:.3f} s", pair.document, sep="\n")
+            return 1
+        outcomes["accepted" if isinstance(outcome, Conversion) else outcome.reason] += 1
+        most_steps = max(most_steps, steps)
+        if cpu > most_cpu:
+            most_cpu, slowest = cpu, place
+    print(f"{asked.number:,} pairs of seed {asked.seed}: {dict(outcomes.most_common())}")
+    print(f"most steps {most_steps:,}; most CPU {most_cpu * 1e3:.1f} ms (pair {slowest})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
