@@ -19,6 +19,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 from app.bounded_transport import BoundedTransport
+from app.outbound import DIRECT, Outbound
 
 with warnings.catch_warnings(record=True):
     # The import of Authlib warns that it prefers httpx2 and joserfc (see pyproject.toml).
@@ -67,6 +68,7 @@ class OidcClient:
         redirect_uri: str,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
+        outbound: Outbound = DIRECT,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,6 +77,7 @@ class OidcClient:
         self._client_secret = client_secret
         self._redirect_uri = redirect_uri
         self._given_transport = transport
+        self._outbound = outbound
         self._now = now
         self._monotonic = monotonic
         self._metadata: dict[str, Any] | None = None
@@ -149,7 +152,7 @@ class OidcClient:
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{query}"
 
     def _transport(self) -> BoundedTransport:
-        inner = self._given_transport or httpx.AsyncHTTPTransport(trust_env=False)
+        inner = self._given_transport or self._outbound.transport()
         return BoundedTransport(inner, limit=_MAX_REPLY)
 
     def _client(self) -> Any:

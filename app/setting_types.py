@@ -5,6 +5,7 @@ import binascii
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -51,6 +52,24 @@ def _database_url(value: SecretStr) -> SecretStr:
         if name in _TLS_FILES and not os.access(values[-1], os.R_OK):
             raise ValueError(f"{name} names a file that cannot be read")
     return SecretStr(address)
+
+
+def _proxy(value: SecretStr) -> SecretStr:
+    """Check the URL of a proxy. Raises ValueError; its text does not contain the URL."""
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError("must look like http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")
+    return value
+
+
+def _certificates(path: Path) -> Path:
+    try:
+        is_pem = "BEGIN CERTIFICATE" in path.read_text()
+    except (OSError, UnicodeDecodeError):
+        is_pem = False
+    if not is_pem:
+        raise ValueError("must name a readable file with certificates (PEM)")
+    return path
 
 
 def _web_address(value: str) -> str:
@@ -113,6 +132,8 @@ CallbackSecrets = Annotated[SecretStr, _checked_by(read_secrets)]
 WebhookChannels = Annotated[SecretStr, _checked_by(read_webhooks)]
 MailChannels = Annotated[SecretStr, _checked_by(read_emails)]
 MailServerUrl = Annotated[SecretStr, _checked_by(read_mail_server)]
+ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
+CertificateFile = Annotated[Path, AfterValidator(_certificates)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Count = Annotated[int, Field(ge=1, le=64)]
 Purposes = Annotated[

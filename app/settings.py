@@ -28,6 +28,7 @@ from app.domain.weak_secrets import MIN_CHARACTERS, MIN_LENGTH, is_weak_key, is_
 from app.setting_types import (
     AdminKey,
     CallbackSecrets,
+    CertificateFile,
     Count,
     DatabaseRole,
     DatabaseUrl,
@@ -35,6 +36,7 @@ from app.setting_types import (
     MailChannels,
     MailServerUrl,
     PortNumber,
+    ProxyUrl,
     Purposes,
     RoleGroups,
     WebAddress,
@@ -97,6 +99,11 @@ class Settings(BaseSettings):
     amazon_client_id: str | None = None
     amazon_client_secret: SecretStr | None = None
     amazon_base_url: WebAddress | None = None
+
+    # The network of the operator: its proxy and its certificate authority
+    outbound_proxy: ProxyUrl | None = None
+    outbound_direct_hosts: str = ""
+    outbound_ca_file: CertificateFile | None = None
 
     # Status callbacks to the journey engine
     status_callback_url: WebAddress | None = None

@@ -1,7 +1,6 @@
 """Post signed messages over HTTP: notifications to webhooks, status callbacks to the journey engine."""
 
 import asyncio
-import ssl
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
@@ -10,6 +9,7 @@ import httpx
 
 from app.domain import callback
 from app.domain.callback import Acknowledged, NotAcknowledged
+from app.outbound import DIRECT, Outbound
 
 TIMEOUT_S: Final = 10.0
 _CALLBACK_TIMEOUT_S: Final = 15.0
@@ -18,19 +18,23 @@ _USER_AGENT: Final = "amazon-conversions-destination"
 
 
 class WebhookClient:
-    """Posts messages. Follows no redirect, uses no proxy, reads no response body."""
+    """Posts messages. Follows no redirect, reads no response body."""
 
     def __init__(
-        self, *, now: Callable[[], datetime], timeout_s: float = TIMEOUT_S, connections: int = 100
+        self,
+        *,
+        now: Callable[[], datetime],
+        timeout_s: float = TIMEOUT_S,
+        connections: int = 100,
+        outbound: Outbound = DIRECT,
     ) -> None:
         self._now = now
         self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
-            verify=ssl.create_default_context(),
             timeout=timeout_s,
             follow_redirects=False,
             trust_env=False,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            transport=outbound.transport(connections),
         )
 
     async def post(
@@ -65,8 +69,17 @@ class WebhookClient:
 class CallbackClient(WebhookClient):
     """Posts status callbacks to the journey engine, at the one URL from the settings."""
 
-    def __init__(self, url: str, secrets: Sequence[bytes], *, now: Callable[[], datetime]) -> None:
-        super().__init__(now=now, timeout_s=_CALLBACK_TIMEOUT_S, connections=_CALLBACK_CONNECTIONS)
+    def __init__(
+        self,
+        url: str,
+        secrets: Sequence[bytes],
+        *,
+        now: Callable[[], datetime],
+        outbound: Outbound = DIRECT,
+    ) -> None:
+        super().__init__(
+            now=now, timeout_s=_CALLBACK_TIMEOUT_S, connections=_CALLBACK_CONNECTIONS, outbound=outbound
+        )
         self._url = url
         self._secrets = secrets
 

@@ -20,6 +20,7 @@ from app.amazon.wire import usable_token
 from app.bounded_transport import BodyTooLong, BoundedTransport
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import SentRequest, TransportError, Unauthorized
+from app.outbound import DIRECT, Outbound
 
 DEADLINE_S = 25.0  # for a complete call, from connecting to the last byte of the response
 _CONNECT_S = 5.0
@@ -50,13 +51,14 @@ class EventsClient:
         transport: httpx.AsyncBaseTransport | None = None,
         *,
         connections: int = CONNECTIONS,
+        outbound: Outbound = DIRECT,
     ) -> None:
         self.connections: float = connections if transport is None else math.inf  # per region
         self._client_id = client_id
         self._base_url = base_url
         self._transports = {
             region: BoundedTransport(pool, limit=MAX_REPLY_BYTES, echo=ECHO)
-            for region, pool in open_pools(transport, connections).items()
+            for region, pool in open_pools(transport, base_url, outbound, connections).items()
         }
 
     async def send(
@@ -123,8 +125,9 @@ class EventsClient:
                 response = await self._transports[region].handle_async_request(request)
         except BodyTooLong:
             return TransportError("too_long")
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            # Nothing was sent: connection refused, unknown host, invalid certificate, or no free connection.
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError):
+            # Nothing was sent: connection or tunnel refused, unknown host, invalid certificate, or no free
+            # connection.
             return TransportError("connect")
         except (TimeoutError, httpx.TimeoutException):
             return TransportError("timeout")

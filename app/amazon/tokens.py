@@ -16,6 +16,7 @@ from app.amazon.transport import open_pools
 from app.amazon.wire import endpoints, usable_token
 from app.bounded_transport import BoundedTransport
 from app.domain.destination import Region
+from app.outbound import DIRECT, Outbound
 
 with warnings.catch_warnings(record=True):
     # The import of Authlib warns that it prefers httpx2 (see pyproject.toml). Authlib installs its own
@@ -121,6 +122,7 @@ class SignIn:
         transport: httpx.AsyncBaseTransport | None = None,
         *,
         deadline_s: float = _DEADLINE_S,
+        outbound: Outbound = DIRECT,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._base_url = base_url
@@ -139,7 +141,7 @@ class SignIn:
                 follow_redirects=False,
                 timeout=_TRY_S,
             )
-            for region, inner in open_pools(transport).items()
+            for region, inner in open_pools(transport, base_url, outbound).items()
         }
 
     def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
@@ -210,7 +212,7 @@ class SignIn:
         try:
             async with asyncio.timeout(_TRY_S):
                 reply: _Reply = await client.fetch_token(url, grant_type=grant_type, **form)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError):
             return Unavailable("connect")
         except (TimeoutError, httpx.TimeoutException):
             return Unavailable("timeout")

@@ -61,7 +61,7 @@ def moment(text: str) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BackupSource:
     """The server to back up: its major version, whether it has our slot, and how programs connect to it."""
 
     major: int
@@ -73,7 +73,7 @@ class Source:
         return program(name, self.major, tls=requires_tls(self.environment))
 
 
-async def find_source(settings: Settings) -> Source:
+async def find_source(settings: Settings) -> BackupSource:
     """Ask the server for what a backup must know about it."""
     connection = await Servers().connect(dsn_of(settings, "backup"), timeout=10)
     try:
@@ -83,7 +83,7 @@ async def find_source(settings: Settings) -> Source:
         major = connection.get_server_version().major
     finally:
         await connection.close(timeout=5)
-    return Source(major, has_slot, connection_environment(settings.database_for("owner")))
+    return BackupSource(major, has_slot, connection_environment(settings.database_for("owner")))
 
 
 def backup(settings: Settings, asked: argparse.Namespace) -> None:
@@ -111,7 +111,7 @@ def backup(settings: Settings, asked: argparse.Namespace) -> None:
             run([source.program("pg_receivewal"), *drop], source.environment)
 
 
-def take_base(folder: Path, source: Source, data_dir: Path) -> Path:
+def take_base(folder: Path, source: BackupSource, data_dir: Path) -> Path:
     """Take and verify a base backup. Return its folder.
 
     An interrupted call leaves the folder `base.partial`.
@@ -141,7 +141,7 @@ def verify(base: Path, major: int) -> None:
 
 
 @contextmanager
-def receiving_wal(folder: Path, source: Source) -> Iterator["subprocess.Popen[bytes]"]:
+def receiving_wal(folder: Path, source: BackupSource) -> Iterator["subprocess.Popen[bytes]"]:
     """Stream the WAL to a folder during the block. SIGTERM ends pg_receivewal cleanly.
 
     The replication slot keeps WAL on the server until it is received.

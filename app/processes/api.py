@@ -34,7 +34,7 @@ from app.processes import gc_tuning, parent_watch
 from app.processes.application import create_application
 from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port
-from app.processes.resources import Resources, amazon_sign_in, oidc_client, open_resources
+from app.processes.resources import Resources, amazon_sign_in, oidc_client, open_resources, outbound_of
 from app.processes.spans import record_spans
 from app.processes.startup_responder import respond_while_starting
 from app.server.connection_eviction import allowed_connections
@@ -119,7 +119,7 @@ async def build_application(
         pool=resources.pool, max_age=ages.refused, jitter=random.random, telemetry=resources.telemetry
     )
     client_id = settings.amazon_client_id or ""
-    client = EventsClient(client_id, settings.amazon_base_url)
+    client = EventsClient(client_id, settings.amazon_base_url, outbound=outbound_of(settings))
     sign_in = amazon_sign_in(settings)
     bootstrap = settings.bootstrap_admin_key
     people = oidc_client(settings)

@@ -14,7 +14,7 @@ from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
 from app.incidents.planner import MessagePlanner
 from app.notification_clients import ChannelClients, MailClient
-from app.processes.resources import Resources
+from app.processes.resources import Resources, outbound_of
 from app.settings import Settings
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -69,7 +69,7 @@ def channel_clients(settings: Settings) -> ChannelClients:
     mails = None
     if server is not None and sender is not None:
         mails = MailClient(server, sender.get_secret_value(), now=_now, require_tls=settings.production)
-    return ChannelClients(WebhookClient(now=_now), mails)
+    return ChannelClients(WebhookClient(now=_now, outbound=outbound_of(settings)), mails)
 
 
 def _now() -> datetime:

@@ -21,6 +21,7 @@ from app.crypto import CannotDecrypt, Vault
 from app.domain.ids import OrganisationId
 from app.domain.pacing.lane_limits import TIMES
 from app.oidc_client import OidcClient
+from app.outbound import Outbound
 from app.processes.database_wait import place_of, wait_for_database
 from app.setting_types import DatabaseRole
 from app.settings import Settings, SettingsError
@@ -193,6 +194,17 @@ async def connect_as(settings: Settings, role: str) -> asyncpg.Connection:
     )
 
 
+def outbound_of(settings: Settings) -> Outbound:
+    """Return how requests leave the network of the operator."""
+    proxy = settings.outbound_proxy
+    hosts = settings.outbound_direct_hosts.split(",")
+    return Outbound(
+        None if proxy is None else proxy.get_secret_value(),
+        tuple(host.strip().lower() for host in hosts if host.strip()),
+        settings.outbound_ca_file,
+    )
+
+
 def amazon_sign_in(settings: Settings) -> SignIn:
     """Return the client for signing in at Amazon. The caller closes it.
 
@@ -203,6 +215,7 @@ def amazon_sign_in(settings: Settings) -> SignIn:
         settings.amazon_client_secret or SecretStr(""),
         f"{settings.public_url.rstrip('/')}/oauth/amazon/callback",
         settings.amazon_base_url,
+        outbound=outbound_of(settings),
     )
 
 
@@ -216,6 +229,7 @@ def oidc_client(settings: Settings) -> OidcClient | None:
         settings.oidc_client_id,
         None if secret is None else secret.get_secret_value(),
         f"{settings.public_url.rstrip('/')}/console/oidc/callback",
+        outbound=outbound_of(settings),
     )
 
 

@@ -24,7 +24,7 @@ from app.domain.pacing.lane_limits import TIMES, Capacity, Times
 from app.processes import gc_tuning, parent_watch
 from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port
-from app.processes.resources import Resources, amazon_sign_in, open_resources
+from app.processes.resources import Resources, amazon_sign_in, open_resources, outbound_of
 from app.processes.spans import record_spans
 from app.settings import Settings, SettingsError
 from app.telemetry import configure_logging
@@ -48,6 +48,7 @@ async def _run(settings: Settings) -> None:
             settings.amazon_client_id or "",
             settings.amazon_base_url,
             connections=Capacity(settings.max_requests_in_flight).region,
+            outbound=outbound_of(settings),
         )
         sign_in = amazon_sign_in(settings)
         receiver = callback_client(settings)
@@ -75,7 +76,10 @@ def callback_client(settings: Settings) -> CallbackClient | None:
     if settings.status_callback_url is None:
         return None
     return CallbackClient(
-        settings.status_callback_url, settings.callback_secrets, now=lambda: datetime.now(UTC)
+        settings.status_callback_url,
+        settings.callback_secrets,
+        now=lambda: datetime.now(UTC),
+        outbound=outbound_of(settings),
     )
 
 

@@ -196,6 +196,8 @@ def test_production_has_other_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 EVERY_SETTING = {
+    "OUTBOUND_PROXY": "http://user:p%40ss@proxy.example.com:3128",
+    "OUTBOUND_DIRECT_HOSTS": ".example.com,idp.internal",
     "LOG_LEVEL": "error",
     "HOST": "::1",
     "PORT": "9000",
@@ -245,6 +247,8 @@ def test_a_child_process_reads_the_settings_of_its_launcher(
 ) -> None:
     """Every setting, with a value other than its default, passes through the environment unchanged."""
     usual = read_settings(NO_FILE)
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----")
+    monkeypatch.setitem(EVERY_SETTING, "OUTBOUND_CA_FILE", str(tmp_path / "ca.pem"))
     for name, field in Settings.model_fields.items():
         other = str(field.default - 1) if type(field.default) is int else ""
         monkeypatch.setenv(name.upper(), EVERY_SETTING.get(name.upper(), other))
@@ -263,6 +267,23 @@ def test_a_child_process_reads_the_settings_of_its_launcher(
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("SMTP_FROM_FILE")
     assert read_settings(NO_FILE) == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OUTBOUND_PROXY", "https://proxy:3128"),
+        ("OUTBOUND_PROXY", "proxy:3128"),
+        ("OUTBOUND_PROXY", "http://proxy:3128/path"),
+        ("OUTBOUND_CA_FILE", "/nonexistent"),
+        ("OUTBOUND_CA_FILE", "/etc/passwd"),
+    ],
+)
+def test_a_wrong_network_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """One sentence, without the value."""
+    (said,) = problems(monkeypatch, {name: value})
+    assert said.startswith(f"{name}: must ")
+    assert value not in said
 
 
 def test_a_secret_without_webhook_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,88 @@
+"""How requests leave the network of the operator: through its proxy, and with its certificate authority."""
+
+import ssl
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import httpcore
+import httpx
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """The proxy for requests (`http://USER:PASSWORD@HOST:PORT`) and the hosts that are reached without it.
+
+    A direct host that begins with a dot stands for all its subdomains. `ca_file` has certificate authorities
+    that are trusted beside the public ones. The proxy forwards TLS connections and does not end them.
+    """
+
+    proxy: str | None = field(default=None, repr=False)
+    direct_hosts: tuple[str, ...] = ()
+    ca_file: Path | None = None
+
+    def tls(self) -> ssl.SSLContext:
+        """Return the TLS context. All clients share it: it uses up to 2 MB for certificates."""
+        return _tls(self.ca_file)
+
+    def proxy_of(self, url: str) -> httpcore.Proxy | None:
+        """Return the proxy for a URL, or None if its host is reached directly."""
+        host = urlsplit(url).hostname or ""
+        if self.proxy is None or any(_matches(host, direct) for direct in self._direct):
+            return None
+        parts = urlsplit(self.proxy)
+        account = (unquote(parts.username or "").encode(), unquote(parts.password or "").encode())
+        return httpcore.Proxy(
+            f"http://{parts.hostname}:{parts.port or 80}", auth=account if parts.username else None
+        )
+
+    def transport(self, connections: int = 100) -> httpx.AsyncBaseTransport:
+        """Open a transport that uses the proxy for each request that needs it."""
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+        direct = httpx.AsyncHTTPTransport(verify=self.tls(), trust_env=False, limits=limits)
+        if self.proxy is None:
+            return direct
+        proxy = httpx.Proxy(self.proxy)
+        proxied = httpx.AsyncHTTPTransport(verify=self.tls(), trust_env=False, limits=limits, proxy=proxy)
+        return _Routes(self, direct, proxied)
+
+    @property
+    def _direct(self) -> tuple[str, ...]:
+        return (*self.direct_hosts, "localhost", ".localhost", "127.0.0.1", "::1")
+
+
+class _Routes(httpx.AsyncBaseTransport):
+    def __init__(
+        self, outbound: Outbound, direct: httpx.AsyncBaseTransport, proxied: httpx.AsyncBaseTransport
+    ) -> None:
+        self._outbound = outbound
+        self._direct = direct
+        self._proxied = proxied
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        is_direct = self._outbound.proxy_of(str(request.url)) is None
+        return await (self._direct if is_direct else self._proxied).handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._direct.aclose()
+        await self._proxied.aclose()
+
+
+DIRECT: Final = Outbound()
+"""No proxy, and only the public certificate authorities."""
+
+
+def _matches(host: str, direct: str) -> bool:
+    return host.endswith(direct) if direct.startswith(".") else host == direct
+
+
+@cache
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    context = httpx.create_ssl_context(trust_env=False)
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+        # Python 3.13 also requires extensions that the authorities of many companies lack.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
