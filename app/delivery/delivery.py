@@ -242,7 +242,7 @@ class Delivery:
             return None
         now = self.environment.monotonic()
         lane.served_at[queue.number] = now
-        lane.fair_queue = lane.fair_queue.served(kind, now, lane.pace.allowed(lane.limit, now).per_second)
+        lane.fair_queue = lane.fair_queue.served(kind, now, lane.pace.allowed(lane.limit).per_second)
         return RequestInFlight(
             content, attempt, access, deadline, has_more=content.has_more or selection.others_due
         )

@@ -139,7 +139,7 @@ class Lane:
 
         The lane's row is written when the rounded copy changes. A rate is rounded to about 5 %.
         """
-        rate, breaker = self.pace.estimate.settled_rate, self.breaker.state(now).value
+        rate, breaker = self.pace.estimate.rate, self.breaker.state(now).value
         rounded_rate = None if rate is None else round(math.log(rate) * 20)
         return rate, breaker, (rounded_rate, breaker, round(self.breaker.error_rate, 1))
 

@@ -90,7 +90,6 @@ PARTS: dict[str, Part] = {
                 "circuit_breaker",
                 "fair_queueing",
                 "token_bucket",
-                "capacity_hypotheses",
                 "rate_estimator",
             )
         },

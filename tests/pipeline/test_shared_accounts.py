@@ -151,7 +151,8 @@ async def test_what_amazon_answers_another_organisation_restrains_it_alone(world
         "SELECT organisation_id, breaker = 'closed', learned_rate IS NULL, blocked_until IS NULL FROM lanes "
         "ORDER BY 1"
     )
-    assert [tuple(row) for row in rows] == [(THEIRS, False, False, False), (OURS, True, True, True)]
+    # One 429 blocks the lane, and teaches no rate.
+    assert [tuple(row) for row in rows] == [(THEIRS, False, True, False), (OURS, True, True, True)]
     assert (await world.counts(theirs, THEIRS))["delivered"] == 0
 
 

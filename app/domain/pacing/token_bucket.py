@@ -10,7 +10,7 @@ from typing import Final
 
 from app.domain.pacing.rate_estimator import RateEstimate
 
-LATE: Final = 0.6  # a request may be late by this share of the interval without delaying the next request
+LONGEST_WAIT_S: Final = 15.0  # after a 429 without Retry-After
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ class LanePace:
     estimate: RateEstimate = field(default_factory=RateEstimate)
     rates_elsewhere: tuple[float, ...] = ()
 
-    def allowed(self, limit: RateLimit, now: float) -> RateLimit:
+    def allowed(self, limit: RateLimit) -> RateLimit:
         """Return the configured limit, or the estimated rate without bursts if that is lower.
 
         If Amazon limits other organisations too, the rate is at most the mean of all rates. Without this
         rule, the 429s of an organisation that starts to send leave it almost nothing of Amazon's limit.
         """
-        rate = self.estimate.rate_at(now, limit=limit.per_second) or limit.per_second
+        rate = self.estimate.rate or limit.per_second
         rate = min(rate, fmean((rate, *self.rates_elsewhere)))
         if rate >= limit.per_second:
             return limit
@@ -56,25 +56,17 @@ class LanePace:
 
     def ready_at(self, limit: RateLimit, now: float) -> float:
         """Return the earliest time from `now` on at which a request may be sent."""
-        allowed = self.allowed(limit, now)
+        allowed = self.allowed(limit)
         slack = (allowed.burst - 1) / allowed.per_second
         return max(now, self.blocked_until, self.arrival - slack)
 
     def sent(self, limit: RateLimit, now: float) -> "LanePace":
-        """Return the pace after a request was sent at `now`.
-
-        A request is sent slightly after it is due, which would lower an estimated rate with each request. So
-        if Amazon accepts bursts, the next due time counts from the due time of this request.
-        """
-        allowed, late = self.allowed(limit, now), 0.0
-        if self.estimate.allows_bursts and allowed is not limit:
-            # The interval between two requests must never be shorter than the configured limit allows.
-            late = min(LATE / allowed.per_second, 1 / allowed.per_second - 1 / limit.per_second)
-        return replace(self, arrival=max(self.arrival, now - late) + 1 / allowed.per_second)
+        """Return the pace after a request was sent at `now`."""
+        return replace(self, arrival=max(self.arrival, now) + 1 / self.allowed(limit).per_second)
 
     def succeeded(self, limit: RateLimit, now: float, *, sent_at: float, cap: int) -> "LanePace":
         """Return the pace after a successful request: `in_flight_limit` grows by one, up to `cap`."""
-        estimate = self.estimate.accepted(now, sent_at=sent_at, limit=limit.per_second)
+        estimate = self.estimate.answered(now, sent_at=sent_at, limit=limit.per_second, throttled=False)
         return replace(
             self, throttles=0, in_flight_limit=min(cap, self.in_flight_limit + 1), estimate=estimate
         )
@@ -93,16 +85,16 @@ class LanePace:
 
         The wait is `retry_after` seconds, plus up to a tenth of jitter so that lanes do not all resume at the
         same time. Without `retry_after` it is the interval between requests at the current rate, but at least
-        a quarter of a second. From the third 429 in a row on, this wait doubles with each, up to a minute.
+        a tenth of a second. From the third 429 in a row on, it doubles with each, up to LONGEST_WAIT_S.
         `jitter` is in [0, 1); `sent_at` is the time of the refused request.
         """
         if retry_after is not None:
             wait = retry_after * (1 + jitter / 10)
         else:
-            rate = self.estimate.rate_at(now, limit=limit.per_second) or limit.per_second
+            rate = self.allowed(limit).per_second
             doubled = 2.0 ** min(max(self.throttles - 1, 0), 8)
-            wait = min(60.0, max(0.25, 1 / rate) * doubled) * (1 + jitter / 4)
-        estimate = self.estimate.throttled(now, sent_at=sent_at, limit=limit.per_second, wait=wait)
+            wait = min(LONGEST_WAIT_S, max(0.1, 1 / rate) * doubled) * (1 + jitter / 4)
+        estimate = self.estimate.answered(now, sent_at=sent_at, limit=limit.per_second, throttled=True)
         return replace(
             self,
             blocked_until=max(self.blocked_until, now + wait),
