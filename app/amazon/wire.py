@@ -36,7 +36,9 @@ from app.domain.personal_text import holds_personal_text
 
 MAX_EVENTS = 500  # the limit of Amazon's schema (P12)
 MAX_BYTES = 1_000_000  # our limit, because Amazon publishes none (P12)
-MAX_RETRY_AFTER_S = 3_600.0  # a longer Retry-After is assumed to be a mistake
+MAX_RETRY_AFTER_S = 3_600.0
+# A longer Retry-After is assumed to be a mistake. After this time a single request tries again.
+MISTAKEN_RETRY_AFTER_S = 300.0
 
 EVENTS_PATH = "/adsApi/v1/create/events"
 
@@ -151,7 +153,7 @@ def read_reply(
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Return the seconds of a Retry-After header, between 0 and `MAX_RETRY_AFTER_S`. Return None without a
-    valid header.
+    valid header, and `MISTAKEN_RETRY_AFTER_S` for a longer time.
 
     A date is compared with the Date header of the reply, so that an error of this machine's clock has no
     effect.
@@ -160,11 +162,13 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     if text is None:
         return None
     if re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
-        return min(float(text), MAX_RETRY_AFTER_S)
-    until, since = _http_date(text), _http_date(_header(headers, "date")) or now
-    if until is None or since is None:
-        return None
-    return min(max((until - since).total_seconds(), 0.0), MAX_RETRY_AFTER_S)
+        seconds = float(text)
+    else:
+        until, since = _http_date(text), _http_date(_header(headers, "date")) or now
+        if until is None or since is None:
+            return None
+        seconds = max((until - since).total_seconds(), 0.0)
+    return seconds if seconds <= MAX_RETRY_AFTER_S else MISTAKEN_RETRY_AFTER_S
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:

@@ -29,6 +29,8 @@ class Flush:
     generation: int  # of the ledger
     evaluated: list[list[Evaluated]] = field(init=False)
     results: list[list[DedupResult | None]] = field(init=False)
+    # The ledger keys of duplicates whose mapped Amazon eventId was used by an event with another event id.
+    mapped_duplicates: list[tuple[bytes, bytes]] = field(init=False)
     stored_batches: dict[BatchId, set[int]] = field(
         default_factory=dict
     )  # with the indexes of their requests
@@ -45,6 +47,7 @@ class Flush:
         """Forget all results."""
         # The lists are copies: a flush may replace entries by rejections, which must not survive a rollback.
         self.evaluated = [list(request.evaluated) for request in self.requests]
+        self.mapped_duplicates = []
         self.results = [[None] * len(evaluated) for evaluated in self.evaluated]
 
     def candidates(self) -> Iterator[tuple[EventIndex, Candidate]]:
@@ -85,8 +88,11 @@ def decide(flush: Flush) -> list[tuple[EventIndex, Candidate]]:
                 contents[key] = candidate.content
             if named_type:
                 names[named_type] = name
-        else:
-            flush.set_result(index, _compare(candidate, contents))
+            continue
+        result = _compare(candidate, contents)
+        flush.set_result(index, result)
+        if result is DedupResult.DUPLICATE and candidate.keys[0] not in contents:
+            flush.mapped_duplicates.append((candidate.keys[0], candidate.keys[1]))
     return accepted
 
 
@@ -121,20 +127,12 @@ def _name_conflict(candidate: Candidate, pinned: str) -> Rejection:
 def mapped_duplicates(
     flush: Flush, stored: Mapping[bytes, ledger.LedgerEntry]
 ) -> list[tuple[bytes, BatchId, int]]:
-    """Return the duplicates whose mapped Amazon eventId was used by an event with another event id.
+    """Return the flush's `mapped_duplicates`: own ledger key, and batch and position of the earlier event.
 
-    An entry holds the duplicate's own ledger key, and the batch and position of the earlier event. `stored`
-    holds the ledger rows of this flush.
+    `stored` holds the ledger rows of this flush.
     """
-    duplicates = []
-    for (request, event), candidate in flush.candidates():
-        if len(candidate.keys) == 1 or flush.results[request][event] is not DedupResult.DUPLICATE:
-            continue
-        own_key, amazon_key = candidate.keys
-        if own_key not in flush.ledger_rows and own_key not in stored:
-            row = flush.ledger_rows.get(amazon_key) or stored[amazon_key]
-            duplicates.append((own_key, row.batch, row.place))
-    return duplicates
+    rows = [(key, flush.ledger_rows.get(amazon) or stored[amazon]) for key, amazon in flush.mapped_duplicates]
+    return [(key, row.batch, row.place) for key, row in rows]
 
 
 @dataclass(frozen=True, slots=True)

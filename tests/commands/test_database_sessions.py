@@ -75,10 +75,14 @@ async def test_a_silent_connection_ends_the_others_and_all_come_back(database_ur
 
 @pytest.mark.parametrize("method", ["execute", "fetch", "fetchrow", "fetchval"])
 async def test_every_way_to_run_a_statement_notices_silence(database_url: str, method: str) -> None:
-    connection = await Servers().connect(database_url.replace("+asyncpg", ""), timeout=5, command_timeout=0.2)
+    dsn = database_url.replace("+asyncpg", "")
+    owner = await asyncpg.connect(dsn)
+    await owner.execute("SELECT pg_advisory_lock(1)")
+    connection = await Servers().connect(dsn, timeout=5, command_timeout=0.2)
     with pytest.raises(TimeoutError):
-        await getattr(connection, method)("SELECT pg_sleep(30)")
+        await getattr(connection, method)("SELECT pg_advisory_lock(1)")
     assert connection.is_closed()
+    await owner.close()
 
 
 async def test_each_connection_notices_when_the_other_end_is_gone(database_url: str) -> None:

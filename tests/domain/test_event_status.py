@@ -172,3 +172,10 @@ def test_a_duplicate_names_the_event_that_was_first(event_id: str | None, is_her
     assert words in explanation
     assert explanation.startswith("Answered as a duplicate at 2026-11-24 10:00:02 UTC:")
     assert explanation.endswith("It waits.")
+
+
+def test_counts_that_damaged_rows_made_wrong_are_not_negative() -> None:
+    """Rows of another destination were delivered or retried for this one."""
+    counts = tally(CountTotals(accepted=3, delivered=5, retrying=-2), State.ACTIVE)
+    assert min(counts.values()) == 0
+    assert (counts["queued"], counts["retrying"], counts["delivered"]) == (0, 0, 5)

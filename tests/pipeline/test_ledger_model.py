@@ -78,6 +78,24 @@ async def test_an_event_that_is_not_stored_pins_no_name(world: World) -> None:
     ]
 
 
+async def test_the_first_event_of_a_type_pins_its_name_in_a_usual_flush_too(world: World) -> None:
+    """A flush of new events in one round trip would pin nothing."""
+    typed = {**mapping_with_types("One"), "fields": MAPPING["fields"]}
+    one = await world.destination(mapping=typed, advertiser="1")
+    two = await world.destination(mapping=mapping_with_types("Two"), advertiser="1")
+    await world.post(one, sale("x", "A", kind="CHECKOUT"))
+    assert [result(r) for r in await world.post(one, sale("y", "B"))] == ["accepted"]
+    assert [result(r) for r in await world.post(two, sale("z", "C"))] == ["event_name_conflict None"]
+
+
+async def test_a_usual_flush_claims_the_mapped_id_too(world: World) -> None:
+    """A flush of new events in one round trip would claim the first key of each only."""
+    dst = await world.destination(mapping=MAPPED_ID)
+    await world.post(dst, sale("x", "A"))
+    assert [result(r) for r in await world.post(dst, sale("y", "B"))] == ["accepted"]
+    assert [result(r) for r in await world.post(dst, sale("z", "B", total=11))] == ["event_id_conflict order"]
+
+
 @dataclass
 class Model:
     """The accepted content of each id, and the pinned name of each event type."""
@@ -115,12 +133,15 @@ class Model:
 
 
 async def made_model(world: World, advertiser: str) -> Model:
-    """Make the destinations of an advertiser: plain, with mapped ids, and two names of the same types."""
+    """Make the destinations of an advertiser: plain, with mapped ids, and three names of the same types."""
     plain = await world.destination(advertiser=advertiser)
     mapped = await world.destination(advertiser=advertiser, mapping=MAPPED_ID)
     one = await world.destination(advertiser=advertiser, mapping=mapping_with_types("One"))
     two = await world.destination(advertiser=advertiser, mapping=mapping_with_types("Two"))
-    return Model({plain: None, mapped: None, one: "One", two: "Two"}, {mapped, one, two})
+    typed = {**mapping_with_types("Three"), "fields": MAPPING["fields"]}
+    three = await world.destination(advertiser=advertiser, mapping=typed)
+    names = {plain: None, mapped: None, one: "One", two: "Two", three: "Three"}
+    return Model(names, {mapped, one, two})
 
 
 def drawn(luck: random.Random, destinations: list[str]) -> dict[str, Any]:

@@ -100,7 +100,8 @@ class CountTotals:
 def tally(totals: CountTotals, state: State) -> dict[str, int]:
     """Return the number of events with each status, including zeros. Together they are `accepted`.
 
-    Duplicates and rejected events are counted separately.
+    Duplicates and rejected events are counted separately. If damaged rows made the counts of a destination
+    wrong, a number that would be negative is 0, and `balance` lists the difference.
     """
     final = {
         Status.DELIVERED: totals.delivered,
@@ -110,8 +111,8 @@ def tally(totals: CountTotals, state: State) -> dict[str, int]:
     }
     waiting = totals.accepted - sum(final.values())
     open_counts = dict.fromkeys(WAITING, 0)
-    open_counts[waiting_status(state, failing=True)] += totals.retrying
-    open_counts[waiting_status(state, failing=False)] += waiting - totals.retrying
+    open_counts[waiting_status(state, failing=True)] += max(totals.retrying, 0)
+    open_counts[waiting_status(state, failing=False)] += max(waiting - totals.retrying, 0)
     return {
         "accepted": totals.accepted,
         "duplicates": totals.duplicates,
