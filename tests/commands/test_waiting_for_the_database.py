@@ -1,6 +1,7 @@
 """A process that waits for its database says so at once, with where and why, and starts when it can."""
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,6 +79,27 @@ def test_a_process_says_what_it_waits_for(product: Product, command: str) -> Non
     if command == "serve":
         product.ready(product.api + "/health/live")
         assert httpx.get(product.api + "/health/ready").json()["reasons"] == ["starting"]
+
+
+@pytest.mark.parametrize("command", ["serve", "work"])
+def test_a_process_starts_past_a_silent_server(database_url: str, tmp_path: Path, command: str) -> None:
+    """A frozen node that is first in the URL: pool, own connections and engine all reach the second one."""
+    parts = urlsplit(database_url)
+    account, _, primary = parts.netloc.rpartition("@")
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as frozen:
+        hosts = f"127.0.0.1:{frozen.getsockname()[1]},{primary}"
+        url = f"{parts.scheme}://{account}@{hosts}{parts.path}?target_session_attrs=read-write"
+        running = Product(url, tmp_path / "log.txt")
+        try:
+            more = ("--socket", str(running.listener.fileno())) if command == "serve" else ()
+            running.start(command, command, *more, "--metrics-port", str(port))
+            running.ready(f"http://127.0.0.1:{port}/health/live")
+            reasons = httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=30).json()["reasons"]
+            assert set(reasons) == {"fsync_off", "full_page_writes_off"}  # of the tests' database
+            assert lines(running, "database.waiting") == []
+        finally:
+            running.close()
 
 
 def test_a_command_does_not_wait_for_a_migration(product: Product) -> None:
