@@ -28,6 +28,7 @@ from app.store import damage, schema_revision, secrets
 from app.store.damage import DamagedBatch
 from app.store.deployment import Deployment, read_deployment
 from app.store.errors import DRIVER_ERRORS, connection_problem
+from app.store.organisation_scope import EVERY, SETTING
 
 MIN_POSTGRES_VERSION = 150_000
 MAX_SKEW = timedelta(seconds=2)
@@ -58,6 +59,8 @@ class Facts:
     keys_open: bool = True
     damaged_batches: Sequence[DamagedBatch] = ()
     checked_batches: int = 0
+    # Whether a session keeps the settings with which it was opened.
+    keeps_settings: bool = True
     # Why a worker cannot connect, or None.
     worker_problem: str | None = None
 
@@ -183,7 +186,7 @@ def _reads_everything(facts: Facts) -> bool:
 
 
 def _sessions(facts: Facts) -> Finding:
-    if not facts.database.sees_every_row:
+    if not facts.keeps_settings:
         return Grade.FAILURE, (
             "do not keep their settings: connect to Postgres directly, not through a pooler such as PgBouncer"
         )
@@ -318,6 +321,7 @@ def run(settings: Settings, _asked: argparse.Namespace) -> int:
 async def _read(settings: Settings) -> Facts:
     connection = await connect_as(settings, "api")
     try:
+        keeps_settings = await connection.fetchval("SELECT current_setting($1, true)", SETTING) == EVERY
         before = datetime.now(UTC)
         database = await read_deployment(connection)
         after = datetime.now(UTC)
@@ -329,7 +333,17 @@ async def _read(settings: Settings) -> Facts:
     # difference.
     lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
     worker = await _worker_problem(settings)
-    return Facts(settings, database, lag, schema_revision.required(), keys_open, damaged, checked, worker)
+    return Facts(
+        settings,
+        database,
+        lag,
+        schema_revision.required(),
+        keys_open,
+        damaged,
+        checked,
+        keeps_settings,
+        worker,
+    )
 
 
 async def _worker_problem(settings: Settings) -> str | None:

@@ -93,7 +93,6 @@ def test_a_healthy_production_has_nothing_to_say() -> None:
         ("balance", checked(hours=7), "balance", Grade.WARNING),
         ("seals", {"new": 2**31, "old": 0}, "ENCRYPTION_KEYS", Grade.WARNING),
         ("stored_batches", 1_004, "stored batches", Grade.WARNING),
-        ("sees_every_row", False, "database sessions", Grade.FAILURE),
     ],
 )
 def test_a_wrong_of_the_database_is_found(fact: str, value: object, subject: str, grade: Grade) -> None:
@@ -143,6 +142,11 @@ def test_a_key_may_be_removed_only_if_every_stored_value_was_read(unread: dict[s
     partly_read = replace(HEALTHY, database=replace(rotated, **unread))
     assert "can be removed" not in keys_finding(partly_read)
     assert "keep old" in keys_finding(partly_read)
+
+
+def test_a_pooler_that_drops_the_settings_of_a_session_is_a_failure() -> None:
+    """PgBouncer does so with `ignore_startup_parameters`, also for the owner, who sees every row."""
+    assert found(replace(HEALTHY, keeps_settings=False)) == {"database sessions": Grade.FAILURE}
 
 
 def test_a_worker_that_cannot_connect_is_a_failure() -> None:
