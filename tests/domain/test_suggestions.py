@@ -115,6 +115,36 @@ def test_one_source_has_the_paths_of_one_field_in_turn() -> None:
     assert next(row for row in suggestion.rows if row.field == "email").share == 1
 
 
+def test_an_address_that_all_events_share_is_not_the_customers() -> None:
+    """Whatever its name is."""
+    fields = suggested(
+        orders(info_email="hello@shop.example", mail=lambda n: f"a{n}@example.com" if n % 2 else None)
+    )
+    assert fields.mapping["fields"]["email"] == {"path": "mail"}
+
+
+def test_a_second_path_that_never_helps_is_left_out_of_many_events() -> None:
+    """Three events are too few to know."""
+    members = {"email": lambda n: f"a{n}@example.com", "contact_email": lambda n: f"b{n}@example.com"}
+    assert suggested(orders(**members)).mapping["fields"]["email"] == {"path": "email"}
+    assert "first_of" in suggested(orders(3, **members)).mapping["fields"]["email"]
+
+
+def test_a_path_of_one_field_is_not_another_ones() -> None:
+    """`cognome` ends with the Italian word for a first name."""
+    fields = suggested(orders(cognome=lambda n: "Rossi" if n % 2 else "Bianchi")).mapping["fields"]
+    assert fields["last_name"] == {"path": "cognome"}
+    assert "first_name" not in fields
+
+
+def test_the_time_of_an_event_is_recent() -> None:
+    """A better name does not make a time of years ago that of the event."""
+    events = orders(
+        timestamp="2019-05-01T10:00:00Z", time=None, sold_at=lambda n: f"2026-11-24T10:{n:02}:00Z"
+    )
+    assert suggested(events).mapping["fields"]["event_timestamp"] == {"path": "sold_at"}
+
+
 def test_a_field_is_found_by_its_values_where_its_name_says_nothing() -> None:
     """E-mail addresses and international phone numbers have an unmistakable form."""
     fields = suggested(orders(x1=lambda n: f"a{n}@example.com", x2=lambda n: f"+49 160 55512{n:02}")).mapping[
@@ -340,7 +370,9 @@ def test_the_name_of_events_is_found_by_its_fingerprint(name: str) -> None:
 
 def test_names_that_may_be_values_are_not_repeated() -> None:
     """An object whose names are addresses or numbers gives no path."""
-    suggestion = suggested(orders(by={"ada@example.com": "x@example.com", "4915112345678": "y@example.com"}))
+    suggestion = suggested(
+        orders(by=lambda n: {"ada@example.com": f"x{n}@example.com", "4915112345678": f"y{n}@example.com"})
+    )
     assert "ada@" not in repr(suggestion) + json.dumps(suggestion.mapping, default=str)
     assert "4915112345678" not in json.dumps(suggestion.mapping, default=str)
 
