@@ -18,6 +18,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from app.console import pages
+from app.domain.observed.fingerprints import Fingerprints
+from app.domain.observed.schema_sample import SampleGroup, pack, take_sample
+from app.store.schema_samples import RING
 from tests.api.test_matrix import routes_of
 from tests.api.world import STREAMS
 from tests.console.showcase import MAPPING
@@ -76,10 +79,17 @@ def journey(number: int) -> Ids:
 async def prepared(service: Service) -> tuple[Ids, Ids]:
     """Return the ids of a destination whose events have many paths, and of one that has many events."""
     wide, many = await service.world.destination(), await service.world.destination()
+    await service.post(wide, *(event(number) for number in range(500)))
     names = words(4)
-    for part in range(2):
-        objects = [{key: {next(names): "x" for _ in range(60)} for key in "abc"} for _ in range(500)]
-        await service.post(wide, *(event(part * 500 + n, **more) for n, more in enumerate(objects)))
+    objects = [{key: {next(names): "x" for _ in range(60)} for key in "abc"} for _ in range(RING)]
+    await service.world.fetch(
+        "INSERT INTO schema_samples (mapping, events, content) "
+        "SELECT number, $2, $3 FROM mappings WHERE destination = $1",
+        wide,
+        RING,
+        pack(SampleGroup({take_sample(each): 1 for each in objects}, {}), Fingerprints()),
+    )
+    assert (await service.get(f"/destinations/{wide}/event-schema"))["events"] == RING
     bad = {"event": {"timestamp": "yesterday"}, "user": {"email": "a@example.com"}}
     for part in range(4):
         numbers = range(part * 1_000, (part + 1) * 1_000)
