@@ -12,11 +12,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
 import pytest
 
 from app.ingest.intake import EventResult
 from tests.chaos.stored import places
-from tests.pipeline.world import MAPPING, World, event, make_world
+from tests.databases import WAITING_LOCKS
+from tests.pipeline.world import MAPPING, World, event, eventually, make_world
 
 MAPPED_ID = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}
 TYPES = ["SEARCH", "CHECKOUT", "LEAD"]
@@ -86,6 +88,37 @@ async def test_the_first_event_of_a_type_pins_its_name_in_a_usual_flush_too(worl
     await world.post(one, sale("x", "A", kind="CHECKOUT"))
     assert [result(r) for r in await world.post(one, sale("y", "B"))] == ["accepted"]
     assert [result(r) for r in await world.post(two, sale("z", "C"))] == ["event_name_conflict None"]
+
+
+async def test_a_name_that_another_process_pinned_is_met(world: World) -> None:
+    """The cache of this process does not have it; the event is rejected, and not refused for ever."""
+    one = await world.destination(mapping=mapping_with_types("One"), advertiser="1")
+    two = await world.destination(mapping=mapping_with_types("Two"), advertiser="1")
+    async with make_world(world.url) as other:
+        for dst, name in ((one, "v"), (two, "w")):
+            await other.post(dst, sale(name, name, kind="CHECKOUT" if dst == one else "SEARCH"))
+        await world.post(one, sale("x", "A"))
+        results = await other.post(two, sale("y", "B"), sale("z", "C", destination=one))
+        assert [result(r) for r in results] == ["event_name_conflict None", "accepted"]
+
+
+async def test_two_processes_that_pin_a_name_at_once_pin_one(world: World) -> None:
+    """The second flush waits for the first, and then reads the name that it pinned."""
+    one = await world.destination(mapping=mapping_with_types("One"), advertiser="1")
+    two = await world.destination(mapping=mapping_with_types("Two"), advertiser="1")
+    await world.post(two, sale("w", "W", kind="SEARCH"))
+    other = await asyncpg.connect(world.resources.dsn)
+    await other.execute("BEGIN")
+    await other.execute(
+        "INSERT INTO event_names (organisation_id, advertiser_id, event_type, name) "
+        "SELECT organisation_id, advertiser_id, 'LEAD', 'One' FROM destinations WHERE id = $1",
+        one,
+    )
+    posting = asyncio.create_task(world.post(two, sale("x", "A"), sale("y", "B", kind="SEARCH")))
+    await eventually(lambda: world.fetch(WAITING_LOCKS))
+    await other.execute("COMMIT")
+    assert [result(r) for r in await posting] == ["event_name_conflict None", "accepted"]
+    await other.close()
 
 
 async def test_a_usual_flush_claims_the_mapped_id_too(world: World) -> None:
