@@ -1,5 +1,6 @@
 """Schema samples of recent events by mapping: paths and kinds of their values, and fingerprints of texts."""
 
+import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, replace
@@ -22,9 +23,14 @@ async def add(
     connection: PipelineConnection, groups: Iterable[tuple[MappingNumber, SampleGroup]], known: Fingerprints
 ) -> None:
     """Write one row for each group of samples of a mapping."""
+
+    def rows() -> list[tuple[MappingNumber, int, bytes]]:
+        return [(mapping, sum(group.samples.values()), pack(group, known)) for mapping, group in groups]
+
     await connection.executemany(
         "INSERT INTO schema_samples (mapping, events, content) VALUES ($1, $2, $3)",
-        [(mapping, sum(group.samples.values()), pack(group, known)) for mapping, group in groups],
+        # To pack 500 samples of many paths takes 0.2 s.
+        await asyncio.to_thread(rows),
     )
 
 
