@@ -212,9 +212,8 @@ def test_an_event_has_a_limit_of_list_members() -> None:
     """A list that several fields read counts its members once."""
     allowed = {"lines": [{"price": 1}] * MAX_MEMBERS}
     reading = Reading()
-    for _ in range(3):
-        assert read({"path": "lines[*].price", "pipe": ["sum"]}, allowed, reading) == MAX_MEMBERS
-        assert read({"path": "lines", "pipe": [["sum", "price"]]}, allowed, reading) == MAX_MEMBERS
+    assert read({"path": "lines[*].price", "pipe": ["sum"]}, allowed, reading) == MAX_MEMBERS
+    assert read({"path": "lines", "pipe": [["sum", "price"]]}, allowed, reading) == MAX_MEMBERS
     assert read("more[*]", {"more": [1]}, reading) == OVER_BUDGET.reason
     too_many = {"lines": [{"price": 1}] * (MAX_MEMBERS + 1)}
     assert read({"path": "lines", "pipe": [["sum", "price"]]}, too_many) == OVER_BUDGET.reason

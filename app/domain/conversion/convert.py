@@ -94,7 +94,7 @@ class ConversionPlan:
         # Each member of a first_of is checked.
         checks = [(steps, sources[name]) for name, steps in values.KEY_STEPS.items() if name in sources]
         self._work = sum(source.steps for source in read)
-        self._work += sum(steps * source.steps // 2 for steps, source in checks)
+        self._work += sum(steps * source.checks for steps, source in checks)
         self._kind = cache(self._kind_of)
         self._granted = f',"consent":{json_text(consent.GRANTED_PAIR)}'
         self._now = self._first = self._last = datetime.min.replace(tzinfo=UTC)

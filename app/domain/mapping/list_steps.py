@@ -148,8 +148,8 @@ def sum_step(arguments: list[Any]) -> Step | str:
                 return missing
         return numbers.result(numbers.add(*amounts)) if amounts else None
 
-    # Amounts with groups and currencies take twice the time.
-    return on_list("sum", total, each=len(factors) * (2 if options.decimal else 1))
+    # An amount with groups and a currency takes twice the time.
+    return on_list("sum", total, each=1 + len(factors) * (2 if options.decimal else 1))
 
 
 def _product(
@@ -158,7 +158,8 @@ def _product(
     """Return the product of a member's numbers; None if it lacks the first one. Others count as 1."""
     product: Decimal | None = None
     for path in factors:
-        value = walk(member, path)
+        usual = len(path) == 1 and type(member) is dict
+        value = member.get(path[0]) if usual else walk(member, path)
         if value is IMPASSABLE:
             return UNREACHABLE
         if is_empty(value):

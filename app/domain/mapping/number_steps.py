@@ -18,9 +18,10 @@ def read_amount(value: Any, decimal: str | None) -> Any:
     """Return a number, or the number in a text; `decimal` is its decimal sign as in `to_number`."""
     if is_number(value):
         return value
-    value = characters(value, "number")
     if type(value) is not str:
-        return wrong_type(value, "a number or a text with a number is expected")
+        value = characters(value, "number")
+        if type(value) is not str:
+            return wrong_type(value, "a number or a text with a number is expected")
     number = numbers.read_number(value.strip(), decimal)
     return unreadable("is not a number in the expected form") if number is None else number
 

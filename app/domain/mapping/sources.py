@@ -17,7 +17,6 @@ from app.domain.mapping.templates import Placeholder, parse_template
 
 MAX_CONSTANT_LENGTH: Final = 1024
 MAX_MEMBERS: Final = 8  # of a first_of
-_MEMBER_CHECK: Final = 4  # steps of the check of a member, which may hash or parse the value
 KINDS: Final = ("const", "path", "template", "first_of")
 
 
@@ -58,6 +57,7 @@ class Source:
     pipe: str = ""
     on_error: str | None = None
     steps: int = 2
+    checks: int = 1  # values that are checked at most
 
     @property
     def path(self) -> str | None:
@@ -142,9 +142,8 @@ def compile_source(
         rule=" | ".join((*([] if kind == "path" else [kind]), *_names(written))),
         pipe=repr({name: value for name, value in written.items() if name not in ("path", "default")}),
         on_error=choice,
-        steps=sum(
-            member.steps + outer_cost + (_MEMBER_CHECK if kind == "first_of" else 1) for member in found
-        ),
+        steps=sum(member.steps + outer_cost + 1 for member in found),
+        checks=len(found),
     )
 
 
