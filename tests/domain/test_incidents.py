@@ -91,6 +91,11 @@ def test_a_fault_that_is_over_does_not_count_although_its_window_is_full() -> No
     """The last request decides, so that an incident resolves soon after the cure."""
     assert kinds_of(requests=20, failed_requests=19, last_outcome="answered") == []
     assert kinds_of(breaker_open_for=10 * SECOND) == [Kind.FAILING]
+    # Amazon hangs: the last request got no response, and the next one gets none either.
+    hanging = NOW - 16 * SECOND
+    assert kinds_of(last_outcome="lost", requests=1, unanswered_since=hanging) == [Kind.FAILING]
+    assert kinds_of(last_outcome="answered", requests=1, unanswered_since=hanging) == []
+    assert kinds_of(last_outcome="lost", requests=1, unanswered_since=NOW - 14 * SECOND) == []
     assert kinds_of(received=60, rejected=60) == []
 
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Final
 
+from app.domain.incidents.destination_condition import UNANSWERED_AFTER
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.thresholds import (
     AgeThreshold,
@@ -104,7 +105,7 @@ def _amazon_forbidden(facts: DestinationFacts, _limit: Threshold, _now: datetime
     return _waiting(Kind.AMAZON_FORBIDDEN, text, facts)
 
 
-def _failing(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
+def _failing(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     assert isinstance(limit, FailingThreshold)
     # The window still contains the failures of a fault that is over.
     is_over = facts.last_outcome not in FAILED_OUTCOMES
@@ -115,6 +116,10 @@ def _failing(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Findi
         return _waiting(Kind.FAILING, text, facts)
     if facts.breaker_open_for >= timedelta(seconds=limit.breaker_seconds):
         return _waiting(Kind.FAILING, "Requests to Amazon fail; the circuit breaker is open.", facts)
+    # While Amazon hangs, the requests with a result are too few for the share. One slow request after a
+    # success is no failure.
+    if facts.unanswered_since is not None and now - facts.unanswered_since > UNANSWERED_AFTER:
+        return _waiting(Kind.FAILING, "Amazon does not answer requests.", facts)
     return None
 
 
