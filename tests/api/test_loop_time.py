@@ -180,6 +180,8 @@ def computations(ids: Ids) -> Iterator[Call]:
         ("POST", f"{mapping}/backtest", None),
         ("POST", f"{mapping}/backtest", {"mapping": MAPPING}),
         ("PATCH", mapping, {"name": "x"}),
+        ("POST", f"{here}/mappings/suggest", {"events": [event(n) for n in range(200)]}),
+        ("POST", f"{here}/mappings/suggest", None),
         ("POST", f"{mapping}/publish", None),
         ("POST", f"{mapping}/rollback", {"version": 1}),
         ("POST", f"{here}/replay", {"status": "dead", "event_ids": [f"o{n}" for n in range(1_000)]}),
