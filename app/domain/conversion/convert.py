@@ -16,7 +16,14 @@ from app.domain.conversion import consent, values
 from app.domain.conversion.countries import Country
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.conversion.failures import SourceFailed
-from app.domain.conversion.members import CustomData, MatchKeys, Money, OptionalMembers, json_text
+from app.domain.conversion.members import (
+    OPTIONAL_FIELDS,
+    CustomData,
+    MatchKeys,
+    Money,
+    OptionalMembers,
+    json_text,
+)
 from app.domain.conversion.results import Conversion, EventWarning, Rules, Step, Trace
 from app.domain.conversion.steps import MAX_PROBLEMS, Run, detail, field_step
 from app.domain.conversion.timestamps import EARLY_LIMIT, EventTime
@@ -87,6 +94,7 @@ class ConversionPlan:
         self._money = Money(sources, rules.currency)
         self._keys = MatchKeys(sources, rules.profile)
         self._optional = OptionalMembers(sources)
+        self._has_optional = not OPTIONAL_FIELDS.isdisjoint(sources)
         self._custom = CustomData(mapping.custom_data)
         read = [*sources.values(), *(row.source for row in mapping.custom_data)]
         if (rule := mapping.consent) is not None:
@@ -96,10 +104,14 @@ class ConversionPlan:
         self._work = sum(source.steps for source in read)
         self._work += sum(steps * source.checks for steps, source in checks)
         self._kind = cache(self._kind_of)
+        fixed = (self._type.fixed, self._source.fixed)
+        kind = self._kind(*fixed) if all(type(value) is str for value in fixed) else None
+        self._fixed_kind = None if kind is None or kind.conflict else kind
         self._granted = f',"consent":{json_text(consent.GRANTED_PAIR)}'
         self._now = self._first = self._last = datetime.min.replace(tzinfo=UTC)
 
-    def _kind_of(self, event_type: str, event_source: str) -> _Kind:
+    def _kind_of(self, event_type: str, event_source: str | None) -> _Kind:
+        """Return the kind of a type and a source; without a source it has no `opening`."""
         name, rules = self._name, self._rules
         pinned = rules.pins.get(event_type, name)
         conflict = None
@@ -117,7 +129,7 @@ class ConversionPlan:
         }
         if rules.dataset_name:
             description["dataSetName"] = rules.dataset_name
-        opening = f'{{"eventDescription":{json_text(description)},"countryCode":"'
+        opening = f'{{"eventDescription":{json_text(description)},"countryCode":"' if event_source else ""
         scope = amazon_event_id(rules.destination_id, rules.mapping_id, event_type, "")
         return _Kind(event_type, event_type == PURCHASE, conflict, opening, scope)
 
@@ -142,14 +154,9 @@ class ConversionPlan:
         return outcome
 
     def _convert(self, run: Run, event_id: str, now: datetime) -> Conversion | Rejection:
-        event_type = self._type.value(run)
-        kind = _UNKNOWN_KIND if event_type is None else self._kind(event_type, "")
-        if kind.conflict is not None:
-            run.refuse(kind.conflict, "event_name", None)
-            if run.trace is not None:
-                note = kind.conflict.sentence
-                run.trace.append(Step("event_name", None, "const", None, kind.conflict, True, note))
-        event_source = self._source.value(run)
+        kind = self._fixed_kind if run.trace is None else None
+        if kind is None:
+            kind = self._read_kind(run)
         country = self._read_country(run) or ""
         signal = self._read_consent(run, country)
         if isinstance(signal, Rejection):
@@ -162,17 +169,20 @@ class ConversionPlan:
         money = self._money.write(run, purchase=kind.purchase)
         mapped_id = self._event_id.value(run)
         types, keys = self._keys.write(run, country)
-        address = self._ip_address.value(run)
-        before, after = self._optional.write(run)
+        address, before, after = None, "", ""
+        if self._has_optional:
+            address = self._ip_address.value(run)
+            before, after = self._optional.write(run)
         custom = self._custom.write(run)
         if blocked is not None:
             return blocked
-        if run.problems or moment is None or event_type is None or event_source is None or not country:
+        rule = self._consent
+        if run.problems or moment is None or not kind.opening or not country or rule is None:
             return _rejection(run, event_id)
         assert not isinstance(signal, Rejection)
-        kind = self._kind(event_type, event_source)
         amazon_id = mapped_id or kind.scope + event_id
-        signal_text = self._consent_member(signal, address)
+        has_usual_signal = signal is consent.GRANTED_PAIR and address is None
+        signal_text = self._granted if has_usual_signal else self._consent_member(signal, address)
         body = (
             f'{kind.opening}{country}","eventTime":"{moment.text}","matchKeys":[{keys}]{money}'
             f',"eventId":{json_text(amazon_id)}{signal_text}{before}{custom}{after}}}'
@@ -180,15 +190,27 @@ class ConversionPlan:
         return Conversion(
             event_id,
             amazon_id,
-            event_type,
+            kind.event_type,
             self._name,
             moment.at,
             body.encode(),
             types,
             tuple(run.warnings),
             tuple(run.dropped),
-            None if self._consent is None else consent.evidence(self._consent.mode, signal),
+            None if signal is consent.GRANTED_PAIR else consent.evidence(rule.mode, signal),
         )
+
+    def _read_kind(self, run: Run) -> _Kind:
+        """Read the type and the source of the event. Its name must be the one that is pinned to the type."""
+        event_type = self._type.value(run)
+        conflict = None if event_type is None else self._kind(event_type, None).conflict
+        if conflict is not None:
+            run.refuse(conflict, "event_name", None)
+            if run.trace is not None:
+                step = Step("event_name", None, "const", None, conflict, True, conflict.sentence)
+                run.trace.append(step)
+        event_source = self._source.value(run)
+        return _UNKNOWN_KIND if event_type is None else self._kind(event_type, event_source)
 
     def _read_country(self, run: Run) -> str | None:
         step = self._country
@@ -226,8 +248,6 @@ class ConversionPlan:
         """Return the JSON of the member `consent`, which also holds the IP address."""
         if address is not None:
             signal = {"geo": {"ipAddress": address}, **signal}
-        elif signal is consent.GRANTED_PAIR:
-            return self._granted
         return f',"consent":{json_text(signal)}' if signal else ""
 
     def _read_time(self, run: Run, now: datetime) -> EventTime | None:

@@ -35,6 +35,8 @@ _OPTIONAL: Final = (
     ("amazon_ad_event_key", ',"amazonAdEventKey":', "", False),
 )
 
+OPTIONAL_FIELDS: Final = frozenset({"ip_address", *(name for name, *_ in _OPTIONAL)})
+
 # The members of the Amazon event, and of objects in it, that have their value from one field of the mapping.
 FIELDS_OF_MEMBERS: Final[Mapping[str, str]] = {
     "countryCode": "country_code",

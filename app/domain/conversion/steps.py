@@ -154,7 +154,7 @@ class _Unmapped(FieldStep):
     __slots__ = ()
 
     def __init__(self) -> None:
-        self.rejects = False
+        self.rejects, self.fixed = False, None
 
     def get(self, run: Run) -> None:
         return None

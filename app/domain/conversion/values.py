@@ -244,7 +244,7 @@ def key_check(profile: Profile, rule: MatchKeyRule, country: str) -> Check:
     The failure of a value that gives no match key has the word of its `DropReason`.
     """
     make: Callable[[str, str], MatchKey | DroppedKey] = KEY_MAKERS[profile][rule.type]
-    has_zip_codes = rule.field == "postal" and country == "US"
+    has_zip_codes, is_hashed = rule.field == "postal" and country == "US", rule.hashed
 
     def check(value: Any) -> MatchKey | SourceFailed:
         if type(value) is not str:
@@ -256,8 +256,9 @@ def key_check(profile: Profile, rule: MatchKeyRule, country: str) -> Check:
         if len(value) > MAX_TRAIT_LENGTH:
             return _TRAIT_TOO_LONG
         key = make(value, country)
-        if isinstance(key, MatchKey):
-            return key if rule.hashed or not holds_personal_text(key.value) else PERSONAL
+        if type(key) is MatchKey:
+            return key if is_hashed or not holds_personal_text(key.value) else PERSONAL
+        assert isinstance(key, DroppedKey)
         return _NO_KEY[key.why]
 
     return check

@@ -57,12 +57,13 @@ def _maker(rule: MatchKeyRule, profile: ProfileRule) -> Maker:
         if len(text) >= _DIGEST_LENGTH and (digest := _given_digest(text)) is not None:
             return _judge_digest(digest)
         cleaned = clean_trait(text, country)
-        if isinstance(cleaned, DroppedKey):
-            return cleaned
-        # UTF-8 cannot encode a lone surrogate. The JSON parser refuses it, but this function must not raise
-        # either.
-        encoded = cleaned.encode() if cleaned.isascii() else cleaned.encode("utf-8", "replace")
-        return MatchKey(sha256(encoded).hexdigest(), name)
+        if type(cleaned) is str:
+            # UTF-8 cannot encode a lone surrogate. The JSON parser refuses it, but this function must not
+            # raise either.
+            encoded = cleaned.encode() if cleaned.isascii() else cleaned.encode("utf-8", "replace")
+            return MatchKey(sha256(encoded).hexdigest(), name)
+        assert isinstance(cleaned, DroppedKey)
+        return cleaned
 
     return hashed_key if rule.hashed else unhashed_key
 

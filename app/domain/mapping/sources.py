@@ -366,6 +366,8 @@ def _path(text: str, default: Any, keep_blank: bool) -> Source:
             return check(value)
         if value is None and default is None:
             return None
+        if is_number(value):
+            return check(value)
         return UNREACHABLE if value is IMPASSABLE else _checked(value, reading, check, default, keep_blank)
 
     return Source(read, (text,), (text,), default=default)
