@@ -1,6 +1,7 @@
 """Compare a draft of a mapping with the published version over recent events."""
 
 from collections.abc import Callable
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,7 +13,8 @@ from app.admin.mapping_schema import compile_or_refuse
 from app.admin.mappings import find_mapping
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.observed.backtest import Backtest, RejectionGroup, backtest
+from app.domain.observed.backtest import Backtest, ComparedMapping, EventGroup, backtest
+from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.store import schema_samples
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping
@@ -37,9 +39,10 @@ async def backtest_draft(
         destination = await find_visible(connection, caller, destination_id)
         mapping = await find_mapping(connection, destination, mapping_id)
         if document is None:
-            draft = compile_or_refuse(mapping.draft)
+            draft = ComparedMapping(mapping.draft, compile_or_refuse(mapping.draft))
         else:
-            draft = compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
+            compiled = compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
+            draft = ComparedMapping(document, compiled)
         if mapping.published_version is None:
             raise Refusal(
                 ErrorCode.NOT_PUBLISHABLE,
@@ -54,7 +57,7 @@ async def comparison(
     settings: EvaluationSettings,
     destination: Destination,
     mapping: StoredMapping,
-    draft: Mapping,
+    draft: ComparedMapping,
     *,
     limit: int = schema_samples.RING,
 ) -> Callable[[], Backtest]:
@@ -67,8 +70,17 @@ async def comparison(
     rules = await rules_of(connection, settings, destination, mapping)
     if published is None:
         return Backtest
-    recent, now = await schema_samples.recent(connection, mapping.id, limit=limit), settings.now()
-    return lambda: backtest(recent.counted(), published, draft, rules, now=now)
+    samples, now = await schema_samples.recent(connection, mapping.id, limit=limit), settings.now()
+    key = fingerprint_key(settings.pepper, destination.number)
+    return lambda: backtest(
+        samples.groups(),
+        ComparedMapping(mapping.published or {}, published, mapping.published_version),
+        draft,
+        rules,
+        fingerprint=partial(fingerprint, key=key),
+        now=now,
+        complete=limit >= schema_samples.RING,
+    )
 
 
 def needs_confirmation(draft: Document, result: Backtest) -> bool:
@@ -81,7 +93,7 @@ def needs_confirmation(draft: Document, result: Backtest) -> bool:
     compiled = compiled_or_none(draft)
     if compiled is not None and compiled.constant_event_type is not None:
         reasons.discard("event_name_conflict")
-    return bool(result.lost or reasons)
+    return bool(result.lost or reasons or result.repeated_event_ids)
 
 
 def compiled_or_none(document: Document) -> Mapping | None:
@@ -106,16 +118,22 @@ def summary(result: Backtest) -> str:
             for group, times in result.rejected.most_common()
         ),
     ]
-    if result.unclear:
-        parts.append(f"{result.unclear:,} could not be tested")
-    if result.uncertain:
-        parts.append(f"{', '.join(result.uncertain)} may change, depending on the values")
-    return f"Of the last {result.events:,}: {', '.join(parts) or 'nothing changes'}."
+    if result.newly_accepted:
+        parts.append(_count(result.newly_accepted, "is", "are") + "newly accepted")
+    if result.repeated_event_ids:
+        repeats = _count(result.repeated_event_ids, "repeats", "repeat")
+        parts.append(f"{repeats}an event id and would be rejected")
+    text = f"Of the last {result.events:,}: {', '.join(parts) or 'nothing changes'}."
+    if not result.unclear:
+        return text
+    unclear = ", ".join(f"{times:,} {_why(group)}" for group, times in result.unclear.most_common())
+    certain = text if parts else f"Of the last {result.events:,}: no change is certain."
+    return f"{certain} Unclear, because the samples hold no texts: {unclear}."
 
 
 def _count(times: int, singular: str, plural: str) -> str:
     return f"{times:,} {singular if times == 1 else plural} "
 
 
-def _why(group: RejectionGroup) -> str:
+def _why(group: EventGroup) -> str:
     return ", ".join(word for word in (group.reason, group.mapping_field) if word)

@@ -30,6 +30,9 @@ class EvaluationSettings(Protocol):
     def consent(self) -> ConsentSettings: ...
 
     @property
+    def pepper(self) -> bytes: ...
+
+    @property
     def now(self) -> Callable[[], datetime]: ...
 
 

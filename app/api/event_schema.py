@@ -1,5 +1,7 @@
 """The event schema learned from accepted events, and backtests of drafts against these events."""
 
+from collections import Counter
+
 from fastapi import APIRouter
 from pydantic import Field
 
@@ -11,6 +13,7 @@ from app.api.mappings import MAPPING
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.domain.observed.backtest import EventGroup
 from app.domain.suggestions.from_samples import fields_by_path, paths_by_field
 
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
@@ -37,8 +40,8 @@ class EventSchemaView(ResponseBody):
     )
 
 
-class RejectedEvents(ResponseBody):
-    """The number of events that the draft would reject for one reason."""
+class EventCount(ResponseBody):
+    """The number of events that the draft would reject, or whose result is unclear, for one reason."""
 
     reason: str
     field: str | None = Field(description="The source path in the mapping.")
@@ -51,15 +54,18 @@ class BacktestResult(ResponseBody):
 
     published_version: int
     events: int = Field(description="The number of events checked.")
-    unclear: int = Field(description="The number of checked events whose result cannot be predicted.")
     lost: dict[str, int] = Field(description="Events that lose a match key, by key.")
     gained: dict[str, int] = Field(description="Events that gain a match key, by key.")
     changed: list[str] = Field(description="Mapping fields that would be sent with another value.")
-    newly_rejected: list[RejectedEvents]
-    loss: float = Field(
-        description="The largest share of events that lose one match key or are newly rejected (0 to 1)."
+    newly_rejected: list[EventCount]
+    newly_accepted: int = Field(description="Events that only the draft accepts.")
+    unclear: list[EventCount] = Field(
+        description="Events with a result that depends on texts that are not stored."
     )
-    uncertain: list[str]
+    repeated_event_ids: int = Field(description="Events that would repeat the event id of an earlier event.")
+    loss: float = Field(
+        description="The largest share of events that lose one match key or would be rejected (0 to 1)."
+    )
     summary: str
 
 
@@ -68,7 +74,7 @@ class BacktestResult(ResponseBody):
 async def read(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> EventSchemaView:
-    """List the paths of the newest accepted events, with types, fill rate and suggested fields.
+    """List the paths of the newest events, with types, fill rate and suggested fields.
 
     The paths come from stored samples, which contain no values.
     """
@@ -113,13 +119,12 @@ async def run_backtest(
     context: Context,
     body: BacktestRequest | None = None,
 ) -> BacktestResult:
-    """Compare the draft (or `mapping` in the body) with the published version over the newest accepted
-    events.
+    """Compare the draft (or `mapping` in the body) with the published version over the newest events.
 
-    The result counts the events that would lose a match key, gain a match key, or be newly rejected. It lists
-    every field that would be sent with another value. The samples record the fields of an event and their
-    types, but no values. So `uncertain` lists the fields whose change depends on the values in the event.
-    Nothing is stored. 422 if the draft cannot be published, or if no version is published yet.
+    The result counts the events that would certainly lose a match key, gain a match key, or be newly
+    rejected, and lists every field that would be sent with another value. The samples of events hold no
+    texts, so `unclear` counts the events whose result depends on a text. Nothing is stored. 422 if the draft
+    cannot be published, or if no version is published yet.
     """
     options = body or BacktestRequest()
     version, result = await backtest_draft(
@@ -128,14 +133,17 @@ async def run_backtest(
     return BacktestResult(
         published_version=version,
         events=result.events,
-        unclear=result.unclear,
         lost=dict(result.lost.most_common()),
         gained=dict(result.gained.most_common()),
         changed=sorted(result.changed),
-        newly_rejected=[
-            RejectedEvents(**group._asdict(), events=times) for group, times in result.rejected.most_common()
-        ],
+        newly_rejected=_counts(result.rejected),
+        newly_accepted=result.newly_accepted,
+        unclear=_counts(result.unclear),
+        repeated_event_ids=result.repeated_event_ids,
         loss=float(round(result.loss, 4)),
-        uncertain=list(result.uncertain),
         summary=summary(result),
     )
+
+
+def _counts(groups: Counter[EventGroup]) -> list[EventCount]:
+    return [EventCount(**group._asdict(), events=times) for group, times in groups.most_common()]

@@ -26,7 +26,7 @@ from app.config_as_code.plan import (
 from app.config_as_code.read import DesiredState, FileProblem, InvalidFile
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.ids import DestinationId, MappingId
-from app.domain.observed.backtest import Backtest
+from app.domain.observed.backtest import Backtest, ComparedMapping
 from app.store import configuration, destinations, mappings
 from app.store.destinations import Destination
 from app.store.mappings import StoredMapping
@@ -46,6 +46,7 @@ class ApplyOptions:
     max_event_age: timedelta = timedelta(days=21)
     warn_event_age: timedelta = timedelta(days=7)
     consent: ConsentSettings = field(default_factory=ConsentSettings)
+    pepper: bytes = b""  # the key of fingerprints of texts in the samples
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -114,7 +115,7 @@ async def _backtest(
     """
     if step.action is not PlannedAction.CHANGE or step.existing is None or step.existing.published is None:
         return None
-    draft = compile_or_refuse(step.document)
+    draft = ComparedMapping(step.document, compile_or_refuse(step.document))
     compare = await comparison(connection, options, destination, step.existing, draft)
     return step.existing.id, compare()
 

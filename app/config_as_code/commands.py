@@ -94,7 +94,9 @@ async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool
         return _refuse(desired, text)
     async with open_resources(settings, role="plan" if dry_run else "apply", pool_size=1) as resources:
         engine = resources.engine_of(DEFAULT_ORGANISATION)
-        done = await applying.apply(engine, desired, _options(settings, asked), dry_run=dry_run)
+        done = await applying.apply(
+            engine, desired, _options(settings, asked, resources.pepper), dry_run=dry_run
+        )
         if isinstance(done, InvalidFile):
             return _refuse(done, text)
         if not dry_run:
@@ -158,7 +160,7 @@ def _share(text: str) -> Fraction:
     return share
 
 
-def _options(settings: Settings, asked: argparse.Namespace) -> ApplyOptions:
+def _options(settings: Settings, asked: argparse.Namespace, pepper: bytes) -> ApplyOptions:
     return ApplyOptions(
         by=actor(),
         prune=asked.prune,
@@ -166,6 +168,7 @@ def _options(settings: Settings, asked: argparse.Namespace) -> ApplyOptions:
         max_event_age=timedelta(days=settings.max_event_age_days),
         warn_event_age=timedelta(days=settings.warn_event_age_days),
         consent=ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes)),
+        pepper=pepper,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from app.console.mapping_view import field_label
 from app.console.wording import match_key_label, number, share
-from app.domain.observed.backtest import Backtest
+from app.domain.observed.backtest import REPEATS_UNKNOWN, Backtest, EventGroup
 from app.domain.outcomes.reasons import REASONS
 
 _LARGE_LOSS = 0.05  # a larger loss is shown in red
@@ -29,16 +29,14 @@ class BacktestView:
     headline: str
     effects: Sequence[BacktestEffect]
     changed: str  # fields that would be sent with another value
-    unclear: str
-    uncertain: str
+    unclear: Sequence[BacktestEffect]  # what depends on texts that are not stored
 
 
 def backtest_view(backtest: Backtest) -> BacktestView:
     """Return the view of a backtest: losses first, then gains."""
-    tested = backtest.events - backtest.unclear
 
     def effect(events: int, what: str) -> BacktestEffect:
-        return BacktestEffect(number(events), share(events, tested), what)
+        return BacktestEffect(number(events), share(events, backtest.events), what)
 
     lost = [
         effect(events, f"would lose {match_key_label(key)}") for key, events in backtest.lost.most_common()
@@ -50,6 +48,12 @@ def backtest_view(backtest: Backtest) -> BacktestView:
     gained = [
         effect(events, f"would gain {match_key_label(key)}") for key, events in backtest.gained.most_common()
     ]
+    repeated = [
+        effect(events, "would be rejected: they repeat the event id of an earlier event")
+        for events in (backtest.repeated_event_ids,)
+        if events
+    ]
+    accepted = [effect(events, "would be accepted") for events in (backtest.newly_accepted,) if events]
     return BacktestView(
         events=number(backtest.events),
         tone="bad"
@@ -61,10 +65,17 @@ def backtest_view(backtest: Backtest) -> BacktestView:
         else "quiet",
         headline=_headline(backtest),
         changed=", ".join(field_label(name) for name in sorted(backtest.changed)),
-        effects=[*lost, *rejected, *gained],
-        unclear=number(backtest.unclear) if backtest.unclear else "",
-        uncertain=", ".join(field_label(name) for name in backtest.uncertain),
+        effects=[*lost, *rejected, *repeated, *gained, *accepted],
+        unclear=[effect(events, _unclear_label(group)) for group, events in backtest.unclear.most_common()],
     )
+
+
+def _unclear_label(group: EventGroup) -> str:
+    if group.reason == REPEATS_UNKNOWN:
+        return "event ids may repeat"
+    if group.mapping_field == "no_match_key":
+        return "no match key may be left"
+    return field_label(group.mapping_field or "")
 
 
 def _headline(backtest: Backtest) -> str:
@@ -73,7 +84,9 @@ def _headline(backtest: Backtest) -> str:
     if backtest.harmful:
         worst = share(max(1, round(backtest.loss * 10_000)), 10_000)
         return f"{worst} of these events would lose a match key or be rejected."
-    if backtest.gained or backtest.changed or backtest.uncertain or backtest.unclear:
+    if backtest.unclear:
+        return "No loss is certain for these events."
+    if backtest.gained or backtest.changed or backtest.newly_accepted:
         return "None of these events would lose a match key or be rejected."
     return "No changes for these events."
 

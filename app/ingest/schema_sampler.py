@@ -10,6 +10,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -18,13 +19,7 @@ import asyncpg
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, MappingNumber
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
-from app.domain.observed.schema_sample import (
-    NO_UNUSABLE,
-    SampleGroup,
-    SchemaSample,
-    ValueKind,
-    take_sample,
-)
+from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
 from app.domain.outcomes.reasons import JourneyCode
 from app.ingest.destination_cache import CachedDestination, PublishedMapping
 from app.ingest.evaluate import Candidate, Evaluated
@@ -39,6 +34,8 @@ _SLICE: Final = 10  # events that are sampled without a pause
 _MOST_MAPPINGS: Final = 10_000
 _MOST_VALUES: Final = 300_000  # values that the counters of a process remember together
 
+# A mapping, its version, and the match keys of the events, or None if it rejected them.
+GroupKey = tuple[MappingNumber, int, tuple[str, ...] | None]
 Find = Callable[[DestinationId], CachedDestination | None]
 
 
@@ -120,6 +117,10 @@ class _Group:
     samples: Counter[SchemaSample] = field(default_factory=Counter)
     different: Counter[str] = field(default_factory=Counter)
 
+    def packed(self, version: int, match_keys: tuple[str, ...] | None) -> SampleGroup:
+        keys = match_keys or ()
+        return SampleGroup(self.samples, self.different, self.counter, version, match_keys is not None, keys)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _WaitingEvent:
@@ -127,8 +128,7 @@ class _WaitingEvent:
 
     content: dict[str, Any]
     mapping: _SampledMapping
-    version: int | None
-    unusable: Mapping[str, ValueKind]
+    group: GroupKey
 
 
 @dataclass(slots=True)
@@ -141,12 +141,13 @@ class SchemaSampler:
 
     pool: asyncpg.Pool
     pepper: bytes
+    now: Callable[[], datetime]
     monotonic: Callable[[], float]
     telemetry: Telemetry
     _mappings: dict[MappingNumber, _SampledMapping] = field(default_factory=dict)
     _waiting: list[_WaitingEvent] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    _groups: dict[tuple[MappingNumber, int | None], _Group] = field(default_factory=dict)
+    _groups: dict[GroupKey, _Group] = field(default_factory=dict)
     _erasures: dict[DestinationNumber, int] = field(default_factory=dict)  # as last read
     _process_budget: SampleBudget = field(default_factory=lambda: SampleBudget(500, 20, 0.0, 500))
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -169,10 +170,9 @@ class SchemaSampler:
             if not self._process_budget.take(now):
                 break
             assert isinstance(event, Event)
-            version, unusable = None, NO_UNUSABLE
-            if isinstance(evaluated, Candidate):
-                version, unusable = published.version, _unusable(evaluated)
-            self._waiting.append(_WaitingEvent(event.content, mapping, version, unusable))
+            match_keys = evaluated.conversion.match_keys if isinstance(evaluated, Candidate) else None
+            key = (published.number, published.version, match_keys)
+            self._waiting.append(_WaitingEvent(event.content, mapping, key))
         if self._waiting:
             self._arrived.set()
 
@@ -210,17 +210,16 @@ class SchemaSampler:
 
     async def _sample(self) -> None:
         self._arrived.clear()
-        waiting, self._waiting = self._waiting, []
+        now, waiting, self._waiting = self.now(), self._waiting, []
         for number, event in enumerate(waiting, 1):
             mapping = event.mapping
-            key = mapping.number, event.version
-            if (group := self._groups.get(key)) is None:
-                group = self._groups[key] = _Group(mapping, mapping.counter.id)
+            if (group := self._groups.get(event.group)) is None:
+                group = self._groups[event.group] = _Group(mapping, mapping.counter.id)
             mapping.counter.begin_event()
             sample = take_sample(
                 event.content,
                 mapping.paths,
-                event.unusable,
+                now=now,
                 fingerprint=partial(fingerprint, key=fingerprint_key(self.pepper, mapping.destination)),
                 note_value=partial(mapping.counter.count, group.different),
             )
@@ -253,7 +252,7 @@ class SchemaSampler:
         self,
         connection: PipelineConnection,
         destination: DestinationNumber,
-        groups: Mapping[tuple[MappingNumber, int | None], _Group],
+        groups: Mapping[GroupKey, _Group],
     ) -> None:
         own = {key: group for key, group in groups.items() if group.mapping.destination == destination}
         closed = frozenset().union(*(group.mapping.match_key_paths for group in own.values()))
@@ -265,8 +264,8 @@ class SchemaSampler:
                 group.mapping.counter = ValueCounter()
             return
         rows = [
-            (number, SampleGroup(group.samples, group.different, group.counter, version))
-            for (number, version), group in own.items()
+            (number, group.packed(version, match_keys))
+            for (number, version, match_keys), group in own.items()
         ]
         await schema_samples.add(connection, rows, known)
         await schema_samples.write_fingerprints(connection, destination, known)
@@ -296,17 +295,3 @@ def _mapping_of(
         return None
     found = (each for each in destination.published if each.number == evaluated.mapping)
     return next(((destination, mapping) for mapping in found), None)
-
-
-def _unusable(candidate: Candidate) -> Mapping[str, ValueKind]:
-    """Return the paths whose values gave no match key, each with the kind of its unusable value."""
-    dropped = {wire_type for wire_type, _ in candidate.conversion.dropped_keys}
-    if not dropped:
-        return NO_UNUSABLE  # the usual case
-    assert candidate.mapping.compiled is not None
-    return {
-        path: ValueKind.UNUSABLE_TRAIT if key.rule.hashed else ValueKind.UNUSABLE_ID
-        for key in candidate.mapping.compiled.match_keys
-        if key.wire_type in dropped
-        for path in key.source.paths
-    }

@@ -112,7 +112,9 @@ async def build_application(
     ages = AgeLimits(
         timedelta(days=settings.max_event_age_days), timedelta(days=settings.warn_event_age_days)
     )
-    sampler = SchemaSampler(resources.pool, resources.pepper, time.monotonic, resources.telemetry)
+    sampler = SchemaSampler(
+        resources.pool, resources.pepper, resources.clock.now, time.monotonic, resources.telemetry
+    )
     recorder = RejectionRecorder(resources.pool, resources.telemetry)
     intake, notifier = build_ingest(resources, ages, consent, sampler, recorder)
     queue_ages = QueueAgeMonitor(

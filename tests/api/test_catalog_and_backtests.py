@@ -1,5 +1,6 @@
 """Catalogue and backtests over HTTP: they read event schema samples and warn about drafts."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from app.domain.observed.fingerprints import Fingerprints
@@ -7,8 +8,9 @@ from app.domain.observed.schema_sample import SampleGroup, SchemaSample, pack, t
 from tests.api.world import EVENT, MAPPING, World
 
 PHONE = {**MAPPING["fields"], "phone": {"path": "user.phone"}}
-WITH = take_sample({**EVENT, "user": {**EVENT["user"], "phone": "+12025550173"}})
-WITHOUT = take_sample(EVENT)
+SAMPLED_AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
+WITH = take_sample({**EVENT, "user": {**EVENT["user"], "phone": "+12025550173"}}, now=SAMPLED_AT)
+WITHOUT = take_sample(EVENT, now=SAMPLED_AT)
 
 
 async def saw(world: World, mapping: str, *seen: tuple[SchemaSample, int]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from app.console.assets import compressed
 from app.domain.mapping.fields import FIELDS
 from app.domain.observed.schema_sample import take_sample
-from tests.api.test_catalog_and_backtests import WITH, ready, saw
+from tests.api.test_catalog_and_backtests import SAMPLED_AT, WITH, ready, saw
 from tests.api.world import EVENT, MAPPING, World
 from tests.console.test_sessions import csrf, sign_in, world
 
@@ -204,8 +204,10 @@ async def test_the_fullest_editor_stays_light(world: World) -> None:
         "custom_data": [{"name": f"attribute_{n}", "path": f"event.attribute_{n}"} for n in range(13)],
     }
     mapping = (await world.mapped(made, **document))["id"]
-    wide = take_sample({"event": {f"a_rather_long_name_{n}": f"text {n}" for n in range(60)}, **EVENT})
-    wider = take_sample({f"part_{n}": {f"field_{m}": m for m in range(40)} for n in range(5)})
+    wide = take_sample(
+        {"event": {f"a_rather_long_name_{n}": f"text {n}" for n in range(60)}, **EVENT}, now=SAMPLED_AT
+    )
+    wider = take_sample({f"part_{n}": {f"field_{m}": m for m in range(40)} for n in range(5)}, now=SAMPLED_AT)
     await saw(world, mapping, (wide, 6), (wider, 4))
     page = await world.client.get(f"/console/destinations/{made}/mappings/{mapping}")
     assets = sum(

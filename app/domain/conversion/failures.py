@@ -26,6 +26,8 @@ class Invented(str):
     """
 
     form: str | None = None
+    as_is: object = None
+    """A value that every check treats like the event's if no step changes it, or None."""
 
     def is_equal(self, text: str) -> bool | None:
         """Return whether the event's text is this one; None if that is unknown."""

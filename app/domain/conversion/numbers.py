@@ -86,7 +86,7 @@ def number_text(number: int | Decimal) -> str:
 
 def as_text(value: Any) -> str | SourceFailed:
     """Read a text, or a number as its plain digits: `10115.0` is `10115`. Other types are no texts."""
-    if isinstance(value, str):
+    if type(value) is str:
         return value
     value = as_integer(value)
     return number_text(value) if is_number(value) else wrong_type(value, "a text is expected")

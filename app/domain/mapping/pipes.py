@@ -107,7 +107,9 @@ def _map_invented(value: Invented, rows: Mapping[str, Any]) -> Any:
     equal = next((key for key, verdict in verdicts.items() if verdict), None)
     if equal is None and None in verdicts.values():
         return UNCLEAR
-    return rows.get("*", value) if equal is None else rows[equal]
+    if equal is None:
+        return rows.get("*", value if value.as_is is None else value.as_is)
+    return rows[equal]
 
 
 # The words that Amazon's tag template accepts, except those for consent only.

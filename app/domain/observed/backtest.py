@@ -1,30 +1,57 @@
 """Test a mapping draft on recent events: compare what it and the published mapping would send.
 
-Only samples of the events are stored, without values. Each sample becomes a synthetic event, which both
-mappings convert. This shows which paths are read, and which values are absent or unusable. A field is
-`uncertain` if a synthetic event cannot show the effect of its changed source.
+Only samples of the events are stored, without texts. Each sample becomes a synthetic event, which both
+mappings convert. Where the result depends on a text that is not stored, it is unclear. A field with the same
+source in both mappings has the same result, even if that is unclear.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from app.domain.conversion.convert import Conversion, Rules, convert
+from app.domain.conversion.convert import compile_plan
+from app.domain.conversion.event_types import PURCHASE
+from app.domain.conversion.results import Conversion, Rules, Step
 from app.domain.event import Event, Rejection
-from app.domain.mapping.document import Mapping
-from app.domain.observed.schema_sample import SchemaSample, ValueKind, may_be_unsampled
-from app.domain.observed.sent_fields import KEY_FIELDS, sent_fields
-from app.domain.observed.synthetic_event import synthetic_event
+from app.domain.identity import MATCH_KEYS
+from app.domain.mapping.document import Mapping as CompiledMapping
+from app.domain.mapping.paths import EACH, parse_path
+from app.domain.mapping.paths import Step as PathStep
+from app.domain.mapping.sources import Source
+from app.domain.observed.certainty import StandIns, StoredText, readings
+from app.domain.observed.schema_sample import (
+    MORE_ITEMS,
+    Fingerprint,
+    SampleGroup,
+    SchemaSample,
+    may_be_unsampled,
+)
+from app.domain.observed.sent_fields import sent_fields
+from app.domain.observed.synthetic_event import put, synthetic_event
+from app.domain.observed.value_kinds import TYPES, ValueKind
 
-# Pipe functions whose result depends on the characters of a value, which are invented in a synthetic event.
-_READS_CHARACTERS: Final = frozenset({"split", "substring", "replace", "map", "first", "last", "join"})
+CONTENT_UNKNOWN: Final = "content_unknown"
+REPEATS_UNKNOWN: Final = "repeats_unknown"
+_NO_KEY: Final = "no_match_key"
+_KEYS: Final = {rule.field: rule.type.value for rule in MATCH_KEYS}
+_EMPTY: Final = frozenset(
+    {kind for kind, name in TYPES.items() if name in ("null", "object", "list")}
+    | {ValueKind.EMPTY_TEXT, ValueKind.BLANK}
+)
+# Fields whose value depends on another field.
+_BY_COUNTRY: Final = frozenset({"phone", "address", "state", "postal", "consent"})
+_REJECTING: Final = frozenset(
+    {"event_type", "event_source", "country_code", "consent", "event_timestamp", "limited_data_use"}
+    | {"value", "currency", "units_sold", "event_id"}
+)
+_BY_TYPE: Final = frozenset({"value", "currency", "units_sold"})
 
 
-class RejectionGroup(NamedTuple):
-    """Why the draft rejects events that the published mapping accepts. `field` is the path in the event."""
+class EventGroup(NamedTuple):
+    """Why events are rejected, or not clear. `field` is the path in the event."""
 
     reason: str
     field: str | None
@@ -36,113 +63,321 @@ class Backtest:
     """The effect of a draft on `events` recent events.
 
     `lost` and `gained` count the events that lose or gain a match key, by match key. `changed` counts the
-    events that send another value, by mapping field. `unclear` counts the events without a result, because
-    the published mapping rejects their synthetic event. `uncertain` has the fields that may send another
-    value.
+    events that send another value, by mapping field. All of these are certain. `unclear` counts the results
+    that are not; `unclear_events` is the number of events with one. `repeated_event_ids` counts the events
+    that would repeat the mapped event id of an earlier event.
     """
 
     events: int = 0
-    unclear: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     gained: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[RejectionGroup] = field(default_factory=Counter)
-    uncertain: tuple[str, ...] = ()
+    rejected: Counter[EventGroup] = field(default_factory=Counter)
+    newly_accepted: int = 0
+    unclear: Counter[EventGroup] = field(default_factory=Counter)
+    unclear_events: int = 0
+    repeated_event_ids: int = 0
 
     @property
     def harmful(self) -> bool:
         """Whether an event would be rejected or lose a match key."""
-        return bool(self.lost or self.rejected)
+        return bool(self.lost or self.rejected or self.repeated_event_ids)
 
     @property
     def loss(self) -> Fraction:
-        """The largest share of evaluated events that are newly rejected or lose one match key."""
-        evaluated = self.events - self.unclear
-        worst = max([*self.lost.values(), self.rejected.total()], default=0)
-        return Fraction(worst, evaluated) if evaluated else Fraction(0)
-
-
-def backtest(
-    samples: Iterable[tuple[SchemaSample, int]],
-    published: Mapping,
-    draft: Mapping,
-    rules: Rules,
-    *,
-    now: datetime,
-) -> Backtest:
-    """Convert a synthetic event of each sample with both mappings, and count the differences.
-
-    `samples` has each sample with its number of events.
-    """
-    result = Backtest()
-    counts: Counter[SchemaSample] = Counter()
-    for sample, times in samples:
-        counts[sample] += times
-    sources = _changed_sources(published, draft)
-    concerned: set[str] = set()  # fields whose changed source may read a value of an event
-    for sample, times in counts.items():
-        result.events += times
-        event = Event("backtest", rules.destination_id, rules.mapping_id, synthetic_event(sample, now))
-        before = convert(event, "backtest", published, rules, now=now)
-        after = convert(event, "backtest", draft, rules, now=now)
-        if isinstance(before, Rejection):
-            result.unclear += times
-        elif isinstance(after, Rejection):
-            result.rejected[RejectionGroup(after.reason, after.field, after.mapping_field)] += times
-        else:
-            _count_differences(result, before, after, times)
-            concerned |= {source.field for source in sources if source.may_read(sample)}
-    result.uncertain = _uncertain(result, sources, concerned)
-    return result
-
-
-def _count_differences(result: Backtest, before: Conversion, after: Conversion, times: int) -> None:
-    for key in set(before.match_keys) - set(after.match_keys):
-        result.lost[key] += times
-    for key in set(after.match_keys) - set(before.match_keys):
-        result.gained[key] += times
-    counted = {KEY_FIELDS[key] for key in set(before.match_keys) ^ set(after.match_keys)}
-    sent_before, sent_after = sent_fields(before), sent_fields(after)
-    for name in sent_before.keys() | sent_after.keys():
-        if name not in counted and sent_before.get(name) != sent_after.get(name):
-            result.changed[name] += times
+        """The largest share of events that are newly rejected or lose one match key."""
+        worst = max([*self.lost.values(), self.rejected.total() + self.repeated_event_ids], default=0)
+        return Fraction(worst, self.events) if self.events else Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)
-class _ChangedSource:
-    """A field whose source has another path or another pipe in the draft."""
+class ComparedMapping:
+    """A valid mapping document and what it compiles to. `version` is None for a draft."""
 
-    field: str
-    paths: tuple[str, ...]  # before and after
-    reads_characters: bool
-
-    def may_read(self, sample: SchemaSample) -> bool:
-        """Return whether an event of the sample may have a value at one of the paths."""
-        found = {entry.path for entry in sample if entry.kind is not ValueKind.NULL}
-        return any(path in found or may_be_unsampled(path, sample) for path in self.paths)
+    document: Mapping[str, Any]
+    mapping: CompiledMapping
+    version: int | None = None
 
 
-def _changed_sources(published: Mapping, draft: Mapping) -> list[_ChangedSource]:
-    before, after = dict(published.sources), dict(draft.sources)
-    changed = []
-    for name in sorted(before.keys() | after.keys()):
-        was, becomes = before.get(name), after.get(name)
-        if was and becomes and (was.path, was.pipe) == (becomes.path, becomes.pipe):
-            continue  # synthetic events show the effect of a changed constant or default
-        sources = [source for source in (was, becomes) if source is not None]
-        field_name = "consent" if name.startswith("consent.") else name
-        paths = tuple(source.path for source in sources if source.path is not None)
-        rules = {word for source in sources for word in source.rule.split(" | ")}
-        changed.append(_ChangedSource(field_name, paths, bool(_READS_CHARACTERS & rules)))
-    return changed
+# Whether the published mapping accepted the events, and their match keys. None if another version read them.
+_Known = tuple[bool, tuple[str, ...]] | None
 
 
-def _uncertain(result: Backtest, sources: Iterable[_ChangedSource], concerned: set[str]) -> tuple[str, ...]:
-    shown = {*result.changed, *(KEY_FIELDS[key] for key in (*result.lost, *result.gained))}
-    return tuple(
-        dict.fromkeys(
-            source.field
-            for source in sources
-            if source.field in concerned and (source.reads_characters or source.field not in shown)
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a mapping does with a synthetic event, by field.
+
+    `problems` reject the event for certain. `open` are the fields that may reject it.
+    """
+
+    result: Conversion | Rejection
+    steps: Mapping[str, Step]
+    problems: Sequence[EventGroup]
+    open: frozenset[str]
+
+    @property
+    def accepted(self) -> bool | None:
+        return False if self.problems else None if self.open else True
+
+    def is_unclear(self, name: str) -> bool:
+        step = self.steps.get(name)
+        return step is not None and _is_unclear(step)
+
+    def sends(self, name: str) -> bool:
+        step = self.steps.get(name)
+        if name in ("currency", "units_sold") and self.steps["event_type"].result != PURCHASE:
+            return False
+        return step is not None and step.failed is None and step.result not in (None, False)
+
+
+def _is_unclear(step: Step) -> bool:
+    return step.failed is not None and step.failed.reason == "unclear"
+
+
+class _Side:
+    """Converts synthetic events with one of the two mappings."""
+
+    def __init__(self, tested: ComparedMapping, rules: Rules, fingerprint: Fingerprint) -> None:
+        self.mapping = tested.mapping
+        self.sources = dict(tested.mapping.sources)
+        self.readings = {reading.field: reading for reading in readings(tested.document, tested.mapping)}
+        self._plan = compile_plan(tested.mapping, rules)
+        self._rules = rules
+        self._stand_ins = StandIns(self.readings.values(), fingerprint)
+        self._compared = {steps[0] for reading in self.readings.values() for steps in reading.compared}
+        self._paths = {path for source in self.sources.values() for path in source.paths}
+
+    def _compares_more(self, steps: tuple[PathStep, ...], sample: SchemaSample) -> bool:
+        """Return whether `where` may select members of a list that the sample leaves out."""
+        is_longer = any(entry.path.endswith(MORE_ITEMS) for entry in sample)
+        return is_longer and steps[0] in self._compared
+
+    def outcome(self, sample: SchemaSample, now: datetime) -> _Outcome:
+        content = synthetic_event(sample, now, self._stand_ins.replace)
+        found = {entry.path for entry in sample if entry.kind not in (ValueKind.OBJECT, ValueKind.LIST)}
+        for path in self._paths:
+            steps = parse_path(path) or ()
+            if path not in found and (may_be_unsampled(path, sample) or self._compares_more(steps, sample)):
+                _put_unknown(content, steps)
+        trace: list[Step] = []
+        event = Event("backtest", self._rules.destination_id, self._rules.mapping_id, content)
+        result = self._plan.convert(event, "backtest", now, trace=trace)
+        reported = {_field(step.field): step for step in trace}
+        unclear = {name for name, step in reported.items() if _is_unclear(step) and _may_reject(name, step)}
+        problems = _problems(result)
+        keys = [step for name, step in reported.items() if name in _KEYS]
+        if any(map(_is_unclear, keys)) and any(problem.reason == _NO_KEY for problem in problems):
+            unclear.add(_NO_KEY)
+            problems = [problem for problem in problems if problem.reason != _NO_KEY]
+        return _Outcome(result, reported, problems, frozenset(unclear))
+
+
+def _may_reject(name: str, step: Step) -> bool:
+    """Return whether a value of the field that cannot be read rejects the event (interface §4.4)."""
+    on_error = None if step.source is None else step.source.on_error
+    return on_error == "reject" if on_error is not None else name in _REJECTING
+
+
+def _put_unknown(content: dict[str, Any], steps: tuple[PathStep, ...]) -> None:
+    """Put a text that is not known where a path leads. A list of which members are not known gets one."""
+    value: Any = StoredText("text")
+    whole = next((n for n, step in enumerate(steps) if step is EACH or step == -1), len(steps))
+    for step in reversed(steps[whole:]):
+        value = {step: value} if isinstance(step, str) else [value]
+    put(content, steps[:whole], value)
+
+
+def _problems(result: Conversion | Rejection) -> list[EventGroup]:
+    if isinstance(result, Conversion):
+        return []
+    first = EventGroup(result.reason, result.field, result.mapping_field)
+    also = (EventGroup(each.reason, each.field, each.mapping_field) for each in result.also)
+    return [problem for problem in (first, *also) if problem.reason != "unclear"]
+
+
+def _field(name: str) -> str:
+    return "consent" if name.startswith("consent") else name
+
+
+def backtest(
+    groups: Sequence[SampleGroup],
+    published: ComparedMapping,
+    draft: ComparedMapping,
+    rules: Rules,
+    *,
+    fingerprint: Fingerprint,
+    now: datetime,
+    complete: bool = True,
+) -> Backtest:
+    """Convert a synthetic event of each sample with both mappings, and count the differences.
+
+    `fingerprint` is that of the samples. `complete` says that `groups` has all samples of the mapping.
+    """
+    comparison = _Comparison(_Side(published, rules, fingerprint), _Side(draft, rules, fingerprint))
+    counted: Counter[tuple[SchemaSample, _Known]] = Counter()
+    for group in groups:
+        known = (group.accepted, group.match_keys) if group.version == published.version else None
+        for sample, times in group.samples.items():
+            counted[sample, known] += times
+    for (sample, known), times in counted.items():
+        comparison.add(sample, known, times, now)
+    comparison.foresee_repetitions(groups, complete=complete)
+    return comparison.result
+
+
+class _Comparison:
+    """Compares the two mappings on one sample after the other."""
+
+    def __init__(self, published: _Side, draft: _Side) -> None:
+        self.result = Backtest()
+        self._published, self._draft = published, draft
+        names = published.sources.keys() | draft.sources.keys()
+        changed = {
+            _field(name)
+            for name in names
+            if not _is_same(published.sources.get(name), draft.sources.get(name))
+        }
+        if published.mapping.consent.mode is not draft.mapping.consent.mode:
+            changed.add("consent")
+        if "country_code" in changed:
+            changed |= _BY_COUNTRY
+        if "event_type" in changed:
+            changed |= _BY_TYPE
+        if changed & _KEYS.keys():
+            changed.add(_NO_KEY)
+        self._changed = changed
+        self._accepted: set[SchemaSample] = set()
+
+    def add(self, sample: SchemaSample, known: _Known, times: int, now: datetime) -> None:
+        """Count the differences of a sample.
+
+        `known` says whether the published mapping accepted the events, and with which match keys.
+        """
+        result = self.result
+        result.events += times
+        before, after = self._published.outcome(sample, now), self._draft.outcome(sample, now)
+        was = before.accepted if known is None else known[0]
+        sent = {name for name in _KEYS if before.sends(name)}
+        if known is not None:
+            sent = {name for name, key in _KEYS.items() if key in known[1]}
+        shared = (before.open & after.open) - self._changed
+        if sent - self._changed and was:
+            shared |= after.open & {_NO_KEY}  # a match key of the published mapping stays
+        new = [problem for problem in after.problems if problem not in before.problems]
+        if was and self._loses_all_keys(after, sent, known):
+            new = [EventGroup(_NO_KEY, None, None)]
+        will = False if new else None if after.open - shared else True
+        if was is False:
+            if after.problems or (after.open and before.open == after.open == shared and not before.problems):
+                return  # the events are still rejected
+            will = None if after.open else True
+        elif was is None and before.open <= shared and will and not self._different(before, after):
+            return  # whatever it is, it stays the same
+        if was is None or will is None:
+            self._count_unclear(after if will is None else before, times)
+        elif was and not will:
+            result.rejected[new[0]] += times
+        elif will and not was:
+            result.newly_accepted += times
+        elif was and will:
+            self._accepted.add(sample)
+            self._compare(before, after, sent, times, known=known is not None)
+
+    def _loses_all_keys(self, after: _Outcome, sent: set[str], known: _Known) -> bool:
+        """Return whether an event has no match key, because the unclear ones gave none before."""
+        unclear = {name for name in _KEYS if after.is_unclear(name)}
+        return known is not None and _NO_KEY in after.open and not unclear & (self._changed | sent)
+
+    def _count_unclear(self, outcome: _Outcome, times: int) -> None:
+        self.result.unclear_events += times
+        names = (outcome.open - ({_NO_KEY} if len(outcome.open) > 1 else set())) or {_NO_KEY}
+        for name in sorted(names):
+            self._note_unclear(outcome, name, times)
+
+    def _note_unclear(self, outcome: _Outcome, name: str, times: int) -> None:
+        step = outcome.steps.get(name)
+        path = step.source.path if step is not None and step.source is not None else None
+        self.result.unclear[EventGroup(CONTENT_UNKNOWN, path, name)] += times
+
+    def _compare(self, before: _Outcome, after: _Outcome, sent: set[str], times: int, *, known: bool) -> None:
+        """Count the differences between two accepted events.
+
+        `sent` are the match keys that the published mapping sends, for certain if `known`.
+        """
+        result = self.result
+        unclear = {
+            name
+            for name in before.steps.keys() | after.steps.keys()
+            if after.is_unclear(name) or (before.is_unclear(name) and not (known and name in _KEYS))
+        }
+        for name in sorted(unclear & self._changed):
+            self._note_unclear(after if after.is_unclear(name) else before, name, times)
+        result.unclear_events += times if unclear & self._changed else 0
+        counted = set(unclear)
+        for name, key in _KEYS.items():
+            if name not in unclear and (name in sent) is not after.sends(name):
+                (result.lost if name in sent else result.gained)[key] += times
+                counted.add(name)
+        for name in self._different(before, after) - counted:
+            result.changed[name] += times
+
+    def _different(self, before: _Outcome, after: _Outcome) -> set[str]:
+        """Return the fields that are sent with another value, or no longer, or for the first time."""
+        if isinstance(before.result, Conversion) and isinstance(after.result, Conversion):
+            was, becomes = sent_fields(before.result), sent_fields(after.result)
+            return {name for name in was.keys() | becomes.keys() if was.get(name) != becomes.get(name)}
+        # Something is unclear in both events and the same: only the other fields are compared.
+        different = {
+            name
+            for name in (before.steps.keys() | after.steps.keys()) & self._changed
+            if (before.sends(name) or after.sends(name)) and _result(before, name) != _result(after, name)
+        }
+        if self._published.mapping.event_name != self._draft.mapping.event_name:
+            different.add("event_name")
+        if "event_type" in different and "event_id" not in before.steps.keys() | after.steps.keys():
+            different.add("event_id")  # it is derived from the type
+        return different
+
+    def foresee_repetitions(self, groups: Sequence[SampleGroup], *, complete: bool) -> None:
+        """Count the events whose mapped event id an earlier event has."""
+        source = self._draft.sources.get("event_id")
+        if source is None or not source.paths or "event_id" not in self._changed:
+            return
+        reading = self._draft.readings["event_id"]
+        values, new = Counter[int](), Counter[int]()
+        path = source.paths[0]
+        rejected = 0
+        for group in groups:
+            for sample, times in group.samples.items():
+                if any(entry.path == path and entry.kind not in _EMPTY for entry in sample):
+                    values[group.counter] += times
+                    rejected += 0 if sample in self._accepted else times
+            new[group.counter] += group.different.get(path, 0)
+        repeated = max(0, sum((values - new).values()) - rejected)
+        # What one process has counted is not compared with what another one has.
+        uncounted = new.total() - max(new.values(), default=0) + min(rejected, values.total())
+        is_injective = len(source.paths) == 1 and reading.steps <= {"to_string"}
+        if not is_injective or not complete:
+            uncounted, repeated = (values.total() if not is_injective else repeated + uncounted), 0
+        self.result.repeated_event_ids = repeated
+        if uncounted:
+            self.result.unclear[EventGroup(REPEATS_UNKNOWN, path, "event_id")] += uncounted
+
+
+def _is_same(was: Source | None, becomes: Source | None) -> bool:
+    """Return whether two sources give the same value for each event."""
+    return was is becomes or (
+        was is not None
+        and becomes is not None
+        and all(
+            getattr(was, name) == getattr(becomes, name)
+            for name in ("paths", "const", "default", "fallbacks", "pipe", "on_error")
         )
+    )
+
+
+def _result(outcome: _Outcome, name: str) -> Any:
+    step = outcome.steps.get(name)
+    return (
+        None if step is None or step.failed is not None else (step.result, step.source and step.source.paths)
     )

@@ -7,11 +7,15 @@ from typing import Any, Final
 
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.paths import parse_path
-from app.domain.observed.schema_sample import TYPES, SchemaSample, ValueKind
+from app.domain.observed.schema_sample import SchemaSample
+from app.domain.observed.value_kinds import TYPES, ValueKind
 
 MOST_PATHS: Final = 2_000
 """The number of paths of a schema. Events whose member names are values would have any number of paths."""
-_EMPTY: Final = frozenset({ValueKind.NULL, ValueKind.BLANK, ValueKind.OBJECT, ValueKind.LIST})
+_EMPTY: Final = frozenset(
+    {kind for kind, name in TYPES.items() if name in ("null", "object", "list")}
+    | {ValueKind.EMPTY_TEXT, ValueKind.BLANK}
+)
 
 
 @dataclass(frozen=True, slots=True)

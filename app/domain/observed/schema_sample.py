@@ -11,94 +11,26 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
-from enum import StrEnum
-from types import MappingProxyType
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from app.domain.compression import compress, expand
-from app.domain.conversion import tcf
-from app.domain.conversion.consent import CONSENT_WORDS, GPP
-from app.domain.conversion.countries import CONSENT_COUNTRIES, read_country
-from app.domain.conversion.currencies import CURRENCIES
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.conversion.numbers import as_integer, is_number, number_text, read_number
-from app.domain.conversion.timestamps import read_time
-from app.domain.identity.placeholders import is_placeholder
-from app.domain.mapping.paths import IMPASSABLE, getter, parse_path
+from app.domain.conversion.consent import CONSENT_WORDS
+from app.domain.conversion.numbers import as_integer, is_number, number_text
+from app.domain.mapping.paths import EACH, IMPASSABLE, Step, getter, parse_path
 from app.domain.observed.fingerprints import Fingerprints
+from app.domain.observed.value_kinds import ValueKind, kind_of, time_pattern
 
 MAX_PATHS: Final = 200
 MAX_DEPTH: Final = 8
 MAX_MEMBERS: Final = 64  # keys of a larger object are probably values
 MAX_ITEMS: Final = 3
+MORE_ITEMS: Final = f"[{MAX_ITEMS}]"
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
 _ROUTING_IDS: Final = frozenset({"destination_id", "mapping_id"})
-
-
-class ValueKind(StrEnum):
-    """The kind of value at a path. The names are stored, so they must never change."""
-
-    NULL = "null"
-    BOOLEAN = "boolean"
-    ZERO = "zero"
-    NEGATIVE = "negative"
-    INTEGER = "integer"
-    DECIMAL = "decimal"
-    EPOCH_SECONDS = "epoch_seconds"
-    EPOCH_MILLISECONDS = "epoch_milliseconds"
-    OBJECT = "object"
-    LIST = "list"
-    BLANK = "blank"
-    TEXT = "text"
-    LONG_TEXT = "long_text"
-    ENDLESS_TEXT = "endless_text"
-    FOREIGN_TEXT = "foreign_text"
-    EMAIL = "email"
-    HASH = "hash"
-    UUID = "uuid"
-    TIME = "time"
-    DATE = "date"
-    PHONE = "phone"
-    NATIONAL_PHONE = "national_phone"
-    DIGITS = "digits"
-    NUMBER_TEXT = "number_text"
-    EVENT_TYPE = "event_type"
-    EVENT_SOURCE = "event_source"
-    CURRENCY = "currency"
-    COUNTRY = "country"
-    CONSENT_COUNTRY = "consent_country"
-    GRANTED = "granted"
-    DENIED = "denied"
-    TCF = "tcf"
-    GPP = "gpp"
-    IP_ADDRESS = "ip_address"
-    UNUSABLE_TRAIT = "unusable_trait"  # gives no hashed match key, such as an impossible phone number
-    UNUSABLE_ID = "unusable_id"  # gives no unhashed match key
-
-
-TYPES: Final[Mapping[ValueKind, str]] = {
-    **dict.fromkeys(ValueKind, "text"),
-    **dict.fromkeys(
-        (
-            ValueKind.ZERO,
-            ValueKind.NEGATIVE,
-            ValueKind.INTEGER,
-            ValueKind.DECIMAL,
-            ValueKind.EPOCH_SECONDS,
-            ValueKind.EPOCH_MILLISECONDS,
-        ),
-        "number",
-    ),
-    ValueKind.NULL: "null",
-    ValueKind.BOOLEAN: "boolean",
-    ValueKind.OBJECT: "object",
-    ValueKind.LIST: "list",
-}
-"""The JSON type of each kind."""
 
 
 class SampleEntry(NamedTuple):
@@ -115,44 +47,44 @@ class SampleEntry(NamedTuple):
 
 SchemaSample = tuple[SampleEntry, ...]
 Fingerprint = Callable[[str], bytes]
-NO_UNUSABLE: Final[Mapping[str, ValueKind]] = MappingProxyType({})
 
 
 def take_sample(
     content: dict[str, Any],
     mapped: Iterable[str] = (),
-    unusable: Mapping[str, ValueKind] = NO_UNUSABLE,
     *,
+    now: datetime,
     fingerprint: Fingerprint | None = None,
     note_value: Callable[[str, str], None] | None = None,
 ) -> SchemaSample:
     """Return the sample of an event, in time linear in the event's size.
 
     The sample has at most 200 paths, and in addition the paths of `mapped`, whatever their names are.
-    `unusable` has the paths whose values gave no match key, each with the kind to record for it. `note_value`
-    gets the path and the text of each text and number.
+    The kind of a time depends on `now`. `note_value` gets the path and the text of each text and number.
     """
     found: dict[str, Any] = {}
-    _walk(content, "", 0, found)
+    _walk(content, "", 0, found, now)
     for path in mapped:
         if path not in found:
             steps = parse_path(path)
-            value = None if steps is None else getter(steps)(content)
-            if value is not None and value is not IMPASSABLE:
+            is_place = steps is not None and EACH not in steps and -1 not in steps
+            value = getter(steps)(content) if steps is not None and is_place else None
+            is_walked = type(value) in (dict, list) and any(each.startswith(path) for each in found)
+            if value is not None and value is not IMPASSABLE and not is_walked:
                 found[path] = value
     entries = []
     for path, value in found.items():
-        kind = kind_of(value)
-        text = value if type(value) is str else number_text(value) if is_number(value) else None
+        kind = kind_of(value, now)
+        text = value if type(value) is str else number_text(as_integer(value)) if is_number(value) else None
         if text is not None and note_value is not None:
             note_value(path, text)
-        entries.append(SampleEntry(path, unusable.get(path, kind), _word(value, text, kind, fingerprint)))
+        entries.append(SampleEntry(path, kind, _word(value, text, kind, fingerprint)))
     return tuple(entries)
 
 
 MAX_FINGERPRINTED: Final = 40  # characters
 _DIGITS: Final = re.compile(r"(?:[^0-9]*[0-9]){8}")  # as many as a phone number has
-_LISTED: Final = frozenset(
+LISTED: Final = frozenset(
     {
         ValueKind.EVENT_TYPE,
         ValueKind.EVENT_SOURCE,
@@ -170,7 +102,10 @@ def _word(
 ) -> str | bytes | None:
     if text is None:
         return None if kind is not ValueKind.BOOLEAN else "true" if value else "false"
-    if kind in _LISTED and (text.isupper() or text.islower() or text.isdecimal()):
+    if kind is ValueKind.PATTERN_TIME:
+        return time_pattern(text)
+    is_listed = kind in LISTED and (text.isupper() or text.islower())
+    if is_listed or (text is value and text.lower() in CONSENT_WORDS):
         return text
     if fingerprint is None or len(text) > MAX_FINGERPRINTED or "@" in text or _DIGITS.match(text):
         return None
@@ -183,24 +118,40 @@ def may_be_unsampled(path: str, sample: SchemaSample) -> bool:
     if len(sample) >= MAX_PATHS or len(steps) > MAX_DEPTH:
         return True
     for step in steps:
-        if (
-            not 0 <= step < MAX_ITEMS
-            if isinstance(step, int)
-            else not isinstance(step, str) or not _is_plain(step)
-        ):
+        if _is_unsampled(step):
             return True
     # The members of an object or list that is itself in the sample were left out.
     return any(entry.kind in _CONTAINERS and path.startswith(entry.path) for entry in sample)
+
+
+def _is_unsampled(step: Step) -> bool:
+    # The members of a list that are left out are like the others, or its kind is `LIST`.
+    return not _is_plain(step) if isinstance(step, str) else isinstance(step, int) and step >= MAX_ITEMS
 
 
 def _is_plain(name: str) -> bool:
     return _PLAIN_NAME.fullmatch(name) is not None and not _LONG_NUMBER.search(name)
 
 
+def _is_uniform(members: list[Any], now: datetime) -> bool:
+    """Return whether the members that a sample leaves out have the kinds of the last member that it has."""
+    if len(members) > _MOST_COMPARED:
+        return False
+    kinds = [_kinds(member, now) for member in members[MAX_ITEMS - 1 :]]
+    return all(each == kinds[0] and not _CONTAINERS & set(each.values()) for each in kinds)
+
+
+def _kinds(member: Any, now: datetime) -> dict[str, ValueKind]:
+    if type(member) is dict and len(member) <= MAX_MEMBERS:
+        return {name: kind_of(value, now) for name, value in member.items()}
+    return {"": kind_of(member, now)}
+
+
+_MOST_COMPARED: Final = 20
 _CONTAINERS: Final = frozenset({ValueKind.OBJECT, ValueKind.LIST})
 
 
-def _walk(value: Any, path: str, depth: int, found: dict[str, Any]) -> None:
+def _walk(value: Any, path: str, depth: int, found: dict[str, Any], now: datetime) -> None:
     if len(found) >= MAX_PATHS:
         return
     if type(value) is dict and value and len(value) <= MAX_MEMBERS and depth < MAX_DEPTH:
@@ -208,114 +159,15 @@ def _walk(value: Any, path: str, depth: int, found: dict[str, Any]) -> None:
             if depth == 0 and name in _ROUTING_IDS:
                 continue
             if _is_plain(name):
-                _walk(member, f"{path}.{name}" if path else name, depth + 1, found)
+                _walk(member, f"{path}.{name}" if path else name, depth + 1, found, now)
     elif type(value) is list and value and depth < MAX_DEPTH:
+        if len(value) > MAX_ITEMS:
+            # Says that the sample lacks members, and whether they may be of other kinds.
+            found[f"{path}{MORE_ITEMS}" if _is_uniform(value, now) else path] = value
         for index, member in enumerate(value[:MAX_ITEMS]):
-            _walk(member, f"{path}[{index}]", depth + 1, found)
+            _walk(member, f"{path}[{index}]", depth + 1, found, now)
     elif path:
         found[path] = value
-
-
-def kind_of(value: Any) -> ValueKind:
-    match value:
-        case None:
-            return ValueKind.NULL
-        case bool():
-            return ValueKind.BOOLEAN
-        case int() | Decimal():
-            return _number_kind(value)
-        case dict():
-            return ValueKind.OBJECT
-        case list():
-            return ValueKind.LIST
-        case _:
-            return _text_kind(str(value))
-
-
-def _number_kind(value: int | Decimal) -> ValueKind:
-    if value <= 0:
-        return ValueKind.ZERO if value == 0 else ValueKind.NEGATIVE
-    value = as_integer(value)
-    if type(value) is not int:
-        return ValueKind.DECIMAL
-    if 1_000_000_000 <= value < 4_000_000_000:
-        return ValueKind.EPOCH_SECONDS
-    if 1_000_000_000_000 <= value < 4_000_000_000_000:
-        return ValueKind.EPOCH_MILLISECONDS
-    return ValueKind.INTEGER
-
-
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
-_HASH: Final = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
-_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
-_IP: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}", re.ASCII)
-_DATE: Final = re.compile(r"[12][0-9]{3}-[01][0-9]-[0-3][0-9]", re.ASCII)
-_PHONE: Final = re.compile(r"(?P<whole>\+|00)?[0-9() ./-]{6,30}", re.ASCII)
-_LATIN: Final = re.compile(r"[A-Za-z0-9]", re.ASCII)
-
-
-def _text_kind(text: str) -> ValueKind:
-    if not text or text.isspace():
-        return ValueKind.BLANK
-    if len(text) > 1024:
-        return ValueKind.TCF if _is_tcf(text) else ValueKind.ENDLESS_TEXT
-    # Cheap checks come before the patterns, because a pattern that does not match takes ten times as long.
-    word = text.strip()
-    if is_placeholder(word) is not None:
-        return ValueKind.UNUSABLE_TRAIT
-    if "@" in word and _EMAIL.fullmatch(word):
-        return ValueKind.EMAIL
-    if len(word) == 64 and _HASH.fullmatch(word):
-        return ValueKind.HASH if word.strip(word[0]) else ValueKind.UNUSABLE_TRAIT
-    if len(word) == 36 and word[8] == "-" and _UUID.fullmatch(word):
-        return ValueKind.UUID
-    if (word[0].isdigit() or ":" in word) and _IP.fullmatch(word):
-        return ValueKind.IP_ADDRESS
-    if word[0] in "0123456789+-.(":
-        return _numeric_text_kind(text, word)
-    return _word_kind(text, word)
-
-
-def _numeric_text_kind(text: str, word: str) -> ValueKind:
-    if len(text) >= 17 and text[4] == "-" and read_time(text) is not None:
-        return ValueKind.TIME
-    if _DATE.fullmatch(word):
-        return ValueKind.DATE
-    if word.isdecimal() and word.isascii():
-        return ValueKind.DIGITS if len(word) >= 7 else ValueKind.NUMBER_TEXT
-    if word[0] != "+" and read_number(word) is not None:
-        return ValueKind.NUMBER_TEXT
-    if (phone := _PHONE.fullmatch(word)) and sum(map(str.isdigit, word)) >= 6:
-        if not word.strip("+0() ./-"):
-            return ValueKind.UNUSABLE_TRAIT
-        return ValueKind.PHONE if phone["whole"] else ValueKind.NATIONAL_PHONE
-    return ValueKind.TEXT if len(text) <= 256 else ValueKind.LONG_TEXT
-
-
-def _word_kind(text: str, word: str) -> ValueKind:
-    if text in EVENT_TYPES:
-        return ValueKind.EVENT_TYPE
-    if text in EVENT_SOURCES:
-        return ValueKind.EVENT_SOURCE
-    if text in CURRENCIES:
-        return ValueKind.CURRENCY
-    if (len(word) == 2 or (len(word) <= 6 and word[2:3] == "-")) and (
-        country := read_country(word)
-    ) is not None:
-        return ValueKind.CONSENT_COUNTRY if country.code in CONSENT_COUNTRIES else ValueKind.COUNTRY
-    if len(word) <= 9 and (consent_word := CONSENT_WORDS.get(word.lower())) is not None:
-        return ValueKind.GRANTED if consent_word == "GRANTED" else ValueKind.DENIED
-    if _is_tcf(word):
-        return ValueKind.TCF
-    if word.startswith("DB") and GPP.fullmatch(word):
-        return ValueKind.GPP
-    if not _LATIN.search(text):
-        return ValueKind.FOREIGN_TEXT
-    return ValueKind.TEXT if len(text) <= 256 else ValueKind.LONG_TEXT
-
-
-def _is_tcf(text: str) -> bool:
-    return text[0] == "C" and len(text) >= 39 and tcf.consents(text, vendor=1, purposes=()) is not None
 
 
 # --- Storage --------------------------------------------------------------------------------------
@@ -332,6 +184,8 @@ class _Packed(msgspec.Struct, array_like=True):
     different: list[tuple[int, int]]  # path, and how many of its values were new
     counter: int
     version: int
+    accepted: bool
+    match_keys: list[str]
     generation: int  # of the fingerprints
 
 
@@ -342,15 +196,17 @@ _decoder: Final = msgspec.msgpack.Decoder(_Packed)
 class SampleGroup:
     """Samples that were written together, with their numbers of events.
 
-    All are of events that `version` of the mapping accepted; `version` is None for other events. `different`
-    has the number of values of each path that were new to the counter `counter`. A counter counts in the
-    memory of one process.
+    All are of events that `version` of the mapping accepted, with these `match_keys`, or rejected.
+    `different` has the number of values of each path that were new to the counter `counter`. A counter counts
+    in the memory of one process.
     """
 
     samples: Mapping[SchemaSample, int]
     different: Mapping[str, int]
     counter: int = 0
-    version: int | None = None
+    version: int = 0
+    accepted: bool = True
+    match_keys: tuple[str, ...] = ()
 
 
 def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
@@ -376,7 +232,9 @@ def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
         [(times, row) for row, times in rows.items()],
         different,
         group.counter,
-        group.version or 0,
+        group.version,
+        group.accepted,
+        list(group.match_keys),
         fingerprints.generation,
     )
     return compress(_encoder.encode(packed))
@@ -401,4 +259,6 @@ def read(stored: bytes, fingerprints: Fingerprints) -> SampleGroup | None:
         different = {names[path]: count for path, count in packed.different}
     except (ValueError, IndexError):
         return None
-    return SampleGroup(samples, different, packed.counter, packed.version or None)
+    return SampleGroup(
+        samples, different, packed.counter, packed.version, packed.accepted, tuple(packed.match_keys)
+    )

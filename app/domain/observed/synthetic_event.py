@@ -3,7 +3,9 @@
 Paths of the same kind get different values where possible, so that a conversion shows which path it reads.
 """
 
+import email.utils
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,15 +16,15 @@ from uuid import UUID
 
 from app.domain.conversion import tcf
 from app.domain.mapping.paths import EACH, Step, parse_path
-from app.domain.observed.schema_sample import SampleEntry, SchemaSample, ValueKind
+from app.domain.observed.schema_sample import MAX_ITEMS, SampleEntry, SchemaSample
+from app.domain.observed.value_kinds import ValueKind
 
 # Kinds for which all paths get the same value.
 _SAME: Final[Mapping[ValueKind, Any]] = {
     ValueKind.NULL: None,
     ValueKind.BOOLEAN: True,
     ValueKind.ZERO: 0,
-    ValueKind.OBJECT: {"": ""},
-    ValueKind.LIST: [""],
+    ValueKind.EMPTY_TEXT: "",
     ValueKind.BLANK: " ",
     ValueKind.EVENT_TYPE: "OTHER",
     ValueKind.EVENT_SOURCE: "WEBSITE",
@@ -33,18 +35,23 @@ _SAME: Final[Mapping[ValueKind, Any]] = {
     ValueKind.DENIED: "DENIED",
     ValueKind.TCF: tcf.consent_to_all(),
     ValueKind.GPP: "DBAA~BAAA.YAAA",
-    # Every identity profile drops the first value as a hashed match key, and the second as an unhashed match
-    # key.
+    ValueKind.LARGE_NUMBER: 10**15,
+    # Every identity profile drops it.
     ValueKind.UNUSABLE_TRAIT: "0" * 64,
-    ValueKind.UNUSABLE_ID: "a@b.example",
 }
 
 # Kinds whose value depends on the path's number in the sample, from 0 to some hundreds.
 _DISTINCT: Final[Mapping[ValueKind, Callable[[int], Any]]] = {
+    # New ones each time, because the event is changed while it is made.
+    ValueKind.OBJECT: lambda _: {"": ""},
+    ValueKind.LIST: lambda _: [""],
+    ValueKind.EMPTY_OBJECT: lambda _: {},
+    ValueKind.EMPTY_LIST: lambda _: [],
     ValueKind.NEGATIVE: lambda n: -1 - n,
     ValueKind.INTEGER: lambda n: 12 + n,
-    ValueKind.DECIMAL: lambda n: Decimal(12 + n) + Decimal("0.5"),
+    ValueKind.DECIMAL: lambda n: Decimal(12 + n) + Decimal("0.34"),
     ValueKind.TEXT: lambda n: f"text{_letters(n)}",
+    ValueKind.ODD_TEXT: lambda n: f" text{_letters(n)} ",
     ValueKind.LONG_TEXT: lambda n: "text" * 100 + _letters(n),
     ValueKind.ENDLESS_TEXT: lambda n: "text" * 300 + _letters(n),
     ValueKind.FOREIGN_TEXT: lambda n: f"文{chr(0x4E00 + n)}",
@@ -53,18 +60,26 @@ _DISTINCT: Final[Mapping[ValueKind, Callable[[int], Any]]] = {
     ValueKind.UUID: lambda n: str(UUID(int=0x5E884898DA2847159D0E56F8DC629277 + n)),
     ValueKind.PHONE: lambda n: f"+1202555{n % 10_000:04}",
     ValueKind.NATIONAL_PHONE: lambda n: f"202-555-{n % 10_000:04}",
+    ValueKind.DIGITS: lambda n: f"202555{n % 10_000:04}",
     ValueKind.NUMBER_TEXT: lambda n: str(12 + n),
+    ValueKind.DECIMAL_TEXT: lambda n: f"{12 + n}.34",
+    ValueKind.COMMA_TEXT: lambda n: f"{12 + n},34",
+    ValueKind.POINT_TEXT: lambda n: f"1,{n % 1_000:03}.34",
+    ValueKind.AMOUNT_TEXT: lambda n: f"{12 + n} €",
     ValueKind.IP_ADDRESS: lambda n: f"8.8.{n // 250}.{n % 250 + 1}",
 }
 
 _TIMES: Final[Mapping[ValueKind, Callable[[datetime], Any]]] = {
     ValueKind.TIME: lambda at: at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    ValueKind.RFC_TIME: email.utils.format_datetime,
+    ValueKind.OLD_TIME: lambda at: (at - timedelta(days=1_000)).strftime("%Y-%m-%dT%H:%M:%SZ"),
     ValueKind.DATE: lambda at: at.strftime("%Y-%m-%d"),
     ValueKind.EPOCH_SECONDS: lambda at: int(at.timestamp()),
     ValueKind.EPOCH_MILLISECONDS: lambda at: int(at.timestamp()) * 1000,
-    # Digits can be a phone number or an epoch time. This value is valid as both.
-    ValueKind.DIGITS: lambda at: str(int(at.timestamp())),
+    ValueKind.EPOCH_TEXT: lambda at: str(int(at.timestamp())),
+    ValueKind.EPOCH_MILLISECONDS_TEXT: lambda at: str(int(at.timestamp()) * 1000),
 }
+_EARLIER: Final = timedelta(hours=15)  # a time without a zone is then recent and past in most zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +104,31 @@ def common_events(
     ]
 
 
-def synthetic_event(sample: SchemaSample, now: datetime) -> dict[str, Any]:
-    """Return an event with the sample's paths and invented values. Its times are shortly before `now`."""
+def synthetic_event(
+    sample: SchemaSample,
+    now: datetime,
+    replace: Callable[[SampleEntry, Any], Any] = lambda entry, value: value,
+) -> dict[str, Any]:
+    """Return an event with the sample's paths and invented values. Its times are shortly before `now`.
+
+    `replace` gets each entry with its value, and returns the value to use.
+    """
     event: dict[str, Any] = {}
     for number, entry in enumerate(sample):
         steps = parse_path(entry.path)
-        if steps is not None and EACH not in steps and -1 not in steps:
-            _put(event, steps, _value(entry, number, now))
+        if steps is not None and EACH not in steps and -1 not in steps and MAX_ITEMS not in steps:
+            put(event, steps, replace(entry, _value(entry, number, now)))
     return event
 
 
 def _value(entry: SampleEntry, number: int, now: datetime) -> Any:
-    kind = entry.kind
-    if type(entry.word) is str:
-        return entry.word if kind is not ValueKind.BOOLEAN else entry.word == "true"
+    kind, word = entry.kind, entry.word
+    if kind is ValueKind.BOOLEAN and word is not None:
+        return word == "true"
+    if kind is ValueKind.PATTERN_TIME:
+        return _in_pattern(str(word), now - _EARLIER - timedelta(seconds=number))
+    if isinstance(word, str):
+        return word
     if kind in _DISTINCT:
         return _DISTINCT[kind](number)
     if kind in _TIMES:
@@ -110,11 +136,31 @@ def _value(entry: SampleEntry, number: int, now: datetime) -> Any:
     return _SAME[kind]
 
 
+_DIRECTIVES: Final = {
+    "YYYY": "%Y",
+    "M": "%m",
+    "D": "%d",
+    "H": "%H",
+    "h": "%I",
+    "m": "%M",
+    "s": "%S",
+    "A": "%p",
+}
+
+
+def _in_pattern(pattern: str, at: datetime) -> str:
+    directives = re.sub(
+        "SSS|YYYY|(.)\\1|[MDHhA]", lambda part: _DIRECTIVES.get(part[1] or part[0], "000"), pattern
+    )
+    return at.strftime(directives)
+
+
 def _letters(number: int) -> str:
     return chr(ord("a") + number // 26 % 26) + chr(ord("a") + number % 26)
 
 
-def _put(event: dict[str, Any], steps: tuple[Step, ...], value: Any) -> None:
+def put(event: dict[str, Any], steps: tuple[Step, ...], value: Any) -> None:
+    """Put a value at a path of an event."""
     parent: Any = event
     for step, next_step in zip(steps, (*steps[1:], None), strict=True):
         child: Any = value if next_step is None else [] if isinstance(next_step, int) else {}

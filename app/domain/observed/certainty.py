@@ -1,0 +1,237 @@
+"""Decide whether an invented value shows what a conversion does with the real value.
+
+The kind of a value and the source that reads it decide. Where the result depends on the text, the synthetic
+event has an `Invented` text, with which a conversion is `unclear`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from app.domain.conversion.failures import Invented
+from app.domain.conversion.numbers import as_integer, number_text, read_number
+from app.domain.identity import MATCH_KEYS
+from app.domain.mapping.document import Mapping as CompiledMapping
+from app.domain.mapping.paths import EACH, Step, last_name, parse_path
+from app.domain.mapping.templates import Placeholder, parse_template
+from app.domain.observed.schema_sample import LISTED, Fingerprint, SampleEntry
+from app.domain.observed.value_kinds import TYPES, ValueKind
+
+K = ValueKind
+_NUMBERS: Final = frozenset({kind for kind, name in TYPES.items() if name == "number"}) - {K.LARGE_NUMBER}
+_NUMBER_TEXTS: Final = frozenset({K.NUMBER_TEXT, K.DECIMAL_TEXT, K.COMMA_TEXT, K.POINT_TEXT, K.AMOUNT_TEXT})
+_TIMES: Final = frozenset(
+    {K.TIME, K.RFC_TIME, K.PATTERN_TIME, K.EPOCH_TEXT, K.EPOCH_MILLISECONDS_TEXT}
+    | {K.EPOCH_SECONDS, K.EPOCH_MILLISECONDS}
+)
+# Kinds for which every check has one answer.
+_FIXED: Final = frozenset({K.NULL, K.BLANK, K.BOOLEAN, K.OBJECT, K.LIST, K.ZERO, K.UNUSABLE_TRAIT})
+# Texts in which no check of a text in clear finds anything.
+_PLAIN: Final = frozenset(
+    {K.TEXT, K.HASH, K.UUID, K.DATE, K.DIGITS, K.IP_ADDRESS, K.GPP, *_NUMBER_TEXTS, *_TIMES}
+)
+_CLEAR: Final = _NUMBERS | _PLAIN | {K.EMAIL, K.PHONE, K.FOREIGN_TEXT, K.ENDLESS_TEXT, K.LARGE_NUMBER}
+_ALL: Final = frozenset(K) - {K.ODD_TEXT}
+_NAME: Final = frozenset({K.HASH, K.TEXT, K.ENDLESS_TEXT})
+
+# The kinds for which the check of a field has one answer, besides `_FIXED`.
+_CERTAIN: Final[Mapping[str, frozenset[ValueKind]]] = {
+    **dict.fromkeys(("event_type", "event_source", "country_code", "currency", "limited_data_use"), _ALL),
+    **dict.fromkeys(("consent.user_data", "consent.ad_storage"), _ALL),
+    "consent.string": _ALL - {K.TCF},
+    "event_timestamp": _ALL - {K.OLD_TIME, K.DIGITS, K.LARGE_NUMBER},
+    "value": _ALL - {K.LARGE_NUMBER},
+    "units_sold": _ALL - {K.LARGE_NUMBER},
+    "event_id": _CLEAR | {K.NATIONAL_PHONE},
+    "user_agent": _CLEAR | {K.NATIONAL_PHONE},
+    "amazon_ad_event_key": _CLEAR | {K.NATIONAL_PHONE},
+    "aref_measurement_tokens": _CLEAR - {K.TEXT},
+    "ip_address": frozenset({K.IP_ADDRESS, K.EMAIL, K.PHONE, K.UUID}),
+    "email": _CLEAR | {K.NATIONAL_PHONE, K.LONG_TEXT},
+    "phone": frozenset({K.PHONE, K.HASH, K.EMAIL, K.ENDLESS_TEXT}),
+    **dict.fromkeys(("first_name", "last_name", "city"), _NAME),
+    **dict.fromkeys(("address", "state", "postal"), frozenset({K.HASH, K.ENDLESS_TEXT})),
+    "maid": frozenset({K.UUID, K.EMAIL, K.PHONE, K.ENDLESS_TEXT}),
+    "fip": frozenset({K.IP_ADDRESS}),
+    **dict.fromkeys(
+        ("ramp_id", "match_id", "real_id", "merkle_id", "kantar_id"),
+        frozenset({K.TEXT, K.UUID, K.DIGITS, K.NUMBER_TEXT, K.INTEGER, K.EMAIL}),
+    ),
+}
+_CUSTOM: Final = _CLEAR | {K.NATIONAL_PHONE, K.LONG_TEXT}
+
+_HASHED: Final = frozenset(rule.field for rule in MATCH_KEYS if rule.hashed)
+# Steps that do the same to an invented value as to the real one, by the kinds for which they do so.
+_NEUTRAL: Final = frozenset({"to_string", "trim", "first", "last", "pluck", "unique"})
+_AMOUNTS: Final = frozenset(
+    {"to_number", "sum", "min", "max", "round", "abs", "multiply", "divide", *_NEUTRAL}
+)
+_COUNTS: Final = frozenset({"to_number", "sum", "count", *_NEUTRAL})
+_READS_TIME: Final = frozenset({"epoch_s", "epoch_ms", "time", "date", *_NEUTRAL})
+
+Pattern = tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReading:
+    """What the source of a field reads: its paths, the paths that `where` compares, and its steps.
+
+    `parts` has the texts of templates between their placeholders.
+    """
+
+    field: str
+    paths: tuple[Pattern, ...]
+    compared: tuple[Pattern, ...]
+    steps: frozenset[str]
+    parts: str
+
+    def is_certain(self, entry: SampleEntry, steps: Pattern, *, unmapped: bool) -> bool:
+        """Return whether a stand-in for the value of an entry shows what this source does with the value.
+
+        `unmapped` says that the steps `map` leave the value as it is.
+        """
+        kind = entry.kind
+        if kind in (K.NULL, K.EMPTY_TEXT, K.BLANK, K.BOOLEAN, K.EMPTY_LIST, K.EMPTY_OBJECT):
+            return True
+        if kind in (K.OBJECT, K.LIST):
+            return not self.steps
+        if any(_covers(path, steps) for path in self.compared):
+            return False
+        if isinstance(entry.word, str) and kind is not K.PATTERN_TIME:
+            return True  # the value itself
+        if kind in LISTED or kind is K.ODD_TEXT or (self.parts and not self._may_join(kind)):
+            return False
+        certain = kind in _FIXED or kind in _CERTAIN.get(self.field, _CUSTOM)
+        left = self.steps - {"where", "map" if unmapped else ""}
+        if not left or left <= _NEUTRAL:
+            return certain
+        if left <= _AMOUNTS and self.field != "units_sold":
+            return kind in _FIXED or kind in _NUMBERS or kind in _NUMBER_TEXTS
+        if left <= _COUNTS:
+            return kind in _FIXED or kind in (K.INTEGER, K.NUMBER_TEXT) or left <= _NEUTRAL | {"count"}
+        if left <= _READS_TIME:
+            return kind in _FIXED or kind in _TIMES
+        return left <= {"lower", "trim", "sha256_lower"} and self.field in _HASHED and certain
+
+    def _may_join(self, kind: ValueKind) -> bool:
+        is_open = self.field.startswith("custom_data.") or self.field in (
+            "event_id",
+            "user_agent",
+            "match_id",
+        )
+        return is_open and kind in _PLAIN | _NUMBERS and not set(self.parts) & set("@+%:/")
+
+
+def readings(document: Mapping[str, Any], mapping: CompiledMapping) -> list[SourceReading]:
+    """Return what each source of a mapping reads. `mapping` is the compiled document."""
+    written = _written(document)
+    return [
+        _reading(name, source.paths, written.get(name)) for name, source in mapping.sources if source.paths
+    ]
+
+
+def _written(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sources of a valid document by field."""
+    rows = (row if isinstance(row, Mapping) else {"path": row} for row in document.get("custom_data") or ())
+    named = {
+        f"custom_data.{row.get('name') or last_name(parse_path(row['path']) or ())}": row for row in rows
+    }
+    consent = {f"consent.{name}": source for name, source in document["consent"].items()}
+    return {**document, **document["fields"], **named, **consent}
+
+
+def _reading(field: str, paths: Iterable[str], written: Any) -> SourceReading:
+    steps: set[str] = set()
+    compared: list[Pattern] = []
+    parts: list[str] = []
+    patterns = tuple(parse_path(path) or () for path in paths)
+    for source in _with_members(written):
+        for step in source.get("pipe") or ():
+            steps.add(step if isinstance(step, str) else step[0])
+            if not isinstance(step, str) and step[0] == "where":
+                member = parse_path(step[1]) or ()
+                compared += [(*path, *each, *member) for path in patterns for each in ((), (EACH,))]
+        if "template" in source:
+            parsed = parse_template(source["template"])
+            for part in parsed if isinstance(parsed, list) else ():
+                steps.update(part.steps if isinstance(part, Placeholder) else ())
+                parts.append(" " if isinstance(part, Placeholder) else part)
+    return SourceReading(field, patterns, tuple(compared), frozenset(steps), "".join(parts))
+
+
+def _with_members(written: Any) -> list[Mapping[str, Any]]:
+    """Return a source and the members of its `first_of`."""
+    if not isinstance(written, Mapping):
+        return []
+    members = written.get("first_of") or ()
+    return [written, *(member for member in members if isinstance(member, Mapping))]
+
+
+def _covers(pattern: Pattern, steps: Pattern) -> bool:
+    """Return whether a value at `steps` belongs to what a path reads."""
+    if not pattern:
+        return True
+    if not steps:
+        return False
+    first, step = pattern[0], steps[0]
+    if first is EACH and isinstance(step, str):
+        return _covers(pattern[1:], steps)  # an object counts as a list of one
+    is_any = first is EACH or first == -1
+    return (isinstance(step, int) if is_any else first == step) and _covers(pattern[1:], steps[1:])
+
+
+class StoredText(Invented):
+    """Stands for a text or number of an event. Its fingerprint shows whether it equals a given text."""
+
+    is_number = False  # in the event
+    digest: bytes | None = None
+    fingerprint: Fingerprint | None = None
+
+    def is_equal(self, text: str) -> bool | None:
+        if self.digest is None or self.fingerprint is None:
+            return None
+        if self.is_number:  # `1.0` and `1` are equal
+            number = read_number(text)
+            text = text if number is None else number_text(as_integer(number))
+        return self.fingerprint(text) == self.digest
+
+
+class StandIns:
+    """Replaces invented values where a conversion with them would show nothing."""
+
+    def __init__(self, sources: Iterable[SourceReading], fingerprint: Fingerprint) -> None:
+        self._sources = tuple(sources)
+        self._fingerprint = fingerprint
+        # Most samples have the same entries.
+        self._is_certain: Callable[..., bool] = lru_cache(maxsize=10_000)(self._judge)
+
+    def replace(self, entry: SampleEntry, value: Any) -> Any:
+        """Return the value, or an `Invented` text if a source does not show the result with the value."""
+        is_exact = isinstance(entry.word, str)
+        if self._is_certain(entry.path, entry.kind, is_exact, unmapped=False):
+            return value
+        text = StoredText(value)
+        if self._is_certain(entry.path, entry.kind, is_exact, unmapped=True):
+            text.as_is = value
+        text.digest = entry.word if isinstance(entry.word, bytes) else None
+        text.fingerprint = self._fingerprint
+        text.is_number = entry.kind in _NUMBERS or entry.kind is K.LARGE_NUMBER
+        if text.is_number or entry.kind in _NUMBER_TEXTS:
+            text.form = self._form(entry.path)
+        return text
+
+    def _form(self, path: str) -> str | None:
+        """Return the form of a number that `where` compares. Other steps must not read its characters."""
+        steps = parse_path(path) or ()
+        compared = (each for source in self._sources for each in source.compared)
+        return "number" if any(_covers(each, steps) for each in compared) else None
+
+    def _judge(self, path: str, kind: ValueKind, is_exact: bool, *, unmapped: bool) -> bool:
+        steps = parse_path(path) or ()
+        entry = SampleEntry(path, kind, "" if is_exact else None)
+        return all(
+            source.is_certain(entry, steps, unmapped=unmapped)
+            for source in self._sources
+            if any(_covers(each, steps) for each in source.paths)
+        )

@@ -1,0 +1,304 @@
+"""The kinds of values in events: formats such as "time" or "email", which are no personal data.
+
+A kind says what the checks of fields answer for a value, as far as that does not depend on more than its
+format. A text that could surprise a check is an `ODD_TEXT`.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Final
+
+from app.domain.conversion import tcf
+from app.domain.conversion.consent import CONSENT_WORDS, GPP
+from app.domain.conversion.countries import CONSENT_COUNTRIES, read_country
+from app.domain.conversion.currencies import CURRENCIES
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.conversion.numbers import as_integer, read_number
+from app.domain.conversion.timestamps import read_time
+from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
+from app.domain.identity import MATCH_KEYS, DropReason, MatchKey, MatchKeyRule, Profile, match_key
+from app.domain.identity.placeholders import is_placeholder_or_digest
+from app.domain.personal_text import holds_personal_text, is_personal_id
+
+
+class ValueKind(StrEnum):
+    """The kind of value at a path. The names are stored, so they must never change."""
+
+    NULL = "null"
+    BOOLEAN = "boolean"
+    ZERO = "zero"
+    NEGATIVE = "negative"
+    INTEGER = "integer"
+    LARGE_NUMBER = "large_number"  # beyond amounts
+    DECIMAL = "decimal"
+    EPOCH_SECONDS = "epoch_seconds"
+    EPOCH_MILLISECONDS = "epoch_milliseconds"
+    OBJECT = "object"
+    LIST = "list"
+    EMPTY_OBJECT = "empty_object"
+    EMPTY_LIST = "empty_list"
+    EMPTY_TEXT = "empty_text"
+    BLANK = "blank"  # white space
+    TEXT = "text"
+    ODD_TEXT = "odd_text"  # may hold personal data, white space at its ends, or no letter
+    LONG_TEXT = "long_text"
+    ENDLESS_TEXT = "endless_text"
+    FOREIGN_TEXT = "foreign_text"
+    EMAIL = "email"
+    HASH = "hash"
+    UUID = "uuid"
+    TIME = "time"  # of the day before the sample was taken
+    RFC_TIME = "rfc2822_time"  # of the day before
+    OLD_TIME = "old_time"  # of another time
+    PATTERN_TIME = "pattern_time"  # without a zone; the word of the sample is the pattern of the step `time`
+    EPOCH_TEXT = "epoch_text"  # ten digits: a time of the day before
+    EPOCH_MILLISECONDS_TEXT = "epoch_milliseconds_text"  # thirteen digits
+    DATE = "date"
+    PHONE = "phone"
+    NATIONAL_PHONE = "national_phone"
+    DIGITS = "digits"
+    NUMBER_TEXT = "number_text"
+    DECIMAL_TEXT = "decimal_text"  # 12.50
+    COMMA_TEXT = "comma_text"  # 12,50 or 1.234,50
+    POINT_TEXT = "point_text"  # 1,234.50
+    AMOUNT_TEXT = "amount_text"  # with a currency or groups: either decimal sign is possible
+    EVENT_TYPE = "event_type"
+    EVENT_SOURCE = "event_source"
+    CURRENCY = "currency"
+    COUNTRY = "country"
+    CONSENT_COUNTRY = "consent_country"
+    GRANTED = "granted"
+    DENIED = "denied"
+    TCF = "tcf"
+    GPP = "gpp"
+    IP_ADDRESS = "ip_address"
+    UNUSABLE_TRAIT = "unusable_trait"  # gives no hashed match key, such as an impossible phone number
+
+
+TYPES: Final[Mapping[ValueKind, str]] = {
+    **dict.fromkeys(ValueKind, "text"),
+    **dict.fromkeys(
+        (
+            ValueKind.ZERO,
+            ValueKind.NEGATIVE,
+            ValueKind.INTEGER,
+            ValueKind.LARGE_NUMBER,
+            ValueKind.DECIMAL,
+            ValueKind.EPOCH_SECONDS,
+            ValueKind.EPOCH_MILLISECONDS,
+        ),
+        "number",
+    ),
+    ValueKind.NULL: "null",
+    ValueKind.BOOLEAN: "boolean",
+    ValueKind.OBJECT: "object",
+    ValueKind.LIST: "list",
+    ValueKind.EMPTY_OBJECT: "object",
+    ValueKind.EMPTY_LIST: "list",
+}
+"""The JSON type of each kind."""
+
+
+def kind_of(value: Any, now: datetime) -> ValueKind:
+    """Return the kind of a value. A time is recent if it is of the day before `now`."""
+    match value:
+        case None:
+            return ValueKind.NULL
+        case bool():
+            return ValueKind.BOOLEAN
+        case int() | Decimal():
+            return _number_kind(value, now)
+        case dict():
+            return ValueKind.OBJECT if value else ValueKind.EMPTY_OBJECT
+        case list():
+            return ValueKind.LIST if value else ValueKind.EMPTY_LIST
+        case _:
+            return _text_kind(str(value), now)
+
+
+_DAY: Final = 86_400
+_LARGE: Final = 10**9  # may be a time, or too much
+
+
+def _number_kind(value: int | Decimal, now: datetime) -> ValueKind:
+    if not -_LARGE < value < _LARGE:
+        seconds, milliseconds = _is_recent(value, now, 1), _is_recent(value, now, 1000)
+        if seconds or milliseconds:
+            return ValueKind.EPOCH_SECONDS if seconds else ValueKind.EPOCH_MILLISECONDS
+        return ValueKind.LARGE_NUMBER
+    if value <= 0:
+        return ValueKind.ZERO if value == 0 else ValueKind.NEGATIVE
+    return ValueKind.INTEGER if type(as_integer(value)) is int else ValueKind.DECIMAL
+
+
+def _is_recent(number: int | Decimal, now: datetime, per_second: int) -> bool:
+    at = int(now.timestamp()) * per_second
+    return type(number) is int and at - _DAY * per_second < number <= at
+
+
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+_HASH: Final = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
+_IP: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}", re.ASCII)
+_DATE: Final = re.compile(r"[12][0-9]{3}-[01][0-9]-[0-3][0-9]", re.ASCII)
+_PHONE: Final = re.compile(r"\+?[0-9() ./-]{6,30}", re.ASCII)
+_DIGIT: Final = re.compile(r"[0-9]", re.ASCII)
+_LETTER: Final = re.compile(r"[A-Za-z]", re.ASCII)
+_LONGEST_COUNTRY: Final = len("zh-Hant-TW")
+_RULES: Final[Mapping[str, MatchKeyRule]] = {rule.field: rule for rule in MATCH_KEYS}
+
+
+def _text_kind(text: str, now: datetime) -> ValueKind:
+    if not text:
+        return ValueKind.EMPTY_TEXT
+    if text.isspace():
+        return ValueKind.BLANK
+    if len(text) > 1024:
+        return ValueKind.TCF if _is_tcf(text) else ValueKind.ENDLESS_TEXT
+    # Cheap checks come before the patterns, because a pattern that does not match takes ten times as long.
+    word = text.strip()
+    if (dropped := is_placeholder_or_digest(word)) is not None:
+        return ValueKind.UNUSABLE_TRAIT if dropped.why is DropReason.PLACEHOLDER else ValueKind.ODD_TEXT
+    if "@" in word:
+        # With more digits, it may also give a phone number.
+        is_email = _EMAIL.fullmatch(word) and sum(map(str.isdigit, word)) < 7 and _is_key("email", word)
+        return ValueKind.EMAIL if is_email else ValueKind.ODD_TEXT
+    if word[0] == "+" and _PHONE.fullmatch(word) and sum(map(str.isdigit, word)) >= 6:
+        if not word.strip("+0() ./-"):
+            return ValueKind.UNUSABLE_TRAIT
+        return ValueKind.PHONE if _is_key("phone", word) else ValueKind.ODD_TEXT
+    if word != text or CONTROL_CHARACTER.search(text) or DERIVED_SHAPE.match(text):
+        return ValueKind.ODD_TEXT
+    if holds_personal_text(text) or is_personal_id(text):
+        return ValueKind.ODD_TEXT
+    if len(word) == 64 and _HASH.fullmatch(word):
+        return ValueKind.HASH if word.strip(word[0]) else ValueKind.UNUSABLE_TRAIT
+    if len(word) == 36 and word[8] == "-" and _UUID.fullmatch(word):
+        return ValueKind.UUID if _is_key("maid", word) else ValueKind.ODD_TEXT
+    if (word[0].isdigit() or ":" in word) and _IP.fullmatch(word):
+        return ValueKind.IP_ADDRESS if _is_public(word) else ValueKind.ODD_TEXT
+    return _time_kind(text, now) or _digits_kind(text, now) or _number_text_kind(text) or _word_kind(text)
+
+
+def _time_kind(text: str, now: datetime) -> ValueKind | None:
+    if not 12 <= len(text) <= 40 or ":" not in text:
+        return None
+    if (moment := read_time(text)) is not None:
+        if not 0 <= (now - moment.at).total_seconds() < _DAY:
+            return ValueKind.OLD_TIME
+        return ValueKind.TIME if text[4:5] == "-" else ValueKind.RFC_TIME
+    return ValueKind.PATTERN_TIME if time_pattern(text) else None
+
+
+_PATTERN: Final = re.compile(
+    r"(?P<a>[0-9]{1,4})(?P<sign>[-/.])(?P<b>[0-9]{1,2})(?P=sign)(?P<c>[0-9]{1,4})(?P<between>[ T])"
+    r"(?P<hour>[0-9]{1,2}):[0-9]{2}(?P<seconds>:[0-9]{2})?(?P<fraction>\.[0-9]{1,3})?(?P<half> ?[AP]M)?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+@lru_cache(maxsize=1)  # a kind and its word need the same pattern
+def time_pattern(text: str) -> str | None:
+    """Return the pattern with which the pipe's `time` reads a text; None for other texts.
+
+    If the day may be the month, the pattern begins with the day.
+    """
+    match = _PATTERN.fullmatch(text)
+    if match is None:
+        return None
+    a, b, c = match["a"], match["b"], match["c"]
+    if len(a) == 4 and len(c) <= 2:
+        date = ("YYYY", "M" * len(b), "D" * len(c))
+    elif len(c) == 4 and len(a) <= 2:
+        day, month = ("D", "M") if int(b) <= 12 else ("M", "D")
+        date = (day * len(a), month * len(b), "YYYY")
+    else:
+        return None
+    hour = ("h" if match["half"] else "H") * len(match["hour"])
+    clock = f"{hour}:mm{':ss' if match['seconds'] else ''}{'.SSS' if match['fraction'] else ''}"
+    half = (match["half"] or "").upper().replace("AM", "A").replace("PM", "A")
+    return f"{match['sign'].join(date)}{match['between']}{clock}{half}"
+
+
+def _digits_kind(text: str, now: datetime) -> ValueKind | None:
+    """Return the kind of a text that may be a phone number, an id or a date."""
+    if text[0] not in "0123456789(":
+        return None
+    if _DATE.fullmatch(text):
+        return ValueKind.DATE
+    if text.isdecimal() and text.isascii():
+        if len(text) == 10 and _is_recent(int(text), now, 1):
+            return ValueKind.EPOCH_TEXT
+        if len(text) == 13 and _is_recent(int(text), now, 1000):
+            return ValueKind.EPOCH_MILLISECONDS_TEXT
+        return ValueKind.DIGITS if len(text) >= 7 else None
+    if _PHONE.fullmatch(text) and sum(map(str.isdigit, text)) >= 6 and read_number(text) is None:
+        return ValueKind.NATIONAL_PHONE if text.strip("0() ./-") else ValueKind.UNUSABLE_TRAIT
+    return None
+
+
+def _number_text_kind(text: str) -> ValueKind | None:
+    """Return the kind of a text in which a number is read with some decimal sign."""
+    if len(text) > 30 or not _DIGIT.search(text):
+        return None
+    plain, comma, point = (read_number(text, decimal) for decimal in (None, ",", "."))
+    number = plain if plain is not None else comma if comma is not None else point
+    if number is None:
+        return None
+    if not 0 <= number < _LARGE or text[0] in "+-":
+        return ValueKind.DIGITS if text.isdecimal() else ValueKind.ODD_TEXT
+    if plain is not None:
+        is_group = comma is not None and not text.isdecimal()
+        return (
+            ValueKind.AMOUNT_TEXT
+            if is_group
+            else ValueKind.NUMBER_TEXT
+            if comma is not None
+            else ValueKind.DECIMAL_TEXT
+        )
+    if comma is not None and point is not None:
+        return ValueKind.AMOUNT_TEXT
+    return ValueKind.COMMA_TEXT if comma is not None else ValueKind.POINT_TEXT
+
+
+def _is_key(field: str, text: str) -> bool:
+    """Return whether every identity profile makes a match key of a text."""
+    keys = (match_key(profile, _RULES[field], text, country="US") for profile in Profile)
+    return all(type(key) is MatchKey for key in keys)
+
+
+def _is_public(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return address.is_global and not address.is_multicast
+
+
+def _word_kind(text: str) -> ValueKind:
+    if text in EVENT_TYPES:
+        return ValueKind.EVENT_TYPE
+    if text in EVENT_SOURCES:
+        return ValueKind.EVENT_SOURCE
+    if len(text) == 3 and text.upper() in CURRENCIES and text.isascii():
+        return ValueKind.CURRENCY
+    if len(text) <= _LONGEST_COUNTRY and (country := read_country(text)) is not None:
+        return ValueKind.CONSENT_COUNTRY if country.code in CONSENT_COUNTRIES else ValueKind.COUNTRY
+    if len(text) <= 9 and (consent_word := CONSENT_WORDS.get(text.lower())) is not None:
+        return ValueKind.GRANTED if consent_word == "GRANTED" else ValueKind.DENIED
+    if _is_tcf(text):
+        return ValueKind.TCF
+    if text.startswith("DB") and GPP.fullmatch(text):
+        return ValueKind.GPP
+    if not _LETTER.search(text):
+        return ValueKind.FOREIGN_TEXT if text.replace(" ", "").isalpha() else ValueKind.ODD_TEXT
+    return ValueKind.TEXT if len(text) <= 256 else ValueKind.LONG_TEXT
+
+
+def _is_tcf(text: str) -> bool:
+    return text[0] == "C" and len(text) >= 39 and tcf.consents(text, vendor=1, purposes=()) is not None
