@@ -193,6 +193,33 @@ def test_a_host_in_a_list_would_be_noticed() -> None:
         assert odd_lines(line) == [line]
 
 
+def test_every_imported_package_is_declared() -> None:
+    """A package that comes only through another one can disappear with its next version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lines = [*project["project"]["dependencies"], *project["dependency-groups"]["embedded"]]
+    for group in project["project"]["optional-dependencies"].values():
+        lines += group
+    declared = {re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", line)[0]).lower() for line in lines}
+    distributions = importlib.metadata.packages_distributions()
+    imported = {
+        name.partition(".")[0]
+        for path in (ROOT / "app").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
+    } - sys.stdlib_module_names
+    owners = {
+        name: {re.sub(r"[-_.]+", "-", each).lower() for each in distributions.get(name, ())}
+        for name in imported
+    }
+    assert {name for name, names in owners.items() if names and not names & declared} == set()
+
+
 def test_every_dependency_is_in_the_lists() -> None:
     """Each dependency of pyproject.toml is pinned in the lists."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
