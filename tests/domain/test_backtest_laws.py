@@ -1,7 +1,7 @@
 """Laws of the backtest: what it calls certain is true of real events, and it hides no difference."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -20,6 +20,8 @@ from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import ComparedMapping, backtest
 from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import SampleGroup, take_sample
+from app.domain.suggestions.suggest import suggest
+from tests.domain.realistic_events import FAMILIES, events_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULES = Rules("dst_x", "map_x", 1, Region.NA, Profile.AMAZON, "USD", None, {})
@@ -315,3 +317,50 @@ def test_what_is_called_certain_is_true(data: st.DataObject) -> None:
         isinstance(before, Conversion) and isinstance(after, Conversion) and before.body != after.body
     ):
         assert "nothing changes" not in summary(result), note
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> None:
+    """Each field of a suggested mapping is removed, and read from a path that no event has."""
+    now = datetime.now(UTC)
+    events = [event for event, _ in events_of(family, 3, 6, now)]
+    zone = FAMILIES[family].zone
+    suggestion = suggest(events, zone=zone, profile=Profile.AMAZON, pins={}, now=now)
+    written = {"country_code": "DE", **suggestion.mapping}
+    published = compile_mapping(written)
+    assert isinstance(published, Mapping), published
+    judged, unclear = 0, 0
+    for changed in _drafts(written):
+        draft = compile_mapping(changed)
+        if not isinstance(draft, Mapping):
+            continue
+        for content in events:
+            event = Event("e", "d", "m", content)
+            before = convert(event, "e", published, RULES, now=now)
+            after = convert(event, "e", draft, RULES, now=now)
+            was, becomes = isinstance(before, Conversion), isinstance(after, Conversion)
+            sample = take_sample(content, [path for _, path in published.paths], now=now, fingerprint=DIGEST)
+            keys = before.match_keys if isinstance(before, Conversion) else ()
+            result = backtest(
+                [SampleGroup({sample: 1}, {}, version=1, accepted=was, match_keys=keys)],
+                ComparedMapping(written, published, 1),
+                ComparedMapping(changed, draft),
+                RULES,
+                fingerprint=DIGEST,
+                now=now,
+            )
+            judged, unclear = judged + 1, unclear + result.unclear_events
+            assert not result.rejected or (was and not becomes), (changed, result)
+            assert not result.newly_accepted or (becomes and not was), (changed, result)
+            assert was == becomes or "nothing changes" not in summary(result), (changed, result)
+    assert judged >= 60
+    assert unclear / judged <= 0.05, unclear
+
+
+def _drafts(written: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in written["fields"]:
+        fields = {field: source for field, source in written["fields"].items() if field != name}
+        yield {**written, "fields": fields}
+        yield {**written, "fields": {**fields, name: "nowhere.at_all"}}
+    yield {**written, "event_name": "Other name"}
+    yield {**written, "event_source": "ANDROID"}

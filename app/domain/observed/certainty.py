@@ -144,20 +144,32 @@ def _written(document: Mapping[str, Any]) -> dict[str, Any]:
 def _reading(field: str, paths: Iterable[str], written: Any) -> SourceReading:
     steps: set[str] = set()
     compared: list[Pattern] = []
+    named: list[Pattern] = []  # what `sum` and `pluck` read of members
     parts: list[str] = []
     patterns = tuple(parse_path(path) or () for path in paths)
     for source in _with_members(written):
         for step in source.get("pipe") or ():
             steps.add(step if isinstance(step, str) else step[0])
             if not isinstance(step, str) and step[0] == "where":
-                member = parse_path(step[1]) or ()
-                compared += [(*path, *each, *member) for path in patterns for each in ((), (EACH,))]
+                compared += _members(patterns, step[1])
+            elif not isinstance(step, str) and step[0] in ("sum", "pluck"):
+                named += [
+                    each for name in step[1:] if isinstance(name, str) for each in _members(patterns, name)
+                ]
         if "template" in source:
             parsed = parse_template(source["template"])
             for part in parsed if isinstance(parsed, list) else ():
                 steps.update(part.steps if isinstance(part, Placeholder) else ())
                 parts.append(" " if isinstance(part, Placeholder) else part)
+    if named and isinstance(written, Mapping) and "path" in written:
+        patterns = (*named, *compared)  # it reads nothing else of the members
     return SourceReading(field, patterns, tuple(compared), frozenset(steps), "".join(parts))
+
+
+def _members(paths: Iterable[Pattern], name: str) -> list[Pattern]:
+    """Return where a step finds a member of the values at the paths, which may be lists."""
+    member = parse_path(name) or ()
+    return [(*path, *each, *member) for path in paths for each in ((), (EACH,))]
 
 
 def _with_members(written: Any) -> list[Mapping[str, Any]]:
