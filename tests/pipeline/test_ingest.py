@@ -311,3 +311,19 @@ async def test_a_rehearsal_is_held_to_the_names_that_another_process_pinned(worl
         "INSERT INTO event_names (advertiser_id, event_type, name) VALUES ('1001', 'SEARCH', 'Two')"
     )
     assert await rehearsed() == "rejected"
+
+
+async def test_the_events_after_too_much_work_are_rejected(world: World) -> None:
+    """A request may take 2,000,000 steps; the events before that are accepted."""
+    steps = [["where", "n", "above", 0]] * 8
+    fields = {**MAPPING["fields"], "value": {"path": "list", "pipe": [*steps, ["pluck", "n"], "sum"]}}
+    dst = await world.destination(mapping={**MAPPING, "fields": fields})
+    events = [event(number, list=[{"n": 1}] * 1_500) for number in range(150)]
+    results = await world.post(dst, *events)
+    statuses = [result.status for result in results]
+    accepted = statuses.count("accepted")
+    assert 100 <= accepted < 150
+    assert statuses == ["accepted"] * accepted + ["rejected"] * (150 - accepted)
+    last = results[-1].rejection
+    assert last is not None
+    assert (last.reason, last.code, last.event_id) == ("too_much_work", "RATE_LIMIT", "ord-149")
