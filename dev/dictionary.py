@@ -14,7 +14,7 @@ from typing import Any, Final
 import zstandard
 
 from app.domain import batch
-from app.domain.conversion.convert import Conversion, Rules, convert
+from app.domain.conversion.convert import Conversion, Rules, compile_plan
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region
 from app.domain.event import Event
@@ -122,7 +122,7 @@ def _conversion(rng: random.Random, mapping: Mapping, rules: Rules) -> Conversio
     }
     event_id = rng.choice((f"order-{rng.randrange(10**6)}", f"{rng.getrandbits(128):032x}"))
     event = Event(event_id, rules.destination_id, None, content)
-    conversion = convert(event, event_id, mapping, rules, now=now)
+    conversion = compile_plan(mapping, rules).convert(event, event_id, now)
     assert isinstance(conversion, Conversion), conversion
     return conversion
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.admin.backtest import summary
-from app.domain.conversion.convert import Conversion, Rules, convert
+from app.domain.conversion.convert import Conversion, Rules
 from app.domain.destination import Region
 from app.domain.event import Event
 from app.domain.identity import Profile
@@ -21,6 +21,7 @@ from app.domain.observed.backtest import ComparedMapping, backtest
 from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import SampleGroup, take_sample
 from app.domain.suggestions.suggest import suggest
+from tests.domain.conversions import convert
 from tests.domain.realistic_events import FAMILIES, events_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from amazon_schema import VALIDATOR
-from conversions import NOW, RULES
+from conversions import NOW, RULES, convert
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.conversion.convert import Rules, compile_plan, convert
+from app.domain.conversion.convert import Rules, compile_plan
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection

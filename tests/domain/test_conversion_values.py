@@ -5,10 +5,21 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conversions import NOW, RULES, amazon_event, compiled, converted, document, event, refused, warnings
+from conversions import (
+    NOW,
+    RULES,
+    amazon_event,
+    compiled,
+    convert,
+    converted,
+    document,
+    event,
+    refused,
+    warnings,
+)
 
 from app.domain import strict_json
-from app.domain.conversion.convert import Conversion, EventWarning, Rules, convert
+from app.domain.conversion.convert import Conversion, EventWarning, Rules
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.values import CHECKS
 from app.domain.event import Event, amazon_event_id, read_events

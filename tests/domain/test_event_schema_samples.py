@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.admin.backtest import summary
-from app.domain.conversion.convert import Conversion, Rules, convert
+from app.domain.conversion.convert import Conversion, Rules
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.event import Event
@@ -35,6 +35,7 @@ from app.domain.observed.schema_sample import (
 )
 from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.observed.value_kinds import TYPES, ValueKind, kind_of
+from tests.domain.conversions import convert
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULES = Rules("dst_x", "map_x", 1, Region.NA, Profile.AMAZON, "USD", None, {})

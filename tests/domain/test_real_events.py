@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from app.domain import strict_json
-from app.domain.conversion.convert import Conversion, Rules, convert
+from app.domain.conversion.convert import Conversion, Rules
 from app.domain.destination import Region
 from app.domain.event import Event
 from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
 from app.domain.suggestions.suggest import Suggestion, suggest
+from tests.domain.conversions import convert
 from tests.domain.realistic_events import FAMILIES, JSON, Truth, events_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.amazon.wire import read_reply, request_body
 from app.domain import strict_json
-from app.domain.conversion.convert import Conversion, Rules, convert
+from app.domain.conversion.convert import Conversion, Rules
 from app.domain.destination import Region
 from app.domain.event import Event, read_events
 from app.domain.identity import Profile
@@ -17,6 +17,7 @@ from bench import reference
 from bench.events import MAPPING, bodies
 from bench.report import quantile, table
 from bench.stand_in import StandIn
+from tests.domain.conversions import convert
 
 RULES = Rules("dst_1", "map_1", 1, Region.NA, Profile.AMAZON, "USD", None, {})
 

@@ -38,19 +38,11 @@ __all__ = [
     "Step",
     "Trace",
     "compile_plan",
-    "convert",
 ]
 
 INGESTION: Final = "SERVER_TO_SERVER"
 MAX_WORK: Final = 2_000_000  # steps of all events of a request (interface §4.3)
 ID_DERIVED: Final = EventWarning("event_id_derived", "event_id")
-
-
-def convert(
-    event: Event, event_id: str, mapping: Mapping, rules: Rules, *, now: datetime, trace: Trace | None = None
-) -> Conversion | Rejection:
-    """Convert one event with a plan that is not kept."""
-    return compile_plan(mapping, rules).convert(event, event_id, now, trace=trace)
 
 
 class Work:
