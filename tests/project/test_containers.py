@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from app.cli import COMMANDS
-from app.settings import secret_settings
+from app.settings import Settings, secret_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -132,3 +132,30 @@ def test_the_image_holds_no_secret_and_only_what_it_names() -> None:
     copied = re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", DOCKERFILE)
     assert {name for line in copied for name in line.split()} == admit
     assert "*" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
+INSTALLATIONS = [
+    *sorted((ROOT / "deploy/helm/templates").glob("*")),
+    *sorted((ROOT / "deploy/systemd").glob("*.service")),
+]
+
+
+@pytest.mark.parametrize("path", INSTALLATIONS, ids=lambda path: path.name)
+def test_charts_and_units_name_settings_and_commands_that_exist(path: Path) -> None:
+    """`deploy/helm/check.sh` renders and validates the chart; here are the names that it cannot know."""
+    text = path.read_text()
+    settings = {name.upper() for name in Settings.model_fields}
+    named = re.findall(r"\{name: ([A-Z][A-Z_]+),|\b([A-Z][A-Z_]+)_FILE=", text)
+    assert {a.removesuffix("_FILE") or b for a, b in named} <= settings
+    commands = re.findall(r"args: \[([\w-]+)\]|-m app ([\w-]+)$", text, re.MULTILINE)
+    assert {a or b for a, b in commands} <= {command.name for command in COMMANDS}
+
+
+def test_a_process_of_the_chart_reads_only_its_own_secrets() -> None:
+    """The owner's URL is mounted in the migration job alone."""
+    templates = {path.stem: path.read_text() for path in (ROOT / "deploy/helm/templates").glob("*.yaml")}
+    assert [name for name, text in templates.items() if "migration_database_url" in text] == ["migrate"]
+    secrets = {name: re.findall(r"\.Values\.secrets\.(\w+)", text) for name, text in templates.items()}
+    assert {name: names for name, names in secrets.items() if names} == {
+        "migrate": ["owner"], "serve": ["api"], "work": ["worker"],
+    }  # fmt: skip
