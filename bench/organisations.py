@@ -1,4 +1,4 @@
-"""Measure the latency of one organisation while another floods, stalls, fills its queue, or has Amazon down.
+"""Measure a quiet organisation while another floods, exports, stalls, fills its queue, or has Amazon down.
 
 The situations are described in docs/performance.md, "Organisations side by side". Rounds are interleaved.
 With `pinned`, the API, the worker and Postgres use one core, and the generators and the stand-in use another,
@@ -15,8 +15,9 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -31,9 +32,13 @@ from bench.report import middle, quantile, table
 from bench.stage import Stage, children_of, stage
 from bench.waiting import FULL, multiply
 
-_FLOOD_CONNECTIONS = 64
-_FLOOD_EVENTS_A_POST = 100
 _FLOOD_EVENTS = 20_000  # then the same again, with other ids
+# Connections and events a post of a flood: each connection posts again as soon as it is answered.
+_FLOODS = ((8, 2_000), (8, 500), (64, 100), (400, 1))
+_EXPORTS = 4
+# The part of its own throughput that a large sender keeps beside one small post a second.
+_LARGE_SENDERS = ((8, 500), (64, 100))
+_LARGE_SECONDS = 10.0
 _STALLED_CONNECTIONS = 800
 _QUIET_POSTS_A_SECOND = 20.0
 _WAITING = 1_000_000
@@ -64,37 +69,38 @@ class _Measured:
 
 
 def run(settings: Settings, *, rounds: int, seconds: float, pinned: bool = False) -> None:
-    """Print the latencies of the quiet organisation in each case."""
+    """Print the latencies of the quiet organisation in each case, and the throughput of large senders."""
     with (
         tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder,
-        tempfile.TemporaryDirectory(prefix="conversions-bench-") as other_folder,
         stage(settings, Path(folder), lanes=len(_LANES), hostile=_HOSTILE) as running,
-        stage(settings, Path(other_folder), lanes=len(_LANES), hostile=_HOSTILE) as other,
     ):
         quiet, flooding, down, filled = _owners(running)
-        elsewhere = _owners(other)[_FLOODING]
-        for each in (running, other):
-            each.start_worker()
-            if pinned:
-                _pin(each)
-        capacity = _capacity(running, flooding)
-        warm = post(_plan(running, quiet, posts=400, connections=16, per_post=1))
+        running.start_worker()
+        if pinned:
+            _pin(running)
+        for owner in (quiet, flooding):
+            warm = post(_plan(running, owner, posts=400, connections=16, per_post=1))
         _arrivals(running, warm.accepted)
-        print(f"## An organisation beside another one (capacity {capacity:,.0f} events/s)\n", flush=True)
-        cases = _cases(running, other, flooding, elsewhere, down, capacity, seconds)
+        cases = _cases(running, flooding, down)
         measured = {name: _Measured() for name in (*cases, "a full queue")}
+        throughput: dict[tuple[int, int], list[float]] = {sender: [] for sender in _LARGE_SENDERS}
         for _ in range(rounds):
             for name, case in cases.items():
-                for each in (running, other):
-                    asyncio.run(_recycle_wal(each))
-                _measure(running, other, quiet, measured[name], case, seconds)
-        _measure_filled_queue(running, other, quiet, filled, measured["a full queue"], seconds)
+                asyncio.run(_recycle_wal(running))
+                _measure(running, quiet, measured[name], case, seconds)
+            for sender, parts in throughput.items():
+                parts.append(_kept_throughput(running, flooding, quiet, *sender))
+        _measure_filled_queue(running, quiet, filled, measured["a full queue"], seconds)
     alone = measured["alone"]
     head = (
-        "", "posts", "answered 202", "accept p50 ms", "p99", "p99 / alone", "to delivery p50 ms", "p99",
-        "p50 / alone", "not delivered", "other's events/s",
+        "", "posts", "refused", "accept p50 ms", "p99", "p99 / alone", "to delivery p50 ms", "p99",
+        "not delivered", "other's events/s",
     )  # fmt: skip
+    print("## A quiet organisation beside another one\n", flush=True)
     print(table(head, [_row(name, each, alone) for name, each in measured.items()]), flush=True)
+    print("\n## A large sender beside one small post a second\n", flush=True)
+    rows = [(f"{c} connections, posts of {n}", middle(parts)) for (c, n), parts in throughput.items()]
+    print(table(("", "throughput / alone"), rows), flush=True)
 
 
 def _pin(running: Stage) -> None:
@@ -113,17 +119,17 @@ def _set_cores(pid: int, cores: set[int]) -> None:
 
 
 def _cases(
-    running: Stage, other: Stage, flooding: _Owner, elsewhere: _Owner, down: _Owner, capacity: float,
-    seconds: float,
-) -> dict[str, Callable[[], AbstractContextManager[None]]]:  # fmt: skip
+    running: Stage, flooding: _Owner, down: _Owner
+) -> dict[str, Callable[[], AbstractContextManager[None]]]:
     """Return what happens beside the quiet organisation, by name."""
-    return {
-        "alone": _nothing,
-        "equal load": lambda: _flood(other, elsewhere, 10 * capacity, seconds),
-        "flood": lambda: _flood(running, flooding, 10 * capacity, seconds),
-        f"flood in posts of {FULL}": lambda: _flood(running, flooding, 10 * capacity, seconds, FULL),
-        "stalled connections": lambda: _stalled(running, flooding),
-        "Amazon down": lambda: _flood(running, down, capacity / 10, seconds),
+    cases: dict[str, Callable[[], AbstractContextManager[None]]] = {"alone": _nothing}
+    for connections, per_post in _FLOODS:
+        name = f"flood: {connections} connections, posts of {per_post:,}"
+        cases[name] = partial(_flood, running, flooding, connections, per_post)
+    return cases | {
+        f"{_EXPORTS} exports": partial(_exports, running, flooding),
+        "stalled connections": partial(_stalled, running, flooding),
+        "Amazon down": partial(_flood, running, down, 2, 100),
     }
 
 
@@ -146,16 +152,31 @@ def _owners(running: Stage) -> list[_Owner]:
     return owners
 
 
-def _capacity(running: Stage, owner: _Owner) -> float:
-    """Return the events a second that one organisation can have accepted, after the processes are warm."""
-    for posts in (100, 300):
-        best = post(_plan(running, owner, posts=posts, connections=8, per_post=_FLOOD_EVENTS_A_POST))
-    return best.accepted / (max(at for at in best.answered if at is not None) - best.began)
+def _kept_throughput(running: Stage, large: _Owner, small: _Owner, connections: int, per_post: int) -> float:
+    """Return the throughput of a large sender beside one small post a second, divided by that without."""
+    rates = []
+    for per_second in (0.0, 1.0):
+        with _flood(running, large, connections, per_post):
+            before, began = _accepted(running), time.monotonic()
+            if per_second:
+                posts = int(_LARGE_SECONDS * per_second)
+                post(_plan(running, small, posts=posts, connections=4, per_post=1, per_second=per_second))
+            time.sleep(max(0.0, began + _LARGE_SECONDS - time.monotonic()))
+            rates.append((_accepted(running) - before) / (time.monotonic() - began))
+        _settle(running)
+    return rates[1] / rates[0]
+
+
+def _settle(running: Stage) -> None:
+    """Wait until requests of an ended flood no longer occupy the service."""
+    before = -1.0
+    while (accepted := _accepted(running)) != before:
+        before = accepted
+        time.sleep(1.2)
 
 
 def _measure(
     running: Stage,
-    other: Stage,
     quiet: _Owner,
     measured: _Measured,
     case: Callable[[], AbstractContextManager[None]],
@@ -163,7 +184,7 @@ def _measure(
 ) -> None:
     with case():
         running.fetch("/_log")
-        before = sum(_accepted(each) for each in (running, other))
+        before = _accepted(running)
         began = time.monotonic()
         posted = post(
             _plan(
@@ -176,8 +197,9 @@ def _measure(
             )
         )
         took = time.monotonic() - began
-        received = sum(_accepted(each) for each in (running, other)) - before
-        log = _arrivals(running, posted.accepted)
+        received = _accepted(running) - before
+    _settle(running)
+    log = _arrivals(running, posted.accepted)
     arrived = delays(posted, log, 1)
     latencies = _latencies(posted)
     measured.posts += len(posted.due)
@@ -214,7 +236,7 @@ def _arrivals(running: Stage, events: int) -> list[tuple[float, list[int]]]:
 
 
 def _measure_filled_queue(
-    running: Stage, other: Stage, quiet: _Owner, filled: _Owner, measured: _Measured, seconds: float
+    running: Stage, quiet: _Owner, filled: _Owner, measured: _Measured, seconds: float
 ) -> None:
     """Let a million events of the other organisation wait, then start the worker."""
     running.end("worker")
@@ -231,7 +253,7 @@ def _measure_filled_queue(
     running.fetch("/_log")
     warm = post(_plan(running, quiet, posts=20, connections=4, per_post=1))
     _arrivals(running, warm.accepted)  # the worker has started and owns both lanes
-    _measure(running, other, quiet, measured, _nothing, min(seconds, 10.0))
+    _measure(running, quiet, measured, _nothing, min(seconds, 10.0))
 
 
 async def _fill(running: Stage, owner: _Owner) -> None:
@@ -249,20 +271,10 @@ def _nothing() -> Iterator[None]:
 
 
 @contextmanager
-def _flood(
-    running: Stage, owner: _Owner, per_second: float, seconds: float, per_post: int = _FLOOD_EVENTS_A_POST
-) -> Iterator[None]:
-    """Post this many events a second during the block, at the lowest priority of the machine."""
-    posts, posts_a_second = _FLOOD_EVENTS // per_post, per_second / per_post
-    plan = _plan(
-        running,
-        owner,
-        posts=posts,
-        times=int(posts_a_second * (seconds + 30) / posts) + 1,
-        connections=_FLOOD_CONNECTIONS,
-        per_post=per_post,
-        per_second=posts_a_second,
-    )
+def _flood(running: Stage, owner: _Owner, connections: int, per_post: int) -> Iterator[None]:
+    """Post without pause during the block, at the lowest priority of the machine."""
+    posts = _FLOOD_EVENTS // per_post
+    plan = _plan(running, owner, posts=posts, times=1_000, connections=connections, per_post=per_post)
     process = subprocess.Popen(
         ["nice", "-n", "19", sys.executable, "-m", "bench.load"],
         stdin=subprocess.PIPE,
@@ -272,10 +284,22 @@ def _flood(
     process.stdin.write(json.dumps(asdict(plan)).encode())
     process.stdin.close()
     with _killed(process):
-        before = _accepted(running)
-        while _accepted(running) == before:
-            time.sleep(0.1)
+        before, until = _accepted(running), time.monotonic() + 60
+        while _accepted(running) == before and time.monotonic() < until:
+            time.sleep(0.5)
         time.sleep(1)
+        yield
+
+
+@contextmanager
+def _exports(running: Stage, owner: _Owner) -> Iterator[None]:
+    """Export the events of an organisation as CSV again and again, several at a time."""
+    address = f"http://127.0.0.1:{running.settings.port}/destinations/{owner.destination}/events?format=csv"
+    command = f"while :; do curl -s -o /dev/null -H 'X-Api-Key: {owner.key}' '{address}'; done"
+    with ExitStack() as stack:
+        for _ in range(_EXPORTS):
+            stack.enter_context(_killed(subprocess.Popen(["nice", "-n", "19", "sh", "-c", command])))
+        time.sleep(2)
         yield
 
 
@@ -330,8 +354,7 @@ def _latencies(posted: Posted) -> list[float]:
 
 def _row(name: str, measured: _Measured, alone: _Measured) -> tuple[object, ...]:
     return (
-        name, measured.posts, measured.answered, middle(measured.p50), middle(measured.p99),
+        name, measured.posts, measured.posts - measured.answered, middle(measured.p50), middle(measured.p99),
         middle(measured.p99) / middle(alone.p99), middle(measured.delivered_p50),
-        middle(measured.delivered_p99), middle(measured.delivered_p50) / middle(alone.delivered_p50),
-        measured.undelivered, middle(measured.beside),
+        middle(measured.delivered_p99), measured.undelivered, middle(measured.beside),
     )  # fmt: skip

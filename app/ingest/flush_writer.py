@@ -1,5 +1,6 @@
 """Write a flush: ledger rows first, then batches of the accepted events, then the counts."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import asyncpg
@@ -82,7 +83,7 @@ class FlushWriter:
         members_of = _by_batch(await self._assign_batches(connection, accepted, flush.requests))
         outcome = await flush_store.store_in_one_round_trip(
             connection,
-            [self._seal(flush, batch, members) for batch, members in members_of.items()],
+            await self._seal_all(flush, members_of),
             [
                 [(member.candidate.keys[0], member.candidate.content) for member in members]
                 for members in members_of.values()
@@ -116,7 +117,7 @@ class FlushWriter:
             await event_attempts.note_mapped_duplicates(connection, duplicates)
         flush_counts = count_results(flush)
         if accepted:
-            sealed = [self._seal(flush, batch, members) for batch, members in _by_batch(accepted).items()]
+            sealed = await self._seal_all(flush, _by_batch(accepted))
             await flush_store.append(connection, sealed, writer=self._writer, deltas=flush_counts.deltas)
             flush.add_waiting(member.candidate for member in accepted)
         else:
@@ -228,6 +229,17 @@ class FlushWriter:
             for _, candidate in flush.candidates():
                 if not flush.ledger_rows.keys().isdisjoint(candidate.keys):
                     self._cautious_flushes[candidate.destination.number] = CAUTIOUS_FLUSHES
+
+    async def _seal_all(
+        self, flush: Flush, members_of: Mapping[BatchId, Sequence[_BatchMember]]
+    ) -> list[batches.NewBatch]:
+        """Compress and encrypt batches. Between two of them the event loop serves other requests."""
+        sealed: list[batches.NewBatch] = []
+        for batch, members in members_of.items():
+            if sealed:
+                await asyncio.sleep(0)
+            sealed.append(self._seal(flush, batch, members))
+        return sealed
 
     def _seal(self, flush: Flush, batch: BatchId, members: Sequence[_BatchMember]) -> batches.NewBatch:
         flush.stored_batches[batch] = {member.index[0] for member in members}

@@ -21,7 +21,7 @@ from app.telemetry import Telemetry
 
 # The events of one flush, unless a single request has more. A request waits for the flush in progress and for
 # its own, and a flush of this size takes some tens of milliseconds.
-MAX_EVENTS = 2_000
+MAX_EVENTS = 1_000
 # A flush of this many requests starts without a wait for more. While the database writes it, this process
 # evaluates the next requests.
 FLUSH_MIN_REQUESTS = 24
