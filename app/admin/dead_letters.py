@@ -3,20 +3,14 @@
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
-from app.admin.replay_selection import ALL_EVENTS, EventSelection, selected
+from app.admin.replay_selection import selected
+from app.domain.event_query import EventQuery
 from app.store import audit, driver_of, replays
 from app.store.audit import AuditAction
-from app.store.replays import ReplayFilter
 
 
 async def dismiss_dead_letters(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    wanted: ReplayFilter,
-    *,
-    selection: EventSelection = ALL_EVENTS,
-    dry_run: bool = False,
+    context: AppContext, caller: Caller, destination_id: str, wanted: EventQuery, *, dry_run: bool
 ) -> tuple[int, tuple[str, ...]]:
     """Dismiss matching dead letters, or with `dry_run` only count them.
 
@@ -26,8 +20,10 @@ async def dismiss_dead_letters(
     async with context.engine.begin() as connection:
         found = await lock_visible(connection, caller, destination_id)
         driver = await driver_of(connection)
-        chosen, not_found = await selected(driver, found.id, found.number, wanted, selection)
-        matched = await replays.dismiss(driver, found.number, chosen, dry_run=dry_run)
+        places, not_found = await selected(driver, found.id, found.number, wanted)
+        matched = await replays.dismiss(
+            driver, found.number, wanted, places, by=caller.actor, dry_run=dry_run
+        )
         if matched and not dry_run:
             await audit.record(
                 connection,
@@ -35,6 +31,6 @@ async def dismiss_dead_letters(
                 AuditAction.DEAD_LETTERS_DISMISSED,
                 found.id,
                 destination=found.id,
-                after={"reason": wanted.reason, "dismissed": matched},
+                after={**wanted.document, "dismissed": matched},
             )
     return matched, not_found

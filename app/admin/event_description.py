@@ -67,6 +67,7 @@ def accepted_history(rows: EventRows, mappings: Mappings, max_age: timedelta) ->
         amazon_message=exception.amazon_message if exception else None,
         max_age=max_age,
         erased_at=erased_at,
+        dismissed_at=summary.dismissed_at,
         is_organisation_suspended=rows.destination.suspended,
     )
     attempts = carrying_attempts(
@@ -132,7 +133,15 @@ def duplicate_history(
     if is_here:
         return shown
     return replace(
-        shown, attempts=(), replays=(), execution_id=None, journey_id=None, node_id=None, request_id=None
+        shown,
+        attempts=(),
+        attempts_complete=False,
+        replays=(),
+        execution_id=None,
+        journey_id=None,
+        node_id=None,
+        request_id=None,
+        dismissed_by=None,
     )
 
 
@@ -157,6 +166,8 @@ def rejected_history(
         journey_id=last.journey_id,
         node_id=last.node_id,
         request_id=last.request_id,
+        dismissed_at=None,
+        dismissed_by=None,
         destination_id=destination_id,
         match_keys=[],
         dropped_match_keys=[],

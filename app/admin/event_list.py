@@ -12,10 +12,10 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.ids import require_id
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.domain.batch import EventMetadata, may_hold_id, read_shapes
+from app.domain.batch import EventMetadata, read_shapes
 from app.domain.destination import State
+from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.domain.outcomes.failure_cause import failure_cause
 from app.domain.outcomes.reasons import REASONS, JourneyCode
 from app.domain.outcomes.status import Status, status_of
 from app.store import PipelineConnection, event_history
@@ -27,59 +27,11 @@ BATCHES_PER_QUERY = 50
 # At these limits a page ends, even if it has found few matching events. Its cursor continues the scan.
 _MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.03
 
+DISMISSED = "When a person marked the dead letter as handled."
+
 Mappings = Mapping[MappingNumber, tuple[MappingId, str]]
 Position = tuple[BatchId, int]
 """The id of a batch, and the position of an event in the batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """Which events to list; None means any. `since` is a time of acceptance."""
-
-    status: Status | None = None
-    reason: str | None = None
-    since: datetime | None = None
-    mapping_id: str | None = None
-    execution_id: str | None = None
-    until: datetime | None = None
-    journey_id: str | None = None
-    node_id: str | None = None
-    event_type: str | None = None
-    cause: str | None = None  # of a permanent failure: domain/outcomes/failure_cause.py
-    any_id: str | None = None  # of the event, its execution, journey, node or request
-
-    @property
-    def members(self) -> dict[str, str]:
-        """Return the wanted metadata values, by member name."""
-        wanted = {
-            "execution_id": self.execution_id, "journey_id": self.journey_id, "node_id": self.node_id,
-            "event_type": self.event_type,
-        }  # fmt: skip
-        return {name: value for name, value in wanted.items() if value is not None}
-
-    def may_match(self, batch: BatchRow) -> bool:
-        """Return whether a batch, judged by its time and packed metadata, can contain a matching event."""
-        if self.until is not None and batch.accepted_at >= self.until:
-            return False
-        if self.since is not None and batch.accepted_at < self.since:
-            return False
-        texts = [*self.members.values(), *([self.any_id] if self.any_id else [])]
-        return all(may_hold_id(batch.shapes, text) for text in texts)
-
-    def matches(self, shape: EventMetadata) -> bool:
-        """Return whether the metadata of an event matches, apart from status, reason and mapping."""
-        if not all(getattr(shape, name) == value for name, value in self.members.items()):
-            return False
-        ids = (shape.event_id, shape.execution_id, shape.journey_id, shape.node_id, shape.request_id)
-        return self.any_id is None or self.any_id in ids
-
-    def includes(self, status: Status, reason: str | None) -> bool:
-        """Return whether the filter includes this status and reason."""
-        return self.status in (None, status) and self.reason in (None, reason)
-
-    def has_cause(self, code: str | None, message: str | None) -> bool:
-        """Return whether the filter includes events that Amazon refused with this code and message."""
-        return self.cause is None or self.cause == failure_cause(code, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +53,8 @@ class ListedEvent:
     journey_id: str | None
     node_id: str | None
     request_id: Annotated[str | None, Field(description="The `X-Request-Id` of the post that contained it.")]
+    dismissed_at: Annotated[datetime | None, Field(description=DISMISSED)]
+    dismissed_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +113,7 @@ async def list_destination_events(
     context: AppContext,
     caller: Caller,
     destination_id: str,
-    wanted: EventFilter,
+    wanted: EventQuery,
     *,
     before: Position | None,
     limit: int,
@@ -191,12 +145,13 @@ Returns up to `BATCHES_PER_QUERY` batches with their destinations, newest first.
 """
 
 
-def newest_of(
-    connection: PipelineConnection, destination: DestinationRef, wanted: EventFilter
-) -> ReadBatches:
+def newest_of(connection: PipelineConnection, destination: DestinationRef, wanted: EventQuery) -> ReadBatches:
     """Return a function that reads the batches of a destination that can contain the wanted status."""
-    # Only queued events can be throttled, so batches in other states need no scan.
-    status = Status.QUEUED if wanted.reason == THROTTLED and wanted.status is None else wanted.status
+    status = wanted.status
+    if status is None and wanted.reason == THROTTLED:
+        status = Status.QUEUED  # only queued events can be throttled
+    if status is None and wanted.dismissed:
+        status = Status.DEAD
 
     async def read(before: BatchId | None) -> list[tuple[DestinationRef, BatchRow]]:
         batches = await event_history.newest(
@@ -211,7 +166,7 @@ async def scan_events(
     connection: PipelineConnection,
     newest: ReadBatches,
     mappings: Mappings,
-    wanted: EventFilter,
+    wanted: EventQuery,
     *,
     before: Position | None,
     limit: int,
@@ -224,7 +179,9 @@ async def scan_events(
     while scanned == 0 or (scanned < _MAX_BATCHES_PER_PAGE and monotonic() < deadline):
         batches = await newest(before[0] if before else None)
         candidates = {
-            batch.id: destination.number for destination, batch in batches if wanted.may_match(batch)
+            batch.id: destination.number
+            for destination, batch in batches
+            if wanted.may_match(batch.accepted_at, batch.shapes)
         }
         exceptions: Mapping[BatchId, Mapping[int, ExceptionRow]] = {}
         if candidates:
@@ -264,13 +221,16 @@ def _matching_events(
     destination: DestinationRef,
     batch: BatchRow,
     exceptions: Mapping[int, ExceptionRow],
-    wanted: EventFilter,
+    wanted: EventQuery,
     mappings: Mappings,
 ) -> list[EventMetadata] | None:
     """Return the events of a batch that match the filter, newest first; None if the batch is damaged."""
     # Most events of a batch share one status: decide by status before unpacking the metadata.
     special = {
-        place: wanted.includes(*status_and_reason(destination, batch, exception))
+        place: wanted.includes(
+            *status_and_reason(destination, batch, exception),
+            dismissed=exception.dismissed_at is not None,
+        )
         and wanted.has_cause(exception.amazon_code, exception.amazon_message)
         for place, exception in exceptions.items()
     }
@@ -335,6 +295,8 @@ def listed_event(
         journey_id=shape.journey_id if shape else None,
         node_id=shape.node_id if shape else None,
         request_id=shape.request_id if shape else None,
+        dismissed_at=exception.dismissed_at if exception else None,
+        dismissed_by=exception.dismissed_by if exception else None,
     )
 
 

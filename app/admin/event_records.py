@@ -122,7 +122,13 @@ class EventHistory(ListedEvent):
     ]
     warnings: Sequence[WarningView]
     attempts: Annotated[Sequence[EventAttempt], Field(description="Every request that carried the event.")]
-    attempts_complete: Annotated[bool, Field(description="False if only the newest thousand are listed.")]
+    attempts_complete: Annotated[
+        bool,
+        Field(
+            description="False if only the newest thousand are listed, or if the event is a duplicate of "
+            "another destination's event, whose attempts are not listed."
+        ),
+    ]
     tries: Annotated[int, Field(description="Failed attempts; 429, 401 and 403 do not count.")]
     dead_letter: DeadLetter | None
     next_attempt_at: datetime | None

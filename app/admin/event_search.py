@@ -11,7 +11,7 @@ from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.event_list import (
     BATCHES_PER_QUERY,
-    EventFilter,
+    DISMISSED,
     EventScan,
     ListedEvent,
     Mappings,
@@ -26,6 +26,7 @@ from app.admin.event_search_rules import may_be_rejected, rejection_filter, take
 from app.admin.ids import require_id
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import read_shapes
+from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.ledger_keys import event_key
 from app.domain.outcomes.reasons import JourneyCode
@@ -83,6 +84,8 @@ class FoundEvent:
     field: Annotated[str | None, Field(description="For a rejected event: the source path in the mapping.")]
     detail: Annotated[str | None, Field(description="For a rejected event: the reason as a sentence.")]
     request_id: Annotated[str | None, Field(description="The `X-Request-Id` of the post that contained it.")]
+    dismissed_at: Annotated[datetime | None, Field(description=DISMISSED)]
+    dismissed_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class SearchPage:
 async def search_events(
     context: AppContext,
     caller: Caller,
-    wanted: EventFilter,
+    wanted: EventQuery,
     *,
     destination_id: str | None = None,
     rejected: bool | None = None,
@@ -136,7 +139,7 @@ async def destination_names(context: AppContext, caller: Caller, *, limit: int) 
 
 
 async def _open(
-    connection: PipelineConnection, caller: Caller, destination_id: str | None, wanted: EventFilter
+    connection: PipelineConnection, caller: Caller, destination_id: str | None, wanted: EventQuery
 ) -> "_Search":
     only, known = caller.only, dict[DestinationNumber, NamedDestination]()
     if destination_id is not None:
@@ -167,7 +170,7 @@ class _Search:
     connection: PipelineConnection
     numbers: event_search.Numbers
     mappings: Mappings
-    wanted: EventFilter
+    wanted: EventQuery
     known: dict[DestinationNumber, NamedDestination]
 
     async def page(self, before: SearchPosition, limit: int, *, rejected: bool | None) -> SearchPage:
@@ -337,6 +340,8 @@ class _Search:
             field=None,
             detail=None,
             request_id=event.request_id,
+            dismissed_at=event.dismissed_at,
+            dismissed_by=event.dismissed_by,
         )
 
     def _rejected(self, record: RejectionRecord) -> FoundEvent:
@@ -361,10 +366,12 @@ class _Search:
             field=record.field,
             detail=rejection_detail(record.reason, record.field, record.mapping_field),
             request_id=record.request_id,
+            dismissed_at=None,
+            dismissed_by=None,
         )
 
 
-def _is_wanted(item: FoundEvent, wanted: EventFilter, rejected: bool | None) -> bool:
+def _is_wanted(item: FoundEvent, wanted: EventQuery, rejected: bool | None) -> bool:
     """Return whether an event that was found by its id matches the filter. The time range is ignored."""
     if rejected is not None and (item.status == REJECTED) is not rejected:
         return False

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from app.admin.event_list import EventFilter
+from app.domain.event_query import EventQuery
 from app.store.rejection_records import RejectionFilter
 
 
@@ -25,7 +25,7 @@ def take_newest(
     return chosen
 
 
-def rejection_filter(wanted: EventFilter) -> RejectionFilter:
+def rejection_filter(wanted: EventQuery) -> RejectionFilter:
     """Convert a filter of events to a filter of rejection records."""
     return RejectionFilter(
         since=wanted.since,
@@ -39,6 +39,6 @@ def rejection_filter(wanted: EventFilter) -> RejectionFilter:
     )
 
 
-def may_be_rejected(wanted: EventFilter) -> bool:
+def may_be_rejected(wanted: EventQuery) -> bool:
     """Return whether a rejected event can match: it has no delivery status and no event type."""
-    return wanted.status is None and wanted.event_type is None
+    return wanted.status is None and wanted.event_type is None and not wanted.dismissed

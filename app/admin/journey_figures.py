@@ -15,8 +15,9 @@ from typing import Final, TypeVar
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.event_list import EventFilter, find_visible_row, status_and_reason
+from app.admin.event_list import find_visible_row, status_and_reason
 from app.domain.batch import EventMetadata, read_shapes
+from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import WAITING, Status
 from app.store import PipelineConnection, event_history, journey_counts
@@ -75,7 +76,7 @@ async def read_journey_figures(
         counts, back_to = await _count(
             connection,
             destination,
-            EventFilter(since=since),
+            EventQuery(since=since),
             lambda event: (event.journey_id or "", event.node_id or ""),
             max_seconds=_MAX_SECONDS,
         )
@@ -108,7 +109,7 @@ async def journey_counts_of(
     node_id: str | None,
 ) -> dict[str, int]:
     """Return the counts of a journey, a node, or a node of a journey, in the form of the statistics."""
-    wanted = EventFilter(journey_id=journey_id, node_id=node_id)
+    wanted = EventQuery(journey_id=journey_id, node_id=node_id)
     counts, _ = await _count(connection, destination, wanted, lambda _: None)
     statuses = counts.get(None, Counter())
     others = await journey_counts.read(connection, destination.number, journey_id=journey_id, node_id=node_id)
@@ -126,7 +127,7 @@ Key = TypeVar("Key", bound=Hashable)
 async def _count(
     connection: PipelineConnection,
     destination: DestinationRef,
-    wanted: EventFilter,
+    wanted: EventQuery,
     key_of: Callable[[EventMetadata], Key],
     *,
     max_seconds: float | None = None,
@@ -148,7 +149,7 @@ async def _count(
         candidates = []
         for batch in recent:
             await asyncio.sleep(0)  # other requests of this process go on meanwhile
-            if wanted.may_match(batch):
+            if wanted.may_match(batch.accepted_at, batch.shapes):
                 candidates.append(batch)
         exceptions = await event_history.exceptions_by_batch(
             connection, [destination.number], [batch.id for batch in candidates]

@@ -2,22 +2,23 @@
 
 import math
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.access import Caller, Scope
+from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
-from app.admin.replay_selection import ALL_EVENTS, EventSelection, selected
+from app.admin.replay_selection import selected
 from app.amazon.wire import MAX_EVENTS
-from app.domain.ids import DestinationNumber, KeyId, LaneId
+from app.domain.event_query import EventQuery
+from app.domain.ids import DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import REPLAY_SHARE
 from app.store import PipelineConnection, audit, batches, counts, driver_of, lanes, replays
 from app.store.audit import AuditAction
-from app.store.destinations import Destination
 
 MOST = 50_000  # events per transaction; further transactions replay the rest
 _TIME_LIMIT_S = 20.0  # for all transactions of a request
@@ -43,13 +44,7 @@ class ReplayResult:
 
 
 async def replay_events(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    wanted: replays.ReplayFilter,
-    *,
-    selection: EventSelection = ALL_EVENTS,
-    dry_run: bool = False,
+    context: AppContext, caller: Caller, destination_id: str, wanted: EventQuery, *, dry_run: bool
 ) -> ReplayResult:
     """Queue the matching events again, behind live traffic. With `dry_run`, only count the events.
 
@@ -57,162 +52,106 @@ async def replay_events(
     counts the events that are not queued yet. A repeated replay does not send an event twice.
     """
     until = context.monotonic() + _TIME_LIMIT_S
-    first = last = await _replay_some(context, caller, destination_id, wanted, selection, dry_run=dry_run)
-    replayed = last.replayed
-    while not dry_run and last.remaining and last.replayed and context.monotonic() < until:
-        # Each transaction queues some of the events. A single transaction would block the workers' claims for
-        # minutes.
-        last = await _replay_some(context, caller, destination_id, wanted, selection, dry_run=dry_run)
-        replayed += last.replayed
-    return replace(
-        first, replayed=replayed, remaining=last.remaining, requests=last.requests, seconds=last.seconds
+    steps = replay_steps(
+        context.engine,
+        caller,
+        destination_id,
+        wanted,
+        max_age=context.max_event_age,
+        writer=_WRITER,
+        dry_run=dry_run,
     )
-
-
-async def _replay_some(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    wanted: replays.ReplayFilter,
-    selection: EventSelection,
-    *,
-    dry_run: bool,
-) -> ReplayResult:
-    """Queue matching events again in one transaction, then wake the workers."""
-    async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, caller, destination_id)
-        result = await _replay_and_record(
-            connection,
-            destination,
-            wanted,
-            selection,
-            max_age=context.max_event_age,
-            writer=_WRITER,
-            by=caller.actor,
-            dry_run=dry_run,
-        )
-    if not dry_run:
-        await context.wake(destination.number)
+    async with aclosing(steps):
+        async for number, so_far in steps:
+            result = so_far
+            if not dry_run:
+                await context.wake(number)
+            if context.monotonic() >= until:
+                break
     return result
 
 
-async def replay_by_transaction(
+async def replay_steps(
     engine: AsyncEngine,
+    caller: Caller,
     destination_id: str,
-    wanted: replays.ReplayFilter,
+    wanted: EventQuery,
     *,
     max_age: timedelta,
     writer: int,
-    by: str,
-    dry_run: bool,
-) -> AsyncIterator[ReplayResult]:
-    """Queue all matching events again, without a time limit. Yield the result of each transaction.
-
-    The command line uses it: an operator may see every destination. Raises Refusal (404, 409).
-    """
-    operator = Caller(KeyId(by), frozenset(Scope))
-    while True:
-        async with engine.begin() as connection:
-            destination = await lock_visible(connection, operator, destination_id)
-            result = await _replay_and_record(
-                connection,
-                destination,
-                wanted,
-                ALL_EVENTS,
-                max_age=max_age,
-                writer=writer,
-                by=by,
-                dry_run=dry_run,
-            )
-        yield result
-        if dry_run or not result.remaining or not result.replayed:
-            return
-
-
-async def _replay_and_record(
-    connection: AsyncConnection,
-    destination: Destination,
-    wanted: replays.ReplayFilter,
-    selection: EventSelection,
-    *,
-    max_age: timedelta,
-    writer: int,
-    by: str,
-    dry_run: bool,
-) -> ReplayResult:
-    """Queue matching events again and record the replay in the audit."""
-    # Use the connection of the driver in the same transaction, so that the destination stays locked.
-    driver = await driver_of(connection)
-    wanted, not_found = await selected(driver, destination.id, destination.number, wanted, selection)
-    result = await replay(
-        driver,
-        destination.number,
-        await replays.lane_of(driver, destination.number),
-        wanted,
-        max_age=max_age,
-        writer=writer,
-        by=by,
-        dry_run=dry_run,
-    )
-    if not dry_run:
-        await audit.record(
-            connection,
-            by,
-            AuditAction.EVENTS_REPLAYED,
-            destination.id,
-            destination=destination.id,
-            after={
-                "replay_id": result.replay_id,
-                "status": wanted.status,
-                "reason": wanted.reason,
-                "replayed": result.replayed,
-                "matched": result.matched,
-            },
-        )
-    return replace(result, not_found=not_found)
-
-
-async def replay(
-    connection: PipelineConnection,
-    number: DestinationNumber,
-    lane: LaneId,
-    wanted: replays.ReplayFilter,
-    *,
-    max_age: timedelta,
-    writer: int,
-    by: str,
     dry_run: bool,
     most: int = MOST,
-) -> ReplayResult:
-    """Queue up to `most` matching events again, in the caller's transaction. `by` names the actor.
+) -> AsyncGenerator[tuple[DestinationNumber, ReplayResult]]:
+    """Queue all matching events again, or only count them. Yield the result so far after each transaction.
 
-    A repeated call does not queue an event twice. Events past the age limit (`too_old`) and events without a
-    data key (`forgotten`) stay unchanged.
+    A transaction queues up to `most` events: a single one would block the workers' claims for minutes. All
+    of them belong to one replay, which the first one records and audits. Dismissed dead letters are left out
+    unless the filter names them by id. Raises Refusal (404, 409, 422).
     """
-    found = await replays.count(connection, number, wanted, max_age=max_age)
-    before = await batches.waiting(connection, number, replays.QUEUE)
-    moved = found.ready if dry_run else min(found.ready, most)
-    replay_id = None
-    if not dry_run:
-        replay_id = f"rpl_{secrets.token_hex(10)}"
-        this = await replays.begin(connection, replay_id, number, wanted, by=by)
-        moved, delta = await replays.requeue(
-            connection, number, wanted, max_age=max_age, most=most, replay=this
+    async with engine.begin() as connection:
+        destination = await lock_visible(connection, caller, destination_id)
+        # Use the connection of the driver in the same transaction, so that the destination stays locked.
+        driver = await driver_of(connection)
+        places, not_found = await selected(driver, destination.id, destination.number, wanted)
+        found = await replays.count(driver, destination.number, wanted, places, max_age=max_age)
+        before = await batches.waiting(driver, destination.number, replays.QUEUE)
+        lane = await replays.lane_of(driver, destination.number)
+        replay_id = None if dry_run else f"rpl_{secrets.token_hex(10)}"
+        queued = found.ready
+        if replay_id is not None:
+            replay = await replays.begin(driver, replay_id, destination.number, wanted, by=caller.actor)
+            await audit.record(
+                connection,
+                caller.actor,
+                AuditAction.EVENTS_REPLAYED,
+                destination.id,
+                destination=destination.id,
+                after={"replay_id": replay_id, **wanted.document, "matched": found.matched},
+            )
+            queued = await _queue(driver, destination.number, wanted, places, max_age, most, replay, writer)
+        # If no event is queued, count no requests, even if an earlier replay is still waiting.
+        requests, seconds = await _time_of(driver, lane, found.ready + before) if queued else (0, 0.0)
+        result = ReplayResult(
+            matched=found.matched,
+            replayed=queued,
+            too_old=found.too_old,
+            forgotten=found.forgotten,
+            remaining=max(0, found.ready - queued),
+            requests=requests,
+            seconds=seconds,
+            replay_id=replay_id,
+            not_found=not_found,
         )
-        await replays.finish(connection, this, moved)
-        await counts.add(connection, writer, {number: delta})
-    # If no event is queued, count no requests, even if an earlier replay is still waiting.
-    requests, seconds = await _time_of(connection, lane, moved + before) if moved else (0, 0.0)
-    return ReplayResult(
-        matched=found.matched,
-        replayed=moved,
-        too_old=found.too_old,
-        forgotten=found.forgotten,
-        remaining=max(0, found.ready - moved),
-        requests=requests,
-        seconds=seconds,
-        replay_id=replay_id,
+    yield destination.number, result
+    while not dry_run and queued and result.remaining:
+        async with engine.begin() as connection:
+            destination = await lock_visible(connection, caller, destination_id)
+            driver = await driver_of(connection)
+            queued = await _queue(driver, destination.number, wanted, places, max_age, most, replay, writer)
+            left = await replays.count(driver, destination.number, wanted, places, max_age=max_age)
+            result = replace(result, replayed=result.replayed + queued, remaining=left.ready)
+        yield destination.number, result
+
+
+async def _queue(
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    wanted: EventQuery,
+    places: replays.Places | None,
+    max_age: timedelta,
+    most: int,
+    replay: int,
+    writer: int,
+) -> int:
+    """Queue up to `most` matching events again for a recorded replay, in the caller's transaction.
+
+    Return their number. Events past the age limit and events without a data key stay unchanged.
+    """
+    queued, delta = await replays.requeue(
+        connection, number, wanted, places, max_age=max_age, most=most, replay=replay
     )
+    await counts.add(connection, writer, {number: delta})
+    return queued
 
 
 async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) -> tuple[int, float]:

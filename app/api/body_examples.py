@@ -36,7 +36,11 @@ BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
         "since": "2026-11-24T00:00:00Z",
         "dry_run": True,
     },
-    ("POST", _DESTINATION + "/dead-letters/dismiss"): {"reason": "amazon_refused", "dry_run": True},
+    ("POST", _DESTINATION + "/dead-letters/dismiss"): {
+        "journey_id": "j1",
+        "reason": "amazon_refused",
+        "dry_run": True,
+    },
     ("POST", _DESTINATION + "/mappings"): EXAMPLE_MAPPING,
     ("PATCH", _MAPPING): {"event_name": "Added to cart", "fields": {"value": "event.properties.total"}},
     ("POST", _MAPPING + "/preview"): {"event": _EVENT},

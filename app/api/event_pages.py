@@ -1,13 +1,19 @@
 """Pages of found events and of rejected events. The lists of the API, and all exports, use them."""
 
+from typing import Annotated
+
+from fastapi import Query
+
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.event_list import EventFilter
 from app.admin.event_search import search_events
 from app.admin.rejections import list_rejections
 from app.api.event_models import FoundEventsPage, RejectionView
 from app.api.paging import Page, cursor_of, record_id_of, search_position_of, split_page
+from app.domain.event_query import EventQuery
 from app.store.rejection_records import RejectionFilter
+
+Dismissed = Annotated[bool | None, Query(description="Only dismissed dead letters, or only other events.")]
 
 
 class RejectionPage(Page[RejectionView]):
@@ -32,7 +38,7 @@ async def rejection_page(
 async def search_page(
     context: AppContext,
     caller: Caller,
-    wanted: EventFilter,
+    wanted: EventQuery,
     destination_id: str | None,
     rejected: bool | None,
     cursor: str | None,

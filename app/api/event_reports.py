@@ -8,13 +8,15 @@ from fastapi.responses import StreamingResponse
 from app.admin.access import Scope
 from app.admin.destination_stats import read_stats
 from app.admin.event_history import read_event_history
-from app.admin.event_list import EventFilter, ListedEvent, list_destination_events
+from app.admin.event_list import ListedEvent, list_destination_events
 from app.admin.event_records import EventHistory
 from app.admin.inputs import EventTypeName, Instant, ReasonName
 from app.api.event_models import ListedEventsPage, StatsView
+from app.api.event_pages import Dismissed
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
@@ -63,6 +65,7 @@ async def list_events(
         str | None, Query(max_length=256, description="Only events of this journey node.")
     ] = None,
     event_type: Annotated[EventTypeName | None, Query(description="Only events of this type.")] = None,
+    dismissed: Dismissed = None,
     export_format: Format = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,
@@ -71,7 +74,7 @@ async def list_events(
 
     `unreadable_batches` counts damaged batches. Their events are missing from the page.
     """
-    wanted = EventFilter(
+    wanted = EventQuery(
         status=status,
         reason=reason,
         since=since,
@@ -81,6 +84,7 @@ async def list_events(
         journey_id=journey_id,
         node_id=node_id,
         event_type=event_type,
+        dismissed=dismissed,
     )
 
     async def page_at(position: str | None, most: int) -> ListedEventsPage:

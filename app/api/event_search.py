@@ -7,14 +7,14 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
-from app.admin.event_list import EventFilter
 from app.admin.event_search import REJECTED, FoundEvent
 from app.admin.inputs import REPORT_ONCE, EventTypeName, Instant, ReasonName
 from app.api.event_models import FoundEventsPage
-from app.api.event_pages import search_page
+from app.api.event_pages import Dismissed, search_page
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
@@ -54,6 +54,7 @@ async def search(
     execution_id: _Id = None,
     journey_id: _Id = None,
     node_id: _Id = None,
+    dismissed: Dismissed = None,
     export_format: Format = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
@@ -65,7 +66,7 @@ async def search(
     recorded, and only these are found.
     """
     rejected = None if status is None else status == REJECTED
-    wanted = EventFilter(
+    wanted = EventQuery(
         status=None if status == REJECTED else status,
         reason=reason,
         since=since,
@@ -75,6 +76,7 @@ async def search(
         journey_id=journey_id,
         node_id=node_id,
         event_type=event_type,
+        dismissed=dismissed,
         any_id=q,
     )
     page_at = partial(search_page, context, caller, wanted, destination_id, rejected)

@@ -9,14 +9,15 @@ from pydantic import Field
 from app.admin.access import Scope
 from app.admin.inputs import Instant, ReasonName, RequestBody
 from app.admin.replay import replay_events
-from app.admin.replay_selection import EventSelection
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store.replays import ReplayFilter
+from app.domain.event_query import EventQuery
+from app.domain.outcomes.status import Status
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 
+_Id = Annotated[str | None, Field(max_length=256)]
 NOT_FOUND = "Ids of `event_ids` that no event of the destination has, at most 100."
 
 
@@ -29,25 +30,37 @@ class EventSelectionBody(RequestBody):
     event_ids: (
         Annotated[list[Annotated[str, Field(max_length=256)]], Field(min_length=1, max_length=1000)] | None
     ) = Field(default=None, description="Only these events.")
-    execution_id: str | None = Field(
-        default=None, max_length=256, description="Only events of this journey execution."
-    )
+    execution_id: _Id = Field(default=None, description="Only events of this journey execution.")
+    journey_id: _Id = Field(default=None, description="Only events of this journey.")
+    node_id: _Id = Field(default=None, description="Only events of this journey node.")
     mapping_id: str | None = Field(default=None, max_length=64, description="Only events of this mapping.")
-    dry_run: bool = Field(default=False, description="Count, and change nothing.")
+    dry_run: bool = Field(default=True, description="Count, and change nothing.")
 
-    def filter(self, status: str) -> ReplayFilter:
-        """Return the filter of events by status, time and reason."""
-        return ReplayFilter(status, self.reason, self.since, self.until)
-
-    def selection(self) -> EventSelection:
-        """Return the filter of events by event id, execution id and mapping id."""
-        return EventSelection(self.event_ids, self.execution_id, self.mapping_id)
+    def query(self, status: str | None) -> EventQuery:
+        """Return the filter of events with this status."""
+        return EventQuery(
+            status=None if status is None else Status(status),
+            reason=self.reason,
+            since=self.since,
+            until=self.until,
+            event_ids=self.event_ids,
+            execution_id=self.execution_id,
+            journey_id=self.journey_id,
+            node_id=self.node_id,
+            mapping_id=self.mapping_id,
+        )
 
 
 class ReplayRequest(EventSelectionBody):
     """The events to replay."""
 
-    status: Literal["dead", "expired"] = Field(examples=["dead"])
+    status: Literal["dead", "expired"] | None = Field(
+        default=None, examples=["dead"], description="Default: both."
+    )
+    include_dismissed: bool = Field(
+        default=False,
+        description="Also replay dismissed dead letters. Those in `event_ids` are always replayed.",
+    )
 
 
 class ReplayView(ResponseBody):
@@ -72,7 +85,7 @@ class ReplayView(ResponseBody):
 async def replay(
     destination_id: str, body: ReplayRequest, caller: CurrentCaller, context: Context
 ) -> ReplayView:
-    """Send all matching dead or expired events again. Live events have priority.
+    """Send all matching dead or expired events again. Live events have priority. A dry run is the default.
 
     If the request reaches its time limit, `remaining` counts the events that are left: repeat the request.
     `seconds` is the minimum duration. `too_old` counts events that are too old for Amazon; `forgotten` counts
@@ -83,8 +96,7 @@ async def replay(
         context,
         caller,
         destination_id,
-        body.filter(body.status),
-        selection=body.selection(),
+        body.query(body.status).for_replay(include_dismissed=body.include_dismissed),
         dry_run=body.dry_run,
     )
     return ReplayView.model_validate({"dry_run": body.dry_run, **asdict(result)})

@@ -16,6 +16,11 @@ from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store import replays
 
+_SELECTION = (
+    "status", "reason", "since", "until", "event_ids", "execution_id", "journey_id", "node_id", "mapping_id",
+    "event_type", "cause",
+)  # fmt: skip
+
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 
@@ -39,21 +44,30 @@ class DismissalView(ResponseBody):
 async def dismiss(
     destination_id: str, body: DeadLetterFilter, caller: CurrentCaller, context: Context
 ) -> DismissalView:
-    """Mark dead letters as handled. Their status stays `dead`, but `dead_open` no longer counts them."""
+    """Mark dead letters as handled. Their status stays `dead`, but `dead_open` no longer counts them.
+
+    A dry run is the default.
+    """
     matched, not_found = await dismiss_dead_letters(
         context,
         caller,
         destination_id,
-        body.filter(body.status),
-        selection=body.selection(),
+        body.query(body.status),
         dry_run=body.dry_run,
     )
     return DismissalView(
         dry_run=body.dry_run,
         matched=matched,
-        dismissed=0 if body.dry_run else matched,
+        dismissed=matched,
         not_found=list(not_found),
     )
+
+
+class SelectedIds(ResponseBody):
+    """The event ids of a selection."""
+
+    count: int
+    sha256: str = Field(description="Of the sorted ids, joined by LF.")
 
 
 class ReplayProgressView(ResponseBody):
@@ -62,10 +76,18 @@ class ReplayProgressView(ResponseBody):
     replay_id: str = Field(examples=["rpl_0a1b2c3d4e5f6a7b8c9d"])
     requested_at: datetime
     requested_by: str = Field(description="The id of the key that requested it.")
-    status: str = Field(examples=["dead"])
+    status: str | None = Field(examples=["dead"], description="Null: dead and expired events.")
     reason: str | None
     since: datetime | None
     until: datetime | None
+    event_ids: SelectedIds | None
+    execution_id: str | None
+    journey_id: str | None
+    node_id: str | None
+    mapping_id: str | None
+    event_type: str | None
+    cause: str | None = Field(description="The cause of a group on the console's page of failures.")
+    include_dismissed: bool = Field(description="Whether dismissed dead letters were replayed too.")
     replayed: int
     waiting: int
     delivered: int
@@ -76,7 +98,10 @@ class ReplayProgressView(ResponseBody):
     @classmethod
     def of(cls, found: replays.ReplayProgress) -> "ReplayProgressView":
         """Return the view of a replay."""
-        return cls.model_validate({**asdict(found), "replay_id": found.id})
+        selection = {name: found.selection.get(name) for name in _SELECTION}
+        included = found.selection.get("dismissed") is not False
+        figures = {**asdict(found), "replay_id": found.id, "include_dismissed": included}
+        return cls.model_validate({**figures, **selection})
 
 
 class ReplayPage(Page[ReplayProgressView]):

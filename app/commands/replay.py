@@ -4,39 +4,43 @@ import argparse
 import sys
 from datetime import UTC, datetime, timedelta
 
+from app.admin.access import Caller, Scope
 from app.admin.actor import actor
 from app.admin.refusals import Refusal
-from app.admin.replay import ReplayResult, replay_by_transaction
-from app.domain.ids import DEFAULT_ORGANISATION
+from app.admin.replay import ReplayResult, replay_steps
+from app.domain.event_query import EventQuery
+from app.domain.ids import DEFAULT_ORGANISATION, KeyId
+from app.domain.outcomes.status import Status
 from app.processes.resources import open_resources
 from app.settings import Settings
-from app.store import replays
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", help="id, dst_…")
-    parser.add_argument("--status", choices=("dead", "expired"), default="dead")
+    parser.add_argument("--status", choices=("dead", "expired"), help="default: both")
     parser.add_argument("--reason", help="only events with this reason code, such as gave_up")
     parser.add_argument("--since", type=_time, help="only events accepted since this time (RFC 3339)")
     parser.add_argument("--until", type=_time, help="only events accepted before this time (RFC 3339)")
+    parser.add_argument("--include-dismissed", action="store_true", help="also dismissed dead letters")
     parser.add_argument("--dry-run", action="store_true", help="count and change nothing")
 
 
 async def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Queue matching events until none remains, and print each step. Return 1 for an unknown destination."""
-    wanted = replays.ReplayFilter(asked.status, asked.reason, asked.since, asked.until)
+    status = Status(asked.status) if asked.status else None
+    wanted = EventQuery(status, asked.reason, asked.since, asked.until)
     async with open_resources(settings, role="replay", pool_size=1) as resources:
-        results = replay_by_transaction(
+        results = replay_steps(
             resources.engine_of(DEFAULT_ORGANISATION),
+            Caller(KeyId(actor()), frozenset(Scope)),  # an operator may see every destination
             asked.destination,
-            wanted,
+            wanted.for_replay(include_dismissed=asked.include_dismissed),
             max_age=timedelta(days=settings.max_event_age_days),
             writer=resources.writer,
-            by=actor(),
             dry_run=asked.dry_run,
         )
         try:
-            async for result in results:
+            async for _, result in results:
                 print(_line(result, dry_run=asked.dry_run))
         except Refusal:
             print(f"Destination {asked.destination} does not exist or is deleted.", file=sys.stderr)

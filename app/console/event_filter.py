@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 
-from app.admin.event_list import EventFilter
 from app.admin.event_search import REJECTED
 from app.api.export import ExportFormat
 from app.console.time_range import PARAMETER, RangeName, RangeParameter, TimeRange, time_range
 from app.console.wording import STATUSES
+from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 from app.store.rejection_records import RejectionFilter
 
@@ -19,7 +19,7 @@ _Id = Annotated[str, Query(max_length=256)]
 
 
 @dataclass(frozen=True, slots=True)
-class EventQuery:
+class EventParameters:
     """The query parameters of an event page; "" means any."""
 
     status: Annotated[str, Query(max_length=20)] = ""
@@ -63,10 +63,10 @@ class EventQuery:
         """Return the time range that ends now."""
         return time_range(self.range_name, now)
 
-    def events(self, since: datetime | None, any_id: str | None = None) -> EventFilter:
+    def events(self, since: datetime | None, any_id: str | None = None) -> EventQuery:
         """Return the filter of accepted events."""
         status = self.chosen_status
-        return EventFilter(
+        return EventQuery(
             status=Status(status) if status in STATUSES else None,
             reason=self.reason or None,
             since=since,
@@ -97,5 +97,5 @@ def _file_format(format: ExportFormat = ExportFormat.CSV) -> ExportFormat:
 
 
 # Annotated types for the parameters of routes.
-Events = Annotated[EventQuery, Depends()]
+Events = Annotated[EventParameters, Depends()]
 FileFormat = Annotated[ExportFormat, Depends(_file_format)]

@@ -78,7 +78,7 @@ def timeline(
         ),
         TimelineEntry(None, "good", "Converted", _converted(history, mapping_name)),
     ]
-    if not history.attempts_complete:
+    if not history.attempts_complete and history.duplicate_of is None:
         entries.append(TimelineEntry(None, "quiet", "Older attempts", "Only the newest attempts are listed."))
     sent = [_attempt(one) for one in history.attempts]
     sent += [_replay(one, names) for one in history.replays]

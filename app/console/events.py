@@ -1,6 +1,6 @@
 """Event pages of a destination: the filtered list with its export, and the history of one event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.event_history import read_event_history
 from app.admin.event_list import mapping_names
-from app.admin.event_records import EventHistory, EventReplay
+from app.admin.event_records import EventHistory
 from app.admin.event_search import REJECTED, FoundEvent, search_events
 from app.admin.mappings import find_mapping
 from app.admin.payload_shape import payload_shape
@@ -24,7 +24,7 @@ from app.console import event_timeline, pages
 from app.console.destination import PAGE, content_of, diagnosis_of
 from app.console.event_filter import Events, FileFormat
 from app.console.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
-from app.console.wording import EVENT_STATUSES
+from app.console.wording import EVENT_STATUSES, person
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.outcomes.failure_cause import failure_cause
 from app.domain.outcomes.status import FINAL
@@ -119,6 +119,7 @@ async def event_content(visit: Visit, found: Destination, history: EventHistory)
     # destination.
     is_final = history.status in FINAL
     explains_wait = not is_final and visit.caller.may(Scope.DESTINATIONS_READ)
+    names = await _names(visit.context, history)
     return {
         **content_of(visit, found, "events"),
         "history": history,
@@ -126,8 +127,9 @@ async def event_content(visit: Visit, found: Destination, history: EventHistory)
         "story": event_timeline.timeline(
             history,
             await _name(visit.context, found, history.mapping_id),
-            await _names(visit.context, history.replays),
+            names,
         ),
+        "dismissed_by": person(history.dismissed_by, names) if history.dismissed_by else None,
         "shape": await payload_shape(
             visit.context, found, history.mapping_id, history.mapping_version, history.match_keys
         ),
@@ -138,12 +140,13 @@ async def event_content(visit: Visit, found: Destination, history: EventHistory)
     }
 
 
-async def _names(context: AppContext, replays: Sequence[EventReplay]) -> Mapping[str, str]:
-    """Return the names of the keys that replayed an event."""
-    if not replays:
+async def _names(context: AppContext, history: EventHistory) -> Mapping[str, str]:
+    """Return the names of the keys that replayed or dismissed an event."""
+    keys = [replay.by for replay in history.replays] + [history.dismissed_by or ""]
+    if not any(keys):
         return {}
     async with context.engine.connect() as connection:
-        return await audit.names(connection, [replay.by for replay in replays])
+        return await audit.names(connection, keys)
 
 
 async def _name(context: AppContext, destination: Destination, mapping: str | None) -> str | None:

@@ -20,7 +20,6 @@ from app.admin.event_list import mapping_names
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.replay import replay_events
 from app.admin.replay_progress import find_replay, list_replays
-from app.admin.replay_selection import EventSelection
 from app.api.paging import Cursor, number_of, split_page
 from app.api.secured_route import requires
 from app.console import confirmations, pages
@@ -28,9 +27,11 @@ from app.console.destination import PAGE, content_of
 from app.console.secured_page import CurrentDestination, CurrentVisit, Form, SecuredPage, Visit, form_text
 from app.console.time_range import PARAMETER, RangeName, time_range
 from app.console.wording import STATUSES, age, event_type_label, number, person
+from app.domain.event_query import EventQuery
+from app.domain.outcomes.status import Status
 from app.store import audit
 from app.store.destinations import Destination
-from app.store.replays import ReplayFilter, ReplayProgress
+from app.store.replays import ReplayProgress
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -87,21 +88,19 @@ class ChosenEvents:
         )  # fmt: skip
         return [(name, value) for name, value in named if value]
 
-    def filter(self, now: datetime) -> ReplayFilter:
-        """Return the filter by status, reason, time of acceptance and cause."""
-        since = time_range(self.range_name, now).since if self.range_name else None
-        return ReplayFilter(self.status, self.reason or None, since, cause=self.cause or None)
-
-    @property
-    def selection(self) -> EventSelection:
-        """The filter by ids and by event type."""
-        return EventSelection(
-            list(self.events) or None,
-            self.execution or None,
-            self.mapping or None,
-            self.journey or None,
-            self.node or None,
-            self.event_type or None,
+    def query(self, now: datetime) -> EventQuery:
+        """Return the filter of these events."""
+        return EventQuery(
+            status=Status(self.status),
+            reason=self.reason or None,
+            since=time_range(self.range_name, now).since if self.range_name else None,
+            mapping_id=self.mapping or None,
+            execution_id=self.execution or None,
+            journey_id=self.journey or None,
+            node_id=self.node or None,
+            event_type=self.event_type or None,
+            cause=self.cause or None,
+            event_ids=self.events or None,
         )
 
 
@@ -126,15 +125,11 @@ async def selection(visit: CurrentVisit, found: CurrentDestination, form: Form) 
 
 async def _counted(visit: Visit, found: Destination, chosen: ChosenEvents) -> Response:
     """Show what a replay and a dismissal of these events would do."""
-    caller, wanted = visit.caller, chosen.filter(visit.context.now())
-    result = await replay_events(
-        visit.context, caller, found.id, wanted, selection=chosen.selection, dry_run=True
-    )
+    caller, wanted = visit.caller, chosen.query(visit.context.now())
+    result = await replay_events(visit.context, caller, found.id, wanted.for_replay(), dry_run=True)
     dismissable = 0
     if chosen.status == "dead":
-        dismissable, _ = await dismiss_dead_letters(
-            visit.context, caller, found.id, wanted, selection=chosen.selection, dry_run=True
-        )
+        dismissable, _ = await dismiss_dead_letters(visit.context, caller, found.id, wanted, dry_run=True)
     names = await mapping_names(visit.context, caller, found.id)
     return pages.show(
         visit.request,
@@ -156,10 +151,8 @@ async def _counted(visit: Visit, found: Destination, chosen: ChosenEvents) -> Re
 async def action(visit: CurrentVisit, destination_id: str, form: Form) -> Response:
     """Replay the events and open the page of the replay."""
     chosen = ChosenEvents.of(form)
-    wanted = chosen.filter(visit.context.now())
-    result = await replay_events(
-        visit.context, visit.caller, destination_id, wanted, selection=chosen.selection
-    )
+    wanted = chosen.query(visit.context.now()).for_replay()
+    result = await replay_events(visit.context, visit.caller, destination_id, wanted, dry_run=False)
     address = f"/console/destinations/{destination_id}/replays/{result.replay_id}"
     return confirmations.redirect(visit.context, address, "replayed", result.replayed)
 
@@ -171,9 +164,9 @@ async def dismiss(visit: CurrentVisit, destination_id: str, form: Form) -> Respo
     chosen = ChosenEvents.of(form)
     if chosen.status != "dead":
         raise Refusal(ErrorCode.INVALID, "Only events that failed permanently can be dismissed.")
-    wanted = chosen.filter(visit.context.now())
+    wanted = chosen.query(visit.context.now())
     dismissed, _ = await dismiss_dead_letters(
-        visit.context, visit.caller, destination_id, wanted, selection=chosen.selection
+        visit.context, visit.caller, destination_id, wanted, dry_run=False
     )
     address = f"/console/destinations/{destination_id}/errors"
     return confirmations.redirect(visit.context, address, "dismissed", dismissed)
@@ -255,8 +248,8 @@ def present(replay: ReplayProgress) -> ReplayJobView:
         id=replay.id,
         requested_at=replay.requested_at,
         requested_by=replay.requested_by,
-        status=replay.status,
-        reason=replay.reason,
+        status=replay.selection.get("status"),
+        reason=replay.selection.get("reason"),
         replayed=number(replay.replayed),
         unknown=number(replay.replayed - counted) if replay.replayed > counted else None,
         parts=[(key, label, number(count), tone if count else "none") for key, label, count, tone in parts],

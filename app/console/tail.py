@@ -15,7 +15,7 @@ from app.admin.event_search import destination_names, search_events
 from app.admin.refusals import Refusal
 from app.api.secured_route import requires
 from app.console import pages
-from app.console.event_filter import EventQuery, Events
+from app.console.event_filter import EventParameters, Events
 from app.console.live_updates import Panel, streamed
 from app.console.search import MOST_LISTED
 from app.console.secured_page import CurrentVisit, SecuredPage, Visit
@@ -64,7 +64,7 @@ async def live(visit: CurrentVisit, query: Events, q: _Text = "", destination: _
     return streamed(visit, read)
 
 
-async def _content(visit: Visit, query: EventQuery, q: str, destination: str) -> Mapping[str, Any]:
+async def _content(visit: Visit, query: EventParameters, q: str, destination: str) -> Mapping[str, Any]:
     found = await search_events(
         visit.context,
         visit.caller,

@@ -67,6 +67,8 @@ class ExceptionRow:
     event_at: datetime
     delivered_at: datetime | None
     erased_at: datetime | None
+    dismissed_at: datetime | None
+    dismissed_by: str | None
 
 
 STATE = """s.batch AS id, s.day, s.accepted_at, s.due_at, s.tries, s.first_event, s.disposition,
@@ -155,7 +157,8 @@ async def exceptions(
     rows = await connection.fetch(
         """
         SELECT batch, place, day, status, tries, due_at, code, reason, amazon_code, amazon_message,
-          item_outcomes, coalesce(replays, '{}') AS replays, changed_at, event_at, delivered_at, erased_at
+          item_outcomes, coalesce(replays, '{}') AS replays, changed_at, event_at, delivered_at, erased_at,
+          dismissed_at, dismissed_by
         FROM exceptions WHERE batch = ANY($1::bigint[]) AND destination = ANY($2::integer[])
         """,
         list(ids),

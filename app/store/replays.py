@@ -1,11 +1,15 @@
 """Replays: queue failed and expired events again, and report the current status of these events."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
+from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.failure_cause import NO_ANSWER
+from app.domain.outcomes.status import Status
 from app.store import PipelineConnection, batches, counts
 from app.store.failures import CAUSE
 from app.store.rows import read_row
@@ -13,20 +17,10 @@ from app.store.rows import read_row
 QUEUE = batches.LOW
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayFilter:
-    """A filter of events with the status 'dead' or 'expired'. None means any.
+Places = Sequence[tuple[BatchId, int]]
+"""Selected events by batch and place. Batches that were never sent do not match a selection."""
 
-    `since` and `until` limit the time of acceptance. `cause` is the digest of `failure_cause`. `selected`
-    lists events by (batch, place); batches that were never sent then do not match.
-    """
-
-    status: str
-    reason: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    cause: str | None = None
-    selected: Sequence[tuple[BatchId, int]] | None = None
+REPLAYABLE = (Status.DEAD, Status.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +44,11 @@ _FOUND = f"""
   WITH singles AS (SELECT e.batch, e.place, e.event_at >= now() - $5::interval AS young,
       s.data_key IS NOT NULL AND e.erased_at IS NULL AS has_key
     FROM exceptions e JOIN batch_states s ON s.batch = e.batch
-    WHERE e.destination = $1 AND e.status = $2 AND ($6::text IS NULL OR e.reason = $6)
+    WHERE e.destination = $1 AND e.status = ANY($2) AND ($6::text IS NULL OR e.reason = $6)
       AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
       AND ($4::timestamptz IS NULL OR s.accepted_at < $4)
       AND ($9::text IS NULL OR {CAUSE} = $9)
+      AND ($10::boolean IS NULL OR (e.dismissed_at IS NOT NULL) = $10)
       AND ($7::bigint[] IS NULL
         OR (e.batch, e.place) IN (SELECT * FROM unnest($7::bigint[], $8::smallint[])))),
   -- Batches that were never sent.
@@ -63,7 +58,8 @@ _FOUND = f"""
     WHERE s.destination = $1 AND s.events > 0 AND $7::bigint[] IS NULL
       -- The next line implies this condition, but the planner needs it to use the partial index.
       AND s.disposition IN ('discarded', 'expired')
-      AND s.disposition = CASE $2::text WHEN 'dead' THEN 'discarded' WHEN 'expired' THEN 'expired' END
+      AND CASE s.disposition WHEN 'discarded' THEN 'dead' ELSE 'expired' END = ANY($2::text[])
+      AND $10::boolean IS NOT TRUE  -- only single events can be dismissed
       AND ($6::text IS NULL OR s.reason = $6) AND ($9::text IS NULL OR $9 = '{NO_ANSWER}')
       AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
       AND ($4::timestamptz IS NULL OR s.accepted_at < $4))
@@ -71,42 +67,35 @@ _FOUND = f"""
 
 
 def _with_replay(table: str) -> str:
-    """Return SQL for the replay numbers of a row with the replay $11 added, limited to the latest thirty."""
+    """Return SQL for the replay numbers of a row with the replay $12 added, limited to the latest thirty."""
     numbers = f"coalesce({table}.replays, '{{}}')"
-    return f"({numbers} || $11::integer)[greatest(1, cardinality({numbers}) - 28):]"
+    return f"({numbers} || $12::integer)[greatest(1, cardinality({numbers}) - 28):]"
 
 
 async def begin(
-    connection: PipelineConnection, id: str, number: DestinationNumber, wanted: ReplayFilter, *, by: str
+    connection: PipelineConnection, id: str, number: DestinationNumber, wanted: EventQuery, *, by: str
 ) -> int:
-    """Record a replay with its actor and its filter; return its number."""
+    """Record a replay with its actor and its selection; return its number."""
     replay: int = await connection.fetchval(
         """
-        INSERT INTO replays (organisation_id, id, destination, requested_by, status, reason, since, until)
-        VALUES (acting_organisation(), $1, $2, $3, $4, $5, $6, $7) RETURNING number
+        INSERT INTO replays (organisation_id, id, destination, requested_by, selection)
+        VALUES (acting_organisation(), $1, $2, $3, $4::text::jsonb) RETURNING number
         """,
         id,
         number,
         by,
-        wanted.status,
-        wanted.reason,
-        wanted.since,
-        wanted.until,
+        json.dumps(wanted.document),
     )
     return replay
 
 
-async def finish(connection: PipelineConnection, replay: int, replayed: int) -> None:
-    """Record the number of events that a replay queued."""
-    await connection.execute(
-        "UPDATE replays SET replayed = $2 WHERE organisation_id = acting_organisation() AND number = $1",
-        replay,
-        replayed,
-    )
-
-
 async def count(
-    connection: PipelineConnection, number: DestinationNumber, wanted: ReplayFilter, *, max_age: timedelta
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    wanted: EventQuery,
+    places: Places | None,
+    *,
+    max_age: timedelta,
 ) -> ReplayCount:
     """Return how many events match a filter."""
     row = await connection.fetchrow(
@@ -119,7 +108,7 @@ async def count(
         FROM (SELECT 1 AS n, young, has_key FROM singles
           UNION ALL SELECT events, young, has_key FROM wholes) AS either
         """,
-        *_arguments(number, wanted, max_age),
+        *_arguments(number, wanted, places, max_age),
     )
     assert row is not None
     return read_row(ReplayCount, row)
@@ -128,7 +117,8 @@ async def count(
 async def requeue(
     connection: PipelineConnection,
     number: DestinationNumber,
-    wanted: ReplayFilter,
+    wanted: EventQuery,
+    places: Places | None,
     *,
     max_age: timedelta,
     most: int,
@@ -136,7 +126,8 @@ async def requeue(
 ) -> tuple[int, counts.CountDelta]:
     """Queue up to `most` matching events again, in order of acceptance.
 
-    Return their number and the changes of the counts. Each event stores the number of this replay.
+    Return their number and the changes of the counts. Each event stores the number of this replay, whose
+    record counts it.
     """
     wholes = await connection.fetch(
         f"""
@@ -146,57 +137,70 @@ async def requeue(
           WHERE w.young AND w.has_key ORDER BY s.batch FOR UPDATE OF s SKIP LOCKED),
         -- The running sum of their events in order of acceptance.
         summed AS (SELECT batch, sum(events) OVER (ORDER BY batch) AS so_far FROM free),
-        -- The batches that fit into $10 events.
-        selected AS (SELECT batch FROM summed WHERE so_far <= $10)
+        -- The batches that fit into $11 events.
+        selected AS (SELECT s.batch, s.disposition FROM summed JOIN batch_states s USING (batch)
+          WHERE so_far <= $11)
         UPDATE batch_states s SET disposition = NULL, settled_at = NULL, queue = {QUEUE}, due_at = now(),
           reason = 'replayed', replays = {_with_replay("s")}
         FROM selected t WHERE s.batch = t.batch AND s.settled_at IS NOT NULL
-        RETURNING s.events, s.tries > 0 AS failing
+        RETURNING s.events, s.tries > 0 AS failing, t.disposition
         """,
-        *_arguments(number, wanted, max_age),
+        *_arguments(number, wanted, places, max_age),
         most,
         replay,
     )
     whole = sum(row["events"] for row in wholes)
-    status: str = await connection.execute(
+    rows = await connection.fetch(
         f"""
         {_FOUND},
         -- The oldest events that can be replayed, without those that another replay is queueing.
-        free AS (SELECT e.batch, e.place FROM exceptions e JOIN singles USING (batch, place)
+        free AS (SELECT e.batch, e.place, e.status FROM exceptions e JOIN singles USING (batch, place)
           JOIN batch_states s ON s.batch = e.batch
           -- FOR SHARE keeps the key from being deleted.
-          WHERE young AND has_key ORDER BY e.batch, e.place LIMIT $10
-          FOR UPDATE OF e SKIP LOCKED FOR SHARE OF s SKIP LOCKED)
-        UPDATE exceptions e SET status = 'retrying', queue = {QUEUE}, due_at = now(), send_group = NULL,
-          tries = 0, reason = 'replayed', code = NULL,
-          replays = {_with_replay("e")}, changed_at = now(), dismissed_at = NULL
-        FROM free f WHERE e.batch = f.batch AND e.place = f.place AND e.status = $2
+          WHERE young AND has_key ORDER BY e.batch, e.place LIMIT $11
+          FOR UPDATE OF e SKIP LOCKED FOR SHARE OF s SKIP LOCKED),
+        queued AS (UPDATE exceptions e SET status = 'retrying', queue = {QUEUE}, due_at = now(),
+          send_group = NULL, tries = 0, reason = 'replayed', code = NULL,
+          replays = {_with_replay("e")}, changed_at = now(), dismissed_at = NULL, dismissed_by = NULL
+        FROM free f WHERE e.batch = f.batch AND e.place = f.place AND e.status = ANY($2)
+        RETURNING f.status)
+        SELECT status, count(*) AS events FROM queued GROUP BY status
         """,
-        *_arguments(number, wanted, max_age),
+        *_arguments(number, wanted, places, max_age),
         most - whole,
         replay,
     )
-    single = int(status.rpartition(" ")[2])
-    delta = counts.CountDelta(retrying=single + sum(row["events"] for row in wholes if row["failing"]))
-    setattr(delta, wanted.status, -(whole + single))
-    return whole + single, delta
+    delta = counts.CountDelta(
+        retrying=sum(row["events"] for row in rows) + sum(row["events"] for row in wholes if row["failing"]),
+        dead=-sum(row["events"] for row in wholes if row["disposition"] == "discarded"),
+        expired=-sum(row["events"] for row in wholes if row["disposition"] == "expired"),
+    )
+    for row in rows:
+        setattr(delta, row["status"], getattr(delta, row["status"]) - row["events"])
+    replayed = -(delta.dead + delta.expired)
+    await connection.execute(
+        "UPDATE replays SET replayed = replayed + $2 "
+        "WHERE organisation_id = acting_organisation() AND number = $1",
+        replay,
+        replayed,
+    )
+    return replayed, delta
 
 
-def _arguments(number: DestinationNumber, wanted: ReplayFilter, max_age: timedelta) -> tuple[object, ...]:
-    batches_, places = None, None
-    if wanted.selected is not None:
-        batches_ = [batch for batch, _ in wanted.selected]
-        places = [place for _, place in wanted.selected]
+def _arguments(
+    number: DestinationNumber, wanted: EventQuery, places: Places | None, max_age: timedelta
+) -> tuple[object, ...]:
     return (
         number,
-        wanted.status,
+        REPLAYABLE if wanted.status is None else [wanted.status],
         wanted.since,
         wanted.until,
         max_age,
         wanted.reason,
-        batches_,
-        places,
+        None if places is None else [batch for batch, _ in places],
+        None if places is None else [place for _, place in places],
         wanted.cause,
+        wanted.dismissed,
     )
 
 
@@ -206,10 +210,19 @@ async def lane_of(connection: PipelineConnection, number: DestinationNumber) -> 
 
 
 async def dismiss(
-    connection: PipelineConnection, number: DestinationNumber, wanted: ReplayFilter, *, dry_run: bool
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    wanted: EventQuery,
+    places: Places | None,
+    *,
+    by: str,
+    dry_run: bool,
 ) -> int:
-    """Mark the matching dead letters as handled, and return their number. With `dry_run`, only count them."""
-    arguments = _arguments(number, wanted, timedelta(0))
+    """Mark the matching open dead letters as handled by an actor, and return their number.
+
+    With `dry_run`, only count them.
+    """
+    arguments = _arguments(number, wanted, places, timedelta(0))
     matching = f"""
         {_FOUND}
         SELECT e.batch, e.place FROM exceptions e JOIN singles USING (batch, place)
@@ -218,9 +231,10 @@ async def dismiss(
         found: int = await connection.fetchval(f"SELECT count(*) FROM ({matching}) matching", *arguments)
         return found
     status: str = await connection.execute(
-        f"UPDATE exceptions e SET dismissed_at = now() FROM ({matching}) m "
+        f"UPDATE exceptions e SET dismissed_at = now(), dismissed_by = $11 FROM ({matching}) m "
         "WHERE e.batch = m.batch AND e.place = m.place AND e.status = 'dead'",
         *arguments,
+        by,
     )
     return int(status.rpartition(" ")[2])
 
@@ -257,10 +271,7 @@ class ReplayProgress:
     id: str
     requested_at: datetime
     requested_by: str
-    status: str
-    reason: str | None
-    since: datetime | None
-    until: datetime | None
+    selection: dict[str, Any]  # `EventQuery.document`
     replayed: int
     waiting: int
     delivered: int
@@ -276,7 +287,7 @@ _BY_STATUS = ", ".join(
         *((s, s) for s in ("delivered", "dead", "expired", "erased")),
     ]
 )
-_REPLAY = "p.number, p.id, p.requested_at, p.requested_by, p.status, p.reason, p.since, p.until, p.replayed"
+_REPLAY = "p.number, p.id, p.requested_at, p.requested_by, p.replayed"
 
 
 async def progress(
@@ -313,9 +324,9 @@ async def progress(
             AND s.replays @> ARRAY[p.number]
           GROUP BY 1, 2
         )
-        SELECT {_REPLAY}, {_BY_STATUS}
+        SELECT {_REPLAY}, p.selection::text AS selection, {_BY_STATUS}
         FROM page p LEFT JOIN events e ON e.number = p.number
-        GROUP BY {_REPLAY}
+        GROUP BY {_REPLAY}, p.selection
         ORDER BY p.number DESC
         """,
         number,
@@ -323,18 +334,23 @@ async def progress(
         id,
         limit,
     )
-    return [read_row(ReplayProgress, row) for row in rows]
+    return [read_row(ReplayProgress, row, selection=json.loads(row["selection"])) for row in rows]
 
 
 async def candidate_batches(
-    connection: PipelineConnection, number: DestinationNumber, status: str, *, after: int, limit: int
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    statuses: Sequence[str],
+    *,
+    after: int,
+    limit: int,
 ) -> dict[BatchId, date]:
-    """Return the day of each of the next `limit` batches after `after` with an exception of a status."""
+    """Return the days of the next `limit` batches after `after` with an exception of these statuses."""
     rows = await connection.fetch(
-        "SELECT DISTINCT batch, day FROM exceptions WHERE destination = $1 AND status = $2 AND batch > $3 "
-        "ORDER BY batch LIMIT $4",
+        "SELECT DISTINCT batch, day FROM exceptions "
+        "WHERE destination = $1 AND status = ANY($2) AND batch > $3 ORDER BY batch LIMIT $4",
         number,
-        status,
+        statuses,
         after,
         limit,
     )

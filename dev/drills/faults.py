@@ -164,7 +164,7 @@ class FaultInjector:
 
     def _replay(self, name: str) -> None:
         path = f"/destinations/{self.targets[name].destination_id}/replay"
-        while self.stage.call("POST", path, {"status": "dead"})["remaining"]:
+        while self.stage.call("POST", path, {"status": "dead", "dry_run": False})["remaining"]:
             time.sleep(1)
 
     def replay_all(self) -> None:

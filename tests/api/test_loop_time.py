@@ -184,7 +184,11 @@ def computations(ids: Ids) -> Iterator[Call]:
         ("POST", f"{here}/mappings/suggest", None),
         ("POST", f"{mapping}/publish", None),
         ("POST", f"{mapping}/rollback", {"version": 1}),
-        ("POST", f"{here}/replay", {"status": "dead", "event_ids": [f"o{n}" for n in range(1_000)]}),
+        (
+            "POST",
+            f"{here}/replay",
+            {"status": "dead", "dry_run": False, "event_ids": [f"o{n}" for n in range(1_000)]},
+        ),
         ("POST", f"{here}/dead-letters/dismiss", {"dry_run": True}),
         ("POST", "/subjects/find", {"email": "person1@example.com"}),
         ("POST", f"/events?dry_run=true&destination_id={here[14:]}", [event(n) for n in range(5_000)]),

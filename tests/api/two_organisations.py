@@ -15,10 +15,12 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from app.admin.access import Scope
 from app.admin.erasure import request_erasure
 from app.console.sessions import csrf_of
+from app.domain.event_query import EventQuery
 from app.domain.ids import OrganisationId
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
 from app.domain.notifications.channels import read_webhooks
+from app.domain.outcomes.status import Status
 from app.store import counts, incidents, journey_counts, notifications, rejection_records, replays
 from app.store.organisation_scope import EVERY, SETTING, ScopedPool, prepare_engine
 from app.store.rejection_records import NewRejection
@@ -33,7 +35,7 @@ SENT: dict[tuple[str, str], Any] = {
     ("POST", "/organisations"): {"id": "alpha", "name": "Taken"},
     ("PATCH", "/organisations/{id}"): {"name": "Changed"},
     ("POST", "/destinations/{destination_id}/replay"): {"status": "dead", "dry_run": True},
-    ("POST", "/destinations/{destination_id}/dead-letters/dismiss"): {"status": "dead"},
+    ("POST", "/destinations/{destination_id}/dead-letters/dismiss"): {"status": "dead", "dry_run": False},
     ("PUT", "/destinations/{destination_id}/notifications"): {"min_severity": "critical"},
     ("POST", "/incidents/{incident_id}/acknowledge"): {"note": "n"},
     ("POST", "/incidents/{incident_id}/mute"): {"until": "2030-01-01T00:00:00Z"},
@@ -252,5 +254,5 @@ async def _observed(pool: asyncpg.Pool, organisation: OrganisationId, destinatio
             await incidents.insert(c, opened, id=id_, organisation=organisation)
         await notifications.channel_failed(c, organisation, f"ops-{organisation}", "timeout")
     async with ScopedPool(pool, organisation).acquire() as c:
-        await replays.begin(c, replay, number, replays.ReplayFilter("dead"), by=f"engine of {organisation}")
+        await replays.begin(c, replay, number, EventQuery(status=Status.DEAD), by=f"engine of {organisation}")
     return {"incident_id": incident, "replay_id": replay}

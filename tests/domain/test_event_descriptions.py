@@ -75,6 +75,8 @@ FAILED = ExceptionRow(
     event_at=AT - 3 * HOUR,
     delivered_at=None,
     erased_at=None,
+    dismissed_at=None,
+    dismissed_by=None,
 )
 ATTEMPT = AttemptRecord(
     1, AT, AT + HOUR, "answered", 207, "amz-1", "accepted in part", 12, 40, is_retry=False
@@ -116,6 +118,8 @@ def test_a_waiting_event_has_everything_from_its_metadata() -> None:
         journey_id="jrn-1",
         node_id="node-1",
         request_id="req-1",
+        dismissed_at=None,
+        dismissed_by=None,
         rejections=[],
         destination_id="dst_1",
         match_keys=["EMAIL", "PHONE"],
@@ -285,7 +289,7 @@ def test_a_duplicate_of_another_destination_shows_no_attempts(
     """And names the first event only to those who may see it."""
     shown = duplicate_history(history(batch=SENT), LOCATION, "dst_2", AT, may_name=may_name)
     assert shown.duplicate_of == first
-    assert (shown.attempts, shown.replays) == ((), ())
+    assert (shown.attempts, shown.attempts_complete, shown.replays) == ((), False, ())
     assert (shown.execution_id, shown.journey_id, shown.node_id, shown.request_id) == (None,) * 4
     assert words in shown.explanation
     assert (shown.destination_id, shown.event_id) == ("dst_2", "ord-2")
@@ -299,6 +303,7 @@ def test_an_event_that_was_only_rejected() -> None:
         reason="no_match_key",
         field=None,
         mapping_field=None,
+        also=(),
         detail="No mapped match key has a usable value.",
         request_id="req-1",
         mapping_id="map_1",

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any, cast
 
-from app.admin.event_list import BATCHES_PER_QUERY, EventFilter, scan_events
+from app.admin.event_list import BATCHES_PER_QUERY, scan_events
 from app.domain.batch import EventMetadata, pack
+from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.store.event_history import BatchRow, DestinationRef
 
@@ -40,7 +41,7 @@ class CountingConnection:
 async def test_batches_that_cannot_contain_an_id_cost_no_statement() -> None:
     """A search for an id that does not exist reads the newest batches, nothing else."""
     connection = CountingConnection()
-    wanted = EventFilter(any_id="nothing-like-it")
+    wanted = EventQuery(any_id="nothing-like-it")
     found = await scan_events(cast(Any, connection), newest, {}, wanted, before=None, limit=50)
     assert (found.items, found.following, found.back_to) == ([], None, NOW)
     assert connection.arguments == []
@@ -49,7 +50,7 @@ async def test_batches_that_cannot_contain_an_id_cost_no_statement() -> None:
 async def test_exceptions_are_read_of_the_batch_with_the_id_only() -> None:
     """Fifty batches are read; one of them may contain the id."""
     connection = CountingConnection()
-    wanted = EventFilter(any_id="order-31")
+    wanted = EventQuery(any_id="order-31")
     found = await scan_events(cast(Any, connection), newest, {}, wanted, before=None, limit=50)
     assert [item.event.event_id for item in found.items] == ["order-31"]
     assert connection.arguments == [([31], [1])]

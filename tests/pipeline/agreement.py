@@ -244,7 +244,7 @@ class Driver:
             await self._reconnect()
 
     async def _replay(self, dst: str) -> None:
-        done = await self.ask("POST", f"/destinations/{dst}/replay", {"status": "dead"})
+        done = await self.ask("POST", f"/destinations/{dst}/replay", {"status": "dead", "dry_run": False})
         if done.get("replay_id"):
             self.replays[done["replay_id"]] = done["replayed"]
 

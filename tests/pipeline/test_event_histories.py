@@ -249,7 +249,7 @@ async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
     world.work()
     await world.until(dst, dead=1, delivered=1)
     world.amazon.script = None
-    done = await service.do(f"/destinations/{dst}/replay", {"status": "dead"})
+    done = await service.do(f"/destinations/{dst}/replay", {"status": "dead", "dry_run": False})
     await world.until(dst, delivered=2)
     history = await service.history(dst)
     first, second = history["attempts"]
@@ -279,7 +279,7 @@ async def test_batches_that_never_left_remember_their_replay(service: Service) -
     await world.fetch(
         "UPDATE batch_states SET disposition = 'expired', settled_at = now(), reason = 'expired'"
     )
-    done = await service.do(f"/destinations/{dst}/replay", {"status": "expired"})
+    done = await service.do(f"/destinations/{dst}/replay", {"status": "expired", "dry_run": False})
     world.work()
 
     async def delivered() -> bool:
@@ -323,7 +323,7 @@ async def test_item_outcomes_are_bounded(service: Service) -> None:
     await world.until(dst, dead=1)
     before = (await world.fetch("SELECT item_outcomes[1] AS first FROM exceptions"))[0]["first"]
     await world.fetch("UPDATE exceptions SET item_outcomes = array_fill(item_outcomes[1], ARRAY[31])")
-    await service.do(f"/destinations/{dst}/replay", {"status": "dead"})
+    await service.do(f"/destinations/{dst}/replay", {"status": "dead", "dry_run": False})
     await eventually(lambda: _second_refusal(service, dst))
     (row,) = await world.fetch("SELECT item_outcomes AS kept, cardinality(replays) AS n FROM exceptions")
     assert (len(row["kept"]), row["kept"][0], row["n"]) == (31, before, 1)
@@ -435,7 +435,7 @@ async def test_answers_have_the_shapes_they_are_described_with(service: Service)
     histories = [await service.history(dst, name) for name in ("k1", "k2", "ord-2")]
     assert [history["duplicate_of"] is None for history in histories] == [True, False, True]
     assert (await service.ask(f"/destinations/{dst}/stats"))["dead_letters"]
-    await service.do(f"/destinations/{dst}/replay", {"status": "dead"})
+    await service.do(f"/destinations/{dst}/replay", {"status": "dead", "dry_run": False})
     await world.until(dst, delivered=2)
     assert (await service.history(dst, "k1"))["replays"]
     assert (await service.ask(f"/destinations/{dst}/events"))["items"]

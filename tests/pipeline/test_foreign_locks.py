@@ -132,7 +132,7 @@ async def test_a_foreign_lock_stops_neither_intake_nor_another_call(service: Ser
             service.call("POST", "/subjects/erase", {"email": "person1@example.com"}),
             service.call("POST", f"/destinations/{first}/pause"),
             service.call("POST", f"/destinations/{second}/disconnect"),
-            service.call("POST", f"/destinations/{second}/replay", {"status": "dead"}),
+            service.call("POST", f"/destinations/{second}/replay", {"status": "dead", "dry_run": False}),
             service.call("GET", f"/destinations/{first}/stats"),
             service.call("GET", "/incidents"),
             service.call("GET", "/health/ready"),

@@ -1,16 +1,23 @@
 """What replay promises: honest counts, once when asked twice, behind what is live, nothing past its age."""
 
 import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
 import httpx
+import pytest
 
-from app.admin.replay import ReplayResult, replay, replay_by_transaction
-from app.domain.ids import DEFAULT_ORGANISATION, LaneId
+from app.admin.access import Caller, Scope
+from app.admin.replay import ReplayResult, replay_steps
+from app.domain.event_query import EventQuery
+from app.domain.ids import DEFAULT_ORGANISATION, KeyId
+from app.domain.outcomes.status import Status
 from app.processes import api
 from app.processes.resources import open_resources
-from app.store.replays import ReplayFilter, lane_of
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.processes import ADMIN
 from tests.pipeline.world import World, event, eventually, settings_of
@@ -18,16 +25,32 @@ from tests.pipeline.world import World, event, eventually, settings_of
 MAX_AGE = timedelta(days=21)
 
 
-async def ask(
+OPERATOR = Caller(KeyId("cli:ops"), frozenset(Scope))
+
+
+async def steps(
     world: World, dst: str, *, dry_run: bool = False, most: int = 50_000, **of: Any
-) -> ReplayResult:
-    number = await world.number(dst)
-    async with world.pool.acquire() as c, c.transaction():
-        lane: LaneId = await lane_of(c, number)
-        wanted = ReplayFilter(**{"status": "dead", **of})
-        return await replay(
-            c, number, lane, wanted, max_age=MAX_AGE, writer=1, by="key_test", dry_run=dry_run, most=most
-        )
+) -> AsyncIterator[ReplayResult]:
+    results = replay_steps(
+        world.resources.engine_of(DEFAULT_ORGANISATION),
+        OPERATOR,
+        dst,
+        EventQuery(**of),
+        max_age=MAX_AGE,
+        writer=1,
+        dry_run=dry_run,
+        most=most,
+    )
+    async with aclosing(results):
+        async for _, result in results:
+            yield result
+
+
+async def ask(world: World, dst: str, **of: Any) -> ReplayResult:
+    """Return the result of the first transaction."""
+    results = steps(world, dst, **of)
+    async with aclosing(results):  # type: ignore[type-var]
+        return await anext(results)
 
 
 def refuse(request: Request) -> httpx.Response:
@@ -133,7 +156,7 @@ async def test_whole_batches_that_were_discarded_or_expired_go_back_too(world: W
             n,
         )
     assert (await ask(world, gone)).replayed == 4
-    assert (await ask(world, late, status="expired")).replayed == 3
+    assert (await ask(world, late, status=Status.EXPIRED)).replayed == 3
     world.work()
     await world.until(gone, delivered=4, dead=0)
     await world.until(late, delivered=3, expired=0)
@@ -205,21 +228,53 @@ async def test_one_call_replays_all_that_match_however_many(database_url: str) -
         assert (counts["dead"], counts["queued"]) == (0, events)
 
 
-async def test_a_replay_from_the_command_line_is_audited(world: World) -> None:
-    """A dry run changes nothing; a replay is recorded under the operator's account."""
-    dst = await dead(world, 3)
-    world.amazon.script = None
-    for dry_run, recorded in ((True, []), (False, [("cli:ops", "events.replayed")])):
-        results = replay_by_transaction(
-            world.resources.engine_of(DEFAULT_ORGANISATION),
-            dst,
-            ReplayFilter("dead"),
-            max_age=MAX_AGE,
-            writer=1,
-            by="cli:ops",
-            dry_run=dry_run,
-        )
-        assert [(one.matched, one.replayed) async for one in results] == [(3, 3)]
-        rows = await world.fetch("SELECT actor, action FROM audit WHERE action = 'events.replayed'")
-        assert [tuple(row) for row in rows] == recorded
-    await world.until(dst, delivered=3, dead=0)
+async def test_a_replay_of_several_transactions_has_one_id_and_one_audit_row(world: World) -> None:
+    """A dry run changes nothing; every event names the same replay, which counts all of them."""
+    dst = await dead(world, 5)
+    await world.stop_workers()
+    assert [(one.matched, one.replayed) async for one in steps(world, dst, dry_run=True)] == [(5, 5)]
+    assert await world.fetch("SELECT FROM audit WHERE action = 'events.replayed'") == []
+    results = [result async for result in steps(world, dst, most=2)]
+    assert [(one.matched, one.replayed, one.remaining) for one in results] == [
+        (5, 2, 3),
+        (5, 4, 1),
+        (5, 5, 0),
+    ]
+    assert len({one.replay_id for one in results}) == 1
+    ((replay, replayed),) = await world.fetch("SELECT number, replayed FROM replays")
+    assert replayed == 5
+    rows = await world.fetch("SELECT replays FROM exceptions")
+    assert [list(row["replays"]) for row in rows] == [[replay]] * 5
+    ((actor, after),) = await world.fetch("SELECT actor, after FROM audit WHERE action = 'events.replayed'")
+    assert (actor, json.loads(after)) == ("cli:ops", {"replay_id": results[0].replay_id, "matched": 5})
+
+
+async def test_a_replay_over_http_of_several_transactions_has_one_id(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record, the audit and the history of each event name the id of the response."""
+    monkeypatch.setitem(replay_steps.__kwdefaults__, "most", 2)
+    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
+    async with (
+        open_resources(settings, role="test", pool_size=4) as resources,
+        api.build_application(resources) as application,
+    ):
+        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
+        dst = await dead(world, 5)
+        await world.stop_workers()
+        transport = httpx.ASGITransport(app=application)
+        headers = {"X-Api-Key": ADMIN}
+        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
+            ids = [f"ord-{number}" for number in range(5)]
+            body = {"dry_run": False, "event_ids": ids}
+            answer = (await client.post(f"/destinations/{dst}/replay", json=body)).json()
+            assert (answer["matched"], answer["replayed"], answer["remaining"]) == (5, 5, 0)
+            (record,) = (await client.get(f"/destinations/{dst}/replays")).json()["items"]
+            (row,) = (await client.get("/audit", params={"action": "events.replayed"})).json()["items"]
+            assert record["replay_id"] == row["after"]["replay_id"] == answer["replay_id"]
+            assert record["replayed"] == row["after"]["matched"] == 5
+            digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+            assert record["event_ids"] == row["after"]["event_ids"] == {"count": 5, "sha256": digest}
+            for id_ in ids:
+                history = (await client.get(f"/events/{id_}", params={"destination_id": dst})).json()
+                assert [one["replay_id"] for one in history["replays"]] == [answer["replay_id"]]

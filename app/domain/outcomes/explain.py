@@ -23,6 +23,7 @@ class EventState:
     max_age: timedelta
     erased_at: datetime | None = None
     is_organisation_suspended: bool = False
+    dismissed_at: datetime | None = None
 
     @property
     def expires_at(self) -> datetime:
@@ -61,9 +62,10 @@ def explain(state: EventState) -> str:
         case Status.DEAD:
             message = (state.amazon_message or "").rstrip(". ")
             cause = UNCLEAR_ANSWERS.get(message, f"Amazon's message: {message}." if message else "")
-            return _sentences(
-                f"Failed permanently{_at_time(state.finished_at)}.", cause, _remedy(state.reason)
-            )
+            remedy = _remedy(state.reason)
+            if state.dismissed_at is not None:
+                remedy = f"Dismissed{_at_time(state.dismissed_at)}. No action needed."
+            return _sentences(f"Failed permanently{_at_time(state.finished_at)}.", cause, remedy)
         case Status.EXPIRED:
             return f"It passed Amazon's age limit of {state.max_age.days} days before it could be sent."
         case Status.ERASED:
