@@ -64,7 +64,7 @@ def _proxy(value: SecretStr) -> SecretStr:
 
 def _certificates(path: Path) -> Path:
     try:
-        is_pem = "BEGIN CERTIFICATE" in path.read_text()
+        is_pem = "-----BEGIN CERTIFICATE" in path.read_text()
     except (OSError, UnicodeDecodeError):
         is_pem = False
     if not is_pem:

@@ -1,9 +1,10 @@
 """Use cases: read the event schema of a destination, its samples, and the mapping suggested from them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -11,10 +12,11 @@ from app.admin.destinations import find_visible
 from app.domain.identity import Profile
 from app.domain.observed.event_schema import EventSchema, merge_samples
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
-from app.domain.observed.schema_sample import SchemaSample
+from app.domain.observed.schema_sample import Fingerprint, SchemaSample
 from app.domain.suggestions.from_samples import suggest_from_samples
-from app.domain.suggestions.suggest import Suggestion
+from app.domain.suggestions.suggest import Suggestion, SuggestionSettings
 from app.store import event_names, schema_samples
+from app.store.destinations import Destination
 from app.store.schema_samples import StoredSamples
 
 
@@ -47,29 +49,27 @@ async def read_observed(
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         stored = await schema_samples.of_destination(connection, destination.id)
-        pins = await event_names.of_advertiser(connection, destination.advertiser_id)
-    return await context.compute(
-        _observed,
-        stored,
-        zone=zone,
-        profile=Profile(destination.identity_profile),
-        pins={pin.event_type: pin.name for pin in pins},
-        now=context.now(),
-        fingerprint=partial(fingerprint, key=fingerprint_key(context.pepper, destination.number)),
-    )
+        settings = await settings_of(context, connection, destination, zone)
+    key = fingerprint_key(context.pepper, destination.number)
+    return await context.compute(_observed, stored, settings, partial(fingerprint, key=key))
 
 
 def _observed(
-    stored: StoredSamples,
-    *,
-    zone: str | None,
-    profile: Profile,
-    pins: Mapping[str, str],
-    now: datetime,
-    fingerprint: Callable[[str], bytes],
+    stored: StoredSamples, settings: SuggestionSettings, fingerprint: Fingerprint
 ) -> ObservedEvents:
     samples = stored.counted()
-    suggestion = suggest_from_samples(
-        samples, zone=zone, profile=profile, pins=pins, now=now, fingerprint=fingerprint
-    )
+    suggestion = suggest_from_samples(samples, settings, fingerprint)
     return ObservedEvents(merge_samples(samples), samples, suggestion)
+
+
+async def settings_of(
+    context: AppContext, connection: AsyncConnection, destination: Destination, zone: str | None
+) -> SuggestionSettings:
+    """Return what the suggestions for a destination depend on."""
+    pins = await event_names.of_advertiser(connection, destination.advertiser_id)
+    return SuggestionSettings(
+        zone,
+        Profile(destination.identity_profile),
+        {pin.event_type: pin.name for pin in pins},
+        context.now(),
+    )

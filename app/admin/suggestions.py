@@ -7,11 +7,9 @@ from zoneinfo import available_timezones
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.event_schemas import read_observed
+from app.admin.event_schemas import read_observed, settings_of
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.domain.identity import Profile
 from app.domain.suggestions.suggest import MAX_EVENTS, Suggestion, suggest
-from app.store import event_names
 
 _BATCHES: Final = ("events", "rows")
 
@@ -34,16 +32,9 @@ async def suggest_mapping(
         return (await read_observed(context, caller, destination_id, zone)).suggestion
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
-        pins = await event_names.of_advertiser(connection, destination.advertiser_id)
+        settings = await settings_of(context, connection, destination, zone)
     # Hundreds of events take longer than the event loop may be occupied.
-    return await context.compute(
-        suggest,
-        list(_single_events(events))[:MAX_EVENTS],
-        zone=zone,
-        profile=Profile(destination.identity_profile),
-        pins={pin.event_type: pin.name for pin in pins},
-        now=context.now(),
-    )
+    return await context.compute(suggest, list(_single_events(events))[:MAX_EVENTS], settings)
 
 
 def _single_events(events: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -28,7 +28,7 @@ from app.store import damage, schema_revision, secrets
 from app.store.damage import DamagedBatch
 from app.store.deployment import Deployment, read_deployment
 from app.store.errors import DRIVER_ERRORS, connection_problem
-from app.store.organisation_scope import EVERY, SETTING
+from app.store.organisation_scope import sees_every_organisation
 
 MIN_POSTGRES_VERSION = 150_000
 MAX_SKEW = timedelta(seconds=2)
@@ -321,7 +321,7 @@ def run(settings: Settings, _asked: argparse.Namespace) -> int:
 async def _read(settings: Settings) -> Facts:
     connection = await connect_as(settings, "api")
     try:
-        keeps_settings = await connection.fetchval("SELECT current_setting($1, true)", SETTING) == EVERY
+        keeps_settings = await sees_every_organisation(connection)
         before = datetime.now(UTC)
         database = await read_deployment(connection)
         after = datetime.now(UTC)

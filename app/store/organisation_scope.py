@@ -88,3 +88,8 @@ PipelinePool: TypeAlias = asyncpg.Pool | ScopedPool
 def scoped_pool(pool: PipelinePool, organisation: OrganisationId) -> ScopedPool:
     """Return a pool that lends the connections of `pool` for an organisation."""
     return ScopedPool(pool._pool if isinstance(pool, ScopedPool) else pool, organisation)
+
+
+async def sees_every_organisation(connection: PipelineConnection) -> bool:
+    """Return whether the session has the setting with which a connection for all organisations begins."""
+    return bool(await connection.fetchval("SELECT current_setting($1, true)", SETTING) == EVERY)

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -81,13 +82,14 @@ async def prepared(service: Service) -> tuple[Ids, Ids]:
     wide, many = await service.world.destination(), await service.world.destination()
     await service.post(wide, *(event(number) for number in range(500)))
     names = words(4)
+    now = datetime.now(UTC)
     objects = [{key: {next(names): "x" for _ in range(60)} for key in "abc"} for _ in range(RING)]
     await service.world.fetch(
         "INSERT INTO schema_samples (mapping, events, content) "
         "SELECT number, $2, $3 FROM mappings WHERE destination = $1",
         wide,
         RING,
-        pack(SampleGroup({take_sample(each): 1 for each in objects}, {}), Fingerprints()),
+        pack(SampleGroup({take_sample(each, now=now): 1 for each in objects}, {}), Fingerprints()),
     )
     assert (await service.get(f"/destinations/{wide}/event-schema"))["events"] == RING
     bad = {"event": {"timestamp": "yesterday"}, "user": {"email": "a@example.com"}}

@@ -20,7 +20,7 @@ from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import ComparedMapping, backtest
 from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import SampleGroup, take_sample
-from app.domain.suggestions.suggest import suggest
+from app.domain.suggestions.suggest import SuggestionSettings, suggest
 from tests.domain.conversions import convert
 from tests.domain.realistic_events import FAMILIES, events_of
 
@@ -326,7 +326,7 @@ def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> 
     now = datetime.now(UTC)
     events = [event for event, _ in events_of(family, 3, 6, now)]
     zone = FAMILIES[family].zone
-    suggestion = suggest(events, zone=zone, profile=Profile.AMAZON, pins={}, now=now)
+    suggestion = suggest(events, SuggestionSettings(zone, Profile.AMAZON, {}, now))
     written = {"country_code": "DE", **suggestion.mapping}
     published = compile_mapping(written)
     assert isinstance(published, Mapping), published

@@ -18,7 +18,7 @@ from app.domain.destination import Region
 from app.domain.event import Event
 from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
-from app.domain.suggestions.suggest import Suggestion, suggest
+from app.domain.suggestions.suggest import Suggestion, SuggestionSettings, suggest
 from tests.domain.conversions import convert
 from tests.domain.realistic_events import FAMILIES, JSON, Truth, events_of
 
@@ -30,7 +30,7 @@ SAMPLE, ALL = 30, 120
 def suggestion_for(family: str, seed: int) -> Suggestion:
     """Return the suggestion from the first events of a family."""
     events = [received(event) for event, _ in events_of(family, seed, SAMPLE, NOW)]
-    return suggest(events, zone=FAMILIES[family].zone, profile=Profile.AMAZON, pins={}, now=NOW)
+    return suggest(events, SuggestionSettings(FAMILIES[family].zone, Profile.AMAZON, {}, NOW))
 
 
 def received(event: JSON) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def test_a_row_says_for_which_share_of_the_events_its_source_works(family: str) 
 def test_times_without_a_zone_need_one() -> None:
     """Without it the mapping has no time, so that no event is sent with a wrong one."""
     events = [received(event) for event, _ in events_of("german_table", 1, SAMPLE, NOW)]
-    suggestion = suggest(events, zone=None, profile=Profile.AMAZON, pins={}, now=NOW)
+    suggestion = suggest(events, SuggestionSettings(None, Profile.AMAZON, {}, NOW))
     assert "event_timestamp" not in suggestion.mapping["fields"]
     assert ("event_timestamp", "zone_needed") in {(e.field, e.reason) for e in suggestion.undecided}
 
@@ -116,7 +116,7 @@ def test_the_order_of_day_and_month_follows_from_the_days_around_now() -> None:
         events = [
             {"time": f"{early - timedelta(hours=n):{pattern}}", "email": "a@b.example"} for n in range(30)
         ]
-        suggestion = suggest(events, zone="Europe/Paris", profile=Profile.AMAZON, pins={}, now=early)
+        suggestion = suggest(events, SuggestionSettings("Europe/Paris", Profile.AMAZON, {}, early))
         formats = suggestion.mapping["fields"]["event_timestamp"]["pipe"][0][1]["formats"]
         assert ("D/M/YYYY H:mm" in formats) is day_first
         assert ("M/D/YYYY H:mm" in formats) is not day_first

@@ -1,5 +1,6 @@
 """What is suggested for a field, and what is left to a person."""
 
+import dataclasses
 import json
 import re
 import time
@@ -24,18 +25,23 @@ from app.domain.suggestions.event_kinds import recognise
 from app.domain.suggestions.event_shapes import event_type_of
 from app.domain.suggestions.from_samples import suggest_from_samples
 from app.domain.suggestions.observations import observe
-from app.domain.suggestions.suggest import Suggestion, suggest
+from app.domain.suggestions.suggest import Suggestion, SuggestionSettings, suggest
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "suggestions.md"
 BASE = {"event": "purchase", "time": "2026-11-24T10:00:00Z", "user": {"country": "DE"}}
 
 
-def suggested(events: Sequence[dict[str, Any]], **changes: Any) -> Suggestion:
+def settings(zone: str | None = None) -> SuggestionSettings:
+    return SuggestionSettings(zone, Profile.AMAZON, {}, NOW)
+
+
+def suggested(
+    events: Sequence[dict[str, Any]], times: Sequence[int] | None = None, **changes: Any
+) -> Suggestion:
     """Return the suggestion for events, parsed as the service parses them."""
     parsed = [strict_json.parse(json.dumps(event).encode()) for event in events]
-    settings: dict[str, Any] = {"zone": None, "profile": Profile.AMAZON, "pins": {}, "now": NOW}
-    return suggest(parsed, **(settings | changes))
+    return suggest(parsed, dataclasses.replace(settings(), **changes), times)
 
 
 def orders(count: int = 12, **members: Any) -> list[dict[str, Any]]:
@@ -347,7 +353,7 @@ def test_no_events_give_nothing() -> None:
 def test_samples_of_events_give_a_mapping_too() -> None:
     """Their texts are invented, so that no event id is suggested."""
     event = BASE | {"order_id": "o1", "total": 5, "user": {"email": "ada@example.com", "country": "DE"}}
-    sample = synthetic_event(take_sample(event), NOW)
+    sample = synthetic_event(take_sample(event, now=NOW), NOW)
     suggestion = suggested([sample], times=[40])
     assert {"event_timestamp", "email", "value"} <= suggestion.mapping["fields"].keys()
     assert "event_id" not in suggestion.mapping["fields"]
@@ -360,11 +366,9 @@ def test_samples_of_events_give_a_mapping_too() -> None:
 def test_the_name_of_events_is_found_by_its_fingerprint(name: str) -> None:
     """Samples do not hold it. Names that are in no list stay unknown."""
     digest = partial(fingerprint, key=b"key")
-    sample = take_sample(BASE | {"event": name}, fingerprint=digest)
+    sample = take_sample(BASE | {"event": name}, now=NOW, fingerprint=digest)
     assert name not in repr(sample)
-    found = suggest_from_samples(
-        [(sample, 3)], zone=None, profile=Profile.AMAZON, pins={}, now=NOW, fingerprint=digest
-    )
+    found = suggest_from_samples([(sample, 3)], settings(), digest)
     assert found.mapping["event_type"] == event_type_of(name)
 
 
@@ -419,7 +423,7 @@ EVENTS = st.lists(st.dictionaries(NAMES, VALUES, max_size=6), min_size=1, max_si
 @given(EVENTS)
 def test_any_events_give_a_document_that_can_be_saved(events: list[dict[str, Any]]) -> None:
     """Whatever events hold, nothing is raised, and the document has no problems."""
-    suggestion = suggest(events, zone="Europe/Berlin", profile=Profile.AMAZON, pins={}, now=NOW)
+    suggestion = suggest(events, settings("Europe/Berlin"))
     assert not check_draft(suggestion.mapping)
     assert all(0 <= row.share <= 1 for row in suggestion.rows)
 
@@ -431,6 +435,6 @@ def test_the_work_is_bounded() -> None:
     event = BASE | {"wide": wide, "items": long}
     assert 22_000 < len(json.dumps(event)) < 27_000
     begin = time.thread_time()
-    suggestion = suggest([event] * 200, zone=None, profile=Profile.AMAZON, pins={}, now=NOW)
+    suggestion = suggest([event] * 200, settings())
     assert time.thread_time() - begin < 4
     assert suggestion.mapping["fields"]

@@ -159,7 +159,7 @@ def _text_kind(text: str, now: datetime) -> ValueKind:
     if text.isspace():
         return ValueKind.BLANK
     if len(text) > 1024:
-        return ValueKind.TCF if _is_tcf(text) else ValueKind.ENDLESS_TEXT
+        return ValueKind.TCF if is_tcf(text) else ValueKind.ENDLESS_TEXT
     # Cheap checks come before the patterns, because a pattern that does not match takes ten times as long.
     word = text.strip()
     if (dropped := is_placeholder_or_digest(word)) is not None:
@@ -291,7 +291,7 @@ def _word_kind(text: str) -> ValueKind:
         return ValueKind.CONSENT_COUNTRY if country.code in CONSENT_COUNTRIES else ValueKind.COUNTRY
     if len(text) <= 9 and (consent_word := CONSENT_WORDS.get(text.lower())) is not None:
         return ValueKind.GRANTED if consent_word == "GRANTED" else ValueKind.DENIED
-    if _is_tcf(text):
+    if is_tcf(text):
         return ValueKind.TCF
     if text.startswith("DB") and GPP.fullmatch(text):
         return ValueKind.GPP
@@ -300,5 +300,5 @@ def _word_kind(text: str) -> ValueKind:
     return ValueKind.TEXT if len(text) <= 256 else ValueKind.LONG_TEXT
 
 
-def _is_tcf(text: str) -> bool:
-    return text[0] == "C" and len(text) >= 39 and tcf.consents(text, vendor=1, purposes=()) is not None
+def is_tcf(text: str) -> bool:
+    return text[:1] == "C" and len(text) >= 39 and tcf.consents(text, vendor=1, purposes=()) is not None

@@ -7,26 +7,16 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.conversion.numbers import is_number, read_number
-from app.domain.suggestions.names import word_set, words_of
+from app.domain.suggestions.names import words_of
+from app.domain.suggestions.words import word_set
 
 # Signs that decide: one or two digits after the last sign, or both signs.
 _COMMA: Final = re.compile(r"\d,\d{1,2}(?![\d,.])|\.\d{3},|,-")
 _POINT: Final = re.compile(r"\d\.\d{1,2}(?![\d,.])|,\d{2,3}\.|\.\d{4,}")
 _EITHER: Final = re.compile(r"\d[.,]\d{3}(?!\d)")
-# Countries that write a decimal point. All others are taken to write a comma.
-_POINT_COUNTRIES: Final = word_set(
-    """
-    US GB IE AU NZ CA IN JP CN HK SG MY PH TH KR TW MX IL AE SA NG KE ZA CH
-    """
-)
-
-_HUNDREDTHS: Final = word_set(
-    """
-    cents cent cts ct minor pence centavos centimes centimos centesimi groszy ore
-    pennies pfennig subunit subunits
-    """
-)
-_MILLIONTHS: Final = frozenset({"micros", "micro"})
+_POINT_COUNTRIES: Final = word_set("point_countries")
+_HUNDREDTHS: Final = word_set("hundredths")
+_MILLIONTHS: Final = word_set("millionths")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,65 +3,28 @@
 from collections.abc import Sequence
 from typing import Final
 
-from app.domain.conversion import tcf
 from app.domain.conversion.consent import CONSENT_WORDS, GPP
-from app.domain.suggestions.names import rank, word_set, words_of
+from app.domain.observed.value_kinds import is_tcf
+from app.domain.suggestions.names import joined, rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
+from app.domain.suggestions.words import key_by_word, word_list, word_set
 
 CONFIRM_ALL: Final = "confirm_that_all_consented"
 CONFIRM_SOURCE: Final = "confirm_meaning_of_consent"
 
-_CONSENT: Final = word_set(
-    """
-    consent consents consented consentement consentimiento consenso consentimento einwilligung
-    zustimmung einverstaendnis toestemming samtycke zgoda optin opted permission permissions adstorage
-    storage personalization amzn
-    """
-)
-_USER_DATA: Final = (
-    "userdata",
-    "aduserdata",
-    "amznuserdata",
-    "personalization",
-    "adpersonalization",
-    "ads",
-    "advertising",
-    "marketing",
-)
-_AD_STORAGE: Final = ("adstorage", "amznadstorage", "storage")
-# A consent to mail or to analysis says nothing about advertising.
-_OTHER_PURPOSE: Final = word_set(
-    """
-    newsletter email mail sms push phone call analytics analyticsstorage functional essential necessary
-    functionality security terms agb
-    """
-)
-# How other tools write an answer, beside the words that a mapping reads.
-_ANSWERS: Final = {
-    "y": "GRANTED",
-    "n": "DENIED",
-    "in": "GRANTED",
-    "out": "DENIED",
-    "allow": "GRANTED",
-    "deny": "DENIED",
-    "allowed": "GRANTED",
-    "accepted": "GRANTED",
-    "rejected": "DENIED",
-    "declined": "DENIED",
-    "ja": "GRANTED",
-    "nein": "DENIED",
-    "oui": "GRANTED",
-    "non": "DENIED",
-    "si": "GRANTED",
-}
+_CONSENT: Final = word_set("consent")
+_USER_DATA: Final = word_list("user_data")
+_AD_STORAGE: Final = word_list("ad_storage")
+_OTHER_PURPOSE: Final = word_set("other_purpose")
+_CONSENT_PARTS: Final = ("optin", "acceptsmarketing", "marketingaccepted")  # of all names, joined
+_ANSWERS: Final = key_by_word("answers")
 
 
 def find_consent(found: ObservedPaths) -> FieldFinding:
     """Return the member `consent` of the mapping document."""
-    for mode, is_string in (("tcf", _is_tcf), ("gpp", _is_gpp)):
+    for mode, is_string in (("tcf", is_tcf), ("gpp", _is_gpp)):
         for each in found.values:
-            texts = [value for value in each.found if type(value) is str]
-            if texts and sum(map(is_string, texts)) * 2 > len(texts):
+            if each.texts and sum(is_string(text.strip()) for text in each.texts) * 2 > len(each.texts):
                 return FieldFinding(
                     {"mode": mode, "string": each.source}, f"Its values are {mode.upper()} strings."
                 )
@@ -72,7 +35,7 @@ def find_consent(found: ObservedPaths) -> FieldFinding:
     ad_storage = _named([each for each in answers if each is not user_data], _AD_STORAGE)
     member = {"mode": "amazon", "user_data": _worded(user_data)}
     member["ad_storage"] = _worded(ad_storage or user_data)
-    exact = ad_storage is not None and _joined(user_data).endswith("userdata")
+    exact = ad_storage is not None and joined(user_data.names[-1]).endswith("userdata")
     reason = f"Named {user_data.label}; its values grant or deny consent."
     return FieldFinding(member, reason, () if exact else (CONFIRM_SOURCE,))
 
@@ -85,29 +48,14 @@ def find_limited_data_use(found: ObservedPaths) -> FieldFinding | None:
     return None
 
 
-def _is_tcf(text: str) -> bool:
-    word = text.strip()
-    return len(word) >= 39 and word[0] == "C" and tcf.consents(word, vendor=1, purposes=()) is not None
-
-
 def _is_gpp(text: str) -> bool:
-    return text.strip().startswith("DB") and GPP.fullmatch(text.strip()) is not None
-
-
-def _joined(each: ObservedPath) -> str:
-    return "".join(words_of(each.names[-1]))
+    return text.startswith("DB") and GPP.fullmatch(text) is not None
 
 
 def _is_answer(each: ObservedPath) -> bool:
-    words = [word for name in each.names for word in words_of(name)]
-    joined = "".join(words)
-    about = (
-        set(words) & _CONSENT
-        or "optin" in joined
-        or "acceptsmarketing" in joined
-        or "marketingaccepted" in joined
-    )
-    if not about or set(words) & _OTHER_PURPOSE or not each.found:
+    name = "".join(map(joined, each.names))
+    about = each.words & _CONSENT or any(part in name for part in _CONSENT_PARTS)
+    if not about or each.words & _OTHER_PURPOSE or not each.found:
         return False
     return all(
         type(value) is bool or (type(value) is str and _word(value) is not None) for value in each.found
@@ -122,7 +70,7 @@ def _word(text: str) -> str | None:
 def _named(answers: Sequence[ObservedPath], names: Sequence[str]) -> ObservedPath | None:
     for name in names:
         for each in answers:
-            if _joined(each) == name or name in "".join("".join(words_of(n)) for n in each.names[-2:]):
+            if name in "".join(map(joined, each.names[-2:])):
                 return each
     return None
 
@@ -134,4 +82,4 @@ def _worded(each: ObservedPath) -> Written:
     booleans = any(type(value) is bool for value in each.found)
     table = {"true": "GRANTED", "false": "DENIED"} if booleans else dict(_ANSWERS)
     steps = ["to_string"] if booleans else ["trim", "lower"]
-    return {**each.source, "pipe": [*each.source.get("pipe", []), *steps, ["map", table]]}
+    return each.piped(*steps, ["map", table])

@@ -4,36 +4,14 @@ from typing import Final
 
 from app.domain.conversion.numbers import is_number
 from app.domain.conversion.values import MAX_CUSTOM_LENGTH
-from app.domain.suggestions.names import words_of
+from app.domain.suggestions.names import joined
 from app.domain.suggestions.observations import ObservedPath, ObservedPaths, Written
-from app.domain.suggestions.products import Products, member_value
+from app.domain.suggestions.products import Products
 from app.domain.suggestions.trial import Trial
+from app.domain.suggestions.words import table, word_set
 
-# The names of custom data, and the names that events have for it. Case and separators do not matter.
-_ROWS: Final = {
-    name: frozenset(words.split())
-    for name, words in {
-        "brand": """
-            brand itembrand productbrand manufacturer marke hersteller marque marca merk marka varumarke""",
-        "category": """
-            category categories itemcategory productcategory producttype productgroup kategorie
-            warengruppe produktgruppe rubrique categorie categoria kategoria kategori""",
-        "sku": """
-            sku skus itemid productid articleid articlenumber article artikelnummer artikelnr artikel
-            itemnumber productsku reference referencia codigo codice ean gtin id""",
-        "product_name": """
-            productname itemname title name producttitle bezeichnung artikelbezeichnung artikelname
-            produktname nomproduit libelle nombre nome naam nazwa""",
-        "coupon": """
-            coupon couponcode promocode discountcode vouchercode gutscheincode promotionid codepromo""",
-        "affiliation": "affiliation storename shopname filialname",
-        "payment_method": "paymentmethod paymenttype zahlungsart moyenpaiement metodopago betaalmethode",
-        "plan": "plan planname subscriptionplan tarif",
-    }.items()
-}
-_OF_PRODUCTS_ONLY: Final = frozenset(
-    {"id", "name", "title", "nombre", "nome", "naam", "article", "artikel", "reference"}
-)
+_ROWS: Final = {name: frozenset(words) for name, words in table("custom_data").items()}
+_OF_PRODUCTS_ONLY: Final = word_set("of_products_only")
 _CUT: Final = ["substring", 0, MAX_CUSTOM_LENGTH]
 _JOIN: Final = ["unique", ["join", ", "], _CUT]
 
@@ -50,13 +28,10 @@ def find_custom_data(found: ObservedPaths, products: Products | None, trial: Tri
 def _of_products(products: Products | None, synonyms: frozenset[str]) -> list[Written]:
     if products is None:
         return []
-    members = [member for event in products.list.members for member in event][:200]
     for path, names in products.paths.items():
-        if "".join(words_of(names[-1])) not in synonyms or (
-            len(names) > 1 and names[-1] in _OF_PRODUCTS_ONLY
-        ):
+        if joined(names[-1]) not in synonyms or (len(names) > 1 and names[-1] in _OF_PRODUCTS_ONLY):
             continue
-        values = [member_value(member, names) for member in members]
+        values = products.column(path)
         whole = f"{products.list.each}.{path}"
         sources: list[Written] = []
         if any(type(value) is list for value in values) and whole.count("[*]") < 2:
@@ -73,7 +48,7 @@ def _of_event(found: ObservedPaths, synonyms: frozenset[str]) -> list[Written]:
         _cut(each)
         for each in found.values
         if not each.in_list
-        and "".join(words_of(each.names[-1])) in synonyms - _OF_PRODUCTS_ONLY
+        and joined(each.names[-1]) in synonyms - _OF_PRODUCTS_ONLY
         and each.found
         and all(type(value) is str or is_number(value) for value in each.found)
     ][:2]
@@ -81,4 +56,4 @@ def _of_event(found: ObservedPaths, synonyms: frozenset[str]) -> list[Written]:
 
 def _cut(each: ObservedPath) -> Written:
     longest = max(len(str(value)) for value in each.found)
-    return {**each.source, "pipe": ["to_string", _CUT]} if longest > MAX_CUSTOM_LENGTH // 2 else each.source
+    return each.piped("to_string", _CUT) if longest > MAX_CUSTOM_LENGTH // 2 else each.source

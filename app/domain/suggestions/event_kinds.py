@@ -4,24 +4,14 @@ from collections import Counter
 from typing import Final
 
 from app.domain.conversion.event_types import PURCHASE
-from app.domain.suggestions.event_shapes import SHAPES, EventShape, event_type_of, joined
-from app.domain.suggestions.names import word_set, words_of
+from app.domain.suggestions.event_shapes import SHAPES, EventShape, event_type_of
+from app.domain.suggestions.names import joined, words_in, words_of
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths
+from app.domain.suggestions.words import key_by_word, word_list, word_set
 
-_UNDONE: Final = word_set(
-    """
-    refund refunded cancel cancelled canceled cancellation return returned removed remove abandoned failed
-    storno storniert retoure
-    """
-)
-# Paths that hold the event's name, the best first, and last names of such paths elsewhere.
-_NAME_PATHS: Final = tuple(
-    """
-    event.name event event.eventName event_name eventName eventType event_type event.type event.event
-    xdm.eventType name action topic type
-    """.split()  # noqa: SIM905
-)
-_NAME_ENDS: Final = word_set("eventname eventtype event topic ereignis evenement evento aktion action")
+_UNDONE: Final = word_set("undone")
+_NAME_PATHS: Final = word_list("name_paths")
+_NAME_ENDS: Final = word_set("name_ends")
 _LONGEST_NAME: Final = 80
 _MOST_NAMES: Final = 100  # in the table of a mapping
 
@@ -38,11 +28,11 @@ def find_event_type(
 ) -> tuple[FieldFinding, str]:
     """Return the events' type by their name, else by their shape; and the most frequent type."""
     named = _name_of_event(found)
-    names = [value for value in named.found if type(value) is str] if named else []
+    names = named.texts if named else []
     types = Counter(event_type_of(name) or "" for name in names)
     known = [event_type for event_type, _ in types.most_common() if event_type]
     if named is None or not known:
-        undone = any(_UNDONE & set(words_of(name)) for name in names)
+        undone = bool(_UNDONE & words_in(names))
         finding = _by_shape(found, shape, is_order=is_order and not undone)
         return finding, finding.source
     reason = f"By the event's name at {named.path}."
@@ -50,8 +40,7 @@ def find_event_type(
         return FieldFinding(known[0], reason), known[0]
     table = {name: event_type for name in names if (event_type := event_type_of(name))}
     rows = {**dict(list(table.items())[:_MOST_NAMES]), "*": "OTHER"}
-    source = {**named.source, "pipe": [*named.source.get("pipe", []), ["map", rows]]}
-    return FieldFinding(source, reason, ("several_event_types",)), known[0]
+    return FieldFinding(named.piped(["map", rows]), reason, ("several_event_types",)), known[0]
 
 
 def _by_shape(found: ObservedPaths, shape: EventShape | None, *, is_order: bool) -> FieldFinding:
@@ -89,48 +78,18 @@ def _name_of_event(found: ObservedPaths) -> ObservedPath | None:
 
 # --- Where it happened ----------------------------------------------------------------------------
 
-_PLATFORMS: Final = {
-    word: source
-    for source, words in {
-        "IOS": ("ios", "iphone", "ipad", "ipados", "iphone os"),
-        "ANDROID": ("android",),
-        "FIRE_TV": ("fire tv", "firetv", "fire_tv", "fire os"),
-        "WEBSITE": (
-            *("web", "website", "browser", "desktop", "online", "webshop", "onlineshop", "mobile_web"),
-            "ecommerce",
-        ),
-        "OFFLINE": (
-            *("pos", "store", "in_store", "in-store", "instore", "offline", "retail", "filiale", "kasse"),
-            *("magasin", "tienda", "negozio"),
-        ),
-    }.items()
-    for word in words
-}
-_USUAL_PLATFORMS: Final = ("ios", "android", "fire tv", "web", "website", "pos", "store")
-_PLATFORM_NAMES: Final = word_set(
-    """
-    platform plattform os osname channel kanal canal canale source sourcename saleschannel vertriebskanal
-    devicetype eventsource
-    """
-)
-_PLATFORM_PARENTS: Final = word_set("device os platform app")  # of a `type` or `name`
-_OFFLINE: Final = word_set(
-    """
-    terminal register till cashier kasse kassennummer kassierer branch filiale filialnummer filialnr bon
-    bonnummer belegnummer kassenbon receiptnumber magasin caisse
-    """
-)
-_WEB: Final = word_set(
-    """
-    useragent url pageurl referrer browser webpagedetails browserip landingsite page website sessionid gclid
-    """
-)
+_PLATFORMS: Final = key_by_word("event_sources")
+_USUAL_PLATFORMS: Final = word_list("usual_platforms")
+_PLATFORM_NAMES: Final = word_set("platform_names")
+_PLATFORM_PARENTS: Final = word_set("platform_parents")
+_OFFLINE: Final = word_set("offline")
+_WEB: Final = word_set("web")
 
 
 def find_event_source(found: ObservedPaths, shape: EventShape | None) -> FieldFinding:
     """Return where the events happen: by a platform that they name, else by their shape, else a website."""
     for each in found.values:
-        words = [value.strip().lower() for value in each.found if type(value) is str]
+        words = [text.strip().lower() for text in each.texts]
         if not _names_platform(each) or len(words) < len(each.found) or not set(words) <= _PLATFORMS.keys():
             continue
         reason = f"Named {each.label}; its values are platforms."
@@ -138,8 +97,8 @@ def find_event_source(found: ObservedPaths, shape: EventShape | None) -> FieldFi
         if times == len(each.values):
             return FieldFinding(most, reason)
         rows = {word: _PLATFORMS[word] for word in (*_USUAL_PLATFORMS, *dict.fromkeys(words))}
-        pipe = [*each.source.get("pipe", []), "trim", "lower", ["map", {**rows, "*": most}]]
-        return FieldFinding({**each.source, "pipe": pipe, "default": most}, reason)
+        source = each.piped("trim", "lower", ["map", {**rows, "*": most}])
+        return FieldFinding({**source, "default": most}, reason)
     names = {joined(name) for each in found.values for name in each.names}
     if names & _WEB:
         return FieldFinding("WEBSITE", "The events have members of a browser.")

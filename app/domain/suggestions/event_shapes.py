@@ -3,12 +3,12 @@
 The facts are from the public documentation of each tool, see docs/suggestions.md.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from app.domain.conversion.event_types import PURCHASE
-from app.domain.suggestions.names import word_set, words_of
+from app.domain.suggestions.names import joined
+from app.domain.suggestions.words import SHAPE_ROWS, key_by_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,75 +24,15 @@ class EventShape:
     event_source: str = ""
 
 
-def _shape(name: str, *marks: str, event_type: str = "", event_source: str = "") -> EventShape:
-    return EventShape(name, tuple(map(word_set, marks)), event_type, event_source)
-
-
-SHAPES: Final = (
-    _shape(
-        "Shopify order",
-        "line_items total_price",
-        "line_items financial_status",
-        event_type=PURCHASE,
-        event_source="WEBSITE",
-    ),
-    _shape("Adobe XDM event", "productListItems", "commerce identityMap", "identityMap eventType"),
-    _shape(
-        "GA4 event", "params items", "ecommerce items", "timestamp_micros", "event_params", "items item_id"
-    ),
-    _shape("Segment call", "properties messageId", "properties anonymousId", "properties type context"),
-    _shape("Zeotap event", "eventName eventTimestamp", "user zi", "user cellno"),
+SHAPES: Final = tuple(
+    EventShape(**{**row, "marks": tuple(frozenset(mark.split()) for mark in row["marks"])})
+    for row in SHAPE_ROWS
 )
-
-# What happened, by the name of the event. Words are separated by `_`.
-_NAMES: Final[Mapping[str, str]] = {
-    PURCHASE: """
-        order_completed purchase ecommerce_purchase in_app_purchase commerce.purchases purchases order
-        order_create orders_create orders_paid order_placed order_created order_submitted order_confirmed
-        order_paid order_finished purchase_completed complete_purchase completed_purchase completed_order
-        placed_order product_purchased product_purchase purchased transaction transaction_completed
-        checkout_completed sale conversion payment_completed bought buy thank_you checkout.session.completed
-        payment_intent.succeeded charge.succeeded invoice.paid
-        bestellung bestellung_abgeschlossen bestellung_aufgegeben kauf kauf_abgeschlossen gekauft verkauf
-        commande commande_validee achat compra pedido pedido_realizado ordine acquisto ordine_completato
-        bestelling aankoop encomenda zamowienie zakup kop bestallning receipt bon""",
-    "ADD_TO_SHOPPING_CART": """
-        product_added add_to_cart added_to_cart add_to_basket add_to_bag cart_add commerce.product_list_adds
-        product_list_adds item_added_to_cart cart_added added_product product_added_to_cart in_den_warenkorb
-        warenkorb hinzugefuegt ajout_panier anadir_al_carrito aggiungi_al_carrello""",
-    "CHECKOUT": """
-        checkout_started begin_checkout checkout initiate_checkout started_checkout start_checkout
-        commerce.checkouts checkouts checkouts_create checkout_step_viewed checkout_initiated""",
-    "PAGE_VIEW": """
-        page_view page_viewed page screen_view product_viewed view_item product_view product_views
-        viewed_product product_detail_view product_list_viewed view_item_list view_content
-        commerce.product_views commerce.product_list_views web.webpagedetails.page_views content_view screen
-        view_product""",
-    "SEARCH": "products_searched search searched view_search_results site_search product_search",
-    "SIGN_UP": """
-        signed_up sign_up registration complete_registration registered account_created user_signed_up
-        customers_create register_complete""",
-    "LEAD": """
-        generate_lead lead lead_generated lead_submitted qualify_lead form_submitted request_quote
-        quote_requested""",
-    "CONTACT": "contact contact_submitted contact_form_submitted contact_us",
-    "SUBSCRIBE": """
-        subscribe subscribed subscription subscription_started subscription_created start_subscription
-        newsletter_subscribed abo""",
-    "APPLICATION": "submit_application application_submitted application_completed application",
-    "MOBILE_APP_FIRST_START": """
-        application_installed first_open app_install install app_first_start app_installed
-        application.launches""",
-}
-EVENT_NAMES: Final = tuple(name for names in _NAMES.values() for name in names.split())
+_TYPES_AS_WRITTEN: Final = key_by_word("event_types")
+EVENT_NAMES: Final = tuple(_TYPES_AS_WRITTEN)
 
 
-def joined(text: str) -> str:
-    """Return a name without case and separators: `Order Completed` is `ordercompleted`."""
-    return "".join(words_of(text))
-
-
-_TYPES: Final = {joined(name): event_type for event_type, names in _NAMES.items() for name in names.split()}
+_TYPES: Final = {joined(name): event_type for name, event_type in _TYPES_AS_WRITTEN.items()}
 
 
 def event_type_of(name: str) -> str | None:

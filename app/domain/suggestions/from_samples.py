@@ -1,26 +1,21 @@
 """Suggest a mapping from samples of events, which have paths and kinds of values, but no values."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from app.domain.identity import Profile
-from app.domain.observed.schema_sample import SchemaSample
+from app.domain.observed.schema_sample import Fingerprint, SchemaSample
 from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.suggestions.event_shapes import EVENT_NAMES, spellings
-from app.domain.suggestions.suggest import Suggestion, suggest
+from app.domain.suggestions.suggest import Suggestion, SuggestionSettings, suggest
 
 MAX_SAMPLES: Final = 50  # of different events, the most frequent ones
 
 
 def suggest_from_samples(
     samples: Sequence[tuple[SchemaSample, int]],
-    *,
-    zone: str | None,
-    profile: Profile,
-    pins: Mapping[str, str],
-    now: datetime,
-    fingerprint: Callable[[str], bytes],
+    settings: SuggestionSettings,
+    fingerprint: Fingerprint,
 ) -> Suggestion:
     """Suggest a mapping from samples, each with its number of events.
 
@@ -28,9 +23,9 @@ def suggest_from_samples(
     """
     common = sorted(samples, key=lambda counted: -counted[1])[:MAX_SAMPLES]
     names = {fingerprint(text): text for name in EVENT_NAMES for text in spellings(name)} if common else {}
-    events = [_event(sample, names, now) for sample, _ in common]
+    events = [_event(sample, names, settings.now) for sample, _ in common]
     times = [number for _, number in common]
-    return suggest(events, zone=zone, profile=profile, pins=pins, now=now, times=times)
+    return suggest(events, settings, times)
 
 
 def _event(sample: SchemaSample, names: Mapping[bytes, str], now: datetime) -> dict[str, Any]:

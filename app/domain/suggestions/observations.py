@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from app.domain.suggestions.names import words_in
+
 MAX_PATHS: Final = 400
 MAX_DEPTH: Final = 8
 MAX_MEMBERS: Final = 100
@@ -56,6 +58,19 @@ class ObservedPath:
         """The values that are present."""
         return [value for value in self.values if value is not None]
 
+    @property
+    def texts(self) -> list[str]:
+        return [value for value in self.values if type(value) is str]
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The words of all names that lead to it."""
+        return words_in(self.names)
+
+    def piped(self, *steps: Any) -> Written:
+        """Return the source with further steps of its pipe."""
+        return {**self.source, "pipe": [*self.source.get("pipe", ()), *steps]} if steps else self.source
+
 
 @dataclass(frozen=True, slots=True)
 class FieldFinding:
@@ -76,6 +91,11 @@ class ProductList:
     path: str
     names: tuple[str, ...]
     members: tuple[Sequence[Mapping[str, Any]], ...] = field(repr=False)
+
+    @property
+    def all_members(self) -> list[Mapping[str, Any]]:
+        """The members of all events."""
+        return [member for event in self.members for member in event]
 
     @property
     def each(self) -> str:

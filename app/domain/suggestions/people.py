@@ -7,44 +7,19 @@ from typing import Any, Final
 from app.domain.conversion.countries import COUNTRIES, read_country
 from app.domain.conversion.numbers import as_integer, is_number, number_text
 from app.domain.mapping.fields import FIELDS
-from app.domain.suggestions.names import SYNONYMS, rank, word_set, words_of
+from app.domain.suggestions.names import SYNONYMS, rank, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.trial import Trial
+from app.domain.suggestions.words import key_by_word, word_set
 
 _USUAL: Final = 60  # the rank of a usual name: then it matters more whose it is
 _ENOUGH: Final = 3  # events with one equal value: it does not belong to a person
-# The person of an order comes first, then where the bill goes, then where the goods go.
-_PERSON: Final = word_set(
-    """
-    user customer contact traits profile person buyer account client member kunde kundin besteller
-    kaeufer kaufer nutzer cliente acheteur utilisateur usuario comprador utente acquirente klant klient
-    kund
-    """
-)
-_BILLING: Final = word_set(
-    """
-    billing bill invoice payer rechnung facturation facturacion fatturazione factuur
-    """
-)
-_SHIPPING: Final = word_set(
-    """
-    shipping ship delivery recipient lieferung livraison envio spedizione verzend
-    """
-)
-# Somebody else than the customer.
-_OTHERS: Final = word_set(
-    """
-    merchant store shop seller vendor agent rep sales support sender staff employee cashier operator
-    manager referrer company filiale verkaeufer kassierer kasse mitarbeiter haendler vendeur magasin
-    tienda vendedor negozio product item items products supplier warehouse
-    """
-)
-# A second address of the same person.
-_SECOND: Final = word_set(
-    """
-    alt alternative alternate secondary second backup fallback other work old zweite
-    """
-)
+_PERSON: Final = word_set("person")
+_BILLING: Final = word_set("billing")
+_SHIPPING: Final = word_set("shipping")
+_OTHERS: Final = word_set("others")
+_SECOND: Final = word_set("second")
+_FULL_NAME: Final = word_set("full_name")
 
 _EMAIL: Final = re.compile(r"\s*[^@\s]+@[^@\s]+\.[^@\s.]+\s*")
 _SHA256: Final = re.compile(r"\s*[0-9A-Fa-f]{64}\s*", re.ASCII)
@@ -108,7 +83,7 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
         if not score and (shape := _FROM_VALUES_ALONE.get(field)):
             fits = sum(shape.fullmatch(text) is not None for text in texts)
             score = 5 if fits * 2 > len(texts) else 0
-        words = frozenset(word for name in each.names for word in words_of(name))
+        words = each.words
         if any(rank(other, each.names) >= max(_USUAL, score + 20) for other in _OWN - {field}):
             continue  # another field's
         # A weak name needs values that nearly all fit; a usual name may hold anything now and then.
@@ -134,12 +109,12 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
 
 def _role(names: Sequence[str]) -> int:
     """Return whose path it is: 0 for the customer's, 1 if it is not said, 2 for billing, 3 for shipping."""
-    words = frozenset(word for name in names for word in words_of(name))
+    words = words_in(names)
     if words & _BILLING:
         return 2
     if words & _SHIPPING:
         return 3
-    return 0 if any(_PERSON & set(words_of(name)) for name in names[:-1]) else 1
+    return 0 if _PERSON & words_in(names[:-1]) else 1
 
 
 def find_person(field: str, found: ObservedPaths, trial: Trial) -> FieldFinding | None:
@@ -162,7 +137,7 @@ def find_person(field: str, found: ObservedPaths, trial: Trial) -> FieldFinding 
 
 def _piped(field: str, each: ObservedPath) -> Written:
     if field == "user_agent" and any(len(str(value)) > 400 for value in each.found):
-        return {**each.source, "pipe": [*each.source.get("pipe", []), ["substring", 0, 512]]}
+        return each.piped(["substring", 0, 512])
     return each.source
 
 
@@ -173,97 +148,46 @@ def _parts_of_full_name(field: str, found: ObservedPaths) -> list[Written]:
     part = "first" if field == "first_name" else "last"
     sources = []
     for each in found.values:
-        words = [words_of(name) for name in each.names]
-        above = frozenset(word for name in words[:-1] for word in name)
-        own = frozenset(words[-1])
-        is_name = own <= {
-            "name",
-            "full",
-            "fullname",
-            "customer",
-            "kunde",
-            "kundenname",
-            "display",
-            "contact",
-            "recipient",
-            "buyer",
-            "customername",
-        }
+        above, own = words_in(each.names[:-1]), words_in(each.names[-1:])
+        is_name = own <= _FULL_NAME
         if not is_name or each.in_list or (own == {"name"} and not above & (_PERSON | _BILLING | _SHIPPING)):
             continue
-        texts = [value for value in each.found if type(value) is str and _is_name(value)]
+        texts = [text for text in each.texts if _is_name(text)]
         if texts and sum(len(text.split()) >= 2 for text in texts) * 2 > len(texts):
-            sources.append(
-                {**each.source, "pipe": [*each.source.get("pipe", []), "trim", ["split", " "], part]}
-            )
+            sources.append(each.piped("trim", ["split", " "], part))
     return sources
 
 
 # --- Country ---------------------------------------------------------------------------------------
 
-# Names and three-letter codes of countries, as exports write them.
-_COUNTRY_WORDS: Final = {
-    word: code
-    for code, words in {
-        "AT": "AUT Austria Österreich",
-        "AU": "AUS Australia",
-        "BE": "BEL Belgium Belgien België Belgique",
-        "BR": "BRA Brazil Brasil Brasilien",
-        "CA": "CAN Canada Kanada",
-        "CH": "CHE Switzerland Schweiz Suisse Svizzera",
-        "CZ": "CZE Czechia Tschechien",
-        "DE": "DEU GER Germany Deutschland Allemagne Alemania Germania",
-        "DK": "DNK Denmark Dänemark Danmark",
-        "ES": "ESP Spain Spanien España Espagne",
-        "FI": "FIN Finland Finnland Suomi",
-        "FR": "FRA France Frankreich Francia",
-        "GB": "GBR UK England",
-        "IE": "IRL Ireland Irland",
-        "IN": "IND India Indien",
-        "IT": "ITA Italy Italien Italia Italie",
-        "JP": "JPN Japan",
-        "LU": "LUX Luxembourg Luxemburg",
-        "MX": "MEX Mexico México Mexiko",
-        "NL": "NLD Netherlands Niederlande Nederland",
-        "NO": "NOR Norway Norwegen Norge",
-        "PL": "POL Poland Polen Polska",
-        "PT": "PRT Portugal",
-        "SE": "SWE Sweden Schweden Sverige",
-        "US": "USA",
-    }.items()
-    for word in words.split()
-} | {"United Kingdom": "GB", "Great Britain": "GB", "United States": "US", "United States of America": "US"}
-
-
-# Names of other codes of two letters.
-_NO_COUNTRY: Final = word_set("language lang locale sprache state province region kanton size type unit")
+_COUNTRY_WORDS: Final = key_by_word("countries")
+_NO_COUNTRY: Final = word_set("no_country")
 
 
 def _looks_like_countries(each: ObservedPath, texts: Sequence[str]) -> int:
     """Return a low rank for a path of two-letter country codes whose name says nothing."""
     codes = all(len(text) == 2 and text.upper() in COUNTRIES for text in texts)
-    return 5 if codes and len(set(texts)) > 1 and not _NO_COUNTRY & set(words_of(each.names[-1])) else 0
+    return 5 if codes and len(set(texts)) > 1 and not _NO_COUNTRY & words_in(each.names[-1:]) else 0
 
 
 def find_country(found: ObservedPaths, trial: Trial) -> FieldFinding:
     """Return the source of the event's country."""
     rows = []
     for place, each in enumerate(found.values):
-        texts = [value.strip() for value in each.found if type(value) is str]
+        texts = [text.strip() for text in each.texts]
         score = rank("country_code", each.names) or _looks_like_countries(each, texts)
         if not score or not texts:
             continue
         tags = "language" in each.names[-1].lower() or "locale" in each.names[-1].lower()
         codes = sum(read_country(text) is not None and (not tags or len(text) >= 5) for text in texts)
         spelled = sum(text in _COUNTRY_WORDS or text.title() in _COUNTRY_WORDS for text in texts)
-        words = frozenset(word for name in each.names for word in words_of(name))
         source = each.source
         if codes * 2 < len(texts):
             if spelled * 2 < len(texts):
                 continue
-            source = {**source, "pipe": [*source.get("pipe", []), "trim", ["map", dict(_COUNTRY_WORDS)]]}
+            source = each.piped("trim", ["map", dict(_COUNTRY_WORDS)])
             score -= 5
-        penalty = 30 * bool(words & _OTHERS) + 20 * (each.in_list)
+        penalty = 30 * bool(each.words & _OTHERS) + 20 * (each.in_list)
         rows.append((-(score - penalty), _role(each.names), len(each.names), place, source, each))
     rows.sort(key=lambda row: row[:4])
     best = trial.first_of("country_code", [row[4] for row in rows])

@@ -8,7 +8,7 @@ from typing import Any, Final
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import is_number
 from app.domain.suggestions.amounts import Notation, notation_of, read_amount
-from app.domain.suggestions.names import rank, word_set, words_of
+from app.domain.suggestions.names import rank, words_in
 from app.domain.suggestions.observations import (
     FieldFinding,
     ObservedPath,
@@ -18,29 +18,11 @@ from app.domain.suggestions.observations import (
     step,
 )
 from app.domain.suggestions.trial import Trial
+from app.domain.suggestions.words import word_set
 
-# Words of amounts that are no total of an order.
-_NO_TOTAL: Final = word_set(
-    """
-    tax taxes vat mwst ust steuer tva iva btw moms shipping versand versandkosten livraison envio
-    spedizione delivery freight discount discounts rabatt remise descuento sconto korting coupon
-    gutschein voucher tip tips fee fees refund refunded refunds outstanding due weight points loyalty
-    balance lifetime ltv average avg rate exchange duties duty score count quantity qty items number
-    customer user budget limit threshold credit stock postage saved savings deposit
-    """
-)
-_NO_PRICE: Final = word_set(
-    """
-    tax vat mwst steuer list regular original compare old msrp rrp uvp discount rabatt cost costs weight
-    shipping was before retail points saved savings
-    """
-)
-_NO_COUNT: Final = word_set(
-    """
-    position pos index rank row line no nr number id size variant vat tax mwst rate points rating year weight
-    stock price preis discount rabatt level code
-    """
-)
+_NO_TOTAL: Final = word_set("no_total")
+_NO_PRICE: Final = word_set("no_price")
+_NO_COUNT: Final = word_set("no_count")
 _MAX_COUNT: Final = 99
 _CENTS_FROM: Final = 100  # a whole amount below this is probably no amount in cents
 _ENOUGH: Final = 10  # whole amounts, to wonder about them
@@ -61,6 +43,10 @@ class Products:
     incomplete_price: bool = False
     incomplete_quantity: bool = False
 
+    def column(self, path: str) -> Sequence[Any]:
+        """Return the value of each member at a path."""
+        return [member_value(member, self.paths[path]) for member in self.list.all_members]
+
 
 def find_products(found: ObservedPaths) -> Products | None:
     """Return the list whose members most look like products; None if no list has prices or quantities."""
@@ -75,20 +61,20 @@ def find_products(found: ObservedPaths) -> Products | None:
 
 
 def _products_of(each: ProductList) -> Products:
-    members = [member for event in each.members for member in event]
+    members = each.all_members
     paths: dict[str, tuple[str, ...]] = {}
     for member in members[:200]:
         _collect(member, "", (), paths)
     columns = {path: [member_value(member, names) for member in members] for path, names in paths.items()}
 
     def best(field: str, unlike: frozenset[str], fits: Any, other: str = "") -> str:
-        ranked = [
-            (rank(field, names) - 30 * bool(unlike & _words(names)), -place, path)
-            for place, (path, names) in enumerate(paths.items())
+        ranked = {
+            path: rank(field, names) - 30 * bool(unlike & words_in(names))
+            for path, names in paths.items()
             if path != other and rank(field, names) > 25 and _share(columns[path], fits) >= 0.5
-        ]
-        ranked = [row for row in ranked if row[0] > 0]
-        return max(ranked)[2] if ranked else ""
+        }
+        first = max(ranked, key=ranked.__getitem__, default="")
+        return first if ranked.get(first, 0) > 0 else ""
 
     quantity = best("units_sold", frozenset({"stock", "available"}), _is_count)
     line_total = best("line_total", _NO_PRICE, _is_amount, quantity)
@@ -99,33 +85,25 @@ def _products_of(each: ProductList) -> Products:
         own = paths[price]
         unit = rank("price", own) >= rank("line_total", own)
         price, line_total = (price, "") if unit else ("", line_total)
-    if (
-        price
-        and line_total
-        and quantity
-        and not _multiplies(columns[price], columns[quantity], columns[line_total])
-    ):
-        line_total = "" if rank("price", paths[price]) >= 95 else line_total
+    if price and line_total and quantity and rank("price", paths[price]) >= 95:
+        agree = _multiplies(columns[price], columns[quantity], columns[line_total])
+        line_total = line_total if agree else ""
     return Products(
         each,
         paths,
         price,
         line_total,
         quantity,
-        incomplete_price=any(value in (None, "") for value in columns.get(price or line_total, ())),
-        incomplete_quantity=any(value in (None, "") for value in columns.get(quantity, ())),
+        incomplete_price=None in columns.get(price or line_total, ()),
+        incomplete_quantity=None in columns.get(quantity, ()),
     )
 
 
 def _looks_like_counts(names: Sequence[str], values: Sequence[Any]) -> bool:
     """Return whether values of a name that says nothing are small numbers, as quantities are."""
-    present = [value for value in values if value not in (None, "")]
+    present = [value for value in values if value is not None]
     small = all(type(value) is int and 1 <= value <= _MAX_COUNT for value in present)
-    return small and len(present) * 2 > len(values) and not _words(names) & _NO_COUNT
-
-
-def _words(names: Sequence[str]) -> frozenset[str]:
-    return frozenset(word for name in names for word in words_of(name))
+    return small and len(present) * 2 > len(values) and not words_in(names) & _NO_COUNT
 
 
 def _collect(
@@ -142,10 +120,10 @@ def _collect(
 
 
 def member_value(member: Any, names: Sequence[str]) -> Any:
-    """Return the value to which names lead in a member of the list, None if there is none."""
+    """Return the value to which names lead in a member of the list, None if there is none or it is empty."""
     for name in names:
         member = member.get(name) if type(member) is dict else None
-    return member
+    return None if member == "" else member
 
 
 def _share(values: Sequence[Any], fits: Any) -> float:
@@ -171,14 +149,6 @@ def _multiplies(prices: Sequence[Any], quantities: Sequence[Any], totals: Sequen
         if price is not None and quantity is not None and total is not None
     ]
     return bool(rows) and sum(abs(a - b) <= _CENT for a, b in rows) * 2 > len(rows)
-
-
-def sums(products: Products, names: Sequence[str], notation: Notation) -> list[Written]:
-    """Return the sources that sum the product of named numbers over the products."""
-    return [
-        {"path": products.list.path, "pipe": pipe}
-        for pipe in notation.sums(names, skip=products.incomplete_price)
-    ]
 
 
 def is_order(found: ObservedPaths, products: Products | None) -> bool:
@@ -243,7 +213,7 @@ def _totals(found: ObservedPaths) -> list[ObservedPath]:
     ranked = []
     for place, each in enumerate(found.values):
         score = rank("value", each.names)
-        if each.in_list or _words(each.names) & _NO_TOTAL or rank("units_sold", each.names) >= score:
+        if each.in_list or each.words & _NO_TOTAL or rank("units_sold", each.names) >= score:
             continue
         if _share(each.found, _is_amount) < 0.5 or any(type(value) is bool for value in each.found):
             continue
@@ -262,8 +232,7 @@ def _may_be_hundredths(amounts: Sequence[Any]) -> bool:
 
 def _read_by(each: ObservedPath, notation: Notation) -> list[Written]:
     """Return the sources that read a path in a notation."""
-    before = each.source.get("pipe", [])
-    return [{**each.source, "pipe": [*before, *pipe]} if pipe else each.source for pipe in notation.pipes()]
+    return [each.piped(*pipe) for pipe in notation.pipes()]
 
 
 def _ratio(totals: Sequence[Any], summed: Sequence[Any]) -> Decimal | None:
@@ -280,21 +249,13 @@ def _value_of_lines(products: Products, trial: Trial) -> tuple[list[Written], No
     name = products.price or products.line_total
     if not name:
         return [], None
-    values = [
-        member_value(member, products.paths[name]) for event in products.list.members for member in event
-    ]
-    if products.price and products.quantity and not (products.line_total and not products.price):
-        names = [products.price, products.quantity]
-        quantities = [
-            member_value(m, products.paths[products.quantity])
-            for event in products.list.members
-            for m in event
-        ]
-        values = [*values, *(value for value in quantities if type(value) is str and "." in value)]
-    else:
-        names = [name]
+    names, values = [name], [*products.column(name)]
+    if products.price and products.quantity:
+        names.append(products.quantity)
+        values += [value for value in products.column(products.quantity) if "." in str(value)]
     notation = notation_of(values, products.paths[name], trial.countries)
-    return sums(products, names, notation), notation
+    pipes = notation.sums(names, skip=products.incomplete_price)
+    return [{"path": products.list.path, "pipe": pipe} for pipe in pipes], notation
 
 
 def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
@@ -304,7 +265,7 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
             rank("price", each.names) <= 25
             or each.in_list
             or _share(each.found, _is_amount) < 0.5
-            or _words(each.names) & (_NO_PRICE | {"tax", "shipping"})
+            or each.words & (_NO_PRICE | {"tax", "shipping"})
         ):
             continue
         notation = notation_of(each.found, each.names, trial.countries)
@@ -323,7 +284,7 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
             sources: list[Written] = [{"path": above, "pipe": pipe} for pipe in pipes]
         else:
             reason = f"Named {each.label}; {_how(notation)}."
-            sources = [{**each.source, "pipe": pipe} if pipe else each.source for pipe in notation.pipes()]
+            sources = _read_by(each, notation)
         source = trial.first_of("value", sources)
         if source is not None:
             return FieldFinding(_omit_unreadable(source, "value", trial), reason)
@@ -334,29 +295,21 @@ def find_units(found: ObservedPaths, products: Products | None, trial: Trial) ->
     """Return the source of the number of units sold."""
     sources: list[Written] = []
     reason = ""
+    count: Written = {"path": products.list.path, "pipe": ["count"]} if products else {}
     if products and products.quantity:
         sources.append({"path": products.list.path, "pipe": [["sum", products.quantity]]})
         reason = "The sum of the products' quantities."
     elif products:
-        sources.append({"path": products.list.path, "pipe": ["count"]})
+        sources.append(count)
         reason = "The number of products: they have no quantity."
     if not sources or not all(trial.usable("units_sold", sources[0])):
         for each in sorted(found.values, key=lambda each: -rank("units_sold", each.names)):
-            if (
-                rank("units_sold", each.names) > 25
-                and not each.in_list
-                and _share(each.found, _is_count) > 0.5
-            ):
-                texts = any(type(value) is str for value in each.found)
-                sources.append(
-                    {
-                        **each.source,
-                        **({"pipe": [*each.source.get("pipe", []), "to_number"]} if texts else {}),
-                    }
-                )
+            usual = rank("units_sold", each.names) > 25 and not each.in_list
+            if usual and _share(each.found, _is_count) > 0.5:
+                sources.append(each.piped("to_number") if each.texts else each.source)
                 reason = reason or f"Named {each.label}."
                 break
         if products and products.quantity and products.incomplete_quantity:
-            sources.append({"path": products.list.path, "pipe": ["count"]})
+            sources.append(count)
     source = trial.first_of("units_sold", sources)
     return FieldFinding(_omit_unreadable(source, "units_sold", trial), reason) if source else None

@@ -53,44 +53,43 @@ class Suggestion:
     undecided: tuple[Undecided, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class SuggestionSettings:
+    """What a suggestion depends on beside the events.
+
+    `zone` is that of times that name none. `pins` are the advertiser's event names by type.
+    """
+
+    zone: str | None
+    profile: Profile
+    pins: Mapping[str, str]
+    now: datetime
+
+
 def suggest(
-    events: Sequence[dict[str, Any]],
-    *,
-    zone: str | None,
-    profile: Profile,
-    pins: Mapping[str, str],
-    now: datetime,
-    times: Sequence[int] | None = None,
+    events: Sequence[dict[str, Any]], settings: SuggestionSettings, times: Sequence[int] | None = None
 ) -> Suggestion:
-    """Suggest a mapping from up to `MAX_EVENTS` events. `pins` are the advertiser's event names by type.
+    """Suggest a mapping from up to `MAX_EVENTS` events.
 
     With `times`, the events have invented values, and each stands for as many real events.
     """
-    if not events:
-        return Suggestion({})
-    return _Suggesting(events, zone=zone, profile=profile, pins=pins, now=now, times=times).suggestion()
+    return _Suggesting(events, settings, times).suggestion() if events else Suggestion({})
 
 
 class _Suggesting:
     """Collects the document, the rows and what is undecided, field by field."""
 
     def __init__(
-        self,
-        events: Sequence[dict[str, Any]],
-        *,
-        zone: str | None,
-        profile: Profile,
-        pins: Mapping[str, str],
-        now: datetime,
-        times: Sequence[int] | None,
+        self, events: Sequence[dict[str, Any]], settings: SuggestionSettings, times: Sequence[int] | None
     ) -> None:
-        self.times = times
+        self.settings, self.times = settings, times
         self.found: ObservedPaths = observe(events)
-        self.zone, self.pins, self.now = zone, pins, now
         self.rows: list[SuggestedRow] = []
         self.undecided: list[Undecided] = []
         self.document: dict[str, Any] = {}
-        self.trial = Trial(self.found.events, ("",) * len(events), profile, invented=times is not None)
+        self.trial = Trial(
+            self.found.events, ("",) * len(events), settings.profile, invented=times is not None
+        )
         self.products = find_products(self.found)
 
     def suggestion(self) -> Suggestion:
@@ -101,7 +100,7 @@ class _Suggesting:
         shape = recognise(self.found)
         kind, event_type = find_event_type(self.found, shape, is_order=is_order(self.found, self.products))
         self.trial = dataclasses.replace(self.trial, event_type=event_type)
-        if pinned := self.pins.get(event_type):
+        if pinned := self.settings.pins.get(event_type):
             name = FieldFinding(pinned, "The name that the advertiser's events of this type have.")
         else:
             name = FieldFinding(_EVENT_NAMES[event_type], "The usual name of events of this type.")
@@ -137,7 +136,8 @@ class _Suggesting:
     def _find_fields(self, event_type: str) -> None:
         fields = self.document["fields"]
         most = Counter(self.trial.countries).most_common(1)[0][0]
-        self._state("event_timestamp", find_time(self.found, self.trial, self.zone, self.now, most), fields)
+        time = find_time(self.found, self.trial, self.settings.zone, self.settings.now, most)
+        self._state("event_timestamp", time, fields)
         for name in PERSONAL_FIELDS:
             self._state(name, find_person(name, self.found, self.trial), fields)
         if not any(rule.field in fields for rule in MATCH_KEYS):

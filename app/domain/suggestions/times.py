@@ -7,71 +7,19 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from app.domain.suggestions.names import rank, word_set, words_of
+from app.domain.suggestions.names import rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.trial import Trial
+from app.domain.suggestions.words import word_set
 
 ZONE_NEEDED: Final = "zone_needed"
 _MAX_FORMATS: Final = 8
+_MAX_PATHS: Final = 4
 # A time further away from now is probably not the time of the event.
 _PAST: Final = timedelta(days=400)
 _FUTURE: Final = timedelta(days=2)
-_LATER: Final = frozenset(  # words of times that are not the time at which the event happened
-    [
-        "update",
-        "updated",
-        "modified",
-        "modification",
-        "received",
-        "sent",
-        "closed",
-        "cancelled",
-        "canceled",
-        "processed",
-        "shipped",
-        "ship",
-        "delivery",
-        "delivered",
-        "expected",
-        "expires",
-        "expiry",
-        "expiration",
-        "valid",
-        "due",
-        "return",
-        "returned",
-        "upload",
-        "uploaded",
-        "loaded",
-        "imported",
-        "exported",
-        "load",
-        "last",
-        "first",
-        "signup",
-        "registered",
-        "registration",
-        "since",
-        "until",
-        "end",
-        "lieferung",
-        "lieferdatum",
-        "versand",
-        "geandert",
-        "geaendert",
-        "aktualisiert",
-        "storniert",
-        "rechnungsdatum",
-        "maj",
-        "modificado",
-        "actualizado",
-    ]
-)
-_NEVER: Final = word_set(
-    """
-    birth birthday birthdate dob geburt geburtsdatum geburtstag naissance nacimiento nascita
-    """
-)
+_LATER: Final = word_set("later")
+_NEVER: Final = word_set("never")
 
 _ZONE: Final = r"(?: ?(?:Z|z|[+-]\d\d(?::?\d\d)?))"
 _ISO: Final = re.compile(
@@ -101,39 +49,30 @@ def find_time(
     found: ObservedPaths, trial: Trial, zone: str | None, now: datetime, country: str
 ) -> FieldFinding:
     """Return the source of the event's time. `country` is the most frequent country of the events."""
-    candidates = sorted(
-        (
-            (-score, place, each)
-            for place, each in enumerate((*found.values, *_dates_with_clocks(found)))
-            if (score := _score(each, now))
-        ),
-        key=lambda row: row[:2],
-    )
-    if not candidates:
-        return FieldFinding(None, "", ("not_found",))
+    paths = (*found.values, *_dates_with_clocks(found))
+    scored = [(score, each) for each in paths if (score := _score(each, now))]
+    candidates = [each for _, each in sorted(scored, key=lambda row: -row[0])[:_MAX_PATHS]]
     undecided: list[str] = []
     sources: list[Written] = []
-    for _, _, each in candidates[:4]:
+    for each in candidates:
         forms = Counter(form for value in each.found for form in (_form(value),) if form)
         source, problems = _source(each, forms, zone, now, country)
-        if not sources:
-            undecided += problems
-        if source is not None:
-            sources.append(source)
+        undecided += () if sources else problems
+        sources += () if source is None else (source,)
     chosen = trial.first_of("event_timestamp", sources)
     if chosen is None:
         return FieldFinding(None, "", tuple(undecided) or ("not_found",))
-    best = candidates[0][2]
-    return FieldFinding(chosen, f"Named {best.label}; its values are recent times.", tuple(undecided))
+    return FieldFinding(
+        chosen, f"Named {candidates[0].label}; its values are recent times.", tuple(undecided)
+    )
 
 
 def _score(each: ObservedPath, now: datetime) -> int:
     """Return how likely the values are the time of the event; 0 if they are not."""
     values = each.found
-    words = {word for name in each.names for word in words_of(name)}
     forms = [form for value in values if (form := _form(value))]
     named = rank("event_timestamp", each.names)
-    if not values or len(forms) * 2 < len(values) or words & _NEVER:
+    if not values or len(forms) * 2 < len(values) or each.words & _NEVER:
         return 0
     if not named and any(form.startswith("epoch") for form in forms):
         return 0  # digits alone can be any number
@@ -141,7 +80,7 @@ def _score(each: ObservedPath, now: datetime) -> int:
     score = 20 + named + 30 * len(forms) // len(each.values)
     if recent * 2 < len(values):
         score -= 60
-    if words & _LATER:
+    if each.words & _LATER:
         score -= 50
     return max(score, 1)
 
@@ -161,7 +100,7 @@ def _form(value: Any) -> str | None:
         return "rfc2822"
     if _UTC.fullmatch(text):
         return _UTC_WORD
-    return _pattern(text, day_first=True)
+    return _pattern(text)
 
 
 def _epoch_form(number: int | Decimal) -> str | None:
@@ -172,28 +111,22 @@ def _epoch_form(number: int | Decimal) -> str | None:
     return None
 
 
-def _pattern(text: str, *, day_first: bool) -> str | None:
+def _pattern(text: str) -> str | None:
     """Return the pattern of a local time such as `D.M.YYYY H:mm`, or None."""
     if compact := _COMPACT.fullmatch(text):
         year = int(compact["day"][:4])
-        clock = "HHmmss" if len(compact["clock"]) == 6 else "HHmm"
-        return f"YYYYMMDD{compact['gap']}{clock}" if 1970 <= year < 2100 else None
+        form = "HHmmss" if len(compact["clock"]) == 6 else "HHmm"
+        return f"YYYYMMDD{compact['gap']}{form}" if 1970 <= year < 2100 else None
     date = _DATE.match(text)
-    if date is None or (pattern := _date_pattern(*date.groups(), day_first=day_first)) is None:
+    gap = date and _GAP.match(text, date.end())
+    clock = gap and _CLOCK.fullmatch(text, gap.end())
+    if not date or not gap or not clock:
         return None
-    gap = _GAP.match(text, date.end())
-    clock_found = gap and _CLOCK.fullmatch(text, gap.end())
-    if not gap or not clock_found:
+    first, sign, _, third = date.groups()
+    if {len(first), len(third)} not in ({4, 1}, {4, 2}):
         return None
-    return pattern + gap[0] + _clock_pattern(clock_found)
-
-
-def _date_pattern(first: str, sign: str, second: str, third: str, *, day_first: bool) -> str | None:
-    if len(first) == 4 and len(third) <= 2:
-        return f"YYYY{sign}M{sign}D"
-    if len(third) == 4 and len(first) <= 2:
-        return f"D{sign}M{sign}YYYY" if day_first else f"M{sign}D{sign}YYYY"
-    return None
+    parts = ("YYYY", "M", "D") if len(first) == 4 else ("D", "M", "YYYY")
+    return sign.join(parts) + gap[0] + _clock_pattern(clock)
 
 
 def _clock_pattern(clock: re.Match[str]) -> str:
@@ -238,51 +171,33 @@ def _source(
     each: ObservedPath, forms: Counter[str], zone: str | None, now: datetime, country: str
 ) -> tuple[Written | None, list[str]]:
     """Return the source for the forms, and what could not be decided."""
-    base = {**each.source, "pipe": list(each.source.get("pipe", ()))}
-    if _UTC_WORD in forms:
-        base["pipe"].append(["replace", " UTC", "Z"])
-    if set(forms) & set(_FRACTION):
+    pipe: list[Any] = [["replace", " UTC", "Z"]] if _UTC_WORD in forms else []
+    if forms.keys() & _FRACTION.keys():
         form, _ = forms.most_common(1)[0]
-        base["pipe"].append(_FRACTION.get(form, form))
-        return base, [] if len(forms) == 1 else ["several_formats"]
-    found = [form for form, _ in forms.most_common() if form not in (_UTC_WORD,)]
+        problems = [] if len(forms) == 1 else ["several_formats"]
+        return each.piped(*pipe, _FRACTION.get(form, form)), problems
+    found = [form for form, _ in forms.most_common() if form != _UTC_WORD]
     if set(found) <= _PLAIN:
-        return _without_empty_pipe(base), []
+        return each.piped(*pipe), []
+    certain = [form for form in found if form in _PLAIN or form == "epoch_us"]
+    local = [form for form in found if form not in certain]
     undecided: list[str] = []
-    local = [form for form in found if form not in _PLAIN and form != "epoch_us"]
     if any("D" in form and not form.startswith("Y") for form in local):
-        texts = [value.strip() for value in each.found if type(value) is str]
-        day_first, certain = _day_comes_first(texts, now, country)
-        if not certain:
+        day_first, is_proven = _day_comes_first([text.strip() for text in each.texts], now, country)
+        if not is_proven:
             undecided.append("order_of_day_and_month")
         if not day_first:
-            local = [
-                form.replace("D", "?").replace("M", "D").replace("?", "M") if form[0] == "D" else form
-                for form in local
-            ]
+            local = [form.translate(_SWAP) if form[0] == "D" else form for form in local]
     if local and zone is None:
         undecided.append(ZONE_NEEDED)
-        kept = [form for form in found if form in _PLAIN or form == "epoch_us"]
-        if not kept:
+        if not certain:
             return None, undecided
         local = []
-    formats = list(
-        dict.fromkeys(
-            "iso" if form == _LOCAL_ISO else form
-            for form in [*(form for form in found if form in _PLAIN or form == "epoch_us"), *local]
-        )
-    )
+    formats = [*certain, *("iso" if form == _LOCAL_ISO else form for form in local)]
     # The other forms that have one meaning do no harm, and the next event may have them.
-    formats += [form for form in ("iso", "epoch_s", "epoch_ms", "rfc2822") if form not in formats]
-    options: dict[str, Any] = {"formats": formats[:_MAX_FORMATS]}
-    if local and zone is not None:
-        options["zone"] = zone
-    base["pipe"].append(["time", options])
-    return base, undecided
-
-
-def _without_empty_pipe(source: Written) -> Written:
-    return source if source["pipe"] else {name: value for name, value in source.items() if name != "pipe"}
+    formats = list(dict.fromkeys([*formats, "iso", "epoch_s", "epoch_ms", "rfc2822"]))
+    options: dict[str, Any] = {"formats": formats[:_MAX_FORMATS]} | ({"zone": zone} if local else {})
+    return each.piped(*pipe, ["time", options]), undecided
 
 
 def _day_comes_first(texts: Sequence[str], now: datetime, country: str) -> tuple[bool, bool]:
@@ -314,17 +229,10 @@ def _dates_with_clocks(found: ObservedPaths) -> list[ObservedPath]:
     """Return a template for each date that has a clock beside it, as tables have: `{date} {time}`."""
     pairs = []
     for date in found.values:
-        if "pipe" in date.source or not date.found or not rank("event_timestamp", date.names):
-            continue
-        if not all(type(value) is str and _DATE.fullmatch(value.strip()) for value in date.found):
+        if not _all_match(date, _DATE) or not rank("event_timestamp", date.names):
             continue
         for clock in found.values:
-            if (
-                clock.names[:-1] == date.names[:-1]
-                and clock.found
-                and "pipe" not in clock.source
-                and all(type(value) is str and _CLOCK.fullmatch(value.strip()) for value in clock.found)
-            ):
+            if clock.names[:-1] == date.names[:-1] and _all_match(clock, _CLOCK):
                 source = {"template": f"{{{date.path} | trim}} {{{clock.path} | trim}}"}
                 both = tuple(
                     None if day is None or hour is None else f"{day.strip()} {hour.strip()}"
@@ -332,3 +240,9 @@ def _dates_with_clocks(found: ObservedPaths) -> list[ObservedPath]:
                 )
                 pairs.append(ObservedPath(source, date.names, both))
     return pairs
+
+
+def _all_match(each: ObservedPath, pattern: re.Pattern[str]) -> bool:
+    texts = each.texts
+    is_plain = "pipe" not in each.source and 0 < len(texts) == len(each.found)
+    return is_plain and all(pattern.fullmatch(text.strip()) for text in texts)
