@@ -24,7 +24,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from app.domain.incidents.kinds import KINDS
+from app.domain.incidents.kinds import KINDS, Severity
 from app.domain.outcomes.reasons import INGEST_REASONS
 
 
@@ -146,6 +146,10 @@ class Telemetry:
             "Deliveries of messages about incidents to channels, by result: delivered, failed",
             ["result"],
         )
+        self.channels_missing = gauge(
+            "amazon_conversions_notification_channels_missing",
+            "Notification channels that another process has and this one lacks",
+        )
         self.age_limit = gauge(
             "amazon_conversions_event_age_limit_seconds", "Age at which a waiting event expires"
         )
@@ -188,8 +192,10 @@ class Telemetry:
     def set_open_incidents(self, numbers: Mapping[tuple[str, str], int]) -> None:
         """Set the gauge of open incidents. A kind and severity that `numbers` lacks becomes 0."""
         for kind, spec in KINDS.items():
-            label = self.incidents_open.labels(kind.value, spec.severity.value)
-            label.set(numbers.get((kind.value, spec.severity.value), 0))
+            # The consequences of an incident may raise its severity.
+            for severity in (each for each in Severity if each.rank >= spec.severity.rank):
+                label = self.incidents_open.labels(kind.value, severity.value)
+                label.set(numbers.get((kind.value, severity.value), 0))
 
     def count_database_error(self, error: BaseException) -> None:
         """Count a database error by its SQLSTATE class; ignore other errors."""

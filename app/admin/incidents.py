@@ -189,13 +189,13 @@ async def monitoring_of(
     ids = [each.id for each in found]
     open_kinds = await incidents.open_kinds(driver, ids)
     settings = await stored_alerting.read_all(driver, ids)
-    accepted = await incidents.last_accepted(driver, [each.number for each in found])
+    received = await incidents.last_received(driver, [each.number for each in found])
     result: dict[str, dict[str, Any]] = {}
     for each in found:
         severities = [severity for _, severity in open_kinds.get(each.id, [])]
         row = settings.get(each.id, stored_alerting.DEFAULT_ROW)
         result[each.id] = {
-            "health": health_of(each.state, severities, accepted.get(each.number), now),
+            "health": health_of(each.state, each.sign_in_reason, severities, received.get(each.number), now),
             "open_incidents": len(severities),
             "alerting": thresholds.read(row.alerting).view(),
         }

@@ -42,10 +42,16 @@ class IncidentView(ResponseBody):
     remedy: str
     action: Remedy
     affected_events: int
-    oldest_event_at: datetime | None
-    expires_at: datetime | None = Field(
-        description="Only for `expiring`: when the first waiting event reaches the age limit."
+    oldest_event_at: datetime | None = Field(
+        description="When the oldest of the affected events was accepted."
     )
+    expires_at: datetime | None = Field(
+        description="When the first waiting event reaches the age limit, if events wait."
+    )
+    consequences: list[Kind] = Field(
+        description="The kinds of problem that this incident explains. They open no incident."
+    )
+    merged_into: str | None = Field(description="The id of the incident that explains this one.")
     acknowledged_at: datetime | None
     acknowledged_by: str | None
     muted_until: datetime | None

@@ -21,10 +21,11 @@ from app.crypto import CannotDecrypt, Vault
 from app.delivery.due_work import opens_under
 from app.domain.clock_skew import MOST_SKEW_S
 from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
+from app.domain.notifications.channels import DeclaredChannel
 from app.domain.weak_secrets import is_weak_password
 from app.processes.resources import connect_as
 from app.settings import Settings, weak_key_ids
-from app.store import damage, schema_revision, secrets
+from app.store import damage, notifications, schema_revision, secrets
 from app.store.damage import DamagedBatch
 from app.store.deployment import Deployment, read_deployment
 from app.store.errors import DRIVER_ERRORS, connection_problem
@@ -63,6 +64,8 @@ class Facts:
     keeps_settings: bool = True
     # Why a worker cannot connect, or None.
     worker_problem: str | None = None
+    # The notification channels that a running process has.
+    declared_channels: Sequence[DeclaredChannel] = ()
 
 
 Finding = tuple[Grade, str]
@@ -276,6 +279,15 @@ def _environment(facts: Facts) -> Finding:
     return Grade.WARNING, "is development: do not send real people's events"
 
 
+def _channels(facts: Facts) -> Finding:
+    own = {(each.organisation, each.key) for each in facts.settings.notification_channels}
+    missing = [each for each in facts.declared_channels if (each.organisation, each.key) not in own]
+    if not missing:
+        return Grade.OK, f"are known to this process: {len(own)}"
+    names = ", ".join(f"{each.key}@{each.organisation}" for each in missing[:MAX_LISTED])
+    return Grade.WARNING, f"of other processes are missing here: {names}; set NOTIFY_ settings alike"
+
+
 CHECKS: Sequence[tuple[str, Check]] = (
     ("APP_ENV", _environment),
     ("database", _version),
@@ -294,6 +306,7 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("stored batches", _stored_batches),
     ("ENCRYPTION_KEYS", _keys),
     ("Amazon", _amazon),
+    ("notification channels", _channels),
     ("PUBLIC_URL", _public_url),
     ("BOOTSTRAP_ADMIN_KEY", _admin),
 )
@@ -327,6 +340,8 @@ async def _read(settings: Settings) -> Facts:
         after = datetime.now(UTC)
         keys_open = database.revision is None or await _keys_open(connection, settings)
         damaged, checked = await _read_batches(connection, settings) if database.days_ahead else ([], 0)
+        is_current = database.revision == schema_revision.required()
+        channels = await notifications.declared(connection) if is_current else []
     finally:
         await connection.close(timeout=5)
     # The database read its clock between `before` and `after`. A time between these two counts as no
@@ -343,6 +358,7 @@ async def _read(settings: Settings) -> Facts:
         checked,
         keeps_settings,
         worker,
+        channels,
     )
 
 

@@ -88,7 +88,9 @@ def content_of(visit: Visit, found: Destination, tab: str) -> dict[str, Any]:
     shown = pages.plain(public_view(found))
     return {
         "destination": shown,
-        "state": STATES[state_key(found.state, is_suspended=found.suspended)],
+        "state": STATES[
+            state_key(found.state, is_suspended=found.suspended, sign_in_reason=found.sign_in_reason)
+        ],
         "region": REGIONS[shown["region"]],
         "tab": tab,
         "may_write": visit.caller.may(Scope.DESTINATIONS_WRITE) and shown["state"] != "archived",
@@ -120,7 +122,7 @@ async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> d
         "diagnosis": _diagnosis(found, stats, facts, now),
         "gauges": present.lane(
             present.LaneInput(
-                state_key(found.state, is_suspended=found.suspended),
+                state_key(found.state, is_suspended=found.suspended, sign_in_reason=found.sign_in_reason),
                 stats,
                 facts.about,
                 facts.requests,

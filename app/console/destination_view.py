@@ -10,6 +10,7 @@ from app.console.sparkline import line
 from app.console.wording import STATUSES, age, number, share
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
+from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import WAITING
 from app.store.delivery_figures import ConnectionInfo, FailureRun, RequestRow
@@ -169,6 +170,7 @@ _HOLDS = {
     "paused": "Nothing is sent while the destination is paused.",
     "suspended": "Nothing is sent while the organisation is suspended.",
     "needs_reconnect": "Nothing is sent until the destination is reconnected.",
+    "endpoint_not_found": f"One request is sent {PROBE_EVERY} until Amazon stops answering 404.",
     "archived": "Nothing is sent for a deleted destination.",
 }
 

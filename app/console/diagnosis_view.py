@@ -1,13 +1,13 @@
 """Diagnose a destination: what is wrong and what to do. The first rule that applies wins. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from app.admin.destination_overview import RecentOutcomes
 from app.admin.destination_stats import DestinationStats
 from app.console.wording import age, events, number, share
-from app.domain.outcomes.missing_endpoint import PROBE_EVERY
+from app.domain.incidents.causes import FAILURES, SIGN_IN, failure_of, failure_sentence
 from app.domain.outcomes.reasons import REASONS
 from app.store.delivery_figures import ConnectionInfo, FailureRun, RequestRow
 from app.store.destinations import Destination
@@ -52,63 +52,6 @@ class DiagnosisInput:
 
 _RECENT = timedelta(minutes=1)
 
-_SIGN_IN = {
-    "revoked": (
-        "Amazon access was revoked or has expired. Nothing is sent.",
-        "Reconnect and click Allow.",
-    ),
-    "unauthorized": (
-        "Amazon rejects the sign-in even with a new token (401). Nothing is sent.",
-        "Reconnect to get new tokens.",
-    ),
-    "forbidden": (
-        "The signed-in user has no permission for this advertiser (403). Nothing is sent.",
-        "Give that user access to the advertiser in the DSP console, then reconnect.",
-    ),
-    "endpoint_not_found": (
-        "Amazon does not know this endpoint or advertiser account (404). Events wait.",
-        f"Check the region and the advertiser ID. One request is sent {PROBE_EVERY}; delivery resumes "
-        "automatically.",
-    ),
-    "disconnected": ("This destination was disconnected.", "Reconnect to resume delivery."),
-}
-
-# What consecutive failed requests mean, by the outcome of the newest request.
-_FAILURES: Mapping[str, tuple[str, str]] = {
-    "throttled": (
-        "Amazon is rate-limiting requests (HTTP 429).",
-        "No action needed: the rate was lowered automatically. This does not count as a failed attempt.",
-    ),
-    "unauthorized": (
-        "Amazon rejects the access token (401).",
-        "A new token is requested automatically. If Amazon also rejects it, events wait for a sign-in.",
-    ),
-    "forbidden": (
-        "Amazon denies access to this advertiser (403).",
-        "Give the signed-in user access, then reconnect.",
-    ),
-    "divisible": (
-        "Amazon is rejecting requests as malformed (400) or too large (413).",
-        "Each request is split automatically to isolate the bad event. Check the failed events.",
-    ),
-    "broken": (
-        "Amazon returns server errors or unreadable responses.",
-        "No action needed: events are retried automatically.",
-    ),
-    "lost": (
-        "Requests to Amazon time out or lose their connection.",
-        "If Amazon is down, no action is needed. Otherwise, check outbound network access.",
-    ),
-    "missing": (
-        "Amazon does not know this endpoint or advertiser account (404).",
-        "Check the region and the advertiser ID. Events are retried automatically.",
-    ),
-    "unexpected": (
-        "Amazon returns an undocumented status.",
-        "Check the region and the advertiser ID, then replay the failed events.",
-    ),
-}
-
 
 def diagnose(facts: DiagnosisInput) -> Diagnosis:
     """Return the diagnosis of the first rule that applies."""
@@ -122,7 +65,8 @@ def diagnose(facts: DiagnosisInput) -> Diagnosis:
 def _state(facts: DiagnosisInput) -> Diagnosis | None:
     waiting, state = facts.stats.waiting, facts.destination.state
     are = "is" if waiting == 1 else "are"
-    place = "on hold" if state == "paused" else "waiting for the sign-in"
+    is_unknown = facts.destination.sign_in_reason == "endpoint_not_found"
+    place = "on hold" if state == "paused" else "waiting" if is_unknown else "waiting for the sign-in"
     backlog = f" {events(waiting)} {are} {place} (none lost)." if waiting else ""
     expiry = facts.stats.earliest_expiry_at
     if waiting and expiry is not None:
@@ -135,9 +79,9 @@ def _state(facts: DiagnosisInput) -> Diagnosis | None:
                 "quiet", "Not connected to Amazon yet.", "Connect and click Allow.", action="connect"
             )
         case "needs_reconnect":
-            headline, remedy = _SIGN_IN[facts.destination.sign_in_reason or "revoked"]
-            action = None if facts.destination.sign_in_reason == "endpoint_not_found" else "connect"
-            return Diagnosis("bad", headline, remedy + backlog, facts.about.broken_since, action)
+            cause = SIGN_IN[facts.destination.sign_in_reason or "revoked"]
+            action = "settings" if is_unknown else "connect"
+            return Diagnosis("bad", cause.headline, cause.remedy + backlog, facts.about.broken_since, action)
         case "paused" if facts.destination.suspended:
             return Diagnosis(
                 "warn",
@@ -183,16 +127,15 @@ def _failing_requests(facts: DiagnosisInput) -> Diagnosis | None:
     # If no event waits, the dead letters already show the effect of a rejected request.
     if not (facts.stats.waiting or newest.outcome == "unexpected"):
         return None
-    headline, remedy = _FAILURES.get(newest.outcome, _FAILURES["broken"])
-    status = newest.http_status
-    status_text = f" Latest status: {status}." if status and str(status) not in headline else ""
+    reason = failure_of(newest.outcome, newest.http_status)
     failures = (
         "The last request failed."
         if run.requests == 1
         else f"The last {number(run.requests)} requests failed."
     )
     tone = "warn" if newest.outcome in ("throttled", "unauthorized") else "bad"
-    return Diagnosis(tone, f"{headline}{status_text} {failures}", remedy, run.since)
+    sentence = failure_sentence(reason, newest.http_status)
+    return Diagnosis(tone, f"{sentence} {failures}", FAILURES[reason].remedy, run.since)
 
 
 def _often_throttled(facts: DiagnosisInput) -> Diagnosis | None:

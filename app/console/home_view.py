@@ -11,6 +11,7 @@ from app.console.sparkline import condensed, line
 from app.console.time_range import TimeRange
 from app.console.wording import REGIONS, STATES, Label, age, events, number, state_key
 from app.domain.ids import DestinationNumber
+from app.domain.incidents.causes import ACCESS, OPERATOR, advice
 from app.domain.incidents.destination_condition import Condition
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity
 from app.store.destination_health import ListedDestination, Sort
@@ -115,7 +116,7 @@ def _incident_row(each: OpenIncident, *, may_write: bool) -> IncidentRow:
         title=KINDS[incident.kind].title,
         tag=Label(incident.severity.value.capitalize(), TONES[incident.severity.value], "Severity"),
         summary=incident.summary,
-        remedy=KINDS[incident.kind].remedy if each.holds else "",
+        remedy=advice(incident.kind, incident.reason)[0] if each.holds else "",
         since=incident.opened_at,
         affected=events(incident.affected_events) if incident.affected_events else None,
         destination_id=incident.destination,
@@ -137,20 +138,24 @@ def remedy_button(each: OpenIncident, *, may_write: bool) -> RemedyButton | None
     """Return the button for the action of an incident, or None if the visitor may not use it."""
     incident = each.stored.incident
     if incident.destination is None:
-        return _OF_SERVICE.get(incident.kind)
+        return None if incident.reason == OPERATOR else _OF_SERVICE.get(incident.kind)
     page = f"/console/destinations/{incident.destination}"
     reconnect = RemedyButton("Reconnect", f"{page}/connect", is_post=True)
-    if incident.kind is Kind.AMAZON_FORBIDDEN:
-        return reconnect if may_write else RemedyButton("Open destination", page)
     if incident.kind is Kind.REJECTIONS:
         return RemedyButton("View rejections", f"{page}/rejections?range=1h")
-    buttons = {
-        Remedy.RECONNECT: reconnect if may_write else None,
-        Remedy.RESUME: _resume(each, page, reconnect) if may_write else None,
-        Remedy.REPLAY: RemedyButton("View errors", f"{page}/errors"),
-        Remedy.RAISE_LIMIT: RemedyButton("Raise limit", f"{page}/settings") if may_write else None,
-    }
-    return buttons.get(KINDS[incident.kind].action) or RemedyButton("Open destination", page)
+    action = advice(incident.kind, incident.reason)[1]
+    button = None
+    if action is Remedy.REPLAY:
+        button = RemedyButton("View errors", f"{page}/errors")
+    elif may_write and incident.kind in (Kind.BACKLOG, Kind.EXPIRING):
+        button = _resume(each, page, reconnect)
+    elif may_write and action is Remedy.OPEN_SETTINGS:
+        button = RemedyButton("Check region and ID", f"{page}/settings")
+    elif may_write and incident.kind in ACCESS:
+        button = reconnect
+    elif may_write and action is Remedy.RAISE_LIMIT:
+        button = RemedyButton("Raise limit", f"{page}/settings")
+    return button or RemedyButton("Open destination", page)
 
 
 def _resume(each: OpenIncident, page: str, reconnect: RemedyButton) -> RemedyButton | None:
@@ -237,7 +242,7 @@ def health_label(item: ListedDestination) -> Label:
     match item.condition:
         case Condition.NEEDS_ATTENTION:
             if item.state == "needs_reconnect":
-                return STATES[item.state]
+                return _state_label(item)
             if item.severity is Severity.CRITICAL:
                 return Label("Failing", "bad", incidents)
             return Label("Degraded", "warn", incidents)
@@ -258,7 +263,12 @@ def health_label(item: ListedDestination) -> Label:
         case Condition.IDLE:
             return Label("Idle", "quiet", "No event within 24 hours.")
         case _:
-            return STATES[state_key(item.state, is_suspended=item.suspended)]
+            return _state_label(item)
+
+
+def _state_label(item: ListedDestination) -> Label:
+    key = state_key(item.state, is_suspended=item.suspended, sign_in_reason=item.sign_in_reason)
+    return STATES[key]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.console.wording import Label, events
+from app.domain.incidents.causes import advice
 from app.domain.incidents.kinds import KINDS
 from app.store.incidents import StoredIncident
 
@@ -20,6 +21,7 @@ _ACTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "replay": ("/errors", "View errors"),
     "open_mapping": ("/rejections?range=1h", "View rejections"),
     "raise_limit": ("/settings", "Change rate limit"),
+    "open_settings": ("/settings", "Check region and ID"),
     "open_amazon": ("", "Open destination"),
 }
 
@@ -33,6 +35,7 @@ class IncidentDetails:
     tag: Label
     state_label: str
     remedy: str
+    consequences: str
     affected: str | None
     link: tuple[str, str] | None
 
@@ -40,7 +43,8 @@ class IncidentDetails:
 def present(stored: StoredIncident) -> IncidentDetails:
     """Return the view of an incident."""
     incident = stored.incident
-    action, link = _ACTIONS.get(KINDS[incident.kind].action), None
+    remedy, action_name = advice(incident.kind, incident.reason)
+    action, link = _ACTIONS.get(action_name), None
     if incident.destination is not None and action is not None and incident.is_open:
         link = (f"/console/destinations/{incident.destination}{action[0]}", action[1])
     state = STATES[incident.state]
@@ -49,7 +53,8 @@ def present(stored: StoredIncident) -> IncidentDetails:
         title=KINDS[incident.kind].title,
         tag=Label(incident.severity.capitalize(), TONES[incident.severity], state),
         state_label=state,
-        remedy=KINDS[incident.kind].remedy if incident.is_open else "",
+        remedy=remedy if incident.is_open else "",
+        consequences=", ".join(KINDS[kind].title for kind in incident.consequences),
         affected=events(incident.affected_events) if incident.affected_events else None,
         link=link,
     )

@@ -86,14 +86,24 @@ STATES = {
         "The organisation is suspended. The service's operator can resume it on the page Organisations.",
     ),
     "needs_reconnect": Label(
-        "Reconnect", "bad", "The Amazon sign-in or account needs attention. Events are accepted and wait."
+        "Reconnect", "bad", "The Amazon sign-in needs attention. Events are accepted and wait."
+    ),
+    "endpoint_not_found": Label(
+        "Unknown account",
+        "bad",
+        "Amazon answers 404: check the region and the advertiser ID. Events are accepted and wait.",
     ),
     "archived": Label("Deleted", "quiet", "The destination accepts no events. Its history remains."),
 }
 
 
-def state_key(state: str, *, is_suspended: bool) -> str:
-    """Return the key of a destination in `STATES`. A suspended organisation has its own label."""
+def state_key(state: str, *, is_suspended: bool, sign_in_reason: str | None) -> str:
+    """Return the key of a destination in `STATES`.
+
+    A suspended organisation has its own label, and a destination for which Amazon answers 404.
+    """
+    if state == "needs_reconnect" and sign_in_reason == "endpoint_not_found":
+        return sign_in_reason
     return "suspended" if state == "paused" and is_suspended else state
 
 

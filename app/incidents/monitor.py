@@ -2,29 +2,42 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
 
 from app.domain.ids import DEFAULT_ORGANISATION
+from app.domain.incidents.causes import OTHERS, PAUSED
 from app.domain.incidents.conditions import (
+    DestinationFacts,
+    Explained,
     Finding,
     ServiceLimits,
     channel_finding,
     destination_findings,
+    explain,
+    in_general_words,
     service_findings,
 )
 from app.domain.incidents.destination_condition import STALLED_WITH_FAILURES_AFTER, UNANSWERED_AFTER
 from app.domain.incidents.kinds import KINDS, Kind
-from app.domain.incidents.machine import Incident, Transition, advance, explains_others, open_incident
+from app.domain.incidents.machine import (
+    Incident,
+    Transition,
+    advance,
+    merged,
+    open_incident,
+    with_consequences,
+)
+from app.domain.notifications.channels import Channel, DeclaredChannel
 from app.incidents.observation import Observation, ObservedDestination, Observer
 from app.incidents.planner import MessagePlanner
 from app.store import (
     PipelineConnection,
-    incident_facts,
     incidents,
+    intake_facts,
     job_leases,
     notifications,
     outcome_history,
@@ -37,6 +50,7 @@ from app.telemetry import Telemetry
 LEASE: Final = timedelta(seconds=20)
 _FORGET_EVERY_S: Final = 600.0
 _RECORD_EVERY_S: Final = 15.0
+_DECLARE_EVERY_S: Final = 60.0
 
 _Subject = tuple[str, str | None, Kind]
 """Organisation, destination (None for kinds without one) and kind."""
@@ -44,9 +58,9 @@ _Subject = tuple[str, str | None, Kind]
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """The new state of an incident. `id` is None for a new incident."""
+    """The new state of an incident."""
 
-    id: str | None
+    id: str
     organisation: str
     incident: Incident
     transition: Transition
@@ -64,6 +78,7 @@ class IncidentMonitor:
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         observer: Observer,
         planner: MessagePlanner,
+        channels: Sequence[Channel],
         monotonic: Callable[[], float],
         telemetry: Telemetry,
         retention: timedelta,
@@ -74,6 +89,8 @@ class IncidentMonitor:
         self._connection: asyncpg.Connection | None = None
         self._observer = observer
         self._planner = planner
+        self._channels = [(each.organisation, each.key) for each in channels]
+        self._declared_at = monotonic()
         self._monotonic = monotonic
         self._telemetry = telemetry
         self._retention = retention
@@ -89,6 +106,7 @@ class IncidentMonitor:
             self._connection = await self._connect()
             await incidents.limit_silence(self._connection, LEASE)
         connection = self._connection
+        channels = await self._declare(connection)
         owned = await job_leases.acquire(connection, Job.INCIDENTS, self._owner, lease=LEASE)
         if owned and not self._owned:
             self._observer.restart()
@@ -96,7 +114,7 @@ class IncidentMonitor:
         if owned:
             began = self._monotonic()
             await incidents.probe_commit(connection)
-            await self._compute(connection, self._monotonic() - began)
+            await self._compute(connection, channels, self._monotonic() - began)
         self._telemetry.set_open_incidents(await incidents.open_by_kind(connection))
 
     async def leave(self) -> None:
@@ -105,19 +123,34 @@ class IncidentMonitor:
             await job_leases.release(self._connection, Job.INCIDENTS, self._owner)
             await self._connection.close()
 
-    async def _compute(self, connection: asyncpg.Connection, commit_s: float) -> None:
+    async def _declare(self, connection: asyncpg.Connection) -> Sequence[DeclaredChannel]:
+        """Record the channels of this process, and return those of all processes."""
+        now, own = self._monotonic(), set(self._channels)
+        declared = await notifications.declared(connection)
+        known = {(each.organisation, each.key) for each in declared}
+        self._telemetry.channels_missing.set(len(known - own))
+        # A channel is unknown at the first run, and while its organisation does not exist.
+        if own - known or now - self._declared_at >= _DECLARE_EVERY_S:
+            self._declared_at = now
+            await notifications.declare(connection, self._channels)
+            return await notifications.declared(connection)
+        return declared
+
+    async def _compute(
+        self, connection: asyncpg.Connection, channels: Sequence[DeclaredChannel], commit_s: float
+    ) -> None:
         observation = await self._observer.observe(connection, commit_s=commit_s)
         async with connection.transaction():
             stored = await incidents.current(connection)
             changes = decide(observation, stored, self._limits)
             await self._write(connection, changes)
-            await self._planner.plan(connection, observation)
+            await self._planner.plan(connection, observation, channels)
         await self._record_outcomes(connection, observation)
         if self._monotonic() - self._forget_at >= _FORGET_EVERY_S:
             self._forget_at = self._monotonic()
             await incidents.delete_old(connection, keep=self._retention)
             await notifications.forget(connection)
-            await incident_facts.forget_intake(connection)
+            await intake_facts.forget_intake(connection)
             await outcome_history.forget(connection)
 
     async def _record_outcomes(self, connection: asyncpg.Connection, observation: Observation) -> None:
@@ -137,18 +170,17 @@ class IncidentMonitor:
             await outcome_history.record(connection, ages)
 
     async def _write(self, connection: PipelineConnection, changes: Sequence[_Change]) -> None:
-        updates = [(each.id, each.incident) for each in changes if each.id is not None]
+        updates = [(each.id, each.incident) for each in changes if each.transition is not Transition.OPENED]
         await incidents.update(connection, updates)
         for change in changes:
             incident = change.incident
-            id_ = change.id or f"inc_{secrets.token_hex(10)}"
-            if change.id is None:
-                await incidents.insert(connection, incident, id=id_, organisation=change.organisation)
+            if change.transition is Transition.OPENED:
+                await incidents.insert(connection, incident, id=change.id, organisation=change.organisation)
             if change.transition is not Transition.UPDATED:
                 self._telemetry.log(
                     f"incident.{change.transition.value}",
                     level=30,
-                    incident_id=id_,
+                    incident_id=change.id,
                     destination_id=incident.destination,
                     kind=incident.kind.value,
                     severity=incident.severity.value,
@@ -168,66 +200,123 @@ def _is_stalled(destination: ObservedDestination, now: datetime) -> bool:
 def decide(
     observation: Observation, stored: Sequence[StoredIncident], limits: ServiceLimits
 ) -> list[_Change]:
-    """Return the incidents that an observation opens, updates, reopens or resolves. Does no I/O."""
+    """Return the incidents that an observation opens, updates, reopens, merges or resolves. Does no I/O."""
     latest: dict[_Subject, StoredIncident] = {}
     for each in stored:
         subject = (each.organisation, each.incident.destination, each.incident.kind)
         if subject not in latest or not latest[subject].incident.is_open:
             latest[subject] = each
-    of_service = list(service_findings(observation.service, limits))
+    is_open = {subject: each for subject, each in latest.items() if each.incident.is_open}
+    findings = _findings_of_service(observation, is_open, limits)
     watched = {each.id: each for each in observation.destinations}
-    findings: dict[_Subject, Finding] = {
-        (DEFAULT_ORGANISATION, None, found.kind): found for found in of_service
-    }
-    for organisation, failing in observation.failing_channels.items():
-        if (found := channel_finding(failing, limits)) is not None:
-            findings[organisation, None, found.kind] = found
+    explained: dict[str, Explained] = {}
     for destination in observation.destinations:
-        for finding in destination_findings(destination.facts, destination.alerting, observation.now):
-            findings[destination.organisation, destination.id, finding.kind] = finding
-    explained = explains_others(
-        [found.kind for found in of_service]
-        + [each.incident.kind for each in latest.values() if each.incident.is_open]
-    )
-    changes = (
-        _change(subject, latest.get(subject), findings.get(subject), watched, observation.now, explained)
-        for subject in {**latest, **findings}
-    )
-    return [change for change in changes if change is not None]
+        open_kinds = {kind for kind in Kind if (destination.organisation, destination.id, kind) in is_open}
+        facts = replace(destination.facts, open_kinds=open_kinds)
+        found = explain(destination_findings(facts, destination.alerting, observation.now), open_kinds)
+        explained[destination.id] = found
+        for kind, finding in found.findings.items():
+            findings[destination.organisation, destination.id, kind] = finding
+    is_delayed = any(KINDS[kind].delays_delivery for _, _, kind in (*findings, *is_open))
+    changes: dict[_Subject, _Change] = {}
+    nothing = Explained({})
+    # A cause comes before its consequences, which are merged into it.
+    for subject in sorted(
+        {**latest, **findings}, key=lambda each: each[2] is not explained.get(each[1] or "", nothing).cause
+    ):
+        organisation, destination_id, kind = subject
+        causes = explained.get(destination_id or "", nothing)
+        if causes.cause is not None and causes.explains(kind) and subject in is_open:
+            incident = is_open[subject]
+            into = (organisation, destination_id, causes.cause)
+            cause_id = changes[into].id if into in changes else latest[into].id
+            after = merged(incident.incident, cause_id, observation.now)
+            changes[subject] = _Change(incident.id, organisation, after, Transition.MERGED)
+            continue
+        change = _change(
+            subject,
+            latest.get(subject),
+            findings.get(subject),
+            watched.get(destination_id or ""),
+            observation.now,
+            silent=is_delayed and KINDS[kind].is_delay,
+        )
+        if kind is causes.cause:
+            change = _with_consequences(change, is_open.get(subject), causes)
+        if change is not None:
+            changes[subject] = change
+    return list(changes.values())
+
+
+def _findings_of_service(
+    observation: Observation, is_open: Mapping[_Subject, StoredIncident], limits: ServiceLimits
+) -> dict[_Subject, Finding]:
+    """Return the problems of the service, as each organisation reads them, and those of channels."""
+    findings: dict[_Subject, Finding] = {}
+    destinations: dict[str, list[DestinationFacts]] = {}
+    for each in observation.destinations:
+        destinations.setdefault(each.organisation, []).append(each.facts)
+    for found in service_findings(observation.service, limits):
+        findings[DEFAULT_ORGANISATION, None, found.kind] = found
+        for organisation, facts in destinations.items():
+            if organisation == DEFAULT_ORGANISATION:
+                continue
+            known = is_open.get((organisation, None, found.kind))
+            general = in_general_words(found, facts, is_open=known is not None)
+            if general is not None:
+                findings[organisation, None, found.kind] = general
+    for organisation, failing in observation.failing_channels.items():
+        if (problem := channel_finding(failing, limits)) is not None:
+            findings[organisation, None, problem.kind] = problem
+    return findings
 
 
 def _change(
     subject: _Subject,
     stored: StoredIncident | None,
     finding: Finding | None,
-    watched: Mapping[str, ObservedDestination],
+    destination: ObservedDestination | None,
     now: datetime,
-    explained: bool,
+    *,
+    silent: bool,
 ) -> _Change | None:
     """Return the change of an incident. Return None if nothing changes or there is no incident.
 
-    `explained` says that an open incident silences others, so this incident sends no message.
+    `silent` says that a problem of the service explains the incident, so that it sends no message.
     """
     organisation, destination_id, kind = subject
-    destination = None if destination_id is None else watched.get(destination_id)
-    silent = explained and not KINDS[kind].silences_others
     if stored is not None:
-        released = destination_id is not None and (
-            destination is None or not destination.alerting.of(kind).enabled
-        )
         after, transition = advance(
             stored.incident,
             finding,
             now,
             success_at=destination.success_at if destination else None,
             silent=silent,
-            released=released,
+            released=destination_id is not None and (destination is None or destination.releases(kind)),
         )
         if transition is Transition.UNCHANGED:
             return None
         if after is not None:
+            if transition is Transition.RESOLVED and destination and destination.pauses(kind):
+                after = replace(after, summary=OTHERS[PAUSED].headline)
             return _Change(stored.id, stored.organisation, after, transition)
     if finding is None:
         return None
     opened = open_incident(finding, destination_id, now, silent=silent)
-    return _Change(None, organisation, opened, Transition.OPENED)
+    return _Change(f"inc_{secrets.token_hex(10)}", organisation, opened, Transition.OPENED)
+
+
+def _with_consequences(
+    change: _Change | None, stored: StoredIncident | None, causes: Explained
+) -> _Change | None:
+    """Return the change of a cause with its consequences. `stored` is its incident if it is open already."""
+    if change is not None:
+        if not change.incident.is_open:
+            return change
+        return replace(change, incident=with_consequences(change.incident, causes))
+    if stored is None:
+        return None
+    after = with_consequences(stored.incident, causes)
+    if after == stored.incident:
+        return None
+    return _Change(stored.id, stored.organisation, after, Transition.UPDATED)

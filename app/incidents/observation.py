@@ -12,8 +12,9 @@ from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.thresholds import Alerting, ExpiryThreshold, FailingThreshold, RejectionsThreshold
 from app.domain.notifications.policy import Preference
-from app.store import PipelineConnection, incident_facts, notifications, transactions
-from app.store.incident_facts import VolumeFacts, WatchedDestination
+from app.store import PipelineConnection, incident_facts, intake_facts, notifications, transactions
+from app.store.incident_facts import WatchedDestination
+from app.store.intake_facts import VolumeFacts
 
 SLOW_COMMIT_S = 1.0
 _VOLUMES_EVERY_S = 10.0  # they are sums of complete hours, which rarely change
@@ -31,6 +32,14 @@ class ObservedDestination:
     alerting: Alerting
     preference: Preference
     success_at: datetime | None
+
+    def releases(self, kind: Kind) -> bool:
+        """Return whether an incident of this kind resolves immediately: disabled, or explained by a pause."""
+        return self.pauses(kind) or not self.alerting.of(kind).enabled
+
+    def pauses(self, kind: Kind) -> bool:
+        """Return whether a pause of the destination explains an incident of this kind."""
+        return kind is Kind.BACKLOG and self.facts.is_paused
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +96,14 @@ class Observer:
     async def observe(self, connection: asyncpg.Connection, *, commit_s: float) -> Observation:
         """Read all facts. `commit_s` is the duration of the last commit in seconds."""
         async with connection.transaction():
-            await incident_facts.record_intake(connection)
+            await intake_facts.record_intake(connection)
         now = await transactions.started_at(connection)
         watched = await incident_facts.watched(connection)
         destinations = await self._destinations(connection, watched, now)
         failing: dict[str, dict[str, timedelta]] = {}
         for (organisation, name), since in (await notifications.failing_channels(connection)).items():
             failing.setdefault(organisation, {})[name] = now - since
-        service = await self._service(connection, now, commit_s)
+        service = await self._service(connection, now, commit_s, destinations)
         return Observation(now, destinations, service, failing)
 
     async def _destinations(
@@ -107,12 +116,12 @@ class Observer:
         )
         longest = max((_expiry(each) for each in settings.values()), default=timedelta(0))
         expiring = await incident_facts.expiring(connection, before=now - self.max_event_age + longest)
-        intake = await incident_facts.intake(
+        intake = await intake_facts.intake(
             connection, numbers, [_window(each, Kind.REJECTIONS) for each in settings.values()]
         )
         if self._volumes_read_at is None or self.monotonic() - self._volumes_read_at >= _VOLUMES_EVERY_S:
             self._volumes_read_at = self.monotonic()
-            self._volumes = await incident_facts.volumes(connection)
+            self._volumes = await intake_facts.volumes(connection)
         troubled = [
             each.number
             for each in watched
@@ -123,29 +132,38 @@ class Observer:
         found = []
         for each in watched:
             sent = delivery[each.number]
+            held = waiting.get(each.number)
             expires = expiring.get(each.number)
             received = intake.get(each.number)
             volume = self._volumes.get(each.number)
             facts = DestinationFacts(
                 sign_in_reason=each.sign_in_reason,
+                is_paused=each.is_paused,
                 requests=sent.requests,
                 failed_requests=sent.failed,
                 last_outcome=sent.last_outcome,
+                last_status=sent.last_status,
                 unanswered_since=sent.unanswered_since,
+                silent_since=sent.silent_since,
+                no_token_since=_later(each.no_token_since, sent.oldest_live_at),
                 # Destinations of one advertiser share a breaker. An open breaker matters only if events wait.
                 breaker_open_for=breakers[each.lane] if sent.oldest_waiting_at else timedelta(0),
                 blocked=each.is_blocked,
                 oldest_live_at=sent.oldest_live_at,
                 oldest_waiting_at=sent.oldest_waiting_at,
-                waiting_events=waiting.get(each.number, 0),
+                waiting_events=held.events if held else 0,
+                earliest_expiry_at=held.first_event_at + self.max_event_age
+                if held and held.first_event_at
+                else None,
                 first_expiry_at=expires.first_event_at + self.max_event_age if expires else None,
                 expiring_since=expires.since if expires else None,
                 expiring_events=expires.events if expires else 0,
                 dead_open=sent.dead_open,
                 oldest_dead_at=sent.oldest_dead_at,
+                received_at=received.received_at if received else None,
                 received=received.received if received else 0,
                 rejected=received.rejected if received else 0,
-                rejected_recently=received.rejected_recently if received else 0,
+                rejected_for=received.rejected_for if received else None,
                 last_hour=volume.last_hour if volume else 0,
                 same_hours=volume.same_hours if volume else (),
                 days_of_volume=volume.days if volume else 0,
@@ -169,7 +187,13 @@ class Observer:
         self._breakers = {lane: self._breakers.get(lane) or Stopwatch(self.monotonic) for lane in states}
         return {lane: self._breakers[lane].measure(is_open) for lane, is_open in states.items()}
 
-    async def _service(self, connection: PipelineConnection, now: datetime, commit_s: float) -> ServiceFacts:
+    async def _service(
+        self,
+        connection: PipelineConnection,
+        now: datetime,
+        commit_s: float,
+        destinations: Sequence[ObservedDestination],
+    ) -> ServiceFacts:
         workers = await incident_facts.workers(connection)
         oldest = workers.oldest_sendable_at
         absent = timedelta(0)
@@ -179,9 +203,19 @@ class Observer:
             absent = now - max(oldest, workers.lapsed_at or oldest)
         return ServiceFacts(
             without_worker_for=absent,
+            waiting_events=sum(each.facts.waiting_events for each in destinations),
             oldest_waiting_at=oldest,
+            earliest_expiry_at=min(
+                (at for each in destinations if (at := each.facts.earliest_expiry_at) is not None),
+                default=None,
+            ),
             slow_commits_for=self._commits.measure(commit_s > SLOW_COMMIT_S),
         )
+
+
+def _later(since: datetime | None, waiting: datetime | None) -> datetime | None:
+    """Return the later of both times; None if one of them is None."""
+    return None if since is None or waiting is None else max(since, waiting)
 
 
 def _window(settings: Alerting, kind: Kind) -> float:

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from app.domain.incidents.kinds import KINDS
-from app.domain.notifications.channels import Channel
+from app.domain.incidents.causes import advice
+from app.domain.incidents.kinds import KINDS, Severity
+from app.domain.notifications.channels import DeclaredChannel
 from app.domain.notifications.messages import digest_body, incident_body
 from app.domain.notifications.policy import (
     Batching,
@@ -21,14 +22,14 @@ from app.incidents.observation import Observation, ObservedDestination
 from app.store import PipelineConnection, incidents, notifications
 from app.store.incidents import StoredIncident
 
-# Other incidents send no message for this time after the end of an incident that silences others.
+# Incidents of delays send no message for this time after the end of the problem that explains them.
 _SILENT_AFTERWARDS: Final = timedelta(minutes=5)
 
 
 def public_incident(stored: StoredIncident) -> dict[str, Any]:
     """Return an incident in the form in which the API and messages show it."""
     incident = stored.incident
-    spec = KINDS[incident.kind]
+    remedy, action = advice(incident.kind, incident.reason)
     return {
         "id": stored.id,
         "destination_id": incident.destination,
@@ -40,11 +41,13 @@ def public_incident(stored: StoredIncident) -> dict[str, Any]:
         "last_seen_at": incident.last_seen_at,
         "resolved_at": incident.resolved_at,
         "summary": incident.summary,
-        "remedy": spec.remedy,
-        "action": spec.action.value,
+        "remedy": remedy,
+        "action": action.value,
         "affected_events": incident.affected_events,
         "oldest_event_at": incident.oldest_event_at,
         "expires_at": incident.expires_at,
+        "consequences": [kind.value for kind in incident.consequences],
+        "merged_into": incident.merged_into,
         "acknowledged_at": incident.acknowledged_at,
         "acknowledged_by": stored.acknowledged_by,
         "muted_until": stored.muted_until,
@@ -53,15 +56,22 @@ def public_incident(stored: StoredIncident) -> dict[str, Any]:
 
 
 class MessagePlanner:
-    """Decides which messages each channel gets, and writes them to the outbox."""
+    """Decides which messages each channel gets, and writes them to the outbox.
 
-    def __init__(self, channels: Sequence[Channel], *, public_url: str) -> None:
-        self._channels = tuple(channels)
+    The channels are those of all processes, because another process may have channels that this one lacks.
+    """
+
+    def __init__(self, *, public_url: str) -> None:
         self._url = f"{public_url}/console/incidents"
 
-    async def plan(self, connection: PipelineConnection, observation: Observation) -> None:
+    async def plan(
+        self,
+        connection: PipelineConnection,
+        observation: Observation,
+        channels: Sequence[DeclaredChannel],
+    ) -> None:
         """Write every message that is due now."""
-        if not self._channels:
+        if not channels:
             return
         stored = await incidents.current(connection)
         if not stored:
@@ -70,7 +80,7 @@ class MessagePlanner:
         loads = await notifications.loads(connection)
         watched = {each.id: each for each in observation.destinations}
         is_explained = _is_explained(stored, observation.now)
-        for channel in self._channels:
+        for channel in channels:
             due = [
                 (each, message)
                 for each in stored
@@ -92,24 +102,42 @@ class MessagePlanner:
     async def _write(
         self,
         connection: PipelineConnection,
-        channel: Channel,
+        channel: DeclaredChannel,
         due: Sequence[tuple[StoredIncident, MessageType]],
         load: ChannelLoad,
         now: datetime,
     ) -> None:
         if not due:
             return
-        match batching(due, load):
+        urgent = any(
+            message is MessageType.OPENED and stored.incident.severity is Severity.CRITICAL
+            for stored, message in due
+        )
+        batches: list[tuple[MessageType, Sequence[str], bytes]] = []
+        match batching(due, load, urgent=urgent):
             case Batching.WAIT:
                 return
             case Batching.SINGLE:
-                for stored, message in due:
-                    body = incident_body(message, self._message_data(stored), now)
-                    await _enqueue(connection, channel, message, body)
+                batches = [
+                    (message, [stored.id], incident_body(message, self._message_data(stored), now))
+                    for stored, message in due
+                ]
             case Batching.DIGEST:
                 items = [(message, self._message_data(stored)) for stored, message in due]
                 body = digest_body(items, now, url=self._url)
-                await _enqueue(connection, channel, MessageType.DIGEST, body)
+                batches = [(MessageType.DIGEST, [stored.id for stored, _ in due], body)]
+        resolved = [stored.id for stored, message in due if message is MessageType.RESOLVED]
+        await notifications.drop_unsent(connection, channel.organisation, channel.key, resolved)
+        for message, ids, body in batches:
+            await notifications.enqueue(
+                connection,
+                id=f"msg_{secrets.token_hex(12)}",
+                organisation=channel.organisation,
+                channel=channel.key,
+                type=message,
+                incidents=ids,
+                body=body,
+            )
         for stored, message in due:
             await notifications.mark_sent(
                 connection,
@@ -125,24 +153,11 @@ class MessagePlanner:
         return {**public_incident(stored), "url": f"{self._url}/{stored.id}"}
 
 
-async def _enqueue(
-    connection: PipelineConnection, channel: Channel, message: MessageType, body: bytes
-) -> None:
-    await notifications.enqueue(
-        connection,
-        id=f"msg_{secrets.token_hex(12)}",
-        organisation=channel.organisation,
-        channel=channel.key,
-        type=message,
-        body=body,
-    )
-
-
 def _due_message(
     stored: StoredIncident,
     sent: SentMessages,
     destination: ObservedDestination | None,
-    channel: Channel,
+    channel: DeclaredChannel,
     now: datetime,
     *,
     is_explained: bool,
@@ -150,7 +165,8 @@ def _due_message(
     """Return the type of the message that is due for this incident and channel; None if none is due."""
     incident = stored.incident
     preference = Preference() if destination is None else destination.preference
-    if not preference.includes(incident, channel.name):
+    # A channel that got the message that it opened also gets the message that it resolved.
+    if not preference.includes(incident, channel.name) and (incident.is_open or not sent.is_open):
         return None
     muted_until = [stored.muted_until, destination.alerting.muted_until if destination else None]
     muted = any(until is not None and until > now for until in muted_until)
@@ -162,7 +178,7 @@ def _due_message(
 def _is_explained(stored: Sequence[StoredIncident], now: datetime) -> bool:
     """Return whether an incident that explains others is open, or was open within the last minutes."""
     return any(
-        KINDS[each.incident.kind].silences_others
+        KINDS[each.incident.kind].delays_delivery
         and (each.incident.resolved_at is None or now - each.incident.resolved_at < _SILENT_AFTERWARDS)
         for each in stored
     )

@@ -63,6 +63,7 @@ class ListedDestination:
     region: str
     state: str
     suspended: bool
+    sign_in_reason: str | None
     condition: Condition
     severity: Severity | None
     open_incidents: int
@@ -116,10 +117,12 @@ FACTS: Final[Mapping[Fact, str]] = {
     Fact.OPEN_INCIDENT: "t.destination IS NOT NULL",
     Fact.NOT_ACTIVE: "d.state <> 'active'",
     # Today's count comes first, because it is cheap to read and usually decides.
-    Fact.RECENT_EVENT: """EXISTS (SELECT FROM counts c WHERE c.destination = d.number AND c.accepted > 0
+    Fact.RECENT_EVENT: """EXISTS (SELECT FROM counts c WHERE c.destination = d.number
+          AND c.accepted + c.duplicates + c.rejected > 0
           AND c.day = (now() AT TIME ZONE 'UTC')::date)
         OR EXISTS (SELECT FROM outcome_history h WHERE h.organisation_id = acting_organisation()
-          AND h.destination = d.number AND h.bucket_seconds = 900 AND h.accepted > 0
+          AND h.destination = d.number AND h.bucket_seconds = 900
+          AND h.accepted + h.duplicates + h.rejected > 0
           AND h.at > now() - $2::interval)""",
 }
 
@@ -149,8 +152,8 @@ _CLASSIFIED: Final = f"""
       GROUP BY destination
     ), classified AS MATERIALIZED (
       -- Every destination of the organisation, with its condition.
-      SELECT d.number, d.id, d.name, d.advertiser_id, d.region, d.state, d.suspended, t.severity,
-        coalesce(t.open_incidents, 0) AS open_incidents, b.age AS oldest_waiting_seconds,
+      SELECT d.number, d.id, d.name, d.advertiser_id, d.region, d.state, d.suspended, d.sign_in_reason,
+        t.severity, coalesce(t.open_incidents, 0) AS open_incidents, b.age AS oldest_waiting_seconds,
         {condition_sql(FACTS)} AS condition
       FROM destinations d LEFT JOIN trouble t ON t.destination = d.id
       LEFT JOIN backlog b ON b.destination = d.number

@@ -1,4 +1,4 @@
-"""Read the facts from which incidents are computed: requests, waiting events, dead letters, received events.
+"""Read the facts from which incidents are computed: requests, waiting events, dead letters, workers.
 
 A statement costs some index probes per destination, regardless of the backlog. For an idle destination it
 costs one probe.
@@ -6,7 +6,7 @@ costs one probe.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from app.domain.ids import DestinationNumber
@@ -14,15 +14,16 @@ from app.store import PipelineConnection
 from app.store.alerting import AlertingRow, alerting_row
 from app.store.rows import read_row
 
-_STEP = timedelta(seconds=5)  # the time that a row of `intake_steps` covers
-_KEEP_STEPS = timedelta(minutes=90)
 _PROBED = 50  # the number of batches per queue whose age is read
 _MOST_COUNTED = 10_000  # rows per destination; more are not counted
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedDestination:
-    """A destination, the state of its lane, and its alerting settings."""
+    """A destination, the state of its lane, and its alerting settings.
+
+    `no_token_since` is the expiry of an access token whose refresh was tried, but did not succeed.
+    """
 
     number: DestinationNumber
     id: str
@@ -31,6 +32,8 @@ class WatchedDestination:
     sign_in_reason: str | None
     breaker: str
     is_blocked: bool
+    is_paused: bool
+    no_token_since: datetime | None
     alerting: AlertingRow
 
 
@@ -39,9 +42,13 @@ async def watched(connection: PipelineConnection) -> list[WatchedDestination]:
     rows = await connection.fetch(
         """
         SELECT d.number, d.id, d.organisation_id AS organisation, d.lane, d.sign_in_reason, l.breaker,
-          coalesce(l.blocked_until > now(), false) AS is_blocked,
+          coalesce(l.blocked_until > now(), false) AS is_blocked, d.state = 'paused' AS is_paused,
+          CASE WHEN d.state = 'active' AND s.refresh_until IS NOT NULL
+            AND coalesce(s.access_until, s.connected_at) < now()
+            THEN coalesce(s.access_until, s.connected_at) END AS no_token_since,
           a.alerting::text AS alerting, a.channels, a.kinds, a.min_severity
         FROM destinations d JOIN lanes l ON l.id = d.lane
+        LEFT JOIN sign_ins s ON s.destination = d.id
         LEFT JOIN destination_alerting a ON a.destination = d.id
         WHERE d.archived_at IS NULL ORDER BY d.number
         """
@@ -54,14 +61,17 @@ class DeliveryFacts:
     """The requests, waiting events and open dead letters of one destination.
 
     `requests` and `failed` count the requests with a result within the window of the incident `failing`.
+    `silent_since` is the start of the oldest request without a response since the newest response.
     """
 
     number: DestinationNumber
     requests: int = 0
     failed: int = 0
     last_outcome: str | None = None
+    last_status: int | None = None
     success_at: datetime | None = None
     unanswered_since: datetime | None = None
+    silent_since: datetime | None = None
     oldest_live_at: datetime | None = None
     oldest_waiting_at: datetime | None = None
     dead_open: int = 0
@@ -99,7 +109,8 @@ _REQUESTS = f"""
         LIMIT 1) recent
     )
     SELECT w.number, recent.requests, recent.failed, newest.outcome AS last_outcome,
-      success.settled_at AS success_at, recent.unanswered_since
+      newest.http_status AS last_status, success.settled_at AS success_at, recent.unanswered_since,
+      silent.since AS silent_since
     FROM active w
     -- Requests with a result within the window, and the oldest request without one. A request can start up to
     -- two minutes before the window.
@@ -112,13 +123,22 @@ _REQUESTS = f"""
           OR settled_at > now() - make_interval(secs => w.seconds) AND outcome <> 'not_sent')) recent
     -- The last request with a result: if it succeeded, the fault is over.
     LEFT JOIN LATERAL (
-      SELECT outcome FROM attempts WHERE destination = w.number AND {_RECENT_DAYS}
+      SELECT outcome, http_status FROM attempts WHERE destination = w.number AND {_RECENT_DAYS}
         AND started_at > now() - interval '15 minutes' AND settled_at IS NOT NULL AND outcome <> 'not_sent'
       ORDER BY started_at DESC LIMIT 1) newest ON true
     LEFT JOIN LATERAL (
       SELECT settled_at FROM attempts WHERE destination = w.number AND {_RECENT_DAYS}
         AND started_at > now() - interval '15 minutes' AND outcome = 'answered'
       ORDER BY started_at DESC LIMIT 1) success ON true
+    -- The newest request with a response, and the first one after it.
+    LEFT JOIN LATERAL (
+      SELECT started_at FROM attempts WHERE destination = w.number AND {_RECENT_DAYS}
+        AND started_at > now() - interval '15 minutes' AND outcome NOT IN ('lost', 'not_sent')
+      ORDER BY started_at DESC LIMIT 1) heard ON true
+    CROSS JOIN LATERAL (
+      SELECT min(started_at) AS since FROM attempts WHERE destination = w.number AND {_RECENT_DAYS}
+        AND started_at > coalesce(heard.started_at, now() - interval '15 minutes')
+        AND (outcome IS NULL OR outcome = 'lost')) silent
 """
 
 
@@ -163,12 +183,13 @@ _WAITING = f"""
 _OPEN_DEAD = "status = 'dead' AND dismissed_at IS NULL"
 _DEAD = f"""
     WITH RECURSIVE {_destinations_with("failing", "exceptions", _OPEN_DEAD)}
-    SELECT failing.destination AS number, dead.n AS dead_open, first_dead.event_at AS oldest_dead_at
+    SELECT failing.destination AS number, dead.n AS dead_open, first_dead.accepted_at AS oldest_dead_at
     FROM failing
     CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT FROM exceptions
       WHERE destination = failing.destination AND {_OPEN_DEAD} LIMIT {_MOST_COUNTED}) x) dead
-    CROSS JOIN LATERAL (SELECT event_at FROM exceptions
-      WHERE destination = failing.destination AND {_OPEN_DEAD} ORDER BY changed_at LIMIT 1) first_dead
+    CROSS JOIN LATERAL (SELECT min(s.accepted_at) AS accepted_at FROM (SELECT batch, day FROM exceptions
+      WHERE destination = failing.destination AND {_OPEN_DEAD} ORDER BY changed_at LIMIT {_PROBED}) x
+      JOIN batch_states s ON s.batch = x.batch AND s.day = x.day) first_dead
     WHERE failing.destination IS NOT NULL
 """
 
@@ -206,22 +227,33 @@ async def expiring(
     return {DestinationNumber(row["destination"]): read_row(ExpiringEvents, row) for row in rows}
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingFacts:
+    """The number of waiting events of a destination, and the time of the oldest of them."""
+
+    events: int
+    first_event_at: datetime | None
+
+
 async def waiting_events(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber]
-) -> dict[DestinationNumber, int]:
-    """Return the number of waiting events of each of these destinations. A long queue is counted in part."""
+) -> dict[DestinationNumber, WaitingFacts]:
+    """Return the waiting events of each of these destinations. A long queue is counted in part."""
     rows = await connection.fetch(
         f"""
-        SELECT n AS number, (coalesce(b.events, 0) + e.events)::bigint AS events
+        SELECT n AS number, (coalesce(b.events, 0) + e.events)::bigint AS events,
+          least(b.first, e.first) AS first_event_at
         FROM unnest($1::int[]) AS n
-        CROSS JOIN LATERAL (SELECT sum(events) AS events FROM (SELECT events FROM batch_states
-          WHERE destination = n AND settled_at IS NULL LIMIT {_MOST_COUNTED}) x) b
-        CROSS JOIN LATERAL (SELECT count(*) AS events FROM (SELECT FROM exceptions
+        CROSS JOIN LATERAL (SELECT sum(events) AS events, min(first_event) FILTER (WHERE events > 0) AS first
+          FROM (SELECT events, first_event FROM batch_states
+            WHERE destination = n AND settled_at IS NULL LIMIT {_MOST_COUNTED}) x) b
+        CROSS JOIN LATERAL (SELECT count(*) AS events, min(event_at) AS first FROM (
+          SELECT event_at FROM exceptions
           WHERE destination = n AND status = 'retrying' LIMIT {_MOST_COUNTED}) x) e
         """,
         list(numbers),
     )
-    return {DestinationNumber(row["number"]): row["events"] for row in rows}
+    return {DestinationNumber(row["number"]): read_row(WaitingFacts, row) for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,132 +284,3 @@ async def workers(connection: PipelineConnection) -> WorkerFacts:
     )
     assert row is not None
     return read_row(WorkerFacts, row)
-
-
-async def record_intake(connection: PipelineConnection) -> None:
-    """Add the events received since the last call to `intake_steps`, in the caller's transaction."""
-    await connection.execute(
-        """
-        WITH totals AS (
-          -- The current counts of today and yesterday.
-          SELECT d.organisation_id, c.destination, c.day,
-            sum(c.accepted + c.duplicates + c.rejected)::bigint AS received,
-            sum(c.rejected)::bigint AS rejected
-          FROM destinations d JOIN counts c ON c.destination = d.number
-            AND c.day >= (now() AT TIME ZONE 'UTC')::date - 1
-          WHERE d.archived_at IS NULL GROUP BY 1, 2, 3
-        ), changes AS (
-          -- The increase since the last call.
-          SELECT t.organisation_id, t.destination, sum(t.received - coalesce(o.received, 0)) AS received,
-            sum(t.rejected - coalesce(o.rejected, 0)) AS rejected
-          FROM totals t LEFT JOIN intake_totals o ON o.destination = t.destination AND o.day = t.day
-          GROUP BY 1, 2 HAVING sum(t.received - coalesce(o.received, 0)) > 0
-        ), remembered AS (
-          -- The current counts, for the next call.
-          INSERT INTO intake_totals AS o (organisation_id, destination, day, received, rejected)
-          SELECT * FROM totals ON CONFLICT (destination, day)
-          DO UPDATE SET received = excluded.received, rejected = excluded.rejected
-          WHERE o.received <> excluded.received
-        )
-        INSERT INTO intake_steps AS s (organisation_id, destination, at, received, rejected)
-        SELECT organisation_id, destination, date_bin($1, now(), TIMESTAMPTZ '2000-01-01'), received, rejected
-        FROM changes ON CONFLICT (destination, at)
-        DO UPDATE SET received = s.received + excluded.received, rejected = s.rejected + excluded.rejected
-        """,
-        _STEP,
-    )
-
-
-async def forget_intake(connection: PipelineConnection) -> None:
-    """Delete the rows of `intake_steps` and `intake_totals` that are no longer read."""
-    await connection.execute("DELETE FROM intake_steps WHERE at < now() - $1::interval", _KEEP_STEPS)
-    await connection.execute("DELETE FROM intake_totals WHERE day < (now() AT TIME ZONE 'UTC')::date - 2")
-
-
-@dataclass(frozen=True, slots=True)
-class IntakeFacts:
-    """The events that a destination received and rejected within a window.
-
-    `rejected_recently` counts the events that it rejected within the last ten seconds.
-    """
-
-    received: int
-    rejected: int
-    rejected_recently: int
-
-
-async def intake(
-    connection: PipelineConnection, numbers: Sequence[DestinationNumber], windows: Sequence[float]
-) -> dict[DestinationNumber, IntakeFacts]:
-    """Return the events that each of these destinations received within its window.
-
-    `windows` has the length of each destination's window in seconds. A destination that received no event has
-    no entry.
-    """
-    rows = await connection.fetch(
-        """
-        SELECT w.number, s.received, s.rejected, s.rejected_recently
-        FROM unnest($1::int[], $2::float8[]) AS w (number, seconds)
-        CROSS JOIN LATERAL (
-          SELECT sum(received)::bigint AS received, sum(rejected)::bigint AS rejected,
-            (coalesce(sum(rejected) FILTER (WHERE at > now() - interval '10 seconds'), 0))::bigint
-              AS rejected_recently
-          FROM intake_steps WHERE destination = w.number AND at > now() - make_interval(secs => w.seconds)) s
-        WHERE s.received > 0
-        """,
-        list(numbers),
-        list(windows),
-    )
-    return {DestinationNumber(row["number"]): read_row(IntakeFacts, row) for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeFacts:
-    """The events of the last complete hour, and of the same hour on up to fourteen earlier days.
-
-    `days` is the number of days for which the destination has data.
-    """
-
-    last_hour: int
-    same_hours: tuple[int, ...]
-    days: int
-
-
-async def volumes(connection: PipelineConnection) -> dict[DestinationNumber, VolumeFacts]:
-    """Return the hourly volumes of each destination that has data of at least seven days."""
-    rows = await connection.fetch(
-        """
-        WITH first AS MATERIALIZED (
-          -- The first hour with data of each destination.
-          SELECT d.number AS destination, h.at AS hour FROM destinations d CROSS JOIN LATERAL (
-            SELECT at FROM outcome_history WHERE destination = d.number AND bucket_seconds = 3600
-            ORDER BY at LIMIT 1) h
-          WHERE d.archived_at IS NULL AND h.at <= date_trunc('hour', now()) - interval '7 days'
-        ), hours AS (
-          -- The last complete hour and the same hour of the days before.
-          SELECT n AS days_ago, date_trunc('hour', now()) - interval '1 hour' - make_interval(days => n) AS at
-          FROM generate_series(0, 14) n
-        ), volumes AS (
-          -- The events of every destination in these hours.
-          SELECT h.destination, hours.days_ago, h.events FROM hours CROSS JOIN LATERAL (
-            SELECT destination, accepted + duplicates + rejected AS events FROM outcome_history
-            -- OFFSET keeps Postgres from planning a join that scans the complete history.
-            WHERE bucket_seconds = 3600 AND at = hours.at OFFSET 0) h
-        )
-        SELECT f.destination, extract(day FROM now() - f.hour)::int AS days,
-          coalesce(sum(v.events) FILTER (WHERE v.days_ago = 0), 0)::bigint AS last_hour,
-          coalesce(array_agg(v.events) FILTER (WHERE v.days_ago > 0), '{}') AS same_hours,
-          (SELECT count(*) FROM hours WHERE days_ago > 0 AND at >= f.hour)::int AS hours
-        FROM first f LEFT JOIN volumes v ON v.destination = f.destination
-        GROUP BY f.destination, f.hour
-        """
-    )
-    return {
-        DestinationNumber(row["destination"]): VolumeFacts(
-            row["last_hour"],
-            # An hour without a row had no event.
-            (*row["same_hours"], *[0] * (row["hours"] - len(row["same_hours"]))),
-            row["days"],
-        )
-        for row in rows
-    }

@@ -49,7 +49,8 @@ async def probe_commit(connection: PipelineConnection) -> None:
 _COLUMNS = """
   i.id, i.number, i.organisation_id AS organisation, i.destination, d.name AS destination_name, i.kind,
   i.severity, i.state, i.opened_at, i.last_seen_at, i.resolved_at, i.summary, i.affected_events,
-  i.oldest_event_at, i.expires_at, i.acknowledged_at, i.acknowledged_by, i.muted_until, i.note, i.is_silent
+  i.oldest_event_at, i.expires_at, i.acknowledged_at, i.acknowledged_by, i.muted_until, i.note, i.is_silent,
+  i.reason, i.consequences, i.merged_into
 """
 _FROM = "FROM incidents i LEFT JOIN destinations d ON d.id = i.destination"
 
@@ -76,8 +77,9 @@ async def insert(connection: PipelineConnection, incident: Incident, *, id: str,
     await connection.execute(
         """
         INSERT INTO incidents (organisation_id, id, destination, kind, severity, state, opened_at,
-          last_seen_at, summary, affected_events, oldest_event_at, expires_at, is_silent)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+          last_seen_at, summary, affected_events, oldest_event_at, expires_at, is_silent,
+          reason, consequences)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
         ON CONFLICT (organisation_id, coalesce(destination, ''), kind) WHERE state <> 'resolved' DO NOTHING
         """,
         organisation,
@@ -93,6 +95,8 @@ async def insert(connection: PipelineConnection, incident: Incident, *, id: str,
         incident.oldest_event_at,
         incident.expires_at,
         incident.is_silent,
+        incident.reason,
+        list(incident.consequences),
     )
 
 
@@ -102,6 +106,7 @@ async def update(connection: PipelineConnection, changed: Sequence[tuple[str, In
         """
         UPDATE incidents SET last_seen_at = $2, resolved_at = $3::timestamptz, summary = $4,
           affected_events = $5, oldest_event_at = $6, expires_at = $7, is_silent = $8,
+          severity = $9, reason = $10, consequences = $11, merged_into = $12,
           -- A person may have acknowledged the incident since the monitor read it.
           state = CASE WHEN $3::timestamptz IS NOT NULL THEN 'resolved'
             WHEN acknowledged_at IS NOT NULL THEN 'acknowledged' ELSE 'open' END
@@ -117,6 +122,10 @@ async def update(connection: PipelineConnection, changed: Sequence[tuple[str, In
                 incident.oldest_event_at,
                 incident.expires_at,
                 incident.is_silent,
+                incident.severity.value,
+                incident.reason,
+                list(incident.consequences),
+                incident.merged_into,
             )
             for id_, incident in changed
         ],
@@ -176,7 +185,7 @@ async def page(
 # is reconnected.
 CONDITION_HOLDS: Final = """(
   coalesce(i.last_seen_at > (SELECT max(at) FROM commit_probes) - {}::interval, true)
-    AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.state = 'needs_reconnect'))"""
+    AND (i.kind NOT IN ('sign_in_lost', 'amazon_forbidden') OR d.sign_in_reason IS NOT NULL))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,16 +283,19 @@ async def open_kinds(
     return found
 
 
-async def last_accepted(
+async def last_received(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber]
 ) -> dict[DestinationNumber, datetime]:
-    """Return when each of these destinations last accepted an event, if it ever did."""
+    """Return when each of these destinations last received an event, accepted or rejected, if it ever did."""
     rows = await connection.fetch(
-        "SELECT n AS number, newest.accepted_at FROM unnest($1::int[]) AS n, LATERAL ("
-        "  SELECT accepted_at FROM batch_states WHERE destination = n ORDER BY batch DESC LIMIT 1) newest",
+        "SELECT n AS number, greatest(accepted.at, rejected.at) AS at FROM unnest($1::int[]) AS n "
+        "LEFT JOIN LATERAL (SELECT accepted_at AS at FROM batch_states WHERE destination = n "
+        "  ORDER BY batch DESC LIMIT 1) accepted ON true "
+        "LEFT JOIN LATERAL (SELECT max(last_at) AS at FROM rejections WHERE destination = n "
+        "  AND day >= (now() AT TIME ZONE 'UTC')::date - 1) rejected ON true",
         list(numbers),
     )
-    return {DestinationNumber(row["number"]): row["accepted_at"] for row in rows}
+    return {DestinationNumber(row["number"]): row["at"] for row in rows if row["at"] is not None}
 
 
 def _stored(row: Any) -> StoredIncident:

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.domain.incidents.kinds import Severity
+from app.domain.notifications.channels import DeclaredChannel
 from app.domain.notifications.policy import MINUTE, ChannelLoad, MessageType, SentMessages
 from app.store import PipelineConnection
 from app.store.rows import read_row
 
 _KEEP_FINISHED = timedelta(hours=1)
+_KEEP_UNSENT = timedelta(hours=25)  # no process has the channel, else the message had failed before
+_DECLARED_FOR = timedelta(minutes=15)  # a restart of all processes takes less
 
 
 async def sent(
@@ -82,16 +85,34 @@ async def enqueue(
     organisation: str,
     channel: str,
     type: MessageType,
+    incidents: Sequence[str],
     body: bytes,
 ) -> None:
-    """Write a message to the outbox."""
+    """Write a message about these incidents to the outbox."""
     await connection.execute(
-        "INSERT INTO notifications (organisation_id, id, channel, type, body) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO notifications (organisation_id, id, channel, type, incidents, body) "
+        "VALUES ($1, $2, $3, $4, $5, $6)",
         organisation,
         id,
         channel,
         type.value,
+        list(incidents),
         body,
+    )
+
+
+async def drop_unsent(
+    connection: PipelineConnection, organisation: str, channel: str, incidents: Sequence[str]
+) -> None:
+    """Delete the messages that these incidents are open, unless a process sends them now."""
+    await connection.execute(
+        "DELETE FROM notifications WHERE organisation_id = $1 AND channel = $2 AND finished_at IS NULL "
+        "AND type = ANY ($3::text[]) AND incidents <@ $4::text[] "
+        "AND (leased_until IS NULL OR leased_until < now())",
+        organisation,
+        channel,
+        [MessageType.OPENED.value, MessageType.REMINDER.value],
+        list(incidents),
     )
 
 
@@ -108,13 +129,19 @@ class DueNotification:
 async def claim(
     connection: PipelineConnection, organisation: str, channel: str, *, lease: timedelta
 ) -> DueNotification | None:
-    """Lease the oldest due message of a channel for `lease`, or return None if none is due."""
+    """Lease the oldest due message of a channel for `lease`, or return None if none is due.
+
+    A message waits for the earlier messages about the same incident.
+    """
     row = await connection.fetchrow(
         """
         UPDATE notifications SET leased_until = now() + $3::interval, tries = tries + 1
-        WHERE id = (SELECT id FROM notifications
+        WHERE id = (SELECT id FROM notifications n
           WHERE organisation_id = $1 AND channel = $2 AND finished_at IS NULL AND due_at <= now()
             AND (leased_until IS NULL OR leased_until < now())
+            AND NOT EXISTS (SELECT FROM notifications earlier
+              WHERE earlier.organisation_id = $1 AND earlier.channel = $2 AND earlier.finished_at IS NULL
+                AND earlier.number < n.number AND earlier.incidents && n.incidents)
           ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING id, body, tries, now() - created_at AS age
         """,
@@ -140,14 +167,27 @@ async def reschedule(connection: PipelineConnection, id: str, *, wait: timedelta
 
 
 async def forget(connection: PipelineConnection) -> None:
-    """Delete messages that were finished more than an hour ago."""
+    """Delete finished messages after an hour, and messages for which no process has a channel."""
     await connection.execute(
-        "DELETE FROM notifications WHERE finished_at < now() - $1::interval", _KEEP_FINISHED
+        "DELETE FROM notifications WHERE finished_at < now() - $1::interval "
+        "OR created_at < now() - $2::interval",
+        _KEEP_FINISHED,
+        _KEEP_UNSENT,
     )
 
 
 async def channel_succeeded(connection: PipelineConnection, organisation: str, name: str) -> None:
-    """Record that a channel accepted a message."""
+    """Record that a channel accepted a message. If it failed before, its waiting messages become due."""
+    await connection.execute(
+        """
+        UPDATE notifications SET due_at = now()
+        WHERE organisation_id = $1 AND channel = $2 AND finished_at IS NULL AND due_at > now()
+          AND EXISTS (SELECT FROM notification_channels
+            WHERE organisation_id = $1 AND name = $2 AND failing_since IS NOT NULL)
+        """,
+        organisation,
+        name,
+    )
     await connection.execute(
         """
         INSERT INTO notification_channels (organisation_id, name, last_success_at) VALUES ($1, $2, now())
@@ -191,6 +231,32 @@ async def channel_health(connection: PipelineConnection) -> dict[str, ChannelHea
         "WHERE organisation_id = acting_organisation()"
     )
     return {row["name"]: read_row(ChannelHealth, row) for row in rows}
+
+
+async def declare(connection: PipelineConnection, channels: Sequence[tuple[str, str]]) -> None:
+    """Record that a process has these channels, given by (organisation, name)."""
+    await connection.execute(
+        """
+        INSERT INTO notification_channels (organisation_id, name, declared_at)
+        SELECT o.id, c.name, now() FROM unnest($1::text[], $2::text[]) AS c (organisation, name)
+        JOIN organisations o ON o.id = c.organisation
+        -- In a fixed order, because several processes lock these rows at the same time.
+        ORDER BY o.id, c.name
+        ON CONFLICT (organisation_id, name) DO UPDATE SET declared_at = now()
+        """,
+        [organisation for organisation, _ in channels],
+        [name for _, name in channels],
+    )
+
+
+async def declared(connection: PipelineConnection) -> list[DeclaredChannel]:
+    """Return the channels that a running process has."""
+    rows = await connection.fetch(
+        "SELECT organisation_id AS organisation, name AS key FROM notification_channels "
+        "WHERE declared_at > now() - $1::interval ORDER BY 1, 2",
+        _DECLARED_FOR,
+    )
+    return [read_row(DeclaredChannel, row) for row in rows]
 
 
 async def failing_channels(connection: PipelineConnection) -> dict[tuple[str, str], datetime]:

@@ -76,7 +76,7 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "attempts": TablePrivileges("SELECT", _READ_WRITE),
     "replays": TablePrivileges(_READ_WRITE, "SELECT, DELETE"),
     "counts": TablePrivileges(_READ_WRITE, _READ_WRITE),
-    "rejections": TablePrivileges(_READ_WRITE),
+    "rejections": TablePrivileges(_READ_WRITE, "SELECT"),
     "consent_stops": TablePrivileges(_READ_WRITE),
     "rejection_records": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
     "journey_counts": TablePrivileges(_READ_WRITE),

@@ -18,7 +18,7 @@ INCIDENT = "inc_0a1b2c3d4e5f6a7b8c9d"
 MEMBERS = {
     "id", "destination_id", "destination_name", "kind", "severity", "state", "opened_at", "last_seen_at",
     "resolved_at", "summary", "remedy", "action", "affected_events", "oldest_event_at", "expires_at",
-    "acknowledged_at", "acknowledged_by", "muted_until", "note",
+    "consequences", "merged_into", "acknowledged_at", "acknowledged_by", "muted_until", "note",
 }  # fmt: skip
 
 

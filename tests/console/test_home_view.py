@@ -75,6 +75,15 @@ def test_no_button_is_shown_that_the_visitor_may_not_use(kind: Kind) -> None:
         assert "/replay" not in button.address
 
 
+def test_an_unknown_account_is_not_connected_again() -> None:
+    """It has the remedy of its reason, and no other."""
+    found = incident(Kind.AMAZON_FORBIDDEN, state="needs_reconnect")
+    stored = replace(found.stored, incident=replace(found.stored.incident, reason="endpoint_not_found"))
+    (row,) = home_view.incident_rows([replace(found, stored=stored)], may_write=True)
+    assert row.button == RemedyButton("Check region and ID", f"{PAGE}/settings")
+    assert row.remedy.startswith("Check the region and the advertiser ID")
+
+
 def test_an_incident_says_what_since_when_and_how_many() -> None:
     (row,) = home_view.incident_rows([incident(Kind.DEAD_LETTERS, affected=1, holds=False)], may_write=True)
     assert (row.title, row.affected, row.since) == ("Events failed permanently", "1 event", NOW)
@@ -108,6 +117,7 @@ DESTINATION = ListedDestination(
     region="NA",
     state="active",
     suspended=False,
+    sign_in_reason=None,
     condition=Condition.HEALTHY,
     severity=None,
     open_incidents=0,
@@ -136,6 +146,15 @@ def test_a_row_sums_the_range_and_draws_it() -> None:
         ({"condition": Condition.NEEDS_ATTENTION, "severity": Severity.CRITICAL}, "Failing", "bad"),
         ({"condition": Condition.NEEDS_ATTENTION, "severity": Severity.WARNING}, "Degraded", "warn"),
         ({"condition": Condition.NEEDS_ATTENTION, "state": "needs_reconnect"}, "Reconnect", "bad"),
+        (
+            {
+                "condition": Condition.NEEDS_ATTENTION,
+                "state": "needs_reconnect",
+                "sign_in_reason": "endpoint_not_found",
+            },
+            "Unknown account",
+            "bad",
+        ),
         ({"condition": Condition.RECOVERING}, "Recovering", "warn"),
         ({"condition": Condition.PAUSED, "state": "paused"}, "Paused", "warn"),
         ({"condition": Condition.PAUSED, "state": "paused", "suspended": True}, "Suspended", "warn"),

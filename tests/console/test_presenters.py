@@ -275,7 +275,7 @@ EXPIRED: dict[str, Any] = {"recent_outcomes": RecentOutcomes(expired_in_day=1)}
             {},
             WAITING,
             [request("broken", 503), request("broken", 503, 9)],
-            "unreadable responses. Latest status: 503. The last 2 requests failed.",
+            "server errors. Latest status: 503. The last 2 requests failed.",
             "No action needed",
             None,
         ),

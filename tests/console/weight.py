@@ -19,7 +19,7 @@ import asyncpg
 import httpx
 
 from app.domain.batch import EventMetadata, pack
-from app.store import incident_facts, outcome_history
+from app.store import incident_facts, intake_facts, outcome_history
 from tests.console.screens import instance
 from tests.console.showcase import Cast, furnish
 from tests.pipeline.processes import ADMIN, Product
@@ -236,10 +236,10 @@ async def time_monitor(dsn: str) -> list[tuple[str, float]]:
         statements: dict[str, Callable[[], Awaitable[object]]] = {
             "watched": lambda: incident_facts.watched(connection),
             "delivery": lambda: incident_facts.delivery(connection, numbers, [60.0] * len(numbers)),
-            "intake": lambda: incident_facts.intake(connection, numbers, windows),
+            "intake": lambda: intake_facts.intake(connection, numbers, windows),
             "workers": lambda: incident_facts.workers(connection),
-            "record_intake": lambda: incident_facts.record_intake(connection),
-            "volumes (every 10 s)": lambda: incident_facts.volumes(connection),
+            "record_intake": lambda: intake_facts.record_intake(connection),
+            "volumes (every 10 s)": lambda: intake_facts.volumes(connection),
             "outcome_history.record (every 15 s)": lambda: outcome_history.record(connection, {}),
         }
         return [(name, await _best_ms(run)) for name, run in statements.items()]

@@ -3,9 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.domain.incidents import thresholds
+from app.domain.incidents.causes import advice
 from app.domain.incidents.conditions import (
     DestinationFacts,
     Finding,
@@ -15,10 +17,10 @@ from app.domain.incidents.conditions import (
     destination_findings,
     service_findings,
 )
-from app.domain.incidents.kinds import KINDS, RESERVED, Kind, Severity
+from app.domain.incidents.kinds import KINDS, RESERVED, Kind, Remedy, Severity
 from app.domain.incidents.machine import IncidentState, Transition, advance, open_incident
 from app.domain.notifications.channels import read_emails, read_mail_server, read_webhooks
-from app.domain.notifications.messages import incident_text
+from app.domain.notifications.messages import digest_body, incident_text, mail
 from app.domain.notifications.policy import (
     Batching,
     ChannelLoad,
@@ -40,7 +42,7 @@ TROUBLE: dict[Kind, dict[str, Any]] = {
     Kind.BACKLOG: {"oldest_waiting_at": NOW - timedelta(minutes=16)},
     Kind.EXPIRING: {"first_expiry_at": NOW + timedelta(hours=23), "expiring_since": NOW - 6 * SECOND},
     Kind.DEAD_LETTERS: {"dead_open": 1},
-    Kind.REJECTIONS: {"received": 50, "rejected": 10, "rejected_recently": 1},
+    Kind.REJECTIONS: {"received": 50, "rejected": 10, "received_at": NOW},
     Kind.VOLUME_DROP: {"days_of_volume": 7, "same_hours": (100,) * 7, "last_hour": 9},
 }
 JUST_BELOW: dict[Kind, dict[str, Any]] = {
@@ -48,7 +50,7 @@ JUST_BELOW: dict[Kind, dict[str, Any]] = {
     Kind.THROTTLED: {"last_outcome": "throttled", "oldest_live_at": NOW - timedelta(minutes=5)},
     Kind.BACKLOG: {"oldest_waiting_at": NOW - timedelta(minutes=15)},
     Kind.EXPIRING: {"first_expiry_at": NOW + timedelta(hours=25), "expiring_since": NOW - 6 * SECOND},
-    Kind.REJECTIONS: {"received": 50, "rejected": 9, "rejected_recently": 9},
+    Kind.REJECTIONS: {"received": 50, "rejected": 9, "received_at": NOW},
     Kind.VOLUME_DROP: {"days_of_volume": 7, "same_hours": (100,) * 7, "last_hour": 10},
 }
 
@@ -79,24 +81,51 @@ def test_an_incident_names_its_own_cause_and_cure() -> None:
         (found,) = destination_findings(DestinationFacts(sign_in_reason=reason), DEFAULTS, NOW)
         return found.summary
 
-    assert summary("revoked") == "Amazon no longer accepts the sign-in (revoked)."
-    assert summary("disconnected") == "The destination was disconnected from Amazon while events wait."
-    assert summary("endpoint_not_found").startswith("Amazon does not know the endpoint or")
-    remedy = KINDS[Kind.AMAZON_FORBIDDEN].remedy
-    assert "403" in remedy
-    assert "404: check the region and the advertiser ID" in remedy
+    assert summary("revoked") == "Amazon access was revoked or has expired. Nothing is sent."
+    assert summary("disconnected") == "This destination was disconnected."
+    assert "404" in summary("endpoint_not_found")
+    remedy, action = advice(Kind.AMAZON_FORBIDDEN, "endpoint_not_found")
+    assert remedy.startswith("Check the region and the advertiser ID.")
+    assert "connect" not in remedy
+    assert action is Remedy.OPEN_SETTINGS
+    assert "access to the advertiser" in advice(Kind.AMAZON_FORBIDDEN, "forbidden")[0]
+
+
+def test_silence_a_server_error_and_an_unreadable_response_differ() -> None:
+    """Each outage has the sentence of the destination's page."""
+
+    def failing(**facts: Any) -> tuple[str, str]:
+        facts = {"oldest_waiting_at": NOW - SECOND} | facts
+        (found,) = destination_findings(DestinationFacts(**facts), DEFAULTS, NOW)
+        assert found.kind is Kind.FAILING
+        return found.summary, advice(found.kind, found.reason)[0]
+
+    many = {"requests": 10, "failed_requests": 10}
+    texts = [
+        failing(**many, last_outcome="broken", last_status=503),
+        failing(**many, last_outcome="broken", last_status=200),
+        failing(**many, last_outcome="lost"),
+        failing(no_token_since=NOW - timedelta(seconds=45)),
+    ]
+    assert len({summary for summary, _ in texts}) == 4
+    assert "Latest status: 503." in texts[0][0]
+    assert "outbound network access" in texts[2][1]
+
+
+def test_silence_opens_within_a_minute_although_few_requests_ended() -> None:
+    """Amazon or its token server never answers. An event must wait for it."""
+    for silent in ("silent_since", "no_token_since"):
+        waits = {"oldest_waiting_at": NOW - timedelta(minutes=1)}
+        assert kinds_of(**waits, **{silent: NOW - timedelta(seconds=45)}) == [Kind.FAILING]
+        assert kinds_of(**waits, **{silent: NOW - timedelta(seconds=44)}) == []
+        assert kinds_of(**{silent: NOW - timedelta(seconds=45)}) == []
 
 
 def test_a_fault_that_is_over_does_not_count_although_its_window_is_full() -> None:
     """The last request decides, so that an incident resolves soon after the cure."""
     assert kinds_of(requests=20, failed_requests=19, last_outcome="answered") == []
     assert kinds_of(breaker_open_for=10 * SECOND) == [Kind.FAILING]
-    # Amazon hangs: the last request got no response, and the next one gets none either.
-    hanging = NOW - 16 * SECOND
-    assert kinds_of(last_outcome="lost", requests=1, unanswered_since=hanging) == [Kind.FAILING]
-    assert kinds_of(last_outcome="answered", requests=1, unanswered_since=hanging) == []
-    assert kinds_of(last_outcome="lost", requests=1, unanswered_since=NOW - 14 * SECOND) == []
-    assert kinds_of(received=60, rejected=60) == []
+    assert kinds_of(received=60, rejected=60, received_at=NOW - timedelta(minutes=6)) == []
 
 
 def test_the_kinds_of_the_service() -> None:
@@ -202,10 +231,47 @@ def test_a_message_is_due_once() -> None:
 
 def test_above_ten_messages_a_minute_one_digest_is_sent() -> None:
     """And the next one waits until the minute is over."""
-    assert batching(range(10), ChannelLoad()) is Batching.SINGLE
-    assert batching(range(300), ChannelLoad()) is Batching.DIGEST
-    assert batching(range(1), ChannelLoad(10)) is Batching.DIGEST
-    assert batching(range(1), ChannelLoad(10, 1)) is Batching.WAIT
+    assert batching(range(10), ChannelLoad(), urgent=False) is Batching.SINGLE
+    assert batching(range(300), ChannelLoad(), urgent=False) is Batching.DIGEST
+    assert batching(range(1), ChannelLoad(10), urgent=False) is Batching.DIGEST
+    assert batching(range(1), ChannelLoad(10, 1), urgent=False) is Batching.WAIT
+    # A critical incident does not wait for a minute.
+    assert batching(range(1), ChannelLoad(10, 1), urgent=True) is Batching.DIGEST
+    assert batching(range(1), ChannelLoad(10, 4), urgent=True) is Batching.WAIT
+
+
+def test_a_digest_hides_no_kind() -> None:
+    """Two hundred incidents of one cause, and one of another: the most severe first, each with an example."""
+
+    def item(name: str, kind: str, severity: str, remedy: str) -> tuple[MessageType, dict[str, Any]]:
+        incident = {
+            "destination_name": name,
+            "kind": kind,
+            "severity": severity,
+            "summary": "S.",
+            "remedy": remedy,
+        }
+        return MessageType.OPENED, incident
+
+    rejected = item("<Big>", "rejections", "warning", "Fix the time.")
+    unknown = item("Typo", "amazon_forbidden", "critical", "Check the region.")
+    items = [rejected, *[item(f"D{n}", "amazon_forbidden", "critical", "Give access.") for n in range(200)]]
+    content = msgspec.json.decode(digest_body([*items, unknown], NOW, url="https://ours.test"))
+    first, *groups, left, _ = content["text"].split("\n")
+    assert first == "202 incidents changed: 202 opened, 0 resolved."
+    assert groups == [
+        "[critical] amazon_forbidden opened: 200 incidents, such as D0. S. Give access.",
+        "[critical] amazon_forbidden opened: Typo. S. Check the region.",
+        "[warning] rejections opened: &lt;Big&gt;. S. Fix the time.",
+    ]
+    assert left == "152 incidents are not listed."
+    data = content["data"]
+    assert (data["count"], len(data["items"]), data["not_listed"]) == (202, 50, 152)
+    assert {each["destination_name"] for each in data["items"]} >= {"D0", "Typo", "<Big>"}
+    letter = mail(msgspec.json.encode(content), message_id="m", sender="a@b.test", recipients=["c"], now=NOW)
+    assert letter["Subject"] == "[critical] 202 incidents changed: amazon_forbidden, rejections"
+    assert "152 incidents are not listed." in letter.get_content()
+    assert "Typo" in letter.get_content()
 
 
 SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
@@ -251,6 +317,7 @@ def test_a_name_is_no_markup_in_a_message() -> None:
             "kind": "backlog",
             "summary": "s.",
             "remedy": "r.",
+            "consequences": [],
             "url": "https://ours.test",
         },
     )

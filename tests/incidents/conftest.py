@@ -13,7 +13,7 @@ import httpx
 import pytest_asyncio
 
 from app.domain.incidents.conditions import ServiceLimits
-from app.domain.notifications.channels import read_webhooks
+from app.domain.notifications.channels import Channel, read_webhooks
 from app.incidents.delivery import NotificationDelivery
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
@@ -62,7 +62,8 @@ class Watch:
             owner=secrets.token_hex(4),
             connect=resources.connect,
             observer=Observer(timedelta(days=21), clock.monotonic),
-            planner=MessagePlanner(channels, public_url=PUBLIC),
+            planner=MessagePlanner(public_url=PUBLIC),
+            channels=channels,
             monotonic=time.monotonic,
             telemetry=world.resources.telemetry,
             retention=timedelta(days=90),
@@ -82,6 +83,10 @@ class Watch:
         """Compute once and deliver."""
         await self.monitor.run()
         await self.delivery.run()
+
+    def add(self, *channels: Channel) -> None:
+        """Configure more channels, as the operator does."""
+        self.monitor._channels += [(each.organisation, each.key) for each in channels]
 
     async def incidents(self) -> dict[str, dict[str, Any]]:
         """Return the newest incident of each kind."""

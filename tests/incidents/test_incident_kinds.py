@@ -116,16 +116,15 @@ async def test_a_throttled_lane_opens(watch: Watch) -> None:
 
 
 async def test_a_backlog_opens_and_resolves_when_drained(watch: Watch) -> None:
-    """A paused destination holds its events."""
+    """Its events wait for a worker."""
     destination = await watch.world.destination()
     await set_alerting(watch, destination, backlog={"minutes": 0.01})
-    await watch.world.fetch("UPDATE destinations SET paused = true")
     await watch.world.post(destination, event(1), event(2))
     found = await watch.until_open("backlog")
     assert found["affected_events"] == 2
     assert found["oldest_event_at"] is not None
+    assert found["expires_at"] > found["oldest_event_at"] + timedelta(days=20)
     await announced(watch, "backlog", destination)
-    await watch.world.fetch("UPDATE destinations SET paused = false")
     watch.world.work()
     await watch.world.until(destination, delivered=2)
     await watch.resolved("backlog")
@@ -143,15 +142,23 @@ async def test_expiring_events_open(watch: Watch) -> None:
     await announced(watch, "expiring", destination)
 
 
-async def test_rejections_open_and_resolve_when_they_stop(watch: Watch) -> None:
-    """Twenty per cent of fifty events."""
+async def test_rejections_open_and_resolve_by_good_events(watch: Watch) -> None:
+    """Twenty per cent of fifty events. A pause does not resolve the incident."""
     destination = await watch.world.destination()
     await watch.tick()
     await watch.world.post(destination, *(event(number) for number in range(40)))
     await watch.world.post(destination, *({"event_id": f"no-{number}"} for number in range(12)))
     found = await watch.until_open("rejections")
     assert found["affected_events"] == 12
+    assert found["reason"] == "timestamp_missing"
     await announced(watch, "rejections", destination)
+    await watch.let_pass(400)
+    await watch.tick()
+    await watch.let_pass(31)
+    await watch.tick()
+    assert (await watch.incidents())["rejections"]["state"] == "open"
+    await watch.world.post(destination, *(event(number) for number in range(100, 110)))
+    await watch.tick()
     await watch.resolved("rejections")
 
 
@@ -224,21 +231,25 @@ async def test_without_a_worker_one_incident_of_the_service_opens(watch: Watch) 
     assert "no_worker" in kinds
 
 
-async def test_what_opens_during_an_outage_of_the_service_is_silent(watch: Watch) -> None:
-    """A wider incident explains it."""
-    destination = await watch.world.destination()
+async def test_a_delay_during_an_outage_of_the_service_is_silent(watch: Watch) -> None:
+    """The outage explains it. A lost sign-in it does not explain."""
+    await watch.world.destination()
+    delayed = await watch.world.destination()
+    await set_alerting(watch, delayed, backlog={"minutes": 0.01})
+    await watch.world.post(delayed, event(1))
     await watch.world.fetch(
         "INSERT INTO incidents "
         "(organisation_id, id, kind, severity, state, opened_at, last_seen_at, summary) "
         "VALUES ('default', 'inc_00000000000000000000', 'database_slow', 'critical', 'open', "
         "now(), now(), 's')"
     )
-    await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
-    found = await watch.until_open("sign_in_lost")
-    assert found["is_silent"]
-    kinds = [message["data"]["kind"] for message in watch.receiver.messages]
-    assert kinds == ["database_slow"]
-    del destination
+    await watch.world.fetch(
+        "UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked' WHERE id <> $1", delayed
+    )
+    assert (await watch.until_open("backlog"))["is_silent"]
+    await watch.until_open("sign_in_lost")
+    kinds = sorted(message["data"]["kind"] for message in watch.receiver.messages)
+    assert kinds == ["database_slow", "sign_in_lost"]
 
 
 async def test_a_restart_keeps_the_incident_and_sends_nothing_again(watch: Watch) -> None:
@@ -312,6 +323,7 @@ async def test_three_hundred_failing_destinations_cause_digests(watch: Watch) ->
     await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
     await watch.tick()
     (digest,) = watch.receiver.messages
+    assert "300 incidents, such as" in digest["text"]
     assert digest["type"] == "incident.digest"
     assert digest["data"]["count"] == 300
     assert len(digest["data"]["items"]) == 50

@@ -15,7 +15,7 @@ from tests.pipeline.world import event, eventually
 def add_channel(watch: Watch, receiver: WebhookReceiver, name: str) -> NotificationDelivery:
     """Configure one more channel, as the operator does; return what delivers its messages."""
     channels = read_webhooks(f"{name}={receiver.url}", f"{name}={SECRET}")
-    watch.monitor._planner._channels += channels
+    watch.add(*channels)
     pool, telemetry = watch.delivery.pool, watch.delivery.telemetry
     return NotificationDelivery(
         channels[0], pool=pool, client=watch.clients, jitter=lambda: 0.5, telemetry=telemetry

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.admin import preflight
-from app.console import diagnosis_view
+from app.domain.incidents import causes
 from app.domain.outcomes.explain import EventState, explain
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, PROBE_EVERY
 from app.domain.outcomes.status import Status
@@ -24,7 +24,7 @@ def test_the_interval_of_probes_is_in_words() -> None:
     [
         pytest.param(explain(PARKED), id="explanation of an event"),
         pytest.param(preflight._NOT_FOUND, id="preflight"),
-        pytest.param(diagnosis_view._SIGN_IN["endpoint_not_found"][1], id="diagnosis"),
+        pytest.param(causes.SIGN_IN["endpoint_not_found"].remedy, id="diagnosis"),
         *(
             pytest.param(Path(name).read_text().lower(), id=name)
             for name in ("docs/delivery.md", "docs/amazon-cases.md")

@@ -1,13 +1,24 @@
 """Compare facts about a destination or the service with thresholds, and return the problems found."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Final
 
-from app.domain.incidents.destination_condition import UNANSWERED_AFTER
-from app.domain.incidents.kinds import Kind
+from app.domain.incidents.causes import (
+    ACCESS,
+    CHAIN,
+    FAILURES,
+    OPERATOR,
+    OTHERS,
+    PAUSED,
+    SIGN_IN,
+    cause_of,
+    failure_of,
+    failure_sentence,
+)
+from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.thresholds import (
     AgeThreshold,
     Alerting,
@@ -24,6 +35,8 @@ FAILED_OUTCOMES: Final = frozenset({"broken", "lost"})
 FORBIDDEN_REASONS: Final = frozenset({"forbidden", "endpoint_not_found"})
 MIN_DAYS_OF_VOLUME: Final = 7
 EXPIRY_GRACE: Final = timedelta(seconds=5)  # an event that is old on receipt may be delivered immediately
+SILENT_FOR: Final = timedelta(seconds=45)  # longer than the timeout of a request
+REJECTIONS_END_AFTER: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +44,24 @@ class DestinationFacts:
     """What is known about a destination at one time: counts and times, no personal data."""
 
     sign_in_reason: str | None = None  # why the sign-in to Amazon is lost
+    is_paused: bool = False
     requests: int = 0  # with a result, within the window of the threshold for `failing`
     failed_requests: int = 0
     last_outcome: str | None = None  # of the last request with a result
+    last_status: int | None = None
     unanswered_since: datetime | None = None  # start of the oldest request in progress
+    silent_since: datetime | None = (
+        None  # start of the oldest request without response since the last response
+    )
+    no_token_since: datetime | None = (
+        None  # events wait since then, because the access token is not refreshed
+    )
     breaker_open_for: timedelta = timedelta(0)
     blocked: bool = False
     oldest_live_at: datetime | None = None
     oldest_waiting_at: datetime | None = None
     waiting_events: int = 0
+    earliest_expiry_at: datetime | None = None  # of all waiting events
     # Events that expire within the threshold for `expiring`: the first expiry, the start of the wait, and the
     # number of these events.
     first_expiry_at: datetime | None = None
@@ -47,12 +69,15 @@ class DestinationFacts:
     expiring_events: int = 0
     dead_open: int = 0
     oldest_dead_at: datetime | None = None
-    received: int = 0  # within the window of the threshold for `rejections`
+    # The last event, and the events of the window before it that the threshold for `rejections` names.
+    received_at: datetime | None = None
+    received: int = 0
     rejected: int = 0
-    rejected_recently: int = 0  # within the last ten seconds
+    rejected_for: str | None = None  # the most common reason
     last_hour: int = 0  # events received in the last complete hour
     same_hours: Sequence[int] = ()  # events received in the same hour of each day before
     days_of_volume: int = 0
+    open_kinds: Collection[Kind] = ()  # of its incidents
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +87,7 @@ class ServiceFacts:
     without_worker_for: timedelta = timedelta(0)
     waiting_events: int = 0
     oldest_waiting_at: datetime | None = None
+    earliest_expiry_at: datetime | None = None
     slow_commits_for: timedelta = timedelta(0)
 
 
@@ -76,56 +102,55 @@ class ServiceLimits:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A problem found now. `summary` contains no name of a destination and no text from Amazon."""
+    """A problem found now. `summary` contains no name of a destination and no text from Amazon.
+
+    `reason` selects the remedy. `oldest_event_at` is when the oldest affected event was accepted.
+    """
 
     kind: Kind
     summary: str
     affected_events: int = 0
     oldest_event_at: datetime | None = None
     expires_at: datetime | None = None
+    reason: str | None = None
 
 
 def _sign_in_lost(facts: DestinationFacts, _limit: Threshold, _now: datetime) -> Finding | None:
-    if facts.sign_in_reason is None or facts.sign_in_reason in FORBIDDEN_REASONS:
+    reason = facts.sign_in_reason
+    if reason is None or reason in FORBIDDEN_REASONS:
         return None
-    text = f"Amazon no longer accepts the sign-in ({facts.sign_in_reason})."
-    if facts.sign_in_reason == "disconnected":
-        text = "The destination was disconnected from Amazon while events wait."
-    return _waiting(Kind.SIGN_IN_LOST, text, facts)
+    return _waiting(Kind.SIGN_IN_LOST, SIGN_IN[reason].headline, facts, reason)
 
 
 def _amazon_forbidden(facts: DestinationFacts, _limit: Threshold, _now: datetime) -> Finding | None:
-    if facts.sign_in_reason not in FORBIDDEN_REASONS:
+    reason = facts.sign_in_reason
+    if reason is None or reason not in FORBIDDEN_REASONS:
         return None
-    text = (
-        "Amazon denies access to the advertiser account (403 forbidden)."
-        if facts.sign_in_reason == "forbidden"
-        else "Amazon does not know the endpoint or advertiser account (404 endpoint_not_found)."
-    )
-    return _waiting(Kind.AMAZON_FORBIDDEN, text, facts)
+    return _waiting(Kind.AMAZON_FORBIDDEN, SIGN_IN[reason].headline, facts, reason)
 
 
 def _failing(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     assert isinstance(limit, FailingThreshold)
+    for reason, since in (("lost", facts.silent_since), ("no_token", facts.no_token_since)):
+        if since is not None and facts.oldest_waiting_at is not None and now - since >= SILENT_FOR:
+            return _waiting(Kind.FAILING, FAILURES[reason].headline, facts, reason)
     # The window still contains the failures of a fault that is over.
     is_over = facts.last_outcome not in FAILED_OUTCOMES
     if is_over and facts.breaker_open_for == timedelta(0):
         return None
+    reason = failure_of(facts.last_outcome or "lost", facts.last_status)
+    text = failure_sentence(reason, facts.last_status)
     if facts.requests >= limit.min_requests and facts.failed_requests >= limit.share * facts.requests:
-        text = f"{facts.failed_requests} of {facts.requests} requests to Amazon failed."
-        return _waiting(Kind.FAILING, text, facts)
+        text += f" {facts.failed_requests} of {facts.requests} requests failed."
+        return _waiting(Kind.FAILING, text, facts, reason)
     if facts.breaker_open_for >= timedelta(seconds=limit.breaker_seconds):
-        return _waiting(Kind.FAILING, "Requests to Amazon fail; the circuit breaker is open.", facts)
-    # While Amazon hangs, the requests with a result are too few for the share. One slow request after a
-    # success is no failure.
-    if facts.unanswered_since is not None and now - facts.unanswered_since > UNANSWERED_AFTER:
-        return _waiting(Kind.FAILING, "Amazon does not answer requests.", facts)
+        return _waiting(Kind.FAILING, f"{text} The circuit breaker is open.", facts, reason)
     return None
 
 
 def _throttled(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     assert isinstance(limit, AgeThreshold)
-    is_throttled = facts.blocked or facts.last_outcome == "throttled"
+    is_throttled = (facts.blocked or facts.last_outcome == "throttled") and not facts.is_paused
     if not is_throttled or facts.oldest_live_at is None:
         return None
     if now - facts.oldest_live_at <= timedelta(minutes=limit.minutes):
@@ -137,7 +162,7 @@ def _throttled(facts: DestinationFacts, limit: Threshold, now: datetime) -> Find
 def _backlog(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     assert isinstance(limit, AgeThreshold)
     oldest = facts.oldest_waiting_at
-    if oldest is None or now - oldest <= timedelta(minutes=limit.minutes):
+    if facts.is_paused or oldest is None or now - oldest <= timedelta(minutes=limit.minutes):
         return None
     text = f"The oldest waiting event is older than {_minutes(limit.minutes)}."
     return _waiting(Kind.BACKLOG, text, facts)
@@ -156,6 +181,7 @@ def _expiring(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findi
         facts.expiring_events,
         facts.oldest_waiting_at,
         expiry,
+        PAUSED if facts.is_paused else None,
     )
 
 
@@ -167,14 +193,18 @@ def _dead_letters(facts: DestinationFacts, limit: Threshold, _now: datetime) -> 
     return Finding(Kind.DEAD_LETTERS, text, facts.dead_open, facts.oldest_dead_at)
 
 
-def _rejections(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
+def _rejections(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     assert isinstance(limit, RejectionsThreshold)
-    if not facts.rejected_recently:
-        return None
-    if facts.received < limit.min_events or facts.rejected < limit.share * facts.received:
+    if facts.received_at is None or facts.rejected < limit.share * facts.received or not facts.rejected:
         return None
     text = f"{facts.rejected} of {_events(facts.received)} were rejected on receipt."
-    return Finding(Kind.REJECTIONS, text, facts.rejected)
+    if facts.rejected_for is not None:
+        text += f" Most common reason: {facts.rejected_for.replace('_', ' ')}."
+    finding = Finding(Kind.REJECTIONS, text, facts.rejected, reason=facts.rejected_for)
+    if Kind.REJECTIONS in facts.open_kinds:  # only good events, or a long time without events, end it
+        return finding if now - facts.received_at < REJECTIONS_END_AFTER else None
+    is_recent = now - facts.received_at <= timedelta(seconds=limit.window_seconds)
+    return finding if is_recent and facts.received >= limit.min_events else None
 
 
 def _volume_drop(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
@@ -213,6 +243,36 @@ def destination_findings(facts: DestinationFacts, alerting: Alerting, now: datet
     return [finding for finding in found if finding is not None]
 
 
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """The problems of a destination, of which one explains the others of its delivery.
+
+    `cause` is the kind of the incident that has `consequences`; it may be open without a finding. `findings`
+    contains no consequence.
+    """
+
+    findings: Mapping[Kind, Finding]
+    cause: Kind | None = None
+    consequences: tuple[Kind, ...] = ()
+    severity: Severity = Severity.INFO  # the highest of the cause and its consequences
+
+    def explains(self, kind: Kind) -> bool:
+        """Return whether an open incident of this kind is resolved into the incident of the cause."""
+        return self.cause is not None and kind in CHAIN and kind is not self.cause
+
+
+def explain(findings: Collection[Finding], is_open: Collection[Kind]) -> Explained:
+    """Return which of the problems found, or of the open incidents, explains the others."""
+    found = {finding.kind: finding for finding in findings}
+    cause = cause_of(found, is_open)
+    if cause is None:
+        return Explained(found)
+    consequences = tuple(sorted(kind for kind in found if kind in CHAIN and kind not in (cause, *ACCESS)))
+    kept = {kind: finding for kind, finding in found.items() if kind is cause or kind not in CHAIN}
+    severity = max((KINDS[kind].severity for kind in (cause, *consequences)), key=lambda each: each.rank)
+    return Explained(kept, cause, consequences, severity)
+
+
 def service_findings(facts: ServiceFacts, limits: ServiceLimits) -> Iterator[Finding]:
     """Yield the current problems of the service."""
     if facts.without_worker_for >= limits.without_worker:
@@ -221,9 +281,33 @@ def service_findings(facts: ServiceFacts, limits: ServiceLimits) -> Iterator[Fin
             "Events wait and no worker delivers them.",
             facts.waiting_events,
             facts.oldest_waiting_at,
+            facts.earliest_expiry_at,
         )
     if facts.slow_commits_for >= limits.slow_commits:
         yield Finding(Kind.DATABASE_SLOW, "Commits to the database take more than a second.")
+
+
+def in_general_words(
+    finding: Finding, facts: Collection[DestinationFacts], *, is_open: bool
+) -> Finding | None:
+    """Return a problem of the service as an organisation reads it, from the facts of its destinations.
+
+    Return None if the problem affects none of its events and its incident is not open yet.
+    """
+    waiting = [
+        each for each in facts if each.waiting_events and each.sign_in_reason is None and not each.is_paused
+    ]
+    is_receiving = finding.kind is Kind.DATABASE_SLOW and any(each.received for each in facts)
+    if not (waiting or is_receiving or is_open):
+        return None
+    return Finding(
+        finding.kind,
+        OTHERS[OPERATOR].headline,
+        sum(each.waiting_events for each in waiting),
+        _earliest(each.oldest_waiting_at for each in waiting),
+        _earliest(each.earliest_expiry_at for each in waiting),
+        OPERATOR,
+    )
 
 
 def channel_finding(failing: Mapping[str, timedelta], limits: ServiceLimits) -> Finding | None:
@@ -237,8 +321,14 @@ def channel_finding(failing: Mapping[str, timedelta], limits: ServiceLimits) -> 
     return Finding(Kind.NOTIFICATIONS_FAILING, f"Channels do not accept messages: {', '.join(names)}.")
 
 
-def _waiting(kind: Kind, text: str, facts: DestinationFacts) -> Finding:
-    return Finding(kind, text, facts.waiting_events, facts.oldest_waiting_at)
+def _waiting(kind: Kind, text: str, facts: DestinationFacts, reason: str | None = None) -> Finding:
+    return Finding(
+        kind, text, facts.waiting_events, facts.oldest_waiting_at, facts.earliest_expiry_at, reason
+    )
+
+
+def _earliest(times: Iterable[datetime | None]) -> datetime | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def _minutes(number: float) -> str:

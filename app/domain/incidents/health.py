@@ -21,13 +21,18 @@ class Health(StrEnum):
 
 
 def health_of(
-    state: State, open_severities: Collection[Severity], last_event_at: datetime | None, now: datetime
+    state: State,
+    sign_in_reason: str | None,
+    open_severities: Collection[Severity],
+    last_event_at: datetime | None,
+    now: datetime,
 ) -> Health:
-    """Return the health of a destination. It accepted its last event at `last_event_at`."""
+    """Return the health of a destination. It received its last event at `last_event_at`."""
     if state is State.PAUSED:
         return Health.PAUSED
     if state is State.NEEDS_RECONNECT:
-        return Health.NEEDS_RECONNECT
+        # To reconnect does not help if Amazon does not know the endpoint or the advertiser account.
+        return Health.FAILING if sign_in_reason == "endpoint_not_found" else Health.NEEDS_RECONNECT
     if Severity.CRITICAL in open_severities:
         return Health.FAILING
     if Severity.WARNING in open_severities:

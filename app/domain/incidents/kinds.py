@@ -43,6 +43,7 @@ class Remedy(StrEnum):
     RESUME = "resume"
     REPLAY = "replay"
     OPEN_MAPPING = "open_mapping"
+    OPEN_SETTINGS = "open_settings"
     OPEN_AMAZON = "open_amazon"
     RAISE_LIMIT = "raise_limit"
     CHECK_DATABASE = "check_database"
@@ -53,9 +54,10 @@ class Remedy(StrEnum):
 class KindSpec:
     """The properties of a kind of incident.
 
-    `remedy` says what the operator should do. `opens_when` explains the threshold; it is empty if no
-    threshold can be set. With `needs_success`, the incident resolves only after a successful request. With
-    `silences_others`, incidents of other kinds open without a message while the incident is open.
+    `remedy` says what the operator should do, unless the reason of the incident says more. `opens_when`
+    explains the threshold; it is empty if no threshold can be set. With `needs_success`, the incident
+    resolves only after a successful request. An incident of a kind with `delays_delivery` explains those of
+    kinds with `is_delay`: they open without a message.
     """
 
     title: str
@@ -65,7 +67,8 @@ class KindSpec:
     opens_when: str = ""
     of_service: bool = False
     needs_success: bool = False
-    silences_others: bool = False
+    delays_delivery: bool = False
+    is_delay: bool = False
 
 
 _CRITICAL, _WARNING, _INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
@@ -81,8 +84,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
     Kind.AMAZON_FORBIDDEN: KindSpec(
         "Access denied by Amazon",
         _CRITICAL,
-        "403: give the signed-in user access to the advertiser in Amazon, then connect again. "
-        "404: check the region and the advertiser ID; delivery resumes automatically.",
+        "Check the region, the advertiser ID and the access of the signed-in user.",
         Remedy.OPEN_AMAZON,
         opens_when="Amazon responds 403 or 404 for the advertiser.",
     ),
@@ -92,6 +94,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
         "The events are retried automatically. Open the destination for the latest response of Amazon.",
         Remedy.OPEN_AMAZON,
         needs_success=True,
+        is_delay=True,
         opens_when="This share of requests fails.",
     ),
     Kind.THROTTLED: KindSpec(
@@ -100,20 +103,23 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
         "Ask Amazon for a higher limit, or send fewer events. The events wait and are delivered later.",
         Remedy.RAISE_LIMIT,
         needs_success=True,
+        is_delay=True,
         opens_when="Rate limiting by Amazon delays the oldest event.",
     ),
     Kind.BACKLOG: KindSpec(
         "Events wait too long",
         _WARNING,
-        "Resume the destination if it is paused. Otherwise raise its rate limit or send fewer events.",
-        Remedy.RESUME,
+        "Raise the rate limit of the destination, or send fewer events.",
+        Remedy.RAISE_LIMIT,
+        is_delay=True,
         opens_when="The oldest event waits for longer than this.",
     ),
     Kind.EXPIRING: KindSpec(
         "Events expire soon",
         _CRITICAL,
-        "Resume or reconnect the destination before the events reach Amazon's age limit.",
-        Remedy.RESUME,
+        "Raise the rate limit of the destination, or send events sooner after they occur.",
+        Remedy.RAISE_LIMIT,
+        is_delay=True,
         opens_when="An event nears Amazon's age limit.",
     ),
     Kind.DEAD_LETTERS: KindSpec(
@@ -135,6 +141,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
         _WARNING,
         "Check that the journey still runs and sends its events here.",
         Remedy.NONE,
+        is_delay=True,
         opens_when="The last hour has fewer events than this share of its usual number.",
     ),
     Kind.NO_WORKER: KindSpec(
@@ -143,7 +150,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
         "Start a worker, or read the workers' logs for the reason why none is assigned.",
         Remedy.NONE,
         of_service=True,
-        silences_others=True,
+        delays_delivery=True,
     ),
     Kind.DATABASE_SLOW: KindSpec(
         "Database slow",
@@ -151,7 +158,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
         "Check the disk, the load and the locks of Postgres.",
         Remedy.CHECK_DATABASE,
         of_service=True,
-        silences_others=True,
+        delays_delivery=True,
     ),
     Kind.NOTIFICATIONS_FAILING: KindSpec(
         "Notifications fail",

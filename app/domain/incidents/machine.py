@@ -4,13 +4,12 @@ An incident resolves only after a quiet time, and reopens within some minutes. S
 goes is one incident.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from app.domain.incidents.conditions import Finding
+from app.domain.incidents.conditions import Explained, Finding
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 
 QUIET: Final = timedelta(seconds=30)
@@ -31,7 +30,8 @@ class IncidentState(StrEnum):
                                             resolved  ◀─────────────────────────┘
 
     If the incident was acknowledged before it resolved, it reopens as `acknowledged`. After more than 10
-    minutes, the same condition opens a new incident.
+    minutes, the same condition opens a new incident. An incident that another one explains is merged into it:
+    it resolves immediately.
     """
 
     OPEN = "open"
@@ -46,12 +46,17 @@ class Transition(StrEnum):
     REOPENED = "reopened"
     UPDATED = "updated"
     RESOLVED = "resolved"
+    MERGED = "merged"
     UNCHANGED = "unchanged"
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A stored incident of a destination, or of the service if `destination` is None."""
+    """A stored incident of a destination, or of the service if `destination` is None.
+
+    `reason` selects the remedy. `consequences` are the kinds of problem that this incident explains.
+    `merged_into` is the id of the incident that explains this one.
+    """
 
     kind: Kind
     destination: str | None
@@ -66,6 +71,9 @@ class Incident:
     expires_at: datetime | None = None
     acknowledged_at: datetime | None = None
     is_silent: bool = False  # it sends no message, because a problem of the service explains it
+    reason: str | None = None
+    consequences: tuple[Kind, ...] = ()
+    merged_into: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -86,6 +94,7 @@ def open_incident(finding: Finding, destination: str | None, now: datetime, *, s
         oldest_event_at=finding.oldest_event_at,
         expires_at=finding.expires_at,
         is_silent=silent,
+        reason=finding.reason,
     )
 
 
@@ -126,6 +135,7 @@ def _update(
         affected_events=finding.affected_events,
         oldest_event_at=finding.oldest_event_at,
         expires_at=finding.expires_at,
+        reason=finding.reason,
     )
     if incident.is_open:
         return updated, Transition.UPDATED
@@ -133,9 +143,28 @@ def _update(
     if now - incident.resolved_at > REOPEN_WITHIN:
         return None, Transition.OPENED
     state = IncidentState.OPEN if incident.acknowledged_at is None else IncidentState.ACKNOWLEDGED
-    return replace(updated, state=state, resolved_at=None, is_silent=silent), Transition.REOPENED
+    return replace(
+        updated,
+        state=state,
+        severity=KINDS[incident.kind].severity,
+        resolved_at=None,
+        merged_into=None,
+        is_silent=silent,
+    ), Transition.REOPENED
 
 
-def explains_others(open_kinds: Collection[Kind]) -> bool:
-    """Return whether one of the open kinds is a problem of the service that explains other incidents."""
-    return any(KINDS[kind].silences_others for kind in open_kinds)
+def with_consequences(incident: Incident, explained: Explained) -> Incident:
+    """Return an open incident with what it explains. Its severity rises, but does not fall."""
+    severity = max(incident.severity, explained.severity, key=lambda each: each.rank)
+    return replace(incident, severity=severity, consequences=explained.consequences)
+
+
+def merged(incident: Incident, into: str, now: datetime) -> Incident:
+    """Return an open incident after it was resolved into the incident with the id `into`."""
+    return replace(
+        incident,
+        state=IncidentState.RESOLVED,
+        resolved_at=now,
+        merged_into=into,
+        consequences=(),
+    )

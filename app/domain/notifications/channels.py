@@ -37,6 +37,19 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredChannel:
+    """A channel that some process has. `key` is the key of the channel; see `Channel.key`."""
+
+    organisation: str
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The name without the type."""
+        return self.key.partition(" ")[0]
+
+
+@dataclass(frozen=True, slots=True)
 class MailServer:
     """The SMTP server. `implicit_tls` is True for `smtps://`. `smtp://` uses STARTTLS if it is offered."""
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from app.domain.incidents.kinds import Severity
 from app.domain.notifications.policy import MOST_ITEMS, MessageType
 
 _VERBS: Final[Mapping[str, str]] = {
@@ -33,9 +34,10 @@ def escaped(name: str) -> str:
 
 def incident_text(type: str, incident: Mapping[str, Any]) -> str:
     """Return a line about an incident for a chat. `type` is a `MessageType` other than DIGEST."""
-    name = incident["destination_name"]
-    subject = "the service" if name is None else escaped(name)
+    subject = _subject_of(incident)
     text = f"[{incident['severity']}] {incident['kind']} {_VERBS[type]}: {subject}. {incident['summary']}"
+    if incident["consequences"]:
+        text += f" Consequences: {', '.join(incident['consequences'])}."
     if type != MessageType.RESOLVED:
         text += f" {incident['remedy']}"
     return f"{text} {incident['url']}"
@@ -48,19 +50,60 @@ def incident_body(type: MessageType, incident: Mapping[str, Any], now: datetime)
 
 
 def digest_body(items: Sequence[tuple[MessageType, Mapping[str, Any]]], now: datetime, *, url: str) -> bytes:
-    """Return the JSON of a digest. It counts all incidents and lists the first fifty."""
-    listed = [{"type": type_.value, **incident} for type_, incident in items[:MOST_ITEMS]]
+    """Return the JSON of a digest, the most severe incidents first.
+
+    It counts all incidents, groups them by kind and remedy, and lists fifty: at least one of each group.
+    """
+    order = sorted(items, key=lambda item: (-Severity(item[1]["severity"]).rank, item[0], item[1]["kind"]))
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for type_, incident in order:
+        key = (incident["severity"], incident["kind"], type_.value, incident["remedy"])
+        groups.setdefault(key, []).append({"type": type_.value, **incident})
+    listed = [group[0] for group in groups.values()] + [
+        each for group in groups.values() for each in group[1:]
+    ]
+    listed = listed[:MOST_ITEMS]
     opened = sum(type_ is MessageType.OPENED for type_, _ in items)
     resolved = sum(type_ is MessageType.RESOLVED for type_, _ in items)
-    text = f"{len(items)} incidents changed: {opened} opened, {resolved} resolved. {url}"
+    lines = [f"{len(items)} incidents changed: {opened} opened, {resolved} resolved."]
+    lines += [_group_line(group) for group in groups.values()]
+    not_listed = len(items) - len(listed)
     return msgspec.json.encode(
         {
             "type": MessageType.DIGEST.value,
             "timestamp": now,
-            "text": text,
-            "data": {"count": len(items), "items": listed, "url": url},
+            "text": "\n".join([*lines, *([_not_listed(not_listed)] if not_listed else []), url]),
+            "data": {
+                "count": len(items),
+                "items": listed,
+                "not_listed": not_listed,
+                "groups": [
+                    {"severity": severity, "kind": kind, "type": type_, "remedy": remedy, "count": len(group)}
+                    for (severity, kind, type_, remedy), group in groups.items()
+                ],
+                "url": url,
+            },
         }
     )
+
+
+def _group_line(group: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line about incidents with the same kind and remedy, with the first as example."""
+    example = group[0]
+    subject = _subject_of(example)
+    text = f"[{example['severity']}] {example['kind']} {_VERBS[example['type']]}: "
+    text += f"{len(group)} incidents, such as {subject}. " if len(group) > 1 else f"{subject}. "
+    text += example["summary"]
+    return text if example["type"] == MessageType.RESOLVED else f"{text} {example['remedy']}"
+
+
+def _not_listed(number: int) -> str:
+    return f"{number} {'incident is' if number == 1 else 'incidents are'} not listed."
+
+
+def _subject_of(incident: Mapping[str, Any]) -> str:
+    name = incident["destination_name"]
+    return "the service" if name is None else escaped(name)
 
 
 def mail(
@@ -82,7 +125,8 @@ def mail(
 def _subject(content: Mapping[str, Any]) -> str:
     data = content["data"]
     if content["type"] == MessageType.DIGEST:
-        return f"{data['count']} incidents changed"
+        kinds = ", ".join(dict.fromkeys(group["kind"] for group in data["groups"]))
+        return f"[{data['groups'][0]['severity']}] {data['count']} incidents changed: {kinds}"
     name = data["destination_name"] or "the service"
     return f"[{data['severity']}] {data['kind']} {_VERBS[content['type']]}: {name}"
 
@@ -95,7 +139,8 @@ def _lines(content: Mapping[str, Any]) -> list[str]:
             f"{item['destination_name'] or 'the service'}. {item['summary']}"
             for item in data["items"]
         ]
-        return [f"{data['count']} incidents changed.", "", *lines, "", data["url"]]
+        rest = [_not_listed(data["not_listed"])] if data["not_listed"] else []
+        return [*content["text"].split("\n")[:-1], "", *lines, *rest, "", data["url"]]
     return [
         data["summary"],
         "" if content["type"] == MessageType.RESOLVED else data["remedy"],
@@ -103,6 +148,7 @@ def _lines(content: Mapping[str, Any]) -> list[str]:
         f"Destination: {data['destination_name'] or 'the service'}",
         f"Opened: {data['opened_at']}",
         *([f"Resolved: {data['resolved_at']}"] if data["resolved_at"] else []),
+        *([f"Consequences: {', '.join(data['consequences'])}"] if data["consequences"] else []),
         f"Affected events: {data['affected_events']}",
         *([f"First event expires: {data['expires_at']}"] if data["expires_at"] else []),
         "",

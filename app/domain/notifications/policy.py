@@ -16,6 +16,7 @@ from app.domain.incidents.machine import Incident, IncidentState
 SAME_MESSAGE_EVERY: Final = timedelta(minutes=10)
 REMIND_EVERY: Final = timedelta(days=1)
 MOST_MESSAGES: Final = 10  # per minute and channel; more incidents are sent as a digest
+MOST_URGENT_DIGESTS: Final = 4  # per minute and channel, while critical incidents are due
 MINUTE: Final = timedelta(minutes=1)
 MOST_ITEMS: Final = 50  # per digest
 
@@ -39,7 +40,7 @@ class Preference:
         """Return whether messages about an incident are sent to a channel."""
         return (
             (self.channels is None or channel in self.channels)
-            and (self.kinds is None or incident.kind in self.kinds)
+            and (self.kinds is None or not self.kinds.isdisjoint({incident.kind, *incident.consequences}))
             and incident.severity.rank >= self.min_severity.rank
         )
 
@@ -67,9 +68,10 @@ def due_message(incident: Incident, sent: SentMessages, now: datetime, *, muted:
     `muted` means that a person, a maintenance window or a problem of the service suppresses messages. The
     message that an incident opened is sent at the earliest ten minutes after the last message that it opened
     or resolved, unless the severity rises. The message that it resolved is sent at the earliest ten minutes
-    after the last message that it resolved. So a problem that comes and goes causes few messages.
+    after the last message that it resolved. So a problem that comes and goes causes few messages. An incident
+    that was merged into another one sends none, because its problem goes on there.
     """
-    if muted:
+    if muted or incident.merged_into is not None:
         return None
     if not incident.is_open:
         waits = sent.resolved_at is not None and now - sent.resolved_at < SAME_MESSAGE_EVERY
@@ -104,8 +106,11 @@ class Batching(StrEnum):
     WAIT = "wait"
 
 
-def batching(due: Sequence[object], load: ChannelLoad) -> Batching:
-    """Return how to send due messages. More than ten in a minute are sent as one digest a minute."""
+def batching(due: Sequence[object], load: ChannelLoad, *, urgent: bool) -> Batching:
+    """Return how to send due messages. More than ten in a minute are sent as one digest a minute.
+
+    With `urgent` (a critical incident is due), several digests a minute are sent.
+    """
     if load.messages + len(due) <= MOST_MESSAGES:
         return Batching.SINGLE
-    return Batching.WAIT if load.digests else Batching.DIGEST
+    return Batching.DIGEST if load.digests < (MOST_URGENT_DIGESTS if urgent else 1) else Batching.WAIT
