@@ -31,16 +31,12 @@ from app.domain.observed.schema_sample import (
 )
 from app.domain.observed.sent_fields import sent_fields
 from app.domain.observed.synthetic_event import put, synthetic_event
-from app.domain.observed.value_kinds import TYPES, ValueKind
+from app.domain.observed.value_kinds import EMPTY, ValueKind
 
 CONTENT_UNKNOWN: Final = "content_unknown"
 REPEATS_UNKNOWN: Final = "repeats_unknown"
 _NO_KEY: Final = "no_match_key"
 _KEYS: Final = {rule.field: rule.type.value for rule in MATCH_KEYS}
-_EMPTY: Final = frozenset(
-    {kind for kind, name in TYPES.items() if name in ("null", "object", "list")}
-    | {ValueKind.EMPTY_TEXT, ValueKind.BLANK}
-)
 # Fields whose value depends on another field.
 _BY_COUNTRY: Final = frozenset({"phone", "address", "state", "postal", "consent"})
 _REJECTING: Final = frozenset(
@@ -349,7 +345,7 @@ class _Comparison:
         rejected = 0
         for group in groups:
             for sample, times in group.samples.items():
-                if any(entry.path == path and entry.kind not in _EMPTY for entry in sample):
+                if any(entry.path == path and entry.kind not in EMPTY for entry in sample):
                     values[group.counter] += times
                     rejected += 0 if sample in self._accepted else times
             new[group.counter] += group.different.get(path, 0)

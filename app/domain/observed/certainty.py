@@ -43,9 +43,6 @@ _CERTAIN: Final[Mapping[str, frozenset[ValueKind]]] = {
     "event_timestamp": _ALL - {K.OLD_TIME, K.DIGITS, K.LARGE_NUMBER},
     "value": _ALL - {K.LARGE_NUMBER},
     "units_sold": _ALL - {K.LARGE_NUMBER},
-    "event_id": _CLEAR | {K.NATIONAL_PHONE},
-    "user_agent": _CLEAR | {K.NATIONAL_PHONE},
-    "amazon_ad_event_key": _CLEAR | {K.NATIONAL_PHONE},
     "aref_measurement_tokens": _CLEAR - {K.TEXT},
     "ip_address": frozenset({K.IP_ADDRESS, K.EMAIL, K.PHONE, K.UUID}),
     "email": _CLEAR | {K.NATIONAL_PHONE, K.LONG_TEXT},
@@ -59,7 +56,9 @@ _CERTAIN: Final[Mapping[str, frozenset[ValueKind]]] = {
         frozenset({K.TEXT, K.UUID, K.DIGITS, K.NUMBER_TEXT, K.INTEGER, K.EMAIL}),
     ),
 }
-_CUSTOM: Final = _CLEAR | {K.NATIONAL_PHONE, K.LONG_TEXT}
+_OTHER: Final = _CLEAR | {K.NATIONAL_PHONE}  # of the other texts
+_OPEN: Final = ("event_id", "user_agent", "match_id")  # fields that take any text
+_CUSTOM: Final = _OTHER | {K.LONG_TEXT}
 
 _HASHED: Final = frozenset(rule.field for rule in MATCH_KEYS if rule.hashed)
 # Steps that do the same to an invented value as to the real one, by the kinds for which they do so.
@@ -102,7 +101,8 @@ class SourceReading:
             return True  # the value itself
         if kind in LISTED or kind is K.ODD_TEXT or (self.parts and not self._may_join(kind)):
             return False
-        certain = kind in _FIXED or kind in _CERTAIN.get(self.field, _CUSTOM)
+        others = _CUSTOM if self.field.startswith("custom_data.") else _OTHER
+        certain = kind in _FIXED or kind in _CERTAIN.get(self.field, others)
         left = self.steps - {"where", "map" if unmapped else ""}
         if not left or left <= _NEUTRAL:
             return certain
@@ -115,11 +115,7 @@ class SourceReading:
         return left <= {"lower", "trim", "sha256_lower"} and self.field in _HASHED and certain
 
     def _may_join(self, kind: ValueKind) -> bool:
-        is_open = self.field.startswith("custom_data.") or self.field in (
-            "event_id",
-            "user_agent",
-            "match_id",
-        )
+        is_open = self.field.startswith("custom_data.") or self.field in _OPEN
         return is_open and kind in _PLAIN | _NUMBERS and not set(self.parts) & set("@+%:/")
 
 

@@ -8,14 +8,10 @@ from typing import Any, Final
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.paths import parse_path
 from app.domain.observed.schema_sample import SchemaSample
-from app.domain.observed.value_kinds import TYPES, ValueKind
+from app.domain.observed.value_kinds import EMPTY, TYPES, ValueKind
 
 MOST_PATHS: Final = 2_000
 """The number of paths of a schema. Events whose member names are values would have any number of paths."""
-_EMPTY: Final = frozenset(
-    {kind for kind, name in TYPES.items() if name in ("null", "object", "list")}
-    | {ValueKind.EMPTY_TEXT, ValueKind.BLANK}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
                 kinds[entry.path][entry.kind] += times
     entries = {
         path: SchemaEntry(
-            path, found.total(), sum(n for kind, n in found.items() if kind not in _EMPTY), found
+            path, found.total(), sum(n for kind, n in found.items() if kind not in EMPTY), found
         )
         for path, found in sorted(kinds.items())
     }

@@ -102,6 +102,11 @@ TYPES: Final[Mapping[ValueKind, str]] = {
     ValueKind.EMPTY_LIST: "list",
 }
 """The JSON type of each kind."""
+EMPTY: Final = frozenset(
+    {kind for kind, name in TYPES.items() if name in ("null", "object", "list")}
+    | {ValueKind.EMPTY_TEXT, ValueKind.BLANK}
+)
+"""The kinds of values that fill no field."""
 
 
 def kind_of(value: Any, now: datetime) -> ValueKind:
