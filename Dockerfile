@@ -17,7 +17,7 @@ RUN python -m venv /installer \
     && find /opt/venv/bin ! -type d ! -name 'python*' -delete \
     && /opt/venv/bin/python -m compileall -q /opt/venv/lib
 
-FROM ${BASE_IMAGE}
+FROM ${BASE_IMAGE} AS program
 RUN groupadd --gid 10001 conversions \
     && useradd --uid 10001 --gid conversions --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin conversions \
     && install -d -o conversions -g conversions -m 0700 /data
@@ -43,6 +43,24 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "app", "health"]
 ENTRYPOINT ["python", "-m", "app"]
 CMD ["serve"]
+
+# `docker build --target backup`: the program with Postgres' client programs, for `backup`. They must have the
+# server's major version. Debian's package is used if it has this version, and else that of Postgres' own archive.
+FROM program AS backup
+ARG POSTGRES_MAJOR=18
+USER root
+RUN apt-get update \
+    && { apt-cache show postgresql-client-${POSTGRES_MAJOR} > /dev/null 2>&1 \
+        || { apt-get install -y --no-install-recommends ca-certificates postgresql-common \
+            && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y; }; } \
+    && apt-get install -y --no-install-recommends postgresql-client-${POSTGRES_MAJOR} \
+    && rm -rf /var/lib/apt/lists/* \
+    && install -d -o conversions -g conversions -m 0700 /backup
+USER 10001:10001
+HEALTHCHECK NONE
+CMD ["backup", "/backup", "--follow"]
+
+FROM program
 # Last, because they change with every build.
 ARG VERSION=""
 ARG REVISION=""

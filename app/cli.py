@@ -23,6 +23,7 @@ Run = Callable[[Settings, argparse.Namespace], int | Coroutine[None, None, int] 
 PLAIN = "plain"  # nothing
 KEYS = "keys"  # development keys
 COMPLETE = "complete"  # development keys and the embedded database
+DATABASE = "database"  # a database to back up, without keys
 INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
 
 
@@ -54,7 +55,7 @@ COMMANDS = (
     ),
     Command(
         "database-roles",
-        "create the roles of API and workers, or print the SQL that does",
+        "create the database roles of processes and backups, or print the SQL that does",
         "app.commands.database_roles:run",
         COMPLETE,
         "arguments",
@@ -63,7 +64,7 @@ COMMANDS = (
         "backup",
         "take a base backup of the database; with --follow, stream its WAL",
         "app.commands.backup:backup",
-        COMPLETE,
+        DATABASE,
         "backup_arguments",
     ),
     Command(
@@ -296,7 +297,8 @@ def _exit_code(done: int | Coroutine[None, None, int] | None) -> int:
 @contextmanager
 def _dev_defaults(settings: Settings, needs: str) -> Iterator[Settings]:
     """Add what the command needs on a development machine. In production, do not even import `dev`."""
-    if needs == PLAIN or settings.is_complete:
+    has_database = needs == DATABASE and settings.backup_database_url is not None
+    if needs == PLAIN or settings.is_complete or has_database:
         yield settings
         return
     from dev.environment import with_dev_defaults, with_keys

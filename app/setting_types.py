@@ -149,5 +149,5 @@ RoleGroups = Annotated[
     BeforeValidator(_role_groups),
     PlainSerializer(_write_role_groups),
 ]
-DatabaseRole = Literal["owner", "api", "worker"]
+DatabaseRole = Literal["owner", "api", "worker", "backup"]
 PortNumber = Annotated[int, Field(ge=1, le=65_535)]

@@ -83,11 +83,15 @@ class Settings(BaseSettings):
     )
     data_dir: Path = ROOT / ".data"
     # One URL for each database role: owner of the tables, API, worker. Each URL defaults to the previous one.
+    # The URL for backups defaults to the owner's.
     migration_database_url: DatabaseUrl | None = None
     database_url: DatabaseUrl | None = Field(
         default_factory=lambda known: known.get("migration_database_url")
     )
     worker_database_url: DatabaseUrl | None = Field(default_factory=lambda known: known.get("database_url"))
+    backup_database_url: DatabaseUrl | None = Field(
+        default_factory=lambda known: known.get("migration_database_url") or known.get("database_url")
+    )
     api_processes: Count = 1
     worker_processes: Count = 1
 
@@ -175,6 +179,7 @@ class Settings(BaseSettings):
             "owner": self.migration_database_url or self.database_url,
             "api": self.database_url,
             "worker": self.worker_database_url or self.database_url,
+            "backup": self.backup_database_url or self.migration_database_url or self.database_url,
         }
         url = by_role[role]
         if url is None:

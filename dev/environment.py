@@ -72,7 +72,7 @@ def with_sandbox(settings: Settings) -> Settings:
     )
 
 
-DATABASE_URLS = ("migration_database_url", "database_url", "worker_database_url")
+DATABASE_URLS = ("migration_database_url", "database_url", "worker_database_url", "backup_database_url")
 
 
 def with_url(settings: Settings, url: str | None) -> Settings:

@@ -26,7 +26,7 @@ from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 
 TEMPLATE = "migrated"
 # Roles of the whole cluster; the template holds what `migrate` grants them.
-ROLES = RoleNames("test_api", "test_worker")
+ROLES = RoleNames("test_api", "test_worker", "test_backup")
 PASSWORD = "of-the-tests"
 FOLDERS = "conversions-tests-"
 YOUNG = 120  # seconds
@@ -63,7 +63,9 @@ class ThrowawayCluster:
                 await connection.execute(f"ALTER ROLE {own.username} PASSWORD '{own.password}'")
             await connection.execute(f"CREATE DATABASE {TEMPLATE}")
             for role in ROLES.distinct:
-                await connection.execute(f"{creation(role)} PASSWORD '{PASSWORD}'")
+                await connection.execute(
+                    f"{creation(role, replicates=role == ROLES.backup)} PASSWORD '{PASSWORD}'"
+                )
         finally:
             await connection.close()
 

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from app.commands.failure import CommandFailed
@@ -28,9 +29,11 @@ from app.commands.postgres_programs import (
 )
 from app.processes.resources import dsn_of
 from app.settings import Settings
+from app.store import backups
+from app.store.backups import SLOT
+from app.store.errors import DRIVER_ERRORS
 from app.store.servers import Servers
 
-SLOT = "conversions_backup"
 STAMP = "%Y%m%dT%H%M%SZ"
 _NOTES = "postgres.json"  # the embedded Postgres' port and password, next to its data directory
 _WAL_IN_DATA = "restored_wal"
@@ -40,6 +43,9 @@ def backup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="where base backups and WAL are stored")
     parser.add_argument(
         "--follow", action="store_true", help="then stream the WAL to DIR/wal until SIGTERM or Ctrl-C"
+    )
+    parser.add_argument(
+        "--keep-days", type=int, metavar="N", help="delete older base backups of DIR, and the WAL before them"
     )
 
 
@@ -77,13 +83,11 @@ async def find_source(settings: Settings) -> BackupSource:
     """Ask the server for what a backup must know about it."""
     connection = await Servers().connect(dsn_of(settings, "backup"), timeout=10)
     try:
-        has_slot = await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)", SLOT
-        )
+        has_slot = await backups.has_slot(connection)
         major = connection.get_server_version().major
     finally:
         await connection.close(timeout=5)
-    return BackupSource(major, has_slot, connection_environment(settings.database_for("owner")))
+    return BackupSource(major, has_slot, connection_environment(settings.database_for("backup")))
 
 
 def backup(settings: Settings, asked: argparse.Namespace) -> None:
@@ -92,13 +96,13 @@ def backup(settings: Settings, asked: argparse.Namespace) -> None:
     folder: Path = asked.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not asked.follow:
-        take_base(folder, source, settings.data_dir)
+        take_base(folder, source, settings, keep_days=asked.keep_days)
         return
     is_based = source.has_slot
     try:
         with receiving_wal(folder / "wal", source) as receiver:
             # The WAL is streamed first, so that it begins before the base backup.
-            take_base(folder, source, settings.data_dir)
+            take_base(folder, source, settings, keep_days=asked.keep_days)
             is_based = True
             sys.stdout.write(f"Streaming WAL to {folder / 'wal'}.\n")
             sys.stdout.flush()
@@ -111,8 +115,10 @@ def backup(settings: Settings, asked: argparse.Namespace) -> None:
             run([source.program("pg_receivewal"), *drop], source.environment)
 
 
-def take_base(folder: Path, source: BackupSource, data_dir: Path) -> Path:
-    """Take and verify a base backup. Return its folder.
+def take_base(
+    folder: Path, source: BackupSource, settings: Settings, *, keep_days: int | None = None
+) -> None:
+    """Take and verify a base backup, and record it in the database. Then delete old ones.
 
     An interrupted call leaves the folder `base.partial`.
     """
@@ -123,14 +129,45 @@ def take_base(folder: Path, source: BackupSource, data_dir: Path) -> Path:
     run([source.program("pg_basebackup"), "-D", partial, *options], source.environment)
     verify(partial, source.major)
     target = named_by_now(folder / "base-")
-    if (notes := data_dir / _NOTES).exists():
+    if (notes := settings.data_dir / _NOTES).exists():
         # Without this file, the password of the embedded Postgres would be lost with its data directory.
         shutil.copy2(notes, partial / _NOTES)
     partial.rename(target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     sys.stdout.write(f"{target}: {size / 1e6:.0f} MB, verified, {time.monotonic() - began:.1f} s\n")
     sys.stdout.flush()
-    return target
+    if keep_days is not None:
+        delete_old(folder, datetime.now(UTC) - timedelta(days=keep_days))
+    try:
+        asyncio.run(_note_base(settings))
+    except (*DRIVER_ERRORS, TimeoutError) as error:
+        # The backup is good without its record; the alert BackupTooOld shows that records are missing.
+        problem = getattr(error, "sqlstate", None) or type(error).__name__
+        sys.stderr.write(f"The time of this backup was not recorded in the database ({problem}).\n")
+
+
+async def _note_base(settings: Settings) -> None:
+    connection = await Servers().connect(dsn_of(settings, "backup"), timeout=10)
+    try:
+        await backups.note_base(connection)
+    finally:
+        await connection.close(timeout=5)
+
+
+def delete_old(folder: Path, before: datetime) -> None:
+    """Delete base backups that ended before a time, but not the newest, and WAL that no base backup needs."""
+    bases = bases_of(folder)
+    for at in sorted(bases)[:-1]:
+        if at < before:
+            # An interrupted deletion leaves no folder that looks like a base backup.
+            shutil.rmtree(bases.pop(at).rename(folder / "base.partial"))
+    label = (bases[min(bases)] / "backup_label").read_text()
+    first = re.search(r"file ([0-9A-F]{24})", label)
+    assert first is not None
+    for path in (folder / "wal").glob("[0-9A-F]" * 24 + "*"):
+        # The first 8 digits are the timeline. As in pg_archivecleanup, all timelines are compared.
+        if ".history" not in path.name and path.name[8:24] < first[1][8:]:
+            path.unlink()
 
 
 def verify(base: Path, major: int) -> None:
@@ -194,10 +231,7 @@ def restore(settings: Settings, asked: argparse.Namespace) -> None:
 
 def newest_base(folder: Path, to: datetime | None) -> Path:
     """Return the newest base backup, or the newest that ended before the time `to`."""
-    bases = {
-        datetime.strptime(path.name, f"base-{STAMP}").replace(tzinfo=UTC): path
-        for path in folder.glob("base-*Z")
-    }
+    bases = bases_of(folder)
     usable = [at for at in bases if to is None or at <= to]
     if not bases:
         raise CommandFailed(f"{folder} contains no base backup.")
@@ -206,6 +240,14 @@ def newest_base(folder: Path, to: datetime | None) -> Path:
     if to is not None and not (folder / "wal").is_dir():
         raise CommandFailed(f"{folder} contains no WAL, so only its base backups can be restored: omit --to.")
     return bases[max(usable)]
+
+
+def bases_of(folder: Path) -> dict[datetime, Path]:
+    """Return the base backups in a folder by the time of their end."""
+    return {
+        datetime.strptime(path.name, f"base-{STAMP}").replace(tzinfo=UTC): path
+        for path in folder.glob("base-*Z")
+    }
 
 
 def make_way(target: Path, *, replace: bool) -> None:

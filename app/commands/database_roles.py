@@ -1,16 +1,21 @@
-"""`database-roles`: create the database roles of the API and the workers and grant their privileges."""
+"""`database-roles`: create the database roles of API, workers and backups and grant their privileges."""
 
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from app.commands.failure import CommandFailed
 from app.processes.resources import dsn_of
+from app.setting_types import DatabaseRole
 from app.settings import Settings
 from app.store import privileges
 from app.store.privileges import RoleNames
 from app.store.servers import Servers
+
+PROCESS_ROLES: Final[Sequence[DatabaseRole]] = ("api", "worker", "backup")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,16 +25,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Create the roles in DATABASE_URL and WORKER_DATABASE_URL. With `--sql`, only print the statements."""
+    """Create the roles in the URLs of API, workers and backups. With `--sql`, only print the statements."""
     roles = role_names(settings)
     if not roles.distinct:
         raise CommandFailed(
             "All database URLs have the same role. Set MIGRATION_DATABASE_URL to the owner of the tables, "
-            "and DATABASE_URL and WORKER_DATABASE_URL to two other roles."
+            "and DATABASE_URL, WORKER_DATABASE_URL and BACKUP_DATABASE_URL to other roles."
         )
     if asked.sql:
         database = urlsplit(settings.database_for("owner")).path.strip("/")
-        statements = [*map(privileges.creation, roles.distinct), *privileges.grants(roles, database=database)]
+        created = [privileges.creation(name, replicates=name == roles.backup) for name in roles.distinct]
+        statements = [*created, *privileges.grants(roles, database=database)]
         sys.stdout.writelines(f"{statement};\n" for statement in statements)
         return 0
     is_migrated = asyncio.run(_create(settings, roles))
@@ -42,9 +48,10 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 def role_names(settings: Settings) -> RoleNames:
-    """Return the roles of the API and the workers from their URLs. None means the owner of the tables."""
-    owner, api, worker = (role_of(settings.database_for(role)) for role in ("owner", "api", "worker"))
-    return RoleNames(None if api == owner else api, None if worker == owner else worker)
+    """Return the roles from their URLs. None means the owner of the tables."""
+    owner = role_of(settings.database_for("owner"))
+    names = [role_of(settings.database_for(role)) for role in PROCESS_ROLES]
+    return RoleNames(*(None if name == owner else name for name in names))
 
 
 def role_of(url: str) -> str:
@@ -54,12 +61,12 @@ def role_of(url: str) -> str:
 
 async def _create(settings: Settings, roles: RoleNames) -> bool:
     """Create the missing roles and grant the privileges. Return False if there are no tables yet."""
-    urls = [settings.database_for("api"), settings.database_for("worker")]
+    urls = map(settings.database_for, PROCESS_ROLES)
     passwords = {role_of(url): unquote(urlsplit(url).password or "") for url in urls}
     connection = await Servers().connect(dsn_of(settings, "database-roles"), timeout=10)
     try:
         for name in await privileges.missing(connection, roles):
-            await privileges.create_role(connection, name, passwords[name])
+            await privileges.create_role(connection, name, passwords[name], replicates=name == roles.backup)
         if not await privileges.tables_exist(connection):
             return False
         await privileges.grant(connection, roles)

@@ -6,35 +6,32 @@ be lost, refused or exposed. A warning needs attention.
 
 import argparse
 import asyncio
+import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
-from functools import partial
 from urllib.parse import urlsplit
 
-import asyncpg
-
 from app.commands.balance import sentence
-from app.crypto import CannotDecrypt, Vault
-from app.delivery.due_work import opens_under
+from app.commands.doctor_facts import Facts, read
+from app.crypto import Vault
 from app.domain.clock_skew import MOST_SKEW_S
-from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
-from app.domain.notifications.channels import DeclaredChannel
+from app.domain.installation import (
+    MAX_BACKUP_AGE,
+    MAX_RETAINED_BYTES,
+    MIN_DAYS_AHEAD,
+    is_balance_old,
+    must_rotate,
+)
 from app.domain.weak_secrets import is_weak_password
-from app.processes.resources import connect_as
 from app.settings import Settings, weak_key_ids
-from app.store import damage, notifications, schema_revision, secrets
-from app.store.damage import DamagedBatch
-from app.store.deployment import Deployment, read_deployment
+from app.store.backups import SLOT
 from app.store.errors import DRIVER_ERRORS, connection_problem
-from app.store.organisation_scope import sees_every_organisation
 
 MIN_POSTGRES_VERSION = 150_000
 MAX_SKEW = timedelta(seconds=2)
 CONNECTIONS_PER_PROCESS = 12
-CHECKED_BATCHES = 2_000
 MAX_LISTED = 5
 
 
@@ -42,30 +39,6 @@ class Grade(StrEnum):
     OK = "ok"
     WARNING = "warning"
     FAILURE = "FAILURE"
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The input of the checks.
-
-    `lag` is the time of this machine's clock minus the time of the database's clock. `newest` is the newest
-    revision of the migrations. `keys_open` is false if ENCRYPTION_KEYS cannot decrypt the secret of this
-    database.
-    """
-
-    settings: Settings
-    database: Deployment
-    lag: timedelta
-    newest: str
-    keys_open: bool = True
-    damaged_batches: Sequence[DamagedBatch] = ()
-    checked_batches: int = 0
-    # Whether a session keeps the settings with which it was opened.
-    keeps_settings: bool = True
-    # Why a worker cannot connect, or None.
-    worker_problem: str | None = None
-    # The notification channels that a running process has.
-    declared_channels: Sequence[DeclaredChannel] = ()
 
 
 Finding = tuple[Grade, str]
@@ -85,12 +58,14 @@ def _durable(name: str) -> Check:
 
 def _version(facts: Facts) -> Finding:
     major = facts.database.version // 10_000
-    good = facts.database.version >= MIN_POSTGRES_VERSION
-    return (
-        (Grade.OK, f"is Postgres {major}")
-        if good
-        else (Grade.FAILURE, f"is Postgres {major}; 15 or newer is required")
-    )
+    if facts.database.version < MIN_POSTGRES_VERSION:
+        return Grade.FAILURE, f"is Postgres {major}; 15 or newer is required"
+    if facts.database.is_read_only:
+        return Grade.FAILURE, (
+            "accepts no writes, as a standby: name the primary in the URL, or all servers with "
+            "?target_session_attrs=read-write"
+        )
+    return Grade.OK, f"is Postgres {major}"
 
 
 def _role(facts: Facts) -> Finding:
@@ -102,6 +77,15 @@ def _role(facts: Facts) -> Finding:
             "DATABASE_URL and WORKER_DATABASE_URL to other roles (`database-roles`)"
         )
     return Grade.OK, "has acceptable privileges for this environment"
+
+
+def _row_security(facts: Facts) -> Finding:
+    if tables := facts.database.unprotected:
+        return Grade.FAILURE, (
+            f"is off for {_listed(tables)}, so organisations are not separated there: run ALTER TABLE … "
+            "ENABLE ROW LEVEL SECURITY as the owner"
+        )
+    return Grade.OK, "separates organisations"
 
 
 def _connections(facts: Facts) -> Finding:
@@ -193,6 +177,8 @@ def _sessions(facts: Facts) -> Finding:
         return Grade.FAILURE, (
             "do not keep their settings: connect to Postgres directly, not through a pooler such as PgBouncer"
         )
+    if facts.lacking:
+        return Grade.FAILURE, f"lack privileges ({_listed(facts.lacking)}): run migrate, which grants them"
     if facts.worker_problem is not None:
         return Grade.FAILURE, f"of workers cannot be opened: {facts.worker_problem}"
     return Grade.OK, "are opened as API and workers open theirs"
@@ -206,12 +192,16 @@ def _stored_batches(facts: Facts) -> Finding:
         return Grade.OK, "are none yet"
     if not damaged:
         return Grade.OK, f"are readable: checked the {facts.checked_batches:,} newest"
-    named = ", ".join(f"{each.batch} ({each.reason})" for each in damaged[:MAX_LISTED])
-    more = f" and {len(damaged) - MAX_LISTED:,} more" if len(damaged) > MAX_LISTED else ""
+    named = _listed([f"{each.batch} ({each.reason})" for each in damaged])
     return Grade.FAILURE, (
-        f"are damaged, {len(damaged):,} of the {facts.checked_batches:,} newest: {named}{more}; "
+        f"are damaged, {len(damaged):,} of the {facts.checked_batches:,} newest: {named}; "
         "see Damaged data in docs/operations.md"
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more
 
 
 def _damaged(facts: Facts) -> Finding:
@@ -243,6 +233,36 @@ def _balance(facts: Facts) -> Finding:
         hours = (facts.database.now - last.finished_at).total_seconds() / 3600
         return Grade.WARNING, f"was last checked {hours:.0f} hours ago: check that a worker is running"
     return Grade.OK, f"has no mismatches, checked at {last.finished_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _base_backup(facts: Facts) -> Finding:
+    state, now = facts.database.backups, facts.database.now
+    last = max(filter(None, (state.base_verified_at, state.wal_archived_at)), default=None)
+    if last is None:
+        grade = Grade.WARNING if facts.settings.production else Grade.OK
+        return grade, "was never recorded: run `backup` every day (docs/backup.md)"
+    if now - last > MAX_BACKUP_AGE:
+        return (
+            Grade.WARNING,
+            f"was last taken {(now - last).days} days ago: check that `backup` runs every day",
+        )
+    if last == state.base_verified_at:
+        return Grade.OK, f"was verified at {last:%Y-%m-%d %H:%M} UTC"
+    return Grade.OK, f"is left to another program, which archived WAL at {last:%Y-%m-%d %H:%M} UTC"
+
+
+def _slot(facts: Facts) -> Finding:
+    state = facts.database.backups
+    if state.retained_bytes is None:
+        return Grade.OK, "does not exist, so no WAL is retained for it"
+    if math.isinf(state.retained_bytes):
+        return Grade.WARNING, "lost WAL that was not received: drop the slot and start `backup --follow`"
+    retained = f"retains {state.retained_bytes / 1e6:,.0f} MB of WAL"
+    if not state.has_receiver:
+        return Grade.WARNING, f"{retained} and has no receiver: start `backup --follow`, or drop the slot"
+    if state.retained_bytes > MAX_RETAINED_BYTES:
+        return Grade.WARNING, f"{retained}: the receiver is too slow; check its disk and network"
+    return Grade.OK, retained
 
 
 def _amazon(facts: Facts) -> Finding:
@@ -284,7 +304,7 @@ def _channels(facts: Facts) -> Finding:
     missing = [each for each in facts.declared_channels if (each.organisation, each.key) not in own]
     if not missing:
         return Grade.OK, f"are known to this process: {len(own)}"
-    names = ", ".join(f"{each.key}@{each.organisation}" for each in missing[:MAX_LISTED])
+    names = _listed([f"{each.key}@{each.organisation}" for each in missing])
     return Grade.WARNING, f"of other processes are missing here: {names}; set NOTIFY_ settings alike"
 
 
@@ -296,6 +316,7 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("full_page_writes", _durable("full_page_writes")),
     ("database role", _role),
     ("database sessions", _sessions),
+    ("row-level security", _row_security),
     ("max_connections", _connections),
     ("migrations", _migrations),
     ("partitions", _partitions),
@@ -304,6 +325,8 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("damaged rows", _damaged),
     ("balance", _balance),
     ("stored batches", _stored_batches),
+    ("base backup", _base_backup),
+    (f"replication slot {SLOT}", _slot),
     ("ENCRYPTION_KEYS", _keys),
     ("Amazon", _amazon),
     ("notification channels", _channels),
@@ -320,7 +343,7 @@ def examine(facts: Facts) -> list[tuple[Grade, str, str]]:
 def run(settings: Settings, _asked: argparse.Namespace) -> int:
     """Print the finding of every check. Return 1 if one is a failure."""
     try:
-        facts = asyncio.run(_read(settings))
+        facts = asyncio.run(read(settings))
     except (*DRIVER_ERRORS, TimeoutError) as error:
         problem = connection_problem(error) or type(error).__name__
         sys.stdout.write(f"FAILURE  database: cannot be reached: {problem}\n")
@@ -329,72 +352,3 @@ def run(settings: Settings, _asked: argparse.Namespace) -> int:
     for grade, text, subject in findings:
         sys.stdout.write(f"{grade:<8} {subject} {text}\n")
     return int(any(grade is Grade.FAILURE for grade, _, _ in findings))
-
-
-async def _read(settings: Settings) -> Facts:
-    connection = await connect_as(settings, "api")
-    try:
-        keeps_settings = await sees_every_organisation(connection)
-        before = datetime.now(UTC)
-        database = await read_deployment(connection)
-        after = datetime.now(UTC)
-        keys_open = database.revision is None or await _keys_open(connection, settings)
-        damaged, checked = await _read_batches(connection, settings) if database.days_ahead else ([], 0)
-        is_current = database.revision == schema_revision.required()
-        channels = await notifications.declared(connection) if is_current else []
-    finally:
-        await connection.close(timeout=5)
-    # The database read its clock between `before` and `after`. A time between these two counts as no
-    # difference.
-    lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
-    worker = await _worker_problem(settings)
-    return Facts(
-        settings,
-        database,
-        lag,
-        schema_revision.required(),
-        keys_open,
-        damaged,
-        checked,
-        keeps_settings,
-        worker,
-        channels,
-    )
-
-
-async def _worker_problem(settings: Settings) -> str | None:
-    """Return why a worker cannot connect, or None if it can."""
-    try:
-        connection = await connect_as(settings, "worker")
-    except (*DRIVER_ERRORS, TimeoutError) as error:
-        return connection_problem(error) or type(error).__name__
-    await connection.close(timeout=5)
-    return None
-
-
-async def _keys_open(connection: asyncpg.Connection, settings: Settings) -> bool:
-    """Return whether ENCRYPTION_KEYS can decrypt the secret of the database.
-
-    Return true if either is missing.
-    """
-    sealed = await secrets.read(connection, "content_pepper")
-    if sealed is None or not settings.named_keys:
-        return True
-    try:
-        Vault(settings.named_keys).open(sealed, place="secrets/content_pepper")
-    except CannotDecrypt:
-        return False
-    return True
-
-
-async def _read_batches(connection: asyncpg.Connection, settings: Settings) -> tuple[list[DamagedBatch], int]:
-    """Return the damaged batches among the newest 2,000, and the number of checked batches."""
-    vault = Vault(settings.named_keys) if settings.named_keys else None
-    newest = await damage.newest_batch(connection)
-    opens = None if vault is None else partial(opens_under, vault)
-    damaged: list[DamagedBatch] = []
-    checked = 0
-    async for portion in damage.check(connection, first=max(1, newest - CHECKED_BATCHES + 1), opens=opens):
-        damaged += portion.damaged
-        checked += portion.batches
-    return damaged, checked

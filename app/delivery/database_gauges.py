@@ -1,4 +1,4 @@
-"""Gauges that are read from the database: waiting events, last balance check, rates, breakers and tokens.
+"""Gauges that are read from the database: waiting events, balance, rates, breakers, tokens and backups.
 
 Every process serves the same values, so aggregate them with the maximum, not the sum.
 """
@@ -14,7 +14,8 @@ from prometheus_client.registry import Collector
 
 from app.domain.destination import State
 from app.domain.outcomes.status import WAITING, Status, waiting_status
-from app.store import balance, transactions, waiting_events
+from app.store import backups, balance, transactions, waiting_events
+from app.store.backups import BackupState
 from app.store.errors import DRIVER_ERRORS
 from app.store.waiting_events import DestinationPace, WaitingCounts
 from app.telemetry import Telemetry
@@ -33,6 +34,7 @@ class DatabaseGauges(Collector):
         self._labels = ["destination"] if per_destination else []
         self._waiting: list[WaitingCounts] = []
         self._paces: list[DestinationPace] = []
+        self._backups = BackupState()
         self._is_read = False
         telemetry.registry.register(self)
 
@@ -51,7 +53,7 @@ class DatabaseGauges(Collector):
         async with self._pool.acquire() as connection, connection.transaction(readonly=True):
             await transactions.set_statement_timeout(connection, seconds=5)
             waiting, paces = await waiting_events.read(connection), await waiting_events.paces(connection)
-            checked = await balance.last(connection)
+            checked, self._backups = await balance.last(connection), await backups.read(connection)
         self._waiting, self._paces, self._is_read = waiting, paces, True
         if checked is not None:
             self._telemetry.imbalance.set(checked.imbalance)
@@ -81,7 +83,23 @@ class DatabaseGauges(Collector):
             breakers.add_metric(labels, sum(pace.breaker_open for pace in paces))
             left = [pace.token_left_s for pace in paces if pace.token_left_s is not None]
             tokens.add_metric(labels, min(left, default=float("nan")))
-        yield from (events, ages, rates, breakers, tokens)
+        yield from (events, ages, rates, breakers, tokens, *self._of_backups())
+
+    def _of_backups(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges of backups, without a sample if there is no base backup or no slot."""
+        base = GaugeMetricFamily(
+            _NAME + "last_base_backup_timestamp_seconds",
+            "Time at which `backup` verified its last base backup; the same in every process",
+        )
+        retained = GaugeMetricFamily(
+            _NAME + "replication_slot_retained_bytes",
+            "WAL that the server retains until `backup --follow` receives it; +Inf if it removed some",
+        )
+        if (verified_at := self._backups.base_verified_at) is not None:
+            base.add_metric([], verified_at.timestamp())
+        if self._backups.retained_bytes is not None:
+            retained.add_metric([], self._backups.retained_bytes)
+        yield from (base, retained)
 
     def _family(self, name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
         return GaugeMetricFamily(_NAME + name, text, labels=[*labels, *self._labels])

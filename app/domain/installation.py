@@ -8,6 +8,9 @@ _MAX_BALANCE_AGE: Final = timedelta(hours=6)  # workers check the balance of the
 # NIST SP 800-38D limits the number of values that a key may encrypt with random nonces. This is half of the
 # limit. At 300 batches a second, the other half lasts 80 days.
 _MAX_SEALS: Final = 2**31
+MAX_BACKUP_AGE: Final = timedelta(days=2)  # a base backup is taken every day
+# A receiver lags by less than a WAL segment of 16 MiB. More means that none runs, or a slow one.
+MAX_RETAINED_BYTES: Final = 2**26
 
 
 def is_balance_old(checked_at: datetime, now: datetime) -> bool:

@@ -51,7 +51,7 @@ _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
     "rotate-keys": "owner",
     "audit": "owner",
     "balance": "owner",
-    "backup": "owner",
+    "backup": "backup",
     "scan-personal-data": "owner",
     "database-roles": "owner",
 }

@@ -1,13 +1,14 @@
 """Read the facts about the database that `doctor` checks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
 
-from app.store import balance, encryption_key_usage
+from app.store import backups, balance, encryption_key_usage
+from app.store.backups import BackupState
 from app.store.balance import BalanceResult
 from app.store.organisation_scope import EVERY, SETTING
 from app.store.partitions import days_ahead
@@ -47,6 +48,11 @@ class Deployment:
     # Whether this session sees the rows of all organisations, and about how many batches are stored.
     sees_every_row: bool = True
     stored_batches: int = 0
+    # Whether the server is a standby, or the database refuses writes.
+    is_read_only: bool = False
+    # Tables with policies of row-level security that are not enabled.
+    unprotected: Sequence[str] = ()
+    backups: BackupState = field(default_factory=BackupState)
 
 
 # An encrypted value starts with the length of its key's id (1 byte) and the id.
@@ -72,6 +78,9 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
         "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser, "
         "coalesce((SELECT pg_has_role(current_user, relowner, 'USAGE') FROM pg_class "
         "WHERE oid = to_regclass('audit')), false) AS owner, "
+        "current_setting('transaction_read_only') = 'on' AS is_read_only, "
+        "array(SELECT oid::regclass::text FROM pg_class WHERE NOT relrowsecurity "
+        "AND oid IN (SELECT polrelid FROM pg_policy) ORDER BY 1) AS unprotected, "
         "current_setting('data_checksums') = 'on' AS checksums, "
         # A row without a name counts the objects that all databases share.
         "coalesce((SELECT sum(checksum_failures) FROM pg_stat_database "
@@ -83,7 +92,7 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
     revision = ahead = key_ids = last = None
     damaged: dict[str, int | None] = {}
     seals: Mapping[str, int] = {}
-    sees_every_row, stored = True, 0
+    sees_every_row, stored, backup_state = True, 0, BackupState()
     if facts.pop("migrated"):
         revision = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
     if revision is not None:
@@ -92,6 +101,8 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
         # A database that lacks some migrations can lack these tables; doctor reports the migrations.
         if await connection.fetchval("SELECT to_regclass('balance_checks') IS NOT NULL"):
             last = await balance.last(connection)
+        if await connection.fetchval("SELECT to_regclass('last_base_backup') IS NOT NULL"):
+            backup_state = await backups.read(connection)
         sees_every_row = not await connection.fetchval(
             "SELECT row_security_active('batch_states') AND current_setting($1, true) IS DISTINCT FROM $2",
             SETTING,
@@ -114,6 +125,7 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
         seals=seals,
         sees_every_row=sees_every_row,
         stored_batches=stored,
+        backups=backup_state,
     )
 
 

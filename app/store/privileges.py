@@ -1,4 +1,4 @@
-"""The privileges of the database roles of API and workers, table by table.
+"""The privileges of the database roles of API, workers and backups, table by table.
 
 The owner of the tables (MIGRATION_DATABASE_URL) grants them. Postgres refuses every statement that needs a
 privilege not listed here. A test checks that `TABLES` has every table of the schema.
@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from app.store import PipelineConnection
 
@@ -23,6 +23,7 @@ class TablePrivileges:
 
     api: str = ""
     worker: str = ""
+    backup: str = ""
 
 
 _READ_WRITE: Final = "SELECT, INSERT, UPDATE"
@@ -40,6 +41,7 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "secrets": TablePrivileges("SELECT, INSERT", "SELECT, INSERT"),
     "encryption_keys": TablePrivileges("SELECT, INSERT", "SELECT, INSERT"),
     "readiness": TablePrivileges(_READ_WRITE, _READ_WRITE),
+    "last_base_backup": TablePrivileges("SELECT", "SELECT", _READ_WRITE),
     "balance_checks": TablePrivileges("SELECT", _READ_WRITE),
     "organisations": TablePrivileges(_READ_WRITE, "SELECT"),
     "organisation_usage": TablePrivileges("SELECT", "SELECT, INSERT"),
@@ -134,46 +136,52 @@ WORKER_FUNCTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class RoleNames:
-    """The database roles of the API and the workers. None means the owner of the tables."""
+    """The database roles of the API, the workers and the backups. None means the owner of the tables."""
 
     api: str | None
     worker: str | None
+    backup: str | None = None
 
     @property
     def distinct(self) -> list[str]:
         """Return the distinct role names, without None."""
-        return list(dict.fromkeys(name for name in (self.api, self.worker) if name is not None))
+        return list(dict.fromkeys(name for name in (self.api, self.worker, self.backup) if name is not None))
 
 
-def creation(name: str) -> str:
-    """Return the statement that creates a role without a password."""
-    return f"CREATE ROLE {_quoted(name)} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+def creation(name: str, *, replicates: bool = False) -> str:
+    """Return the statement that creates a role without a password. The role of backups `replicates`."""
+    attributes = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
+    return f"CREATE ROLE {_quoted(name)} {attributes} {'REPLICATION' if replicates else 'NOREPLICATION'}"
 
 
 def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[str]:
     """Return the statements that grant the roles the privileges of this release and revoke all others.
 
-    If API and workers use the same role, it gets the privileges of both.
+    A role of several processes gets the privileges of each.
     """
     if not roles.distinct:
         return []
-    both = ", ".join(map(_quoted, roles.distinct))
+    every = ", ".join(map(_quoted, roles.distinct))
     database, schema = _quoted(database), _quoted(schema)
     statements = [
-        f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {both}",
-        f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM PUBLIC, {both}",
-        f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {schema} FROM {both}",
-        f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC, {both}",
-        f"REVOKE ALL ON DATABASE {database} FROM PUBLIC, {both}",
-        f"GRANT USAGE ON SCHEMA {schema} TO {both}",
-        f"GRANT CONNECT ON DATABASE {database} TO {both}",
+        f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {every}",
+        f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM PUBLIC, {every}",
+        f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {schema} FROM {every}",
+        f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC, {every}",
+        f"REVOKE ALL ON DATABASE {database} FROM PUBLIC, {every}",
+        f"GRANT USAGE ON SCHEMA {schema} TO {every}",
+        f"GRANT CONNECT ON DATABASE {database} TO {every}",
     ]
     if roles.api is not None:
         # Each session of the API creates the flush function as a temporary object (ADR 0029).
         statements.append(f"GRANT TEMPORARY ON DATABASE {database} TO {_quoted(roles.api)}")
     for kind, objects in (("TABLE", TABLES), ("SEQUENCE", SEQUENCES)):
         for name, privileges in objects.items():
-            for role, verbs in ((roles.api, privileges.api), (roles.worker, privileges.worker)):
+            for role, verbs in (
+                (roles.api, privileges.api),
+                (roles.worker, privileges.worker),
+                (roles.backup, privileges.backup),
+            ):
                 if role is not None and verbs:
                     statements.append(f"GRANT {verbs} ON {kind} {name} TO {_quoted(role)}")
     for role, functions in ((roles.api, API_FUNCTIONS), (roles.worker, WORKER_FUNCTIONS)):
@@ -195,13 +203,39 @@ async def grant(connection: PipelineConnection, roles: RoleNames) -> None:
             await connection.execute(statement)
 
 
-async def create_role(connection: PipelineConnection, name: str, password: str) -> None:
+async def create_role(connection: PipelineConnection, name: str, password: str, *, replicates: bool) -> None:
     """Create a role, with a password unless `password` is empty.
 
     The statement contains the SCRAM verifier instead of the password, because servers can log statements.
     """
     with_password = f" PASSWORD '{scram_verifier(password)}'" if password else ""
-    await connection.execute(creation(name) + with_password)
+    await connection.execute(creation(name, replicates=replicates) + with_password)
+
+
+async def lacking(connection: PipelineConnection, role: Literal["api", "worker"]) -> list[str]:
+    """Return what the session's role may not do, although processes of `role` need it, such as
+    `INSERT on audit`.
+    """
+    needed = [
+        (name, verb, column)
+        for name, privileges in {**TABLES, **SEQUENCES}.items()
+        for verb, columns in re.findall(r"(\w+)(?: \(([^)]*)\))?", getattr(privileges, role))
+        for column in columns.split(", ")
+    ]
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT n.verb || ' on ' || n.name
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS n (name, verb, place)
+        JOIN pg_class c ON c.oid = to_regclass(n.name)
+        WHERE NOT CASE
+          WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, n.verb)
+          WHEN n.place = '' THEN has_table_privilege(c.oid, n.verb)
+          ELSE has_column_privilege(c.oid, n.place, n.verb) END
+        ORDER BY 1
+        """,
+        *map(list, zip(*needed, strict=True)),
+    )
+    return [row[0] for row in rows]
 
 
 async def tables_exist(connection: PipelineConnection) -> bool:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import asyncpg
 import httpx
 
+from app.domain.installation import MAX_RETAINED_BYTES
+from app.store.backups import SLOT
 from dev.drills.load import Load
 from dev.drills.monitoring import Monitoring
 from dev.drills.stage import Stage
@@ -111,6 +113,8 @@ class FaultInjector:
             ),
             FaultCase("counts are changed by hand", ("EventCountImbalance",), lambda: self._count(3), lambda: self._count(-3)),
             FaultCase("a destination usually gets far more events", ("VolumeDrop",), self._add_usual_volume, self._remove_usual_volume),
+            FaultCase("the last base backup is old", ("BackupTooOld",), self._note_old_backup, self._forget_backup),
+            FaultCase("no backup receives the WAL", ("SlotRetainsWal",), self._retain_wal, self._drop_slot),
             FaultCase("a channel refuses messages", ("NotificationsFailing",), self._refuse_messages, self._accept_messages),
         ]  # fmt: skip
 
@@ -265,6 +269,23 @@ class FaultInjector:
     def _remove_usual_volume(self) -> None:
         recorded = "DELETE FROM outcome_history WHERE destination = $1 AND accepted = $2"
         self.stage.execute(recorded, self._number("paused"), USUAL_EVENTS)
+
+    def _note_old_backup(self) -> None:
+        self.stage.execute("INSERT INTO last_base_backup VALUES (1, now() - interval '3 days')")
+
+    def _forget_backup(self) -> None:
+        self.stage.execute("DELETE FROM last_base_backup")
+
+    def _retain_wal(self) -> None:
+        """Create the slot of a backup, and write more WAL than a receiver lags behind."""
+        self.stage.execute("SELECT pg_create_physical_replication_slot($1, true)", SLOT)
+        message = (
+            "SELECT pg_logical_emit_message(true, 'drill', repeat('x', 1 << 20)) FROM generate_series(1, $1)"
+        )
+        self.stage.execute(message, 2 * MAX_RETAINED_BYTES >> 20)
+
+    def _drop_slot(self) -> None:
+        self.stage.execute("SELECT pg_drop_replication_slot($1)", SLOT)
 
     def _refuse_messages(self) -> None:
         """Refuse messages about incidents, and store that the channel has already failed for 15 minutes."""

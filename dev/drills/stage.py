@@ -30,12 +30,12 @@ READY_S = 90.0
 
 
 def with_roles(settings: Settings, url: str) -> Settings:
-    """Give API and workers a database role each, as the documents recommend. The owner only migrates."""
+    """Give API, workers and backups a database role each, as the documents recommend. The owner only migrates."""
     scheme, _, rest = url.partition("://")
     password, place = secrets.token_hex(16), rest.rpartition("@")[2]
     roles = {
         f"{name}_database_url".removeprefix("api_"): SecretStr(f"{scheme}://drill_{name}:{password}@{place}")
-        for name in ("api", "worker")
+        for name in ("api", "worker", "backup")
     }
     return with_url(settings, url).model_copy(update=roles)
 

@@ -266,6 +266,7 @@ WITHOUT_POLICY = {
             "encryption_keys",
             "readiness",
             "balance_checks",
+            "last_base_backup",
             "commit_probes",
             "job_leases",
         ),

@@ -14,9 +14,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.commands.backup import SLOT, make_way
+from app.commands.backup import delete_old, make_way
 from app.commands.failure import CommandFailed
 from app.commands.postgres_programs import connection_environment, program, requires_tls
+from app.store.backups import SLOT
 from dev.postgres.cluster import THROWAWAY, Cluster
 
 pytestmark = pytest.mark.process
@@ -110,6 +111,104 @@ async def test_a_base_backup_alone_can_be_restored_after_a_total_loss(folder: Pa
     restored.start()
     assert await execute(restored) == [1]
     restored.stop()
+
+
+async def test_the_role_of_backups_suffices(folder: Path, tmp_path: Path) -> None:
+    """With the rules of the production example: no other setting, no key, and the time is recorded."""
+    rules = tmp_path / "pg_hba.conf"
+    shutil.copy(ROOT / "deploy" / "compose" / "pg_hba.conf", rules)
+    rules.chmod(0o644)
+    for parent in tmp_path.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    tmp_path.chmod(0o755)
+    cluster = Cluster(folder, settings={**THROWAWAY, "hba_file": str(rules)})
+    cluster.start()
+    place = cluster.url.rpartition("@")[2]
+    urls = {
+        variable: f"postgresql+asyncpg://conversions_{name}:{name}-password@{place}"
+        for name, variable in (
+            ("api", "DATABASE_URL"),
+            ("worker", "WORKER_DATABASE_URL"),
+            ("backup", "BACKUP_DATABASE_URL"),
+        )
+    }
+    saved, elsewhere = tmp_path / "saved", tmp_path / "elsewhere"
+
+    def run(given: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "app", *words], cwd=ROOT, env={**environment(elsewhere), **given},
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+
+    own = {"BACKUP_DATABASE_URL": urls["BACKUP_DATABASE_URL"]}
+    connection = None
+    try:
+        for words in (["database-roles"], ["migrate"]):
+            done = run({"MIGRATION_DATABASE_URL": cluster.url, **urls}, *words)
+            assert done.returncode == 0, done.stderr
+        shutil.rmtree(elsewhere, ignore_errors=True)
+        following = subprocess.Popen(
+            [sys.executable, "-m", "app", "backup", str(saved), "--follow"],
+            cwd=ROOT, env={**environment(elsewhere), **own}, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert following.stdout is not None
+        assert "verified" in following.stdout.readline()
+        assert "Streaming WAL" in following.stdout.readline()
+        connection = await asyncpg.connect(cluster.url.replace("+asyncpg", ""))
+        first = await connection.fetchval("SELECT verified_at FROM last_base_backup")
+        assert first is not None
+        first_segment = sorted((saved / "wal").iterdir())[0].name[:24]
+        await connection.execute("SELECT pg_switch_wal()")
+        following.send_signal(signal.SIGTERM)
+        following.wait(60)
+        assert not elsewhere.exists()  # no development keys were created
+
+        # Its base backup is old now; `--keep-days` replaces it by a new one, with the WAL before that.
+        [base] = saved.glob("base-*Z")
+        base.rename(saved / "base-20260101T000000Z")
+        done = run(own, "backup", str(saved), "--keep-days", "7")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        [newer] = saved.glob("base*")
+        assert newer.name != "base-20260101T000000Z"
+        assert not list((saved / "wal").glob(f"{first_segment}*"))
+        assert await connection.fetchval("SELECT verified_at > $1 FROM last_base_backup", first)
+
+        await connection.execute("REVOKE INSERT ON last_base_backup FROM conversions_backup")
+        done = run(own, "backup", str(saved))
+        assert (done.returncode, "was not recorded" in done.stderr) == (0, True), done.stderr
+        assert len(list(saved.glob("base-*Z"))) == 2
+    finally:
+        if connection is not None:
+            await connection.close()
+        cluster.stop()
+
+
+def test_what_a_remaining_base_backup_needs_is_not_deleted(tmp_path: Path) -> None:
+    """The newest base backup remains, however old it is, and the WAL from its start, of any timeline."""
+    for day, segment in ((1, "02"), (2, "05"), (3, "07")):
+        base = tmp_path / f"base-202601{day:02}T000000Z"
+        base.mkdir()
+        (base / "backup_label").write_text(
+            f"START WAL LOCATION: 0/{segment}000028 (file 0000000100000000000000{segment})\n"
+        )
+    (tmp_path / "wal").mkdir()
+    for name in ("01", "02", "04", "05", "06", "07"):
+        (tmp_path / "wal" / f"0000000100000000000000{name}").touch()
+    for name in ("000000020000000000000008.partial", "00000002.history"):
+        (tmp_path / "wal" / name).touch()
+
+    def remaining() -> tuple[list[str], list[str]]:
+        return (
+            sorted(path.name[5:13] for path in tmp_path.glob("base*")),
+            sorted(path.name[22:24] for path in (tmp_path / "wal").glob("00000001*")),
+        )
+
+    delete_old(tmp_path, datetime(2026, 1, 2, tzinfo=UTC))
+    assert remaining() == (["20260102", "20260103"], ["05", "06", "07"])
+    delete_old(tmp_path, datetime(2027, 1, 1, tzinfo=UTC))
+    assert remaining() == (["20260103"], ["07"])
+    assert len(list((tmp_path / "wal").glob("00000002*"))) == 2
 
 
 _INSTALLED = Path("/usr/lib/postgresql")

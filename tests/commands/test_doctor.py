@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import math
 import socket
 import struct
 from dataclasses import replace
@@ -13,10 +14,12 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from app.commands.doctor import Facts, Grade, examine
+from app.commands.doctor import Grade, examine
+from app.commands.doctor_facts import Facts
 from app.processes.resources import connect_as
 from app.settings import Settings
 from app.store import encryption_key_usage, schema_revision
+from app.store.backups import SLOT, BackupState
 from app.store.balance import BalanceResult, finish
 from app.store.deployment import Deployment, read_deployment
 from app.store.errors import connection_problem
@@ -28,6 +31,13 @@ def checked(*, imbalance: int = 0, hours: int = 0) -> BalanceResult:
     at = datetime(2026, 11, 24, tzinfo=UTC) - timedelta(hours=hours)
     wrong = {"destination_id": "dst_1", "day": None, "kind": "dead_count", "events": imbalance}
     return BalanceResult(at, imbalance, 10, [wrong] if imbalance else [])
+
+
+def backed_up(retained_bytes: float | None = None, *, receives: bool = True) -> BackupState:
+    """The state after a base backup of today, with a slot unless `retained_bytes` is None."""
+    return BackupState(
+        datetime(2026, 11, 24, tzinfo=UTC), retained_bytes=retained_bytes, has_receiver=receives
+    )
 
 
 KEYS = SecretStr(
@@ -54,6 +64,7 @@ HEALTHY = Facts(
         revision="0001",
         days_ahead=7,
         key_ids=frozenset({"new", "old"}),
+        backups=BackupState(base_verified_at=datetime(2026, 11, 23, 12, tzinfo=UTC)),
     ),
     lag=timedelta(),
     newest="0001",
@@ -93,6 +104,13 @@ def test_a_healthy_production_has_nothing_to_say() -> None:
         ("balance", checked(hours=7), "balance", Grade.WARNING),
         ("seals", {"new": 2**31, "old": 0}, "ENCRYPTION_KEYS", Grade.WARNING),
         ("stored_batches", 1_004, "stored batches", Grade.WARNING),
+        ("is_read_only", True, "database", Grade.FAILURE),
+        ("unprotected", ["lanes"], "row-level security", Grade.FAILURE),
+        ("backups", BackupState(), "base backup", Grade.WARNING),
+        ("backups", BackupState(datetime(2026, 11, 21, 23, tzinfo=UTC)), "base backup", Grade.WARNING),
+        ("backups", backed_up(2.0, receives=False), f"replication slot {SLOT}", Grade.WARNING),
+        ("backups", backed_up(2**27), f"replication slot {SLOT}", Grade.WARNING),
+        ("backups", backed_up(math.inf, receives=False), f"replication slot {SLOT}", Grade.WARNING),
     ],
 )
 def test_a_wrong_of_the_database_is_found(fact: str, value: object, subject: str, grade: Grade) -> None:
@@ -121,6 +139,29 @@ def test_a_wrong_setting_is_found(setting: str, value: object, subject: str, gra
     """One setting changed, one finding more."""
     changed = HEALTHY.settings.model_copy(update={setting: value})
     assert found(replace(HEALTHY, settings=changed)) == {subject: grade}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param(backed_up(2**20), id="a receiver that follows"),
+        pytest.param(
+            BackupState(wal_archived_at=datetime(2026, 11, 24, tzinfo=UTC)), id="another program archives"
+        ),
+        pytest.param(
+            BackupState(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC)),
+            id="another program since then",
+        ),
+    ],
+)
+def test_working_backups_are_no_finding(state: BackupState) -> None:
+    """Also those of a provider, which the command does not record."""
+    assert found(replace(HEALTHY, database=replace(HEALTHY.database, backups=state))) == {}
+
+
+def test_a_privilege_that_a_role_lacks_is_a_failure() -> None:
+    """Statements would fail with 42501."""
+    assert found(replace(HEALTHY, lacking=["INSERT on audit"])) == {"database sessions": Grade.FAILURE}
 
 
 def keys_finding(facts: Facts) -> str:

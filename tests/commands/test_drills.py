@@ -5,12 +5,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 import yaml
 
 from app import cli
+from app.setting_types import DatabaseRole
 from app.settings import Settings
 from dev.drills import gameday
 from dev.drills.command import NAMES
@@ -49,14 +50,12 @@ def test_a_command_without_database_gets_no_url() -> None:
     assert {getattr(bare, name) for name in urls} == {None}
 
 
-def test_a_drill_connects_with_three_roles() -> None:
+def test_a_drill_connects_with_the_recommended_roles() -> None:
     """As the documents recommend; the servers of a failover are named in each URL."""
     settings = with_servers(with_roles(Settings.model_construct(), "postgresql://o:p@one:1/d"), "one:1,two:2")
-    roles = {
-        settings.database_for(role).partition("@")[0].split(":")[1] for role in ("owner", "api", "worker")
-    }
-    assert len(roles) == 3
-    for role in ("owner", "api", "worker"):
+    roles = {settings.database_for(role).partition("@")[0].split(":")[1] for role in get_args(DatabaseRole)}
+    assert len(roles) == 4
+    for role in get_args(DatabaseRole):
         assert settings.database_for(role).endswith("@one:1,two:2/d?target_session_attrs=read-write")
 
 

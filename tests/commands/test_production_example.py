@@ -25,7 +25,7 @@ SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose/docker-compose
     "services"
 ]
 DURABILITY = {"fsync_off", "synchronous_commit_off", "full_page_writes_off"}  # of the tests' database
-ROLES = ("example_api", "example_worker")
+ROLES = ("example_api", "example_worker", "example_backup")
 
 
 @pytest.fixture
@@ -68,6 +68,7 @@ def test_each_service_starts_with_its_own_role(database: str, tmp_path: Path) ->
         "migration_database_url": database,
         "database_url": urls[0],
         "worker_database_url": urls[1],
+        "backup_database_url": urls[2],
         "encryption_keys": f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}",
         "amazon_client_secret": "example",
         "bootstrap_admin_key": secrets.token_urlsafe(32),
@@ -102,7 +103,7 @@ def test_each_service_starts_with_its_own_role(database: str, tmp_path: Path) ->
                     for line in doctor
                     if not line.startswith("ok")
                 }
-                assert wrong <= {"fsync", "full_page_writes", "data", "BOOTSTRAP_ADMIN_KEY"}, doctor
+                assert wrong <= {"fsync", "full_page_writes", "data", "base", "BOOTSTRAP_ADMIN_KEY"}, doctor
     finally:
         product.close()
 

@@ -183,6 +183,18 @@ def test_each_database_url_defaults_to_the_one_before(monkeypatch: pytest.Monkey
     ]
 
 
+def test_backups_use_their_own_role_or_the_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never the API's role, if the owner's is known."""
+    for name, variable in (
+        ("api", "DATABASE_URL"),
+        ("owner", "MIGRATION_DATABASE_URL"),
+        ("b", "BACKUP_DATABASE_URL"),
+    ):
+        url = f"postgresql+asyncpg://{name}:x@db/c"
+        monkeypatch.setenv(variable, url)
+        assert read_settings(NO_FILE).database_for("backup") == url
+
+
 def test_production_has_other_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its API waits for a load balancer before it stops, and publishes neither metrics nor API reference."""
     assert read_settings(NO_FILE).shutdown_delay_seconds == 0

@@ -1,11 +1,12 @@
 """The gauges of destinations: pace, breaker and token; with a label a destination where asked for."""
 
 import math
+import time
 
 from prometheus_client import CollectorRegistry
 
 from app.delivery.database_gauges import DatabaseGauges
-from app.store import balance
+from app.store import backups, balance
 from app.telemetry import Telemetry
 from tests.pipeline.world import World, event
 
@@ -59,6 +60,35 @@ async def test_every_process_shows_the_last_balance_check(world: World) -> None:
         await balance.finish(connection, imbalance=0, batches=10, mismatches=[])
     await reader.read()
     assert value() == 0
+
+
+async def test_the_last_base_backup_and_the_wal_that_it_waits_for(world: World) -> None:
+    """No sample without a base backup and without a slot: nothing would tell 0 from "never"."""
+    reader, registry = gauges(world, per_destination=False)
+
+    async def value(name: str) -> float | None:
+        await reader.read()
+        return registry.get_sample_value(f"amazon_conversions_{name}")
+
+    assert await value("last_base_backup_timestamp_seconds") is None
+    assert await value("replication_slot_retained_bytes") is None
+    for _ in range(2):
+        async with world.resources.pool.acquire() as connection:
+            await backups.note_base(connection)
+    noted = await value("last_base_backup_timestamp_seconds")
+    assert noted is not None
+    assert abs(noted - time.time()) < 60
+    # A slot is of the whole cluster, and another test may look for it.
+    await world.fetch("SELECT pg_create_physical_replication_slot($1, true)", backups.SLOT)
+    try:
+        before = await value("replication_slot_retained_bytes")
+        await world.fetch("SELECT pg_logical_emit_message(true, 'test', repeat('x', 1000000))")
+        after = await value("replication_slot_retained_bytes")
+    finally:
+        await world.fetch("SELECT pg_drop_replication_slot($1)", backups.SLOT)
+    assert before is not None
+    assert after is not None
+    assert after - before >= 1_000_000
 
 
 async def test_each_destination_has_its_series_where_asked_for(world: World) -> None:

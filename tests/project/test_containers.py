@@ -119,10 +119,32 @@ def test_the_image_runs_unprivileged_installs_by_hash_and_watches_its_health() -
 def test_the_image_is_built_from_any_base_without_a_registry_for_the_build_itself() -> None:
     """A syntax line would fetch a front end; pip stays out of what runs; labels say what the image is."""
     assert not DOCKERFILE.startswith("# syntax")
-    assert set(re.findall(r"(?m)^FROM (\S+)", DOCKERFILE)) == {"${BASE_IMAGE}"}
+    assert set(re.findall(r"(?m)^FROM (\S+)", DOCKERFILE)) == {"${BASE_IMAGE}", "program"}
     assert "--without-pip /opt/venv" in DOCKERFILE
     for label in ("version", "revision", "source", "licenses", "title", "description"):
         assert f"org.opencontainers.image.{label}=" in DOCKERFILE
+
+
+def test_the_image_of_backups_is_another_target() -> None:
+    """It adds Postgres' programs of the example's server; the image that is built by default has none."""
+    stages = re.split(r"(?m)^(?=FROM )", DOCKERFILE)
+    backup = next(stage for stage in stages if stage.startswith("FROM program AS backup"))
+    default = stages[-1]
+    assert default.startswith("FROM program\n")
+    assert re.findall("apt-get", backup)
+    assert "apt-get" not in default
+    [major] = re.findall(r"ARG POSTGRES_MAJOR=(\d+)", backup)
+    assert PRODUCTION["services"]["postgres"]["image"] == f"postgres:{major}"
+    assert re.findall(r"(?m)^USER (\S+)$", backup) == ["root", "10001:10001"]
+
+
+def test_the_service_of_backups_starts_again_every_day() -> None:
+    """Each start takes a base backup. Its folder survives, and it has no key that opens the backup."""
+    service = PRODUCTION["services"]["backup"]
+    assert service["entrypoint"] == ["timeout", "--foreground", "24h", "python", "-m", "app"]
+    assert service["restart"] == "unless-stopped"
+    assert service["command"][1] == service["volumes"][0].partition(":")[2]
+    assert service["secrets"] == ["backup_database_url"]
 
 
 def test_the_image_holds_no_secret_and_only_what_it_names() -> None:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from app.delivery.database_gauges import DatabaseGauges
 from app.domain.admission import Limits
 from app.domain.incidents.kinds import KINDS, RESERVED
+from app.domain.installation import MAX_BACKUP_AGE, MAX_RETAINED_BYTES
 from app.server.admission import AdmissionController
 from app.server.connection_limits import ConnectionLimits
 from app.server.middleware import RequestMiddleware
@@ -174,6 +175,13 @@ def test_no_rule_contains_the_number_of_a_setting(rule: dict[str, Any]) -> None:
     """An operator changes the setting, and the alert never fires: export the setting as a gauge instead."""
     long = {seconds for seconds in durations_of_settings() if seconds > 86_400}
     assert not numbers_of(rule["expr"]) & long
+
+
+def test_an_alert_of_backups_has_the_limit_of_doctor() -> None:
+    """Else one of the two reports what the other one accepts."""
+    numbers = {rule["alert"]: numbers_of(rule["expr"]) for rule in ALERTS}
+    assert numbers["BackupTooOld"] == {MAX_BACKUP_AGE.total_seconds()}
+    assert numbers["SlotRetainsWal"] == {MAX_RETAINED_BYTES}
 
 
 def test_the_number_of_a_setting_is_found() -> None:

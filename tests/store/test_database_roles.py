@@ -1,5 +1,6 @@
 """The roles of API and workers can do what their statements need, and Postgres refuses everything else."""
 
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -99,7 +100,7 @@ async def sessions(
     """One session of each role, on a database whose PUBLIC has no rights."""
     await privileges.grant(owner, ROLES)
     found = {}
-    for name in ("api", "worker"):
+    for name in ("api", "worker", "backup"):
         address = acting_as(database_url.replace("+asyncpg", ""), getattr(ROLES, name))
         # Row-level security is tested apart: here it hides nothing.
         found[name] = await asyncpg.connect(address, server_settings={SETTING: EVERY})
@@ -127,14 +128,14 @@ async def test_every_table_and_sequence_has_a_row(owner: asyncpg.Connection) -> 
     assert {row["relname"] for row in rows if row["relkind"] == b"S"} == set(SEQUENCES)
 
 
-@pytest.mark.parametrize("role", ["api", "worker"])
+@pytest.mark.parametrize("role", ["api", "worker", "backup"])
 async def test_no_role_changes_the_schema(sessions: dict[str, asyncpg.Connection], role: str) -> None:
     """Nor grants, nor reads files, nor turns triggers off."""
     for statement in DDL:
         await refused(sessions[role], statement)
 
 
-@pytest.mark.parametrize("role", ["api", "worker"])
+@pytest.mark.parametrize("role", ["api", "worker", "backup"])
 async def test_every_verb_that_is_not_listed_is_refused(
     sessions: dict[str, asyncpg.Connection], owner: asyncpg.Connection, role: str
 ) -> None:
@@ -253,6 +254,7 @@ async def test_the_command_makes_roles_that_can_sign_in(
         "MIGRATION_DATABASE_URL": empty_database_url,
         "DATABASE_URL": url.format(f"api_{name}"),
         "WORKER_DATABASE_URL": url.format(f"worker_{name}"),
+        "BACKUP_DATABASE_URL": url.format(f"backup_{name}"),
         "ENCRYPTION_KEYS": "k1:" + "q2" * 21 + "M=",
         "BOOTSTRAP_ADMIN_KEY": "a-key-of-thirty-two-letters-or-more",
         "AMAZON_CLIENT_ID": "client",
@@ -277,6 +279,7 @@ async def test_the_command_makes_roles_that_can_sign_in(
     assert migrated.returncode == 0, migrated.stderr
     printed = run("database-roles", "--sql").stdout
     assert f'CREATE ROLE "worker_{name}" LOGIN' in printed
+    assert re.findall(r'CREATE ROLE "(\w+)" .* REPLICATION;', printed) == [f"backup_{name}"]
     assert "p@ss" not in printed
     refused_ = run("keys", "list")
     assert refused_.returncode == 0, refused_.stderr
@@ -285,8 +288,15 @@ async def test_the_command_makes_roles_that_can_sign_in(
     assert (unlucky.returncode, "MIGRATION_DATABASE_URL" in unlucky.stderr) == (1, True), unlucky.stderr
     assert "Traceback" not in unlucky.stderr
     office = await asyncpg.connect(empty_database_url.replace("+asyncpg", ""))
+    attributes = "SELECT rolname FROM pg_roles WHERE rolname LIKE '%' || $1 AND {} ORDER BY 1"
+    replicating = await office.fetch(attributes.format("rolreplication"), f"\\_{name}")
+    mightier = await office.fetch(
+        attributes.format("(rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls)"), f"\\_{name}"
+    )
     try:
-        for role in (f"api_{name}", f"worker_{name}"):
+        assert [row[0] for row in replicating] == [f"backup_{name}"]
+        assert mightier == []
+        for role in (f"api_{name}", f"worker_{name}", f"backup_{name}"):
             await office.execute(f'DROP OWNED BY "{role}"')
             await office.execute(f'DROP ROLE "{role}"')
     finally:
