@@ -7,6 +7,7 @@ entries that the file does not contain stay unchanged, so that a deleted line ca
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import TypeAlias, TypeVar
 
 from app.admin.destination_settings import draft_from
 from app.admin.destinations import draft_of
@@ -17,6 +18,9 @@ from app.domain.mapping.document import ACTION
 from app.domain.mapping.event_name import with_clean_event_name
 from app.store.destinations import Destination, DestinationDraft
 from app.store.mappings import Document, StoredMapping
+
+Entry: TypeAlias = DesiredState | DesiredMapping
+Stored = TypeVar("Stored", Destination, StoredMapping)
 
 
 class PlannedAction(StrEnum):
@@ -99,55 +103,48 @@ def plan(
     problems: list[FileProblem] = []
     steps = []
     for entry in desired:
-        existing = _destination(entry, configuration, problems)
-        steps.append(_step(entry, existing, configuration, problems, prune=prune))
-    _refuse_duplicates(
-        [
-            _FileEntry(
-                entry.path,
-                step.existing.id if step.existing else None,
-                entry.destination.id,
-                entry.destination.name,
-            )
-            for entry, step in zip(desired, steps, strict=True)
-        ],
-        problems,
-    )
+        existing = _match(entry, configuration.destinations, configuration.destinations, problems)
+        steps.append(_step(entry, existing, configuration.mappings, problems, prune=prune))
+    _refuse_duplicates(steps, problems)
     named = {step.existing.id for step in steps if step.existing}
     unmanaged = [
         destination
         for destination in configuration.destinations
-        if destination.state is not State.ARCHIVED and destination.id not in named
+        if not _is_archived(destination) and destination.id not in named
     ]
     return InvalidFile(tuple(problems)) if problems else Plan(tuple(steps), tuple(unmanaged))
 
 
-def _destination(
-    desired: DesiredState, configuration: ExistingConfiguration, problems: list[FileProblem]
-) -> Destination | None:
-    declared = desired.destination
-    if declared.id is not None:
-        existing = next((each for each in configuration.destinations if each.id == declared.id), None)
-        if existing is not None and existing.state is State.ARCHIVED:
-            problems.append(FileProblem(f"{desired.path}.id", "This destination was deleted. Remove the id."))
+def _match(
+    entry: Entry, stored: Sequence[Stored], siblings: Sequence[Stored], problems: list[FileProblem]
+) -> Stored | None:
+    """Return the stored entry with the id of an entry of the file, or the sibling with its name."""
+    kind = "destination" if isinstance(entry, DesiredState) else "mapping"
+    if entry.id is not None:
+        existing = next((each for each in stored if each.id == entry.id), None)
+        if existing is not None and all(each is not existing for each in siblings):
+            problems.append(FileProblem(f"{entry.path}.id", f"This {kind} belongs to another destination."))
+        elif existing is not None and _is_archived(existing):
+            problems.append(FileProblem(f"{entry.path}.id", f"This {kind} was deleted. Remove the id."))
         return existing
-    same_name = [
-        each
-        for each in configuration.destinations
-        if each.name == declared.name and each.state is not State.ARCHIVED
-    ]
+    same_name = [each for each in siblings if each.name == entry.name and not _is_archived(each)]
     if len(same_name) > 1:
         ids = ", ".join(each.id for each in same_name)
-        problems.append(
-            FileProblem(f"{desired.path}.name", f"Several destinations have this name. Add the id: {ids}.")
-        )
+        sentence = f"Several {kind}s have this name. Add the id: {ids}."
+        problems.append(FileProblem(f"{entry.path}.name", sentence))
     return same_name[0] if same_name else None
+
+
+def _is_archived(stored: Destination | StoredMapping) -> bool:
+    if isinstance(stored, Destination):
+        return stored.state is State.ARCHIVED
+    return stored.archived_at is not None
 
 
 def _step(
     desired: DesiredState,
     existing: Destination | None,
-    configuration: ExistingConfiguration,
+    mappings: Sequence[StoredMapping],
     problems: list[FileProblem],
     *,
     prune: bool,
@@ -157,27 +154,19 @@ def _step(
     enabled = desired.destination.status_callback
     if existing is not None and enabled is not None and enabled != existing.status_callback:
         changes += (Difference("status_callback", existing.status_callback, enabled),)
-    action = (
-        PlannedAction.CREATE
-        if existing is None
-        else PlannedAction.CHANGE
-        if changes
-        else PlannedAction.NOTHING
-    )
-    siblings = [each for each in configuration.mappings if existing and each.destination == existing.id]
-    steps = [_mapping_step(entry, siblings, configuration, problems) for entry in desired.mappings]
-    _refuse_duplicates(
-        [
-            _FileEntry(entry.path, step.existing.id if step.existing else None, entry.id, entry.name)
-            for entry, step in zip(desired.mappings, steps, strict=True)
-        ],
-        problems,
-    )
+    change = PlannedAction.CHANGE if changes else PlannedAction.NOTHING
+    action = PlannedAction.CREATE if existing is None else change
+    siblings = [each for each in mappings if existing and each.destination == existing.id]
+    steps = [
+        _mapping_step(entry, _match(entry, mappings, siblings, problems), problems)
+        for entry in desired.mappings
+    ]
+    _refuse_duplicates(steps, problems)
     named = {step.existing.id for step in steps if step.existing}
     steps += [
         MappingStep(PlannedAction.ARCHIVE if prune else PlannedAction.NOTHING, None, each.draft, each)
         for each in siblings
-        if each.archived_at is None and each.id not in named
+        if not _is_archived(each) and each.id not in named
     ]
     return DestinationStep(action, desired, draft, existing, changes, tuple(steps))
 
@@ -189,14 +178,10 @@ def _members(draft: DestinationDraft) -> dict[str, object]:
 
 
 def _mapping_step(
-    desired: DesiredMapping,
-    siblings: Sequence[StoredMapping],
-    configuration: ExistingConfiguration,
-    problems: list[FileProblem],
+    desired: DesiredMapping, existing: StoredMapping | None, problems: list[FileProblem]
 ) -> MappingStep:
     members = {name: member for name, member in desired.document.items() if member is not None}
     document = {"action": ACTION, **with_clean_event_name(members)}
-    existing = _mapping(desired, siblings, configuration, problems)
     if existing is None:
         return MappingStep(PlannedAction.CREATE, desired, document, None)
     # If the file does not publish a mapping, compare the mapping with the stored draft.
@@ -210,57 +195,26 @@ def _mapping_step(
     return MappingStep(PlannedAction.CHANGE, desired, document, existing, changes)
 
 
-def _mapping(
-    desired: DesiredMapping,
-    siblings: Sequence[StoredMapping],
-    configuration: ExistingConfiguration,
-    problems: list[FileProblem],
-) -> StoredMapping | None:
-    if desired.id is not None:
-        existing = next((each for each in configuration.mappings if each.id == desired.id), None)
-        if existing is not None and existing not in siblings:
-            problems.append(FileProblem(f"{desired.path}.id", "This mapping belongs to another destination."))
-        elif existing is not None and existing.archived_at is not None:
-            problems.append(FileProblem(f"{desired.path}.id", "This mapping was deleted. Remove the id."))
-        return existing
-    same_name = [each for each in siblings if each.name == desired.name and each.archived_at is None]
-    if len(same_name) > 1:
-        ids = ", ".join(each.id for each in same_name)
-        problems.append(
-            FileProblem(f"{desired.path}.name", f"Several mappings have this name. Add the id: {ids}.")
-        )
-    return same_name[0] if same_name else None
+def _refuse_duplicates(
+    steps: Sequence[DestinationStep] | Sequence[MappingStep], problems: list[FileProblem]
+) -> None:
+    """Add a problem for each entry that repeats the id or the name of an earlier entry.
 
-
-@dataclass(frozen=True, slots=True)
-class _FileEntry:
-    """An entry of the file: its path, the id of the stored entry that it matches, its own id and its name."""
-
-    path: str
-    existing: str | None
-    id: str | None
-    name: str
-
-    def duplicates(self, other: "_FileEntry") -> bool:
-        """Return whether two entries describe the same thing: they have the same id, or they have the same
-        name and at most one of them has an id.
-        """
-        own_id, other_id = self.existing or self.id, other.existing or other.id
-        if own_id is not None and own_id == other_id:
-            return True
-        return self.name == other.name and (self.id is None or other.id is None)
-
-
-def _refuse_duplicates(entries: Sequence[_FileEntry], problems: list[FileProblem]) -> None:
-    """Add a problem for each entry that repeats the id or the name of an earlier entry."""
-    # The index avoids comparing 10,000 entries with each other.
-    index: dict[str, list[_FileEntry]] = {}
-    for entry in entries:
-        keys = [f"name {entry.name}", *filter(None, {entry.existing or entry.id})]
-        first = next((other for key in keys for other in index.get(key, ()) if entry.duplicates(other)), None)
+    Two entries describe the same thing if they have the same id, or the same name and at most one of them has
+    an id.
+    """
+    by_id: dict[str, Entry] = {}
+    by_name: dict[str, list[Entry]] = {}
+    for step in steps:
+        entry = step.desired
+        if entry is None:
+            continue
+        id_, named = step.existing.id if step.existing else entry.id, by_name.setdefault(entry.name, [])
+        unsure = (each for each in named if entry.id is None or each.id is None)
+        first = by_id.get(id_ or "") or next(unsure, None)
         if first is not None:
-            problems.append(
-                FileProblem(entry.path, f"It repeats {first.path}. Give each its own name or id.")
-            )
-        for key in keys:
-            index.setdefault(key, []).append(entry)
+            sentence = f"It repeats {first.path}. Give each its own name or id."
+            problems.append(FileProblem(entry.path, sentence))
+        named.append(entry)
+        if id_ is not None:
+            by_id.setdefault(id_, entry)

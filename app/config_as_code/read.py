@@ -55,6 +55,14 @@ class DesiredState:
     destination: DesiredDestination
     mappings: tuple[DesiredMapping, ...]
 
+    @property
+    def id(self) -> str | None:
+        return self.destination.id
+
+    @property
+    def name(self) -> str:
+        return self.destination.name
+
 
 def read(text: str) -> list[DesiredState] | InvalidFile:
     """Parse a file. Return its destinations, or all its problems."""

@@ -1,5 +1,6 @@
 """Write a plan as text: a line per changed destination and mapping, and a line per changed field."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,18 +12,7 @@ from app.config_as_code.read import InvalidFile
 from app.domain.mapping.diff import Difference
 from app.domain.observed.backtest import Backtest
 
-_SIGNS = {
-    PlannedAction.CREATE: "+",
-    PlannedAction.CHANGE: "~",
-    PlannedAction.ARCHIVE: "-",
-    PlannedAction.NOTHING: "=",
-}
-_DONE = {PlannedAction.CREATE: "created", PlannedAction.CHANGE: "changed", PlannedAction.ARCHIVE: "archived"}
-_TO_DO = {
-    PlannedAction.CREATE: "to create",
-    PlannedAction.CHANGE: "to change",
-    PlannedAction.ARCHIVE: "to archive",
-}
+_SIGNS = dict(zip(PlannedAction, "+~-=", strict=True))
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _MAX_LENGTH = 120
 
@@ -86,11 +76,7 @@ def _json(value: Any) -> str:
 
 
 def _sum(plan: Plan, *, done: bool) -> str:
-    words = _DONE if done else _TO_DO
-    actions = plan.actions
-    if not actions:
-        return "No differences."
-    return (
-        ", ".join(f"{actions.count(action)} {word}" for action, word in words.items() if action in actions)
-        + "."
-    )
+    counts = Counter(plan.actions)
+    words = {action: f"{action}d" if done else f"to {action}" for action in PlannedAction}
+    parts = [f"{counts[action]} {word}" for action, word in words.items() if counts[action]]
+    return f"{', '.join(parts)}." if counts else "No differences."
