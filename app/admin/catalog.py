@@ -1,51 +1,20 @@
-"""The catalog of destination types: labels, help texts and values for forms."""
+"""The catalog of destination types: labels, help texts and values for forms (`catalog.toml`)."""
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field
 
 from app.domain.conversion.countries import CONSENT_COUNTRIES, COUNTRIES
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, Choice
-from app.domain.destination import REGION_NAMES, Region
-from app.domain.mapping.document import ACTION, MAX_CUSTOM_FIELDS
+from app.domain.destination import REGION_NAMES
+from app.domain.mapping.document import MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.presets import PRESETS
-
-_REGIONS = {
-    Region.NA: (REGION_NAMES[Region.NA], "Accounts in the United States, Canada, Mexico and Brazil."),
-    Region.EU: (REGION_NAMES[Region.EU], "Accounts in Europe, the Middle East, India and South Africa."),
-    Region.FE: (REGION_NAMES[Region.FE], "Accounts in Japan, Australia and Singapore."),
-}
-_PROFILES = {
-    "amazon": ("Amazon", "The rules of Amazon's own schema. Recommended."),
-    "segment": (
-        "Segment",
-        "Gives the same hashes as Segment's connector, for advertisers who migrate from it.",
-    ),
-    "amazon_gtm": ("Amazon's tag template", "Gives the same hashes as Amazon's Google Tag Manager template."),
-}
-_GROUPS = {
-    "event_attribute": "Event Attribute",
-    "match_key": "Match Keys",
-    "purchase": "Purchase",
-    "delivery": "Delivery",
-}
-_CONSENT = {
-    "granted": (
-        "Granted",
-        "All events are sent with consent granted. Send only events of people who gave consent.",
-    ),
-    "amazon": ("Per event, Amazon's signal", "Each event contains the consents to ad storage and user data."),
-    "tcf": (
-        "Per event, TCF string",
-        "Each event contains a string of the IAB's Transparency and Consent Framework.",
-    ),
-    "gpp": ("Per event, GPP string", "Each event contains a string of the IAB's Global Privacy Platform."),
-    "none": ("None", "No consent signal is sent. Choose this only where no signal is required."),
-}
 
 
 def _is_none(value: object) -> bool:
@@ -143,95 +112,28 @@ class DestinationType:
     countries: list[CatalogCountry]
 
 
-def _field(name: str, label: str, kind: str, required: bool, help_text: str, **more: Any) -> FormField:
-    return FormField(name=name, label=label, type=kind, required=required, help=help_text, **more)
-
-
-def _options(rows: Mapping[Any, tuple[str, str]]) -> list[Option]:
-    return [Option(value=str(value), label=label, help=text) for value, (label, text) in rows.items()]
-
-
 def _choices(rows: Mapping[str, Choice]) -> list[Option]:
     return [Option(choice.value, choice.label, choice.help) for choice in rows.values()]
 
 
-AMAZON = DestinationType(
-    type="amazon_conversions_api",
-    name="Amazon Conversions API",
-    vendor="Amazon Ads",
-    summary="Send conversion events to Amazon DSP, server to server and in real time.",
-    help=(
-        "You need an Amazon DSP account, its advertiser id, region and currency, and a user who may "
-        "allow access through Amazon sign-in. Create the destination, connect it, publish a mapping, and "
-        "attach it to a Send to Destinations node. Amazon's Events manager shows events up to two hours "
-        'later; until then it says "No activity yet". Its tab "Amazon ad tag events" lists tag-based '
-        "events only."
-    ),
-    prerequisites=[
-        "An Amazon DSP account.",
-        "The advertiser id: in the DSP console under Advertisers, the numeric ID next to the name.",
-        "The account's currency.",
-        "A user who may allow access through Amazon sign-in.",
-    ],
-    connect_label="Connect Amazon Conversions API",
-    fields=[
-        _field("name", "Destination Name", "text", True, "Display name.", max_length=200),
-        _field(
-            "advertiser_id",
-            "Advertiser ID",
-            "text",
-            True,
-            "The DSP ad account id: digits, or amzn1.ads-account.g.…; not the entity id.",
-        ),
-        _field(
-            "region",
-            "Account Region",
-            "select",
-            True,
-            "Where the DSP account operates.",
-            options=_options(_REGIONS),
-        ),
-        _field(
-            "currency",
-            "Account Currency",
-            "select",
-            True,
-            "Used for purchase events unless the event specifies a currency.",
-            options=[Option(value=code, label=code) for code in sorted(CURRENCIES)],
-        ),
-        _field(
-            "identity_profile",
-            "Identity Profile",
-            "select",
-            False,
-            "How match keys are normalised before hashing. Recommended: Amazon.",
-            default="amazon",
-            options=_options(_PROFILES),
-        ),
-        _field(
-            "dataset_name",
-            "Dataset Name",
-            "text",
-            False,
-            "Groups events in Amazon Ads Data Manager. 5 to 100 letters, digits, _ or -.",
-        ),
-        _field(
-            "rate_limit",
-            "Rate Limit",
-            "object",
-            False,
-            "Requests per second to Amazon, with up to 500 events each.",
-            default={"requests_per_second": 5, "burst": 5},
-        ),
-    ],
-    actions=[
-        Option(
-            value=ACTION,
-            label="Send Events to Amazon",
-            help="Sends your conversion events to Amazon DSP through Journeys.",
-        )
-    ],
-    mapping_groups=[Option(value=value, label=label) for value, label in _GROUPS.items()],
+_FILE: Final[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("catalog.toml").read_text("utf-8"))
+_REGIONS: Final[dict[str, str]] = _FILE.pop("regions")
+_OPTIONS: Final = {
+    name: [Option(value, *texts) for value, texts in rows.items()]
+    for name, rows in _FILE.pop("options").items()
+} | {
+    "region": [Option(region, label, _REGIONS[region]) for region, label in REGION_NAMES.items()],
+    "currency": [Option(code, code) for code in sorted(CURRENCIES)],
+}
+
+AMAZON: Final = DestinationType(
+    **{
+        **_FILE,
+        "fields": [FormField(**row, options=_OPTIONS.get(row["name"])) for row in _FILE["fields"]],
+        "custom_data": CustomDataForm(**_FILE["custom_data"], max=MAX_CUSTOM_FIELDS),
+    },
+    actions=_OPTIONS["actions"],
+    mapping_groups=_OPTIONS["mapping_groups"],
     mapping_fields=[
         MappingField(
             name=field.name,
@@ -243,9 +145,6 @@ AMAZON = DestinationType(
         )
         for field in FIELDS.values()
     ],
-    custom_data=CustomDataForm(
-        label="Custom Data Fields", add_label="+ Add Mapping Field", max=MAX_CUSTOM_FIELDS
-    ),
     event_types=_choices(EVENT_TYPES),
     event_sources=_choices(EVENT_SOURCES),
     presets=[
@@ -258,12 +157,11 @@ AMAZON = DestinationType(
         )
         for preset in PRESETS
     ],
-    consent_modes=_options(_CONSENT),
+    consent_modes=_OPTIONS["consent_modes"],
     currencies=sorted(CURRENCIES),
     countries=[CatalogCountry(code, code in CONSENT_COUNTRIES) for code in sorted(COUNTRIES)],
 )
-
-TYPES = (AMAZON,)
+TYPES: Final = (AMAZON,)
 
 
 def search(words: str | None) -> list[DestinationType]:

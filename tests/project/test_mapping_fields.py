@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+from app.admin.catalog import AMAZON
 from app.api.erasures import Subject
 from app.commands.api_commands import SUBJECT_FIELDS
+from app.domain.conversion.consent import Mode
 from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.conversion.values import CHECKS
 from app.domain.erasure import HASH, IDENTIFYING_FIELDS
-from app.domain.identity import MATCH_KEYS, MatchKeyType
+from app.domain.identity import MATCH_KEYS, MatchKeyType, Profile
 from app.domain.identity.profiles import PROFILES
+from app.domain.mapping.document import ACTION
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS, Group
 from app.domain.suggestions.names import SYNONYMS
 from sandbox import vocabulary
@@ -26,6 +29,15 @@ def test_each_kind_has_a_field_and_a_rule_in_every_profile() -> None:
     kinds = set(MatchKeyType)
     assert {rule.type for rule in MATCH_KEYS} == kinds
     assert {profile: set(rules) for profile, rules in PROFILES.items()} == dict.fromkeys(PROFILES, kinds)
+
+
+def test_each_choice_of_a_form_has_a_label() -> None:
+    """The catalog has a row for each profile, consent mode and group."""
+    profiles = next(field.options for field in AMAZON.fields if field.name == "identity_profile")
+    assert {each.value for each in profiles or ()} == set(Profile)
+    assert {each.value for each in AMAZON.consent_modes} == set(Mode)
+    assert [each.value for each in AMAZON.mapping_groups] == list(Group)
+    assert [each.value for each in AMAZON.actions] == [ACTION]
 
 
 def test_each_match_key_is_a_field_of_the_form() -> None:

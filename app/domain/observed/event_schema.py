@@ -129,26 +129,19 @@ def _is_unsampled(path: str, schema: EventSchema) -> bool:
 
 def _paths(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str, bool]]:
     """Yield (place in the document, field, path, has a pipe) for each source that reads the event."""
-    for name in ("event_type", "event_source", "country_code"):
-        yield from _paths_of(name, name, document.get(name), bare_is_path=False)
-    fields = document.get("fields")
-    if isinstance(fields, Mapping):
-        for name, source in fields.items():
-            yield from _paths_of(f"fields.{name}", name, source)
     rows = document.get("custom_data")
-    if isinstance(rows, list):
-        for index, row in enumerate(rows):
-            yield from _paths_of(f"custom_data[{index}]", "", row)
-    consent = document.get("consent")
-    if isinstance(consent, Mapping):
-        for name in ("user_data", "ad_storage", "string"):
-            yield from _paths_of(f"consent.{name}", "", consent.get(name))
+    choices = ((name, document.get(name)) for name in ("event_type", "event_source", "country_code"))
+    sources = (
+        *((name, name, source) for name, source in choices if not isinstance(source, str)),
+        *((f"fields.{name}", name, source) for name, source in _members(document.get("fields"))),
+        *((f"custom_data[{n}]", "", row) for n, row in enumerate(rows if isinstance(rows, list) else ())),
+        *((f"consent.{n}", "", source) for n, source in _members(document.get("consent")) if n != "mode"),
+    )
+    for place, name, source in sources:
+        written = {"path": source} if isinstance(source, str) else source
+        if isinstance(written, Mapping) and isinstance(written.get("path"), str):
+            yield place, name, written["path"], bool(written.get("pipe"))
 
 
-def _paths_of(
-    place: str, name: str, source: Any, *, bare_is_path: bool = True
-) -> Iterable[tuple[str, str, str, bool]]:
-    if isinstance(source, str) and bare_is_path:
-        yield place, name, source, False
-    elif isinstance(source, Mapping) and isinstance(source.get("path"), str):
-        yield place, name, source["path"], bool(source.get("pipe"))
+def _members(written: Any) -> Iterable[tuple[str, Any]]:
+    return written.items() if isinstance(written, Mapping) else ()
