@@ -1,5 +1,6 @@
 """Open and close the resources of a process: database connections, encryption keys, sign-in clients."""
 
+import asyncio
 import logging
 import os
 import random
@@ -160,9 +161,11 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
             clock=DatabaseClock(),
         )
         resources.telemetry.age_limit.set(timedelta(days=settings.max_event_age_days).total_seconds())
+        follower = asyncio.create_task(servers.follow(dsn))
         try:
             yield resources
         finally:
+            follower.cancel()
             await resources.close_engine()
     finally:
         await pool.close()

@@ -6,6 +6,7 @@ Only this module uses private parts of asyncpg, its transport and its parser of 
 
 import contextlib
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -57,9 +58,12 @@ class Connection(asyncpg.Connection):
     """A connection that reports when a statement gets no answer within the client's timeout.
 
     The driver would wait for the answer without a limit before the next statement of the connection.
+    `asked_at` is the monotonic time at which the statement in progress began.
     """
 
     on_silence: Callable[[], None]
+    server: ServerAddress | None = None
+    asked_at: float | None = None
 
     # One override is not enough: the driver runs `execute` without arguments in another way than the others.
     async def execute(self, *arguments: Any, **options: Any) -> str:
@@ -75,11 +79,14 @@ class Connection(asyncpg.Connection):
         return await self._answered(super().fetchval(*arguments, **options))
 
     async def _answered(self, statement: Awaitable[_T]) -> _T:
+        self.asked_at = time.monotonic()
         try:
             return await statement
         except TimeoutError:
             self.on_silence()
             raise
+        finally:
+            self.asked_at = None
 
 
 async def connect(*arguments: Any, **options: Any) -> Connection:

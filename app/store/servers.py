@@ -1,6 +1,7 @@
 """Connect to the server of DATABASE_URL that is in use, although another one is silent."""
 
 import asyncio
+import time
 from collections import deque
 from typing import Any, Final
 from weakref import WeakSet
@@ -8,9 +9,13 @@ from weakref import WeakSet
 import asyncpg
 
 from app.store import keepalive
+from app.store.errors import DRIVER_ERRORS
 from app.store.keepalive import ServerAddress
 
 STAGGER_S: Final = 0.25
+PATIENCE_S: Final = 2.0  # a statement without an answer for this time is a reason to look for another primary
+LOOK_EVERY_S: Final = 0.25
+LOOK_S: Final = 1.0
 
 
 class Servers:
@@ -20,7 +25,8 @@ class Servers:
     after 250 ms while the first still has time to answer, as RFC 8305 (Happy Eyeballs) does for addresses.
 
     If a statement of one connection gets no answer, all connections are ended: the others, pooled and idle,
-    are probably as silent, and each would be found dead only by a statement of its own, 35 s later.
+    are probably as silent, and each would be found dead only by a statement of its own, 35 s later. `follow`
+    does not wait for these 35 s if another server has become the primary.
     """
 
     def __init__(self) -> None:
@@ -48,6 +54,27 @@ class Servers:
         for connection in list(self._connections):
             connection.terminate()
 
+    async def follow(self, dsn: str) -> None:
+        """While a statement waits, look for another primary; then end the connections to the silent server.
+
+        Runs until it is cancelled, or returns at once if the URL names one server.
+        """
+        servers = keepalive.servers_of(dsn)
+        while len(servers) > 1:
+            await asyncio.sleep(LOOK_EVERY_S)
+            limit = time.monotonic() - PATIENCE_S
+            silent = {each.server for each in self._connections if each.asked_at and each.asked_at < limit}
+            if not silent:
+                continue
+            try:
+                found = await self._connect(dsn, servers, {"timeout": LOOK_S})
+            except DRIVER_ERRORS:
+                continue
+            found.terminate()
+            for connection in list(self._connections):
+                if connection.server in silent - {found.server}:
+                    connection.terminate()
+
     async def _connect(
         self, dsn: str, servers: list[ServerAddress], options: dict[str, Any]
     ) -> keepalive.Connection:
@@ -72,8 +99,9 @@ class Servers:
                     )
                     for task in ended:
                         if (error := task.exception()) is None:
-                            self._last = attempts.pop(task)
-                            return task.result()
+                            connection = task.result()
+                            self._last = connection.server = attempts.pop(task)
+                            return connection
                         errors.append(error)
                         del attempts[task]
         except TimeoutError as error:

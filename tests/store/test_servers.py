@@ -15,6 +15,7 @@ from app.processes.resources import connect_timeout, pool_settings
 from app.store import keepalive
 from app.store.keepalive import ServerAddress, servers_of
 from app.store.servers import Servers
+from tests.chaos.proxy import Proxy
 
 
 @contextmanager
@@ -143,3 +144,38 @@ def test_the_servers_of_a_url_are_read_as_the_driver_reads_them(
 ) -> None:
     monkeypatch.delenv("PGPORT", raising=False)
     assert servers_of(url) == servers
+
+
+@pytest.mark.parametrize("is_promoted", [True, False])
+async def test_connections_to_a_silent_server_end_when_another_one_is_the_primary(
+    database_url: str, is_promoted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen primary would otherwise hold a flush for 35 s. Without another primary, nothing is ended."""
+    monkeypatch.setattr("app.store.servers.PATIENCE_S", 0.2)
+    proxy, servers = Proxy(urlsplit(database_url).port or 5432), Servers()
+    await proxy.start()
+    with accepting() as never:
+        url = url_of(database_url, proxy.port, None if is_promoted else never)
+        busy, idle = [await servers.connect(url, timeout=LIMIT) for _ in range(2)]
+        follower = asyncio.create_task(servers.follow(url))
+        proxy.stall()
+        statement = asyncio.create_task(busy.fetchval("SELECT 1"))
+        await asyncio.wait({statement}, timeout=2.5)
+        assert statement.done() == idle.is_closed() == is_promoted
+        servers.end_all()
+        follower.cancel()
+        await asyncio.gather(statement, follower, return_exceptions=True)
+    await proxy.close()
+
+
+async def test_a_slow_statement_is_not_ended(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server still answers others."""
+    monkeypatch.setattr("app.store.servers.PATIENCE_S", 0.2)
+    servers = Servers()
+    with accepting() as frozen:
+        url = url_of(database_url, None, frozen)
+        connection = await servers.connect(url, timeout=LIMIT)
+        follower = asyncio.create_task(servers.follow(url))
+        assert await connection.fetchval("SELECT 1 FROM pg_sleep(1.5)") == 1
+        follower.cancel()
+        await connection.close()
