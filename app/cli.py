@@ -76,7 +76,7 @@ COMMANDS = (
     ),
     Command(
         "drill",
-        "rehearse restore, upgrade, failover or a game day on this machine",
+        "rehearse restore, upgrade, failover, high availability or a game day on this machine",
         "dev.drills.command:run",
         PLAIN,
         "arguments",

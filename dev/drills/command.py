@@ -1,4 +1,4 @@
-"""`drill restore|upgrade|failover|gameday`: rehearse an incident and count the events that it lost."""
+"""`drill restore|upgrade|failover|ha|gameday`: rehearse an incident and count the events that it lost."""
 
 import argparse
 import importlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from app.settings import Settings
 from dev.drills.stage import DrillFailed
 
-NAMES = ("restore", "upgrade", "failover", "gameday")
+NAMES = ("restore", "upgrade", "failover", "ha", "gameday")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--seconds", type=int, help="seconds of posting events")
     parser.add_argument("--from", dest="source", metavar="REF", help="upgrade: the release to start from")
+    parser.add_argument("--rounds", type=int, default=1, help="ha: rounds for each fault (default: 1)")
+    parser.add_argument(
+        "--fault", metavar="WORDS", help="ha: only the faults whose name contains these words"
+    )
     parser.add_argument("--report", type=Path, help="also write the report to this file")
 
 

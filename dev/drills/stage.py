@@ -61,20 +61,31 @@ class Stage:
 
     folder: Path
     cluster: Cluster = field(init=False)
+    url: str = field(init=False)  # of the database's owner
     settings: Settings = field(init=False)
     example: Example = field(init=False)
     children: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     metrics_ports: dict[str, int] = field(default_factory=dict)
 
     def open(
-        self, code: Path = ROOT, *, workers: int = 1, events_per_second: float = 200, **more: Any
+        self,
+        code: Path = ROOT,
+        *,
+        workers: int = 1,
+        apis: int = 1,
+        events_per_second: float = 200,
+        url: str | None = None,
+        **more: Any,
     ) -> None:
         """Start everything, and create the example destination of `./run`.
 
-        `code` is the checkout from which the processes run; `more` are settings of the drill.
+        `code` is the checkout from which the processes run; `more` are settings of the drill. `url` names an
+        empty database that the drill runs itself.
         """
-        self.cluster = Cluster(self.folder)
-        self.cluster.start()
+        if url is None:
+            self.cluster = Cluster(self.folder)
+            self.cluster.start()
+        self.url = url or self.cluster.url
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         os.set_inheritable(self.listener.fileno(), True)
         port, sandbox_port = self.listener.getsockname()[1], free_port()
@@ -83,12 +94,13 @@ class Stage:
             app_env="development", amazon_base_url=f"http://127.0.0.1:{sandbox_port}", metrics_port=None,
             amazon_client_id="sandbox-client", amazon_client_secret=SecretStr("sandbox-client"),
         )  # fmt: skip
-        complete = with_roles(with_sandbox(with_keys(bare)), self.cluster.url)
+        complete = with_roles(with_sandbox(with_keys(bare)), self.url)
         self.settings = complete.model_copy(update=more)
         self.run("database-roles", code=code)
         self.run("migrate", code=code)
         self.start("sandbox", "sandbox", code=code)
-        self.start("api-1", code=code)
+        for number in range(apis):
+            self.start(f"api-{number + 1}", code=code)
         for number in range(workers):
             self.start(f"worker-{number + 1}", "work", code=code)
         self.wait_ready()
@@ -202,7 +214,7 @@ class Stage:
         """Run a statement in the database with the role of its owner, and return its rows."""
 
         async def run() -> list[asyncpg.Record]:
-            connection = await asyncpg.connect(self.cluster.url.replace("+asyncpg", "", 1))
+            connection = await asyncpg.connect(self.url.replace("+asyncpg", "", 1))
             try:
                 return list(await connection.fetch(statement, *values))
             finally:

@@ -13,7 +13,7 @@ import yaml
 from app import cli
 from app.setting_types import DatabaseRole
 from app.settings import Settings
-from dev.drills import gameday
+from dev.drills import gameday, patroni
 from dev.drills.command import NAMES
 from dev.drills.faults import FaultInjector
 from dev.drills.monitoring import PROGRAMS, SHIPPED
@@ -89,8 +89,11 @@ def test_a_drill_loses_no_event(name: str) -> None:
     """Real processes, a real Postgres, and for the game day a real Prometheus and Alertmanager."""
     if name == "gameday" and any(shutil.which(program) is None for program in PROGRAMS):
         pytest.skip("prometheus and prometheus-alertmanager are not installed")
+    if name == "ha" and (lacking := patroni.missing()):
+        pytest.skip(f"{', '.join(lacking)} are missing")
+    fault = ("--fault", "primary node frozen") if name == "ha" else ()
     done = subprocess.run(
-        [sys.executable, "-m", "app", "drill", name, "--seconds", "10"],
+        [sys.executable, "-m", "app", "drill", name, "--seconds", "10", *fault],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,53 @@
+"""Commit to every server of a cluster all the time, and record when one accepted a write."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final
+
+import asyncpg
+
+EVERY_S: Final = 0.1
+TIMEOUT_S: Final = 1.0
+TABLE: Final = "public.drill_writes"
+
+
+class WriteProbe:
+    """A thread that writes to each server, by its URL. `accepted` are the times of commits, as `time.time` has them."""
+
+    def __init__(self, urls: Mapping[str, str]) -> None:
+        self._urls = urls
+        self.accepted: list[float] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    async def _run(self) -> None:
+        await asyncio.gather(*(self._write(node, url) for node, url in self._urls.items()))
+
+    async def _write(self, node: str, url: str) -> None:
+        while not self._stopping.is_set():
+            connection = None
+            with suppress(
+                OSError,
+                TimeoutError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+            ):
+                connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
+                while not self._stopping.is_set():
+                    await connection.execute(f"UPDATE {TABLE} SET at = now() WHERE node = '{node}'")
+                    self.accepted.append(time.time())
+                    await asyncio.sleep(EVERY_S)
+            if connection is not None:
+                connection.terminate()
+            await asyncio.sleep(EVERY_S)
