@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 
-from app.console.incident_view import TONES
+from app.console.incident_view import TONES, consequences_sentence
 from app.console.sparkline import condensed, line
 from app.console.time_range import TimeRange
 from app.console.wording import REGIONS, STATES, Label, age, events, number, state_key
@@ -115,7 +115,7 @@ def _incident_row(each: OpenIncident, *, may_write: bool) -> IncidentRow:
         id=stored.id,
         title=KINDS[incident.kind].title,
         tag=Label(incident.severity.value.capitalize(), TONES[incident.severity.value], "Severity"),
-        summary=incident.summary,
+        summary=incident.summary + consequences_sentence(incident.consequences),
         remedy=advice(incident.kind, incident.reason)[0] if each.holds else "",
         since=incident.opened_at,
         affected=events(incident.affected_events) if incident.affected_events else None,

@@ -1,12 +1,12 @@
 """Present incidents. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from app.console.wording import Label, events
 from app.domain.incidents.causes import advice
-from app.domain.incidents.kinds import KINDS
+from app.domain.incidents.kinds import KINDS, Kind
 from app.store.incidents import StoredIncident
 
 MUTE_HOURS: Final = (1, 8, 24, 168)
@@ -24,6 +24,12 @@ _ACTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "open_settings": ("/settings", "Check region and ID"),
     "open_amazon": ("", "Open destination"),
 }
+
+
+def consequences_sentence(consequences: Sequence[Kind]) -> str:
+    """Return a sentence about what an incident explains, after a space; nothing if it explains nothing."""
+    titles = ", ".join(KINDS[kind].title.lower() for kind in consequences)
+    return f" Consequences: {titles}." if titles else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ def present(stored: StoredIncident) -> IncidentDetails:
         tag=Label(incident.severity.capitalize(), TONES[incident.severity], state),
         state_label=state,
         remedy=remedy if incident.is_open else "",
-        consequences=", ".join(KINDS[kind].title for kind in incident.consequences),
+        consequences=consequences_sentence(incident.consequences),
         affected=events(incident.affected_events) if incident.affected_events else None,
         link=link,
     )

@@ -80,7 +80,12 @@ class MessagePlanner:
         loads = await notifications.loads(connection)
         watched = {each.id: each for each in observation.destinations}
         is_explained = _is_explained(stored, observation.now)
+        merged = [each.id for each in stored if each.incident.merged_into is not None]
         for channel in channels:
+            if merged:
+                await notifications.drop_unsent(
+                    connection, channel.organisation, channel.key, merged, forget=True
+                )
             due = [
                 (each, message)
                 for each in stored
@@ -127,7 +132,8 @@ class MessagePlanner:
                 body = digest_body(items, now, url=self._url)
                 batches = [(MessageType.DIGEST, [stored.id for stored, _ in due], body)]
         resolved = [stored.id for stored, message in due if message is MessageType.RESOLVED]
-        await notifications.drop_unsent(connection, channel.organisation, channel.key, resolved)
+        if resolved:
+            await notifications.drop_unsent(connection, channel.organisation, channel.key, resolved)
         for message, ids, body in batches:
             await notifications.enqueue(
                 connection,

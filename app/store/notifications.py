@@ -102,17 +102,32 @@ async def enqueue(
 
 
 async def drop_unsent(
-    connection: PipelineConnection, organisation: str, channel: str, incidents: Sequence[str]
+    connection: PipelineConnection,
+    organisation: str,
+    channel: str,
+    incidents: Sequence[str],
+    *,
+    forget: bool = False,
 ) -> None:
-    """Delete the messages that these incidents are open, unless a process sends them now."""
+    """Delete the messages that these incidents are open, unless a process sends them now.
+
+    With `forget`, the channel gets the message when such an incident opens again.
+    """
     await connection.execute(
-        "DELETE FROM notifications WHERE organisation_id = $1 AND channel = $2 AND finished_at IS NULL "
-        "AND type = ANY ($3::text[]) AND incidents <@ $4::text[] "
-        "AND (leased_until IS NULL OR leased_until < now())",
+        """
+        WITH dropped AS (
+          DELETE FROM notifications WHERE organisation_id = $1 AND channel = $2 AND finished_at IS NULL
+            AND type = ANY ($3::text[]) AND incidents <@ $4::text[]
+            AND (leased_until IS NULL OR leased_until < now())
+          RETURNING type, incidents)
+        UPDATE incident_messages m SET opened_at = NULL, severity = NULL FROM dropped d
+        WHERE $5 AND d.type = 'incident.opened' AND m.channel = $2 AND m.incident = ANY (d.incidents)
+        """,
         organisation,
         channel,
         [MessageType.OPENED.value, MessageType.REMINDER.value],
         list(incidents),
+        forget,
     )
 
 

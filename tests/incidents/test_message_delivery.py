@@ -30,6 +30,28 @@ async def test_an_unsent_opening_is_dropped_when_its_incident_is_resolved(watch:
     assert [message["type"] for message in watch.receiver.messages] == ["incident.resolved"]
 
 
+async def test_an_unsent_opening_is_dropped_when_its_incident_is_merged(watch: Watch) -> None:
+    """The message of the cause says it all. A consequence that outlasts its cause is announced then."""
+    watch.receiver.mode = "refuse"
+    destination = await watch.world.destination()
+    await set_alerting(watch, destination, backlog={"minutes": 0.01})
+    await watch.world.post(destination, event(1))
+    await watch.until_open("backlog")
+    await watch.world.fetch(BREAK, destination)
+    await watch.tick()
+    watch.receiver.mode = "ok"
+    await watch.world.fetch("UPDATE notifications SET due_at = now()")
+    await watch.delivery.run()
+    assert [message["data"]["kind"] for message in watch.receiver.messages] == ["sign_in_lost"]
+    await watch.world.fetch(MEND, destination)
+    await watch.resolved("sign_in_lost")
+    await watch.until_open("backlog")
+    assert [(message["data"]["kind"], message["type"]) for message in watch.receiver.messages[1:]] == [
+        ("sign_in_lost", "incident.resolved"),
+        ("backlog", "incident.opened"),
+    ]
+
+
 async def test_messages_of_an_incident_keep_their_order(watch: Watch) -> None:
     """The first waits after a failure; a later one of the same incident does not pass it, others do."""
     first, second = await watch.world.destination(), await watch.world.destination()
