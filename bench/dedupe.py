@@ -83,6 +83,13 @@ async def _flush(
     [number] = await batches.reserve_ids(connection, 1)
     batch = batches.NewBatch(number, DestinationNumber(0), b"c", b"s", len(keys), 1, now, now, b"k")
     outcome = await flush.store_in_one_round_trip(
-        connection, [batch], [keys], generation=generation, versions={}, writer=0, deltas={}
+        connection,
+        [batch],
+        [keys],
+        nodes_day=now.date(),
+        generation=generation,
+        versions={},
+        writer=0,
+        deltas={},
     )
     assert outcome is flush.FlushOutcome.STORED

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.delivery.delivery import SETTLED_WITHIN
 from app.domain.ids import DestinationNumber
+from app.domain.outcomes.status import Status
 from app.store import (
     attempts,
     batches,
@@ -17,6 +18,7 @@ from app.store import (
     lane_wakeups,
     replays,
 )
+from app.telemetry import Telemetry
 
 _POLL_SECONDS = 0.05
 
@@ -30,11 +32,13 @@ class StoreDeliveryControl:
         pool: asyncpg.Pool,
         writer: int,
         monotonic: Callable[[], float],
+        telemetry: Telemetry,
         callbacks_enabled: bool = False,
     ) -> None:
         self._pool = pool
         self._writer = writer
         self._monotonic = monotonic
+        self._telemetry = telemetry
         self._callbacks_enabled = callbacks_enabled
 
     async def quiesce(self, destination: DestinationNumber) -> None:
@@ -63,6 +67,7 @@ class StoreDeliveryControl:
         await counts.add(
             driver, self._writer, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
         )
+        self._telemetry.settled.labels(Status.DEAD).inc(events)
         if self._callbacks_enabled and events:
             await callbacks.mark_failed(driver, [destination])
         return events

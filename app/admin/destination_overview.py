@@ -1,11 +1,14 @@
-"""The content of a destination's page except its statistics: history, requests, times, match keys."""
+"""The content of a destination's page: statistics, history, requests, times, match keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from app.admin.access import Caller
 from app.admin.context import AppContext
+from app.admin.destination_stats import DestinationStats, destination_stats
+from app.admin.event_list import find_visible_row
 from app.domain.batch import EventMetadata
 from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection, delivery_figures, outcome_history, replays
@@ -50,11 +53,12 @@ class MatchKeySample:
 
 @dataclass(frozen=True, slots=True)
 class DestinationOverview:
-    """The history of a destination since the start of a time range.
+    """The statistics of a destination and its history since the start of a time range.
 
     `first_answer` is when Amazon first accepted an event, in the range or before it.
     """
 
+    stats: DestinationStats
     facts: DiagnosisFacts
     history: Sequence[OutcomeBucket]
     response_times: Sequence[ResponseTimes]
@@ -64,13 +68,19 @@ class DestinationOverview:
 
 
 async def read_overview(
-    context: AppContext, number: DestinationNumber, *, since: datetime, bucket: timedelta
+    context: AppContext, caller: Caller, destination_id: str, *, since: datetime, bucket: timedelta
 ) -> DestinationOverview:
-    """Read the overview of a destination that the caller may see."""
-    async with context.pool.acquire() as connection:
+    """Read the overview of a destination in one snapshot, so that its figures agree. Raises Refusal (404)."""
+    async with (
+        context.pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        destination = await find_visible_row(connection, caller, destination_id)
+        number = destination.number
         history = await outcome_history.buckets(connection, [number], width=bucket, since=since)
         times = await delivery_figures.response_times(connection, number, since=since, bucket=bucket)
         return DestinationOverview(
+            stats=await destination_stats(connection, destination, max_event_age=context.max_event_age),
             facts=await _facts(connection, number, context.now()),
             history=history[number],
             response_times=times,

@@ -1,14 +1,15 @@
 """Statistics of one destination: counts, waiting events, rates, match keys, failures."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.event_list import find_visible_row
-from app.admin.journey_figures import journey_counts_of
+from app.admin.journey_figures import counts_of
 from app.domain.destination import State
+from app.domain.event_query import EventQuery
 from app.domain.observed.coverage import match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
 from app.domain.outcomes.status import WAITING, tally
@@ -41,25 +42,30 @@ class DestinationStats:
     dead_letters: list[dict[str, Any]]
 
 
-async def read_stats(
-    context: AppContext,
-    caller: Caller,
-    destination_id: str,
-    *,
-    journey_id: str | None = None,
-    node_id: str | None = None,
-) -> DestinationStats:
-    """Return the statistics of a destination. Raises Refusal (404).
+@dataclass(frozen=True, slots=True)
+class FilteredStats:
+    """The statistics of a journey, a node or an execution: only the members that the filter applies to."""
 
-    With a journey or a node, `counts` contains only the events of that journey or node.
-    """
+    destination_id: str
+    counts: dict[str, int]
+    waiting: int
+
+
+async def read_stats(context: AppContext, caller: Caller, destination_id: str) -> DestinationStats:
+    """Return the statistics of a destination. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
-        stats = await destination_stats(connection, destination, max_event_age=context.max_event_age)
-        if journey_id is None and node_id is None:
-            return stats
-        counts = await journey_counts_of(connection, destination, journey_id=journey_id, node_id=node_id)
-        return replace(stats, counts=counts)
+        return await destination_stats(connection, destination, max_event_age=context.max_event_age)
+
+
+async def read_filtered_stats(
+    context: AppContext, caller: Caller, destination_id: str, wanted: EventQuery
+) -> FilteredStats:
+    """Return the statistics of a journey, a node or an execution. Raises Refusal (404)."""
+    async with context.pool.acquire() as connection:
+        destination = await find_visible_row(connection, caller, destination_id)
+        counts = await counts_of(connection, destination, wanted)
+    return FilteredStats(destination.id, counts, sum(counts[status] for status in WAITING))
 
 
 async def destination_stats(

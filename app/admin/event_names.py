@@ -15,7 +15,7 @@ from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.ids import AdvertiserId
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
-from app.store import audit, destinations, event_names, mappings
+from app.store import audit, batches, destinations, driver_of, event_names, mappings
 from app.store.audit import AuditAction
 from app.store.event_names import Pin
 from app.store.mappings import StoredMapping
@@ -23,12 +23,17 @@ from app.store.mappings import StoredMapping
 
 @dataclass(frozen=True, slots=True)
 class RenamedEvent:
-    """The result of a rename. `unchanged` mappings read the type from the event and keep the old name."""
+    """The result of a rename. `unchanged` mappings read the type from the event and keep the old name.
+
+    `waiting` counts the waiting events of the advertiser's destinations. Those of this type are sent under
+    the previous name, because the content of an accepted event never changes.
+    """
 
     name: str
     previous_name: str
     republished: Sequence[StoredMapping]
     unchanged: Sequence[StoredMapping]
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ async def rename_event(
         raise Refusal(ErrorCode.INVALID, problem, FieldProblem("to", "event_name_invalid"))
     if event_type not in EVENT_TYPES:
         raise Refusal(ErrorCode.NOT_FOUND)
-    name = clean_event_name(to)
+    name, waiting = clean_event_name(to), 0
     async with context.engine.begin() as connection:
         await require_all_visible(connection, caller, advertiser_id)
         before, republished, unchanged = await _rename(
@@ -111,7 +116,10 @@ async def rename_event(
                 before={"name": before.name},
                 after={"name": name, "mappings": [mapping.id for mapping in republished]},
             )
-    return RenamedEvent(name, before.name, republished, unchanged)
+            driver = await driver_of(connection)
+            for destination in await destinations.of_advertiser(connection, AdvertiserId(advertiser_id)):
+                waiting += await batches.waiting(driver, destination.number)
+    return RenamedEvent(name, before.name, republished, unchanged, waiting)
 
 
 async def _rename(

@@ -21,7 +21,7 @@ from app.admin.pinned_names import pin
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.destination import State
 from app.domain.mapping.diff import Difference, differences
-from app.store import destinations, mappings
+from app.store import destinations, event_names, mappings
 from app.store.audit import AuditAction
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping, Version
@@ -134,7 +134,8 @@ async def roll_back(
 ) -> MappingDetails:
     """Use an earlier version for new events. The draft and the other versions stay unchanged.
 
-    Raises Refusal.
+    An earlier version whose event type was renamed since is published again under the pinned name. Raises
+    Refusal.
     """
     async with _locked(context, caller, destination_id, mapping_id, expected) as (
         connection,
@@ -147,9 +148,7 @@ async def roll_back(
                 ErrorCode.INVALID, "The mapping has no such version.", FieldProblem("version", "unknown")
             )
         if before.published_version != version:
-            # A version that was published before a rename has a name that is no longer allowed.
-            await pin(connection, destination.advertiser_id, compile_or_refuse(earlier.document))
-            await mappings.point_at(connection, before.id, version)
+            await _use_version(connection, destination, before, earlier, by=caller.actor)
             await destinations.count_published(connection, destination.id)
         after = await reread(connection, destination, before.id)
         if before.published_version != version:
@@ -158,6 +157,26 @@ async def roll_back(
                 connection, caller.actor, action, before, _published(before), _published(after.mapping)
             )
     return await context.compute(after.details)
+
+
+async def _use_version(
+    connection: AsyncConnection,
+    destination: Destination,
+    mapping: StoredMapping,
+    earlier: Version,
+    *,
+    by: str,
+) -> None:
+    compiled = compile_or_refuse(earlier.document)
+    pins = await event_names.of_advertiser(connection, destination.advertiser_id)
+    pinned = {each.event_type: each.name for each in pins}.get(compiled.constant_event_type or "")
+    if pinned is None or pinned == compiled.event_name:
+        await pin(connection, destination.advertiser_id, compiled)
+        await mappings.point_at(connection, mapping.id, earlier.version)
+        return
+    document = {**earlier.document, "event_name": pinned}
+    note = f"Version {earlier.version} under the pinned name “{pinned}”."
+    await mappings.publish(connection, mapping.id, document, by, note)
 
 
 async def list_versions(

@@ -47,6 +47,9 @@ class RenamedEventView(ResponseBody):
     mappings_left: list[MappingReference] = Field(
         description="Not changed: they read the event type from the event."
     )
+    waiting_events: int = Field(
+        description="Events of the advertiser that wait. Those of this type are sent under the previous name."
+    )
 
 
 @router.get("/advertisers/{advertiser_id}/event-names", summary="List pinned event names")
@@ -81,6 +84,7 @@ async def rename(
         previous_name=renamed.previous_name,
         mappings=[_reference(mapping) for mapping in renamed.republished],
         mappings_left=[_reference(mapping) for mapping in renamed.unchanged],
+        waiting_events=renamed.waiting,
     )
 
 

@@ -137,12 +137,10 @@ class RejectionView(ResponseBody):
         return cls.model_validate({**asdict(rejection.record), "detail": rejection.detail})
 
 
-class EventCounts(ResponseBody):
-    """Counts of events. `accepted` is the sum of the statuses."""
+class AcceptedEventCounts(ResponseBody):
+    """Counts of accepted events. `accepted` is the sum of the statuses."""
 
     accepted: int
-    duplicates: int
-    rejected: int
     queued: int
     retrying: int
     held: int
@@ -151,6 +149,13 @@ class EventCounts(ResponseBody):
     dead: int
     expired: int
     erased: int
+
+
+class EventCounts(AcceptedEventCounts):
+    """Counts of events. `accepted` is the sum of the statuses."""
+
+    duplicates: int
+    rejected: int
 
 
 class RatesView(ResponseBody):
@@ -232,3 +237,14 @@ class StatsView(ResponseBody):
     )
     rejections: list[RejectionCount]
     dead_letters: list[DeadLetterCount]
+
+
+class FilteredStatsView(ResponseBody):
+    """Statistics of a journey, a journey node or an execution."""
+
+    destination_id: str
+    counts: Annotated[
+        EventCounts | AcceptedEventCounts,
+        Field(description="With `execution_id`: only of accepted events that are still stored."),
+    ]
+    waiting: int

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
-from app.admin.destination_stats import read_stats
+from app.admin.destination_stats import read_filtered_stats, read_stats
 from app.admin.event_history import read_event_history
 from app.admin.event_list import ListedEvent, list_destination_events
 from app.admin.event_records import EventHistory
 from app.admin.inputs import EventTypeName, Instant, ReasonName
-from app.api.event_models import ListedEventsPage, StatsView
+from app.api.event_models import FilteredStatsView, ListedEventsPage, StatsView
 from app.api.event_pages import Dismissed
 from app.api.export import EXPORTED, Format, page_or_export
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
@@ -108,19 +108,19 @@ async def stats(
     destination_id: str,
     caller: CurrentCaller,
     context: Context,
-    journey_id: Annotated[
-        str | None, Query(max_length=256, description="Limit `counts` to this journey.")
-    ] = None,
-    node_id: Annotated[
-        str | None, Query(max_length=256, description="Limit `counts` to this journey node.")
-    ] = None,
-) -> StatsView:
+    journey_id: Annotated[str | None, Query(max_length=256, description="Only this journey.")] = None,
+    node_id: Annotated[str | None, Query(max_length=256, description="Only this journey node.")] = None,
+    execution_id: Annotated[str | None, Query(max_length=256, description="Only this execution.")] = None,
+) -> StatsView | FilteredStatsView:
     """Return counts by status, the backlog, and rates over five minutes. `accepted` is the sum of the counts.
 
     `match_key_coverage` describes the newest accepted events. It leaves out damaged batches, which
-    `unreadable_batches` counts. With `journey_id` or `node_id`, `counts` contains only the events of that
-    journey or node.
+    `unreadable_batches` counts. With `journey_id`, `node_id` or `execution_id` the response has only the
+    counts of that journey, node or execution.
     """
-    return StatsView.model_validate(
-        await read_stats(context, caller, destination_id, journey_id=journey_id, node_id=node_id)
+    if journey_id is None and node_id is None and execution_id is None:
+        return StatsView.model_validate(await read_stats(context, caller, destination_id))
+    wanted = EventQuery(journey_id=journey_id, node_id=node_id, execution_id=execution_id)
+    return FilteredStatsView.model_validate(
+        await read_filtered_stats(context, caller, destination_id, wanted)
     )

@@ -119,6 +119,7 @@ async def _wake(resources: Resources, done: AppliedPlan) -> None:
         pool=resources.pool,
         writer=resources.writer,
         monotonic=time.monotonic,
+        telemetry=resources.telemetry,
         callbacks_enabled=resources.settings.status_callback_url is not None,
     )
     for step, destination in zip(done.plan.steps, done.destinations, strict=True):

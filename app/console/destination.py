@@ -103,11 +103,12 @@ def content_of(visit: Visit, found: Destination, tab: str) -> dict[str, Any]:
 
 async def panel_of(visit: Visit, found: Destination, range_name: RangeName) -> dict[str, Any]:
     """Return the part of the page that is updated live: diagnosis, tiles, gauges and charts."""
-    stats = await read_stats(visit.context, visit.caller, found.id)
     now = datetime.now(UTC)
     chosen = time_range(range_name, now)
-    overview = await read_overview(visit.context, found.number, since=chosen.since, bucket=chosen.bucket)
-    facts = overview.facts
+    overview = await read_overview(
+        visit.context, visit.caller, found.id, since=chosen.since, bucket=chosen.bucket
+    )
+    stats, facts = overview.stats, overview.facts
     return {
         "stats": stats,
         "chosen": chosen,

@@ -46,6 +46,13 @@ class Tiles:
     total: str
 
 
+_ENDED = {
+    "delivered": "Amazon accepted them in this range.",
+    "dead": "They failed permanently in this range. Some may have been replayed or erased since.",
+    "expired": "They passed Amazon's age limit in this range. Some may have been replayed or erased since.",
+}
+
+
 def tiles(
     counts: Mapping[str, int], dead_open: int, history: Sequence[OutcomeBucket], range_name: str
 ) -> Tiles:
@@ -68,11 +75,10 @@ def tiles(
             history,
             name,
             STATUSES[name].tone,
-            STATUSES[name].meaning,
-            # An event that failed in this range may have been accepted earlier, so its link has no range.
-            f"/events?status={name}" + (f"&range={range_name}" if name == "delivered" else ""),
+            # What happened in the range; the events may have another status now, so no list shows them.
+            meaning,
         )
-        for name in ("delivered", "dead", "expired")
+        for name, meaning in _ENDED.items()
     ]
     waiting = [
         _count_tile(
@@ -89,7 +95,7 @@ def tiles(
         dead_open,
         "bad",
         "Failed permanently, neither replayed nor dismissed.",
-        "/events?status=dead",
+        "/events?status=dead&dismissed=false",
     )
     parts = [(name, counts[name]) for name in STATUSES if counts[name] and name in counts]
     breakdown = " + ".join(f"{number(count)} {STATUSES[name].label.lower()}" for name, count in parts)

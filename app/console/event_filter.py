@@ -1,7 +1,7 @@
 """The filter of the event pages. It converts query parameters to the filters of the use cases."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
 from typing import Annotated
 
 from fastapi import Depends, Query
@@ -32,6 +32,8 @@ class EventParameters:
     node: _Id = ""
     range_name: RangeParameter = RangeName.MONTH
     cause: _Word = ""  # of a group on the errors page
+    dismissed: bool | None = None
+    day: date | None = None  # the range begins with this day (UTC)
 
     @property
     def chosen_status(self) -> str:
@@ -55,13 +57,15 @@ class EventParameters:
             ("status", self.chosen_status), ("reason", self.reason), ("type", self.event_type),
             ("mapping", self.mapping), ("field", self.field), ("execution", self.execution),
             ("journey", self.journey), ("node", self.node), ("cause", self.cause),
-            (PARAMETER, self.range_name.value),
+            ("dismissed", "" if self.dismissed is None else str(self.dismissed).lower()),
+            ("day", self.day.isoformat() if self.day else ""), (PARAMETER, self.range_name.value),
         )  # fmt: skip
         return [(name, value) for name, value in named if value]
 
     def range(self, now: datetime) -> TimeRange:
         """Return the time range that ends now."""
-        return time_range(self.range_name, now)
+        chosen = time_range(self.range_name, now)
+        return replace(chosen, since=datetime.combine(self.day, time(), UTC)) if self.day else chosen
 
     def events(self, since: datetime | None, any_id: str | None = None) -> EventQuery:
         """Return the filter of accepted events."""
@@ -77,6 +81,7 @@ class EventParameters:
             event_type=self.event_type or None,
             cause=self.cause or None,
             any_id=any_id,
+            dismissed=self.dismissed,
         )
 
     def rejections(self, since: datetime) -> RejectionFilter:

@@ -5,7 +5,7 @@ One page counts the events; two actions follow; a page shows a replay's progress
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Query
@@ -55,6 +55,8 @@ class ChosenEvents:
     range_name: Annotated[RangeName | None, Query(alias=PARAMETER)] = None
     event_type: Annotated[str, Query(alias="type", max_length=64)] = ""
     cause: _Word = ""
+    day: date | None = None
+    dismissed: bool | None = None
     events: Annotated[tuple[Annotated[str, Field(max_length=256)], ...], Query(alias="event")] = ()
 
     @classmethod
@@ -74,6 +76,8 @@ class ChosenEvents:
             **{name: form_text(form, name) for name in names},
             range_name=RangeName(range_name) if range_name else None,
             event_type=form_text(form, "type"),
+            day=_day(form_text(form, "day")),
+            dismissed={"true": True, "false": False}.get(form_text(form, "dismissed")),
             events=tuple(events),
         )
 
@@ -84,6 +88,8 @@ class ChosenEvents:
             ("status", self.status), ("reason", self.reason), ("mapping", self.mapping),
             ("execution", self.execution), ("journey", self.journey), ("node", self.node),
             (PARAMETER, self.range_name), ("type", self.event_type), ("cause", self.cause),
+            ("day", self.day.isoformat() if self.day else ""),
+            ("dismissed", "" if self.dismissed is None else str(self.dismissed).lower()),
             *(("event", event) for event in self.events),
         )  # fmt: skip
         return [(name, value) for name, value in named if value]
@@ -93,7 +99,7 @@ class ChosenEvents:
         return EventQuery(
             status=Status(self.status),
             reason=self.reason or None,
-            since=time_range(self.range_name, now).since if self.range_name else None,
+            since=self._since(now),
             mapping_id=self.mapping or None,
             execution_id=self.execution or None,
             journey_id=self.journey or None,
@@ -101,7 +107,20 @@ class ChosenEvents:
             event_type=self.event_type or None,
             cause=self.cause or None,
             event_ids=self.events or None,
+            dismissed=self.dismissed,
         )
+
+    def _since(self, now: datetime) -> datetime | None:
+        if self.day:
+            return datetime.combine(self.day, time(), UTC)
+        return time_range(self.range_name, now).since if self.range_name else None
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise Refusal(ErrorCode.INVALID, "Choose a day.") from None
 
 
 @router.get(PAGE + "/replay", response_model=None)

@@ -47,7 +47,7 @@ _SPECS: Final = {
     RangeName.MONTH: _Spec("Last 30 days", "30 d", timedelta(days=30), timedelta(days=1)),
 }
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_DROPPED: Final = frozenset({PARAMETER, "cursor"})  # a cursor belongs to the list of one range
+_DROPPED: Final = frozenset({PARAMETER, "day", "cursor"})  # a cursor belongs to the list of one range
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from app.store import (
     callbacks,
     counts,
     exceptions,
+    journey_figures,
     partitions,
     rejection_records,
     transactions,
@@ -26,6 +27,7 @@ from app.store import (
 from app.store.damage import is_damage
 from app.telemetry import Telemetry, describe_exception
 
+_FOLD_LIMIT = 1_000  # journey nodes per statement
 _EXPIRE_LIMIT = 500  # batches and exceptions per run
 _MAINTENANCE_LOCK = 7_303  # a worker that does not get the lock skips this run
 _PARTITIONS_EVERY_S = 3_600.0
@@ -163,6 +165,9 @@ class Maintenance:
             async with connection.transaction():
                 await partitions.drop_day(connection, day)
             self.telemetry.log("partitions.dropped", day=str(day))
+        # A day's figures change rarely after its end: merge the rows of the sessions.
+        while await journey_figures.fold(connection, limit=_FOLD_LIMIT):
+            pass
         for start in await partitions.old_states(connection, keep_days=keep_days):
             async with connection.transaction():
                 await partitions.drop_states(connection, start)

@@ -69,8 +69,9 @@ class EventQuery:
 
     def for_replay(self, *, include_dismissed: bool = False) -> "EventQuery":
         """Return the filter of a replay. It leaves out dismissed dead letters that are not named by id."""
-        includes = include_dismissed or self.event_ids is not None
-        return replace(self, dismissed=None if includes else False)
+        if include_dismissed or self.event_ids is not None or self.dismissed is not None:
+            return self
+        return replace(self, dismissed=False)
 
     @property
     def document(self) -> dict[str, object]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 
-from app.domain.event import JourneyIds, Rejection
+from app.domain.event import NO_JOURNEY, JourneyIds, Rejection
 from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.pending_request import DedupResult, PendingRequest
 from app.store import counts, ledger
 from app.store.cached_destinations import NamedType
-from app.store.journey_counts import JourneyKey
+from app.store.journey_figures import UnstoredEvents
 
 EventIndex = tuple[int, int]  # an event of a flush: (request, event in the request)
 
@@ -135,6 +135,9 @@ def mapped_duplicates(
     return [(key, row.batch, row.place) for key, row in rows]
 
 
+UnstoredKey = tuple[DestinationNumber, JourneyIds]
+
+
 @dataclass(frozen=True, slots=True)
 class FlushCounts:
     """What a flush adds to the counts."""
@@ -142,8 +145,7 @@ class FlushCounts:
     deltas: dict[DestinationNumber, counts.IngestCounts]
     rejected: Counter[counts.RejectionKey]
     stopped: Counter[tuple[DestinationNumber, str, str]]  # by consent: destination, reason, mode
-    rejected_of: Counter[JourneyKey]  # events of journey nodes
-    duplicates_of: Counter[JourneyKey]
+    unstored: dict[UnstoredKey, UnstoredEvents]
 
 
 _CONFLICTS = (DedupResult.CONFLICT, DedupResult.AMAZON_ID_CONFLICT)
@@ -159,7 +161,7 @@ def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | No
 
 def count_results(flush: Flush) -> FlushCounts:
     """Count the results by destination, and the rejections and duplicates by cause and journey node too."""
-    flush_counts = FlushCounts({}, Counter(), Counter(), Counter(), Counter())
+    flush_counts = FlushCounts({}, Counter(), Counter(), {})
     # A loop over pairs of destination and result is faster than a loop over events.
     numbers_of = [request.destinations for request in flush.requests]
     destinations = chain.from_iterable(numbers_of)
@@ -183,7 +185,7 @@ def count_results(flush: Flush) -> FlushCounts:
             if type(rejection) is Rejection:
                 mapping, field = rejection.mapping or 0, rejection.field or ""
                 flush_counts.rejected[number, rejection.code.value, rejection.reason, mapping, field] += 1
-                _count_journey(flush_counts.rejected_of, number, rejection.journey)
+                _count(flush_counts.unstored, number, rejection.journey, rejected=1)
                 if rejection.basis is not None:
                     flush_counts.stopped[number, rejection.reason, rejection.basis] += 1
             elif result in _CONFLICTS:
@@ -191,15 +193,21 @@ def count_results(flush: Flush) -> FlushCounts:
                 field = conflict_field(rejection, result) or ""
                 key = (number, "BAD_REQUEST", "event_id_conflict", int(rejection.mapping.number), field)
                 flush_counts.rejected[key] += 1
-                _count_journey(flush_counts.rejected_of, number, rejection.journey)
+                _count(flush_counts.unstored, number, rejection.journey, rejected=1)
             elif result is DedupResult.DUPLICATE:
                 assert isinstance(rejection, Candidate)
-                _count_journey(flush_counts.duplicates_of, number, rejection.journey)
+                _count(flush_counts.unstored, number, rejection.journey, duplicates=1)
     return flush_counts
 
 
-def _count_journey(
-    events: Counter[JourneyKey], number: DestinationNumber, journey: JourneyIds | None
+def _count(
+    unstored: dict[UnstoredKey, UnstoredEvents],
+    number: DestinationNumber,
+    journey: JourneyIds | None,
+    *,
+    rejected: int = 0,
+    duplicates: int = 0,
 ) -> None:
-    if journey is not None and (journey.journey_id or journey.node_id):
-        events[number, journey.journey_id or "", journey.node_id or ""] += 1
+    key = number, journey or NO_JOURNEY
+    before = unstored.get(key, UnstoredEvents(0, 0))
+    unstored[key] = UnstoredEvents(before.rejected + rejected, before.duplicates + duplicates)

@@ -98,10 +98,15 @@ class FlushSession:
 
     async def _write(self, requests: Sequence[PendingRequest]) -> Flush:
         connection = await self.connection()
+        # Outside the transaction, so that no other flush waits for it.
+        await self._writer.journeys.register(connection, requests)
         flush = await self._write_in_one_round_trip(connection, requests)
         if flush is None:
             async with flush_store.transaction(connection):
-                self._generation = await self.reevaluate_stale(connection, requests)
+                current = await self.reevaluate_stale(connection, requests)
+                self._generation = current.generation
+                if not self._writer.journeys.is_complete(requests, current.day):
+                    raise asyncpg.SerializationError("The journey nodes are not registered.")
                 flush = Flush(requests, self._generation)
                 await self._writer.write(connection, flush)
         return flush
@@ -136,11 +141,11 @@ class FlushSession:
 
     async def reevaluate_stale(
         self, connection: PipelineConnection, requests: Sequence[PendingRequest]
-    ) -> int:
+    ) -> flush_store.FlushPreconditions:
         """Evaluate each request again whose evaluation used an outdated configuration version.
 
         So a configuration change takes effect in every process as soon as it is acknowledged. Returns the
-        ledger generation.
+        current preconditions.
         """
         used = {id_ for request in requests for id_ in request.versions}
         current = await flush_store.read_preconditions(connection, used)
@@ -152,7 +157,7 @@ class FlushSession:
         for request in requests:
             if any(version != self._destinations.version(id_) for id_, version in request.versions.items()):
                 await self._evaluate(request)
-        return current.generation
+        return current
 
 
 def concerns_transaction(error: asyncpg.PostgresError) -> bool:

@@ -10,9 +10,17 @@ from app import crypto
 from app.domain import batch as packing
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.trace import RequestTrace
-from app.ingest.dedup import EventIndex, Flush, count_results, decide, mapped_duplicates, unpinned_type
+from app.ingest.dedup import (
+    EventIndex,
+    Flush,
+    UnstoredKey,
+    count_results,
+    decide,
+    mapped_duplicates,
+    unpinned_type,
+)
 from app.ingest.evaluate import Candidate
-from app.ingest.journey_bound import JourneyBound
+from app.ingest.journey_nodes import JourneyNodes
 from app.ingest.pending_request import PendingRequest
 from app.store import (
     PipelineConnection,
@@ -20,7 +28,7 @@ from app.store import (
     cached_destinations,
     counts,
     event_attempts,
-    journey_counts,
+    journey_figures,
     ledger,
 )
 from app.store import flush as flush_store
@@ -53,7 +61,7 @@ class FlushWriter:
         self._vault = keys
         self._writer = writer
         self._ids: dict[PipelineConnection, list[BatchId]] = {}  # by the session that reserved them
-        self._journeys = JourneyBound()
+        self.journeys = JourneyNodes()
         # For a destination that had a duplicate: how many further flushes check every key separately.
         self._cautious_flushes: dict[DestinationNumber, int] = {}
 
@@ -69,8 +77,8 @@ class FlushWriter:
     ) -> bool:
         """Write a flush in one round trip and its own transaction, or write nothing and return False.
 
-        Possible only in the usual case: no name to pin, no rejection, no duplicate with a journey id, and one
-        free key for each event.
+        Possible only in the usual case: no name to pin, no rejection, no duplicate, and one free key for each
+        event.
         """
         if self._cautious_flushes and self._expects_duplicates(flush):
             return False
@@ -78,7 +86,7 @@ class FlushWriter:
             return False
         accepted = decide(flush)
         flush_counts = count_results(flush)
-        if not accepted or flush_counts.rejected or flush_counts.duplicates_of:
+        if not accepted or flush_counts.rejected or flush_counts.unstored or self.journeys.day is None:
             return False
         members_of = _by_batch(await self._assign_batches(connection, accepted, flush.requests))
         outcome = await flush_store.store_in_one_round_trip(
@@ -90,6 +98,7 @@ class FlushWriter:
             ],
             generation=flush.generation,
             versions=versions,
+            nodes_day=self.journeys.day,
             writer=self._writer,
             deltas=flush_counts.deltas,
         )
@@ -123,9 +132,23 @@ class FlushWriter:
         else:
             await counts.add(connection, self._writer, flush_counts.deltas)
         flush.rejected_at = await counts.add_rejections(connection, self._writer, flush_counts.rejected)
-        journeys = self._journeys.bounded(flush_counts.rejected_of, flush_counts.duplicates_of)
-        await journey_counts.add(connection, self._writer, journeys)
+        await self._add_unstored(connection, flush_counts.unstored)
         await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)
+
+    async def _add_unstored(
+        self,
+        connection: PipelineConnection,
+        unstored: Mapping[UnstoredKey, journey_figures.UnstoredEvents],
+    ) -> None:
+        """Add rejected events and duplicates to the figures of their journey nodes."""
+        figures: dict[tuple[DestinationNumber, int], journey_figures.UnstoredEvents] = {}
+        for (destination, journey), events in unstored.items():
+            key = destination, self.journeys.number(destination, journey)
+            rejected, duplicates = figures.get(key, (0, 0))
+            figures[key] = journey_figures.UnstoredEvents(
+                rejected + events.rejected, duplicates + events.duplicates
+            )
+        await journey_figures.add(connection, figures)
 
     async def read(self, connection: PipelineConnection, flush: Flush) -> None:
         """Set the results that `write` would set, for a dry run."""
@@ -260,6 +283,10 @@ class FlushWriter:
             last_event=packed.last_event,
             data_key=self._vault.seal(data_key, place=place),
             queue=batches.LOW if members[0].low_priority else batches.LIVE,
+            nodes=[
+                self.journeys.number(member.candidate.destination.number, member.candidate.journey)
+                for member in members
+            ],
         )
 
 

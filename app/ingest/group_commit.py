@@ -117,7 +117,7 @@ class GroupCommit:
     async def evaluate_current(self, connection: PipelineConnection, request: PendingRequest) -> int:
         """Evaluate a request again after a change of configuration or clock; return the ledger generation."""
         await self._ensure_clock(connection, [request])
-        return await self._session.reevaluate_stale(connection, [request])
+        return (await self._session.reevaluate_stale(connection, [request])).generation
 
     async def _ensure_clock(self, connection: PipelineConnection, requests: Sequence[PendingRequest]) -> None:
         await self._clock.ensure(connection)

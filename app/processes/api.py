@@ -134,6 +134,7 @@ async def build_application(
             pool=resources.pool,
             writer=resources.writer,
             monotonic=time.monotonic,
+            telemetry=resources.telemetry,
             callbacks_enabled=settings.status_callback_url is not None,
         ),
         public_url=settings.public_url,

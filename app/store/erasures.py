@@ -283,10 +283,13 @@ async def rewrite(
     await connection.execute(
         "UPDATE batches SET content = $3 WHERE id = $1 AND day = $2", batch, day, content
     )
-    left = sum(erased.left_batch for erased in gone)
+    left = [erased.place for erased in gone if erased.left_batch]
     await connection.execute(
         """
         UPDATE batch_states SET data_key = $2, events = events - $3,
+          -- The figures of journeys count the conversions that leave the batch by their exceptions.
+          nodes = (SELECT array_agg(CASE WHEN position - 1 = ANY($4::bigint[]) THEN -abs(node) ELSE node END
+            ORDER BY position) FROM unnest(nodes) WITH ORDINALITY AS n (node, position)),
           -- An open batch that counts no conversion any more is closed. Each conversion has an exception.
           disposition = CASE WHEN disposition IS NULL AND events = $3 THEN 'sent' ELSE disposition END,
           settled_at = CASE WHEN disposition IS NULL AND events = $3 THEN now() ELSE settled_at END
@@ -294,6 +297,7 @@ async def rewrite(
         """,
         batch,
         data_key,
+        len(left),
         left,
     )
     await connection.execute(

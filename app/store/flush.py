@@ -10,7 +10,9 @@ import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -33,6 +35,9 @@ _APPEND_PARAMETERS: Final = {
     "last_events": "timestamptz[]",
     "data_keys": "bytea[]",
     "queues": "smallint[]",
+    # The journey node of each event, and the index of each batch's first event in it.
+    "nodes": "smallint[]",
+    "starts": "integer[]",
     # Counts: one row per destination.
     "writer": "smallint",
     "counted": "integer[]",
@@ -44,11 +49,10 @@ _FUNCTION_PARAMETERS: Final = _APPEND_PARAMETERS | {
     "generation": "integer",
     "used_destinations": "text[]",
     "used_versions": "bigint[]",
-    # The ledger keys of all events, 16 bytes each, their content digests in the same form, and the index of
-    # each batch's first event in both.
+    "nodes_day": "date",
+    # The ledger keys of all events, 16 bytes each, and their content digests in the same form.
     "keys": "bytea",
     "digests": "bytea",
-    "starts": "integer[]",
 }
 
 _APPEND_SQL: Final = """
@@ -56,8 +60,9 @@ _APPEND_SQL: Final = """
       -- One row per batch. Days are UTC; partitions are named by them.
       SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.*
       FROM unnest(:ids, :destinations, :contents, :shapes, :events, :sizes, :first_events, :last_events,
-        :data_keys, :queues)
-        AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key, queue)
+        :data_keys, :queues, :starts)
+        AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key, queue,
+          start)
     ), new_batches AS (
       -- Values that never change.
       INSERT INTO batches (day, id, destination, content, shapes)
@@ -65,8 +70,16 @@ _APPEND_SQL: Final = """
     ), new_states AS (
       -- By the defaults of the table, the batches are open and due now.
       INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event,
-        data_key, queue)
-      SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue FROM new
+        data_key, queue, nodes)
+      SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue,
+        (:nodes)[start + 1 : start + events] FROM new
+    ), figures AS (
+      -- The accepted events of each journey node. Triggers count their later statuses. No other session adds
+      -- to the rows of this one.
+      INSERT INTO journey_figures AS f (destination, day, node, writer, accepted)
+      SELECT destination, day, node, pg_backend_pid(), count(*)
+      FROM new, unnest((:nodes)[start + 1 : start + events]) AS node GROUP BY 1, 2, 3
+      ON CONFLICT (destination, day, node, writer) DO UPDATE SET accepted = f.accepted + excluded.accepted
     )
     INSERT INTO counts AS c (destination, day, writer, accepted, duplicates, rejected)
     SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, :writer, d.accepted, d.duplicates, d.rejected
@@ -96,8 +109,10 @@ _FUNCTION_SQL: Final = f"""
     BEGIN
       -- A separate statement, so that the snapshots of the following statements are not older than the lock.
       PERFORM pg_advisory_xact_lock_shared({FLUSH_LOCK});
-      -- The ledger generation and the configuration versions that the events were evaluated with.
-      IF (SELECT max(generation) FROM ledger_generations) <> :generation OR EXISTS (
+      -- The ledger generation and the configuration versions that the events were evaluated with, and the day
+      -- to which the numbers of the journey nodes belong.
+      IF (SELECT max(generation) FROM ledger_generations) <> :generation
+        OR :nodes_day <> (now() AT TIME ZONE 'UTC')::date OR EXISTS (
         SELECT FROM unnest(:used_destinations, :used_versions) AS used (id, version)
         LEFT JOIN destinations d ON d.id = used.id
         -- The version NULL stands for a destination that does not exist.
@@ -136,9 +151,10 @@ _CALL: Final = (
 
 @dataclass(frozen=True, slots=True)
 class FlushPreconditions:
-    """The current ledger generation, and the version of each destination that exists."""
+    """The current ledger generation, the version of each destination that exists, and the day (UTC)."""
 
     generation: int
+    day: date
     versions: dict[DestinationId, int]
 
 
@@ -167,7 +183,7 @@ async def read_preconditions(
     """Read the ledger generation and the versions of these destinations. Call it under the flush lock."""
     rows = await connection.fetch(
         """
-        SELECT g.generation, d.id, d.version
+        SELECT g.generation, (now() AT TIME ZONE 'UTC')::date AS day, d.id, d.version
         FROM (SELECT max(generation) AS generation FROM ledger_generations) g
         -- LEFT JOIN: the generation is needed even if no destination exists.
         LEFT JOIN destinations d ON d.id = ANY($1)
@@ -175,7 +191,7 @@ async def read_preconditions(
         list(ids),
     )
     versions = {DestinationId(row["id"]): row["version"] for row in rows if row["id"] is not None}
-    return FlushPreconditions(rows[0]["generation"], versions)
+    return FlushPreconditions(rows[0]["generation"], rows[0]["day"], versions)
 
 
 async def append(
@@ -204,18 +220,16 @@ async def store_in_one_round_trip(
     *,
     generation: int,
     versions: Mapping[DestinationId, int | None],
+    nodes_day: date,
     writer: int,
     deltas: Mapping[DestinationNumber, counts.IngestCounts],
 ) -> FlushOutcome:
     """Store a flush in its own transaction with one statement. Nothing is written unless it returns STORED.
 
     `keys` has, for each batch, (ledger key, content digest) of each event. `versions` are the configuration
-    versions with which the events were evaluated, None for a destination that does not exist.
+    versions with which the events were evaluated, None for a destination that does not exist. `nodes_day` is
+    the day of the numbers of journey nodes.
     """
-    starts, start = [], 0
-    for batch_keys in keys:
-        starts.append(start)
-        start += len(batch_keys)
     try:
         outcome = await connection.fetchval(
             _CALL,
@@ -223,9 +237,9 @@ async def store_in_one_round_trip(
             generation,
             list(versions),
             list(versions.values()),
+            nodes_day,
             b"".join([key for batch_keys in keys for key, _ in batch_keys]),
             b"".join([digest for batch_keys in keys for _, digest in batch_keys]),
-            starts,
         )
     except asyncpg.UniqueViolationError as error:
         if not str(error.table_name).startswith("ledger"):
@@ -249,5 +263,7 @@ def _append_arguments(
         [batch.last_event for batch in batches],
         [batch.data_key for batch in batches],
         [batch.queue for batch in batches],
+        [node for batch in batches for node in batch.nodes],
+        [0, *accumulate(batch.events for batch in batches)][:-1],
         *counts.arguments(counts.IngestCounts, writer, deltas),
     ]

@@ -81,7 +81,9 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "rejections": TablePrivileges(_READ_WRITE, "SELECT"),
     "consent_stops": TablePrivileges(_READ_WRITE),
     "rejection_records": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
-    "journey_counts": TablePrivileges(_READ_WRITE),
+    "journey_nodes": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
+    # Both roles change the status of events. The triggers that count run with the privileges of the role.
+    "journey_figures": TablePrivileges(_READ_WRITE, _ALL),
     "destination_alerting": TablePrivileges(_READ_WRITE, "SELECT"),
     # An API process or a worker writes the tables from here to `outcome_totals`: the process that has the
     # lease of incidents.
@@ -107,6 +109,8 @@ WORKER_READS_ALL: Final = (
     "exceptions",
     "attempts",
     "counts",
+    "journey_nodes",
+    "journey_figures",
     "mapped_duplicates",
     "lanes",
     "callbacks",

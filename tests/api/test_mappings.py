@@ -358,17 +358,23 @@ async def test_rollback_to_no_version_is_refused(world: World) -> None:
         )
 
 
-async def test_rollback_keeps_to_the_name_rule(world: World) -> None:
-    """A version from before a rename has a name that may not be used any more."""
+async def test_rollback_takes_the_pinned_name(world: World) -> None:
+    """A version from before a rename is published again under the new name; the draft stays."""
     made = await world.made()
     mapping = await world.published(made["id"])
-    await world.call(
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    await world.call("PATCH", path, {"country_code": "DE"})
+    await world.call("POST", f"{path}/publish")
+    renamed = await world.call(
         "POST", "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename", {"to": "In the cart"}
     )
-    answer = await world.call(
-        "POST", f"/destinations/{made['id']}/mappings/{mapping['id']}/rollback", {"version": 1}
-    )
-    assert (answer.status_code, answer.json()["error"]) == (409, "event_name_conflict")
+    assert renamed.json()["waiting_events"] == 0
+    answer = await world.call("POST", f"{path}/rollback", {"version": 1})
+    assert (answer.status_code, answer.json()["published_version"]) == (200, 4)
+    versions = (await world.call("GET", f"{path}/versions")).json()["items"]
+    assert [(one["version"], one["current"]) for one in versions[:2]] == [(4, True), (3, False)]
+    assert len(versions[0]["changes"]) == 1
+    assert (await world.call("GET", path)).json()["event_name"] == "In the cart"
 
 
 async def test_delete_archives_and_the_destination_is_no_longer_active(world: World) -> None:

@@ -21,7 +21,7 @@ from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
 from app.domain.notifications.channels import read_webhooks
 from app.domain.outcomes.status import Status
-from app.store import counts, incidents, journey_counts, notifications, rejection_records, replays
+from app.store import counts, incidents, journey_figures, notifications, rejection_records, replays
 from app.store.organisation_scope import EVERY, SETTING, ScopedPool, prepare_engine
 from app.store.rejection_records import NewRejection
 from tests.api.test_matrix import BODIES
@@ -237,9 +237,9 @@ async def _observed(pool: asyncpg.Pool, organisation: OrganisationId, destinatio
             "reason": "timestamp_missing",
         }
         await rejection_records.add(c, [NewRejection(**record)])
-        await journey_counts.add(
-            c, 1, {(number, f"journey-{organisation}", ""): journey_counts.JourneyCounts(1, 0)}
-        )
+        node = (number, f"journey-{organisation}", "")
+        numbers = (await journey_figures.register(c, [node])).numbers
+        await journey_figures.add(c, {(number, numbers[node]): journey_figures.UnstoredEvents(1, 0)})
         await counts.add_rejections(c, 1, {(number, "BAD_REQUEST", "timestamp_missing", 0, ""): 1})
         for id_, of_destination in ((incident, destination), (incident.replace("1", "2"), None)):
             opened = Incident(

@@ -141,6 +141,12 @@ async def test_a_list_is_filtered_by_everything_stored(desk: Desk) -> None:
     assert "bad-2" in exported
     page = await desk.get(f"/console/destinations/{destination}/journeys")
     assert re.search(r"welcome.*n7.*", read(httpx.Response(200, text=page)))
+    # Each number equals the list behind it.
+    links = re.findall(r'href="events\?([^"]+)"[^>]*>(\d+)</a>', page)
+    assert links
+    for query, number in links:
+        listed = await desk.get(f"{here}/export?{html.unescape(query)}&format=ndjson")
+        assert len(listed.splitlines()) == int(number)
 
 
 async def test_errors_are_grouped_replayed_and_dismissed(desk: Desk) -> None:

@@ -145,9 +145,15 @@ async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size
         number, mapping,
     )  # fmt: skip
     await connection.execute(
-        "INSERT INTO journey_counts (organisation_id, destination, day, writer, journey_id, node_id, "
-        "  rejected) SELECT 'default', $1, (now() AT TIME ZONE 'UTC')::date - d, 500, 'journey-' || n % 20, "
-        "  'n' || n, 1 + n FROM generate_series(0, 29) d, generate_series(1, 200) n",
+        "INSERT INTO journey_nodes (destination, day, number, journey_id, node_id) "
+        "SELECT $1, (now() AT TIME ZONE 'UTC')::date - d, n, 'journey-' || n % 20, 'n' || n "
+        "FROM generate_series(0, 29) d, generate_series(1, 200) n ON CONFLICT DO NOTHING",
+        number,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO journey_figures (destination, day, node, writer, rejected) "
+        "SELECT $1, (now() AT TIME ZONE 'UTC')::date - d, n, 0, 1 + n "
+        "FROM generate_series(0, 29) d, generate_series(1, 200) n",
         number,
     )  # fmt: skip
     await connection.execute(

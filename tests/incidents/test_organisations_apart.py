@@ -85,7 +85,6 @@ async def test_what_ingest_and_the_monitor_store_is_of_the_destinations_organisa
         await connection.close()
     for table in (
         "rejection_records",
-        "journey_counts",
         "intake_steps",
         "intake_totals",
         "outcome_history",

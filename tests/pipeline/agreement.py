@@ -383,6 +383,7 @@ class Judge:
             history = await outcome_history.buckets(
                 connection, [number], width=timedelta(days=1), since=datetime.now(UTC) - timedelta(days=2)
             )
+        await self._driver.world.figures_agree(dst)
         charted = sum(bucket.delivered for bucket in history[number])
         self._expect(charted == counts["delivered"], "charts", dst, f"{charted}, {counts['delivered']}")
 

@@ -5,7 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -278,7 +278,25 @@ class World:
             counts = await self.counts(destination, organisation)
             return counts if all(counts[name] == number for name, number in wanted.items()) else None
 
-        return await eventually(reached, seconds=seconds)
+        counts: dict[str, int] = await eventually(reached, seconds=seconds)
+        await self.figures_agree(destination)
+        return counts
+
+    async def figures_agree(self, destination: str) -> None:
+        """Compare the sums of the journey figures with the counts, unless a test wrote counts or batches."""
+        sums = ", ".join(f"coalesce(sum({each.name}), 0) AS {each.name}" for each in fields(CountTotals))
+        (row,) = await self.fetch(
+            f"""
+            SELECT to_jsonb(c) AS counted, to_jsonb(f) AS by_node, EXISTS (SELECT FROM counts
+              WHERE destination = d.number AND writer = 32767) OR EXISTS (SELECT FROM batch_states
+              WHERE destination = d.number AND nodes IS NULL) AS is_made
+            FROM destinations d, LATERAL (SELECT {sums} FROM counts WHERE destination = d.number) c,
+              LATERAL (SELECT {sums} FROM journey_figures WHERE destination = d.number) f
+            WHERE d.id = $1
+            """,
+            destination,
+        )
+        assert row["is_made"] or row["by_node"] == row["counted"]
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         async with self.resources.pool.acquire() as c:
@@ -296,6 +314,7 @@ class World:
             pool=self.resources.pool,
             writer=1,
             monotonic=monotonic or asyncio.get_running_loop().time,
+            telemetry=self.resources.telemetry,
             callbacks_enabled=callbacks_enabled,
         )
 

@@ -165,8 +165,8 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
     )
     for n, days_ago in ((1, 41), (2, 39)):
         await c.execute(
-            "INSERT INTO replays (id, destination, requested_by, status, requested_at) "
-            "VALUES ($1, 1, 'test', 'dead', now() - $2::interval)",
+            "INSERT INTO replays (id, destination, requested_by, selection, requested_at) "
+            "VALUES ($1, 1, 'test', '{}', now() - $2::interval)",
             f"rpl_{n:020d}",
             timedelta(days=days_ago),
         )

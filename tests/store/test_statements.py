@@ -118,7 +118,6 @@ FOR_ALL = {
     "notifications.channel_failed": _MONITOR,
     "notifications.failing_channels": _MONITOR,
     "inbound_demand.exchange": "an API process shares limits of organisations that send to it, by their ids",
-    "journey_counts.add": "one flush counts events of many organisations, by destination",
     "rejection_records.add": "one flush counts rejections of many organisations, by destination",
     "outcome_history._RECORD": _MONITOR,
     "outcome_history.forget": _MONITOR,

@@ -1,0 +1,194 @@
+"""Figures of journeys: exact after every change of a status, and bounded for any number of ids."""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from app.admin.event_list import find_visible_row
+from app.admin.journey_figures import _count_stored, counts_of
+from app.domain.event_query import EventQuery
+from app.domain.outcomes.status import Status
+from app.store import journey_figures
+from app.store.journey_figures import MOST_NODES
+from tests.incidents.conftest import Service
+from tests.incidents.test_journeys import of_node, refuse_odd
+from tests.pipeline.amazon import Request
+from tests.pipeline.test_replaying import OPERATOR
+from tests.pipeline.world import World, event
+
+NODES = ("n1", "n2", None)
+
+
+async def figures(world: World, destination: str, **wanted: str) -> dict[str, int]:
+    """Return the counts of a journey or a node. Each must equal the count of its stored events."""
+    async with world.pool.acquire() as connection:
+        row = await find_visible_row(connection, OPERATOR, destination)
+        query = EventQuery(**wanted)  # type: ignore[arg-type]
+        counted = await counts_of(connection, row, query)
+        stored = await _count_stored(connection, row, query)
+    assert {name: counted[name] for name in stored} == stored
+    return {name: number for name, number in counted.items() if number}
+
+
+async def exact(world: World, destination: str) -> None:
+    """Compare the figures with the stored events, and their sums with the counts of the destination."""
+    for node in NODES:
+        if node is not None:
+            await figures(world, destination, node_id=node)
+    found = await world.fetch(
+        "SELECT sum(accepted) AS accepted, sum(duplicates) AS duplicates, sum(rejected) AS rejected, "
+        "sum(retrying) AS retrying, sum(delivered) AS delivered, sum(dead) AS dead, sum(expired) AS expired, "
+        "sum(erased) AS erased FROM {} WHERE destination = $1".format("journey_figures"),
+        await world.number(destination),
+    )
+    counted = await world.fetch(
+        "SELECT sum(accepted) AS accepted, sum(duplicates) AS duplicates, sum(rejected) AS rejected, "
+        "sum(retrying) AS retrying, sum(delivered) AS delivered, sum(dead) AS dead, sum(expired) AS expired, "
+        "sum(erased) AS erased FROM counts WHERE destination = $1",
+        await world.number(destination),
+    )
+    assert dict(found[0]) == dict(counted[0])
+
+
+def mixed(number: int) -> dict[str, Any]:
+    node = NODES[number % 3]
+    return event(number) if node is None else of_node(number, node, execution=f"x{number}")
+
+
+async def test_figures_equal_the_stored_events_after_each_change(service: Service) -> None:
+    """Retried, refused, replayed, erased, discarded and expired, in whole batches and alone."""
+    world = service.world
+    destination = await world.destination()
+    await service.post(destination, *(mixed(number) for number in range(12)))
+    await service.post(destination, mixed(0), {"event_id": "no", "journey": {"id": "j1", "node_id": "n1"}})
+    await exact(world, destination)
+    failures = iter([httpx.Response(500), httpx.Response(500)])
+
+    def fail_twice(request: Request) -> httpx.Response:
+        return next(failures, None) or refuse_odd(request)
+
+    world.amazon.script = fail_twice
+    world.work()
+    await world.until(destination, delivered=6, dead=6)
+    await world.stop_workers()
+    await exact(world, destination)
+    assert await figures(world, destination, node_id="n1") == {
+        "accepted": 4, "duplicates": 1, "rejected": 1, "delivered": 2, "dead": 2,
+    }  # fmt: skip
+    path = f"/destinations/{destination}"
+    await service.send(f"{path}/replay", node_id="n2", dry_run=False)
+    await exact(world, destination)
+    assert (await figures(world, destination, node_id="n2"))["retrying"] == 2
+    world.amazon.script = None
+    world.work()
+    await world.until(destination, delivered=8, dead=4)
+    await exact(world, destination)
+
+
+@pytest.mark.parametrize("disposition", ["discarded", "expired"])
+async def test_batches_that_were_never_sent_are_counted(service: Service, disposition: str) -> None:
+    """Discarded or expired whole, then replayed."""
+    world = service.world
+    destination = await world.destination()
+    await service.post(destination, *(mixed(number) for number in range(6)))
+    status = {"discarded": "dead", "expired": "expired"}[disposition]
+    await world.fetch(
+        "UPDATE batch_states SET disposition = $2, settled_at = now(), reason = $2 WHERE destination = $1",
+        await world.number(destination),
+        disposition,
+    )
+    await world.fetch(
+        f"INSERT INTO counts (destination, day, writer, {status}) VALUES ($1, current_date, 32767, 6)",
+        await world.number(destination),
+    )
+    await exact(world, destination)
+    assert (await figures(world, destination, node_id="n1"))[status] == 2
+    await service.send(f"/destinations/{destination}/replay", status=status, dry_run=False)
+    await exact(world, destination)
+    world.work()
+    await world.until(destination, delivered=6)
+    await world.stop_workers()
+    await exact(world, destination)
+
+
+async def test_a_day_has_at_most_a_thousand_nodes(service: Service) -> None:
+    """The rest is one row without ids, also in another process that registers at the same time."""
+    world = service.world
+    destination = await world.destination()
+    number = await world.number(destination)
+    async with world.pool.acquire() as one, world.pool.acquire() as other:
+        nodes = [(number, "j", f"n{node}") for node in range(MOST_NODES + 5)]
+        found = await asyncio.gather(
+            journey_figures.register(one, nodes[:600]), journey_figures.register(other, nodes[300:900])
+        )
+        for _ in range(3):
+            last = await journey_figures.register(one, nodes)
+    assert number in last.full
+    assert len(last.numbers) == MOST_NODES
+    assert sorted(last.numbers.values()) == [*range(1, MOST_NODES + 1)]
+    for each in found:
+        assert each.numbers.items() <= last.numbers.items()
+    missing = next(iter(set(nodes) - last.numbers.keys()))
+    await service.post(destination, of_node(1, missing[2], journey="j"), of_node(2, "n1", journey="j"))
+    async with world.pool.acquire() as connection:
+        rows = await journey_figures.by_node(connection, number, since=datetime.now(UTC))
+    assert {(row.journey_id, row.node_id): row.totals.accepted for row in rows} == {
+        (None, None): 1,
+        ("j", "n1"): 1,
+    }
+
+
+async def test_a_flush_of_the_next_day_registers_its_nodes_again(service: Service) -> None:
+    """A process that numbered its nodes yesterday does not use these numbers today."""
+    world = service.world
+    destination = await world.destination()
+    await service.post(destination, of_node(1, "n1"))
+    journeys = world.intake._writer.journeys
+    assert isinstance(journeys.day, date)
+    journeys.day -= timedelta(days=1)
+    await world.fetch("UPDATE journey_nodes SET number = 7")
+    await world.fetch("UPDATE journey_figures SET node = 7")
+    await world.fetch("UPDATE batch_states SET nodes = '{7}'")
+    await service.post(destination, of_node(2, "n1"))
+    assert (await figures(world, destination, node_id="n1"))["accepted"] == 2
+
+
+async def test_the_rows_of_earlier_days_are_merged(service: Service) -> None:
+    """The sums stay equal; rows of today stay apart."""
+    world = service.world
+    destination = await world.destination()
+    await service.post(destination, of_node(1, "n1"))
+    number = await world.number(destination)
+    await world.fetch(
+        "INSERT INTO journey_figures (destination, day, node, writer, accepted, dead) "
+        "SELECT $1, current_date - d, 1, w, 3, 1 FROM generate_series(0, 2) d, generate_series(1, 4) w",
+        number,
+    )
+    before = await world.fetch(
+        "SELECT day, sum(accepted) AS n, sum(dead) AS d FROM journey_figures GROUP BY 1"
+    )
+    async with world.pool.acquire() as connection:
+        while await journey_figures.fold(connection, limit=1):
+            pass
+    after = await world.fetch(
+        "SELECT day, sum(accepted) AS n, sum(dead) AS d FROM journey_figures GROUP BY 1"
+    )
+    assert Counter(map(tuple, after)) == Counter(map(tuple, before))
+    rows = Counter(row["day"] for row in await world.fetch("SELECT day FROM journey_figures"))
+    assert sorted(rows.values()) == [1, 1, 5]
+
+
+async def test_the_status_of_a_filter_decides_nothing(service: Service) -> None:
+    """An unknown journey has no members of the whole destination."""
+    destination = await service.world.destination()
+    await service.post(destination, of_node(1, "n1"))
+    for name in ("journey_id", "node_id", "execution_id"):
+        stats = await service.get(f"/destinations/{destination}/stats", **{name: "nope"})
+        assert stats.keys() == {"destination_id", "counts", "waiting"}
+        assert set(stats["counts"].values()) == {0}
+    stats = await service.get(f"/destinations/{destination}/stats", execution_id="x1", node_id="n1")
+    assert stats["counts"] == {"accepted": 1, **dict.fromkeys(Status, 0), "queued": 1}
