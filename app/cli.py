@@ -179,6 +179,13 @@ COMMANDS = (
         "incidents_arguments",
     ),
     Command(
+        "sessions",
+        "list and end sessions of the console",
+        "app.commands.api_commands:run",
+        KEYS,
+        "sessions_arguments",
+    ),
+    Command(
         "erase",
         "erase a person; the value comes from standard input",
         "app.commands.api_commands:run",

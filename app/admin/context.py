@@ -77,6 +77,21 @@ def _forget(id_: object) -> None:
     """Do nothing: this process has no cache."""
 
 
+@dataclass(slots=True)
+class RefusalLimit:
+    """Counts refused sign-ins without an identity, and allows 60 a minute in the audit."""
+
+    minute: int = 0
+    count: int = 0
+
+    def allows(self, now: float) -> bool:
+        """Count one refusal. Return whether the audit records it."""
+        minute = int(now // 60)
+        self.count = self.count + 1 if minute == self.minute else 1
+        self.minute = minute
+        return self.count <= 60
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class AppContext:
     """The resources of a use case. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
@@ -113,6 +128,7 @@ class AppContext:
     # The OpenID Connect provider at which people sign in, if any, and the meaning of its claims.
     people: OidcClient | None = None
     people_claims: PersonClaims = field(default_factory=PersonClaims)
+    refusals: RefusalLimit = field(default_factory=RefusalLimit)
     # Whether API keys can open the console.
     key_sign_in: bool = True
     # The limits of admission control.

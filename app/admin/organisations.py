@@ -41,7 +41,9 @@ async def create_organisation(context: AppContext, caller: Caller, body: NewOrga
     id_ = OrganisationId(body.id or new_id("org_"))
     limits = OrganisationLimits() if body.limits is None else OrganisationLimits(**body.limits.model_dump())
     async with context.within(id_).engine.begin() as connection:
-        created = await organisations.create(connection, id_, body.name, limits)
+        # The API uses the id `self` for the organisation of the key.
+        is_free = id_ != "self"
+        created = await organisations.create(connection, id_, body.name, limits) if is_free else None
         if created is None:
             raise Refusal(ErrorCode.ORGANISATION_EXISTS, None, FieldProblem("id", "taken"))
         await _record(connection, caller, AuditAction.ORGANISATION_CREATED, None, created)
@@ -63,6 +65,12 @@ async def list_organisations(
     """Return up to `limit` organisations in order of creation."""
     async with context.within(EVERY).engine.connect() as connection:
         return await organisations.page(connection, limit=limit, after=after)
+
+
+async def count_destinations(context: AppContext) -> int:
+    """Return the number of destinations of the context's organisation."""
+    async with context.engine.connect() as connection:
+        return await organisations.count_destinations(connection)
 
 
 async def require_destination_allowance(connection: AsyncConnection) -> None:

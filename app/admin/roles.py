@@ -46,8 +46,7 @@ ACTIONS: Mapping[Scope, str] = {
     Scope.ORGANISATIONS_ADMIN: "manage organisations",
 }
 
-# A key gets the first of these roles whose scopes it has. A person with several roles gets platform, or else
-# the first of these roles that the person has.
+# A key gets the first of these roles whose scopes it has.
 PRECEDENCE = (
     PersonRole.ADMIN,
     PersonRole.EDITOR,
@@ -64,18 +63,17 @@ def role_of(scopes: Iterable[str]) -> PersonRole | None:
     return next((role for role in PRECEDENCE if ROLES[role] <= held), None)
 
 
+def scopes_of(roles: Iterable[str]) -> frozenset[str]:
+    """Return the scopes of a person: those of all its roles."""
+    return frozenset().union(*(ROLES[PersonRole(role)] for role in roles))
+
+
 def home_of(scopes: Iterable[str]) -> str:
     """Return the address of the first console page that a visitor with these scopes may open."""
     held = frozenset(scopes)
     if Scope.DESTINATIONS_READ in held:
         return "/console"
     return "/console/organisations" if Scope.ORGANISATIONS_ADMIN in held else "/console/privacy"
-
-
-def strongest(roles: Iterable[PersonRole]) -> PersonRole | None:
-    """Return the role that applies if a person has several roles; None without roles."""
-    held = frozenset(roles)
-    return next((role for role in (PersonRole.PLATFORM, *PRECEDENCE) if role in held), None)
 
 
 def roles_with(scopes: Iterable[Scope]) -> list[PersonRole]:

@@ -203,7 +203,11 @@ async def pause(
 async def resume(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> DestinationView:
-    """Resume delivery. The destination returns to its state before the pause."""
+    """Resume delivery. The destination returns to its state before the pause.
+
+    While the organisation is suspended, the destination stays `paused` with the reason
+    `organisation_suspended`.
+    """
     return _changed(response, await resume_destination(context, caller, destination_id))
 
 

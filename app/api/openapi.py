@@ -43,6 +43,7 @@ TAGS = (
     ("incidents", "Problems with cause and remedy, and their notifications."),
     ("subjects", "Find and erase a person."),
     ("keys", "Create, rotate and revoke API keys."),
+    ("sessions", "List and end sessions of the console."),
     ("audit", "Administrative changes and their actors, in a hash chain."),
     ("organisations", "Tenants of this service, with their limits."),
     ("health", "Probes and metrics."),

@@ -1,8 +1,9 @@
 """Organisations over HTTP: create, list, read, change, suspend, resume, usage.
 
-Only platform keys may use it.
+Only platform keys may use it. Every key may read its own organisation.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal
@@ -14,6 +15,7 @@ from app.admin.access import Scope
 from app.admin.inputs import Day, NewOrganisation, OrganisationChange
 from app.admin.organisations import (
     change_organisation,
+    count_destinations,
     create_organisation,
     find_organisation,
     list_organisations,
@@ -51,16 +53,36 @@ class OrganisationView(ResponseBody):
         )
 
 
-class OrganisationPage(Page[OrganisationView]):
-    """A page of organisations."""
-
-
 class UsageView(ResponseBody):
     """The accepted events, the requests to Amazon, and the bytes of the stored conversions."""
 
     events: int
     requests: int
     bytes: int
+
+    @classmethod
+    def of(cls, days: Sequence[DayUsage]) -> "UsageView":
+        """Return the sums over some days."""
+        return cls(
+            events=sum(day.events for day in days),
+            requests=sum(day.requests for day in days),
+            bytes=sum(day.bytes for day in days),
+        )
+
+
+class OwnOrganisationView(ResponseBody):
+    """The organisation of a key, with its limits and its usage."""
+
+    id: str
+    name: str
+    state: Literal["active", "suspended"]
+    limits: OrganisationLimits
+    destinations: int = Field(description="The number of destinations, to compare with the limit.")
+    usage: UsageView = Field(description="The usage of the last 30 days.")
+
+
+class OrganisationPage(Page[OrganisationView]):
+    """A page of organisations."""
 
 
 class UsagePage(Page[DayUsage]):
@@ -88,6 +110,21 @@ async def list_all(context: Context, limit: Limit = PAGE, cursor: Cursor = None)
     rows = await list_organisations(context, limit=limit + 1, after=time_and_id_of(cursor))
     items, next_cursor = split_page(rows, limit, lambda row: (row.created_at.isoformat(), row.id))
     return OrganisationPage(items=[OrganisationView.of(item) for item in items], next_cursor=next_cursor)
+
+
+@router.get("/organisations/self", summary="Read the organisation of the key")
+@requires(*Scope)
+async def read_own(caller: CurrentCaller, context: Context) -> OwnOrganisationView:
+    """Read the limits and the usage of the key's own organisation. Every key may read them."""
+    found = await find_organisation(context, caller.organisation)
+    return OwnOrganisationView(
+        id=found.id,
+        name=found.name,
+        state="active" if found.suspended_at is None else "suspended",
+        limits=found.limits,
+        destinations=await count_destinations(context),
+        usage=UsageView.of(await organisation_usage_by_day(context, found.id, None, None)),
+    )
 
 
 @router.get("/organisations/{id}", summary="Read an organisation")
@@ -152,12 +189,7 @@ async def usage(
     """
     days = await organisation_usage_by_day(context, id, first, last)
     shown, next_cursor = slice_page(days, limit, cursor)
-    total = UsageView(
-        events=sum(day.events for day in days),
-        requests=sum(day.requests for day in days),
-        bytes=sum(day.bytes for day in days),
-    )
-    return UsagePage(items=shown, next_cursor=next_cursor, total=total)
+    return UsagePage(items=shown, next_cursor=next_cursor, total=UsageView.of(days))
 
 
 def _changed(response: Response, organisation: Organisation) -> OrganisationView:

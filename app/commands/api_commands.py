@@ -1,4 +1,4 @@
-"""The commands that call the API: destinations, mappings, events, rejections, stats, incidents, erase."""
+"""The commands that call the API, such as `destinations`, `events` and `sessions`."""
 
 import argparse
 import getpass
@@ -98,6 +98,14 @@ def incidents_arguments(parser: Parser) -> None:
     acknowledge.add_argument("--note")
 
 
+def sessions_arguments(parser: Parser) -> None:
+    actions = _actions(parser)
+    _list_action(actions, _list_sessions, "oldest first")
+    _action(actions, "end", "end a session of the console", _end_session).add_argument(
+        "session", metavar="SESSION"
+    )
+
+
 def erase_arguments(parser: Parser) -> None:
     """Add the arguments of `erase`. The value itself is read from standard input."""
     parser.add_argument("field", choices=SUBJECT_FIELDS, metavar="FIELD", help=", ".join(SUBJECT_FIELDS))
@@ -123,8 +131,8 @@ def _action(actions: Any, name: str, text: str, action: Action) -> Parser:
     return parser
 
 
-def _list_action(actions: Any, action: Action) -> Parser:
-    parser = _action(actions, "list", "newest first", action)
+def _list_action(actions: Any, action: Action, order: str = "newest first") -> Parser:
+    parser = _action(actions, "list", order, action)
     parser.add_argument("--limit", type=int, default=LIMIT)
     return parser
 
@@ -197,6 +205,16 @@ def _list_incidents(client: ApiClient, asked: argparse.Namespace) -> None:
 def _acknowledge(client: ApiClient, asked: argparse.Namespace) -> None:
     body = {} if asked.note is None else {"note": asked.note}
     _print_object(client.call("POST", f"/incidents/{_part(asked.incident)}/acknowledge", body=body), asked)
+
+
+def _list_sessions(client: ApiClient, asked: argparse.Namespace) -> None:
+    items = client.items("/sessions", limit=asked.limit)
+    rows = items if asked.json else ({**item, **item["person"]} for item in items)
+    _print_items(rows, asked, ("id", "name", "sub", "roles", "started_at", "last_seen_at"))
+
+
+def _end_session(client: ApiClient, asked: argparse.Namespace) -> None:
+    _print_object(client.call("DELETE", f"/sessions/{_part(asked.session)}"), asked)
 
 
 def _erase(client: ApiClient, asked: argparse.Namespace) -> None:

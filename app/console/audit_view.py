@@ -47,6 +47,10 @@ SENTENCES: Mapping[str, str] = {
     AuditAction.ORGANISATION_CHANGED: "changed the organisation",
     AuditAction.ORGANISATION_SUSPENDED: "suspended the organisation",
     AuditAction.ORGANISATION_RESUMED: "resumed the organisation",
+    AuditAction.ORGANISATION_SWITCHED: "switched to the organisation",
+    AuditAction.SIGN_IN: "signed in to the console",
+    AuditAction.SIGN_IN_REFUSED: "was refused a sign-in to the console",
+    AuditAction.SESSION_ENDED: "ended a console session",
 }
 
 
@@ -67,6 +71,10 @@ KINDS: Mapping[str, str] = {
     "preflight": "Setup checks",
     "key": "Keys",
     "organisation": "Organisations",
+    "organisation_switched": "Changes of organisation",
+    "sign_in": "Sign-ins",
+    "sign_in_refused": "Refused sign-ins",
+    "session_ended": "Ended sessions",
 }
 
 

@@ -34,6 +34,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "check_confirmed": "Check confirmed. The audit records who confirmed it.",
     "check_withdrawn": "Confirmation withdrawn.",
     "key_revoked": "Key revoked. Requests with this key are refused, and its sessions have ended.",
+    "session_ended": "Session ended. Its next request leads to the sign-in.",
     "mapping_created": "Mapping created. Complete its fields, then publish it.",
     "draft_saved": "Draft saved. Publish it to use it for new events.",
     "mapping_copied": "Mapping copied as a draft. Review it, then publish it.",

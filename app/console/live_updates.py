@@ -21,7 +21,7 @@ from app.console.destination import PAGE, content_of, panel_of
 from app.console.events import event_content
 from app.console.home import HomeParameters, home_content
 from app.console.replay import replay_content
-from app.console.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit
+from app.console.secured_page import CurrentDestination, CurrentVisit, SecuredPage, Visit, polled
 from app.console.time_range import RangeName, RangeParameter
 from app.domain.ids import DestinationId
 from app.store import destinations as stored
@@ -37,6 +37,7 @@ MAX_STREAMS = 100  # each polls the database; further pages get no live updates
 
 @router.get("/console/live", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
+@polled
 async def live_home(visit: CurrentVisit, query: HomeParameters) -> Response:
     """Stream the home page while it is open, for at most five minutes."""
 
@@ -49,6 +50,7 @@ async def live_home(visit: CurrentVisit, query: HomeParameters) -> Response:
 
 @router.get(PAGE + "/live", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
+@polled
 async def live(
     visit: CurrentVisit, found: CurrentDestination, range_name: RangeParameter = RangeName.DAY
 ) -> Response:
@@ -58,6 +60,7 @@ async def live(
 
 @router.get(PAGE + "/event/live", response_model=None)
 @requires(Scope.EVENTS_READ)
+@polled
 async def live_event(
     visit: CurrentVisit,
     found: CurrentDestination,
@@ -79,6 +82,7 @@ async def live_event(
 
 @router.get(PAGE + "/replays/{replay_id}/live", response_model=None)
 @requires(Scope.EVENTS_READ, Scope.REPLAY)
+@polled
 async def live_replay(visit: CurrentVisit, found: CurrentDestination, replay_id: str) -> Response:
     """Stream the progress of a replay until no event waits, for at most five minutes."""
     await replay_content(visit, found, replay_id)  # 404 for a replay that does not exist

@@ -39,6 +39,7 @@ MORE: Final[Sequence[tuple[str, str, tuple[Scope, ...]]]] = (
     ("/console/system", "System", (Scope.DESTINATIONS_READ, Scope.ORGANISATIONS_ADMIN)),
     ("/console/hash-tester", "Hash tester", (Scope.DESTINATIONS_READ,)),
     ("/console/keys", "Keys", (Scope.KEYS_ADMIN,)),
+    ("/console/sessions", "Sessions", (Scope.KEYS_ADMIN,)),
     ("/console/organisations", "Organisations", (Scope.ORGANISATIONS_ADMIN,)),
 )
 

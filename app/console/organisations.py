@@ -62,7 +62,7 @@ async def change(visit: CurrentVisit, id: str, form: Form) -> Response:
 async def switch(visit: CurrentVisit, id: str) -> Response:
     """Act for an organisation until the session ends or the user chooses another organisation."""
     chosen = await organisations.find_organisation(visit.context, id)
-    await sessions.act_for(visit.context, visit.request, chosen.id)
+    await sessions.act_for(visit.context, visit.request, visit.caller, chosen.id)
     return confirmations.redirect(visit.context, _ADDRESS, "organisation_switched")
 
 
@@ -105,6 +105,8 @@ async def _page(
         status=status,
         organisations=items,
         next_cursor=next_cursor,
+        # The role platform alone may open no page of an organisation.
+        may_switch=visit.caller.scopes != {Scope.ORGANISATIONS_ADMIN},
         given=given or {},
         problems=problems or {},
     )

@@ -1,4 +1,4 @@
-"""Sign-in of people through OpenID Connect: start, callback, and the page after signing out.
+"""Sign-in of people through OpenID Connect: start, callback, and sign-out here and at the provider.
 
 Between start and callback, a sealed cookie holds state, nonce, code verifier, and the page to open after the
 sign-in. The cookie is valid for ten minutes. The provider's tokens are checked and not stored.
@@ -11,25 +11,30 @@ from typing import Annotated, Final
 
 import msgspec
 from fastapi import APIRouter, Query, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.person_claims import display_name, subject_of
+from app.admin.person_claims import display_name, person_caller, subject_of
 from app.admin.refusals import ErrorCode, Refusal
-from app.admin.roles import ROLES, PersonRole, home_of
+from app.admin.roles import home_of
+from app.admin.sessions import UNKNOWN, end_signed_out, record_refusal
 from app.api.query_parameters import ignores_unknown_parameters
 from app.api.secured_route import Context, public
 from app.console import pages, sessions
-from app.console.secured_page import SIGN_IN, SecuredPage
+from app.console.secured_page import SIGN_IN, Form, SecuredPage, form_text, from_other_origins
 from app.crypto import CannotDecrypt, same_secret
-from app.oidc_client import Identity, OidcFailure, new_secret
+from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
+from app.oidc_client import Identity, Logout, OidcFailure, new_secret
 from app.store import organisations
 from app.store.organisation_scope import EVERY
-from app.store.sessions import Person
+from app.store.sessions import Person, SessionEnd, SessionSelection
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 CALLBACK: Final = "/console/oidc/callback"
+BACK_CHANNEL: Final = "/console/oidc/back-channel-logout"
+_NO_STORE: Final = {"Cache-Control": "no-store"}
 _PLACE: Final = "console/oidc"
 _LIFETIME: Final = timedelta(minutes=10)
 
@@ -47,7 +52,11 @@ class _Pending(msgspec.Struct):
 
 _PROVIDER_DOWN = "Existing sessions stay valid. Try again in a minute."
 _STATES = {
-    "denied": (403, "You did not sign in", "The sign-in service cancelled the sign-in. Start again."),
+    "denied": (
+        403,
+        "You did not sign in",
+        "The sign-in service cancelled the sign-in. An earlier session has ended. Start again.",
+    ),
     "unknown": (
         400,
         "This sign-in has ended",
@@ -123,24 +132,48 @@ async def callback(
     """Begin the session of the person that the provider identified."""
     pending = _pending_of(context, request)
     if context.people is None or pending is None or not same_secret(pending.state, state):
+        await record_refusal(context, "state_unknown")
         return _refused(request, "unknown")
     if error or not code:
-        return _ended(context, _refused(request, "denied"))
+        return await _end(context, request, "denied", "denied_by_provider")
     identity = await context.people.exchange(
-        code, code_verifier=pending.verifier, nonce=pending.nonce, max_age=0 if pending.fresh else None
+        code, code_verifier=pending.verifier, nonce=pending.nonce, fresh=pending.fresh
     )
     if isinstance(identity, OidcFailure):
-        return _ended(context, _refused(request, "provider" if identity.is_provider else "refused"))
-    person = await _person_of(context, identity)
-    if isinstance(person, str):
-        return _ended(context, _refused(request, person))
+        return await _end(context, request, "provider" if identity.is_provider else "refused", identity.why)
+    subject = subject_of(identity.subject)
+    name, roles = display_name(identity.name, subject), context.people_claims.roles_of(identity.claims)
+    organisation = await _organisation_of(context, identity)
+    caller = person_caller(subject, name, roles, organisation or DEFAULT_ORGANISATION)
+    if not roles or organisation is None:
+        # The provider withdrew the access, so no session of the person stays open in any browser.
+        selection, actor = SessionSelection(subject=subject), caller.actor
+        await sessions.end_all(context, selection, actor=actor, reason=SessionEnd.REFUSED)
+        state = "organisation" if roles else "role"
+        return await _end(context, request, state, f"no_{state}", caller)
     # If no page was requested, open the first page of the role.
-    onward = home_of(ROLES[PersonRole(person.role)]) if pending.onward == "/console" else pending.onward
+    onward = home_of(caller.scopes) if pending.onward == "/console" else pending.onward
     response = RedirectResponse(onward, 303)
-    # End an earlier session of this browser, perhaps of another person.
-    await sessions.end(context, request, response)
-    await sessions.begin_for_person(context, response, person)
-    return _ended(context, response)
+    person = Person(organisation, subject, name, roles, identity.authenticated_at, identity.session)
+    await sessions.begin(context, request, response, caller, person=person)
+    return _without_cookie(context, response)
+
+
+@router.post(BACK_CHANNEL, response_model=None)
+@public
+@from_other_origins
+async def back_channel_logout(context: Context, request: Request, form: Form) -> Response:
+    """End the sessions that the provider signed out (OpenID Connect Back-Channel Logout §2.5)."""
+    if context.people is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    logout = await context.people.logout_of(form_text(form, "logout_token"))
+    if isinstance(logout, Logout) and not await end_signed_out(context, logout):
+        logout = OidcFailure("replayed_jti")
+    if isinstance(logout, Logout):
+        return Response(status_code=204, headers=_NO_STORE)
+    await record_refusal(context, f"logout_{logout.why}")
+    content = {"error": "invalid_request", "error_description": logout.why}
+    return JSONResponse(content, 503 if logout.is_provider else 400, headers=_NO_STORE)
 
 
 @router.get("/console/signed-out", response_model=None)
@@ -152,20 +185,13 @@ async def signed_out(context: Context, request: Request) -> Response:
     return pages.show(request, "signed_out.html", onward=onward)
 
 
-async def _person_of(context: AppContext, identity: Identity) -> Person | str:
-    """Return the person. If the sign-in is refused, return the key of the explanation in `_STATES`."""
-    role = context.people_claims.role_of(identity.claims)
-    if role is None:
-        return "role"
-    organisation = context.people_claims.organisation_of(identity.claims)
-    if organisation is None:
-        return "organisation"
+async def _organisation_of(context: AppContext, identity: Identity) -> OrganisationId | None:
+    named = context.people_claims.organisation_of(identity.claims)
+    if named is None:
+        return None
     async with context.within(EVERY).engine.connect() as connection:
-        found = await organisations.find(connection, organisation)
-    if found is None:
-        return "organisation"
-    subject = subject_of(identity.subject)
-    return Person(found.id, subject, display_name(identity.name, subject), role)
+        found = await organisations.find(connection, named)
+    return None if found is None else found.id
 
 
 def _pending_of(context: AppContext, request: Request) -> _Pending | None:
@@ -177,7 +203,19 @@ def _pending_of(context: AppContext, request: Request) -> _Pending | None:
     return pending if pending.until > context.now().timestamp() else None
 
 
-def _ended(context: AppContext, response: Response) -> Response:
+async def _end(
+    context: AppContext, request: Request, state: str, reason: str, caller: Caller | None = None
+) -> Response:
+    """Refuse a sign-in that this browser started, and end its earlier session unless the provider is down."""
+    response = _without_cookie(context, _refused(request, state))
+    await record_refusal(context, reason, caller)
+    if state != "provider":
+        actor = UNKNOWN if caller is None else caller.actor
+        await sessions.end(context, request, response, actor=actor, reason=SessionEnd.REFUSED)
+    return response
+
+
+def _without_cookie(context: AppContext, response: Response) -> Response:
     """Delete the cookie from the browser: each sign-in can finish only once."""
     response.delete_cookie(
         _cookie_name(context),

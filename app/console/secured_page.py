@@ -25,7 +25,7 @@ from app.admin.roles import why_not
 from app.api.errors import problem_of
 from app.api.headers import address_parts
 from app.api.query_parameters import parameters_of, refused_parameters, without_blanks
-from app.api.secured_route import scopes_of
+from app.api.secured_route import Endpoint, scopes_of
 from app.console import pages, sessions
 from app.console.sessions import Visitor
 from app.crypto import same_secret
@@ -38,6 +38,22 @@ MAX_FIELDS = 400
 STEP_UP = timedelta(minutes=10)
 """Time after a sign-in in which a person may erase persons and manage keys and organisations."""
 _SENSITIVE = frozenset({Scope.ERASE, Scope.KEYS_ADMIN, Scope.ORGANISATIONS_ADMIN})
+
+
+_POLLED = "__polled__"
+_FROM_OTHER_ORIGINS = "__from_other_origins__"
+
+
+def polled(endpoint: Endpoint) -> Endpoint:
+    """Mark a route that open pages call by themselves. Its calls do not keep a session alive."""
+    setattr(endpoint, _POLLED, True)
+    return endpoint
+
+
+def from_other_origins(endpoint: Endpoint) -> Endpoint:
+    """Mark a public route whose form comes from no page of this console and carries its own proof."""
+    setattr(endpoint, _FROM_OTHER_ORIGINS, True)
+    return endpoint
 
 
 class SecuredPage(APIRoute):
@@ -53,7 +69,7 @@ class SecuredPage(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         endpoint = super().get_route_handler()
-        scopes = scopes_of(self.endpoint)
+        scopes, is_activity = scopes_of(self.endpoint), not hasattr(self.endpoint, _POLLED)
         parameters = parameters_of(self.dependant, self.endpoint)
 
         async def handle(request: Request) -> Response:
@@ -61,7 +77,8 @@ class SecuredPage(APIRoute):
             request.state.visitor = None
             try:
                 if scopes:
-                    visitor = await sessions.visitor_of(context, request)
+                    note = is_activity and "x-polled" not in request.headers
+                    visitor = await sessions.visitor_of(context, request, note=note)
                     if visitor is None:
                         return _to_sign_in(request)
                     request.state.visitor, request.state.caller = visitor, visitor.caller
@@ -76,7 +93,8 @@ class SecuredPage(APIRoute):
                 # A form also sends its empty fields. Drop these, so that the defaults apply.
                 request.scope["query_string"] = without_blanks(request.scope["query_string"])
                 if request.method == "POST":
-                    await _read_form(context, request)
+                    is_foreign = hasattr(self.endpoint, _FROM_OTHER_ORIGINS)
+                    await _read_form(context, request, is_foreign=is_foreign)
                     if scopes and not same_secret(
                         request.state.visitor.csrf, form_text(request.state.form, "csrf")
                     ):
@@ -108,7 +126,7 @@ def _to_sign_in(request: Request) -> Response:
 def _is_too_old(context: AppContext, visitor: Visitor, scopes: tuple[Scope, ...]) -> bool:
     """Return whether a person must sign in again before this action (erasure, keys, organisations)."""
     return (
-        visitor.signed_in_at is not None
+        visitor.caller.person is not None
         and set(scopes) <= _SENSITIVE
         and context.now() - visitor.signed_in_at > STEP_UP
     )
@@ -137,9 +155,9 @@ def _ask_again(request: Request) -> Response:
     return pages.show(request, "once_more.html", status=403, action=action, fields=fields)
 
 
-async def _read_form(context: AppContext, request: Request) -> None:
+async def _read_form(context: AppContext, request: Request, *, is_foreign: bool) -> None:
     """Store the form in the request's state. Raises Refusal (403) if no console page sent it."""
-    if not sessions.comes_from_here(context, request):
+    if not is_foreign and not sessions.comes_from_here(context, request):
         raise Refusal(ErrorCode.FORBIDDEN, "The form was not sent from a page of this console.")
     form = await request.form(max_fields=MAX_FIELDS, max_files=0)
     if any("\0" in name or "\0" in str(value) for name, value in form.multi_items()):

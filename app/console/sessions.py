@@ -21,7 +21,8 @@ from app.admin.roles import role_of
 from app.api.headers import address_parts
 from app.crypto import same_secret
 from app.domain.ids import KeyId, OrganisationId
-from app.store import sessions
+from app.store import audit, sessions
+from app.store.audit import AuditAction
 from app.store.organisation_scope import EVERY
 
 
@@ -30,12 +31,13 @@ class Visitor:
     """The person or key behind a session. Every form of the session must carry the token `csrf`."""
 
     caller: Caller
+    session: str  # its id
     name: str
-    role: str
+    role: str  # several roles are separated by commas
     since: datetime
     csrf: str
-    # When a person last signed in at the provider; None for a key.
-    signed_in_at: datetime | None = None
+    # When the provider authenticated the person.
+    signed_in_at: datetime
     # The name of the organisation that a platform caller chose to act for; None for its own.
     acting_for: str | None = None
 
@@ -63,19 +65,35 @@ def csrf_of(token: str) -> str:
     return hmac.new(token.encode(), b"console form", hashlib.sha256).hexdigest()
 
 
-async def begin(context: AppContext, response: Response, key_digest: bytes) -> None:
-    """Begin a session for the key with this digest, and set its cookie on the response.
+async def begin(
+    context: AppContext,
+    request: Request,
+    response: Response,
+    caller: Caller,
+    *,
+    key_digest: bytes | None = None,
+    person: sessions.Person | None = None,
+) -> None:
+    """Begin a session for a key or a person, and set its cookie on the response.
+
+    It ends an earlier session of this browser, perhaps of another person, and the person's sessions with
+    other roles.
 
     SameSite is Lax, not Strict: the redirect back from Amazon's sign-in comes from another site. A GET
     changes nothing, and every POST must name its origin and carry the session's form token.
     """
-    token = secrets.token_urlsafe(32)
-    async with context.within(EVERY).engine.begin() as connection:
-        await sessions.begin(connection, digest_of(token), key_digest)
-    _set_cookie(context, response, token)
-
-
-def _set_cookie(context: AppContext, response: Response, token: str) -> None:
+    token, replaced = secrets.token_urlsafe(32), sessions.SessionEnd.REPLACED
+    await end(context, request, response, actor=caller.actor, reason=replaced)
+    if person is not None:
+        outdated = sessions.SessionSelection(subject=person.subject, unlike=person)
+        await end_all(context, outdated, actor=caller.actor, reason=replaced)
+    role = role_of(caller.scopes)
+    roles = person.roles if person else [role] if role else []
+    new = sessions.NewSession(
+        digest_of(token), caller.actor, roles, caller.organisation, key_digest=key_digest, person=person
+    )
+    async with context.within(caller.organisation).engine.begin() as connection:
+        await sessions.begin(connection, new)
     response.set_cookie(
         cookie_name(context),
         token,
@@ -87,28 +105,34 @@ def _set_cookie(context: AppContext, response: Response, token: str) -> None:
     )
 
 
-async def begin_for_person(context: AppContext, response: Response, person: sessions.Person) -> None:
-    """Begin the session of a person, and set its cookie on the response."""
-    token = secrets.token_urlsafe(32)
-    async with context.within(EVERY).engine.begin() as connection:
-        await sessions.begin_for_person(connection, digest_of(token), person)
-    _set_cookie(context, response, token)
-
-
-async def end(context: AppContext, request: Request, response: Response) -> None:
+async def end(
+    context: AppContext, request: Request, response: Response, *, actor: str, reason: sessions.SessionEnd
+) -> None:
     """End the request's session in the database and in the browser."""
     token = request.cookies.get(cookie_name(context))
     if token:
-        async with context.within(EVERY).engine.begin() as connection:
-            await sessions.end(connection, digest_of(token))
+        own = sessions.SessionSelection(digest=digest_of(token))
+        await end_all(context, own, actor=actor, reason=reason)
     response.delete_cookie(
         cookie_name(context), path="/", secure=is_secure(context), httponly=True, samesite="lax"
     )
 
 
-async def act_for(context: AppContext, request: Request, organisation: OrganisationId) -> None:
+async def end_all(
+    context: AppContext, selection: sessions.SessionSelection, *, actor: str, reason: sessions.SessionEnd
+) -> None:
+    """End the selected sessions of all organisations."""
+    async with context.within(EVERY).engine.begin() as connection:
+        await sessions.end(connection, selection, actor=actor, reason=reason)
+
+
+async def act_for(
+    context: AppContext, request: Request, caller: Caller, organisation: OrganisationId
+) -> None:
     """Let the request's session act for an organisation. Only a platform caller may do so."""
     token = request.cookies.get(cookie_name(context), "")
+    async with context.within(organisation).engine.begin() as connection:
+        await audit.record(connection, caller.actor, AuditAction.ORGANISATION_SWITCHED, organisation)
     async with context.within(EVERY).engine.begin() as connection:
         await sessions.act_for(connection, digest_of(token), organisation)
 
@@ -126,29 +150,26 @@ async def visitor_of(context: AppContext, request: Request, *, note: bool = True
         session = await sessions.find(connection, digest_of(token), note=note)
     if session is None:
         return None
-    csrf = csrf_of(token)
     if session.subject is not None:
         assert session.name is not None
-        assert session.role is not None
-        assert session.organisation is not None
-        person = _acting(
-            person_caller(session.subject, session.name, session.role, session.organisation), session
+        caller: Caller | None = person_caller(
+            session.subject, session.name, session.roles, session.organisation
         )
-        return Visitor(
-            person,
-            session.name,
-            session.role,
-            session.created_at,
-            csrf,
-            session.signed_in_at,
-            session.acting_for_name,
-        )
-    caller, name = _caller(context, session) if context.key_sign_in else (None, "")
-    role = None if caller is None else role_of(caller.scopes)
-    if caller is None or role is None:
+        name, role = session.name, ", ".join(session.roles)
+    else:
+        caller, name = _caller(context, session) if context.key_sign_in else (None, "")
+        role = (caller and role_of(caller.scopes)) or ""
+    if caller is None or not role:
         return None
     return Visitor(
-        _acting(caller, session), name, role, session.created_at, csrf, None, session.acting_for_name
+        _acting(caller, session),
+        session.id,
+        name,
+        role,
+        session.created_at,
+        csrf_of(token),
+        session.signed_in_at,
+        session.acting_for_name,
     )
 
 
@@ -164,7 +185,7 @@ def _caller(context: AppContext, session: sessions.StoredSession) -> tuple[Calle
     assert session.key_digest is not None
     if bootstrap is not None and same_secret(session.key_digest, bootstrap):
         return Caller(BOOTSTRAP, frozenset(Scope)), "bootstrap key"
-    if session.key is None or session.organisation is None:
+    if session.key is None:
         return None, ""
     limited = None if session.destination_ids is None else frozenset(session.destination_ids)
     caller = Caller(KeyId(session.key), frozenset(session.scopes), limited, session.organisation)

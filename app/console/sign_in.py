@@ -5,14 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from app.admin.access import Scope
+from app.admin.access import Caller, Scope
 from app.admin.context import AppContext
 from app.admin.keys import digest_of
 from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.admin.roles import home_of, role_of
+from app.admin.sessions import record_refusal
 from app.api.secured_route import Context, key_ring_of, public, requires
 from app.console import pages, sessions
 from app.console.secured_page import Form, SecuredPage, form_text
+from app.store.sessions import SessionEnd
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -51,13 +53,13 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
     bearer = [(b"authorization", b"Bearer " + key.encode("latin-1", "replace"))]
     caller = await key_ring_of(request).authenticate(bearer)
     if isinstance(caller, Problem):
+        await record_refusal(context, "unknown_key")
         return _show(request, context, onward, problem=_UNKNOWN, status=401)
     if role_of(caller.scopes) is None:
+        await record_refusal(context, "role", caller)
         return _show(request, context, onward, problem=_NO_ROLE, status=403)
     response = RedirectResponse(home_of(caller.scopes) if onward == "/console" else onward, 303)
-    # End an earlier session of this browser, perhaps of another person.
-    await sessions.end(context, request, response)
-    await sessions.begin(context, response, digest_of(key))
+    await sessions.begin(context, request, response, caller, key_digest=digest_of(key))
     return response
 
 
@@ -65,9 +67,10 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
 @requires(*Scope)
 async def sign_out(request: Request, context: Context) -> Response:
     """End the session. For a person, also end the session at the sign-in provider."""
-    is_person = request.state.visitor.signed_in_at is not None
-    response = RedirectResponse("/console/signed-out" if is_person else "/console/sign-in", 303)
-    await sessions.end(context, request, response)
+    caller: Caller = request.state.caller
+    onward = "/console/sign-in" if caller.person is None else "/console/signed-out"
+    response = RedirectResponse(onward, 303)
+    await sessions.end(context, request, response, actor=caller.actor, reason=SessionEnd.SIGNED_OUT)
     return response
 
 

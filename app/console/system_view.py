@@ -21,16 +21,14 @@ class SystemCheck:
     at: datetime | None = None
 
 
-def checks(state: SystemState) -> Sequence[SystemCheck]:
-    """Return the checks of the installation, failed checks first."""
-    rows = [
-        _workers(state),
-        _durability(state),
-        _clock(state),
-        _partitions(state),
-        _balance(state),
-        _keys(state),
-    ]
+def checks(state: SystemState, *, with_totals: bool) -> Sequence[SystemCheck]:
+    """Return the checks of the installation, failed checks first.
+
+    Totals of all organisations would tell an organisation the volume of the others.
+    """
+    rows = [_workers(state), _durability(state), _clock(state), _partitions(state)]
+    if with_totals:
+        rows += [_balance(state), _keys(state)]
     return sorted(rows, key=lambda row: row.passed)
 
 
@@ -123,9 +121,11 @@ def _keys(state: SystemState) -> SystemCheck:
     return SystemCheck("Encryption", True, f"Key {state.writing_key} encrypts new values.")
 
 
-def facts(state: SystemState, *, version: str, python: str) -> Sequence[tuple[str, str]]:
+def facts(state: SystemState, *, version: str, python: str, with_totals: bool) -> Sequence[tuple[str, str]]:
     """Return the facts about the program and the database, each as label and value."""
     found = state.database
+    if not with_totals:
+        return (("Version", version), ("Events waiting", _waiting(state)))
     return (
         ("Version", version),
         ("Python", python),

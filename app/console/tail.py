@@ -18,7 +18,7 @@ from app.console import pages
 from app.console.event_filter import EventParameters, Events
 from app.console.live_updates import Panel, streamed
 from app.console.search import MOST_LISTED
-from app.console.secured_page import CurrentVisit, SecuredPage, Visit
+from app.console.secured_page import CurrentVisit, SecuredPage, Visit, polled
 from app.console.wording import EVENT_STATUSES
 from app.domain.conversion.event_types import EVENT_TYPES
 
@@ -50,6 +50,7 @@ async def page(visit: CurrentVisit, query: Events, q: _Text = "", destination: _
 
 @router.get("/console/tail/live", response_model=None)
 @requires(Scope.EVENTS_READ)
+@polled
 async def live(visit: CurrentVisit, query: Events, q: _Text = "", destination: _Id = "") -> Response:
     """Stream the newest events for at most five minutes. The browser then connects again."""
     await _content(visit, query, q, destination)  # validates the same parameters as the page

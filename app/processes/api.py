@@ -195,6 +195,8 @@ async def build_application(
         await recorder.write()
         await client.close()
         await sign_in.close()
+        if people is not None:
+            await people.aclose()
 
 
 def build_ingest(

@@ -35,6 +35,7 @@ from app.api import (
     rejections,
     replay,
     replay_history,
+    sessions,
     status_callback,
     suggestions,
 )
@@ -69,6 +70,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     consent_records.router,
     hashing.router,
     keys.router,
+    sessions.router,
     audit.router,
     organisations.router,
     event_reports.router,

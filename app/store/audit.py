@@ -50,6 +50,10 @@ class AuditAction(StrEnum):
     ORGANISATION_CHANGED = "organisation.changed"
     ORGANISATION_SUSPENDED = "organisation.suspended"
     ORGANISATION_RESUMED = "organisation.resumed"
+    ORGANISATION_SWITCHED = "organisation_switched"
+    SIGN_IN = "sign_in"
+    SIGN_IN_REFUSED = "sign_in_refused"
+    SESSION_ENDED = "session_ended"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import msgspec
@@ -53,13 +53,18 @@ class DestinationRow:
     pins: dict[str, str]
 
 
+# The version of a destination `d` as processes cache it. A suspension changes only this version.
+CACHED_VERSION: Final = "CASE WHEN d.suspended THEN -d.version ELSE d.version END"
+
+
 async def load(
     connection: PipelineConnection, ids: Collection[DestinationId]
 ) -> dict[DestinationId, DestinationRow]:
     """Return the existing destinations among these ids, with their mappings and pins, from one snapshot."""
     rows = await connection.fetch(
-        """
-        SELECT d.*, d.organisation_id AS organisation, d.sign_in <> 'none' AS signed_in,
+        f"""
+        SELECT d.*, {CACHED_VERSION} AS cached_version,
+          d.organisation_id AS organisation, d.sign_in <> 'none' AS signed_in,
           -- JSON, because one row carries all mappings.
           (SELECT coalesce(json_agg(json_build_object('id', m.id, 'number', m.number,
                   'version', m.published_version, 'document', v.document) ORDER BY m.number), '[]')
@@ -68,7 +73,7 @@ async def load(
            LEFT JOIN mapping_versions v ON v.mapping = m.id AND v.version = m.published_version
            WHERE m.organisation_id = d.organisation_id AND m.destination = d.id
              AND m.archived_at IS NULL)::text AS mappings,
-          (SELECT coalesce(json_object_agg(n.event_type, n.name), '{}')
+          (SELECT coalesce(json_object_agg(n.event_type, n.name), '{{}}')
            FROM event_names n WHERE n.organisation_id = d.organisation_id
              AND n.advertiser_id = d.advertiser_id)::text AS pins
         FROM destinations d WHERE d.id = ANY($1)
@@ -82,6 +87,7 @@ def _destination_row(row: asyncpg.Record) -> DestinationRow:
     return read_row(
         DestinationRow,
         row,
+        version=row["cached_version"],
         mappings=msgspec.json.decode(row["mappings"]),
         pins=msgspec.json.decode(row["pins"]),
     )

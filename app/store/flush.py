@@ -21,6 +21,7 @@ import asyncpg
 from app.domain.ids import DestinationId, DestinationNumber
 from app.store import PipelineConnection, counts
 from app.store.batches import NewBatch
+from app.store.cached_destinations import CACHED_VERSION
 from app.store.partitions import FLUSH_LOCK
 
 # The parameters of the statement of `append`, in order. They are also the first parameters of the function.
@@ -116,7 +117,7 @@ _FUNCTION_SQL: Final = f"""
         SELECT FROM unnest(:used_destinations, :used_versions) AS used (id, version)
         LEFT JOIN destinations d ON d.id = used.id
         -- The version NULL stands for a destination that does not exist.
-        WHERE d.version IS DISTINCT FROM used.version)
+        WHERE {CACHED_VERSION} IS DISTINCT FROM used.version)
       THEN RETURN '{FlushOutcome.STALE}'; END IF;
       -- Duplicates in the two earlier generations; the INSERT below finds those in the current one.
       new_keys := ARRAY(
@@ -182,8 +183,8 @@ async def read_preconditions(
 ) -> FlushPreconditions:
     """Read the ledger generation and the versions of these destinations. Call it under the flush lock."""
     rows = await connection.fetch(
-        """
-        SELECT g.generation, (now() AT TIME ZONE 'UTC')::date AS day, d.id, d.version
+        f"""
+        SELECT g.generation, (now() AT TIME ZONE 'UTC')::date AS day, d.id, {CACHED_VERSION} AS version
         FROM (SELECT max(generation) AS generation FROM ledger_generations) g
         -- LEFT JOIN: the generation is needed even if no destination exists.
         LEFT JOIN destinations d ON d.id = ANY($1)

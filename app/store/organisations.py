@@ -131,7 +131,8 @@ async def set_suspended(
 ) -> Organisation:
     """Suspend or resume an organisation and the delivery of all its destinations.
 
-    Each destination gets a new version, so that every process reads it again before it stores an event.
+    Every process reads the destinations again before it stores an event (`CACHED_VERSION`). Their versions
+    stay, because their configuration is the same.
     """
     changed = await _organisation(
         connection,
@@ -143,7 +144,7 @@ async def set_suspended(
     assert changed is not None
     await execute(
         connection,
-        "UPDATE destinations SET suspended = :suspended, version = version + 1, updated_at = now() "
+        "UPDATE destinations SET suspended = :suspended "
         # Locked in order of number, so that two callers cannot deadlock.
         "WHERE id IN (SELECT id FROM destinations WHERE organisation_id = :id "
         "AND suspended IS DISTINCT FROM :suspended ORDER BY number FOR UPDATE)",
@@ -162,11 +163,14 @@ async def lock_destination_count(connection: AsyncConnection) -> tuple[int, int 
     limit: int | None = await fetch_value(
         connection, "SELECT max_destinations FROM organisations WHERE id = acting_organisation() FOR UPDATE"
     )
-    if limit is None:
-        return 0, None
+    return (0, None) if limit is None else (await count_destinations(connection), limit)
+
+
+async def count_destinations(connection: AsyncConnection) -> int:
+    """Return the number of destinations of the acting organisation, without archived destinations."""
     used: int = await fetch_value(
         connection,
         "SELECT count(*) FROM destinations "
         "WHERE organisation_id = acting_organisation() AND archived_at IS NULL",
     )
-    return used, limit
+    return used

@@ -58,6 +58,7 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     # Rows of keys are never deleted, because the audit refers to them. Workers receive no requests with keys.
     "api_keys": TablePrivileges(f"SELECT, INSERT, {_KEY_LIFE}"),
     "console_sessions": TablePrivileges(_ALL),
+    "logout_tokens": TablePrivileges("SELECT, INSERT, DELETE"),
     # Rows are never changed. The trigger that adds the hash runs with the owner's privileges.
     "audit": TablePrivileges(f"SELECT, {_NEW_AUDIT_ROW}", "SELECT (sequence, hash)"),
     "erasures": TablePrivileges("SELECT, INSERT", f"SELECT, {_ERASURE_PROGRESS}"),

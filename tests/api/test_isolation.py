@@ -259,6 +259,7 @@ OURS = {
 WITHOUT_POLICY = {
     "ledger": "keyed digests, which outlive the batches that name their destinations",
     "ledger_generations": "of the whole service",
+    "logout_tokens": "digests of ids that the sign-in provider chose",
     **dict.fromkeys(
         (
             "alembic_version",

@@ -193,6 +193,45 @@ async def test_a_suspended_organisation_sends_no_new_events(world: World) -> Non
     assert not [item for item in own_audit if "organisation" in item["action"]]
 
 
+async def test_a_suspension_changes_no_version_of_a_destination(world: World) -> None:
+    """The configuration is the same, so an editor's If-Match still holds; processes read it again."""
+    key = await organisation(world)
+    made = (await world.call("POST", "/destinations", DESTINATION, key=key)).json()
+    cached = "SELECT CASE WHEN suspended THEN -version ELSE version END AS v FROM destinations"
+    assert [row.v for row in await world.sql(cached)] == [1]
+    await world.call("POST", "/organisations/acme/suspend")
+    assert [row.v for row in await world.sql(cached)] == [-1]
+    path = f"/destinations/{made['id']}"
+    found = (await world.call("GET", path, key=key)).json()
+    assert (found["version"], found["updated_at"]) == (made["version"], made["updated_at"])
+    changed = await world.call("PATCH", path, {"name": "New"}, key=key, headers={"If-Match": '"1"'})
+    assert changed.status_code == 200, changed.text
+
+
+async def test_every_key_reads_the_limits_of_its_own_organisation(world: World) -> None:
+    """And of no other; the id `self` can therefore not be taken."""
+    key = await organisation(world, limits={"destinations": 7})
+    made = (await world.call("POST", "/destinations", DESTINATION, key=key)).json()
+    body = {"name": "k", "scopes": ["events:write"], "destination_ids": [made["id"]]}
+    weak = (await world.call("POST", "/keys?organisation_id=acme", body)).json()["key"]
+    await world.sql(
+        "INSERT INTO counts (destination, day, writer, accepted) "
+        "SELECT number, current_date, 32767, 9 FROM destinations"
+    )
+    app = world.client._transport.app  # type: ignore[attr-defined]
+    address = world.engine.url.render_as_string(hide_password=False).replace("+asyncpg", "")
+    async with asyncpg.create_pool(address, min_size=1, max_size=2) as pool:
+        app.state.context = replace(world.context, pool=pool, now=lambda: datetime.now(UTC))
+        for each in (key, weak):
+            own = (await world.call("GET", "/organisations/self", key=each)).json()
+            assert (own["id"], own["limits"]["destinations"], own["destinations"]) == ("acme", 7, 1)
+            assert own["usage"] == {"events": 9, "requests": 0, "bytes": 0}
+        assert (await world.call("GET", "/organisations/self")).json()["id"] == "default"
+    assert (await world.call("GET", "/organisations/self", key=None)).status_code == 401
+    taken = await world.call("POST", "/organisations", {"id": "self", "name": "Self"})
+    assert (taken.status_code, taken.json()["error"]) == (409, "organisation_exists")
+
+
 @pytest.mark.parametrize("is_refreshed", [True, False])
 async def test_an_organisation_suspended_elsewhere_sends_no_events_after_three_seconds(
     world: World, is_refreshed: bool

@@ -109,13 +109,16 @@ def _stable(content: str) -> str:
     content = re.sub(
         r'"(key|id|hint|public_key|signed|signature|code_verifier|authorize_url)": ?"[^"]*"', "", content
     )
-    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\b(era|inc|key|dst|map|org|rpl)_[0-9a-z]{16,32}\b", "", content)
+    return re.sub(
+        r"\d{4}-\d\d-\d\dT[\d:.]+Z|\b(era|inc|key|dst|map|org|rpl|ses)_[0-9a-z]{16,32}\b", "", content
+    )
 
 
 NOBODY = {
     "destination_id": "dst_" + "0" * 20,
     "mapping_id": "map_" + "0" * 20,
     "key_id": "key_" + "0" * 20,
+    "session_id": "ses_" + "0" * 20,
     "erasure_id": "era_" + "0" * 20,
     "incident_id": "inc_" + "0" * 20,
     "replay_id": "rpl_" + "0" * 20,
@@ -217,6 +220,8 @@ async def _made(world: World) -> Two:
         assert answer.status_code == 303, answer.text
         cookies[who] = re.findall(r"console=([\w-]{40,})", answer.headers["set-cookie"])[-1]
         world.client.cookies.clear()
+    sessions = (await world.call("GET", "/sessions", key=keys["alpha"])).json()["items"]
+    ids["session_id"] = sessions[0]["id"]
     return Two(world, ids, keys, cookies)
 
 

@@ -1,74 +1,24 @@
 """The client of the provider: what it accepts as an identity, and what it refuses, with a fake provider."""
 
+import base64
+import json
+import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from joserfc import jwt
-from joserfc.jwk import KeySet, RSAKey
+from joserfc.jwk import RSAKey
 
 from app.admin.access import Scope
-from app.admin.person_claims import PersonClaims, display_name, subject_of
+from app.admin.person_claims import PersonClaims, display_name, person_caller, subject_of
 from app.admin.roles import ACTIONS, PRECEDENCE, ROLES, PersonRole, role_of, why_not
-from app.oidc_client import Identity, OidcClient, OidcFailure
+from app.oidc_client import Identity, Logout, OidcClient, OidcFailure
+from tests.console.identity_provider import ISSUER, LOGOUT_EVENT, Provider, from_now
 
-ISSUER = "https://login.example"
-NOW = 1_780_000_000.0
-
-
-@dataclass
-class Provider:
-    """A provider that answers with whatever claims and key a test wants."""
-
-    key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "one"}))
-    claims: dict[str, Any] = field(default_factory=dict)
-    signed_with: RSAKey | None = None
-    header: dict[str, Any] = field(default_factory=dict)
-    away: bool = False
-    asked: list[str] = field(default_factory=list)
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    async def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request.url.path)
-        if self.away:
-            raise httpx.ConnectError("away")
-        match request.url.path:
-            case "/.well-known/openid-configuration":
-                return httpx.Response(
-                    200,
-                    json={
-                        "issuer": ISSUER,
-                        "authorization_endpoint": ISSUER + "/auth",
-                        "token_endpoint": ISSUER + "/token",
-                        "jwks_uri": ISSUER + "/keys",
-                        "end_session_endpoint": ISSUER + "/end",
-                    }
-                    | self.metadata,
-                )
-            case "/keys":
-                return httpx.Response(200, json=KeySet([self.key]).as_dict(private=False))
-            case _:
-                form = parse_qs(request.content.decode())
-                assert form["code_verifier"] == ["verifier" * 8]
-                claims = {
-                    "iss": ISSUER,
-                    "sub": "ada",
-                    "aud": "console",
-                    "exp": NOW + 300,
-                    "iat": NOW,
-                    "nonce": "nonce-1",
-                    "name": "Ada",
-                }
-                claims |= self.claims
-                key = self.signed_with or self.key
-                header = {"alg": "RS256", "kid": key.kid} | self.header
-                token = jwt.encode(header, {k: v for k, v in claims.items() if v is not None}, key)
-                return httpx.Response(
-                    200, json={"id_token": token, "access_token": "a", "token_type": "Bearer"}
-                )
+NOW = int(time.time())
 
 
 @dataclass
@@ -79,14 +29,13 @@ class Clock:
         return self.elapsed
 
 
-def client_of(provider: Provider, clock: Clock | None = None) -> OidcClient:
+def client_of(provider: Any, clock: Clock | None = None) -> OidcClient:
     return OidcClient(
         ISSUER,
         "console",
         "secret",
         "https://app.example/console/oidc/callback",
         transport=httpx.MockTransport(provider),
-        now=lambda: NOW,
         monotonic=clock or Clock(),
     )
 
@@ -124,10 +73,16 @@ async def test_a_valid_token_is_an_identity() -> None:
         {"aud": "other"},
         {"aud": ["console", "other"], "azp": "other"},
         {"iss": "https://evil.example"},
-        {"exp": NOW - 120},
+        {"exp": from_now(-120)},
         {"exp": None},
-        {"iat": NOW + 120},
+        {"iat": from_now(120)},
+        {"iat": from_now(-3600)},
+        {"iat": "now"},
         {"sub": None},
+        {"sub": ""},
+        {"sub": "a" * 256},
+        {"sub": "a\0b"},
+        {"sub": 7},
     ],
 )
 async def test_wrong_claims_are_refused(claims: dict[str, Any]) -> None:
@@ -135,23 +90,38 @@ async def test_wrong_claims_are_refused(claims: dict[str, Any]) -> None:
     assert isinstance(await exchanged(Provider(claims=claims)), OidcFailure)
 
 
-@pytest.mark.parametrize("claims", [{"exp": NOW - 30}, {"iat": NOW + 30}])
+@pytest.mark.parametrize("claims", [{"exp": from_now(-30)}, {"iat": from_now(30)}])
 async def test_a_minute_between_the_clocks_is_allowed(claims: dict[str, Any]) -> None:
     """In both directions."""
     assert isinstance(await exchanged(Provider(claims=claims)), Identity)
 
 
 async def test_a_fresh_sign_in_must_be_fresh() -> None:
-    """A provider that ignores max_age is not believed."""
-    assert isinstance(await exchanged(Provider(claims={"auth_time": int(NOW)}), max_age=0), Identity)
-    old = await exchanged(Provider(claims={"auth_time": int(NOW) - 600}), max_age=0)
-    assert isinstance(old, OidcFailure)
+    """By the provider's `auth_time`: a provider that ignores max_age is not believed."""
+    assert isinstance(await exchanged(Provider(claims={"auth_time": from_now(0)}), fresh=True), Identity)
+    for claims in ({"auth_time": from_now(-600)}, {}):
+        assert await exchanged(Provider(claims=claims), fresh=True) == OidcFailure("sign_in_too_old")
+
+
+@pytest.mark.parametrize(("claims", "at"), [({"auth_time": NOW - 900}, NOW - 900), ({}, 0)])
+async def test_the_time_of_the_sign_in_is_the_providers(claims: dict[str, Any], at: float) -> None:
+    """Never the time of the token: without the claim, the sign-in counts as old."""
+    identity = await exchanged(Provider(claims=claims))
+    assert isinstance(identity, Identity)
+    assert identity.authenticated_at == at
+
+
+@pytest.mark.parametrize("at", [from_now(3600), -1, float("1e300"), "now", [1], True])
+async def test_an_impossible_auth_time_is_refused(at: Any) -> None:
+    """Whatever its type is; `true` is the first second of 1970, so it is old."""
+    identity = await exchanged(Provider(claims={"auth_time": at}))
+    assert isinstance(identity, OidcFailure) or identity.authenticated_at == 1
 
 
 async def test_a_foreign_signature_is_refused() -> None:
     """A key of the same id that the provider does not publish."""
     foreign = RSAKey.generate_key(2048, {"kid": "one"})
-    assert await exchanged(Provider(signed_with=foreign)) == OidcFailure("signature_invalid")
+    assert await exchanged(Provider(signed_with=foreign)) == OidcFailure("bad_signature")
 
 
 async def test_a_new_signing_key_is_found() -> None:
@@ -168,13 +138,133 @@ async def test_a_new_signing_key_is_found() -> None:
 
 
 async def test_a_provider_that_is_away_is_named() -> None:
-    """At the start of a sign-in also when it was known before."""
+    """At the start of a sign-in also when it was known before, and within seconds."""
+    provider, clock = Provider(), Clock(100.0)
+    client = client_of(provider, clock)
+    assert isinstance(await client.authorization_url(state="s", nonce="n", code_verifier="v" * 48), str)
+    provider.away = True
+    clock.elapsed += 11
+    failure = await client.authorization_url(state="s", nonce="n", code_verifier="v" * 48)
+    assert failure == OidcFailure("provider_unavailable", is_provider=True)
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_many_starts_read_the_metadata_once(away: bool) -> None:
+    """Also while the provider does not answer: nobody can flood it through this service."""
+    provider = Provider(away=away)
+    client = client_of(provider)
+    for _ in range(50):
+        await client.authorization_url(state="s", nonce="n", code_verifier="v" * 48)
+    assert provider.asked == ["/.well-known/openid-configuration"]
+
+
+def unsigned(alg: str) -> str:
+    """Return a token without a signature."""
+    claims = {"iss": ISSUER, "sub": "ada", "aud": "console", "exp": NOW + 300, "iat": NOW, "nonce": "nonce-1"}
+    parts = [{"alg": alg, "typ": "JWT"}, claims]
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    return ".".join([*encoded, ""])
+
+
+@pytest.mark.parametrize(
+    "token", [unsigned("none"), unsigned("None"), unsigned("HS256"), "", "a.b.c", "é", "e30.e30.e30", "." * 9]
+)
+async def test_an_unsigned_or_unreadable_token_is_refused(token: str) -> None:
+    """Without an error of this service."""
+    assert isinstance(await exchanged(Provider(token=token or " ")), OidcFailure)
+    assert isinstance(await client_of(Provider()).logout_of(token), OidcFailure)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{"typ": "at+jwt"}, {"typ": "logout+jwt"}, {"crit": ["x"], "x": 1}, {"b64": False, "crit": ["b64"]}],
+)
+async def test_a_token_of_another_kind_is_refused(header: dict[str, Any]) -> None:
+    """Although the provider signed it."""
+    assert isinstance(await exchanged(Provider(header=header)), OidcFailure)
+
+
+UNREADABLE = [
+    {"kty": "EC", "crv": "brainpoolP256r1", "x": "AA", "y": "AA", "kid": "b"},
+    {"kty": "RSA", "e": "AQAB", "kid": "r"},
+    {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "o", "key_ops": ["unknown"]},
+    {"kty": "AKP", "kid": "q"},
+    {"kid": "k"},
+    "text",
+    None,
+]
+
+
+@pytest.mark.parametrize("unreadable", UNREADABLE)
+async def test_a_key_that_cannot_be_read_is_skipped(unreadable: Any) -> None:
+    """RFC 7517 §5: the keys beside it still verify tokens."""
+    provider = Provider()
+    provider.keys = {"keys": [unreadable, provider.key.as_dict(private=False)]}
+    assert isinstance(await exchanged(provider), Identity)
+
+
+@pytest.mark.parametrize(
+    "keys", [{"keys": []}, {}, {"keys": "text"}, {"keys": [None]}, [], {"keys": {"a": 1}}]
+)
+async def test_a_malformed_key_set_is_a_failure_and_not_kept(keys: Any) -> None:
+    """A process that started with it accepts tokens when the provider is repaired."""
+    provider, clock = Provider(keys=keys), Clock(100.0)
+    client = client_of(provider, clock)
+    arguments = {"code_verifier": "verifier" * 8, "nonce": "nonce-1"}
+    assert isinstance(await client.exchange("code", **arguments), OidcFailure)
+    provider.keys, clock.elapsed = None, 140.0
+    assert isinstance(await client.exchange("code", **arguments), Identity)
+
+
+async def test_a_logout_token_names_a_person_or_a_session() -> None:
+    """Or both."""
     provider = Provider()
     client = client_of(provider)
-    assert isinstance(await client.authorization_url(state="s", nonce="n", code_verifier="v"), str)
-    provider.away = True
-    failure = await client.authorization_url(state="s", nonce="n", code_verifier="v")
-    assert failure == OidcFailure("provider_unavailable", is_provider=True)
+    assert await client.logout_of(provider.logout_token()) == Logout("jti-1", "ada", None)
+    assert await client.logout_of(provider.logout_token(sub=None, sid="s")) == Logout("jti-1", None, "s")
+    provider.header = {"typ": "logout+jwt"}
+    assert await client.logout_of(provider.logout_token(aud=["console", "b"])) == Logout("jti-1", "ada", None)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": "other"},
+        {"aud": ["other"]},
+        {"aud": None},
+        {"iss": "https://evil.example"},
+        {"iss": None},
+        {"events": None},
+        {"events": {}},
+        {"events": {LOGOUT_EVENT: None}},
+        {"events": [LOGOUT_EVENT]},
+        {"nonce": "nonce-1"},
+        {"jti": None},
+        {"jti": ""},
+        {"jti": 7},
+        {"sub": None},
+        {"sub": ["ada"]},
+        {"sub": None, "sid": ""},
+        {"iat": None},
+        {"iat": from_now(-3600)},
+        {"iat": from_now(3600)},
+        {"exp": from_now(-120)},
+    ],
+)
+async def test_a_wrong_logout_token_is_refused(claims: dict[str, Any]) -> None:
+    """Whatever the signature says."""
+    provider = Provider()
+    assert isinstance(await client_of(provider).logout_of(provider.logout_token(**claims)), OidcFailure)
+
+
+async def test_no_token_serves_as_one_of_the_other_kind() -> None:
+    """An ID token signs nobody out, and a logout token signs nobody in."""
+    provider = Provider()
+    assert isinstance(await client_of(provider).logout_of(provider.signed({"nonce": "nonce-1"})), OidcFailure)
+    provider.token = provider.logout_token()
+    assert isinstance(await exchanged(provider), OidcFailure)
+    foreign = Provider(signed_with=RSAKey.generate_key(2048, {"kid": "one"}))
+    assert isinstance(await client_of(foreign).logout_of(foreign.logout_token()), OidcFailure)
 
 
 async def test_metadata_of_another_issuer_is_refused() -> None:
@@ -185,27 +275,40 @@ async def test_metadata_of_another_issuer_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("claims", "role"),
+    ("claims", "roles"),
     [
-        ({"groups": ["a"]}, PersonRole.ADMIN),
-        ({"groups": "b"}, PersonRole.VIEWER),
-        ({"groups": ["b", "p"]}, PersonRole.VIEWER),
-        ({"groups": ["b", "o"]}, PersonRole.PLATFORM),
-        ({"groups": ["x"]}, None),
-        ({"groups": {"a": 1}}, None),
-        ({}, None),
+        ({"groups": ["a"]}, ("admin",)),
+        ({"groups": "b"}, ("viewer",)),
+        ({"groups": ["p", "b"]}, ("viewer", "privacy")),
+        ({"groups": ["b", "o"]}, ("viewer", "platform")),
+        ({"groups": ["x"]}, ()),
+        ({"groups": {"a": 1}}, ()),
+        ({}, ()),
     ],
 )
-def test_the_strongest_role_of_the_groups_holds(claims: dict[str, Any], role: PersonRole | None) -> None:
-    """And only text counts as a group."""
+def test_every_role_of_the_groups_counts(claims: dict[str, Any], roles: tuple[str, ...]) -> None:
+    """A person has the scopes of all of them; only text counts as a group."""
     groups = (("admin", "a"), ("viewer", "b"), ("privacy", "p"), ("platform", "o"))
-    assert PersonClaims("groups", groups).role_of(claims) is role
+    found = PersonClaims("groups", groups).roles_of(claims)
+    assert found == roles
+    assert person_caller("s", "n", found).scopes == {scope for role in found for scope in ROLES[role]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Ada Lovelace (oidc:ada)", "Ada Lovelace \uff08oidc\uff1aada\uff09", "Ada Lovelace (oidc\ufe55ada)"],
+)
+def test_a_name_cannot_imitate_an_id(name: str) -> None:
+    """The audit writes the id after the name in parentheses."""
+    shown = person_caller("mallory", display_name(name, "mallory"), ()).actor
+    assert shown == "Ada Lovelace oidc ada (oidc:mallory)"
 
 
 def test_a_nested_claim_is_found_and_the_organisation_is_exactly_one() -> None:
     """As Keycloak nests roles; several organisations are none."""
     rules = PersonClaims("realm_access.roles", (("viewer", "b"),), "org")
-    assert rules.role_of({"realm_access": {"roles": ["b"]}}) is PersonRole.VIEWER
+    assert rules.roles_of({"realm_access": {"roles": ["b"]}}) == (PersonRole.VIEWER,)
+    assert rules.organisation_of({"org": "ac\0me"}) is None
     assert rules.organisation_of({"org": "acme"}) == "acme"
     assert rules.organisation_of({"org": ["acme", "beta"]}) is None
     assert rules.organisation_of({}) is None
@@ -248,11 +351,11 @@ async def test_a_response_of_the_provider_is_read_up_to_its_limit(path: str) -> 
     """Whichever of the three it is; the rest is not read."""
     provider, body = Provider(), Endless()
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=body) if request.url.path.endswith(path) else provider(request)
+    async def answer(request: httpx.Request) -> httpx.Response:
+        at_limit = request.url.path.endswith(path)
+        return httpx.Response(200, stream=body) if at_limit else await provider(request)
 
-    client = client_of(provider)
-    client._given_transport = httpx.MockTransport(answer)
+    client = client_of(answer)
     failure = await client.exchange("code", code_verifier="verifier" * 8, nonce="nonce-1")
     assert failure == OidcFailure("provider_unavailable", is_provider=True)
     assert 0 < body.read < 1_000_000

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
+from app.admin.roles import ROLES, PersonRole
 from tests.console.test_confirmations import Case, D, case
 from tests.console.test_sessions import csrf, sign_in
 from tests.store.test_audit_chain import tamper_with
@@ -207,6 +208,23 @@ async def test_the_system_page_says_that_no_worker_runs(case: Case) -> None:
     assert "Key test encrypts new values." in page
     await sign_in(case.world, await case.world.key(Scope.ORGANISATIONS_ADMIN))
     assert "No worker is running." in await text_of(case, "/console/system")
+
+
+async def test_only_the_platform_sees_totals_of_the_installation(case: Case) -> None:
+    """Size, encryptions, connections and hosts tell an organisation about the others."""
+    totals = (
+        "Database size",
+        "Connections",
+        "encrypts new values",
+        "Encryption keys",
+        "Event balance",
+    )
+    page = await text_of(case, "/console/system")
+    assert [total for total in totals if total not in page] == []
+    await sign_in(case.world, await case.world.key(*ROLES[PersonRole.ADMIN]))
+    page = await text_of(case, "/console/system")
+    assert [total for total in totals if total in page] == []
+    assert "No worker is running." in page
 
 
 async def test_the_navigation_names_who_may_open_the_rest(case: Case) -> None:

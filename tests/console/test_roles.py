@@ -69,6 +69,8 @@ ACTS = {
     ("POST", "/console/keys"): "admin",
     ("POST", "/console/keys/{key_id}/rotate"): "admin",
     ("POST", "/console/keys/{key_id}/revoke"): "admin",
+    ("GET", "/console/sessions"): "admin",
+    ("POST", "/console/sessions/{session_id}/end"): "admin",
 }
 # Beside the ladder from viewer to admin: what each of these two roles reaches, and nothing else.
 PLATFORM = {
@@ -119,7 +121,7 @@ async def test_each_role_reaches_what_it_may_and_nothing_else(world: World, role
         if (answer.status_code != 403) is not allowed:
             wrong.append((method, path, answer.status_code))
     assert wrong == []
-    assert await world.actions() == before
+    assert await world.actions() == [*before, "session_ended"]
 
 
 @pytest.mark.parametrize(

@@ -77,10 +77,9 @@ FOR_ALL = {
     "partitions.drop_day": "maintenance drops whole days",
     "replays.lane_of": "names the destination by its number, which a scoped statement found",
     "schema_samples._CLOSE": "names the destination by its number, or with the organisation",
-    "sessions._delete_expired": _SESSION,
+    "sessions._SESSIONS": "a part of statements that name the session or the organisation",
     "sessions.act_for": _SESSION,
     "sessions.begin": _SESSION,
-    "sessions.begin_for_person": _SESSION,
     "sessions.find": _SESSION,
     "sessions.end": _SESSION,
     "token_leases.read": _TOKENS,
@@ -134,6 +133,7 @@ SEVERAL = {
     "intake_facts.forget_intake": 2,
     "notifications.channel_succeeded": 2,
     "outcome_history.forget": 2,
+    "sessions.begin": 2,
     "sessions.find": 2,
 }
 
