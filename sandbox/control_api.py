@@ -20,6 +20,7 @@ from sandbox.vocabulary import REGIONS
 _MAX_BODY: Final = 4_000_000
 _MAX_PAGE: Final = 10_000
 _DEFAULT_PAGE: Final = 100
+_LATEST: Final = 10  # events on the page of the Events manager
 
 
 class _SetFaults(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,6 +94,7 @@ class Controls:
         return self.pages.show(
             "events_manager.html",
             rows=rows,
+            latest=[_latest(one) for one in islice(self.journal.latest_events(wanted), _LATEST)],
             wanted=wanted,
             known=known,
             totals=self._totals(wanted),
@@ -227,6 +229,20 @@ def _kept(one: Kept) -> dict[str, Any]:
         "identical": len(one.digests) == 1,
         "times": one.times,
         "request_id": one.request_id,
+    }
+
+
+def _latest(one: Kept) -> dict[str, Any]:
+    """Return an accepted event as the Events manager lists it."""
+    event = msgspec.json.decode(one.body or b"{}")
+    return {
+        "event_id": one.event_id,
+        "name": event.get("eventDescription", {}).get("name"),
+        "value": event.get("value"),
+        "currency": event.get("currencyCode"),
+        "units": event.get("unitsSold"),
+        "match_keys": ", ".join(key["type"] for key in event.get("matchKeys", ())),
+        "received_at": rfc3339(one.first_at),
     }
 
 

@@ -212,6 +212,12 @@ class Journal:
             if advertiser_id is None or kept.advertiser_id == advertiser_id:
                 yield kept
 
+    def latest_events(self, advertiser_id: str | None) -> Iterator[Kept]:
+        """Yield the events whose JSON is stored, newest first."""
+        for kept in reversed(self._bodies):
+            if advertiser_id in (None, kept.advertiser_id):
+                yield kept
+
     def requests(self, advertiser_id: str | None, after: int) -> Iterator[Logged]:
         """Yield the stored requests with a serial above `after`, oldest first."""
         for entry in self._requests:

@@ -1,17 +1,15 @@
 """Use case that sends a sample event through the pipeline to the sandbox, on a development machine only."""
 
-import json
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.refusals import ErrorCode, Refusal
-from app.domain import strict_json
 from app.domain.event import BodyProblem, read_events
 from app.domain.ids import DestinationId
-from app.domain.mapping.example import example_event
 from app.ingest.intake import EventResult
 from app.ingest.pending_request import NotStored, SenderAccess
 
@@ -25,9 +23,9 @@ class SentSample:
 
 
 async def send_sample_event(
-    context: AppContext, caller: Caller, destination_id: str, mapping_id: str | None
+    context: AppContext, caller: Caller, destination_id: str, mapping_id: str | None, content: dict[str, Any]
 ) -> SentSample:
-    """Send the example event under a new id. Raises Refusal: 403 in production, 404, 503."""
+    """Send an event under a new id. Raises Refusal: 403 in production, 404, 503."""
     if not context.development:
         raise Refusal(
             ErrorCode.FORBIDDEN,
@@ -36,9 +34,10 @@ async def send_sample_event(
     async with context.engine.connect() as connection:
         await find_visible(connection, caller, destination_id)
     event_id = f"console-test-{secrets.token_hex(5)}"
-    # Encode and parse the event as JSON, as a received event would be: the strict parser keeps numbers exact.
-    parsed = strict_json.parse(json.dumps({**example_event(context.now()), "event_id": event_id}).encode())
-    events = read_events(parsed, default_destination=destination_id, default_mapping=mapping_id)
+    # The event goes to this destination, whatever it says itself.
+    routing = {"destination_id": destination_id} | ({"mapping_id": mapping_id} if mapping_id else {})
+    body = [{**content, "event_id": event_id, **routing}]
+    events = read_events(body, default_destination=destination_id, default_mapping=mapping_id)
     assert not isinstance(events, BodyProblem)
     allowed = caller.destination_ids
     results = await context.intake.receive(

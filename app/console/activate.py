@@ -11,6 +11,7 @@ from app.admin.access import Scope
 from app.admin.inputs import NewKey
 from app.admin.keys import create_key, list_keys
 from app.admin.mappings import list_mappings
+from app.admin.refusals import ErrorCode, Refusal
 from app.admin.sample_event import send_sample_event
 from app.api.paging import MOST
 from app.api.secured_route import requires
@@ -18,6 +19,7 @@ from app.console import confirmations, pages
 from app.console.activate_view import RESPONSES, body_forms
 from app.console.destination import PAGE, content_of, sign_in_origin
 from app.console.secured_page import CurrentDestination, CurrentVisit, Form, SecuredPage, Visit, form_text
+from app.domain import strict_json
 from app.domain.mapping.example import example_event
 from app.store.destinations import Destination
 from app.store.keys import ApiKey
@@ -49,7 +51,15 @@ async def create_journey_key(visit: CurrentVisit, found: CurrentDestination) -> 
     return await _page(visit, found, secret)
 
 
-async def _page(visit: Visit, found: Destination, secret: str | None) -> Response:
+async def show_after_publish(visit: Visit, found: Destination, sample: str) -> Response:
+    """Show the page after the first publish, with the event for which the mapping was made as test event.
+
+    Nothing of the event is stored: it is only in this response.
+    """
+    return await _page(visit, found, None, sample=sample)
+
+
+async def _page(visit: Visit, found: Destination, secret: str | None, *, sample: str = "") -> Response:
     details = await list_mappings(visit.context, visit.caller, found.id, limit=MOST)
     published = [each.mapping for each in details if each.mapping.published_version]
     mapping_id = published[0].id if len(published) > 1 else None
@@ -70,7 +80,8 @@ async def _page(visit: Visit, found: Destination, secret: str | None) -> Respons
         responses=RESPONSES,
         may_make_keys=visit.caller.may(Scope.KEYS_ADMIN),
         may_send=visit.caller.may(Scope.EVENTS_WRITE) and visit.context.development,
-        sample=json.dumps(example_event(visit.context.now()), indent=2),
+        was_published=bool(sample),
+        sample=sample or json.dumps(example_event(visit.context.now()), indent=2),
     )
 
 
@@ -94,8 +105,11 @@ async def _keys(visit: Visit, found: Destination) -> Sequence[ApiKey]:
 async def test(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Response:
     """Send a test event through the full pipeline to the sandbox. Works in development only."""
     mapping_id = form_text(form, "mapping_id") or None
-    sent = await send_sample_event(visit.context, visit.caller, found.id, mapping_id)
-    content = {
+    content = strict_json.parse(form_text(form, "event").encode())
+    if not isinstance(content, dict):
+        raise Refusal(ErrorCode.INVALID, "The test event must be one event: a JSON object.")
+    sent = await send_sample_event(visit.context, visit.caller, found.id, mapping_id, content)
+    shown = {
         "events_manager": f"{sign_in_origin(visit.context, found.region)}/events-manager?"
         + urlencode({"advertiser_id": found.advertiser_id}),
         "destination_id": found.id,
@@ -104,6 +118,6 @@ async def test(visit: CurrentVisit, found: CurrentDestination, form: Form) -> Re
         "rejection": sent.result.rejection,
     }
     if visit.request.headers.get("hx-request"):
-        return HTMLResponse(pages.part("test_part.html", **content))
+        return HTMLResponse(pages.part("test_part.html", **shown))
     page = f"/console/destinations/{found.id}/event?id={sent.event_id}"
     return confirmations.redirect(visit.context, page, "test_sent")

@@ -11,6 +11,7 @@ from app.domain.mapping.fields import FIELDS
 from app.domain.observed.field_preview import FieldPreview
 
 _CUSTOM = "custom_data."
+NO_ROWS: Mapping[str, int] = {}
 _is_normaliser = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
 # The labels of rules. A function of a pipe has no label and is shown by its name.
 _RULE_LABELS: Mapping[str, str] = {
@@ -44,7 +45,7 @@ def _result(field: FieldPreview, custom: Mapping[str, int]) -> FieldResult:
     # A normalisation rule has a name such as `amazon.email`.
     normalised = "normalised and hashed" if text.startswith("sha256:") else "normalised"
     return FieldResult(
-        input=_input(field.field, custom),
+        input=row_of(field.field, custom),
         rule=_RULE_LABELS.get(field.rule) or (normalised if _is_normaliser(field.rule) else field.rule),
         text=text,
         note=field.note or ("Sent unchanged; not shown here." if field.result == "…" else ""),
@@ -52,7 +53,8 @@ def _result(field: FieldPreview, custom: Mapping[str, int]) -> FieldResult:
     )
 
 
-def _input(field: str, custom: Mapping[str, int]) -> str:
+def row_of(field: str, custom: Mapping[str, int] = NO_ROWS) -> str:
+    """Return the name of a field's row on the form. `custom` maps custom data names to row numbers."""
     if field in FIELDS:
         return f"fields.{field}"
     if field.startswith(_CUSTOM):

@@ -3,7 +3,6 @@
 One form serves new and existing mappings, and shows results while the user types.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,14 +21,15 @@ from app.admin.mappings import MappingDetails, change_draft, create_draft, read_
 from app.admin.previewing import preview_draft
 from app.admin.publishing import publish_draft
 from app.admin.refusals import Refusal
+from app.admin.suggestions import suggest_mapping
 from app.api.errors import status_of
 from app.api.secured_route import requires
 from app.console import confirmations, pages
 from app.console.destination import content_of
 from app.console.field_results import field_results
 from app.console.form_view import of_fields
-from app.console.mapping_form import custom_numbers, from_form, keep_short_forms, to_form
-from app.console.mapping_view import paths, preview, transforms, warning_lines
+from app.console.mapping_form import custom_numbers, empty_row, from_form, keep_short_forms, to_form
+from app.console.mapping_view import paths, preview, pretty_json, warning_lines
 from app.console.mappings import MAPPING, MAPPINGS, address_of
 from app.console.problem_view import ProblemView, problem_views
 from app.console.publish import landing
@@ -42,7 +42,10 @@ from app.console.secured_page import (
     form_text,
     form_version,
 )
-from app.console.starting_draft import additions_by_type, preset_event_names, starting_draft
+from app.console.source_inputs import ANY_INPUTS
+from app.console.starting_draft import ADDITIONS, EVENT_NAMES, STARTING_DRAFT
+from app.console.suggestion_view import suggestion_view
+from app.console.transforms import transforms
 from app.console.wording import share
 from app.domain import strict_json
 from app.domain.conversion.event_types import EVENT_TYPES
@@ -52,6 +55,7 @@ from app.domain.observed.event_schema import EventSchema
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.synthetic_event import common_events
 from app.domain.suggestions.from_samples import fields_by_path
+from app.domain.suggestions.suggest import Suggestion
 from app.store import event_names
 from app.store.destinations import Destination
 from app.store.mappings import Document
@@ -64,6 +68,13 @@ _STALE = (
     "Someone else changed this mapping after you opened it. Your input is below, not saved. "
     "Saving it now replaces their changes."
 )
+
+
+# Why there is no suggestion, by the button that asked for it.
+_NO_EVENTS = {
+    "suggest": "There is no suggestion: the sample is not one event as a JSON object.",
+    "suggest-recent": "There is no suggestion: no event has come in yet. Paste one instead.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +98,8 @@ async def new(visit: CurrentVisit, destination: CurrentDestination) -> Response:
 async def create(visit: CurrentVisit, destination: CurrentDestination, form: Form) -> Response:
     """Create the draft in the form. If it is invalid, show the form again with each problem at its field."""
     document = from_form(_form_values(form))
-    if _wants_preview(form):
-        return await _show(visit, destination, None, document, form=form)
+    if _is_only_shown(form):
+        return await _show_unsaved(visit, destination, None, document, form)
     if check_draft(document):
         return await _show(visit, destination, None, document, form=form, status=422)
     try:
@@ -119,8 +130,8 @@ async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id:
     found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
     draft = found.mapping.draft
     document = keep_short_forms(draft, from_form(_form_values(form)))
-    if _wants_preview(form):
-        return await _show(visit, destination, found, document, form=form)
+    if _is_only_shown(form):
+        return await _show_unsaved(visit, destination, found, document, form)
     if check_draft(document):
         return await _show(visit, destination, found, document, form=form, status=422)
     # In a change, null removes a member. So set the members that the form left out to null.
@@ -153,13 +164,45 @@ async def _leave(visit: Visit, saved: MappingDetails, form: FormData, done: str)
         except Refusal:
             # The review page shows why publishing failed, such as a second name for the event type.
             return confirmations.redirect(visit.context, f"{here}/publish", done)
-        return await landing(visit, published.mapping)
+        return await landing(visit, published.mapping, form_text(form, "sample"))
     return confirmations.redirect(visit.context, f"{here}/publish", done)
 
 
-def _wants_preview(form: FormData) -> bool:
-    """Return whether the form was sent only to update the results. Browsers without JavaScript do so."""
-    return form_text(form, "then") == "preview" or form_text(form, "then").startswith("sample-")
+def _is_only_shown(form: FormData) -> bool:
+    """Return whether the form was sent to show it with other content. Nothing is saved then."""
+    then = form_text(form, "then")
+    return then in ("preview", "json", *_NO_EVENTS) or then.startswith(("sample-", "open-"))
+
+
+async def _show_unsaved(
+    visit: Visit, destination: Destination, found: MappingDetails | None, document: Document, form: FormData
+) -> Response:
+    """Show the form with its input, or filled from a suggestion or from the mapping as JSON."""
+    match form_text(form, "then"):
+        case "json":
+            written = strict_json.parse(form_text(form, "json").encode())
+            if not isinstance(written, dict):
+                refused = "The JSON is not a mapping. The form is unchanged."
+                return await _show(visit, destination, found, document, form=form, refused=refused)
+            return await _show(visit, destination, found, written, form=form)
+        case "suggest" | "suggest-recent" as then:
+            sample = strict_json.parse(form_text(form, "sample").encode())
+            events = None if then == "suggest-recent" else [sample] if isinstance(sample, dict) else []
+            try:
+                suggestion = await suggest_mapping(
+                    visit.context, visit.caller, destination.id, events, form_text(form, "zone") or None
+                )
+            except Refusal as refusal:
+                refused = refusal.problem.detail
+                return await _show(visit, destination, found, document, form=form, refused=refused)
+            if not suggestion.rows:
+                return await _show(visit, destination, found, document, form=form, refused=_NO_EVENTS[then])
+            suggested = dict(suggestion.mapping)
+            if document.get("name") not in ("", *EVENT_NAMES.values()):
+                suggested["name"] = document["name"]
+            return await _show(visit, destination, found, suggested, form=form, suggestion=suggestion)
+        case _:
+            return await _show(visit, destination, found, document, form=form)
 
 
 @router.post(MAPPING + "/preview", response_model=None)
@@ -210,6 +253,7 @@ async def _results(
         "results": results,
         "shown": view,
         "lacking": _problem_views(check_publishable(dict(document))),
+        "json": pretty_json(document),
         "odd": warning_lines(draft_warnings(document, destination.region, schema)),
     }
 
@@ -253,23 +297,29 @@ async def _show(
     status: int = 200,
     refused: str | None = None,
     sentences: Mapping[str, str] | None = None,
+    suggestion: Suggestion | None = None,
 ) -> Response:
-    """Return the editor page. `form` is input that is not saved, or None."""
+    """Return the editor page. `form` is input that is not saved, or None.
+
+    `suggestion` is what the document was suggested from, or None.
+    """
     async with visit.context.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, destination.advertiser_id)
     observed = await read_observed(visit.context, visit.caller, destination.id)
     schema = observed.schema
     if document is None:
-        document = {"name": "", **starting_draft(observed.suggestion)}
+        suggestion = observed.suggestion
+        document = dict(suggestion.mapping) or STARTING_DRAFT
     problems = check_draft(dict(document)) if found or form else []
     fields = to_form(document, problems)
     samples = await visit.context.compute(_samples, observed.samples, visit.context.now())
-    chosen = form_text(form, "then").removeprefix("sample-") if form else ""
+    then = form_text(form, "then") if form else ""
     typed = form_text(form, "sample") if form else ""
-    picked = next((each for each in samples if each.id == chosen), None if typed else samples[0])
+    picked = next((each for each in samples if then == f"sample-{each.id}"), None if typed else samples[0])
     sample = msgspec.json.format(picked.text, indent=2) if picked else typed
+    zone = form_text(form, "zone") if form else ""
     mapping = found.mapping if found else None
-    names = preset_event_names() | {pin.event_type: pin.name for pin in pins}
+    names = EVENT_NAMES | {pin.event_type: pin.name for pin in pins}
     parsed = strict_json.parse(sample.encode())
     results = await _results(
         visit,
@@ -278,7 +328,7 @@ async def _show(
         document,
         schema,
         sample=sample,
-        custom={row.name: row.number for row in fields.custom},
+        custom={row.name: number for number, row in enumerate(fields.custom)},
     )
     return pages.show(
         visit.request,
@@ -291,6 +341,9 @@ async def _show(
         mapping=mapping,
         archived=found is not None and found.state == "archived",
         form=fields,
+        empty_row=empty_row,
+        any_inputs=ANY_INPUTS,
+        opened=then.removeprefix("open-") if then.startswith("open-") else "",
         unsaved=form is not None,
         fragment=False,
         wrong=_problem_views(problems),
@@ -300,10 +353,10 @@ async def _show(
         most=MAX_CUSTOM_FIELDS,
         pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
         names=names,
-        additions={
-            name: json.dumps(added) for name, added in additions_by_type(observed.suggestion).items() if added
-        },
+        additions={} if observed.suggestion.rows else ADDITIONS,
+        suggested=suggestion_view(suggestion),
         sample=sample,
+        zone=zone,
         picked=picked,
         samples=samples,
         observed=schema.events,

@@ -1,36 +1,22 @@
 """Convert a mapping document to a form and back. Pure.
 
-Each source has three inputs: the path in the event (`x.path`), the functions (`x.pipe`) and the default
-(`x.default`). A default without a path is a constant. A source that these do not express, such as
-`first_of`, is JSON in the input of the path.
+`source_inputs` has the inputs of a source.
 """
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.console.mapping_text import json_text, read_pipe, read_source, read_value, write_pipe, write_value
+from app.console.source_inputs import SourceInputs, expand_source, from_inputs, place_of_source, to_inputs
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY
-from app.domain.mapping.document import ACTION, MAX_CUSTOM_FIELDS, MappingProblem
+from app.domain.mapping.document import ACTION, ALWAYS_REJECT, MAX_CUSTOM_FIELDS, MappingProblem
 from app.domain.mapping.fields import FIELDS, Field, Group
 from app.store.mappings import Document
 
 _MAX_ROW_NAME = 24  # characters of `custom.N.name`; allows far more rows than a form has
-_IN_THREE_INPUTS = frozenset({"const", "path", "pipe", "default"})  # another source is typed as JSON
 FROM_EVENT = "@event"  # option of a list of constants: read the value from the event instead
 PRIMARY_MATCH_KEYS = ("email", "phone", "maid", "first_name", "last_name")  # R2, in its order
 CONSENT_SOURCES = {"amazon": ("user_data", "ad_storage"), "tcf": ("string",), "gpp": ("string",)}
-
-
-@dataclass(frozen=True, slots=True)
-class SourceInputs:
-    """The inputs of a source. `problem` is the sentence that the form shows at this source, or None."""
-
-    name: str
-    path: str = ""
-    pipe: str = ""
-    default: str = ""
-    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +34,6 @@ class FieldRow:
 class CustomRow:
     """A row of custom data: its name on Amazon and its source."""
 
-    number: int
     name: str
     inputs: SourceInputs
     problem: str | None
@@ -92,7 +77,7 @@ def to_form(document: Document, problems: Sequence[MappingProblem] = ()) -> Mapp
         folded = (
             field.group is Group.MATCH_KEY
             and field.name not in PRIMARY_MATCH_KEYS
-            and row.inputs == SourceInputs(row.inputs.name)
+            and not any((row.inputs.path, row.inputs.default, row.inputs.problem))
         )
         groups.setdefault("more_match_keys" if folded else field.group.value, []).append(row)
     groups["match_key"].sort(key=lambda row: _place(row.inputs.name))
@@ -104,14 +89,14 @@ def to_form(document: Document, problems: Sequence[MappingProblem] = ()) -> Mapp
         event_source=source_choice,
         event_source_source=source_source,
         event_name=_constant(document.get("event_name")),
-        country=_inputs("country_code", document.get("country_code"), "const", sentences),
+        country=to_inputs("country_code", document.get("country_code"), "const", sentences),
         groups=groups,
         custom=[
             _custom(number, row, sentences) for number, row in enumerate(_list(document.get("custom_data")))
         ],
         consent=mode,
         consent_sources={
-            name: _inputs(f"consent.{name}", consent.get(name), "path", sentences)
+            name: to_inputs(f"consent.{name}", consent.get(name), "path", sentences)
             for name in ("user_data", "ad_storage", "string")
         },
         problems=sentences,
@@ -124,9 +109,7 @@ def _sentences_by_field(problems: Sequence[MappingProblem]) -> dict[str, str]:
         sentences.setdefault(problem.path, problem.sentence)
         # A problem may concern a part of a source, such as `fields.email.path`. The form shows it at the
         # source.
-        for end in (".path", ".pipe", ".default", ".const"):
-            if end in problem.path:
-                sentences.setdefault(problem.path.split(end)[0], problem.sentence)
+        sentences.setdefault(place_of_source(problem.path), problem.sentence)
     return sentences
 
 
@@ -140,31 +123,13 @@ def _takes_text(field: Field) -> bool:
 
 
 def _row(field: Field, source: Any, sentences: Mapping[str, str]) -> FieldRow:
-    text = _takes_text(field)
-    inputs = _inputs(f"fields.{field.name}", source, "path", sentences, text=text)
+    takes = {"time": "time", "number": "number", "integer": "number"}.get(field.takes, "")
+    inputs = to_inputs(
+        f"fields.{field.name}", source, "path", sentences,
+        text=_takes_text(field), takes=takes, decides=field.name not in ALWAYS_REJECT,
+    )  # fmt: skip
     return FieldRow(
         inputs, field.label, field.help, field.name == "event_timestamp", field.name in PURCHASE_ONLY
-    )
-
-
-def _inputs(
-    name: str, source: Any, bare: str, sentences: Mapping[str, str], *, text: bool = True
-) -> SourceInputs:
-    if source is None:
-        return SourceInputs(name, problem=sentences.get(name))
-    if not isinstance(source, dict):
-        source = {bare: source}
-    if not source.keys() <= _IN_THREE_INPUTS:
-        return SourceInputs(name, path=json_text(source), problem=sentences.get(name))
-    value = source.get("const") if "const" in source else source.get("default")
-    return SourceInputs(
-        name,
-        path=str(source.get("path") or ""),
-        pipe=write_pipe(source.get("pipe")),
-        # In a text field, the user types text without quotes. In other fields, 5 is a number and "5" is a
-        # text.
-        default=value if text and isinstance(value, str) else write_value(value),
-        problem=sentences.get(name),
     )
 
 
@@ -174,7 +139,7 @@ def _choice(
     constant = source.get("const") if isinstance(source, dict) else source
     if isinstance(constant, str) and constant in choices:
         return constant, SourceInputs(name, problem=sentences.get(name))
-    inputs = _inputs(name, source, "const", sentences)
+    inputs = to_inputs(name, source, "const", sentences)
     return (FROM_EVENT if source is not None else ""), inputs
 
 
@@ -184,16 +149,23 @@ def _constant(source: Any) -> str:
     return "" if source is None else str(source)
 
 
-def _custom(number: int, source: Any, sentences: Mapping[str, str]) -> CustomRow:
-    prefix = f"custom_data[{number}]"
+def _custom(number: int | str, source: Any, sentences: Mapping[str, str]) -> CustomRow:
+    at = f"custom_data[{number}]"
     if not isinstance(source, dict):
         path = str(source or "")
         source = {"name": path.rpartition(".")[2], "path": path}
     name = str(source.get("name") or "")
     rest = {key: value for key, value in source.items() if key != "name"}
-    problem = sentences.get(f"{prefix}.name") or sentences.get(f"custom_data.{name}")
-    inputs = _inputs(prefix, rest or None, "path", sentences, text=False)
-    return CustomRow(number, name, inputs, problem)
+    problem = sentences.get(f"{at}.name") or sentences.get(f"custom_data.{name}")
+    inputs = to_inputs(
+        f"custom.{number}", rest or None, "path", sentences, at=at, text=False, takes="number", decides=True
+    )
+    return CustomRow(name, inputs, problem)
+
+
+def empty_row(number: int | str) -> CustomRow:
+    """Return an empty row of custom data."""
+    return _custom(number, {}, {})
 
 
 def _object(source: Any) -> dict[str, Any]:
@@ -209,12 +181,12 @@ def from_form(values: Mapping[str, str]) -> Document:
     mode = values.get("consent", "")
     consent: dict[str, Any] = {"mode": mode}
     for name in CONSENT_SOURCES.get(mode, ()):
-        if (source := _source(values, f"consent.{name}", text=True)) is not None:
+        if (source := from_inputs(values, f"consent.{name}", text=True)) is not None:
             consent[name] = source
     fields = {
         name: source
         for name, field in FIELDS.items()
-        if (source := _source(values, f"fields.{name}", text=_takes_text(field))) is not None
+        if (source := from_inputs(values, f"fields.{name}", text=_takes_text(field))) is not None
     }
     document = {
         "name": values.get("name", "").strip(),
@@ -222,7 +194,7 @@ def from_form(values: Mapping[str, str]) -> Document:
         "event_type": _chosen(values, "event_type"),
         "event_source": _chosen(values, "event_source"),
         "event_name": values.get("event_name", "").strip() or None,
-        "country_code": _source(values, "country_code", text=True),
+        "country_code": from_inputs(values, "country_code", text=True),
         "fields": fields or None,
         "custom_data": _rows(values) or None,
         "consent": consent if mode else None,
@@ -232,7 +204,7 @@ def from_form(values: Mapping[str, str]) -> Document:
 
 def _chosen(values: Mapping[str, str], name: str) -> Any:
     chosen = values.get(name, "")
-    return _source(values, name, text=True) if chosen == FROM_EVENT else chosen or None
+    return from_inputs(values, name, text=True) if chosen == FROM_EVENT else chosen or None
 
 
 def _row_numbers(values: Mapping[str, str]) -> list[int]:
@@ -257,25 +229,10 @@ def _rows(values: Mapping[str, str]) -> list[Any]:
     rows = []
     for number in _row_numbers(values):
         name = values[f"custom.{number}.name"].strip()
-        source = _source(values, f"custom.{number}", text=False)
+        source = from_inputs(values, f"custom.{number}", text=False)
         if name or source is not None:
             rows.append({"name": name, **(source or {"path": ""})})
     return rows
-
-
-def _source(values: Mapping[str, str], name: str, *, text: bool) -> dict[str, Any] | None:
-    path, pipe, default = (values.get(f"{name}.{part}", "").strip() for part in ("path", "pipe", "default"))
-    value = (default if text else read_value(default)) if default else None
-    if not path:
-        return None if value is None else {"const": value}
-    source = read_source(path) or {"path": path}
-    if pipe:
-        steps = read_pipe(pipe)
-        # If the text is not a pipe, make it a single step, so that validation reports a problem at its field.
-        source["pipe"] = [pipe] if steps is None else steps
-    if value is not None:
-        source["default"] = value
-    return source
 
 
 def canonical(document: Document) -> Document:
@@ -285,17 +242,19 @@ def canonical(document: Document) -> Document:
     """
     expanded = dict(document)
     for name in ("event_type", "event_source", "event_name", "country_code"):
-        if isinstance(expanded.get(name), str):
-            expanded[name] = {"const": expanded[name]}
+        if name in expanded:
+            expanded[name] = expand_source(expanded[name], "const")
     for name in ("fields", "consent"):
         if isinstance(expanded.get(name), dict):
             expanded[name] = {
-                key: {"path": source} if isinstance(source, str) and key != "mode" else source
+                key: source if key == "mode" else expand_source(source, "path")
                 for key, source in expanded[name].items()
             }
     if isinstance(expanded.get("custom_data"), list):
         expanded["custom_data"] = [
-            {"name": row.rpartition(".")[2], "path": row} if isinstance(row, str) else row
+            {"name": row.rpartition(".")[2], "path": row}
+            if isinstance(row, str)
+            else expand_source(row, "path")
             for row in expanded["custom_data"]
         ]
     return expanded

@@ -13,6 +13,7 @@ from app.console.mapping_form import canonical
 from app.console.mapping_text import write_pipe, write_value
 from app.console.mapping_view import Change
 from app.console.problem_view import label
+from app.console.source_inputs import ON_ERROR
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.mapping.fields import FIELDS
 from app.store.mappings import Document
@@ -114,9 +115,20 @@ def _words(place: str, source: Any) -> str:
     if "const" in source:
         text = value(source["const"])
         return text if place in _SOURCES else f"always {text}"
-    text = f"from {source.get('path', '')}"
-    if source.get("pipe"):
+    members = source["first_of"] if isinstance(source.get("first_of"), list) else [source]
+    text = "from " + ", else ".join(_reading(member) for member in members)
+    if members != [source] and source.get("pipe"):
         text += f", transformed by {write_pipe(source['pipe'])}"
     if source.get("default") is not None:
         text += f"; if empty: {value(source['default'])}"
+    if source.get("on_error") is not None:
+        text += f"; if unreadable: {ON_ERROR.get(source['on_error'], source['on_error'])}"
     return text
+
+
+def _reading(member: Any) -> str:
+    """Return what a member of a source reads, and how it changes it."""
+    if not isinstance(member, Mapping) or "const" in member:
+        return write_value(member["const"] if isinstance(member, Mapping) else member)
+    text = str(member.get("path") or member.get("template") or "")
+    return f"{text}, transformed by {write_pipe(member['pipe'])}" if member.get("pipe") else text

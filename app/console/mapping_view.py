@@ -7,15 +7,14 @@ from typing import Any
 
 import msgspec
 
+from app.console.field_results import row_of
 from app.console.mapping_form import canonical
-from app.console.mapping_text import write_pipe
 from app.console.problem_view import label
 from app.console.wording import share
 from app.domain.conversion.convert import Conversion, EventWarning
 from app.domain.event import EventProblem, Rejection
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, LintWarning
-from app.domain.mapping.pipes import PIPES
 from app.domain.mapping.sources import KINDS
 from app.domain.observed.event_schema import EventSchema, SchemaMismatch
 from app.domain.outcomes.reasons import WARNINGS
@@ -155,7 +154,7 @@ _LINE_WIDTH = 110  # characters: fits a match key with its hash, or an attribute
 
 def pretty_json(value: Any, indent: str = "") -> str:
     """Return JSON with each short value on one line."""
-    short = json.dumps(value, ensure_ascii=False)
+    short = msgspec.json.format(_ENCODER.encode(value), indent=0).decode()
     if not isinstance(value, (dict, list)) or not value or (indent and len(short) <= _LINE_WIDTH):
         return short
     deeper = indent + "  "
@@ -202,7 +201,7 @@ def paths(event: Any, schema: EventSchema, fields: Mapping[str, Sequence[str]]) 
         entry.path: PathOffer(
             entry.path,
             " · ".join([f"{share(entry.filled, schema.events)} of events", *entry.types]),
-            " ".join(_input_of(name) for name in fields.get(entry.path, ())),
+            " ".join(row_of(name) for name in fields.get(entry.path, ())),
         )
         for entry in observed[:MAX_OBSERVED_PATHS]
     }
@@ -211,22 +210,6 @@ def paths(event: Any, schema: EventSchema, fields: Mapping[str, Sequence[str]]) 
     for path in USUAL_PATHS:
         found.setdefault(path, PathOffer(path, "usual"))
     return list(found.values())[:MAX_PATHS]
-
-
-def _input_of(field: str) -> str:
-    """Return the name of the form's input for a field."""
-    if field in FIELDS:
-        return f"fields.{field}"
-    return "consent.string" if field in ("consent.tcf", "consent.gpp") else field
-
-
-def transforms() -> list[tuple[str, str]]:
-    """Return each function of a pipe: an example as typed, and its help text."""
-    return [
-        (write_pipe([json.loads(form)]), pipe.help)
-        for pipe in PIPES.values()
-        for form in pipe.form.split(" or ")
-    ]
 
 
 def _paths(value: Any, parent: str) -> Iterator[str]:

@@ -27,8 +27,11 @@ _PARTS: Mapping[str, str] = {
     "path": "event field",
     "default": "default value",
     "const": "value",
+    "template": "text with placeholders",
+    "first_of": "source",
+    "on_error": "if unreadable",
 }
-_PART = re.compile(r"^(.+)\.(pipe|path|default|const)(\[\d+\])*$")
+_PART = re.compile(rf"^(.+)\.({'|'.join(_PARTS)})(?:\[(\d+)\])?$")
 _ROW = re.compile(r"^custom_data\[(\d+)\](?:\.name)?$")
 # The section of the form for each member that is not a labelled input.
 _SECTIONS: Mapping[str, str] = {
@@ -54,7 +57,8 @@ def label(place: str) -> str:
     if place in _LABELS:
         return _LABELS[place]
     if part := _PART.match(place):
-        return f"{label(part[1])}, {_PARTS[part[2]]}"
+        number = f" {int(part[3]) + 1}" if part[2] == "first_of" and part[3] else ""
+        return f"{label(part[1])}, {_PARTS[part[2]]}{number}"
     if row := _ROW.match(place):
         return f"Custom Data Fields, row {int(row[1]) + 1}"
     name = place.removeprefix("fields.")

@@ -15,6 +15,7 @@ from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.errors import status_of
 from app.api.secured_route import requires
 from app.console import confirmations, pages
+from app.console.activate import show_after_publish
 from app.console.destination import content_of
 from app.console.mapping_statements import statement_changes
 from app.console.mapping_view import warning_lines
@@ -76,13 +77,18 @@ async def publish(
     return await landing(visit, published.mapping)
 
 
-async def landing(visit: Visit, published: StoredMapping) -> Response:
-    """Redirect after a publish: a first version leads to the next setup step."""
+async def landing(visit: Visit, published: StoredMapping, sample: str = "") -> Response:
+    """Redirect after a publish: a first version leads to the next setup step.
+
+    In development, `sample` becomes the test event there.
+    """
     here = f"/console/destinations/{published.destination}"
     address = f"{address_of(published.destination, published.id)}/publish"
     if published.published_version == 1:
         async with visit.context.engine.connect() as connection:
             found = await find_visible(connection, visit.caller, published.destination)
+        if sample and visit.context.development and found.state is State.ACTIVE:
+            return await show_after_publish(visit, found, sample)
         address = f"{here}/activate" if found.state is State.ACTIVE else here
     return confirmations.redirect(visit.context, address, "published", published.published_version)
 

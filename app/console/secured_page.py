@@ -34,7 +34,7 @@ from app.store.destinations import Destination
 logger = logging.getLogger("app.console")
 
 SIGN_IN = "/console/sign-in"
-MAX_FIELDS = 400
+MAX_FIELDS = 1000
 STEP_UP = timedelta(minutes=10)
 """Time after a sign-in in which a person may erase persons and manage keys and organisations."""
 _SENSITIVE = frozenset({Scope.ERASE, Scope.KEYS_ADMIN, Scope.ORGANISATIONS_ADMIN})

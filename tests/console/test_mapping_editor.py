@@ -3,11 +3,13 @@
 import html
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.console.assets import compressed
+from app.console.suggestion_view import UNDECIDED
 from app.domain.mapping.fields import FIELDS
 from app.domain.observed.schema_sample import take_sample
 from tests.api.test_catalog_and_backtests import SAMPLED_AT, WITH, ready, saw
@@ -16,6 +18,7 @@ from tests.console.test_sessions import csrf, sign_in, world
 
 __all__ = ["world"]  # a fixture
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 FORM = {
     "name": "Cart",
     "action": "send_events",
@@ -177,6 +180,92 @@ async def test_results_come_without_saving_and_without_a_script(world: World) ->
         )
     assert (await world.call("GET", mapping)).json() == before
     assert await world.actions() == actions
+
+
+ORDER = {
+    "created_at": "24.11.2026 10:00:00",
+    "contact_email": "ada@example.com",
+    "billing_address": {"country_code": "DE"},
+    "line_items": [{"sku": "p-1", "price": "19,99", "quantity": 2}],
+}
+
+
+async def test_a_pasted_event_fills_the_form(world: World) -> None:
+    """With the reason of each row and what is not decided; nothing is stored."""
+    here = await begun(world)
+    actions = await world.actions()
+    form = {"csrf": await csrf(world), "name": "", "then": "suggest", "sample": json.dumps(ORDER)}
+    page = html.unescape((await world.client.post(f"{here}/mappings/new", data=form)).text)
+    assert 'name="fields.email.path" value="contact_email"' in page
+    assert 'name="fields.value.sum" value="price, quantity"' in page
+    assert "Suggested. Named contact_email, and its values fit." in page
+    assert "Event Timestamp</a>: The times name no time zone." in page
+    assert "Consent</a>: The events carry no consent." in page
+    again = await world.client.post(f"{here}/mappings/new", data={**form, "zone": "Europe/Berlin"})
+    page = html.unescape(again.text)
+    assert 'name="fields.event_timestamp.zone" value="Europe/Berlin"' in page
+    assert "The times name no time zone." not in page
+    assert "2026-11-24T09:00:00" in page
+    assert await world.actions() == actions
+
+
+@pytest.mark.parametrize(
+    ("form", "sentence"),
+    [
+        ({"then": "suggest", "sample": "[]"}, "the sample is not one event"),
+        ({"then": "suggest-recent"}, "no event has come in yet"),
+        ({"then": "suggest", "sample": "{}", "zone": "Berlin"}, "no name of the IANA"),
+        ({"then": "json", "json": "[1"}, "The JSON is not a mapping."),
+    ],
+)
+async def test_what_fills_nothing_says_why(world: World, form: dict[str, str], sentence: str) -> None:
+    """And the form stays as it is."""
+    here = await begun(world)
+    answer = await world.client.post(
+        f"{here}/mappings/new", data={**FORM, "csrf": await csrf(world), "name": "Typed", **form}
+    )
+    assert sentence in html.unescape(answer.text)
+    assert 'value="Typed"' in answer.text
+    assert 'name="fields.email.path" value="user.email"' in answer.text
+
+
+async def test_recent_events_fill_the_form_of_a_saved_mapping(world: World) -> None:
+    """As the API suggests them."""
+    _, mapping = await ready(world)
+    await sign_in(world)
+    form = {**FORM, "csrf": await csrf(world), "name": "Mine", "then": "suggest-recent"}
+    page = html.unescape((await world.client.post(f"/console{mapping}", data=form)).text)
+    assert 'name="fields.phone.path" value="user.phone"' in page
+    assert "Suggested. Named user.phone, and its values fit. Usable in 60 % of the events." in page
+    assert 'value="Mine"' in page
+
+
+async def test_the_whole_mapping_is_json_and_is_taken_from_it(world: World) -> None:
+    """Saved with what the form has no input for."""
+    here = await begun(world)
+    fields = {
+        "event_timestamp": {"path": "at"},
+        "email": {"first_of": [{"path": "a"}, {"path": "b"}], "pipe": ["trim"]},
+        "value": {"path": "items", "pipe": [["sum", "price", {"missing": "skip"}]]},
+    }
+    document = {"name": "Whole", "action": "send_events", "fields": fields}
+    token = await csrf(world)
+    form = {"csrf": token, "then": "json", "json": json.dumps(document)}
+    page = (await world.client.post(f"{here}/mappings/new", data=form)).text
+    shown = html.unescape(page.split('aria-describedby="h-json">')[1].split("</textarea>")[0])
+    assert json.loads(shown) == document
+    inputs = dict(re.findall(r'<input name="([\w.]+)" value="([^"]*)"', page))
+    sent = {name: html.unescape(value) for name, value in inputs.items()}
+    made = await world.client.post(f"{here}/mappings/new", data={**sent, "csrf": token, "name": "Whole"})
+    mapping = (await world.call("GET", made.headers["location"].removeprefix("/console"))).json()
+    assert mapping["fields"] == fields
+
+
+def test_every_undecided_word_has_a_sentence() -> None:
+    """The words of the documented table, which the domain's tests hold to the code."""
+    table = (DOCS / "suggestions.md").read_text().split("| field and reason in `undecided`")[1].split("\n\n")[0]
+    rows = [line.split(" | ")[0] for line in table.splitlines()[2:]]
+    assert {word for row in rows for word in re.findall(r"`(\w+)`", row)[1::2]} == set(UNDECIDED)
 
 
 async def test_samples_are_like_recent_events_without_their_values(world: World) -> None:

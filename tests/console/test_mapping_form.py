@@ -1,16 +1,22 @@
 """A mapping document survives the form: what is shown and sent back is what it was."""
 
+import json
+import random
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.console.mapping_form import canonical, from_form, keep_short_forms, to_form
 from app.console.mapping_text import read_pipe, read_value, write_pipe, write_value
+from app.console.transforms import transforms
 from app.domain.mapping.document import check_draft, check_publishable
+from app.domain.mapping.pipes import PIPES
 from tests.api.world import MAPPING
+from tests.domain.random_pairs import random_document
 
 scalars = st.one_of(st.text(max_size=20), st.integers(-(10**9), 10**9), st.booleans())
 words = st.from_regex(r"[a-z_0-9]{1,12}", fullmatch=True)
@@ -59,17 +65,100 @@ def sent(document: dict[str, Any]) -> dict[str, str]:
     }
     sources = [form.event_type_source, form.event_source_source, form.country, *form.consent_sources.values()]
     sources += [row.inputs for group in form.groups.values() for row in group]
+    sources += [row.inputs for row in form.custom]
     for one in sources:
-        given |= {
-            f"{one.name}.path": one.path,
-            f"{one.name}.pipe": one.pipe,
-            f"{one.name}.default": one.default,
-        }
-    for row in form.custom:
-        given[f"custom.{row.number}.name"] = row.name
-        for part in ("path", "pipe", "default"):
-            given[f"custom.{row.number}.{part}"] = getattr(row.inputs, part)
+        given |= one.values
+    for number, row in enumerate(form.custom):
+        given[f"custom.{number}.name"] = row.name
     return given
+
+
+SOURCES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "a sum over a list": (
+        {"value": {"path": "items", "pipe": [["sum", "price", "quantity"], ["round", 2]]}},
+        {"path": "items", "sum": "price, quantity", "pipe": "round 2"},
+    ),
+    "a sum of amounts with a decimal comma": (
+        {"value": {"path": "items", "pipe": [["sum", "price", {"decimal": ","}]]}},
+        {"sum": "price", "decimal": ","},
+    ),
+    "a number form": (
+        {"value": {"path": "total", "pipe": [["to_number", ","]], "on_error": "omit"}},
+        {"decimal": ",", "on_error": "omit", "pipe": ""},
+    ),
+    "formats of a time": (
+        {
+            "event_timestamp": {
+                "path": "at",
+                "pipe": [["time", {"formats": ["D.M.YYYY H:mm", "iso"], "zone": "Europe/Berlin"}]],
+            }
+        },
+        {"formats": "D.M.YYYY H:mm | iso", "zone": "Europe/Berlin"},
+    ),
+    "several sources": (
+        {
+            "email": {
+                "first_of": [
+                    {"path": "a"},
+                    {"path": "b", "pipe": ["trim", ["replace", "|", ""]]},
+                    {"template": "{x | lower}@{y}"},
+                    {"const": "none"},
+                ],
+                "default": "-",
+            }
+        },
+        {"path": "a", "others": 'b | trim | replace "|" ""\n{x | lower}@{y}\n{"const":"none"}', "default": "-"},
+    ),
+    "a text with placeholders": (
+        {"event_id": {"template": "{order.id}-{{1}}", "pipe": ["lower"]}},
+        {"path": "{order.id}-{{1}}", "pipe": "lower"},
+    ),
+    "a path with braces": ({"email": {"path": 'traits["{x}"]'}}, {"path": 'traits["{x}"]'}),
+    "JSON for the rest": (
+        {"email": {"first_of": [{"path": "a"}, {"path": "b"}], "pipe": ["trim"]}},
+        {"path": '{"first_of":[{"path":"a"},{"path":"b"}],"pipe":["trim"]}', "others": ""},
+    ),
+    "JSON where a row has no such input": (
+        {"limited_data_use": {"path": "x", "on_error": "omit"}},
+        {"path": '{"path":"x","on_error":"omit"}'},
+    ),
+    "a step with an option that has no input": (
+        {"value": {"path": "items", "pipe": [["sum", "price", {"missing": "skip"}]]}},
+        {"sum": "", "pipe": 'sum "price" {"missing":"skip"}'},
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "inputs"), SOURCES.values(), ids=SOURCES)
+def test_each_kind_of_source_has_its_inputs(fields: dict[str, Any], inputs: dict[str, str]) -> None:
+    """And is read back from them as it was."""
+    form = to_form({"name": "x", "fields": fields})
+    rows = {row.inputs.name: row.inputs for group in form.groups.values() for row in group}
+    ((name, _),) = fields.items()
+    assert {part: getattr(rows[f"fields.{name}"], part) for part in inputs} == inputs
+    assert from_form(sent({"name": "x", "fields": fields}))["fields"] == fields
+
+
+def test_random_mappings_lose_nothing_in_the_form() -> None:
+    """Whatever the language can say, with the rows that have no input for it."""
+    rng = random.Random(25)
+    for _ in range(400):
+        document = random_document(rng)
+        exact = json.loads(msgspec.json.Encoder(decimal_format="number").encode(document), parse_float=Decimal)
+        filled = {name: value for name, value in exact.items() if value != []}
+        assert canonical(from_form(sent(exact))) == canonical(
+            {"name": "", "action": "send_events", **filled}
+        )
+
+
+def test_every_function_has_an_example_that_it_accepts() -> None:
+    """The form shows what each function makes of a value."""
+    examples = transforms()
+    assert {one.text.split(" ")[0] for one in examples} == set(PIPES)
+    assert [one.text for one in examples if '"reason"' in one.result] == []
+    by_text = {one.text: (one.value, one.result) for one in examples}
+    assert by_text['sum "price" "quantity" {"decimal":","}'] == ('[{"price":"1,50","quantity":2}]', "3.00")
+    assert by_text["trim"] == ('" Ada "', '"Ada"')
 
 
 RICH: dict[str, Any] = {

@@ -41,6 +41,22 @@ def test_a_version_is_said_in_words() -> None:
     assert "amazon" not in said[9][1]
 
 
+def test_sources_that_read_several_fields_are_said_in_words() -> None:
+    """Each member with its pipe, then what holds for all."""
+    document = {
+        "fields": {
+            "email": {"first_of": [{"path": "a", "pipe": ["trim"]}, "b", {"const": 5}], "pipe": ["lower"]},
+            "value": {"path": "items", "pipe": [["sum", "price"]], "default": 0, "on_error": "omit"},
+            "event_id": {"template": "{a}-{b}"},
+        }
+    }
+    assert [each.text for each in statements(document)][1:] == [
+        "from a, transformed by trim, else b, else 5, transformed by lower",
+        'from items, transformed by sum "price"; if empty: 0; if unreadable: leave the field out',
+        "from {a}-{b}",
+    ]
+
+
 @pytest.mark.parametrize(
     "after",
     [

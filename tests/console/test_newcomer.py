@@ -3,9 +3,11 @@
 Every click is counted, a choice in a list as one; typing is not. docs/console.md lists the clicks.
 """
 
+import json
 import re
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from playwright.sync_api import Locator, expect
@@ -73,7 +75,7 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
     expect(page.locator("#f-event_name")).to_have_value("Added to cart")
     expect(page.get_by_label("Value: event field")).to_have_value("event.properties.total")
     expect(page.locator("#f-event_source")).to_have_value("WEBSITE")
-    expect(page.get_by_label("Country: default value")).to_have_value("US")
+    expect(page.get_by_role("group", name="Country").get_by_label("Default value")).to_have_value("US")
     preview = page.locator("#preview")
     expect(preview).to_contain_text("Consent: Required.")
     expect(page.locator('[id="r-fields.email"]')).to_contain_text("sha256:")
@@ -131,6 +133,49 @@ def test_next_is_locked_until_amazon_is_connected(site: Site) -> None:
     expect(page.get_by_text("Next is locked until Amazon is connected")).to_be_visible()
     page.get_by_role("button", name="Connect Amazon Conversions API").click()
     expect(page.get_by_text("SANDBOX · this is not Amazon")).to_be_visible()
+
+
+ORDER = {
+    "id": 5001, "created_at": None, "currency": "EUR", "total_price": "1249.90", "email": "",
+    "contact_email": "ada@example.com", "customer": {"first_name": "Ada", "last_name": "Lovelace"},
+    "billing_address": {"country_code": "DE", "phone": "0160 5551234", "city": "Berlin", "zip": "10115"},
+    "line_items": [{"sku": "p-1", "price": "600.00", "quantity": 2, "vendor": "Acme"},
+                   {"sku": "p-2", "price": "49.90", "quantity": 1, "vendor": "Acme"}],
+}  # fmt: skip
+
+
+def test_a_pasted_order_arrives_with_its_value(site: Site) -> None:
+    """One field is typed and five buttons are pressed, from the empty form to the value in the sandbox."""
+    page, walk, advertiser = site.page, Clicks(), "580777777777"
+    site.sign_in()
+    site.open("/console/destinations/new")
+    page.get_by_label("Destination Name").fill("Shop")
+    page.get_by_label("Advertiser ID").fill(advertiser)
+    page.get_by_label("Europe").check()
+    page.get_by_label("Account Currency").select_option("EUR")
+    page.get_by_role("button", name="Connect Amazon Conversions API").click()
+    page.get_by_label("Also show this advertiser id (optional)").fill(advertiser)
+    page.get_by_role("button", name="Allow").click()
+
+    walk.click(page.get_by_role("link", name="Next", exact=True), "Next")
+    ordered = datetime.now(UTC) - timedelta(minutes=5)
+    order = {**ORDER, "created_at": ordered.isoformat(timespec="seconds")}
+    page.locator("#sample").fill(json.dumps(order, indent=2))
+    walk.click(page.get_by_role("button", name="Suggest from this event"), "Suggest from this event")
+    expect(page.get_by_label("Email: event field")).to_have_value("contact_email")
+    expect(page.locator('[id="r-fields.value"]')).to_have_text("1249.9")
+    walk.click(page.get_by_role("button", name="Publish"), "Publish")
+    expect(page.get_by_text("Version 1 published.")).to_be_visible()
+    walk.click(page.get_by_role("button", name="Send test event"), "Send test event")
+    walk.click(page.get_by_role("link", name="Open the sandbox's Events manager"), "Open the Events manager")
+    sent = page.get_by_role("region", name="Latest events").get_by_role("row", name="Purchase")
+    until = time.monotonic() + 60
+    while not sent.count():
+        assert time.monotonic() < until
+        page.wait_for_timeout(200)
+        page.reload()
+    assert sent.get_by_role("cell").all_text_contents()[1:4] == ["1249.9", "EUR", "3"]
+    assert len(walk.done) == 5
 
 
 def documented() -> list[str]:

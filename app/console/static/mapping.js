@@ -5,7 +5,7 @@
 
   const form = document.getElementById("mapping");
   if (!form) return;
-  const PICKER = "input[name$='.path']";
+  const PICKER = "input[name$='.path'], textarea[name$='.others']";
   const typed = (element) => element.dispatchEvent(new Event("input", { bubbles: true }));
   const build = (tag, properties, ...children) => {
     const element = Object.assign(document.createElement(tag), properties);
@@ -21,15 +21,27 @@
     const number = Number(rows.dataset.next);
     rows.dataset.next = number + 1;
     const row = template.content.cloneNode(true);
-    for (const part of row.querySelectorAll("[name],[id],[aria-describedby]")) {
-      for (const attribute of ["name", "id", "aria-describedby"]) {
+    for (const part of row.querySelectorAll("[name],[id]")) {
+      for (const attribute of ["name", "id", "value", "aria-describedby"]) {
         if (part.hasAttribute(attribute)) part.setAttribute(attribute, part.getAttribute(attribute).replace("#", number));
       }
     }
-    prepare(row);
     rows.append(row);
+    prepare(rows.lastElementChild);
     rows.lastElementChild.querySelector("input").focus();
     count(rows);
+  }
+
+  // Replace the button of a row by the inputs for which the row has no room at first.
+  function addInputs(button) {
+    const extras = document.getElementById("extras-template").content.cloneNode(true);
+    for (const label of extras.querySelectorAll("[data-takes]")) if (label.dataset.takes !== button.dataset.takes) label.remove();
+    if (button.dataset.decides === undefined) extras.querySelector("[data-decides]").remove();
+    for (const input of extras.querySelectorAll("[name]")) input.name = input.name.replace("#", button.value.slice("open-".length));
+    const place = button.parentElement;
+    button.replaceWith(extras);
+    prepare(place);
+    place.querySelector("summary").focus();
   }
 
   function removeRow(button) {
@@ -57,6 +69,10 @@
     const button = click.target.closest("button");
     if (!button) return;
     if (button.dataset.addRow) addRow(button);
+    else if (button.value.startsWith("open-")) {
+      click.preventDefault();
+      addInputs(button);
+    }
     else if (button.classList.contains("remove")) removeRow(button);
     else if (button.dataset.sample !== undefined) {
       click.preventDefault();
@@ -78,17 +94,31 @@
   document.querySelector("main").append(list);
   let owner = null, active = -1;
 
+  // The text that the picker completes: all of an input, or the line of a textarea at the caret.
+  function line(input) {
+    if (input.tagName === "INPUT") return [0, input.value.length];
+    const start = input.value.lastIndexOf("\n", input.selectionStart - 1) + 1;
+    const end = input.value.indexOf("\n", start);
+    return [start, end < 0 ? input.value.length : end];
+  }
+  const fieldOf = (input) => input.name.replace(/\.\w+$/, "");
+
   function matching(input) {
-    const words = input.value.trim().toLowerCase();
-    const field = input.name.replace(/\.path$/, "");
+    const text = input.value.slice(...line(input)).trim();
+    const words = text.toLowerCase();
+    const field = fieldOf(input);
     const found = offers.filter((offer) => offer.path.toLowerCase().includes(words));
     // A complete path shows all fields, to choose another.
-    const shown = found.length === 1 && found[0].path === input.value ? offers : found;
+    const shown = found.length === 1 && found[0].path === text ? offers : found;
     return [...shown].sort((a, b) => b.fits.includes(field) - a.fits.includes(field)).slice(0, 60);
   }
 
+  function expand(input, is) {
+    if (input.tagName === "INPUT") input.setAttribute("aria-expanded", String(is));
+  }
+
   function open(input) {
-    const field = input.name.replace(/\.path$/, "");
+    const field = fieldOf(input);
     const found = matching(input);
     owner = input;
     active = -1;
@@ -101,7 +131,7 @@
       return item;
     }));
     list.hidden = found.length === 0;
-    input.setAttribute("aria-expanded", String(!list.hidden));
+    expand(input, !list.hidden);
     input.removeAttribute("aria-activedescendant");
     place();
   }
@@ -116,7 +146,7 @@
 
   function close() {
     if (!owner) return;
-    owner.setAttribute("aria-expanded", "false");
+    expand(owner, false);
     owner.removeAttribute("aria-activedescendant");
     list.hidden = true;
     owner = null;
@@ -133,7 +163,7 @@
 
   function choose(item) {
     const input = owner;
-    input.value = item.dataset.path;
+    input.setRangeText(item.dataset.path, ...line(input), "end");
     close();
     typed(input);
   }
@@ -159,7 +189,7 @@
     const input = key.target;
     if (input.matches(PICKER)) {
       const shown = owner === input && !list.hidden;
-      if (key.key === "ArrowDown" || key.key === "ArrowUp") {
+      if ((key.key === "ArrowDown" || key.key === "ArrowUp") && (shown || input.tagName === "INPUT")) {
         key.preventDefault();
         if (!shown) open(input);
         if (!list.hidden) move(key.key === "ArrowDown" ? 1 : -1);
@@ -174,18 +204,18 @@
 
   // --- Transforms as chips ---------------------------------------------------
 
-  const functions = [...document.querySelectorAll(".transforms dt")].map((term) => ({ text: term.textContent, help: term.nextElementSibling.textContent }));
+  const functions = [...document.querySelectorAll("#transforms dt")].map((term) => ({ text: term.textContent, help: term.nextElementSibling.firstChild.textContent }));
 
   // Divide `trim | replace "|" ""` at the bars outside quotes.
   const stepsOf = (text) => (text.match(/(?:"(?:[^"\\]|\\.)*"|[^|"])+/g) || []).map((step) => step.trim()).filter(Boolean);
 
   function chips(input) {
-    let box = input.parentElement.querySelector(".chips");
+    const place = input.closest(".steps");
+    let box = place.querySelector(".chips");
     if (!box) {
-      const label = input.getAttribute("aria-label");
-      const add = build("select", {}, build("option", { value: "", textContent: "Add a transform…" }),
+            const add = build("select", {}, build("option", { value: "", textContent: "Add a transform…" }),
         ...functions.map((one) => build("option", { value: one.text, textContent: `${one.text}: ${one.help}` })));
-      add.setAttribute("aria-label", `${label}, add`);
+      add.setAttribute("aria-label", "Add a transform");
       add.addEventListener("change", (event) => {
         event.stopPropagation();
         if (!add.value) return;
@@ -194,7 +224,7 @@
         typed(input);
       });
       box = build("div", { className: "chips" });
-      input.parentElement.append(box, add);
+      place.append(box, add);
     }
     box.replaceChildren(...stepsOf(input.value).map((step, number) => {
       const remove = build("button", { type: "button", className: "plain", textContent: "✕" });
@@ -211,10 +241,6 @@
   form.addEventListener("input", (event) => {
     if (event.target.matches?.("input[name$='.pipe']")) chips(event.target);
   });
-  form.addEventListener("toggle", (turned) => {
-    if (turned.target.matches("details.extras") && turned.target.open) chips(turned.target.querySelector("input[name$='.pipe']"));
-  }, true);
-
   // --- Event type: its usual or pinned name, and the fields that it should have -------------------
 
   let given = "";
@@ -228,7 +254,7 @@
     if (form.dataset.new === undefined) return;
     for (const [field, path] of Object.entries(JSON.parse(option.dataset.add || "{}"))) {
       const parts = ["path", "default"].map((part) => form.elements[`fields.${field}.${part}`]);
-      if (parts.every((part) => part && !part.value)) parts[0].value = path;
+      if (parts.every((part) => !part?.value)) parts[0].value = path;
     }
   });
 
@@ -237,11 +263,14 @@
   document.addEventListener("htmx:after:swap", () => {
     const results = document.getElementById("results");
     if (!results) return;
-    const found = new Map([...results.children].map((one) => [one.dataset.for, one]));
+    const found = new Map([...results.querySelectorAll("[data-for]")].map((one) => [one.dataset.for, one]));
     for (const place of form.querySelectorAll(".result")) {
       const result = found.get(place.id.slice(2));
       place.replaceChildren(...(result ? [...result.childNodes] : []));
     }
+    const json = document.getElementById("json");
+    // The JSON follows the form, but not while it is edited.
+    if (json.value === json.defaultValue) json.value = json.defaultValue = results.querySelector("pre").textContent;
     results.remove();
     show();
   });
@@ -254,7 +283,7 @@
   function isChanged() {
     if (form.dataset.unsaved !== undefined || document.querySelectorAll("#custom .row").length !== rowsAtFirst) return true;
     return [...form.elements].some((field) => {
-      if (!field.name || field.id === "sample" || field.type === "hidden" || field.tagName === "BUTTON") return false;
+      if (!field.name || ["sample", "json", "zone"].includes(field.name) || field.type === "hidden" || field.tagName === "BUTTON") return false;
       if (field.type === "radio" || field.type === "checkbox") return field.checked !== field.defaultChecked;
       if (field.tagName === "SELECT") {
         const before = [...field.options].findIndex((option) => option.defaultSelected);
@@ -287,12 +316,12 @@
   function prepare(root) {
     for (const input of root.querySelectorAll(PICKER)) {
       input.removeAttribute("list"); // the browser's own list would cover this one
-      input.setAttribute("role", "combobox");
-      input.setAttribute("aria-expanded", "false");
+      if (input.tagName === "INPUT") input.setAttribute("role", "combobox"); // a textarea takes no other role
+      expand(input, false);
       input.setAttribute("aria-autocomplete", "list");
       input.setAttribute("aria-controls", "picker");
     }
-    for (const input of root.querySelectorAll("details.extras[open] input[name$='.pipe']")) chips(input);
+    for (const input of root.querySelectorAll(".extras input[name$='.pipe']")) chips(input);
   }
 
   prepare(document);

@@ -272,7 +272,7 @@ class _DocumentReader:
                 name,
                 bare="path",
                 keep_blank=keep_blank,
-                on_error=name not in _ALWAYS_REJECT,
+                on_error=name not in ALWAYS_REJECT,
             )
             if name == "event_timestamp":
                 sentence = "Event Timestamp must come from the event."
@@ -356,7 +356,7 @@ class _DocumentReader:
 
 
 # Fields whose unreadable value rejects the event, whatever the mapping says (interface §4.4).
-_ALWAYS_REJECT: Final = ("event_timestamp", "limited_data_use")
+ALWAYS_REJECT: Final = ("event_timestamp", "limited_data_use")
 
 # For each type of field: whether a constant or default is valid, and what it must be.
 _CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {

@@ -94,10 +94,13 @@ class CommonEvent:
 def common_events(
     samples: Iterable[tuple[SchemaSample, int]], now: datetime, *, limit: int
 ) -> list[CommonEvent]:
-    """Return a synthetic event for each of the `limit` most common samples."""
+    """Return a synthetic event for each of the `limit` most common samples.
+
+    Samples that differ only in the fingerprints of their texts give the same event.
+    """
     counted: Counter[SchemaSample] = Counter()
     for sample, times in samples:
-        counted[sample] += times
+        counted[tuple(entry if type(entry.word) is str else entry._replace(word=None) for entry in sample)] += times
     return [
         CommonEvent(times, len(sample), synthetic_event(sample, now))
         for sample, times in counted.most_common(limit)
