@@ -29,7 +29,7 @@ from app.console.destination import content_of
 from app.console.field_results import field_results
 from app.console.form_view import of_fields
 from app.console.mapping_form import custom_numbers, empty_row, from_form, keep_short_forms, to_form
-from app.console.mapping_view import paths, preview, pretty_json, warning_lines
+from app.console.mapping_view import paths, pretty_json, preview, warning_lines
 from app.console.mappings import MAPPING, MAPPINGS, address_of
 from app.console.problem_view import ProblemView, problem_views
 from app.console.publish import landing
@@ -98,7 +98,7 @@ async def new(visit: CurrentVisit, destination: CurrentDestination) -> Response:
 async def create(visit: CurrentVisit, destination: CurrentDestination, form: Form) -> Response:
     """Create the draft in the form. If it is invalid, show the form again with each problem at its field."""
     document = from_form(_form_values(form))
-    if _is_only_shown(form):
+    if _stores_nothing(form):
         return await _show_unsaved(visit, destination, None, document, form)
     if check_draft(document):
         return await _show(visit, destination, None, document, form=form, status=422)
@@ -130,7 +130,7 @@ async def save(visit: CurrentVisit, destination: CurrentDestination, mapping_id:
     found = await read_mapping(visit.context, visit.caller, destination.id, mapping_id)
     draft = found.mapping.draft
     document = keep_short_forms(draft, from_form(_form_values(form)))
-    if _is_only_shown(form):
+    if _stores_nothing(form):
         return await _show_unsaved(visit, destination, found, document, form)
     if check_draft(document):
         return await _show(visit, destination, found, document, form=form, status=422)
@@ -168,7 +168,7 @@ async def _leave(visit: Visit, saved: MappingDetails, form: FormData, done: str)
     return confirmations.redirect(visit.context, f"{here}/publish", done)
 
 
-def _is_only_shown(form: FormData) -> bool:
+def _stores_nothing(form: FormData) -> bool:
     """Return whether the form was sent to show it with other content. Nothing is saved then."""
     then = form_text(form, "then")
     return then in ("preview", "json", *_NO_EVENTS) or then.startswith(("sample-", "open-"))
@@ -193,7 +193,7 @@ async def _show_unsaved(
                     visit.context, visit.caller, destination.id, events, form_text(form, "zone") or None
                 )
             except Refusal as refusal:
-                refused = refusal.problem.detail
+                refused = refusal.problem.detail or _NO_EVENTS[then]
                 return await _show(visit, destination, found, document, form=form, refused=refused)
             if not suggestion.rows:
                 return await _show(visit, destination, found, document, form=form, refused=_NO_EVENTS[then])

@@ -1,7 +1,7 @@
 """The inputs of a source on the mapping form, and the source that they describe. Pure.
 
-A source `x` has these inputs: `x.path` is a path, or a text with placeholders. `x.formats` and `x.zone` read a
-time, `x.decimal` a number, `x.sum` a list; they are the first step of its pipe, and `x.pipe` has the other
+A source `x` has these inputs: `x.path` is a path, or a text with placeholders. `x.formats` and `x.zone` read
+a time, `x.decimal` a number, `x.sum` a list; they are the first step of its pipe, and `x.pipe` has the other
 steps. `x.others` are the other members of a `first_of`, one a line. A default (`x.default`) without a path is
 a constant. `x.on_error` says what an unreadable value costs. A source that these do not express is JSON in
 `x.path`, and a member of `first_of` is JSON in its line.
@@ -84,7 +84,7 @@ def to_inputs(
     return replace(empty, path=json_text(source))
 
 
-def _parts(source: dict[str, Any], takes: str, *, text: bool) -> dict[str, str]:
+def _parts(source: dict[str, Any], takes: str, *, text: bool) -> dict[str, Any]:
     members = source["first_of"] if _is_list_of_objects(source.get("first_of")) else [source]
     value = source.get("const", source.get("default"))
     pipe = members[0].get("pipe")
@@ -93,7 +93,7 @@ def _parts(source: dict[str, Any], takes: str, *, text: bool) -> dict[str, str]:
         "path": _path_text(members[0]),
         "others": "\n".join(map(_line, members[1:])),
         **reading,
-        "pipe": write_pipe(pipe[1:] if reading else pipe),
+        "pipe": write_pipe(pipe[1:] if reading and pipe else pipe),
         # In a text field, the user types text without quotes. In other fields, 5 is a number and "5" is a
         # text.
         "default": value if text and isinstance(value, str) else write_value(value),
@@ -171,8 +171,9 @@ def from_inputs(values: Mapping[str, str], name: str, *, text: bool) -> dict[str
     With `text`, a default is a text as it is typed.
     """
     inputs = {part: values.get(f"{name}.{part}", "").strip() for part in _PARTS}
-    default, members = inputs["default"], []
+    default = inputs["default"]
     value = (default if text else read_value(default)) if default else None
+    members: list[dict[str, Any]] = []
     if inputs["path"]:
         first, step = _path_source(inputs["path"]), _reading_step(inputs)
         steps = [] if step is None else [step]
@@ -181,7 +182,7 @@ def from_inputs(values: Mapping[str, str], name: str, *, text: bool) -> dict[str
     members += [_read_line(line.strip()) for line in inputs["others"].splitlines() if line.strip()]
     if not members:
         return None if value is None else {"const": value}
-    source = members[0] if len(members) == 1 else {"first_of": members}
+    source: dict[str, Any] = members[0] if len(members) == 1 else {"first_of": members}
     if value is not None:
         source["default"] = value
     if inputs["on_error"]:

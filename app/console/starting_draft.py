@@ -16,9 +16,12 @@ EVENT_NAMES: Final = {preset.event_type: preset.event_name for preset in PRESETS
 
 def _additions() -> dict[str, str]:
     """Return, for each event type, the paths of the fields that its events should have, as JSON."""
-    usual = {preset.event_type: (preset.document()["fields"], (*preset.needs, *preset.only)) for preset in PRESETS}
+    usual = {
+        preset.event_type: (preset.document()["fields"], (*preset.needs, *preset.only)) for preset in PRESETS
+    }
     paths = {
-        event_type: {name: fields[name]["path"] for name in names} for event_type, (fields, names) in usual.items()
+        event_type: {name: fields[name]["path"] for name in names}
+        for event_type, (fields, names) in usual.items()
     }
     return {event_type: msgspec.json.encode(added).decode() for event_type, added in paths.items() if added}
 

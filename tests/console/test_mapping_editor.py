@@ -263,7 +263,9 @@ async def test_the_whole_mapping_is_json_and_is_taken_from_it(world: World) -> N
 
 def test_every_undecided_word_has_a_sentence() -> None:
     """The words of the documented table, which the domain's tests hold to the code."""
-    table = (DOCS / "suggestions.md").read_text().split("| field and reason in `undecided`")[1].split("\n\n")[0]
+    table = (
+        (DOCS / "suggestions.md").read_text().split("| field and reason in `undecided`")[1].split("\n\n")[0]
+    )
     rows = [line.split(" | ")[0] for line in table.splitlines()[2:]]
     assert {word for row in rows for word in re.findall(r"`(\w+)`", row)[1::2]} == set(UNDECIDED)
 

@@ -107,7 +107,11 @@ SOURCES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
                 "default": "-",
             }
         },
-        {"path": "a", "others": 'b | trim | replace "|" ""\n{x | lower}@{y}\n{"const":"none"}', "default": "-"},
+        {
+            "path": "a",
+            "others": 'b | trim | replace "|" ""\n{x | lower}@{y}\n{"const":"none"}',
+            "default": "-",
+        },
     ),
     "a text with placeholders": (
         {"event_id": {"template": "{order.id}-{{1}}", "pipe": ["lower"]}},
@@ -144,11 +148,11 @@ def test_random_mappings_lose_nothing_in_the_form() -> None:
     rng = random.Random(25)
     for _ in range(400):
         document = random_document(rng)
-        exact = json.loads(msgspec.json.Encoder(decimal_format="number").encode(document), parse_float=Decimal)
-        filled = {name: value for name, value in exact.items() if value != []}
-        assert canonical(from_form(sent(exact))) == canonical(
-            {"name": "", "action": "send_events", **filled}
+        exact = json.loads(
+            msgspec.json.Encoder(decimal_format="number").encode(document), parse_float=Decimal
         )
+        filled = {name: value for name, value in exact.items() if value != []}
+        assert canonical(from_form(sent(exact))) == canonical({"name": "", "action": "send_events", **filled})
 
 
 def test_every_function_has_an_example_that_it_accepts() -> None:

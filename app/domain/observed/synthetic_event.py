@@ -100,7 +100,9 @@ def common_events(
     """
     counted: Counter[SchemaSample] = Counter()
     for sample, times in samples:
-        counted[tuple(entry if type(entry.word) is str else entry._replace(word=None) for entry in sample)] += times
+        counted[
+            tuple(entry if type(entry.word) is str else entry._replace(word=None) for entry in sample)
+        ] += times
     return [
         CommonEvent(times, len(sample), synthetic_event(sample, now))
         for sample, times in counted.most_common(limit)
