@@ -41,7 +41,25 @@ BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
         "reason": "amazon_refused",
         "dry_run": True,
     },
-    ("POST", _DESTINATION + "/mappings"): EXAMPLE_MAPPING,
+    ("POST", _DESTINATION + "/mappings"): {
+        **EXAMPLE_MAPPING,
+        "fields": {
+            **EXAMPLE_MAPPING["fields"],
+            "event_timestamp": {
+                "path": "event.timestamp",
+                "pipe": [["time", {"formats": ["iso", "DD.MM.YYYY HH:mm:ss"], "zone": "Europe/Berlin"}]],
+            },
+            "email": {"first_of": ["user.email", {"path": "contact.mail", "pipe": ["trim"]}]},
+            "value": {
+                "first_of": [
+                    "event.properties.total",
+                    {"path": "event.properties.items", "pipe": [["sum", "price", "quantity"]]},
+                ],
+                "on_error": "omit",
+            },
+            "event_id": {"template": "{event.name}-{event.properties.sku | lower}"},
+        },
+    },
     ("PATCH", _MAPPING): {"event_name": "Added to cart", "fields": {"value": "event.properties.total"}},
     ("POST", _MAPPING + "/preview"): {"event": _EVENT},
     ("POST", _DESTINATION + "/mappings/suggest"): {"events": [_EVENT], "zone": "Europe/Berlin"},

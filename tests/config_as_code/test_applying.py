@@ -32,6 +32,46 @@ async def test_applying_makes_publishes_and_pins_as_the_api_does(world: World) -
     assert {action["actor"] for action in (await world.call("GET", "/audit")).json()["items"]} == {BY}
 
 
+RICH = {
+    **MAPPING,
+    "fields": {
+        "event_timestamp": {
+            "path": "at",
+            "pipe": [["time", {"formats": ["DD.MM.YYYY HH:mm", "iso"], "zone": "Europe/Berlin"}]],
+        },
+        "email": {"first_of": ["user.email", {"path": "contact.mail", "pipe": ["trim"]}], "default": "-"},
+        "value": {
+            "path": "items[*]",
+            "pipe": [["where", "price", "above", 0.5], ["sum", "price", "quantity", {"decimal": ","}]],
+            "on_error": "omit",
+        },
+        "event_id": {"template": "{order.id}-{order.line | lower}"},
+    },
+}
+
+
+async def test_every_kind_of_source_is_applied_and_exported_as_it_was_written(world: World) -> None:
+    """Lists, sums, templates and formats; an export of it applies without a change."""
+    await apply(world.engine, file(acme(RICH)))
+    (destination,) = (await world.call("GET", "/destinations")).json()["items"]
+    path = f"/destinations/{destination['id']}/mappings"
+    (mapping,) = (await world.call("GET", path)).json()["items"]
+    assert (mapping["fields"], mapping["published_version"]) == (RICH["fields"], 1)
+    again = await plan(world.engine, await exported(world.engine))
+    assert again.plan.actions == []
+
+
+async def test_a_problem_within_a_source_has_its_line(world: World) -> None:
+    """As in the API: two formats that can read the same text, and a template without a placeholder."""
+    formats = ["DD/MM/YYYY HH:mm", "MM/DD/YYYY HH:mm"]
+    time = {"path": "at", "pipe": [["time", {"formats": formats, "zone": "UTC"}]]}
+    fields = {"event_timestamp": time, "email": {"template": "x"}}
+    found = await refused(world.engine, file(acme({**MAPPING, "fields": fields})))
+    told = "\n".join(str(problem) for problem in found.problems)
+    assert "fields.event_timestamp.pipe[0]" in told
+    assert "fields.email.template" in told
+
+
 async def test_applying_twice_changes_nothing(world: World) -> None:
     """No version, no edit, no audit row."""
     text = file(acme(), acme(**EU))
