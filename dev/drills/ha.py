@@ -15,9 +15,9 @@ from pathlib import Path
 
 from dev.drills.ha_report import Round, gaps, table
 from dev.drills.load import Load
-from dev.drills.patroni import ADDRESSES, NODES, PatroniCluster, missing
+from dev.drills.patroni import NODES, PatroniCluster, missing
 from dev.drills.stage import DrillFailed, Stage
-from dev.drills.write_probe import TABLE, WriteProbe
+from dev.drills.write_probe import CREATE, WriteProbe
 
 BEFORE_S, AFTER_S = 3, 3  # load before the fault, and after the service answers again
 RECOVERED_WITHIN_S = 60.0  # then the fault is repaired, and the round counts as not recovered by itself
@@ -101,7 +101,7 @@ def lagging(cluster: PatroniCluster, *, may_lose: bool) -> ClusterFault:
 def play(stage: Stage, cluster: PatroniCluster, fault: ClusterFault, name: str) -> Round:
     """Play a round: load, fault, recovery, repair, and the comparison with what Amazon got."""
     before = stage.delivered()[1]
-    load, probe = Load(stage, name=name), WriteProbe({node: cluster.server_url(node) for node in ADDRESSES})
+    load, probe = Load(stage, name=name), WriteProbe([cluster.server_url(node) for node in NODES])
     load.start()
     probe.start()
     time.sleep(BEFORE_S)
@@ -184,10 +184,7 @@ def _rounds(
     stage = Stage(cluster.folder)
     try:
         cluster.start()
-        values = ", ".join(f"('{node}', now())" for node in NODES)
-        cluster.execute(
-            f"CREATE TABLE {TABLE} (node text, at timestamptz); INSERT INTO {TABLE} VALUES {values}"
-        )
+        cluster.execute(CREATE)
         stage.open(workers=2, apis=2, url=cluster.url)
         for number, fault in enumerate(fault for fault in chosen for _ in range(asked.rounds)):
             played = play(stage, cluster, fault, f"round-{number}")

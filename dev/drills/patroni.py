@@ -136,8 +136,9 @@ class PatroniCluster:
             time.sleep(2)
 
     def run(self, node: str) -> None:
-        """Start what does not run on a node: etcd, and Patroni, which starts Postgres."""
+        """Start what does not run on a node: etcd, Patroni, which starts Postgres, and the watch on its disk."""
         environment = node_environment((SHIPPED / "node.env").read_text(), self._values(node))
+        environment["YIELD_EVERY_S"] = "60"  # a drill can fill the same disk again
         inside = [
             "ip",
             "netns",
@@ -153,6 +154,7 @@ class PatroniCluster:
         for program, words in (
             ("etcd", ["etcd", "--log-level=error"]),
             ("patroni", ["patroni", str(SHIPPED / "patroni.yml")]),
+            ("yield-full-disk", [str(SHIPPED / "yield-full-disk")]),
         ):
             if program not in running:
                 self._spawn(inside, words, environment, f"{node}-{program}")

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -12,12 +12,15 @@ import asyncpg
 EVERY_S: Final = 0.1
 TIMEOUT_S: Final = 1.0
 TABLE: Final = "public.drill_writes"
+# A row fills a page, so that a write needs space on the disk, as the service's writes do.
+CREATE: Final = f"CREATE TABLE {TABLE} (filler text STORAGE EXTERNAL)"
+WRITE: Final = f"INSERT INTO {TABLE} VALUES (repeat('x', 8000))"
 
 
 class WriteProbe:
-    """A thread that writes to each server, by its URL. `accepted` are the times of commits, as `time.time` has them."""
+    """A thread that writes to the server of each URL. `accepted` are the times of commits, as `time.time` has them."""
 
-    def __init__(self, urls: Mapping[str, str]) -> None:
+    def __init__(self, urls: Sequence[str]) -> None:
         self._urls = urls
         self.accepted: list[float] = []
         self._stopping = threading.Event()
@@ -31,9 +34,9 @@ class WriteProbe:
         self._thread.join()
 
     async def _run(self) -> None:
-        await asyncio.gather(*(self._write(node, url) for node, url in self._urls.items()))
+        await asyncio.gather(*(self._write(url) for url in self._urls))
 
-    async def _write(self, node: str, url: str) -> None:
+    async def _write(self, url: str) -> None:
         while not self._stopping.is_set():
             connection = None
             with suppress(
@@ -45,7 +48,7 @@ class WriteProbe:
             ):
                 connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
                 while not self._stopping.is_set():
-                    await connection.execute(f"UPDATE {TABLE} SET at = now() WHERE node = '{node}'")
+                    await connection.execute(WRITE)
                     self.accepted.append(time.time())
                     await asyncio.sleep(EVERY_S)
             if connection is not None:

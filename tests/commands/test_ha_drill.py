@@ -1,10 +1,13 @@
 """The drill for high availability: how it judges rounds, and what it reads of the shipped files."""
 
+import os
 import re
 import shutil
+import signal
 import string
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,3 +138,28 @@ def test_haproxy_reads_its_settings() -> None:
         [program, "-c", "-f", str(SHIPPED / "haproxy.cfg")], env=values, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("least_free_mb", "yields"), [("999999999", True), ("0", False)])
+def test_a_server_yields_when_its_disk_is_nearly_full(
+    tmp_path: Path, least_free_mb: str, yields: bool
+) -> None:
+    """It asks Patroni once to let another server lead, and names itself as the leader to replace."""
+    asked = tmp_path / "asked"
+    stand_in = tmp_path / "patronictl"
+    stand_in.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
+    stand_in.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.defpath}",
+        "PATRONI_NAME": "node2",
+        "PATRONI_POSTGRESQL_DATA_DIR": str(tmp_path),
+        "LEAST_FREE_MB": least_free_mb,
+    }
+    child = subprocess.Popen([str(SHIPPED / "yield-full-disk")], env=environment, start_new_session=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(5)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    words = asked.read_text().splitlines() if asked.exists() else []
+    assert words == [f"-c {SHIPPED}/patroni.yml switchover --leader node2 --force"] * yields
