@@ -174,8 +174,14 @@ async def test_a_slow_statement_is_not_ended(database_url: str, monkeypatch: pyt
     servers = Servers()
     with accepting() as frozen:
         url = url_of(database_url, None, frozen)
-        connection = await servers.connect(url, timeout=LIMIT)
+        owner, busy = [await servers.connect(url, timeout=LIMIT) for _ in range(2)]
         follower = asyncio.create_task(servers.follow(url))
-        assert await connection.fetchval("SELECT 1 FROM pg_sleep(1.5)") == 1
+        await owner.execute("SELECT pg_advisory_lock(1)")
+        statement = asyncio.create_task(busy.execute("SELECT pg_advisory_lock(1)"))
+        await asyncio.wait({statement}, timeout=1.5)
+        assert not statement.done()
+        await owner.execute("SELECT pg_advisory_unlock(1)")
+        await statement
         follower.cancel()
-        await connection.close()
+        await owner.close()
+        await busy.close()
