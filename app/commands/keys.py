@@ -4,12 +4,14 @@ import argparse
 import sys
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from app.admin.access import Scope
 from app.admin.actor import actor
 from app.admin.inputs import name_problem_code
 from app.admin.keys import DAY_S, NotRotated, insert_key, insert_successor, mark_revoked
-from app.domain.ids import DEFAULT_ORGANISATION
-from app.processes.resources import Resources, open_resources
+from app.commands.organisation import add_organisation_argument, engine_for
+from app.processes.resources import open_resources
 from app.settings import Settings
 from app.store import destinations, keys
 from app.store.keys import ApiKey
@@ -35,17 +37,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     rotate.add_argument("--overlap-hours", type=int, default=24, help="how long the old key stays valid")
     revoke = actions.add_parser("revoke", help="revoke a key permanently")
     revoke.add_argument("key", metavar="KEY_ID")
+    for action in actions.choices.values():
+        add_organisation_argument(action)
 
 
 async def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Run the action. Return 1 if the key or a destination does not exist, or if a value is invalid."""
     actions = {"list": _list, "create": _create, "rotate": _rotate, "revoke": _revoke}
     async with open_resources(settings, role="keys", pool_size=1) as resources:
-        return await actions[asked.action](resources, asked)
+        return await actions[asked.action](await engine_for(resources, asked), asked)
 
 
-async def _list(resources: Resources, _asked: argparse.Namespace) -> int:
-    async with resources.engine_of(DEFAULT_ORGANISATION).connect() as connection:
+async def _list(engine: AsyncEngine, _asked: argparse.Namespace) -> int:
+    async with engine.connect() as connection:
         found = await keys.page(connection, limit=_MAX_LISTED)
     for key in found:
         used = "never used" if key.last_used_at is None else f"last used {_minute(key.last_used_at)}"
@@ -67,13 +71,13 @@ def _minute(time: datetime) -> str:
     return time.strftime("%Y-%m-%d %H:%M")
 
 
-async def _create(resources: Resources, asked: argparse.Namespace) -> int:
+async def _create(engine: AsyncEngine, asked: argparse.Namespace) -> int:
     expires_at = None if asked.days is None else datetime.now(UTC) + timedelta(days=asked.days)
     if name_problem_code(asked.name):
         return _fail(
             "The name is blank, or holds an invisible character, an email address or a phone number."
         )
-    async with resources.engine_of(DEFAULT_ORGANISATION).begin() as connection:
+    async with engine.begin() as connection:
         unknown = await destinations.missing(connection, asked.destination or [])
         if unknown:
             return _fail(f"Destination {', '.join(sorted(unknown))} does not exist. No key was created.")
@@ -89,8 +93,8 @@ async def _create(resources: Resources, asked: argparse.Namespace) -> int:
     return 0
 
 
-async def _rotate(resources: Resources, asked: argparse.Namespace) -> int:
-    async with resources.engine_of(DEFAULT_ORGANISATION).begin() as connection:
+async def _rotate(engine: AsyncEngine, asked: argparse.Namespace) -> int:
+    async with engine.begin() as connection:
         done = await insert_successor(
             connection,
             asked.key,
@@ -109,8 +113,8 @@ async def _rotate(resources: Resources, asked: argparse.Namespace) -> int:
     return 0
 
 
-async def _revoke(resources: Resources, asked: argparse.Namespace) -> int:
-    async with resources.engine_of(DEFAULT_ORGANISATION).begin() as connection:
+async def _revoke(engine: AsyncEngine, asked: argparse.Namespace) -> int:
+    async with engine.begin() as connection:
         key = await keys.find(connection, asked.key)
         if key is None:
             return _fail("The key does not exist.")

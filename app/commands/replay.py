@@ -8,8 +8,9 @@ from app.admin.access import Caller, Scope
 from app.admin.actor import actor
 from app.admin.refusals import Refusal
 from app.admin.replay import ReplayResult, replay_steps
+from app.commands.organisation import add_organisation_argument, engine_for
 from app.domain.event_query import EventQuery
-from app.domain.ids import DEFAULT_ORGANISATION, KeyId
+from app.domain.ids import KeyId
 from app.domain.outcomes.status import Status
 from app.processes.resources import open_resources
 from app.settings import Settings
@@ -23,6 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", type=_time, help="only events accepted before this time (RFC 3339)")
     parser.add_argument("--include-dismissed", action="store_true", help="also dismissed dead letters")
     parser.add_argument("--dry-run", action="store_true", help="count and change nothing")
+    add_organisation_argument(parser)
 
 
 async def run(settings: Settings, asked: argparse.Namespace) -> int:
@@ -31,7 +33,7 @@ async def run(settings: Settings, asked: argparse.Namespace) -> int:
     wanted = EventQuery(status, asked.reason, asked.since, asked.until)
     async with open_resources(settings, role="replay", pool_size=1) as resources:
         results = replay_steps(
-            resources.engine_of(DEFAULT_ORGANISATION),
+            await engine_for(resources, asked),
             Caller(KeyId(actor()), frozenset(Scope)),  # an operator may see every destination
             asked.destination,
             wanted.for_replay(include_dismissed=asked.include_dismissed),

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.admin.actor import actor
 from app.admin.delivery_control import StoreDeliveryControl
+from app.commands.organisation import add_organisation_argument, engine_for
 from app.config_as_code import apply as applying
 from app.config_as_code import export as exporting
 from app.config_as_code import model, read, show
@@ -28,7 +29,6 @@ from app.config_as_code.read import FileProblem, InvalidFile
 from app.config_as_code.source_locations import with_lines
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
-from app.domain.ids import DEFAULT_ORGANISATION
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import destinations, mappings
@@ -47,12 +47,14 @@ def file_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="refuse a change if more than this share of recent events, such as 1%%, would lose a match key",
     )
+    add_organisation_argument(parser)
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without-ids", action="store_true", help="omit ids, so that another instance matches by name"
     )
+    add_organisation_argument(parser)
 
 
 def plan(settings: Settings, asked: argparse.Namespace) -> int:
@@ -93,7 +95,7 @@ async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool
     if isinstance(desired, InvalidFile):
         return _refuse(desired, text)
     async with open_resources(settings, role="plan" if dry_run else "apply", pool_size=1) as resources:
-        engine = resources.engine_of(DEFAULT_ORGANISATION)
+        engine = await engine_for(resources, asked)
         done = await applying.apply(
             engine, desired, _options(settings, asked, resources.pepper), dry_run=dry_run
         )
@@ -130,7 +132,7 @@ async def _wake(resources: Resources, done: AppliedPlan) -> None:
 async def _export(settings: Settings, asked: argparse.Namespace) -> int:
     async with (
         open_resources(settings, role="export", pool_size=1) as resources,
-        resources.engine_of(DEFAULT_ORGANISATION).connect() as connection,
+        (await engine_for(resources, asked)).connect() as connection,
     ):
         stored = await destinations.everything(connection)
         stored_mappings = await mappings.everything(connection)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
@@ -86,6 +87,24 @@ async def test_events_are_listed_and_their_history_is_shown(world: World, comman
     code, out, _ = await command("stats", destination)
     assert code == 0
     assert "counts.accepted" in out
+
+
+async def test_sessions_are_listed_and_ended(world: World, command: Command) -> None:
+    """With the person or the key; an unknown session is the API's own sentence."""
+    connection = await asyncpg.connect(world.url.replace("+asyncpg", ""))
+    await connection.execute(
+        "INSERT INTO console_sessions (digest, subject, display_name, role, roles) "
+        "VALUES (sha256('c'), 'ada', 'Ada', 'admin', '{admin,viewer}')"
+    )
+    await connection.close()
+    code, out, _ = await command("sessions", "list")
+    assert (code, "Ada" in out, "admin, viewer" in out) == (0, True, True)
+    _, out, _ = await command("sessions", "list", "--json")
+    (item,) = json.loads(out)["items"]
+    assert item["person"] == {"sub": "ada", "name": "Ada"}
+    assert (await command("sessions", "end", item["id"]))[0] == 0
+    code, _, errors = await command("sessions", "end", item["id"])
+    assert (code, "Not found" in errors) == (1, True)
 
 
 async def test_mappings_are_published_and_rolled_back(world: World, command: Command) -> None:
