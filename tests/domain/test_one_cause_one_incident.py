@@ -150,6 +150,10 @@ def test_a_severity_that_rises_is_sent_at_once() -> None:
     incident = monitor.is_open()[Kind.BACKLOG].incident
     assert incident.severity is Severity.CRITICAL
     assert due_message(incident, sent, monitor.now, muted=False) is MessageType.OPENED
+    monitor.now += 3 * SECOND
+    monitor.observe(DestinationFacts(**WAITING | TROUBLE[Kind.BACKLOG]))
+    after = monitor.is_open()[Kind.BACKLOG].incident
+    assert (after.severity, after.consequences) == (Severity.CRITICAL, ()), "it does not fall"
     only_expiring = Preference(kinds=frozenset({Kind.EXPIRING}), min_severity=Severity.CRITICAL)
     assert only_expiring.includes(incident, "ops")
 
@@ -216,6 +220,7 @@ def test_an_organisation_reads_of_a_problem_of_the_service_in_general_words() ->
     }
     assert "worker" not in found[Kind.NO_WORKER].summary
     assert found[Kind.NO_WORKER].affected_events == 3
+    monitor.now += 31 * SECOND
     monitor.observe(DestinationFacts(), service=service)
     assert Kind.NO_WORKER in monitor.is_open(), "it ends with the problem, not with the queue"
 
