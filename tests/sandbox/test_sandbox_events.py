@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,19 @@ async def test_events_manager_says_no_activity_yet_and_then_counts(caller: Any, 
     assert '<td class="number">4</td>' in page
     assert '<td class="number">25%</td>' in page
     assert "2026-11-24T12:00:00.000Z" in page
+
+
+async def test_events_manager_lists_the_latest_events_with_value_and_units(caller: Any, event: Any) -> None:
+    """Newest first, the first of copies; of one advertiser if one is asked for."""
+    await caller.send(event("a", value=12.5, currencyCode="EUR", unitsSold=3), event("b"), event("b"))
+    page = (await caller.http.get("/events-manager")).text
+    latest = page.split('aria-label="Latest events"')[1]
+    rows = [re.findall(r"<td[^>]*>([^<]*)", row) for row in latest.split("<tr>")[2:]]
+    assert [row[5] for row in rows] == ["b", "a"]
+    assert rows[1][:4] == ["Order Completed", "12.5", "EUR", "3"]
+    assert "EMAIL" in rows[1][4]
+    other = (await caller.http.get("/events-manager?advertiser_id=another")).text
+    assert "Latest events" not in other
 
 
 @pytest.mark.parametrize(
