@@ -9,9 +9,9 @@ from tests.pipeline.world import World, event, eventually
 
 
 async def test_an_estimated_rate_is_stored_and_used_by_the_next_owner(world: World) -> None:
-    """A 429 lowers the rate; it is in the lane's row, and a new worker starts with it."""
+    """Twenty 429s lower the rate; it is in the lane's row, and a new worker starts with it."""
     dst = await world.destination(rate=50, burst=1)
-    left = [httpx.Response(429, headers={"Retry-After": "0"})]
+    left = [httpx.Response(429, headers={"Retry-After": "0"}) for _ in range(20)]
     world.amazon.script = lambda request: left.pop() if left else None
     world.work()
     await world.post(dst, event(1))
