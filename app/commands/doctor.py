@@ -13,6 +13,8 @@ from datetime import timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from asyncpg import InsufficientPrivilegeError
+
 from app.commands.balance import sentence
 from app.commands.doctor_facts import Facts, read
 from app.crypto import Vault
@@ -180,7 +182,10 @@ def _sessions(facts: Facts) -> Finding:
     if facts.lacking:
         return Grade.FAILURE, f"lack privileges ({_listed(facts.lacking)}): run migrate, which grants them"
     if facts.worker_problem is not None:
-        return Grade.FAILURE, f"of workers cannot be opened: {facts.worker_problem}"
+        return (
+            Grade.FAILURE,
+            f"of workers cannot be opened: {facts.worker_problem}; check WORKER_DATABASE_URL",
+        )
     return Grade.OK, "are opened as API and workers open theirs"
 
 
@@ -344,9 +349,15 @@ def run(settings: Settings, _asked: argparse.Namespace) -> int:
     """Print the finding of every check. Return 1 if one is a failure."""
     try:
         facts = asyncio.run(read(settings))
+    except InsufficientPrivilegeError:
+        sys.stdout.write(
+            "FAILURE  database: cannot be read with this role: run doctor where the API runs (the role of "
+            "workers may not read keys), or run migrate, which grants the API's privileges\n"
+        )
+        return 1
     except (*DRIVER_ERRORS, TimeoutError) as error:
         problem = connection_problem(error) or type(error).__name__
-        sys.stdout.write(f"FAILURE  database: cannot be reached: {problem}\n")
+        sys.stdout.write(f"FAILURE  database: cannot be reached: {problem}; check DATABASE_URL\n")
         return 1
     findings = examine(facts)
     for grade, text, subject in findings:

@@ -68,7 +68,10 @@ def connection_problem(error: BaseException) -> str | None:
             return None
         cause = inner
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"the certificate of the server is not accepted: {cause.verify_message}"
+        return (
+            f"the certificate of the server is not accepted: {cause.verify_message}; renew it, or name its "
+            "authority in sslrootcert"
+        )
     if isinstance(cause, asyncpg.ClientConfigurationError):
         return str(cause)
     if "unsupported startup parameter" in str(cause):

@@ -1,14 +1,10 @@
 """`doctor` finds each wrong by itself, and only that one."""
 
-import asyncio
 import base64
 import hashlib
 import math
-import socket
-import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from threading import Thread
 
 import asyncpg
 import pytest
@@ -16,13 +12,11 @@ from pydantic import SecretStr
 
 from app.commands.doctor import Grade, examine
 from app.commands.doctor_facts import Facts
-from app.processes.resources import connect_as
 from app.settings import Settings
 from app.store import encryption_key_usage, schema_revision
 from app.store.backups import SLOT, BackupState
 from app.store.balance import BalanceResult, finish
 from app.store.deployment import Deployment, read_deployment
-from app.store.errors import connection_problem
 from app.store.partitions import create_ahead
 
 
@@ -193,26 +187,6 @@ def test_a_pooler_that_drops_the_settings_of_a_session_is_a_failure() -> None:
 def test_a_worker_that_cannot_connect_is_a_failure() -> None:
     """It has a URL of its own, which the API never uses."""
     assert found(replace(HEALTHY, worker_problem="no such role")) == {"database sessions": Grade.FAILURE}
-
-
-def test_a_pooler_is_named_in_the_refusal() -> None:
-    """PgBouncer refuses the settings of every session; `serve` and `work` could not use it."""
-
-    def refuse(pooler: socket.socket) -> None:
-        while True:
-            client, _ = pooler.accept()
-            with client:
-                while client.recv(4096)[4:8] == struct.pack("!i", 80877103):
-                    client.sendall(b"N")  # no TLS
-                text = b"SFATAL\0C08P01\0Munsupported startup parameter: synchronous_commit\0\0"
-                client.sendall(b"E" + struct.pack("!i", len(text) + 4) + text)
-
-    with socket.create_server(("127.0.0.1", 0)) as pooler:
-        Thread(target=refuse, args=(pooler,), daemon=True).start()
-        settings = Settings(database_url=f"postgresql://u:p@127.0.0.1:{pooler.getsockname()[1]}/d")  # type: ignore[arg-type]
-        with pytest.raises(asyncpg.PostgresError) as refused:
-            asyncio.run(connect_as(settings, "api"))
-    assert "not through a pooler such as PgBouncer" in (connection_problem(refused.value) or "")
 
 
 @pytest.mark.parametrize("seconds", [-3, 3])

@@ -33,8 +33,8 @@ class Certificates:
     key: Path
 
     @classmethod
-    def create(cls, folder: Path, *, address: str = "127.0.0.1") -> "Certificates":
-        """Create an authority and a certificate of it for one address."""
+    def create(cls, folder: Path, *, address: str = "127.0.0.1", days: int = 1) -> "Certificates":
+        """Create an authority, and its certificate for one address that is valid for `days` from now."""
         folder.mkdir(parents=True, exist_ok=True)
         root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
         root = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"authority of {folder.name}")])
@@ -46,7 +46,7 @@ class Certificates:
         )
         names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
         certificate = (
-            _builder(name, root, key.public_key())
+            _builder(name, root, key.public_key(), days)
             .add_extension(names, critical=False)
             .sign(root_key, hashes.SHA256())
         )
@@ -67,7 +67,7 @@ class Certificates:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int = 1
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -76,8 +76,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=30))
+        .not_valid_after(now + timedelta(days=days))
     )
 
 

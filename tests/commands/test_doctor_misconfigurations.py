@@ -1,0 +1,380 @@
+"""`doctor` on a production installation that is healthy, and on one with a single misconfiguration.
+
+Each case changes the settings or the database of the healthy installation. The command must report this
+change and nothing else, with what to do about it.
+"""
+
+import asyncio
+import base64
+import secrets
+import socket
+import struct
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from app import cli
+from app.crypto import Vault
+from app.settings import Settings, named_keys
+from app.store import backups, balance, migrate, privileges
+from app.store.secrets import keep_first
+from dev.drills.failover import Standby
+from dev.postgres.cluster import DURABLE, THROWAWAY, Cluster
+from dev.postgres.postmaster import free_port
+from tests.commands.tls import Certificates, tls_front
+from tests.databases import ROLES
+
+pytestmark = pytest.mark.process
+
+PASSWORD = "of-the-tests"
+KEY = base64.b64encode(secrets.token_bytes(32)).decode()
+OTHER_KEY = base64.b64encode(secrets.token_bytes(32)).decode()
+TEMPLATE, CASE = "healthy", "misconfigured"
+SLOT = f"replication slot {backups.SLOT}"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A misconfiguration, and the line that reports it: its subject and what else it must contain.
+
+    `settings` are variables; `{owner}`, `{api}` and `{worker}` in them stand for database URLs. `database`
+    has statements of the owner.
+    """
+
+    name: str
+    subject: str
+    words: Sequence[str]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    database: Sequence[str] = ()
+
+
+_LACKS_KEY = "INSERT INTO secrets VALUES ('another', '\\x036f6c64'::bytea || decode(repeat('00', 40), 'hex'))"
+_RETAIN = (
+    f"SELECT pg_create_physical_replication_slot('{backups.SLOT}', true)",
+    "SELECT pg_logical_emit_message(true, 'test', repeat('x', 1000000))",
+)
+
+CASES = (
+    # Settings that the program refuses: the sentence is about one setting.
+    Case("an address without TLS", "PUBLIC_URL", ["must be https://"],
+         {"PUBLIC_URL": "http://events.example.com"}),
+    Case("no keys", "ENCRYPTION_KEYS", ["is required"], {"ENCRYPTION_KEYS": ""}),
+    Case("a key that is not random", "ENCRYPTION_KEYS", ["openssl rand"],
+         {"ENCRYPTION_KEYS": f"k1:{'A' * 43}="}),
+    Case("a weak bootstrap key", "BOOTSTRAP_ADMIN_KEY", ["32 characters"],
+         {"BOOTSTRAP_ADMIN_KEY": "change-me" * 4}),
+    Case("no database", "DATABASE_URL", ["is required"], {"DATABASE_URL": ""}),
+    Case("a retention shorter than events wait", "BATCH_RETENTION_DAYS", ["22"],
+         {"BATCH_RETENTION_DAYS": "7"}),
+    Case("a warning after the end", "WARN_EVENT_AGE_DAYS", ["MAX_EVENT_AGE_DAYS"],
+         {"WARN_EVENT_AGE_DAYS": "20", "MAX_EVENT_AGE_DAYS": "10"}),
+    Case("sign-in without roles", "OIDC_ROLES", ["is required"],
+         {"OIDC_ISSUER": "https://id.example.com", "OIDC_CLIENT_ID": "console"}),
+    Case("sign-in without a client", "OIDC_CLIENT_ID", ["together with OIDC_ISSUER"],
+         {"OIDC_ISSUER": "https://id.example.com", "OIDC_ROLES": "admin=ops"}),
+    Case("nobody can sign in", "CONSOLE_KEY_SIGN_IN", ["needs OIDC_ISSUER"],
+         {"CONSOLE_KEY_SIGN_IN": "false"}),
+    Case("a webhook without TLS", "NOTIFY_WEBHOOKS", ["ops", "https://"],
+         {"NOTIFY_WEBHOOKS": "ops=http://hooks.example.com"}),
+    Case("mail without a server", "NOTIFY_EMAILS", ["SMTP_URL"], {"NOTIFY_EMAILS": "ops=ops@example.com"}),
+    Case("callbacks without a secret", "STATUS_CALLBACK_SECRETS", ["STATUS_CALLBACK_URL"],
+         {"STATUS_CALLBACK_URL": "https://journeys.example.com"}),
+    Case("a stand-in for Amazon", "AMAZON_BASE_URL", ["refused"],
+         {"AMAZON_BASE_URL": "https://amazon.example.com"}),
+    # Settings that do not fit the installation.
+    Case("development", "APP_ENV", ["do not send real"], {"APP_ENV": "development"}),
+    Case("a bootstrap key that was left", "BOOTSTRAP_ADMIN_KEY", ["fewer scopes", "unset it"],
+         {"BOOTSTRAP_ADMIN_KEY": secrets.token_urlsafe(32)}),
+    Case("no secret of Amazon's application", "Amazon", ["set AMAZON_CLIENT_ID"],
+         {"AMAZON_CLIENT_SECRET": ""}),
+    Case("a local address", "PUBLIC_URL", ["browsers cannot reach"], {"PUBLIC_URL": "https://localhost"}),
+    Case("another key of the same name", "ENCRYPTION_KEYS", ["set the keys that encrypted it"],
+         {"ENCRYPTION_KEYS": f"k1:{OTHER_KEY}"}),
+    Case("a password of the API that is wrong", "database", ["password", "DATABASE_URL"],
+         {"DATABASE_URL": "{api}"}),
+    Case("a database that does not exist", "database", ["does not exist", "DATABASE_URL"],
+         {"DATABASE_URL": "{nowhere}"}),
+    Case("a port at which nothing listens", "database", ["127.0.0.1:", "DATABASE_URL"],
+         {"DATABASE_URL": "{silent}"}),
+    Case("a password of the workers that is wrong", "database sessions",
+         ["workers", "password", "WORKER_DATABASE_URL"],
+         {"WORKER_DATABASE_URL": "{worker}"}),
+    Case("the owner's URL for the API", "database role", ["database-roles"], {"DATABASE_URL": "{owner}"}),
+    Case("too many processes", "max_connections", ["raise it"], {"API_PROCESSES": "20"}),
+    # The database.
+    Case("a version of another schema", "migrations", ["run migrate"],
+         database=["UPDATE alembic_version SET version_num = '0001'"]),
+    Case("no partitions for the next days", "partitions", ["worker is running"],
+         database=["{drop_partitions}"]),
+    Case("a privilege that the API lacks", "database sessions", ["INSERT on audit", "run migrate"],
+         database=[f"REVOKE ALL ON audit FROM {ROLES.api}", f"GRANT SELECT ON audit TO {ROLES.api}"]),
+    Case("a table that workers may not change", "database sessions", ["DELETE on exceptions", "run migrate"],
+         database=[f"REVOKE DELETE ON exceptions FROM {ROLES.worker}"]),
+    Case("a sequence that workers may not use", "database sessions", ["USAGE on attempt_ids", "run migrate"],
+         database=[f"REVOKE USAGE ON attempt_ids FROM {ROLES.worker}"]),
+    Case("organisations that are not separated", "row-level security",
+         ["destinations", "ENABLE ROW LEVEL SECURITY"],
+         database=["ALTER TABLE destinations DISABLE ROW LEVEL SECURITY"]),
+    Case("a key that is gone", "ENCRYPTION_KEYS", ["old", "add it again"], database=[_LACKS_KEY]),
+    Case("a damaged value", "damaged rows", ["secrets.sealed", "docs/operations.md"],
+         database=["INSERT INTO secrets VALUES ('another', '')"]),
+    Case("events that are not counted", "balance", ["3 events", "Run `balance`"],
+         database=["UPDATE balance_checks SET imbalance = 3, mismatches = "
+                   """'[{"destination_id": "dst_1", "day": null, "kind": "dead_count", "events": 3}]'"""]),
+    Case("no worker for a day", "balance", ["worker is running"],
+         database=["UPDATE balance_checks SET finished_at = now() - interval '1 day'"]),
+    Case("a key that was used too often", "ENCRYPTION_KEYS", ["rotate to a new key"],
+         database=["INSERT INTO encryption_keys VALUES ('k1', 1)", "SELECT setval('batch_ids', 3000000000)"]),
+    Case("no backup for two days", "base backup", ["runs every day"],
+         database=["UPDATE last_base_backup SET verified_at = now() - interval '49 hours'"]),
+    Case("no backup at all", "base backup", ["run `backup`"], database=["DELETE FROM last_base_backup"]),
+    Case("no backup receives the WAL", SLOT, ["start `backup --follow`", "drop the slot"], database=_RETAIN),
+    Case("channels of other processes", "notification channels", ["ops", "NOTIFY_"], database=["{channel}"]),
+    Case("a database without writes", "database", ["target_session_attrs=read-write"],
+         database=[f"ALTER DATABASE {CASE} SET default_transaction_read_only = on"]),
+)  # fmt: skip
+
+
+class Installation:
+    """A durable cluster with a healthy database, and the database of the current case as its copy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cluster = Cluster(folder, settings={**DURABLE, "shared_buffers": "32MB", "wal_level": "replica"})
+        self.cluster.start()
+        self.execute("postgres", f"CREATE DATABASE {TEMPLATE}")
+        for role in ROLES.distinct:
+            creation = privileges.creation(role, replicates=role == ROLES.backup)
+            self.execute("postgres", f"{creation} PASSWORD '{PASSWORD}'")
+        migrate.upgrade(self.cluster.url_of(TEMPLATE), roles=ROLES)
+        asyncio.run(self._complete())
+
+    async def _complete(self) -> None:
+        """Leave what processes, a balance check and a backup leave."""
+        connection = await asyncpg.connect(_plain(self.cluster.url_of(TEMPLATE)))
+        vault, place = Vault(named_keys(f"k1:{KEY}")), "secrets/content_pepper"
+        await keep_first(connection, "content_pepper", vault.seal(secrets.token_bytes(32), place=place))
+        await balance.finish(connection, imbalance=0, batches=0, mismatches=[])
+        await backups.note_base(connection)
+        await connection.close()
+
+    def execute(self, database: str, *statements: str) -> None:
+        async def run() -> None:
+            connection = await asyncpg.connect(_plain(self.cluster.url_of(database)))
+            try:
+                for statement in statements:
+                    await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        asyncio.run(run())
+
+    def url(self, role: str | None, database: str = CASE, password: str = PASSWORD) -> str:
+        place = urlsplit(self.cluster.url).netloc.rpartition("@")[2]
+        return f"postgresql+asyncpg://{role}:{password}@{place}/{database}"
+
+    def settings(self, database: str = CASE) -> dict[str, str]:
+        """Return the variables of the healthy installation."""
+        return {
+            "APP_ENV": "production",
+            "DATABASE_URL": self.url(ROLES.api, database),
+            "WORKER_DATABASE_URL": self.url(ROLES.worker, database),
+            "ENCRYPTION_KEYS": f"k1:{KEY}",
+            "PUBLIC_URL": "https://events.example.com",
+            "AMAZON_CLIENT_ID": "client",
+            "AMAZON_CLIENT_SECRET": "secret",
+        }
+
+    @contextmanager
+    def prepared(self, case: Case) -> Iterator[dict[str, str]]:
+        """Create the database of a case and change it; yield the variables.
+
+        The command changes nothing, so that cases of settings share the healthy database.
+        """
+        database = CASE if case.database else TEMPLATE
+        replaced = {
+            "{api}": self.url(ROLES.api, database, "wrong"),
+            "{worker}": self.url(ROLES.worker, database, "wrong"),
+            "{owner}": self.cluster.url_of(database),
+            "{nowhere}": self.url(ROLES.api, "nowhere"),
+            "{silent}": f"postgresql+asyncpg://u:p@127.0.0.1:{free_port()}/d",
+            "{drop_partitions}": "SELECT drop_day_partitions((now() AT TIME ZONE 'UTC')::date + n) "
+            "FROM generate_series(1, 7) n",
+            "{channel}": "INSERT INTO notification_channels (organisation_id, name, declared_at) "
+            "VALUES ('default', 'ops', now())",
+        }  # fmt: skip
+        given = {name: replaced.get(value, value) for name, value in case.settings.items()}
+        if not case.database:
+            yield self.settings(database) | given
+            return
+        self.execute("postgres", f"CREATE DATABASE {CASE} TEMPLATE {TEMPLATE}")
+        try:
+            self.execute(CASE, *(replaced.get(each, each) for each in case.database))
+            yield self.settings(database) | given
+        finally:
+            self.execute("postgres", f"DROP DATABASE {CASE} WITH (FORCE)")
+            drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active"
+            self.execute("postgres", drop)
+
+
+def _plain(url: str) -> str:
+    return url.replace("+asyncpg", "")
+
+
+@pytest.fixture(scope="module")
+def installation() -> Iterator[Installation]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        installed = Installation(folder)
+        yield installed
+        installed.cluster.stop()
+
+
+@pytest.fixture
+def doctor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[[Mapping[str, str]], tuple[int, list[str]]]:
+    """Return a function that runs the command and returns its exit code and the lines that are not `ok`."""
+
+    def run(settings: Mapping[str, str]) -> tuple[int, list[str]]:
+        for name in Settings.model_fields:
+            monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.setenv("DATA_DIR", str(tmp_path))
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        code = cli.main(["doctor"])
+        output = capsys.readouterr()
+        lines = [line for line in output.out.splitlines() if not line.startswith("ok ")]
+        refused = [line.strip() for line in output.err.splitlines() if line.startswith("  ")]
+        return code, [line[9:] for line in lines] + refused
+
+    return run
+
+
+Doctor = Callable[[Mapping[str, str]], tuple[int, list[str]]]
+
+
+def test_a_healthy_installation_has_no_finding(installation: Installation, doctor: Doctor) -> None:
+    """Each other case begins with this one."""
+    with installation.prepared(Case("healthy", "", [])) as settings:
+        assert doctor(settings) == (0, [])
+        # A container has the URL of its own role alone.
+        assert doctor({**settings, "WORKER_DATABASE_URL": ""}) == (0, [])
+
+
+def test_a_container_of_a_worker_is_the_wrong_place(installation: Installation, doctor: Doctor) -> None:
+    """Its role may not read what the command judges."""
+    with installation.prepared(Case("worker", "", [])) as settings:
+        code, lines = doctor({**settings, "DATABASE_URL": settings["WORKER_DATABASE_URL"]})
+    assert (code, len(lines)) == (1, 1), lines
+    assert "run doctor where the API runs" in lines[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_misconfiguration_is_named_with_its_remedy(
+    installation: Installation, doctor: Doctor, case: Case
+) -> None:
+    """One line, about the right subject; nothing else is reported."""
+    with installation.prepared(case) as settings:
+        _, lines = doctor(settings)
+    assert len(lines) == 1, lines
+    assert lines[0].startswith((f"{case.subject} ", f"{case.subject}:")), lines
+    assert [word for word in case.words if word not in lines[0]] == [], lines
+    assert PASSWORD not in lines[0]
+    assert KEY not in lines[0]
+
+
+def test_there_are_thirty_cases() -> None:
+    """No two with one name."""
+    assert len({case.name for case in CASES}) == len(CASES) > 30
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [(-1, ["expired"]), (1, ["unable to get local issuer"])],
+    ids=["expired", "of another authority"],
+)
+def test_a_certificate_that_is_not_accepted(
+    installation: Installation, doctor: Doctor, tmp_path: Path, days: int, words: list[str]
+) -> None:
+    """An expired certificate and an unknown authority differ, because their remedies do."""
+    served = Certificates.create(tmp_path / "served", days=days)
+    other = Certificates.create(tmp_path / "other")
+    trusted = served if days < 0 else other
+    with ExitStack() as stack:
+        settings = stack.enter_context(installation.prepared(Case("", "", [])))
+        url, _ = stack.enter_context(tls_front(served, settings["DATABASE_URL"]))
+        code, lines = doctor({**settings, "DATABASE_URL": f"{url}?{trusted.parameters()}"})
+    assert code == 1
+    assert len(lines) == 1, lines
+    assert "certificate" in lines[0]
+    assert [word for word in [*words, "sslrootcert"] if word not in lines[0]] == [], lines
+
+
+def test_a_standby_before_the_primary(installation: Installation, doctor: Doctor) -> None:
+    """The URL names both servers, the standby first; with target_session_attrs nothing is wrong."""
+    stage = cast(Any, SimpleNamespace(folder=installation.folder, cluster=installation.cluster))
+    standby = Standby(stage, free_port())
+    with installation.prepared(Case("", "", [])) as settings:
+        standby.start()
+        try:
+            first = urlsplit(installation.cluster.url).netloc.rpartition("@")[2]
+            both = {
+                name: settings[name].replace(first, f"127.0.0.1:{standby.port},{first}")
+                for name in ("DATABASE_URL", "WORKER_DATABASE_URL")
+            }
+            _, lines = doctor(settings | both)
+            primary = {name: f"{url}?target_session_attrs=read-write" for name, url in both.items()}
+            assert doctor(settings | primary) == (0, [])
+        finally:
+            reset = ("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+            installation.execute("postgres", *reset)
+            standby.stop()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("database accepts no writes")
+    assert "target_session_attrs=read-write" in lines[0]
+
+
+def test_a_pooler(installation: Installation, doctor: Doctor) -> None:
+    """As PgBouncer does without `ignore_startup_parameters`, it refuses the settings of every session."""
+
+    def refuse(pooler: socket.socket) -> None:
+        while True:
+            client, _ = pooler.accept()
+            with client:
+                while client.recv(4096)[4:8] == struct.pack("!i", 80877103):
+                    client.sendall(b"N")  # no TLS
+                text = b"SFATAL\0C08P01\0Munsupported startup parameter: synchronous_commit\0\0"
+                client.sendall(b"E" + struct.pack("!i", len(text) + 4) + text)
+
+    with socket.create_server(("127.0.0.1", 0)) as pooler:
+        Thread(target=refuse, args=(pooler,), daemon=True).start()
+        place = f"127.0.0.1:{pooler.getsockname()[1]}"
+        settings = {**installation.settings(), "DATABASE_URL": f"postgresql+asyncpg://u:p@{place}/d"}
+        code, lines = doctor(settings)
+    assert (code, len(lines)) == (1, 1), lines
+    assert "not through a pooler such as PgBouncer" in lines[0]
+
+
+def test_a_server_that_is_not_durable(installation: Installation, doctor: Doctor) -> None:
+    """The command line of the server has both settings."""
+    installation.cluster.stop()
+    careless = Cluster(installation.folder, settings=THROWAWAY)
+    careless.start()
+    try:
+        _, lines = doctor(installation.settings(TEMPLATE))
+    finally:
+        careless.stop()
+        installation.cluster.start()
+    assert [line.split()[0] for line in lines] == ["fsync", "full_page_writes"]
+    assert all("set it to on" in line for line in lines)
