@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,9 +16,11 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, ComparedMapping, EventGroup, backtest
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
-from app.store import schema_samples
+from app.store import mappings, schema_samples
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping
+
+_VERSIONS: Final = 5  # whose samples are judged by what these versions did with the events
 
 
 async def backtest_draft(
@@ -71,6 +74,7 @@ async def comparison(
     if published is None:
         return Backtest
     samples, now = await schema_samples.recent(connection, mapping.id, limit=limit), settings.now()
+    versions = await mappings.versions(connection, mapping.id, limit=_VERSIONS)
     key = fingerprint_key(settings.pepper, destination.number)
     return lambda: backtest(
         samples.groups(),
@@ -79,6 +83,7 @@ async def comparison(
         rules,
         fingerprint=partial(fingerprint, key=key),
         now=now,
+        older={each.version: compiled for each in versions if (compiled := compiled_or_none(each.document))},
         complete=limit >= schema_samples.RING,
     )
 

@@ -290,14 +290,22 @@ def test_what_is_called_certain_is_true(data: st.DataObject) -> None:
     published, draft = compile_mapping(written), compile_mapping(changed)
     if not isinstance(published, Mapping) or not isinstance(draft, Mapping):
         return
+    # The samples are of the published version, or of the one before it, which may be known.
+    earlier = compile_mapping(data.draw(st.just(written) | changed_documents(written)))
+    if not isinstance(earlier, Mapping):
+        return
+    is_current, is_known = data.draw(st.booleans()), data.draw(st.booleans())
     event = Event("e", "d", "m", data.draw(events()))
     before = convert(event, "e", published, RULES, now=NOW)
     after = convert(event, "e", draft, RULES, now=NOW)
     was, becomes = isinstance(before, Conversion), isinstance(after, Conversion)
-    sample = take_sample(event.content, [path for _, path in published.paths], now=NOW, fingerprint=DIGEST)
-    is_current = data.draw(st.booleans())
-    keys = before.match_keys if isinstance(before, Conversion) else ()
-    group = SampleGroup({sample: 1}, {}, version=1 if is_current else 0, accepted=was, match_keys=keys)
+    mapping = published if is_current else earlier
+    sample = take_sample(event.content, [path for _, path in mapping.paths], now=NOW, fingerprint=DIGEST)
+    found = convert(event, "e", mapping, RULES, now=NOW)
+    keys = found.match_keys if isinstance(found, Conversion) else ()
+    group = SampleGroup(
+        {sample: 1}, {}, version=int(is_current), accepted=isinstance(found, Conversion), match_keys=keys
+    )
     result = backtest(
         [group],
         ComparedMapping(written, published, 1),
@@ -305,6 +313,7 @@ def test_what_is_called_certain_is_true(data: st.DataObject) -> None:
         RULES,
         fingerprint=DIGEST,
         now=NOW + timedelta(hours=1),
+        older={0: earlier} if is_known else {},
     )
     note = (written, changed, sample, result)
     assert not result.rejected or (was and not becomes), note
@@ -322,7 +331,10 @@ def test_what_is_called_certain_is_true(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> None:
-    """Each field of a suggested mapping is removed, and read from a path that no event has."""
+    """Each field of a suggested mapping is removed, and read from a path that no event has.
+
+    Every second sample is of an older version, which had no custom data: it tells of the same fields.
+    """
     now = datetime.now(UTC)
     events = [event for event, _ in events_of(family, 3, 6, now)]
     zone = FAMILIES[family].zone
@@ -330,12 +342,14 @@ def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> 
     written = {"country_code": "DE", **suggestion.mapping}
     published = compile_mapping(written)
     assert isinstance(published, Mapping), published
+    older = compile_mapping({**written, "custom_data": []})
+    assert isinstance(older, Mapping), older
     judged, unclear = 0, 0
     for changed in _drafts(written):
         draft = compile_mapping(changed)
         if not isinstance(draft, Mapping):
             continue
-        for content in events:
+        for number, content in enumerate(events):
             event = Event("e", "d", "m", content)
             before = convert(event, "e", published, RULES, now=now)
             after = convert(event, "e", draft, RULES, now=now)
@@ -343,12 +357,13 @@ def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> 
             sample = take_sample(content, [path for _, path in published.paths], now=now, fingerprint=DIGEST)
             keys = before.match_keys if isinstance(before, Conversion) else ()
             result = backtest(
-                [SampleGroup({sample: 1}, {}, version=1, accepted=was, match_keys=keys)],
+                [SampleGroup({sample: 1}, {}, version=number % 2, accepted=was, match_keys=keys)],
                 ComparedMapping(written, published, 1),
                 ComparedMapping(changed, draft),
                 RULES,
                 fingerprint=DIGEST,
                 now=now,
+                older={0: older},
             )
             judged, unclear = judged + 1, unclear + result.unclear_events
             assert not result.rejected or (was and not becomes), (changed, result)

@@ -6,22 +6,22 @@ source in both mappings has the same result, even if that is unclear.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from app.domain.conversion.convert import compile_plan
 from app.domain.conversion.event_types import PURCHASE
 from app.domain.conversion.results import Conversion, Rules, Step
 from app.domain.event import Event, Rejection
-from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.document import Mapping as CompiledMapping
-from app.domain.mapping.paths import EACH, parse_path
+from app.domain.mapping.paths import EACH, parse_path, walk
 from app.domain.mapping.paths import Step as PathStep
-from app.domain.mapping.sources import Source
 from app.domain.observed.certainty import StandIns, StoredText, readings
+from app.domain.observed.changed_fields import KEYS, NO_KEY, REJECTING, changed_fields, field_of
 from app.domain.observed.schema_sample import (
     MORE_ITEMS,
     Fingerprint,
@@ -35,15 +35,6 @@ from app.domain.observed.value_kinds import EMPTY, ValueKind
 
 CONTENT_UNKNOWN: Final = "content_unknown"
 REPEATS_UNKNOWN: Final = "repeats_unknown"
-_NO_KEY: Final = "no_match_key"
-_KEYS: Final = {rule.field: rule.type.value for rule in MATCH_KEYS}
-# Fields whose value depends on another field.
-_BY_COUNTRY: Final = frozenset({"phone", "address", "state", "postal", "consent"})
-_REJECTING: Final = frozenset(
-    {"event_type", "event_source", "country_code", "consent", "event_timestamp", "limited_data_use"}
-    | {"value", "currency", "units_sold", "event_id"}
-)
-_BY_TYPE: Final = frozenset({"value", "currency", "units_sold"})
 
 
 class EventGroup(NamedTuple):
@@ -95,8 +86,33 @@ class ComparedMapping:
     version: int | None = None
 
 
-# Whether the published mapping accepted the events, and their match keys. None if another version read them.
-_Known = tuple[bool, tuple[str, ...]] | None
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is certain of the events that the published mapping would get: whether it accepts them, and the
+    fields of match keys that it sends, of the fields in `known`.
+    """
+
+    accepted: bool | None = None
+    sent: frozenset[str] = frozenset()
+    known: frozenset[str] = frozenset()
+
+
+def _facts(group: SampleGroup, published: ComparedMapping, older: Mapping[int, CompiledMapping]) -> _Facts:
+    """Return what a group tells of the published mapping. An older version tells it of the same sources."""
+    is_current = group.version == published.version
+    mapping = published.mapping if is_current else older.get(group.version)
+    if mapping is None:
+        return _Facts()
+    changed = changed_fields(mapping, published.mapping)
+    if mapping.event_name != published.mapping.event_name:
+        changed.add("event_name")
+    if changed and not group.accepted:
+        return _Facts()
+    known = KEYS.keys() - changed
+    sent = frozenset(name for name in known if KEYS[name] in group.match_keys)
+    rejecting = {field_of(name) for name, source in published.mapping.sources if source.on_error == "reject"}
+    is_certain = not changed or (sent and not changed & (rejecting | REJECTING | {"event_name"}))
+    return _Facts(group.accepted if is_certain else None, sent, frozenset(known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,20 +174,20 @@ class _Side:
         trace: list[Step] = []
         event = Event("backtest", self._rules.destination_id, self._rules.mapping_id, content)
         result = self._plan.convert(event, "backtest", now, trace=trace)
-        reported = {_field(step.field): step for step in trace}
+        reported = {field_of(step.field): step for step in trace}
         unclear = {name for name, step in reported.items() if _is_unclear(step) and _may_reject(name, step)}
         problems = _problems(result)
-        keys = [step for name, step in reported.items() if name in _KEYS]
-        if any(map(_is_unclear, keys)) and any(problem.reason == _NO_KEY for problem in problems):
-            unclear.add(_NO_KEY)
-            problems = [problem for problem in problems if problem.reason != _NO_KEY]
+        keys = [step for name, step in reported.items() if name in KEYS]
+        if any(map(_is_unclear, keys)) and any(problem.reason == NO_KEY for problem in problems):
+            unclear.add(NO_KEY)
+            problems = [problem for problem in problems if problem.reason != NO_KEY]
         return _Outcome(result, reported, problems, frozenset(unclear))
 
 
 def _may_reject(name: str, step: Step) -> bool:
     """Return whether a value of the field that cannot be read rejects the event (interface §4.4)."""
     on_error = None if step.source is None else step.source.on_error
-    return on_error == "reject" if on_error is not None else name in _REJECTING
+    return on_error == "reject" if on_error is not None else name in REJECTING
 
 
 def _put_unknown(content: dict[str, Any], steps: tuple[PathStep, ...]) -> None:
@@ -180,7 +196,11 @@ def _put_unknown(content: dict[str, Any], steps: tuple[PathStep, ...]) -> None:
     whole = next((n for n, step in enumerate(steps) if step is EACH or step == -1), len(steps))
     for step in reversed(steps[whole:]):
         value = {step: value} if isinstance(step, str) else [value]
-    put(content, steps[:whole], value)
+    sampled = walk(content, steps[:whole])
+    if type(sampled) is list and type(value) is list:
+        sampled += value  # its known members stay
+    else:
+        put(content, steps[:whole], value)
 
 
 def _problems(result: Conversion | Rejection) -> list[EventGroup]:
@@ -191,10 +211,6 @@ def _problems(result: Conversion | Rejection) -> list[EventGroup]:
     return [problem for problem in (first, *also) if problem.reason != "unclear"]
 
 
-def _field(name: str) -> str:
-    return "consent" if name.startswith("consent") else name
-
-
 def backtest(
     groups: Sequence[SampleGroup],
     published: ComparedMapping,
@@ -203,20 +219,22 @@ def backtest(
     *,
     fingerprint: Fingerprint,
     now: datetime,
+    older: Mapping[int, CompiledMapping] = MappingProxyType({}),
     complete: bool = True,
 ) -> Backtest:
     """Convert a synthetic event of each sample with both mappings, and count the differences.
 
-    `fingerprint` is that of the samples. `complete` says that `groups` has all samples of the mapping.
+    `fingerprint` is that of the samples, which earlier versions of the mapping may have accepted: `older` has
+    these by number. `complete` says that `groups` has all samples of the mapping.
     """
     comparison = _Comparison(_Side(published, rules, fingerprint), _Side(draft, rules, fingerprint))
-    counted: Counter[tuple[SchemaSample, _Known]] = Counter()
+    counted: Counter[tuple[SchemaSample, _Facts]] = Counter()
     for group in groups:
-        known = (group.accepted, group.match_keys) if group.version == published.version else None
+        facts = _facts(group, published, older)
         for sample, times in group.samples.items():
-            counted[sample, known] += times
-    for (sample, known), times in counted.items():
-        comparison.add(sample, known, times, now)
+            counted[sample, facts] += times
+    for (sample, facts), times in counted.items():
+        comparison.add(sample, facts, times, now)
     comparison.foresee_repetitions(groups, complete=complete)
     return comparison.result
 
@@ -227,41 +245,22 @@ class _Comparison:
     def __init__(self, published: _Side, draft: _Side) -> None:
         self.result = Backtest()
         self._published, self._draft = published, draft
-        names = published.sources.keys() | draft.sources.keys()
-        changed = {
-            _field(name)
-            for name in names
-            if not _is_same(published.sources.get(name), draft.sources.get(name))
-        }
-        if published.mapping.consent.mode is not draft.mapping.consent.mode:
-            changed.add("consent")
-        if "country_code" in changed:
-            changed |= _BY_COUNTRY
-        if "event_type" in changed:
-            changed |= _BY_TYPE
-        if changed & _KEYS.keys():
-            changed.add(_NO_KEY)
-        self._changed = changed
+        self._changed = changed_fields(published.mapping, draft.mapping)
         self._accepted: set[SchemaSample] = set()
 
-    def add(self, sample: SchemaSample, known: _Known, times: int, now: datetime) -> None:
-        """Count the differences of a sample.
-
-        `known` says whether the published mapping accepted the events, and with which match keys.
-        """
+    def add(self, sample: SchemaSample, facts: _Facts, times: int, now: datetime) -> None:
+        """Count the differences of a sample."""
         result = self.result
         result.events += times
         before, after = self._published.outcome(sample, now), self._draft.outcome(sample, now)
-        was = before.accepted if known is None else known[0]
-        sent = {name for name in _KEYS if before.sends(name)}
-        if known is not None:
-            sent = {name for name, key in _KEYS.items() if key in known[1]}
+        was = before.accepted if facts.accepted is None else facts.accepted
+        sent = facts.sent | {name for name in KEYS.keys() - facts.known if before.sends(name)}
         shared = (before.open & after.open) - self._changed
         if sent - self._changed and was:
-            shared |= after.open & {_NO_KEY}  # a match key of the published mapping stays
+            shared |= after.open & {NO_KEY}  # a match key of the published mapping stays
         new = [problem for problem in after.problems if problem not in before.problems]
-        if was and self._loses_all_keys(after, sent, known):
-            new = [EventGroup(_NO_KEY, None, None)]
+        if was and self._loses_all_keys(after, sent, facts):
+            new = [EventGroup(NO_KEY, None, None)]
         will = False if new else None if after.open - shared else True
         if was is False:
             if after.problems or (after.open and before.open == after.open == shared and not before.problems):
@@ -277,16 +276,16 @@ class _Comparison:
             result.newly_accepted += times
         elif was and will:
             self._accepted.add(sample)
-            self._compare(before, after, sent, times, known=known is not None)
+            self._compare(before, after, sent, times, facts)
 
-    def _loses_all_keys(self, after: _Outcome, sent: set[str], known: _Known) -> bool:
+    def _loses_all_keys(self, after: _Outcome, sent: Set[str], facts: _Facts) -> bool:
         """Return whether an event has no match key, because the unclear ones gave none before."""
-        unclear = {name for name in _KEYS if after.is_unclear(name)}
-        return known is not None and _NO_KEY in after.open and not unclear & (self._changed | sent)
+        unclear = {name for name in KEYS if after.is_unclear(name)}
+        return unclear <= facts.known and NO_KEY in after.open and not unclear & (self._changed | sent)
 
     def _count_unclear(self, outcome: _Outcome, times: int) -> None:
         self.result.unclear_events += times
-        names = (outcome.open - ({_NO_KEY} if len(outcome.open) > 1 else set())) or {_NO_KEY}
+        names = (outcome.open - ({NO_KEY} if len(outcome.open) > 1 else set())) or {NO_KEY}
         for name in sorted(names):
             self._note_unclear(outcome, name, times)
 
@@ -295,23 +294,23 @@ class _Comparison:
         path = step.source.path if step is not None and step.source is not None else None
         self.result.unclear[EventGroup(CONTENT_UNKNOWN, path, name)] += times
 
-    def _compare(self, before: _Outcome, after: _Outcome, sent: set[str], times: int, *, known: bool) -> None:
+    def _compare(self, before: _Outcome, after: _Outcome, sent: Set[str], times: int, facts: _Facts) -> None:
         """Count the differences between two accepted events.
 
-        `sent` are the match keys that the published mapping sends, for certain if `known`.
+        `sent` are the match keys that the published mapping sends.
         """
         result = self.result
         unclear = {
             name
             for name in before.steps.keys() | after.steps.keys()
-            if after.is_unclear(name) or (before.is_unclear(name) and not (known and name in _KEYS))
+            if after.is_unclear(name) or (before.is_unclear(name) and name not in facts.known)
         }
         for name in sorted(unclear & self._changed):
             self._note_unclear(after if after.is_unclear(name) else before, name, times)
         result.unclear_events += times if unclear & self._changed else 0
         counted = set(unclear)
-        for name, key in _KEYS.items():
-            if name not in unclear and (name in sent) is not after.sends(name):
+        for name, key in KEYS.items():
+            if name in self._changed - unclear and (name in sent) is not after.sends(name):
                 (result.lost if name in sent else result.gained)[key] += times
                 counted.add(name)
         for name in self._different(before, after) - counted:
@@ -358,18 +357,6 @@ class _Comparison:
         self.result.repeated_event_ids = repeated
         if uncounted:
             self.result.unclear[EventGroup(REPEATS_UNKNOWN, path, "event_id")] += uncounted
-
-
-def _is_same(was: Source | None, becomes: Source | None) -> bool:
-    """Return whether two sources give the same value for each event."""
-    return was is becomes or (
-        was is not None
-        and becomes is not None
-        and all(
-            getattr(was, name) == getattr(becomes, name)
-            for name in ("paths", "const", "default", "fallbacks", "pipe", "on_error")
-        )
-    )
 
 
 def _result(outcome: _Outcome, name: str) -> Any:
