@@ -124,7 +124,7 @@ class PatroniCluster:
         if not self.synchronous:
             self.ask(NODES[0], "PATCH", "/config", {"synchronous_mode": False})
             self.settle()
-        self.execute(f"CREATE ROLE {DATABASE} LOGIN CREATEROLE PASSWORD '{self.password}'")
+        self.execute(f"CREATE ROLE {DATABASE} LOGIN CREATEROLE REPLICATION PASSWORD '{self.password}'")
         self.execute(f"CREATE DATABASE {DATABASE} OWNER {DATABASE}")
         if self.behind_proxy:
             self._spawn(
