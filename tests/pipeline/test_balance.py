@@ -63,12 +63,15 @@ async def lived(world: World) -> str:
 
 
 async def test_what_adds_up_is_not_reported(world: World) -> None:
-    """Delivered, dead, retrying, waiting, discarded and expired events."""
+    """Delivered, dead, retrying, waiting, discarded and expired events. The metric counts those discarded."""
     dst = await lived(world)
     assert await found(world) == {}
+    settled = world.resources.telemetry.settled.labels("dead")._value
+    before = settled.get()
     number = await world.number(dst)
     async with world.resources.engine_of(EVERY).begin() as connection:
         assert await world.holding().discard(connection, number) == 15
+    assert settled.get() == before + 15
     assert await found(world) == {}
 
 
