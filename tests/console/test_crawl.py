@@ -172,7 +172,7 @@ async def test_every_link_and_every_form_leads_to_a_page(product: Product) -> No
         "/console/destinations/dst/events?status",
         "/console/destinations/dst/event?id&mapping",
         "/console/destinations/dst/mappings/map?",
-        "/console/destinations/dst/replay?range&reason&status",
+        "/console/destinations/dst/replay?dismissed&range&reason&status",
         "/console/destinations/dst/errors?",
         "/console/destinations/dst/rejections?",
         "/console/destinations/dst/events/export?format&range",
