@@ -11,8 +11,9 @@ from app.commands.failure import CommandFailed
 from app.processes.resources import dsn_of
 from app.setting_types import DatabaseRole
 from app.settings import Settings
-from app.store import privileges
+from app.store import privileges, schema_revision
 from app.store.privileges import RoleNames
+from app.store.schema_revision import NotMigrated
 from app.store.servers import Servers
 
 PROCESS_ROLES: Final[Sequence[DatabaseRole]] = ("api", "worker", "backup")
@@ -60,15 +61,17 @@ def role_of(url: str) -> str:
 
 
 async def _create(settings: Settings, roles: RoleNames) -> bool:
-    """Create the missing roles and grant the privileges. Return False if there are no tables yet."""
+    """Create the missing roles and grant the privileges. Return False before `migrate`."""
     urls = map(settings.database_for, PROCESS_ROLES)
     passwords = {role_of(url): unquote(urlsplit(url).password or "") for url in urls}
     connection = await Servers().connect(dsn_of(settings, "database-roles"), timeout=10)
     try:
         for name in await privileges.missing(connection, roles):
             await privileges.create_role(connection, name, passwords[name], replicates=name == roles.backup)
-        if not await privileges.tables_exist(connection):
-            return False
+        try:
+            await schema_revision.require(connection)
+        except NotMigrated:
+            return False  # tables of this release do not exist yet
         await privileges.grant(connection, roles)
     finally:
         await connection.close(timeout=5)

@@ -243,12 +243,6 @@ async def lacking(connection: PipelineConnection, role: Literal["api", "worker"]
     return [row[0] for row in rows]
 
 
-async def tables_exist(connection: PipelineConnection) -> bool:
-    """Return whether the tables of the service exist."""
-    exist: bool = await connection.fetchval("SELECT to_regclass('audit') IS NOT NULL")
-    return exist
-
-
 async def missing(connection: PipelineConnection, roles: RoleNames) -> list[str]:
     """Return the names of the roles that do not exist in the database."""
     known = {row[0] for row in await connection.fetch("SELECT rolname FROM pg_roles")}

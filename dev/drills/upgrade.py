@@ -123,6 +123,7 @@ def _make_next_release(folder: Path) -> None:
 
 def _migrate_beside_a_reader(stage: Stage, code: Path) -> float:
     """Migrate while another transaction reads the table that changes. Return the seconds that this took."""
+    stage.run("database-roles", code=code)  # a role can be new in this release
     holding = threading.Event()
     reader = threading.Thread(target=lambda: asyncio.run(_hold_lock(stage, holding)), daemon=True)
     reader.start()

@@ -1,5 +1,6 @@
 """The roles of API and workers can do what their statements need, and Postgres refuses everything else."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from app.store import privileges
+from app.store import migrate, privileges
 from app.store.organisation_scope import EVERY, SETTING
 from app.store.partitions import create_ahead
 from app.store.privileges import SEQUENCES, TABLES, RoleNames, scram_verifier
@@ -277,6 +278,11 @@ async def test_the_command_makes_roles_that_can_sign_in(
     assert made.returncode == 0, made.stderr
     migrated = run("migrate")
     assert migrated.returncode == 0, migrated.stderr
+    # Before an upgrade, a role that is new: its tables do not exist yet.
+    await asyncio.to_thread(migrate.downgrade, empty_database_url, "0008")
+    early = run("database-roles")
+    assert (early.returncode, "`migrate` creates" in early.stdout) == (0, True), early.stderr
+    assert run("migrate").returncode == 0
     printed = run("database-roles", "--sql").stdout
     assert f'CREATE ROLE "worker_{name}" LOGIN' in printed
     assert re.findall(r'CREATE ROLE "(\w+)" .* REPLICATION;', printed) == [f"backup_{name}"]
