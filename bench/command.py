@@ -1,7 +1,8 @@
 """`./run bench`: all measurements, or the quick ones.
 
 Quick: the three sizes of posts over ten lanes and the reference loops, three rounds. `--full` adds five
-rounds, one and a thousand lanes, latencies at 20 % and 80 % load, a backlog, and millions waiting.
+rounds, one and a thousand lanes, latencies at 20 % and 80 % load, a backlog, and millions waiting. `--against`
+compares the cost with another commit's.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from app.settings import Settings
 from bench import (
+    against,
     backlog,
     dedupe,
     export,
@@ -27,18 +29,16 @@ from bench import (
     waiting,
 )
 from bench.events import bodies
-from bench.pipeline import Pipeline, Round
+from bench.pipeline import SIZES, Pipeline, Round
 from bench.report import MIB, ROUND_HEAD, middle, quantile, row_of, table
 from bench.stage import Stage, stage
-
-# (events a post, events a round quick, full, connections): enough for a second or two each.
-SIZES = ((500, 60_000, 80_000, 4), (100, 30_000, 40_000, 4), (1, 6_000, 10_000, 64))
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument("--full", action="store_true", help="all parts: about fifteen minutes")
-    parser.add_argument("--rounds", type=int, help="interleaved rounds (3, in full 5)")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds (3, in full 5, against a commit 6)")
+    parser.add_argument("--against", metavar="COMMIT", help="fail if an event costs more than at this commit")
     parser.add_argument(
         "--pinned", action="store_true", help="organisations: service and generators on a core each"
     )
@@ -71,6 +71,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
         else ["pipeline", "latency", *(["drain", "waiting", "backlog", "fairness"] if asked.full else [])]
     )
     print(f"# Bench\n\n{_where()}\n", flush=True)
+    if asked.against:
+        return against.run(settings, asked.against, rounds=asked.rounds or against.ROUNDS)
     with tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder:
         if set(parts) - {"backlog", "fairness", "organisations"}:
             with stage(settings, Path(folder), lanes=lanes) as running:

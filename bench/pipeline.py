@@ -16,6 +16,9 @@ from bench.load import Plan, Posted
 from bench.stage import Spent, Stage
 from bench.stand_in import ADVERTISER
 
+# (events a post, events a round quick, full, connections): enough for a second or two each.
+SIZES = ((500, 60_000, 80_000, 4), (100, 30_000, 40_000, 4), (1, 6_000, 10_000, 64))
+
 # A new process (first samples, unused memory, code that is not specialised yet) needs a third more CPU per
 # event for this many events.
 _WARMING = 6_000

@@ -18,12 +18,20 @@ import asyncpg
 from pydantic import SecretStr
 
 from app.settings import Settings
-from app.store import migrate
 from dev.environment import as_environment, with_keys, with_url
 from dev.postgres.cluster import DURABLE, Cluster
 from dev.postgres.postmaster import free_port
 
 _TICK = os.sysconf("SC_CLK_TCK")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """The code of API, worker and migrations, and the Python that runs it."""
+
+    root: Path = ROOT
+    python: str = sys.executable
 
 
 @dataclass(slots=True)
@@ -34,6 +42,7 @@ class Stage:
     stand_in_port: int
     postmaster: int
     door: socket.socket  # that all API processes accept from, as under `./run`
+    checkout: Checkout
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -47,10 +56,25 @@ class Stage:
         return self.settings.bootstrap_admin_key.get_secret_value()
 
     def start(self, name: str, *arguments: str, keep_open: Sequence[int] = ()) -> None:
-        """Start a process that inherits the descriptors `keep_open`."""
+        """Start a process of the checkout that inherits the descriptors `keep_open`."""
         self.processes[name] = subprocess.Popen(
-            [sys.executable, "-m", *arguments], env=as_environment(self.settings), pass_fds=keep_open
+            [self.checkout.python, "-m", "app", *arguments], env=self._environment(), pass_fds=keep_open
         )
+
+    def start_stand_in(self, *arguments: str) -> None:
+        """Start the stand-in, always of this checkout."""
+        self.processes["stand_in"] = subprocess.Popen(
+            [sys.executable, "-m", "bench.stand_in", str(self.stand_in_port), *arguments],
+            env=as_environment(self.settings),
+        )
+
+    def migrate(self) -> None:
+        """Migrate the database to the checkout's schema."""
+        command = [self.checkout.python, "-m", "app", "migrate"]
+        subprocess.run(command, env=self._environment(), stdout=subprocess.DEVNULL, check=True)
+
+    def _environment(self) -> dict[str, str]:
+        return as_environment(self.settings) | {"PYTHONPATH": str(self.checkout.root)}
 
     def end(self, name: str) -> None:
         """Stop a process with SIGTERM."""
@@ -61,7 +85,7 @@ class Stage:
     def start_api(self, number: int = 1) -> None:
         """Start this number of API processes and wait until they are ready."""
         door = self.door.fileno()
-        serve = ("app", "serve", "--socket", str(door))
+        serve = ("serve", "--socket", str(door))
         self.start("api", *serve, keep_open=[door])
         wait_for(f"http://127.0.0.1:{self.settings.port}/health/ready")
         for nth in range(2, number + 1):
@@ -77,7 +101,7 @@ class Stage:
 
     def start_worker(self) -> None:
         """Start the worker."""
-        self.start("worker", "app", "work")
+        self.start("worker", "work")
 
     def fetch(self, path: str) -> bytes:
         """Send a request to the stand-in."""
@@ -145,7 +169,14 @@ class Spent:
 
 
 @contextmanager
-def stage(settings: Settings, folder: Path, *, lanes: int, hostile: Sequence[str] = ()) -> Iterator[Stage]:
+def stage(
+    settings: Settings,
+    folder: Path,
+    *,
+    lanes: int,
+    hostile: Sequence[str] = (),
+    checkout: Checkout = Checkout(),
+) -> Iterator[Stage]:
     """Run Postgres with fsync on, the stand-in and the API during the block.
 
     `hostile` lists lanes by number and behaviour, such as `3=slow`.
@@ -168,10 +199,10 @@ def stage(settings: Settings, folder: Path, *, lanes: int, hostile: Sequence[str
         }
     )
     postmaster = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
-    running = Stage(settings, stand_in, postmaster, door)
+    running = Stage(settings, stand_in, postmaster, door, checkout)
     try:
-        migrate.upgrade(cluster.url)
-        running.start("stand_in", "bench.stand_in", str(stand_in), str(lanes), *hostile)
+        running.migrate()
+        running.start_stand_in(str(lanes), *hostile)
         wait_for(f"http://127.0.0.1:{stand_in}/_count")
         running.start_api()
         yield running

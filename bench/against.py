@@ -1,0 +1,117 @@
+"""Compares the CPU time of an event with another commit's, in alternating rounds on the same machine.
+
+Both commits run at the same time, each with its own Postgres, API and worker, and one of them gets events.
+Each round lies between two rounds of the base, and its ratio uses their mean, because machines change their
+speed within seconds. The base's rounds, compared with each other, show what a ratio of 1 looks like.
+"""
+
+import subprocess
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from math import comb
+from pathlib import Path
+
+from app.settings import Settings
+from bench.pipeline import SIZES, Pipeline
+from bench.report import middle, table
+from bench.stage import ROOT, Checkout, stage
+
+ROUNDS = 6  # the fewest whose range is a 95 % interval of the median
+LIMIT = 1.05
+LANES = 10
+PARTS = ("api", "worker", "postgres")
+
+# For each size of posts: the CPU time of an event of each part, in each round.
+_Costs = dict[int, list[dict[str, float]]]
+
+
+def run(settings: Settings, commit: str, *, rounds: int) -> int:
+    """Print the ratios; return 1 if an event costs more than `LIMIT` times as much as at the commit."""
+    ours: _Costs = defaultdict(list)
+    bases: _Costs = defaultdict(list)
+    with ExitStack() as stack:
+        checkout = stack.enter_context(_checkout(commit))
+        base, our = (_pipeline(settings, stack, code) for code in (checkout, Checkout()))
+        for per_post, events, _, connections in SIZES * rounds:
+            if not bases[per_post]:
+                bases[per_post].append(_cost(base, events, per_post, connections))
+            ours[per_post].append(_cost(our, events, per_post, connections))
+            bases[per_post].append(_cost(base, events, per_post, connections))
+    print(f"## CPU time of an event ÷ at {commit} ({rounds} interleaved rounds: median, interval of 95 %)\n")
+    head = ("events a post", "whole", "API", "worker", "Postgres", f"{commit} ÷ itself", "us here", "us there")
+    broken, rows = False, []
+    for size in ours:
+        ratios = {part: _ratios(ours[size], bases[size], part) for part in ("whole", *PARTS)}
+        broken |= interval(ratios["whole"])[0] > LIMIT
+        itself = [later["whole"] / earlier["whole"] for earlier, later in _neighbours(bases[size])]
+        times = [middle(cost["whole"] for cost in costs[size]) for costs in (ours, bases)]
+        rows.append((size, *map(_cell, ratios.values()), _cell(itself), *times))
+    print(table(head, rows))
+    if broken:
+        print(f"An event costs more than {LIMIT} times as much as at {commit}.")
+    return int(broken)
+
+
+@contextmanager
+def _checkout(commit: str) -> Iterator[Checkout]:
+    """Check a commit out in a temporary folder, with its own environment if its packages differ."""
+    with tempfile.TemporaryDirectory(prefix="conversions-base-") as folder:
+        root = Path(folder) / "base"
+        git = ("git", "-C", str(ROOT), "worktree")
+        subprocess.run([*git, "add", "--quiet", "--detach", str(root), commit], check=True)
+        try:
+            lists = [(each / "requirements" / "runtime.txt").read_bytes() for each in (ROOT, root)]
+            if lists[0] == lists[1]:
+                yield Checkout(root)
+            else:
+                subprocess.run([root / "run", "--help"], stdout=subprocess.DEVNULL, check=True)
+                yield Checkout(root, str(root / ".venv" / "bin" / "python"))
+        finally:
+            subprocess.run([*git, "remove", "--force", str(root)], check=True)
+
+
+def _pipeline(settings: Settings, stack: ExitStack, checkout: Checkout) -> Pipeline:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conversions-bench-")))
+    running = stack.enter_context(stage(settings, folder, lanes=LANES, checkout=checkout))
+    pipeline = Pipeline(running)
+    pipeline.connect(LANES)
+    running.start_worker()
+    pipeline.run(2_000, 100, LANES, connections=4)  # plans prepared, lanes owned
+    pipeline.warm(LANES)
+    return pipeline
+
+
+def _cost(pipeline: Pipeline, events: int, per_post: int, connections: int) -> dict[str, float]:
+    measured = pipeline.run(events, per_post, LANES, connections=connections)
+    return {"whole": measured.cpu, **{part: measured.cpu_us[part] for part in PARTS}}
+
+
+def _neighbours(costs: Sequence[dict[str, float]]) -> Iterator[tuple[dict[str, float], dict[str, float]]]:
+    return zip(costs, costs[1:], strict=False)
+
+
+def _ratios(ours: Sequence[dict[str, float]], bases: Sequence[dict[str, float]], part: str) -> list[float]:
+    """Return the ratio of each round to the rounds of the base before and after it."""
+    means = [(before[part] + after[part]) / 2 for before, after in _neighbours(bases)]
+    return [cost[part] / mean for cost, mean in zip(ours, means, strict=True)]
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the interval that holds the median of all rounds in 95 % of cases, whatever their distribution.
+
+    Its ends are the values of rank `k` from below and above. The median lies outside if fewer than `k` values
+    are on one side of it, which is as likely as fewer than `k` heads of coins.
+    """
+    ordered, count = sorted(values), len(values)
+    outside = 2 / 2**count
+    k = 1
+    while (outside := outside + 2 * comb(count, k) / 2**count) <= 0.05:
+        k += 1
+    return ordered[k - 1], ordered[-k]
+
+
+def _cell(ratios: Sequence[float]) -> str:
+    low, high = interval(ratios)
+    return f"{middle(ratios):.2f} ({low:.2f} to {high:.2f})"
