@@ -43,11 +43,11 @@ def run(settings: Settings, commit: str, *, rounds: int) -> int:
     head = ("events a post", "whole", "API", "worker", "Postgres", f"{commit} ÷ itself", "us here", "us there")
     broken, rows = False, []
     for size in ours:
-        ratios = {part: _ratios(ours[size], bases[size], part) for part in ("whole", *PARTS)}
-        broken |= interval(ratios["whole"])[0] > LIMIT
+        found = {part: ratios(ours[size], bases[size], part) for part in ("whole", *PARTS)}
+        broken |= interval(found["whole"])[0] > LIMIT
         itself = [later["whole"] / earlier["whole"] for earlier, later in _neighbours(bases[size])]
         times = [middle(cost["whole"] for cost in costs[size]) for costs in (ours, bases)]
-        rows.append((size, *map(_cell, ratios.values()), _cell(itself), *times))
+        rows.append((size, *map(_cell, found.values()), _cell(itself), *times))
     print(table(head, rows))
     if broken:
         print(f"An event costs more than {LIMIT} times as much as at {commit}.")
@@ -92,7 +92,7 @@ def _neighbours(costs: Sequence[dict[str, float]]) -> Iterator[tuple[dict[str, f
     return zip(costs, costs[1:], strict=False)
 
 
-def _ratios(ours: Sequence[dict[str, float]], bases: Sequence[dict[str, float]], part: str) -> list[float]:
+def ratios(ours: Sequence[dict[str, float]], bases: Sequence[dict[str, float]], part: str) -> list[float]:
     """Return the ratio of each round to the rounds of the base before and after it."""
     means = [(before[part] + after[part]) / 2 for before, after in _neighbours(bases)]
     return [cost[part] / mean for cost, mean in zip(ours, means, strict=True)]
@@ -112,6 +112,6 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return ordered[k - 1], ordered[-k]
 
 
-def _cell(ratios: Sequence[float]) -> str:
-    low, high = interval(ratios)
-    return f"{middle(ratios):.2f} ({low:.2f} to {high:.2f})"
+def _cell(found: Sequence[float]) -> str:
+    low, high = interval(found)
+    return f"{middle(found):.2f} ({low:.2f} to {high:.2f})"

@@ -74,7 +74,8 @@ class Stage:
         subprocess.run(command, env=self._environment(), stdout=subprocess.DEVNULL, check=True)
 
     def _environment(self) -> dict[str, str]:
-        return as_environment(self.settings) | {"PYTHONPATH": str(self.checkout.root)}
+        # PYTHONSAFEPATH: the working directory's modules must not hide those of another checkout.
+        return as_environment(self.settings) | {"PYTHONPATH": str(self.checkout.root), "PYTHONSAFEPATH": "1"}
 
     def end(self, name: str) -> None:
         """Stop a process with SIGTERM."""

@@ -152,7 +152,7 @@ def _read_batch(
 
 def _read_member(member: Any, envelope: dict[str, Any], destination: str | None, mapping: str | None) -> Read:
     if type(member) is not dict:
-        named = _routed("destination_id", {}, envelope, destination)
+        named = _routed_beside("destination_id", envelope, destination)
         return _unread("not_an_object", "The event is not a JSON object.", named)
     return _read_one(member, envelope, destination, mapping)
 
@@ -173,8 +173,11 @@ def _read_one(
     default_mapping: str | None,
 ) -> Read:
     event_id = content.get("event_id")
-    destination_id = _routed("destination_id", content, envelope, default_destination)
-    mapping_id = _routed("mapping_id", content, envelope, default_mapping)
+    destination_id, mapping_id = content.get("destination_id"), content.get("mapping_id")
+    if destination_id is None:
+        destination_id = _routed_beside("destination_id", envelope, default_destination)
+    if mapping_id is None:
+        mapping_id = _routed_beside("mapping_id", envelope, default_mapping)
     if event_id is not None and (refused := check_event_id(event_id)):
         known = destination_id if type(destination_id) is str else None
         return msgspec.structs.replace(refused, destination_id=known, journey=journey_ids(content))
@@ -196,12 +199,10 @@ def _read_one(
     return Event(event_id, destination_id, mapping_id or None, content)
 
 
-def _routed(name: str, content: dict[str, Any], envelope: dict[str, Any], default: Any) -> Any:
-    for members in (content, envelope):
-        value = members.get(name)
-        if value is not None:
-            return value
-    return default
+def _routed_beside(name: str, envelope: dict[str, Any], default: Any) -> Any:
+    """Return a routing id that the event itself does not have."""
+    value = envelope.get(name)
+    return default if value is None else value
 
 
 def check_event_id(event_id: Any) -> Rejection | None:
@@ -223,7 +224,7 @@ _JOURNEY_ID: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}")
 # Ids that contain no character of an address or phone number. This fast check suffices for most events.
 _PLAIN_ID: Final = re.compile(
     "[^\x00-\x1f\x7f-\x9f@%+\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}\N{FULLWIDTH PLUS SIGN}]{1,256}"
-)
+).fullmatch
 
 
 def journey_id(found: Any) -> str | None:
@@ -236,7 +237,7 @@ def journey_id(found: Any) -> str | None:
         found = str(found)
     if type(found) is not str:
         return None
-    if _PLAIN_ID.fullmatch(found):
+    if _PLAIN_ID(found):
         return found
     return found if _JOURNEY_ID.fullmatch(found) and not is_personal_id(found) else None
 

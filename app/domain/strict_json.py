@@ -132,7 +132,8 @@ def _deeper_than(limit: int, value: Any, body: bytes) -> bool:
             member
             for container in level
             for member in (container.values() if type(container) is dict else container)
-            if type(member) is dict or type(member) is list
+            # Most members are texts.
+            if type(member) is not str and (type(member) is dict or type(member) is list)
         ]
     return False
 

@@ -16,7 +16,7 @@ from typing import Any
 from app.amazon.wire import read_reply
 from app.domain.conversion.countries import COUNTRIES
 from app.domain.identity import MATCH_KEYS, DroppedKey, MatchKey, Profile, clean, match_key
-from app.domain.mapping.paths import IMPASSABLE, MAX_STEPS, getter, parse_path
+from app.domain.mapping.paths import IMPASSABLE, MAX_STEPS, parse_path, walk
 from app.domain.outcomes.outcome import PerItemReply
 from app.domain.strict_json import SENTENCES, MalformedJson, parse
 
@@ -97,9 +97,8 @@ def read_path(text: str) -> None:
         return
     if not 1 <= len(steps) <= MAX_STEPS:
         raise Finding("a path with too many steps")
-    read = getter(steps)
     for event in EVENTS:
-        found = read(event)
+        found = walk(event, steps)
         if found is not None and found is not IMPASSABLE and not _occurs(found, event):
             raise Finding("a path reads what the event does not hold")
 

@@ -13,7 +13,7 @@ from app.domain.event import Event, read_events
 from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.outcomes.outcome import ItemAccepted, PerItemReply
-from bench import reference
+from bench import against, reference
 from bench.events import MAPPING, bodies
 from bench.report import quantile, table
 from bench.stand_in import StandIn
@@ -83,3 +83,16 @@ def test_a_quantile_is_a_value_that_was_measured() -> None:
     assert quantile([3, 1, 2, 4], 0.5) == 3
     assert quantile(range(100), 0.99) == 99
     assert "| 1,234 | 12.3 | 1.23 |" in table(("a", "b", "c"), [(1234.4, 12.34, 1.234)])
+
+
+def test_six_rounds_are_the_fewest_whose_range_is_a_95_percent_interval() -> None:
+    """Nine rounds leave out the lowest and the highest ratio."""
+    assert against.interval([1.3, 1.0, 1.1, 0.9, 1.2, 1.6]) == (0.9, 1.6)
+    assert against.interval([9, 1, 2, 3, 4, 5, 6, 7, 8]) == (2, 8)
+    assert 2 / 2**against.ROUNDS <= 0.05 < 2 / 2 ** (against.ROUNDS - 1)
+
+
+def test_a_round_is_compared_with_the_rounds_of_the_base_around_it() -> None:
+    """A machine that slows down evenly changes no ratio."""
+    base, ours = [{"whole": cost} for cost in (1.0, 3.0, 5.0)], [{"whole": cost} for cost in (2.0, 4.0)]
+    assert against.ratios(ours, base, "whole") == [1.0, 1.0]

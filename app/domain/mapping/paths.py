@@ -9,7 +9,6 @@ path, and `[-1]` for the last one. There are no filters, functions or parents.
 """
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -40,7 +39,6 @@ class Each:
 EACH: Final = Each()
 
 Step = str | int | Each
-Getter = Callable[[dict[str, Any]], Any]
 
 
 class Impassable:
@@ -85,50 +83,13 @@ def last_name(steps: tuple[Step, ...]) -> str:
     return next((step for step in reversed(steps) if isinstance(step, str)), "")
 
 
-@lru_cache(maxsize=4096)
-def getter(steps: tuple[Step, ...]) -> Getter:
-    """Compile a path to a function that returns its value in an event.
-
-    The function returns None if the value is absent or null, and `IMPASSABLE` if the event has another
-    structure.
-    """
-    match steps:
-        case (str(a),):
-            return lambda event: event.get(a)
-        case (str(a), str(b)):
-            return _two(a, b)
-        case (str(a), str(b), str(c)):
-            return _three(a, b, c)
-        case _:
-            return lambda event: walk(event, steps)
-
-
-def _two(a: str, b: str) -> Getter:
-    def get(event: dict[str, Any]) -> Any:
-        first = event.get(a)
-        return first.get(b) if type(first) is dict else walk(first, (b,))
-
-    return get
-
-
-def _three(a: str, b: str, c: str) -> Getter:
-    def get(event: dict[str, Any]) -> Any:
-        first = event.get(a)
-        if type(first) is dict:
-            second = first.get(b)
-            return second.get(c) if type(second) is dict else walk(second, (c,))
-        return walk(first, (b, c))
-
-    return get
-
-
 def walk(value: Any, steps: tuple[Step, ...]) -> Any:
     """Return the value at a path without `EACH`, None if it is absent, or `IMPASSABLE`."""
     for step in steps:
-        if value is None or value == "":
-            return None
         if type(value) is dict and isinstance(step, str):
             value = value.get(step)
+        elif value is None or value == "":
+            return None
         elif type(value) is list and isinstance(step, int):
             value = value[step] if step < len(value) and value else None
         else:

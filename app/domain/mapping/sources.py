@@ -9,7 +9,7 @@ from typing import Any, Final
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
 from app.domain.conversion.numbers import is_number, number_text, plain
 from app.domain.mapping import pipes
-from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, getter, is_empty, parse_path
+from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, is_empty, parse_path, walk
 from app.domain.mapping.paths import Step as PathStep
 from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
 from app.domain.mapping.steps import Step, StepProblem
@@ -111,7 +111,8 @@ def compile_source(
             problems.append(MappingProblem(f"{at}.on_error", "invalid", "on_error is omit or reject."))
     if kind == "path" and not problems and choice is None and written.get("pipe", []) == []:
         path = written["path"]
-        if isinstance(path, str) and (steps := parse_path(path)) and EACH not in steps:
+        steps = parse_path(path) if isinstance(path, str) else None
+        if steps and all(isinstance(step, str) for step in steps):
             return (_plain if default is None or type(default) is str else _path)(path, default, keep_blank)
     members = (
         [_member(written, at, kind, problems)]
@@ -259,11 +260,11 @@ def _names(written: dict[str, Any]) -> list[str]:
 
 def _path_value(path: tuple[PathStep, ...], steps: tuple[Step, ...]) -> Value:
     """Return a function that reads a path and applies the steps."""
-    get = None if EACH in path else getter(path)
+    has_each = EACH in path
 
     def value(content: dict[str, Any], reading: Reading) -> Any:
         # No members found: no value.
-        found = collect(content, path, reading) or None if get is None else get(content)
+        found = collect(content, path, reading) or None if has_each else walk(content, path)
         if found is IMPASSABLE:
             return UNREACHABLE
         if is_empty(found) or type(found) is SourceFailed:
@@ -355,18 +356,23 @@ def _checked(value: Any, reading: Reading, check: Check, default: Any, keep_blan
 
 
 def _path(text: str, default: Any, keep_blank: bool) -> Source:
-    """Return the usual source: a path without a pipe."""
-    steps = parse_path(text)
-    assert steps is not None
-    get = getter(steps)
+    """Return the usual source: a path of names without a pipe."""
+    names = parse_path(text)
+    assert names is not None
 
     def read(content: dict[str, Any], reading: Reading, check: Check) -> Any:
-        value = get(content)
-        if type(value) is str and 0 < len(value) <= SHORT_TEXT and value.isascii() and not value.isspace():
+        value: Any = content
+        for name in names:
+            if type(value) is not dict:
+                value = walk(value, (name,))
+                break
+            value = value.get(name)
+        # A text that begins with none of the characters up to the space is neither empty nor blank.
+        if type(value) is str and value >= "!" and len(value) <= SHORT_TEXT and value.isascii():
             return check(value)
         if value is None and default is None:
             return None
-        if is_number(value):
+        if type(value) is int or type(value) is Decimal:
             return check(value)
         return UNREACHABLE if value is IMPASSABLE else _checked(value, reading, check, default, keep_blank)
 

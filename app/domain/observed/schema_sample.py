@@ -19,7 +19,7 @@ import msgspec
 from app.domain.compression import compress, expand
 from app.domain.conversion.consent import CONSENT_WORDS
 from app.domain.conversion.numbers import as_integer, is_number, number_text
-from app.domain.mapping.paths import EACH, IMPASSABLE, Step, getter, parse_path
+from app.domain.mapping.paths import EACH, IMPASSABLE, Step, parse_path, walk
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.value_kinds import ValueKind, kind_of, time_pattern
 
@@ -68,7 +68,7 @@ def take_sample(
         if path not in found:
             steps = parse_path(path)
             is_place = steps is not None and EACH not in steps and -1 not in steps
-            value = getter(steps)(content) if steps is not None and is_place else None
+            value = walk(content, steps) if steps is not None and is_place else None
             is_walked = type(value) in (dict, list) and any(each.startswith(path) for each in found)
             if value is not None and value is not IMPASSABLE and not is_walked:
                 found[path] = value
