@@ -10,6 +10,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from math import comb
 from pathlib import Path
 
@@ -40,12 +41,12 @@ def run(settings: Settings, commit: str, *, rounds: int) -> int:
             ours[per_post].append(_cost(our, events, per_post, connections))
             bases[per_post].append(_cost(base, events, per_post, connections))
     print(f"## CPU time of an event ÷ at {commit} ({rounds} interleaved rounds: median, interval of 95 %)\n")
-    head = ("events a post", "whole", "API", "worker", "Postgres", f"{commit} ÷ itself", "us here", "us there")
+    head = ("events a post", "whole", "API", "worker", "Postgres", f"{commit} ÷ itself", "us", "us there")
     broken, rows = False, []
     for size in ours:
         found = {part: ratios(ours[size], bases[size], part) for part in ("whole", *PARTS)}
         broken |= interval(found["whole"])[0] > LIMIT
-        itself = [later["whole"] / earlier["whole"] for earlier, later in _neighbours(bases[size])]
+        itself = [later["whole"] / earlier["whole"] for earlier, later in pairwise(bases[size])]
         times = [middle(cost["whole"] for cost in costs[size]) for costs in (ours, bases)]
         rows.append((size, *map(_cell, found.values()), _cell(itself), *times))
     print(table(head, rows))
@@ -88,13 +89,9 @@ def _cost(pipeline: Pipeline, events: int, per_post: int, connections: int) -> d
     return {"whole": measured.cpu, **{part: measured.cpu_us[part] for part in PARTS}}
 
 
-def _neighbours(costs: Sequence[dict[str, float]]) -> Iterator[tuple[dict[str, float], dict[str, float]]]:
-    return zip(costs, costs[1:], strict=False)
-
-
 def ratios(ours: Sequence[dict[str, float]], bases: Sequence[dict[str, float]], part: str) -> list[float]:
     """Return the ratio of each round to the rounds of the base before and after it."""
-    means = [(before[part] + after[part]) / 2 for before, after in _neighbours(bases)]
+    means = [(before[part] + after[part]) / 2 for before, after in pairwise(bases)]
     return [cost[part] / mean for cost, mean in zip(ours, means, strict=True)]
 
 

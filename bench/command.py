@@ -1,8 +1,8 @@
 """`./run bench`: all measurements, or the quick ones.
 
 Quick: the three sizes of posts over ten lanes and the reference loops, three rounds. `--full` adds five
-rounds, one and a thousand lanes, latencies at 20 % and 80 % load, a backlog, and millions waiting. `--against`
-compares the cost with another commit's.
+rounds, one and a thousand lanes, latencies at 20 % and 80 % load, a backlog, and millions waiting.
+`--against` compares the cost with another commit's.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from app.settings import Settings
 from bench import (
     against,
     backlog,
+    conversion,
     dedupe,
     export,
     fairness,
@@ -56,6 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             "export",
             "sizes",
             "traces",
+            "conversion",
         ),
         help="only one part",
     )
@@ -74,7 +76,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
     if asked.against:
         return against.run(settings, asked.against, rounds=asked.rounds or against.ROUNDS)
     with tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder:
-        if set(parts) - {"backlog", "fairness", "organisations"}:
+        if set(parts) - {"backlog", "fairness", "organisations", "conversion"}:
             with stage(settings, Path(folder), lanes=lanes) as running:
                 pipeline = Pipeline(running)
                 pipeline.connect(min(10, lanes))
@@ -97,6 +99,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
         backlog.run(settings, millions=(1, 5) if asked.full else (1,))
     if "fairness" in parts:
         fairness.run(settings)
+    if "conversion" in parts:
+        conversion.run(rounds=rounds)
     if "organisations" in parts:
         organisations.run(settings, rounds=rounds, seconds=20, pinned=asked.pinned)
     return 0

@@ -14,6 +14,7 @@ from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.outcomes.outcome import ItemAccepted, PerItemReply
 from bench import against, reference
+from bench.conversion import RICH, converter, events
 from bench.events import MAPPING, bodies
 from bench.report import quantile, table
 from bench.stand_in import StandIn
@@ -96,3 +97,12 @@ def test_a_round_is_compared_with_the_rounds_of_the_base_around_it() -> None:
     """A machine that slows down evenly changes no ratio."""
     base, ours = [{"whole": cost} for cost in (1.0, 3.0, 5.0)], [{"whole": cost} for cost in (2.0, 4.0)]
     assert against.ratios(ours, base, "whole") == [1.0, 1.0]
+
+
+def test_the_rich_mapping_reads_what_its_page_says() -> None:
+    """The sum of the lines, the second email address, a text of two values."""
+    (first, second, *_) = converter(RICH, events())()
+    assert json.loads(second.body)["value"] == 2 * (1234.5 + 7.25 + 1.99)
+    assert json.loads(second.body)["customData"][2]["value"] == "sku1_acme"
+    assert first.match_keys[0] == "EMAIL"
+    assert first.event_at.minute == second.event_at.minute
