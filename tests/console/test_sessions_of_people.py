@@ -287,17 +287,19 @@ async def test_sessions_are_listed_and_ended_over_the_api(signing: Signing) -> N
 
 
 async def test_sessions_of_platform_keys_are_listed_for_platform_keys_only(signing: Signing) -> None:
-    """And a key that is limited to destinations sees no session."""
+    """And a key that is limited to destinations sees no session, also not of a person."""
     world = signing.world
+    await signing.sign_in(signing.browser())
     await world.client.post("/console/sign-in", data={"key": BOOTSTRAP})
     destination = (await world.made())["id"]
     key = await world.key("keys:admin")
     limited = await world.key("keys:admin", destination_ids=[destination])
-    (item,) = (await world.call("GET", "/sessions")).json()["items"]
-    assert (item["person"]["sub"], item["roles"]) == ("bootstrap", ["admin"])
-    for each in (key, limited):
-        assert (await world.call("GET", "/sessions", key=each)).json()["items"] == []
-        assert (await world.call("DELETE", f"/sessions/{item['id']}", key=each)).status_code == 404
+    person, own = (await world.call("GET", "/sessions")).json()["items"]
+    assert (own["person"]["sub"], own["roles"]) == ("bootstrap", ["admin"])
+    for each, visible in ((key, [person]), (limited, [])):
+        assert (await world.call("GET", "/sessions", key=each)).json()["items"] == visible
+        assert (await world.call("DELETE", f"/sessions/{own['id']}", key=each)).status_code == 404
+    assert (await world.call("DELETE", f"/sessions/{person['id']}", key=limited)).status_code == 404
 
 
 async def test_an_admin_ends_a_session_in_the_console(signing: Signing) -> None:
