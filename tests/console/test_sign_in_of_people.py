@@ -243,10 +243,14 @@ def test_a_session_that_ends_while_editing_is_told_so(product: tuple[Product, Pr
 
 
 def test_a_provider_that_is_away_is_told_so(product: tuple[Product, Provider], page: Page) -> None:
-    """With a page instead of the browser's own."""
+    """With a page instead of the browser's own, seconds after the provider was last reached."""
     made, provider = product
     provider.stop()
     try:
+        until = time.monotonic() + 60
+        while httpx.get(made.api + "/console/oidc/start").status_code != 503:
+            assert time.monotonic() < until, "the service does not notice that the provider is away"
+            time.sleep(0.2)
         page.goto(made.api + "/console/sign-in")
         page.get_by_role("link", name=SIGN_IN).click()
         assert page.get_by_role("heading").inner_text() == "The sign-in service does not respond"
