@@ -5,17 +5,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
 from app.api.secured_route import scopes_of
 from app.console.people_sign_in import _PLACE, _Pending
-from app.oidc_client import OidcFailure
+from app.oidc_client import Logout, OidcClient, OidcFailure
 from tests.api.test_matrix import routes_of
 from tests.api.test_queries import application_of
 from tests.api.world import STREAMS, World
+from tests.console.identity_provider import ISSUER, Provider
 
 VALUES = ("", "%C3%A9", "%ff", "%00", "%ED%A0%80", "a" * 400, "9" * 5_000, "%E2%80%AE", "[]", "'\"<")
+FIELDS = ("key", "next", "logout_token")
 STATE = "the-state-of-a-started-sign-in"
 
 
@@ -28,6 +31,10 @@ class NoPeople:
 
     async def exchange(self, code: str, **values: Any) -> OidcFailure:
         return OidcFailure("code_refused")
+
+    async def logout_of(self, token: str) -> Logout | OidcFailure:
+        client = OidcClient(ISSUER, "console", None, "", transport=httpx.MockTransport(Provider()))
+        return await client.logout_of(token)
 
     async def logout_url(self, **values: Any) -> None:
         return None
@@ -42,7 +49,7 @@ def addresses(world: World) -> Iterator[tuple[str, str, str]]:
         path, placeholder, _ = route.path.partition("{")
         for method in sorted(route.methods):
             if method == "POST":
-                yield from ((method, path, f"{name}={value}") for name in ("key", "next") for value in VALUES)
+                yield from ((method, path, f"{name}={value}") for name in FIELDS for value in VALUES)
             if placeholder:
                 yield from ((method, path + value, "") for value in VALUES)
             for name in names:
