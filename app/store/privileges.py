@@ -82,6 +82,8 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "rejections": TablePrivileges(_READ_WRITE, "SELECT"),
     "consent_stops": TablePrivileges(_READ_WRITE),
     "rejection_records": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
+    # Written only by the previous release, until its processes are replaced.
+    "journey_counts": TablePrivileges(_READ_WRITE),
     "journey_nodes": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
     # Both roles change the status of events. The triggers that count run with the privileges of the role.
     "journey_figures": TablePrivileges(_READ_WRITE, _ALL),

@@ -15,26 +15,20 @@ depends_on = None
 def upgrade() -> None:
     # Adding a column without a default rewrites no row.
     op.execute("ALTER TABLE exceptions ADD COLUMN dismissed_by text")
-    op.execute("ALTER TABLE replays ADD COLUMN selection jsonb")
+    op.execute("ALTER TABLE replays ADD COLUMN selection jsonb NOT NULL DEFAULT '{}'")
     op.execute(
         "UPDATE replays SET selection = jsonb_strip_nulls(jsonb_build_object("
         "'status', status, 'reason', reason, 'since', since, 'until', until))"
     )
-    op.execute(
-        "ALTER TABLE replays ALTER COLUMN selection SET NOT NULL, "
-        "DROP COLUMN status, DROP COLUMN reason, DROP COLUMN since, DROP COLUMN until"
-    )
+    # The previous release writes the old columns until its processes are replaced. A later release drops them.
+    op.execute("ALTER TABLE replays ALTER COLUMN status SET DEFAULT 'dead'")
 
 
 def downgrade() -> None:
-    op.execute(
-        "ALTER TABLE replays ADD COLUMN status text CHECK (status IN ('dead', 'expired')), "
-        "ADD COLUMN reason text, ADD COLUMN since instant, ADD COLUMN until instant"
-    )
     op.execute(
         "UPDATE replays SET status = coalesce(selection ->> 'status', 'dead'), "
         "reason = selection ->> 'reason', since = (selection ->> 'since')::timestamptz, "
         "until = (selection ->> 'until')::timestamptz"
     )
-    op.execute("ALTER TABLE replays ALTER COLUMN status SET NOT NULL, DROP COLUMN selection")
+    op.execute("ALTER TABLE replays ALTER COLUMN status DROP DEFAULT, DROP COLUMN selection")
     op.execute("ALTER TABLE exceptions DROP COLUMN dismissed_by")
