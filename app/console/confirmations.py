@@ -71,6 +71,7 @@ SENTENCES: Final[Mapping[str, str]] = {
 LINKS: Final[Mapping[str, tuple[str, str]]] = {
     "connected": ("Setup check", "{here}/preflight"),
     "created": ("Connect to Amazon", "{here}#connect"),
+    "session_ended": ("Audit", "/console/audit?kind=session"),
     "paused": ("Waiting events", "{here}/events?status=held"),
     "resumed": ("Events", "{here}/events"),
     "pause_ended": ("Waiting events", "{here}/events?status=held"),

@@ -193,7 +193,10 @@ class GroupCommit:
                 self._telemetry.flushes.labels("failed").inc()
                 _refuse_all(requests)
             else:
-                # One request cannot be written, or another session has locked a row that it needs.
+                # One request cannot be written, or another session has locked a row that it needs. Rows of
+                # counts belong to a database session, so a new one has others.
+                if is_locked:
+                    self._session.terminate()
                 middle = len(requests) // 2
                 await self._flush(requests[:middle])
                 await self._flush(requests[middle:])

@@ -116,6 +116,7 @@ async def drop_unsent(
     await connection.execute(
         """
         WITH dropped AS (
+          -- Messages that no process is sending now.
           DELETE FROM notifications WHERE organisation_id = $1 AND channel = $2 AND finished_at IS NULL
             AND type = ANY ($3::text[]) AND incidents <@ $4::text[]
             AND (leased_until IS NULL OR leased_until < now())

@@ -34,6 +34,7 @@ VERBS = {
     "Disconnect",
     "Dismiss",
     "Edit",
+    "End",
     "Erase",
     "Hash",
     "List",

@@ -139,7 +139,8 @@ async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
     """Every bytea of the schema is either in the table of sealed columns, or known to be no such thing."""
     plain = {
         ("api_keys", "digest"), ("audit", "hash"), ("audit", "prev_hash"), ("console_sessions", "digest"),
-        ("console_sessions", "key_digest"), ("ledger", "content"), ("ledger", "key"),
+        ("console_sessions", "key_digest"), ("logout_tokens", "digest"),
+        ("ledger", "content"), ("ledger", "key"),
         ("mapped_duplicates", "key"), ("oauth_states", "state_hash"), ("schema_samples", "content"),
         ("schema_fingerprints", "content"),
         ("batches", "content"),

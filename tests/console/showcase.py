@@ -212,6 +212,7 @@ class Cast:
             "privacy": "/console/privacy",
             "organisations": "/console/organisations",
             "keys": "/console/keys",
+            "sessions": "/console/sessions",
             "audit": "/console/audit",
             "audit-filtered": "/console/audit?kind=mapping",
             "settings": "/console/settings",

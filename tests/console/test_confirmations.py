@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.console.confirmations import LINKS, SENTENCES
 from app.domain.notifications.channels import read_webhooks
 from app.processes.application import create_application
-from tests.api.world import PUBLIC, World, make_world
+from tests.api.world import BOOTSTRAP, PUBLIC, World, make_world
 from tests.console.test_sessions import COOKIE, PAGE, WRITES, csrf, sign_in
 
 INCIDENT = "inc_0a1b2c3d4e5f6a7b8c9d"
@@ -107,6 +107,17 @@ def form(path: str, **data: Any) -> Act:
 
 async def acknowledge_at_home(case: Case) -> httpx.Response:
     return await case.post("/console/acknowledge", incident=INCIDENT)
+
+
+async def end_another_session(case: Case) -> httpx.Response:
+    """End the session of another browser."""
+    ours = case.world.client
+    async with httpx.AsyncClient(
+        transport=ours._transport, base_url=PUBLIC, headers={**PAGE, "Origin": PUBLIC}
+    ) as other:
+        await other.post("/console/sign-in", data={"key": BOOTSTRAP})
+        case.ids["session_id"] = (await case.world.call("GET", "/sessions")).json()["items"][-1]["id"]
+        return await case.post("/console/sessions/{session_id}/end")
 
 
 async def resume(case: Case) -> httpx.Response:
@@ -233,6 +244,7 @@ ACTS: dict[str, Act] = {
     "/console/incidents/{incident_id}/mute": form("/console/incidents/{incident_id}/mute", hours="8"),
     "/console/privacy/erase": form("/console/privacy/erase", kind="email", value="ada@example.com"),
     "/console/keys": form("/console/keys", name="engine", purpose="journey"),
+    "/console/sessions/{session_id}/end": end_another_session,
     "/console/keys/{key_id}/rotate": form("/console/keys/{key_id}/rotate", overlap="3600"),
     "/console/keys/{key_id}/revoke": form("/console/keys/{key_id}/revoke"),
     "/console/organisations": form("/console/organisations", id="other", name="Other"),

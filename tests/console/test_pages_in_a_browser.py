@@ -73,6 +73,7 @@ class Furnished:
             "privacy": "/console/privacy",
             "organisations": "/console/organisations",
             "keys": "/console/keys",
+            "sessions": "/console/sessions",
             "audit": "/console/audit",
             "settings": "/console/settings",
             "signed out": "/console/signed-out",
@@ -106,7 +107,8 @@ def furnished(product: Product) -> Iterator[Furnished]:
         until = time.monotonic() + 60
         while ask("GET", f"/destinations/{made}/stats")["counts"]["delivered"] < 6:
             assert time.monotonic() < until
-        replay = ask("POST", f"/destinations/{made}/replay", {"status": "dead"})["replay_id"]
+        selection = {"status": "dead", "dry_run": False}
+        replay = ask("POST", f"/destinations/{made}/replay", selection)["replay_id"]
         yield Furnished(product, made, mapping, draft, replay)
 
 

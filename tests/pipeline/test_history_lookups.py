@@ -75,6 +75,7 @@ async def test_rejections_are_listed_beside_the_accepted_event(service: Service)
         "field": "event.timestamp",
         "mapping_field": "event_timestamp",
         "detail": "Event Timestamp is mapped to event.timestamp, which is absent.",
+        "also": [{"reason": "no_match_key", "field": None, "mapping_field": None}],
         "request_id": "req-1",
         "mapping_id": f"map_{1:020d}",
         "execution_id": "x1",

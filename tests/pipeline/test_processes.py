@@ -152,7 +152,7 @@ async def test_no_clear_text_of_a_person_is_left_anywhere(
         "user": CANARY,
     }
     broken = [
-        {**canary, "event_id": "canary-2", "user": {**CANARY, "email": [CANARY["email"]]}},
+        {**canary, "event_id": "canary-2", "event": {"timestamp": [CANARY["email"]]}},
         {**canary, "event_id": CANARY["email"]},
         {**canary, "event_id": "canary-3", "event": {"timestamp": CANARY["email"]}},
         {**canary, "event_id": "canary-1", "user": {**CANARY, "first_name": "Other"}},

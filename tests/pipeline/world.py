@@ -91,6 +91,7 @@ class World:
     clock: ManualClock | None = None  # of its workers; without one they live in real time
     receiving: Resources | None = None  # of the API's role
     delivering: Resources | None = None  # of the workers' role
+    is_damaged: bool = False  # a test wrote a wrong number of events, so figures cannot agree with counts
 
     async def destination(
         self,
@@ -284,6 +285,8 @@ class World:
 
     async def figures_agree(self, destination: str) -> None:
         """Compare the sums of the journey figures with the counts, unless a test wrote counts or batches."""
+        if self.is_damaged:
+            return
         sums = ", ".join(f"coalesce(sum({each.name}), 0) AS {each.name}" for each in fields(CountTotals))
         (row,) = await self.fetch(
             f"""
