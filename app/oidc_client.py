@@ -114,7 +114,7 @@ class OidcClient:
         """
         age = {"prompt": "login", "max_age": "0"} if fresh else {"max_age": str(_ANY_AGE_S)}
         try:
-            # Nobody is redirected to a provider that was unreachable seconds ago.
+            # No browser is redirected to a provider that was unreachable seconds ago.
             await self._provider.load_server_metadata(reachable=True)
             created = await self._provider.create_authorization_url(
                 self._redirect_uri, state=state, nonce=nonce, code_verifier=code_verifier, **age

@@ -108,7 +108,7 @@ async def end_signed_out(context: AppContext, logout: Logout) -> bool:
 
 
 async def record_refusal(context: AppContext, reason: str, caller: Caller | None = None) -> None:
-    """Record a refused sign-in in the log and in the audit. `caller` is None if nobody was identified.
+    """Record a refused sign-in in the log and in the audit. `caller` is None if no person was identified.
 
     Anybody can cause such a refusal, and audit rows are never deleted. So the audit gets 60 of them a minute.
     """

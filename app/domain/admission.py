@@ -175,6 +175,8 @@ def shed_reason(demand: Demand, load: Load, limit: AdaptiveLimit, limits: Limits
     most twice a limit.
     """
     process, key = load.process, load.key
+    if not demand.cost:
+        return None  # a probe or a live stream
     if (
         key.arriving >= limits.connections * KEY_CONNECTIONS
         or load.organisation.arriving >= limits.connections * ORGANISATION_CONNECTIONS
@@ -185,7 +187,7 @@ def shed_reason(demand: Demand, load: Load, limit: AdaptiveLimit, limits: Limits
     body_limit = limits.body_bytes + demand.spare_bytes
     if _exceeds(process.body_bytes, key.body_bytes, demand.body_bytes, body_limit, load):
         return _reason(ShedReason.BODIES, load)
-    if not key.requests or not demand.cost:
+    if not key.requests:
         return None
     if (
         demand.is_events

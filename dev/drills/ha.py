@@ -20,7 +20,7 @@ from dev.drills.stage import DrillFailed, Stage
 from dev.drills.write_probe import CREATE, WriteProbe
 
 BEFORE_S, AFTER_S = 3, 3  # load before the fault, and after the service answers again
-RECOVERED_WITHIN_S = 60.0  # then the fault is repaired, and the round counts as not recovered by itself
+RECOVERED_WITHIN_S = 60.0  # then the fault is repaired, and the round counts as not recovered
 LAGGING_S = 1.5  # how long the standbys receive nothing before the primary is killed
 
 

@@ -92,7 +92,7 @@ async def answer(_: Heard, writer: asyncio.StreamWriter) -> None:
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Certificates:
-    """The certificate of the server is for the address 192.0.2.1, which nobody has."""
+    """The certificate of the server is for the address 192.0.2.1, which no host has."""
     return Certificates.create(tmp_path / "ca", address="192.0.2.1")
 
 

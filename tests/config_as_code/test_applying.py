@@ -67,9 +67,9 @@ async def test_a_problem_within_a_source_has_its_line(world: World) -> None:
     time = {"path": "at", "pipe": [["time", {"formats": formats, "zone": "UTC"}]]}
     fields = {"event_timestamp": time, "email": {"template": "x"}}
     found = await refused(world.engine, file(acme({**MAPPING, "fields": fields})))
-    told = "\n".join(str(problem) for problem in found.problems)
-    assert "fields.event_timestamp.pipe[0]" in told
-    assert "fields.email.template" in told
+    problems = "\n".join(str(problem) for problem in found.problems)
+    assert "fields.event_timestamp.pipe[0]" in problems
+    assert "fields.email.template" in problems
 
 
 async def test_applying_twice_changes_nothing(world: World) -> None:

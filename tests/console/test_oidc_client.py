@@ -150,7 +150,7 @@ async def test_a_provider_that_is_away_is_named() -> None:
 
 @pytest.mark.parametrize("away", [False, True])
 async def test_many_starts_read_the_metadata_once(away: bool) -> None:
-    """Also while the provider does not answer: nobody can flood it through this service."""
+    """Also while the provider does not answer: so this service cannot be used to flood it."""
     provider = Provider(away=away)
     client = client_of(provider)
     for _ in range(50):
@@ -258,7 +258,7 @@ async def test_a_wrong_logout_token_is_refused(claims: dict[str, Any]) -> None:
 
 
 async def test_no_token_serves_as_one_of_the_other_kind() -> None:
-    """An ID token signs nobody out, and a logout token signs nobody in."""
+    """An ID token ends no session, and a logout token begins none."""
     provider = Provider()
     assert isinstance(await client_of(provider).logout_of(provider.signed({"nonce": "nonce-1"})), OidcFailure)
     provider.token = provider.logout_token()

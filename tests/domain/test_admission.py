@@ -120,7 +120,9 @@ def test_operators_have_more_body_memory_and_are_not_shed_for_a_flush() -> None:
 def test_a_request_without_a_cost_is_admitted_under_any_load() -> None:
     """Such as a probe."""
     probe = Demand(cost=0, has_body=False, spare_bytes=4 * MIB)
-    assert shed_reason(probe, load_of(FULL, FULL, resident_bytes=RETAINED), LIMIT, LIMITS) is None
+    stalled = Usage(requests=900, arriving=900, cost=9 * MIB, body_bytes=99 * MIB)
+    for usage in (FULL, stalled):
+        assert shed_reason(probe, load_of(usage, usage, resident_bytes=RETAINED), LIMIT, LIMITS) is None
 
 
 @given(

@@ -296,7 +296,7 @@ async def test_the_session_of_a_frozen_process_ends(watch: Watch) -> None:
 
 
 async def test_a_frozen_backend_keeps_no_other_process_from_computing(watch: Watch) -> None:
-    """Its session cannot be ended, but the lease ends by itself."""
+    """Its session cannot be ended, but the lease ends."""
     await watch.world.destination()
     await watch.tick()
     assert watch.monitor._connection is not None

@@ -13,7 +13,7 @@ from tests.incidents.test_organisations_apart import add_channel
 from tests.pipeline.world import event
 
 BREAK = "UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked' WHERE id = $1"
-MEND = "UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL WHERE id = $1"
+SIGN_IN_AGAIN = "UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL WHERE id = $1"
 
 
 async def test_an_unsent_opening_is_dropped_when_its_incident_is_resolved(watch: Watch) -> None:
@@ -22,7 +22,7 @@ async def test_an_unsent_opening_is_dropped_when_its_incident_is_resolved(watch:
     destination = await watch.world.destination()
     await watch.world.fetch(BREAK, destination)
     await watch.until_open("sign_in_lost")
-    await watch.world.fetch(MEND, destination)
+    await watch.world.fetch(SIGN_IN_AGAIN, destination)
     await watch.resolved("sign_in_lost")
     watch.receiver.mode = "ok"
     await watch.world.fetch("UPDATE notifications SET due_at = now()")
@@ -43,7 +43,7 @@ async def test_an_unsent_opening_is_dropped_when_its_incident_is_merged(watch: W
     await watch.world.fetch("UPDATE notifications SET due_at = now()")
     await watch.delivery.run()
     assert [message["data"]["kind"] for message in watch.receiver.messages] == ["sign_in_lost"]
-    await watch.world.fetch(MEND, destination)
+    await watch.world.fetch(SIGN_IN_AGAIN, destination)
     await watch.resolved("sign_in_lost")
     await watch.until_open("backlog")
     assert [(message["data"]["kind"], message["type"]) for message in watch.receiver.messages[1:]] == [
@@ -60,7 +60,7 @@ async def test_messages_of_an_incident_keep_their_order(watch: Watch) -> None:
     await watch.until_open("sign_in_lost")
     # A process sends the message just now, so it cannot be dropped.
     await watch.world.fetch("UPDATE notifications SET leased_until = now() + interval '1 hour'")
-    await watch.world.fetch(MEND, first)
+    await watch.world.fetch(SIGN_IN_AGAIN, first)
     await watch.resolved("sign_in_lost")
     await watch.world.fetch(
         "UPDATE notifications SET leased_until = NULL, "

@@ -242,7 +242,7 @@ async def test_a_flush_answers_as_a_dictionary_does(world: World, seed: int) -> 
 
 
 async def test_two_processes_accept_each_id_once(world: World) -> None:
-    """Whoever wins a key: one content an id, and no event is accepted without its rows."""
+    """Whichever post wins a key: one content for an id, and no event is accepted without its rows."""
     luck = random.Random(3)
     async with make_world(world.url) as other:
         for turn in range(6):

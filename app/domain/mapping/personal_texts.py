@@ -34,7 +34,7 @@ def _texts(written: Any) -> Iterator[str]:
     elif isinstance(written, dict):
         yield from written
         for name, part in written.items():
-            # A placeholder of a template is no text: {login}@{host.name} is nobody's address.
+            # A placeholder of a template is no text: {login}@{host.name} is no person's address.
             yield from _texts(
                 _PLACEHOLDER.sub(" ", part) if name == "template" and isinstance(part, str) else part
             )
