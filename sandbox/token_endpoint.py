@@ -59,7 +59,7 @@ class TokenEndpoint:
         if media_type != "application/x-www-form-urlencoded":
             return TokenError("invalid_request", "The Content-Type must be application/x-www-form-urlencoded")
         if "authorization" in request.headers:
-            # Contract §5 and trap 21: an Authorization header makes Amazon's token call fail.
+            # Contract §5 and §8.21: an Authorization header makes Amazon's token call fail.
             return TokenError("invalid_request", "The request must not carry an Authorization header")
         kind = form.get("grant_type")
         if kind is None:

@@ -5,6 +5,6 @@ requests over `transport.py` and `network.py`. `tokens.py` signs in and refreshe
 advertisers, and `messages.py` redacts Amazon's messages. `app.delivery.access_tokens` decides when to refresh
 a token.
 
-Comments cite two sources. "contract §4" is a section of Amazon's contract. "P4" is a decision of this project
-where the contract is unclear (docs/amazon-cases.md).
+Comments cite sections of Amazon's contract and, where it is unclear, decisions of this project ("P4").
+docs/rules.md lists both.
 """

@@ -196,7 +196,7 @@ CASES: Final = (
     ),
     Case(
         "oauth-stray",
-        "SEG 5, trap 21",
+        "SEG 5, 8.21",
         "an Authorization header makes the token call fail",
         _stray_authorization,
     ),
@@ -205,7 +205,7 @@ CASES: Final = (
     Case("profiles-401", "DOCS 5.1", "with an invalid token it is 401", _profiles_without),
     Case(
         "profiles-header",
-        "SEG 5.1, trap 4",
+        "SEG 5.1, 8.4",
         "the client id is in the old header",
         _profiles_header,
         sure=False,

@@ -1,4 +1,4 @@
-"""What each answer of Amazon's means: the specification of `read_reply` as rows (contract P3, P4, §4)."""
+"""What each answer of Amazon's means: the specification of `read_reply` as rows (P3, P4, contract §4)."""
 
 import json
 from dataclasses import dataclass, field

@@ -255,7 +255,7 @@ async def test_an_advertiser_asked_for_by_its_id_is_found_at_once() -> None:
 
 
 async def test_each_call_names_the_client_as_it_wants_to_be_named() -> None:
-    """The new header for the new call, the old one for the old: mixing them up breaks one of them (§8.4)."""
+    """The new header for the new call, the old one for the old (contract §8.4)."""
     amazon = Amazon(profiles=[profile(7), profile("8")], advertisers=dsp("9"))
     await find(amazon)
     query, profiles, *listed = amazon.requests

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from tests.chaos.evidence import FINAL, STATES, Evidence, Objection, Request
 
-REQUEST_DEADLINE_S = 25.0  # engine.md, item 6: a sender gives up then, whatever the stand-in still does
+REQUEST_DEADLINE_S = 25.0  # the client's timeout (app/amazon/client.py), whatever the stand-in still does
 
 Rule = Callable[[Evidence], Iterator[str]]
 

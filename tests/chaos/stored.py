@@ -1,6 +1,6 @@
 """Reading the database into evidence, from outside the service: with SQL of our own and one shape decoder.
 
-The states are derived here anew, from the meaning that engine.md gives to the rows, so that a mistake of
+The states are derived here anew, from the meaning that docs/states.md gives to the rows, so that a mistake of
 the service's own reading is no mistake of the judge's.
 """
 

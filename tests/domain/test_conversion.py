@@ -235,7 +235,7 @@ def test_epochs_where_the_mapping_says_so(pipe: str, value: Any, expected: str) 
     ],
 )
 def test_traits_that_cost_only_the_match_key(changes: dict[str, Any], dropped: dict[str, str]) -> None:
-    """A mapped trait of another JSON type, or too long, is left out while another key is there (§4.4)."""
+    """A trait of another JSON type, or too long, is left out if another key is there (interface §4.4)."""
     made = document(maid="device.maid")
     maid = {"device": {"maid": "6d92078a-8246-4ba4-ae5b-76104861e7dc"}}
     outcome = converted(event(**{**maid, **changes}), made)

@@ -35,7 +35,7 @@ SUFFIXES = {
     "histogram": ("_bucket", "_sum", "_count"),
 }
 TARGET_LABELS = {"job", "instance", "role", "environment", "le"}
-# interface.md §12
+# interface §12
 PROMISED = """
     events_received_total{result} events_rejected_total{reason} events_settled_total{status}
     waiting_events{status}
@@ -286,7 +286,7 @@ def test_an_alert_sees_the_first_occurrence(alert: dict[str, Any]) -> None:
             assert value in {labels.get(label) for labels in own}, (name, label, value)
 
 
-# interface.md §11
+# interface §11
 INCIDENT_KINDS = (
     "sign_in_lost", "amazon_forbidden", "failing", "throttled", "backlog", "expiring", "dead_letters",
     "rejections", "volume_drop", "no_worker", "database_slow", "notifications_failing",

@@ -27,7 +27,7 @@ _NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9 ._:-]*", re.ASCII).fullmatch
 _WITHOUT_CURRENCY: Final = SourceFailed("currency_invalid", "has no currency that can be read")
 
 # The members of the other fields: the field, the JSON around its value, and whether the member precedes the
-# custom data. In the order of the contract's table (§2.1).
+# custom data. In the order of the table in contract §2.1.
 _OPTIONAL: Final = (
     ("limited_data_use", ',"dataProcessingOptions":{"options":"LIMITED_DATA_USE"}', "", True),
     ("user_agent", ',"deviceInfo":{"userAgent":', "}", False),

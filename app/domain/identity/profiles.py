@@ -103,7 +103,7 @@ _AMAZON: Final[_Rules] = {
     _T.FIRST_NAME: _AMAZON_NAME,
     _T.LAST_NAME: _AMAZON_NAME,
     _T.ADDRESS: (
-        "P8, §3.2: the public normaliser's words",
+        "P8, contract §3.2: the public normaliser's words",
         _unless_placeholder_or_digest(_if_any(amazon_address)),
     ),
     _T.CITY: _AMAZON_NAME,

@@ -38,7 +38,9 @@ _CLOCK: Final = re.compile(
 _COMPACT: Final = re.compile(r"(?P<day>\d{8})(?P<gap>[T -]?)(?P<clock>\d{4}(?:\d\d)?)", re.ASCII)
 _GAP: Final = re.compile(r"[-/.:, T]{1,3}")
 
-_PLAIN: Final = frozenset({"iso", "rfc2822", "epoch_s", "epoch_ms"})  # read without the step `time` (§4.3)
+_PLAIN: Final = frozenset(
+    {"iso", "rfc2822", "epoch_s", "epoch_ms"}
+)  # read without the step `time` (interface §4.3)
 _LOCAL_ISO: Final = "iso_local"
 _UTC_WORD: Final = "utc_word"
 _SWAP: Final = str.maketrans("DM", "MD")
