@@ -17,10 +17,9 @@ def test_there_are_ten_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", [name for name, *_ in TEN])
 def test_each_is_small_and_shown(name: str) -> None:
-    """In the README and in the console's own document."""
+    """In the console's own document."""
     taken = (SCREENS / f"{name}.webp").read_bytes()
     assert taken[:4] == b"RIFF"
     assert taken[8:12] == b"WEBP"
     assert len(taken) <= LARGEST
-    assert f"docs/screens/{name}.webp" in (ROOT / "README.md").read_text()
     assert f"screens/{name}.webp" in (ROOT / "docs" / "console.md").read_text()

@@ -11,7 +11,7 @@ from app.cli import COMMANDS
 from app.domain.outcomes.reasons import REASONS, WARNINGS
 from app.domain.outcomes.status import Status
 from app.settings import Settings, secret_settings
-from dev import states_page
+from dev import settings_page, states_page
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = sorted(name.upper() for name in Settings.model_fields)
@@ -19,26 +19,18 @@ SETTINGS = sorted(name.upper() for name in Settings.model_fields)
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_is_explained(name: str) -> None:
-    """In `.env.example`, with a comment of its own above it, and in the README's table."""
+    """In `.env.example`, with a comment of its own above it."""
     example = (ROOT / ".env.example").read_text()
-    assert re.search(rf"(?m)^# [^\n]+\n(# [A-Z_]+=.*\n)*# {name}=", example), ".env.example"
-    assert re.search(rf"(?m)^\| `{name}` \|", (ROOT / "README.md").read_text()), "README.md"
+    assert re.search(rf"(?m)^# [^\n]+\n(# [A-Z_]+=.*\n)*# {name}=", example)
 
 
-def test_every_secret_that_a_file_can_hold_is_named() -> None:
-    """The sentence about `NAME_FILE` lists every secret setting."""
-    sentence = re.search(r"Every secret can be read(.+?)\.\n", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert sentence is not None
-    assert set(re.findall(r"`([A-Z_]+)`", sentence[1])) - {"NAME_FILE"} == {
-        name.upper() for name in secret_settings()
-    }
-
-
-def test_no_setting_is_explained_that_does_not_exist() -> None:
-    """A removed setting is removed from the documents, too."""
-    explained = set(re.findall(r"(?m)^# ([A-Z_]+)=", (ROOT / ".env.example").read_text()))
-    listed = set(re.findall(r"(?m)^\| `([A-Z_]+)` \|", (ROOT / "README.md").read_text()))
-    assert explained == listed == set(SETTINGS)
+def test_the_page_of_settings_is_current() -> None:
+    """docs/settings.md is what `dev.settings_page` generates; every setting and no other has a row."""
+    text = (ROOT / "docs" / "settings.md").read_text()
+    assert text == settings_page.page()
+    assert sorted(re.findall(r"(?m)^\| `([A-Z_]+)` \|", text)) == SETTINGS
+    secret = set(re.findall(r"(?m)^\| `([A-Z_]+)` \| secret \|", text))
+    assert secret == {name.upper() for name in secret_settings()}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -98,6 +90,13 @@ def test_every_link_leads_somewhere(document: Path) -> None:
     """Links between documents point to files that exist."""
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_index() -> None:
+    """docs/README.md names each page of docs/ once; folders have an index of their own."""
+    folder = ROOT / "docs"
+    named = re.findall(r"(?m)^\| \[[^\]]+\]\(([\w-]+\.md)\) \|", (folder / "README.md").read_text())
+    assert sorted(named) == sorted(path.name for path in folder.glob("*.md") if path.name != "README.md")
 
 
 def test_the_page_of_states_is_current() -> None:

@@ -42,13 +42,13 @@ def test_a_command_in_the_documents_is_understood(page: str, words: list[str]) -
 
 def shell_blocks(page: str) -> list[str]:
     """Return the blocks of a page that are marked to run."""
-    text = (ROOT / "docs" / page).read_text()
+    text = (ROOT / page).read_text()
     return [re.sub(r"(?m)^   ", "", block) for block in re.findall(r"(?ms)^ *```sh\n(.*?)^ *```", text)]
 
 
 @pytest.mark.process
-async def test_the_blocks_of_the_journey_node_run(database_url: str) -> None:
-    """Create a key, send an event, read its history: as written, against a running API."""
+async def test_the_blocks_of_the_readme_and_the_journey_node_run(database_url: str) -> None:
+    """Send an event; create a key, send another, read its history: as written, against a running API."""
     settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
     async with (
         open_resources(settings, role="worker", pool_size=10) as resources,
@@ -60,8 +60,9 @@ async def test_the_blocks_of_the_journey_node_run(database_url: str) -> None:
             "PATH": "/usr/bin:/bin", "API": f"http://127.0.0.1:{port}", "ADMIN_KEY": ADMIN, "KEY": ADMIN,
             "DESTINATION": await world.destination(), "NOW": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         }  # fmt: skip
-        expected = ('"scopes"', '"accepted":1', '"status":"queued"')
-        blocks = shell_blocks("journey-node.md")
+        answer = re.findall(r"(?ms)^```json\n(.*?)^```", (ROOT / "README.md").read_text())[0].strip()
+        expected = (answer, '"scopes"', '"accepted":1', '"status":"queued"')
+        blocks = [*shell_blocks("README.md"), *shell_blocks("docs/journey-node.md")]
         for block, words in zip(blocks, expected, strict=True):
             response = await _run(block, known)
             assert words in response.replace(": ", ":"), response
