@@ -68,6 +68,12 @@ BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
     ("POST", _MAPPING + "/rollback"): {"version": 1},
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): {"to": "Added to cart"},
     ("POST", "/identity/hash"): {"field": "email", "value": "Ada@Example.com", "country": "US"},
+    ("POST", "/identity/explain-hash"): {
+        "field": "phone",
+        "value": "+1 555 010 0199",
+        "hash": "82fea6c5f54083ef6e2302f364430f7ca4e0daa597c74c81d61db3aa7bef6436",
+        "country": "US",
+    },
     ("POST", "/keys"): {"name": "journey engine", "scopes": ["events:write"]},
     ("POST", "/keys/{key_id}/rotate"): {"overlap_seconds": 86400},
     ("POST", "/subjects/erase"): {"email": "ada@example.com"},

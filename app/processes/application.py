@@ -41,6 +41,7 @@ from app.api import (
 )
 from app.api.auth import KeyRing
 from app.api.health import API, MetricsText, Readiness
+from app.api.match_quality import hashes
 from app.api.organisation_cache import OrganisationCache
 from app.console import confirmations, pages
 from app.console.router import router as console_router
@@ -69,6 +70,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     catalog.router,
     consent_records.router,
     hashing.router,
+    hashes.router,
     keys.router,
     sessions.router,
     audit.router,

@@ -59,3 +59,29 @@ async def test_nothing_of_the_value_is_kept_or_repeated(
     assert value not in wrong.text
     assert value not in caplog.text
     assert await world.actions() == []
+
+
+@pytest.mark.reads_only
+async def test_a_foreign_hash_is_explained_and_nothing_of_it_is_kept(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The scope is `destinations:read`, and a refusal shows neither value nor hash."""
+    caplog.set_level(logging.DEBUG)
+    value, digest = "+14155550132", hashlib.sha256(b"+14155550132").hexdigest()
+    body = {"field": "phone", "value": value, "hash": digest}
+    answer = await world.call("POST", "/identity/explain-hash", body)
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "matches_amazon": False,
+        "rule": "e164_with_plus",
+        "rules": ["e164_with_plus"],
+        "expected": hashlib.sha256(b"14155550132").hexdigest(),
+        "remedy": "Remove the + before hashing: Amazon wants digits only, with the country code.",
+    }
+    for wrong in ({"field": "phone", "value": value}, {**body, "country": "XX"}, {**body, "x": digest}):
+        refused = await world.call("POST", "/identity/explain-hash", wrong)
+        assert refused.status_code == 422
+        assert not {value, digest} & set(refused.text.split('"'))
+    assert value not in caplog.text
+    assert digest not in caplog.text
+    assert await world.actions() == []

@@ -31,7 +31,7 @@ FORMS = {
 }
 TRACES = tuple(dict.fromkeys(FORMS.values()))
 # These search for a person or erase one; their bodies are personal and are stored sealed or not at all.
-_ABOUT_PEOPLE = ("/subjects/", "/identity/hash")
+_ABOUT_PEOPLE = ("/subjects/", "/identity/")
 _PARAMETER = re.compile(r"\{(\w+)\}")
 HEADERS = (
     "X-Request-Id", "traceparent", "tracestate", "Idempotency-Key", "X-Idempotency-Key", "User-Agent",

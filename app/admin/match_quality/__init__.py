@@ -1,0 +1,1 @@
+"""Use cases: why Amazon can count fewer conversions than were sent."""

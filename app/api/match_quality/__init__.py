@@ -1,0 +1,1 @@
+"""Routes: why Amazon can count fewer conversions than were sent."""

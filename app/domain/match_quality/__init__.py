@@ -1,0 +1,1 @@
+"""Why Amazon can find fewer people and conversions than were sent: pure analyses of keys, ids and amounts."""
