@@ -1,7 +1,8 @@
 """No request occupies the event loop for long: every route, on an instance with much of everything.
 
 While a callback of the loop runs, the process answers no other request. The limit counts CPU time of the
-loop's thread, so a busy machine changes nothing.
+loop's thread. A virtual machine counts time that its host took away, up to 60 ms at once, so a call above the
+limit is repeated: what the request itself costs, it costs every time.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import itertools
 import json
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +31,8 @@ from tests.pipeline.world import event, stamp
 __all__ = ["service"]
 
 MOST_MS = 50
+MOST_MS_OF_A_FIRST_CALL = 100  # it cannot be repeated, because it fills caches
+REPEATS = 4
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Origin": "http://testserver"}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 Call = tuple[str, str, Any]  # method (FORM for a form of the console), address, body
@@ -214,18 +216,25 @@ async def test_no_request_occupies_the_event_loop(service: Service) -> None:
         pages._TEMPLATES.get_template(template)  # compiled once in a process
     calls = [*gets(service, wide), *gets(service, many), *searches(many)]
     calls += [*computations(wide), *computations(many)]
-    longest: Counter[str] = Counter()
+    too_long: dict[str, list[int]] = {}
     with measured() as loop_time:
-        for method, address, body in calls:
+
+        async def longest_ms(method: str, address: str, body: Any) -> int:
             sent: dict[str, Any] = {"content": None if body is None else json.dumps(body)}
             if method == "FORM":
                 sent = {"content": urlencode({**body, "csrf": token[1]}), "headers": FORM}
-            for number in range(2):
-                await asyncio.sleep(0)  # what was prepared belongs to another callback
-                loop_time.take()
-                request = client.request("POST" if method == "FORM" else method, address, **sent)
-                answer = await asyncio.create_task(request)
-                longest[f"{method} {address} ({number})"] = round(loop_time.take() * 1_000)
-                assert answer.status_code < 500 or address.startswith("/health/ready"), address
-    assert {name: time_ms for name, time_ms in longest.items() if time_ms > MOST_MS} == {}
-    assert len(longest) > 300
+            await asyncio.sleep(0)  # what was prepared belongs to another callback
+            loop_time.take()
+            request = client.request("POST" if method == "FORM" else method, address, **sent)
+            answer = await asyncio.create_task(request)
+            assert answer.status_code < 500 or address.startswith("/health/ready"), address
+            return round(loop_time.take() * 1_000)
+
+        for call in calls:
+            first, *later = [await longest_ms(*call) for _ in range(2)]
+            while min(later) > MOST_MS and len(later) < REPEATS:
+                later.append(await longest_ms(*call))
+            if first > MOST_MS_OF_A_FIRST_CALL or min(later) > MOST_MS:
+                too_long[f"{call[0]} {call[1]}"] = [first, *later]
+    assert too_long == {}
+    assert len(calls) > 150
