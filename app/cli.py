@@ -240,6 +240,13 @@ COMMANDS = (
         "arguments",
     ),
     Command("test", "run the tests (arguments go to pytest)", "dev.checks:test", PLAIN, "test_arguments"),
+    Command(
+        "campaign",
+        "run a long test of faults, attacks or generated inputs",
+        "dev.checks:campaign",
+        PLAIN,
+        "campaign_arguments",
+    ),
     Command("check", "format, lint, types, imports, migrations, tests", "dev.checks:run"),
     Command("bench", "measure the cost of an event", "bench.command:run", PLAIN, "arguments"),
     Command("lock", "regenerate requirements/*.txt from pyproject.toml", "dev.checks:lock"),
@@ -264,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed.rest = rest
     try:
         run: Run = _load(command.run)
-        if command.name in {"test", "check", "lock"}:
+        if command.name in {"test", "campaign", "check", "lock"}:
             return _exit_code(run(Settings.model_construct(), parsed))
         with _dev_defaults(read_settings(), command.needs) as settings:
             return _exit_code(run(settings, parsed))

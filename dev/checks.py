@@ -1,4 +1,4 @@
-"""`check`, `test` and `lock`: check a change, run tests, and update the requirement lists."""
+"""`check`, `test`, `campaign` and `lock`: check a change, run tests, and update the requirement lists."""
 
 import argparse
 import os
@@ -29,9 +29,10 @@ SQUAWK_EXCLUDED = {
 """Excluded squawk rules, each with its reason."""
 
 
-SLOW_FOLDERS = ("chaos", "edge")
+TEST_FOLDERS = (ROOT / "tests", ROOT / "campaigns")
+SLOW_FOLDERS = ("campaigns", "tests/crashes", "tests/edge")
 SLOW_MODULES = re.compile(
-    r"^(from|import) (playwright|tests\.(pipeline\.processes|console\.browsing|chaos|edge))\b", re.MULTILINE
+    r"^(from|import) (playwright|tests\.(pipeline\.processes|console\.browsing|crashes|edge))\b", re.MULTILINE
 )
 """`test --fast` leaves out the SLOW_FOLDERS, and modules that import what starts processes or a browser."""
 FAST = "not long and not process and not campaign"
@@ -58,15 +59,25 @@ def test(_settings: Settings, arguments: argparse.Namespace) -> int:
     workers = [] if any(word.startswith("-n") for word in arguments.rest) else several
     options = ["-p", "tests.cpu_time"] if arguments.slowest else []
     if arguments.fast:
-        slow = filter(is_slow, sorted((ROOT / "tests").rglob("test_*.py")))
-        options += ["-m", FAST, *(f"--ignore={path}" for path in slow)]
+        modules = sorted(path for folder in TEST_FOLDERS for path in folder.rglob("test_*.py"))
+        options += ["-m", FAST, *(f"--ignore={path}" for path in modules if is_slow(path))]
     return _call([PYTHON, "-m", "pytest", *workers, *options, *arguments.rest])
 
 
 def is_slow(path: Path) -> bool:
     """Return whether `test --fast` leaves out a module of tests."""
-    folder = path.relative_to(ROOT / "tests").parts[0]
-    return folder in SLOW_FOLDERS or SLOW_MODULES.search(path.read_text()) is not None
+    name = path.relative_to(ROOT).as_posix()
+    return name.startswith(SLOW_FOLDERS) or SLOW_MODULES.search(path.read_text()) is not None
+
+
+def campaign_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the name of a campaign. Every other argument is handed to the campaign."""
+    parser.add_argument("words", metavar="NAME …", nargs=argparse.REMAINDER, help="no name lists them all")
+
+
+def campaign(_settings: Settings, arguments: argparse.Namespace) -> int:
+    """Run a campaign (docs/campaigns.md)."""
+    return _call([PYTHON, "-m", "campaigns", *arguments.words])
 
 
 def run(_settings: Settings, _arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from app.processes.resources import open_resources
 from app.store import keepalive
 from app.store.organisation_scope import EVERY
 from app.store.servers import Servers
-from tests.chaos.proxy import Proxy
+from tests.pipeline.tcp_proxy import Proxy
 from tests.pipeline.world import settings_of
 
 HOSTILE = {

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from app.ingest.intake import EventResult
-from tests.chaos.stored import places
+from tests.crashes.stored import places
 from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import MAPPING, World, event, eventually, make_world
 

@@ -16,9 +16,9 @@ from app.processes import api
 from app.processes.resources import open_resources
 from app.store import partitions
 from app.store.partitions import FLUSH_LOCK
-from tests.chaos.amazon import StandIn, take
-from tests.chaos.fuse import Fuse
-from tests.chaos.rehearsal import rehearse
+from tests.crashes.amazon import StandIn, take
+from tests.crashes.fuse import Fuse
+from tests.crashes.rehearsal import rehearse
 from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import MAPPING, World, event, eventually, make_world, settings_of
 

@@ -119,6 +119,22 @@ def lint_imports(law: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def forbidden_imports(source: str, *packages: str) -> list[str]:
+    """Return the imports of a module that name one of these packages."""
+    named = re.findall(r"(?m)^\s*(?:from|import) ([\w.]+)", source)
+    return [name for name in named if name.partition(".")[0] in packages]
+
+
+def test_only_campaigns_import_campaigns() -> None:
+    """Imports point from `campaigns` to `tests`, and from both to the product."""
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    assert {
+        str(path) for path in MODULES if forbidden_imports(path.read_text(), "tests", "campaigns")
+    } == set()
+    assert {str(path) for path in tests if forbidden_imports(path.read_text(), "campaigns")} == set()
+    assert forbidden_imports("    from campaigns.chaos import stage", "campaigns") == ["campaigns.chaos"]
+
+
 def modules_after(statement: str) -> set[str]:
     """Return the names of all modules that an interpreter has loaded after a statement."""
     script = f"import sys; {statement}; print(*sys.modules)"

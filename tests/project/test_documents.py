@@ -141,7 +141,7 @@ def test_a_file_that_is_named_exists() -> None:
         (path, name)
         for path, text in texts()
         if not path.startswith("docs/evidence/")
-        for name in re.findall(r"`((?:app|sandbox|dev|tests|bench|migrations)/[\w/.-]+)`", text)
+        for name in re.findall(r"`((?:app|sandbox|dev|tests|campaigns|bench|migrations)/[\w/.-]+)`", text)
     }
     assert {(path, name) for path, name in named if not (ROOT / name).exists()} == set()
 
@@ -149,7 +149,8 @@ def test_a_file_that_is_named_exists() -> None:
 def test_no_file_holds_a_conflict_of_a_merge() -> None:
     """Markers of a conflict within a text, such as a statement, are valid Python."""
     folders = [
-        ROOT / name for name in ("app", "sandbox", "dev", "bench", "migrations", "tests", "docs", "deploy")
+        ROOT / name
+        for name in ("app", "sandbox", "dev", "bench", "migrations", "tests", "campaigns", "docs", "deploy")
     ]
     marked = [
         path.relative_to(ROOT).as_posix()
@@ -164,7 +165,7 @@ def test_no_file_holds_a_conflict_of_a_merge() -> None:
 def test_names_that_contributing_places_in_a_module_are_there() -> None:
     """A recipe that says "`NAME` in `app/module.py`" is changed with the name."""
     placed = re.findall(
-        r"`([A-Za-z_]\w*)` in `((?:app|dev|sandbox|tests)/[\w/]+\.py)`",
+        r"`([A-Za-z_]\w*)` in `((?:app|dev|sandbox|tests|campaigns)/[\w/]+\.py)`",
         (ROOT / "CONTRIBUTING.md").read_text(),
     )
     assert len(placed) > 15

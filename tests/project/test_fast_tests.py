@@ -11,7 +11,7 @@ import pytest
 from dev.checks import is_slow
 from tests.process_guard import GUARD
 
-TESTS = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_a_test_with_the_mark_starts_one() -> None:
 @pytest.mark.parametrize(
     ("path", "slow"),
     [
-        ("chaos/test_judge.py", True),
-        ("edge/test_requests.py", True),
-        ("pipeline/test_processes.py", True),
-        ("console/test_pages_in_a_browser.py", True),
-        ("pipeline/test_ingest.py", False),
-        ("api/test_matrix.py", False),
+        ("campaigns/chaos/test_campaign.py", True),
+        ("tests/edge/test_requests.py", True),
+        ("tests/pipeline/test_processes.py", True),
+        ("tests/console/test_pages_in_a_browser.py", True),
+        ("tests/pipeline/test_ingest.py", False),
+        ("tests/api/test_matrix.py", False),
     ],
 )
 def test_whole_modules_are_left_out_by_what_they_import(path: str, slow: bool) -> None:
     """They are not even collected."""
-    assert is_slow(TESTS / path) is slow
+    assert is_slow(ROOT / path) is slow

@@ -1,4 +1,7 @@
-"""No test waits for a fixed time: it awaits a signal or a condition, or moves a clock."""
+"""No test waits for a fixed time: it awaits a signal or a condition, or moves a clock.
+
+Campaigns are not tests: they last minutes of real time.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -11,22 +14,12 @@ SHORTEST_GUARD_S = 1.0  # a shorter deadline does not guard against a hang, it p
 
 # Where real time is the subject: a folder, a module, or a function of a module.
 ALLOWED = {
-    "chaos/actions.py": "plays a schedule of faults against real processes: a fault lasts its time",
-    "chaos/caller.py": "posts to real processes at the times of a schedule",
-    "chaos/failover.py": "two real servers: how long the connection between them is away",
-    "chaos/liveness.py": "posts to real processes at a fixed rate, which is measured",
-    "chaos/liveness_campaign.py": "two real runs, apart so that their ports are free again",
-    "chaos/liveness_run.py": "measures real processes over stated times",
-    "chaos/rehearsal.py:post": "an answer on its way when its process dies counts if it comes at once",
-    "chaos/scene.py": "plays a schedule against real processes",
-    "chaos/stage.py": "keeps a real Postgres stopped for a while; reads a log until processes have ended",
-    "containers/": "real containers, observed from outside",
+    "crashes/rehearsal.py:post": "an answer on its way when its process dies counts if it comes at once",
     "console/screens.py:settled": "a screenshot is taken after the browser's own animations",
     "console/test_seeded_faults.py:test_cause_and_remedy_are_named":
         "requests of real processes a second apart, which a rate limit counts",
     "api/test_slow_clients.py": "slow clients on real sockets: the server's deadlines are the subject",
     "domain/test_inbound_limit.py": "no wait: `InboundLimit.wait` returns a number of seconds",
-    "edge/test_behind_proxies.py": "attackers on real sockets, whose requests a proxy never answers",
     "incidents/receivers.py:_answer": "a receiver on a real socket that answers byte by byte",
     "incidents/test_incident_drill.py": "real processes: a restart must announce nothing for a while",
     "incidents/test_notifications.py:test_a_mail_server_that_hangs_or_refuses_is_named_by_a_word.serve":

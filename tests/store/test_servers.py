@@ -15,7 +15,7 @@ from app.processes.resources import connect_timeout, pool_settings
 from app.store import keepalive
 from app.store.keepalive import ServerAddress, servers_of
 from app.store.servers import Servers
-from tests.chaos.proxy import Proxy
+from tests.pipeline.tcp_proxy import Proxy
 
 
 @contextmanager

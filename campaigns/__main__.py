@@ -1,0 +1,44 @@
+"""`./run campaign NAME …`: run one campaign. Arguments after the name go to the campaign."""
+
+import runpy
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+CAMPAIGNS = {
+    "agreement": "campaigns.agreement",
+    "chaos": "campaigns.chaos.campaign",
+    "clock-faults": "campaigns.chaos.clock_faults",
+    "containers": "campaigns.containers.campaign",
+    "failover": "campaigns.chaos.failover",
+    "frozen-worker": "campaigns.chaos.frozen_worker",
+    "fuzzing": "campaigns.attacks.fuzzing",
+    "generated": "campaigns.attacks.generated",
+    "hanging-advertiser": "campaigns.chaos.hanging_advertiser",
+    "liveness": "campaigns.chaos.liveness_campaign",
+    "mutation": "campaigns.attacks.mutation",
+    "notifications": "campaigns.notifications",
+    "power-cuts": "campaigns.chaos.power_cuts",
+    "proxies": "campaigns.edge.proxied",
+    "silent-network": "campaigns.chaos.silent_network",
+    "stalled": "campaigns.edge.stalled",
+}
+LONG_TESTS = "long-tests"  # the tests that `./run test` leaves out
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the campaign that the first word names; list all campaigns without one."""
+    name, *rest = words or [""]
+    if name == LONG_TESTS:
+        return int(pytest.main(["-m", "long", *rest]))
+    if name not in CAMPAIGNS:
+        print("campaigns:", *sorted([*CAMPAIGNS, LONG_TESTS]), sep="\n  ")
+        return 2 if name else 0
+    sys.argv = [f"./run campaign {name}", *rest]
+    runpy.run_module(CAMPAIGNS[name], run_name="__main__")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,443 @@
+"""History, lists, stats and the stand-in's own log must agree for every event.
+
+One service runs in this process under random faults, pauses, reconnects, replays and erasures, all drawn
+from one seed. Then every event is compared. The long form is a command:
+`./run campaign agreement --events 5000 --seed 7`.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from app.processes import api
+from app.processes.resources import open_resources
+from app.store import outcome_history
+from tests.event_loop import turns
+from tests.pipeline.amazon import FakeAmazon, Request
+from tests.pipeline.processes import ADMIN
+from tests.pipeline.world import MAPPING, World, event, settings_of
+
+DESTINATIONS = 6
+WITH_MAPPED_ID = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}
+FINAL = ("delivered", "dead", "expired", "erased")
+REFUSED, FAILED = "FIELD_VALUE_IS_INVALID", "INTERNAL_ERROR"
+GAVE_UP = "gave_up"  # what a retried answer comes to at the last of twelve tries
+
+# Fault and weight. A hanging Amazon is a read timeout: what the transport makes of it.
+FAULTS = {
+    "none": 50,
+    "partial": 18,
+    "empty": 3,
+    "429": 4,
+    "429 with Retry-After": 2,
+    "401": 4,
+    "403": 2,
+    "500": 3,
+    "503": 3,
+    "unreadable": 2,
+    "hang": 3,
+    "drop after accept": 3,
+    "400": 5,
+    "404": 2,
+    "418": 1,
+}
+
+
+def sale(number: int, **more: Any) -> dict[str, Any]:
+    """An event with an order, which some mappings use as Amazon event id. The log splits at the colon."""
+    return event(number, **{"order": f"order:ord-{number}", **more})
+
+
+@dataclass
+class Exchange:
+    """One request as the stand-in met it. `items` holds what it said of each event: outcomes and a code."""
+
+    began: datetime
+    ended: datetime
+    outcome: str
+    http_status: int | None
+    ids: list[str]
+    items: dict[str, tuple[set[str | None], str | None]] = field(default_factory=dict)
+
+
+@dataclass
+class UnreliableAmazon:
+    """Answers by a drawn fault and keeps a log of every exchange, by advertiser."""
+
+    luck: random.Random
+    fake: FakeAmazon = field(default_factory=FakeAmazon)
+    log: dict[str, list[Exchange]] = field(default_factory=dict)
+    always: str | None = None  # this answer to every request, whatever was drawn
+    # Each fault once, among as many good answers; after these the weights decide.
+    first: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first = [*FAULTS, *["none"] * (len(FAULTS) - 1)]
+        self.luck.shuffle(self.first)
+
+    def _draw(self) -> str:
+        if self.always:
+            return self.always
+        return self.first.pop() if self.first else self.luck.choices(list(FAULTS), list(FAULTS.values()))[0]
+
+    async def answer(self, request: Request) -> httpx.Response | Exception:
+        began = datetime.now(UTC)
+        fault = self._draw()
+        await turns(self.luck.randrange(50))  # others run meanwhile
+        ids = [one.partition(":")[2] for one in request.ids]
+        reply, outcome, items = self._reply(fault, request, ids)
+        status = reply.status_code if isinstance(reply, httpx.Response) else None
+        made = Exchange(began, datetime.now(UTC), outcome, status, ids, items)
+        self.log.setdefault(request.advertiser_id, []).append(made)
+        return reply
+
+    def _reply(
+        self, fault: str, request: Request, ids: list[str]
+    ) -> tuple[httpx.Response | Exception, str, dict[str, tuple[set[str | None], str | None]]]:
+        accepted: dict[str, tuple[set[str | None], str | None]] = {one: ({"accepted"}, None) for one in ids}
+        unknown: tuple[set[str | None], str | None] = ({"outcome_unknown", GAVE_UP}, None)
+        match fault:
+            case "none":
+                return self.fake.take(request), "answered", accepted
+            case "partial":
+                return self._partial(request, ids, accepted, unknown)
+            case "empty":
+                return httpx.Response(207, json={}), "answered", dict.fromkeys(ids, unknown)
+            case "429":
+                return httpx.Response(429), "throttled", {}
+            case "429 with Retry-After":
+                return httpx.Response(429, headers={"Retry-After": "1"}), "throttled", {}
+            case "401":
+                return httpx.Response(401, json={"code": "UNAUTHORIZED"}), "unauthorized", {}
+            case "403":
+                return httpx.Response(403, json={"code": "ACCESS_DENIED"}), "forbidden", {}
+            case "500" | "503":
+                return httpx.Response(int(fault)), "broken", {}
+            case "unreadable":
+                return httpx.Response(207, content=b"not json"), "broken", {}
+            case "hang":
+                return httpx.ReadTimeout("no answer"), "lost", {}
+            case "drop after accept":
+                self.fake.take(request)
+                return httpx.RemoteProtocolError("cut off"), "lost", {}
+            case "404":
+                return httpx.Response(404, json={"code": "NOT_FOUND", "message": "no"}), "missing", {}
+            case "400":
+                lone = {ids[0]: ({"amazon_request_refused"}, REFUSED)} if len(ids) == 1 else {}
+                reply = httpx.Response(400, json={"code": REFUSED, "message": "no"})
+                return reply, "divisible", lone  # type: ignore[return-value]
+            case _:
+                said: tuple[set[str | None], str | None] = ({"amazon_unexpected"}, "TEAPOT")
+                reply = httpx.Response(418, json={"code": "TEAPOT", "message": "no"})
+                return reply, "unexpected", dict.fromkeys(ids, said)
+
+    def _partial(
+        self, request: Request, ids: list[str], accepted: dict[str, Any], unknown: Any
+    ) -> tuple[httpx.Response, str, dict[str, Any]]:
+        success, error, items = [], [], dict(accepted)
+        for index, one in enumerate(ids):
+            kind = self.luck.choices(["accepted", "refused", "failed", "missing", "both"], [8, 4, 2, 1, 1])[0]
+            if kind in ("accepted", "both"):
+                success.append({"index": index, "event": None})
+            if kind in ("refused", "failed", "both"):
+                code = REFUSED if kind == "refused" else FAILED
+                error.append({"index": index, "errors": [{"code": code, "message": "no"}]})
+            if kind == "refused":
+                items[one] = ({"amazon_refused"}, REFUSED)
+            elif kind == "failed":
+                items[one] = ({"amazon_item_failed", GAVE_UP}, FAILED)
+            elif kind != "accepted":
+                items[one] = unknown
+        return httpx.Response(207, json={"success": success, "error": error}), "answered", items
+
+
+@dataclass
+class Driver:
+    """Posts events and does to the service what operators and bad days do."""
+
+    world: World
+    client: httpx.AsyncClient
+    amazon: UnreliableAmazon
+    luck: random.Random
+    destinations: list[str] = field(default_factory=list)
+    posted: dict[str, list[int]] = field(default_factory=dict)
+    replays: dict[str, int] = field(default_factory=dict)  # replay id: how many it said it put back
+    erasures: list[str] = field(default_factory=list)
+
+    async def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        answer = await self.client.request(method, path, json=body, params=query)
+        assert answer.status_code < 300, (method, path, answer.text)
+        return answer.json()
+
+    async def run(self, events: int) -> None:
+        for number in range(DESTINATIONS):
+            mapping = WITH_MAPPED_ID if number % 2 else MAPPING
+            dst = await self.world.destination(advertiser=str(7_000 + number), mapping=mapping)
+            self.destinations.append(dst)
+            self.posted[dst] = []
+        left = events
+        while left:
+            size = min(left, self.luck.choice((1, 1, 1, 2, 2, 3, 5, 20)))
+            dst = self.luck.choice(self.destinations)
+            numbers = range(events - left, events - left + size)
+            posted = [sale(n) for n in numbers]
+            conflicts = bool(self.posted[dst]) and self.luck.random() < 0.3
+            if conflicts:
+                # An accepted event id with other content, which names the Amazon event id of its neighbour.
+                known = self.luck.choice(self.posted[dst])
+                posted.insert(0, sale(known, order=posted[0]["order"], other=True))
+            answer = await self.ask("POST", "/events", posted, destination_id=dst)
+            statuses = [one["status"] for one in answer["results"]]
+            assert statuses == ["rejected"] * conflicts + ["accepted"] * size, answer
+            self.posted[dst] += numbers
+            left -= size
+            await self._disturb()
+            if self.luck.random() < 0.15:  # so that what follows travels in requests of its own
+                await self._settled()
+        await self._refuse_and_erase(events)
+        for _ in range(2):
+            await self._settled()
+            for dst in self.destinations[:3]:  # the others keep their dead letters
+                await self._replay(dst)
+        self.amazon.always = "none"
+        await self._settled()
+        for id_ in self.erasures:
+            while (await self.ask("GET", f"/subjects/erasures/{id_}"))["status"] != "finished":
+                await asyncio.sleep(0.05)
+
+    async def _refuse_and_erase(self, number: int) -> None:
+        """Make what luck may leave out: one dead letter to replay, one delivered event to erase."""
+        for dst, answer in ((self.destinations[0], "418"), (self.destinations[1], "none")):
+            await self._settled()
+            self.amazon.always = answer
+            await self.ask("POST", "/events", [sale(number)], destination_id=dst)
+            self.posted[dst].append(number)
+            await self._settled()
+            number += 1
+        self.amazon.always = None
+        await self._erase(number - 1)
+
+    async def _erase(self, person: int) -> None:
+        requested = await self.ask("POST", "/subjects/erase", {"email": f"person{person}@example.com"})
+        self.erasures.append(requested["id"])
+
+    async def _disturb(self) -> None:
+        dst = self.luck.choice(self.destinations)
+        drawn = self.luck.random()
+        if drawn < 0.10:
+            await self.ask("POST", f"/destinations/{dst}/pause")
+            await self.ask("POST", f"/destinations/{dst}/resume")
+        elif drawn < 0.25:
+            await self._replay(self.luck.choice(self.destinations[:3]))
+        elif drawn < 0.40 and self.posted[dst]:
+            await self._erase(self.luck.choice(self.posted[dst]))
+        elif drawn < 0.6:
+            await self._reconnect()
+
+    async def _replay(self, dst: str) -> None:
+        done = await self.ask("POST", f"/destinations/{dst}/replay", {"status": "dead", "dry_run": False})
+        if done.get("replay_id"):
+            self.replays[done["replay_id"]] = done["replayed"]
+
+    async def _reconnect(self) -> None:
+        """Do to the rows what a sign-in does, where one is broken."""
+        rows = await self.world.fetch(
+            "UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL, version = version + 1 "
+            "WHERE sign_in = 'broken' RETURNING id, number"
+        )
+        for row in rows:
+            await self.world.fetch(
+                "UPDATE sign_ins SET generation = generation + 1, refresh_until = NULL, forced_at = NULL "
+                "WHERE destination = $1",
+                row["id"],
+            )
+            await self.world.resources.pool.execute(
+                "SELECT pg_notify('batches_waiting', lane || ':1') FROM destinations WHERE id = $1", row["id"]
+            )
+
+    async def _settled(self, *, seconds: float = 120) -> None:
+        """Wait until nothing waits, reconnecting what Amazon has parked."""
+        until = time.monotonic() + seconds
+        while True:
+            await self._reconnect()
+            stats = [await self.ask("GET", f"/destinations/{dst}/stats") for dst in self.destinations]
+            if not any(one["waiting"] for one in stats):
+                return
+            assert time.monotonic() < until, [one["counts"] for one in stats]
+            await asyncio.sleep(0.1)
+
+
+@dataclass
+class Report:
+    """What was compared and what disagreed, each as (what, event or destination, detail)."""
+
+    events: int = 0
+    attempts: int = 0
+    requests: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    erased_after_delivery: int = 0
+    replayed: int = 0
+    disagreements: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.events} events, {self.requests} requests, {self.attempts} attempts in histories"
+        yield "statuses: " + ", ".join(f"{name} {n}" for name, n in sorted(self.statuses.items()))
+        yield "outcomes: " + ", ".join(f"{name} {n}" for name, n in sorted(self.outcomes.items()))
+        yield f"erased after delivery: {self.erased_after_delivery}; put back by replays: {self.replayed}"
+        found = Counter(what for what, _, _ in self.disagreements)
+        yield f"disagreements: {len(self.disagreements)} {dict(found) if found else ''}".rstrip()
+        yield from (f"  {what}: {which}: {detail}" for what, which, detail in self.disagreements[:20])
+
+
+class Judge:
+    """Compares what the API says of every event with what the stand-in saw."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.report = Report()
+
+    async def judge(self) -> Report:
+        replayed: Counter[str] = Counter()
+        for nth, dst in enumerate(self._driver.destinations):
+            log = self._driver.amazon.log.get(str(7_000 + nth), [])
+            self.report.requests += len(log)
+            self.report.outcomes.update(one.outcome for one in log)
+            histories = {}
+            for number in self._driver.posted[dst]:
+                name = event(number)["event_id"]
+                histories[name] = await self._driver.ask("GET", f"/events/{name}", destination_id=dst)
+                self._judge_event(name, histories[name], [one for one in log if name in one.ids])
+                replayed.update(one["replay_id"] for one in histories[name].get("replays", ()))
+            await self._judge_sums(dst, histories)
+        self.report.replayed = sum(self._driver.replays.values())
+        for id_, reported in self._driver.replays.items():
+            self._expect(
+                replayed[id_] == reported, "replays", id_, f"{replayed[id_]} events name it, said {reported}"
+            )
+        return self.report
+
+    def _expect(self, fine: bool, what: str, which: str, detail: str) -> None:
+        if not fine:
+            self.report.disagreements.append((what, which, detail))
+
+    def _judge_event(self, name: str, history: dict[str, Any], log: list[Exchange]) -> None:
+        self.report.events += 1
+        self.report.statuses[history["status"]] += 1
+        attempts = history["attempts"]
+        self.report.attempts += len(attempts)
+        named = [(one["outcome"], one["http_status"]) for one in attempts]
+        met = [(one.outcome, one.http_status) for one in log]
+        self._expect(named == met, "attempts", name, f"history {named}, log {met}")
+        if named == met:
+            for attempt, exchange in zip(attempts, log, strict=True):
+                outcomes, code = exchange.items.get(name, ({None}, None))
+                said = (attempt.get("item_outcome"), attempt.get("item_code"))
+                fine = said[0] in outcomes and said[1] == code
+                self._expect(fine, "item outcomes", name, f"history {said}, log {(outcomes, code)}")
+        accepting = [one for one in log if "accepted" in one.items.get(name, ({None}, None))[0]]
+        self._judge_times(name, history, accepting)
+
+    def _judge_times(self, name: str, history: dict[str, Any], accepting: list[Exchange]) -> None:
+        delivered_at, erased_at = history.get("delivered_at"), history["erased_at"]
+        is_delivered = history["status"] == "delivered"
+        self._expect(is_delivered == bool(accepting), "status", name, f"{history['status']}, {accepting}")
+        self._expect((delivered_at is not None) == is_delivered, "delivered_at", name, str(delivered_at))
+        if is_delivered and accepting:
+            said = (
+                delivered_at or history["explanation"].partition(" at ")[2][:19].replace(" ", "T") + "+00:00"
+            )
+            moment = datetime.fromisoformat(said)
+            first, last = accepting[-1].ended, accepting[-1].ended + timedelta(seconds=5)
+            slack = timedelta(0) if delivered_at else timedelta(seconds=1)
+            fine = first - slack <= moment <= last
+            self._expect(fine, "delivered_at", name, f"{moment} outside {first} to {last}")
+        if is_delivered and erased_at is not None:
+            self.report.erased_after_delivery += 1
+            self._expect("erased" in history["explanation"], "explanation", name, history["explanation"])
+
+    async def _judge_sums(self, dst: str, histories: dict[str, dict[str, Any]]) -> None:
+        statuses = Counter(one["status"] for one in histories.values())
+        counts = (await self._driver.ask("GET", f"/destinations/{dst}/stats"))["counts"]
+        for status in FINAL:
+            self._expect(counts[status] == statuses[status], "stats", dst, f"{status}: {counts}, {statuses}")
+            listed = dict.fromkeys(await self._listed(dst, status=status), status)
+            mine = {name: status for name, one in histories.items() if one["status"] == status}
+            self._expect(
+                listed == mine, "lists", dst, f"{status}: {len(listed)} listed, {len(mine)} histories"
+            )
+        self._expect(counts["accepted"] == len(histories), "stats", dst, f"accepted: {counts}")
+        everything = await self._listed(dst)
+        self._expect(sorted(everything) == sorted(histories), "lists", dst, f"all: {len(everything)}")
+        number = await self._driver.world.number(dst)
+        async with self._driver.world.pool.acquire() as connection:
+            history = await outcome_history.buckets(
+                connection, [number], width=timedelta(days=1), since=datetime.now(UTC) - timedelta(days=2)
+            )
+        await self._driver.world.figures_agree(dst)
+        charted = sum(bucket.delivered for bucket in history[number])
+        self._expect(charted == counts["delivered"], "charts", dst, f"{charted}, {counts['delivered']}")
+
+    async def _listed(self, dst: str, **query: Any) -> list[str]:
+        names: list[str] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = await self._driver.ask("GET", f"/destinations/{dst}/events", limit=200, **query, **cursor)
+            names += [one["event_id"] for one in page["items"]]
+            if page["next_cursor"] is None:
+                return names
+            cursor = {"cursor": page["next_cursor"]}
+
+
+async def compare(database_url: str, *, events: int, seed: int) -> Report:
+    """Run a service through its bad days and return what agreed and what did not."""
+    luck = random.Random(seed)
+    amazon = UnreliableAmazon(random.Random(seed + 1))
+    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
+    async with (
+        open_resources(settings, role="test", pool_size=10) as resources,
+        api.build_application(resources) as application,
+    ):
+        world = World(resources, amazon.fake, application.state.context.intake, database_url)
+        world.amazon.script = amazon.answer
+        transport = httpx.ASGITransport(app=application)
+        headers = {"X-Api-Key": ADMIN}
+        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
+            driver = Driver(world, client, amazon, luck)
+            world.work()
+            try:
+                await driver.run(events)
+            finally:
+                await world.stop_workers()
+            return await Judge(driver).judge()
+
+
+def _run() -> int:
+    from tests.databases import TEMPLATE, ThrowawayCluster
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--events", type=int, default=5_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    cluster = ThrowawayCluster()
+    try:
+        began = time.monotonic()
+        report = asyncio.run(compare(cluster.address(TEMPLATE), events=options.events, seed=options.seed))
+        print(f"seed {options.seed}, {time.monotonic() - began:.0f} s")
+        print("\n".join(report.lines()))
+    finally:
+        cluster.close()
+    return 1 if report.disagreements else 0
+
+
+if __name__ == "__main__":
+    sys.exit(_run())

@@ -1,0 +1,260 @@
+"""`./run campaign mutation [PART …]`: put a fault into a module, run its tests, expect a failure.
+
+One mutant after another, each in a forked process whose import of the module finds the faulty code: no file
+changes. Prints the score and the survivors of each module; ends with 1 when a score is below 90 %.
+"""
+
+import argparse
+import ast
+import contextlib
+import gc
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from campaigns.attacks.mutants import Mutant, mutants
+from tests.faulty_module import ROOT, FaultyModule
+
+REQUIRED = 0.90
+# Loaded once, before the forks. Nothing of `app` is among them.
+PRELOADED = (
+    *(
+        "hypothesis",
+        "pytest_asyncio.plugin",
+        "_hypothesis_pytestplugin",
+        "msgspec",
+        "phonenumbers",
+        "jsonschema",
+    ),
+    *("asyncpg", "sqlalchemy.ext.asyncio", "fastapi", "httpx", "prometheus_client"),
+)
+
+# The modules of each part, and the tests that must find a fault in them: the fastest first.
+OUTCOME_TESTS = (
+    "tests/domain/test_settling.py",
+    "tests/domain/test_event_status.py",
+    "tests/domain/test_endpoint.py",
+    "tests/domain/test_explaining.py",
+    "tests/domain/test_reasons.py",
+)
+ADMISSION_TESTS = ("tests/domain/test_admission_edges.py", "tests/domain/test_admission.py")
+LANE_TESTS = ("tests/domain/test_lanes.py",)
+IDENTITY_TESTS = (
+    "tests/domain/identity/test_vectors.py",
+    "tests/domain/identity/test_dropped.py",
+    "tests/domain/identity/test_bounds.py",
+    "tests/domain/identity/test_places.py",
+    "tests/domain/identity/test_plain_names.py",
+    "tests/domain/identity/test_showing.py",
+    "tests/domain/identity/test_laws.py",
+)
+Part = Mapping[str, tuple[str, ...]]
+
+
+def _modules(folder: str, names: str, tests: tuple[str, ...]) -> Part:
+    return {f"{folder}/{name}.py": tests for name in names.split()}
+
+
+PARTS: dict[str, Part] = {
+    "ledger": {"app/domain/ledger_keys.py": ("tests/domain/test_ledger_keys.py",)},
+    "settlement": {"app/domain/outcomes/settle.py": OUTCOME_TESTS},
+    "outcomes": _modules(
+        "app/domain/outcomes", "outcome missing_endpoint status explain event_history", OUTCOME_TESTS
+    ),
+    "admission": {
+        "app/domain/admission.py": ADMISSION_TESTS,
+        "app/ingest/commit_queue.py": ("tests/domain/test_commit_queue.py",),
+    },
+    # Each module by the tests of its rules; the simulations of test_lanes.py show what they do together.
+    "pacing": {
+        **{
+            f"app/domain/pacing/{name}.py": (f"tests/domain/test_{name}.py",)
+            for name in (
+                "watermarks",
+                "lane_limits",
+                "merge_window",
+                "inbound_limit",
+            )
+        },
+        **{
+            f"app/domain/pacing/{name}.py": (f"tests/domain/test_{name}.py", *LANE_TESTS)
+            for name in (
+                "circuit_breaker",
+                "fair_queueing",
+                "token_bucket",
+                "rate_estimator",
+            )
+        },
+    },
+    "identity": {
+        **_modules(
+            "app/domain/identity",
+            "__init__ keys emails identifiers placeholders letters addresses address_words states profiles "
+            "showing",
+            IDENTITY_TESTS,
+        ),
+        **_modules(
+            "app/domain/identity",
+            "phones phone_plans",
+            ("tests/domain/identity/test_phone_numbers.py", *IDENTITY_TESTS),
+        ),
+    },
+    "event_description": {"app/admin/event_description.py": ("tests/domain/test_event_descriptions.py",)},
+    # On a real Postgres that all mutants share, each with a database of its own.
+    "event_history": {
+        "app/admin/event_history.py": (
+            "tests/pipeline/test_history_lookups.py",
+            "tests/pipeline/test_event_histories.py",
+        )
+    },
+}
+WITH_DATABASE = frozenset({"event_history"})
+# Simulations of minutes, whose results the cases show too, and tests that compare times.
+TOO_SLOW = " and ".join(
+    f"not {name}"
+    for name in (
+        "moves_is_followed",
+        "stays_costs",
+        "most_of_it_is_used",
+        "makes_a_rule_slow",
+        "long_run_of_digits",
+    )
+)
+
+
+class LentCluster:
+    """A pytest plugin: `conftest.py` takes this process for an xdist worker, and uses this cluster."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def pytest_configure(self, config: Any) -> None:
+        config.workerinput = {"cluster": self._address}
+
+    @pytest.fixture(scope="session")
+    def worker_id(self) -> str:
+        return f"mutant_{os.getpid()}"
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[str]:
+    """Run a Postgres in another process, so that this one imports nothing of `app`; yield its address."""
+    code = (
+        "import sys; from tests.databases import ThrowawayCluster; made = ThrowawayCluster(); "
+        "print(made.address('{}'), flush=True); sys.stdin.read(); made.close()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        yield child.stdout.readline().strip()
+    finally:
+        child.stdin.close()
+        child.wait(60)
+
+
+def run_tests(path: Path, tree: ast.Module, tests: Sequence[str], limit_s: float, address: str | None) -> str:
+    """Run the tests on a module with this code, in a process; return `passed`, `failed` or `hung`."""
+    child = os.fork()
+    if not child:
+        os._exit(_in_child(path, tree, tests, address))
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return "passed" if os.waitstatus_to_exitcode(status) == 0 else "failed"
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return "hung"
+
+
+def _in_child(path: Path, tree: ast.Module, tests: Sequence[str], address: str | None) -> int:
+    import hypothesis
+
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    sys.meta_path.insert(0, FaultyModule(path, tree))
+    # The same few examples for every mutant. The first failure is enough: no smaller one is sought.
+    hypothesis.settings.register_profile(
+        "mutation",
+        max_examples=40,
+        derandomize=True,
+        deadline=None,
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+        report_multiple_bugs=False,
+    )
+    hypothesis.settings.load_profile("mutation")
+    # Of the plugins only these two: looking for others takes as long as the tests.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin"]
+    options += ["-p", "_hypothesis_pytestplugin", "-k", TOO_SLOW]
+    # Nobody reads the failure: no assertion is rewritten to explain itself, nothing is collected at the end.
+    options += ["--assert=plain", "-p", "no:unraisableexception", "-p", "no:threadexception"]
+    gc.disable()
+    try:
+        if address is None:
+            return int(pytest.main([*options, "--noconftest", *tests]))
+        return int(pytest.main([*options, *tests], plugins=[LentCluster(address)]))
+    except BaseException:  # a fault may end the process in any way
+        return 3
+
+
+def measure(name: str, tests: Sequence[str], address: str | None) -> tuple[int, int, list[Mutant]]:
+    """Return how many mutants of a module were killed, how many there are, and the survivors."""
+    path = ROOT / name
+    source = path.read_text()
+    begun = time.monotonic()
+    if run_tests(path, ast.parse(source), tests, 300, address) != "passed":
+        raise SystemExit(f"{name}: its tests fail without a fault")
+    limit_s = 10 + 5 * (time.monotonic() - begun)
+    survivors, total = [], 0
+    for mutant in mutants(source):
+        total += 1
+        if run_tests(path, mutant.tree, tests, limit_s, address) == "passed":
+            survivors.append(mutant)
+            print(f"    {mutant}", flush=True)
+    return total - len(survivors), total, survivors
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./run campaign mutation", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all of them")
+    parser.add_argument("--module", action="append", default=[], help="only modules whose path holds this")
+    options = parser.parse_args()
+    for package in PRELOADED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(package)
+    gc.freeze()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    print(f"commit {commit.stdout.strip()}", flush=True)
+    good = True
+    for part in options.parts or PARTS:
+        with cluster() if part in WITH_DATABASE else contextlib.nullcontext() as address:
+            for name, tests in PARTS[part].items():
+                if options.module and not any(word in name for word in options.module):
+                    continue
+                begun = time.monotonic()
+                killed, total, _ = measure(name, tests, address)
+                share = killed / total if total else 1.0
+                good = good and share >= REQUIRED
+                took_s = time.monotonic() - begun
+                print(f"{part} {name}: {killed} of {total} killed, {share:.0%}, {took_s:.0f} s", flush=True)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

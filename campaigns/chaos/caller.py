@@ -1,0 +1,117 @@
+"""The journey engine of a campaign: open-loop, seeded, and it remembers what it was told of every event."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from campaigns.chaos.operator import order
+
+PATIENCE_S = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One request to come: `at` seconds after the beginning."""
+
+    at: float
+    destination: int
+    names: tuple[str, ...]
+
+
+@dataclass
+class Ledger:
+    """What callers were told. Unknown is what nobody answered; it is asked again under the same id."""
+
+    offered: set[str] = field(default_factory=set)
+    acknowledged: set[str] = field(default_factory=set)
+    acknowledged_at: dict[str, float] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    answers: dict[str, int] = field(default_factory=dict)
+    unexpected: list[str] = field(default_factory=list)
+
+    def note(self, answer: str) -> None:
+        self.answers[answer] = self.answers.get(answer, 0) + 1
+
+
+def event(name: str, day: str) -> dict[str, Any]:
+    """The event of a name; the same name is the same content. One that begins with `bad` has no match key."""
+    user = {} if name.startswith("bad") else {"email": f"{name}@example.com"}
+    return {
+        "event_id": name,
+        "order": order(name),
+        "event": {"timestamp": f"{day}T00:00:00Z", "properties": {"brand": "acme"}},
+        "user": user,
+    }
+
+
+class Caller:
+    """Posts at its own times, whatever becomes of earlier posts, and repeats what was not answered."""
+
+    def __init__(self, api: str, key: str, luck: random.Random) -> None:
+        self._api = httpx.AsyncClient(
+            base_url=api,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=PATIENCE_S,
+            limits=httpx.Limits(max_connections=64),
+            trust_env=False,
+        )
+        self._luck = luck
+        self._day = datetime.now(UTC).strftime("%Y-%m-%d")
+        self.ledger = Ledger()
+
+    async def run(self, posts: Sequence[Post], destinations: Sequence[str], *, deadline: float) -> None:
+        """Send every post at its time; returns when each was answered, or `deadline` seconds have passed."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        pending = set()
+        for post in posts:
+            await asyncio.sleep(max(0.0, began + post.at - loop.time()))
+            until = began + deadline
+            pending.add(asyncio.create_task(self.send(post.names, destinations[post.destination], until)))
+        await asyncio.gather(*pending)
+
+    async def send(self, names: Sequence[str], destination: str, until: float) -> bool:
+        """Post these events until they are answered for; False when that did not happen in time."""
+        body = [event(name, self._day) for name in names]
+        self.ledger.offered.update(names)
+        while asyncio.get_running_loop().time() < until:
+            try:
+                answer = await self._api.post("/events", params={"destination_id": destination}, json=body)
+            except httpx.HTTPError as lost:
+                self.ledger.note(f"lost: {type(lost).__name__}")
+            else:
+                self.ledger.note(str(answer.status_code))
+                if answer.status_code in {202, 207, 422} and "results" in answer.json():
+                    names = self._note_results(answer.json()["results"], names)
+                    if not names:
+                        return True
+                    body = [event(name, self._day) for name in names]
+                elif answer.status_code not in {429, 503}:
+                    self.ledger.unexpected.append(f"POST /events answered {answer.status_code}")
+            await asyncio.sleep(0.2 + 0.6 * self._luck.random())
+        return False
+
+    def _note_results(self, results: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
+        """Note what was said of each event; return those that may be sent again once somebody reconnects."""
+        again = []
+        for result, name in zip(results, names, strict=True):
+            if result["status"] == "rejected" and result["reason"] == "destination_draft":
+                # Disconnected while nothing waited: it takes no events until it is connected.
+                again.append(name)
+            elif result["status"] == "rejected":
+                self.ledger.refused.add(name)
+                if result["reason"] != "no_match_key" and not name.startswith("bad"):
+                    self.ledger.unexpected.append(f"an event was rejected: {result['reason']}")
+            else:
+                self.ledger.acknowledged.add(name)
+                self.ledger.acknowledged_at.setdefault(name, time.time())
+        return again
+
+    async def close(self) -> None:
+        await self._api.aclose()

@@ -1,0 +1,149 @@
+"""Constants of the product that a campaign draws per seed, and how a child process gets them.
+
+The product has no hook for this. A child is started as `python -m campaigns.chaos.tuned ROLE`, which installs
+an import hook: the one line of a module that assigns a constant is replaced before the module is compiled, so
+that every importer and every default argument sees the drawn value. A line that is gone fails loudly.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import random
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+VARIABLE = "CHAOS_CONSTANTS"
+
+Number = int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One assignment in one module; `template` turns a number into its source text."""
+
+    file: str
+    name: str
+    choices: tuple[Number, ...]
+    template: str = "{}"
+
+    @property
+    def module(self) -> str:
+        return self.file.removesuffix(".py").replace("/", ".")
+
+    @property
+    def line(self) -> re.Pattern[str]:
+        """The assignment at the start of a line, whatever its value and comment are."""
+        return re.compile(rf"^(?P<margin> *){self.name}(?P<type>: [^=\n]+)? = [^\n#]+", re.MULTILINE)
+
+    def replaced(self, source: str, value: Number) -> str:
+        text, found = self.line.subn(
+            rf"\g<margin>{self.name}\g<type> = {self.template.format(value)}  ", source
+        )
+        if found != 1:
+            raise LookupError(f"{self.file} assigns {self.name} {found} times, not once")
+        return text
+
+
+# Small pools and odd sizes find what usual ones hide. `lease_s` and `request_deadline_s` are drawn together
+# (see `draw`), since a request is only begun when the lease outlives it.
+CONSTANTS: Mapping[str, Constant] = {
+    "lease_s": Constant("app/domain/pacing/lane_limits.py", "lease", ()),
+    "request_deadline_s": Constant("app/domain/pacing/lane_limits.py", "request", (2.0, 3.0, 4.0)),
+    "statement_deadline_s": Constant("app/store/keepalive.py", "COMMAND_TIMEOUT_S", ()),
+    "recover_every_s": Constant("app/delivery/lane_leases.py", "RECOVER_EVERY_S", (0.3, 1.0, 2.0)),
+    "poll_every_s": Constant("app/delivery/lane.py", "POLL_EVERY_S", (0.2, 0.5, 1.0)),
+    "single_queue_cache_s": Constant("app/delivery/lane.py", "POLL_CACHE_S", (0.0, 0.05, 0.5, 2.0)),
+    "worker_pool": Constant("app/processes/worker.py", "POOL_SIZE", (3, 4, 6, 10)),
+    "api_pool": Constant("app/processes/api.py", "POOL_SIZE", (2, 3, 6)),
+    "flush_worth_posts": Constant("app/ingest/group_commit.py", "FLUSH_MIN_REQUESTS", (1, 2, 7, 24, 100)),
+    "cautious_flushes": Constant("app/ingest/flush_writer.py", "CAUTIOUS_FLUSHES", (0, 1, 5, 20)),
+    "reserved_ids": Constant("app/ingest/flush_writer.py", "_RESERVED_IDS", (1, 2, 17, 256)),
+    "erasure_page": Constant("app/delivery/erasure.py", "_SCAN_LIMIT", (7, 20, 50, 200)),
+    "maintenance_page": Constant("app/delivery/maintenance.py", "_EXPIRE_LIMIT", (1, 20, 500)),
+    "breaker_longest_wait_s": Constant(
+        "app/domain/pacing/circuit_breaker.py", "LONGEST_WAIT_S", (1.0, 3.0, 6.0)
+    ),
+    "longest_retry_wait_s": Constant("app/domain/outcomes/settle.py", "longest_wait", (0.5, 2.0, 4.0)),
+    "token_lease_s": Constant("app/delivery/access_tokens.py", "_LEASE_S", ()),
+    "token_call_s": Constant("app/amazon/tokens.py", "_DEADLINE_S", ()),
+    "token_reread_s": Constant("app/delivery/access_tokens.py", "_REREAD_S", (0.2, 2.0, 15.0)),
+}
+
+# Settings of the operator that are drawn as well; all are documented in `.env.example`.
+SETTINGS: Mapping[str, tuple[int, ...]] = {
+    "FLUSH_WAIT_MS": (0, 1, 3, 20),
+    "MERGE_WINDOW_MS": (0, 10, 100, 400),
+    "MAX_REQUESTS_IN_FLIGHT": (4, 6, 16, 64),
+    "MAX_CONNECTIONS": (80, 300, 900),
+}
+
+
+def draw(luck: random.Random) -> tuple[dict[str, Number], dict[str, str]]:
+    """Return the constants and the settings of a seed."""
+    values = {name: luck.choice(constant.choices) for name, constant in CONSTANTS.items() if constant.choices}
+    # A request begins only when the lease that was last renewed outlives its deadline.
+    values["lease_s"] = round(values["request_deadline_s"] * luck.choice((1.7, 2.0, 3.0)), 2)
+    # As in the product, a little more than half a lease: a lane must move before two of them are over.
+    values["statement_deadline_s"] = round(values["lease_s"] * 0.58, 2)
+    # As in the product: half a lease, and a call that ends before it.
+    values["token_lease_s"] = round(values["lease_s"] * 0.5, 2)
+    values["token_call_s"] = round(values["lease_s"] * 0.33, 2)
+    return values, {name: str(luck.choice(choices)) for name, choices in SETTINGS.items()}
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules whose constants are replaced; all others are left to Python."""
+
+    def __init__(self, values: Mapping[str, Number]) -> None:
+        self._wanted: dict[str, list[tuple[Constant, Number]]] = {}
+        for name, value in values.items():
+            constant = CONSTANTS[name]
+            self._wanted.setdefault(constant.module, []).append((constant, value))
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        del path, target
+        if fullname not in self._wanted:
+            return None
+        return importlib.util.spec_from_loader(fullname, _Loader(fullname, self._wanted[fullname]))
+
+
+class _Loader(importlib.abc.InspectLoader):
+    def __init__(self, name: str, replacements: Sequence[tuple[Constant, Number]]) -> None:
+        self._name = name
+        self._replacements = replacements
+
+    def get_source(self, fullname: str) -> str:
+        del fullname
+        text = (ROOT / self._replacements[0][0].file).read_text()
+        for constant, value in self._replacements:
+            text = constant.replaced(text, value)
+        return text
+
+    def is_package(self, fullname: str) -> bool:
+        del fullname
+        return False
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__file__ = str(ROOT / self._replacements[0][0].file)
+        exec(compile(self.get_source(self._name), module.__file__, "exec"), module.__dict__)
+
+
+def install(values: Mapping[str, Number]) -> None:
+    """Replace these constants in every module that is imported from now on."""
+    loaded = {CONSTANTS[name].module for name in values} & sys.modules.keys()
+    if loaded:
+        raise RuntimeError(f"imported before their constants were replaced: {sorted(loaded)}")
+    sys.meta_path.insert(0, _Finder(values))
+
+
+def read(text: str) -> dict[str, Any]:
+    return dict(json.loads(text or "{}"))

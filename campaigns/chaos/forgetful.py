@@ -1,0 +1,208 @@
+"""A file system that forgets what was not fsynced: `python -m campaigns.chaos.forgetful LIVE SAFE MOUNT`.
+
+LIVE is what processes see. SAFE is what a disk would hold if the power went now. Data reaches it by fsync of
+its file alone; what happens to names (create, rename, unlink, truncate, …) is journalled in order and reaches
+it with the next fsync of anything, as on the journalling file systems that databases are run on. Nothing
+else is ever written back: this is the worst that such a file system may do.
+"""
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mfusepy
+
+
+class Forgetful(mfusepy.Operations):
+    """Passes everything to LIVE, and to SAFE what was made safe."""
+
+    use_ns = True
+
+    def __init__(self, live: Path, safe: Path) -> None:
+        self._live = live
+        self._safe = safe
+        self._journal: list[tuple[Any, ...]] = []
+        self._dirty: dict[int, list[tuple[int, int]]] = {}
+        self._written_through: set[int] = set()
+
+    def _at(self, path: str) -> str:
+        return str(self._live) + path
+
+    # -- what is made safe ------------------------------------------------------------------------
+
+    def _commit_names(self) -> None:
+        """Do to SAFE, in order, what was done to names since the last fsync."""
+        for action, path, *more in self._journal:
+            at = str(self._safe) + path
+            match action:
+                case "create":
+                    os.close(os.open(at, os.O_CREAT | os.O_WRONLY, more[0]))
+                    os.chown(at, more[1], more[2])
+                case "mkdir":
+                    os.mkdir(at, more[0])
+                    os.chown(at, more[1], more[2])
+                case "unlink":
+                    os.unlink(at)
+                case "rmdir":
+                    os.rmdir(at)
+                case "rename":
+                    os.rename(at, str(self._safe) + more[0])
+                case "symlink":
+                    os.symlink(more[0], at)
+                case "truncate":
+                    os.truncate(at, more[0])
+                case "chmod":
+                    os.chmod(at, more[0])
+                case "chown":
+                    os.chown(at, more[0], more[1])
+        self._journal.clear()
+
+    def fsync(self, path: str, datasync: int, fh: int) -> int:
+        self._commit_names()
+        ranges = self._dirty.pop(os.fstat(fh).st_ino, [])
+        if ranges:
+            safe = os.open(str(self._safe) + path, os.O_WRONLY)
+            try:
+                for offset, length in ranges:
+                    os.pwrite(safe, os.pread(fh, length, offset), offset)
+            finally:
+                os.close(safe)
+        return 0
+
+    def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
+        self._commit_names()
+        return 0
+
+    # -- files ------------------------------------------------------------------------------------
+
+    def create(self, path: str, mode: int, fi: Any = None) -> int:
+        uid, gid, _ = mfusepy.fuse_get_context()
+        fh = os.open(self._at(path), os.O_RDWR | os.O_CREAT, mode)
+        os.fchown(fh, uid, gid)
+        self._journal.append(("create", path, stat.S_IMODE(mode), uid, gid))
+        return fh
+
+    def open(self, path: str, flags: int) -> int:
+        # Opened to be read as well: what was written is read again when it is made safe.
+        fh = os.open(self._at(path), (flags & os.O_TRUNC) | os.O_RDWR)
+        if flags & os.O_TRUNC:
+            self._journal.append(("truncate", path, 0))
+            self._dirty.pop(os.fstat(fh).st_ino, None)
+        if flags & (os.O_SYNC | os.O_DSYNC):
+            self._written_through.add(fh)
+        return fh
+
+    def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
+        return os.pread(fh, size, offset)
+
+    def write(self, path: str, content: bytes, offset: int, fh: int) -> int:
+        written = os.pwrite(fh, content, offset)
+        ranges = self._dirty.setdefault(os.fstat(fh).st_ino, [])
+        if ranges and ranges[-1][0] + ranges[-1][1] == offset:
+            ranges[-1] = (ranges[-1][0], ranges[-1][1] + written)
+        else:
+            ranges.append((offset, written))
+        if fh in self._written_through:
+            self.fsync(path, 1, fh)
+        return written
+
+    def truncate(self, path: str, length: int, fh: int | None = None) -> int:
+        os.truncate(self._at(path), length)
+        self._journal.append(("truncate", path, length))
+        inode = os.stat(self._at(path)).st_ino
+        if inode in self._dirty:
+            kept = ((at, min(size, length - at)) for at, size in self._dirty[inode] if at < length)
+            self._dirty[inode] = list(kept)
+        return 0
+
+    def release(self, path: str, fh: int) -> int:
+        self._written_through.discard(fh)
+        os.close(fh)
+        return 0
+
+    def flush(self, path: str, fh: int) -> int:
+        return 0  # closing a file makes nothing safe
+
+    # -- names ------------------------------------------------------------------------------------
+
+    def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
+        found = os.lstat(self._at(path)) if fh is None else os.fstat(fh)
+        names = ("st_mode", "st_nlink", "st_size", "st_uid", "st_gid", "st_ino", "st_blocks")
+        times = {f"st_{one}time": getattr(found, f"st_{one}time_ns") for one in "amc"}
+        return {name: getattr(found, name) for name in names} | times
+
+    def readdir(self, path: str, fh: int) -> Iterator[str]:
+        yield from (".", "..", *os.listdir(self._at(path)))
+
+    def readlink(self, path: str) -> str:
+        return os.readlink(self._at(path))
+
+    def mkdir(self, path: str, mode: int) -> int:
+        uid, gid, _ = mfusepy.fuse_get_context()
+        os.mkdir(self._at(path), mode)
+        os.chown(self._at(path), uid, gid)
+        self._journal.append(("mkdir", path, stat.S_IMODE(mode), uid, gid))
+        return 0
+
+    def unlink(self, path: str) -> int:
+        os.unlink(self._at(path))
+        self._journal.append(("unlink", path))
+        return 0
+
+    def rmdir(self, path: str) -> int:
+        os.rmdir(self._at(path))
+        self._journal.append(("rmdir", path))
+        return 0
+
+    def rename(self, old: str, new: str, flags: int = 0) -> int:
+        if flags:
+            raise mfusepy.FuseOSError(errno.EINVAL)
+        os.rename(self._at(old), self._at(new))
+        self._journal.append(("rename", old, new))
+        return 0
+
+    def symlink(self, target: str, source: str) -> int:
+        os.symlink(source, self._at(target))
+        self._journal.append(("symlink", target, source))
+        return 0
+
+    def chmod(self, path: str, mode: int) -> int:
+        os.chmod(self._at(path), stat.S_IMODE(mode))
+        self._journal.append(("chmod", path, stat.S_IMODE(mode)))
+        return 0
+
+    def chown(self, path: str, uid: int, gid: int) -> int:
+        os.chown(self._at(path), uid, gid)
+        self._journal.append(("chown", path, uid, gid))
+        return 0
+
+    def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
+        os.utime(self._at(path), ns=times) if times else os.utime(self._at(path))
+        return 0
+
+    def statfs(self, path: str) -> dict[str, int]:
+        found = os.statvfs(self._at(path))
+        names = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_favail", "f_ffree", "f_files", "f_frsize")
+        return {name: getattr(found, name) for name in names}
+
+
+def main() -> None:
+    live, safe, mount = sys.argv[1:]
+    os.umask(0)
+    mfusepy.FUSE(
+        Forgetful(Path(live), Path(safe)),
+        mount,
+        foreground=True,
+        nothreads=True,
+        allow_other=True,
+        default_permissions=True,
+        fsname="forgetful",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The judge of liveness: one thing is broken for ever, and everything else must go on.
+
+Each rule is one function from the evidence to the violations, as in `tests.crashes.judge`, which judges
+safety afterwards.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tests.crashes.evidence import Objection
+
+LONGEST_STANDSTILL_S = 75.0  # at a lease of 60 s; shorter leases shorten it
+USUAL_LEASE_S = 60.0
+SLACK_S = 3.0  # polls, and a machine that is shared
+P99_FLOOR_S = 1.5
+P99_FACTOR = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRecord:
+    """The events of one advertiser: when each was acknowledged, and when Amazon had taken it."""
+
+    name: str
+    accepted: Mapping[str, float]
+    delivered: Mapping[str, float]
+    is_sick: bool = False  # it is what stays broken
+    is_moving: bool = False  # it was owned by what froze, and may stand still until the lease lapses
+    has_damage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DamageRecord:
+    """One damaged batch: its events with the state of each at the end, and the states that are allowed."""
+
+    kind: str
+    states: Mapping[str, str]
+    allowed: frozenset[str]
+
+
+@dataclass(slots=True)
+class LivenessEvidence:
+    """What a liveness run leaves behind. Moments are seconds since 1970."""
+
+    lanes: Sequence[LaneRecord] = ()
+    baseline: tuple[float, float] = (0.0, 0.0)
+    quiet: tuple[float, float] = (0.0, 0.0)
+    ended: float = 0.0
+    lease_s: float = USUAL_LEASE_S
+    request_deadline_s: float = 25.0
+    noise_s: float = 0.0  # the longest delay of a timer of the campaign itself
+    # How much longer the workers took than they computed: they waited for a core that others had.
+    stretch: float = 1.0
+    declared: set[str] = field(default_factory=set)  # events that are named as damaged
+    undeclared: set[str] = field(default_factory=set)  # events named unreadable that nobody damaged
+    damages: Sequence[DamageRecord] = ()
+    erasures: Mapping[str, float | None] = field(default_factory=dict)  # seconds until finished
+    unanswered: set[str] = field(default_factory=set)  # offered while an API was frozen, never answered
+    internal_errors: Sequence[str] = ()
+
+    @property
+    def longest_standstill(self) -> float:
+        scaled = LONGEST_STANDSTILL_S * self.lease_s / USUAL_LEASE_S
+        return scaled + SLACK_S * self.stretch + 2 * self.noise_s
+
+
+def judge(seen: LivenessEvidence) -> list[Objection]:
+    """Return every broken promise; an empty list is an acquittal."""
+    return [Objection(rule.__name__, about) for rule in RULES for about in rule(seen)]
+
+
+def healthy_lanes_progress(seen: LivenessEvidence) -> Iterator[str]:
+    """No healthy lane in which something waits stands still for longer than a lease and a quarter."""
+    for lane in seen.lanes:
+        if lane.is_sick:
+            continue
+        longest, at = standstill(lane, seen.ended, seen.declared)
+        if longest > seen.longest_standstill:
+            yield (
+                f"{lane.name} stood still for {longest:.1f} s from {at - seen.baseline[0]:.1f} s on, "
+                f"allowed {seen.longest_standstill:.1f} s"
+            )
+
+
+def standstill(lane: LaneRecord, ended: float, declared: set[str]) -> tuple[float, float]:
+    """Return the longest time in which something waited and nothing was delivered, and when it began."""
+    steps = sorted(
+        [(at, 1, event) for event, at in lane.accepted.items() if event not in declared]
+        + [(at, 0, event) for event, at in lane.delivered.items() if event in lane.accepted]
+    )
+    waiting: set[str] = set()
+    early: set[str] = set()  # delivered before the caller had read the acknowledgement
+    since, longest, begun = 0.0, 0.0, 0.0
+    for at, is_accepted, event in [*steps, (ended, 2, "")]:
+        if waiting and at - since > longest:
+            longest, begun = at - since, since
+        if is_accepted == 1:
+            if event in early:
+                continue
+            since = at if not waiting else since
+            waiting.add(event)
+        elif is_accepted == 0:
+            early.add(event)
+            waiting.discard(event)
+            since = at
+    return longest, begun
+
+
+def healthy_lanes_keep_their_pace(seen: LivenessEvidence) -> Iterator[str]:
+    """With only the broken thing broken, p99 of every other lane is what it was before, within a bound."""
+    for lane in seen.lanes:
+        if lane.is_sick or lane.is_moving or lane.has_damage:
+            continue
+        before, after = p99(lane, *seen.baseline), p99(lane, *seen.quiet, ended=seen.ended)
+        usual = max(P99_FLOOR_S, P99_FACTOR * (before or 0.0))
+        # Less than a request's deadline, or waiting for one that hangs would go unseen on a busy machine.
+        bound = max(P99_FLOOR_S, min(usual * seen.stretch, seen.request_deadline_s * 0.8)) + 2 * seen.noise_s
+        if after is not None and after > bound:
+            yield f"{lane.name}: p99 {after:.2f} s, before {before or 0.0:.2f} s, allowed {bound:.2f} s"
+
+
+def p99(lane: LaneRecord, since: float, until: float, *, ended: float | None = None) -> float | None:
+    """Return the 99th percentile of the waits for delivery of what was acknowledged in this time."""
+    waits = sorted(
+        over - at
+        for event, at in lane.accepted.items()
+        if since <= at < until and (over := lane.delivered.get(event, ended)) is not None
+    )
+    return waits[min(len(waits) - 1, int(len(waits) * 0.99))] if waits else None
+
+
+def accepted_is_delivered_or_named(seen: LivenessEvidence) -> Iterator[str]:
+    """What was accepted for a healthy lane is delivered, or named as damaged, while the thing is broken."""
+    for lane in seen.lanes:
+        if lane.is_sick:
+            continue
+        missing = sorted(lane.accepted.keys() - lane.delivered.keys() - seen.declared)
+        if missing:
+            yield f"{lane.name}: {len(missing)} events neither delivered nor named: {', '.join(missing[:4])}"
+
+
+def damage_is_named(seen: LivenessEvidence) -> Iterator[str]:
+    """Exactly the damaged events are named unreadable, or otherwise declared; nothing else is."""
+    for damage in seen.damages:
+        wrong = {event: state for event, state in damage.states.items() if state not in damage.allowed}
+        if wrong:
+            shown = ", ".join(f"{event} {state}" for event, state in sorted(wrong.items())[:3])
+            yield f"{damage.kind}: {len(wrong)} of {len(damage.states)} events: {shown}"
+    if seen.undeclared:
+        yield f"named unreadable, never damaged: {', '.join(sorted(seen.undeclared)[:4])}"
+
+
+def erasures_finish(seen: LivenessEvidence) -> Iterator[str]:
+    """Every erasure is finished while the thing is broken."""
+    for erasure, seconds in seen.erasures.items():
+        if seconds is None:
+            yield f"{erasure} is still under way"
+
+
+def callers_are_answered(seen: LivenessEvidence) -> Iterator[str]:
+    """Every post is answered by the API processes that are left, within the caller's patience."""
+    if seen.unanswered:
+        yield f"{len(seen.unanswered)} events never answered: {', '.join(sorted(seen.unanswered)[:4])}"
+
+
+def nothing_answers_500(seen: LivenessEvidence) -> Iterator[str]:
+    """No route answers 500 because of a damaged row."""
+    yield from seen.internal_errors
+
+
+# Rules whose bounds are times: on a machine without a free core they say nothing.
+TIMED = frozenset(
+    {
+        "healthy_lanes_progress",
+        "healthy_lanes_keep_their_pace",
+        "accepted_is_delivered_or_named",
+        "erasures_finish",
+        "callers_are_answered",
+        "the_run_ends",
+    }
+)
+
+Rule = Callable[[LivenessEvidence], Iterator[str]]
+RULES: tuple[Rule, ...] = (
+    healthy_lanes_progress,
+    healthy_lanes_keep_their_pace,
+    accepted_is_delivered_or_named,
+    damage_is_named,
+    erasures_finish,
+    callers_are_answered,
+    nothing_answers_500,
+)

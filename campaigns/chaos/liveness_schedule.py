@@ -1,0 +1,159 @@
+"""A liveness schedule: many advertisers, few workers, storage faults, and one thing that stays broken.
+
+One integer decides all of it. A schedule is plain JSON once drawn, constants and settings included, so that
+it can be replayed after the way of drawing has changed.
+"""
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from campaigns.chaos import constants
+from campaigns.chaos.caller import Post
+from campaigns.chaos.damage import KINDS
+from campaigns.chaos.schedule import Step
+
+BASELINE_S = 2.0  # nothing is wrong yet
+STORM_S = 2.5  # passing faults, and from here on the one that stays
+QUIET_S = 4.5  # only what stays broken is broken
+FROZEN_WORKER, FROZEN_API = "a worker is frozen", "an API is frozen"
+HANGING = "an advertiser never answers"
+HALF_OPEN_OWN = "the lease connection of a worker is half-open"
+HALF_OPEN_WORKER = "a pooled connection of a worker is half-open"
+HALF_OPEN_API = "a connection of an API is half-open"
+SICK_POSTS_A_SECOND = 20.0
+NOTHING = "only the damaged batches"
+RARELY = 0.3
+SHARED_BY = 4  # seeds that run with the same constants, settings and number of workers
+# How often each is drawn.
+BROKEN: Mapping[str, int] = {
+    FROZEN_WORKER: 4,
+    FROZEN_API: 2,
+    HANGING: 4,
+    HALF_OPEN_OWN: 2,
+    HALF_OPEN_WORKER: 2,
+    HALF_OPEN_API: 1,
+    NOTHING: 3,
+}
+PASSING: Mapping[str, dict[str, Any]] = {
+    "kill a worker": {},
+    "kill an API": {},
+    "restart a worker in good order": {},
+    "kill a backend": {},
+    "lose a COMMIT's answer": {"how": "worker"},
+    "lose an INSERT's answer": {"how": "worker"},
+    "reset the database's connections": {"how": "api"},
+    "reset Amazon's connections": {},
+    "Amazon": {"lasts": 1.5},
+}
+AMAZON = (
+    "a 429 with a window",
+    "503s",
+    "refuses some for now",
+    "accepts, then drops",
+    "an access token refused",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessSchedule:
+    """Everything that a run needs to be repeated, as far as whole processes can be."""
+
+    seed: int
+    advertisers: int
+    workers: int
+    posts_a_second: float  # of each advertiser
+    broken: str
+    which: int
+    damages: tuple[str, ...]
+    steps: tuple[Step, ...]
+    constants: dict[str, float]
+    settings: dict[str, str]
+
+    @property
+    def lasts(self) -> float:
+        return BASELINE_S + STORM_S + QUIET_S
+
+    def posts(self) -> list[Post]:
+        """Return the posts to the healthy destinations, evenly mixed over the whole time."""
+        luck = random.Random(f"liveness posts {self.seed}")
+        found, made = [], 0
+        sick = self.which % self.advertisers if self.broken == HANGING else None
+        for destination in range(self.advertisers):
+            # Many requests of the one that never answers must be under way, or they take no room from others.
+            rate = SICK_POSTS_A_SECOND if destination == sick else self.posts_a_second
+            at = luck.uniform(0, 1 / rate)
+            while at < self.lasts:
+                size = luck.choice((1, 1, 1, 2, 5, 20))
+                names = tuple(f"ev-{self.seed}-{made + n}" for n in range(size))
+                found.append(Post(at, destination, names))
+                made += size
+                at += luck.uniform(0.4, 1.6) / rate
+        return sorted(found, key=lambda post: post.at)
+
+    def parts(self) -> tuple[list[Post], list[Post]]:
+        """Return the posts of baseline and storm, and those of the quiet part, each from second 0 on."""
+        begins = BASELINE_S + STORM_S
+        posts = self.posts()
+        after = [replace(post, at=post.at - begins) for post in posts if post.at >= begins]
+        return [post for post in posts if post.at < begins], after
+
+    def kept(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def read(cls, path: Path) -> "LivenessSchedule":
+        held = json.loads(path.read_text())
+        steps = tuple(Step(**step) for step in held["steps"])
+        return cls(**{**held, "damages": tuple(held["damages"]), "steps": steps})
+
+
+def draw(seed: int) -> LivenessSchedule:
+    """Return the liveness schedule of a seed."""
+    luck = random.Random(f"liveness {seed}")
+    # Neighbours share their constants, since the start of processes is what a run costs most.
+    shared = random.Random(f"liveness constants {seed // SHARED_BY}")
+    workers = shared.choice((1, 2, 2, 3))
+    values, settings = constants.draw(shared)
+    may_break = {kind: weight for kind, weight in BROKEN.items() if workers > 1 or kind != FROZEN_WORKER}
+    broken = luck.choices(list(may_break), weights=list(may_break.values()))[0]
+    steps = []
+    # What ends a connection or its process would mend one that is half-open.
+    drawn = sorted(PASSING) if "half-open" not in broken else ["Amazon", "reset Amazon's connections"]
+    if workers == 1:
+        # The start of a process takes as long as the machine likes, and nobody else could go on meanwhile.
+        drawn = [action for action in drawn if "a worker" not in action]
+    # An advertiser that begins to hang is worst until its breaker opens: nothing else may disturb that time.
+    for _ in range(0 if broken == HANGING else luck.randint(0, 2)):
+        action = luck.choice(drawn)
+        more = dict(PASSING[action])
+        if action == "Amazon":
+            more["how"] = luck.choice(AMAZON)
+        at = round(luck.uniform(0.0, STORM_S - 1.0), 2)
+        steps.append(Step(at, action, luck.randrange(12), **more))
+    steps += _rare_steps(seed, workers, broken)
+    return LivenessSchedule(
+        seed=seed,
+        advertisers=luck.randint(6, 10),
+        workers=workers,
+        posts_a_second=luck.choice((2.0, 4.0)),
+        broken=broken,
+        which=luck.randrange(12),
+        damages=tuple(luck.sample(KINDS, k=luck.randint(1, 3))),
+        steps=tuple(sorted(steps, key=lambda step: step.at)),
+        constants=values,
+        settings=settings,
+    )
+
+
+def _rare_steps(seed: int, workers: int, broken: str) -> list[Step]:
+    """Return steps for states that the usual faults do not reach, drawn apart from everything else."""
+    luck = random.Random(f"liveness rare steps {seed}")
+    at, which = round(luck.uniform(0.0, STORM_S - 1.0), 2), luck.randrange(12)
+    may_drop, may_kill = luck.random() < RARELY, luck.random() < RARELY
+    if may_kill and workers > 1 and broken in {NOTHING, FROZEN_API}:
+        return [Step(at, "kill a worker that refreshes a token", which)]
+    return [Step(at, "drop the functions of flushes")] if may_drop and broken != HANGING else []

@@ -1,0 +1,313 @@
+"""Build the image and run both compose files on the real Docker engine; print the results as a table.
+
+    ./run campaign containers --folder /var/tmp/engine
+
+Root on Debian 13; about five minutes, less with a folder from an earlier run. Any failed check ends it with 1.
+"""
+
+import argparse
+import base64
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from campaigns.containers.engine import ROOT, Engine
+
+IMAGE = "amazon-conversions-destination"
+SERVICES = ("postgres", "sandbox", "api", "worker")
+STOP_WITHIN_S = 3.0
+DELAYS_S = (0.1, 0.5, 1.0, 5.0)
+PRODUCTION = ROOT / "deploy" / "compose"
+
+Row = tuple[str, str]
+
+
+def main() -> int:
+    """Run everything and print the table; clean up whatever happens."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="programs and images; kept for the next run"
+    )
+    parser.add_argument("--only", choices=("image", "compose", "production"), help="one part")
+    options = parser.parse_args()
+    engine = Engine(options.folder.resolve())
+    engine.prepare()
+    rows: list[Row] = []
+    with engine.building():
+        rows += build(engine)
+    parts: dict[str, Callable[[Engine], list[Row]]] = {
+        "image": image, "compose": compose, "production": production,
+    }  # fmt: skip
+    with engine.running():
+        for name, part in parts.items():
+            if options.only in {None, name}:
+                rows += part(engine)
+                report(rows)
+    return 0
+
+
+def report(rows: list[Row]) -> None:
+    """Print the table with date and commit."""
+    print(f"\n{datetime.now(UTC):%d %B %Y %H:%M} UTC, commit {commit()}\n\n| what | seen |\n|---|---|")
+    for name, value in rows:
+        print(f"| {name} | {value} |")
+
+
+def commit() -> str:
+    """Return the commit that is tested."""
+    return subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
+
+
+def build(engine: Engine) -> list[Row]:
+    """Build the image as it is, and the proxy of the production example."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    began = time.monotonic()
+    arguments = ("--build-arg", f"VERSION={version}", "--build-arg", f"REVISION={commit()}")
+    engine.docker("build", "-q", "--network", "host", "-t", IMAGE, *arguments, ".")
+    took = time.monotonic() - began
+    engine.docker(
+        "build", "-q", "--network", "host", "-t", "amazon-conversions-proxy", str(PRODUCTION / "proxy")
+    )
+    size, base = (
+        int(engine.docker("inspect", "-f", "{{.Size}}", name)) for name in (IMAGE, "python:3.13-slim")
+    )
+    labels = json.loads(engine.docker("inspect", "-f", "{{json .Config.Labels}}", IMAGE))
+    assert labels["org.opencontainers.image.version"] == version
+    assert labels["org.opencontainers.image.revision"] == commit()
+    return [
+        ("build, unchanged Dockerfile, no registry", f"{took:.0f} s"),
+        ("image size", f"{size / 1e6:.0f} MB, of them {base / 1e6:.0f} MB base image (a Debian stand-in)"),
+        ("labels", ", ".join(sorted(name.rpartition(".")[2] for name in labels))),
+    ]
+
+
+def image(engine: Engine) -> list[Row]:
+    """Look at the image itself: its programs, its file system, and how it ends."""
+    rows: list[Row] = []
+    pip = engine.docker("run", "--rm", "--entrypoint", "python", IMAGE, "-m", "pip", "--version", check=False)
+    assert "No module named pip" in pip, pip
+    programs = engine.docker("run", "--rm", "--entrypoint", "ls", IMAGE, "/opt/venv/bin").split()
+    assert all(name.startswith("python") for name in programs), programs
+    rows.append(("programs in /opt/venv/bin", ", ".join(programs)))
+    for role, command in (("serve", ["serve"]), ("work", ["work"]), ("serve --init", ["serve"])):
+        flags = ["--init"] if role.endswith("--init") else []
+        seen = [f"{delay:g} s: {stop_after(engine, command, flags, delay)}" for delay in DELAYS_S]
+        rows.append((f"SIGTERM to `{role}` after", "; ".join(seen)))
+    broken = engine.docker(
+        "run", "--rm", "--read-only", "-e", "DATA_DIR=/nowhere", IMAGE, "sandbox", check=False
+    )
+    assert "Traceback" not in broken and "DATA_DIR" in broken, broken
+    rows.append(("`sandbox` without a writable DATA_DIR", "one sentence, exit 2"))
+    return rows
+
+
+def stop_after(engine: Engine, command: list[str], flags: list[str], delay: float) -> str:
+    """Start a container without a database, send SIGTERM after a delay; return seconds and exit code."""
+    url = "postgresql+asyncpg://u:p@127.0.0.1:1/d"
+    name = engine.docker("run", "-d", *flags, "-e", f"DATABASE_URL={url}", IMAGE, *command).strip()[-64:]
+    time.sleep(delay)
+    began = time.monotonic()
+    engine.docker("stop", "-t", "20", name)
+    took = time.monotonic() - began
+    code = engine.docker("inspect", "-f", "{{.State.ExitCode}}", name).strip()
+    engine.docker("rm", "-f", name)
+    assert took < STOP_WITHIN_S, f"{command} {flags} SIGTERM after {delay} s took {took:.1f} s, exit {code}"
+    return f"{took:.1f} s (exit {code})"
+
+
+def compose(engine: Engine) -> list[Row]:
+    """Bring the default compose file up, send the printed event, kill, and bring it down and up again."""
+    # In a project folder without a `.env` that would change what is tested.
+    engine.docker("compose", "config", "-q")
+    try:
+        began = time.monotonic()
+        engine.docker("compose", "up", "-d", "--no-build", "--wait", *SERVICES)
+        healthy = time.monotonic() - began
+        text = engine.docker("compose", "up", "--no-build", "--no-deps", "example")
+        found = re.search(r"curl .*", text)
+        assert found is not None and "Ready" in text, text
+        line = found[0]
+        first = engine.inside("bash", "-c", line)
+        assert '"accepted":1' in first, first
+        delivered = delivered_after(engine, line, first)
+        status = engine.docker("compose", "ps", "--format", "{{.Service}} {{.Health}}")
+        assert all(f"{name} healthy" in status for name in SERVICES), status
+        rows = [
+            ("`compose up` until all are healthy", f"{healthy:.0f} s"),
+            ("printed first event", f"202, delivered after {delivered:.1f} s"),
+            ("read-only root", read_only(engine)),
+            *stop_with_database(engine),
+            ("kill -9 of worker and API", kill_nine(engine)),
+        ]
+        engine.docker("compose", "down")
+        began = time.monotonic()
+        engine.docker("compose", "up", "-d", "--no-build", "--wait", *SERVICES)
+        again = engine.inside("bash", "-c", line)
+        assert '"duplicates":1' in again, again
+        return [
+            *rows,
+            ("down, then up", f"healthy after {time.monotonic() - began:.0f} s; the event is a duplicate"),
+        ]
+    finally:
+        engine.docker("compose", "down", "-v", check=False)
+
+
+def stop_with_database(engine: Engine) -> list[Row]:
+    """Stop API and worker after delays from their start, with the database up; then start both again."""
+    rows = []
+    for name in ("api", "worker"):
+        took = []
+        for delay in DELAYS_S:
+            engine.docker("compose", "stop", name)
+            engine.docker("compose", "up", "-d", "--no-build", "--no-deps", name)
+            time.sleep(delay)
+            began = time.monotonic()
+            engine.docker("compose", "stop", "-t", "20", name)
+            took.append(time.monotonic() - began)
+            assert took[-1] < STOP_WITHIN_S, f"{name}: SIGTERM after {delay} s took {took[-1]:.1f} s"
+        seen = "; ".join(
+            f"{delay:g} s: {seconds:.1f} s" for delay, seconds in zip(DELAYS_S, took, strict=True)
+        )
+        began = time.monotonic()
+        engine.docker("compose", "up", "-d", "--no-build", "--no-deps", "--wait", name)
+        rows += [
+            (f"SIGTERM to `{name}` of the compose file after", seen),
+            (f"`{name}` alone from start to healthy", f"{time.monotonic() - began:.1f} s"),
+        ]
+    return rows
+
+
+def delivered_after(engine: Engine, line: str, response: str) -> float:
+    """Wait until the event of the printed line is delivered; return the seconds."""
+    key = re.search(r'Bearer ([^"]+)"', line)
+    destination = re.search(r"dst_\w+", line)
+    assert key is not None and destination is not None
+    event_id = json.loads(response)["results"][0]["event_id"]
+    address = f"http://localhost:8000/events/{event_id}?destination_id={destination[0]}"
+    began = time.monotonic()
+    while time.monotonic() - began < 60:
+        if '"status":"delivered"' in engine.inside(
+            "curl", "-s", "-H", f"Authorization: Bearer {key[1]}", address
+        ):
+            return time.monotonic() - began
+        time.sleep(0.2)
+    raise AssertionError("the first event was not delivered within a minute")
+
+
+def read_only(engine: Engine) -> str:
+    """Return what the container's user can write; fail if it is more than /tmp and /data."""
+    script = (
+        'id -u; for d in / /srv /opt/venv /etc /tmp /data; do touch $d/x 2>/dev/null && echo "$d"; done; true'
+    )
+    user, *writable = engine.docker("compose", "exec", "-T", "api", "sh", "-c", script).split()
+    assert (user, writable) == ("10001", ["/tmp", "/data"]), (user, writable)
+    return f"uid {user}; writable: {', '.join(writable)}"
+
+
+def kill_nine(engine: Engine) -> str:
+    """Kill two containers' processes with SIGKILL; return the seconds until both are healthy again."""
+    for name in ("worker", "api"):
+        pid = engine.docker("inspect", "-f", "{{.State.Pid}}", f"amazon-conversions-{name}-1").strip()
+        os.kill(int(pid), 9)
+    began = time.monotonic()
+    while time.monotonic() - began < 60:
+        time.sleep(0.5)
+        status = engine.docker("compose", "ps", "--format", "{{.Service}} {{.Health}}")
+        if "worker healthy" in status and "api healthy" in status:
+            return f"restarted, healthy after {time.monotonic() - began:.0f} s"
+    raise AssertionError(status)
+
+
+def production(engine: Engine) -> list[Row]:
+    """Replace the two API containers of the production example one after the other, under load."""
+    folder = Path(tempfile.mkdtemp(prefix="production-"))
+    shutil.copytree(PRODUCTION, folder, dirs_exist_ok=True)
+    key = write_secrets(folder / "secrets")
+    more = {
+        "AMAZON_CLIENT_ID": "amzn1.example", "PUBLIC_URL": "https://localhost:8443", "HTTPS_PORT": "127.0.0.1:8443",
+    }  # fmt: skip
+
+    def run(*words: str, check: bool = True) -> str:
+        return engine.docker("compose", *words, cwd=folder, more=more, check=check)
+
+    try:
+        began = time.monotonic()
+        run("up", "-d", "--no-build", "--wait", "postgres", "api-a", "api-b", "worker-a", "worker-b", "proxy")
+        healthy = time.monotonic() - began
+        assert (
+            engine.inside(
+                "curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://localhost:8443/metrics"
+            )
+            == "404"
+        )
+        load = subprocess.Popen(
+            engine.command_inside(sys.executable, "-m", "campaigns.containers.load", "https://localhost:8443", key),
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        time.sleep(5)
+        for name in ("api-a", "api-b", "worker-a", "worker-b"):
+            run("up", "-d", "--no-build", "--no-deps", "--force-recreate", "--wait", name)
+            time.sleep(8)
+        out, _ = load.communicate("stop\n")
+        seen = json.loads(out)
+        assert seen["failed"] == 0 and seen["requests"] > 500, seen
+        return [
+            ("production example until all are healthy", f"{healthy:.0f} s"),
+            (
+                "APIs and workers replaced one by one under load",
+                f"{seen['requests']:,} requests, {seen['failed']} failed",
+            ),
+        ]
+    finally:
+        with suppress(OSError):
+            (folder / "log.txt").write_text(run("logs", "--no-color", check=False))
+        run("down", "-v", check=False)
+
+
+def write_secrets(folder: Path) -> str:
+    """Make the secrets of the production example; return the admin key."""
+    folder.mkdir()
+    password, key = secrets.token_hex(24), secrets.token_urlsafe(32)
+
+    def url(role: str, password: str) -> str:
+        return f"postgresql+asyncpg://{role}:{password}@postgres:5432/conversions"
+
+    encryption = base64.b64encode(secrets.token_bytes(32)).decode()
+    values = {
+        "postgres_password": password,
+        "migration_database_url": url("conversions", password),
+        "database_url": url("conversions_api", secrets.token_hex(24)),
+        "worker_database_url": url("conversions_worker", secrets.token_hex(24)),
+        "encryption_keys": f"k1:{encryption}",
+        "amazon_client_secret": "example",
+        "bootstrap_admin_key": key,
+    }
+    for name, value in values.items():
+        (folder / name).write_text(value + "\n")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-keyout", str(folder / "key"), "-out", str(folder / "certificate")],
+        check=True, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    pem = (folder / "certificate").read_text() + (folder / "key").read_text()
+    (folder / "tls_certificate").write_text(pem)
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    return key
+
+
+if __name__ == "__main__":
+    sys.exit(main())

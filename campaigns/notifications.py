@@ -1,0 +1,82 @@
+"""What is notified in minutes of healthy load, and while a fault flickers; in real time.
+
+    ./run campaign notifications healthy --minutes 15  # expected: no message
+    ./run campaign notifications flicker --minutes 10  # expected: at most two
+
+Ten events a second on an instance of its own. In `flicker`, Amazon answers 503 for 15 of every 40 seconds.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import sys
+import tempfile
+import threading
+import time
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from dev.drills.load import Load
+from dev.drills.stage import Stage
+
+FAULTY_S, PERIOD_S = 15.0, 40.0
+MOST = {"healthy": 0, "flicker": 2}
+
+
+def receiver(messages: list[str]) -> ThreadingHTTPServer:
+    """Start a webhook receiver that notes type and kind of each message."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            messages.append(f"{body['type']} {body['data'].get('kind')}")
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    return server
+
+
+def run(mode: str, minutes: float, folder: Path) -> int:
+    """Print the messages and the counts; return 1 if there were too many messages."""
+    messages: list[str] = []
+    server = receiver(messages)
+    os.environ["NOTIFY_WEBHOOKS"] = f"ops=http://127.0.0.1:{server.server_port}/hook"
+    os.environ["NOTIFY_SECRETS"] = f"ops=whsec_{b64encode(secrets.token_bytes(24)).decode()}"
+    stage, changes, faulty = Stage(folder), 0, False
+    try:
+        stage.open()
+        load = Load(stage, callers=1, pause_s=2.0)
+        load.start()
+        began = time.monotonic()
+        while (elapsed := time.monotonic() - began) < minutes * 60:
+            wanted = mode == "flicker" and elapsed % PERIOD_S < FAULTY_S
+            if wanted is not faulty:
+                faulty, changes = wanted, changes + 1
+                stage.set_fault({"kind": "5xx"} if faulty else None)
+            time.sleep(0.2)
+        load.stop()
+        stage.set_fault(None)
+        counts = stage.drain()
+    finally:
+        stage.close()
+        server.shutdown()
+    print(f"{mode}: {minutes:g} minutes, {changes} changes, {len(messages)} messages: {messages}; {counts}")
+    return int(len(messages) > MOST[mode] or counts["dead"] > 0)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("mode", choices=sorted(MOST))
+    parser.add_argument("--minutes", type=float, required=True)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="conversions-campaign-") as name:
+        Path(name).chmod(0o755)
+        sys.exit(run(chosen.mode, chosen.minutes, Path(name)))

@@ -1,0 +1,32 @@
+"""docs/campaigns.md lists the campaigns, and each of them is a program."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from campaigns.__main__ import CAMPAIGNS, LONG_TESTS, main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_page_lists_every_campaign() -> None:
+    """The first column of the table has the names."""
+    page = (ROOT / "docs" / "campaigns.md").read_text()
+    rows = re.findall(r"(?m)^\| (`.*?) \|", page)
+    assert sorted(re.findall(r"`([\w-]+)`", " ".join(rows))) == sorted([*CAMPAIGNS, LONG_TESTS])
+
+
+@pytest.mark.parametrize("name", CAMPAIGNS)
+def test_a_campaign_describes_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is imported as a whole, so that a module that was renamed is noticed."""
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert f"run campaign {name}" in capsys.readouterr().out
+
+
+def test_an_unknown_campaign_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a name the list is printed."""
+    assert (main(["none"]), main([])) == (2, 0)
+    assert "liveness" in capsys.readouterr().out

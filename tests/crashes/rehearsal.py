@@ -1,0 +1,341 @@
+"""One service in this process, in as many lives as it takes.
+
+A life is built of the product's own parts, as its roots build them, on wires that go through a fuse. Time
+is a number here: clocks are arguments of the pipeline, and what the database must wait for is moved into the
+past between two steps, so that nothing sleeps.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from app.amazon.client import EventsClient
+from app.amazon.tokens import SignIn
+from app.delivery.access_tokens import AccessTokens
+from app.delivery.delivery import SETTLED_WITHIN, Delivery
+from app.delivery.environment import Environment
+from app.delivery.erasure import ErasureScanner
+from app.delivery.lane import Lane
+from app.delivery.lane_leases import LaneLeases
+from app.delivery.settlement import CountWriter, StaleOwner
+from app.domain.conversion.consent import ConsentSettings
+from app.domain.event import read_events
+from app.domain.ids import DEFAULT_ORGANISATION
+from app.domain.outcomes.settle import RetryPolicy
+from app.ingest.destination_cache import AgeLimits
+from app.ingest.intake import Intake
+from app.ingest.pending_request import NotStored, SenderAccess
+from app.processes import api
+from app.processes.resources import Resources, open_resources, session_settings
+from app.settings import Settings
+from app.store.clock import DatabaseClock
+from app.store.database_results import DatabaseResults
+from app.store.errors import DRIVER_ERRORS
+from app.store.token_leases import refresh_place
+from tests.crashes import stored
+from tests.crashes.amazon import StandIn
+from tests.crashes.evidence import Evidence
+from tests.crashes.fuse import Died, Fuse, FusedTransport, wire_with
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+AMAZON = "http://amazon.test"
+MAPPING: dict[str, Any] = {
+    "name": "Cart",
+    "action": "send_events",
+    "event_type": "ADD_TO_SHOPPING_CART",
+    "event_source": "WEBSITE",
+    "event_name": "Added to cart",
+    "country_code": "US",
+    "fields": {"event_timestamp": {"path": "at"}, "email": {"path": "email"}},
+    "custom_data": [],
+    "consent": {"mode": "granted"},
+}
+
+
+class Secret:
+    def get_secret_value(self) -> str:
+        return "secret"
+
+
+def event(name: str) -> dict[str, Any]:
+    """A harmless event; the same name is the same content, however often it is asked for."""
+    return {"event_id": name, "at": _TODAY, "email": f"{name}@example.com"}
+
+
+_TODAY = datetime.now(UTC).strftime("%Y-%m-%dT00:00:00Z")
+
+
+@dataclass
+class Clock:
+    """Seconds that pass when told to."""
+
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Wired(Resources):
+    """Resources whose connections all go through one fuse."""
+
+    fuse: Fuse = field(default_factory=Fuse)
+    session: Mapping[str, str] | None = None
+
+    async def connect(self) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            self.dsn,
+            connection_class=wire_with(self.fuse),
+            server_settings=session_settings("own") if self.session is None else dict(self.session),
+        )
+
+
+@dataclass
+class Rehearsal:
+    """The stage: a database, a stand-in, a record of what callers were told. Lives come and go on it."""
+
+    resources: Resources
+    office: asyncpg.Connection
+    amazon: StandIn
+    destinations: list[str] = field(default_factory=list)
+    evidence: Evidence = field(default_factory=Evidence)
+    refused_by: str = ""
+
+    async def destination(self, *, rate: float = 1_000, burst: int = 1_000) -> str:
+        """Make a connected destination with a published mapping, whose access token has run out."""
+        number = 1 + await self.office.fetchval("SELECT count(*) FROM destinations")
+        dst, map_id, document = f"dst_{number:020d}", f"map_{number:020d}", json.dumps(MAPPING)
+        async with self.office.transaction():
+            lane = await self.office.fetchval(
+                "INSERT INTO lanes (region, advertiser_id) VALUES ('NA', $1) RETURNING id", str(number)
+            )
+            await self.office.execute(
+                "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, "
+                "requests_per_second, burst, sign_in, published_mappings) "
+                "VALUES ($1, $2, 'Acme', $3, 'NA', 'USD', $4, $5, 'valid', 1)",
+                dst,
+                lane,
+                str(number),
+                rate,
+                burst,
+            )
+            await self.office.execute(
+                "INSERT INTO sign_ins (destination, refresh_token, connected_by) VALUES ($1, $2, 'test')",
+                dst,
+                self.resources.vault.seal(b"Atzr|0", place=refresh_place(dst)),
+            )
+            await self.office.execute(
+                "INSERT INTO mappings (id, destination, name, draft) VALUES ($1, $2, 'Cart', $3)",
+                map_id,
+                dst,
+                document,
+            )
+            await self.office.execute(
+                "INSERT INTO mapping_versions (mapping, version, document, published_by) "
+                "VALUES ($1, 1, $2, 'test')",
+                map_id,
+                document,
+            )
+            await self.office.execute("UPDATE mappings SET published_version = 1 WHERE id = $1", map_id)
+        self.destinations.append(dst)
+        return dst
+
+    @asynccontextmanager
+    async def life(
+        self, fuse: Fuse | None = None, *, writer: int = 1, session: Mapping[str, str] | None = None
+    ) -> AsyncIterator["Life"]:
+        """Begin a life; when the fuse kills it, the block ends there and then, and the stage goes on.
+
+        `session` takes the place of the settings that the product gives each of its sessions.
+        """
+        fuse = fuse or Fuse()
+        pool = await asyncpg.create_pool(
+            self.resources.dsn, min_size=0, max_size=8, connection_class=wire_with(fuse), reset=_as_is
+        )
+        given = {one.name: getattr(self.resources, one.name) for one in fields(Resources)}
+        clock = Clock()
+        # Time passes for it as for the rest of the life, so that it is asked for at the same calls each time.
+        given |= {"clock": DatabaseClock(clock, clock), "outcomes": DatabaseResults(clock)}
+        context = _Wired(
+            **{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": writer},
+            fuse=fuse,
+            session=session,
+        )
+        life = Life(self, context, fuse, clock)
+        try:
+            with suppress(Died):
+                yield life
+        finally:
+            await life.end()
+
+    async def time_passes(self, *, leases: bool = False) -> None:
+        """Move into the past whatever is waited for: retries, attempts without a result, token leases."""
+        await self.office.execute(
+            "UPDATE batch_states SET due_at = now() - interval '1 s' WHERE settled_at IS NULL"
+        )
+        await self.office.execute(
+            "UPDATE exceptions SET due_at = now() - interval '1 s' WHERE status = 'retrying'"
+        )
+        await self.office.execute(
+            "UPDATE attempts SET started_at = started_at - interval '31 s' WHERE settled_at IS NULL"
+        )
+        await self.office.execute("UPDATE sign_ins SET refresh_until = NULL")
+        await self.office.execute("UPDATE lanes SET blocked_until = NULL")
+        if leases:
+            await self.office.execute("UPDATE lanes SET leased_until = now() - interval '1 s'")
+
+    async def evaluated(self) -> Evidence:
+        """Return the evidence, with what the database and the stand-in hold now."""
+        seen = self.evidence
+        seen.stored = await stored.places(self.office, self.destinations)
+        seen.attempts = await stored.attempts(self.office, self.destinations)
+        seen.final_counts = await stored.counts(self.office, self.destinations)
+        seen.requests = self.amazon.requests
+        seen.moment = 0.0
+        return seen
+
+
+class Life:
+    """One process, as far as the pipeline goes: an intake, and a worker that is led step by step."""
+
+    def __init__(self, stage: Rehearsal, resources: Resources, fuse: Fuse, clock: Clock) -> None:
+        self._stage = stage
+        self._resources = resources
+        self._fuse = fuse
+        self._clock = clock
+        self.steps = 0
+        self._intake: Intake
+        self._intake, _ = api.build_ingest(resources, AgeLimits(), ConsentSettings())
+        self._flushing = asyncio.create_task(self._intake.run())
+        transport = FusedTransport(stage.amazon.transport(), fuse)
+        self._client = EventsClient("client", AMAZON, transport)
+        self._sign_in = SignIn("client", Secret(), "http://x/cb", AMAZON, transport)
+        tokens = AccessTokens(
+            pool=resources.pool,
+            vault=resources.vault,
+            amazon=self._sign_in,
+            owner=resources.name,
+            monotonic=clock,
+            telemetry=resources.telemetry,
+        )
+        self.delivery = Delivery(
+            pool=resources.pool,
+            amazon=self._client,
+            tokens=tokens,
+            vault=resources.vault,
+            erasing=ErasureScanner(
+                pool=resources.pool,
+                vault=resources.vault,
+                writer=resources.writer,
+                telemetry=resources.telemetry,
+                settled_within=SETTLED_WITHIN,
+                worker=resources.name,
+            ),
+            environment=Environment(monotonic=clock, jitter=lambda: 0.5),
+            clock=resources.clock,
+            telemetry=resources.telemetry,
+            worker=resources.name,
+            writer=CountWriter(resources.writer),
+            max_age=timedelta(days=21),
+            policy=RetryPolicy(),
+        )
+        self.ownership = LaneLeases(
+            connect=resources.connect,
+            owner=resources.name,
+            monotonic=clock,
+            telemetry=resources.telemetry,
+        )
+
+    async def post(self, destination: str, *names: str) -> bool:
+        """Post events as one batch, noting what the caller is told. False when that is nothing."""
+        seen = self._stage.evidence
+        seen.offered.update(names)
+        read = read_events(
+            [event(name) for name in names], default_destination=destination, default_mapping=None
+        )
+        assert isinstance(read, list)
+        answering = asyncio.create_task(self._intake.receive(read, access=SenderAccess(DEFAULT_ORGANISATION)))
+        await asyncio.wait({answering, self._flushing}, return_when=asyncio.FIRST_COMPLETED)
+        # An answer that was given before the end is on its way, and counts.
+        if not answering.done() and not (await asyncio.wait({answering}, timeout=0.05))[0]:
+            answering.cancel()
+            self._flushing.result()  # raises Died: the caller's connection ends with the process
+        try:
+            results = await answering
+        except MemoryError:
+            return False  # answered 500 or 503; the caller repeats it
+        if isinstance(results, NotStored):
+            return False
+        statuses = {result.event_id or "": result.status for result in results}
+        seen.acknowledged.update(name for name, status in statuses.items() if status != "rejected")
+        seen.refused.update(name for name, status in statuses.items() if status == "rejected")
+        return True
+
+    async def deliver(self, *, steps: int = 60) -> None:
+        """Lead the worker until nothing is open. What meets trouble is met again at the next step."""
+        for step in range(steps):
+            if not await stored.waiting(self._stage.office, self._stage.destinations):
+                return
+            self.steps += 1
+            # A worker that lost its lanes, or a dead one's leases: some steps are a minute long.
+            await self._stage.time_passes(leases=not self.ownership.owned and step % 2 == 1)
+            with suppress(*DRIVER_ERRORS, StaleOwner, MemoryError):
+                await self.ownership.adopt()
+                await self.ownership.renew()
+                for lane, overdue in (await self.ownership.overdue()).items():
+                    for left in overdue:
+                        await self.delivery.recover(lane, left)
+                        self.ownership.recovered(lane, left)
+            for lane in list(self.ownership.owned.values()):
+                await self.serve(lane)
+            self._clock.now += 5
+
+    async def serve(self, lane: Lane) -> None:
+        """Serve a lane once, meeting trouble as the dispatcher does."""
+        self._clock.now = max(self._clock.now, lane.pace.ready_at(lane.limit, self._clock.now))
+        lane.wake_at, lane.claiming = None, True
+        released: list[bool] = []
+        try:
+            await self.delivery.serve(lane, release_slot=lambda: released.append(True))
+            if released:  # the token server: with a token in hand it asks for its place again
+                lane.wake_at, lane.claiming = None, True
+                await self.delivery.serve(lane)
+        except StaleOwner:
+            self.ownership.lose(lane)
+        except (*DRIVER_ERRORS, MemoryError):
+            pass
+
+    async def end(self) -> None:
+        """Leave nothing behind on the machine; in the database a dead process leaves what it left."""
+        self._intake.close()
+        with suppress(Died, MemoryError, *DRIVER_ERRORS):
+            await asyncio.wait_for(self._flushing, 10)
+        if not self._fuse.dead:
+            with suppress(Died, MemoryError, *DRIVER_ERRORS):
+                await self.ownership.close()
+        self._resources.pool.terminate()
+        await self._client.close()
+        await self._sign_in.close()
+
+
+async def _as_is(connection: asyncpg.Connection) -> None:
+    del connection
+
+
+@asynccontextmanager
+async def rehearse(url: str, amazon: StandIn | None = None) -> AsyncIterator[Rehearsal]:
+    """Set the stage on a database of its own."""
+    settings = Settings(database_url=url, encryption_keys=f"k1:{KEY}", merge_window_ms=20, flush_wait_ms=0)
+    async with open_resources(settings, role="test", pool_size=1) as resources:
+        office = await asyncpg.connect(resources.dsn)
+        try:
+            yield Rehearsal(resources, office, amazon or StandIn())
+        finally:
+            await office.close()
