@@ -23,7 +23,7 @@ RUN groupadd --gid 10001 conversions \
     && install -d -o conversions -g conversions -m 0700 /data
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /srv
-COPY LICENSE alembic.ini pyproject.toml ./
+COPY LICENSE THIRD_PARTY_NOTICES.md alembic.ini pyproject.toml ./
 COPY migrations migrations
 COPY app app
 COPY sandbox sandbox

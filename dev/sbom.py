@@ -1,33 +1,29 @@
 """`sbom`: print the software bill of materials of an installation, as CycloneDX 1.6 JSON.
 
-The bill is generated from `requirements/runtime.txt`, from which every installation is made. It contains no
-time and no serial number, so that the same list gives the same bytes.
+It lists the packages of `requirements/runtime.txt`, from which every installation is made, and the files of
+other projects that are in the repository. It contains no time and no host, so that the same lists give the
+same bytes.
 """
 
 import argparse
-import json
+import hashlib
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+import uuid
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from cyclonedx.factory.license import LicenseFactory
+from cyclonedx.model import HashAlgorithm, HashType, Property
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
 
 from app.settings import Settings
 from app.store.migrate import ROOT
-
-_REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)==(\S+?)(?: ; (.+?))? \\$")
-_HASH = re.compile(r"^    --hash=sha256:([0-9a-f]{64})")
-
-
-@dataclass(frozen=True, slots=True)
-class LockedPackage:
-    """A package of a requirement list, its environment marker (`condition`), and its files' digests."""
-
-    name: str
-    version: str
-    condition: str | None
-    digests: tuple[str, ...]
+from dev.components import LockedPackage, VendoredFile, locked_packages, vendored_files
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,63 +32,73 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_settings: Settings, asked: argparse.Namespace) -> int:
     """Print the bill of materials."""
-    name = "dev.txt" if asked.dev else "runtime.txt"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = list(locked_packages((ROOT / "requirements" / name).read_text()))
-    json.dump(bill(project, listed), sys.stdout, indent=2, sort_keys=True)
-    sys.stdout.write("\n")
+    listed = locked_packages("dev.txt" if asked.dev else "runtime.txt")
+    sys.stdout.write(JsonV1Dot6(bill(listed, vendored_files())).output_as_string(indent=2) + "\n")
     return 0
 
 
-def locked_packages(text: str) -> Iterator[LockedPackage]:
-    """Yield the packages of the text of a requirement list."""
-    name: tuple[str, str, str | None] | None = None
-    digests: list[str] = []
-    for line in [*text.splitlines(), "end==0 \\"]:  # the added line ends the last package
-        if (found := _REQUIREMENT.match(line)) is not None:
-            if name is not None:
-                yield LockedPackage(*name, tuple(digests))
-            name, digests = (found[1], found[2], found[3]), []
-        elif (digest := _HASH.match(line)) is not None:
-            digests.append(digest[1])
+def bill(packages: Iterable[LockedPackage], files: Iterable[VendoredFile]) -> Bom:
+    """Return the bill of this project with these components."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    product = Component(
+        type=ComponentType.APPLICATION,
+        name=project["name"],
+        version=project["version"],
+        purl=PackageURL("pypi", name=project["name"], version=project["version"]),
+        licenses=[LicenseFactory().make_from_string(project["license"])],
+    )
+    product.bom_ref.value = str(product.purl)
+    bom = Bom(components=[*map(_package, packages), *_libraries(files)])
+    bom.metadata.component = product
+    bom.register_dependency(product, bom.components)
+    names = ",".join(sorted(f"{each.purl}" for each in bom.components))
+    bom.serial_number = uuid.UUID(hashlib.sha256(names.encode()).hexdigest()[:32], version=5)
+    bom.metadata.timestamp = None  # type: ignore[assignment]  # optional in CycloneDX
+    return bom
 
 
-def bill(project: dict[str, Any], packages: list[LockedPackage]) -> dict[str, Any]:
-    """Return the CycloneDX document of a project and its packages."""
-    root = f"pkg:pypi/{project['name']}@{project['version']}"
-    components = [_component(package) for package in packages]
-    return {
-        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
-        "metadata": {
-            "component": {
-                "type": "application",
-                "bom-ref": root,
-                "name": project["name"],
-                "version": project["version"],
-                "purl": root,
-                "licenses": [{"license": {"id": project["license"]}}],
-            }
-        },
-        "components": components,
-        "dependencies": [{"ref": root, "dependsOn": [component["bom-ref"] for component in components]}],
-    }
-
-
-def _component(package: LockedPackage) -> dict[str, Any]:
+def _package(package: LockedPackage) -> Component:
     normal = re.sub(r"[-_.]+", "-", package.name).lower()
-    purl = f"pkg:pypi/{normal}@{package.version}"
-    properties = [{"name": "file:sha256", "value": digest} for digest in package.digests]
+    # A release has several files, but CycloneDX's field for hashes belongs to one.
+    properties = [Property(name="file:sha256", value=digest) for digest in package.digests]
     if package.condition is not None:
-        properties.append({"name": "condition", "value": package.condition})
-    return {
-        "type": "library",
-        "bom-ref": purl,
-        "name": normal,
-        "version": package.version,
-        "purl": purl,
-        # A release has several files, but CycloneDX's field for hashes allows only one.
-        "properties": properties,
-    }
+        properties.append(Property(name="condition", value=package.condition))
+    return _component("pypi", normal, package.version, package.licence, properties=properties)
+
+
+def _libraries(files: Iterable[VendoredFile]) -> Iterator[Component]:
+    """Yield a component for each vendored package, with its files."""
+    for (name, version, licence), group in groupby(
+        files, key=lambda file: (file.package, file.version, file.licence)
+    ):
+        parts = [
+            Component(
+                type=ComponentType.FILE,
+                name=file.file,
+                bom_ref=f"file:{file.file}",
+                hashes=[HashType(alg=HashAlgorithm.SHA_256, content=file.digest)],
+            )
+            for file in group
+        ]
+        yield _component("npm", name, version, licence, components=parts)
+
+
+def _component(
+    kind: str,
+    name: str,
+    version: str,
+    licence: str | None,
+    *,
+    properties: Iterable[Property] = (),
+    components: Iterable[Component] = (),
+) -> Component:
+    purl = PackageURL(kind, name=name, version=version)
+    return Component(
+        name=name,
+        version=version,
+        purl=purl,
+        bom_ref=str(purl),
+        licenses=[LicenseFactory().make_from_string(licence)] if licence else (),
+        properties=properties,
+        components=components,
+    )

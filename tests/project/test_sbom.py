@@ -1,38 +1,22 @@
-"""The bill of materials lists what is locked, and names no registry."""
+"""The bill of materials lists what is locked and vendored, and names no registry."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from dev import notices
+from dev.components import locked_packages, vendored_files
 
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
-# The part of CycloneDX 1.6 that the document uses.
-COMPONENT = {
-    "type": "object",
-    "required": ["type", "name", "version", "purl", "bom-ref"],
-    "properties": {
-        "type": {"enum": ["library", "application"]},
-        "purl": {"pattern": "^pkg:pypi/[a-z0-9-]+@[^/]+$"},
-        "properties": {"items": {"required": ["name", "value"], "additionalProperties": {"type": "string"}}},
-    },
-}
-SCHEMA = {
-    "type": "object",
-    "required": ["bomFormat", "specVersion", "version", "metadata", "components", "dependencies"],
-    "properties": {
-        "bomFormat": {"const": "CycloneDX"},
-        "specVersion": {"const": "1.6"},
-        "metadata": {"required": ["component"], "properties": {"component": COMPONENT}},
-        "components": {"type": "array", "items": COMPONENT, "uniqueItems": True},
-        "dependencies": {"items": {"required": ["ref", "dependsOn"]}},
-    },
-}
 
 
 def printed(*options: str) -> str:
@@ -45,15 +29,34 @@ def test_every_locked_package_is_listed_with_its_digests(options: tuple[str, ...
     """As many packages and digests as the list has, and twice the same bytes."""
     text = printed(*options)
     document: dict[str, Any] = json.loads(text)
-    jsonschema.validate(document, SCHEMA)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     listed = (ROOT / "requirements" / locked).read_text()
-    assert len(document["components"]) == listed.count("==") - listed.count(" == ")
-    digests = [one for component in document["components"] for one in component["properties"]]
-    assert len([one for one in digests if one["name"] == "file:sha256"]) == listed.count("--hash=sha256:")
+    packages = [each for each in document["components"] if each["purl"].startswith("pkg:pypi/")]
+    assert len(packages) == len(re.findall(r"(?m)^\S+==", listed))
+    digests = [each for package in packages for each in package["properties"]]
+    assert len([each for each in digests if each["name"] == "file:sha256"]) == listed.count("--hash=sha256:")
     assert printed(*options) == text
 
 
 def test_no_host_is_named_but_that_of_the_schema() -> None:
-    """Whoever reads it learns nothing about where packages were installed from."""
+    """The document does not say where packages were installed from."""
     hosts = [line for line in printed().splitlines() if "://" in line]
     assert hosts == ['  "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",']
+
+
+def test_vendored_libraries_are_listed_with_their_files() -> None:
+    """The image holds them, too: htmx, uPlot and Swagger UI."""
+    listed = {each["purl"]: each for each in json.loads(printed())["components"]}
+    files = vendored_files()
+    assert len(files) == 5
+    for file in files:
+        parts = listed[f"pkg:npm/{file.package}@{file.version}"]["components"]
+        digests = {part["name"]: part["hashes"][0]["content"] for part in parts}
+        assert digests[file.file] == file.digest
+
+
+def test_the_notices_are_current_and_name_every_licence() -> None:
+    """THIRD_PARTY_NOTICES.md is what `dev.notices` generates, and each package names a licence."""
+    assert (ROOT / "THIRD_PARTY_NOTICES.md").read_text() == notices.page()
+    unknown = [each.name for each in locked_packages("runtime.txt") if each.licence is None]
+    assert unknown == []

@@ -1,0 +1,44 @@
+"""Generate THIRD_PARTY_NOTICES.md: `python -m dev.notices > THIRD_PARTY_NOTICES.md`."""
+
+import sys
+
+from dev.components import locked_packages, vendored_files
+
+_INTRODUCTION = """# Third-party notices
+
+Generated from `requirements/runtime.txt` and `app/console/static/VENDORED.md` by
+`.venv/bin/python -m dev.notices > THIRD_PARTY_NOTICES.md`. A test keeps it up to date. This project's own
+licence is [Apache-2.0](LICENSE).
+
+## Files of other projects in this repository
+
+Their licence texts are beside them in `app/console/static/`.
+
+| file | project | licence |
+|---|---|---|
+"""
+_PACKAGES = """
+## Packages that an installation contains
+
+Each package includes the text of its licence.
+
+| package | version | licence |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    """Return THIRD_PARTY_NOTICES.md."""
+    files = (
+        f"| `{file.file}` | {file.package} {file.version} | {file.licence} (`{file.licence_file}`) |\n"
+        for file in vendored_files()
+    )
+    packages = (
+        f"| {package.name} | {package.version} | {package.licence or 'see the package'} |\n"
+        for package in locked_packages("runtime.txt")
+    )
+    return "".join([_INTRODUCTION, *files, _PACKAGES, *packages])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
