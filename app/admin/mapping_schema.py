@@ -7,7 +7,7 @@ from app.admin.inputs import name_problem_code
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, field_problem_of
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
-from app.domain.mapping.document import Mapping, MappingProblem, compile_mapping
+from app.domain.mapping.document import PREHASHED, Mapping, MappingProblem, compile_mapping
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LintWarning, lint
@@ -110,6 +110,13 @@ DOCUMENT_SCHEMA: dict[str, Any] = {
                     "ad_storage": _or_null(_SOURCE),
                     "string": _or_null(_SOURCE),
                 },
+            }
+        ),
+        "prehashed": _or_null(
+            {
+                "type": "string",
+                "enum": list(PREHASHED),
+                "description": "What is known of match keys that come hashed; `refuse` drops them.",
             }
         ),
     },

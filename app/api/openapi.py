@@ -39,6 +39,7 @@ TAGS = (
     ("mappings", "Map event fields to Amazon fields: draft, preview, publish."),
     ("event names", "The name of each event type in Amazon's reports, per advertiser."),
     ("identity", "Show how a value becomes a match key."),
+    ("match quality", "Why Amazon can count fewer conversions than were sent."),
     ("catalog", "Fields, event types, countries and currencies for forms."),
     ("incidents", "Problems with cause and remedy, and their notifications."),
     ("subjects", "Find and erase a person."),

@@ -22,6 +22,7 @@ _ORDER = (
     "fields",
     "custom_data",
     "consent",
+    "prehashed",
 )
 
 

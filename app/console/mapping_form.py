@@ -58,6 +58,7 @@ class MappingForm:
     custom: Sequence[CustomRow]
     consent: str
     consent_sources: Mapping[str, SourceInputs]
+    prehashed: str
     problems: Mapping[str, str]
 
 
@@ -99,6 +100,7 @@ def to_form(document: Document, problems: Sequence[MappingProblem] = ()) -> Mapp
             name: to_inputs(f"consent.{name}", consent.get(name), "path", sentences)
             for name in ("user_data", "ad_storage", "string")
         },
+        prehashed=str(document.get("prehashed") or "unknown"),
         problems=sentences,
     )
 
@@ -198,6 +200,7 @@ def from_form(values: Mapping[str, str]) -> Document:
         "fields": fields or None,
         "custom_data": _rows(values) or None,
         "consent": consent if mode else None,
+        "prehashed": values.get("prehashed") if values.get("prehashed") != "unknown" else None,
     }
     return {name: value for name, value in document.items() if value is not None}
 

@@ -73,6 +73,8 @@ def _places(document: Document) -> Iterable[tuple[str, Any]]:
     for name in _CONSENT_SOURCES:
         if consent.get(name) is not None:
             yield f"consent.{name}", consent[name]
+    if document.get("prehashed") is not None:
+        yield "prehashed", str(document["prehashed"])
 
 
 def _members(value: Any) -> Mapping[str, Any]:
@@ -89,6 +91,7 @@ _RANKS = {
             *_SOURCES,
             "consent",
             *(f"consent.{name}" for name in _CONSENT_SOURCES),
+            "prehashed",
         ]
     )
 }

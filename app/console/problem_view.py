@@ -18,6 +18,7 @@ _LABELS: Mapping[str, str] = {
     "custom_data": "Custom Data Fields",
     "consent": "Consent",
     "consent.mode": "Consent",
+    "prehashed": "Match keys that come hashed",
     "consent.user_data": "Consent: user data",
     "consent.ad_storage": "Consent: ad storage",
     "consent.string": "Consent string",
@@ -39,6 +40,7 @@ _SECTIONS: Mapping[str, str] = {
     "custom_data": "fields",
     "country_code": "settings",
     "consent": "consent",
+    "prehashed": "fields",
 }
 _INPUTS = ("name", "event_type", "event_source", "event_name")
 

@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
 
 from app.domain.event import Event, Rejection
+from app.domain.identity import MatchKeyRule
 from app.domain.ids import DestinationId, DestinationNumber, MappingNumber
+from app.domain.match_quality.lost_characters import LOSES_CHARACTERS
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
 from app.domain.outcomes.reasons import JourneyCode
@@ -100,6 +103,7 @@ class _SampledMapping:
     version: int = 0
     paths: tuple[str, ...] = ()
     match_key_paths: frozenset[str] = frozenset()
+    fields_of_paths: Mapping[str, MatchKeyRule] = MappingProxyType({})
     counter: ValueCounter = field(default_factory=ValueCounter)
     writes: int = 0
 
@@ -116,10 +120,19 @@ class _Group:
     counter: int
     samples: Counter[SchemaSample] = field(default_factory=Counter)
     different: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+
+    def note_value(self, path: str, text: str) -> None:
+        self.mapping.counter.count(self.different, path, text)
+        rule = self.mapping.fields_of_paths.get(path)
+        if rule is not None and LOSES_CHARACTERS[rule.field](text):
+            self.changed[rule.type.value] += 1
 
     def packed(self, version: int, match_keys: tuple[str, ...] | None) -> SampleGroup:
-        keys = match_keys or ()
-        return SampleGroup(self.samples, self.different, self.counter, version, match_keys is not None, keys)
+        is_accepted, keys = match_keys is not None, match_keys or ()
+        return SampleGroup(
+            self.samples, self.different, self.counter, version, is_accepted, keys, self.changed
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -194,6 +207,12 @@ class SchemaSampler:
         mapping.match_key_paths = frozenset(
             path for key in published.compiled.match_keys for path in key.source.paths
         )
+        mapping.fields_of_paths = {
+            path: key.rule
+            for key in published.compiled.match_keys
+            for path in key.source.paths
+            if key.rule.field in LOSES_CHARACTERS
+        }
         return mapping
 
     async def run(self) -> None:
@@ -221,7 +240,7 @@ class SchemaSampler:
                 mapping.paths,
                 now=now,
                 fingerprint=partial(fingerprint, key=fingerprint_key(self.pepper, mapping.destination)),
-                note_value=partial(mapping.counter.count, group.different),
+                note_value=group.note_value,
             )
             group.samples[sample] += 1
             if number % _SLICE == 0:

@@ -41,7 +41,7 @@ from app.api import (
 )
 from app.api.auth import KeyRing
 from app.api.health import API, MetricsText, Readiness
-from app.api.match_quality import hashes
+from app.api.match_quality import hashes, match_keys
 from app.api.organisation_cache import OrganisationCache
 from app.console import confirmations, pages
 from app.console.router import router as console_router
@@ -71,6 +71,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     consent_records.router,
     hashing.router,
     hashes.router,
+    match_keys.router,
     keys.router,
     sessions.router,
     audit.router,

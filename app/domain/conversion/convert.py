@@ -84,7 +84,7 @@ class ConversionPlan:
         self._ip_address = field_step(sources, "ip_address", check_ip_address, rejects=False, shows=False)
         self._consent = mapping.consent
         self._money = Money(sources, rules.currency)
-        self._keys = MatchKeys(sources, rules.profile)
+        self._keys = MatchKeys(sources, rules.profile, refuses_digests=mapping.prehashed == "refuse")
         self._optional = OptionalMembers(sources)
         self._has_optional = not OPTIONAL_FIELDS.isdisjoint(sources)
         self._custom = CustomData(mapping.custom_data)

@@ -121,8 +121,8 @@ class Money:
 class MatchKeys:
     """Writes the members of `matchKeys`, hashed where Amazon requires it."""
 
-    def __init__(self, sources: Mapping[str, Source], profile: Profile) -> None:
-        self._profile = profile
+    def __init__(self, sources: Mapping[str, Source], profile: Profile, *, refuses_digests: bool) -> None:
+        self._profile, self._refuses_digests = profile, refuses_digests
         self._sources = [(rule, sources[rule.field]) for rule in MATCH_KEYS if rule.field in sources]
         self._steps_in = cache(self._steps)
 
@@ -131,6 +131,8 @@ class MatchKeys:
         steps = []
         for rule, source in self._sources:
             check, wire_type = values.key_check(self._profile, rule, country), rule.type.value
+            if self._refuses_digests and rule.hashed:
+                check = values.refuse_digests(check)
             step = FieldStep(
                 rule.field,
                 source,

@@ -20,6 +20,7 @@ from app.domain.conversion.numbers import as_integer, as_text, is_number, number
 from app.domain.conversion.timestamps import EventTime, read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
 from app.domain.identity import (
+    ALREADY_HASHED,
     KEY_MAKERS,
     MATCH_KEYS,
     DroppedKey,
@@ -264,6 +265,19 @@ def key_check(profile: Profile, rule: MatchKeyRule, country: str) -> Check:
     return check
 
 
+def refuse_digests(check: Check) -> Check:
+    """Return the check of a match key that refuses values that were hashed before."""
+
+    def refusing(value: Any) -> Any:
+        key = check(value)
+        return _PREHASHED if type(key) is MatchKey and key.rule == ALREADY_HASHED else key
+
+    return refusing
+
+
+_PREHASHED: Final = SourceFailed(
+    "match_key_invalid", "is hashed already, which the mapping refuses", "prehashed"
+)
 _TRAIT_TOO_LONG: Final = SourceFailed(
     "value_too_long", f"has more than {MAX_TRAIT_LENGTH:,} characters", DropReason.TOO_LONG.value
 )

@@ -21,6 +21,7 @@ from app.domain.identity.keys import (
 from app.domain.identity.profiles import PROFILES, ProfileRule
 
 __all__ = [
+    "ALREADY_HASHED",
     "KEY_MAKERS",
     "MATCH_KEYS",
     "DropReason",

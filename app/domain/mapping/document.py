@@ -11,11 +11,9 @@ from functools import partial
 from typing import Any, Final
 
 from app.domain.conversion.consent import ConsentRule, Mode
-from app.domain.conversion.countries import read_country
 from app.domain.conversion.currencies import CURRENCIES
-from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.conversion.numbers import as_integer, is_number
 from app.domain.identity import MATCH_KEYS, MatchKeyRule
+from app.domain.mapping.constants import CHOICES, CONSTANTS
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.literal_times import literal_times
@@ -38,6 +36,9 @@ __all__ = [
 ACTION: Final = "send_events"  # "Send Events to Amazon", the only action (R9)
 MAX_NAME_LENGTH: Final = 100
 MAX_CUSTOM_FIELDS: Final = 13  # P10
+# What is known of match keys that come as a SHA-256 digest: made by Amazon's rules, refused, or unknown.
+PREHASHED: Final = ("amazon", "refuse", "unknown")
+_OPTIONAL: Final = ("custom_data", "prehashed")  # members without which a mapping can be published
 _CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII)  # P10
 
 # Traits that identify a person. They must be hashed. Custom data is not hashed, so it must not read their
@@ -76,6 +77,7 @@ class Mapping:
     fields: dict[str, Source]  # the other members of `fields` in the document
     custom_data: tuple[CustomField, ...]
     consent: ConsentRule
+    prehashed: str = "unknown"
 
     @property
     def uses_event_id_field(self) -> bool:
@@ -122,6 +124,7 @@ class DraftParts:
     custom_data: tuple[CustomField, ...]
     consent: ConsentRule | None
     event_name: str  # empty if it is missing
+    prehashed: str = "unknown"
 
 
 def check_draft(document: Any) -> list[MappingProblem]:
@@ -166,6 +169,7 @@ class _DocumentReader:
         self._custom: list[CustomField] = []
         self._consent: ConsentRule | None = None
         self._event_name = ""
+        self._prehashed = "unknown"
         if type(document) is not dict:
             self._problem("", "wrong_type", "A mapping is a JSON object.")
             return
@@ -176,7 +180,7 @@ class _DocumentReader:
         for name, read in _TOP_LEVEL.items():
             if document.get(name) is not None:
                 read(self, document[name])
-            elif name != "custom_data":
+            elif name not in _OPTIONAL:
                 self._report_missing(name, f"To publish, a mapping needs {name}.")
         self._keep_traits_out_of_custom_data()
 
@@ -198,10 +202,12 @@ class _DocumentReader:
             fields=sources,
             custom_data=tuple(self._custom),
             consent=self._consent,
+            prehashed=self._prehashed,
         )
 
     def parts(self) -> DraftParts:
-        return DraftParts(dict(self._sources), tuple(self._custom), self._consent, self._event_name)
+        parts = dict(self._sources), tuple(self._custom), self._consent, self._event_name
+        return DraftParts(*parts, self._prehashed)
 
     def _problem(self, path: str, problem: str, sentence: str) -> None:
         self.problems.append(MappingProblem(path, problem, sentence))
@@ -237,7 +243,7 @@ class _DocumentReader:
 
     def _read_choice(self, written: Any, name: str) -> None:
         source = self._source(written, name, name, bare="const")
-        self._constants_are(name, source, *_CHOICES[name])
+        self._constants_are(name, source, *CHOICES[name])
 
     def _read_event_name(self, written: Any) -> None:
         if isinstance(written, dict) and set(written) == {"const"}:
@@ -281,7 +287,7 @@ class _DocumentReader:
                     for place in literal_times(written[name], f"fields.{name}")
                 ]
                 continue
-            good, what = _CONSTANTS[FIELDS[name].takes]
+            good, what = CONSTANTS[FIELDS[name].takes]
             self._constants_are(f"fields.{name}", source, good, what)
             if name == "currency":
                 what = "one of Amazon's currencies"
@@ -332,6 +338,12 @@ class _DocumentReader:
                     "This path is mapped to a match key; as custom data it would be sent in clear.",
                 )
 
+    def _read_prehashed(self, written: Any) -> None:
+        if written in PREHASHED:
+            self._prehashed = written
+        else:
+            self._problem("prehashed", "invalid", f"prehashed is one of {', '.join(PREHASHED)}.")
+
     def _read_consent(self, written: Any) -> None:
         mode_written = written.get("mode") if type(written) is dict else None
         if not isinstance(mode_written, str) or mode_written not in _CONSENT_PARTS:
@@ -358,24 +370,6 @@ class _DocumentReader:
 # Fields whose unreadable value rejects the event, whatever the mapping says (interface §4.4).
 ALWAYS_REJECT: Final = ("event_timestamp", "limited_data_use")
 
-# For each type of field: whether a constant or default is valid, and what it must be.
-_CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "text": (lambda v: isinstance(v, str) or is_number(v), "a text"),
-    "number": (is_number, "a number"),
-    "integer": (lambda v: type(as_integer(v)) is int, "a whole number"),
-    "boolean": (lambda v: str(v).lower() in ("true", "false"), "true or false"),
-}
-
-# The same for the fields outside `fields` that take one of Amazon's codes.
-_CHOICES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "event_type": (lambda v: v in EVENT_TYPES, "one of Amazon's event types"),
-    "event_source": (lambda v: v in EVENT_SOURCES, "one of Amazon's event sources"),
-    "country_code": (
-        lambda v: isinstance(v, str) and read_country(v) is not None,
-        "an ISO 3166-1 alpha-2 code",
-    ),
-}
-
 # The sources of each consent mode, and whether they are required.
 _CONSENT_PARTS: Final[dict[str, dict[str, bool]]] = {
     Mode.GRANTED: {},
@@ -393,4 +387,5 @@ _TOP_LEVEL: Final[dict[str, Callable[[_DocumentReader, Any], None]]] = {
     "fields": _DocumentReader._read_fields,
     "custom_data": _DocumentReader._read_custom_data,
     "consent": _DocumentReader._read_consent,
+    "prehashed": _DocumentReader._read_prehashed,
 }

@@ -31,6 +31,8 @@ def changed_fields(was: Mapping, becomes: Mapping) -> set[str]:
         changed |= _BY_COUNTRY
     if "event_type" in changed:
         changed |= _BY_TYPE
+    if "refuse" in {was.prehashed, becomes.prehashed} and was.prehashed != becomes.prehashed:
+        changed |= {rule.field for rule in MATCH_KEYS if rule.hashed}
     if changed & KEYS.keys():
         changed.add(NO_KEY)
     return changed

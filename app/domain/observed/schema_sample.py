@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -187,6 +188,7 @@ class _Packed(msgspec.Struct, array_like=True):
     accepted: bool
     match_keys: list[str]
     generation: int  # of the fingerprints
+    changed: list[tuple[int, int]] = []  # match key, and how many of its values lost characters
 
 
 _decoder: Final = msgspec.msgpack.Decoder(_Packed)
@@ -198,7 +200,7 @@ class SampleGroup:
 
     All are of events that `version` of the mapping accepted, with these `match_keys`, or rejected.
     `different` has the number of values of each path that were new to the counter `counter`. A counter counts
-    in the memory of one process.
+    in the memory of one process. `changed` has, by match key, the values that normalising shortens.
     """
 
     samples: Mapping[SchemaSample, int]
@@ -207,6 +209,7 @@ class SampleGroup:
     version: int = 0
     accepted: bool = True
     match_keys: tuple[str, ...] = ()
+    changed: Mapping[str, int] = MappingProxyType({})
 
 
 def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
@@ -227,6 +230,7 @@ def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
             tuple([n for entry in sample for n in (number(entry.path), number(entry.kind), word(entry))])
         ] += times
     different = [(number(path), count) for path, count in group.different.items()]
+    changed = [(number(key), count) for key, count in group.changed.items()]
     packed = _Packed(
         list(names),
         [(times, row) for row, times in rows.items()],
@@ -236,6 +240,7 @@ def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
         group.accepted,
         list(group.match_keys),
         fingerprints.generation,
+        changed,
     )
     return compress(_encoder.encode(packed))
 
@@ -257,8 +262,15 @@ def read(stored: bytes, fingerprints: Fingerprints) -> SampleGroup | None:
             triples = zip(row[::3], row[1::3], row[2::3], strict=True)
             samples[tuple([entry(*triple) for triple in triples])] += times
         different = {names[path]: count for path, count in packed.different}
+        changed = {names[key]: count for key, count in packed.changed}
     except (ValueError, IndexError):
         return None
     return SampleGroup(
-        samples, different, packed.counter, packed.version, packed.accepted, tuple(packed.match_keys)
+        samples,
+        different,
+        packed.counter,
+        packed.version,
+        packed.accepted,
+        tuple(packed.match_keys),
+        changed,
     )

@@ -117,12 +117,15 @@ def _role(names: Sequence[str]) -> int:
     return 0 if _PERSON & words_in(names[:-1]) else 1
 
 
+def sources_of(field: str, found: ObservedPaths, fitting: Sequence[ObservedPath]) -> list[Written]:
+    """Return the sources of the candidates for a field; without any, those of a part of the full name."""
+    return [_piped(field, each) for each in fitting] or _parts_of_full_name(field, found)
+
+
 def find_person(field: str, found: ObservedPaths, trial: Trial) -> FieldFinding | None:
     """Return the source of a field that identifies a person."""
     fitting = candidates(field, found, invented=trial.invented)
-    sources = [_piped(field, each) for each in fitting]
-    sources += _parts_of_full_name(field, found) if not fitting else []
-    source = trial.first_of(field, sources)
+    source = trial.first_of(field, sources_of(field, found, fitting))
     if source is None:
         return None
     first = fitting[0].label if fitting else "the full name"

@@ -1,0 +1,52 @@
+"""Use case: the match keys of recent events by mapping, and what another match key would add."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin.access import Caller
+from app.admin.backtest import compiled_or_none
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible
+from app.admin.evaluation import rules_of
+from app.domain.match_quality.match_keys import MatchQuality, match_quality
+from app.store import mappings, schema_samples
+from app.store.destinations import Destination
+from app.store.mappings import StoredMapping
+
+
+@dataclass(frozen=True, slots=True)
+class MappingQuality:
+    """The match quality of a mapping; None if it has no published version."""
+
+    mapping: StoredMapping
+    quality: MatchQuality | None
+
+
+async def read_match_quality(
+    context: AppContext, caller: Caller, destination_id: str, *, limit: int, after: int | None = None
+) -> list[MappingQuality]:
+    """Return the match quality of up to `limit` mappings with numbers above `after`, oldest first."""
+    await context.write_schema_samples()
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        stored = await mappings.page(connection, destination.id, limit=limit, after=after)
+        computations = [await _computation(context, connection, destination, each) for each in stored]
+    return [
+        MappingQuality(each, None if compute is None else await context.compute(compute))
+        for each, compute in zip(stored, computations, strict=True)
+    ]
+
+
+async def _computation(
+    context: AppContext, connection: AsyncConnection, destination: Destination, stored: StoredMapping
+) -> Callable[[], MatchQuality] | None:
+    """Read what the match quality of a mapping depends on, and return its computation."""
+    document = stored.published or {}
+    compiled = compiled_or_none(document)
+    if compiled is None:
+        return None
+    rules = await rules_of(connection, context, destination, stored)
+    samples, now = await schema_samples.recent(connection, stored.id), context.now()
+    return lambda: match_quality(samples.groups(), document, compiled, rules, now=now)

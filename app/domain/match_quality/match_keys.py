@@ -1,0 +1,259 @@
+"""How well the recent events of a mapping identify people, and what another match key would add.
+
+The events are samples without texts (`app.domain.observed.schema_sample`). "Sendable" means that an event
+has at least one match key. Amazon reports no match rate, so none is computed: the score says what was sent,
+not what Amazon found.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from app.domain.conversion.convert import compile_plan
+from app.domain.conversion.results import Rules, Step
+from app.domain.event import Event
+from app.domain.identity import ALREADY_HASHED, MATCH_KEYS
+from app.domain.mapping.document import Mapping as CompiledMapping
+from app.domain.observed.schema_sample import SampleGroup, SchemaSample
+from app.domain.observed.synthetic_event import synthetic_event
+from app.domain.suggestions.names import SYNONYMS
+from app.domain.suggestions.observations import ObservedPaths, Written, observe
+from app.domain.suggestions.people import candidates, sources_of
+from app.domain.suggestions.trial import Trial
+
+# What a match key adds to the score of an event. Amazon publishes no weights. It advises more identifiers,
+# and an address or a phone number identifies one person, which a name or a city does not.
+WEIGHTS: Final[Mapping[str, float]] = {
+    "EMAIL": 0.5,
+    "PHONE": 0.4,
+    "MAID": 0.4,
+    **dict.fromkeys(("RAMP_ID", "MATCH_ID", "REAL_ID", "MERKLE_ID", "KANTAR_ID"), 0.3),
+    "FIP": 0.1,
+    "ADDRESS": 0.2,
+    "POSTAL": 0.1,
+    **dict.fromkeys(("FIRST_NAME", "LAST_NAME", "CITY", "STATE"), 0.05),
+}
+FORMULA: Final = (
+    "Sendable identity = 10 × the mean over the events of min(1, the sum of the weights of their keys). "
+    + "Weights: "
+    + ", ".join(f"{key} {weight:g}" for key, weight in WEIGHTS.items())
+    + ". A key that came hashed by an unknown rule counts half. This is no match rate: Amazon reports none."
+)
+_UNKNOWN_RULE: Final = 0.5
+_FIELDS: Final = tuple(rule for rule in MATCH_KEYS if rule.field in SYNONYMS)
+
+
+@dataclass(slots=True)
+class KeyCoverage:
+    """The events that carry a match key: hashed here, hashed before they came, or sent unhashed.
+
+    `changed` counts values that lost characters when they were normalised, such as an umlaut. Another system
+    that keeps these characters makes another hash of them.
+    """
+
+    hashed_here: int = 0
+    came_hashed: int = 0
+    unhashed: int = 0
+    changed: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.hashed_here + self.came_hashed + self.unhashed
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """What a source would add to a match key: events that gain the key, and those that had no key at all."""
+
+    field: str
+    path: str
+    source: Written
+    events_gained: int
+    share_gained: float
+    sendable_gained: int
+
+
+@dataclass(frozen=True, slots=True)
+class MatchQuality:
+    """The match keys of the sampled events of a mapping.
+
+    `doubtful` are the keys of which more than half came hashed, by a rule that the mapping does not declare.
+    """
+
+    events: int = 0
+    coverage: Mapping[str, KeyCoverage] = field(default_factory=dict)
+    sendable_share: float = 0.0
+    score: float = 0.0
+    what_if: Sequence[WhatIf] = ()
+    doubtful: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """The number of events that are alike, and the match keys that they carry."""
+
+    times: int
+    keys: frozenset[str]
+
+
+def match_quality(
+    groups: Sequence[SampleGroup],
+    document: Mapping[str, Any],
+    mapping: CompiledMapping,
+    rules: Rules,
+    *,
+    now: datetime,
+) -> MatchQuality:
+    """Return the match keys of the sampled events under the published mapping, whose rules are given."""
+    changed: Counter[str] = Counter()
+    for group in groups:
+        changed.update(group.changed)
+    fields = document.get("fields") or {}
+    alike = list(_alike(groups, rules.mapping_version))
+    if not alike:
+        return MatchQuality()
+    contents = [synthetic_event(sample, now) for sample, *_ in alike]
+    # Kinds say already that a phone number is possible in its country. The invented ones are American.
+    trial = Trial(tuple(contents), ("US",) * len(contents), rules.profile, invented=True)
+    judged = {
+        rule.type.value: trial.usable(rule.field, _written(fields[rule.field]))
+        for rule in MATCH_KEYS
+        if fields.get(rule.field) is not None
+    }
+    events = [
+        _Events(
+            times,
+            known if known is not None else frozenset(key for key, usable in judged.items() if usable[place]),
+        )
+        for place, (_, known, times) in enumerate(alike)
+    ]
+    total = sum(each.times for each in events)
+    coverage, points = _coverage(events, contents, mapping, rules, now)
+    for key, times in changed.items():
+        if key in coverage:
+            coverage[key].changed = times
+    sendable = sum(each.times for each in events if each.keys)
+    doubtful = [
+        key
+        for key, found in coverage.items()
+        if mapping.prehashed == "unknown" and found.came_hashed * 2 > found.total
+    ]
+    return MatchQuality(
+        total,
+        coverage,
+        round(sendable / total, 4),
+        round(10 * points / total, 1),
+        sorted(
+            _what_if(events, observe(contents), trial, fields),
+            key=lambda row: (-row.sendable_gained, -row.events_gained, row.field, row.path),
+        ),
+        doubtful,
+    )
+
+
+def _alike(
+    groups: Sequence[SampleGroup], version: int
+) -> Iterator[tuple[SchemaSample, frozenset[str] | None, int]]:
+    """Yield samples that differ in more than texts, with their match keys if the version's are known."""
+    counted: Counter[tuple[SchemaSample, frozenset[str] | None]] = Counter()
+    for group in groups:
+        known = frozenset(group.match_keys) if group.accepted and group.version == version else None
+        for sample, times in group.samples.items():
+            plain = tuple(entry if type(entry.word) is str else entry._replace(word=None) for entry in sample)
+            counted[plain, known] += times
+    for (sample, keys), times in counted.items():
+        yield sample, keys, times
+
+
+def _written(source: Any) -> Written:
+    """Return a source of `fields` in its long form."""
+    if not isinstance(source, dict):
+        return {"path": source}
+    if "first_of" in source:
+        return {**source, "first_of": [_written(member) for member in source["first_of"]]}
+    return source
+
+
+def _coverage(
+    events: Sequence[_Events],
+    contents: Sequence[dict[str, Any]],
+    mapping: CompiledMapping,
+    rules: Rules,
+    now: datetime,
+) -> tuple[dict[str, KeyCoverage], float]:
+    """Return the coverage by match key in Amazon's order, and the sum of the events' points."""
+    plan = compile_plan(mapping, rules)
+    coverage = {rule.type.value: KeyCoverage() for rule in MATCH_KEYS}
+    points = 0.0
+    for each, content in zip(events, contents, strict=True):
+        trace: list[Step] = []
+        plan.convert(
+            Event("sample", rules.destination_id, rules.mapping_id, content), "sample", now, trace=trace
+        )
+        hashed_before = {step.field for step in trace if step.rule == ALREADY_HASHED}
+        worth = 0.0
+        for rule in MATCH_KEYS:
+            key = rule.type.value
+            if key not in each.keys:
+                continue
+            found, weight = coverage[key], WEIGHTS[key]
+            if not rule.hashed:
+                found.unhashed += each.times
+            elif rule.field in hashed_before:
+                found.came_hashed += each.times
+                weight *= 1 if mapping.prehashed == "amazon" else _UNKNOWN_RULE
+            else:
+                found.hashed_here += each.times
+            worth += weight
+        points += min(1.0, worth) * each.times
+    return {key: found for key, found in coverage.items() if found.total}, points
+
+
+def _what_if(
+    events: Sequence[_Events], found: ObservedPaths, trial: Trial, fields: Mapping[str, Any]
+) -> Iterator[WhatIf]:
+    """Yield the sources that would give events a match key that they lack."""
+    total = sum(each.times for each in events)
+    for rule in _FIELDS:
+        mapped = set(_paths(fields.get(rule.field)))
+        fitting = [each for each in candidates(rule.field, found, invented=True) if each.path not in mapped]
+        for source in sources_of(rule.field, found, fitting):
+            if source["path"] in mapped:
+                continue
+            gaining = [
+                each
+                for each, usable in zip(events, trial.usable(rule.field, source), strict=True)
+                if usable and rule.type.value not in each.keys
+            ]
+            gained = sum(each.times for each in gaining)
+            if gained:
+                sendable = sum(each.times for each in gaining if not each.keys)
+                yield WhatIf(rule.field, source["path"], source, gained, round(gained / total, 4), sendable)
+
+
+def _paths(source: Any) -> Iterator[str]:
+    if isinstance(source, str):
+        yield source
+    elif isinstance(source, dict):
+        if "path" in source:
+            yield source["path"]
+        for member in source.get("first_of") or ():
+            yield from _paths(member)
+
+
+def added(document: Mapping[str, Any], row: WhatIf) -> dict[str, Any]:
+    """Return the document with a row of the what-if table, behind the field's present source, if any."""
+    fields = dict(document.get("fields") or {})
+    present = fields.get(row.field)
+    if present is None:
+        fields[row.field] = row.source
+    elif isinstance(present, dict) and "first_of" in present:
+        fields[row.field] = {**present, "first_of": [*present["first_of"], row.source]}
+    else:
+        outer = {"default", "on_error"}  # members of `first_of` itself
+        inner = {k: v for k, v in present.items() if k not in outer} if isinstance(present, dict) else present
+        rest = {k: v for k, v in present.items() if k in outer} if isinstance(present, dict) else {}
+        fields[row.field] = {"first_of": [inner, row.source], **rest}
+    return {**document, "fields": fields}

@@ -1,0 +1,49 @@
+"""Match quality over HTTP: exact numbers from samples, no value of a person, one organisation's own."""
+
+from tests.api.test_catalog_and_backtests import PHONE, WITH, WITHOUT, saw
+from tests.api.world import MAPPING, World
+
+
+async def test_what_another_path_would_add(world: World) -> None:
+    """Six of ten events have a phone number that the mapping does not read."""
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    await world.mapped(made["id"], name="A draft")
+    await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
+    answer = await world.call("GET", f"/destinations/{made['id']}/match-quality")
+    assert answer.status_code == 200, answer.text
+    (item,) = answer.json()["items"]
+    assert (item["mapping_id"], item["events"], item["sendable_share"]) == (mapping["id"], 10, 1.0)
+    assert item["coverage"]["EMAIL"] == {"hashed_here": 10, "came_hashed": 0, "unhashed": 0, "changed": 0}
+    assert item["what_if"] == [
+        {
+            "field": "phone",
+            "path": "user.phone",
+            "source": {"path": "user.phone"},
+            "events_gained": 6,
+            "share_gained": 0.6,
+            "sendable_gained": 0,
+        }
+    ]
+    assert (item["score"], item["prehashed"]) == (5.0, "unknown")
+    assert "ada@example.com" not in answer.text
+
+
+async def test_pages_and_a_mapping_that_reads_the_path(world: World) -> None:
+    """A path that is mapped adds nothing; the cursor leads over drafts."""
+    made = await world.made()
+    first = await world.published(made["id"], fields=PHONE)
+    await world.mapped(made["id"], name="A draft")
+    second = await world.published(made["id"], name="Second", prehashed="refuse")
+    await saw(world, first["id"], (WITH, 6))
+    path, cursor, found = f"/destinations/{made['id']}/match-quality", "", []
+    while cursor is not None:
+        page = (await world.call("GET", f"{path}?limit=1{cursor and '&cursor=' + cursor}")).json()
+        found += page["items"]
+        cursor = page["next_cursor"]
+    assert [(each["mapping_id"], each["events"], each["prehashed"]) for each in found] == [
+        (first["id"], 6, "unknown"),
+        (second["id"], 0, "refuse"),
+    ]
+    assert found[0]["what_if"] == []
+    assert MAPPING["fields"] != PHONE
