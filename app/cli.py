@@ -232,6 +232,7 @@ COMMANDS = (
     Command(
         "sbom", "print the software bill of materials (CycloneDX JSON)", "dev.sbom:run", PLAIN, "arguments"
     ),
+    Command("docs", "serve the documents as a site", "dev.site.command:run", PLAIN, "arguments"),
     Command(
         "conformance",
         "run Amazon's published cases against a stand-in",

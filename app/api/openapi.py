@@ -120,7 +120,7 @@ async def description(request: Request, context: Context) -> Response:
     return await fixed_document(request, context, build, "application/json", {})
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
+def describe(app: FastAPI, public_url: str) -> dict[str, Any]:
     """Return the description of all routes. Security and errors are derived from the routes."""
     described = get_openapi(
         title=app.title,
@@ -128,7 +128,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         description=DESCRIPTION,
         routes=app.routes,
         openapi_version="3.1.0",
-        servers=[{"url": app.state.context.public_url}],
+        servers=[{"url": public_url}],
         tags=[{"name": name, "description": meaning} for name, meaning in TAGS],
     )
     components = described.setdefault("components", {})

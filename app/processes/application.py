@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -170,8 +171,13 @@ def create_application(context: AppContext) -> Application:
         monotonic=context.monotonic,
     )
     app.request_middleware = middleware
-    app.openapi = cache(lambda: openapi.describe(app))  # type: ignore[method-assign]
+    app.openapi = cache(lambda: openapi.describe(app, context.public_url))  # type: ignore[method-assign]
     return app
+
+
+def api_description(public_url: str) -> dict[str, Any]:
+    """Return the OpenAPI description without a database or a running process."""
+    return openapi.describe(FastAPI(title=TITLE, version=VERSION, routes=_routes()), public_url)
 
 
 @cache

@@ -1,0 +1,36 @@
+"""`docs`: serve the documents as a site, or build it."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from mkdocs.commands.build import build
+from mkdocs.commands.serve import serve
+from mkdocs.config import load_config
+from mkdocs.exceptions import Abort
+
+from app.settings import Settings
+from app.store.migrate import ROOT
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--build", metavar="FOLDER", help="write the site to a folder and exit")
+    parser.add_argument("--port", type=int, default=8002, help="port of the site; default: 8002")
+
+
+def run(_settings: Settings, asked: argparse.Namespace) -> int:
+    """Serve the site, and build it again when a page changes; or build it once."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if asked.build is None:
+        serve(str(ROOT / "mkdocs.yml"), dev_addr=f"127.0.0.1:{asked.port}", strict=False)
+        return 0
+    return 0 if build_site(Path(asked.build)) else 1
+
+
+def build_site(folder: Path) -> bool:
+    """Write the site to a folder; return whether all links and anchors lead somewhere."""
+    try:
+        build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder.resolve())))
+    except Abort:
+        return False
+    return True

@@ -1,0 +1,77 @@
+"""Hooks of MkDocs (mkdocs.yml)."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from app.processes.application import api_description
+from app.store.migrate import ROOT
+from dev.site import api_reference, markdown, navigation
+
+_REFERENCE = "reference/"
+_raw: dict[str, str] = {}
+"""The Markdown of each page as the site has it."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add pages of the top folder and of the API, and order all pages."""
+    described = api_description("http://localhost:8000")
+    generated = list(api_reference.pages(described))
+    for page in generated:
+        files.append(File.generated(config, page.path, content=page.text))
+    files.append(File.generated(config, "openapi.json", content=json.dumps(described, indent=1)))
+    for name in navigation.PROJECT:
+        files.append(File.generated(config, f"project/{name.lower()}", content=(ROOT / name).read_text()))
+    config.nav = navigation.navigation([(page.title, page.path) for page in generated])
+    return files
+
+
+def on_page_markdown(text: str, page: Page, **_: Any) -> str:
+    """Adapt links and lists to the site, and keep the text for `page.md`."""
+    path = page.file.src_uri
+    if not path.startswith(_REFERENCE):
+        text = markdown.with_site_links(text, _source(path))
+    _raw[path] = text
+    return markdown.with_deep_items(text)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Remove the backslash before a vertical bar within code, which a table cell of a forge needs."""
+    return re.sub(r"<code>[^<]*</code>", lambda found: found[0].replace("\\|", "|"), html)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Write the Markdown of each page beside it, and llms.txt."""
+    folder = Path(config.site_dir)
+    for path, text in _raw.items():
+        (folder / path).write_text(text)
+    (folder / "llms.txt").write_text(_llms(config))
+
+
+def _source(path: str) -> Path:
+    """Return the file of the repository that a page was written in."""
+    names = {f"project/{name.lower()}": ROOT / name for name in navigation.PROJECT}
+    return names.get(path, navigation.DOCS / path)
+
+
+def _llms(config: MkDocsConfig) -> str:
+    """Return the list of all pages for language models (llmstxt.org): sections of links to Markdown."""
+    lines = [f"# {config.site_name}", "", f"> {config.site_description}"]
+
+    def add(nav: Any, heading: str) -> None:
+        for entry in nav:
+            for title, value in entry.items():
+                if isinstance(value, str):
+                    if heading:
+                        lines.append(f"- [{title}]({value})")
+                else:
+                    lines.extend(["", f"## {title}", ""])
+                    add(value, title)
+
+    add(config.nav, "")
+    return "\n".join(lines) + "\n"

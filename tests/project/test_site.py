@@ -1,0 +1,86 @@
+"""The site of the documents: complete, without broken links, and without files of other hosts."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from dev.site import markdown, navigation
+from dev.site.command import build_site
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "runbooks" / "backlog.md"
+pytestmark = pytest.mark.campaign
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the site; a broken link, an unknown anchor or a page without a place fails it."""
+    folder = tmp_path_factory.mktemp("site")
+    assert build_site(folder)
+    return folder
+
+
+def test_a_page_loads_nothing_from_another_host(site: Path) -> None:
+    """It works offline. Links that a reader clicks may lead elsewhere."""
+    loading = re.compile(
+        r"<(?:script|img|iframe|source)[^>]+src=[\"']?(?:https?:)?//|<link[^>]+href=[\"']?https?://"
+    )
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 100
+    assert [page.name for page in pages if loading.search(page.read_text())] == []
+    styles = [
+        path for path in site.rglob("*.css") if re.search(r"url\([\"']?(?:https?:)?//", path.read_text())
+    ]
+    assert styles == []
+
+
+def test_every_page_is_in_llms_txt_with_its_markdown(site: Path) -> None:
+    """The list leads to the Markdown that lies beside each page."""
+    listed = re.findall(r"(?m)^- \[[^\]]+\]\(([^)]+)\)$", (site / "llms.txt").read_text())
+    assert [path for path in listed if not (site / path).is_file()] == []
+    pages = {path.relative_to(site).with_suffix(".md").as_posix() for path in site.rglob("*.html")}
+    assert pages - {"404.md", "index.md", "search.md"} <= {path.replace("README", "index") for path in listed}
+    for path in listed:
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)\s#]+)", (site / path).read_text()):
+            assert (site / path).parent.joinpath(target).exists(), (path, target)
+
+
+def test_every_runbook_and_every_route_has_a_place(site: Path) -> None:
+    """A runbook is a page; a route is a heading of the API reference."""
+    for page in (ROOT / "docs" / "runbooks").glob("*.md"):
+        assert (site / "runbooks" / page.name.replace("README", "index")).with_suffix(".html").is_file()
+    reference = "".join(path.read_text() for path in (site / "reference").glob("*.md"))
+    for path, methods in json.loads((site / "openapi.json").read_text())["paths"].items():
+        for method in methods:
+            assert f"`{method.upper()} {path}`" in reference
+
+
+def test_the_search_finds_a_word_of_a_runbook(site: Path) -> None:
+    """The index is built, and holds runbooks and settings."""
+    index = json.loads((site / "search" / "search_index.json").read_text())["docs"]
+    found = {
+        entry["location"].partition("#")[0] for entry in index if "SHUTDOWN_DELAY_SECONDS" in entry["text"]
+    }
+    assert "settings.html" in found
+    assert any(entry["location"].startswith("runbooks/") for entry in index)
+
+
+def test_links_to_source_files_become_text() -> None:
+    """The site has no source files, and no address of a forge."""
+    text = "[`a`](../../app/cli.py) [b](../../app/cli.py) [c](../monitoring.md#logs) [d](../../README.md)"
+    expected = "`a` b (`cli.py`) [c](../monitoring.md#logs) [d](../project/readme.md)"
+    assert markdown.with_site_links(text, PAGE) == expected
+
+
+def test_lists_are_indented_as_the_site_needs_it() -> None:
+    """Lines of an item belong to it, also code."""
+    text = "1. a\n\n   ```sh\n   x\n   ```\n\n   b\n- c\n  d\n\ne\n"
+    assert markdown.with_deep_items(text) == ("1. a\n\n    ```sh\n    x\n    ```\n\n    b\n- c\n    d\n\ne\n")
+
+
+def test_the_groups_follow_the_index() -> None:
+    """Start, how to, reference, explanation."""
+    titles = [title for title, _ in navigation.groups((ROOT / "docs" / "README.md").read_text())]
+    assert titles == ["Start", "How to", "Reference", "Explanation"]
